@@ -1,0 +1,106 @@
+"""Every invariant of the state, checked by computing anew what is kept incrementally. For tests and the simulator; O(state)."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from titan.core.state import NO_WORKER, TIMER_JOB, TIMER_WORKER, State
+from titan.model.states import TERMINAL, JobState, RunState, WorkerState
+
+ON_WORKER = (JobState.DISPATCHED, JobState.RUNNING)
+
+
+def check(state: State) -> None:
+    """Raises AssertionError that names what does not hold."""
+    _check_jobs(state)
+    _check_runs(state)
+    _check_workers(state)
+    _check_queues(state)
+    _check_timers(state)
+
+
+def _check_jobs(state: State) -> None:
+    for number, job in state.jobs.items():
+        where = f"{job.run.id}/{job.name}"
+        missing = sum(state.jobs[p].state is not JobState.COMPLETED for p in job.parents)
+        assert job.missing == missing, f"{where}: {job.missing} parents missing, really {missing}"
+        assert job.state is not JobState.WAITING or missing, f"{where} waits for nothing"
+        if job.attempt:
+            assert missing == 0, f"{where} was dispatched before its parents were COMPLETED"
+        for parent in job.parents:
+            assert number in (state.jobs[parent].children or ()), f"{where} is unknown to its parent"
+            if state.jobs[parent].state in (JobState.DEAD, JobState.CANCELLED):
+                assert job.state is JobState.CANCELLED, f"{where} is {job.state.name} behind a parent that never completes"
+        assert (job.state in ON_WORKER) == bool(job.lease), f"{where} is {job.state.name} with lease {job.lease}"
+        if job.lease:
+            assert state.workers[job.worker].held.get(job.lease) == number, f"{where}: its worker does not hold lease {job.lease}"
+        assert (job.state is JobState.DEAD) == (number in state.dead), f"{where} and the dead letter queue disagree"
+        assert job.pin == NO_WORKER or job.state in (JobState.QUEUED, JobState.CANCELLED), f"{where} is pinned and {job.state.name}"
+        assert 0 <= job.losses <= state.settings.poison_losses, f"{where}: {job.losses} losses"
+        assert job.failures <= job.template.retries + 1, f"{where}: {job.failures} failures"
+
+
+def _check_runs(state: State) -> None:
+    tallies = {run.id: [0] * len(JobState) for run in state.runs.values()}
+    for job in state.jobs.values():
+        tallies[job.run.id][job.state] += 1
+    for run in state.runs.values():
+        assert run.tally == tallies[run.id], f"run {run.id}: tally {run.tally}, really {tallies[run.id]}"
+        assert sum(run.tally) == run.count, f"run {run.id}: jobs are gone"
+        assert (run.state is RunState.RUNNING) == (run.open > 0), f"run {run.id} is {run.state.name} with {run.open} jobs open"
+    assert state.keys == {run.key: run.id for run in state.runs.values() if run.key}
+
+
+def _check_workers(state: State) -> None:
+    leases: Counter[int] = Counter()
+    for worker in state.workers.values():
+        leases.update(worker.held.keys())
+        assert not worker.held.keys() & worker.ending.keys(), f"{worker.name} holds leases that it must end"
+        for lease, number in worker.held.items():
+            assert state.jobs[number].lease == lease, f"{worker.name} holds lease {lease} of a job that has another"
+        if worker.state in (WorkerState.LOST, WorkerState.LEFT):
+            assert not worker.held, f"{worker.name} is {worker.state.name} and holds attempts"
+            assert not worker.connection, f"{worker.name} is {worker.state.name} and connected"
+        seat = state.pool.seats[worker.number]
+        used = len(worker.held) + len(worker.ending)
+        assert (seat.used, seat.slots, seat.open) == (used, worker.slots, worker.takes_work), f"{worker.name}: the pool has {seat}"
+        assert len(worker.held) <= worker.slots, f"{worker.name} holds more than its slots"
+    assert not leases or max(leases.values()) == 1, "a lease is held twice"
+    assert all(lease < state.next_lease for lease in leases)
+    assert state.worker_numbers == {w.name: w.number for w in state.workers.values()}
+
+
+def _check_queues(state: State) -> None:
+    general: Counter[str] = Counter()
+    pinned: Counter[int] = Counter()
+    for job in state.jobs.values():
+        if job.state is JobState.QUEUED:
+            if job.pin == NO_WORKER:
+                general[job.template.requirement] += 1
+            else:
+                pinned[job.pin] += 1
+    for capability, lane in state.lanes.items():
+        assert lane.count == general[capability] == len(lane.jobs()), f"lane {capability}: {lane.count} != {general[capability]}"
+        if lane.count:
+            assert state.pool.best(capability) is None, f"{capability} jobs are queued while a worker has room"
+    for worker, lane in state.pinned.items():
+        assert lane.count == pinned[worker] == len(lane.jobs()), f"lane of worker {worker}: {lane.count}, really {pinned[worker]}"
+        if lane.count:
+            assert state.pool.room(worker) == 0, f"jobs are pinned to worker {worker}, which has room"
+            assert state.workers[worker].state in (WorkerState.ALIVE, WorkerState.SUSPECT), f"jobs are pinned to {worker}, gone"
+    assert set(general) <= set(state.lanes) and set(pinned) <= set(state.pinned)
+
+
+def _check_timers(state: State) -> None:
+    jobs = {number for _, kind, number in state.timers if kind == TIMER_JOB}
+    workers = Counter(number for _, kind, number in state.timers if kind == TIMER_WORKER)
+    for number, job in state.jobs.items():
+        if job.state is JobState.DELAYED or (job.state is JobState.FAILED and job.due):
+            assert number in jobs, f"{job.run.id}/{job.name} is {job.state.name} and no timer will wake it"
+        assert job.state is not JobState.FAILED or job.due, f"{job.run.id}/{job.name} FAILED for good and is not DEAD"
+        if job.state in TERMINAL:
+            assert not job.lease
+    for worker in state.workers.values():
+        assert workers[worker.number] == worker.watched, f"{worker.name}: {workers[worker.number]} timers"
+        if worker.state in (WorkerState.ALIVE, WorkerState.SUSPECT):
+            assert worker.watched, f"nobody watches {worker.name}"

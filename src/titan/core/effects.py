@@ -1,0 +1,70 @@
+"""Orders to the shell, performed once the events of the same step are durable, in order.
+
+None of them is logged: what a crash swallows, reconciliation makes again.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class AcceptWorker(msgspec.Struct, frozen=True, gc=False):
+    """Answer a registration; from now on this connection is this worker's, and an older one of its is closed."""
+
+    origin: int
+    request: int
+    worker: int
+
+
+class SendDispatch(msgspec.Struct, frozen=True, gc=False):
+    """Job i has lease `first_lease + i`."""
+
+    worker: int
+    jobs: list[int]
+    first_lease: int
+
+
+class SendStop(msgspec.Struct, frozen=True, gc=False):
+    """Stop these attempts; their results no longer count."""
+
+    worker: int
+    leases: list[int]
+
+
+class SendAck(msgspec.Struct, frozen=True, gc=False):
+    """The results of these attempts are durable or fenced: the worker may forget them."""
+
+    worker: int
+    leases: list[int]
+
+
+class Disconnect(msgspec.Struct, frozen=True, gc=False):
+    """Close this connection: its worker was silent for too long and has to register anew."""
+
+    origin: int
+
+
+class ReplySubmitted(msgspec.Struct, frozen=True, gc=False):
+    origin: int
+    request: int
+    run: str
+    jobs: int
+
+
+class ReplyCancelled(msgspec.Struct, frozen=True, gc=False):
+    origin: int
+    request: int
+    jobs: int
+
+
+class Refuse(msgspec.Struct, frozen=True, gc=False):
+    """Answer with an error. `code` is that of a class in titan.errors."""
+
+    origin: int
+    request: int
+    code: str
+    message: str
+    job: str = ""
+
+
+Effect = AcceptWorker | SendDispatch | SendStop | SendAck | Disconnect | ReplySubmitted | ReplyCancelled | Refuse

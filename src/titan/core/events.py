@@ -1,0 +1,249 @@
+"""Facts that were decided, in the past tense: what the journal holds and what `apply` applies.
+
+The tag of each is its name in the journal and never changes; fields are only ever added at the end, with a default. Events
+that are not durable (who is connected, who was heard) are applied and not journaled: a restart knows neither.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from titan.model.dag import JobTemplate
+
+
+class _Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Common to all."""
+
+
+class MasterStarted(_Fact, frozen=True, tag="master_started"):
+    """A term began. Every worker has until its deadline to come back."""
+
+    term: int
+    cluster: str
+    at: float
+
+
+class RunSubmitted(_Fact, frozen=True, tag="run_submitted"):
+    """Job i of the columns is number `first_job + i`; `parents` are positions in the columns."""
+
+    run: str
+    key: str
+    name: str
+    version: str
+    templates: list[JobTemplate]
+    ids: list[str]
+    template_of: list[int]
+    args: list[tuple[str, ...]]
+    parents: list[tuple[int, ...]]
+    first_job: int
+    at: float
+
+
+class JobsQueued(_Fact, frozen=True, tag="jobs_queued"):
+    """Their parents are done or their time has come. `pins`, if not empty, names for each the one worker that may take it."""
+
+    jobs: list[int]
+    at: float
+    pins: list[int] = []
+
+
+class JobsDelayed(_Fact, frozen=True, tag="jobs_delayed"):
+    jobs: list[int]
+    until: list[float]
+    at: float
+
+
+class JobsReleased(_Fact, frozen=True, tag="jobs_released"):
+    """Their affinity cannot be kept: any capable worker may take them."""
+
+    jobs: list[int]
+    worker: int
+    reason: str
+    at: float
+
+
+class JobsDispatched(_Fact, frozen=True, tag="jobs_dispatched"):
+    """Job i of `jobs` has lease `first_lease + i`."""
+
+    worker: int
+    jobs: list[int]
+    first_lease: int
+    at: float
+
+
+class JobsStarted(_Fact, frozen=True, tag="jobs_started"):
+    worker: int
+    jobs: list[int]
+    ats: list[float]
+
+
+class JobsCompleted(_Fact, frozen=True, tag="jobs_completed"):
+    worker: int
+    jobs: list[int]
+    started: list[float]
+    finished: list[float]
+    cpu_s: list[float]
+    peak_bytes: list[int]
+    at: float
+
+
+class JobsFailed(_Fact, frozen=True, tag="jobs_failed"):
+    """`retry_at` 0 means that there is no further attempt: JobsDied follows."""
+
+    worker: int
+    jobs: list[int]
+    outcomes: list[int]
+    exit_codes: list[int]
+    reasons: list[str]
+    started: list[float]
+    finished: list[float]
+    cpu_s: list[float]
+    peak_bytes: list[int]
+    retry_at: list[float]
+    at: float
+
+
+class JobsLost(_Fact, frozen=True, tag="jobs_lost"):
+    """Attempts that ended without a result; the jobs are queued again at once.
+
+    `blamed` of them were running when the worker was lost.
+    """
+
+    worker: int
+    jobs: list[int]
+    blamed: list[int]
+    reason: str
+    at: float
+
+
+class JobsDied(_Fact, frozen=True, tag="jobs_died"):
+    """Out of retries, or poison. `reason` "" keeps each job's own."""
+
+    jobs: list[int]
+    reason: str
+    at: float
+
+
+class JobsCancelled(_Fact, frozen=True, tag="jobs_cancelled"):
+    jobs: list[int]
+    reason: str
+    at: float
+
+
+class RunCancelled(_Fact, frozen=True, tag="run_cancelled"):
+    """A user asked for it; JobsCancelled follows."""
+
+    run: str
+    at: float
+
+
+class RunFinished(_Fact, frozen=True, tag="run_finished"):
+    run: str
+    state: int
+    at: float
+
+
+class WorkerJoined(_Fact, frozen=True, tag="worker_joined"):
+    """New, back from LOST or LEFT, or a new process under an old name."""
+
+    worker: int
+    name: str
+    incarnation: str
+    capabilities: tuple[str, ...]
+    slots: int
+    facts: dict[str, str | int | float]
+    at: float
+
+
+class WorkerDrained(_Fact, frozen=True, tag="worker_drained"):
+    """It takes nothing new from now on."""
+
+    worker: int
+    at: float
+
+
+class WorkerLost(_Fact, frozen=True, tag="worker_lost"):
+    worker: int
+    reason: str
+    at: float
+
+
+class WorkerLeft(_Fact, frozen=True, tag="worker_left"):
+    worker: int
+    at: float
+
+
+class LeasesEnding(_Fact, frozen=True, tag="leases_ending"):
+    """Fenced attempts that a worker still holds and was told to stop."""
+
+    worker: int
+    leases: list[int]
+
+
+class LeasesEnded(_Fact, frozen=True, tag="leases_ended"):
+    worker: int
+    leases: list[int]
+
+
+class WorkerConnected(_Fact, frozen=True, tag="worker_connected"):
+    """Not durable."""
+
+    worker: int
+    connection: int
+    at: float
+
+
+class WorkerHeard(_Fact, frozen=True, tag="worker_heard"):
+    """Not durable."""
+
+    worker: int
+    at: float
+
+
+class WorkerSuspected(_Fact, frozen=True, tag="worker_suspected"):
+    """Its connection broke. Not durable."""
+
+    worker: int
+    at: float
+
+
+Event = (
+    MasterStarted
+    | RunSubmitted
+    | JobsQueued
+    | JobsDelayed
+    | JobsReleased
+    | JobsDispatched
+    | JobsStarted
+    | JobsCompleted
+    | JobsFailed
+    | JobsLost
+    | JobsDied
+    | JobsCancelled
+    | RunCancelled
+    | RunFinished
+    | WorkerJoined
+    | WorkerDrained
+    | WorkerLost
+    | WorkerLeft
+    | LeasesEnding
+    | LeasesEnded
+    | WorkerConnected
+    | WorkerHeard
+    | WorkerSuspected
+)
+
+VOLATILE: tuple[type, ...] = (WorkerConnected, WorkerHeard, WorkerSuspected)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Event])
+
+
+def encode(events: list[Event]) -> tuple[bytes, int]:
+    """The journal payload of a batch (its durable events), and how many they are; (b"", 0) if none is durable."""
+    durable = [e for e in events if type(e) not in VOLATILE]
+    return (_encoder.encode(durable), len(durable)) if durable else (b"", 0)
+
+
+def decode(payload: bytes | memoryview) -> list[Event]:
+    return _decoder.decode(payload)

@@ -1,0 +1,134 @@
+"""Attempts start and end: completion, failure with its retries, loss, and what follows for the jobs behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core.cancel import cancel_descendants
+from titan.core.inputs import AttemptsStarted, ResultsReported
+from titan.core.ready import unlock
+from titan.core.state import State
+from titan.core.turn import Turn
+from titan.model.settings import Settings
+from titan.model.states import JobState, Outcome
+
+_GOLDEN = 0.6180339887498949
+
+
+def on_attempts_started(turn: Turn, seen: AttemptsStarted) -> None:
+    report_started(turn, seen.worker, seen.leases, seen.ats)
+
+
+def report_started(turn: Turn, worker: int, leases: Sequence[int], ats: Sequence[float]) -> None:
+    """Takes starts as true for the attempts that are current and not yet known to run; 0 means not started."""
+    state = turn.state
+    held, jobs, times = state.workers[worker].held, [], []
+    for lease, at in zip(leases, ats, strict=True):
+        number = held.get(lease)
+        if at and number is not None and state.jobs[number].state is JobState.DISPATCHED:
+            jobs.append(number)
+            times.append(at)
+    if jobs:
+        turn.emit(ev.JobsStarted(worker, jobs, times))
+
+
+def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
+    """Reports of attempts that are not current are acknowledged and change nothing but the worker's load."""
+    state = turn.state
+    worker = state.workers[seen.worker]
+    good: list[int] = []
+    bad: list[int] = []
+    returned: list[int] = []
+    ended: list[int] = []
+    current: dict[int, int] = {}
+    for i, lease in enumerate(seen.leases):
+        number = worker.held.get(lease)
+        if number is None or number in current:
+            if lease in worker.ending:
+                ended.append(lease)
+            continue
+        current[number] = i
+        outcome = seen.outcomes[i]
+        (good if outcome == Outcome.SUCCEEDED else returned if outcome == Outcome.RETURNED else bad).append(number)
+    if ended:
+        turn.emit(ev.LeasesEnded(seen.worker, ended))
+    if good:
+        at = [current[number] for number in good]
+        turn.emit(
+            ev.JobsCompleted(
+                worker=seen.worker,
+                jobs=good,
+                started=[seen.started[i] for i in at],
+                finished=[seen.finished[i] for i in at],
+                cpu_s=[seen.cpu_s[i] for i in at],
+                peak_bytes=[seen.peak_bytes[i] for i in at],
+                at=turn.now,
+            )
+        )
+        turn.runs.update((state.jobs[number].run.id, state.jobs[number].run) for number in good)
+        unlock(turn, good)
+    if returned:
+        lose(turn, seen.worker, returned, [], "handed back by its worker")
+    if bad:
+        _fail(turn, seen, bad, [current[number] for number in bad])
+    turn.order(fx.SendAck(seen.worker, seen.leases))
+
+
+def _fail(turn: Turn, seen: ResultsReported, jobs: list[int], at: list[int]) -> None:
+    state = turn.state
+    retry_at = [_retry_at(state, turn.now, number, seen.outcomes[i], seen.jitter) for number, i in zip(jobs, at, strict=True)]
+    turn.emit(
+        ev.JobsFailed(
+            worker=seen.worker,
+            jobs=jobs,
+            outcomes=[seen.outcomes[i] for i in at],
+            exit_codes=[seen.exit_codes[i] for i in at],
+            reasons=[seen.reasons[i] for i in at],
+            started=[seen.started[i] for i in at],
+            finished=[seen.finished[i] for i in at],
+            cpu_s=[seen.cpu_s[i] for i in at],
+            peak_bytes=[seen.peak_bytes[i] for i in at],
+            retry_at=retry_at,
+            at=turn.now,
+        )
+    )
+    bury(turn, [number for number, due in zip(jobs, retry_at, strict=True) if not due], "")
+
+
+def _retry_at(state: State, now: float, number: int, outcome: int, jitter: float) -> float:
+    """When the next attempt is due, 0 if there is none."""
+    job = state.jobs[number]
+    if outcome == Outcome.REFUSED or job.failures >= job.template.retries:
+        return 0.0
+    return now + backoff_s(state.settings, job.failures, (jitter + number * _GOLDEN) % 1.0)
+
+
+def backoff_s(settings: Settings, failures: int, jitter: float) -> float:
+    """The wait after `failures` earlier failures: exponential, capped, and between half and all of that by `jitter` in [0, 1)."""
+    full = min(settings.backoff_max_s, settings.backoff_base_s * 2.0 ** min(failures, 40))
+    return full * (0.5 + 0.5 * jitter)
+
+
+def bury(turn: Turn, jobs: list[int], reason: str) -> None:
+    """Jobs are DEAD, and what waits for them is cancelled."""
+    if not jobs:
+        return
+    turn.emit(ev.JobsDied(jobs, reason, turn.now))
+    for number in jobs:
+        job = turn.state.jobs[number]
+        turn.runs[job.run.id] = job.run
+        cancel_descendants(turn, number, f"its ancestor {job.name} is DEAD: {job.reason}")
+
+
+def lose(turn: Turn, worker: int, jobs: list[int], blamed: list[int], reason: str) -> None:
+    """Attempts ended without a result. A job that has now taken down too many workers is poison; the others are queued again."""
+    if not jobs:
+        return
+    limit = turn.state.settings.poison_losses
+    poison = dict.fromkeys(number for number in blamed if turn.state.jobs[number].losses + 1 >= limit)
+    again = [number for number in jobs if number not in poison]
+    if again:
+        turn.emit(ev.JobsLost(worker, again, [number for number in blamed if number not in poison], reason, turn.now))
+    bury(turn, list(poison), f"poison: {limit} workers were lost while they ran it ({reason})")

@@ -1,0 +1,130 @@
+"""The state as a snapshot: chunks of bytes that replace the log before them.
+
+A run travels with its templates once and its jobs in columns, in chunks of a bounded number of jobs, so that neither writing
+nor reading needs a second state in memory. Derived indexes are not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from titan.core.state import Job, Past, Run, State, Worker
+from titan.model.states import JobState, Outcome
+
+CHUNK_JOBS = 20_000
+FORMAT = 1
+
+
+class Head(msgspec.Struct, array_like=True, tag="head"):
+    format: int
+    cluster: str
+    term: int
+    next_job: int
+    next_lease: int
+    workers: list[Worker]
+
+
+class RunChunk(msgspec.Struct, array_like=True, tag="run"):
+    run: Run
+
+
+class JobChunk(msgspec.Struct, array_like=True, tag="jobs"):
+    """Jobs `first` and following of the run that came before it, in columns."""
+
+    first: int
+    names: list[str]
+    templates: list[int]
+    args: list[tuple[str, ...]]
+    parents: list[tuple[int, ...]]
+    missing: list[int]
+    states: list[JobState]
+    children: list[list[int] | None]
+    since: list[float]
+    due: list[float]
+    attempts: list[int]
+    failures: list[int]
+    losses: list[int]
+    workers: list[int]
+    leases: list[int]
+    pins: list[int]
+    started: list[float]
+    finished: list[float]
+    outcomes: list[Outcome]
+    exit_codes: list[int]
+    cpu_s: list[float]
+    peak_bytes: list[int]
+    reasons: list[str]
+    histories: list[list[Past] | None]
+
+
+_decoder = msgspec.msgpack.Decoder(Head | RunChunk | JobChunk)
+
+
+def dump(state: State) -> Iterator[bytes]:
+    encode = msgspec.msgpack.Encoder().encode
+    workers = list(state.workers.values())
+    yield encode(Head(FORMAT, state.cluster, state.term, state.next_job, state.next_lease, workers))
+    for run in state.runs.values():
+        yield encode(RunChunk(run))
+        index = {id(t): i for i, t in enumerate(run.templates)}
+        for first in range(run.first, run.first + run.count, CHUNK_JOBS):
+            jobs = [state.jobs[j] for j in range(first, min(first + CHUNK_JOBS, run.first + run.count))]
+            yield encode(_columns(first, jobs, index))
+
+
+def load(state: State, chunks: Iterable[bytes]) -> None:
+    """Fills an empty state. The caller calls `reindex` when the log behind the snapshot has been applied too."""
+    run: Run | None = None
+    for chunk in chunks:
+        part = _decoder.decode(chunk)
+        if isinstance(part, Head):
+            assert part.format == FORMAT, f"a snapshot of format {part.format}: this version reads {FORMAT}"
+            state.cluster, state.term = part.cluster, part.term
+            state.next_job, state.next_lease = part.next_job, part.next_lease
+            state.workers = {w.number: w for w in part.workers}
+        elif isinstance(part, RunChunk):
+            run = state.runs[part.run.id] = part.run
+        else:
+            assert run is not None
+            _restore(state, run, part)
+
+
+def _columns(first: int, jobs: list[Job], index: dict[int, int]) -> JobChunk:
+    return JobChunk(
+        first,
+        [j.name for j in jobs],
+        [index[id(j.template)] for j in jobs],
+        [j.args for j in jobs],
+        [j.parents for j in jobs],
+        [j.missing for j in jobs],
+        [j.state for j in jobs],
+        [j.children for j in jobs],
+        [j.since for j in jobs],
+        [j.due for j in jobs],
+        [j.attempt for j in jobs],
+        [j.failures for j in jobs],
+        [j.losses for j in jobs],
+        [j.worker for j in jobs],
+        [j.lease for j in jobs],
+        [j.pin for j in jobs],
+        [j.started_at for j in jobs],
+        [j.finished_at for j in jobs],
+        [j.outcome for j in jobs],
+        [j.exit_code for j in jobs],
+        [j.cpu_s for j in jobs],
+        [j.peak_bytes for j in jobs],
+        [j.reason for j in jobs],
+        [j.history for j in jobs],
+    )
+
+
+def _restore(state: State, run: Run, c: JobChunk) -> None:
+    templates = [run.templates[i] for i in c.templates]
+    rows = zip(
+        c.names, templates, c.args, c.parents, c.missing, c.states, c.children, c.since, c.due, c.attempts, c.failures, c.losses,
+        c.workers, c.leases, c.pins, c.started, c.finished, c.outcomes, c.exit_codes, c.cpu_s, c.peak_bytes, c.reasons, c.histories,
+        strict=True,
+    )  # fmt: skip
+    state.jobs.update((c.first + i, Job(name, run, *rest)) for i, (name, *rest) in enumerate(rows))

@@ -1,0 +1,114 @@
+"""What the master sees, named by what was seen. `origin` is the connection it came on, `request` the asker's number for it.
+
+Where a batch is natural the fields are columns: entry i of each list is about the same attempt.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from titan.model.dag import DagSpec
+
+
+class MasterBooted(msgspec.Struct, frozen=True):
+    """The log was replayed and the master begins. `cluster` names a new cluster if the log was empty."""
+
+    cluster: str
+
+
+class TimePassed(msgspec.Struct, frozen=True):
+    """A timer may be due."""
+
+
+class DagSubmitted(msgspec.Struct, frozen=True):
+    origin: int
+    request: int
+    run: str
+    """The id that the run gets if it is accepted."""
+    key: str
+    dag: DagSpec
+
+
+class CancelRequested(msgspec.Struct, frozen=True):
+    """`job` "" means the whole run."""
+
+    origin: int
+    request: int
+    run: str
+    job: str
+
+
+class WorkerRegistered(msgspec.Struct, frozen=True):
+    """A worker came (back), with the attempts it holds: running (`started` > 0), waiting (0) or finished unreported."""
+
+    origin: int
+    request: int
+    name: str
+    incarnation: str
+    capabilities: tuple[str, ...]
+    slots: int
+    facts: dict[str, str | int | float]
+    leases: list[int]
+    started: list[float]
+    draining: bool = False
+
+
+class WorkerBeat(msgspec.Struct, frozen=True):
+    """A heartbeat: the attempts that the worker holds, as at registration."""
+
+    worker: int
+    leases: list[int]
+    started: list[float]
+
+
+class AttemptsStarted(msgspec.Struct, frozen=True):
+    worker: int
+    leases: list[int]
+    ats: list[float]
+
+
+class ResultsReported(msgspec.Struct, frozen=True):
+    """Attempts that ended. `jitter` is one number in [0, 1) drawn for the batch; each job's backoff takes its own from it."""
+
+    worker: int
+    leases: list[int]
+    outcomes: list[int]
+    exit_codes: list[int]
+    reasons: list[str]
+    started: list[float]
+    finished: list[float]
+    cpu_s: list[float]
+    peak_bytes: list[int]
+    jitter: float
+
+
+class WorkerDraining(msgspec.Struct, frozen=True):
+    """It finishes what runs and takes nothing new."""
+
+    worker: int
+
+
+class WorkerLeaving(msgspec.Struct, frozen=True):
+    """It goes, and holds nothing any more."""
+
+    worker: int
+
+
+class WorkerDisconnected(msgspec.Struct, frozen=True):
+    worker: int
+    origin: int
+
+
+Input = (
+    MasterBooted
+    | TimePassed
+    | DagSubmitted
+    | CancelRequested
+    | WorkerRegistered
+    | WorkerBeat
+    | AttemptsStarted
+    | ResultsReported
+    | WorkerDraining
+    | WorkerLeaving
+    | WorkerDisconnected
+)

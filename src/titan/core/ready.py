@@ -1,0 +1,74 @@
+"""Jobs whose parents are done: delayed first, or queued, to any worker or to the one their affinity names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from titan.core import events as ev
+from titan.core.state import NO_WORKER, State
+from titan.core.turn import Turn
+from titan.model.states import JobState, WorkerState
+
+
+def make_ready(turn: Turn, jobs: Sequence[int]) -> None:
+    """Moves WAITING jobs on."""
+    at_once, later, until = [], [], []
+    for number in jobs:
+        delay = turn.state.jobs[number].template.delay_s
+        if delay > 0:
+            later.append(number)
+            until.append(turn.now + delay)
+        else:
+            at_once.append(number)
+    if later:
+        turn.emit(ev.JobsDelayed(later, until, turn.now))
+    queue(turn, at_once)
+
+
+def unlock(turn: Turn, completed: Sequence[int]) -> None:
+    """Children of jobs that just COMPLETED, as far as they miss no other parent."""
+    jobs = turn.state.jobs
+    ready: dict[int, None] = {}
+    for number in completed:
+        for child in jobs[number].children or ():
+            entry = jobs[child]
+            if entry.missing == 0 and entry.state is JobState.WAITING:
+                ready[child] = None
+    if ready:
+        make_ready(turn, list(ready))
+
+
+def queue(turn: Turn, jobs: Sequence[int]) -> None:
+    """Queues WAITING, DELAYED or FAILED jobs whose time has come."""
+    if not jobs:
+        return
+    state, pins = turn.state, []
+    released: dict[int, list[int]] = {}
+    for number in jobs:
+        job = state.jobs[number]
+        pin = NO_WORKER
+        if job.template.affinity and job.parents:
+            pin = state.jobs[job.parents[0]].worker
+            if pin != NO_WORKER and not _can_keep(state, pin, job.template.requirement):
+                released.setdefault(pin, []).append(number)
+                pin = NO_WORKER
+        pins.append(pin)
+    pinned = any(pin != NO_WORKER for pin in pins)
+    turn.emit(ev.JobsQueued(list(jobs), turn.now, pins if pinned else []))
+    for worker, numbers in released.items():
+        release(turn, worker, numbers)
+
+
+def release(turn: Turn, worker: int, jobs: list[int]) -> None:
+    """Gives jobs that were to go to `worker` to any capable one, and says why in their history."""
+    if jobs:
+        entry = turn.state.workers[worker]
+        gone = entry.state in (WorkerState.LOST, WorkerState.LEFT) or entry.draining
+        why = f"is {'draining' if entry.draining else entry.state.name}" if gone else "lacks the capability"
+        turn.emit(ev.JobsReleased(jobs, worker, f"affinity released: worker {entry.name}, where its parent ran, {why}", turn.now))
+
+
+def _can_keep(state: State, worker: int, requirement: str) -> bool:
+    entry = state.workers[worker]
+    there = entry.state in (WorkerState.ALIVE, WorkerState.SUSPECT) and not entry.draining
+    return there and requirement in entry.capabilities

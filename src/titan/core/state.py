@@ -1,0 +1,244 @@
+"""Everything the master knows: jobs, runs, workers, and the indexes over them.
+
+Only `apply` writes here. The jobs, runs and workers are the truth and are what a snapshot holds; lanes, pool, timers and
+lookups are derived from them and can be built anew by `reindex`. Jobs are integers inside the core; their names live at
+the border. Numbers of jobs and leases are `term << 32 | counter`, so a number is never given out twice, also when a lax sync
+policy lost the tail of the log.
+"""
+
+from __future__ import annotations
+
+from heapq import heappush
+
+import msgspec
+
+from titan.model.dag import JobTemplate
+from titan.model.settings import Settings
+from titan.model.states import JobState, Outcome, RunState, WorkerState
+from titan.scheduling.lane import Lane
+from titan.scheduling.pool import Pool
+
+TIMER_JOB, TIMER_WORKER = 0, 1
+NO_WORKER = -1
+HISTORY_LIMIT = 64
+
+
+class Run(msgspec.Struct):
+    """One submission of a DAG. Its jobs are the numbers `first` to `first + count - 1`."""
+
+    id: str
+    key: str
+    """The submitter's own token: the same submission sent twice is one run."""
+    name: str
+    version: str
+    templates: list[JobTemplate]
+    first: int
+    count: int
+    submitted_at: float
+    state: RunState = RunState.RUNNING
+    cancelled: bool = False
+    finished_at: float = 0.0
+    tally: list[int] = msgspec.field(default_factory=lambda: [0] * len(JobState))
+    """How many of its jobs are in each state."""
+
+    @property
+    def open(self) -> int:
+        """Jobs that are not in a terminal state."""
+        tally = self.tally
+        return self.count - tally[JobState.COMPLETED] - tally[JobState.DEAD] - tally[JobState.CANCELLED]
+
+
+class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What became of an earlier attempt, or another turn in a job's life that its fields no longer tell."""
+
+    at: float
+    attempt: int
+    worker: int
+    outcome: int
+    """An Outcome, or -1 for a note."""
+    exit_code: int
+    reason: str
+
+
+class Job(msgspec.Struct, gc=False):
+    """A node of a run. Times are seconds since the epoch, 0 while they have not come."""
+
+    name: str
+    run: Run
+    template: JobTemplate
+    args: tuple[str, ...]
+    parents: tuple[int, ...]
+    missing: int
+    """Parents that are not COMPLETED."""
+    state: JobState = JobState.WAITING
+    children: list[int] | None = None
+    since: float = 0.0
+    """When it entered its present state."""
+    due: float = 0.0
+    """DELAYED, FAILED: when it is to be queued."""
+    attempt: int = 0
+    failures: int = 0
+    losses: int = 0
+    """Workers that were lost while they ran it."""
+    worker: int = NO_WORKER
+    lease: int = 0
+    pin: int = NO_WORKER
+    """QUEUED with affinity: the only worker that may take it."""
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    outcome: Outcome = Outcome.SUCCEEDED
+    exit_code: int = -1
+    cpu_s: float = 0.0
+    peak_bytes: int = 0
+    reason: str = ""
+    history: list[Past] | None = None
+
+    def note(self, past: Past) -> None:
+        if self.history is None:
+            self.history = []
+        elif len(self.history) >= HISTORY_LIMIT:
+            del self.history[0]
+        self.history.append(past)
+
+
+class Worker(msgspec.Struct):
+    """A node that registered. Its number outlives its processes: it stands for the name."""
+
+    number: int
+    name: str
+    incarnation: str
+    """Names one process of the worker; later ones sort higher."""
+    capabilities: tuple[str, ...]
+    slots: int
+    facts: dict[str, str | int | float]
+    joined_at: float
+    state: WorkerState = WorkerState.ALIVE
+    draining: bool = False
+    left_at: float = 0.0
+    held: dict[int, int] = msgspec.field(default_factory=dict)
+    """lease -> job: the attempts that it should have."""
+    ending: dict[int, None] = msgspec.field(default_factory=dict)
+    """Leases of fenced attempts whose processes may still be there; each takes a slot until the worker says it is gone."""
+    blamed: dict[int, None] = msgspec.field(default_factory=dict)
+    """Jobs whose `losses` count this worker's loss; taken back if the same process returns."""
+    connection: int = 0
+    """The connection it speaks on, 0 for none. Not durable."""
+    heard_at: float = 0.0
+    """Not durable."""
+    deadline: float = 0.0
+    """When it is LOST if nothing is heard. Not durable."""
+    watched: bool = False
+    """Whether its deadline is among the timers. Not durable."""
+
+    @property
+    def takes_work(self) -> bool:
+        return self.state is WorkerState.ALIVE and not self.draining and self.connection != 0
+
+
+class State:
+    __slots__ = (
+        "_names", "cluster", "dead", "jobs", "keys", "lanes", "next_job", "next_lease", "pinned", "pool", "runs",
+        "settings", "term", "timers", "touched", "worker_numbers", "workers",
+    )  # fmt: skip
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.cluster = ""
+        self.term = 0
+        self.next_job = 1
+        self.next_lease = 1
+        self.jobs: dict[int, Job] = {}
+        self.runs: dict[str, Run] = {}
+        self.workers: dict[int, Worker] = {}
+        # Derived:
+        self.keys: dict[str, str] = {}
+        self.worker_numbers: dict[str, int] = {}
+        self.dead: dict[int, None] = {}
+        self.lanes: dict[str, Lane] = {}
+        self.pinned: dict[int, Lane] = {}
+        self.touched: dict[int, None] = {}
+        """Workers whose pinned jobs or room changed since the last placement."""
+        self.pool = Pool()
+        self.timers: list[tuple[float, int, int]] = []
+        self._names: dict[str, dict[str, int]] = {}
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+    def find(self, run: Run, name: str) -> int | None:
+        """The number of a job by its name. Builds the run's table at the first question; keeps the last few."""
+        table = self._names.get(run.id)
+        if table is None:
+            table = {self.jobs[j].name: j for j in range(run.first, run.first + run.count)}
+            while len(self._names) >= 8:
+                del self._names[next(iter(self._names))]
+            self._names[run.id] = table
+        return table.get(name)
+
+    def is_queued(self, job: int) -> bool:
+        entry = self.jobs.get(job)
+        return entry is not None and entry.state is JobState.QUEUED and entry.pin == NO_WORKER
+
+    def is_pinned(self, job: int, worker: int) -> bool:
+        entry = self.jobs.get(job)
+        return entry is not None and entry.state is JobState.QUEUED and entry.pin == worker
+
+    # -- indexes: written by apply ------------------------------------------------------------------------------------
+    def enqueue(self, number: int, job: Job) -> None:
+        """Puts a QUEUED job into the lane of its capability, or of the worker it is pinned to."""
+        if job.pin == NO_WORKER:
+            lane = self.lanes.get(job.template.requirement)
+            if lane is None:
+                lane = self.lanes[job.template.requirement] = Lane(self.is_queued)
+        else:
+            lane = self.pinned.get(job.pin)
+            if lane is None:
+                pin = job.pin
+                lane = self.pinned[pin] = Lane(lambda j: self.is_pinned(j, pin))
+            self.touched[job.pin] = None
+        lane.count += 1
+        lane.push(job.template.priority, number)
+
+    def dequeued(self, job: Job) -> None:
+        """A job stops being QUEUED where it was; the lane drops its entry when it comes to it."""
+        lane = self.lanes[job.template.requirement] if job.pin == NO_WORKER else self.pinned[job.pin]
+        lane.count -= 1
+        assert lane.count >= 0, job.name
+
+    def seat(self, worker: Worker) -> None:
+        """Tells the pool all about a worker."""
+        used = len(worker.held) + len(worker.ending)
+        self.pool.put(worker.number, worker.capabilities, worker.slots, used, open_=worker.takes_work)
+        self.touched[worker.number] = None
+
+    def reload(self, worker: Worker) -> None:
+        """Tells the pool that a worker's load changed."""
+        self.pool.use(worker.number, len(worker.held) + len(worker.ending))
+        if worker.number in self.pinned:
+            self.touched[worker.number] = None
+
+    def arm(self, due: float, kind: int, number: int) -> None:
+        heappush(self.timers, (due, kind, number))
+
+    def watch(self, worker: Worker) -> None:
+        """Sees to it that the worker's deadline is among the timers; one entry serves it, however often it is heard."""
+        if not worker.watched:
+            worker.watched = True
+            self.arm(worker.deadline, TIMER_WORKER, worker.number)
+
+    def reindex(self) -> None:
+        """Builds all that is derived anew from jobs, runs and workers."""
+        self.keys = {run.key: run.id for run in self.runs.values() if run.key}
+        self.worker_numbers = {w.name: w.number for w in self.workers.values()}
+        self.dead, self.lanes, self.pinned, self.touched, self.timers, self._names = {}, {}, {}, {}, [], {}
+        self.pool = Pool()
+        for number, job in self.jobs.items():
+            if job.state is JobState.QUEUED:
+                self.enqueue(number, job)
+            elif job.state is JobState.DEAD:
+                self.dead[number] = None
+            elif job.due and job.state in (JobState.DELAYED, JobState.FAILED):
+                self.arm(job.due, TIMER_JOB, number)
+        for worker in self.workers.values():
+            self.seat(worker)
+            worker.watched = False
+            if worker.state in (WorkerState.ALIVE, WorkerState.SUSPECT):
+                self.watch(worker)

@@ -1,0 +1,105 @@
+"""`step`: everything that was seen since the last turn goes in, what is decided and what is to be done comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from heapq import heappop
+from typing import Any, NamedTuple
+
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core import inputs as seen
+from titan.core.cancel import on_cancel_requested
+from titan.core.finish import on_attempts_started, on_results_reported
+from titan.core.ready import queue
+from titan.core.state import TIMER_JOB, State
+from titan.core.submit import on_dag_submitted
+from titan.core.turn import Turn
+from titan.core.workers import (
+    on_deadline,
+    on_worker_beat,
+    on_worker_disconnected,
+    on_worker_draining,
+    on_worker_leaving,
+    on_worker_registered,
+)
+from titan.model.states import JobState, RunState
+from titan.scheduling.place import place
+
+
+class Decision(NamedTuple):
+    """The events are applied already. Make them durable, then perform the effects in order."""
+
+    events: list[ev.Event]
+    effects: list[fx.Effect]
+
+
+def step(state: State, now: float, inputs: Sequence[seen.Input]) -> Decision:
+    """One turn. `now`: seconds since the epoch, never less than at the last turn.
+
+    Inputs are handled in order; placement happens once at the end, so a batch of results frees all its slots before the
+    next jobs are chosen.
+    """
+    turn = Turn(state, now)
+    for one in inputs:
+        _HANDLERS[type(one)](turn, one)
+    _dispatch(turn)
+    _finish_runs(turn)
+    return Decision(turn.events, turn.effects)
+
+
+def next_due(state: State) -> float | None:
+    """When TimePassed is due. The timer may turn out to be void; then nothing happens."""
+    return state.timers[0][0] if state.timers else None
+
+
+def _on_master_booted(turn: Turn, it: seen.MasterBooted) -> None:
+    turn.emit(ev.MasterStarted(turn.state.term + 1, turn.state.cluster or it.cluster, turn.now))
+
+
+def _on_time_passed(turn: Turn, it: seen.TimePassed) -> None:
+    state, now = turn.state, turn.now
+    due_jobs: dict[int, None] = {}
+    while state.timers and state.timers[0][0] <= now:
+        _, kind, number = heappop(state.timers)
+        if kind == TIMER_JOB:
+            job = state.jobs.get(number)
+            if job is not None and job.state in (JobState.DELAYED, JobState.FAILED) and 0 < job.due <= now:
+                due_jobs[number] = None
+        else:
+            on_deadline(turn, number)
+    queue(turn, list(due_jobs))
+
+
+def _dispatch(turn: Turn) -> None:
+    state = turn.state
+    placed = place(state.lanes, state.pinned, list(state.touched), state.pool)
+    state.touched.clear()
+    for worker, jobs in placed.items():
+        first = state.next_lease
+        turn.emit(ev.JobsDispatched(worker, jobs, first, turn.now))
+        turn.order(fx.SendDispatch(worker, jobs, first))
+    state.touched.clear()
+
+
+def _finish_runs(turn: Turn) -> None:
+    for run in turn.runs.values():
+        if run.open == 0 and run.state is RunState.RUNNING:
+            whole = run.tally[JobState.COMPLETED] == run.count
+            verdict = RunState.COMPLETED if whole else RunState.CANCELLED if run.cancelled else RunState.FAILED
+            turn.emit(ev.RunFinished(run.id, verdict, turn.now))
+
+
+_HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
+    seen.MasterBooted: _on_master_booted,
+    seen.TimePassed: _on_time_passed,
+    seen.DagSubmitted: on_dag_submitted,
+    seen.CancelRequested: on_cancel_requested,
+    seen.WorkerRegistered: on_worker_registered,
+    seen.WorkerBeat: on_worker_beat,
+    seen.AttemptsStarted: on_attempts_started,
+    seen.ResultsReported: on_results_reported,
+    seen.WorkerDraining: on_worker_draining,
+    seen.WorkerLeaving: on_worker_leaving,
+    seen.WorkerDisconnected: on_worker_disconnected,
+}

@@ -1,0 +1,53 @@
+"""One job's life, told from what the state still knows of it: for a user at 3 a.m. and for every Bug."""
+
+from __future__ import annotations
+
+from titan.core.state import NO_WORKER, State
+from titan.model.states import JobState, Outcome
+
+
+def story(state: State, number: int) -> list[str]:
+    """Lines in the order of time, each `seconds since the epoch  what`."""
+    job = state.jobs[number]
+    told: list[tuple[float, str]] = [(job.run.submitted_at, f"submitted in run {job.run.id} ({job.run.name}) as {job.name}")]
+    if job.parents:
+        names = ", ".join(state.jobs[p].name for p in job.parents[:8]) + (", ..." if len(job.parents) > 8 else "")
+        told.append((job.run.submitted_at, f"depends on {names}"))
+    for past in job.history or ():
+        where = _worker_name(state, past.worker)
+        if past.outcome < 0:
+            told.append((past.at, past.reason))
+        else:
+            what = Outcome(past.outcome).name
+            code = f" with code {past.exit_code}" if past.outcome == Outcome.EXITED else ""
+            told.append((past.at, f"attempt {past.attempt} on {where}: {what}{code}: {past.reason}"))
+    if job.started_at and job.state in (JobState.RUNNING, JobState.COMPLETED, JobState.CANCELLED):
+        told.append((job.started_at, f"attempt {job.attempt} started on {_worker_name(state, job.worker)}"))
+    told.append((job.since, _present(state, number)))
+    told.sort(key=lambda entry: entry[0])
+    return [f"{at:.3f}  {what}" for at, what in told]
+
+
+def _present(state: State, number: int) -> str:
+    job = state.jobs[number]
+    match job.state:
+        case JobState.WAITING:
+            return f"WAITING for {job.missing} of {len(job.parents)} parents"
+        case JobState.DELAYED:
+            return f"DELAYED until {job.due:.3f}"
+        case JobState.QUEUED:
+            whom = f"worker {_worker_name(state, job.pin)}" if job.pin != NO_WORKER else f"a worker with {job.template.requirement}"
+            return f"QUEUED for {whom}"
+        case JobState.DISPATCHED | JobState.RUNNING:
+            return f"{job.state.name} as attempt {job.attempt} on {_worker_name(state, job.worker)} (lease {job.lease})"
+        case JobState.FAILED:
+            return f"FAILED attempt {job.attempt}: {job.reason}; " + (f"next one at {job.due:.3f}" if job.due else "no further one")
+        case JobState.DEAD | JobState.CANCELLED:
+            return f"{job.state.name}: {job.reason}"
+        case _:
+            return job.state.name
+
+
+def _worker_name(state: State, number: int) -> str:
+    worker = state.workers.get(number)
+    return worker.name if worker else "no worker"

@@ -1,0 +1,29 @@
+"""One turn of the core: the events decided so far, already applied, and the effects ordered so far."""
+
+from __future__ import annotations
+
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core.apply import apply
+from titan.core.state import Run, State
+
+
+class Turn:
+    """Handlers decide by `emit`, which applies at once, so that the next decision sees it; and order by `order`."""
+
+    __slots__ = ("effects", "events", "now", "runs", "state")
+
+    def __init__(self, state: State, now: float) -> None:
+        self.state = state
+        self.now = now
+        self.events: list[ev.Event] = []
+        self.effects: list[fx.Effect] = []
+        self.runs: dict[str, Run] = {}
+        """Runs of which some job came to an end."""
+
+    def emit(self, event: ev.Event) -> None:
+        apply(self.state, event)
+        self.events.append(event)
+
+    def order(self, effect: fx.Effect) -> None:
+        self.effects.append(effect)

@@ -1,0 +1,148 @@
+"""Workers come, are heard, drain, fall silent and return; and the one mechanism that heals every lost message.
+
+`_reconcile`: a worker says which attempts it holds, the master compares with what it believes, and orders the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core.finish import lose, report_started
+from titan.core.inputs import WorkerBeat, WorkerDisconnected, WorkerDraining, WorkerLeaving, WorkerRegistered
+from titan.core.ready import release
+from titan.core.state import State, Worker
+from titan.core.turn import Turn
+from titan.errors import Conflict
+from titan.model.states import JobState, WorkerState
+
+
+def on_worker_registered(turn: Turn, seen: WorkerRegistered) -> None:
+    state = turn.state
+    known = state.workers.get(state.worker_numbers.get(seen.name, -1))
+    if known is not None and known.incarnation != seen.incarnation:
+        refusal = _why_not(state, known, seen, turn.now)
+        if refusal:
+            turn.order(fx.Refuse(seen.origin, seen.request, Conflict.code, refusal))
+            return
+        _lose_all(turn, known, blame=known.state is not WorkerState.LEFT, reason=f"worker {known.name} was started anew")
+    number = known.number if known else len(state.workers) + 1
+    if known is None or _changed(known, seen):
+        turn.emit(
+            ev.WorkerJoined(
+                worker=number,
+                name=seen.name,
+                incarnation=seen.incarnation,
+                capabilities=seen.capabilities,
+                slots=seen.slots,
+                facts=seen.facts,
+                at=turn.now,
+            )
+        )
+    turn.emit(ev.WorkerConnected(number, seen.origin, turn.now))
+    turn.order(fx.AcceptWorker(seen.origin, seen.request, number))
+    if seen.draining and not state.workers[number].draining:
+        turn.emit(ev.WorkerDrained(number, turn.now))
+    _reconcile(turn, state.workers[number], seen.leases, seen.started, all_seen=True)
+
+
+def _why_not(state: State, known: Worker, seen: WorkerRegistered, now: float) -> str:
+    if known.connection and now - known.heard_at < state.settings.name_guard_s:
+        host = known.facts.get("host", "another host")
+        return f"a worker named {seen.name!r} is connected already (from {host}): give this one another name with --name"
+    if seen.incarnation < known.incarnation:
+        return f"worker {seen.name!r} was started anew elsewhere meanwhile; this older process must end"
+    return ""
+
+
+def _changed(known: Worker, seen: WorkerRegistered) -> bool:
+    return (
+        known.incarnation != seen.incarnation
+        or known.state in (WorkerState.LOST, WorkerState.LEFT)
+        or known.capabilities != seen.capabilities
+        or known.slots != seen.slots
+    )
+
+
+def on_worker_beat(turn: Turn, seen: WorkerBeat) -> None:
+    if turn.state.workers[seen.worker].state is not WorkerState.ALIVE:
+        return  # said before it heard that it is LOST; it has to register anew
+    turn.emit(ev.WorkerHeard(seen.worker, turn.now))
+    _reconcile(turn, turn.state.workers[seen.worker], seen.leases, seen.started, all_seen=False)
+
+
+def _reconcile(turn: Turn, worker: Worker, leases: Sequence[int], started: Sequence[float], *, all_seen: bool) -> None:
+    """`all_seen`: nothing that was sent to the worker is still on its way, so what it does not list is not there."""
+    state = turn.state
+    listed = dict.fromkeys(leases)
+    fresh = turn.now - state.settings.missing_s
+    gone = [
+        number for lease, number in worker.held.items() if lease not in listed and (all_seen or _sent_at(state, number) < fresh)
+    ]
+    lose(turn, worker.number, gone, [], f"worker {worker.name} does not hold it")
+    unknown = [lease for lease in leases if lease not in worker.held and lease not in worker.ending]
+    if unknown:
+        turn.emit(ev.LeasesEnding(worker.number, unknown))
+    ended = [lease for lease in worker.ending if lease not in listed]
+    if ended:
+        turn.emit(ev.LeasesEnded(worker.number, ended))
+    if worker.ending:
+        turn.order(fx.SendStop(worker.number, list(worker.ending)))
+    report_started(turn, worker.number, leases, started)
+
+
+def _sent_at(state: State, number: int) -> float:
+    job = state.jobs[number]
+    return job.since if job.state is JobState.DISPATCHED else job.started_at
+
+
+def on_worker_draining(turn: Turn, seen: WorkerDraining) -> None:
+    worker = turn.state.workers[seen.worker]
+    if not worker.draining:
+        turn.emit(ev.WorkerDrained(seen.worker, turn.now))
+        _release_pinned(turn, worker)
+
+
+def on_worker_leaving(turn: Turn, seen: WorkerLeaving) -> None:
+    worker = turn.state.workers[seen.worker]
+    turn.emit(ev.WorkerLeft(worker.number, turn.now))
+    _lose_all(turn, worker, blame=False, reason=f"worker {worker.name} left")
+    _release_pinned(turn, worker)
+
+
+def on_worker_disconnected(turn: Turn, seen: WorkerDisconnected) -> None:
+    """A suspicion, not a death: it has until its deadline to come back."""
+    if turn.state.workers[seen.worker].connection == seen.origin:
+        turn.emit(ev.WorkerSuspected(seen.worker, turn.now))
+
+
+def on_deadline(turn: Turn, number: int) -> None:
+    """A worker's deadline may have passed; if it was heard since, the timer is set anew."""
+    worker = turn.state.workers[number]
+    worker.watched = False
+    if worker.state not in (WorkerState.ALIVE, WorkerState.SUSPECT):
+        return
+    if worker.deadline > turn.now:
+        turn.state.watch(worker)
+        return
+    if worker.connection:
+        turn.order(fx.Disconnect(worker.connection))
+    silent = turn.now - worker.heard_at
+    reason = f"worker {worker.name} was silent for {silent:.0f} s"
+    turn.emit(ev.WorkerLost(number, reason, turn.now))
+    _lose_all(turn, worker, blame=True, reason=reason)
+    _release_pinned(turn, worker)
+
+
+def _lose_all(turn: Turn, worker: Worker, *, blame: bool, reason: str) -> None:
+    jobs = list(worker.held.values())
+    running = [j for j in jobs if blame and turn.state.jobs[j].state is JobState.RUNNING]
+    lose(turn, worker.number, jobs, running, reason)
+
+
+def _release_pinned(turn: Turn, worker: Worker) -> None:
+    state = turn.state
+    lane = state.pinned.get(worker.number)
+    if lane is not None and lane.count:
+        release(turn, worker.number, lane.jobs())

@@ -1,0 +1,130 @@
+"""Every exception that Titan raises, by whose fault it is.
+
+    TitanError
+      CallerError        the caller asked for something that cannot be done
+        InvalidGraph       a DAG that is refused whole: cycle, unknown parent, duplicate or malformed id, ...
+        InvalidPipeline    a pipeline file that is refused: names file, line and key
+        NotFound           no such run, job, log or artifact
+        Conflict           the state of things forbids it: a name that is taken, a home that is locked
+        LimitExceeded      more than Titan takes in one piece
+      PeerError          the other end of a connection broke the protocol
+        ProtocolError      bytes that are no TITAN_PROTO
+        VersionMismatch    a peer of a version that is too far away
+      EnvironmentFault   the machine or the network: nobody's code is wrong
+        MasterUnreachable  nothing answers at the address
+        ConnectionLost     the connection broke while an answer was due
+        JournalFailed      the disk under the journal refused a write or a sync; final
+        JournalCorrupt     a record before the journal's tail is bad: names file and offset
+        PortInUse          another program listens there
+      Bug                an invariant of Titan itself does not hold
+
+Each has a stable `code` (it travels in error frames and in `--json`), a message that says what happened and what to do
+next, and `retryable`: whether the same call may succeed later without a change.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TitanError(Exception):
+    """The root. `str(error)` is one line for a person; `code` is for programs."""
+
+    code: ClassVar[str] = "titan"
+    retryable: ClassVar[bool] = False
+
+
+class CallerError(TitanError):
+    code = "caller"
+
+
+class InvalidGraph(CallerError):
+    """A DAG was refused whole. `job` is the id at fault ("" if it is the DAG's own)."""
+
+    code = "invalid_graph"
+
+    def __init__(self, message: str, job: str = "") -> None:
+        super().__init__(message)
+        self.job = job
+
+
+class InvalidPipeline(CallerError):
+    """A pipeline file was refused. The message starts with `file:line: key`."""
+
+    code = "invalid_pipeline"
+
+
+class NotFound(CallerError):
+    code = "not_found"
+
+
+class Conflict(CallerError):
+    code = "conflict"
+
+
+class LimitExceeded(CallerError):
+    code = "limit_exceeded"
+
+
+class PeerError(TitanError):
+    code = "peer"
+
+
+class ProtocolError(PeerError):
+    code = "protocol"
+
+
+class VersionMismatch(PeerError):
+    code = "version_mismatch"
+
+
+class EnvironmentFault(TitanError):
+    code = "environment"
+
+
+class MasterUnreachable(EnvironmentFault):
+    code = "master_unreachable"
+    retryable = True
+
+
+class ConnectionLost(EnvironmentFault):
+    code = "connection_lost"
+    retryable = True
+
+
+class JournalFailed(EnvironmentFault):
+    code = "journal_failed"
+
+
+class JournalCorrupt(EnvironmentFault):
+    """`path` and `offset` say where the first bad byte is."""
+
+    code = "journal_corrupt"
+
+    def __init__(self, message: str, path: str = "", offset: int = 0) -> None:
+        super().__init__(message)
+        self.path = path
+        self.offset = offset
+
+
+class PortInUse(EnvironmentFault):
+    code = "port_in_use"
+    retryable = True
+
+
+class Bug(TitanError):
+    """An invariant does not hold. Please report it with the message: it carries the story of the job concerned."""
+
+    code = "bug"
+
+
+def _tree(root: type[TitanError]) -> dict[str, type[TitanError]]:
+    found = {root.code: root}
+    for child in root.__subclasses__():
+        found.update(_tree(child))
+    return found
+
+
+def from_code(code: str, message: str) -> TitanError:
+    """The error that an error frame describes. An unknown code (a newer peer) gives a plain TitanError."""
+    return _tree(TitanError).get(code, TitanError)(message)

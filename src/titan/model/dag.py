@@ -1,0 +1,51 @@
+"""What a user submits: job templates and DAGs, in the columns in which they travel and are journaled.
+
+A `JobTemplate` says what jobs of one shape share, so 100,000 jobs that differ in their arguments are one template and
+100,000 small rows. Owns the shape and its limits; `graph` owns what makes a DAG valid.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+MAX_JOBS = 1_000_000
+MAX_ARGS_BYTES = 128 * 1024
+MAX_RETRIES = 1_000
+MAX_PRIORITY = 1_000_000
+MAX_SECONDS = 10 * 366 * 86_400.0
+
+
+class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What to run and how. Exactly one of `file`, `command`, `argv` is set.
+
+    `file` is a path inside the project archive, or the name of a staged script; `file_hash` (SHA-256, hex) is "" in a
+    project. `command` goes to /bin/sh -c. `argv` is run as it is. Times are in seconds; `timeout_s` 0 means none.
+    """
+
+    file: str = ""
+    file_hash: str = ""
+    archive: str = ""
+    command: str = ""
+    argv: tuple[str, ...] = ()
+    requirement: str = "GENERAL"
+    priority: int = 1
+    delay_s: float = 0.0
+    affinity: bool = False
+    retries: int = 3
+    timeout_s: float = 0.0
+    env: tuple[tuple[str, str], ...] = ()
+
+    def __hash__(self) -> int:
+        return hash((self.file, self.file_hash, self.archive, self.command, self.argv, self.requirement, self.priority, self.env))
+
+
+class DagSpec(msgspec.Struct, frozen=True, array_like=True):
+    """A DAG in columns: entry i of `ids`, `template_of`, `args` and `parents` is job i. Parents are ids."""
+
+    name: str
+    version: str
+    templates: list[JobTemplate]
+    ids: list[str]
+    template_of: list[int]
+    args: list[tuple[str, ...]]
+    parents: list[tuple[str, ...]]

@@ -1,0 +1,120 @@
+"""What makes a DAG valid, and the message that says what is wrong with one that is not.
+
+The SDK calls `resolve` before it sends (the error comes at once), the master when it receives (the error comes to every
+client). A DAG is refused whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from titan.errors import InvalidGraph
+from titan.model import dag as limits
+from titan.model.dag import DagSpec, JobTemplate
+from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
+
+
+def resolve(dag: DagSpec) -> list[tuple[int, ...]]:
+    """The parents of each job as positions in `dag.ids`, without repeats. Raises InvalidGraph with the job and reason."""
+    count = len(dag.ids)
+    _check_shape(dag, count)
+    position: dict[str, int] = {}
+    for i, name in enumerate(dag.ids):
+        if match_name(name) is None:
+            raise InvalidGraph(f"job id {name[: MAX_NAME + 8]!r} is malformed: an id is {NAME_RULE}", name[:MAX_NAME])
+        if position.setdefault(name, i) != i:
+            raise InvalidGraph(f"job id {name!r} is used twice; ids must be unique within a DAG", name)
+    for template in dag.templates:
+        _check_template(template)
+    parents: list[tuple[int, ...]] = []
+    for i, names in enumerate(dag.parents):
+        if not names:
+            parents.append(())
+            continue
+        found = []
+        for name in dict.fromkeys(names):
+            at = position.get(name)
+            if at is None:
+                raise InvalidGraph(f"job {dag.ids[i]!r} depends on {name!r}, which is no job of this DAG", dag.ids[i])
+            if at == i:
+                raise InvalidGraph(f"job {name!r} depends on itself", name)
+            found.append(at)
+        parents.append(tuple(found))
+    cycle = find_cycle(parents)
+    if cycle:
+        path = " -> ".join(dag.ids[i] for i in [*cycle, cycle[0]])
+        raise InvalidGraph(f"the jobs depend on each other in a cycle: {path}", dag.ids[cycle[0]])
+    return parents
+
+
+def find_cycle(parents: Sequence[Sequence[int]]) -> list[int]:
+    """Some cycle as positions, each the parent of the next and the last of the first; [] if there is none. O(jobs + edges)."""
+    count = len(parents)
+    missing = [len(p) for p in parents]
+    if not any(missing):
+        return []
+    children: list[list[int]] = [[] for _ in range(count)]
+    for child, ps in enumerate(parents):
+        for p in ps:
+            children[p].append(child)
+    ready = [i for i in range(count) if not missing[i]]
+    done = 0
+    while ready:
+        i = ready.pop()
+        done += 1
+        for child in children[i]:
+            missing[child] -= 1
+            if not missing[child]:
+                ready.append(child)
+    if done == count:
+        return []
+    # Every job that is left has a parent that is left: walk up until a job comes twice.
+    at = next(i for i in range(count) if missing[i])
+    seen: dict[int, int] = {}
+    walk: list[int] = []
+    while at not in seen:
+        seen[at] = len(walk)
+        walk.append(at)
+        at = next(p for p in parents[at] if missing[p])
+    return list(reversed(walk[seen[at] :]))
+
+
+def _check_shape(dag: DagSpec, count: int) -> None:
+    if not dag.name or len(dag.name) > 256 or not dag.name.isprintable():
+        raise InvalidGraph("a DAG's name is 1 to 256 printable characters")
+    if count == 0:
+        raise InvalidGraph(f"DAG {dag.name!r} has no jobs")
+    if count > limits.MAX_JOBS:
+        raise InvalidGraph(f"DAG {dag.name!r} has {count:,} jobs; the limit is {limits.MAX_JOBS:,}: split it")
+    if not (len(dag.template_of) == len(dag.args) == len(dag.parents) == count):
+        raise InvalidGraph("the columns of the DAG differ in length")
+    if not dag.templates or min(dag.template_of) < 0 or max(dag.template_of) >= len(dag.templates):
+        raise InvalidGraph("a job names a template that is not there")
+    for name, args in zip(dag.ids, dag.args, strict=True):
+        if args:
+            if sum(map(len, args)) > limits.MAX_ARGS_BYTES:
+                raise InvalidGraph(f"the arguments of job {name!r} exceed {limits.MAX_ARGS_BYTES:,} characters: pass a file", name)
+            if any("\0" in a for a in args):
+                raise InvalidGraph(f"an argument of job {name!r} holds a NUL character", name)
+
+
+def _check_template(t: JobTemplate) -> None:
+    what = t.file or t.command or " ".join(t.argv) or "?"
+    where = f"job specification {what[:80]!r}"
+    if bool(t.file) + bool(t.command) + bool(t.argv) != 1:
+        raise InvalidGraph(f"{where}: give exactly one of file and command")
+    if t.file and bool(t.file_hash) == bool(t.archive):
+        raise InvalidGraph(f"{where}: a file is either staged by hash or part of a project archive")
+    if t.file and (t.file.startswith("/") or ".." in t.file.split("/") or "\0" in t.file):
+        raise InvalidGraph(f"{where}: the path of a file must stay inside its project")
+    if "\0" in t.command or any("\0" in a for a in t.argv) or any("\0" in k + v or "=" in k or not k for k, v in t.env):
+        raise InvalidGraph(f"{where}: a NUL character, or an environment name that is empty or holds '='")
+    if not is_capability(t.requirement):
+        raise InvalidGraph(f"{where}: requirement {t.requirement[:80]!r} is malformed: a capability is {CAPABILITY_RULE}")
+    if not 0 <= t.retries <= limits.MAX_RETRIES:
+        raise InvalidGraph(f"{where}: retries must be 0 to {limits.MAX_RETRIES}")
+    if not -limits.MAX_PRIORITY <= t.priority <= limits.MAX_PRIORITY:
+        raise InvalidGraph(f"{where}: priority must be within +-{limits.MAX_PRIORITY:,}")
+    for word, seconds in (("delay", t.delay_s), ("timeout", t.timeout_s)):
+        if not 0 <= seconds <= limits.MAX_SECONDS:  # also false for NaN
+            raise InvalidGraph(f"{where}: {word} must be 0 to {limits.MAX_SECONDS:,.0f} seconds")

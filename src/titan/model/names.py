@@ -1,0 +1,45 @@
+"""The grammar of names: job ids, run ids, capabilities, worker names, artifact names.
+
+All names become parts of paths and of `RUN/JOB`, so the grammar is narrow: no slash, no leading dot or dash.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_NAME = 128
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+=,\[\]-]{0,127}")
+_CAPABILITY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}")
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
+
+NAME_RULE = "1 to 128 of A-Z a-z 0-9 _ . : @ + = , [ ] -, the first a letter, digit or _"
+CAPABILITY_RULE = "1 to 64 of A-Z a-z 0-9 _ . : -, the first a letter, digit or _"
+
+match_name = _NAME.fullmatch
+
+
+def is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
+def is_capability(text: str) -> bool:
+    return _CAPABILITY.fullmatch(text) is not None
+
+
+def run_id(at_ms: int, entropy: int) -> str:
+    """A run id that sorts by time: 9 characters of milliseconds, 3 of entropy (15 bits of it are used).
+
+    >>> run_id(1_700_000_000_000, 12345)
+    '1hf7yat00c1s'
+    """
+    value, out = (at_ms << 15) | (entropy & 0x7FFF), []
+    for _ in range(12):
+        out.append(_ALPHABET[value & 31])
+        value >>= 5
+    return "".join(reversed(out))
+
+
+def split_job(text: str) -> tuple[str, str]:
+    """`RUN/JOB` -> (run, job); `RUN` -> (run, "")."""
+    run, _, job = text.partition("/")
+    return run, job

@@ -1,0 +1,23 @@
+"""Every interval and limit of the cluster that a site may set, with its default. Seconds and bytes."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    heartbeat_s: float = 5.0
+    """How often a worker says which attempts it holds."""
+    loss_s: float = 30.0
+    """A worker that is silent for longer is LOST: its attempts are fenced and queued again."""
+    name_guard_s: float = 10.0
+    """A second worker of a name is refused while the first was heard from within this time."""
+    missing_s: float = 10.0
+    """An attempt that was dispatched longer ago than this and that its worker's heartbeat does not list is lost."""
+    backoff_base_s: float = 0.5
+    """The wait before the first retry; it doubles with each, and is jittered between half and all of it."""
+    backoff_max_s: float = 60.0
+    poison_losses: int = 2
+    """A job whose attempts took down this many workers is DEAD."""
+    stop_grace_s: float = 5.0
+    """From SIGTERM to SIGKILL for a job that is stopped."""

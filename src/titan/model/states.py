@@ -1,0 +1,81 @@
+"""The states of a job, a run and a worker, and which may follow which.
+
+Owns the transition table, from which docs/glossary.md's diagram is drawn. Must not know how a state is stored or why
+it changes.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class JobState(IntEnum):
+    WAITING = 0
+    DELAYED = 1
+    QUEUED = 2
+    DISPATCHED = 3
+    RUNNING = 4
+    PAUSED = 5
+    COMPLETED = 6
+    FAILED = 7
+    DEAD = 8
+    CANCELLED = 9
+
+
+class RunState(IntEnum):
+    RUNNING = 0
+    COMPLETED = 1
+    FAILED = 2
+    """Some job is DEAD or was CANCELLED because of one."""
+    CANCELLED = 3
+    """By a user."""
+
+
+class WorkerState(IntEnum):
+    ALIVE = 0
+    SUSPECT = 1
+    """Its connection broke; it has until its deadline to come back and keep its attempts."""
+    LOST = 2
+    """Silent past its deadline: its attempts were fenced and queued again."""
+    LEFT = 3
+    """It said goodbye."""
+
+
+TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED)
+
+# Reports can be lost or overtaken, so a result may arrive for an attempt whose start was never reported: DISPATCHED leads
+# wherever RUNNING does.
+_ATTEMPT_ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.QUEUED, JobState.DEAD, JobState.CANCELLED)
+TRANSITIONS: dict[JobState, tuple[JobState, ...]] = {
+    JobState.WAITING: (JobState.QUEUED, JobState.DELAYED, JobState.PAUSED, JobState.CANCELLED),
+    JobState.DELAYED: (JobState.QUEUED, JobState.CANCELLED),
+    JobState.QUEUED: (JobState.DISPATCHED, JobState.CANCELLED),
+    JobState.DISPATCHED: (JobState.RUNNING, *_ATTEMPT_ENDS),
+    JobState.RUNNING: _ATTEMPT_ENDS,
+    JobState.PAUSED: (JobState.COMPLETED, JobState.CANCELLED),
+    JobState.FAILED: (JobState.QUEUED, JobState.DEAD, JobState.CANCELLED),
+    JobState.COMPLETED: (),
+    JobState.DEAD: (),
+    JobState.CANCELLED: (),
+}
+
+# The same as one bit mask per state, for the hot path: `ALLOWED[old] >> new & 1`.
+ALLOWED: tuple[int, ...] = tuple(sum(1 << new for new in TRANSITIONS[old]) for old in JobState)
+
+
+class Outcome(IntEnum):
+    """How an attempt ended, as its worker saw it."""
+
+    SUCCEEDED = 0
+    EXITED = 1
+    """With a code other than 0."""
+    SIGNALED = 2
+    TIMED_OUT = 3
+    REFUSED = 4
+    """It could not be started and never can be: no such file, bad interpreter, permission. Not retried."""
+    BROKEN = 5
+    """The worker's own machinery failed: disk full, runner died. Retried."""
+    STOPPED = 6
+    """Killed because the master said so. Its lease is fenced already."""
+    RETURNED = 7
+    """Never started: handed back, or abandoned by a worker that leaves. Counts as no failure."""

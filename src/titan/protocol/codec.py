@@ -1,0 +1,93 @@
+"""Messages from bytes and to bytes.
+
+A payload is the MessagePack array of one message. With the BLOB flag it is: length of the array (4 bytes, big-endian), the
+array, and then the blob, raw.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Any, NamedTuple
+
+import msgspec
+
+from titan.errors import ProtocolError, TitanError
+from titan.protocol.frames import BLOB, ERROR, MAX_FRAME, MAX_MESSAGE, Frame, FrameDecoder, encode_frame
+from titan.protocol.messages import OPCODE_OF, OPCODES, Error, Message
+
+_length = Struct(">I")
+_encode = msgspec.msgpack.Encoder().encode
+_decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {op: msgspec.msgpack.Decoder(kind) for op, kind in OPCODES.items()}
+_ERROR_OPCODE = OPCODE_OF[Error]
+
+
+class Received(NamedTuple):
+    """A message, and the bytes that came with it."""
+
+    message: Message
+    blob: bytes
+
+
+class Misfit(NamedTuple):
+    """A whole frame that holds no message we know. Answer it with `error`; the connection lives."""
+
+    error: Error
+
+
+def encode(message: Message, blob: bytes | memoryview | None = None, *, compress: bool = False) -> bytes:
+    """Raises LimitExceeded for a message over MAX_MESSAGE."""
+    opcode = OPCODE_OF[type(message)]
+    payload = _encode(message)
+    if blob is None:
+        return encode_frame(opcode, payload, ERROR if opcode == _ERROR_OPCODE else 0, compress=compress)
+    return encode_frame(opcode, b"".join((_length.pack(len(payload)), payload, blob)), BLOB, compress=compress)
+
+
+class MessageDecoder:
+    """receive_data(bytes) -> what came. Raises PeerError when the stream can no longer be read."""
+
+    def __init__(self, max_frame: int = MAX_FRAME, max_message: int = MAX_MESSAGE) -> None:
+        self._frames = FrameDecoder(max_frame, max_message)
+
+    @property
+    def pending(self) -> int:
+        return self._frames.pending
+
+    def receive_data(self, data: bytes | bytearray | memoryview) -> list[Received | Misfit]:
+        return [_read(frame) for frame in self._frames.receive_data(data)]
+
+
+def error_of(request: int, fault: TitanError, job: str = "") -> Error:
+    return Error(request, fault.code, str(fault), job or getattr(fault, "job", ""), fault.retryable)
+
+
+def _read(frame: Frame) -> Received | Misfit:
+    payload: bytes | memoryview = frame.payload
+    blob = b""
+    if frame.flags & BLOB:
+        if len(payload) < 4 or (end := 4 + _length.unpack_from(payload)[0]) > len(payload):
+            return _misfit(b"", f"opcode {frame.opcode}: a blob frame whose message is longer than the frame")
+        blob = bytes(payload[end:])
+        payload = memoryview(payload)[4:end]
+    decoder = _decoders.get(frame.opcode)
+    if decoder is None:
+        return _misfit(payload, f"opcode {frame.opcode} is unknown here; the peer may be newer")
+    try:
+        return Received(decoder.decode(payload), blob)
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as e:
+        name = OPCODES[frame.opcode].__name__
+        return _misfit(payload, f"opcode {frame.opcode} ({name}) with a payload that is no {name}: {e}")
+
+
+def _misfit(payload: bytes | memoryview, message: str) -> Misfit:
+    return Misfit(error_of(_request_of(payload), ProtocolError(message)))
+
+
+def _request_of(payload: bytes | memoryview) -> int:
+    """The request id of a payload of unknown shape, 0 if it has none."""
+    try:
+        fields = msgspec.msgpack.decode(payload)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return 0
+    first = fields[0] if isinstance(fields, list) and fields else 0
+    return first if isinstance(first, int) and not isinstance(first, bool) else 0

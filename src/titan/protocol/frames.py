@@ -1,0 +1,136 @@
+"""Frames: an 8-byte header and a payload. Any split of the bytes gives the same frames.
+
+    version 1B | opcode 1B | flags 1B | spare 1B (0) | payload length 4B, big-endian
+
+Owns the header, its limits and the joining of frames that belong together; must not know what a payload means.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+
+import zstandard
+
+from titan.errors import LimitExceeded, ProtocolError, VersionMismatch
+
+VERSION = 1
+MAX_FRAME = 64 * 1024 * 1024
+"""Payload bytes of one frame."""
+MAX_MESSAGE = 512 * 1024 * 1024
+"""Payload bytes of frames that are joined by MORE, after decompression."""
+COMPRESS_FROM = 32 * 1024
+_PART = 16 * 1024 * 1024
+
+COMPRESSED, ERROR, MORE, BLOB = 0x01, 0x02, 0x04, 0x08
+
+_header = Struct(">BBBBI")
+HEADER_BYTES = _header.size
+
+
+class Frame(NamedTuple):
+    opcode: int
+    flags: int
+    payload: bytes
+
+
+def encode_frame(opcode: int, payload: bytes, flags: int = 0, *, compress: bool = False) -> bytes:
+    """One message as one frame, or as several joined by MORE if it is over MAX_FRAME."""
+    if compress and len(payload) >= COMPRESS_FROM:
+        packed = zstandard.ZstdCompressor(level=1).compress(payload)
+        if len(packed) < len(payload) * 0.9:
+            payload, flags = packed, flags | COMPRESSED
+    size = len(payload)
+    if size <= MAX_FRAME:
+        return _header.pack(VERSION, opcode, flags, 0, size) + payload
+    if size > MAX_MESSAGE:
+        raise LimitExceeded(f"a message of {size:,} bytes; the limit is {MAX_MESSAGE:,}: send it in pieces")
+    parts = []
+    for at in range(0, size, _PART):
+        piece = payload[at : at + _PART]
+        more = MORE if at + _PART < size else 0
+        parts.append(_header.pack(VERSION, opcode, flags | more, 0, len(piece)) + piece)
+    return b"".join(parts)
+
+
+class FrameDecoder:
+    """Feed it bytes as they come; it gives whole frames.
+
+    After an error it is of no further use: the stream has no known frame boundary any more.
+    """
+
+    def __init__(self, max_frame: int = MAX_FRAME, max_message: int = MAX_MESSAGE) -> None:
+        self._buffer = bytearray()
+        self._max_frame = max_frame
+        self._max_message = max_message
+        self._parts: list[bytes] = []
+        self._parts_bytes = 0
+        self._joining: tuple[int, int] | None = None
+
+    @property
+    def pending(self) -> int:
+        """Bytes of a frame that is not whole yet."""
+        return len(self._buffer) + self._parts_bytes
+
+    def receive_data(self, data: bytes | bytearray | memoryview) -> list[Frame]:
+        """Raises VersionMismatch, or ProtocolError for a frame over the limit or out of order."""
+        buffer = self._buffer
+        if buffer:
+            buffer += data
+            view = memoryview(bytes(buffer)) if len(buffer) >= HEADER_BYTES and len(buffer) >= self._wanted() else None
+            if view is None:
+                return []
+        else:
+            view = memoryview(data)
+        frames: list[Frame] = []
+        at, size = 0, len(view)
+        while size - at >= HEADER_BYTES:
+            version, opcode, flags, _, length = _header.unpack_from(view, at)
+            self._check(version, length)
+            end = at + HEADER_BYTES + length
+            if end > size:
+                break
+            self._take(Frame(opcode, flags, bytes(view[at + HEADER_BYTES : end])), frames)
+            at = end
+        rest = bytes(view[at:])
+        buffer[:] = rest
+        return frames
+
+    def _wanted(self) -> int:
+        """The bytes of the frame at the front of the buffer, which holds at least a header."""
+        version, _, _, _, length = _header.unpack_from(self._buffer, 0)
+        self._check(version, length)
+        return HEADER_BYTES + int(length)
+
+    def _check(self, version: int, length: int) -> None:
+        if version != VERSION:
+            raise VersionMismatch(f"the peer speaks TITAN_PROTO {version}, or something else; this side speaks version {VERSION}")
+        if length > self._max_frame:
+            raise ProtocolError(f"a frame of {length:,} bytes was announced; the limit is {self._max_frame:,}")
+
+    def _take(self, frame: Frame, out: list[Frame]) -> None:
+        kind = (frame.opcode, frame.flags & ~MORE)
+        if self._joining is not None and self._joining != kind:
+            raise ProtocolError(f"a frame of opcode {frame.opcode} came in the middle of a message of opcode {self._joining[0]}")
+        if frame.flags & MORE or self._joining is not None:
+            self._parts.append(frame.payload)
+            self._parts_bytes += len(frame.payload)
+            if self._parts_bytes > self._max_message:
+                raise ProtocolError(f"a message of more than {self._max_message:,} bytes")
+            self._joining = kind if frame.flags & MORE else None
+            if self._joining is not None:
+                return
+            frame = Frame(frame.opcode, frame.flags, b"".join(self._parts))
+            self._parts, self._parts_bytes = [], 0
+        if frame.flags & COMPRESSED:
+            frame = Frame(frame.opcode, frame.flags & ~COMPRESSED, self._expand(frame.payload))
+        out.append(frame)
+
+    def _expand(self, payload: bytes) -> bytes:
+        try:
+            announced = zstandard.frame_content_size(payload)
+            if announced < 0 or announced > self._max_message:
+                raise ProtocolError("a compressed payload that announces no size, or one over the limit")
+            return zstandard.ZstdDecompressor().decompress(payload, max_output_size=self._max_message)
+        except zstandard.ZstdError as e:
+            raise ProtocolError(f"a compressed payload that cannot be read: {e}") from e

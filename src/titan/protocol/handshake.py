@@ -1,0 +1,33 @@
+"""Who may speak: Hello and Welcome, and what each side does with a version that is not its own."""
+
+from __future__ import annotations
+
+from titan.errors import ProtocolError, VersionMismatch
+from titan.protocol.frames import VERSION
+from titan.protocol.messages import Hello, Message, Welcome
+
+ROLES = ("client", "worker")
+FEATURES = ("zstd",)
+
+
+def hello(role: str, software: str) -> Hello:
+    assert role in ROLES, role
+    return Hello(1, role, VERSION, software, FEATURES)
+
+
+def answer(first: Message, *, software: str, cluster: str, term: int) -> Welcome:
+    """The master's answer to a peer's first message. Versions may differ by one: the lower is spoken.
+
+    Raises ProtocolError if it is no Hello, VersionMismatch if the peer is too far away.
+    """
+    if not isinstance(first, Hello):
+        raise ProtocolError(f"the first message must be a Hello, not a {type(first).__name__}")
+    if first.role not in ROLES:
+        raise ProtocolError(f"a Hello with the role {first.role[:40]!r}: roles are {' and '.join(ROLES)}")
+    if abs(first.version - VERSION) > 1:
+        raise VersionMismatch(
+            f"the peer ({first.software[:40]}) speaks version {first.version} of TITAN_PROTO, the master ({software}) "
+            f"version {VERSION}; they may differ by one: upgrade the older"
+        )
+    features = tuple(f for f in first.features if f in FEATURES)
+    return Welcome(first.request, min(first.version, VERSION), software, cluster, term, features)

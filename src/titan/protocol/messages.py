@@ -1,0 +1,417 @@
+"""The messages: one typed struct per opcode, on the wire a MessagePack array of its fields in order.
+
+The first field of each is the request id: an answer carries the id of what it answers, 0 is for what nobody answers. Where a
+batch is natural the fields are columns. Fields are only ever added at the end, with a default; a reader ignores those it
+does not know. Bytes (logs, artifacts) follow the array as they are, see `codec`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from titan.model.dag import DagSpec, JobTemplate
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    request: int
+
+
+# -- both ways --------------------------------------------------------------------------------------------------------
+class Hello(Message, frozen=True):
+    """The first message of whoever dials. `role`: "client" or "worker". `features`: "zstd" if it can read compressed frames."""
+
+    role: str
+    version: int
+    software: str
+    features: tuple[str, ...] = ()
+
+
+class Welcome(Message, frozen=True):
+    """The answer to Hello. `cluster` names the log; leases of another cluster mean nothing here."""
+
+    version: int
+    software: str
+    cluster: str
+    term: int
+    features: tuple[str, ...] = ()
+
+
+class Error(Message, frozen=True):
+    """`code` is stable; `message` says what happened and what to do; `job` the job at fault, if any."""
+
+    code: str
+    message: str
+    job: str = ""
+    retryable: bool = False
+
+
+class Ping(Message, frozen=True):
+    pass
+
+
+class Pong(Message, frozen=True):
+    pass
+
+
+# -- clients ----------------------------------------------------------------------------------------------------------
+class Submit(Message, frozen=True):
+    """`key` is the submitter's own: the same key sent twice is one run."""
+
+    key: str
+    dag: DagSpec
+
+
+class Submitted(Message, frozen=True):
+    run: str
+    jobs: int
+
+
+class Cancel(Message, frozen=True):
+    """`job` "" means the whole run."""
+
+    run: str
+    job: str = ""
+
+
+class Cancelled(Message, frozen=True):
+    jobs: int
+
+
+class GetRun(Message, frozen=True):
+    """Jobs `after` (a position in the DAG) and following, at most `limit`; or only `job`."""
+
+    run: str
+    job: str = ""
+    after: int = 0
+    limit: int = 10_000
+
+
+class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A job as users see it. Times in seconds since the epoch, 0 for not yet; `exit_code` -1 for none."""
+
+    id: str
+    state: int
+    attempt: int
+    worker: str
+    exit_code: int
+    submitted_at: float
+    started_at: float
+    finished_at: float
+    reason: str
+    cpu_s: float = 0.0
+    peak_bytes: int = 0
+
+
+class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A run as users see it. `tally`: how many of its jobs are in each state, by the state's number."""
+
+    run: str
+    dag: str
+    version: str
+    state: int
+    jobs: int
+    tally: list[int]
+    submitted_at: float
+    finished_at: float
+
+
+class RunStatus(Message, frozen=True):
+    """`next` is the `after` of the following page, 0 if this was the last."""
+
+    run: RunRow
+    jobs: list[JobRow]
+    next: int = 0
+    story: list[str] = []
+
+
+class ListRuns(Message, frozen=True):
+    """The newest `limit` runs, before the run `before` if that is given."""
+
+    limit: int = 100
+    before: str = ""
+
+
+class Runs(Message, frozen=True):
+    runs: list[RunRow]
+
+
+class ListWorkers(Message, frozen=True):
+    pass
+
+
+class WorkerRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    name: str
+    state: str
+    capabilities: tuple[str, ...]
+    slots: int
+    held: int
+    heard_at: float
+    joined_at: float
+    facts: dict[str, str | int | float]
+
+
+class Workers(Message, frozen=True):
+    workers: list[WorkerRow]
+
+
+class ListDead(Message, frozen=True):
+    """The dead letter queue, of one run or of all."""
+
+    run: str = ""
+    limit: int = 1000
+
+
+class DeadRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    run: str
+    dag: str
+    job: JobRow
+    history: list[str]
+
+
+class DeadJobs(Message, frozen=True):
+    dead: list[DeadRow]
+
+
+class Watch(Message, frozen=True):
+    """Pushes the jobs of a run as they are now, then every change, each as Changes with this request id, until the run is over."""
+
+    run: str
+
+
+class Unwatch(Message, frozen=True):
+    """Ends the watch or the log stream of request `watch`."""
+
+    watch: int
+
+
+class Changes(Message, frozen=True):
+    """`run` is the run as it is after these changes. `first`: this is the picture at the start. `last`: nothing follows."""
+
+    run: RunRow
+    jobs: list[JobRow]
+    first: bool = False
+    last: bool = False
+
+
+class ReadLogs(Message, frozen=True):
+    """`attempt` 0 means the newest. `follow`: go on until the attempt is over."""
+
+    run: str
+    job: str
+    attempt: int = 0
+    follow: bool = False
+
+
+class LogChunk(Message, frozen=True):
+    """Bytes of a stream (1 stdout, 2 stderr) of an attempt, in the blob. `last`: nothing follows."""
+
+    attempt: int
+    stream: int
+    offset: int
+    last: bool = False
+
+
+class Stage(Message, frozen=True):
+    """Which of these artifacts (SHA-256, hex) does the master lack?"""
+
+    hashes: list[str]
+    sizes: list[int]
+
+
+class Staged(Message, frozen=True):
+    missing: list[str]
+
+
+class Put(Message, frozen=True):
+    """A piece of an artifact, in the blob. The answer (Stored) comes after the last piece. `name` enters it in the registry."""
+
+    hash: str
+    size: int
+    offset: int
+    name: str = ""
+
+
+class Stored(Message, frozen=True):
+    hash: str
+
+
+class Resolve(Message, frozen=True):
+    """The hash of an artifact that is known by name in the registry; answered by Resolved."""
+
+    name: str
+
+
+class Resolved(Message, frozen=True):
+    hash: str
+    size: int
+
+
+class Stop(Message, frozen=True):
+    """Ask the master to end, as SIGTERM would. Answered by Pong."""
+
+
+# -- workers ----------------------------------------------------------------------------------------------------------
+class Register(Message, frozen=True):
+    """`leases`, `started`: the attempts it holds, running (start time), waiting (0) or finished and not yet acknowledged."""
+
+    name: str
+    incarnation: str
+    cluster: str
+    capabilities: tuple[str, ...]
+    slots: int
+    facts: dict[str, str | int | float]
+    leases: list[int]
+    started: list[float]
+    draining: bool = False
+
+
+class Registered(Message, frozen=True):
+    worker: int
+    cluster: str
+    term: int
+    heartbeat_s: float
+    loss_s: float
+    grace_s: float
+
+
+class Heartbeat(Message, frozen=True):
+    leases: list[int]
+    started: list[float]
+
+
+class Heard(Message, frozen=True):
+    """The answer to a heartbeat."""
+
+
+class Dispatch(Message, frozen=True):
+    """Entry i: lease, run, job, attempt, its template (a position in `templates`) and arguments."""
+
+    templates: list[JobTemplate]
+    leases: list[int]
+    runs: list[str]
+    jobs: list[str]
+    attempts: list[int]
+    template_of: list[int]
+    args: list[tuple[str, ...]]
+
+
+class Started(Message, frozen=True):
+    leases: list[int]
+    ats: list[float]
+
+
+class Results(Message, frozen=True):
+    """`outcomes` are titan.model.states.Outcome. An exit by signal n has exit code 128 + n."""
+
+    leases: list[int]
+    outcomes: list[int]
+    exit_codes: list[int]
+    reasons: list[str]
+    started: list[float]
+    finished: list[float]
+    cpu_s: list[float]
+    peak_bytes: list[int]
+
+
+class Acked(Message, frozen=True):
+    """These results are durable: the worker may forget them."""
+
+    leases: list[int]
+
+
+class StopAttempts(Message, frozen=True):
+    """Stop these attempts. What the worker does not hold it ignores."""
+
+    leases: list[int]
+    grace_s: float
+
+
+class LogData(Message, frozen=True):
+    """Output of attempts. Entry i is `sizes[i]` bytes of the blob, which belong at `offsets[i]` of that stream."""
+
+    runs: list[str]
+    jobs: list[str]
+    attempts: list[int]
+    streams: list[int]
+    offsets: list[int]
+    sizes: list[int]
+
+
+class LogResume(Message, frozen=True):
+    """After a registration: how much of each attempt's stdout and stderr the master has; the worker goes on from there."""
+
+    leases: list[int]
+    stdout: list[int]
+    stderr: list[int]
+
+
+class Fetch(Message, frozen=True):
+    """Send an artifact from `offset` on; answered by Pieces with this request id."""
+
+    hash: str
+    offset: int = 0
+
+
+class Piece(Message, frozen=True):
+    """Bytes of an artifact, in the blob."""
+
+    hash: str
+    size: int
+    offset: int
+
+
+class Draining(Message, frozen=True):
+    """Finishes what runs, takes nothing new."""
+
+
+class Leaving(Message, frozen=True):
+    """Holds nothing any more and goes. Answered by Pong."""
+
+
+OPCODES: dict[int, type[Message]] = {
+    1: Hello,
+    2: Welcome,
+    3: Error,
+    4: Ping,
+    5: Pong,
+    16: Submit,
+    17: Submitted,
+    18: Cancel,
+    19: Cancelled,
+    20: GetRun,
+    21: RunStatus,
+    22: ListRuns,
+    23: Runs,
+    24: ListWorkers,
+    25: Workers,
+    26: ListDead,
+    27: DeadJobs,
+    28: Watch,
+    29: Unwatch,
+    30: Changes,
+    31: ReadLogs,
+    32: LogChunk,
+    33: Stage,
+    34: Staged,
+    35: Put,
+    36: Stored,
+    37: Resolve,
+    38: Resolved,
+    39: Stop,
+    64: Register,
+    65: Registered,
+    66: Heartbeat,
+    67: Heard,
+    68: Dispatch,
+    69: Started,
+    70: Results,
+    71: Acked,
+    72: StopAttempts,
+    73: LogData,
+    74: LogResume,
+    75: Fetch,
+    76: Piece,
+    77: Draining,
+    78: Leaving,
+}
+OPCODE_OF: dict[type[Message], int] = {kind: opcode for opcode, kind in OPCODES.items()}

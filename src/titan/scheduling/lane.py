@@ -1,0 +1,70 @@
+"""The ActiveJobQueue of one capability: ready jobs by priority, then age.
+
+A job's age is its number, which grows with submission, so a retry or a job whose worker was lost comes back to where it
+stood. Most jobs arrive in order (a submission, a layer that is unlocked), so the lane keeps one sorted run of keys that
+grows at its end, and a heap for those that arrive out of order: O(1) and O(log n).
+
+Leaving is lazy: a job that is cancelled stays until it comes to the front, where `alive` tells that it is gone. The
+owner therefore keeps the count of those that are really queued.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+_BIAS = 1 << 21  # above every priority; a key is (how far below the highest priority, job number) in one integer
+_JOB_BITS = 64
+_JOB_MASK = (1 << _JOB_BITS) - 1
+
+
+def sort_key(priority: int, job: int) -> int:
+    """Lower comes first."""
+    return (_BIAS - priority) << _JOB_BITS | job
+
+
+class Lane:
+    __slots__ = ("_heap", "_run", "alive", "count")
+
+    def __init__(self, alive: Callable[[int], bool]) -> None:
+        self._run: deque[int] = deque()
+        self._heap: list[int] = []
+        self.alive = alive
+        self.count = 0
+        """How many jobs are really queued here; kept by the owner."""
+
+    def push(self, priority: int, job: int) -> None:
+        key = (_BIAS - priority) << _JOB_BITS | job
+        if not self._run or key > self._run[-1]:
+            self._run.append(key)
+        else:
+            heappush(self._heap, key)
+
+    def head(self) -> int | None:
+        """The key of the first job that is alive; drops those before it that are not."""
+        run, heap = self._run, self._heap
+        while True:
+            if run and (not heap or run[0] <= heap[0]):
+                if self.alive(run[0] & _JOB_MASK):
+                    return run[0]
+                run.popleft()
+            elif heap:
+                if self.alive(heap[0] & _JOB_MASK):
+                    return heap[0]
+                heappop(heap)
+            else:
+                return None
+
+    def pop(self) -> int | None:
+        """Takes the first job that is alive, and returns its number."""
+        if self.head() is None:
+            return None
+        run, heap = self._run, self._heap
+        key = run.popleft() if run and (not heap or run[0] <= heap[0]) else heappop(heap)
+        return key & _JOB_MASK
+
+    def jobs(self) -> list[int]:
+        """All that are alive, in order."""
+        keys = sorted([*self._run, *self._heap])
+        return [job for job in dict.fromkeys(key & _JOB_MASK for key in keys) if self.alive(job)]
