@@ -1,0 +1,173 @@
+"""One batch after the other into segments: the synchronous half of the writer.
+
+Owns the current segment, what was written, synced and sealed, and when a sync is due. It must not know threads or queues; time
+comes in as an argument. Errors come out as OSError and are final: whoever calls must not call again but for `abandon`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from titan.errors import Bug, JournalFailed
+from titan.journal import files
+from titan.journal.records import RECORD_HEADER_BYTES, encode_record_header
+from titan.journal.scan import SegmentScan
+from titan.journal.segments import SPACE_ERRORS, SegmentMaker
+
+
+class SyncPolicy(Enum):
+    """When a batch is reported: once it is on disk (`always`), or once it is written (`everysec`, `no`).
+
+    `everysec` syncs at most a second after a write; `no` leaves it to the kernel, but for sealed segments and the end.
+    """
+
+    ALWAYS = "always"
+    EVERYSEC = "everysec"
+    NO = "no"
+
+
+@dataclass(slots=True)
+class Append:
+    """A record that waits to be written; its term and synced_seq are known only then."""
+
+    payload: bytes
+    first_seq: int
+    count: int
+
+    @property
+    def record_bytes(self) -> int:
+        return RECORD_HEADER_BYTES + len(self.payload)
+
+
+class Committer:
+    """`on_committed(last_seq, size)` follows each write (and sync, under `always`) with the record bytes that went out by it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        next_seq: int,
+        term: int,
+        policy: SyncPolicy,
+        maker: SegmentMaker,
+        sync_every_s: float,
+        on_committed: Callable[[int, int], None],
+    ) -> None:
+        self._term = term
+        self._policy = policy
+        self._maker = maker
+        self._sync_every_s = sync_every_s
+        self._on_committed = on_committed
+        self._sync_due: float | None = None
+        self.written_seq = self.synced_seq = self.sealed_through = next_seq - 1
+        _prepare_directory(directory, next_seq)
+        self._segment = maker.make(next_seq)
+
+    @property
+    def due_at(self) -> float | None:
+        """When `tend` has something to do, if no batch comes before."""
+        due = [] if self._sync_due is None else [self._sync_due]
+        if self._maker.low_space:
+            due.append(self._maker.retry_at)
+        return min(due, default=None)
+
+    def write(self, batch: list[Append], now: float) -> None:
+        """One write and one sync for as much of the batch as the segment has room for, then the same in the next segment."""
+        buffers: list[bytes] = []
+        size, last_seq, room = 0, self.written_seq, self._segment.room
+        for append in batch:
+            if size + append.record_bytes > room:
+                self._commit(buffers, size, last_seq, now)
+                self._next_segment(append.record_bytes)
+                buffers, size, room = [], 0, self._segment.room
+            header = encode_record_header(
+                append.payload, first_seq=append.first_seq, count=append.count, term=self._term, synced_seq=self.synced_seq
+            )
+            buffers += (header, append.payload)
+            size += append.record_bytes
+            last_seq = append.first_seq + append.count - 1
+        self._commit(buffers, size, last_seq, now)
+
+    def rotate(self, now: float) -> None:
+        """Seals the segment and starts the next, if it holds any record. Not while space is low: the segment's rest is all there
+        is, and the snapshot for which one rotates may be what frees some."""
+        if self._segment.is_empty:
+            return
+        self._maker.prepare(now)
+        if not self._maker.low_space:
+            self._next_segment(0)
+
+    def tend(self, now: float) -> None:
+        """What need not be done before a batch is reported: the sync of `everysec`, the space for the next segment."""
+        if self._sync_due is not None and now >= self._sync_due:
+            self._sync()
+        if self._segment.is_half_full or self._maker.low_space:
+            self._maker.prepare(now)
+
+    def finish(self) -> None:
+        self._seal()
+
+    def abandon(self) -> None:
+        """Gives back descriptors and the spare's space, and nothing else. Always the last call."""
+        self._segment.close()
+        self._maker.discard()
+
+    def _commit(self, buffers: list[bytes], size: int, last_seq: int, now: float) -> None:
+        if not buffers:
+            return
+        self._segment.write(buffers, size)
+        self.written_seq = last_seq
+        if self._policy is SyncPolicy.ALWAYS:
+            self._sync()
+        elif self._policy is SyncPolicy.EVERYSEC and self._sync_due is None:
+            self._sync_due = now + self._sync_every_s
+        self._on_committed(last_seq, size)
+
+    def _sync(self) -> None:
+        os.fdatasync(self._segment.fd)
+        self._note_synced()
+
+    def _seal(self) -> None:
+        self._segment.seal()
+        self._note_synced()
+        self.sealed_through = self.written_seq
+
+    def _note_synced(self) -> None:
+        self.synced_seq = self.written_seq
+        self._sync_due = None
+
+    def _next_segment(self, record_bytes: int) -> None:
+        """The old segment is sealed before the new one exists, so that only the last one can ever be torn."""
+        if self._segment.is_empty:
+            self._segment.close()  # too small for one record: a larger one takes its name
+        else:
+            self._seal()
+        self._segment = self._maker.make(self.written_seq + 1, record_bytes=record_bytes)
+
+
+def failure_of(error: Exception, directory: Path) -> JournalFailed:
+    """What a person is told when the journal stops."""
+    if isinstance(error, OSError) and error.errno in SPACE_ERRORS:
+        what = f"no space for the next journal segment: free space under {directory} and start the master again"
+    elif isinstance(error, OSError):
+        what = f"the disk under {directory} failed ({error}) and the journal stopped: check the disk, then start the master again"
+    else:
+        what = f"the journal's writer failed ({error!r}): please report it, and start the master again"
+    failure = JournalFailed(f"{what}; nothing acknowledged is lost")
+    failure.__cause__ = error
+    return failure
+
+
+def _prepare_directory(directory: Path, next_seq: int) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    files.sync_directory(directory.parent)
+    files.sweep(directory)
+    for path, first_seq in files.list_segments(directory)[-1:]:
+        scan = SegmentScan(path.read_bytes(), first_seq=first_seq, is_last=True)
+        scan.run()
+        if scan.next_seq > next_seq or first_seq > next_seq:
+            raise Bug(f"the journal in {directory} already goes past sequence {next_seq - 1}: see {path.name}")

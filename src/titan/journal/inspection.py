@@ -1,0 +1,144 @@
+"""What `titan journal inspect` and `titan journal verify` show. Read-only: safe on a journal that is in use or damaged.
+
+Owns the descriptions of files and the judgement of the whole. It must not print, repair, or raise for damage: damage is what it
+reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from titan.journal import files
+from titan.journal.files import JournalFile
+from titan.journal.scan import FileState, SegmentScan, Verdict
+from titan.journal.snapshot import scan_snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentDescription:
+    """The good records of one segment, up to the first bad place. Without records `last_seq` is `first_seq - 1`."""
+
+    name: str
+    bytes: int
+    first_seq: int
+    last_seq: int
+    records: int
+    events: int
+    terms: tuple[int, ...]
+    verdict: Verdict
+
+    @property
+    def state(self) -> str:
+        """`ok`, `torn at OFFSET: reason` or `corrupt at OFFSET: reason`."""
+        return str(self.verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotDescription:
+    name: str
+    bytes: int
+    seq: int
+    term: int
+    chunks: int
+    verdict: Verdict
+
+    @property
+    def state(self) -> str:
+        return str(self.verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """`ok`: a master would start and nothing is lost. `problems` keep it from starting; `notes` are what it would report and go on.
+
+    A recovery starts behind `snapshot_seq` (0: at the first record) and ends at `last_seq`.
+    """
+
+    snapshot_seq: int
+    last_seq: int
+    records: int
+    events: int
+    problems: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def inspect(directory: Path) -> list[SegmentDescription | SnapshotDescription]:
+    """All snapshots, then all segments, each by sequence. Every file is read in full."""
+    return [*_snapshots(directory), *_segments(directory)]
+
+
+def verify(directory: Path) -> VerifyReport:
+    """Reads everything and says whether a recovery would succeed."""
+    snapshots, segments = _snapshots(directory), _segments(directory)
+    problems: list[str] = []
+    good = [snapshot.seq for snapshot in snapshots if snapshot.verdict.state is FileState.OK]
+    start = max(good, default=0)
+    damaged = [snapshot for snapshot in snapshots if snapshot.verdict.state is not FileState.OK]
+    notes = [f"{snapshot.name}: {snapshot.state}; a recovery passes it over" for snapshot in damaged]
+    for segment, following in zip(segments, [*segments[1:], None], strict=False):
+        covered = following is not None and following.first_seq <= start + 1
+        if segment.verdict.state is FileState.TORN:
+            notes.append(f"{segment.name}: {segment.state}; cut off at the next start")
+        elif segment.verdict.state is FileState.CORRUPT:
+            (notes if covered else problems).append(f"{segment.name}: {segment.state}")
+        elif following is not None and following.first_seq != segment.last_seq + 1:
+            gap = f"{following.name}: it should continue {segment.name} with sequence {segment.last_seq + 1}"
+            (notes if covered else problems).append(gap)
+    problems += _missing_start(snapshots, segments, start)
+    return VerifyReport(
+        snapshot_seq=start,
+        last_seq=max([start, *(segment.last_seq for segment in segments)]),
+        records=sum(segment.records for segment in segments),
+        events=sum(segment.events for segment in segments),
+        problems=tuple(problems),
+        notes=tuple(notes),
+    )
+
+
+def _missing_start(snapshots: Sequence[SnapshotDescription], segments: Sequence[SegmentDescription], start: int) -> list[str]:
+    if segments and segments[0].first_seq > start + 1:
+        return [f"{segments[0].name}: sequences {start + 1} to {segments[0].first_seq - 1} are in no file"]
+    if not segments and snapshots and snapshots[-1].seq > start:
+        return [f"{snapshots[-1].name}: damaged, and no segments are there to go on from sequence {start}"]
+    return []
+
+
+def _segments(directory: Path) -> list[SegmentDescription]:
+    listed = files.list_segments(directory)
+    return [_segment(file, is_last=file is listed[-1]) for file in listed if file.path.exists()]
+
+
+def _segment(file: JournalFile, *, is_last: bool) -> SegmentDescription:
+    data = file.path.read_bytes()
+    scan = SegmentScan(data, first_seq=file.seq, is_last=is_last)
+    records = 0
+    terms: dict[int, None] = {}
+    for record in scan:
+        records += 1
+        terms[record.term] = None
+    last_seq = scan.next_seq - 1
+    return SegmentDescription(
+        name=file.path.name,
+        bytes=len(data),
+        first_seq=file.seq,
+        last_seq=last_seq,
+        records=records,
+        events=scan.next_seq - file.seq,
+        terms=tuple(terms),
+        verdict=scan.verdict,
+    )
+
+
+def _snapshots(directory: Path) -> list[SnapshotDescription]:
+    return [_snapshot(file) for file in files.list_snapshots(directory) if file.path.exists()]
+
+
+def _snapshot(file: JournalFile) -> SnapshotDescription:
+    scan = scan_snapshot(file)
+    return SnapshotDescription(file.path.name, file.path.stat().st_size, scan.seq, scan.term, scan.chunks, scan.verdict)

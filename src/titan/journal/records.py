@@ -1,0 +1,173 @@
+"""The bytes of a journal segment: how records are written, and how they are read back.
+
+Pure: bytes in, records out. This module must not know files, threads or time, nor what a payload means.
+
+    segment header   magic `TITANJNL` | version u16 | first sequence u64 | CRC32 u32 of all before
+    record header    payload length u32 | CRC32 u32 | first_seq u64 | count u32 | term u64 | synced_seq u64
+    payload          `length` opaque bytes that hold `count` events
+
+All big-endian. The CRC of a record covers the rest of its header (the length, then what follows the CRC) and the payload. After the
+last record a segment holds nothing or zeros. `synced_seq` is the highest sequence that was known to be durable when the record was
+written: a later record proves by it that an earlier one had been acknowledged (see `titan.journal.scan`).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+MAGIC = b"TITANJNL"
+FORMAT_VERSION = 1
+MAX_PAYLOAD_BYTES = 1 << 30
+
+_SEGMENT = struct.Struct(">8sHQ")
+_CRC = struct.Struct(">I")
+_HEADER = struct.Struct(">IIQIQQ")
+_COVERED = struct.Struct(">IQIQQ")  # the header without its CRC, in the order in which the CRC covers it
+
+SEGMENT_HEADER_BYTES = _SEGMENT.size + _CRC.size
+RECORD_HEADER_BYTES = _HEADER.size
+
+_ZEROS = bytes(1 << 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One batch of events, as bytes."""
+
+    first_seq: int
+    count: int
+    term: int
+    synced_seq: int
+    payload: bytes
+
+    @property
+    def last_seq(self) -> int:
+        return self.first_seq + self.count - 1
+
+
+class StopReason(Enum):
+    """Why a scan ended. Only END is clean."""
+
+    END = "end"
+    BAD_HEADER = "bad segment header"
+    HOLE = "zeros where a record should be, and data after them"
+    CUT = "record runs past the end of the file"
+    BAD_LENGTH = "impossible record length"
+    BAD_CRC = "checksum does not match"
+    WRONG_SEQUENCE = "record is intact but out of sequence"
+
+
+class Stop(NamedTuple):
+    """Where a scan ended: `offset` is that of the first byte that is no record, `next_seq` what a record there should start
+    with."""
+
+    reason: StopReason
+    offset: int
+    next_seq: int
+
+
+def encode_segment_header(first_seq: int) -> bytes:
+    body = _SEGMENT.pack(MAGIC, FORMAT_VERSION, first_seq)
+    return body + _CRC.pack(zlib.crc32(body))
+
+
+def decode_segment_header(data: bytes | memoryview) -> tuple[int, int] | None:
+    """(format version, first sequence), or None if these bytes are no segment header."""
+    if len(data) < SEGMENT_HEADER_BYTES:
+        return None
+    body = bytes(data[: _SEGMENT.size])
+    magic, version, first_seq = _SEGMENT.unpack(body)
+    (crc,) = _CRC.unpack_from(data, _SEGMENT.size)
+    if magic != MAGIC or crc != zlib.crc32(body):
+        return None
+    return version, first_seq
+
+
+def encode_record_header(payload: bytes, *, first_seq: int, count: int, term: int, synced_seq: int) -> bytes:
+    """The header alone, so that a large payload need not be copied behind it."""
+    length = len(payload)
+    crc = zlib.crc32(payload, zlib.crc32(_COVERED.pack(length, first_seq, count, term, synced_seq)))
+    return _HEADER.pack(length, crc, first_seq, count, term, synced_seq)
+
+
+def encode_record(payload: bytes, *, first_seq: int, count: int, term: int, synced_seq: int) -> bytes:
+    return encode_record_header(payload, first_seq=first_seq, count=count, term=term, synced_seq=synced_seq) + payload
+
+
+class RecordScanner:
+    """Iterates over the records of a segment; afterwards `stop` says where it ended and why.
+
+    >>> scanner = RecordScanner(encode_record(b"x", first_seq=7, count=2, term=1, synced_seq=6), next_seq=7, offset=0)
+    >>> [record.last_seq for record in scanner], scanner.stop.reason.name
+    ([8], 'END')
+    """
+
+    def __init__(self, data: bytes | memoryview, *, next_seq: int, offset: int = SEGMENT_HEADER_BYTES) -> None:
+        self._data = memoryview(data)
+        self.stop = Stop(StopReason.END, offset, next_seq)
+
+    def __iter__(self) -> Iterator[Record]:
+        data, (_, offset, next_seq) = self._data, self.stop
+        while True:
+            found = _record_at(data, offset)
+            if isinstance(found, Record) and (found.first_seq != next_seq or not _is_sane(found)):
+                found = StopReason.WRONG_SEQUENCE
+            if isinstance(found, StopReason):
+                self.stop = Stop(found, offset, next_seq)
+                return
+            offset += RECORD_HEADER_BYTES + len(found.payload)
+            next_seq += found.count
+            self.stop = Stop(StopReason.END, offset, next_seq)
+            yield found
+
+
+def find_witness(data: bytes | memoryview, *, offset: int, seq: int) -> Record | None:
+    """The first intact record behind `offset` which says that `seq` was durable when it was written, or None.
+
+    Record boundaries are lost behind a bad record, so every byte may start a header. The regular expression discards, at C speed,
+    all places whose first_seq and synced_seq cannot lie within 2**32 of `seq`; the CRC decides about the rest.
+    """
+    view, high = memoryview(data), seq >> 32
+    near = b"(?!\\0{8})(?:" + b"|".join(re.escape(h.to_bytes(4, "big")) for h in (high, high + 1)) + b")"
+    header = re.compile(b"(?s)(?=.{8}" + near + b".{16}" + near + b".{4})")
+    for match in header.finditer(view, offset + 1):
+        _, _, first_seq, count, _, synced_seq = _HEADER.unpack_from(view, match.start())
+        if seq <= synced_seq < first_seq and count:
+            found = _record_at(view, match.start())
+            if isinstance(found, Record):
+                return found
+    return None
+
+
+def is_zero(data: memoryview) -> bool:
+    """Whether there is nothing but zeros (by comparing blocks: 16 MiB take 5 ms)."""
+    size = len(_ZEROS)
+    return all(bytes(data[at : at + size]) == _ZEROS[: len(data) - at] for at in range(0, len(data), size))
+
+
+def _record_at(data: memoryview, offset: int) -> Record | StopReason:
+    room = len(data) - offset - RECORD_HEADER_BYTES
+    if room < 0:
+        return StopReason.END if is_zero(data[offset:]) else StopReason.CUT
+    length, crc, first_seq, count, term, synced_seq = _HEADER.unpack_from(data, offset)
+    if not crc and not first_seq and not length:
+        return StopReason.END if is_zero(data[offset:]) else StopReason.HOLE
+    if length > MAX_PAYLOAD_BYTES:
+        return StopReason.BAD_LENGTH
+    if length > room:
+        return StopReason.CUT
+    start = offset + RECORD_HEADER_BYTES
+    payload = bytes(data[start : start + length])
+    if crc != zlib.crc32(payload, zlib.crc32(_COVERED.pack(length, first_seq, count, term, synced_seq))):
+        return StopReason.BAD_CRC
+    return Record(first_seq, count, term, synced_seq, payload)
+
+
+def _is_sane(record: Record) -> bool:
+    return record.count > 0 and record.synced_seq < record.first_seq

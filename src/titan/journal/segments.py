@@ -1,0 +1,129 @@
+"""The segment that is being written, and the one that is allocated ahead of it.
+
+Owns descriptors, offsets and disk space. It must not know threads, queues, callbacks or sync policies, nor what is in a record.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from titan.journal import files
+from titan.journal.records import SEGMENT_HEADER_BYTES, encode_segment_header
+
+SPACE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+_IOV_MAX = max(16, os.sysconf("SC_IOV_MAX"))
+
+
+class OpenSegment:
+    """A segment with its header in place. `offset` is where the next record goes, `capacity` where the file ends."""
+
+    __slots__ = ("capacity", "fd", "first_seq", "offset", "path")
+
+    def __init__(self, path: Path, fd: int, *, first_seq: int, capacity: int) -> None:
+        self.path = path
+        self.fd = fd
+        self.first_seq = first_seq
+        self.capacity = capacity
+        self.offset = SEGMENT_HEADER_BYTES
+
+    @property
+    def is_empty(self) -> bool:
+        return self.offset == SEGMENT_HEADER_BYTES
+
+    @property
+    def room(self) -> int:
+        return self.capacity - self.offset
+
+    @property
+    def is_half_full(self) -> bool:
+        return self.offset * 2 >= self.capacity
+
+    def write(self, buffers: list[bytes], size: int) -> None:
+        """Appends all buffers, `size` bytes together, with one system call (more only if the kernel takes less than all)."""
+        if len(buffers) > _IOV_MAX:
+            buffers = [b"".join(buffers)]
+        written = os.pwritev(self.fd, buffers, self.offset)
+        if written < size:
+            self._write_rest(memoryview(b"".join(buffers)), written)
+        self.offset += size
+
+    def seal(self) -> None:
+        """Cuts the file to what was written, syncs and closes it."""
+        os.ftruncate(self.fd, self.offset)
+        os.fsync(self.fd)
+        self.close()
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def _write_rest(self, data: memoryview, done: int) -> None:
+        while done < len(data):
+            count = os.pwrite(self.fd, data[done:], self.offset + done)
+            if count == 0:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(self.path))
+            done += count
+
+
+class SegmentMaker:
+    """Makes segments of `segment_bytes`, or of the size of one record that is larger; keeps one spare allocated ahead."""
+
+    def __init__(self, directory: Path, *, segment_bytes: int, retry_s: float) -> None:
+        self._directory = directory
+        self._segment_bytes = segment_bytes
+        self._retry_s = retry_s
+        self._spare_path = directory / ("next" + files.TEMPORARY_SUFFIX)
+        self._spare_fd = -1
+        self.low_space = False
+        self.retry_at = 0.0
+
+    def prepare(self, now: float) -> None:
+        """Allocates the spare. Without space for it `low_space` is True, and it is tried again `retry_s` later at the earliest."""
+        if self._spare_fd >= 0 or (self.low_space and now < self.retry_at):
+            return
+        try:
+            self._spare_fd = files.allocate(self._spare_path, self._segment_bytes)
+        except OSError as error:
+            if error.errno not in SPACE_ERRORS:
+                raise
+            self.low_space = True
+            self.retry_at = now + self._retry_s
+        else:
+            self.low_space = False
+
+    def make(self, first_seq: int, *, record_bytes: int = 0) -> OpenSegment:
+        """A named, durable, empty segment with room for a record of `record_bytes`. Replaces an empty one of the same name."""
+        capacity = max(self._segment_bytes, SEGMENT_HEADER_BYTES + record_bytes)
+        path = self._directory / files.segment_name(first_seq)
+        if capacity == self._segment_bytes:
+            temporary, fd = self._spare_path, self._take_spare()
+        else:
+            temporary = path.with_suffix(files.TEMPORARY_SUFFIX)
+            fd = files.allocate(temporary, capacity)
+        try:
+            os.pwrite(fd, encode_segment_header(first_seq), 0)
+            os.fdatasync(fd)
+            files.rename(temporary, path)
+        except BaseException:
+            os.close(fd)
+            raise
+        return OpenSegment(path, fd, first_seq=first_seq, capacity=capacity)
+
+    def discard(self) -> None:
+        """Gives the spare's space back."""
+        if self._spare_fd >= 0:
+            os.close(self._spare_fd)
+            self._spare_fd = -1
+            self._spare_path.unlink(missing_ok=True)
+
+    def _take_spare(self) -> int:
+        fd, self._spare_fd = self._spare_fd, -1
+        if fd >= 0:
+            return fd
+        fd = files.allocate(self._spare_path, self._segment_bytes)
+        self.low_space = False
+        return fd

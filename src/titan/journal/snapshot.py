@@ -1,0 +1,165 @@
+"""Snapshots: the whole state at a sequence, so that older segments can go.
+
+Owns the snapshot file. It must not know what a chunk means, nor which snapshots and segments are still needed.
+
+    header   magic `TITANSNP` | format version u16 | seq u64 | term u64 | CRC32 u32 of all before
+    chunk    length u32 | CRC32 u32 over the chunk's number (u64) and its bytes | the bytes
+    footer   0xFFFFFFFF | CRC32 u32 of what follows | number of chunks u64
+
+A file that was cut has no footer, chunks that changed places have wrong checksums; both are as bad as a flipped bit. A snapshot is
+written beside, synced and renamed, so a name without `.tmp` was once good.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from titan.errors import EnvironmentFault
+from titan.journal import files
+from titan.journal.files import JournalFile
+from titan.journal.reader import corrupt
+from titan.journal.scan import FileState, Verdict
+
+MAGIC = b"TITANSNP"
+FORMAT_VERSION = 1
+MAX_CHUNK_BYTES = 1 << 30
+
+_HEADER = struct.Struct(">8sHQQ")
+_CRC = struct.Struct(">I")
+_CHUNK = struct.Struct(">II")
+_NUMBER = struct.Struct(">Q")
+_FOOTER_MARK = 0xFFFFFFFF
+
+
+class Snapshot(NamedTuple):
+    """`chunks` reads the file as it goes: only its end without an error proves the whole snapshot good."""
+
+    seq: int
+    term: int
+    chunks: Iterator[bytes]
+
+
+class SnapshotScan(NamedTuple):
+    """What one snapshot file holds, read from end to end. `seq` is what its name says."""
+
+    path: Path
+    seq: int
+    term: int
+    chunks: int
+    verdict: Verdict
+
+    @property
+    def is_good(self) -> bool:
+        return self.verdict.state is FileState.OK
+
+
+class _Damage(Exception):
+    def __init__(self, offset: int, reason: str) -> None:
+        super().__init__(reason)
+        self.offset = offset
+        self.reason = reason
+
+
+def write_snapshot(directory: Path, *, seq: int, term: int, chunks: Iterable[bytes]) -> Path:
+    """Writes the state as of `seq`, which must be the end of a record and synced in the journal. Each chunk is at most 1 GiB.
+
+    Returns the path of the durable file. Raises EnvironmentFault if the disk refuses: the journal is whole without it.
+    """
+    path = directory / files.snapshot_name(seq)
+    temporary = path.with_name(path.name + files.TEMPORARY_SUFFIX)
+    try:
+        with temporary.open("wb") as stream:
+            _write(stream, seq, term, chunks)
+            stream.flush()
+            os.fsync(stream.fileno())
+        files.rename(temporary, path)
+    except OSError as error:
+        what = f"no snapshot was written to {path} ({error}): the journal is whole without it; free space there"
+        raise EnvironmentFault(what) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Raises JournalCorrupt, here for the header or while the chunks are read."""
+    with path.open("rb") as stream:
+        try:
+            seq, term = _read_header(path, stream)
+        except _Damage as damage:
+            raise corrupt(path, damage.offset, damage.reason) from None
+    return Snapshot(seq, term, _reported(path))
+
+
+def scan_snapshot(file: JournalFile) -> SnapshotScan:
+    """Reads the whole file for its verdict. Never raises for damage."""
+    path, seq = file
+    term = chunks = 0
+    with path.open("rb") as stream:
+        try:
+            _, term = _read_header(path, stream)
+            for _ in _read_chunks(stream):
+                chunks += 1
+        except _Damage as damage:
+            return SnapshotScan(path, seq, term, chunks, Verdict(FileState.CORRUPT, damage.offset, damage.reason))
+        return SnapshotScan(path, seq, term, chunks, Verdict(FileState.OK, stream.tell()))
+
+
+def _reported(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        stream.seek(_HEADER.size + _CRC.size)
+        try:
+            yield from _read_chunks(stream)
+        except _Damage as damage:
+            raise corrupt(path, damage.offset, damage.reason) from None
+
+
+def _write(stream: BinaryIO, seq: int, term: int, chunks: Iterable[bytes]) -> None:
+    header = _HEADER.pack(MAGIC, FORMAT_VERSION, seq, term)
+    stream.write(header + _CRC.pack(zlib.crc32(header)))
+    number = 0
+    for chunk in chunks:
+        if len(chunk) > MAX_CHUNK_BYTES:
+            raise ValueError(f"a snapshot's chunk of {len(chunk)} bytes is over {MAX_CHUNK_BYTES}")
+        stream.write(_CHUNK.pack(len(chunk), zlib.crc32(chunk, zlib.crc32(_NUMBER.pack(number)))))
+        stream.write(chunk)
+        number += 1
+    count = _NUMBER.pack(number)
+    stream.write(_CHUNK.pack(_FOOTER_MARK, zlib.crc32(count)) + count)
+
+
+def _read_header(path: Path, stream: BinaryIO) -> tuple[int, int]:
+    data = stream.read(_HEADER.size + _CRC.size)
+    if len(data) < _HEADER.size + _CRC.size or zlib.crc32(data[: _HEADER.size]) != _CRC.unpack_from(data, _HEADER.size)[0]:
+        raise _Damage(0, "bad snapshot header")
+    magic, version, seq, term = _HEADER.unpack_from(data)
+    if magic != MAGIC or version != FORMAT_VERSION:
+        raise _Damage(0, f"no snapshot of format version {FORMAT_VERSION}")
+    if path.name != files.snapshot_name(seq):
+        raise _Damage(0, f"the header says sequence {seq}, the name does not")
+    return seq, term
+
+
+def _read_chunks(stream: BinaryIO) -> Iterator[bytes]:
+    number = 0
+    while True:
+        offset = stream.tell()
+        head = stream.read(_CHUNK.size)
+        if len(head) < _CHUNK.size:
+            raise _Damage(offset, "cut: the footer is missing")
+        length, crc = _CHUNK.unpack(head)
+        if length == _FOOTER_MARK:
+            count = stream.read(_NUMBER.size + 1)
+            if count != _NUMBER.pack(number) or zlib.crc32(count) != crc:
+                raise _Damage(offset, "bad snapshot footer")
+            return
+        chunk = stream.read(length) if length <= MAX_CHUNK_BYTES else b""
+        if len(chunk) != length or zlib.crc32(chunk, zlib.crc32(_NUMBER.pack(number))) != crc:
+            raise _Damage(offset, "bad snapshot chunk")
+        yield chunk
+        number += 1

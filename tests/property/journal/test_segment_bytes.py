@@ -1,0 +1,138 @@
+"""Any records, any cut, any flip, any pattern of lost pages: a prefix or a refusal, never wrong data."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from titan.journal import FileState, JournalWriter, Record, SyncPolicy, open_journal, read_records, repair_tail
+from titan.journal.files import segment_name
+from titan.journal.records import SEGMENT_HEADER_BYTES, encode_record, encode_segment_header
+from titan.journal.scan import SegmentScan
+
+PAYLOADS = st.one_of(st.binary(max_size=80), st.integers(0, 200).map(bytes))
+BATCHES = st.lists(st.tuples(PAYLOADS, st.integers(1, 2000)), min_size=1, max_size=8)
+FIRST = st.one_of(st.integers(1, 1000), st.integers(2**32 - 1000, 2**32 + 1000), st.integers(2**63, 2**63 + 10))
+
+
+def make(first_seq: int, batches: list[tuple[bytes, int]], *, unsynced: int = 0) -> tuple[list[Record], list[bytes]]:
+    """The records and their bytes; each says that all before it are synced, but for the last `unsynced` ones."""
+    records: list[Record] = []
+    seq = first_seq
+    for index, (payload, count) in enumerate(batches):
+        oldest = max(0, min(index, len(batches) - unsynced))
+        synced_seq = records[oldest - 1].last_seq if oldest else first_seq - 1
+        records.append(Record(seq, count, 1, synced_seq, payload))
+        seq += count
+    return records, [
+        encode_record(r.payload, first_seq=r.first_seq, count=r.count, term=r.term, synced_seq=r.synced_seq) for r in records
+    ]
+
+
+def scan(first_seq: int, data: bytes) -> tuple[list[Record], SegmentScan]:
+    scanned = SegmentScan(data, first_seq=first_seq, is_last=True)
+    return list(scanned), scanned
+
+
+@settings(max_examples=100, deadline=None)
+@given(FIRST, BATCHES, st.integers(0, 300))
+def test_round_trip(first_seq: int, batches: list[tuple[bytes, int]], zeros: int) -> None:
+    records, encoded = make(first_seq, batches)
+    data = encode_segment_header(first_seq) + b"".join(encoded)
+    found, scanned = scan(first_seq, data + bytes(zeros))
+    assert found == records
+    assert (scanned.verdict.state, scanned.verdict.offset) == (FileState.OK, len(data))
+
+
+@settings(max_examples=150, deadline=None)
+@given(FIRST, BATCHES, st.data())
+def test_any_cut_gives_a_prefix(first_seq: int, batches: list[tuple[bytes, int]], data: st.DataObject) -> None:
+    records, encoded = make(first_seq, batches)
+    whole = encode_segment_header(first_seq) + b"".join(encoded)
+    cut = data.draw(st.integers(0, len(whole)))
+    zeros = data.draw(st.integers(0, 300)) if cut >= SEGMENT_HEADER_BYTES else 0
+    found, scanned = scan(first_seq, whole[:cut] + bytes(zeros))
+    assert found == records[: len(found)]
+    assert scanned.verdict.state is not FileState.CORRUPT
+    complete = cut - SEGMENT_HEADER_BYTES - sum(map(len, encoded[: len(found)]))
+    assert complete < 0 or len(found) == len(records) or complete < len(encoded[len(found)])
+
+
+@settings(max_examples=200, deadline=None)
+@given(FIRST, BATCHES, st.data())
+def test_a_changed_byte_is_noticed(first_seq: int, batches: list[tuple[bytes, int]], data: st.DataObject) -> None:
+    records, encoded = make(first_seq, batches)
+    whole = bytearray(encode_segment_header(first_seq) + b"".join(encoded))
+    at = data.draw(st.integers(0, len(whole) - 1))
+    whole[at] ^= data.draw(st.integers(1, 255))
+    found, scanned = scan(first_seq, bytes(whole) + bytes(data.draw(st.integers(0, 100))))
+    assert found == records[: len(found)] and len(found) < len(records)
+    in_tail = at >= SEGMENT_HEADER_BYTES + sum(map(len, encoded[:-1]))
+    assert scanned.verdict.state is (FileState.TORN if in_tail else FileState.CORRUPT)
+
+
+@settings(max_examples=150, deadline=None)
+@given(FIRST, BATCHES, st.data())
+def test_unsynced_records_may_be_lost_in_any_pattern(first_seq: int, batches: list[tuple[bytes, int]], data: st.DataObject) -> None:
+    unsynced = data.draw(st.integers(1, len(batches)))
+    records, encoded = make(first_seq, batches, unsynced=unsynced)
+    start = SEGMENT_HEADER_BYTES + sum(map(len, encoded[:-unsynced]))
+    whole = bytearray(encode_segment_header(first_seq) + b"".join(encoded) + bytes(64))
+    for block in range(start, len(whole), 16):
+        if data.draw(st.booleans()):
+            end = min(block + 16, len(whole))
+            whole[block:end] = bytes(end - block)
+    found, scanned = scan(first_seq, bytes(whole))
+    assert found == records[: len(found)] and len(found) >= len(records) - unsynced
+    assert scanned.verdict.state is not FileState.CORRUPT
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=400), st.booleans())
+def test_any_bytes_at_all_are_judged(rubbish: bytes, with_header: bool) -> None:
+    found, scanned = scan(1, (encode_segment_header(1) if with_header else b"") + rubbish)
+    assert found == [] or with_header
+    assert str(scanned.verdict)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 700).map(bytes), st.integers(1, 5)), min_size=1, max_size=30), st.data())
+def test_written_cut_repaired_and_written_on(batches: list[tuple[bytes, int]], data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        _append(directory, 1, batches)
+        before = list(read_records(directory))
+        assert [(r.payload, r.count) for r in before] == batches
+        last = open_journal(directory).segments[-1].path
+        whole = last.read_bytes()
+        last.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
+        repair_tail(directory)
+        kept = list(read_records(directory))
+        assert kept == before[: len(kept)]
+        next_seq = open_journal(directory).next_seq
+        assert next_seq == (kept[-1].last_seq + 1 if kept else 1)
+        _append(directory, next_seq, batches)
+        after = list(read_records(directory))
+        assert after[: len(kept)] == kept
+        assert [(r.payload, r.count) for r in after[len(kept) :]] == batches
+        assert (directory / segment_name(1)).exists()
+
+
+def _append(directory: Path, next_seq: int, batches: list[tuple[bytes, int]]) -> None:
+    failures: list[Exception] = []
+    writer = JournalWriter(
+        directory,
+        next_seq=next_seq,
+        term=1,
+        policy=SyncPolicy.NO,
+        segment_bytes=1024,
+        on_synced=lambda seq: None,
+        on_failed=failures.append,
+    )
+    for payload, count in batches:
+        writer.append(payload, count)
+    writer.close()
+    assert failures == []
