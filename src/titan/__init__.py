@@ -1,0 +1,34 @@
+"""Titan: scripts, binaries, functions and services as one durable graph on many machines.
+
+The public SDK. Everything in `__all__` is stable; everything else is private.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from titan.sdk.client import AsyncClient, AsyncRun, Client, Run
+    from titan.sdk.job import DAG, Job
+
+__all__ = ["DAG", "AsyncClient", "AsyncRun", "Client", "Job", "Run", "__version__"]
+
+_HOMES = {
+    "AsyncClient": "titan.sdk.client",
+    "AsyncRun": "titan.sdk.client",
+    "Client": "titan.sdk.client",
+    "Run": "titan.sdk.client",
+    "DAG": "titan.sdk.job",
+    "Job": "titan.sdk.job",
+    "__version__": "titan._version",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for: a worker, a master or a job that needs one name does not pay for all."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'titan' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(home), name)

@@ -3,13 +3,12 @@
 Owns the directory of segments and snapshots and its lock. It knows bytes, sequences and terms, and must not know events: what a
 payload means is the core's.
 
-A start is: `HomeLock`, `repair_tail`, `latest_snapshot`, `read_records(after_seq=...)`, then a `JournalWriter` at the next
+A start is: `repair_tail`, `latest_snapshot`, `read_records(after_seq=...)`, then a `JournalWriter` at the next
 sequence.
 """
 
 from titan.journal.commit import SyncPolicy
 from titan.journal.inspection import SegmentDescription, SnapshotDescription, VerifyReport, inspect, verify
-from titan.journal.lock import HomeLock
 from titan.journal.reader import JournalImage, TornTail, open_journal, read_records, repair_tail
 from titan.journal.records import Record, encode_record
 from titan.journal.retention import DamagedSnapshot, SnapshotChoice, latest_snapshot, prune
@@ -20,7 +19,6 @@ from titan.journal.writer import JournalWriter
 __all__ = [
     "DamagedSnapshot",
     "FileState",
-    "HomeLock",
     "JournalImage",
     "JournalWriter",
     "Record",

@@ -21,3 +21,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A job whose attempts took down this many workers is DEAD."""
     stop_grace_s: float = 5.0
     """From SIGTERM to SIGKILL for a job that is stopped."""
+    snapshot_bytes: int = 64 * 1024 * 1024
+    """So much log since the last snapshot makes the next."""

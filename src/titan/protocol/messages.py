@@ -173,9 +173,13 @@ class DeadJobs(Message, frozen=True):
 
 
 class Watch(Message, frozen=True):
-    """Pushes the jobs of a run as they are now, then every change, each as Changes with this request id, until the run is over."""
+    """Pushes the run as it is now, then every change, each as Changes with this request id, until the run is over.
+
+    `jobs` false: only the run's own row.
+    """
 
     run: str
+    jobs: bool = True
 
 
 class Unwatch(Message, frozen=True):

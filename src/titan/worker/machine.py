@@ -216,6 +216,7 @@ class WorkerMachine:
         self._busy = 0
         self._heartbeat_s = 5.0
         self._next_beat = 0.0
+        self._beat_due = False
         self._timers: list[tuple[float, int]] = []
         self._out: list[Instruction] = []
         self._started: list[int] = []
@@ -238,8 +239,15 @@ class WorkerMachine:
         return due
 
     def holdings(self) -> tuple[list[int], list[float]]:
-        """(leases, start times; 0 for not started) of all that is held, for a registration or a heartbeat."""
+        """(leases, start times; 0 for not started) of all that is held, for a registration."""
         mine = [(lease, h.started_at) for lease, h in self.held.items() if not h.orphaned]
+        return [lease for lease, _ in mine], [at for _, at in mine]
+
+    def _unreported(self) -> tuple[list[int], list[float]]:
+        """The same for a heartbeat: without those whose result went before it on this connection, since by the time the master reads
+        the heartbeat it has recorded them, and would take them for strays that block a slot.
+        """
+        mine = [(lease, h.started_at) for lease, h in self.held.items() if not h.orphaned and h.phase is not Phase.DONE]
         return [lease for lease, _ in mine], [at for _, at in mine]
 
     # -- the connection -----------------------------------------------------------------------------------------------
@@ -274,8 +282,8 @@ class WorkerMachine:
                 self._out.append(StopAttempt(lease, self.grace_s))
         if self.connected and self._next_beat <= now:
             self._next_beat = now + self._heartbeat_s
-            self._out.append(Beat(*self.holdings()))
-            late = [h.result for h in self.held.values() if h.result and h.phase is Phase.DONE and h.sent_at + RESEND_S <= now]
+            self._beat_due = True
+            late = [h.result for h in self.held.values() if h.result and h.sent_at and h.sent_at + RESEND_S <= now]
             self._results.extend(late)
 
     # -- orders ---------------------------------------------------------------------------------------------------------
@@ -310,7 +318,7 @@ class WorkerMachine:
                 self._out.append(StopAttempt(lease, seen.grace_s))
 
     def on_results_acked(self, now: float, seen: ResultsAcked) -> None:
-        gone = [lease for lease in seen.leases if (h := self.held.get(lease)) is not None and h.phase is Phase.DONE]
+        gone = [lease for lease in dict.fromkeys(seen.leases) if (h := self.held.get(lease)) is not None and h.phase is Phase.DONE]
         for lease in gone:
             del self.held[lease]
         if gone:
@@ -437,12 +445,15 @@ class WorkerMachine:
             started = [(lease, h.started_at) for lease in self._started if (h := self.held.get(lease)) and h.phase is Phase.RUNNING]
             if started:
                 self._out.append(ReportStarted([lease for lease, _ in started], [at for _, at in started]))
+            self._results = [result for result in self._results if result.lease in self.held]  # not acknowledged meanwhile
             if self._results:
                 for result in self._results:
                     self.held[result.lease].sent_at = now
                 self._out.append(ReportResults(self._results))
+            if self._beat_due:
+                self._out.append(Beat(*self._unreported()))
         # What was not sent goes with the next registration.
-        self._started, self._results = [], []
+        self._started, self._results, self._beat_due = [], [], False
         if self.draining and not self.left and not self.held:
             self.left = True
             self._out.append(Leave())

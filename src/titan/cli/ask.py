@@ -1,0 +1,214 @@
+"""Commands that ask the master something: status, logs, runs, workers, dlq; and cancel."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from titan.cli.options import home_option, json_option, master_option
+from titan.cli.session import open_client
+from titan.sdk.status import JobStatus, RunStatus, RunSummary, job_dict
+
+MAX_ROWS = 200
+_HOME = "Read this home of an earlier private cluster instead of asking a running master."
+
+
+@click.command()
+@click.argument("target", required=False, metavar="[RUN|RUN/JOB]")
+@click.option("--all", "every", is_flag=True, help="Print every job, however many.")
+@master_option
+@home_option(_HOME)
+@json_option
+def status(target: str | None, every: bool, master: str | None, home: Path | None, as_json: bool) -> None:
+    """What runs: the cluster, a run with its jobs, or one job with its story."""
+    with open_client(master, home=home, offline=True) as client:
+        if not target:
+            newest, workers = client.runs(limit=20), client.workers()
+            if as_json:
+                print(
+                    json.dumps(
+                        {"master": client.address, "runs": [asdict(r) for r in newest], "workers": [asdict(w) for w in workers]}
+                    )
+                )
+                return
+            alive = [w for w in workers if w.state == "ALIVE"]
+            slots, held = sum(w.slots for w in alive), sum(w.held for w in alive)
+            print(f"master {client.address}: {len(alive)} of {len(workers)} workers alive, {held} of {slots} slots busy")
+            _print_runs(newest)
+        elif "/" in target:
+            job, story = client.job(target)
+            if as_json:
+                print(json.dumps({"run": target.partition("/")[0], **job_dict(job), "story": story}))
+                return
+            _print_jobs([job])
+            for line in story:
+                at, _, what = line.partition("  ")
+                print(f"  {_clock(float(at))}  {what}")
+        else:
+            run = client.status(target)
+            if as_json:
+                print(json.dumps(run.to_dict()))
+            else:
+                _print_run(run, every=every)
+
+
+@click.command()
+@click.argument("target", metavar="RUN/JOB")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job is over.")
+@click.option("--attempt", type=click.IntRange(1), metavar="N", help="Of this attempt.  [default: the newest]")
+@master_option
+@home_option(_HOME)
+@json_option
+def logs(target: str, follow: bool, attempt: int | None, master: str | None, home: Path | None, as_json: bool) -> None:
+    """The output of a job: its stdout on stdout, its stderr on stderr, byte for byte."""
+    if "/" not in target:
+        raise click.UsageError(f"{target!r} names no job: say RUN/JOB (`titan status {target}` lists the jobs)")
+    with open_client(master, home=home, offline=True) as client:
+        for stream, data in client.logs(target, follow=follow, attempt=attempt):
+            if as_json:
+                print(
+                    json.dumps({"stream": "stdout" if stream == 1 else "stderr", "text": data.decode(errors="replace")}), flush=True
+                )
+            else:
+                out = (sys.stdout if stream == 1 else sys.stderr).buffer
+                out.write(data)
+                out.flush()
+
+
+@click.command()
+@click.argument("target", metavar="RUN|RUN/JOB")
+@master_option
+@json_option
+def cancel(target: str, master: str | None, as_json: bool) -> None:
+    """Cancel a run, or a job with everything that depends on it."""
+    with open_client(master) as client:
+        count = client.cancel(target)
+        if as_json:
+            print(json.dumps({"target": target, "cancelled": count}))
+        elif count:
+            print(f"{count} job{'s' if count != 1 else ''} cancelled")
+        else:
+            print("nothing to cancel: all of it is over")
+
+
+@click.command()
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000))
+@master_option
+@home_option(_HOME)
+@json_option
+def runs(limit: int, master: str | None, home: Path | None, as_json: bool) -> None:
+    """The newest runs."""
+    with open_client(master, home=home, offline=True) as client:
+        found = client.runs(limit=limit)
+        if as_json:
+            print(json.dumps([asdict(r) for r in found]))
+        else:
+            _print_runs(found)
+
+
+@click.command()
+@master_option
+@json_option
+def workers(master: str | None, as_json: bool) -> None:
+    """The workers and what they hold."""
+    with open_client(master) as client:
+        found = client.workers()
+        if as_json:
+            print(json.dumps([asdict(w) for w in found]))
+            return
+        if not found:
+            print(f"no worker has registered yet: titan worker --master {client.address}")
+            return
+        rows = [
+            (w.name, w.state, f"{w.held}/{w.slots}", " ".join(w.capabilities), str(w.facts.get("host", "")), _ago(w.heard_at))
+            for w in found
+        ]
+        _print_table(("NAME", "STATE", "BUSY", "CAPABILITIES", "HOST", "HEARD"), rows)
+
+
+@click.command()
+@click.argument("run", required=False, default="")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@master_option
+@home_option(_HOME)
+@json_option
+def dlq(run: str, limit: int, master: str | None, home: Path | None, as_json: bool) -> None:
+    """The dead letter queue: jobs that are out of retries, or poison."""
+    with open_client(master, home=home, offline=True) as client:
+        found = client.dead_jobs(run, limit)
+        if as_json:
+            print(json.dumps([asdict(d) for d in found]))
+            return
+        if not found:
+            print("no dead jobs")
+            return
+        rows = [(f"{d.run}/{d.job.id}", d.dag, str(d.job.attempt), _text(d.job.exit_code), d.job.reason) for d in found]
+        _print_table(("JOB", "DAG", "ATTEMPTS", "EXIT", "REASON"), rows)
+
+
+def _print_run(run: RunStatus, *, every: bool) -> None:
+    s = run.summary
+    took = f", {(s.finished_at or time.time()) - s.submitted_at:.1f} s"
+    tally = ", ".join(f"{n} {state}" for state, n in s.tally.items())
+    print(f"run {run.run} of {run.dag}: {run.state}{took}; {tally}")
+    jobs = run.jobs
+    if not every and len(jobs) > MAX_ROWS:
+        first = [j for j in jobs if j.state in ("DEAD", "RUNNING", "FAILED", "DISPATCHED", "PAUSED")][:MAX_ROWS]
+        _print_jobs(first)
+        print(f"{len(jobs) - len(first)} more jobs: --all prints every one, --json for programs")
+    else:
+        _print_jobs(jobs)
+
+
+def _print_jobs(jobs: Iterable[JobStatus]) -> None:
+    rows = [(j.id, j.state, _text(j.attempt or None), j.worker or "", _text(j.exit_code), _took(j), j.reason) for j in jobs]
+    if rows:
+        _print_table(("JOB", "STATE", "ATTEMPT", "WORKER", "EXIT", "TOOK", "REASON"), rows)
+
+
+def _print_runs(found: list[RunSummary]) -> None:
+    if not found:
+        print("no runs yet: titan run FILE, or titan submit FILE")
+        return
+    rows = [
+        (r.run, r.dag, r.state, f"{r.tally.get('COMPLETED', 0)}/{r.count}", _clock(r.submitted_at), _ago(r.submitted_at))
+        for r in found
+    ]
+    _print_table(("RUN", "DAG", "STATE", "DONE", "SUBMITTED", ""), rows)
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(head[i]), *(len(r[i]) for r in rows)) for i in range(len(head))]
+    widths[-1] = 0
+    for row in (head, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _took(j: JobStatus) -> str:
+    if not j.started_at:
+        return ""
+    return f"{(j.finished_at or time.time()) - j.started_at:.2f} s"
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at * 1000) % 1000:03d}"
+
+
+def _ago(at: float) -> str:
+    if not at:
+        return "never"
+    seconds = max(0.0, time.time() - at)
+    for limit, unit in ((60, "s"), (3600, "min"), (86_400, "h")):
+        if seconds < limit:
+            return f"{seconds / (limit / 60 if unit != 'h' else 3600):.0f} {unit} ago"
+    return f"{seconds / 86_400:.0f} days ago"

@@ -1,0 +1,83 @@
+"""Following a run in the terminal: live with rich where someone looks, line by line where nobody does."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+
+from titan.sdk.client import Client
+from titan.sdk.status import JobStatus, RunSummary
+
+LINES_UP_TO = 200
+"""A run of more jobs is followed by its tally, not job by job, where the terminal is not live."""
+TALLY_EVERY_S = 2.0
+_SHOWN = ("COMPLETED", "FAILED", "DEAD", "CANCELLED")
+
+
+def follow(client: Client, run: str, *, quiet: bool = False) -> RunSummary:
+    """Shows the run until it is over."""
+    if quiet:
+        return client.run(run).wait()
+    changes = client.changes(run)
+    if sys.stderr.isatty():
+        return _follow_live(changes)
+    return _follow_lines(changes)
+
+
+def _follow_lines(changes: Iterator[tuple[RunSummary, list[JobStatus]]]) -> RunSummary:
+    told = 0.0
+    for summary, jobs in changes:
+        if summary.count <= LINES_UP_TO:
+            for job in jobs:
+                if job.state in _SHOWN:
+                    print(_line(job), file=sys.stderr, flush=True)
+        elif summary.over or time.monotonic() - told >= TALLY_EVERY_S:
+            told = time.monotonic()
+            tally = ", ".join(f"{n} {state}" for state, n in summary.tally.items())
+            print(f"{_now()} {tally}", file=sys.stderr, flush=True)
+        if summary.over:
+            return summary
+    raise AssertionError("a watch ended before its run")
+
+
+def _line(job: JobStatus) -> str:
+    took = f" in {job.finished_at - job.started_at:.2f} s" if job.started_at and job.finished_at else ""
+    where = f" on {job.worker}" if job.worker else ""
+    why = f": {job.reason}" if job.reason else ""
+    return f"{_now()} {job.id} {job.state}{where}{took}{why}"
+
+
+def _follow_live(changes: Iterator[tuple[RunSummary, list[JobStatus]]]) -> RunSummary:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    progress = Progress(
+        SpinnerColumn(), TextColumn("[bold]{task.description}"), BarColumn(bar_width=32), MofNCompleteColumn(),
+        TimeElapsedColumn(), TextColumn("{task.fields[busy]}"), console=console, transient=False,
+    )  # fmt: skip
+    task = None
+    running: dict[str, None] = {}
+    with progress:
+        for summary, jobs in changes:
+            if task is None:
+                task = progress.add_task(summary.dag, total=summary.count, busy="")
+            for job in jobs:
+                running.pop(job.id, None)
+                if job.state == "RUNNING":
+                    running[job.id] = None
+                elif job.state in ("FAILED", "DEAD"):
+                    progress.console.print(Text(_line(job), style="red" if job.state == "DEAD" else "yellow"))
+            over = sum(summary.tally.get(state, 0) for state in ("COMPLETED", "DEAD", "CANCELLED"))
+            names = list(running)
+            busy = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            progress.update(task, completed=over, busy="" if summary.over else busy)
+            if summary.over:
+                return summary
+    raise AssertionError("a watch ended before its run")
+
+
+def _now() -> str:
+    return time.strftime("%H:%M:%S")

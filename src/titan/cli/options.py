@@ -1,0 +1,40 @@
+"""Options that many commands share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DEFAULT_HOME = Path(".titan")
+
+
+def master_option(command: F) -> F:
+    return click.option("--master", metavar="HOST:PORT", help="Where the master is. Else TITAN_MASTER, else 127.0.0.1:9090.")(
+        command
+    )
+
+
+def json_option(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def home_option(what: str) -> Callable[[F], F]:
+    return click.option("--home", type=click.Path(path_type=Path, file_okay=False), help=what)
+
+
+def parent_options(command: F) -> F:
+    """For a process that must not outlive the one that started it."""
+    command = click.option("--parent-fd", type=int, hidden=True)(command)
+    return click.option("--ready-fd", type=int, hidden=True)(command)
+
+
+def start_logging(*, quiet: bool = False) -> None:
+    level = logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s", datefmt="%H:%M:%S", force=True)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)

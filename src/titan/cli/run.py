@@ -1,0 +1,223 @@
+"""`titan run`, `titan submit`, `titan wait`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from titan.cli import EXIT_FAILED, EXIT_INTERRUPTED
+from titan.cli.follow import follow
+from titan.cli.local_cluster import LocalCluster
+from titan.cli.options import DEFAULT_HOME, home_option, json_option, master_option
+from titan.cli.session import open_client
+from titan.errors import CallerError, MasterUnreachable, TitanError
+from titan.sdk.address import VARIABLE
+from titan.sdk.client import Client, Run
+from titan.sdk.job import DAG, Job
+from titan.sdk.status import RunStatus, RunSummary
+
+TAIL_LINES = 20
+SHOWN_OUTPUT = 256 * 1024
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@master_option
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Of the private cluster.")
+@click.option("--slots", type=click.IntRange(1, 65536), help="Jobs at once on each of its workers.  [default: the number of CPUs]")
+@home_option("Where the private cluster is kept.  [default: .titan beside the pipeline]")
+@click.option("--ephemeral", is_flag=True, help="Remove the private cluster's home afterwards.")
+@click.option("--retries", default=0, show_default=True, type=click.IntRange(0, 1000), help="Of a single file or command.")
+@click.option("--requirement", default="GENERAL", show_default=True, metavar="TAG", help="Of a single file or command.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@json_option
+@click.argument("what", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE [ARGS]... | -- COMMAND [ARGS]...")
+def run(
+    master: str | None,
+    workers: int,
+    slots: int | None,
+    home: Path | None,
+    ephemeral: bool,
+    retries: int,
+    requirement: str,
+    quiet: bool,
+    as_json: bool,
+    what: tuple[str, ...],
+) -> None:
+    """Submit a pipeline (.yaml), a script (.py, .sh, .jar) or any command; follow it; exit with 0 if all of it COMPLETED.
+
+    With neither --master nor TITAN_MASTER, and nothing on the default port, a private cluster of this machine is started for it
+    and stopped afterwards. Its home stays, so that `titan status` and `titan logs` can read it. Ctrl-C cancels the run.
+    """
+    dag, beside = _dag_of(what, retries=retries, requirement=requirement)
+    with _client_or_cluster(master, home, beside, workers=workers, slots=slots, ephemeral=ephemeral) as client:
+        handle = client.submit(dag)
+        if not (quiet or as_json):
+            print(f"run {handle.id} of {dag.name}, {len(dag.jobs)} job{'s' if len(dag.jobs) != 1 else ''}", file=sys.stderr)
+        try:
+            summary = _follow_run(client, handle, dag, quiet=quiet, as_json=as_json)
+        except KeyboardInterrupt:
+            print("\ntitan: interrupted, cancelling the run", file=sys.stderr)
+            with contextlib.suppress(TitanError, KeyboardInterrupt):
+                handle.cancel()
+            raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+        _conclude(client, summary, dag, quiet=quiet, as_json=as_json)
+    click.get_current_context().exit(0 if summary.ok else EXIT_FAILED)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@master_option
+@json_option
+def submit(file: Path, master: str | None, as_json: bool) -> None:
+    """Submit a pipeline or script and return at once. The run survives this terminal, and the master's death."""
+    dag, _ = _dag_of((str(file),), retries=3, requirement="GENERAL")
+    with open_client(master) as client:
+        handle = client.submit(dag)
+        print(json.dumps({"run": handle.id}) if as_json else handle.id)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--timeout", type=float, help="Give up after so many seconds; the run goes on.  Exit code 1.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@master_option
+@json_option
+def wait(run_id: str, timeout: float | None, quiet: bool, master: str | None, as_json: bool) -> None:
+    """Follow a run until it is over; exit with 0 if all of it COMPLETED, else 1."""
+    with open_client(master) as client:
+        if timeout is not None:
+            try:
+                summary = client.run(run_id).wait(timeout)
+            except TimeoutError:
+                print(f"titan: run {run_id} is not over after {timeout:g} s; it goes on", file=sys.stderr)
+                click.get_current_context().exit(EXIT_FAILED)
+        else:
+            summary = follow(client, run_id, quiet=quiet or as_json)
+        if as_json:
+            print(json.dumps(asdict(summary)))
+        elif not summary.ok:
+            _print_failures(client, client.status(run_id))
+    click.get_current_context().exit(0 if summary.ok else EXIT_FAILED)
+
+
+# -- what to run ----------------------------------------------------------------------------------------------------------
+def _dag_of(what: tuple[str, ...], *, retries: int, requirement: str) -> tuple[DAG, Path]:
+    """(the DAG, the folder beside which a private cluster is kept)."""
+    first, *args = what
+    path = Path(first)
+    if first.endswith((".yaml", ".yml")):
+        from titan.sdk.pipeline import load_pipeline
+
+        if args:
+            raise CallerError(f"a pipeline takes no arguments: {' '.join(args)!r} is too much")
+        return load_pipeline(path), path.resolve().parent
+    if path.is_dir():
+        raise CallerError(f"{first} is a folder: name a pipeline, a script or a command")
+    name = _NOT_IN_NAMES.sub("-", path.name).strip("-.")[:100] or "job"
+    if path.is_file() and (path.suffix in (".py", ".sh", ".jar") or "/" in first):
+        job = Job(name, file=path, args=args, retries=retries, requirement=requirement)
+        return DAG(path.name, [job]), path.resolve().parent
+    if path.suffix in (".py", ".sh", ".jar") and not shutil.which(first):
+        raise CallerError(f"there is no file {first}")
+    job = Job(name, command=list(what), retries=retries, requirement=requirement)
+    return DAG(" ".join(what)[:200].encode("ascii", "replace").decode() or "command", [job]), Path.cwd()
+
+
+# -- where to run it ------------------------------------------------------------------------------------------------------
+@contextmanager
+def _client_or_cluster(
+    master: str | None, home: Path | None, beside: Path, *, workers: int, slots: int | None, ephemeral: bool
+) -> Iterator[Client]:
+    if home is None or master:
+        try:
+            client = Client(master)
+            client.open()
+        except MasterUnreachable:
+            if master or os.environ.get(VARIABLE):
+                raise
+        else:
+            with contextlib.closing(client):
+                yield client
+            return
+    folder = home or beside / DEFAULT_HOME
+    scratch = tempfile.mkdtemp(prefix="titan-") if ephemeral else None
+    try:
+        with (
+            LocalCluster(Path(scratch) if scratch else folder, workers=workers, slots=slots) as cluster,
+            Client(cluster.address) as own,
+        ):
+            yield own
+    finally:
+        if scratch:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+# -- what to show -----------------------------------------------------------------------------------------------------------
+def _follow_run(client: Client, handle: Run, dag: DAG, *, quiet: bool, as_json: bool) -> RunSummary:
+    if len(dag.jobs) == 1 and not as_json:
+        _copy_output(client, f"{handle.id}/{dag.jobs[0].id}", follow_=True)
+        return handle.wait()
+    return follow(client, handle.id, quiet=quiet or as_json)
+
+
+def _conclude(client: Client, summary: RunSummary, dag: DAG, *, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(client.status(summary.run).to_dict()))
+        return
+    took = (summary.finished_at or 0.0) - summary.submitted_at
+    if not summary.ok:
+        _print_failures(client, client.status(summary.run))
+    elif len(dag.jobs) > 1:
+        last = _only_sink(dag)
+        if last:
+            _copy_output(client, f"{summary.run}/{last}", follow_=False)
+    if not quiet:
+        tally = ", ".join(f"{n} {state}" for state, n in summary.tally.items())
+        print(f"run {summary.run} {summary.state} in {took:.2f} s: {tally}", file=sys.stderr)
+
+
+def _only_sink(dag: DAG) -> str:
+    """The job that all others lead to, if there is just one: its output is what the run was for."""
+    parents = {p if isinstance(p, str) else p.id for job in dag.jobs for p in job.parents}
+    sinks = [job.id for job in dag.jobs if job.id not in parents]
+    return sinks[0] if len(sinks) == 1 else ""
+
+
+def _copy_output(client: Client, target: str, *, follow_: bool) -> None:
+    shown = 0
+    for stream, data in client.logs(target, follow=follow_):
+        out = (sys.stdout if stream == 1 else sys.stderr).buffer
+        if not follow_:
+            if stream != 1:
+                continue
+            data = data[: SHOWN_OUTPUT - shown]  # noqa: PLW2901
+            shown += len(data)
+        out.write(data)
+        out.flush()
+
+
+def _print_failures(client: Client, run: RunStatus) -> None:
+    """Why it failed: the dead jobs, the end of what each said, and where to read on."""
+    dead = [job for job in run.jobs if job.state == "DEAD"]
+    for job in dead[:5]:
+        where = f"{run.run}/{job.id}"
+        print(f"\n{where} is DEAD after {job.attempt} attempt{'s' if job.attempt != 1 else ''}: {job.reason}", file=sys.stderr)
+        said = b"".join(data for stream, data in client.logs(where) if stream == 2)
+        lines = said.decode(errors="replace").splitlines()
+        for line in lines[-TAIL_LINES:]:
+            print(f"  {line}", file=sys.stderr)
+        print(f"  (titan logs {where}, titan status {where})", file=sys.stderr)
+    if len(dead) > 5:
+        print(f"\nand {len(dead) - 5} more dead jobs: titan dlq {run.run}", file=sys.stderr)

@@ -1,0 +1,154 @@
+"""`titan master` and `titan worker`: the two processes of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from titan.cli.options import DEFAULT_HOME, home_option, parent_options, start_logging
+from titan.errors import CallerError
+from titan.model.names import NAME_RULE, is_name
+
+
+@click.command()
+@home_option("Where the journal, logs and artifacts are kept.  [default: .titan]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=9090, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option(
+    "--fsync",
+    type=click.Choice(["always", "everysec", "no"]),
+    default="always",
+    show_default=True,
+    help="When the journal is synced: before anyone is answered, once a second, or by the kernel.",
+)
+@click.option("--journal", type=click.Choice(["disk", "none"]), default="disk", show_default=True, help="none: keep no journal.")
+@click.option("--insecure", is_flag=True, help="Listen on an address that others can reach.")
+@click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
+@parent_options
+def master(
+    home: Path | None,
+    host: str,
+    port: int,
+    fsync: str,
+    journal: str,
+    insecure: bool,
+    quiet: bool,
+    parent_fd: int | None,
+    ready_fd: int | None,
+) -> None:
+    """Run a master. SIGTERM or Ctrl-C ends it; workers keep their jobs and wait for the next one."""
+    from titan.journal import SyncPolicy
+    from titan.master.server import Master
+
+    start_logging(quiet=quiet)
+    policy = SyncPolicy(fsync) if journal == "disk" else None
+
+    async def serve() -> None:
+        server = Master(home or DEFAULT_HOME, host=host, port=port, policy=policy, insecure=insecure)
+        await server.start()
+        try:
+            _on_signals(server.request_stop, server.request_stop)
+            _watch_parent(parent_fd, server.request_stop)
+            _tell_ready(ready_fd, server.address)
+            await server.run()
+        finally:
+            await server.stop()
+
+    _run(serve())
+
+
+@click.command()
+@click.option("--master", "address", metavar="HOST:PORT", help="Where the master is. Else TITAN_MASTER, else 127.0.0.1:9090.")
+@home_option("Where it keeps its sandboxes.  [default: .titan/workers/NAME]")
+@click.option("--slots", type=click.IntRange(1, 65536), help="How many jobs run at once.  [default: the number of CPUs]")
+@click.option(
+    "--capability", "capabilities", multiple=True, metavar="TAG", help="What it can do, may be repeated.  [default: GENERAL]"
+)
+@click.option("--name", metavar="N", help="Its name in the cluster.  [default: the host's]")
+@click.option("--log-limit", default=16, show_default=True, type=click.IntRange(1, 4096), help="MiB kept of each stream of a job.")
+@click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
+@parent_options
+def worker(
+    address: str | None,
+    home: Path | None,
+    slots: int | None,
+    capabilities: tuple[str, ...],
+    name: str | None,
+    log_limit: int,
+    quiet: bool,
+    parent_fd: int | None,
+    ready_fd: int | None,
+) -> None:
+    """Run a worker. SIGTERM or Ctrl-C lets it finish what runs; a second one stops that at once and hands it back."""
+    from titan.sdk.address import find_address
+    from titan.worker.shell import Worker
+
+    start_logging(quiet=quiet)
+    chosen = name or socket.gethostname().partition(".")[0]
+    if not is_name(chosen):
+        raise CallerError(f"{chosen!r} is no name for a worker: a name is {NAME_RULE}")
+    it = Worker(
+        find_address(address),
+        home or DEFAULT_HOME / "workers" / chosen,
+        name=chosen,
+        slots=slots or len(os.sched_getaffinity(0)),
+        capabilities=capabilities or ("GENERAL",),
+        log_limit=log_limit << 20,
+    )
+
+    async def serve() -> None:
+        _on_signals(it.request_drain, it.request_quit)
+        _watch_parent(parent_fd, it.request_quit)
+        _tell_ready(ready_fd, chosen)
+        await it.run()
+
+    _run(serve())
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
+
+
+def _on_signals(first: Callable[[], None], second: Callable[[], None]) -> None:
+    """The first SIGTERM or SIGINT calls `first`, each later one `second`."""
+    calls = [first]
+
+    def on_signal() -> None:
+        (calls.pop() if calls else second)()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+
+
+def _watch_parent(fd: int | None, stop: Callable[[], None]) -> None:
+    """The other end of `fd` is held by the process that started this one: its end is ours."""
+    if fd is None:
+        return
+    os.set_blocking(fd, False)
+    loop = asyncio.get_running_loop()
+
+    def on_readable() -> None:
+        with contextlib.suppress(BlockingIOError):
+            if not os.read(fd, 4096):
+                loop.remove_reader(fd)
+                stop()
+
+    loop.add_reader(fd, on_readable)
+
+
+def _tell_ready(fd: int | None, text: str) -> None:
+    if fd is not None:
+        with contextlib.suppress(OSError):
+            os.write(fd, text.encode() + b"\n")
+        os.close(fd)

@@ -1,0 +1,41 @@
+"""`titan up`: a whole cluster on this machine, in the foreground."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from titan.cli.local_cluster import LocalCluster
+from titan.cli.options import DEFAULT_HOME, home_option
+
+
+@click.command()
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(0, 256), help="How many workers.")
+@click.option("--slots", type=click.IntRange(1, 65536), help="Jobs at once on each worker.  [default: the number of CPUs]")
+@home_option("Where everything is kept.  [default: .titan]")
+@click.option("--port", default=9090, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option(
+    "--fsync", type=click.Choice(["always", "everysec", "no"]), default="always", show_default=True, help="As of `titan master`."
+)
+def up(workers: int, slots: int | None, home: Path | None, port: int, fsync: str) -> None:
+    """A master and workers on this machine. Ctrl-C stops all of them; the next `titan up` goes on where this one stopped."""
+    cluster = LocalCluster(home or DEFAULT_HOME, port=port, workers=workers, slots=slots, fsync=fsync, quiet=False)
+
+    def on_term(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, on_term)
+    with cluster:
+        said = f"Titan is up at {cluster.address} with {workers} worker{'s' if workers != 1 else ''}. Ctrl-C stops it."
+        hint = "" if port == 9090 else f"  export TITAN_MASTER={cluster.address}\n"
+        print(f"{said}\n{hint}  titan run FILE | titan status | titan workers", file=sys.stderr, flush=True)
+        try:
+            code = cluster.wait()
+        except KeyboardInterrupt:
+            print("titan: stopping", file=sys.stderr)
+            return
+    click.get_current_context().exit(code or 1)

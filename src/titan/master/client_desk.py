@@ -1,0 +1,217 @@
+"""What clients ask: submissions and cancellations become inputs, questions are answered from the state, logs and artifacts flow."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+
+from titan.core import events as ev
+from titan.core import inputs as seen
+from titan.core.state import State
+from titan.errors import CallerError, EnvironmentFault, NotFound, ProtocolError, TitanError
+from titan.master import views
+from titan.master.core_loop import CoreLoop
+from titan.master.log_store import LogStore
+from titan.master.registry import Registry, Upload
+from titan.master.watch import WatchHub
+from titan.model.dag import DagSpec
+from titan.model.names import run_id
+from titan.model.states import TERMINAL, JobState
+from titan.peer import Peer
+from titan.protocol import messages as msg
+from titan.protocol.codec import error_of
+
+MAX_UPLOADS = 64
+
+
+class ClientDesk:
+    def __init__(self, core: CoreLoop, logs: LogStore, registry: Registry, hub: WatchHub, stop: Callable[[], None]) -> None:
+        self._core = core
+        self._logs = logs
+        self._registry = registry
+        self._hub = hub
+        self._stop = stop
+        self._uploads: dict[int, dict[str, Upload]] = {}
+        self._streams: dict[tuple[int, int], asyncio.Task[None]] = {}
+        self._followers: dict[tuple[str, str], dict[asyncio.Event, None]] = {}
+        self._last_run = ""
+
+    @property
+    def _state(self) -> State:
+        return self._core.state
+
+    def on_message(self, peer: Peer, message: msg.Message, blob: bytes) -> None:
+        """Raises TitanError, which becomes the answer."""
+        match message:
+            case msg.Submit():
+                self._submit(peer, message)
+            case msg.Cancel():
+                self._core.see(seen.CancelRequested(peer.number, message.request, message.run, message.job))
+            case msg.GetRun():
+                self._answer(peer, lambda: views.run_status(self._state, message))
+            case msg.ListRuns():
+                self._answer(peer, lambda: views.runs(self._state, message))
+            case msg.ListWorkers():
+                self._answer(peer, lambda: views.workers(self._state, message))
+            case msg.ListDead():
+                self._answer(peer, lambda: views.dead_jobs(self._state, message))
+            case msg.Watch():
+                self._core.turn()
+                self._hub.watch(peer, message)
+            case msg.Unwatch():
+                self._hub.unwatch(peer, message.watch)
+                stream = self._streams.get((peer.number, message.watch))
+                if stream is not None:
+                    stream.cancel()
+            case msg.ReadLogs():
+                self._read_logs(peer, message)
+            case msg.Stage():
+                peer.send(msg.Staged(message.request, [h for h in dict.fromkeys(message.hashes) if not self._registry.has(h)]))
+            case msg.Put():
+                self._put(peer, message, blob)
+            case msg.Resolve():
+                peer.send(msg.Resolved(message.request, *self._registry.resolve(message.name)))
+            case msg.Ping():
+                peer.send(msg.Pong(message.request))
+            case msg.Stop():
+                self._core.release(lambda: peer.send(msg.Pong(message.request)))
+                self._core.release(self._stop)
+            case _:
+                raise ProtocolError(f"a {type(message).__name__} is nothing that a client asks")
+
+    def on_closed(self, peer: Peer) -> None:
+        self._hub.forget(peer)
+        for upload in self._uploads.pop(peer.number, {}).values():
+            upload.abandon()
+        for key in [key for key in self._streams if key[0] == peer.number]:
+            self._streams[key].cancel()
+
+    def on_output(self, run: str, job: str) -> None:
+        """New output of a job is here, or its state changed: whoever follows it looks again."""
+        for event in self._followers.get((run, job), ()):
+            event.set()
+
+    def note(self, events: list[ev.Event]) -> None:
+        """Wakes the followers of jobs that these events are about."""
+        if not self._followers:
+            return
+        jobs = self._state.jobs
+        for event in events:
+            for number in getattr(event, "jobs", ()):
+                self.on_output(jobs[number].run.id, jobs[number].name)
+
+    async def close(self) -> None:
+        for task in list(self._streams.values()):
+            task.cancel()
+        await asyncio.gather(*self._streams.values(), return_exceptions=True)
+
+    # -- runs -----------------------------------------------------------------------------------------------------------
+    def _submit(self, peer: Peer, it: msg.Submit) -> None:
+        if self._core.low_space:
+            raise EnvironmentFault("the disk under the master's journal is nearly full: free space there, then submit again")
+        if len(it.key) > 128:
+            raise CallerError("a submission key is at most 128 characters")
+        self._check_artifacts(it.dag)
+        self._core.see(seen.DagSubmitted(peer.number, it.request, self._new_run(), it.key, it.dag))
+
+    def _check_artifacts(self, dag: DagSpec) -> None:
+        for template in dag.templates:
+            for hash_ in (template.file_hash, template.archive):
+                if hash_ and not self._registry.has(hash_):
+                    raise NotFound(
+                        f"{template.file or 'an artifact'} ({hash_[:12]}) is not on the master: stage it before you submit"
+                    )
+
+    def _new_run(self) -> str:
+        """Ids sort by submission, also within a millisecond."""
+        at_ms = int(self._core.clock.now() * 1000)
+        name = run_id(at_ms, secrets.randbits(15))
+        while name <= self._last_run or name in self._state.runs:
+            at_ms += 1
+            name = run_id(at_ms, secrets.randbits(15))
+        self._last_run = name
+        return name
+
+    def _answer(self, peer: Peer, view: Callable[[], msg.Message]) -> None:
+        self._core.turn()
+        answer = view()
+        self._core.release(lambda: peer.send(answer))
+
+    # -- artifacts ------------------------------------------------------------------------------------------------------
+    def _put(self, peer: Peer, it: msg.Put, blob: bytes) -> None:
+        uploads = self._uploads.setdefault(peer.number, {})
+        upload = uploads.get(it.hash)
+        if upload is None or it.offset == 0:
+            if upload is not None:
+                upload.abandon()
+            if len(uploads) >= MAX_UPLOADS:
+                raise CallerError(f"{MAX_UPLOADS} uploads are under way on this connection already: finish one")
+            upload = uploads[it.hash] = self._registry.begin(it.hash, it.size)
+        try:
+            upload.write(it.offset, blob)
+            if upload.received == upload.size:
+                self._registry.enter(upload, it.name)
+                del uploads[it.hash]
+                peer.send(msg.Stored(it.request, it.hash))
+        except (TitanError, OSError) as e:
+            upload.abandon()
+            uploads.pop(it.hash, None)
+            if isinstance(e, OSError):
+                raise EnvironmentFault(f"the master could not store the artifact: {e}") from e
+            raise
+
+    # -- logs -----------------------------------------------------------------------------------------------------------
+    def _read_logs(self, peer: Peer, it: msg.ReadLogs) -> None:
+        run = views.find_run(self._state, it.run)
+        number = views.find_job(self._state, run, it.job)
+        job = self._state.jobs[number]
+        if it.attempt > job.attempt or it.attempt < 0:
+            raise NotFound(f"{it.run}/{it.job} has had {job.attempt} attempts; there is no attempt {it.attempt}")
+        key = (peer.number, it.request)
+        task = asyncio.get_running_loop().create_task(self._stream_logs(peer, it, number))
+        self._streams[key] = task
+        task.add_done_callback(lambda _: self._streams.pop(key, None))
+
+    async def _stream_logs(self, peer: Peer, it: msg.ReadLogs, number: int) -> None:
+        """All output of one attempt. With `follow` and attempt 0: of every attempt from the newest on, until the job is over."""
+        job = self._state.jobs[number]
+        attempt = it.attempt or max(job.attempt, 1)
+        seen_bytes: dict[int, int] = {}
+        place, event = (it.run, it.job), asyncio.Event()
+        followers = self._followers.setdefault(place, {})
+        followers[event] = None
+        try:
+            while True:
+                event.clear()
+                over = job.state in TERMINAL or (it.attempt > 0 and not _is_at(job.attempt, job.state, attempt))
+                newest = job.attempt
+                for stream, offset, data in self._logs.pieces(it.run, it.job, attempt, seen_bytes):
+                    peer.send(msg.LogChunk(it.request, attempt, stream, offset), data)
+                    await peer.drain()
+                if not it.attempt and newest > attempt:
+                    attempt, seen_bytes = attempt + 1, {}
+                    continue
+                if over or not it.follow:
+                    peer.send(msg.LogChunk(it.request, attempt, 1, seen_bytes.get(1, 0), True), b"")
+                    return
+                await event.wait()
+        except ConnectionError:
+            pass
+        except (TitanError, OSError) as e:
+            peer.send(error_of(it.request, e if isinstance(e, TitanError) else EnvironmentFault(f"the log cannot be read: {e}")))
+        finally:
+            del followers[event]
+            if not followers:
+                self._followers.pop(place, None)
+
+
+def _is_at(current: int, state: JobState, attempt: int) -> bool:
+    """Whether that attempt may still print."""
+    return current <= attempt and state in (
+        JobState.DISPATCHED,
+        JobState.RUNNING,
+        JobState.QUEUED,
+        JobState.WAITING,
+        JobState.DELAYED,
+    )

@@ -1,0 +1,235 @@
+"""The beat of the master: drain what was seen, step, append to the journal, and let effects go once they are durable.
+
+Owns the state, the clock, the journal and the order in which things become visible: whatever is to be sent, be it an effect, an
+answer to a question or a pushed change, waits in one queue behind the sequence that it rests on. So nobody is told what is not
+durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from titan.clock import SteadyClock
+from titan.core.effects import Effect
+from titan.core.events import Event, encode
+from titan.core.inputs import Input, MasterBooted, TimePassed
+from titan.core.state import State
+from titan.core.step import next_due, step
+from titan.errors import JournalFailed
+from titan.journal import JournalWriter, SyncPolicy
+
+log = logging.getLogger("titan.master")
+
+PENDING_LIMIT = 64 * 1024 * 1024
+"""Bytes of journal that wait for the disk; above, the master reads from nobody until they are written."""
+
+
+class CoreLoop:
+    """`prepare(effects)` turns effects into calls at once, while the state is as they were decided on.
+
+    The calls are made when their events are durable.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        clock: SteadyClock,
+        *,
+        prepare: Callable[[list[Effect]], list[Callable[[], None]]],
+        on_events: Callable[[list[Event]], None],
+        on_pressure: Callable[[bool], None],
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self.state = state
+        self.clock = clock
+        self._prepare = prepare
+        self._on_events = on_events
+        self._on_pressure = on_pressure
+        self._on_fatal = on_fatal
+        self._loop = asyncio.get_running_loop()
+        self._inbox: list[Input] = []
+        self._scheduled = False
+        self._held: deque[tuple[int, list[Callable[[], None]]]] = deque()
+        self._journal: JournalWriter | None = None
+        self._seq = 0
+        self._durable = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
+        self._pressed = False
+        self._dead = False
+        self._store: Path | None = None
+        self._since_snapshot = 0
+        self._sealing: int | None = None
+        self._compactor: asyncio.Task[None] | None = None
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+    def open_journal(self, store: Path, next_seq: int, policy: SyncPolicy) -> None:
+        self._store = store
+        self._seq = self._durable = next_seq - 1
+        self._journal = JournalWriter(
+            store,
+            next_seq=next_seq,
+            term=self.state.term + 1,
+            policy=policy,
+            on_synced=lambda seq: self._call_in_loop(self._synced, seq),
+            on_failed=lambda error: self._call_in_loop(self._fail, error),
+        )
+
+    def boot(self, cluster: str) -> None:
+        self.see(MasterBooted(cluster))
+        self.turn()
+
+    async def settled(self) -> None:
+        """Waits until all that was decided is durable and told."""
+        done = asyncio.Event()
+        self.release(done.set)
+        await done.wait()
+
+    async def close(self) -> None:
+        self._dead = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._compactor is not None:
+            self._compactor.cancel()
+            await asyncio.gather(self._compactor, return_exceptions=True)
+        if self._journal is not None:
+            await self._loop.run_in_executor(None, self._journal.close)
+
+    @property
+    def low_space(self) -> bool:
+        return self._journal is not None and self._journal.low_space
+
+    # -- in -------------------------------------------------------------------------------------------------------------
+    def see(self, seen: Input) -> None:
+        """Takes notice of an input; all of one loop turn are decided together."""
+        self._inbox.append(seen)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.turn)
+
+    def turn(self) -> None:
+        self._scheduled = False
+        if self._dead:
+            return
+        now = self.clock.now()
+        due = next_due(self.state)
+        if due is not None and due <= now:
+            self._inbox.append(TimePassed())
+        if not self._inbox:
+            self._arm()
+            return
+        inputs, self._inbox = self._inbox, []
+        try:
+            events, effects = step(self.state, now, inputs)
+            payload, count = encode(events)
+            if count and self._journal is not None:
+                self._seq = self._journal.append(payload, count)
+                self._watch_pressure()
+                self._since_snapshot += len(payload)
+            calls = self._prepare(effects)
+            if calls:
+                self._held.append((self._seq, calls))
+            if events:
+                self._on_events(events)
+        except BaseException as error:  # the state can no longer be trusted: stop, and let a restart replay the log
+            self._fail(error)
+            return
+        self._let_go()
+        self._arm()
+
+    # -- out ------------------------------------------------------------------------------------------------------------
+    def release(self, call: Callable[[], None]) -> None:
+        """Makes the call once everything decided so far, the inbox included, is durable."""
+        if self._inbox:
+            self.turn()
+        self._held.append((self._seq, [call]))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        held, durable = self._held, self._durable if self._journal is not None else self._seq
+        while held and held[0][0] <= durable:
+            for call in held.popleft()[1]:
+                call()
+
+    def _synced(self, seq: int) -> None:
+        self._durable = max(self._durable, seq)
+        self._let_go()
+        self._watch_pressure()
+        self._maybe_compact()
+
+    # -- limits -----------------------------------------------------------------------------------------------------------
+    def _watch_pressure(self) -> None:
+        assert self._journal is not None
+        pending = self._journal.pending_bytes
+        if not self._pressed and pending > PENDING_LIMIT:
+            self._pressed = True
+            self._on_pressure(True)
+        elif self._pressed and pending < PENDING_LIMIT // 2:
+            self._pressed = False
+            self._on_pressure(False)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._dead:
+            return
+        self._dead = True
+        if isinstance(error, JournalFailed):
+            log.critical("%s", error)
+        else:
+            log.critical("the master stops: %s", error, exc_info=error)
+        self._on_fatal(error)
+
+    def _call_in_loop(self, call: Callable[..., None], *args: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call, *args)
+        except RuntimeError:  # the loop is closed: nobody is left to tell
+            pass
+
+    def _arm(self) -> None:
+        due = next_due(self.state)
+        if self._timer is not None:
+            if due == self._timer_due:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            self._timer_due = due
+            self._timer = self._loop.call_later(max(0.0, due - self.clock.now()) + 0.0005, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self.turn()
+
+    # -- snapshots --------------------------------------------------------------------------------------------------------
+    def _maybe_compact(self) -> None:
+        """When enough has been logged: seal the segment, then have a process of its own replay and write a snapshot."""
+        assert self._journal is not None
+        if self._compactor is not None or self._dead:
+            return
+        if self._sealing is None and self._since_snapshot >= self.state.settings.snapshot_bytes:
+            self._sealing = self._journal.rotate()
+            self._since_snapshot = 0
+        if self._sealing is not None and self._journal.sealed_through >= self._sealing:
+            through, self._sealing = self._sealing, None
+            self._compactor = self._loop.create_task(self._compact(through))
+
+    async def _compact(self, through: int) -> None:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "titan.master.compaction", str(self._store), str(through),
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            try:
+                _, said = await process.communicate()
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+            if process.returncode:
+                log.warning("no snapshot was made: %s", said.decode(errors="replace").strip()[-2000:])
+        finally:
+            self._compactor = None

@@ -1,0 +1,154 @@
+"""The output of all attempts, as the workers send it: one append-only file per run.
+
+A file per run and not per job, because most jobs print a few lines and a run may have a hundred thousand of them. A record is a
+small header (job, attempt, stream, offset, length) and the bytes. The index of a run is built by reading the headers when it is
+first asked for and kept while the run is in use. What comes twice (a worker sends again after a cut) is recognised by its offset.
+
+Bytes are handed to the kernel before the result behind them is recorded, so they survive the master's death; they are synced
+once a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from struct import Struct
+from typing import BinaryIO, NamedTuple
+
+from titan.model.names import is_name
+
+_header = Struct(">HBIQI")  # name length, stream, attempt, offset, length
+_MAX_OPEN = 32
+STDOUT, STDERR = 1, 2
+
+
+class Extent(NamedTuple):
+    """A piece of a stream: `offset` in the stream, where its bytes lie in the file, how many."""
+
+    offset: int
+    at: int
+    length: int
+    order: int
+
+
+class RunLog:
+    """One run's file and its index."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO = path.open("a+b")
+        self._end = 0
+        self._order = 0
+        self.extents: dict[tuple[str, int, int], list[Extent]] = {}
+        self.dirty = False
+        self._index()
+
+    def _index(self) -> None:
+        size = os.fstat(self._file.fileno()).st_size
+        at = 0
+        while at + _header.size <= size:
+            name_bytes, stream, attempt, offset, length = _header.unpack(os.pread(self._file.fileno(), _header.size, at))
+            data = at + _header.size + name_bytes
+            if data + length > size:
+                break
+            name = os.pread(self._file.fileno(), name_bytes, at + _header.size).decode(errors="replace")
+            self._note(name, attempt, stream, Extent(offset, data, length, self._order))
+            at = data + length
+        if at != size:  # the master died while it wrote
+            os.ftruncate(self._file.fileno(), at)
+        self._end = at
+
+    def _note(self, job: str, attempt: int, stream: int, extent: Extent) -> None:
+        self.extents.setdefault((job, attempt, stream), []).append(extent)
+        self._order += 1
+
+    def received(self, job: str, attempt: int, stream: int) -> int:
+        """Bytes of that stream that are here."""
+        extents = self.extents.get((job, attempt, stream))
+        return extents[-1].offset + extents[-1].length if extents else 0
+
+    def append(self, job: str, attempt: int, stream: int, offset: int, data: bytes | memoryview) -> int:
+        """Adds what is new of it; returns how many bytes that was."""
+        known = self.received(job, attempt, stream)
+        if offset < known:
+            data, offset = data[known - offset :], known
+        if not len(data):
+            return 0
+        name = job.encode()
+        record = b"".join((_header.pack(len(name), stream, attempt, offset, len(data)), name, data))
+        os.write(self._file.fileno(), record)
+        self._note(job, attempt, stream, Extent(offset, self._end + _header.size + len(name), len(data), self._order))
+        self._end += len(record)
+        self.dirty = True
+        return len(data)
+
+    def read(self, extent: Extent) -> bytes:
+        return os.pread(self._file.fileno(), extent.length, extent.at)
+
+    def sync(self) -> None:
+        if self.dirty:
+            self.dirty = False
+            os.fdatasync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class LogStore:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._open: OrderedDict[str, RunLog] = OrderedDict()
+        self.written = asyncio.Event()
+        """Set when there is something to sync."""
+
+    def append(self, run: str, job: str, attempt: int, stream: int, offset: int, data: bytes | memoryview) -> int:
+        if not (is_name(run) and is_name(job) and stream in (STDOUT, STDERR)):
+            return 0
+        self.written.set()
+        return self._of(run).append(job, attempt, stream, offset, data)
+
+    def received(self, run: str, job: str, attempt: int) -> tuple[int, int]:
+        """(stdout, stderr) bytes that are here."""
+        if not self._exists(run):
+            return 0, 0
+        log = self._of(run)
+        return log.received(job, attempt, STDOUT), log.received(job, attempt, STDERR)
+
+    def pieces(self, run: str, job: str, attempt: int, seen: dict[int, int]) -> Iterator[tuple[int, int, bytes]]:
+        """(stream, offset, bytes) of an attempt in the order of arrival, from the `seen` offset per stream on; moves `seen`."""
+        if not self._exists(run):
+            return
+        log = self._of(run)
+        found = [(e.order, stream, e) for stream in (STDOUT, STDERR) for e in log.extents.get((job, attempt, stream), ())]
+        for _, stream, extent in sorted(found):
+            if extent.offset >= seen.get(stream, 0):
+                seen[stream] = extent.offset + extent.length
+                yield stream, extent.offset, log.read(extent)
+
+    def sync(self) -> None:
+        for log in list(self._open.values()):
+            log.sync()
+
+    def close(self) -> None:
+        for log in self._open.values():
+            log.sync()
+            log.close()
+        self._open.clear()
+
+    def _exists(self, run: str) -> bool:
+        return run in self._open or (is_name(run) and (self.folder / f"{run}.log").exists())
+
+    def _of(self, run: str) -> RunLog:
+        log = self._open.get(run)
+        if log is None:
+            log = self._open[run] = RunLog(self.folder / f"{run}.log")
+            while len(self._open) > _MAX_OPEN:
+                _, oldest = self._open.popitem(last=False)
+                oldest.sync()
+                oldest.close()
+        self._open.move_to_end(run)
+        return log

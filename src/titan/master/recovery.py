@@ -1,0 +1,50 @@
+"""From a home directory to a state: the newest snapshot, then the log behind it, through the same `apply` that wrote it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from titan.core import image
+from titan.core.apply import apply
+from titan.core.events import decode
+from titan.core.state import State
+from titan.journal import TornTail, latest_snapshot, open_journal, read_records, read_snapshot, repair_tail
+from titan.model.settings import Settings
+
+
+class Recovered(NamedTuple):
+    state: State
+    next_seq: int
+    events: int
+    """How many were replayed behind the snapshot."""
+    torn: TornTail | None
+    warnings: tuple[str, ...]
+
+
+def recover(store: Path, settings: Settings) -> Recovered:
+    """Repairs a torn tail and replays. Raises JournalCorrupt for damage that no crash explains."""
+    store.mkdir(parents=True, exist_ok=True)
+    torn = repair_tail(store)
+    state, seq, events, warnings = replay(store, settings)
+    return Recovered(state, max(open_journal(store).next_seq, seq + 1), events, torn, warnings)
+
+
+def replay(store: Path, settings: Settings, through: int | None = None) -> tuple[State, int, int, tuple[str, ...]]:
+    """(state, last sequence, events replayed, warnings), up to the sequence `through` if that is given. Reads only."""
+    choice = latest_snapshot(store)
+    warnings = tuple(f"snapshot {d.path} is damaged ({d.verdict.reason}): an older one is used" for d in choice.damaged)
+    state = State(settings)
+    if choice.path is not None:
+        image.load(state, read_snapshot(choice.path).chunks)
+        state.reindex()
+    seq, events = choice.seq, 0
+    for record in read_records(store, choice.seq):
+        if through is not None and record.last_seq > through:
+            break
+        for event in decode(record.payload):
+            apply(state, event)
+        events += record.count
+        seq = record.last_seq
+    state.reindex()
+    return state, seq, events, warnings

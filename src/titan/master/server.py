@@ -1,0 +1,307 @@
+"""The master as a process: a home, a port, and what is connected to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import gc
+import ipaddress
+import json
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from titan._version import __version__
+from titan.clock import SteadyClock
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core.state import State
+from titan.errors import CallerError, EnvironmentFault, PeerError, PortInUse, ProtocolError, TitanError
+from titan.home_lock import HomeLock
+from titan.journal import SyncPolicy
+from titan.master.client_desk import ClientDesk
+from titan.master.core_loop import CoreLoop
+from titan.master.log_store import LogStore
+from titan.master.recovery import recover
+from titan.master.registry import Registry
+from titan.master.watch import WatchHub
+from titan.master.worker_desk import WorkerDesk
+from titan.model.settings import Settings
+from titan.peer import Peer
+from titan.protocol import messages as msg
+from titan.protocol.codec import encode, error_of
+from titan.protocol.handshake import answer
+
+log = logging.getLogger("titan.master")
+SOFTWARE = f"titan {__version__}"
+HELLO_S = 10.0
+
+
+class Master:
+    """`policy` None keeps no journal: what a crash of the master takes is gone."""
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 9090,
+        policy: SyncPolicy | None = SyncPolicy.ALWAYS,
+        settings: Settings | None = None,
+        insecure: bool = False,
+    ) -> None:
+        self.home = home
+        self.host = host
+        self.port = port
+        self._policy = policy
+        self._settings = settings or Settings()
+        self._insecure = insecure
+        self._lock = HomeLock(home / "lock")
+        self._peers: dict[int, Peer] = {}
+        self._numbers = 0
+        self._server: asyncio.Server | None = None
+        self._stopped: asyncio.Future[None] | None = None
+        self._log_syncer: asyncio.Task[None] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    # -- life -----------------------------------------------------------------------------------------------------------
+    async def start(self) -> None:
+        """Recovers and listens. Raises Conflict (the home is taken), PortInUse, JournalCorrupt, JournalFailed, CallerError."""
+        self._check_host()
+        self._stopped = asyncio.get_running_loop().create_future()
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise EnvironmentFault(f"the home {self.home} cannot be made: {e.strerror}: give another with --home") from e
+        self._lock.acquire()
+        try:
+            await self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    async def run(self) -> None:
+        """Until `request_stop`, or an error that is final, which it raises."""
+        assert self._stopped is not None
+        await self._stopped
+
+    def request_stop(self) -> None:
+        if self._stopped is not None and not self._stopped.done():
+            self._stopped.set_result(None)
+
+    async def stop(self) -> None:
+        """Closes every connection and the journal. Workers keep their jobs and wait for the next master."""
+        if self._server is not None:
+            self._server.close()
+        if self._log_syncer is not None:
+            self._log_syncer.cancel()
+            await asyncio.gather(self._log_syncer, return_exceptions=True)
+        await self.clients.close()
+        await self.workers.close()
+        for peer in list(self._peers.values()):
+            peer.close()
+        await self.core.close()
+        self.logs.close()
+        with contextlib.suppress(OSError):
+            (self.home / "master.json").unlink()
+        self._lock.release()
+
+    def _check_host(self) -> None:
+        try:
+            loopback = self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback and not self._insecure:
+            raise CallerError(
+                f"binding to {self.host} opens the master to everyone who can reach it, and anyone who can may run "
+                "commands on your workers: say --insecure if that network is yours alone"
+            )
+
+    async def _open(self) -> None:
+        state, next_seq = State(self._settings), 1
+        if self._policy is not None:
+            recovered = recover(self.home / "store", self._settings)
+            state, next_seq = recovered.state, recovered.next_seq
+            for warning in (*recovered.warnings, *([str(recovered.torn)] if recovered.torn else [])):
+                log.warning("%s", warning)
+            if state.term:
+                live = sum(run.open > 0 for run in state.runs.values())
+                log.info(
+                    "recovered %d runs (%d open), %d jobs, from %d events", len(state.runs), live, len(state.jobs), recovered.events
+                )
+        else:
+            log.warning("no journal is kept: a crash of this master loses every run")
+        _tune_interpreter()
+        self.logs = LogStore(self.home / "logs")
+        self.registry = Registry(self.home / "perm_files")
+        latest = max((max(j.since, j.finished_at) for j in state.jobs.values()), default=0.0)
+        self.core = CoreLoop(
+            state,
+            SteadyClock(latest),
+            prepare=self._prepare,
+            on_events=self._on_events,
+            on_pressure=self._on_pressure,
+            on_fatal=self._on_fatal,
+        )
+        self.hub = WatchHub(state, self.core.release)
+        self.clients = ClientDesk(self.core, self.logs, self.registry, self.hub, self.request_stop)
+        self.workers = WorkerDesk(self.core, self.logs, self.registry, self.clients.on_output)
+        sock_server = await self._listen()
+        try:
+            if self._policy is not None:
+                self.core.open_journal(self.home / "store", next_seq, self._policy)
+            self.core.boot(secrets.token_hex(8))
+            await self.core.settled()
+        except BaseException:
+            sock_server.close()
+            raise
+        self._server = sock_server
+        await sock_server.start_serving()
+        about = {"address": self.address, "pid": os.getpid(), "software": SOFTWARE}
+        (self.home / "master.json").write_text(json.dumps(about) + "\n")
+        self._log_syncer = asyncio.get_running_loop().create_task(self._sync_logs())
+        log.info("master of cluster %s, term %d, on %s, home %s", state.cluster, state.term, self.address, self.home)
+
+    async def _listen(self) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        try:
+            server = await loop.create_server(self._make_peer, self.host, self.port, start_serving=False, backlog=4096)
+        except OSError as e:
+            if e.errno == errno.EADDRINUSE:
+                raise PortInUse(f"port {self.port} on {self.host} is in use by another program: give another with --port") from e
+            raise EnvironmentFault(
+                f"cannot listen on {self.host}:{self.port}: {e.strerror or e}: give another with --host or --port"
+            ) from e
+        self.port = server.sockets[0].getsockname()[1]
+        return server
+
+    async def _sync_logs(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self.logs.written.wait()
+            await asyncio.sleep(1.0)
+            self.logs.written.clear()
+            try:
+                await loop.run_in_executor(None, self.logs.sync)
+            except OSError as e:
+                log.error("job output could not be synced: %s", e)
+
+    # -- connections ------------------------------------------------------------------------------------------------------
+    def _make_peer(self) -> Peer:
+        return Peer(self._on_message, self._on_closed, self._on_opened)
+
+    def _on_opened(self, peer: Peer) -> None:
+        self._numbers += 1
+        peer.number = self._numbers
+        self._peers[peer.number] = peer
+        asyncio.get_running_loop().call_later(HELLO_S, self._expect_hello, peer)
+
+    def _expect_hello(self, peer: Peer) -> None:
+        if not peer.role and not peer.closed:
+            peer.fail(ProtocolError(f"no Hello within {HELLO_S:g} s"))
+
+    def _on_message(self, peer: Peer, message: msg.Message, blob: bytes) -> None:
+        try:
+            if not peer.role:
+                self._on_hello(peer, message)
+            elif peer.role == "worker":
+                self.workers.on_message(peer, message, blob)
+            else:
+                self.clients.on_message(peer, message, blob)
+        except PeerError as e:
+            if not peer.role:
+                peer.fail(e)
+            else:
+                peer.send(error_of(message.request, e))
+        except TitanError as e:
+            peer.send(error_of(message.request, e))
+
+    def _on_hello(self, peer: Peer, message: msg.Message) -> None:
+        state = self.core.state
+        welcome = answer(message, software=SOFTWARE, cluster=state.cluster, term=state.term)
+        assert isinstance(message, msg.Hello)
+        peer.role = message.role
+        local = peer.address.startswith(("127.", "::1"))
+        peer.compress = "zstd" in welcome.features and not local
+        peer.send(welcome)
+
+    def _on_closed(self, peer: Peer, error: Exception | None) -> None:
+        self._peers.pop(peer.number, None)
+        if isinstance(error, TitanError):
+            log.warning("connection %d was closed: %s", peer.number, error)
+        if peer.role == "worker":
+            self.workers.on_closed(peer)
+        elif peer.role:
+            self.clients.on_closed(peer)
+
+    def _on_pressure(self, pressed: bool) -> None:
+        for peer in self._peers.values():
+            if pressed:
+                peer.pause_reading()
+            else:
+                peer.resume_reading()
+
+    def _on_fatal(self, error: BaseException) -> None:
+        if self._stopped is not None and not self._stopped.done():
+            self._stopped.set_exception(error)
+
+    # -- what the core decided ------------------------------------------------------------------------------------------
+    def _on_events(self, events: list[ev.Event]) -> None:
+        self.hub.note(events)
+        self.clients.note(events)
+        for event in events:
+            if isinstance(event, ev.WorkerJoined):
+                log.info("worker %s joined: %d slots, %s", event.name, event.slots, " ".join(event.capabilities))
+            elif isinstance(event, ev.WorkerLost):
+                log.warning("worker lost: %s", event.reason)
+            elif isinstance(event, ev.WorkerLeft):
+                log.info("worker %s left", self.core.state.workers[event.worker].name)
+
+    def _prepare(self, effects: list[fx.Effect]) -> list[Callable[[], None]]:
+        calls: list[Callable[[], None]] = []
+        for effect in effects:
+            match effect:
+                case fx.SendDispatch():
+                    calls += self.workers.dispatch(effect)
+                case fx.SendAck():
+                    calls += self.workers.ack(effect)
+                case fx.SendStop():
+                    calls += self.workers.stop(effect)
+                case fx.AcceptWorker():
+                    peer = self._peers.get(effect.origin)
+                    if peer is not None:
+                        calls += self.workers.accept(peer, effect)
+                case fx.Disconnect():
+                    self._then(calls, effect.origin, None)
+                case fx.ReplySubmitted():
+                    self._then(calls, effect.origin, msg.Submitted(effect.request, effect.run, effect.jobs))
+                case fx.ReplyCancelled():
+                    self._then(calls, effect.origin, msg.Cancelled(effect.request, effect.jobs))
+                case fx.Refuse():
+                    self._then(calls, effect.origin, msg.Error(effect.request, effect.code, effect.message, effect.job))
+        return calls
+
+    def _then(self, calls: list[Callable[[], None]], origin: int, message: msg.Message | None) -> None:
+        peer = self._peers.get(origin)
+        if peer is None:
+            return
+        if message is None:
+            calls.append(peer.abort)
+        else:
+            frame = encode(message, compress=peer.compress)
+            calls.append(lambda: peer.write(frame))
+
+
+def _tune_interpreter() -> None:
+    """The state is large, old and free of cycles: keep the collector from walking it, and the threads from waiting."""
+    sys.setswitchinterval(0.0005)  # the journal's thread needs the interpreter for moments only, but at once
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)

@@ -1,0 +1,93 @@
+"""The state as users see it: rows for status, runs, workers and the dead letter queue."""
+
+from __future__ import annotations
+
+from titan.core.state import NO_WORKER, Job, Run, State
+from titan.core.story import story
+from titan.errors import NotFound
+from titan.model.states import JobState, WorkerState
+from titan.protocol import messages as msg
+
+MAX_PAGE = 50_000
+
+
+def find_run(state: State, run_id: str) -> Run:
+    run = state.runs.get(run_id)
+    if run is None:
+        raise NotFound(f"there is no run {run_id[:80]!r}: `titan runs` lists them")
+    return run
+
+
+def find_job(state: State, run: Run, name: str) -> int:
+    number = state.find(run, name)
+    if number is None:
+        raise NotFound(f"run {run.id} has no job {name[:128]!r}: `titan status {run.id}` lists them")
+    return number
+
+
+def job_row(state: State, job: Job) -> msg.JobRow:
+    worker = state.workers[job.worker].name if job.worker != NO_WORKER else ""
+    return msg.JobRow(
+        id=job.name,
+        state=job.state,
+        attempt=job.attempt,
+        worker=worker,
+        exit_code=job.exit_code,
+        submitted_at=job.run.submitted_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        reason=job.reason if job.reason or job.state is not JobState.QUEUED else "",
+        cpu_s=job.cpu_s,
+        peak_bytes=job.peak_bytes,
+    )
+
+
+def run_row(run: Run) -> msg.RunRow:
+    return msg.RunRow(run.id, run.name, run.version, run.state, run.count, list(run.tally), run.submitted_at, run.finished_at)
+
+
+def run_status(state: State, ask: msg.GetRun) -> msg.RunStatus:
+    run = find_run(state, ask.run)
+    if ask.job:
+        number = find_job(state, run, ask.job)
+        return msg.RunStatus(ask.request, run_row(run), [job_row(state, state.jobs[number])], 0, story(state, number))
+    first = run.first + max(0, ask.after)
+    end = min(first + max(1, min(ask.limit, MAX_PAGE)), run.first + run.count)
+    rows = [job_row(state, state.jobs[j]) for j in range(first, end)]
+    return msg.RunStatus(ask.request, run_row(run), rows, end - run.first if end < run.first + run.count else 0)
+
+
+def runs(state: State, ask: msg.ListRuns) -> msg.Runs:
+    ids = sorted((r for r in state.runs if not ask.before or r < ask.before), reverse=True)
+    return msg.Runs(ask.request, [run_row(state.runs[r]) for r in ids[: max(1, min(ask.limit, 10_000))]])
+
+
+def workers(state: State, ask: msg.ListWorkers) -> msg.Workers:
+    return msg.Workers(
+        ask.request,
+        [
+            msg.WorkerRow(
+                name=w.name,
+                state="DRAINING" if w.draining and w.state in (WorkerState.ALIVE, WorkerState.SUSPECT) else w.state.name,
+                capabilities=w.capabilities,
+                slots=w.slots,
+                held=len(w.held) + len(w.ending),
+                heard_at=w.heard_at,
+                joined_at=w.joined_at,
+                facts=w.facts,
+            )
+            for w in sorted(state.workers.values(), key=lambda w: w.name)
+        ],
+    )
+
+
+def dead_jobs(state: State, ask: msg.ListDead) -> msg.DeadJobs:
+    """The newest first."""
+    if ask.run:
+        find_run(state, ask.run)
+    numbers = [j for j in reversed(state.dead) if not ask.run or state.jobs[j].run.id == ask.run]
+    rows = []
+    for number in numbers[: max(1, min(ask.limit, 10_000))]:
+        job = state.jobs[number]
+        rows.append(msg.DeadRow(job.run.id, job.run.name, job_row(state, job), story(state, number)))
+    return msg.DeadJobs(ask.request, rows)

@@ -1,0 +1,122 @@
+"""Who watches which run, and what changed since they were last told. The master pushes; nobody polls.
+
+A change goes out at once if the run was quiet, else with others at most every `EVERY_S`: a watcher gets each job's newest state,
+not a backlog.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from titan.core import events as ev
+from titan.core.state import State
+from titan.master import views
+from titan.model.states import RunState
+from titan.peer import Peer
+from titan.protocol import messages as msg
+
+EVERY_S = 0.02
+PAGE = 10_000
+
+
+class WatchedRun:
+    def __init__(self) -> None:
+        self.watchers: dict[tuple[Peer, int], bool] = {}
+        """(connection, request) -> whether it wants the jobs."""
+        self.changed: dict[int, None] = {}
+        self.dirty = False
+        self.timer: asyncio.TimerHandle | None = None
+        self.flushed_at = 0.0
+
+
+class WatchHub:
+    """`release(send)`: calls `send` once all that is decided so far is durable."""
+
+    def __init__(self, state: State, release: Callable[[Callable[[], None]], None]) -> None:
+        self._state = state
+        self._release = release
+        self._runs: dict[str, WatchedRun] = {}
+
+    def watch(self, peer: Peer, ask: msg.Watch) -> None:
+        run = views.find_run(self._state, ask.run)
+        watched = self._runs.setdefault(run.id, WatchedRun())
+        row = views.run_row(run)
+        over = run.state is not RunState.RUNNING
+        if not over:
+            watched.watchers[peer, ask.request] = ask.jobs
+        end = run.first + run.count
+        pages = range(run.first, end, PAGE) if ask.jobs else ()
+        frames = []
+        for first in pages:
+            rows = [views.job_row(self._state, self._state.jobs[j]) for j in range(first, min(first + PAGE, end))]
+            frames.append(msg.Changes(ask.request, row, rows, True, over and first + PAGE >= end))
+        if not frames:
+            frames.append(msg.Changes(ask.request, row, [], True, over))
+
+        def send() -> None:
+            for frame in frames:
+                peer.send(frame)
+
+        self._release(send)
+
+    def unwatch(self, peer: Peer, request: int) -> None:
+        for run, watched in list(self._runs.items()):
+            watched.watchers.pop((peer, request), None)
+            self._drop_if_unwatched(run, watched)
+
+    def forget(self, peer: Peer) -> None:
+        for run, watched in list(self._runs.items()):
+            for key in [key for key in watched.watchers if key[0] is peer]:
+                del watched.watchers[key]
+            self._drop_if_unwatched(run, watched)
+
+    def note(self, events: list[ev.Event]) -> None:
+        """Takes notice of what these (applied) events changed."""
+        if not self._runs:
+            return
+        jobs = self._state.jobs
+        touched: dict[str, WatchedRun] = {}
+        for event in events:
+            for number in getattr(event, "jobs", ()):
+                run = jobs[number].run.id
+                watched = self._runs.get(run)
+                if watched is not None:
+                    watched.changed[number] = None
+                    touched[run] = watched
+            if isinstance(event, ev.RunFinished) and event.run in self._runs:
+                touched[event.run] = self._runs[event.run]
+        loop = asyncio.get_running_loop()
+        for run, watched in touched.items():
+            if self._state.runs[run].state is not RunState.RUNNING or loop.time() - watched.flushed_at >= EVERY_S:
+                self._flush(run)
+            elif watched.timer is None:
+                watched.timer = loop.call_later(EVERY_S, self._flush, run)
+
+    def _flush(self, run_id: str) -> None:
+        watched = self._runs.get(run_id)
+        if watched is None:
+            return
+        if watched.timer is not None:
+            watched.timer.cancel()
+            watched.timer = None
+        watched.flushed_at = asyncio.get_running_loop().time()
+        run = self._state.runs[run_id]
+        row, over = views.run_row(run), run.state is not RunState.RUNNING
+        numbers, watched.changed = list(watched.changed), {}
+        rows = [views.job_row(self._state, self._state.jobs[j]) for j in numbers] if any(watched.watchers.values()) else []
+        told = list(watched.watchers.items())
+        if over:
+            del self._runs[run_id]
+
+        def send() -> None:
+            for (peer, request), wants_jobs in told:
+                peer.send(msg.Changes(request, row, rows if wants_jobs else [], False, over))
+
+        self._release(send)
+
+    def _drop_if_unwatched(self, run: str, watched: WatchedRun) -> None:
+        if not watched.watchers:
+            if watched.timer is not None:
+                watched.timer.cancel()
+            self._runs.pop(run, None)

@@ -1,0 +1,222 @@
+"""What workers say becomes inputs, and the effects that are for workers become messages."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from titan.core import effects as fx
+from titan.core import inputs as seen
+from titan.core.state import State
+from titan.errors import CallerError, ProtocolError, TitanError
+from titan.master.core_loop import CoreLoop
+from titan.master.log_store import LogStore
+from titan.master.registry import Registry
+from titan.model.dag import JobTemplate
+from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
+from titan.peer import Peer
+from titan.protocol import messages as msg
+from titan.protocol.codec import encode, error_of
+
+MAX_SLOTS = 65_536
+PIECE_BYTES = 1 << 20
+
+
+class WorkerDesk:
+    def __init__(self, core: CoreLoop, logs: LogStore, registry: Registry, on_output: Callable[[str, str], None]) -> None:
+        self._core = core
+        self._logs = logs
+        self._registry = registry
+        self._on_output = on_output
+        self.peers: dict[int, Peer] = {}
+        """worker -> the connection it speaks on."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def _state(self) -> State:
+        return self._core.state
+
+    # -- in -------------------------------------------------------------------------------------------------------------
+    def on_message(self, peer: Peer, message: msg.Message, blob: bytes) -> None:
+        """Raises TitanError for what cannot be."""
+        if isinstance(message, msg.Register):
+            self._on_register(peer, message)
+            return
+        if isinstance(message, msg.Ping):
+            peer.send(msg.Pong(message.request))
+            return
+        worker = peer.state
+        if worker is None or self.peers.get(worker) is not peer:
+            raise ProtocolError(f"a {type(message).__name__} from a worker that is not registered on this connection")
+        match message:
+            case msg.Heartbeat():
+                _same_length(message.leases, message.started)
+                self._core.see(seen.WorkerBeat(worker, message.leases, message.started))
+                peer.send(msg.Heard(message.request))
+            case msg.Started():
+                _same_length(message.leases, message.ats)
+                self._core.see(seen.AttemptsStarted(worker, message.leases, message.ats))
+            case msg.Results():
+                self._on_results(worker, message)
+            case msg.LogData():
+                self._on_log_data(message, blob)
+            case msg.Fetch():
+                task = asyncio.get_running_loop().create_task(self._send_artifact(peer, message))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            case msg.Draining():
+                self._core.see(seen.WorkerDraining(worker))
+            case msg.Leaving():
+                self._core.see(seen.WorkerLeaving(worker))
+                request = message.request
+                self._core.release(lambda: peer.send(msg.Pong(request)))
+            case _:
+                raise ProtocolError(f"a {type(message).__name__} is nothing that a worker says")
+
+    def on_closed(self, peer: Peer) -> None:
+        worker = peer.state
+        if worker is not None and self.peers.get(worker) is peer:
+            del self.peers[worker]
+            self._core.see(seen.WorkerDisconnected(worker, peer.number))
+
+    async def close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _on_register(self, peer: Peer, it: msg.Register) -> None:
+        if not is_name(it.name):
+            raise CallerError(f"worker name {it.name[:128]!r} is malformed: a name is {NAME_RULE}")
+        bad = [c for c in it.capabilities if not is_capability(c)]
+        if bad or not it.capabilities:
+            raise CallerError(f"capability {(bad or [''])[0][:64]!r} is malformed: a capability is {CAPABILITY_RULE}")
+        if not 1 <= it.slots <= MAX_SLOTS:
+            raise CallerError(f"a worker has 1 to {MAX_SLOTS} slots, not {it.slots}")
+        _same_length(it.leases, it.started)
+        ours = it.cluster == self._state.cluster
+        self._core.see(
+            seen.WorkerRegistered(
+                origin=peer.number,
+                request=it.request,
+                name=it.name,
+                incarnation=it.incarnation,
+                capabilities=tuple(dict.fromkeys(it.capabilities)),
+                slots=it.slots,
+                facts=it.facts,
+                leases=it.leases if ours else [],
+                started=it.started if ours else [],
+                draining=it.draining,
+            )
+        )
+
+    def _on_results(self, worker: int, it: msg.Results) -> None:
+        _same_length(it.leases, it.outcomes, it.exit_codes, it.reasons, it.started, it.finished, it.cpu_s, it.peak_bytes)
+        if not all(0 <= outcome <= 7 for outcome in it.outcomes):
+            raise ProtocolError("a result with an outcome that does not exist")
+        self._core.see(
+            seen.ResultsReported(
+                worker=worker,
+                leases=it.leases,
+                outcomes=it.outcomes,
+                exit_codes=it.exit_codes,
+                reasons=it.reasons,
+                started=it.started,
+                finished=it.finished,
+                cpu_s=it.cpu_s,
+                peak_bytes=it.peak_bytes,
+                jitter=random.random(),
+            )
+        )
+
+    def _on_log_data(self, it: msg.LogData, blob: bytes) -> None:
+        _same_length(it.runs, it.jobs, it.attempts, it.streams, it.offsets, it.sizes)
+        view, at = memoryview(blob), 0
+        for i, size in enumerate(it.sizes):
+            run, job = it.runs[i], it.jobs[i]
+            if run in self._state.runs:
+                self._logs.append(run, job, it.attempts[i], it.streams[i], it.offsets[i], view[at : at + size])
+                self._on_output(run, job)
+            at += size
+
+    async def _send_artifact(self, peer: Peer, it: msg.Fetch) -> None:
+        try:
+            path = self._registry.path(it.hash)
+            size = path.stat().st_size
+            with path.open("rb") as source:
+                source.seek(it.offset)
+                at = it.offset
+                while True:
+                    piece = source.read(PIECE_BYTES)
+                    peer.send(msg.Piece(it.request, it.hash, size, at), piece)
+                    at += len(piece)
+                    if at >= size or not piece:
+                        return
+                    await peer.drain()
+        except TitanError as e:
+            peer.send(error_of(it.request, e))
+        except ConnectionError:
+            pass  # it will ask again on its next connection
+
+    # -- out ------------------------------------------------------------------------------------------------------------
+    def accept(self, peer: Peer, it: fx.AcceptWorker) -> list[Callable[[], None]]:
+        state, worker = self._state, it.worker
+        older = self.peers.get(worker)
+        self.peers[worker] = peer
+        peer.state = worker
+        s = state.settings
+        welcome = msg.Registered(it.request, worker, state.cluster, state.term, s.heartbeat_s, s.loss_s, s.stop_grace_s)
+        leases = list(state.workers[worker].held.items())
+        jobs = [state.jobs[number] for _, number in leases]
+        known = [self._logs.received(j.run.id, j.name, j.attempt) for j in jobs]
+        resume = msg.LogResume(0, [lease for lease, _ in leases], [o for o, _ in known], [e for _, e in known])
+
+        def answer() -> None:
+            if older is not None and older is not peer:
+                older.close()
+            peer.send(welcome)
+            peer.send(resume)
+
+        return [answer]
+
+    def dispatch(self, it: fx.SendDispatch) -> list[Callable[[], None]]:
+        jobs = [self._state.jobs[number] for number in it.jobs]
+        index: dict[int, int] = {}
+        templates: list[JobTemplate] = []
+        template_of = []
+        for job in jobs:
+            at = index.get(id(job.template))
+            if at is None:
+                at = index[id(job.template)] = len(templates)
+                templates.append(job.template)
+            template_of.append(at)
+        message = msg.Dispatch(
+            0,
+            templates,
+            list(range(it.first_lease, it.first_lease + len(jobs))),
+            [j.run.id for j in jobs],
+            [j.name for j in jobs],
+            [j.attempt for j in jobs],
+            template_of,
+            [j.args for j in jobs],
+        )
+        return self._to(it.worker, message)
+
+    def stop(self, it: fx.SendStop) -> list[Callable[[], None]]:
+        return self._to(it.worker, msg.StopAttempts(0, it.leases, self._state.settings.stop_grace_s))
+
+    def ack(self, it: fx.SendAck) -> list[Callable[[], None]]:
+        return self._to(it.worker, msg.Acked(0, it.leases))
+
+    def _to(self, worker: int, message: msg.Message) -> list[Callable[[], None]]:
+        """To where the worker is now. If that connection breaks before it is sent, reconciliation makes it again."""
+        peer = self.peers.get(worker)
+        if peer is None:
+            return []
+        frame = encode(message, compress=peer.compress)
+        return [lambda: peer.write(frame)]
+
+
+def _same_length(*columns: list[int] | list[float] | list[str]) -> None:
+    if len({len(c) for c in columns}) > 1:
+        raise ProtocolError("the columns of a message differ in length")

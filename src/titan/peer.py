@@ -1,0 +1,145 @@
+"""One TITAN_PROTO connection on asyncio: bytes to messages and back, for both ends of it.
+
+Owns buffering, flow control and limits of a socket; must not know what a message means. Writes of one loop turn go out as one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+from titan.errors import PeerError
+from titan.protocol.codec import MessageDecoder, Misfit, Received, encode, error_of
+from titan.protocol.messages import Message
+
+OUTGOING_LIMIT = 256 * 1024 * 1024
+"""A peer that lets this much pile up unread is cut off."""
+
+
+class Peer(asyncio.Protocol):
+    """`on_message(peer, message, blob)` comes for each message in order, `on_closed(peer, error)` once."""
+
+    def __init__(
+        self,
+        on_message: Callable[[Peer, Message, bytes], None],
+        on_closed: Callable[[Peer, Exception | None], None],
+        on_opened: Callable[[Peer], None] | None = None,
+    ) -> None:
+        self._on_message = on_message
+        self._on_closed = on_closed
+        self._on_opened = on_opened
+        self._decoder = MessageDecoder()
+        self._out: list[bytes] = []
+        self._flushing = False
+        self._transport: asyncio.Transport | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self.compress = False
+        self.closed = False
+        self.fault: Exception | None = None
+        self.number = 0
+        self.role = ""
+        self.state: Any = None
+        """What the owner keeps with it."""
+
+    # -- asyncio.Protocol ---------------------------------------------------------------------------------------------
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=1 << 20)
+        if self._on_opened is not None:
+            self._on_opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            items = self._decoder.receive_data(data)
+        except PeerError as e:
+            self.fail(e)
+            return
+        for item in items:
+            if self.closed:
+                return
+            if isinstance(item, Received):
+                self._on_message(self, item.message, item.blob)
+            else:
+                assert isinstance(item, Misfit)
+                self.send(item.error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self._writable.set()
+        self._transport = None
+        self._on_closed(self, self.fault or exc)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    # -- for the owner --------------------------------------------------------------------------------------------------
+    @property
+    def address(self) -> str:
+        name = self._transport.get_extra_info("peername") if self._transport else None
+        return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "an unknown address"
+
+    @property
+    def congested(self) -> bool:
+        """The peer reads more slowly than it is written to."""
+        return not self._writable.is_set()
+
+    def send(self, message: Message, blob: bytes | memoryview | None = None) -> None:
+        self.write(encode(message, blob, compress=self.compress))
+
+    def write(self, data: bytes) -> None:
+        """Queues a whole frame; after a close it is dropped."""
+        if self.closed:
+            return
+        self._out.append(data)
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self) -> None:
+        self._flushing = False
+        out, self._out = self._out, []
+        transport = self._transport
+        if not out or transport is None or transport.is_closing():
+            return
+        transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if transport.get_write_buffer_size() > OUTGOING_LIMIT:
+            self.fault = PeerError(f"{self.address} does not read: {OUTGOING_LIMIT >> 20} MiB are waiting for it")
+            self.abort()
+
+    async def drain(self) -> None:
+        """Waits until the peer has read enough for more to be written. Raises ConnectionError once it is closed."""
+        self.flush()
+        await self._writable.wait()
+        if self.closed:
+            raise ConnectionError("the connection is closed")
+
+    def fail(self, error: PeerError) -> None:
+        """Says why, and closes."""
+        self.fault = error
+        self.send(error_of(0, error))
+        self.close()
+
+    def close(self) -> None:
+        """Closes once what is queued is written."""
+        self.flush()
+        self.closed = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        self.closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()

@@ -1,0 +1,401 @@
+"""The client of a master: `AsyncClient`, and `Client`, the same for code without an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from titan.errors import ConnectionLost
+from titan.model.names import split_job
+from titan.protocol import messages as msg
+from titan.sdk.address import find_address
+from titan.sdk.connection import Connection
+from titan.sdk.job import DAG
+from titan.sdk.staging import StagedDag, stage
+from titan.sdk.status import (
+    DeadJob,
+    JobChange,
+    JobStatus,
+    RunStatus,
+    RunSummary,
+    WorkerStatus,
+    job_status,
+    run_summary,
+)
+
+T = TypeVar("T")
+PIECE_BYTES = 1 << 20
+PAGE = 10_000
+
+
+class AsyncClient:
+    """A connection to a master, for asyncio.
+
+    `address`: "HOST:PORT"; else the environment's TITAN_MASTER, else 127.0.0.1:9090. Raises MasterUnreachable when it is opened
+    and nothing answers; a master that restarts later is waited for up to `patience_s` seconds.
+
+    >>> async with AsyncClient() as client:        # doctest: +SKIP
+    ...     run = await client.submit(DAG("hello", [Job("a", command="echo hi")]))
+    ...     summary = await run.wait()
+    """
+
+    def __init__(self, address: str | None = None, *, patience_s: float = 60.0) -> None:
+        self._connection = Connection(*find_address(address), patience_s=patience_s)
+
+    async def __aenter__(self) -> Self:
+        await self._connection.open()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._connection.close()
+
+    @property
+    def address(self) -> str:
+        return f"{self._connection.host}:{self._connection.port}"
+
+    # -- runs -----------------------------------------------------------------------------------------------------------
+    async def submit(self, dag: DAG) -> AsyncRun:
+        """Stages the DAG's files (what the master has already is not sent again) and submits it, whole or not at all.
+
+        When this returns, the run survives the death of the master. Raises InvalidGraph, and what the connection raises.
+        """
+        staged = await asyncio.to_thread(stage, dag)
+        try:
+            if staged.unresolved:
+                found = {name: (await self._resolve(name)).hash for name in staged.unresolved}
+                staged = staged.resolve(found)
+            await self._upload(staged)
+            key = secrets.token_hex(16)
+            answer = await self._connection.call(lambda n: msg.Submit(n, key, staged.spec))
+        finally:
+            staged.close()
+        assert isinstance(answer, msg.Submitted)
+        return AsyncRun(self, answer.run, dag.name)
+
+    def run(self, run: str) -> AsyncRun:
+        """A handle on a run that was submitted before. Nothing is asked yet."""
+        return AsyncRun(self, run, "")
+
+    async def runs(self, limit: int = 100, before: str = "") -> list[RunSummary]:
+        """The newest first."""
+        answer = await self._connection.call(lambda n: msg.ListRuns(n, limit, before))
+        assert isinstance(answer, msg.Runs)
+        return [run_summary(row) for row in answer.runs]
+
+    async def workers(self) -> list[WorkerStatus]:
+        answer = await self._connection.call(msg.ListWorkers)
+        assert isinstance(answer, msg.Workers)
+        return [
+            WorkerStatus(w.name, w.state, w.capabilities, w.slots, w.held, w.heard_at, w.joined_at, w.facts) for w in answer.workers
+        ]
+
+    async def dead_jobs(self, run: str = "", limit: int = 1000) -> list[DeadJob]:
+        """The dead letter queue, of one run or of all, the newest first."""
+        answer = await self._connection.call(lambda n: msg.ListDead(n, run, limit))
+        assert isinstance(answer, msg.DeadJobs)
+        return [DeadJob(d.run, d.dag, job_status(d.job), d.history) for d in answer.dead]
+
+    async def cancel(self, target: str) -> int:
+        """`RUN` or `RUN/JOB`, the latter with what depends on it; returns how many jobs that cancelled (0: all were over)."""
+        run, job = split_job(target)
+        answer = await self._connection.call(lambda n: msg.Cancel(n, run, job))
+        assert isinstance(answer, msg.Cancelled)
+        return answer.jobs
+
+    async def status(self, run: str) -> RunStatus:
+        """The run with all its jobs. Raises NotFound."""
+        jobs: list[JobStatus] = []
+        after = 0
+        while True:
+            position = after
+            answer = await self._connection.call(lambda n, at=position: msg.GetRun(n, run, "", at, PAGE))  # type: ignore[misc]
+            assert isinstance(answer, msg.RunStatus)
+            jobs += [job_status(row) for row in answer.jobs]
+            after = answer.next
+            if not after:
+                summary = run_summary(answer.run)
+                return RunStatus(summary.run, summary.dag, summary.state, jobs, summary)
+
+    async def job(self, target: str) -> tuple[JobStatus, list[str]]:
+        """(status, story) of `RUN/JOB`: what happened to it, a line each. Raises NotFound."""
+        run, job = split_job(target)
+        answer = await self._connection.call(lambda n: msg.GetRun(n, run, job))
+        assert isinstance(answer, msg.RunStatus)
+        return job_status(answer.jobs[0]), answer.story
+
+    # -- streams --------------------------------------------------------------------------------------------------------
+    async def changes(self, run: str, *, jobs: bool = True) -> AsyncIterator[tuple[RunSummary, list[JobStatus]]]:
+        """The run as it is now, then every change as it happens, until it is over; across restarts of the master."""
+        known: dict[str, tuple[str, int]] = {}
+        while True:
+            try:
+                async for message, _ in self._connection.stream(lambda n: msg.Watch(n, run, jobs)):
+                    assert isinstance(message, msg.Changes)
+                    fresh = []
+                    for row in message.jobs:
+                        status = job_status(row)
+                        if known.get(status.id) != (status.state, status.attempt):
+                            known[status.id] = (status.state, status.attempt)
+                            fresh.append(status)
+                    yield run_summary(message.run), fresh
+                    if message.last:
+                        return
+            except ConnectionLost:
+                await self._connection.reopen()
+
+    async def logs(self, target: str, *, follow: bool = False, attempt: int | None = None) -> AsyncIterator[tuple[int, bytes]]:
+        """(1 for stdout or 2 for stderr, bytes) of `RUN/JOB`, of its newest attempt if none is named. Raises NotFound.
+
+        With `follow` it goes on until the job is over, into later attempts too.
+        """
+        run, job = split_job(target)
+        have: dict[tuple[int, int], int] = {}
+        while True:
+            try:
+                async for message, blob in self._connection.stream(lambda n: msg.ReadLogs(n, run, job, attempt or 0, follow)):
+                    assert isinstance(message, msg.LogChunk)
+                    place = (message.attempt, message.stream)
+                    skip = max(0, have.get(place, 0) - message.offset)
+                    if blob[skip:]:
+                        have[place] = message.offset + len(blob)
+                        yield message.stream, blob[skip:]
+                    if message.last:
+                        return
+            except ConnectionLost:
+                await self._connection.reopen()
+
+    async def stop_master(self) -> None:
+        """Asks the master to end. Workers keep their jobs and wait for the next one."""
+        with contextlib.suppress(ConnectionLost):
+            await self._connection._call_once(msg.Stop)
+
+    # -- artifacts ------------------------------------------------------------------------------------------------------
+    async def _resolve(self, name: str) -> msg.Resolved:
+        answer = await self._connection.call(lambda n: msg.Resolve(n, name))
+        assert isinstance(answer, msg.Resolved)
+        return answer
+
+    async def _upload(self, staged: StagedDag) -> None:
+        if not staged.artifacts:
+            return
+        hashes = list(staged.artifacts)
+        sizes = [staged.artifacts[h].stat().st_size for h in hashes]
+        answer = await self._connection.call(lambda n: msg.Stage(n, hashes, sizes))
+        assert isinstance(answer, msg.Staged)
+        for hash_ in answer.missing:
+            while True:
+                try:
+                    await self._put(hash_, staged.artifacts[hash_], staged.names.get(hash_, ""))
+                    break
+                except ConnectionLost:
+                    await self._connection.reopen()
+
+    async def _put(self, hash_: str, path: Path, name: str) -> None:
+        size = path.stat().st_size
+
+        async def pieces() -> AsyncIterator[tuple[int, bytes]]:
+            with path.open("rb") as source:
+                at = 0
+                while True:
+                    piece = source.read(PIECE_BYTES)
+                    yield at, piece
+                    at += len(piece)
+                    if at >= size or not piece:
+                        return
+
+        await self._connection.put(lambda n, at, _: msg.Put(n, hash_, size, at, name), pieces())
+
+
+class AsyncRun:
+    """One submission of a DAG."""
+
+    def __init__(self, client: AsyncClient, run: str, dag: str) -> None:
+        self.client = client
+        self.id = run
+        self.dag = dag
+
+    async def wait(self, timeout: float | None = None) -> RunSummary:
+        """Until the run is over. Raises TimeoutError after `timeout` seconds; the run goes on."""
+        async with asyncio.timeout(timeout):
+            async for summary, _ in self.client.changes(self.id, jobs=False):
+                if summary.over:
+                    return summary
+        raise AssertionError("a watch ended before its run")
+
+    async def status(self) -> RunStatus:
+        return await self.client.status(self.id)
+
+    async def cancel(self) -> int:
+        return await self.client.cancel(self.id)
+
+    async def events(self) -> AsyncIterator[JobChange]:
+        """Each job's state as it is now, then every change, until the run is over."""
+        async for summary, jobs in self.client.changes(self.id):
+            for job in jobs:
+                yield JobChange(summary.run, job.id, job.state, job)
+
+
+class Client:
+    """A connection to a master, for code without an event loop. Thread-safe.
+
+    `address`: "HOST:PORT"; else the environment's TITAN_MASTER, else 127.0.0.1:9090. Use it as a context manager. Raises
+    MasterUnreachable when it is opened and nothing answers.
+
+    >>> with Client() as client:                   # doctest: +SKIP
+    ...     run = client.submit(DAG("hello", [Job("a", command="echo hi")]))
+    ...     assert run.wait().ok
+    """
+
+    def __init__(self, address: str | None = None, *, patience_s: float = 60.0) -> None:
+        self._async = AsyncClient(address, patience_s=patience_s)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Connects. Done by `with`; call it only if you do not use that."""
+        if self._loop is not None:
+            return
+        import uvloop
+
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="titan-client", daemon=True)
+        self._thread.start()
+        try:
+            self._wait(self._async.__aenter__())
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """May be called twice."""
+        loop, self._loop = self._loop, None
+        if loop is None or self._thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(_shut(self._async), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        self._thread.join()
+        loop.close()
+
+    @property
+    def address(self) -> str:
+        return self._async.address
+
+    def submit(self, dag: DAG) -> Run:
+        """Stages the DAG's files and submits it, whole or not at all; see AsyncClient.submit."""
+        return Run(self, self._wait(self._async.submit(dag)))
+
+    def run(self, run: str) -> Run:
+        """A handle on a run that was submitted before. Nothing is asked yet."""
+        return Run(self, self._async.run(run))
+
+    def runs(self, limit: int = 100, before: str = "") -> list[RunSummary]:
+        """The newest first."""
+        return self._wait(self._async.runs(limit, before))
+
+    def workers(self) -> list[WorkerStatus]:
+        return self._wait(self._async.workers())
+
+    def dead_jobs(self, run: str = "", limit: int = 1000) -> list[DeadJob]:
+        """The dead letter queue, of one run or of all, the newest first."""
+        return self._wait(self._async.dead_jobs(run, limit))
+
+    def cancel(self, target: str) -> int:
+        """`RUN` or `RUN/JOB`, the latter with what depends on it; returns how many jobs that cancelled."""
+        return self._wait(self._async.cancel(target))
+
+    def status(self, run: str) -> RunStatus:
+        return self._wait(self._async.status(run))
+
+    def job(self, target: str) -> tuple[JobStatus, list[str]]:
+        """(status, story) of `RUN/JOB`."""
+        return self._wait(self._async.job(target))
+
+    def changes(self, run: str, *, jobs: bool = True) -> Iterator[tuple[RunSummary, list[JobStatus]]]:
+        """The run as it is now, then every change as it happens, until it is over."""
+        return self._iterate(self._async.changes(run, jobs=jobs))
+
+    def logs(self, target: str, follow: bool = False, attempt: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """(1 for stdout or 2 for stderr, bytes) of `RUN/JOB`; with `follow` until the job is over."""
+        return self._iterate(self._async.logs(target, follow=follow, attempt=attempt))
+
+    def stop_master(self) -> None:
+        """Asks the master to end. Workers keep their jobs and wait for the next one."""
+        self._wait(self._async.stop_master())
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop is None:
+            work.close()
+            raise ConnectionLost("the client is not open: use it as `with Client() as client:`")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
+        async def step() -> T:
+            return await anext(source)
+
+        async def end() -> None:
+            await source.aclose()  # type: ignore[attr-defined]
+
+        try:
+            while True:
+                try:
+                    yield self._wait(step())
+                except StopAsyncIteration:
+                    return
+        finally:
+            if self._loop is not None:
+                self._wait(end())
+
+
+class Run:
+    """One submission of a DAG. `id` names it to every command and client."""
+
+    def __init__(self, client: Client, run: AsyncRun) -> None:
+        self._client = client
+        self._run = run
+        self.id = run.id
+        self.dag = run.dag
+
+    def wait(self, timeout: float | None = None) -> RunSummary:
+        """Until the run is over. Raises TimeoutError after `timeout` seconds; the run goes on."""
+        return self._client._wait(self._run.wait(timeout))
+
+    def status(self) -> RunStatus:
+        return self._client._wait(self._run.status())
+
+    def cancel(self) -> int:
+        """Cancels what is not over; returns how many jobs that was."""
+        return self._client._wait(self._run.cancel())
+
+    def events(self) -> Iterator[JobChange]:
+        """Each job's state as it is now, then every change, until the run is over."""
+        return self._client._iterate(self._run.events())
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} of {self.dag or '?'}>"
+
+
+async def _shut(client: AsyncClient) -> None:
+    await client.__aexit__(None, None, None)
+    tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()

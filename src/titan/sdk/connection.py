@@ -1,0 +1,212 @@
+"""One connection of a client to the master: requests with their answers, and streams.
+
+It connects anew when the master was away: every request of the SDK can be repeated safely (a submission carries its own key), so a
+master that is killed and restarted costs its clients a pause and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from titan._version import __version__
+from titan.errors import ConnectionLost, MasterUnreachable, ProtocolError, TitanError, from_code
+from titan.peer import Peer
+from titan.protocol import messages as msg
+from titan.protocol.handshake import hello
+
+SOFTWARE = f"titan {__version__}"
+CONNECT_S = 5.0
+
+_Answer = tuple[msg.Message, bytes] | TitanError
+
+
+class Connection:
+    """`patience_s`: how long a master that was there once may be away before MasterUnreachable is raised."""
+
+    def __init__(self, host: str, port: int, *, patience_s: float = 60.0) -> None:
+        self.host = host
+        self.port = port
+        self.patience_s = patience_s
+        self.welcome: msg.Welcome | None = None
+        self._peer: Peer | None = None
+        self._requests = 0
+        self._waiting: dict[int, asyncio.Queue[_Answer]] = {}
+        self._connecting: asyncio.Lock = asyncio.Lock()
+        self._closed = False
+
+    async def open(self) -> None:
+        """Raises MasterUnreachable, VersionMismatch or ProtocolError at once."""
+        async with self._connecting:
+            if self._peer is not None and not self._peer.closed:
+                return
+            loop = asyncio.get_running_loop()
+            try:
+                async with asyncio.timeout(CONNECT_S):
+                    _, peer = await loop.create_connection(lambda: Peer(self._on_message, self._on_closed), self.host, self.port)
+            except (OSError, TimeoutError) as e:
+                raise MasterUnreachable(
+                    f"no master answers at {self.host}:{self.port}: start one with `titan up`, "
+                    "or say where it is with --master or TITAN_MASTER"
+                ) from e
+            self._peer = peer
+            queue = self._expect(0)
+            queue0 = self._expect(1)
+            peer.send(hello("client", SOFTWARE))
+            try:
+                first = await asyncio.wait_for(_first(queue, queue0), CONNECT_S)
+            except TimeoutError:
+                peer.abort()
+                raise MasterUnreachable(f"what listens at {self.host}:{self.port} does not answer as a master does") from None
+            finally:
+                self._waiting.pop(0, None)
+                self._waiting.pop(1, None)
+            if isinstance(first, ConnectionLost):
+                raise MasterUnreachable(f"what listens at {self.host}:{self.port} is no master, or is about to end")
+            if isinstance(first, TitanError):
+                peer.close()
+                raise first
+            if not isinstance(first[0], msg.Welcome):
+                peer.abort()
+                raise ProtocolError(f"{self.host}:{self.port} answers a Hello with a {type(first[0]).__name__}")
+            self.welcome = first[0]
+            self._requests = max(self._requests, 1)
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._peer is not None:
+            self._peer.close()
+            self._peer = None
+
+    async def call(self, make: Callable[[int], msg.Message]) -> msg.Message:
+        """Sends `make(request id)` and returns the answer; again on a new connection if this one breaks first."""
+        while True:
+            try:
+                return await self._call_once(make)
+            except ConnectionLost:
+                await self.reopen()
+
+    async def stream(self, make: Callable[[int], msg.Message]) -> AsyncIterator[tuple[msg.Message, bytes]]:
+        """Everything that is answered to one request.
+
+        What the consumer has not taken yet is kept: the reading of one stream must not hold up the answers to others. The master
+        bounds what it sends (logs have limits, changes are merged). Raises ConnectionLost when the connection breaks: the caller
+        knows what to repeat.
+        """
+        request, queue, peer = await self._begin()
+        peer.send(make(request))
+        try:
+            while True:
+                item = await queue.get()
+                if isinstance(item, TitanError):
+                    raise item
+                yield item
+        finally:
+            self._waiting.pop(request, None)
+            if not peer.closed:
+                peer.send(msg.Unwatch(0, request))
+
+    async def put(self, make: Callable[[int, int, bytes], msg.Message], pieces: AsyncIterator[tuple[int, bytes]]) -> msg.Message:
+        """Sends pieces of a blob under one request id, at the pace at which the master reads, and returns the answer."""
+        request, queue, peer = await self._begin()
+        try:
+            async with aclosing(pieces) as each:  # type: ignore[type-var]
+                async for offset, piece in each:
+                    peer.send(make(request, offset, piece), piece)
+                    if peer.congested:
+                        try:
+                            await peer.drain()
+                        except ConnectionError as e:
+                            raise ConnectionLost(f"the connection to {self.host}:{self.port} broke") from e
+                    if not queue.empty():
+                        break
+            return _message(await queue.get())
+        finally:
+            self._waiting.pop(request, None)
+
+    async def reopen(self) -> None:
+        """Tries until the master is back or patience ends."""
+        loop = asyncio.get_running_loop()
+        until, wait = loop.time() + self.patience_s, 0.05
+        while True:
+            if self._closed:
+                raise ConnectionLost("the client is closed")
+            try:
+                await self.open()
+                return
+            except MasterUnreachable:
+                if loop.time() >= until:
+                    raise
+                await asyncio.sleep(wait * (0.5 + random.random() / 2))
+                wait = min(2.0, wait * 2)
+
+    async def _call_once(self, make: Callable[[int], msg.Message]) -> msg.Message:
+        request, queue, peer = await self._begin()
+        try:
+            peer.send(make(request))
+            return _message(await queue.get())
+        finally:
+            self._waiting.pop(request, None)
+
+    async def _begin(self) -> tuple[int, asyncio.Queue[_Answer], Peer]:
+        if self._closed:
+            raise ConnectionLost("the client is closed")
+        if self._peer is None or self._peer.closed:
+            if self.welcome is None:
+                await self.open()
+            else:
+                await self.reopen()
+        peer = self._peer
+        if peer is None:
+            raise ConnectionLost(f"the connection to {self.host}:{self.port} broke")
+        self._requests += 1
+        return self._requests, self._expect(self._requests), peer
+
+    def _expect(self, request: int) -> asyncio.Queue[_Answer]:
+        queue: asyncio.Queue[_Answer] = asyncio.Queue()
+        self._waiting[request] = queue
+        return queue
+
+    def _on_message(self, peer: Peer, message: msg.Message, blob: bytes) -> None:
+        queue = self._waiting.get(message.request)
+        if queue is None:
+            return
+        if isinstance(message, msg.Error):
+            queue.put_nowait(_error(message))
+        else:
+            queue.put_nowait((message, blob))
+
+    def _on_closed(self, peer: Peer, error: Exception | None) -> None:
+        if peer is self._peer:
+            self._peer = None
+        why = error if isinstance(error, TitanError) else ConnectionLost(f"the connection to {self.host}:{self.port} broke")
+        for queue in list(self._waiting.values()):
+            queue.put_nowait(why)
+
+
+async def _first(*queues: asyncio.Queue[_Answer]) -> _Answer:
+    """What comes first on any of them."""
+    tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(q.get()) for q in queues]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        answer: _Answer = next(iter(done)).result()
+        return answer
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _message(item: _Answer) -> msg.Message:
+    if isinstance(item, TitanError):
+        raise item
+    return item[0]
+
+
+def _error(message: msg.Error) -> TitanError:
+    error = from_code(message.code, message.message)
+    if message.job and hasattr(error, "job"):
+        error.job = message.job
+    return error

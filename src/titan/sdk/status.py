@@ -1,0 +1,124 @@
+"""What the SDK says of runs, jobs and workers: plain immutable values, times in seconds since the epoch, None for not yet."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from titan.model.states import JobState, RunState
+from titan.protocol import messages as msg
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job. `state` is one of the names in docs/glossary.md; `exit_code` 128 + n means killed by signal n."""
+
+    id: str
+    state: str
+    attempt: int
+    worker: str | None
+    exit_code: int | None
+    submitted_at: float
+    started_at: float | None
+    finished_at: float | None
+    reason: str
+    cpu_s: float = 0.0
+    peak_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run without its jobs. `state`: RUNNING, COMPLETED, FAILED or CANCELLED; `tally`: how many jobs are in each state."""
+
+    run: str
+    dag: str
+    version: str
+    state: str
+    count: int
+    tally: dict[str, int]
+    submitted_at: float
+    finished_at: float | None
+
+    @property
+    def ok(self) -> bool:
+        """All its jobs are COMPLETED."""
+        return self.state == "COMPLETED"
+
+    @property
+    def over(self) -> bool:
+        return self.state != "RUNNING"
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """A run and its jobs in the DAG's order."""
+
+    run: str
+    dag: str
+    state: str
+    jobs: list[JobStatus]
+    summary: RunSummary
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `titan status RUN --json` prints it."""
+        return {"run": self.run, "dag": self.dag, "state": self.state, "jobs": [job_dict(j) for j in self.jobs]}
+
+
+@dataclass(frozen=True, slots=True)
+class JobChange:
+    """A job is in another state now. States that lasted a few milliseconds only may be skipped."""
+
+    run: str
+    job: str
+    state: str
+    status: JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    name: str
+    state: str
+    capabilities: tuple[str, ...]
+    slots: int
+    held: int
+    heard_at: float
+    joined_at: float
+    facts: dict[str, str | int | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadJob:
+    """An entry of the dead letter queue."""
+
+    run: str
+    dag: str
+    job: JobStatus
+    history: list[str]
+
+
+def job_dict(job: JobStatus) -> dict[str, Any]:
+    """The fields that the CLI's JSON promises, and what it costs."""
+    return asdict(job)
+
+
+def job_status(row: msg.JobRow) -> JobStatus:
+    return JobStatus(
+        row.id,
+        JobState(row.state).name,
+        row.attempt,
+        row.worker or None,
+        row.exit_code if row.exit_code >= 0 else None,
+        row.submitted_at,
+        row.started_at or None,
+        row.finished_at or None,
+        row.reason,
+        row.cpu_s,
+        row.peak_bytes,
+    )
+
+
+def run_summary(row: msg.RunRow) -> RunSummary:
+    tally = {JobState(i).name: n for i, n in enumerate(row.tally) if n}
+    return RunSummary(
+        row.run, row.dag, row.version, RunState(row.state).name, row.jobs, tally, row.submitted_at, row.finished_at or None
+    )

@@ -1,0 +1,41 @@
+"""Drivers: from a job template to the command line that runs it. Which one is chosen by what is to be run.
+
+| what | driver | runs |
+| --- | --- | --- |
+| `x.py` | python | a fresh interpreter, the worker's own |
+| `x.jar` | process | java -jar |
+| `x.sh` | process | the script by its first line, or /bin/sh |
+| another file | process | the file itself |
+| `command` | process | /bin/sh -c, the arguments as $1, $2, ... |
+| `argv` | process | as it is |
+"""
+
+from __future__ import annotations
+
+import sys
+
+from titan.worker.machine import Assignment
+
+
+def command_line(it: Assignment, cwd: str) -> list[str]:
+    template, args = it.template, it.args
+    if template.argv:
+        return [*template.argv, *args]
+    if template.command:
+        return ["/bin/sh", "-c", template.command, it.job, *args]
+    path = f"./{template.file}"
+    if path.endswith(".py"):
+        return [sys.executable, template.file, *args]
+    if path.endswith(".jar"):
+        return ["java", "-jar", template.file, *args]
+    if path.endswith(".sh") and not _has_interpreter(f"{cwd}/{template.file}"):
+        return ["/bin/sh", template.file, *args]
+    return [path, *args]
+
+
+def _has_interpreter(path: str) -> bool:
+    try:
+        with open(path, "rb") as script:
+            return script.read(2) == b"#!"
+    except OSError:
+        return True

@@ -1,0 +1,152 @@
+"""Output of attempts on its way to the master: what was just written goes at once, what could not be sent is read back later.
+
+So a slow or absent master costs no memory: the log files are the buffer. Owns what has been sent of each attempt; must not know
+sockets: `send` takes a message and its bytes, `ready` says whether there is a master that reads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from titan.protocol.messages import LogData
+from titan.worker.machine import Assignment
+
+STDOUT, STDERR = 1, 2
+CHUNK = 256 * 1024
+
+
+class _Stream:
+    __slots__ = ("path", "sent", "written")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.written = 0
+        self.sent = 0
+
+
+class _Output:
+    __slots__ = ("assignment", "ended", "streams")
+
+    def __init__(self, assignment: Assignment, stdout: str, stderr: str) -> None:
+        self.assignment = assignment
+        self.streams = {STDOUT: _Stream(stdout), STDERR: _Stream(stderr)}
+        self.ended = False
+
+    @property
+    def caught_up(self) -> bool:
+        return all(s.sent >= s.written for s in self.streams.values())
+
+
+class LogPump:
+    def __init__(
+        self,
+        ready: Callable[[], bool],
+        send: Callable[[LogData, bytes], None],
+        on_sent: Callable[[int], None],
+        on_lag: Callable[[], None],
+    ) -> None:
+        self._ready = ready
+        self._send = send
+        self._on_sent = on_sent
+        self._on_lag = on_lag
+        self._outputs: dict[int, _Output] = {}
+        self._lagging: dict[int, None] = {}
+        self._batch: list[tuple[Assignment, int, int, bytes]] = []
+
+    def open(self, assignment: Assignment, stdout: str, stderr: str) -> None:
+        self._outputs[assignment.lease] = _Output(assignment, stdout, stderr)
+
+    def on_output(self, lease: int, stream: int, offset: int, data: bytes) -> None:
+        """`data` was just written to the log at `offset`."""
+        output = self._outputs.get(lease)
+        if output is None:
+            return
+        s = output.streams[stream]
+        s.written = offset + len(data)
+        if s.sent == offset and self._ready():
+            self._batch.append((output.assignment, stream, offset, data))
+            s.sent = s.written
+        else:
+            self._lag(lease)
+
+    def on_ended(self, lease: int) -> None:
+        """No more output comes. `on_sent` follows, now or when the master has been sent what is left."""
+        output = self._outputs.get(lease)
+        if output is None:
+            self._on_sent(lease)
+            return
+        output.ended = True
+        if output.caught_up and self._ready():
+            self._on_sent(lease)
+        else:
+            self._lag(lease)
+
+    def forget(self, lease: int) -> None:
+        self._outputs.pop(lease, None)
+        self._lagging.pop(lease, None)
+
+    def disconnected(self) -> None:
+        """What was on its way may be lost; the master will say what it has."""
+        self._batch.clear()
+        self._lagging.update(dict.fromkeys(self._outputs))
+
+    def resume(self, lease: int, stdout: int, stderr: int) -> None:
+        """The master has this much."""
+        output = self._outputs.get(lease)
+        if output is not None:
+            for stream, have in ((STDOUT, stdout), (STDERR, stderr)):
+                output.streams[stream].sent = min(have, output.streams[stream].written)
+            self._lag(lease)
+
+    def flush(self) -> None:
+        """Sends what came in this turn as one message."""
+        if self._batch:
+            batch, self._batch = self._batch, []
+            message = LogData(
+                0,
+                [a.run for a, _, _, _ in batch],
+                [a.job for a, _, _, _ in batch],
+                [a.attempt for a, _, _, _ in batch],
+                [stream for _, stream, _, _ in batch],
+                [offset for _, _, offset, _ in batch],
+                [len(data) for _, _, _, data in batch],
+            )
+            self._send(message, b"".join([data for _, _, _, data in batch]))
+
+    def catch_up(self) -> bool:
+        """Reads back and sends one chunk of what lags; False when nothing lags any more (or nobody reads)."""
+        while self._lagging and self._ready():
+            lease = next(iter(self._lagging))
+            output = self._outputs.get(lease)
+            if output is None or output.caught_up:
+                del self._lagging[lease]
+                if output is not None and output.ended:
+                    self._on_sent(lease)
+                continue
+            for stream, s in output.streams.items():
+                if s.sent < s.written:
+                    data = _read(s.path, s.sent, min(CHUNK, s.written - s.sent))
+                    if not data:  # the file was taken away; there is nothing left to send
+                        s.sent = s.written
+                        continue
+                    self._batch.append((output.assignment, stream, s.sent, data))
+                    s.sent += len(data)
+                    self.flush()
+                    return True
+        return False
+
+    def _lag(self, lease: int) -> None:
+        self._lagging[lease] = None
+        self._on_lag()
+
+
+def _read(path: str, offset: int, length: int) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        return os.pread(fd, length, offset)
+    finally:
+        os.close(fd)

@@ -1,0 +1,123 @@
+"""titan_workspace/: where attempts run and what they share.
+
+    jobs/RUN/JOB/ATTEMPT/       the attempt's working directory, with its own copy of its script or project
+    jobs/RUN/JOB/ATTEMPT.stdout and .stderr
+    shared/RUN/                 files that the jobs of a run share on this node (TITAN_SHARED)
+    cache/HASH                  scripts and archives, by content
+
+Owns paths and copies; must not know when something runs. Old runs are swept after a while, the cache by age of last use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from titan.archive import unpack_archive
+from titan.errors import PeerError
+from titan.worker.machine import Assignment
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class Place(NamedTuple):
+    """Where one attempt runs."""
+
+    cwd: str
+    stdout: str
+    stderr: str
+    shared: str
+
+
+class Workspace:
+    def __init__(self, home: Path) -> None:
+        self.root = home.resolve() / "titan_workspace"
+        self.jobs = self.root / "jobs"
+        self.shared = self.root / "shared"
+        self.cache = self.root / "cache"
+        for folder in (self.jobs, self.shared, self.cache):
+            folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self.cache.glob("*.part"):
+            leftover.unlink(missing_ok=True)
+        self._shared_made: dict[str, str] = {}
+
+    def cached(self) -> list[str]:
+        return [name for name in os.listdir(self.cache) if _HASH.fullmatch(name)]
+
+    def prepare(self, it: Assignment) -> Place:
+        """Makes the attempt's folder with what it runs in it; unpacking a project may take long. Raises OSError, TitanError."""
+        base = f"{self.jobs}/{it.run}/{it.job}"
+        cwd = f"{base}/{it.attempt}"
+        try:
+            os.makedirs(cwd)
+        except FileExistsError:  # an earlier worker process began this attempt and died
+            shutil.rmtree(cwd)
+            os.makedirs(cwd)
+            for stream in ("stdout", "stderr"):
+                Path(f"{cwd}.{stream}").unlink(missing_ok=True)
+        template = it.template
+        if template.archive:
+            unpack_archive(self.cache / template.archive, Path(cwd))
+        elif template.file_hash:
+            target = f"{cwd}/{template.file}"
+            shutil.copyfile(self.cache / template.file_hash, target)
+            os.chmod(target, 0o755)
+        return Place(cwd, f"{cwd}.stdout", f"{cwd}.stderr", self.shared_folder(it.run))
+
+    def shared_folder(self, run: str) -> str:
+        path = self._shared_made.get(run)
+        if path is None:
+            path = f"{self.shared}/{run}"
+            os.makedirs(path, exist_ok=True)
+            if len(self._shared_made) > 1000:
+                self._shared_made.clear()
+            self._shared_made[run] = path
+        return path
+
+    def sweep(self, keep_s: float, in_use: set[str]) -> int:
+        """Removes the folders of runs that nothing touched for `keep_s` seconds, and artifacts as old; returns how many."""
+        limit, gone = time.time() - keep_s, 0
+        for parent in (self.jobs, self.shared):
+            for entry in list(os.scandir(parent)):
+                if entry.name not in in_use and entry.stat(follow_symlinks=False).st_mtime < limit:
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                    self._shared_made.pop(entry.name, None)
+                    gone += 1
+        return gone
+
+
+class Download:
+    """An artifact on its way from the master. `write` in order; a cut connection goes on from `received`."""
+
+    def __init__(self, workspace: Workspace, hash_: str) -> None:
+        self.hash = hash_
+        self.received = 0
+        self._final = workspace.cache / hash_
+        self._part = workspace.cache / f"{hash_}.part"
+        self._file: BinaryIO = self._part.open("wb")
+        self._digest = hashlib.sha256()
+
+    def write(self, offset: int, piece: bytes, size: int) -> bool:
+        """Whether it is whole now. Raises PeerError if it is not what its hash says, OSError if the disk refuses."""
+        if offset != self.received:
+            raise PeerError(f"a piece of {self.hash[:12]} at {offset} where {self.received} was due")
+        self._file.write(piece)
+        self._digest.update(piece)
+        self.received += len(piece)
+        if self.received < size:
+            return False
+        self._file.close()
+        if self._digest.hexdigest() != self.hash:
+            self._part.unlink(missing_ok=True)
+            raise PeerError(f"artifact {self.hash[:12]} arrived with another content than its hash says")
+        self._part.rename(self._final)
+        return True
+
+    def abandon(self) -> None:
+        self._file.close()
+        self._part.unlink(missing_ok=True)

@@ -1,0 +1,517 @@
+"""The worker as a process: one connection to the master, one warden for the attempts, and the machine that decides between them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import logging
+import os
+import platform
+import random
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from titan._version import __version__
+from titan.clock import SteadyClock
+from titan.errors import Conflict, EnvironmentFault, MasterUnreachable, TitanError, from_code
+from titan.home_lock import HomeLock
+from titan.model.names import run_id
+from titan.peer import Peer
+from titan.protocol import messages as msg
+from titan.protocol.handshake import hello
+from titan.worker import machine as m
+from titan.worker.drivers import command_line
+from titan.worker.log_pump import LogPump
+from titan.worker.sandbox import Download, Workspace
+from titan.worker.warden_link import WardenLink, become_subreaper, kill_descendants, kill_marked
+
+log = logging.getLogger("titan.worker")
+
+LOG_LIMIT = 16 * 1024 * 1024
+CONNECT_S = 10.0
+RETRY_MIN_S, RETRY_MAX_S = 0.1, 5.0
+QUIT_S = 3.0
+"""How long a worker that stops at once waits for its processes to end and its goodbye to be heard."""
+KEEP_S = 7 * 86_400.0
+SWEEP_S = 3600.0
+# Not worth a retry: the same command would fail in the same way anywhere on this worker.
+_FINAL_ERRNOS = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.E2BIG, errno.EINVAL, errno.ELOOP, errno.EISDIR)
+_OWN_VARIABLES = ("TITAN_RUN", "TITAN_JOB", "TITAN_ATTEMPT", "TITAN_SHARED", "TITAN_LEASE", "TITAN_WORKER_HOME", "TITAN_PARENT_FD")
+
+
+class Worker:
+    """`run()` until drained (`request_drain`), stopped (`request_quit`), or refused by the master (raises Conflict)."""
+
+    def __init__(
+        self,
+        master: tuple[str, int],
+        home: Path,
+        *,
+        name: str,
+        slots: int,
+        capabilities: tuple[str, ...],
+        log_limit: int = LOG_LIMIT,
+        keep_s: float = KEEP_S,
+    ) -> None:
+        self.master = master
+        self.home = home
+        self.name = name
+        self.capabilities = capabilities
+        self._log_limit = log_limit
+        self._keep_s = keep_s
+        self._lock = HomeLock(home / "lock")
+        self.machine = m.WorkerMachine(slots)
+        self._clock = SteadyClock()
+        self._inbox: list[Any] = []
+        self._scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._peer: Peer | None = None
+        self._heard_at = 0.0
+        self._heartbeat_s = 5.0
+        self._requests = 10
+        self._downloads: dict[str, Download] = {}
+        self._fetches: dict[int, str] = {}
+        self._refusal: TitanError | None = None
+        self._lost = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._lag = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- life -----------------------------------------------------------------------------------------------------------
+    async def run(self) -> None:
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except OSError as e:
+            raise EnvironmentFault(f"the home {self.home} cannot be used: {e.strerror}: give another with --home") from e
+        try:
+            await self._live()
+        finally:
+            self._lock.release()
+
+    async def _live(self) -> None:
+        become_subreaper()
+        self._mark = str(self.home.resolve())
+        killed = await asyncio.to_thread(kill_marked, self._mark)
+        if killed:
+            log.warning("%d processes of an earlier worker in this home were still there; they are killed", killed)
+        self._workspace = Workspace(self.home)
+        self.machine.have = dict.fromkeys(self._workspace.cached())
+        self.incarnation = run_id(int(time.time() * 1000), random.getrandbits(15))
+        self._environment = {k: v for k, v in os.environ.items() if k not in _OWN_VARIABLES}
+        self._pump = LogPump(self._can_send, self._send_logs, self._on_logs_sent, self._lag.set)
+        self._launch_warden()
+        self._spawn(self._catch_up())
+        self._spawn(self._sweep())
+        connecting = asyncio.get_running_loop().create_task(self._stay_connected())
+        try:
+            gone = asyncio.get_running_loop().create_task(self._gone.wait())
+            await asyncio.wait((gone, connecting), return_when=asyncio.FIRST_COMPLETED)
+            gone.cancel()
+            if connecting.done() and not self._gone.is_set():
+                connecting.result()
+        finally:
+            connecting.cancel()
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(connecting, *self._tasks, return_exceptions=True)
+            await self._warden.close()
+            await asyncio.to_thread(kill_descendants, os.getpid())
+            if self._peer is not None:
+                self._peer.close()
+
+    def request_drain(self) -> None:
+        """Finish what runs, hand back what waits, then end."""
+        self.see(m.DrainOrdered())
+
+    def request_quit(self) -> None:
+        """Kill what runs, hand it all back, then end."""
+        if not self.machine.quitting:
+            self.see(m.QuitOrdered())
+            asyncio.get_running_loop().call_later(QUIT_S if self._can_send() else 0.5, self._gone.set)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("the worker stops", exc_info=task.exception())
+            self._gone.set()
+
+    # -- the machine ------------------------------------------------------------------------------------------------------
+    def see(self, seen: Any) -> None:
+        self._inbox.append(seen)
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        try:
+            self._decide()
+        except Exception:  # the machine can no longer be trusted: end, and let the master run elsewhere what was here
+            log.critical("the worker stops", exc_info=True)
+            self._gone.set()
+
+    def _decide(self) -> None:
+        inputs, self._inbox = self._inbox, []
+        now = self._clock.now()
+        due = self.machine.next_due()
+        if due is not None and due <= now:
+            inputs.append(m.TimePassed())
+        self._pump.flush()
+        for instruction in self.machine.handle(now, inputs):
+            self._perform(instruction)
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due = self.machine.next_due()
+        if due is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - self._clock.now()) + 0.0005, self._turn)
+
+    def _perform(self, it: m.Instruction) -> None:
+        match it:
+            case m.StartAttempt():
+                self._start(it.assignment)
+            case m.StopAttempt():
+                self._warden.stop(it.lease, it.grace_s)
+            case m.ReportStarted():
+                self._send(msg.Started(0, it.leases, it.ats))
+            case m.ReportResults():
+                self._send(_results(it.results))
+            case m.Beat():
+                self._beat(it)
+            case m.FetchArtifact():
+                self._downloads[it.hash] = Download(self._workspace, it.hash)
+                self._fetch(it.hash)
+            case m.Forget():
+                for lease in it.leases:
+                    self._pump.forget(lease)
+            case m.AnnounceDrain():
+                self._send(msg.Draining(0))
+            case m.Leave():
+                self._leave()
+
+    def _leave(self) -> None:
+        if self._can_send():
+            self._requests += 1
+            self._send(msg.Leaving(self._requests))
+            asyncio.get_running_loop().call_later(2.0, self._gone.set)
+        else:
+            self._gone.set()
+
+    # -- attempts ---------------------------------------------------------------------------------------------------------
+    def _start(self, it: m.Assignment) -> None:
+        if it.template.archive:
+            self._spawn(self._unpack_and_launch(it))
+            return
+        try:
+            place = self._workspace.prepare(it)
+        except OSError as e:
+            self._refuse(it, e)
+            return
+        self._launch(it, place)
+
+    async def _unpack_and_launch(self, it: m.Assignment) -> None:
+        try:
+            place = await asyncio.to_thread(self._workspace.prepare, it)
+        except (OSError, TitanError) as e:
+            self._refuse(it, e)
+            return
+        self._launch(it, place)
+
+    def _launch(self, it: m.Assignment, place: Any) -> None:
+        env = {
+            **self._environment,
+            "TITAN_RUN": it.run,
+            "TITAN_JOB": it.job,
+            "TITAN_ATTEMPT": str(it.attempt),
+            "TITAN_SHARED": place.shared,
+            "TITAN_LEASE": str(it.lease),
+            "TITAN_WORKER_HOME": self._mark,
+            **dict(it.template.env),
+        }
+        self._pump.open(it, place.stdout, place.stderr)
+        self._warden.start(
+            it.lease,
+            command_line(it, place.cwd),
+            cwd=place.cwd,
+            env=env,
+            stdout_path=place.stdout,
+            stderr_path=place.stderr,
+            log_limit=self._log_limit,
+            grace_s=self.machine.grace_s,
+        )
+
+    def _refuse(self, it: m.Assignment, e: Exception) -> None:
+        self.see(m.AttemptRefused(it.lease, f"its sandbox could not be made: {e}", False, self._clock.now()))
+        self._pump.on_ended(it.lease)
+
+    # -- the warden -------------------------------------------------------------------------------------------------------
+    def _launch_warden(self) -> None:
+        env = {**os.environ, "TITAN_WORKER_HOME": self._mark}
+        self._warden = WardenLink(on_reports=self._on_reports, on_died=self._on_warden_died, env=env)
+        self._warden.launch()
+
+    def _on_reports(self, reports: list[tuple[Any, ...]]) -> None:
+        for report in reports:
+            kind, lease = report[0], report[1]
+            if kind == "output":
+                self._pump.on_output(lease, report[2], report[3], report[4])
+            elif kind == "started":
+                self.see(m.AttemptStarted(lease, report[3]))
+            elif kind == "exited":
+                _, _, code, at, cpu_s, peak, dropped_out, dropped_err, leftover = report
+                if leftover:
+                    log.info("lease %d left %d processes behind; they were killed", lease, leftover)
+                if dropped_out or dropped_err:
+                    log.info("lease %d printed %d bytes over the limit; they were dropped", lease, dropped_out + dropped_err)
+                self.see(m.AttemptExited(lease, code, at, cpu_s, peak))
+                self._pump.on_ended(lease)
+            elif kind == "refused":
+                _, _, number, text = report
+                self.see(m.AttemptRefused(lease, text, number in _FINAL_ERRNOS, self._clock.now()))
+                self._pump.on_ended(lease)
+            else:
+                _, _, stream, _, text = report
+                log.warning("the log of lease %d, stream %d, cannot be written: %s", lease, stream, text)
+
+    def _on_warden_died(self, returncode: int) -> None:
+        log.error("the warden died with code %d; its jobs are killed and reported, a new one starts", returncode)
+        kill_descendants(os.getpid())
+        self.see(m.RunnerDied(self._clock.now()))
+        for lease, held in self.machine.held.items():
+            if held.phase in (m.Phase.STARTING, m.Phase.RUNNING):
+                self._pump.on_ended(lease)
+        self._launch_warden()
+
+    # -- the connection -----------------------------------------------------------------------------------------------------
+    async def _stay_connected(self) -> None:
+        """Dials until it is told not to; backs off with jitter while nobody answers."""
+        wait, told = RETRY_MIN_S, False
+        while True:
+            try:
+                await self._connect()
+                wait, told = RETRY_MIN_S, False
+                await self._lost.wait()
+                log.warning("the master at %s:%d is gone; jobs go on, the worker dials again", *self.master)
+            except MasterUnreachable as e:
+                if not told:
+                    log.warning("%s; jobs go on, the worker dials again and again", e)
+                    told = True
+            if self._refusal is not None:
+                raise self._refusal
+            await asyncio.sleep(wait * (0.5 + random.random() / 2))
+            wait = min(RETRY_MAX_S, wait * 2)
+
+    async def _connect(self) -> None:
+        """One connection up to its registration. Raises MasterUnreachable; a refusal is in `_refusal`."""
+        self._lost.clear()
+        self._registered = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        host, port = self.master
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                _, peer = await loop.create_connection(lambda: Peer(self._on_message, self._on_closed), host, port)
+        except (OSError, TimeoutError) as e:
+            raise MasterUnreachable(f"no master answers at {host}:{port} ({e or 'time-out'})") from e
+        self._peer = peer
+        self._heard_at = self._clock.now()
+        peer.send(hello("worker", f"titan {__version__}"))
+        waiting = [loop.create_task(self._registered.wait()), loop.create_task(self._lost.wait())]
+        done, _ = await asyncio.wait(waiting, timeout=CONNECT_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        if not done:
+            peer.abort()
+            raise MasterUnreachable(f"what listens at {host}:{port} does not answer as a master does")
+
+    def _on_closed(self, peer: Peer, error: Exception | None) -> None:
+        if peer is self._peer:
+            self._peer = None
+            self._pump.disconnected()
+            self.see(m.Disconnected())
+            self._fetches.clear()
+            self._lost.set()
+
+    def _on_message(self, peer: Peer, message: msg.Message, blob: bytes) -> None:
+        self._heard_at = self._clock.now()
+        match message:
+            case msg.Dispatch():
+                self.see(m.Dispatched(_assignments(message)))
+            case msg.Acked():
+                self.see(m.ResultsAcked(message.leases))
+            case msg.StopAttempts():
+                self.see(m.StopOrdered(message.leases, message.grace_s))
+            case msg.Piece():
+                self._on_piece(message, blob)
+            case msg.Welcome():
+                self.see(m.Welcomed(message.cluster))
+                self._turn()
+                leases, started = self.machine.holdings()
+                self._send(
+                    msg.Register(
+                        1,
+                        self.name,
+                        self.incarnation,
+                        message.cluster,
+                        self.capabilities,
+                        self.machine.slots,
+                        _facts(),
+                        leases,
+                        started,
+                        self.machine.draining,
+                    )
+                )
+            case msg.Registered():
+                self._heartbeat_s = message.heartbeat_s
+                self.machine.grace_s = message.grace_s
+                self.see(m.Registered(message.heartbeat_s))
+                self._registered.set()
+                log.info("registered with the master at %s:%d as %s, %d slots", *self.master, self.name, self.machine.slots)
+                for hash_ in self._downloads:
+                    self._fetch(hash_)
+                self._note_home()
+            case msg.LogResume():
+                for lease, stdout, stderr in zip(message.leases, message.stdout, message.stderr, strict=True):
+                    self._pump.resume(lease, stdout, stderr)
+                self._lag.set()
+            case msg.Error():
+                self._on_error(peer, message)
+            case msg.Pong() if self.machine.left:
+                self._gone.set()
+            case _:
+                pass
+
+    def _on_error(self, peer: Peer, message: msg.Error) -> None:
+        hash_ = self._fetches.pop(message.request, None)
+        if hash_ is not None:
+            self._downloads.pop(hash_).abandon()
+            self.see(m.ArtifactFailed(hash_, message.message, message.retryable))
+        elif message.request <= 1:
+            self._refusal = from_code(message.code, message.message)
+            if isinstance(self._refusal, Conflict) and self.machine.held:
+                log.error("%s", message.message)
+            peer.close()
+            self._lost.set()
+        else:
+            log.error("the master answers: %s", message.message)
+
+    def _note_home(self) -> None:
+        about = {"name": self.name, "master": f"{self.master[0]}:{self.master[1]}", "pid": os.getpid()}
+        (self.home / "worker.json").write_text(json.dumps(about) + "\n")
+
+    def _can_send(self) -> bool:
+        return self.machine.connected and self._peer is not None and not self._peer.closed and not self._peer.congested
+
+    def _send(self, message: msg.Message) -> None:
+        if self._peer is not None:
+            self._peer.send(message)
+
+    def _beat(self, it: m.Beat) -> None:
+        if self._clock.now() - self._heard_at > 3 * self._heartbeat_s:
+            log.warning(
+                "the master at %s:%d was silent for %.0f s: dialling anew", *self.master, self._clock.now() - self._heard_at
+            )
+            if self._peer is not None:
+                self._peer.abort()
+            return
+        self._send(msg.Heartbeat(0, it.leases, it.started))
+
+    # -- artifacts ----------------------------------------------------------------------------------------------------------
+    def _fetch(self, hash_: str) -> None:
+        self._requests += 1
+        self._fetches[self._requests] = hash_
+        self._send(msg.Fetch(self._requests, hash_, self._downloads[hash_].received))
+
+    def _on_piece(self, it: msg.Piece, blob: bytes) -> None:
+        download = self._downloads.get(it.hash)
+        if download is None:
+            return
+        try:
+            whole = download.write(it.offset, blob, it.size)
+        except (OSError, TitanError) as e:
+            download.abandon()
+            del self._downloads[it.hash]
+            self._fetches.pop(it.request, None)
+            self.see(m.ArtifactFailed(it.hash, str(e), True))
+            return
+        if whole:
+            del self._downloads[it.hash]
+            self._fetches.pop(it.request, None)
+            self.see(m.ArtifactReady(it.hash))
+
+    # -- output ---------------------------------------------------------------------------------------------------------------
+    def _send_logs(self, message: msg.LogData, data: bytes) -> None:
+        if self._peer is not None:
+            self._peer.send(message, data)
+
+    def _on_logs_sent(self, lease: int) -> None:
+        self._pump.flush()
+        self.see(m.LogsSent(lease))
+
+    async def _catch_up(self) -> None:
+        """Sends what lags while the master reads; sleeps otherwise."""
+        while True:
+            await self._lag.wait()
+            self._lag.clear()
+            while self._pump.catch_up():
+                await asyncio.sleep(0)
+                if self._peer is not None and self._peer.congested:
+                    try:
+                        await self._peer.drain()
+                    except ConnectionError:
+                        break
+
+    async def _sweep(self) -> None:
+        while True:
+            in_use = {h.assignment.run for h in self.machine.held.values()}
+            gone = await asyncio.to_thread(self._workspace.sweep, self._keep_s, in_use)
+            if gone:
+                log.info("%d folders of old runs were removed", gone)
+            await asyncio.sleep(SWEEP_S)
+
+
+def _assignments(it: msg.Dispatch) -> list[m.Assignment]:
+    rows = zip(it.leases, it.runs, it.jobs, it.attempts, it.template_of, it.args, strict=True)
+    return [m.Assignment(lease, run, job, attempt, it.templates[t], args) for lease, run, job, attempt, t, args in rows]
+
+
+def _results(results: list[m.Result]) -> msg.Results:
+    return msg.Results(
+        0,
+        [r.lease for r in results],
+        [int(r.outcome) for r in results],
+        [r.exit_code for r in results],
+        [r.reason for r in results],
+        [r.started_at for r in results],
+        [r.finished_at for r in results],
+        [r.cpu_s for r in results],
+        [r.peak_bytes for r in results],
+    )
+
+
+def _facts() -> dict[str, str | int | float]:
+    gpus = Path("/proc/driver/nvidia/gpus")
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_bytes": psutil.virtual_memory().total,
+        "gpus": len(os.listdir(gpus)) if gpus.is_dir() else 0,
+        "python": platform.python_version(),
+        "platform": sys.platform,
+        "software": f"titan {__version__}",
+    }

@@ -1,0 +1,893 @@
+"""The warden: one small process per worker that starts job processes, captures their output, reaps and kills them.
+
+It owns the guarantee that no process of a job outlives its job, the worker, or the warden's own orderly end. It knows nothing of
+runs, attempts, retries or the master: a job is an integer key here. It imports nothing of Titan and as little as it can of the
+standard library, because it runs as `python -I -S warden.py FD` (or calls `main(FD)` from cached bytecode, as its link does) and
+has to stay small and start fast.
+
+Protocol: FD is one end of an AF_UNIX stream. A message is a 4-byte big-endian length and `marshal.dumps(list_of_tuples, 4)`.
+Text is UTF-8 with surrogateescape. Times are `time.time()` in seconds.
+
+Orders
+    ("start", key, argv, cwd, env, stdout_path, stderr_path, log_limit, grace_s, rlimits or None)
+    ("stop", key, grace_s or None)    SIGTERM to the group, after the grace SIGKILL to all of the job; 0 kills at once; None: the
+                                      grace of the start order
+    ("quit",)                         kill everything and exit; so does the end of the stream
+Reports, batched per turn of the loop
+    ("started", key, pid, at_s)
+    ("refused", key, errno, message)
+    ("output", key, stream, offset, data)           `data` was just written to the log of stream 1 or 2 at `offset`
+    ("log_failed", key, stream, errno, message)     once per stream; its output is drained and dropped from there on
+    ("exited", key, exit_code, at_s, cpu_s, peak_rss_bytes, dropped_stdout, dropped_stderr, leftover_killed)
+
+A job is over when its main process has ended. Then its process group is killed, what is left in the pipes is read, and "exited"
+follows all of the job's "output". `exit_code` is the negative signal number after a death by signal. `peak_rss_bytes` is never
+below the warden's own size: the kernel counts the memory image that the process had before exec.
+
+Whose process is this? The warden is a subreaper, so a descendant that left its group (setsid, double fork) becomes a direct child
+of the warden when its parent ends. Such an orphan belongs to
+    1. the running job whose main process leads its session: certain, a session cannot be joined from outside;
+    2. else the job named by TITAN_LEASE in its environment;
+    3. else (environment cleared or overwritten) possibly any running job that was started before the orphan was born.
+A sweep after a job's end kills the orphans, with their descendants, that no running job can own. So a helper of a running job is
+never touched, and one that hides completely lives at most as long as the jobs that ran when it was born.
+
+Limits: a log holds `log_limit` bytes: the head, and the last part of what followed (see Capture). A turn reads at most 64 KiB from
+each of 16 pipes. Above 1 MiB of unsent reports no pipe is read until the worker takes some: jobs then wait on their own output;
+orders, exits and kills go on. What can stall the warden: exec, chdir or a log on a file system that hangs.
+"""
+
+import _posixsubprocess
+import errno
+import marshal
+import os
+import resource
+import select
+import sys
+import time
+
+# The `signal` module is a wrapper in Python that imports enum and re: a third of the start-up time, for names of numbers.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any
+else:
+    import _signal as signal
+
+KIB = 1024
+READ_BYTES = 64 * KIB
+PIPES_PER_TURN = 16
+DRAIN_BYTES = 1024 * KIB  # the largest pipe an unprivileged process can make: read at a job's end, per stream
+TAIL_BYTES = 256 * KIB
+MARKER_BYTES = 128  # room for the line that says how much was dropped
+BACKLOG_BYTES = 1024 * KIB
+FRAME_BYTES = 64 * KIB * KIB
+OPEN_FILES = 64 * KIB
+CLOSE_S = 0.2  # after its end, how long a job's pipes may be held open by a process that escaped
+SWEEP_DELAY_S = 0.25
+SWEEP_EVERY_S = 1.0
+KILL_PASSES = 16
+KILL_ALL_S = 2.0
+LEASE = b"TITAN_LEASE"
+PR_SET_CHILD_SUBREAPER = 36
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+# -- processes, as /proc shows them ---------------------------------------------------------------------------------
+class Process:
+    """One line of /proc/PID/stat. `born_ticks` counts from boot; two processes with one pid differ in it."""
+
+    __slots__ = ("born_ticks", "group", "parent", "pid", "session", "state")
+
+    def __init__(self, pid: int, stat: bytes) -> None:
+        fields = stat[stat.rindex(b")") + 2 :].split(None, 20)  # the name before it may hold blanks and parentheses
+        self.pid = pid
+        self.state = fields[0]
+        self.parent, self.group, self.session = int(fields[1]), int(fields[2]), int(fields[3])
+        self.born_ticks = int(fields[19])
+
+    @property
+    def alive(self) -> bool:
+        return self.state not in (b"Z", b"X")
+
+
+def read_process(pid: int) -> Process | None:
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        return Process(pid, os.read(fd, 4 * KIB))
+    except (OSError, ValueError):  # it ended meanwhile
+        return None
+    finally:
+        os.close(fd)
+
+
+def scan_processes() -> dict[int, Process]:
+    """Every process of this pid namespace; about 15 microseconds each. Not a snapshot: forks go on meanwhile."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (process := read_process(int(name))) is not None:
+            found[process.pid] = process
+    return found
+
+
+def children_by_parent(processes: "Mapping[int, Process]") -> dict[int, list[int]]:
+    children: dict[int, list[int]] = {}
+    for process in processes.values():
+        children.setdefault(process.parent, []).append(process.pid)
+    return children
+
+
+def subtree(children: "Mapping[int, list[int]]", root: int, spared: "Iterable[int]" = ()) -> list[int]:
+    """`root` and its descendants, parents first; `spared` processes are left out with all below them."""
+    found, seen = [root], {root, *spared}
+    for pid in found:
+        fresh = [child for child in children.get(pid, ()) if child not in seen]
+        seen.update(fresh)
+        found.extend(fresh)
+    return found
+
+
+def environ_value(pid: int, name: bytes) -> bytes | None:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+    except OSError:
+        return None
+    prefix = name + b"="
+    return next((entry[len(prefix) :] for entry in entries if entry.startswith(prefix)), None)
+
+
+def kill(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def signal_group(group: int, number: int) -> bool:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # members exist, and all belong to another user
+        return True
+    return True
+
+
+def become_subreaper(*, on: bool = True) -> None:
+    """Orphaned descendants of this process become its children. Kept over exec, not inherited. Raises OSError."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
+
+
+# -- starting a process ---------------------------------------------------------------------------------------------
+class Refused(Exception):
+    """A process could not be started; `message` says why and what to look at."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def candidates(name: bytes, env: "Mapping[str, str]") -> tuple[bytes, ...]:
+    if b"/" in name:
+        return (name,)
+    folders = encode(env.get("PATH", os.defpath)).split(b":")
+    return tuple(folder + b"/" + name if folder else name for folder in folders)
+
+
+def explain(code: int, name: str, cwd: str, paths: "Iterable[bytes]") -> str:
+    if code == errno.ENOENT:
+        if any(os.path.exists(os.path.join(encode(cwd), path)) for path in paths):
+            return f"{name}: the file exists, but the interpreter or loader that it names does not"
+        return f"{name}: no such file" if "/" in name else f"{name}: no such command in the job's PATH"
+    if code == errno.EACCES:
+        return f"{name}: permission denied (is it a file, and executable?)"
+    if code == errno.ENOEXEC:
+        return f"{name}: neither a program for this machine nor a script with a #! line"
+    if code == errno.E2BIG:
+        return f"{name}: the argument list or the environment is too long"
+    return f"{name}: {os.strerror(code)}"
+
+
+def limits_setter(rlimits: "Mapping[str, int] | None") -> "Callable[[], None] | None":
+    """What sets `rlimits` in the child, soft and hard: {"RLIMIT_AS": bytes, ...}, -1 is no limit, never above the hard one."""
+    if not rlimits:
+        return None
+    chosen = []
+    for name, value in rlimits.items():
+        which = getattr(resource, name, None) if name.startswith("RLIMIT_") else None
+        if which is None:
+            raise Refused(errno.EINVAL, f"{name}: no such resource limit on this system")
+        hard = resource.getrlimit(which)[1]
+        limit = hard if value < 0 else value if hard < 0 else min(value, hard)
+        chosen.append((which, (limit, limit)))
+
+    def set_limits() -> None:
+        for which, pair in chosen:
+            resource.setrlimit(which, pair)
+
+    return set_limits
+
+
+def fork_exec(arguments: "tuple[Any, ...]", open_files: int) -> int:
+    """The call below subprocess.Popen: vfork, and nothing that Popen does round it. Raises TypeError if it is not as known."""
+    call: Any = _posixsubprocess.fork_exec
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, hard))  # the child takes it over; descriptors above it stay usable
+    try:
+        if sys.version_info >= (3, 14):
+            return int(call(*arguments))
+        return int(call(*arguments, True))  # allow_vfork
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def spawn(
+    argv: "Sequence[str]",
+    cwd: str,
+    env: "Mapping[str, str]",
+    *,
+    rlimits: "Mapping[str, int] | None",
+    stdio: tuple[int, int, int],
+    open_files: int,
+) -> int:
+    """Start a process in a session of its own, with `stdio` as 0, 1, 2 and `open_files` as its soft limit on descriptors.
+
+    Returns its pid once exec has succeeded. Raises Refused.
+
+    Every descriptor of the warden is close-on-exec, so none needs closing here. PR_SET_PDEATHSIG is not set: it has to be set
+    in the child, which takes a preexec_fn and so a real fork instead of vfork; the worker, a subreaper too, kills what a killed
+    warden leaves. Resource limits do take that slower way: the warden cannot put its own limits down and up again.
+    """
+    if not argv:
+        raise Refused(errno.EINVAL, "the command is empty")
+    before_exec = limits_setter(rlimits)
+    try:
+        args = tuple(encode(arg) for arg in argv)
+        pairs = [encode(f"{name}={value}") for name, value in env.items()]
+        paths = candidates(args[0], env)
+        if any("=" in name or not name for name in env):
+            raise ValueError("an environment name is empty or holds '='")
+        failures, failures_in = os.pipe()
+        try:
+            ends = (stdio[0], -1, -1, stdio[1], -1, stdio[2], failures, failures_in)
+            rest = (True, True, -1, None, None, None, -1, before_exec)  # default signals, a new session
+            pid = fork_exec((args, paths, False, (), encode(cwd), pairs, *ends, *rest), open_files)
+            os.close(failures_in)
+            failures_in = -1
+            failure = b""
+            while part := os.read(failures, 4 * KIB):  # exec closes the other end; a failing child writes in pieces
+                failure += part
+        finally:
+            os.close(failures)
+            if failures_in >= 0:
+                os.close(failures_in)
+    except TypeError:
+        return spawn_by_popen(argv, cwd, env, before_exec=before_exec, stdio=stdio, open_files=open_files)
+    except (ValueError, AttributeError) as error:  # a null byte in argv, env or cwd; text that has no bytes
+        raise Refused(errno.EINVAL, f"{argv[0]!r}: {error}") from error
+    except OSError as error:
+        raise Refused(error.errno or errno.EIO, f"{argv[0]}: cannot make a process: {error.strerror}") from error
+    if not failure:
+        return pid
+    os.waitpid(pid, 0)
+    kind, number, where = failure.split(b":", 2)
+    code = int(number, 16)
+    if where.startswith(b"noexec"):
+        raise Refused(code, f"cannot enter the working directory {cwd}: {os.strerror(code)}")
+    if kind == b"SubprocessError":
+        raise Refused(errno.EPERM, f"{argv[0]}: the resource limits could not be set")
+    raise Refused(code, explain(code, argv[0], cwd, paths))
+
+
+def spawn_by_popen(
+    argv: "Sequence[str]",
+    cwd: str,
+    env: "Mapping[str, str]",
+    *,
+    before_exec: "Callable[[], None] | None",
+    stdio: tuple[int, int, int],
+    open_files: int,
+) -> int:
+    """The public way, for a Python whose private one has changed: slower to import and to call, else the same."""
+    import subprocess
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        if before_exec is not None:
+            before_exec()
+
+    try:
+        process = subprocess.Popen(
+            [encode(arg) for arg in argv],
+            cwd=encode(cwd),
+            env={encode(name): encode(value) for name, value in env.items()},
+            stdin=stdio[0],
+            stdout=stdio[1],
+            stderr=stdio[2],
+            close_fds=False,
+            start_new_session=True,
+            preexec_fn=limit,  # noqa: PLW1509 - one thread
+        )
+    except (ValueError, subprocess.SubprocessError) as error:
+        raise Refused(errno.EINVAL, f"{argv[0]!r}: {error}") from error
+    except OSError as error:
+        code = error.errno or errno.EIO
+        if error.filename == encode(cwd):
+            raise Refused(code, f"cannot enter the working directory {cwd}: {os.strerror(code)}") from error
+        raise Refused(code, explain(code, argv[0], cwd, candidates(encode(argv[0]), env))) from error
+    process.returncode = 0  # the warden reaps it: Popen must not
+    return process.pid
+
+
+# -- what a job prints ----------------------------------------------------------------------------------------------
+class Capture:
+    """One stream of one job: from its pipe into its log, which is made with the first byte and never grows over `limit`.
+
+    The last quarter of the limit (at most 256 KiB) is kept back for the end: what comes after the head goes into a ring of that
+    size and is appended when the job ends, after a line that says how much was dropped between, if anything was.
+    """
+
+    __slots__ = (
+        *("_at", "_excess", "_failed", "_file", "_head", "_key", "_limit", "_path", "_ring", "_room", "_size", "_stream"),
+        *("dropped", "pipe"),
+    )
+
+    def __init__(self, key: int, stream: int, pipe: int, path: str, limit: int) -> None:
+        reserve = min(TAIL_BYTES, limit // 4)
+        self.pipe = pipe  # -1 once it is closed
+        self.dropped = 0
+        self._key, self._stream, self._path, self._limit = key, stream, path, limit
+        self._room = max(0, reserve - MARKER_BYTES)
+        self._head = limit - reserve if self._room else limit  # a limit too small for a tail is all head
+        self._file = -1
+        self._size = 0
+        self._failed = False
+        self._ring = bytearray()
+        self._at = 0  # where in the ring the next byte goes
+        self._excess = 0  # bytes that came after the head
+
+    def pump(self, reports: "list[tuple[Any, ...]]", budget: int) -> None:
+        """Take up to about `budget` bytes. Closes the pipe at its end."""
+        while budget > 0 and self.pipe >= 0:
+            in_head = self._size < self._head and not self._failed
+            try:
+                data = os.read(self.pipe, min(READ_BYTES, self._head - self._size) if in_head else READ_BYTES)
+            except BlockingIOError:
+                return
+            if not data:
+                self._close_pipe()
+            elif in_head:
+                self.dropped += len(data) - self._write(data, reports)
+            else:
+                self._keep_last(data)
+            budget -= len(data)
+
+    def finish(self, reports: "list[tuple[Any, ...]]") -> None:
+        """Append the tail, close everything. `dropped` is final after it."""
+        if self.pipe >= 0:
+            self._close_pipe()
+        kept = min(self._excess, self._room)
+        lost = self._excess - kept
+        tail = bytes(self._ring[:kept]) if self._excess <= self._room else bytes(self._ring[self._at :] + self._ring[: self._at])
+        marker = b""
+        if lost and self._room:
+            marker = b"\n[titan: %d bytes of output were dropped here; the limit is %d bytes]\n" % (lost, self._limit)
+        written = self._write(marker + tail, reports) if tail else 0
+        self.dropped += self._excess - max(0, written - len(marker))
+        self._ring = bytearray()
+        self._excess = 0
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _close_pipe(self) -> None:
+        os.close(self.pipe)
+        self.pipe = -1
+
+    def _keep_last(self, data: bytes) -> None:
+        room, count = self._room, len(data)
+        if self._failed:
+            self.dropped += count
+            return
+        self._excess += count
+        if not room:
+            return
+        if not self._ring:
+            self._ring = bytearray(room)
+        if count >= room:
+            self._ring[:] = data[count - room :]
+            self._at = 0
+            return
+        first = min(count, room - self._at)
+        self._ring[self._at : self._at + first] = data[:first]
+        self._ring[: count - first] = data[first:]
+        self._at = (self._at + count) % room
+
+    def _write(self, data: bytes, reports: "list[tuple[Any, ...]]") -> int:
+        """Write to the log; returns how many bytes got there. The first error ends the log."""
+        done = 0
+        try:
+            if self._failed:
+                return 0
+            if self._file < 0:  # not through a link, and not blocking on a fifo, that the job has put there
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
+                self._file = os.open(encode(self._path), flags, 0o644)
+            while done < len(data):
+                done += os.write(self._file, data[done:] if done else data)
+        except (OSError, ValueError) as error:
+            self._failed = True
+            code = error.errno if isinstance(error, OSError) and error.errno else errno.EINVAL
+            message = f"{self._path}: cannot write this log: {os.strerror(code)}"
+            reports.append(("log_failed", self._key, self._stream, code, message))
+        if done:
+            reports.append(("output", self._key, self._stream, self._size, data[:done]))
+            self._size += done
+        return done
+
+
+# -- one job --------------------------------------------------------------------------------------------------------
+class Job:
+    """The bookkeeping of one job, however its process was started. It runs until `end` is set, then closes, then is forgotten."""
+
+    __slots__ = ("born_ticks", "captures", "close_by", "end", "grace_s", "key", "killed", "pid")
+
+    def __init__(self, key: int, pid: int, grace_s: float, born_ticks: int, captures: tuple[Capture, Capture]) -> None:
+        self.key = key
+        self.pid = pid  # of the main process, and so the id of its session and group
+        self.grace_s = grace_s
+        self.born_ticks = born_ticks
+        self.captures = captures
+        self.killed: set[int] = set()  # processes other than the main one that the warden had to kill
+        self.end: tuple[int, float, float, int] | None = None  # exit code, at_s, cpu_s, peak_rss_bytes
+        self.close_by = 0.0
+
+    @property
+    def lease(self) -> bytes:
+        return b"%d" % self.key
+
+
+# -- the worker's end of the line -----------------------------------------------------------------------------------
+class WorkerGone(Exception):
+    """The stream ended or broke, or carried what is no message."""
+
+
+def take_messages(inbox: bytearray) -> list[tuple["Any", ...]]:
+    """Cut all complete messages off `inbox`; returns their tuples in one list. Raises ValueError for what is no message."""
+    taken: list[tuple[Any, ...]] = []
+    at = 0
+    while len(inbox) - at >= 4:
+        size = int.from_bytes(inbox[at : at + 4], "big")
+        if size > FRAME_BYTES:
+            raise ValueError(f"a message of {size} bytes; the limit is {FRAME_BYTES}")
+        if len(inbox) - at - 4 < size:
+            break
+        taken.extend(marshal.loads(inbox[at + 4 : at + 4 + size]))
+        at += 4 + size
+    del inbox[:at]
+    return taken
+
+
+def pack_message(entries: "list[tuple[Any, ...]]") -> bytes:
+    body = marshal.dumps(entries, 4)
+    return len(body).to_bytes(4, "big") + body
+
+
+class Channel:
+    """Messages over a nonblocking stream. `outbox` is what the worker has not taken yet."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.outbox = bytearray()
+        self._inbox = bytearray()
+
+    def receive(self) -> list[tuple["Any", ...]]:
+        try:
+            data = os.read(self.fd, READ_BYTES)
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            raise WorkerGone from error
+        if not data:
+            raise WorkerGone
+        self._inbox += data
+        try:
+            return take_messages(self._inbox)
+        except (ValueError, EOFError, TypeError) as error:
+            raise WorkerGone from error
+
+    def send(self, reports: "list[tuple[Any, ...]]") -> None:
+        self.outbox += pack_message(reports)
+        self.flush()
+
+    def flush(self) -> None:
+        try:
+            while self.outbox:
+                with memoryview(self.outbox) as whole, whole[: 4 * READ_BYTES] as part:
+                    sent = os.write(self.fd, part)
+                del self.outbox[:sent]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise WorkerGone from error
+
+
+# -- the loop -------------------------------------------------------------------------------------------------------
+class Warden:
+    """The reactor: orders, pipes, ended children and due times in; reports out. One thread; only disk and exec can block it."""
+
+    def __init__(self, fd: int) -> None:
+        self.jobs: dict[int, Job] = {}  # running or closing, by key
+        self.mains: dict[int, Job] = {}  # running, by pid
+        self.leases: dict[bytes, Job] = {}  # running, by TITAN_LEASE
+        self.closing: dict[int, Job] = {}  # ended, output not complete, by key
+        self.kill_due: dict[int, float] = {}  # stopped and in their grace, by key
+        self.doomed: list[Job] = []  # to be killed in this turn
+        self.readers: dict[int, Capture] = {}
+        self.reports: list[tuple[Any, ...]] = []
+        self.sweep_due: float | None = None
+        self.swept_at = -SWEEP_EVERY_S
+        self.channel = Channel(fd)
+        self.stdin = os.open(os.devnull, os.O_RDONLY)
+        # The warden holds many pipes and logs, and so raises its limit. A job gets the one that the worker had.
+        self.open_files, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        raised = OPEN_FILES if hard < 0 else min(OPEN_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(self.open_files, raised), hard))
+        self._watch()
+
+    def _watch(self) -> None:
+        self.child_ended, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, ignore)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self.poll = select.epoll()
+        # The pipes have an epoll of their own inside the first: to stop reading them all is to take out that one.
+        self.pipes = select.epoll()
+        self.pipes_fd = self.pipes.fileno()
+        self.reading = True
+        self.writing = False
+        for fd in (self.channel.fd, self.child_ended, self.pipes_fd):
+            self.poll.register(fd, select.EPOLLIN)
+        # The end of the stream says that the worker is gone, unless a child that it forked holds a copy. Its pidfd always says so.
+        try:
+            self.poll.register(os.pidfd_open(os.getppid()), select.EPOLLIN)
+        except OSError:  # it is gone already, or the kernel has none
+            pass
+
+    def run(self) -> None:
+        """Until the worker says quit or goes away; then, or if this code fails, kill everything."""
+        try:
+            while self.turn():
+                pass
+        except WorkerGone:
+            pass
+        finally:
+            self.kill_everything()
+
+    def turn(self) -> bool:
+        ready = {fd for fd, _ in self.poll.poll(self._wait_s())}
+        if self.channel.fd in ready and not self.on_orders(self.channel.receive()):
+            return False
+        if self.pipes_fd in ready:
+            self.on_output()
+        if self.child_ended in ready:
+            os.read(self.child_ended, READ_BYTES)
+            self.on_children_ended()
+        if not ready.issubset((self.channel.fd, self.child_ended, self.pipes_fd)):
+            return False  # the worker's pidfd
+        self.on_due(time.monotonic())
+        if self.doomed:
+            self.kill_jobs(self.doomed)
+            self.doomed = []
+        self._send()
+        return True
+
+    def _wait_s(self) -> float | None:
+        due = [*self.kill_due.values(), *(job.close_by for job in self.closing.values())]
+        if self.sweep_due is not None:
+            due.append(self.sweep_due)
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _send(self) -> None:
+        if self.reports:
+            self.channel.send(self.reports)
+            self.reports = []
+        elif self.writing:
+            self.channel.flush()
+        backlog = len(self.channel.outbox)
+        if self.writing != (backlog > 0):
+            self.writing = backlog > 0
+            self.poll.modify(self.channel.fd, select.EPOLLIN | select.EPOLLOUT if self.writing else select.EPOLLIN)
+        if self.reading and backlog > BACKLOG_BYTES:
+            self.poll.unregister(self.pipes_fd)
+            self.reading = False
+        elif not self.reading and backlog <= BACKLOG_BYTES // 2:
+            self.poll.register(self.pipes_fd, select.EPOLLIN)
+            self.reading = True
+
+    # orders
+    def on_orders(self, orders: list[tuple["Any", ...]]) -> bool:
+        for name, *fields in orders:
+            if name == "start":
+                self.on_start(*fields)
+            elif name == "stop":
+                self.on_stop(*fields)
+            elif name == "quit":
+                return False
+        return True
+
+    def on_start(
+        self,
+        key: int,
+        argv: list[str],
+        cwd: str,
+        env: dict[str, str],
+        stdout_path: str,
+        stderr_path: str,
+        log_limit: int,
+        grace_s: float,
+        rlimits: dict[str, int] | None,
+    ) -> None:
+        if key in self.jobs:
+            self.reports.append(("refused", key, errno.EEXIST, f"a job with the key {key} is running"))
+            return
+        ends: list[int] = []
+        try:
+            ends += os.pipe()
+            ends += os.pipe()
+            born_ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S)
+            stdio = (self.stdin, ends[1], ends[3])
+            pid = spawn(argv, cwd, env, rlimits=rlimits, stdio=stdio, open_files=self.open_files)
+        except (Refused, OSError) as error:
+            code = error.code if isinstance(error, Refused) else error.errno or errno.EIO
+            self.reports.append(("refused", key, code, str(error)))
+            for fd in ends:
+                os.close(fd)
+            return
+        os.close(ends[1])
+        os.close(ends[3])
+        captures = (Capture(key, 1, ends[0], stdout_path, log_limit), Capture(key, 2, ends[2], stderr_path, log_limit))
+        self._add(Job(key, pid, grace_s, born_ticks, captures))
+
+    def _add(self, job: Job) -> None:
+        self.jobs[job.key] = self.mains[job.pid] = self.leases[job.lease] = job
+        for capture in job.captures:
+            os.set_blocking(capture.pipe, False)
+            self.readers[capture.pipe] = capture
+            self.pipes.register(capture.pipe, select.EPOLLIN)
+        self.reports.append(("started", job.key, job.pid, time.time()))
+
+    def on_stop(self, key: int, grace_s: float | None) -> None:
+        job = self.jobs.get(key)
+        if job is None or job.end is not None:
+            return  # its "exited" is on the way
+        grace_s = job.grace_s if grace_s is None else grace_s
+        if grace_s <= 0:
+            self.kill_due.pop(key, None)
+            self.doomed.append(job)
+            return
+        due = time.monotonic() + grace_s
+        if key not in self.kill_due:
+            signal_group(job.pid, signal.SIGTERM)
+            signal_group(job.pid, signal.SIGCONT)  # a stopped process could not react
+        self.kill_due[key] = min(due, self.kill_due.get(key, due))
+
+    # output
+    def on_output(self) -> None:
+        # The kernel hands out ready pipes in turns, so that PIPES_PER_TURN of them at a time starves none.
+        for fd, _ in self.pipes.poll(0, PIPES_PER_TURN):
+            capture = self.readers.get(fd)
+            if capture is None:
+                continue
+            self._pump(capture, READ_BYTES)
+            if capture.pipe < 0:
+                for job in [job for job in self.closing.values() if capture in job.captures]:
+                    self.close(job)
+
+    def _pump(self, capture: Capture, budget: int) -> None:
+        fd = capture.pipe
+        capture.pump(self.reports, budget)
+        if capture.pipe < 0:
+            self.readers.pop(fd, None)
+
+    # ends
+    def on_children_ended(self) -> None:
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            job = self.mains.get(ended.si_pid)
+            if job is None:
+                self.on_orphan_ended(ended.si_pid, by_kill=ended.si_status == signal.SIGKILL and ended.si_code != os.CLD_EXITED)
+            else:
+                self.on_main_ended(job)
+
+    def on_main_ended(self, job: Job) -> None:
+        signal_group(job.pid, signal.SIGKILL)  # before the main process is reaped: till then its id cannot mean another group
+        _, status, usage = os.wait4(job.pid, 0)
+        job.end = (os.waitstatus_to_exitcode(status), time.time(), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * KIB)
+        job.close_by = time.monotonic() + CLOSE_S
+        del self.mains[job.pid], self.leases[job.lease]
+        self.kill_due.pop(job.key, None)
+        self.closing[job.key] = job
+        self._sweep_at(time.monotonic() + SWEEP_DELAY_S)
+        self.close(job)
+
+    def on_orphan_ended(self, pid: int, *, by_kill: bool) -> None:
+        process = read_process(pid) if self.closing and by_kill else None
+        os.waitpid(pid, 0)
+        if process is not None:
+            for job in [job for job in self.closing.values() if job.pid == process.group or pid in job.killed]:
+                job.killed.add(pid)
+                self.close(job)
+
+    def close(self, job: Job, *, at_once: bool = False) -> None:
+        """Report the end of an ended job if all that it left is read and dead, or at once."""
+        assert job.end is not None, f"job {job.key} is closed while it runs"
+        for capture in job.captures:
+            self._pump(capture, DRAIN_BYTES)
+        if not at_once:
+            if signal_group(job.pid, 0):
+                return
+            if job.captures[0].pipe >= 0 or job.captures[1].pipe >= 0:
+                self._sweep_at(time.monotonic())  # a process that left the group holds the pipe
+                return
+        for capture in job.captures:
+            self.readers.pop(capture.pipe, None)
+            capture.finish(self.reports)
+        del self.closing[job.key], self.jobs[job.key]
+        dropped = (job.captures[0].dropped, job.captures[1].dropped)
+        self.reports.append(("exited", job.key, *job.end, *dropped, len(job.killed)))
+
+    # due times
+    def on_due(self, now: float) -> None:
+        for key in [key for key, due in self.kill_due.items() if due <= now]:
+            del self.kill_due[key]
+            self.doomed.append(self.jobs[key])
+        if self.sweep_due is not None and self.sweep_due <= now:
+            self.sweep(now)
+        for job in [job for job in self.closing.values() if job.close_by <= now]:
+            self.close(job, at_once=True)
+
+    def _sweep_at(self, due: float) -> None:
+        due = max(due, self.swept_at + SWEEP_EVERY_S)
+        self.sweep_due = due if self.sweep_due is None else min(due, self.sweep_due)
+
+    # kills
+    def sweep(self, now: float) -> None:
+        """Kill the orphans that no running job can own; the module's docstring has the rule."""
+        self.sweep_due = None
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return  # no children at all: nothing to look for
+        self.swept_at = now
+        processes = scan_processes()
+        children = children_by_parent(processes)
+        for root in children.get(os.getpid(), ()):
+            if root in self.mains or not processes[root].alive:
+                continue
+            lease = environ_value(root, LEASE)
+            if self._may_live(processes[root], lease):
+                continue
+            closing = next((job for job in self.closing.values() if job.lease == lease), None)
+            for pid in subtree(children, root):
+                if kill(pid) and closing is not None and processes[pid].alive:
+                    closing.killed.add(pid)
+            self._sweep_at(now)  # and look again: one of them may have been forking
+
+    def _may_live(self, orphan: Process, lease: bytes | None) -> bool:
+        if orphan.session in self.mains:
+            return True
+        if lease is not None:
+            return lease in self.leases
+        return any(job.born_ticks <= orphan.born_ticks for job in self.mains.values())
+
+    def kill_jobs(self, jobs: list[Job]) -> None:
+        """Kill running jobs with all their processes, wherever these have gone. Their ends are then seen as any other end."""
+        jobs = [job for job in jobs if job.end is None]
+        if not jobs:
+            return
+        for job in jobs:
+            signal_group(job.pid, signal.SIGKILL)
+        killed = {job.pid for job in jobs}
+        for _ in range(KILL_PASSES):  # a process with a SIGKILL pending cannot fork: a pass that finds none is the last
+            fresh = [(job, pid) for job, pid in self._members(jobs) if pid not in killed]
+            for job, pid in fresh:
+                killed.add(pid)
+                if kill(pid):
+                    job.killed.add(pid)
+            if not fresh:
+                return
+
+    def _members(self, jobs: list[Job]) -> list[tuple[Job, int]]:
+        processes = scan_processes()
+        children = children_by_parent(processes)
+        found = []
+        for root in children.get(os.getpid(), ()):
+            owner = self._owner(processes[root], jobs)
+            if owner is not None:
+                found += [(owner, pid) for pid in subtree(children, root) if processes[pid].alive]
+        return found
+
+    def _owner(self, root: Process, jobs: list[Job]) -> Job | None:
+        """The one of `jobs` that `root`, a direct child, certainly belongs to."""
+        owner = self.mains.get(root.pid) or self.mains.get(root.session)
+        if owner is None:  # forked by a process in the moment of its death
+            owner = next((job for job in jobs if root.session in job.killed or root.group in job.killed), None)
+        if owner is None and root.alive:
+            owner = self.leases.get(environ_value(root.pid, LEASE) or b"")
+        return owner if owner in jobs else None
+
+    def kill_everything(self) -> None:
+        for job in self.mains.values():
+            signal_group(job.pid, signal.SIGKILL)
+        for capture in [capture for job in self.jobs.values() for capture in job.captures]:
+            self._pump(capture, DRAIN_BYTES)
+            capture.finish(self.reports)  # the logs on disk are complete, though nobody is told
+            self.reports = []
+        give_up = time.monotonic() + KILL_ALL_S
+        while time.monotonic() < give_up:
+            children = children_by_parent(scan_processes())
+            for pid in subtree(children, os.getpid())[1:]:
+                kill(pid)
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                return
+            time.sleep(0.002)
+
+
+def ignore(_number: int, _frame: object) -> None:
+    """A handler, not SIG_IGN: exec resets handlers to the default, but would hand SIG_IGN on to the jobs."""
+
+
+def prepare_signals() -> None:
+    """Jobs get default dispositions and an empty mask whatever the worker had. Whether to end is the worker's decision."""
+    for number in range(1, signal.NSIG):
+        if signal.getsignal(number) == signal.SIG_IGN and number not in (signal.SIGPIPE, signal.SIGXFSZ):  # reset at each exec
+            signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, ignore)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def close_on_exec() -> None:
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > 2:
+                os.set_inheritable(int(name), False)
+        except OSError:  # the one that listed them
+            pass
+
+
+def main(fd: int) -> None:
+    prepare_signals()
+    close_on_exec()
+    os.set_blocking(fd, False)
+    try:
+        become_subreaper()
+    except (ImportError, OSError) as error:
+        print(f"titan warden: a job's process that leaves its session may outlive the job: {error}", file=sys.stderr)
+    Warden(fd).run()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,310 @@
+"""The worker's side of the warden: starts it, batches orders, hands on reports, notices its death.
+
+It owns the warden process and the stream to it. It does not know what a job is for: keys come from the worker's machine, and what
+a report means is for the owner to say. The orders and reports themselves are described in `titan.worker.warden`.
+
+    link = WardenLink(on_reports=take, on_died=start_a_new_one)
+    link.launch()
+    link.start(7, ["make"], cwd="/src", env={"PATH": "/bin", "TITAN_LEASE": "7"}, stdout_path=..., stderr_path=..., ...)
+    link.stop(7, grace_s=5)
+    await link.close()
+
+Limits: a message holds at most 64 MiB; an order that is larger alone is answered with "refused". While output is paused nothing is
+read, ends of jobs included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from titan.errors import Bug, EnvironmentFault
+from titan.worker import warden
+from titan.worker.warden import become_subreaper
+
+__all__ = ["WardenLink", "become_subreaper", "kill_descendants", "kill_marked"]
+
+READ_BYTES = 256 * 1024
+CLOSE_S = 4.0  # the warden's own bound for killing everything is 2 s
+DEATH_POLL_S = 0.005
+DEATH_POLLS = 400
+KILL_S = 2.0
+HOME_MARK = b"TITAN_WORKER_HOME"
+# The same as `python warden.py FD`, but an imported module has its bytecode cached: 8 ms and 2 MB less. The folder is taken off
+# the path again, so that no module in it can stand in for one of the standard library.
+BOOT = "import sys; sys.path.append(sys.argv[1]); from warden import main; sys.path.pop(); main(int(sys.argv[2]))"
+
+Report = tuple[Any, ...]
+
+
+class WardenLink:
+    """One warden. After `on_died` or `close` it is spent: make a new one."""
+
+    def __init__(
+        self,
+        *,
+        on_reports: Callable[[list[Report]], None],
+        on_died: Callable[[int], None],
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """`on_died(returncode)` is called once if the warden ends unasked; all of its jobs must be taken for killed then, and
+        `kill_descendants` makes it true. `env` is the warden's own environment (default: this process's), not that of jobs:
+        give it TITAN_WORKER_HOME so that `kill_marked` finds the warden too."""
+        self._on_reports = on_reports
+        self._on_died = on_died
+        self._env = env
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._orders: list[tuple[Any, ...]] = []
+        self._inbox = bytearray()
+        self._outbox = bytearray()
+        self._writing = False
+        self._paused = False
+        self._closing = False
+        self._ended: asyncio.Future[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the warden. 0 before `launch`."""
+        return self._process.pid if self._process is not None else 0
+
+    def launch(self) -> None:
+        """Start the warden. Needs the running loop. Takes a millisecond or two; the warden is ready some 20 ms later, orders
+        wait for it. Raises EnvironmentFault if no process can be made."""
+        if self._process is not None:
+            raise Bug("a WardenLink was launched twice")
+        self._loop = asyncio.get_running_loop()
+        self._ended = self._loop.create_future()
+        ours, theirs = socket.socketpair()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", BOOT, os.path.dirname(warden.__file__), str(theirs.fileno())],
+                cwd="/",
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            raise EnvironmentFault(f"cannot start the warden with {sys.executable}: {error.strerror}") from error
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        self._socket = ours
+        self._loop.add_reader(ours, self._on_readable)
+
+    # orders
+    def start(
+        self,
+        key: int,
+        argv: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str],
+        stdout_path: str,
+        stderr_path: str,
+        log_limit: int,
+        grace_s: float,
+        rlimits: Mapping[str, int] | None = None,
+    ) -> None:
+        """Start a job. `env` is all of its environment and should hold TITAN_LEASE=<key>: by it the warden knows the job's
+        processes again when they leave its session. `log_limit` bounds each stream's log in bytes. Paths are absolute."""
+        if not (cwd.startswith("/") and stdout_path.startswith("/") and stderr_path.startswith("/")):
+            raise Bug(f"a path of job {key} is relative: {cwd}, {stdout_path}, {stderr_path}")
+        limits = None if rlimits is None else dict(rlimits)
+        self._order(("start", key, list(argv), cwd, dict(env), stdout_path, stderr_path, log_limit, grace_s, limits))
+
+    def stop(self, key: int, grace_s: float | None = None) -> None:
+        """SIGTERM, after `grace_s` (None: the one of `start`) SIGKILL; 0 kills at once. An unknown or ended key is ignored."""
+        self._order(("stop", key, grace_s))
+
+    def pause_output(self) -> None:
+        """Stop taking reports, all of them. The warden's buffer fills, then jobs wait on their own output."""
+        if not self._paused and self._loop is not None and self._socket is not None:
+            self._loop.remove_reader(self._socket)
+        self._paused = True
+
+    def resume_output(self) -> None:
+        if self._paused and self._loop is not None and self._socket is not None:
+            self._loop.add_reader(self._socket, self._on_readable)
+        self._paused = False
+
+    async def close(self) -> None:
+        """Kill all jobs and end the warden; reports that come meanwhile are dropped. Bounded: some 4 s, then by SIGKILL."""
+        if self._process is None or self._ended is None or self._closing:
+            return
+        self._closing = True
+        self._order(("quit",))
+        self.resume_output()
+        try:
+            await asyncio.wait_for(asyncio.shield(self._ended), CLOSE_S)
+        except TimeoutError:
+            await asyncio.to_thread(kill_descendants, self._process.pid)
+            self._process.kill()
+            self._hang_up()
+        await asyncio.to_thread(self._process.wait)
+
+    def _order(self, order: tuple[Any, ...]) -> None:
+        if self._loop is None:
+            raise Bug("an order for a warden that was never launched")
+        if not self._orders:
+            self._loop.call_soon(self._send_orders)
+        self._orders.append(order)
+
+    def _send_orders(self) -> None:
+        orders, self._orders = self._orders, []
+        self._pack(orders)
+        if not self._writing:
+            self._write()
+
+    def _pack(self, orders: list[tuple[Any, ...]]) -> None:
+        message = warden.pack_message(orders)
+        if len(message) - 4 <= warden.FRAME_BYTES:
+            self._outbox += message
+        elif len(orders) > 1:
+            self._pack(orders[: len(orders) // 2])
+            self._pack(orders[len(orders) // 2 :])
+        else:
+            text = f"the order to start this job takes {len(message)} bytes; the limit is {warden.FRAME_BYTES}"
+            self._on_reports([("refused", orders[0][1], errno.E2BIG, text)])
+
+    # the stream
+    def _write(self) -> None:
+        if self._socket is None or self._loop is None:
+            return
+        try:
+            while self._outbox:
+                with memoryview(self._outbox) as whole:
+                    sent = self._socket.send(whole)
+                del self._outbox[:sent]
+        except BlockingIOError:
+            if not self._writing:
+                self._writing = True
+                self._loop.add_writer(self._socket, self._write)
+            return
+        except OSError:  # the reader sees the end of the stream, after the last reports
+            self._outbox.clear()
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._socket)
+
+    def _on_readable(self) -> None:
+        if self._socket is None:
+            return
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._on_end()
+            return
+        self._inbox += data
+        try:
+            reports = warden.take_messages(self._inbox)
+        except (ValueError, EOFError, TypeError):  # only a broken warden writes that
+            assert self._process is not None
+            self._process.kill()
+            self._on_end()
+            return
+        if reports and not self._closing:
+            self._on_reports(reports)
+
+    def _on_end(self) -> None:
+        self._hang_up()
+        if not self._closing:
+            self._await_death(DEATH_POLLS)
+
+    def _hang_up(self) -> None:
+        if self._socket is None or self._loop is None or self._ended is None:
+            return
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+        self._socket = None
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def _await_death(self, polls: int) -> None:
+        """The stream ends a moment before the process can be reaped."""
+        assert self._process is not None
+        assert self._loop is not None
+        returncode = self._process.poll()
+        if returncode is None:
+            if polls == 0:
+                self._process.kill()
+            self._loop.call_later(DEATH_POLL_S, self._await_death, polls - 1)
+        elif not self._closing:
+            self._closing = True
+            self._on_died(returncode)
+
+
+# -- what a dead warden or worker leaves ----------------------------------------------------------------------------
+def kill_descendants(root_pid: int, *, except_pids: Collection[int] = ()) -> int:
+    """SIGKILL every descendant of `root_pid`, not itself, until none is alive or 2 s have passed; returns how many were killed.
+
+    Processes in `except_pids` are spared with all below them. With `root_pid` this process, a subreaper, that is the cleaning up
+    after a killed warden: spare what else the worker runs, a new warden too. Its own children among the killed are reaped.
+    Blocks: call it in a thread, or when nothing else is to do.
+    """
+
+    def targets(processes: dict[int, warden.Process]) -> list[int]:
+        return warden.subtree(warden.children_by_parent(processes), root_pid, except_pids)[1:]
+
+    return _kill_until_none(targets)
+
+
+def kill_marked(home_marker: str) -> int:
+    """SIGKILL every process whose environment holds TITAN_WORKER_HOME=`home_marker`, until none is alive or 2 s have passed.
+
+    For a worker's start, before it has children: what a worker and warden that were both killed have left behind. Spares this
+    process and its ancestors. Processes of other users and cleared environments cannot be found. Returns how many were killed.
+    """
+    mark = os.fsencode(home_marker)
+
+    def targets(processes: dict[int, warden.Process]) -> list[int]:
+        spared = _lineage(processes)
+        return [pid for pid in processes if pid not in spared and warden.environ_value(pid, HOME_MARK) == mark]
+
+    return _kill_until_none(targets)
+
+
+def _lineage(processes: Mapping[int, warden.Process]) -> set[int]:
+    pid, found = os.getpid(), set[int]()
+    while pid in processes and pid not in found:
+        found.add(pid)
+        pid = processes[pid].parent
+    return found
+
+
+def _kill_until_none(targets: Callable[[dict[int, warden.Process]], list[int]]) -> int:
+    killed: set[int] = set()
+    give_up = time.monotonic() + KILL_S
+    while True:
+        processes = warden.scan_processes()
+        alive = [pid for pid in targets(processes) if processes[pid].alive]
+        killed.update(pid for pid in alive if warden.kill(pid))
+        for pid in killed:
+            if pid in processes and processes[pid].parent == os.getpid():
+                _reap(pid)
+        if not alive or time.monotonic() >= give_up:
+            return len(killed)
+        time.sleep(0.002)
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:  # reaped by who started it
+        pass

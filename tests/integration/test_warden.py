@@ -1,0 +1,777 @@
+"""The warden with real processes: what it captures, what it reports, and that nothing of a job is left alive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from titan.errors import Bug, EnvironmentFault
+from titan.worker import warden
+from titan.worker.warden_link import WardenLink, become_subreaper, kill_descendants, kill_marked
+
+MIB = 1024 * 1024
+DEADLINE_S = 10.0
+PATH = os.environ["PATH"]
+
+
+class Yard:
+    """A link, and everything it has reported."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.reports: list[tuple[Any, ...]] = []
+        self.exits: dict[int, tuple[Any, ...]] = {}
+        self.content: dict[tuple[int, int], bytearray] = {}
+        self.returncodes: list[int] = []
+        self.link = WardenLink(on_reports=self._take, on_died=self.returncodes.append)
+        self.on_exit: Callable[[int], None] = lambda key: None
+
+    def _take(self, reports: list[tuple[Any, ...]]) -> None:
+        self.reports += reports
+        for report in reports:
+            if report[0] == "output":
+                _, key, stream, offset, data = report
+                content = self.content.setdefault((key, stream), bytearray())
+                assert offset == len(content)
+                content += data
+            elif report[0] == "exited":
+                self.exits[report[1]] = report
+                self.on_exit(report[1])
+
+    def start(self, key: int, *argv: str, limit: int = MIB, env: Mapping[str, str] | None = None, **other: Any) -> None:
+        options: dict[str, Any] = {"cwd": str(self.folder), "grace_s": 5.0, **other}
+        lease = {"PATH": PATH, "TITAN_LEASE": str(key)} if env is None else env
+        out, err = str(self.log(key, 1)), str(self.log(key, 2))
+        self.link.start(key, argv, env=lease, stdout_path=out, stderr_path=err, log_limit=limit, **options)
+
+    def log(self, key: int, stream: int) -> Path:
+        return self.folder / f"{key}.{stream}"
+
+    def of(self, name: str, key: int) -> list[tuple[Any, ...]]:
+        return [report for report in self.reports if report[:2] == (name, key)]
+
+    def streamed(self, key: int, stream: int) -> bytes:
+        """What was reported as output so far; each piece came with the offset that follows from those before."""
+        return bytes(self.content.get((key, stream), b""))
+
+    async def until(self, condition: Callable[[], object], what: str = "", deadline_s: float = DEADLINE_S) -> None:
+        give_up = time.monotonic() + deadline_s
+        while not condition():
+            assert time.monotonic() < give_up, f"not in {deadline_s} s: {what}; last: {str(self.reports[-3:])[:500]}"
+            await asyncio.sleep(0.003)
+
+    async def exited(self, key: int) -> tuple[Any, ...]:
+        await self.until(lambda: key in self.exits, f"the end of job {key}")
+        return self.exits[key]
+
+    async def refused(self, key: int) -> tuple[int, str]:
+        await self.until(lambda: self.of("refused", key), f"refusal of job {key}")
+        return self.of("refused", key)[0][2:]
+
+    async def pid_in(self, name: str) -> int:
+        """The pid that a job has written to a file."""
+        path = self.folder / name
+        await self.until(lambda: path.exists() and path.read_text().endswith("\n"), f"a pid in {name}")
+        return int(path.read_text())
+
+
+@contextlib.asynccontextmanager
+async def yard(folder: Path) -> AsyncIterator[Yard]:
+    made = Yard(folder)
+    made.link.launch()
+    try:
+        yield made
+    finally:
+        await made.link.close()
+
+
+def run(main: Coroutine[Any, Any, None], *, on: str = "uvloop") -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if on == "uvloop" else None) as runner:
+        runner.run(main)
+
+
+def alive(pid: int) -> bool:
+    process = warden.read_process(pid)
+    return process is not None and process.alive
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(tmp_path: Path) -> Iterator[None]:
+    """Every job's working directory is below tmp_path: by it, whatever its environment, a leftover shows."""
+    yield
+
+    def left() -> list[str]:
+        found = []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{name}/cwd").startswith(str(tmp_path)) and alive(int(name)):
+                    found.append(Path(f"/proc/{name}/cmdline").read_text())
+        return found
+
+    give_up = time.monotonic() + 1
+    while left() and time.monotonic() < give_up:
+        time.sleep(0.01)
+    assert left() == []
+
+
+# -- starting, output, ends -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_a_job_that_succeeds_is_reported_whole(tmp_path: Path, loop: str) -> None:
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            before = time.time()
+            y.start(1, "true")
+            name, key, code, at_s, cpu_s, rss, dropped_out, dropped_err, killed = await y.exited(1)
+            assert (name, key, code, dropped_out, dropped_err, killed) == ("exited", 1, 0, 0, 0, 0)
+            assert before <= at_s <= time.time()
+            assert 0 <= cpu_s < 1
+            assert 0 < rss < 64 * MIB
+            assert [report[0] for report in y.reports] == ["started", "exited"]
+            assert y.reports[0][2] > 1
+            assert not y.log(1, 1).exists()  # logs are made with the first byte
+
+    run(main(), on=loop)
+
+
+def test_exit_codes_and_signals(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "sh", "-c", "exit 7")
+            y.start(2, "sh", "-c", "kill -SEGV $$")
+            assert (await y.exited(1))[2] == 7
+            assert (await y.exited(2))[2] == -signal.SIGSEGV
+
+    run(main())
+
+
+def test_streams_are_separate_and_exact(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "sh", "-c", r"printf 'out\377\000\n'; printf 'err\200' >&2; printf end")
+            await y.exited(1)
+            for stream, content in ((1, b"out\xff\x00\nend"), (2, b"err\x80")):
+                assert y.log(1, stream).read_bytes() == y.streamed(1, stream) == content
+            assert y.reports[-1][0] == "exited"  # after all output
+
+    run(main())
+
+
+def test_the_world_of_a_job(tmp_path: Path) -> None:
+    script = r"""
+import json, os, resource, signal
+print(json.dumps({
+    "fds": sorted(int(fd) for fd in os.listdir("/proc/self/fd"))[:4], "stdin": os.readlink("/proc/self/fd/0"),
+    "session": os.getsid(0) == os.getpgrp() == os.getpid(), "cwd": os.getcwd(), "env": dict(os.environ),
+    "status": [line for line in open("/proc/self/status") if line.startswith(("SigIgn", "SigBlk"))],
+    "files": resource.getrlimit(resource.RLIMIT_NOFILE), "core": resource.getrlimit(resource.RLIMIT_CORE)}))
+"""
+    import resource
+
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            env = {"TITAN_LEASE": "1", "LC_ALL": "C.UTF-8", "BYTES": "a\udcffb"}
+            y.start(1, sys.executable, "-I", "-S", "-c", script, env=env, rlimits={"RLIMIT_CORE": 4096})
+            assert (await y.exited(1))[2] == 0, y.reports
+            seen = json.loads(y.streamed(1, 1))
+            assert seen["fds"] == [0, 1, 2, 3]  # 3 is the listing itself
+            assert seen["stdin"] == "/dev/null"
+            assert seen["session"]
+            assert seen["cwd"] == str(tmp_path)
+            assert seen["env"] == env
+            assert int(seen["status"][0].split()[1], 16) == 0  # blocked
+            assert int(seen["status"][1].split()[1], 16) & ~0x1001000 == 0  # ignored: SIGPIPE and SIGXFSZ, by Python itself
+            assert tuple(seen["files"]) == resource.getrlimit(resource.RLIMIT_NOFILE)
+            assert seen["core"] == [4096, 4096]
+
+    run(main())
+
+
+def test_what_cannot_start_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warden, "FRAME_BYTES", 8 * MIB)  # on the link's side
+    (tmp_path / "plain").write_text("echo\n")
+    (tmp_path / "orphan.sh").write_text("#!/no/such/interpreter\n")
+    (tmp_path / "bare").write_text("echo\n")
+    for name in ("orphan.sh", "bare"):
+        (tmp_path / name).chmod(0o755)
+
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "/no/such/program")
+            y.start(2, "no-such-command")
+            y.start(3, "./plain")
+            y.start(4, "./orphan.sh")
+            y.start(5, "./bare")
+            y.start(6, "true", cwd="/no/such/folder")
+            y.start(7, "true", *["x" * 100_000] * 40)
+            y.start(8, "true", "a\0b")
+            y.start(9)
+            y.start(10, "true", rlimits={"RLIMIT_NONSENSE": 1})
+            y.start(11, "true", env={"A=B": "c"})
+            y.start(12, "sleep", "60")
+            y.start(12, "true")
+            y.start(13, "x" * (warden.FRAME_BYTES + 1))
+            expected = [
+                (1, errno.ENOENT, "no such file"),
+                (2, errno.ENOENT, "no such command"),
+                (3, errno.EACCES, "permission denied"),
+                (4, errno.ENOENT, "interpreter"),
+                (5, errno.ENOEXEC, "#! line"),
+                (6, errno.ENOENT, "working directory"),
+                (7, errno.E2BIG, "too long"),
+                (8, errno.EINVAL, "null"),
+                (9, errno.EINVAL, "empty"),
+                (10, errno.EINVAL, "RLIMIT_NONSENSE"),
+                (11, errno.EINVAL, "environment name"),
+                (12, errno.EEXIST, "is running"),
+                (13, errno.E2BIG, "limit"),
+            ]
+            for key, code, words in expected:
+                number, message = await y.refused(key)
+                assert number == code, (key, message)
+                assert words in message
+            y.start(14, "true")  # it goes on
+            assert (await y.exited(14))[2] == 0
+            fds = os.listdir(f"/proc/{y.link.pid}/fd")
+            assert len(fds) == 12, fds  # ten of its own, two pipes of job 12: a refusal leaks nothing
+
+    run(main())
+
+
+def test_a_flood_of_output_is_bounded(tmp_path: Path) -> None:
+    size = 300 * MIB
+    script = f"printf head; head -c {size} /dev/zero; printf tail"
+
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "sh", "-c", script)
+            y.start(2, "sh", "-c", f"{{ {script}; }} >&2", limit=1000)
+            for key in range(3, 23):  # nobody waits for the flood to end
+                y.start(key, "echo", "hello")
+            for key in range(3, 23):
+                await y.exited(key)
+                assert y.streamed(key, 1) == b"hello\n"
+            assert not {1, 2} & set(y.exits)
+            dropped = (await y.exited(1))[6]
+            content = y.log(1, 1).read_bytes()
+            head, _, rest = content.partition(b"\n[titan: ")
+            note, _, tail = rest.partition(b"]\n")
+            assert content == y.streamed(1, 1)
+            assert MIB - 128 <= len(content) <= MIB
+            assert head == b"head" + bytes(MIB - 256 * 1024 - 4)
+            assert tail.endswith(b"\0tail")
+            assert dropped == size + 8 - len(head) - len(tail)
+            assert note == b"%d bytes of output were dropped here; the limit is 1048576 bytes" % dropped
+            await y.exited(2)
+            assert y.log(2, 2).stat().st_size <= 1000
+            status = Path(f"/proc/{y.link.pid}/status").read_text()
+            peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) // 1024
+            assert peak < 20, f"the warden took {peak} MiB"
+
+    run(main())
+
+
+@pytest.mark.parametrize("size", [0, 1, 768, 769, 896, 897, 1024, 5000])
+def test_the_edges_of_a_log(tmp_path: Path, size: int) -> None:
+    content = bytes(i % 251 for i in range(size))
+    (tmp_path / "content").write_bytes(content)
+
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "cat", "content", limit=1024)  # a head of 768, a tail of 128
+            dropped = (await y.exited(1))[6]
+            log = y.log(1, 1).read_bytes() if size else b""
+            assert dropped == max(0, size - 896)
+            marker = b"\n[titan: %d bytes of output were dropped here; the limit is 1024 bytes]\n" % dropped if dropped else b""
+            assert log == (content if not dropped else content[:768] + marker + content[-128:]) == y.streamed(1, 1)
+            assert len(log) <= 1024
+
+    run(main())
+
+
+def test_a_small_limit_has_no_tail(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "echo", "0123456789", limit=5)
+            y.start(2, "echo", "0123456789", limit=0)
+            assert (await y.exited(1))[6] == 6
+            assert (await y.exited(2))[6] == 11
+            assert y.log(1, 1).read_bytes() == b"01234"
+            assert not y.log(2, 1).exists()
+
+    run(main())
+
+
+def test_a_log_that_cannot_be_written_does_not_stop_the_job(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.log(1, 1).symlink_to("/dev/full")
+            os.mkfifo(y.log(2, 1))
+            y.log(3, 1).mkdir()
+            for key in (1, 2, 3):
+                y.start(key, "sh", "-c", "head -c 3000000 /dev/zero; echo fine >&2")
+            for key in (1, 2, 3):
+                name, _, code, *_, dropped_out, dropped_err, _ = await y.exited(key)
+                assert (name, code, dropped_out, dropped_err) == ("exited", 0, 3_000_000, 0)
+                assert [report[2] for report in y.of("log_failed", key)] == [1]
+                assert y.streamed(key, 2) == b"fine\n"
+
+    run(main())
+
+
+def test_a_full_disk_ends_the_log_only(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            import resource
+
+            # A limit on file size is a full disk to the warden: SIGXFSZ is ignored, the write comes up short, then fails.
+            resource.prlimit(y.link.pid, resource.RLIMIT_FSIZE, (100_000, 100_000))
+            y.start(1, "head", "-c", "300000", "/dev/zero")
+            _, _, code, *_, dropped_out, _, _ = await y.exited(1)
+            assert (code, dropped_out) == (0, 200_000)
+            assert y.of("log_failed", 1)[0][2:4] == (1, errno.EFBIG)
+            assert y.log(1, 1).read_bytes() == y.streamed(1, 1) == bytes(100_000)
+
+    run(main())
+
+
+def test_a_job_may_close_its_output(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "sh", "-c", "echo first; exec >&- 2>&-; while [ ! -e go ]; do sleep 0.01; done; exit 3")
+            await y.until(lambda: y.streamed(1, 1) == b"first\n")
+            assert 1 not in y.exits
+            (tmp_path / "go").touch()
+            assert (await y.exited(1))[2] == 3
+
+    run(main())
+
+
+def test_a_slow_worker_holds_back_its_jobs_but_not_their_control(tmp_path: Path) -> None:
+    size = 64 * MIB
+
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "head", "-c", str(size), "/dev/zero", limit=2 * size)
+            y.start(2, "sh", "-c", "trap '' TERM; while :; do sleep 60 & wait; done")
+            await y.until(lambda: y.of("output", 1) and y.of("started", 2))
+            y.link.pause_output()
+            pid = y.of("started", 2)[0][2]
+            y.link.stop(2, 0)
+            await y.until(lambda: not alive(pid), "a kill while output is paused")
+            log, sizes = y.log(1, 1), [0, -1]
+            while sizes[-1] != sizes[-2]:  # it comes to rest
+                await asyncio.sleep(0.1)
+                sizes.append(log.stat().st_size)
+            assert sizes[-1] < size
+            y.link.resume_output()
+            assert (await y.exited(1))[2] == 0
+            assert (await y.exited(2))[2] == -signal.SIGKILL
+            assert len(y.streamed(1, 1)) == size
+
+    run(main())
+
+
+# -- stopping, and what is left ---------------------------------------------------------------------------------------
+def test_stop_asks_first_and_kills_after_the_grace(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "sh", "-c", "trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done")
+            y.start(2, "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.01; done", grace_s=0.2)
+            await y.until(lambda: y.streamed(1, 1) and y.streamed(2, 1))
+            began = time.time()
+            y.link.stop(1, 8)
+            y.link.stop(2)
+            y.link.stop(99, 1)  # unknown: ignored
+            assert (await y.exited(1))[2] == 5
+            assert (await y.exited(2))[2] == -signal.SIGKILL
+            assert 0.2 <= y.exits[2][3] - began < 5
+            y.link.stop(1, 0)
+
+    run(main())
+
+
+def test_what_stays_in_the_group_dies_with_the_job(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "sh", "-c", "sleep 600 & sleep 600 & echo $! > pid")
+            assert (await y.exited(1))[8] == 2
+            assert not alive(await y.pid_in("pid"))
+
+    run(main())
+
+
+# A daemon by the book: fork, setsid, fork. It writes its pid to the file that its argument names; its starter waits for that.
+DAEMON = """
+import os, sys, time
+if os.fork():
+    while not os.path.exists(sys.argv[1]): time.sleep(0.005)
+    os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+with open(sys.argv[1] + ".new", "w") as file: print(os.getpid(), file=file)
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+time.sleep(600)
+"""
+
+
+def test_a_daemon_dies_after_its_job_and_a_helper_of_a_running_job_does_not(tmp_path: Path) -> None:
+    (tmp_path / "daemon.py").write_text(DAEMON)
+    daemon = f"{sys.executable} -I -S daemon.py"
+
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            # the helper keeps the lease of a job that goes on; another one has cleared its environment
+            y.start(1, "sh", "-c", f"{daemon} helper; env -i {daemon} bare; exec sleep 600")
+            helper, bare = await y.pid_in("helper"), await y.pid_in("bare")
+            y.start(2, "sh", "-c", f"{daemon} daemon >&- 2>&-; {daemon} holder; while [ ! -e go ]; do sleep 0.01; done")
+            daemons = [await y.pid_in("daemon"), await y.pid_in("holder")]
+            (tmp_path / "go").touch()
+            ended = await y.exited(2)  # although "holder" keeps its pipes open
+            await y.until(lambda: not any(map(alive, daemons)), "the end of the daemons")
+            assert time.time() - ended[3] < 3
+            assert alive(helper)
+            assert alive(bare)
+            # a hidden one that was born while job 1 ran may be job 1's: it stays until that ends
+            y.start(3, "sh", "-c", f"env -i {daemon} hidden; exit 0")
+            hidden = await y.pid_in("hidden")
+            await y.exited(3)
+            y.start(4, "sh", "-c", f"{daemon} seen")
+            seen = await y.pid_in("seen")
+            await y.until(lambda: not alive(seen), "a sweep")
+            assert alive(hidden)
+            y.link.stop(1, 0)
+            assert (await y.exited(1))[8] >= 1
+            assert not alive(helper)  # at once: it bears the lease
+            await y.until(lambda: not alive(bare) and not alive(hidden), "the end of those that hid")
+
+    run(main())
+
+
+def test_a_hidden_daemon_dies_though_younger_jobs_run(tmp_path: Path) -> None:
+    (tmp_path / "daemon.py").write_text(DAEMON)
+
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "sh", "-c", f"env -i {sys.executable} -I -S daemon.py hidden; while [ ! -e go ]; do sleep 0.01; done")
+            hidden = await y.pid_in("hidden")
+            born = warden.read_process(hidden)
+            assert born is not None
+            await y.until(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) * warden.TICKS_PER_S > born.born_ticks + 1)
+            y.start(2, "sleep", "600")
+            await y.until(lambda: y.of("started", 2))
+            (tmp_path / "go").touch()
+            await y.until(lambda: not alive(hidden), "a sweep")
+            assert 2 not in y.exits
+
+    run(main())
+
+
+def test_stop_kills_a_whole_tree_that_forks_on(tmp_path: Path) -> None:
+    (tmp_path / "daemon.py").write_text(DAEMON)
+    script = f"""
+        for i in 1 2 3; do setsid sh -c '{sys.executable} -I -S daemon.py d'$i'; while :; do sleep 0.001; done' & done
+        while :; do sleep 0.001; done
+    """
+
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "sh", "-c", script)
+            y.start(2, "sleep", "600")
+            pids = [await y.pid_in(f"d{i}") for i in (1, 2, 3)]
+            y.link.stop(1, 0)
+            ended = await y.exited(1)
+            assert ended[2] == -signal.SIGKILL
+            assert ended[8] >= 6
+            assert not any(map(alive, pids))
+            left = set(warden.subtree(warden.children_by_parent(warden.scan_processes()), y.link.pid)[1:])
+            assert {pid for pid in left if alive(pid)} == {y.of("started", 2)[0][2]}
+
+    run(main())
+
+
+# -- the deaths of worker and warden ---------------------------------------------------------------------------------
+OWNER = """
+import asyncio, json, os, signal, sys, time
+from titan.worker.warden_link import WardenLink, become_subreaper, kill_descendants
+
+async def main(mode):
+    if mode == "reaper": become_subreaper()
+    died = asyncio.get_running_loop().create_future()
+    started = []
+    def take(reports): started.extend(r[2] for r in reports if r[0] == "started")
+    link = WardenLink(on_reports=take, on_died=died.set_result)
+    link.launch()
+    for key, command in enumerate(sys.argv[2:]):
+        here = os.getcwd()
+        link.start(key, ["sh", "-c", command], cwd=here, env={**os.environ, "TITAN_LEASE": str(key)}, log_limit=1000, grace_s=1,
+                   stdout_path=f"{here}/{key}.1", stderr_path=f"{here}/{key}.2")
+    while len(started) < len(sys.argv[2:]): await asyncio.sleep(0.005)
+    child = os.fork() if mode == "forked" else 0
+    if mode == "forked" and child == 0:
+        time.sleep(600)
+    print(json.dumps({"warden": link.pid, "jobs": started, "child": child}), flush=True)
+    returncode = await died
+    killed = await asyncio.to_thread(kill_descendants, os.getpid())
+    print(json.dumps({"returncode": returncode, "killed": killed}), flush=True)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@contextlib.contextmanager
+def owner(folder: Path, mode: str, *commands: str, **marks: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that owns a link, as a worker does."""
+    (folder / "daemon.py").write_text(DAEMON)
+    source = str(Path(warden.__file__).parents[2])
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(OWNER), mode, *commands],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": source, **marks},
+        stdout=subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        kill_descendants(process.pid)
+        process.kill()
+        process.communicate()
+
+
+def read_line(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    assert process.stdout is not None
+    return dict(json.loads(process.stdout.readline()))
+
+
+def wait_until(condition: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
+    give_up = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < give_up, "the condition has not come true"
+        time.sleep(0.005)
+
+
+def pid_from(path: Path) -> int:
+    wait_until(path.exists)
+    return int(path.read_text())
+
+
+@pytest.mark.parametrize("mode", ["plain", "forked"])
+def test_the_worker_is_killed_and_nothing_is_left(tmp_path: Path, mode: str) -> None:
+    daemon = f"{sys.executable} -I -S daemon.py"
+    commands = (f"env -i {daemon} a; sleep 600", f"trap '' TERM; setsid {daemon} b; while :; do sleep 0.01; done")
+    with owner(tmp_path, mode, *commands) as process:
+        said = read_line(process)
+        pids = [said["warden"], *said["jobs"], pid_from(tmp_path / "a"), pid_from(tmp_path / "b")]
+        assert all(map(alive, pids))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            os.kill(said["warden"], number)  # not its decision
+        process.kill()
+        try:
+            wait_until(lambda: not any(map(alive, pids)), 3)
+        finally:
+            if said["child"]:  # it holds a copy of the worker's end of the stream
+                assert alive(said["child"])
+                os.kill(said["child"], signal.SIGKILL)
+
+
+def test_the_warden_is_killed_and_its_owner_cleans_up(tmp_path: Path) -> None:
+    with owner(tmp_path, "reaper", "sleep 600", f"{sys.executable} -I -S daemon.py a; sleep 600") as process:
+        said = read_line(process)
+        pids = [*said["jobs"], pid_from(tmp_path / "a")]
+        os.kill(said["warden"], signal.SIGKILL)
+        said = read_line(process)
+        assert said["returncode"] == -signal.SIGKILL
+        assert said["killed"] in (3, 4, 5)  # each shell may exec its last command
+        assert not any(map(alive, pids))
+        assert process.wait(DEADLINE_S) == 0
+
+
+def test_both_are_killed_and_the_next_worker_cleans_up(tmp_path: Path) -> None:
+    mark = str(tmp_path / "home")
+    os.environ["TITAN_WORKER_HOME"] = mark  # this process bears it too, and is spared
+    try:
+        with owner(tmp_path, "plain", "sleep 600", f"{sys.executable} -I -S daemon.py a; sleep 600") as process:
+            said = read_line(process)
+            pids = [*said["jobs"], pid_from(tmp_path / "a")]
+            os.kill(said["warden"], signal.SIGSTOP)  # so that it cannot clean up
+            process.kill()
+            process.wait()
+            assert kill_marked(mark + "-of-another") == 0
+            assert all(map(alive, pids))
+            assert kill_marked(mark) >= 4
+            assert not any(map(alive, [said["warden"], *pids]))
+    finally:
+        del os.environ["TITAN_WORKER_HOME"]
+
+
+def test_close_gets_rid_of_a_warden_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("titan.worker.warden_link.CLOSE_S", 0.1)
+
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "sleep", "600")
+            await y.until(lambda: y.of("started", 1))
+            os.kill(y.link.pid, signal.SIGSTOP)
+            await y.link.close()
+            assert not alive(y.of("started", 1)[0][2])
+            assert not alive(y.link.pid)
+            assert y.returncodes == []
+
+    run(main())
+
+
+def test_kill_descendants_spares_what_it_is_told_to(tmp_path: Path) -> None:
+    become_subreaper()
+    try:
+        shell = subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; wait"], stdout=subprocess.PIPE, cwd=tmp_path)
+        spared = subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; wait"], stdout=subprocess.PIPE, cwd=tmp_path)
+        assert shell.stdout is not None
+        assert spared.stdout is not None
+        doomed, kept = int(shell.stdout.readline()), int(spared.stdout.readline())
+        assert kill_descendants(os.getpid(), except_pids=[spared.pid]) == 2
+        assert alive(spared.pid)
+        assert alive(kept)
+        assert warden.read_process(doomed) is None  # reaped, too
+        assert kill_descendants(os.getpid()) == 2
+        for process in (shell, spared):
+            process.communicate()
+    finally:
+        become_subreaper(on=False)
+
+
+def test_a_link_is_launched_once_and_before_its_orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        y = Yard(tmp_path)
+        await y.link.close()
+        with pytest.raises(Bug):
+            y.start(1, "true")
+        y.link.launch()
+        with pytest.raises(Bug):
+            y.link.launch()
+        with pytest.raises(Bug, match="relative"):
+            y.start(1, "true", cwd=".")
+        await y.link.close()
+        await y.link.close()
+        monkeypatch.setattr(sys, "executable", "/no/such/python")
+        with pytest.raises(EnvironmentFault, match="/no/such/python"):
+            Yard(tmp_path).link.launch()
+
+    run(main())
+
+
+# -- the ways to start a process ------------------------------------------------------------------------------------
+def test_the_public_way_to_start_gives_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def changed(_arguments: tuple[Any, ...], _open_files: int) -> int:
+        raise TypeError("fork_exec() takes other arguments")
+
+    def attempt(*argv: str, cwd: str = "/", env: Mapping[str, str] = {"PATH": PATH}) -> object:
+        with open(os.devnull, "r+b") as null:
+            try:
+                pid = warden.spawn(argv, cwd, env, rlimits={"RLIMIT_CORE": 0}, stdio=(null.fileno(),) * 3, open_files=99)
+            except warden.Refused as refused:
+                return refused.code, refused.message
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def attempts() -> list[object]:
+        return [
+            attempt("sh", "-c", "exit 4"),
+            attempt("sh", "-c", "test $(ulimit -n) = 99 && test $(ulimit -c) = 0"),
+            attempt("no-such-command"),
+            attempt("true", cwd=str(tmp_path / "none")),
+            attempt(str(tmp_path)),
+            attempt("sh", "-c", 'test "$A" = b && test $(ps -o sid= $$) -eq $$', env={"PATH": PATH, "A": "b"}),
+        ]
+
+    fast = attempts()
+    assert fast[:2] == [4, 0]
+    monkeypatch.setattr(warden, "fork_exec", changed)
+    assert attempts() == fast
+
+
+def test_many_jobs_at_once_need_more_files_than_a_job_may_open(tmp_path: Path) -> None:
+    import resource
+
+    jobs, (soft, hard) = 100, resource.getrlimit(resource.RLIMIT_NOFILE)
+    script = "ulimit -n; i=0; while [ $i -lt 300 ]; do echo $i line; i=$((i+1)); done; head -c 30000 /dev/zero >&2; read x < go"
+    os.mkfifo(tmp_path / "go")
+
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            for key in range(jobs):
+                y.start(key, "sh", "-c", script)
+            await y.until(lambda: all(len(y.streamed(key, 2)) == 30_000 for key in range(jobs)), "all output")
+            go = os.open(tmp_path / "go", os.O_RDWR)
+            os.write(go, b"\n" * jobs)
+            for key in range(jobs):
+                assert (await y.exited(key))[2] in (0, 1)
+                lines = y.log(key, 1).read_bytes().splitlines()
+                assert lines == [b"128"] + [b"%d line" % i for i in range(300)]
+                assert y.streamed(key, 1) == y.log(key, 1).read_bytes()
+            os.close(go)
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        run(main())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_warden_that_fails_takes_its_jobs_with_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "sh", "-c", "setsid sleep 600 & echo on; exec sleep 600")
+            await y.until(lambda: y.streamed(1, 1))
+            y.link._order(("stop", 1, "soon"))
+            await y.until(lambda: y.returncodes == [1], "the death of the warden")
+            assert not alive(y.of("started", 1)[0][2])
+
+    run(main())
+    assert "TypeError" in capfd.readouterr().err
+
+
+def test_how_fast_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs, at_once = 2000, 2
+
+    def cpu_s(pid: int) -> float:
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+
+    async def main() -> None:
+        launched = time.perf_counter()
+        async with yard(tmp_path) as y:
+            y.start(0, "true")
+            await y.exited(0)
+            first = time.perf_counter() - launched
+            keys = iter(range(1, jobs + 1))
+
+            def start_next(_key: int) -> None:
+                if (key := next(keys, None)) is not None:
+                    y.start(key, "true")
+
+            y.on_exit = start_next
+            began, spent = time.perf_counter(), cpu_s(y.link.pid)
+            for _ in range(at_once):
+                start_next(0)
+            await y.until(lambda: len(y.exits) == jobs + 1, "all jobs", 60)
+            took, spent = time.perf_counter() - began, cpu_s(y.link.pid) - spent
+            assert {report[2] for report in y.exits.values()} == {0}
+            status = Path(f"/proc/{y.link.pid}/status").read_text()
+            rss = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
+            with capsys.disabled():
+                print(f"\nwarden: {jobs / took:,.0f} jobs/s, {spent / jobs * 1e6:.0f} us of its CPU per job, ", end="")
+                print(f"{rss} kB resident, first job over {first * 1e3:.0f} ms after launch")
+
+    run(main())
