@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -12,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from titan.cli.options import DEFAULT_HOME, home_option, parent_options, start_logging
 from titan.errors import CallerError
 from titan.model.names import NAME_RULE, is_name
+from titan.model.settings import Settings
 
 
 @click.command()
@@ -30,6 +33,9 @@ from titan.model.names import NAME_RULE, is_name
     help="When the journal is synced: before anyone is answered, once a second, or by the kernel.",
 )
 @click.option("--journal", type=click.Choice(["disk", "none"]), default="disk", show_default=True, help="none: keep no journal.")
+@click.option(
+    "--set", "given", multiple=True, metavar="NAME=VALUE", help="An interval or limit, e.g. loss_s=10; may be repeated."
+)
 @click.option("--insecure", is_flag=True, help="Listen on an address that others can reach.")
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
 @parent_options
@@ -39,6 +45,7 @@ def master(
     port: int,
     fsync: str,
     journal: str,
+    given: tuple[str, ...],
     insecure: bool,
     quiet: bool,
     parent_fd: int | None,
@@ -50,9 +57,10 @@ def master(
 
     start_logging(quiet=quiet)
     policy = SyncPolicy(fsync) if journal == "disk" else None
+    settings = _settings(given)
 
     async def serve() -> None:
-        server = Master(home or DEFAULT_HOME, host=host, port=port, policy=policy, insecure=insecure)
+        server = Master(home or DEFAULT_HOME, host=host, port=port, policy=policy, settings=settings, insecure=insecure)
         await server.start()
         try:
             _on_signals(server.request_stop, server.request_stop)
@@ -111,6 +119,27 @@ def worker(
         await it.run()
 
     _run(serve())
+
+
+def _settings(given: tuple[str, ...]) -> Settings:
+    """The defaults with each NAME=VALUE put in; the last of a name counts. Raises CallerError."""
+    chosen: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise CallerError(f"--set {text}: give NAME=VALUE, for example loss_s=10")
+        if name not in Settings.__struct_fields__:
+            raise CallerError(f"--set {text}: there is no setting {name!r}: there are {', '.join(Settings.__struct_fields__)}")
+        chosen[name] = value
+    for name, value in chosen.items():
+        try:
+            number = getattr(msgspec.convert({name: value}, Settings, strict=False), name)
+        except msgspec.ValidationError:
+            kind = "an integer" if isinstance(getattr(Settings(), name), int) else "a number"
+            raise CallerError(f"--set {name}={value}: the value must be {kind}") from None
+        if not 0 < number < math.inf:
+            raise CallerError(f"--set {name}={value}: the value must be above 0")
+    return msgspec.convert(chosen, Settings, strict=False)
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

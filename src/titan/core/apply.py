@@ -196,10 +196,11 @@ def _jobs_failed(state: State, e: ev.JobsFailed) -> None:
 
 def _jobs_lost(state: State, e: ev.JobsLost) -> None:
     worker = state.workers[e.worker]
-    for number in e.jobs:
+    for i, number in enumerate(e.jobs):
         job = state.jobs[number]
         _release_lease(state, job)
         _move(state, number, job, QUEUED, e.at)
+        job.pin = e.pins[i] if e.pins else NO_WORKER
         job.note(Past(e.at, job.attempt, e.worker, Outcome.RETURNED, -1, e.reason))
         job.started_at = 0.0
         state.enqueue(number, job)

@@ -33,7 +33,8 @@ def on_cancel_requested(turn: Turn, seen: CancelRequested) -> None:
         doomed = [number] if state.jobs[number].state not in TERMINAL else []
         if doomed:
             cancel(turn, doomed, "cancelled by a user")
-            doomed += cancel_descendants(turn, number, f"its ancestor {seen.job} was cancelled by a user")
+            # A new list: the old one is in an event already.
+            doomed = [*doomed, *cancel_descendants(turn, number, f"its ancestor {seen.job} was cancelled by a user")]
     turn.order(fx.ReplyCancelled(seen.origin, seen.request, len(doomed)))
 
 

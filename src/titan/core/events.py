@@ -104,7 +104,7 @@ class JobsFailed(_Fact, frozen=True, tag="jobs_failed"):
 
 
 class JobsLost(_Fact, frozen=True, tag="jobs_lost"):
-    """Attempts that ended without a result; the jobs are queued again at once.
+    """Attempts that ended without a result; the jobs are queued again at once, with `pins` as in JobsQueued.
 
     `blamed` of them were running when the worker was lost.
     """
@@ -114,6 +114,7 @@ class JobsLost(_Fact, frozen=True, tag="jobs_lost"):
     blamed: list[int]
     reason: str
     at: float
+    pins: list[int] = []
 
 
 class JobsDied(_Fact, frozen=True, tag="jobs_died"):

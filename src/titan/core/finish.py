@@ -8,7 +8,7 @@ from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core.cancel import cancel_descendants
 from titan.core.inputs import AttemptsStarted, ResultsReported
-from titan.core.ready import unlock
+from titan.core.ready import choose_pins, release, unlock
 from titan.core.state import State
 from titan.core.turn import Turn
 from titan.model.settings import Settings
@@ -130,5 +130,8 @@ def lose(turn: Turn, worker: int, jobs: list[int], blamed: list[int], reason: st
     poison = dict.fromkeys(number for number in blamed if turn.state.jobs[number].losses + 1 >= limit)
     again = [number for number in jobs if number not in poison]
     if again:
-        turn.emit(ev.JobsLost(worker, again, [number for number in blamed if number not in poison], reason, turn.now))
+        pins, released = choose_pins(turn.state, again)
+        turn.emit(ev.JobsLost(worker, again, [number for number in blamed if number not in poison], reason, turn.now, pins))
+        for home, numbers in released.items():
+            release(turn, home, numbers)
     bury(turn, list(poison), f"poison: {limit} workers were lost while they ran it ({reason})")

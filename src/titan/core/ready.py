@@ -42,21 +42,26 @@ def queue(turn: Turn, jobs: Sequence[int]) -> None:
     """Queues WAITING, DELAYED or FAILED jobs whose time has come."""
     if not jobs:
         return
-    state, pins = turn.state, []
+    pins, released = choose_pins(turn.state, jobs)
+    turn.emit(ev.JobsQueued(list(jobs), turn.now, pins))
+    for worker, numbers in released.items():
+        release(turn, worker, numbers)
+
+
+def choose_pins(state: State, jobs: Sequence[int]) -> tuple[list[int], dict[int, list[int]]]:
+    """For each job the one worker that may take it ([] if none is bound), and by worker those whose affinity cannot be kept."""
+    pins: list[int] = []
     released: dict[int, list[int]] = {}
     for number in jobs:
         job = state.jobs[number]
         pin = NO_WORKER
         if job.template.affinity and job.parents:
             pin = state.jobs[job.parents[0]].worker
-            if pin != NO_WORKER and not _can_keep(state, pin, job.template.requirement):
+            if pin != NO_WORKER and not can_keep(state, pin, job.template.requirement):
                 released.setdefault(pin, []).append(number)
                 pin = NO_WORKER
         pins.append(pin)
-    pinned = any(pin != NO_WORKER for pin in pins)
-    turn.emit(ev.JobsQueued(list(jobs), turn.now, pins if pinned else []))
-    for worker, numbers in released.items():
-        release(turn, worker, numbers)
+    return (pins if any(pin != NO_WORKER for pin in pins) else []), released
 
 
 def release(turn: Turn, worker: int, jobs: list[int]) -> None:
@@ -68,7 +73,7 @@ def release(turn: Turn, worker: int, jobs: list[int]) -> None:
         turn.emit(ev.JobsReleased(jobs, worker, f"affinity released: worker {entry.name}, where its parent ran, {why}", turn.now))
 
 
-def _can_keep(state: State, worker: int, requirement: str) -> bool:
+def can_keep(state: State, worker: int, requirement: str) -> bool:
     entry = state.workers[worker]
     there = entry.state in (WorkerState.ALIVE, WorkerState.SUSPECT) and not entry.draining
     return there and requirement in entry.capabilities

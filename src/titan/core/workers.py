@@ -11,7 +11,7 @@ from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core.finish import lose, report_started
 from titan.core.inputs import WorkerBeat, WorkerDisconnected, WorkerDraining, WorkerLeaving, WorkerRegistered
-from titan.core.ready import release
+from titan.core.ready import can_keep, release
 from titan.core.state import State, Worker
 from titan.core.turn import Turn
 from titan.errors import Conflict
@@ -44,15 +44,16 @@ def on_worker_registered(turn: Turn, seen: WorkerRegistered) -> None:
     turn.order(fx.AcceptWorker(seen.origin, seen.request, number))
     if seen.draining and not state.workers[number].draining:
         turn.emit(ev.WorkerDrained(number, turn.now))
+    _release_pinned(turn, state.workers[number])
     _reconcile(turn, state.workers[number], seen.leases, seen.started, all_seen=True)
 
 
 def _why_not(state: State, known: Worker, seen: WorkerRegistered, now: float) -> str:
+    if seen.incarnation < known.incarnation:
+        return f"worker {seen.name!r} was started anew elsewhere meanwhile; this older process must end"
     if known.connection and now - known.heard_at < state.settings.name_guard_s:
         host = known.facts.get("host", "another host")
         return f"a worker named {seen.name!r} is connected already (from {host}): give this one another name with --name"
-    if seen.incarnation < known.incarnation:
-        return f"worker {seen.name!r} was started anew elsewhere meanwhile; this older process must end"
     return ""
 
 
@@ -142,7 +143,9 @@ def _lose_all(turn: Turn, worker: Worker, *, blame: bool, reason: str) -> None:
 
 
 def _release_pinned(turn: Turn, worker: Worker) -> None:
+    """Those that were to go to this worker and now cannot."""
     state = turn.state
     lane = state.pinned.get(worker.number)
     if lane is not None and lane.count:
-        release(turn, worker.number, lane.jobs())
+        unfit = [j for j in lane.jobs() if not can_keep(state, worker.number, state.jobs[j].template.requirement)]
+        release(turn, worker.number, unfit)

@@ -213,7 +213,8 @@ class WorkerMachine:
         """Artifacts that are here."""
         self._wanted: dict[str, dict[int, None]] = {}
         self._waiting: deque[int] = deque()
-        self._busy = 0
+        self.busy = 0
+        """Attempts whose processes are, or may be, there."""
         self._heartbeat_s = 5.0
         self._next_beat = 0.0
         self._beat_due = False
@@ -379,6 +380,8 @@ class WorkerMachine:
         h = self.held.get(seen.lease)
         if h is None or h.phase not in (Phase.STARTING, Phase.RUNNING):
             return
+        if h.stopping is Outcome.TIMED_OUT and seen.at < h.started_at + h.assignment.template.timeout_s:
+            h.stopping = None  # it had ended in time, and this worker was late to see it
         outcome, code, reason = _verdict(h, seen.exit_code)
         self._end(
             now,
@@ -419,7 +422,7 @@ class WorkerMachine:
         h = self.held[lease]
         started = h.phase in (Phase.STARTING, Phase.RUNNING)
         if started:
-            self._busy -= 1
+            self.busy -= 1
         if h.orphaned:
             self._drop(lease)
             return
@@ -433,11 +436,11 @@ class WorkerMachine:
         self._out.append(Forget([lease]))
 
     def _fill(self, now: float) -> None:
-        while self._waiting and self._busy < self.slots:
+        while self._waiting and self.busy < self.slots:
             h = self.held.get(self._waiting.popleft())
             if h is not None and h.phase is Phase.WAITING:
                 h.phase = Phase.STARTING
-                self._busy += 1
+                self.busy += 1
                 self._out.append(StartAttempt(h.assignment))
 
     def _flush(self, now: float) -> None:

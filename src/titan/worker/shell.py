@@ -171,6 +171,8 @@ class Worker:
         self._pump.flush()
         for instruction in self.machine.handle(now, inputs):
             self._perform(instruction)
+        if self.machine.quitting and not self.machine.connected and not self.machine.busy:
+            self._gone.set()  # nobody is there to be told; the next master finds out by itself
         self._arm()
 
     def _arm(self) -> None:

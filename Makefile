@@ -1,0 +1,55 @@
+# README's two commands are `make demo` and `make test`. Everything else serves development.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check install packages lint types imports format sim clean
+
+demo: $(VENV)/.demo ## a real pipeline on a private cluster of this machine
+	@cd examples/census && ../../$(BIN)/titan run --workers 2 --slots 1 pipeline.yaml
+
+test: packages install ## all tests; installs what they need
+	$(BIN)/python -m pytest tests
+
+check: install lint types imports ## everything that CI checks, what fails fastest first
+	$(BIN)/python -m pytest tests
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	$(BIN)/mypy
+
+imports:
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+sim: install ## more seeds than the tests run: make sim SEEDS=0..2000
+	$(BIN)/python -m titan.sim --seeds $(or $(SEEDS),0..1000)
+
+install: $(STAMP)
+
+# Debian splits ensurepip off: without python3-venv the environment is made without pip and filled by the system's pip.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || $(PYTHON) -m venv --clear --without-pip $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml
+	@if $(BIN)/python -m pip --version >/dev/null 2>&1; then $(BIN)/python -m pip install -q --disable-pip-version-check -e .; \
+	else $(PYTHON) -m pip --python $(BIN)/python install -q --disable-pip-version-check -e .; fi
+	@touch $@
+
+$(STAMP): $(BIN)/python pyproject.toml
+	@if $(BIN)/python -m pip --version >/dev/null 2>&1; then $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'; \
+	else $(PYTHON) -m pip --python $(BIN)/python install -q --disable-pip-version-check -e '.[dev]'; fi
+	@touch $@ $(VENV)/.demo
+
+packages: ## Debian packages that the tests use
+	@sh tests/packages.sh
+
+clean:
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

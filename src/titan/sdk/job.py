@@ -1,0 +1,402 @@
+"""`Job` and `DAG`: what a program says it wants to run.
+
+Owns the types and limits of each field, and the sentence that says what is wrong with one (`problem_of`, which pipeline files
+use as well, so both say the same). It must not touch a file or the network: `staging` looks at the files, and
+`titan.model.graph` at how the jobs hang together.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import Final, TypeVar
+
+from titan.errors import InvalidGraph
+from titan.model.dag import MAX_ARGS_BYTES, MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS
+from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
+
+_T = TypeVar("_T")
+
+PERM: Final = "perm:"
+"""A `file` that starts so is looked up by name in the master's registry, perm_files/."""
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Job:
+    """One job of a DAG. Immutable. Exactly one of `file` and `command` is given.
+
+    - `id`: unique within its DAG; 1 to 128 of ``A-Z a-z 0-9 _ . : @ + = , [ ] -``, the first a letter, digit or ``_``.
+    - `file`: the path of a script or binary on this machine, relative to the DAG's `project` if it has one, else to the working
+      directory; or ``"perm:NAME"``, a file that the master already has in perm_files/.
+    - `command`: a string goes to ``/bin/sh -c`` and sees `args` as ``$1``, ``$2``...; a list of strings is run as it is, without a
+      shell, and `args` are appended. 128 KiB.
+    - `args`: a string is split as a shell would; of any other sequence each item (str, int, float or path) is one argument.
+      128 KiB in all.
+    - `parents`: ids or `Job` objects that must be COMPLETED first. In what order does not matter, save that `affinity` means the
+      node where the first ran.
+    - `requirement`: the capability that a worker must offer.
+    - `priority`: within +-1,000,000; higher goes first.
+    - `delay`: seconds to wait once the parents are done. `timeout`: seconds that an attempt may run, None for no limit.
+    - `retries`: how often a failed attempt is tried again, 0 to 1,000.
+    - `env`: added to the job's environment; values are strings, numbers or paths.
+
+    Raises InvalidGraph, which names the job and the field.
+
+    >>> fetch = Job("fetch", command="curl -sO https://example.org/data.csv", retries=5)
+    >>> train = Job("train", file="train.py", args="--epochs 4", parents=[fetch], requirement="GPU", timeout=3600)
+    >>> train.args, train.parents
+    (('--epochs', '4'), ('fetch',))
+    >>> Job("train", file="train.py", priority="high")
+    Traceback (most recent call last):
+        ...
+    titan.errors.InvalidGraph: job 'train': priority: must be an integer, not the string 'high'
+    """
+
+    id: str
+    file: str | None
+    command: str | tuple[str, ...] | None
+    args: tuple[str, ...]
+    parents: tuple[str, ...]
+    requirement: str
+    priority: int
+    delay: float
+    affinity: bool
+    retries: int
+    timeout: float | None
+    env: tuple[tuple[str, str], ...]
+    """Sorted by name."""
+
+    def __init__(
+        self,
+        id: str,
+        file: str | os.PathLike[str] | None = None,
+        command: str | Sequence[str] | None = None,
+        args: str | Iterable[str | float | os.PathLike[str]] = (),
+        parents: Iterable[str | Job] = (),
+        requirement: str = "GENERAL",
+        priority: int = 1,
+        delay: float = 0.0,
+        affinity: bool = False,
+        retries: int = 3,
+        timeout: float | None = None,
+        env: Mapping[str, str | float | os.PathLike[str]] | None = None,
+    ) -> None:
+        put = object.__setattr__
+        if problem := _id(id):
+            raise InvalidGraph(f"job id {_shown(id)}: {problem}", id[:MAX_NAME] if isinstance(id, str) else "")
+        put(self, "id", id)
+        if (file is None) is (command is None):
+            raise _fault(id, "file", "give exactly one of file and command" + ("" if file is None else ", not both"))
+        put(self, "file", None if file is None else _checked(id, "file", _path(file)))
+        if command is not None and not isinstance(command, str):
+            command = _texts(id, "command", command)
+        put(self, "command", None if command is None else _checked(id, "command", command))
+        put(self, "args", () if args == () else _arguments(id, args))
+        put(self, "parents", () if parents == () else _ids(id, parents))
+        put(self, "requirement", _checked(id, "requirement", requirement))
+        put(self, "priority", _checked(id, "priority", priority))
+        put(self, "delay", float(_checked(id, "delay", delay)))
+        put(self, "affinity", _checked(id, "affinity", affinity))
+        put(self, "retries", _checked(id, "retries", retries))
+        put(self, "timeout", None if timeout is None else float(_checked(id, "timeout", timeout)))
+        put(self, "env", () if env is None else _environment(id, env))
+
+    def __repr__(self) -> str:
+        what = f"file={self.file!r}" if self.file is not None else f"command={self.command!r}"
+        return f"Job({self.id!r}, {what}{f', parents={list(self.parents)!r}' if self.parents else ''})"
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class DAG:
+    """Jobs and what they depend on, submitted and refused as one. Immutable; at most 1,000,000 jobs.
+
+    - `name`: 1 to 256 printable characters. `version`: any text of yours that `titan status` shows, up to 256 characters.
+    - `project`: a folder. It travels as one archive, and each job runs inside its own unpacked copy; the jobs' `file` are paths in
+      it. None: each `file` travels by itself.
+
+    Raises InvalidGraph. Whether the parents exist and the graph has no cycle is looked at when it is staged.
+
+    >>> a = Job("a", command="true")
+    >>> DAG("two", [a, Job("b", command=["echo", "hi"], parents=[a])])
+    DAG('two', 2 jobs)
+    """
+
+    name: str
+    jobs: tuple[Job, ...]
+    version: str
+    project: Path | None
+
+    def __init__(
+        self,
+        name: str,
+        jobs: Iterable[Job],
+        version: str = "",
+        project: str | os.PathLike[str] | None = None,
+    ) -> None:
+        put = object.__setattr__
+        for field, value in (("name", name), ("version", version)):
+            if problem := dag_problem_of(field, value):
+                raise InvalidGraph(f"DAG {_shown(name)}: {field}: {problem}")
+        put(self, "name", name)
+        put(self, "version", version)
+        if isinstance(jobs, (str, bytes, Job, Mapping)) or not isinstance(jobs, Iterable):
+            raise InvalidGraph(f"DAG {name!r}: jobs: must be a list of Job, not {_kind(jobs)}")
+        put(self, "jobs", tuple(jobs))
+        for i, job in enumerate(self.jobs):
+            if not isinstance(job, Job):
+                raise InvalidGraph(f"DAG {name!r}: jobs: item {i} must be a Job, not {_kind(job)}")
+        if project is None:
+            put(self, "project", None)
+        else:
+            path = _path(project)
+            if problem := problem_of("file", path):
+                raise InvalidGraph(f"DAG {name!r}: project: {problem}")
+            put(self, "project", Path(str(path)))
+
+    def __repr__(self) -> str:
+        return f"DAG({self.name!r}, {len(self.jobs)} {'job' if len(self.jobs) == 1 else 'jobs'})"
+
+
+def perm_name(file: str) -> str:
+    """The registry's name that a `file` of `perm:NAME` asks for; "" for a file of this machine."""
+    return file[len(PERM) :] if file.startswith(PERM) else ""
+
+
+def problem_of(field: str, value: object) -> str:
+    """What is wrong with the value of a field of a job, for after a colon; "" if nothing is. An unknown field is a KeyError."""
+    return _PROBLEMS[field](value)
+
+
+def dag_problem_of(field: str, value: object) -> str:
+    """The same for `name` and `version` of a DAG."""
+    if problem := _text(value):
+        return problem
+    text = str(value)
+    if field == "name" and not text:
+        return "must not be empty"
+    if len(text) > 256 or not text.isprintable():
+        return "must be at most 256 printable characters"
+    return ""
+
+
+# -- one field each: "" or the problem ----------------------------------------------------------------------------------
+def _id(value: object) -> str:
+    if not isinstance(value, str):
+        return f"must be a string, not {_kind(value)}"
+    return "" if match_name(value) else f"is malformed: an id is {NAME_RULE}"
+
+
+def _file(value: object) -> str:
+    if problem := _text(value):
+        return problem
+    text = str(value)
+    if not text:
+        return "must not be empty"
+    if text.startswith(PERM) and any(not part or part.startswith(".") for part in perm_name(text).split("/")):
+        return f"{text!r} names no file of perm_files/: no '..', no leading '/' or '.'"
+    return ""
+
+
+def _command(value: object) -> str:
+    if isinstance(value, str):
+        if problem := _text(value):
+            return problem
+        if not value.strip():
+            return "must not be empty"
+        size = len(value)
+    elif isinstance(value, (list, tuple)):
+        if not value or not value[0]:
+            return "must not be empty: the first item is the program"
+        for item in value:
+            if problem := _text(item):
+                return f"each item {problem}" if problem.startswith("must be") else problem
+        size = sum(map(len, value))
+    else:
+        return f"must be a string or a list of strings, not {_kind(value)}"
+    return f"exceeds {MAX_ARGS_BYTES:,} characters: put it into a script" if size > MAX_ARGS_BYTES else ""
+
+
+def _args(value: object) -> str:
+    if not isinstance(value, (list, tuple)):
+        return f"must be a string or a list, not {_kind(value)}"
+    for item in value:
+        if problem := _text(item):
+            return f"each item {problem}" if problem.startswith("must be") else problem
+    return f"exceed {MAX_ARGS_BYTES:,} characters: pass a file" if sum(map(len, value)) > MAX_ARGS_BYTES else ""
+
+
+def _parents(value: object) -> str:
+    if not isinstance(value, (list, tuple)):
+        return f"must be a list of job ids, not {_kind(value)}"
+    return next((f"{item!r} is no job id: {problem}" for item in value if (problem := _id(item))), "")
+
+
+def _requirement(value: object) -> str:
+    if problem := _text(value):
+        return problem
+    return "" if is_capability(str(value)) else f"{_shown(value)} is malformed: a capability is {CAPABILITY_RULE}"
+
+
+def _priority(value: object) -> str:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return f"must be an integer, not {_kind(value)}"
+    return "" if -MAX_PRIORITY <= value <= MAX_PRIORITY else f"must be within +-{MAX_PRIORITY:,}"
+
+
+def _retries(value: object) -> str:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return f"must be an integer, not {_kind(value)}"
+    return "" if 0 <= value <= MAX_RETRIES else f"must be 0 to {MAX_RETRIES:,}"
+
+
+def _seconds(value: object) -> str:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return f"must be a number of seconds, not {_kind(value)}"
+    return "" if 0 <= value <= MAX_SECONDS else f"must be 0 to {MAX_SECONDS:,.0f} seconds"  # also for NaN
+
+
+def _timeout(value: object) -> str:
+    if value is None:
+        return ""
+    return _seconds(value) or ("" if value else "must be more than 0 seconds: leave it out for no limit")
+
+
+def _affinity(value: object) -> str:
+    return "" if isinstance(value, bool) else f"must be true or false, not {_kind(value)}"
+
+
+def _env(value: object) -> str:
+    if not isinstance(value, Mapping):
+        return f"must be a mapping of names to values, not {_kind(value)}"
+    for name, text in value.items():
+        if problem := _text(name) or _text(text):
+            return f"{_shown(name)}: {problem}"
+        if not name or "=" in name:
+            return f"{_shown(name)}: a variable's name must not be empty or hold '='"
+        if len(name) + len(text) > MAX_ARGS_BYTES:
+            return f"{_shown(name)}: exceeds {MAX_ARGS_BYTES:,} characters: pass a file"
+    return ""
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        return f"must be a string, not {_kind(value)}"
+    if "\0" in value:
+        return "holds a NUL character"
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "is not valid Unicode"
+    return ""
+
+
+_PROBLEMS: dict[str, Callable[[object], str]] = {
+    "id": _id,
+    "file": _file,
+    "command": _command,
+    "args": _args,
+    "parents": _parents,
+    "requirement": _requirement,
+    "priority": _priority,
+    "delay": _seconds,
+    "affinity": _affinity,
+    "retries": _retries,
+    "timeout": _timeout,
+    "env": _env,
+}
+
+
+# -- what may be given, made into what is kept ---------------------------------------------------------------------------
+def _fault(job: str, field: str, problem: str) -> InvalidGraph:
+    return InvalidGraph(f"job {job!r}: {field}: {problem}", job)
+
+
+def _checked(job: str, field: str, value: _T) -> _T:
+    if problem := _PROBLEMS[field](value):
+        raise _fault(job, field, problem)
+    return value
+
+
+def _path(value: object) -> object:
+    return value.__fspath__() if isinstance(value, os.PathLike) else value
+
+
+def _arguments(job: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        if problem := _text(value):
+            raise _fault(job, "args", problem)
+        try:
+            value = shlex.split(value)
+        except ValueError as error:
+            raise _fault(job, "args", f"cannot be split as a shell would ({error}): give a list") from None
+    return _checked(job, "args", _texts(job, "args", value))
+
+
+def _texts(job: str, field: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, (bytes, bytearray, Mapping, Set)) or not isinstance(value, Iterable):
+        raise _fault(job, field, f"must be a string or a list, not {_kind(value)}")
+    found = []
+    for item in value:
+        text = _scalar(item)
+        if text is None:
+            raise _fault(job, field, f"each item must be a string, a number or a path, not {_kind(item)}")
+        found.append(text)
+    return tuple(found)
+
+
+def _scalar(value: object) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, os.PathLike):
+        path = value.__fspath__()
+        return path if isinstance(path, str) else None
+    if isinstance(value, bool):
+        return None  # str(True) is "True", which no shell and no flag parser expects: whoever means it can write it
+    return str(value) if isinstance(value, Real) else None
+
+
+def _ids(job: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, (str, Job)):
+        raise _fault(job, "parents", "must be a list: put the one parent into [ ]")
+    if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
+        raise _fault(job, "parents", f"must be a list of job ids or Jobs, not {_kind(value)}")
+    found = tuple([item.id if isinstance(item, Job) else item for item in value])
+    return _checked(job, "parents", found)
+
+
+def _environment(job: str, value: object) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, Mapping):
+        raise _fault(job, "env", f"must be a mapping of names to values, not {_kind(value)}")
+    texts: dict[str, str] = {}
+    for name, item in value.items():
+        text = _scalar(item)
+        if text is None:
+            raise _fault(job, "env", f"{_shown(name)}: must be a string, a number or a path, not {_kind(item)}")
+        texts[name] = text
+    return tuple(sorted(_checked(job, "env", texts).items()))
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, bool):
+        return f"the boolean {str(value).lower()}"
+    if isinstance(value, str):
+        return f"the string {_shown(value)}"
+    if isinstance(value, (int, float)):
+        return f"the number {_shown(value)}"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    return "bytes" if isinstance(value, bytes) else f"a {type(value).__name__}"

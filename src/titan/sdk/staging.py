@@ -1,0 +1,233 @@
+"""From a `DAG` to what travels: the columns of a `DagSpec`, and the files that its jobs need, by content hash.
+
+Jobs of one shape share a template, and a file is looked at and hashed once however many jobs run it. Reads files; knows no
+connection: the client uploads `artifacts` and asks the master for `unresolved` names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from titan.archive import IGNORE_FILE, SUFFIX, Survey, build_archive, survey
+from titan.errors import InvalidGraph
+from titan.model import graph
+from titan.model.dag import DagSpec, JobTemplate
+from titan.sdk.job import DAG, PERM, Job, perm_name
+
+
+class Scratch:
+    """A temporary folder, removed with `close`, when nothing holds it any more, or at exit."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="titan-staging-"))
+        self.close = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class StagedDag:
+    """A DAG that is ready to travel.
+
+    `artifacts` maps a SHA-256 in hex to the file with that content; `names` gives those that have one the name under which the
+    master keeps them. `unresolved` are names of perm_files/ whose hash only the master knows: until `resolve`, the templates
+    that use them hold ``perm:NAME`` for a hash. The files of `artifacts` exist until `close` or until nothing refers to this
+    object.
+    """
+
+    spec: DagSpec
+    artifacts: dict[str, Path] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    unresolved: tuple[str, ...] = ()
+    scratch: Scratch | None = None
+
+    def resolve(self, hashes: Mapping[str, str]) -> StagedDag:
+        """This DAG with the hash of each name in `unresolved`. Raises InvalidGraph if `hashes` lacks one."""
+        templates = []
+        for i, template in enumerate(self.spec.templates):
+            name = perm_name(template.file_hash)
+            if name and name not in hashes:
+                job = self.spec.ids[self.spec.template_of.index(i)]
+                raise InvalidGraph(f"job {job!r}: file: the master has no {name!r} in perm_files/: put it there", job)
+            templates.append(msgspec.structs.replace(template, file_hash=hashes[name]) if name else template)
+        return replace(self, spec=msgspec.structs.replace(self.spec, templates=templates), unresolved=())
+
+    def close(self) -> None:
+        """Removes the archive that was built. Safe to call twice."""
+        if self.scratch is not None:
+            self.scratch.close()
+
+
+def stage(dag: DAG) -> StagedDag:
+    """Looks at every file, builds the archive of the project if there is one, and checks the graph.
+
+    Raises InvalidGraph with the job: for a file that is missing, no regular file, unreadable or outside its project; for an unknown
+    or repeated id and for a cycle. LimitExceeded for a project over 2 GiB.
+
+    >>> staged = stage(DAG("many", [Job(f"job-{i}", command="echo $1", args=(i,)) for i in range(1000)]))
+    >>> len(staged.spec.ids), len(staged.spec.templates), staged.artifacts
+    (1000, 1, {})
+    """
+    staging = _Staging(dag)
+    try:
+        spec = staging.spec()
+        graph.resolve(spec)
+    except BaseException:
+        if staging.scratch is not None:
+            staging.scratch.close()
+        raise
+    return StagedDag(spec, staging.artifacts, staging.names, tuple(staging.unresolved), staging.scratch)
+
+
+class _Staging:
+    def __init__(self, dag: DAG) -> None:
+        self.dag = dag
+        self.artifacts: dict[str, Path] = {}
+        self.names: dict[str, str] = {}
+        self.unresolved: dict[str, None] = {}
+        self.scratch: Scratch | None = None
+        self._project = dag.project
+        self._archive = ""
+        self._survey: Survey | None = None
+        self._hashes: dict[str, str] = {}
+
+    def spec(self) -> DagSpec:
+        dag = self.dag
+        # Two steps, as nearly all jobs end at the first: jobs that were written alike, and templates that came out alike.
+        shapes: dict[tuple[object, ...], int] = {}
+        numbers: dict[JobTemplate, int] = {}
+        template_of = []
+        for job in dag.jobs:
+            shape = (
+                job.command,
+                job.file,
+                job.requirement,
+                job.priority,
+                job.delay,
+                job.affinity,
+                job.retries,
+                job.timeout,
+                job.env,
+            )
+            number = shapes.get(shape)
+            if number is None:
+                number = shapes[shape] = numbers.setdefault(self._template(job), len(numbers))
+            template_of.append(number)
+        return DagSpec(
+            name=dag.name,
+            version=dag.version,
+            templates=list(numbers),
+            ids=[job.id for job in dag.jobs],
+            template_of=template_of,
+            args=[job.args for job in dag.jobs],
+            parents=[job.parents for job in dag.jobs],
+        )
+
+    def _template(self, job: Job) -> JobTemplate:
+        file = file_hash = archive = command = ""
+        argv: tuple[str, ...] = ()
+        if job.file is None:
+            if isinstance(job.command, str):
+                command = job.command
+            else:
+                argv = job.command or ()
+            if self._project is not None:
+                archive = self._packed(self._project, job)
+        elif name := perm_name(job.file):
+            self.unresolved[name] = None
+            file, file_hash = posixpath.basename(name), f"{PERM}{name}"
+        elif self._project is not None:
+            archive = self._packed(self._project, job)
+            file = self._inside(self._project, job, job.file)
+        else:
+            file, file_hash = os.path.basename(job.file), self._hashed(job, job.file)
+        return JobTemplate(
+            file=file,
+            file_hash=file_hash,
+            archive=archive,
+            command=command,
+            argv=argv,
+            requirement=job.requirement,
+            priority=job.priority,
+            delay_s=job.delay,
+            affinity=job.affinity,
+            retries=job.retries,
+            timeout_s=job.timeout or 0.0,
+            env=job.env,
+        )
+
+    def _hashed(self, job: Job, file: str) -> str:
+        """The hash of a single file, which becomes an artifact."""
+        real = os.path.realpath(file)
+        if real not in self._hashes:
+            _check_file(job, file, Path(real))
+            try:
+                with open(real, "rb") as source:
+                    digest = hashlib.file_digest(source, "sha256").hexdigest()
+            except OSError as error:
+                raise _fault(job, f"{file}: cannot be read: {error.strerror}") from None
+            self._hashes[real] = digest
+            self.artifacts.setdefault(digest, Path(real))
+            name = os.path.basename(file)
+            if not name.startswith("."):
+                self.names.setdefault(digest, name)
+        return self._hashes[real]
+
+    def _packed(self, project: Path, job: Job) -> str:
+        """The hash of the project's archive, built when the first job needs it."""
+        if not self._archive:
+            try:
+                self._survey = survey(project)
+                self.scratch = Scratch()
+                packed = build_archive(project, self.scratch.path, found=self._survey)
+            except InvalidGraph as error:
+                raise InvalidGraph(str(error), job.id) from None
+            self._archive = packed.sha256
+            self.artifacts[packed.sha256] = packed.path
+            name = Path(os.path.realpath(project)).name or "project"
+            if not name.startswith("."):
+                self.names[packed.sha256] = name + SUFFIX
+        return self._archive
+
+    def _inside(self, project: Path, job: Job, file: str) -> str:
+        """The path of a job's file relative to its project."""
+        root = os.path.realpath(project)
+        path = os.path.normpath(os.path.join(root, file))
+        if not path.startswith(f"{root.rstrip('/')}/"):
+            # An absolute path may spell the project differently: through a link.
+            path = os.path.normpath(os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)))
+            if not path.startswith(f"{root.rstrip('/')}/"):
+                raise _fault(job, f"{file}: lies outside the project {project}: only the project travels")
+        _check_file(job, file, Path(path))
+        assert self._survey is not None
+        if os.path.relpath(os.path.realpath(path), root) not in self._survey.files:
+            raise _fault(
+                job, f"{file}: is left out of the project's archive, by {IGNORE_FILE} or as one of .git, venv and the like"
+            )
+        return os.path.relpath(path, root)
+
+
+def _check_file(job: Job, file: str, path: Path) -> None:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        where = "" if os.path.isabs(file) else f" (looked for {path})"
+        raise _fault(job, f"{file}: there is no such file{where}") from None
+    except OSError as error:
+        raise _fault(job, f"{file}: cannot be read: {error.strerror}") from None
+    if path.is_dir():
+        raise _fault(job, f"{file}: is a folder: give the script or binary in it")
+    if not path.is_file():
+        raise _fault(job, f"{file}: is no regular file")
+
+
+def _fault(job: Job, problem: str) -> InvalidGraph:
+    return InvalidGraph(f"job {job.id!r}: file: {problem}", job.id)

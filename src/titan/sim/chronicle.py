@@ -1,0 +1,323 @@
+"""What the durable log says, read by rules of its own and judged event by event against what really ran.
+
+It must not use `core.apply`: a mistake there would hide itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from titan.core import events as ev
+from titan.model.dag import JobTemplate
+from titan.model.settings import Settings
+from titan.model.states import JobState, Outcome
+from titan.sim.trace import short
+from titan.sim.truth import Process, Truth, Violation
+
+TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED)
+ON_WORKER = (JobState.DISPATCHED, JobState.RUNNING)
+EPSILON = 1e-6
+
+
+class JobFacts(msgspec.Struct):
+    number: int
+    name: str
+    run: str
+    template: JobTemplate
+    parents: tuple[int, ...]
+    children: list[int]
+    ready_at: float
+    """When its last parent was recorded, or it was submitted."""
+    state: JobState = JobState.WAITING
+    lease: int = 0
+    attempts: int = 0
+    failures: list[Outcome] = []
+    due: float = 0.0
+    ran_on: int = 0
+    """The worker of its newest attempt."""
+    released_from: int = 0
+    blamed: dict[tuple[int, str], None] = {}
+    """(worker, incarnation) of the losses that count against it."""
+
+    @property
+    def where(self) -> str:
+        return f"{self.run}/{self.name}"
+
+
+class LeaseFacts(msgspec.Struct, frozen=True):
+    job: int
+    worker: int
+    incarnation: str
+    attempt: int
+
+
+class WorkerFacts(msgspec.Struct):
+    name: str
+    incarnation: str
+    capabilities: tuple[str, ...]
+    there: bool = True
+    draining: bool = False
+
+
+class Chronicle:
+    def __init__(self, truth: Truth, settings: Settings, *, calm: bool, quiet: bool) -> None:
+        self.jobs: dict[int, JobFacts] = {}
+        self.runs: dict[str, range] = {}
+        self.keys: dict[str, str] = {}
+        self.leases: dict[int, LeaseFacts] = {}
+        self.workers: dict[int, WorkerFacts] = {}
+        self.lost: dict[int, None] = {}
+        """Leases that ended without a result."""
+        self.term = 0
+        self._truth = truth
+        self._settings = settings
+        self._calm = calm
+        self._quiet = quiet
+
+    def record(self, event: ev.Event) -> None:
+        """The event is durable."""
+        reader = _READERS.get(type(event))
+        if reader is not None:
+            reader(self, event)
+
+    def descendants(self, number: int) -> list[int]:
+        found: dict[int, None] = {}
+        stack = [number]
+        while stack:
+            for child in self.jobs[stack.pop()].children:
+                if child not in found:
+                    found[child] = None
+                    stack.append(child)
+        return list(found)
+
+    # -- judging what happens on workers --------------------------------------------------------------------------------
+    def judge_start(self, process: Process) -> None:
+        """A process starts now."""
+        facts = self.leases.get(process.lease)
+        if facts is None:
+            raise Violation(f"{process.run}/{process.job} starts under lease {short(process.lease)}, which is not durable")
+        job = self.jobs[facts.job]
+        if (job.run, job.name, facts.attempt) != (process.run, process.job, process.attempt):
+            told = f"{process.run}/{process.job} attempt {process.attempt}"
+            raise Violation(f"lease {short(process.lease)} is {job.where} attempt {facts.attempt}; the worker was told {told}")
+        host = self.workers[facts.worker]
+        if host.name != process.host.name or facts.incarnation != process.host.incarnation:
+            raise Violation(f"{job.where} starts on {process.host}, its lease is of {host.name} {facts.incarnation}")
+        for parent in job.parents:
+            if self.jobs[parent].state is not JobState.COMPLETED:
+                raise Violation(f"{job.where} starts while its parent {self.jobs[parent].name} is {self.jobs[parent].state.name}")
+        if process.started_at < job.ready_at + job.template.delay_s - EPSILON:
+            raise Violation(f"{job.where} starts before its delay of {job.template.delay_s} s is over")
+        if self._calm and process.lease in self.lost:
+            raise Violation(f"{job.where} starts under lease {short(process.lease)}, given up though nothing went wrong")
+
+    # -- runs -----------------------------------------------------------------------------------------------------------
+    def _master_started(self, e: ev.MasterStarted) -> None:
+        if e.term <= self.term:
+            raise Violation(f"term {e.term} after term {self.term}")
+        self.term = e.term
+
+    def _run_submitted(self, e: ev.RunSubmitted) -> None:
+        if e.run in self.runs or e.key in self.keys:
+            raise Violation(f"submission {e.key} became a second run {e.run}")
+        self.runs[e.run] = range(e.first_job, e.first_job + len(e.ids))
+        self.keys[e.key] = e.run
+        for i, name in enumerate(e.ids):
+            parents = tuple([e.first_job + p for p in e.parents[i]])
+            number = e.first_job + i
+            if number in self.jobs:
+                raise Violation(f"job number {short(number)} was given out twice")
+            self.jobs[number] = JobFacts(number, name, e.run, e.templates[e.template_of[i]], parents, [], e.at)
+        for number in self.runs[e.run]:
+            for parent in self.jobs[number].parents:
+                self.jobs[parent].children.append(number)
+
+    # -- jobs -----------------------------------------------------------------------------------------------------------
+    def _turn(self, job: JobFacts, into: JobState, *since: JobState) -> None:
+        if job.state not in since:
+            raise Violation(f"{job.where} became {into.name} from {job.state.name}")
+        job.state = into
+
+    def _jobs_queued(self, e: ev.JobsQueued) -> None:
+        for number in e.jobs:
+            job = self.jobs[number]
+            self._turn(job, JobState.QUEUED, JobState.WAITING, JobState.DELAYED, JobState.FAILED)
+            if e.at < job.due - EPSILON:
+                raise Violation(f"{job.where} was queued {job.due - e.at:.3f} s before it was due")
+            job.due, job.released_from = 0.0, 0
+
+    def _jobs_delayed(self, e: ev.JobsDelayed) -> None:
+        for number, until in zip(e.jobs, e.until, strict=True):
+            job = self.jobs[number]
+            self._turn(job, JobState.DELAYED, JobState.WAITING)
+            job.due = until
+
+    def _jobs_released(self, e: ev.JobsReleased) -> None:
+        worker = self.workers[e.worker]
+        for number in e.jobs:
+            job = self.jobs[number]
+            job.released_from = e.worker
+            fit = worker.there and not worker.draining and job.template.requirement in worker.capabilities
+            if job.state is JobState.QUEUED and fit:
+                raise Violation(f"{job.where} was released from {worker.name}, which can take it")
+
+    def _jobs_dispatched(self, e: ev.JobsDispatched) -> None:
+        worker = self.workers[e.worker]
+        for i, number in enumerate(e.jobs):
+            job, lease = self.jobs[number], e.first_lease + i
+            self._turn(job, JobState.DISPATCHED, JobState.QUEUED)
+            job.attempts += 1
+            if lease in self.leases:
+                raise Violation(f"lease {short(lease)} was given out twice")
+            self.leases[lease] = LeaseFacts(number, e.worker, worker.incarnation, job.attempts)
+            job.lease, job.ran_on = lease, e.worker
+            self._judge_placement(job, e.worker, worker)
+
+    def _judge_placement(self, job: JobFacts, number: int, worker: WorkerFacts) -> None:
+        if job.template.requirement not in worker.capabilities:
+            raise Violation(f"{job.where} needs {job.template.requirement} and went to {worker.name} with {worker.capabilities}")
+        if not worker.there or worker.draining:
+            raise Violation(f"{job.where} went to {worker.name}, which is gone or drains")
+        if job.template.affinity and job.parents:
+            home = self.jobs[job.parents[0]].ran_on
+            if home not in (number, job.released_from):
+                raise Violation(f"{job.where} went to {worker.name}; its affinity to {self.workers[home].name} was not released")
+
+    def _jobs_started(self, e: ev.JobsStarted) -> None:
+        for number, at in zip(e.jobs, e.ats, strict=True):
+            job = self.jobs[number]
+            self._turn(job, JobState.RUNNING, JobState.DISPATCHED)
+            process = self._truth.processes.get(job.lease)
+            if process is None or process.started_at != at:
+                raise Violation(f"{job.where} is recorded as started at {at}; really {process}")
+
+    def _end_lease(self, job: JobFacts, worker: int, into: JobState) -> tuple[int, Process | None]:
+        self._turn(job, into, *ON_WORKER)
+        lease, job.lease = job.lease, 0
+        if worker and self.leases[lease].worker != worker:
+            raise Violation(f"{job.where} became {into.name} by worker {worker}; lease {short(lease)} is of another")
+        return lease, self._truth.processes.get(lease)
+
+    def _jobs_completed(self, e: ev.JobsCompleted) -> None:
+        for number in e.jobs:
+            job = self.jobs[number]
+            lease, process = self._end_lease(job, e.worker, JobState.COMPLETED)
+            if process is None or not process.ended_at or process.exit_code != 0 or process.crashed:
+                raise Violation(f"{job.where} is COMPLETED under lease {short(lease)}; really {process}")
+            for child in job.children:
+                self.jobs[child].ready_at = e.at
+
+    def _jobs_failed(self, e: ev.JobsFailed) -> None:
+        for i, number in enumerate(e.jobs):
+            job = self.jobs[number]
+            lease, process = self._end_lease(job, e.worker, JobState.FAILED)
+            outcome = Outcome(e.outcomes[i])
+            job.failures = [*job.failures, outcome]
+            if not self._is_true(outcome, e.exit_codes[i], lease, process):
+                raise Violation(f"{job.where} is recorded as {outcome.name} with {e.exit_codes[i]}; really {process}")
+            final = outcome is Outcome.REFUSED or len(job.failures) > job.template.retries
+            if final != (not e.retry_at[i]):
+                raise Violation(f"{job.where} failed {len(job.failures)} times and is due at {e.retry_at[i]}")
+            job.due = e.retry_at[i]
+
+    def _is_true(self, outcome: Outcome, exit_code: int, lease: int, process: Process | None) -> bool:
+        match outcome:
+            case Outcome.EXITED:
+                return process is not None and process.ended_at > 0 and process.exit_code == exit_code > 0
+            case Outcome.SIGNALED:
+                return process is not None and process.ended_at > 0 and process.exit_code == 128 - exit_code < 0
+            case Outcome.TIMED_OUT:
+                lived = process.ended_at - process.started_at if process else 0.0
+                return process is not None and 0 < process.timeout_s <= lived + EPSILON
+            case Outcome.REFUSED | Outcome.BROKEN:
+                return outcome in self._truth.troubles.get(lease, ())
+        return False
+
+    def _jobs_lost(self, e: ev.JobsLost) -> None:
+        worker = self.workers[e.worker]
+        for number in e.jobs:
+            job = self.jobs[number]
+            lease, process = self._end_lease(job, e.worker, JobState.QUEUED)
+            job.released_from = 0
+            self.lost[lease] = None
+            if self._calm and process is not None:
+                raise Violation(f"{job.where} was given up ({e.reason}) though nothing went wrong; it ran as {process}")
+            if number in e.blamed:
+                self._judge_blame(job, process)
+                job.blamed = {**job.blamed, (e.worker, worker.incarnation): None}
+
+    def _judge_blame(self, job: JobFacts, process: Process | None) -> None:
+        if process is None:
+            raise Violation(f"{job.where} is blamed for a worker on which it never started")
+
+    def _jobs_died(self, e: ev.JobsDied) -> None:
+        for number in e.jobs:
+            job = self.jobs[number]
+            if job.state is JobState.FAILED:
+                job.state = JobState.DEAD
+                if len(job.failures) <= job.template.retries and job.failures[-1] is not Outcome.REFUSED:
+                    raise Violation(f"{job.where} is DEAD after {len(job.failures)} failures with {job.template.retries} retries")
+            else:
+                _, process = self._end_lease(job, 0, JobState.DEAD)
+                self._judge_blame(job, process)
+                if len(job.blamed) + 1 < self._settings.poison_losses:
+                    raise Violation(f"{job.where} is poison; losses that count: {list(job.blamed)} and this one")
+
+    def _jobs_cancelled(self, e: ev.JobsCancelled) -> None:
+        for number in e.jobs:
+            job = self.jobs[number]
+            if job.state in TERMINAL:
+                raise Violation(f"{job.where} is {job.state.name} and was cancelled")
+            job.state, job.lease = JobState.CANCELLED, 0
+
+    # -- workers --------------------------------------------------------------------------------------------------------
+    def _worker_joined(self, e: ev.WorkerJoined) -> None:
+        known = self.workers.get(e.worker)
+        if known is not None and known.incarnation == e.incarnation:
+            for job in self.jobs.values():  # it was cut off, not taken down
+                if job.blamed:
+                    job.blamed = {who: None for who in job.blamed if who != (e.worker, e.incarnation)}
+            known.capabilities, known.there = e.capabilities, True
+            return
+        if known is not None and (known.name != e.name or e.incarnation < known.incarnation):
+            raise Violation(f"worker {known.name} {known.incarnation} was replaced by {e.name} {e.incarnation}")
+        for job in self.jobs.values():
+            if job.lease and self.leases[job.lease].worker == e.worker:
+                raise Violation(f"{job.where} is still leased to the process before {e.name} {e.incarnation}")
+        self.workers[e.worker] = WorkerFacts(e.name, e.incarnation, e.capabilities)
+
+    def _worker_drained(self, e: ev.WorkerDrained) -> None:
+        self.workers[e.worker].draining = True
+
+    def _worker_gone(self, e: ev.WorkerLost | ev.WorkerLeft) -> None:
+        self.workers[e.worker].there = False
+        if self._calm:
+            raise Violation(f"worker {self.workers[e.worker].name} is {type(e).__name__} though nothing went wrong")
+
+    def _leases_ending(self, e: ev.LeasesEnding) -> None:
+        if self._quiet:
+            raise Violation(f"slots of {self.workers[e.worker].name} are blocked by {list(map(short, e.leases))} though all is quiet")
+
+
+_READERS: dict[type, Callable[[Chronicle, Any], None]] = {
+    ev.MasterStarted: Chronicle._master_started,
+    ev.RunSubmitted: Chronicle._run_submitted,
+    ev.JobsQueued: Chronicle._jobs_queued,
+    ev.JobsDelayed: Chronicle._jobs_delayed,
+    ev.JobsReleased: Chronicle._jobs_released,
+    ev.JobsDispatched: Chronicle._jobs_dispatched,
+    ev.JobsStarted: Chronicle._jobs_started,
+    ev.JobsCompleted: Chronicle._jobs_completed,
+    ev.JobsFailed: Chronicle._jobs_failed,
+    ev.JobsLost: Chronicle._jobs_lost,
+    ev.JobsDied: Chronicle._jobs_died,
+    ev.JobsCancelled: Chronicle._jobs_cancelled,
+    ev.WorkerJoined: Chronicle._worker_joined,
+    ev.WorkerDrained: Chronicle._worker_drained,
+    ev.WorkerLost: Chronicle._worker_gone,
+    ev.WorkerLeft: Chronicle._worker_gone,
+    ev.LeasesEnding: Chronicle._leases_ending,
+}

@@ -1,0 +1,111 @@
+"""A user: submits graphs under keys of its own, cancels, and asks again with the same words when nobody answers."""
+
+from __future__ import annotations
+
+from titan.protocol import messages as pm
+from titan.protocol.codec import MessageDecoder, encode
+from titan.protocol.handshake import hello
+from titan.sim.network import Connection
+from titan.sim.scenario import Submission
+from titan.sim.truth import Violation
+from titan.sim.world import SOFTWARE, World
+
+PATIENCE_S = 6.0
+
+
+class SimClient:
+    def __init__(self, world: World, submission: Submission) -> None:
+        self.world = world
+        self.submission = submission
+        self.host = f"client-{submission.key}"
+        self.run = ""
+        self._cancels: dict[int, str] = {}
+        """Request -> job: cancels that nobody has confirmed."""
+        self._planned = 0
+        """Cancels whose time has not come."""
+        self._link: Connection | None = None
+        self._decoder = MessageDecoder()
+        world.clock.after(submission.at_s, self._dial)
+
+    def _dial(self) -> None:
+        self.world.network.dial(self.host, self, self._retry)
+
+    def _retry(self) -> None:
+        self.world.clock.after(0.5 + self.world.rng.random(), self._dial)
+
+    def on_opened(self, link: Connection) -> None:
+        self._link, self._decoder = link, MessageDecoder()
+        self._send(hello("client", SOFTWARE))
+        self._ask()
+
+    def on_closed(self, link: Connection) -> None:
+        if self._link is link:
+            self._link = None
+            if self.open_work():
+                self._retry()
+
+    def _send(self, message: pm.Message) -> None:
+        if self._link is not None:
+            self.world.network.send(self._link, self._link.up, encode(message))
+
+    def _ask(self) -> None:
+        """Says all that is unanswered, and hangs up if that stays so."""
+        link = self._link
+        if link is None:
+            return
+        if not self.run:
+            self._send(pm.Submit(2, self.submission.key, self.submission.dag))
+        for request, job in self._cancels.items():
+            self._send(pm.Cancel(request, self.run, job))
+        self.world.clock.after(PATIENCE_S, lambda: self._lose_patience(link))
+
+    def _lose_patience(self, link: Connection) -> None:
+        if self._link is not link or (self.run and not self._cancels):
+            return
+        if self.world.rng.random() < 0.5:
+            self._ask()
+        else:
+            self.world.network.close(link, link.up)
+            self.on_closed(link)
+
+    def on_received(self, link: Connection, data: bytes) -> None:
+        if self._link is not link:
+            return
+        for received in self._decoder.receive_data(data):
+            match received.message:
+                case pm.Welcome():
+                    pass
+                case pm.Submitted(_, run, _):
+                    self._on_submitted(run)
+                case pm.Cancelled(request):
+                    job = self._cancels.pop(request, None)
+                    if job is not None:
+                        self.world.trace.note(self.host, f"hears that {self.run}/{job} is cancelled")
+                        self.world.oracle.on_cancelled(self.run, job)
+                case unexpected:
+                    raise Violation(f"{self.host} was answered {unexpected}")
+
+    def _on_submitted(self, run: str) -> None:
+        self.world.oracle.on_submitted(self.submission.key, run)
+        if self.run:
+            return
+        self.run = run
+        self.world.trace.note(self.host, f"hears that its run is {run}")
+        for i, (after_s, job) in enumerate(self.submission.cancels):
+            self._planned += 1
+            self.world.clock.after(after_s, lambda i=i, job=job: self._cancel(10 + i, job))  # type: ignore[misc]
+
+    def _cancel(self, request: int, job: str) -> None:
+        self._planned -= 1
+        self._cancels[request] = job
+        self.world.trace.count("cancel")
+        if self._link is None:
+            self._dial()
+        else:
+            self._ask()
+
+    def open_work(self) -> list[str]:
+        """What is not done yet; empty in the end."""
+        if self.run and not self._cancels and not self._planned:
+            return []
+        return [f"{self.host} waits for an answer"]

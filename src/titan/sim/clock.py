@@ -1,0 +1,51 @@
+"""Virtual time: a heap of what happens when. Nothing happens in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+START = 1_700_000_000.0
+
+
+class Timer:
+    """Something that will happen, unless it is cancelled."""
+
+    __slots__ = ("action",)
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action: Callable[[], None] | None = action
+
+    def cancel(self) -> None:
+        self.action = None
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._drawn = 0
+
+    @property
+    def elapsed(self) -> float:
+        return self.now - START
+
+    def at(self, when: float, action: Callable[[], None]) -> Timer:
+        """Equal times go in the order in which they were asked for; a time that is over means now."""
+        timer = Timer(action)
+        self._drawn += 1
+        heappush(self._heap, (max(when, self.now), self._drawn, timer))
+        return timer
+
+    def after(self, delay: float, action: Callable[[], None]) -> Timer:
+        return self.at(self.now + delay, action)
+
+    def run_until(self, end: float) -> None:
+        """Lets everything happen that is due up to `end`."""
+        heap = self._heap
+        while heap and heap[0][0] <= end:
+            when, _, timer = heappop(heap)
+            if timer.action is not None:
+                self.now = when
+                timer.action()
+        self.now = end

@@ -1,0 +1,340 @@
+"""The master: the real core between a virtual network and a virtual disk, with group commit as in production.
+
+A batch of inputs is decided at once and its events appended; what it orders waits, in order, until all that was appended before is
+synced. A crash takes everything but the disk.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core import image
+from titan.core import inputs as seen
+from titan.core.apply import apply
+from titan.core.check import check
+from titan.core.state import State
+from titan.core.step import next_due, step
+from titan.errors import PeerError
+from titan.model.names import run_id
+from titan.model.states import WorkerState
+from titan.protocol import messages as pm
+from titan.protocol.codec import MessageDecoder, Misfit, encode
+from titan.protocol.handshake import answer
+from titan.sim.clock import Timer
+from titan.sim.disk import Disk, Snapshot
+from titan.sim.network import Connection
+from titan.sim.trace import shorts
+from titan.sim.truth import Violation
+from titan.sim.wire import describe, input_of, message_of
+from titan.sim.world import SOFTWARE, World
+
+_head_decoder = msgspec.msgpack.Decoder(image.Head)
+
+
+class Order(NamedTuple):
+    """An effect that waits for the sync of `seq`."""
+
+    seq: int
+    perform: Callable[[], None]
+
+
+class Peer:
+    """A connection as the master sees it. `worker` is 0 until its registration is accepted."""
+
+    __slots__ = ("decoder", "link", "worker")
+
+    def __init__(self, link: Connection) -> None:
+        self.link = link
+        self.decoder = MessageDecoder()
+        self.worker = 0
+
+
+class SimMaster:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.disk = Disk()
+        self.up = False
+        self.state = State(world.scenario.settings)
+        self.peers: dict[int, Peer] = {}
+        self._life = 0
+        """Counts starts, so that nothing that was planned before a crash happens after it."""
+        self._inbox: list[seen.Input] = []
+        self._turn: Timer | None = None
+        self._alarm: Timer | None = None
+        self._orders: deque[Order] = deque()
+        self._unsynced: deque[tuple[int, list[ev.Event]]] = deque()
+        self._syncing = False
+        self._images: dict[int, bytes] = {}
+        """Canonical pictures of the state after each record that may be lost, by its last sequence."""
+        self._snapshot: Snapshot | None = None
+        self._runs = 0
+
+    # -- life and death -------------------------------------------------------------------------------------------------
+    def start(self) -> None:
+        """Replays the log and begins a term."""
+        self._life += 1
+        self.state = self._recover()
+        self.up = True
+        self.world.network.master = self
+        self.world.trace.note("master", f"starts at sequence {self.disk.safe_seq}")
+        self._see(seen.MasterBooted("sim-cluster"))
+
+    def crash(self, *, silent: bool) -> None:
+        """`silent`: the machine lost its power, so nobody hears that its connections are gone."""
+        self.world.trace.note("master", "crashes")
+        self.world.trace.count("master crash")
+        self._judge_image(self.state)
+        self.up = False
+        self.world.network.master = None
+        for timer in (self._turn, self._alarm):
+            if timer is not None:
+                timer.cancel()
+        for peer in self.peers.values():
+            (self.world.network.vanish if silent else self.world.network.close)(peer.link, peer.link.down)
+        self.peers = {}
+        self._turn = self._alarm = self._snapshot = None
+        self._syncing = False
+        for pending in (self._inbox, self._orders):
+            pending.clear()
+        self.disk.crash(self.world.rng)
+
+    def _recover(self) -> State:
+        records = self.disk.recover()
+        settings = self.world.scenario.settings
+        full = State(settings)
+        known = self._unsynced[0][0] if self._unsynced else None
+        for record in records:
+            events = ev.decode(record.payload)
+            for event in events:
+                apply(full, event)
+            if known is not None and record.last_seq >= known:
+                self.world.oracle.on_durable(ev.decode(record.payload))
+        self._unsynced.clear()
+        full.reindex()
+        self.world.oracle.judge_recovered(full)
+        expected = self._images.get(self.disk.safe_seq)
+        if expected is not None and canonical(full) != expected:
+            raise Violation(f"the replay up to {self.disk.safe_seq} gives another state than there was")
+        self._images = {self.disk.safe_seq: canonical(full)}
+        for snapshot in self.disk.snapshots:
+            state = State(settings)
+            image.load(state, snapshot.chunks)
+            state.reindex()
+            for record in records:
+                if record.first_seq > snapshot.seq:
+                    for event in ev.decode(record.payload):
+                        apply(state, event)
+            state.reindex()
+            self.world.trace.count("snapshot loaded")
+            if canonical(state) != canonical(full):
+                raise Violation(f"the snapshot of {snapshot.seq} and the log behind it give another state than the whole log")
+            full = state
+        return full
+
+    def _judge_image(self, state: State) -> None:
+        """What is in memory is what the log, synced or not, would give."""
+        expected = self._images.get(self.disk.next_seq - 1)
+        if expected is not None and canonical(state) != expected:
+            raise Violation("the state changed without an event in the log")
+
+    # -- the network's side -----------------------------------------------------------------------------------------------
+    def on_opened(self, link: Connection) -> None:
+        self.peers[link.number] = Peer(link)
+
+    def on_received(self, link: Connection, data: bytes) -> None:
+        peer = self.peers.get(link.number)
+        if peer is None:
+            return
+        for received in peer.decoder.receive_data(data):
+            if isinstance(received, Misfit):
+                raise Violation(f"the master cannot read a message of {link.host}: {received.error}")
+            self._on_message(peer, received.message)
+
+    def on_closed(self, link: Connection) -> None:
+        peer = self.peers.pop(link.number, None)
+        if peer is not None:
+            self.world.network.close(link, link.down)
+            if peer.worker:
+                self._see(seen.WorkerDisconnected(peer.worker, link.number))
+
+    def _on_message(self, peer: Peer, message: pm.Message) -> None:
+        world, state, origin = self.world, self.state, peer.link.number
+        world.trace.note("master", f"#{origin} {peer.link.host} says {describe(message)}")
+        if isinstance(message, pm.Hello):
+            try:
+                welcome = answer(message, software=SOFTWARE, cluster=state.cluster, term=state.term)
+            except PeerError as e:
+                raise Violation(f"a Hello was refused: {e}") from e
+            self._send(peer, encode(welcome))
+            return
+        fresh = ""
+        if isinstance(message, pm.Submit):
+            self._runs += 1
+            fresh = run_id(int(world.clock.now * 1000), self._runs)
+        one = input_of(message, origin=origin, worker=peer.worker, run=fresh, jitter=world.rng.random())
+        if one is not None:
+            self._see(one)
+        if isinstance(message, pm.Heartbeat) and peer.worker:
+            self._send(peer, encode(pm.Heard(0)))
+        elif isinstance(message, pm.Leaving):
+            self._send(peer, encode(pm.Pong(message.request)))
+
+    def _send(self, peer: Peer, data: bytes) -> None:
+        self.world.network.send(peer.link, peer.link.down, data)
+
+    # -- turns --------------------------------------------------------------------------------------------------------------
+    def _see(self, one: seen.Input) -> None:
+        self._inbox.append(one)
+        if self._turn is None:
+            self._turn = self.world.clock.after(self.world.pause(), self._take_turn)
+
+    def _take_turn(self) -> None:
+        now, world = self.world.clock.now, self.world
+        self._turn = None
+        inputs, self._inbox = self._inbox, []
+        due = next_due(self.state)
+        if due is not None and due <= now:
+            # Best last: what is ready to be read is read before anyone is judged to be silent. The core must bear any place.
+            first = 1 if inputs and isinstance(inputs[0], seen.MasterBooted) else 0
+            place = len(inputs) if world.scenario.calm else world.rng.randint(first, len(inputs))
+            inputs.insert(place, seen.TimePassed())
+        decision = step(self.state, now, inputs)
+        check(self.state)
+        seq = self._append(decision.events)
+        self._order(seq, decision.effects)
+        if world.chance(world.faults.snapshot):
+            self._snapshot = Snapshot(seq, list(image.dump(self.state)))
+        self._release()
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        due = next_due(self.state)
+        self._alarm = None if due is None else self.world.clock.at(due, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        if self._turn is None:
+            self._turn = self.world.clock.after(self.world.pause(), self._take_turn)
+
+    def _append(self, events: list[ev.Event]) -> int:
+        payload, count = ev.encode(events)
+        if not count:
+            return self.disk.next_seq - 1
+        seq = self.disk.append(payload, count, self.state.term)
+        self._unsynced.append((seq, ev.decode(payload)))
+        self._images[seq] = canonical(self.state)
+        if not self._syncing:
+            self._sync()
+        return seq
+
+    def _sync(self) -> None:
+        world, life, size, seq = self.world, self._life, len(self.disk.data), self.disk.next_seq - 1
+        self._syncing = True
+        takes = 0.0002 + world.rng.random() * 0.002
+        if world.chance(world.faults.slow_sync):
+            takes += world.rng.random() * world.faults.slow_sync_s
+
+        def done() -> None:
+            if self._life == life and self.up:
+                self.disk.synced(size, seq)
+                self._on_synced(seq)
+
+        world.clock.after(takes, done)
+
+    def _on_synced(self, seq: int) -> None:
+        self._syncing = False
+        while self._unsynced and self._unsynced[0][0] <= seq:
+            _, events = self._unsynced.popleft()
+            self.world.oracle.on_durable(events)
+        self._images = {at: picture for at, picture in self._images.items() if at >= seq}
+        if self._snapshot is not None and self._snapshot.seq <= seq:
+            self.disk.keep(self._snapshot)
+            self._snapshot = None
+        if self._unsynced:
+            self._sync()
+        self._release()
+
+    # -- effects ------------------------------------------------------------------------------------------------------------
+    def _order(self, seq: int, effects: list[fx.Effect]) -> None:
+        for effect in effects:
+            prepared = message_of(self.state, effect)
+            if prepared is not None:
+                origin, message = prepared
+                self._orders.append(Order(seq, self._sending(effect, origin, message)))
+            elif isinstance(effect, fx.Disconnect):
+                self._orders.append(Order(seq, self._closing(effect.origin)))
+
+    def _sending(self, effect: fx.Effect, origin: int, message: pm.Message) -> Callable[[], None]:
+        data = encode(message)
+
+        def perform() -> None:
+            peer = self.peers.get(origin)
+            if isinstance(effect, fx.AcceptWorker):
+                self._accept(effect)
+            if peer is not None:
+                self.world.trace.note("master", f"#{origin} tells {peer.link.host} {describe(message)}")
+                self._send(peer, data)
+
+        return perform
+
+    def _accept(self, effect: fx.AcceptWorker) -> None:
+        for origin, peer in list(self.peers.items()):
+            if peer.worker == effect.worker and origin != effect.origin:
+                peer.worker = 0
+                self._closing(origin)()
+        if effect.origin in self.peers:
+            self.peers[effect.origin].worker = effect.worker
+        else:  # it broke while the registration was being made durable
+            self._see(seen.WorkerDisconnected(effect.worker, effect.origin))
+
+    def _closing(self, origin: int) -> Callable[[], None]:
+        def perform() -> None:
+            peer = self.peers.pop(origin, None)
+            if peer is not None:
+                self.world.network.close(peer.link, peer.link.down)
+
+        return perform
+
+    def _release(self) -> None:
+        """Performs what is due, in order."""
+        while self._orders and self._orders[0].seq <= self.disk.safe_seq:
+            self._orders.popleft().perform()
+
+    # -- the end --------------------------------------------------------------------------------------------------------------
+    def judge_end(self) -> None:
+        """All is synced; the log alone gives what is in memory."""
+        self._judge_image(self.state)
+        before = canonical(self.state)
+        if canonical(self._recover()) != before:
+            raise Violation("a replay of the whole log gives another state than there is in the end")
+
+    def open_work(self) -> list[str]:
+        """What is not done yet; empty in the end."""
+        state, left = self.state, []
+        if not self.up or self._inbox or self._orders or self._unsynced:
+            left.append("the master is busy")
+        left += [f"run {run.id} has {run.open} jobs open" for run in state.runs.values() if run.open]
+        for worker in state.workers.values():
+            if worker.held or worker.ending:
+                left.append(f"{worker.name} holds {shorts(list(worker.held))}, is to end {shorts(list(worker.ending))}")
+            if worker.state is WorkerState.SUSPECT:
+                left.append(f"{worker.name} is SUSPECT")
+        return left
+
+
+def canonical(state: State) -> bytes:
+    """Everything durable of a state, in one order."""
+    first, *rest = image.dump(state)
+    head = _head_decoder.decode(first)
+    for worker in head.workers:
+        worker.connection, worker.heard_at, worker.deadline, worker.watched = 0, 0.0, 0.0, False
+        if worker.state is WorkerState.ALIVE:
+            worker.state = WorkerState.SUSPECT
+    return b"".join([msgspec.msgpack.encode(head), *rest])

@@ -1,0 +1,122 @@
+"""The judge: what really ran (`truth`), what is durable (`chronicle`), and what was promised to whom."""
+
+from __future__ import annotations
+
+from titan.core import events as ev
+from titan.core.state import State
+from titan.model.states import JobState, RunState
+from titan.sim.chronicle import TERMINAL, Chronicle
+from titan.sim.scenario import Scenario
+from titan.sim.trace import short
+from titan.sim.truth import Process, Truth, Violation
+
+
+class Oracle:
+    def __init__(self, scenario: Scenario) -> None:
+        # A worker that stalls is late to kill: once to hear, once to act, once to see.
+        slack = 1.0 + (3 * scenario.faults.stall_s if scenario.faults.stall else 0.0)
+        self.truth = Truth(grace_s=scenario.settings.stop_grace_s, slack_s=slack)
+        self.chronicle = Chronicle(self.truth, scenario.settings, calm=scenario.calm, quiet=scenario.quiet)
+        self.submitted: dict[str, str] = {}
+        """Acknowledged submissions: key -> run."""
+        self.cancelled: dict[tuple[str, str], None] = {}
+        """Acknowledged cancels: (run, job or "")."""
+
+    def on_durable(self, events: list[ev.Event]) -> None:
+        for event in events:
+            self.chronicle.record(event)
+
+    # -- promises -------------------------------------------------------------------------------------------------------
+    def on_submitted(self, key: str, run: str) -> None:
+        """A client reads that its submission is accepted."""
+        if self.chronicle.keys.get(key) != run:
+            raise Violation(f"submission {key} is acknowledged as {run}; durable is {self.chronicle.keys.get(key)}")
+        if self.submitted.setdefault(key, run) != run:
+            raise Violation(f"submission {key} is acknowledged as {run} and as {self.submitted[key]}")
+
+    def on_cancelled(self, run: str, job: str) -> None:
+        """A client reads that its cancel is done. From now on the chronicle sees to it that none of these is COMPLETED."""
+        self.cancelled[run, job] = None
+        facts = self.chronicle
+        targets = list(facts.runs[run])
+        if job:
+            number = next(n for n in targets if facts.jobs[n].name == job)
+            targets = [number]
+            if facts.jobs[number].state is JobState.CANCELLED:
+                targets += facts.descendants(number)
+        for number in targets:
+            if facts.jobs[number].state not in TERMINAL:
+                told = f"{facts.jobs[number].where} is {facts.jobs[number].state.name}"
+                raise Violation(f"the cancel of {run}/{job} is acknowledged while {told} in the durable log")
+
+    def on_dispatched(self, lease: int) -> None:
+        """A worker reads that it shall run an attempt."""
+        if lease not in self.chronicle.leases:
+            raise Violation(f"lease {short(lease)} reached a worker and is not durable")
+
+    def on_acked(self, lease: int) -> None:
+        """A worker reads that it may forget a result."""
+        facts = self.chronicle.leases.get(lease)
+        if facts is None or self.chronicle.jobs[facts.job].lease == lease:
+            raise Violation(f"the result of lease {short(lease)} was acknowledged and is not durable")
+
+    # -- processes ------------------------------------------------------------------------------------------------------
+    def on_started(self, process: Process) -> None:
+        self.chronicle.judge_start(process)
+        self.truth.started(process)
+        current = [p for p in self.truth.live.values() if p.run == process.run and p.job == process.job and self._is_current(p)]
+        if len(current) > 1:
+            raise Violation(f"{process.run}/{process.job} runs twice under a current lease: {current}")
+
+    def _is_current(self, process: Process) -> bool:
+        facts = self.chronicle.leases[process.lease]
+        return self.chronicle.jobs[facts.job].lease == process.lease
+
+    # -- the end --------------------------------------------------------------------------------------------------------
+    def judge_recovered(self, state: State) -> None:
+        """A master has replayed its log."""
+        for key, run in self.submitted.items():
+            if run not in state.runs or state.keys.get(key) != run:
+                raise Violation(f"submission {key}, acknowledged as {run}, is gone after the restart")
+        self._judge_agreement(state)
+
+    def judge_end(self, state: State) -> None:
+        """All faults are healed and nothing is left to do."""
+        if self.truth.live:
+            raise Violation(f"processes are left: {list(self.truth.live.values())}")
+        for run in state.runs.values():
+            if run.state is RunState.RUNNING:
+                raise Violation(f"run {run.id} never ended")
+        self._judge_agreement(state)
+        for job in self.chronicle.jobs.values():
+            if job.state not in TERMINAL:
+                raise Violation(f"{job.where} ended as {job.state.name}")
+            if job.state is JobState.CANCELLED:
+                self._judge_cancelled(job.number)
+            elif job.state is JobState.COMPLETED and job.template.retries < len(job.failures):
+                raise Violation(f"{job.where} is COMPLETED after {len(job.failures)} failures")
+            stopped = job.state in (JobState.DEAD, JobState.CANCELLED)
+            for child in job.children:
+                if stopped and self.chronicle.jobs[child].state is not JobState.CANCELLED:
+                    told = self.chronicle.jobs[child]
+                    raise Violation(f"{told.where} is {told.state.name} behind {job.name}, which is {job.state.name}")
+
+    def _judge_cancelled(self, number: int) -> None:
+        """A job is CANCELLED for a reason: a user's, or what became of a parent."""
+        facts = self.chronicle
+        job = facts.jobs[number]
+        behind = any(facts.jobs[p].state in (JobState.DEAD, JobState.CANCELLED) for p in job.parents)
+        if not (behind or (job.run, "") in self.cancelled or (job.run, job.name) in self.cancelled):
+            raise Violation(f"{job.where} is CANCELLED and nobody asked for it")
+
+    def _judge_agreement(self, state: State) -> None:
+        """The state and the chronicle, two readers of one log."""
+        facts = self.chronicle
+        if list(state.jobs) != list(facts.jobs):
+            raise Violation("the master knows other jobs than its log")
+        for number, job in state.jobs.items():
+            told = facts.jobs[number]
+            mine = (job.name, job.state, job.lease, job.attempt, job.failures, job.losses)
+            log = (told.name, told.state, told.lease, told.attempts, len(told.failures), len(told.blamed))
+            if mine != log:
+                raise Violation(f"{told.where} is {mine} for the master and {log} in the log")

@@ -1,0 +1,258 @@
+"""Everything that a seed decides before the clock starts: graphs, workers, settings, and which faults come how often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import msgspec
+
+from titan.model.dag import DagSpec, JobTemplate
+from titan.model.settings import Settings
+
+MAX_JOBS = 60
+
+
+class Faults(msgspec.Struct, frozen=True, kw_only=True):
+    """Rates are per message or attempt; `*_every_s` are mean seconds between two of a kind, 0 for never."""
+
+    loss: float = 0.0
+    duplication: float = 0.0
+    spike: float = 0.0
+    spike_s: float = 0.0
+    stall: float = 0.0
+    """Of a turn of the master or a worker: it takes up to `stall_s`."""
+    stall_s: float = 0.0
+    slow_sync: float = 0.0
+    slow_sync_s: float = 0.0
+    fetch_failure: float = 0.0
+    cut_every_s: float = 0.0
+    partition_every_s: float = 0.0
+    partition_s: float = 0.0
+    crash_every_s: float = 0.0
+    gone: int = 0
+    """How many workers at most go for good."""
+    usurp_every_s: float = 0.0
+    """A worker is cut off and its name is started anew elsewhere, while the old process lives on."""
+    drain_every_s: float = 0.0
+    runner_every_s: float = 0.0
+    master_every_s: float = 0.0
+    snapshot: float = 0.0
+    """Of a turn of the master: it takes a snapshot."""
+    fickle: bool = False
+    """A worker that is started anew may have other slots and capabilities."""
+
+
+class WorkerPlan(msgspec.Struct, frozen=True):
+    name: str
+    capabilities: tuple[str, ...]
+    slots: int
+    starts_s: float
+    mortal: bool
+    """May go for good, or lose a capability: others can do all that it can."""
+
+
+class Submission(msgspec.Struct, frozen=True):
+    at_s: float
+    key: str
+    dag: DagSpec
+    cancels: tuple[tuple[float, str], ...]
+    """(seconds after the run is known, job or "" for the run)."""
+
+
+class Scenario(msgspec.Struct, frozen=True):
+    seed: int
+    kind: str
+    settings: Settings
+    workers: list[WorkerPlan]
+    submissions: list[Submission]
+    faults: Faults
+    fault_s: float
+    """When the faults end."""
+    latency_s: float
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing goes wrong but what the jobs do themselves."""
+        return self.kind == "quiet"
+
+    @property
+    def calm(self) -> bool:
+        """Nothing goes wrong that could cost an attempt that has started: connections break and the master restarts, no more."""
+        return self.kind in ("quiet", "calm")
+
+
+def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
+    """`without` names fields of Faults that stay off."""
+    rng = Random(seed)
+    kind = rng.choices(("quiet", "calm", "rough"), (1, 2, 12))[0]
+    faults = {"quiet": _quiet, "calm": _calm, "rough": _rough}[kind](rng)
+    off = {name: getattr(Faults(), name) for name in without}
+    return Scenario(
+        seed=seed,
+        kind=kind,
+        settings=_settings(rng, calm=kind != "rough"),
+        workers=_workers(rng),
+        submissions=_submissions(rng),
+        faults=msgspec.structs.replace(faults, **off),
+        fault_s=rng.uniform(30.0, 120.0),
+        latency_s=rng.choice((0.0002, 0.001, 0.05)),
+    )
+
+
+def _settings(rng: Random, *, calm: bool) -> Settings:
+    return Settings(
+        loss_s=rng.choice((15.0, 30.0)) if not calm else 30.0,
+        poison_losses=rng.choice((2, 2, 3)),
+        stop_grace_s=rng.choice((0.5, 2.0, 5.0)),
+    )
+
+
+# -- faults ------------------------------------------------------------------------------------------------------------
+def _quiet(rng: Random) -> Faults:
+    return Faults(snapshot=0.05)
+
+
+def _calm(rng: Random) -> Faults:
+    return Faults(
+        snapshot=0.05,
+        cut_every_s=rng.choice((0.0, 8.0, 20.0)),
+        master_every_s=rng.choice((0.0, 15.0, 30.0)),
+        slow_sync=rng.choice((0.0, 0.2)),
+        slow_sync_s=0.5,
+    )
+
+
+def _rough(rng: Random) -> Faults:
+    def some(share: float, *choices: float) -> float:
+        value = rng.choice(choices)
+        return value if rng.random() < share else 0.0
+
+    return Faults(
+        loss=some(0.4, 0.01, 0.05, 0.15),
+        duplication=some(0.4, 0.02, 0.2),
+        spike=some(0.4, 0.01, 0.1),
+        spike_s=rng.choice((1.0, 5.0, 20.0)),
+        stall=some(0.4, 0.02, 0.2),
+        stall_s=rng.choice((0.5, 3.0, 8.0)),
+        slow_sync=some(0.5, 0.05, 0.5),
+        slow_sync_s=rng.choice((0.2, 1.0, 5.0)),
+        fetch_failure=some(0.5, 0.1, 0.4),
+        cut_every_s=some(0.5, 5.0, 20.0),
+        partition_every_s=some(0.4, 15.0, 40.0),
+        partition_s=rng.choice((5.0, 20.0, 60.0)),
+        crash_every_s=some(0.5, 6.0, 20.0, 40.0),
+        gone=rng.choice((0, 1, 2)),
+        usurp_every_s=some(0.2, 30.0),
+        drain_every_s=some(0.3, 20.0, 40.0),
+        runner_every_s=some(0.3, 20.0),
+        master_every_s=some(0.6, 5.0, 20.0, 40.0),
+        snapshot=some(0.7, 0.01, 0.05),
+        fickle=rng.random() < 0.4,
+    )
+
+
+# -- workers -----------------------------------------------------------------------------------------------------------
+def _workers(rng: Random) -> list[WorkerPlan]:
+    """The first can do everything and always comes back, so every job can end."""
+    plans = [WorkerPlan("w0", ("GENERAL", "GPU", "HIGH_MEM"), rng.randint(1, 3), rng.uniform(0, 3), False)]
+    for i in range(1, rng.randint(1, 5)):
+        capabilities = rng.choice((("GENERAL",), ("GENERAL", "GPU"), ("GPU",), ("GENERAL", "HIGH_MEM")))
+        plans.append(WorkerPlan(f"w{i}", capabilities, rng.randint(1, 4), rng.uniform(0, 20), True))
+    return plans
+
+
+# -- graphs ------------------------------------------------------------------------------------------------------------
+def _submissions(rng: Random) -> list[Submission]:
+    found: list[Submission] = []
+    left = MAX_JOBS
+    dag = None
+    for i in range(rng.choice((1, 1, 2, 2, 3))):
+        if dag is None or rng.random() < 0.5:  # else the same once more: equal job ids in another run
+            dag = _dag(rng, f"dag{i}", min(left, rng.randint(1, 30)))
+        if len(dag.ids) > left:
+            break
+        left -= len(dag.ids)
+        cancels: list[tuple[float, str]] = []
+        while rng.random() < 0.25:
+            cancels.append((rng.uniform(0.0, 40.0), rng.choice(dag.ids) if rng.random() < 0.7 else ""))
+        found.append(Submission(rng.uniform(0.0, 15.0), f"key{i}", dag, tuple(cancels)))
+    return found
+
+
+def _dag(rng: Random, name: str, count: int) -> DagSpec:
+    shape: Callable[[Random, int], list[tuple[int, ...]]] = rng.choice((_chain, _layers, _diamonds, _wide, _any))
+    parents = shape(rng, count)
+    count = len(parents)
+    templates = [_template(rng, i) for i in range(rng.randint(1, 5))]
+    spoilt = rng.choice((0.0, 0.1, 0.3))
+    return DagSpec(
+        name=name,
+        version="1",
+        templates=templates,
+        ids=[f"j{i}" for i in range(count)],
+        template_of=[rng.randrange(len(templates)) for _ in range(count)],
+        args=[_behaviour(rng, spoilt) for _ in range(count)],
+        parents=[tuple([f"j{p}" for p in ps]) for ps in parents],
+    )
+
+
+def _template(rng: Random, number: int) -> JobTemplate:
+    script = rng.random() < 0.4
+    return JobTemplate(
+        file=f"s{number}.py" if script else "",
+        file_hash=f"{number:064x}" if script else "",
+        command="" if script else "true",
+        requirement=rng.choices(("GENERAL", "GPU", "HIGH_MEM"), (6, 2, 1))[0],
+        priority=rng.choice((1, 1, 1, 5, -3)),
+        delay_s=rng.choice((0.0, 0.0, 0.0, 0.5, 6.0)),
+        affinity=rng.random() < 0.3,
+        retries=rng.choice((0, 1, 3, 3, 5)),
+        timeout_s=rng.choice((0.0, 0.0, 3.0, 15.0)),
+    )
+
+
+def _behaviour(rng: Random, spoilt: float) -> tuple[str, ...]:
+    """What the fake process of a job does, in its arguments: (kind, mean seconds). See `worker.Fate`."""
+    kind = "ok"
+    if rng.random() < spoilt:
+        kind = rng.choices(("flaky", "fail", "signal", "hang", "refused", "broken"), (6, 2, 2, 2, 1, 2))[0]
+    return kind, str(rng.choice((0.05, 0.5, 0.5, 2.0, 8.0)))
+
+
+def _chain(rng: Random, count: int) -> list[tuple[int, ...]]:
+    return [(i - 1,) if i else () for i in range(min(count, 12))]
+
+
+def _layers(rng: Random, count: int) -> list[tuple[int, ...]]:
+    width = rng.randint(2, 6)
+    parents: list[tuple[int, ...]] = []
+    for i in range(count):
+        first = (i // width - 1) * width
+        if first < 0:
+            parents.append(())
+        else:
+            parents.append(tuple(rng.sample(range(first, first + width), rng.randint(1, min(3, width)))))
+    return parents
+
+
+def _diamonds(rng: Random, count: int) -> list[tuple[int, ...]]:
+    parents: list[tuple[int, ...]] = [()]
+    while len(parents) < count:
+        root = len(parents) - 1
+        arms = min(rng.randint(2, 4), max(1, count - len(parents) - 1))
+        sides = list(range(root + 1, root + 1 + arms))
+        parents += [(root,)] * arms
+        if len(parents) < count:
+            parents.append(tuple(sides))
+    return parents
+
+
+def _wide(rng: Random, count: int) -> list[tuple[int, ...]]:
+    if count < 3:
+        return [()] * count
+    return [(), *[(0,)] * (count - 2), tuple(range(1, count - 1))]
+
+
+def _any(rng: Random, count: int) -> list[tuple[int, ...]]:
+    return [tuple(sorted(rng.sample(range(i), rng.randint(0, min(3, i))))) for i in range(count)]

@@ -1,0 +1,80 @@
+"""What really ran, whatever the master believes: every process, told by the fake kernels of the workers."""
+
+from __future__ import annotations
+
+import msgspec
+
+from titan.model.states import Outcome
+from titan.sim.trace import short
+
+
+class Violation(AssertionError):
+    """Something that must never happen did."""
+
+
+class Host(msgspec.Struct, frozen=True):
+    """One process of a worker."""
+
+    name: str
+    incarnation: str
+    slots: int
+
+
+class Process(msgspec.Struct):
+    """A process of an attempt. Times are virtual; `ended_at` 0 while it lives."""
+
+    lease: int
+    host: Host
+    run: str
+    job: str
+    attempt: int
+    timeout_s: float
+    started_at: float
+    ended_at: float = 0.0
+    exit_code: int = 0
+    crashed: bool = False
+    """It ended with its worker, which told nobody."""
+    must_end_by: float = 0.0
+    """It was told to stop."""
+
+
+class Truth:
+    def __init__(self, *, grace_s: float, slack_s: float) -> None:
+        self.processes: dict[int, Process] = {}
+        """By lease: an attempt has one process at most."""
+        self.live: dict[int, Process] = {}
+        self.troubles: dict[int, list[Outcome]] = {}
+        """Attempts that the worker's machinery could not start or lost: REFUSED, BROKEN."""
+        self._stopped: dict[tuple[str, str, int], None] = {}
+        self._grace_s = grace_s
+        self._slack_s = slack_s
+
+    def started(self, process: Process) -> None:
+        lease, host = process.lease, process.host
+        if lease in self.processes:
+            raise Violation(f"lease {short(lease)} of {process.run}/{process.job} has a second process")
+        if (host.name, host.incarnation, lease) in self._stopped:
+            raise Violation(f"{process.run}/{process.job} starts on {host.name} after the order to stop lease {short(lease)} came")
+        self.processes[lease] = self.live[lease] = process
+        busy = sum(p.host is host for p in self.live.values())
+        if busy > host.slots:
+            raise Violation(f"{host.name} runs {busy} processes in {host.slots} slots")
+
+    def ended(self, lease: int, exit_code: int, at: float, *, crashed: bool = False) -> None:
+        process = self.live.pop(lease)
+        process.ended_at, process.exit_code, process.crashed = at, exit_code, crashed
+        if process.must_end_by and at > process.must_end_by:
+            raise Violation(f"{process.run}/{process.job} ran on for {at - process.must_end_by:.1f} s after its stop and grace")
+        if process.timeout_s and at - process.started_at > process.timeout_s + self._grace_s + self._slack_s:
+            raise Violation(f"{process.run}/{process.job} ran {at - process.started_at:.1f} s with a limit of {process.timeout_s} s")
+
+    def trouble(self, lease: int, outcome: Outcome) -> None:
+        self.troubles.setdefault(lease, []).append(outcome)
+
+    def told_to_stop(self, host: Host, leases: list[int], at: float) -> None:
+        """The order reached the worker: nothing of these leases starts there any more, and what runs ends soon."""
+        for lease in leases:
+            self._stopped[host.name, host.incarnation, lease] = None
+            process = self.live.get(lease)
+            if process is not None and process.host is host and not process.must_end_by:
+                process.must_end_by = at + self._grace_s + self._slack_s

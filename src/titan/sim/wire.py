@@ -1,0 +1,122 @@
+"""Between the core's words and the protocol's: the part of the master's shell that has no sockets in it."""
+
+from __future__ import annotations
+
+from titan.core import effects as fx
+from titan.core import inputs as seen
+from titan.core.state import State
+from titan.model.dag import JobTemplate
+from titan.protocol import messages as pm
+
+
+def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter: float) -> seen.Input | None:
+    """What the core sees in a message. `worker` is whose connection it is, `run` the id for a new run."""
+    match message:
+        case pm.Submit(request, key, dag):
+            return seen.DagSubmitted(origin, request, run, key, dag)
+        case pm.Cancel(request, run_id, job):
+            return seen.CancelRequested(origin, request, run_id, job)
+        case pm.Register() as r:
+            return seen.WorkerRegistered(
+                origin=origin,
+                request=r.request,
+                name=r.name,
+                incarnation=r.incarnation,
+                capabilities=r.capabilities,
+                slots=r.slots,
+                facts=r.facts,
+                leases=r.leases,
+                started=r.started,
+                draining=r.draining,
+            )
+    if not worker:
+        return None  # only a registered worker says the rest
+    match message:
+        case pm.Heartbeat(_, leases, started):
+            return seen.WorkerBeat(worker, leases, started)
+        case pm.Started(_, leases, ats):
+            return seen.AttemptsStarted(worker, leases, ats)
+        case pm.Results() as r:
+            return seen.ResultsReported(
+                worker=worker,
+                leases=r.leases,
+                outcomes=r.outcomes,
+                exit_codes=r.exit_codes,
+                reasons=r.reasons,
+                started=r.started,
+                finished=r.finished,
+                cpu_s=r.cpu_s,
+                peak_bytes=r.peak_bytes,
+                jitter=jitter,
+            )
+        case pm.Draining():
+            return seen.WorkerDraining(worker)
+        case pm.Leaving():
+            return seen.WorkerLeaving(worker)
+    return None
+
+
+def message_of(state: State, effect: fx.Effect) -> tuple[int, pm.Message] | None:
+    """(connection, message) of an effect. To be asked at the end of the step that ordered it.
+
+    Later the state has moved on: the job may have another attempt, the worker another connection, which never saw what the
+    master believed when it decided.
+    """
+    match effect:
+        case fx.AcceptWorker(origin, request, worker):
+            s = state.settings
+            return origin, pm.Registered(request, worker, state.cluster, state.term, s.heartbeat_s, s.loss_s, s.stop_grace_s)
+        case fx.SendDispatch(worker, jobs, first_lease):
+            return state.workers[worker].connection, _dispatch(state, jobs, first_lease)
+        case fx.SendStop(worker, leases):
+            return state.workers[worker].connection, pm.StopAttempts(0, leases, state.settings.stop_grace_s)
+        case fx.SendAck(worker, leases):
+            return state.workers[worker].connection, pm.Acked(0, leases)
+        case fx.ReplySubmitted(origin, request, run, count):
+            return origin, pm.Submitted(request, run, count)
+        case fx.ReplyCancelled(origin, request, count):
+            return origin, pm.Cancelled(request, count)
+        case fx.Refuse(origin, request, code, text, job):
+            return origin, pm.Error(request, code, text, job)
+        case fx.Disconnect():
+            return None
+
+
+def _dispatch(state: State, jobs: list[int], first_lease: int) -> pm.Dispatch:
+    templates: list[JobTemplate] = []
+    index: dict[int, int] = {}
+    entries = [state.jobs[number] for number in jobs]
+    for entry in entries:
+        if index.setdefault(id(entry.template), len(templates)) == len(templates):
+            templates.append(entry.template)
+    return pm.Dispatch(
+        request=0,
+        templates=templates,
+        leases=list(range(first_lease, first_lease + len(jobs))),
+        runs=[entry.run.id for entry in entries],
+        jobs=[entry.name for entry in entries],
+        attempts=[entry.attempt for entry in entries],
+        template_of=[index[id(entry.template)] for entry in entries],
+        args=[entry.args for entry in entries],
+    )
+
+
+def describe(message: pm.Message) -> str:
+    """One short line for the trace."""
+    name = type(message).__name__
+    leases: list[int] = getattr(message, "leases", [])
+    told = " ".join([f"{n >> 32}.{n & 0xFFFFFFFF}" for n in leases])
+    match message:
+        case pm.Dispatch(_, _, _, _, jobs, attempts):
+            return f"{name} [{told}] {' '.join([f'{j}#{a}' for j, a in zip(jobs, attempts, strict=True)])}"
+        case pm.Results(_, _, outcomes):
+            return f"{name} [{told}] {outcomes}"
+        case pm.Register():
+            return f"{name} {message.name} {message.incarnation} [{told}]"
+        case pm.Submitted(_, run, _):
+            return f"{name} {run}"
+        case pm.Cancel(_, run, job):
+            return f"{name} {run}/{job}"
+        case pm.Error(_, code, text):
+            return f"{name} {code}: {text}"
+    return f"{name} [{told}]" if leases else name

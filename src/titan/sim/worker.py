@@ -1,0 +1,281 @@
+"""One process of a worker: the real worker machine between a virtual network and fake processes.
+
+A worker that is started anew is another SimWorker of the same name with a higher incarnation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from titan.model.states import Outcome
+from titan.protocol import messages as pm
+from titan.protocol.codec import MessageDecoder, Misfit, encode
+from titan.protocol.handshake import hello
+from titan.sim.clock import Timer
+from titan.sim.network import Connection
+from titan.sim.processes import Processes
+from titan.sim.scenario import WorkerPlan
+from titan.sim.truth import Host, Violation
+from titan.sim.wire import describe
+from titan.sim.world import SOFTWARE, World
+from titan.worker import machine as wm
+
+HANDSHAKE_S = 8.0
+SILENCE_S = 12.0
+"""A master that answers no heartbeat for so long is gone: dial again."""
+
+
+class SimWorker:
+    def __init__(self, world: World, plan: WorkerPlan, incarnation: int, *, host: str) -> None:
+        self.world = world
+        self.plan = plan
+        self.incarnation = f"{incarnation:04d}"
+        self.host = host
+        """Its machine as the network knows it."""
+        self.machine = wm.WorkerMachine(plan.slots, grace_s=world.scenario.settings.stop_grace_s)
+        self.kernel = Host(plan.name, self.incarnation, plan.slots)
+        self.processes = Processes(world, self.kernel, self._see, self._on_process_ended)
+        self.alive = True
+        self.link: Connection | None = None
+        self._decoder = MessageDecoder()
+        self._asked = False
+        """Register is sent on this connection."""
+        self._registered = False
+        """And was accepted."""
+        self._heard_at = 0.0
+        self._inbox: list[Any] = []
+        self._turn: Timer | None = None
+        self._alarm: Timer | None = None
+        self._unflushed: dict[int, None] = {}
+        """Attempts that ended and whose output waits for a connection."""
+        self._dial()
+
+    # -- life and death -------------------------------------------------------------------------------------------------
+    def crash(self, *, silent: bool) -> None:
+        """`silent`: its machine lost its power, so the master hears nothing of it."""
+        self.world.trace.note(self.plan.name, f"{self.incarnation} crashes")
+        self.world.trace.count("worker crash")
+        self.processes.kill_all()
+        self._die(silent=silent)
+
+    def _die(self, *, silent: bool) -> None:
+        self.alive = False
+        for timer in (self._turn, self._alarm):
+            if timer is not None:
+                timer.cancel()
+        if self.link is not None:
+            (self.world.network.vanish if silent else self.world.network.close)(self.link, self.link.up)
+            self.link = None
+
+    def order(self, one: wm.DrainOrdered | wm.QuitOrdered) -> None:
+        self.world.trace.note(self.plan.name, f"{self.incarnation} hears {type(one).__name__}")
+        self.world.trace.count("worker told to leave")
+        self._see(one)
+
+    # -- the connection ---------------------------------------------------------------------------------------------------
+    def _later(self, delay: float, action: Callable[[], None]) -> Timer:
+        return self.world.clock.after(delay, lambda: action() if self.alive else None)
+
+    def _dial(self) -> None:
+        if self.link is None:
+            self.world.network.dial(self.host, self, lambda: self._later(0.5 + self.world.rng.random(), self._dial) and None)
+
+    def on_opened(self, link: Connection) -> None:
+        if not self.alive or self.link is not None:
+            self.world.network.close(link, link.up)
+            return
+        self.link, self._decoder, self._asked = link, MessageDecoder(), False
+        self._heard_at = self.world.clock.now
+        self._send(hello("worker", SOFTWARE))
+        self._later(HANDSHAKE_S, lambda: self._hang_up() if self.link is link and not self._registered else None)
+
+    def on_closed(self, link: Connection) -> None:
+        if self.link is link:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Gives the connection up and tries anew."""
+        if self.link is None:
+            return
+        self.world.network.close(self.link, self.link.up)
+        self.link, self._registered = None, False
+        self._see(wm.Disconnected())
+        self._later(0.1 + self.world.rng.random(), self._dial)
+
+    def _send(self, message: pm.Message) -> None:
+        if self.link is not None:
+            self.world.network.send(self.link, self.link.up, encode(message))
+
+    def on_received(self, link: Connection, data: bytes) -> None:
+        if not self.alive or self.link is not link:
+            return
+        for received in self._decoder.receive_data(data):
+            if isinstance(received, Misfit):
+                raise Violation(f"{self.plan.name} cannot read a message: {received.error}")
+            self._on_message(received.message)
+
+    def _on_message(self, message: pm.Message) -> None:
+        self._heard_at = self.world.clock.now
+        oracle = self.world.oracle
+        match message:
+            case pm.Welcome():
+                if not self._asked:
+                    self._see(wm.Welcomed(message.cluster))
+                    self._take_turn()
+                    self._register(message.cluster)
+            case pm.Registered():
+                self._see(wm.Registered(message.heartbeat_s))
+                self._registered = True
+                unflushed, self._unflushed = self._unflushed, {}
+                for lease in unflushed:
+                    self._flush(lease)
+            case pm.Dispatch():
+                for lease in message.leases:
+                    oracle.on_dispatched(lease)
+                self._see(wm.Dispatched(_assignments(message)))
+            case pm.StopAttempts(_, leases, grace_s):
+                oracle.truth.told_to_stop(self.kernel, leases, self.world.clock.now)
+                self._see(wm.StopOrdered(leases, grace_s))
+            case pm.Acked(_, leases):
+                for lease in leases:
+                    oracle.on_acked(lease)
+                self._see(wm.ResultsAcked(leases))
+            case pm.Error():
+                self._on_refused(message)
+
+    def _register(self, cluster: str) -> None:
+        self._asked = True
+        leases, started = self.machine.holdings()
+        plan = self.plan
+        self._send(
+            pm.Register(
+                request=2,
+                name=plan.name,
+                incarnation=self.incarnation,
+                cluster=cluster,
+                capabilities=plan.capabilities,
+                slots=plan.slots,
+                facts={"host": self.host},
+                leases=leases,
+                started=started,
+                draining=self.machine.draining,
+            )
+        )
+
+    def _on_refused(self, error: pm.Error) -> None:
+        self.world.trace.note(self.plan.name, f"{self.incarnation} hears {describe(error)}")
+        if "must end" in error.message:
+            self.world.trace.count("worker superseded")
+            self.processes.kill_all()
+            self._die(silent=False)
+        elif self.link is not None:
+            self.world.network.close(self.link, self.link.up)
+            self.link = None
+            self._see(wm.Disconnected())
+            self._later(2.0 + self.world.rng.random() * 3.0, self._dial)
+
+    # -- turns --------------------------------------------------------------------------------------------------------------
+    def _see(self, one: Any) -> None:
+        self._inbox.append(one)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._turn is None and self.alive:
+            self._turn = self.world.clock.after(self.world.pause(), self._take_turn)
+
+    def _take_turn(self) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
+        self._turn = None
+        now, inputs = self.world.clock.now, self._inbox
+        self._inbox = []
+        due = self.machine.next_due()
+        if due is not None and due <= now:
+            inputs.insert(self.world.rng.randint(0, len(inputs)), wm.TimePassed())
+        for instruction in self.machine.handle(now, inputs):
+            self._follow(instruction)
+        if self.alive:
+            self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        due = self.machine.next_due()
+        self._alarm = None if due is None else self.world.clock.at(due, self._wake)
+
+    def _follow(self, instruction: wm.Instruction) -> None:
+        match instruction:
+            case wm.StartAttempt(assignment):
+                self.processes.start(assignment)
+            case wm.StopAttempt(lease, grace_s):
+                self.processes.stop(lease, grace_s)
+            case wm.FetchArtifact(digest):
+                self._later(self.world.rng.random() * 2.0, lambda: self._on_fetched(digest))
+            case wm.ReportStarted(leases, ats):
+                self._send(pm.Started(0, leases, ats))
+            case wm.ReportResults(results):
+                self._send(_results(results))
+            case wm.Beat(leases, started):
+                if self.world.clock.now - self._heard_at > SILENCE_S:
+                    self._hang_up()
+                else:
+                    self._send(pm.Heartbeat(0, leases, started))
+            case wm.AnnounceDrain():
+                self._send(pm.Draining(0))
+            case wm.Leave():
+                self.world.trace.note(self.plan.name, f"{self.incarnation} leaves")
+                self._send(pm.Leaving(3))
+                self._die(silent=False)
+            case wm.Forget():
+                pass
+
+    # -- what takes time ------------------------------------------------------------------------------------------------------
+    def _on_fetched(self, digest: str) -> None:
+        if not self.world.chance(self.world.faults.fetch_failure):
+            self._see(wm.ArtifactReady(digest))
+            return
+        retryable = self.world.rng.random() < 0.9
+        outcome = Outcome.BROKEN if retryable else Outcome.REFUSED
+        for lease, held in self.machine.held.items():
+            if held.assignment.template.file_hash == digest:
+                self.world.oracle.truth.trouble(lease, outcome)
+        self._see(wm.ArtifactFailed(digest, "not there", retryable))
+
+    def _on_process_ended(self, lease: int, flush_s: float) -> None:
+        self._later(flush_s, lambda: self._flush(lease))
+
+    def _flush(self, lease: int) -> None:
+        """All output of an attempt is on its way, or waits for a connection."""
+        if self._registered:
+            self._see(wm.LogsSent(lease))
+        else:
+            self._unflushed[lease] = None
+
+    def open_work(self) -> list[str]:
+        """What is not done yet; empty in the end."""
+        if not self.alive:
+            return []
+        held = len(self.machine.held)
+        return [f"{self.plan.name} {self.incarnation} holds {held} attempts"] if held or self._inbox or self.processes.count else []
+
+
+def _assignments(message: pm.Dispatch) -> list[wm.Assignment]:
+    rows = zip(
+        message.leases, message.runs, message.jobs, message.attempts, message.template_of, message.args, strict=True
+    )  # fmt: skip
+    return [wm.Assignment(lease, run, job, n, message.templates[t], args) for lease, run, job, n, t, args in rows]
+
+
+def _results(results: list[wm.Result]) -> pm.Results:
+    return pm.Results(
+        request=0,
+        leases=[r.lease for r in results],
+        outcomes=[int(r.outcome) for r in results],
+        exit_codes=[r.exit_code for r in results],
+        reasons=[r.reason for r in results],
+        started=[r.started_at for r in results],
+        finished=[r.finished_at for r in results],
+        cpu_s=[r.cpu_s for r in results],
+        peak_bytes=[r.peak_bytes for r in results],
+    )

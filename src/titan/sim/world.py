@@ -1,0 +1,39 @@
+"""What every part of a simulation shares."""
+
+from __future__ import annotations
+
+from random import Random
+
+from titan.sim.clock import Clock
+from titan.sim.network import Network
+from titan.sim.oracle import Oracle
+from titan.sim.scenario import Faults, Scenario
+from titan.sim.trace import Trace
+
+SOFTWARE = "titan-sim"
+
+
+class World:
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.clock = Clock()
+        self.rng = Random(scenario.seed + 1)
+        self.trace = Trace(self.clock)
+        self.oracle = Oracle(scenario)
+        self.faults = scenario.faults
+        """Those that are on now."""
+        self.network = Network(self.clock, self.rng, self.trace, self.faults, scenario.latency_s)
+
+    def end_faults(self) -> None:
+        """From now on nothing new goes wrong."""
+        self.faults = self.network.faults = Faults()
+
+    def chance(self, share: float) -> bool:
+        return share > 0.0 and self.rng.random() < share
+
+    def pause(self) -> float:
+        """How long a process takes to come to its next turn; what arrives meanwhile is handled in one batch."""
+        if self.chance(self.faults.stall):
+            self.trace.count("stalled")
+            return self.rng.random() * self.faults.stall_s
+        return self.rng.random() * 0.002
