@@ -1,0 +1,32 @@
+"""The docs say what the code does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from titan.model.states import JobState
+from titan.protocol.codec import encode
+from titan.protocol.messages import Hello
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_tables_of_the_protocol_are_those_of_the_code() -> None:
+    done = subprocess.run([sys.executable, ROOT / "docs/make_protocol_tables.py", "--check"], check=False)
+    assert done.returncode == 0, "run: python docs/make_protocol_tables.py"
+
+
+def test_the_protocols_example_is_what_goes_over_the_wire() -> None:
+    page = (ROOT / "docs/protocol.md").read_text()
+    header, body = re.findall(r"`((?:[0-9a-f]{2,} ?)+)`", page.partition("## An example")[2])[:2]
+    assert bytes.fromhex(header + body) == encode(Hello(1, "client", 1, "app"))
+
+
+@pytest.mark.parametrize("state", list(JobState), ids=lambda s: s.name)
+def test_the_glossary_has_every_state(state: JobState) -> None:
+    assert f"| {state.name} |" in (ROOT / "docs/glossary.md").read_text()
