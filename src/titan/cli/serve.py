@@ -33,9 +33,7 @@ from titan.model.settings import Settings
     help="When the journal is synced: before anyone is answered, once a second, or by the kernel.",
 )
 @click.option("--journal", type=click.Choice(["disk", "none"]), default="disk", show_default=True, help="none: keep no journal.")
-@click.option(
-    "--set", "given", multiple=True, metavar="NAME=VALUE", help="An interval or limit, e.g. loss_s=10; may be repeated."
-)
+@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="An interval or limit, e.g. loss_s=10; may be repeated.")
 @click.option("--insecure", is_flag=True, help="Listen on an address that others can reach.")
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
 @parent_options
