@@ -42,13 +42,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     rates: dict[str, list[float]] = {"titan": [], "xargs": []}
-    with tempfile.TemporaryDirectory() as folder:
-        with LocalCluster(Path(folder) / "home", workers=2, slots=1) as cluster, Client(cluster.address) as client:
-            titan(client, min(500, asked.jobs))
-            for turn in range(asked.rounds):
-                rates["xargs"].append(xargs(asked.jobs))
-                rates["titan"].append(titan(client, asked.jobs))
-                print(f"round {turn + 1}: titan {rates['titan'][-1]:,.0f}/s, xargs -P2 -n1 true {rates['xargs'][-1]:,.0f}/s")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LocalCluster(Path(folder) / "home", workers=2, slots=1) as cluster,
+        Client(cluster.address) as client,
+    ):
+        titan(client, min(500, asked.jobs))
+        for turn in range(asked.rounds):
+            rates["xargs"].append(xargs(asked.jobs))
+            rates["titan"].append(titan(client, asked.jobs))
+            print(f"round {turn + 1}: titan {rates['titan'][-1]:,.0f}/s, xargs -P2 -n1 true {rates['xargs'][-1]:,.0f}/s")
     ours, theirs = statistics.median(rates["titan"]), statistics.median(rates["xargs"])
     print(f"median: titan {ours:,.0f} jobs/s, xargs {theirs:,.0f} jobs/s, ratio {ours / theirs:.2f}")
 

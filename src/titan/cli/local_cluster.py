@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from types import FrameType, TracebackType
+from typing import NamedTuple, Self
 
 from titan.errors import Conflict, EnvironmentFault, PortInUse
 
@@ -18,10 +19,16 @@ START_S = 60.0
 STOP_S = 10.0
 
 
+class _Child(NamedTuple):
+    process: subprocess.Popen[bytes]
+    hold: int
+    """The write end of its pipe."""
+
+
 class LocalCluster:
     """`with LocalCluster(home) as cluster:` — `cluster.address` is the master's.
 
-    The children hold the read end of a pipe whose write end is here: they stop when this process ends, however it ends.
+    Each child holds the read end of a pipe whose write end is here: it stops when this process ends, however that ends.
     """
 
     def __init__(
@@ -41,8 +48,8 @@ class LocalCluster:
         self._slots = slots
         self._fsync = fsync
         self._quiet = quiet
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._hold = -1
+        self._master: list[_Child] = []
+        self._working: list[_Child] = []
 
     def __enter__(self) -> Self:
         self.start()
@@ -53,42 +60,35 @@ class LocalCluster:
 
     def start(self) -> None:
         """Returns when the master listens and the workers are under way. Raises Conflict, PortInUse, EnvironmentFault."""
-        held, self._hold = os.pipe()
         try:
-            self.address = self._launch(
-                "master", ["--home", str(self.home), "--port", str(self._port), "--fsync", self._fsync], held
-            )
+            self.address = self._launch("master", ["--home", str(self.home), "--port", str(self._port), "--fsync", self._fsync])
             for n in range(1, self._workers + 1):
                 more = ["--slots", str(self._slots)] if self._slots else []
                 name = f"w{n}"
                 self._launch(
-                    "worker",
-                    ["--master", self.address, "--home", str(self.home / "workers" / name), "--name", name, *more],
-                    held,
+                    "worker", ["--master", self.address, "--home", str(self.home / "workers" / name), "--name", name, *more]
                 )
         except BaseException:
             self.stop()
             raise
-        finally:
-            os.close(held)
 
     def stop(self) -> None:
         """The workers kill what runs and hand it back, then the master ends. Bounded: some 10 s, then by SIGKILL."""
-        if self._hold >= 0:
-            os.close(self._hold)
-            self._hold = -1
         until = time.monotonic() + STOP_S
-        for process in reversed(self._processes):
-            try:
-                process.wait(max(0.1, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._processes.clear()
+        for children in (self._working, self._master):
+            for child in children:
+                os.close(child.hold)
+            for child in children:
+                try:
+                    child.process.wait(max(0.1, until - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    child.process.kill()
+                    child.process.wait()
+            children.clear()
 
     def wait(self) -> int:
         """Until one of the processes ends; returns its exit code."""
-        fds = {os.pidfd_open(p.pid): p for p in self._processes}
+        fds = {os.pidfd_open(child.process.pid): child.process for child in (*self._master, *self._working)}
         try:
             ready, _, _ = select.select(list(fds), [], [])
             return fds[ready[0]].wait()
@@ -96,7 +96,8 @@ class LocalCluster:
             for fd in fds:
                 os.close(fd)
 
-    def _launch(self, role: str, options: list[str], held: int) -> str:
+    def _launch(self, role: str, options: list[str]) -> str:
+        held, hold = os.pipe()
         ready, told = os.pipe()
         quiet = ["--quiet"] if self._quiet else []
         command = [sys.executable, "-m", "titan", role, *options, *quiet, "--parent-fd", str(held), "--ready-fd", str(told)]
@@ -104,34 +105,46 @@ class LocalCluster:
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=None if not self._quiet else subprocess.PIPE,
+            stderr=subprocess.PIPE,
             pass_fds=(held, told),
             process_group=0,
         )
         os.close(told)
-        self._processes.append(process)
+        os.close(held)
+        (self._master if role == "master" else self._working).append(_Child(process, hold))
         try:
             return self._await_ready(role, process, ready)
         finally:
             os.close(ready)
 
     def _await_ready(self, role: str, process: subprocess.Popen[bytes], ready: int) -> str:
+        assert process.stderr is not None
         readable, _, _ = select.select([ready], [], [], START_S)
-        said = os.read(ready, 4096).decode().strip() if readable else ""
-        if said:
-            if process.stderr is not None:
-                _forward(process)
-            return said
+        told = os.read(ready, 4096).decode().strip() if readable else ""
+        if told:
+            _forward(process)
+            return told
         if not readable:
             raise EnvironmentFault(f"the {role} was not ready within {START_S:g} s")
         code = process.wait()
-        words = process.stderr.read().decode(errors="replace").strip().removeprefix("titan: ") if process.stderr else ""
-        words = words or f"the {role} ended with code {code}"
+        said = process.stderr.read().decode(errors="replace").strip()
+        log, _, words = said.rpartition("titan: ") if said.rpartition("\n")[2].startswith("titan: ") else (said, "", "")
+        if log:
+            print(log.rstrip(), file=sys.stderr)
         if "is in use by the process" in words:
             raise Conflict(words)
         if "is in use by another program" in words:
             raise PortInUse(words)
-        raise EnvironmentFault(words)
+        raise EnvironmentFault(words or f"the {role} ended with code {code}")
+
+
+def interrupt_on_sigterm() -> None:
+    """From now on SIGTERM ends this process as Ctrl-C does: what it started is stopped first."""
+
+    def on_term(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, on_term)
 
 
 def _forward(process: subprocess.Popen[bytes]) -> None:

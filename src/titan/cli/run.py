@@ -18,7 +18,7 @@ import click
 
 from titan.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from titan.cli.follow import follow
-from titan.cli.local_cluster import LocalCluster
+from titan.cli.local_cluster import LocalCluster, interrupt_on_sigterm
 from titan.cli.options import DEFAULT_HOME, home_option, json_option, master_option
 from titan.cli.session import open_client
 from titan.errors import CallerError, MasterUnreachable, TitanError
@@ -58,9 +58,10 @@ def run(
     """Submit a pipeline (.yaml), a script (.py, .sh, .jar) or any command; follow it; exit with 0 if all of it COMPLETED.
 
     With neither --master nor TITAN_MASTER, and nothing on the default port, a private cluster of this machine is started for it
-    and stopped afterwards. Its home stays, so that `titan status` and `titan logs` can read it. Ctrl-C cancels the run.
+    and stopped afterwards. Its home stays for `titan status` and `titan logs`. Ctrl-C (or SIGTERM) cancels the run.
     """
     dag, beside = _dag_of(what, retries=retries, requirement=requirement)
+    interrupt_on_sigterm()
     with _client_or_cluster(master, home, beside, workers=workers, slots=slots, ephemeral=ephemeral) as client:
         handle = client.submit(dag)
         if not (quiet or as_json):

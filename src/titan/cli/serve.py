@@ -17,7 +17,7 @@ import msgspec
 
 from titan.cli.options import DEFAULT_HOME, home_option, parent_options, start_logging
 from titan.errors import CallerError
-from titan.model.names import NAME_RULE, is_name
+from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
 from titan.model.settings import Settings
 
 
@@ -101,6 +101,9 @@ def worker(
     chosen = name or socket.gethostname().partition(".")[0]
     if not is_name(chosen):
         raise CallerError(f"{chosen!r} is no name for a worker: a name is {NAME_RULE}")
+    for capability in capabilities:
+        if not is_capability(capability):
+            raise CallerError(f"{capability!r} is no capability: a capability is {CAPABILITY_RULE}")
     it = Worker(
         find_address(address),
         home or DEFAULT_HOME / "workers" / chosen,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 import click
 
-from titan.cli.local_cluster import LocalCluster
+from titan.cli.local_cluster import LocalCluster, interrupt_on_sigterm
 from titan.cli.options import DEFAULT_HOME, home_option
 
 
@@ -24,11 +22,7 @@ from titan.cli.options import DEFAULT_HOME, home_option
 def up(workers: int, slots: int | None, home: Path | None, port: int, fsync: str) -> None:
     """A master and workers on this machine. Ctrl-C stops all of them; the next `titan up` goes on where this one stopped."""
     cluster = LocalCluster(home or DEFAULT_HOME, port=port, workers=workers, slots=slots, fsync=fsync, quiet=False)
-
-    def on_term(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, on_term)
+    interrupt_on_sigterm()
     with cluster:
         said = f"Titan is up at {cluster.address} with {workers} worker{'s' if workers != 1 else ''}. Ctrl-C stops it."
         hint = "" if port == 9090 else f"  export TITAN_MASTER={cluster.address}\n"

@@ -24,14 +24,14 @@ def on_attempts_started(turn: Turn, seen: AttemptsStarted) -> None:
 def report_started(turn: Turn, worker: int, leases: Sequence[int], ats: Sequence[float]) -> None:
     """Takes starts as true for the attempts that are current and not yet known to run; 0 means not started."""
     state = turn.state
-    held, jobs, times = state.workers[worker].held, [], []
+    held = state.workers[worker].held
+    times: dict[int, float] = {}
     for lease, at in zip(leases, ats, strict=True):
         number = held.get(lease)
         if at and number is not None and state.jobs[number].state is JobState.DISPATCHED:
-            jobs.append(number)
-            times.append(at)
-    if jobs:
-        turn.emit(ev.JobsStarted(worker, jobs, times))
+            times.setdefault(number, at)
+    if times:
+        turn.emit(ev.JobsStarted(worker, list(times), list(times.values())))
 
 
 def on_results_reported(turn: Turn, seen: ResultsReported) -> None:

@@ -62,6 +62,11 @@ class Lane:
             return None
         run, heap = self._run, self._heap
         key = run.popleft() if run and (not heap or run[0] <= heap[0]) else heappop(heap)
+        # A job that left, and came back before its first entry reached the front, stands here twice.
+        while run and run[0] == key:
+            run.popleft()
+        while heap and heap[0] == key:
+            heappop(heap)
         return key & _JOB_MASK
 
     def jobs(self) -> list[int]:

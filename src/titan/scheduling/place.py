@@ -16,31 +16,19 @@ from titan.scheduling.pool import Pool
 def place(lanes: Mapping[str, Lane], pinned: Mapping[int, Lane], touched: Iterable[int], pool: Pool) -> dict[int, list[int]]:
     """worker -> jobs. `touched` are the workers whose pinned jobs or room changed since the last call. O(log n) a job."""
     placed: dict[int, list[int]] = {}
-    waiting = [worker for worker in touched if worker in pinned]
-    for worker in waiting:
-        seat = pool.seats.get(worker)
-        if seat is None:
-            continue
-        rivals = [lanes[c] for c in seat.group.capabilities if c in lanes]
-        _take_pinned(worker, pinned[worker], rivals, pool, placed)
-    _fill(lanes, pool, placed)
-    for worker in waiting:
-        _take_pinned(worker, pinned[worker], (), pool, placed)
+    _fill(lanes, pinned, pool, placed)
+    for worker in touched:
+        lane = pinned.get(worker)
+        while lane is not None and pool.room(worker) > 0 and lane.head() is not None:
+            _assign(worker, lane, pool, placed)
     return placed
 
 
-def _take_pinned(worker: int, lane: Lane, rivals: Iterable[Lane], pool: Pool, placed: dict[int, list[int]]) -> None:
-    """Gives a worker its pinned jobs while they come before those that any worker could take."""
-    rivals = tuple(rivals)
-    while pool.room(worker) > 0:
-        key = lane.head()
-        if key is None or any((other := rival.head()) is not None and other < key for rival in rivals):
-            return
-        _assign(worker, lane, pool, placed)
+def _fill(lanes: Mapping[str, Lane], pinned: Mapping[int, Lane], pool: Pool, placed: dict[int, list[int]]) -> None:
+    """The jobs that any capable worker may take, in order over all lanes that some worker with room serves.
 
-
-def _fill(lanes: Mapping[str, Lane], pool: Pool, placed: dict[int, list[int]]) -> None:
-    """The jobs that any capable worker may take, in order over all lanes that some worker with room serves."""
+    A worker that is chosen for one takes those first that are pinned to it and come before.
+    """
     heads = []
     for capability, lane in lanes.items():
         if lane.count and pool.best(capability) is not None:
@@ -56,12 +44,18 @@ def _fill(lanes: Mapping[str, Lane], pool: Pool, placed: dict[int, list[int]]) -
             worker = pool.best(capability)
             if worker is None:
                 break
+            own = pinned.get(worker)
+            first = own.head() if own is not None else None
+            if own is not None and first is not None and first < key:
+                _assign(worker, own, pool, placed)
+                continue
             _assign(worker, lane, pool, placed)
             next_key = lane.head()
             if next_key is None:
                 break
-            if limit is not None and next_key > limit:
-                heads.append((next_key, capability))
+            key = next_key
+            if limit is not None and key > limit:
+                heads.append((key, capability))
                 break
 
 

@@ -40,7 +40,7 @@ from titan.model.graph import find_cycle
 from titan.sdk.job import DAG, Job, dag_problem_of, perm_name, problem_of
 
 MAX_BYTES: Final = 5 * 1024 * 1024
-MAX_NODES: Final = 1_000_000
+MAX_NODES: Final = 500_000
 """Keys and values, each counted as often as aliases repeat it."""
 MAX_DEPTH: Final = 32
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -17,16 +18,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     first, last = options.seeds or (options.seed, options.seed)
     began, failed = time.perf_counter(), 0
+    totals: Counter[str] = Counter()
     for seed in range(first, last + 1):
-        failed += not _run(seed, options)
+        failed += not _run(seed, options, totals)
     count = last - first + 1
     if count > 1:
         took = time.perf_counter() - began
+        _say(" ".join(f"{kind}={n}" for kind, n in sorted(totals.items())))
         _say(f"{count} seeds, {failed} failed, {took:.1f} s, {count / took:.1f} seeds/s")
     return 1 if failed else 0
 
 
-def _run(seed: int, options: argparse.Namespace) -> bool:
+def _run(seed: int, options: argparse.Namespace, totals: Counter[str]) -> bool:
     try:
         outcome = simulate(seed, without=tuple(options.without), until_s=options.until)
     except SimulationFailed as failure:
@@ -36,8 +39,9 @@ def _run(seed: int, options: argparse.Namespace) -> bool:
         return False
     if options.trace:
         _say("\n".join(outcome.trace.lines))
-    counts = " ".join(f"{kind}={n}" for kind, n in sorted(outcome.trace.counts.items()))
-    _say(f"seed {seed} ({outcome.scenario.kind}) ok, {outcome.elapsed_s:.0f} s, {outcome.trace.digest()[:16]}: {counts}")
+    totals.update(outcome.trace.counts)
+    lines = len(outcome.trace.lines)
+    _say(f"seed {seed} ({outcome.scenario.kind}) ok, {outcome.elapsed_s:.0f} s, {lines} lines, digest {outcome.trace.digest()}")
     return True
 
 
@@ -49,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--trace", action="store_true", help="print everything that happens")
     parser.add_argument("--until", type=float, metavar="SECONDS", help="stop at this virtual time, judging nothing at the end")
     names = [field.name for field in msgspec.structs.fields(Faults)]
-    parser.add_argument("--without", action="append", default=[], choices=names, metavar="FAULT", help=f"leave a fault out: {names}")
+    parser.add_argument(
+        "--without", action="append", default=[], choices=names, metavar="FAULT", help=f"leave a fault out: {names}"
+    )
     return parser
 
 

@@ -50,8 +50,9 @@ class Chaos:
 
     # -- workers ------------------------------------------------------------------------------------------------------------
     def _current(self, name: str) -> SimWorker | None:
-        alive = [w for w in self.workers if w.alive and w.plan.name == name]
-        return alive[-1] if alive else None
+        """The newest process of that name, if it lives; an older one may live on somewhere, cut off."""
+        newest = [w for w in self.workers if w.plan.name == name][-1:]
+        return newest[0] if newest and newest[0].alive else None
 
     def _start_worker(self, name: str, *, host: str = "") -> None:
         if name in self._gone or (not host and self._current(name)):
@@ -123,7 +124,7 @@ class Chaos:
 
     def _usurp(self) -> None:
         worker = self._pick()
-        if worker is None or worker.host not in (worker.plan.name,):
+        if worker is None or worker is not self._current(worker.plan.name):
             return
         self.world.trace.count("usurp")
         self._isolate(worker.host)

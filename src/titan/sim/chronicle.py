@@ -14,7 +14,7 @@ from titan.core import events as ev
 from titan.model.dag import JobTemplate
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome
-from titan.sim.trace import short
+from titan.sim.trace import Trace, short
 from titan.sim.truth import Process, Truth, Violation
 
 TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED)
@@ -34,12 +34,12 @@ class JobFacts(msgspec.Struct):
     state: JobState = JobState.WAITING
     lease: int = 0
     attempts: int = 0
-    failures: list[Outcome] = []
+    failures: list[Outcome] = msgspec.field(default_factory=list)
     due: float = 0.0
     ran_on: int = 0
     """The worker of its newest attempt."""
     released_from: int = 0
-    blamed: dict[tuple[int, str], None] = {}
+    blamed: dict[tuple[int, str], None] = msgspec.field(default_factory=dict)
     """(worker, incarnation) of the losses that count against it."""
 
     @property
@@ -63,7 +63,7 @@ class WorkerFacts(msgspec.Struct):
 
 
 class Chronicle:
-    def __init__(self, truth: Truth, settings: Settings, *, calm: bool, quiet: bool) -> None:
+    def __init__(self, truth: Truth, settings: Settings, trace: Trace, *, calm: bool, quiet: bool) -> None:
         self.jobs: dict[int, JobFacts] = {}
         self.runs: dict[str, range] = {}
         self.keys: dict[str, str] = {}
@@ -73,12 +73,14 @@ class Chronicle:
         """Leases that ended without a result."""
         self.term = 0
         self._truth = truth
+        self._trace = trace
         self._settings = settings
         self._calm = calm
         self._quiet = quiet
 
     def record(self, event: ev.Event) -> None:
         """The event is durable."""
+        self._trace.count(type(event).__name__)
         reader = _READERS.get(type(event))
         if reader is not None:
             reader(self, event)
@@ -160,6 +162,7 @@ class Chronicle:
         for number in e.jobs:
             job = self.jobs[number]
             job.released_from = e.worker
+            self._trace.count("affinity released")
             fit = worker.there and not worker.draining and job.template.requirement in worker.capabilities
             if job.state is JobState.QUEUED and fit:
                 raise Violation(f"{job.where} was released from {worker.name}, which can take it")
@@ -215,7 +218,7 @@ class Chronicle:
             job = self.jobs[number]
             lease, process = self._end_lease(job, e.worker, JobState.FAILED)
             outcome = Outcome(e.outcomes[i])
-            job.failures = [*job.failures, outcome]
+            job.failures.append(outcome)
             if not self._is_true(outcome, e.exit_codes[i], lease, process):
                 raise Violation(f"{job.where} is recorded as {outcome.name} with {e.exit_codes[i]}; really {process}")
             final = outcome is Outcome.REFUSED or len(job.failures) > job.template.retries
@@ -247,7 +250,7 @@ class Chronicle:
                 raise Violation(f"{job.where} was given up ({e.reason}) though nothing went wrong; it ran as {process}")
             if number in e.blamed:
                 self._judge_blame(job, process)
-                job.blamed = {**job.blamed, (e.worker, worker.incarnation): None}
+                job.blamed[e.worker, worker.incarnation] = None
 
     def _judge_blame(self, job: JobFacts, process: Process | None) -> None:
         if process is None:
@@ -261,6 +264,7 @@ class Chronicle:
                 if len(job.failures) <= job.template.retries and job.failures[-1] is not Outcome.REFUSED:
                     raise Violation(f"{job.where} is DEAD after {len(job.failures)} failures with {job.template.retries} retries")
             else:
+                self._trace.count("poison")
                 _, process = self._end_lease(job, 0, JobState.DEAD)
                 self._judge_blame(job, process)
                 if len(job.blamed) + 1 < self._settings.poison_losses:
@@ -278,8 +282,8 @@ class Chronicle:
         known = self.workers.get(e.worker)
         if known is not None and known.incarnation == e.incarnation:
             for job in self.jobs.values():  # it was cut off, not taken down
-                if job.blamed:
-                    job.blamed = {who: None for who in job.blamed if who != (e.worker, e.incarnation)}
+                if job.blamed.pop((e.worker, e.incarnation), self) is None:
+                    self._trace.count("blame taken back")
             known.capabilities, known.there = e.capabilities, True
             return
         if known is not None and (known.name != e.name or e.incarnation < known.incarnation):
@@ -299,7 +303,9 @@ class Chronicle:
 
     def _leases_ending(self, e: ev.LeasesEnding) -> None:
         if self._quiet:
-            raise Violation(f"slots of {self.workers[e.worker].name} are blocked by {list(map(short, e.leases))} though all is quiet")
+            raise Violation(
+                f"slots of {self.workers[e.worker].name} are blocked by {list(map(short, e.leases))} though all is quiet"
+            )
 
 
 _READERS: dict[type, Callable[[Chronicle, Any], None]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from titan.protocol import messages as pm
-from titan.protocol.codec import MessageDecoder, encode
+from titan.protocol.codec import MessageDecoder, Misfit, encode
 from titan.protocol.handshake import hello
 from titan.sim.network import Connection
 from titan.sim.scenario import Submission
@@ -72,6 +72,8 @@ class SimClient:
         if self._link is not link:
             return
         for received in self._decoder.receive_data(data):
+            if isinstance(received, Misfit):
+                raise Violation(f"{self.host} cannot read an answer: {received.error}")
             match received.message:
                 case pm.Welcome():
                     pass

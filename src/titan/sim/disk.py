@@ -41,11 +41,11 @@ class Disk:
         assert snapshot.seq <= self.safe_seq, "a snapshot goes no further than the synced log"
         self.snapshots = [*self.snapshots[-1:], snapshot]
 
-    def crash(self, rng: Random) -> None:
-        """Keeps what is safe and, of the rest, whatever the kernel happened to have written."""
+    def crash(self, rng: Random) -> bool:
+        """Keeps what is safe and, of the rest, whatever the kernel happened to have written. Whether there was such a rest."""
         loose = len(self.data) - self.safe
         if not loose:
-            return
+            return False
         if rng.random() < 0.3:  # pages are written in any order: a hole, with data behind it
             at = self.safe + rng.randrange(loose)
             size = min(1 + rng.randrange(loose), len(self.data) - at)
@@ -54,6 +54,7 @@ class Disk:
             del self.data[self.safe + rng.randrange(loose + 1) :]
         if rng.random() < 0.5:
             self.data += bytes(64)  # preallocation
+        return True
 
     def recover(self) -> list[Record]:
         """All records; cuts off the torn tail, and what is left is safe."""

@@ -102,7 +102,8 @@ class SimMaster:
         self._syncing = False
         for pending in (self._inbox, self._orders):
             pending.clear()
-        self.disk.crash(self.world.rng)
+        if self.disk.crash(self.world.rng):
+            self.world.trace.count("torn tail")
 
     def _recover(self) -> State:
         records = self.disk.recover()

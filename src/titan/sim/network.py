@@ -113,7 +113,7 @@ class Network:
         for pipe in (link.up, link.down):
             pipe.epoch += 1
             pipe.waiting.clear()
-            patience = 2.0 if self._rng.random() < 0.8 else 20.0
+            patience = 20.0 if self._rng.random() < self.faults.half_open else 2.0
             self._clock.after(self._rng.random() * patience, lambda pipe=pipe: self._end(link, pipe))  # type: ignore[misc]
 
     def isolate(self, host: str) -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from titan.core import events as ev
 from titan.core.state import State
 from titan.model.states import JobState, RunState
 from titan.sim.chronicle import TERMINAL, Chronicle
 from titan.sim.scenario import Scenario
-from titan.sim.trace import short
-from titan.sim.truth import Process, Truth, Violation
+from titan.sim.trace import Trace, short
+from titan.sim.truth import Host, Process, Truth, Violation
 
 
 class Oracle:
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, trace: Trace) -> None:
         # A worker that stalls is late to kill: once to hear, once to act, once to see.
         slack = 1.0 + (3 * scenario.faults.stall_s if scenario.faults.stall else 0.0)
         self.truth = Truth(grace_s=scenario.settings.stop_grace_s, slack_s=slack)
-        self.chronicle = Chronicle(self.truth, scenario.settings, calm=scenario.calm, quiet=scenario.quiet)
+        self.chronicle = Chronicle(self.truth, scenario.settings, trace, calm=scenario.calm, quiet=scenario.quiet)
+        late = 3 * scenario.faults.stall_s if scenario.faults.stall else 0.0
+        late += 3 * scenario.faults.slow_sync_s if scenario.faults.slow_sync else 0.0
+        self._patience = None if scenario.faults.loss else 1 + ceil(late / scenario.settings.heartbeat_s)
+        """How many heartbeats may list an attempt that is fenced before an order to stop it comes."""
         self.submitted: dict[str, str] = {}
         """Acknowledged submissions: key -> run."""
         self.cancelled: dict[tuple[str, str], None] = {}
@@ -59,6 +65,19 @@ class Oracle:
         facts = self.chronicle.leases.get(lease)
         if facts is None or self.chronicle.jobs[facts.job].lease == lease:
             raise Violation(f"the result of lease {short(lease)} was acknowledged and is not durable")
+
+    def on_heard(self, host: Host, leases: list[int], strays: dict[int, int]) -> None:
+        """A worker reads that its heartbeat, which listed these, was heard. `strays` counts how often, on one connection."""
+        if self._patience is None:
+            return
+        for lease in leases:
+            process = self.truth.live.get(lease)
+            if process is not None and not self._is_current(process) and not self.truth.is_told_to_stop(host, lease):
+                strays[lease] = strays.get(lease, 0) + 1
+                if strays[lease] > self._patience:
+                    raise Violation(
+                        f"lease {short(lease)} is fenced, {host.name} said {strays[lease]} times that it has it: no stop"
+                    )
 
     # -- processes ------------------------------------------------------------------------------------------------------
     def on_started(self, process: Process) -> None:

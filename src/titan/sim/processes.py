@@ -22,7 +22,8 @@ class Fate:
         rng = Random(f"{seed}/{assignment.run}/{assignment.job}/{assignment.attempt}")
         kind, mean = assignment.args[0], float(assignment.args[1])
         self.launch_s = rng.choice((0.0, 0.002, 0.02, 0.5))
-        self.lasts_s = 1e6 if kind == "hang" and assignment.template.timeout_s else rng.uniform(0.2, 1.8) * mean
+        forever = kind == "endless" or (kind == "hang" and assignment.template.timeout_s > 0)
+        self.lasts_s = 1e6 if forever else rng.uniform(0.2, 1.8) * mean
         self.exit_code = 0
         if kind in ("fail", "hang") or (kind == "flaky" and rng.random() < 0.5):
             self.exit_code = rng.choice((1, 2, 77))
@@ -40,12 +41,14 @@ class Fate:
 
 
 class _Running:
-    __slots__ = ("fate", "started", "timer")
+    __slots__ = ("ends_at", "fate", "started", "timer")
 
     def __init__(self, fate: Fate, timer: Timer) -> None:
         self.fate = fate
         self.timer = timer
         self.started = False
+        self.ends_at = float("inf")
+        """When a stop will have ended it."""
 
 
 class Processes:
@@ -101,7 +104,8 @@ class Processes:
             return
         obeys = running.fate.obeys_after_s
         code = -SIGTERM if obeys < grace_s else -SIGKILL
-        running.timer = self._world.clock.after(min(obeys, grace_s), lambda: self._end(lease, code))
+        running.ends_at = min(running.ends_at, self._world.clock.now + min(obeys, grace_s))  # a second stop does not prolong
+        running.timer = self._world.clock.at(running.ends_at, lambda: self._end(lease, code))
 
     def _end(self, lease: int, exit_code: int) -> None:
         running = self._all.pop(lease)

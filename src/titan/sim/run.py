@@ -14,7 +14,7 @@ from titan.sim.trace import Trace
 from titan.sim.truth import Violation
 from titan.sim.world import World
 
-DRAIN_S = 2000.0
+DRAIN_S = 5000.0
 """After healing all must be done within this time."""
 
 
@@ -66,8 +66,10 @@ def _play(world: World, until_s: float | None) -> None:
     while left and clock.now < end:
         clock.run_until(min(end, clock.now + 5.0))
         left = master.open_work()
-        for part in (*clients, *chaos.workers):
-            left += part.open_work()
+        for client in clients:
+            left += client.open_work()
+        for worker in chaos.workers:
+            left += worker.open_work()
     if clock.now >= limit:
         return
     if left:

@@ -27,6 +27,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     slow_sync_s: float = 0.0
     fetch_failure: float = 0.0
     cut_every_s: float = 0.0
+    half_open: float = 0.0
+    """Of the ends of a connection that is cut: it notices late."""
     partition_every_s: float = 0.0
     partition_s: float = 0.0
     crash_every_s: float = 0.0
@@ -85,7 +87,7 @@ class Scenario(msgspec.Struct, frozen=True):
 def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
     """`without` names fields of Faults that stay off."""
     rng = Random(seed)
-    kind = rng.choices(("quiet", "calm", "rough"), (1, 2, 12))[0]
+    kind = rng.choices(("quiet", "calm", "rough"), (2, 2, 12))[0]
     faults = {"quiet": _quiet, "calm": _calm, "rough": _rough}[kind](rng)
     off = {name: getattr(Faults(), name) for name in without}
     return Scenario(
@@ -131,16 +133,17 @@ def _rough(rng: Random) -> Faults:
     return Faults(
         loss=some(0.4, 0.01, 0.05, 0.15),
         duplication=some(0.4, 0.02, 0.2),
-        spike=some(0.4, 0.01, 0.1),
-        spike_s=rng.choice((1.0, 5.0, 20.0)),
+        spike=some(0.5, 0.02, 0.2),
+        spike_s=rng.choice((1.0, 5.0, 30.0)),
         stall=some(0.4, 0.02, 0.2),
         stall_s=rng.choice((0.5, 3.0, 8.0)),
         slow_sync=some(0.5, 0.05, 0.5),
         slow_sync_s=rng.choice((0.2, 1.0, 5.0)),
         fetch_failure=some(0.5, 0.1, 0.4),
         cut_every_s=some(0.5, 5.0, 20.0),
-        partition_every_s=some(0.4, 15.0, 40.0),
-        partition_s=rng.choice((5.0, 20.0, 60.0)),
+        half_open=rng.choice((0.0, 0.2, 0.5)),
+        partition_every_s=some(0.5, 10.0, 25.0),
+        partition_s=rng.choice((10.0, 60.0, 60.0)),
         crash_every_s=some(0.5, 6.0, 20.0, 40.0),
         gone=rng.choice((0, 1, 2)),
         usurp_every_s=some(0.2, 30.0),
@@ -168,12 +171,17 @@ def _submissions(rng: Random) -> list[Submission]:
     left = MAX_JOBS
     dag = None
     for i in range(rng.choice((1, 1, 2, 2, 3))):
+        if not left:
+            break
         if dag is None or rng.random() < 0.5:  # else the same once more: equal job ids in another run
             dag = _dag(rng, f"dag{i}", min(left, rng.randint(1, 30)))
         if len(dag.ids) > left:
             break
         left -= len(dag.ids)
         cancels: list[tuple[float, str]] = []
+        for job, args in zip(dag.ids, dag.args, strict=True):
+            if args[0] == "endless":
+                cancels.append((rng.uniform(5.0, 90.0), job if rng.random() < 0.5 else ""))
         while rng.random() < 0.25:
             cancels.append((rng.uniform(0.0, 40.0), rng.choice(dag.ids) if rng.random() < 0.7 else ""))
         found.append(Submission(rng.uniform(0.0, 15.0), f"key{i}", dag, tuple(cancels)))
@@ -184,20 +192,24 @@ def _dag(rng: Random, name: str, count: int) -> DagSpec:
     shape: Callable[[Random, int], list[tuple[int, ...]]] = rng.choice((_chain, _layers, _diamonds, _wide, _any))
     parents = shape(rng, count)
     count = len(parents)
-    templates = [_template(rng, i) for i in range(rng.randint(1, 5))]
+    affine = rng.choice((0.0, 0.3, 0.9))
+    templates = [_template(rng, i, affine) for i in range(rng.randint(1, 5))]
     spoilt = rng.choice((0.0, 0.1, 0.3))
+    args = [_behaviour(rng, spoilt) for _ in range(count)]
+    for _ in range(rng.choice((0, 0, 0, 1, 2))):
+        args[rng.randrange(count)] = ("endless", "1")
     return DagSpec(
         name=name,
         version="1",
         templates=templates,
         ids=[f"j{i}" for i in range(count)],
         template_of=[rng.randrange(len(templates)) for _ in range(count)],
-        args=[_behaviour(rng, spoilt) for _ in range(count)],
+        args=args,
         parents=[tuple([f"j{p}" for p in ps]) for ps in parents],
     )
 
 
-def _template(rng: Random, number: int) -> JobTemplate:
+def _template(rng: Random, number: int, affine: float) -> JobTemplate:
     script = rng.random() < 0.4
     return JobTemplate(
         file=f"s{number}.py" if script else "",
@@ -206,7 +218,7 @@ def _template(rng: Random, number: int) -> JobTemplate:
         requirement=rng.choices(("GENERAL", "GPU", "HIGH_MEM"), (6, 2, 1))[0],
         priority=rng.choice((1, 1, 1, 5, -3)),
         delay_s=rng.choice((0.0, 0.0, 0.0, 0.5, 6.0)),
-        affinity=rng.random() < 0.3,
+        affinity=rng.random() < affine,
         retries=rng.choice((0, 1, 3, 3, 5)),
         timeout_s=rng.choice((0.0, 0.0, 3.0, 15.0)),
     )
@@ -217,7 +229,7 @@ def _behaviour(rng: Random, spoilt: float) -> tuple[str, ...]:
     kind = "ok"
     if rng.random() < spoilt:
         kind = rng.choices(("flaky", "fail", "signal", "hang", "refused", "broken"), (6, 2, 2, 2, 1, 2))[0]
-    return kind, str(rng.choice((0.05, 0.5, 0.5, 2.0, 8.0)))
+    return kind, str(rng.choice((0.05, 0.5, 0.5, 2.0, 8.0, 30.0)))
 
 
 def _chain(rng: Random, count: int) -> list[tuple[int, ...]]:

@@ -66,10 +66,15 @@ class Truth:
         if process.must_end_by and at > process.must_end_by:
             raise Violation(f"{process.run}/{process.job} ran on for {at - process.must_end_by:.1f} s after its stop and grace")
         if process.timeout_s and at - process.started_at > process.timeout_s + self._grace_s + self._slack_s:
-            raise Violation(f"{process.run}/{process.job} ran {at - process.started_at:.1f} s with a limit of {process.timeout_s} s")
+            raise Violation(
+                f"{process.run}/{process.job} ran {at - process.started_at:.1f} s with a limit of {process.timeout_s} s"
+            )
 
     def trouble(self, lease: int, outcome: Outcome) -> None:
         self.troubles.setdefault(lease, []).append(outcome)
+
+    def is_told_to_stop(self, host: Host, lease: int) -> bool:
+        return (host.name, host.incarnation, lease) in self._stopped
 
     def told_to_stop(self, host: Host, leases: list[int], at: float) -> None:
         """The order reached the worker: nothing of these leases starts there any more, and what runs ends soon."""

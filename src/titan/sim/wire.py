@@ -36,19 +36,8 @@ def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter:
             return seen.WorkerBeat(worker, leases, started)
         case pm.Started(_, leases, ats):
             return seen.AttemptsStarted(worker, leases, ats)
-        case pm.Results() as r:
-            return seen.ResultsReported(
-                worker=worker,
-                leases=r.leases,
-                outcomes=r.outcomes,
-                exit_codes=r.exit_codes,
-                reasons=r.reasons,
-                started=r.started,
-                finished=r.finished,
-                cpu_s=r.cpu_s,
-                peak_bytes=r.peak_bytes,
-                jitter=jitter,
-            )
+        case pm.Results(_, leases, outcomes, codes, reasons, started, finished, cpu_s, peak_bytes):
+            return seen.ResultsReported(worker, leases, outcomes, codes, reasons, started, finished, cpu_s, peak_bytes, jitter)
         case pm.Draining():
             return seen.WorkerDraining(worker)
         case pm.Leaving():

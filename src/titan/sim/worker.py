@@ -44,6 +44,10 @@ class SimWorker:
         self._registered = False
         """And was accepted."""
         self._heard_at = 0.0
+        self._listed: list[int] = []
+        """What the last heartbeat listed."""
+        self._strays: dict[int, int] = {}
+        """How often heartbeats listed attempts that are fenced."""
         self._inbox: list[Any] = []
         self._turn: Timer | None = None
         self._alarm: Timer | None = None
@@ -79,13 +83,17 @@ class SimWorker:
 
     def _dial(self) -> None:
         if self.link is None:
-            self.world.network.dial(self.host, self, lambda: self._later(0.5 + self.world.rng.random(), self._dial) and None)
+            self.world.network.dial(self.host, self, self._retry)
+
+    def _retry(self) -> None:
+        self._later(0.5 + self.world.rng.random(), self._dial)
 
     def on_opened(self, link: Connection) -> None:
         if not self.alive or self.link is not None:
             self.world.network.close(link, link.up)
             return
         self.link, self._decoder, self._asked = link, MessageDecoder(), False
+        self._listed, self._strays = [], {}
         self._heard_at = self.world.clock.now
         self._send(hello("worker", SOFTWARE))
         self._later(HANDSHAKE_S, lambda: self._hang_up() if self.link is link and not self._registered else None)
@@ -94,14 +102,14 @@ class SimWorker:
         if self.link is link:
             self._hang_up()
 
-    def _hang_up(self) -> None:
+    def _hang_up(self, wait_s: float = 0.1) -> None:
         """Gives the connection up and tries anew."""
         if self.link is None:
             return
         self.world.network.close(self.link, self.link.up)
         self.link, self._registered = None, False
         self._see(wm.Disconnected())
-        self._later(0.1 + self.world.rng.random(), self._dial)
+        self._later(wait_s + self.world.rng.random(), self._dial)
 
     def _send(self, message: pm.Message) -> None:
         if self.link is not None:
@@ -130,12 +138,14 @@ class SimWorker:
                 unflushed, self._unflushed = self._unflushed, {}
                 for lease in unflushed:
                     self._flush(lease)
+            case pm.Heard():
+                listed, self._listed = self._listed, []
+                oracle.on_heard(self.kernel, listed, self._strays)
             case pm.Dispatch():
                 for lease in message.leases:
                     oracle.on_dispatched(lease)
                 self._see(wm.Dispatched(_assignments(message)))
             case pm.StopAttempts(_, leases, grace_s):
-                oracle.truth.told_to_stop(self.kernel, leases, self.world.clock.now)
                 self._see(wm.StopOrdered(leases, grace_s))
             case pm.Acked(_, leases):
                 for lease in leases:
@@ -169,11 +179,8 @@ class SimWorker:
             self.world.trace.count("worker superseded")
             self.processes.kill_all()
             self._die(silent=False)
-        elif self.link is not None:
-            self.world.network.close(self.link, self.link.up)
-            self.link = None
-            self._see(wm.Disconnected())
-            self._later(2.0 + self.world.rng.random() * 3.0, self._dial)
+        else:
+            self._hang_up(wait_s=2.0)
 
     # -- turns --------------------------------------------------------------------------------------------------------------
     def _see(self, one: Any) -> None:
@@ -193,6 +200,9 @@ class SimWorker:
         due = self.machine.next_due()
         if due is not None and due <= now:
             inputs.insert(self.world.rng.randint(0, len(inputs)), wm.TimePassed())
+        for one in inputs:
+            if isinstance(one, wm.StopOrdered):
+                self.world.oracle.truth.told_to_stop(self.kernel, one.leases, now)
         for instruction in self.machine.handle(now, inputs):
             self._follow(instruction)
         if self.alive:
@@ -220,6 +230,7 @@ class SimWorker:
                 if self.world.clock.now - self._heard_at > SILENCE_S:
                     self._hang_up()
                 else:
+                    self._listed = leases
                     self._send(pm.Heartbeat(0, leases, started))
             case wm.AnnounceDrain():
                 self._send(pm.Draining(0))
@@ -237,9 +248,11 @@ class SimWorker:
             return
         retryable = self.world.rng.random() < 0.9
         outcome = Outcome.BROKEN if retryable else Outcome.REFUSED
-        for lease, held in self.machine.held.items():
-            if held.assignment.template.file_hash == digest:
-                self.world.oracle.truth.trouble(lease, outcome)
+        known = [held.assignment for held in self.machine.held.values()]
+        known += [it for one in self._inbox if isinstance(one, wm.Dispatched) for it in one.assignments]
+        for assignment in known:
+            if assignment.template.file_hash == digest:
+                self.world.oracle.truth.trouble(assignment.lease, outcome)
         self._see(wm.ArtifactFailed(digest, "not there", retryable))
 
     def _on_process_ended(self, lease: int, flush_s: float) -> None:

@@ -19,7 +19,7 @@ class World:
         self.clock = Clock()
         self.rng = Random(scenario.seed + 1)
         self.trace = Trace(self.clock)
-        self.oracle = Oracle(scenario)
+        self.oracle = Oracle(scenario, self.trace)
         self.faults = scenario.faults
         """Those that are on now."""
         self.network = Network(self.clock, self.rng, self.trace, self.faults, scenario.latency_s)

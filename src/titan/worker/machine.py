@@ -245,8 +245,9 @@ class WorkerMachine:
         return [lease for lease, _ in mine], [at for _, at in mine]
 
     def _unreported(self) -> tuple[list[int], list[float]]:
-        """The same for a heartbeat: without those whose result went before it on this connection, since by the time the master reads
-        the heartbeat it has recorded them, and would take them for strays that block a slot.
+        """The same for a heartbeat: without those whose results went before it on this connection.
+
+        By the time the master reads the heartbeat it has recorded these, and would take them for strays that block a slot.
         """
         mine = [(lease, h.started_at) for lease, h in self.held.items() if not h.orphaned and h.phase is not Phase.DONE]
         return [lease for lease, _ in mine], [at for _, at in mine]
@@ -380,8 +381,7 @@ class WorkerMachine:
         h = self.held.get(seen.lease)
         if h is None or h.phase not in (Phase.STARTING, Phase.RUNNING):
             return
-        if h.stopping is Outcome.TIMED_OUT and seen.at < h.started_at + h.assignment.template.timeout_s:
-            h.stopping = None  # it had ended in time, and this worker was late to see it
+        _forgive(h, seen.at)
         outcome, code, reason = _verdict(h, seen.exit_code)
         self._end(
             now,
@@ -397,6 +397,7 @@ class WorkerMachine:
     def on_runner_died(self, now: float, seen: RunnerDied) -> None:
         for lease, h in list(self.held.items()):
             if h.phase in (Phase.STARTING, Phase.RUNNING):
+                _forgive(h, seen.at)
                 self._end(now, lease, h.stopping or Outcome.BROKEN, "the worker's process runner died", finished_at=seen.at)
 
     def on_logs_sent(self, now: float, seen: LogsSent) -> None:
@@ -460,6 +461,12 @@ class WorkerMachine:
         if self.draining and not self.left and not self.held:
             self.left = True
             self._out.append(Leave())
+
+
+def _forgive(h: Held, ended_at: float) -> None:
+    """An attempt that had ended in time did not time out; this worker was late to see it."""
+    if h.stopping is Outcome.TIMED_OUT and ended_at < h.started_at + h.assignment.template.timeout_s:
+        h.stopping = None
 
 
 def _verdict(h: Held, exit_code: int) -> tuple[Outcome, int, str]:

@@ -1,0 +1,148 @@
+"""A graph of real jobs while the master is killed again and again and a worker for good: all happens, and is recorded once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from support.cluster import Cluster, alive, cluster, until
+from titan import DAG, Job
+from titan.sdk.client import Run
+
+LAYERS = (100, 60, 40)
+SCRIPT = """\
+printf 'start %s %s %s\\n' "$TITAN_JOB" "$TITAN_ATTEMPT" "$(date +%s%N)" >>"$SCRATCH/$TITAN_RUN.times"
+sleep 0.0"$1"
+echo "$TITAN_JOB" >"$SCRATCH/$TITAN_RUN/$TITAN_JOB"
+printf 'end %s %s %s\\n' "$TITAN_JOB" "$TITAN_ATTEMPT" "$(date +%s%N)" >>"$SCRATCH/$TITAN_RUN.times"
+"""
+
+
+class Times(NamedTuple):
+    """When attempts (job, number) started and ended, in nanoseconds, as their own scripts wrote it down."""
+
+    started: dict[tuple[str, int], int]
+    ended: dict[tuple[str, int], int]
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path / "c", "ada", "bob", "cyd") as made:
+        yield made
+
+
+def layered_dag(scratch: Path, chance: random.Random) -> DAG:
+    """200 jobs: each of a later layer joins two to five of the one before. No retries: what a crash costs is no failure."""
+    script = scratch / "step.sh"
+    script.write_text(SCRIPT)
+    jobs: list[Job] = []
+    above: list[str] = []
+    for layer, count in enumerate(LAYERS):
+        names = [f"l{layer}-{n}" for n in range(count)]
+        for name in names:
+            parents = chance.sample(above, chance.randint(2, 5)) if above else []
+            args = [chance.randint(10, 99)]
+            jobs.append(Job(name, file=script, args=args, parents=parents, retries=0, env={"SCRATCH": scratch}))
+        above = names
+    return DAG("layers", jobs)
+
+
+def times_of(scratch: Path, run: str) -> Times:
+    found = Times({}, {})
+    for line in (scratch / f"{run}.times").read_text().splitlines():
+        kind, job, attempt, at = line.split()
+        column = found.started if kind == "start" else found.ended
+        assert (job, int(attempt)) not in column, f"attempt {attempt} of {job} ran twice"
+        column[job, int(attempt)] = int(at)
+    return found
+
+
+def submit(c: Cluster, dag: DAG, scratch: Path) -> Run:
+    """The folder of a run's files is named after it, so a first job makes it: it is not known before."""
+    gate = Job("gate", command='mkdir "$SCRATCH/$TITAN_RUN" && : >"$SCRATCH/$TITAN_RUN.times"', retries=0, env={"SCRATCH": scratch})
+    jobs = [gate]
+    for job in dag.jobs:
+        parents = job.parents or ("gate",)
+        jobs.append(Job(job.id, file=job.file, args=job.args, parents=parents, retries=0, env=dict(job.env)))
+    return c.client.submit(DAG(dag.name, jobs))
+
+
+def ends(scratch: Path) -> int:
+    return sum(path.read_text().count("end ") for path in scratch.glob("*.times"))
+
+
+def check_run(c: Cluster, run: Run, dag: DAG, scratch: Path) -> None:
+    status = run.status()
+    assert {job.state for job in status.jobs} == {"COMPLETED"}
+    assert {path.name for path in (scratch / run.id).iterdir()} == {job.id for job in dag.jobs}
+    recorded = {job.id: job.attempt for job in status.jobs}
+    times = times_of(scratch, run.id)
+    for job in dag.jobs:
+        for attempt in range(1, recorded[job.id] + 1):
+            started = times.started.get((job.id, attempt))
+            for parent in job.parents:
+                # The parent's end that counts is that of the attempt that was recorded.
+                ended = times.ended[parent, recorded[parent]]
+                assert started is None or ended < started, f"{job.id} started before {parent} had ended"
+    assert c.completions(run.id) == dict.fromkeys(["gate", *(job.id for job in dag.jobs)], 1)
+
+
+def kill_at_random(c: Cluster, chance: random.Random, scratch: Path, total: int) -> None:
+    """The master three times and one of the workers once, each when so many jobs have ended."""
+    moments = sorted(chance.sample(range(5, total * 3 // 4), 4))
+    for moment, what in zip(moments, chance.sample(["master", "master", "master", "worker"], 4), strict=True):
+        until(lambda moment=moment: ends(scratch) >= moment, f"{moment} jobs ended", 60.0)  # type: ignore[misc]
+        if what == "master":
+            c.restart_master()
+        else:
+            c.kill_worker(chance.choice(sorted(c.workers)))
+
+
+def cancelled_before(c: Cluster, scratch: Path) -> tuple[Run, int]:
+    """A run of which one job is cancelled while it runs, with its child; and the pid that ran."""
+    pid_file = scratch / "victim.pid"
+    command = 'echo $$ >"$PID_FILE.new" && mv "$PID_FILE.new" "$PID_FILE"; sleep 600'
+    run = c.client.submit(
+        DAG(
+            "doomed",
+            [
+                Job("victim", command=command, env={"PID_FILE": pid_file}),
+                Job("child", command="true", parents=["victim"]),
+                Job("bystander", command="true"),
+            ],
+        )
+    )
+    until(pid_file.exists, "the victim runs")
+    assert c.client.cancel(f"{run.id}/victim") == 2
+    return run, int(pid_file.read_text())
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_200_jobs_survive_three_deaths_of_the_master_and_the_loss_of_a_worker(three: Cluster, tmp_path: Path, seed: int) -> None:
+    chance, scratch = random.Random(seed), tmp_path / "scratch"
+    scratch.mkdir()
+    doomed, pid = cancelled_before(three, scratch)
+    dag = layered_dag(scratch, chance)
+    run = submit(three, dag, scratch)
+    kill_at_random(three, chance, scratch, len(dag.jobs))
+    assert run.wait(60).ok
+    check_run(three, run, dag, scratch)
+    states = {job.id: job.state for job in doomed.status().jobs}
+    assert states == {"victim": "CANCELLED", "child": "CANCELLED", "bystander": "COMPLETED"}
+    until(lambda: not alive(pid), "the cancelled process is gone")
+
+
+@pytest.mark.parametrize("seed", [2])
+def test_two_such_runs_at_once_with_equal_job_ids(three: Cluster, tmp_path: Path, seed: int) -> None:
+    chance, scratch = random.Random(seed), tmp_path / "scratch"
+    scratch.mkdir()
+    dag = layered_dag(scratch, chance)
+    runs = [submit(three, dag, scratch), submit(three, dag, scratch)]
+    kill_at_random(three, chance, scratch, 2 * len(dag.jobs))
+    for run in runs:
+        assert run.wait(60).ok
+        check_run(three, run, dag, scratch)

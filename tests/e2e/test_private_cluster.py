@@ -1,0 +1,163 @@
+"""`titan run` with nobody there, and `titan up`: clusters of this machine that end with what started them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.cluster import TITAN, Cluster, Spawned, free_port, processes_below, until
+
+PIPELINE = """\
+name: words
+project: false
+jobs:
+  - {id: a, command: 'echo good > $TITAN_SHARED/a'}
+  - {id: b, command: 'cat $TITAN_SHARED/a; echo day', depends_on: [a]}
+"""
+ALONE = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+"""A network of its own, in which nobody listens on the default port."""
+
+
+@pytest.fixture
+def c(tmp_path: Path) -> Iterator[Cluster]:
+    """Only a folder and a way to start commands: no master, no TITAN_MASTER."""
+    made = Cluster(tmp_path / "c")
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def pipeline(c: Cluster) -> Path:
+    folder = c.base / "words"
+    folder.mkdir()
+    (folder / "pipeline.yaml").write_text(PIPELINE)
+    return folder / "pipeline.yaml"
+
+
+def alone(c: Cluster, *command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    tools = shutil.which("unshare") and shutil.which("ip")
+    if not tools or subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs a network namespace (root, unshare, ip), so that nobody listens on the default port")
+    return subprocess.run(
+        [*ALONE, *command], cwd=cwd or c.base, env=c.environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def up(c: Cluster, *options: str) -> Spawned:
+    going = c.spawn("up", "--home", str(c.home), "--port", str(c.port), *options, label="up")
+    until(lambda: "Titan is up at" in going.err or not going.running, "the cluster is up")
+    c.port = int(json.loads((c.home / "master.json").read_text())["address"].rpartition(":")[2])
+    return going
+
+
+def test_with_nobody_there_a_private_cluster_runs_it_beside_the_pipeline(c: Cluster, pipeline: Path) -> None:
+    done = alone(c, *TITAN, "run", "words/pipeline.yaml")
+    assert (done.returncode, done.stdout) == (0, "good\nday\n"), done.stderr
+    assert "WARNING" not in done.stderr
+    assert not processes_below(c.base)
+    home = pipeline.parent / ".titan"
+    (run,) = c.json("runs", "--home", str(home))
+    assert (run["dag"], run["state"], run["count"]) == ("words", "COMPLETED", 2)
+    assert c.json("status", run["run"], "--home", str(home))["state"] == "COMPLETED"
+    assert c.cli("logs", f"{run['run']}/b", "--home", str(home)).stdout == "good\nday\n"
+    assert c.json("dlq", "--home", str(home)) == []
+    assert alone(c, *TITAN, "logs", f"{run['run']}/b", cwd=pipeline.parent).stdout == "good\nday\n"
+    assert not processes_below(c.base)
+
+
+def test_a_master_on_the_default_port_is_used(c: Cluster, pipeline: Path) -> None:
+    script = (
+        '"$@" up --home up 2>up.err & up=$!\n'
+        'until "$@" status >/dev/null 2>&1; do kill -0 $up || exit 9; done\n'
+        '"$@" run words/pipeline.yaml && "$@" runs --json; kill $up; wait $up'
+    )
+    done = alone(c, "bash", "-c", script, "bash", *TITAN)
+    assert done.stdout.startswith("good\nday\n"), done
+    assert json.loads(done.stdout.splitlines()[-1])[0]["dag"] == "words"
+    assert not (pipeline.parent / ".titan").exists()
+    assert not processes_below(c.base)
+
+
+def test_an_ephemeral_cluster_leaves_nothing(c: Cluster, pipeline: Path) -> None:
+    done = alone(c, *TITAN, "run", "--ephemeral", "words/pipeline.yaml")
+    assert (done.returncode, done.stdout) == (0, "good\nday\n"), done.stderr
+    assert [path.name for path in pipeline.parent.iterdir()] == ["pipeline.yaml"]
+    assert not processes_below(c.base)
+
+
+def test_a_home_of_ones_own_is_private_and_keeps_its_runs(c: Cluster) -> None:
+    for word in ("one", "two"):
+        done = c.cli("run", "--home", str(c.home), "--", "echo", word)
+        assert (done.returncode, done.stdout) == (0, f"{word}\n"), done.stderr
+    assert [r["dag"] for r in c.json("runs", "--home", str(c.home))] == ["echo two", "echo one"]
+
+
+def test_interrupting_a_private_run_cancels_it_and_leaves_no_process(c: Cluster) -> None:
+    mark = c.base / "mark"
+    going = c.spawn("run", "--home", str(c.home), "--", "sh", "-c", f"touch {mark}; trap '' TERM; sleep 600")
+    until(mark.exists, "the job runs")
+    going.interrupt()
+    assert going.wait() == 130, going.err
+    assert not processes_below(c.base)
+    (run,) = c.json("runs", "--home", str(c.home))
+    assert run["state"] == "CANCELLED"
+
+
+def test_killing_a_private_run_leaves_no_process(c: Cluster) -> None:
+    mark = c.base / "mark"
+    going = c.spawn("run", "--home", str(c.home), "--", "sh", "-c", f"touch {mark}; sleep 600")
+    until(mark.exists, "the job runs")
+    going.kill()
+    until(lambda: not processes_below(c.base), "master, worker and job end with it", 15.0)
+
+
+def test_terminating_a_private_run_is_as_an_interruption(c: Cluster) -> None:
+    mark = c.base / "mark"
+    going = c.spawn("run", "--home", str(c.home), "--", "sh", "-c", f"touch {mark}; sleep 600")
+    until(mark.exists, "the job runs")
+    going.terminate()
+    assert going.wait() == 130, going.err
+    until(lambda: not processes_below(c.base), "master, worker and job end with it", 15.0)
+    assert c.json("runs", "--home", str(c.home))[0]["state"] == "CANCELLED"
+
+
+def test_up_stops_on_interrupt_and_the_next_up_goes_on(c: Cluster) -> None:
+    going = up(c, "--workers", "2", "--slots", "1")
+    until(lambda: len(c.json("workers")) == 2, "both workers are there")
+    mark = c.base / "mark"
+    command = f"echo x >>{mark}; [ $(wc -l <{mark}) -gt 1 ] || sleep 600"
+    (c.base / "pipeline.yaml").write_text(
+        f"name: long\nproject: false\njobs:\n  - {{id: a, command: '{command}'}}\n  - {{id: b, command: 'true', depends_on: [a]}}\n"
+    )
+    run = c.json("submit", "pipeline.yaml")["run"]
+    until(mark.exists, "the job runs")
+    going.interrupt()
+    assert going.wait() == 0, going.err
+    assert not processes_below(c.base)
+    going = up(c)
+    assert c.cli("wait", run).returncode == 0
+    assert mark.read_text() == "x\n" * 2
+    going.terminate()
+    assert going.wait() == 0, going.err
+    assert not processes_below(c.base)
+
+
+def test_up_on_a_port_in_use_and_in_a_home_in_use(c: Cluster) -> None:
+    up(c, "--workers", "0")
+    port = c.cli("up", "--home", "other", "--port", str(c.port))
+    assert port.returncode == 74
+    assert f"port {c.port} on 127.0.0.1 is in use by another program: give another with --port" in port.stderr
+    home = c.cli("up", "--home", str(c.home), "--port", str(free_port()))
+    assert home.returncode == 2
+    assert "is in use by the process with pid" in home.stderr
+    private = c.cli("run", "--home", str(c.home), "--", "true")
+    assert private.returncode == 2
+    assert "is in use by the process with pid" in private.stderr
+    assert c.cli("runs").returncode == 0

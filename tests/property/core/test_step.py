@@ -1,0 +1,162 @@
+"""Anything may be seen in any order: every invariant holds after every turn, the log tells the same, all finishes in the end."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from support_core import Master, beat, cancel, dag, picture, register, replay, results, started, submit, succeeded
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core import inputs as seen
+from titan.core.check import check
+from titan.model.dag import JobTemplate
+from titan.model.states import Outcome, RunState, WorkerState
+
+TEMPLATES = st.builds(
+    JobTemplate,
+    command=st.just("true"),
+    requirement=st.sampled_from(["GENERAL", "GENERAL", "GPU"]),
+    priority=st.integers(0, 2),
+    delay_s=st.sampled_from([0.0, 0.0, 5.0]),
+    affinity=st.booleans(),
+    retries=st.integers(0, 2),
+)
+NAMES = st.sampled_from(["w1", "w2", "w3"])
+SLOTS = {"w1": 1, "w2": 2, "w3": 3}
+CAPABILITIES = {"w1": ("GENERAL",), "w2": ("GENERAL", "GPU"), "w3": ("GPU", "GENERAL")}
+OUTCOMES = st.sampled_from([Outcome.SUCCEEDED] * 3 + list(Outcome))
+SEEDS = st.integers(0, 1 << 30)
+
+
+class AnyOrder(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.master = Master()
+        self.origin = 0
+        self.said: list[int] = []
+        """Every lease that ever was given out."""
+
+    def see(self, *inputs: seen.Input, after: float = 1.0) -> None:
+        decision = self.master.see(*inputs, at=self.master.now + after)
+        dispatched = [e for e in decision.events if isinstance(e, ev.JobsDispatched)]
+        self.said += [e.first_lease + i for e in dispatched for i in range(len(e.jobs))]
+        sent = [e for e in decision.effects if isinstance(e, fx.SendDispatch)]
+        assert [(e.worker, e.jobs, e.first_lease) for e in dispatched] == [(e.worker, e.jobs, e.first_lease) for e in sent]
+        for one in sent:
+            worker = self.master.state.workers[one.worker]
+            assert worker.takes_work
+            needs = {self.master.state.jobs[j].template.requirement for j in one.jobs}
+            assert needs <= set(worker.capabilities)
+            assert len(worker.held) + len(worker.ending) <= worker.slots, "over capacity"
+
+    def some_leases(self, worker: int, seed: int) -> list[int]:
+        """About half of what the worker should hold, and about as many others."""
+        held = self.master.state.workers[worker].held
+        picked = [lease for i, lease in enumerate([*held, *held, *self.said[-4:]]) if seed >> i & 1]
+        return [*picked, *([12345] if seed & 1 << 29 else [])]
+
+    def some_worker(self, name: str) -> int | None:
+        return self.master.state.worker_numbers.get(name)
+
+    @rule(
+        parents=st.lists(st.sets(st.integers(0, 4), max_size=2), min_size=1, max_size=5),
+        kinds=st.lists(TEMPLATES, min_size=5, max_size=5),
+    )
+    def submits(self, parents: list[set[int]], kinds: list[JobTemplate]) -> None:
+        jobs = {f"j{i}": " ".join(f"j{p}" for p in sorted(ps) if p < i) for i, ps in enumerate(parents)}
+        run = f"r{len(self.master.state.runs)}"
+        self.see(submit(dag(jobs, dict(zip(jobs, kinds, strict=False))), run=run, key=run))
+
+    @rule(name=NAMES, newer=st.booleans(), seed=SEEDS, draining=st.sampled_from([False, False, False, True]))
+    def registers(self, name: str, newer: bool, seed: int, draining: bool) -> None:
+        number = self.some_worker(name)
+        known = self.master.state.workers[number] if number is not None else None
+        incarnation = int(known.incarnation) + newer if known else 1
+        held = {} if number is None or newer else {lease: float(seed >> lease % 30 & 1) for lease in self.some_leases(number, seed)}
+        self.origin += 1
+        inputs = register(
+            name,
+            origin=self.origin,
+            incarnation=str(incarnation),
+            capabilities=CAPABILITIES[name],
+            slots=SLOTS[name],
+            held=held,
+            draining=draining,
+        )
+        self.see(inputs, after=float(seed % 20))
+
+    @rule(name=NAMES, seed=SEEDS)
+    def starts(self, name: str, seed: int) -> None:
+        if (worker := self.some_worker(name)) is not None:
+            leases = self.some_leases(worker, seed)
+            self.see(seen.AttemptsStarted(worker, leases, [self.master.now + 0.5] * len(leases)))
+
+    @rule(name=NAMES, seed=SEEDS, outcomes=st.lists(OUTCOMES, min_size=12, max_size=12))
+    def reports(self, name: str, seed: int, outcomes: list[Outcome]) -> None:
+        if (worker := self.some_worker(name)) is not None:
+            self.see(results(worker, *zip(self.some_leases(worker, seed), outcomes, strict=False), jitter=seed / (1 << 31)))
+
+    @rule(name=NAMES, seed=SEEDS)
+    def beats(self, name: str, seed: int) -> None:
+        if (worker := self.some_worker(name)) is not None:
+            self.see(beat(worker, {lease: float(seed & 2) for lease in self.some_leases(worker, seed)}))
+
+    @rule(name=NAMES)
+    def beats_in_order(self, name: str) -> None:
+        """The usual case: it holds and runs what it should."""
+        if (worker := self.some_worker(name)) is not None:
+            self.see(beat(worker, dict.fromkeys(self.master.state.workers[worker].held, self.master.now)))
+
+    @rule(name=NAMES, what=st.sampled_from(["disconnects", "drains", "leaves"]))
+    def goes(self, name: str, what: str) -> None:
+        if (worker := self.some_worker(name)) is not None:
+            connection = self.master.state.workers[worker].connection
+            self.see(
+                seen.WorkerDisconnected(worker, connection or 999)
+                if what == "disconnects"
+                else seen.WorkerDraining(worker)
+                if what == "drains"
+                else seen.WorkerLeaving(worker)
+            )
+
+    @rule(run=st.integers(0, 3), job=st.integers(-1, 4))
+    def cancels(self, run: int, job: int) -> None:
+        self.see(cancel(f"r{run}", f"j{job}" if job >= 0 else ""))
+
+    @rule(seconds=st.sampled_from([0.3, 1.0, 5.0, 31.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.see(seen.TimePassed(), after=seconds)
+
+    @rule()
+    def the_master_is_killed(self) -> None:
+        self.master.state = replay(self.master.events)
+        self.see(seen.MasterBooted("c"))
+
+    @invariant()
+    def the_log_tells_the_same(self) -> None:
+        again = replay(self.master.events)
+        assert picture(again) == picture(self.master.state)
+
+    def teardown(self) -> None:
+        """A good worker comes and stays: everything comes to an end."""
+        master = self.master
+        good = register("good", origin=1_000_000, capabilities=("GENERAL", "GPU"), slots=4)
+        self.see(seen.TimePassed(), after=60.0)
+        self.see(good)
+        worker = master.state.worker_numbers["good"]
+        for _ in range(200):
+            held = list(master.state.workers[worker].held)
+            self.see(started(worker, dict.fromkeys(held, master.now)), succeeded(worker, *held))
+            self.see(seen.TimePassed(), beat(worker, {}), after=10.0)
+            if all(run.state is not RunState.RUNNING for run in master.state.runs.values()):
+                break
+        assert all(run.state is not RunState.RUNNING for run in master.state.runs.values()), "something waits for ever"
+        assert master.state.workers[worker].state is WorkerState.ALIVE
+        self.the_log_tells_the_same()
+        check(master.state)
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

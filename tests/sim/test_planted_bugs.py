@@ -1,0 +1,384 @@
+"""Bugs planted in the core, the worker machine and the simulated shell: the simulator has to find each within some seeds.
+
+A plant that stays green means that the faults or the oracle are too weak. `core.check` is off here: the oracle has to see it
+from what happens outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from titan.core import apply as writers
+from titan.core import cancel, finish, image, ready, step, workers
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core import inputs as seen
+from titan.core.apply import apply
+from titan.core.state import TIMER_JOB, State, Worker
+from titan.core.turn import Turn
+from titan.model.states import JobState, Outcome
+from titan.sim.disk import Disk
+from titan.sim.master import SimMaster
+from titan.sim.run import SimulationFailed, simulate
+from titan.worker import machine as wm
+
+Patch = pytest.MonkeyPatch
+SEEDS = range(1, 401)
+
+_steps: Any = step._HANDLERS
+_writes: Any = writers._WRITERS
+_machine: Any = wm._HANDLERS
+
+
+# -- the core ------------------------------------------------------------------------------------------------------------
+def children_are_unlocked_by_one_parent(patch: Patch) -> None:
+    real = _writes[ev.JobsCompleted]
+
+    def write(state: State, e: ev.JobsCompleted) -> None:
+        real(state, e)
+        for number in e.jobs:
+            for child in state.jobs[number].children or ():
+                state.jobs[child].missing = 0
+
+    patch.setitem(_writes, ev.JobsCompleted, write)
+
+
+def results_of_fenced_leases_count(patch: Patch) -> None:
+    jobs: dict[int, int] = {}
+    real_write, real_step = _writes[ev.JobsDispatched], _steps[seen.ResultsReported]
+
+    def write(state: State, e: ev.JobsDispatched) -> None:
+        jobs.update((e.first_lease + i, number) for i, number in enumerate(e.jobs))
+        real_write(state, e)
+
+    def on_results(turn: Turn, it: seen.ResultsReported) -> None:
+        for i, lease in enumerate(it.leases):
+            job = turn.state.jobs.get(jobs.get(lease, 0))
+            if job is not None and job.lease not in (0, lease):
+                it.leases[i] = job.lease
+                real_step(turn, msgspec.structs.replace(it, worker=job.worker))
+                return
+        real_step(turn, it)
+
+    patch.setitem(_writes, ev.JobsDispatched, write)
+    patch.setitem(_steps, seen.ResultsReported, on_results)
+
+
+def reconciliation_ignores_unknown_leases(patch: Patch) -> None:
+    real = workers._reconcile
+
+    def reconcile(turn: Turn, worker: Worker, leases: Sequence[int], started: Sequence[float], *, all_seen: bool) -> None:
+        known = [(lease, at) for lease, at in zip(leases, started, strict=True) if lease in worker.held or lease in worker.ending]
+        real(turn, worker, [lease for lease, _ in known], [at for _, at in known], all_seen=all_seen)
+
+    patch.setattr(workers, "_reconcile", reconcile)
+
+
+def reconciliation_misses_lost_dispatches(patch: Patch) -> None:
+    real = workers._reconcile
+
+    def reconcile(turn: Turn, worker: Worker, leases: Sequence[int], started: Sequence[float], *, all_seen: bool) -> None:
+        missing = [lease for lease in worker.held if lease not in leases]
+        real(turn, worker, [*leases, *missing], [*started, *[0.0] * len(missing)], all_seen=all_seen)
+
+    patch.setattr(workers, "_reconcile", reconcile)
+
+
+def heartbeats_are_taken_for_registrations(patch: Patch) -> None:
+    real = workers._reconcile
+    patch.setattr(workers, "_reconcile", lambda *args, all_seen: real(*args, all_seen=True))
+
+
+def orders_to_stop_are_not_repeated(patch: Patch) -> None:
+    real = workers._reconcile
+
+    def reconcile(turn: Turn, *args: Any, all_seen: bool) -> None:
+        real(turn, *args, all_seen=all_seen)
+        turn.effects[:] = [effect for effect in turn.effects if not isinstance(effect, fx.SendStop)]
+
+    patch.setattr(workers, "_reconcile", reconcile)
+
+
+def affinity_is_never_released(patch: Patch) -> None:
+    patch.setattr(workers, "_release_pinned", lambda turn, worker: None)
+
+
+def a_lost_attempt_forgets_its_affinity(patch: Patch) -> None:
+    patch.setattr(finish, "choose_pins", lambda state, jobs: ([], {}))
+
+
+def affinity_overrides_capabilities(patch: Patch) -> None:
+    real = ready.can_keep
+    patch.setattr(ready, "can_keep", lambda state, worker, requirement: real(state, worker, "GENERAL"))
+
+
+def cancel_does_not_cascade(patch: Patch) -> None:
+    for module in (cancel, finish):
+        patch.setattr(module, "cancel_descendants", lambda turn, number, reason: [])
+
+
+def cancel_forgets_what_runs(patch: Patch) -> None:
+    real = cancel.cancel
+
+    def forgetful(turn: Turn, jobs: list[int], reason: str) -> None:
+        real(turn, [j for j in jobs if turn.state.jobs[j].state is not JobState.RUNNING], reason)
+
+    patch.setattr(cancel, "cancel", forgetful)
+
+
+def cancel_changes_an_event_it_has_emitted(patch: Patch) -> None:
+    real = cancel.cancel_descendants
+
+    def cascade(turn: Turn, number: int, reason: str) -> list[int]:
+        doomed = real(turn, number, reason)
+        turn.events[0].jobs.extend(doomed)  # type: ignore[union-attr]
+        return doomed
+
+    patch.setattr(cancel, "cancel_descendants", cascade)
+
+
+def heartbeat_deadlines_are_ignored(patch: Patch) -> None:
+    def on_deadline(turn: Turn, number: int) -> None:
+        worker = turn.state.workers[number]
+        worker.watched = False
+        worker.deadline = turn.now + 1000.0
+        turn.state.watch(worker)
+
+    patch.setattr(step, "on_deadline", on_deadline)
+
+
+def blame_is_never_taken_back(patch: Patch) -> None:
+    real = _writes[ev.WorkerJoined]
+
+    def write(state: State, e: ev.WorkerJoined) -> None:
+        if e.worker in state.workers:
+            state.workers[e.worker].blamed.clear()
+        real(state, e)
+
+    patch.setitem(_writes, ev.WorkerJoined, write)
+
+
+def everyone_on_a_lost_worker_is_poison(patch: Patch) -> None:
+    real = finish.lose
+    for module in (workers, finish):
+        patch.setattr(module, "lose", lambda turn, worker, jobs, blamed, reason: real(turn, worker, jobs, jobs, reason))
+
+
+def retry_timers_are_lost(patch: Patch) -> None:
+    real = State.arm
+
+    def arm(state: State, due: float, kind: int, number: int) -> None:
+        if kind != TIMER_JOB or number % 5:
+            real(state, due, kind, number)
+
+    patch.setattr(State, "arm", arm)
+
+
+def timers_do_not_survive_a_restart(patch: Patch) -> None:
+    real = State.reindex
+
+    def reindex(state: State) -> None:
+        real(state)
+        state.timers = [timer for timer in state.timers if timer[1] != TIMER_JOB]
+
+    patch.setattr(State, "reindex", reindex)
+
+
+def one_retry_too_many(patch: Patch) -> None:
+    real = finish._retry_at
+
+    def retry_at(state: State, now: float, number: int, outcome: int, jitter: float) -> float:
+        return real(state, now, number, outcome, jitter) or (now + 1.0 if state.jobs[number].failures == 1 else 0.0)
+
+    patch.setattr(finish, "_retry_at", retry_at)
+
+
+def handed_back_attempts_count_as_failures(patch: Patch) -> None:
+    real = _steps[seen.ResultsReported]
+
+    def on_results(turn: Turn, it: seen.ResultsReported) -> None:
+        outcomes = [Outcome.BROKEN if outcome == Outcome.RETURNED else outcome for outcome in it.outcomes]
+        real(turn, msgspec.structs.replace(it, outcomes=outcomes))
+
+    patch.setitem(_steps, seen.ResultsReported, on_results)
+
+
+def the_same_key_makes_a_second_run(patch: Patch) -> None:
+    real = _steps[seen.DagSubmitted]
+    patch.setitem(_steps, seen.DagSubmitted, lambda turn, it: real(turn, msgspec.structs.replace(it, key=f"{it.key}/{it.run}")))
+
+
+def starts_are_not_journaled(patch: Patch) -> None:
+    patch.setattr(ev, "VOLATILE", (*ev.VOLATILE, ev.JobsStarted))
+
+
+def snapshots_forget_blame(patch: Patch) -> None:
+    real = image.load
+
+    def load(state: State, chunks: Any) -> None:
+        real(state, chunks)
+        for worker in state.workers.values():
+            worker.blamed.clear()
+
+    patch.setattr(image, "load", load)
+
+
+def replay_skips_an_event(patch: Patch) -> None:
+    def half_deaf(state: State, event: ev.Event) -> None:
+        if not isinstance(event, ev.LeasesEnded):
+            apply(state, event)
+
+    patch.setattr("titan.sim.master.apply", half_deaf)
+
+
+def an_older_process_is_never_told_to_end(patch: Patch) -> None:
+    real = workers._why_not
+
+    def why_not(state: State, known: Worker, it: seen.WorkerRegistered, now: float) -> str:
+        return "taken" if known.connection else real(state, known, it, now)
+
+    patch.setattr(workers, "_why_not", why_not)
+
+
+# -- the worker machine ----------------------------------------------------------------------------------------------------
+def results_are_forgotten_before_they_are_acknowledged(patch: Patch) -> None:
+    real = wm.WorkerMachine._flush
+
+    def flush(machine: wm.WorkerMachine, now: float) -> None:
+        real(machine, now)
+        for lease in [lease for lease, h in machine.held.items() if h.phase is wm.Phase.DONE]:
+            del machine.held[lease]
+
+    patch.setattr(wm.WorkerMachine, "_flush", flush)
+
+
+def a_dispatch_said_twice_runs_twice(patch: Patch) -> None:
+    real = _machine[wm.Dispatched]
+
+    def on_dispatched(machine: wm.WorkerMachine, now: float, it: wm.Dispatched) -> None:
+        for assignment in it.assignments:
+            if machine.held.pop(assignment.lease, None) is not None:
+                machine.busy -= 1
+        real(machine, now, it)
+
+    patch.setitem(_machine, wm.Dispatched, on_dispatched)
+
+
+def nobody_counts_what_is_being_stopped(patch: Patch) -> None:
+    """Neither the master, which would send no more than fits, nor the worker, which would let it wait."""
+
+    real_write = _writes[ev.JobsCancelled]
+
+    def write(state: State, e: ev.JobsCancelled) -> None:
+        real_write(state, e)
+        for worker in state.workers.values():
+            worker.ending.clear()
+            state.reload(worker)
+
+    real = wm.WorkerMachine._fill
+
+    def fill(machine: wm.WorkerMachine, now: float) -> None:
+        machine.busy = 0
+        real(machine, now)
+
+    patch.setitem(_writes, ev.JobsCancelled, write)
+    patch.setattr(wm.WorkerMachine, "_fill", fill)
+
+
+def orders_to_stop_what_waits_are_ignored(patch: Patch) -> None:
+    real = _machine[wm.StopOrdered]
+
+    def on_stop(machine: wm.WorkerMachine, now: float, it: wm.StopOrdered) -> None:
+        waiting = [lease for lease in it.leases if lease in machine.held and machine.held[lease].phase <= wm.Phase.WAITING]
+        real(machine, now, wm.StopOrdered([lease for lease in it.leases if lease not in waiting], it.grace_s))
+
+    patch.setitem(_machine, wm.StopOrdered, on_stop)
+
+
+def time_limits_are_ignored(patch: Patch) -> None:
+    patch.setattr("titan.worker.machine.heappush", lambda heap, timer: None)
+
+
+def heartbeats_list_what_was_reported(patch: Patch) -> None:
+    patch.setattr(wm.WorkerMachine, "_unreported", wm.WorkerMachine.holdings)
+
+
+# -- the shell's rules -------------------------------------------------------------------------------------------------------
+def effects_do_not_wait_for_the_sync(patch: Patch) -> None:
+    def release(master: SimMaster) -> None:
+        while master._orders:
+            master._orders.popleft().perform()
+
+    patch.setattr(SimMaster, "_release", release)
+
+
+def effects_without_events_do_not_wait(patch: Patch) -> None:
+    """A submission that is sent again is answered at once, though the first one is not synced yet."""
+    real = SimMaster._order
+
+    def order(master: SimMaster, seq: int, effects: list[fx.Effect]) -> None:
+        bare: list[fx.Effect] = [effect for effect in effects if isinstance(effect, fx.ReplySubmitted)]
+        real(master, master.disk.safe_seq, bare)
+        master._orders.rotate(len(bare))
+        real(master, seq, [effect for effect in effects if effect not in bare])
+
+    patch.setattr(SimMaster, "_order", order)
+
+
+def a_sync_claims_what_was_written_meanwhile(patch: Patch) -> None:
+    real = Disk.synced
+    patch.setattr(Disk, "synced", lambda disk, size, seq: real(disk, size, disk.next_seq - 1))
+
+
+PLANTS: list[Callable[[Patch], None]] = [
+    children_are_unlocked_by_one_parent,
+    results_of_fenced_leases_count,
+    reconciliation_ignores_unknown_leases,
+    reconciliation_misses_lost_dispatches,
+    heartbeats_are_taken_for_registrations,
+    orders_to_stop_are_not_repeated,
+    affinity_is_never_released,
+    a_lost_attempt_forgets_its_affinity,
+    affinity_overrides_capabilities,
+    cancel_does_not_cascade,
+    cancel_forgets_what_runs,
+    cancel_changes_an_event_it_has_emitted,
+    heartbeat_deadlines_are_ignored,
+    blame_is_never_taken_back,
+    everyone_on_a_lost_worker_is_poison,
+    retry_timers_are_lost,
+    timers_do_not_survive_a_restart,
+    one_retry_too_many,
+    handed_back_attempts_count_as_failures,
+    the_same_key_makes_a_second_run,
+    starts_are_not_journaled,
+    snapshots_forget_blame,
+    replay_skips_an_event,
+    an_older_process_is_never_told_to_end,
+    results_are_forgotten_before_they_are_acknowledged,
+    a_dispatch_said_twice_runs_twice,
+    nobody_counts_what_is_being_stopped,
+    orders_to_stop_what_waits_are_ignored,
+    time_limits_are_ignored,
+    heartbeats_list_what_was_reported,
+    effects_do_not_wait_for_the_sync,
+    effects_without_events_do_not_wait,
+    a_sync_claims_what_was_written_meanwhile,
+]
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=[plant.__name__ for plant in PLANTS])
+def test_a_planted_bug_is_found(plant: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    plant(monkeypatch)
+    monkeypatch.setattr("titan.sim.master.check", lambda state: None)
+    for seed in SEEDS:
+        try:
+            simulate(seed)
+        except SimulationFailed as failure:
+            print(failure)
+            return
+    pytest.fail(f"{len(SEEDS)} seeds are green with {plant.__name__}")

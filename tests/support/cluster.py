@@ -1,0 +1,313 @@
+"""Clusters of real processes for tests: a master and workers that are started, killed and restarted, and the CLI beside them.
+
+Everything of a cluster lies below one folder, so that by the working directory, the command line and TITAN_WORKER_HOME of the
+processes in /proc a leftover shows. `Cluster.close` kills what was started, by pid, and fails the test if anything else is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from titan.core.events import Event, JobsCompleted, RunSubmitted, decode
+from titan.journal import read_records
+from titan.sdk.client import Client
+from titan.sdk.status import WorkerStatus
+
+T = TypeVar("T")
+
+DEADLINE_S = 20.0
+FAST = {"heartbeat_s": 0.5, "loss_s": 3, "name_guard_s": 1, "missing_s": 2, "backoff_base_s": 0.05}
+"""Settings under which a loss shows within seconds."""
+TITAN = (sys.executable, "-m", "titan")
+NONE: Mapping[str, str] = {}
+_pause = threading.Event()
+
+
+def until(condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:
+    """What the condition gives once that is true; fails after the deadline."""
+    give_up = time.monotonic() + deadline_s
+    while not (value := condition()):
+        if time.monotonic() >= give_up:
+            raise AssertionError(f"not within {deadline_s:g} s: {what}")
+        _pause.wait(0.01)
+    return value
+
+
+def alive(pid: int) -> bool:
+    """A zombie counts as dead: its parent is about to take notice."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat[stat.rindex(")") + 2] not in "ZX"
+
+
+def processes_below(folder: Path) -> dict[int, str]:
+    """pid -> command line of what lives that belongs to a home below `folder`."""
+    mark, found = os.fsencode(folder), {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        if int(name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            command = Path(f"/proc/{name}/cmdline").read_bytes()
+            environment = Path(f"/proc/{name}/environ").read_bytes()
+            ours = re.search(rb"(?:^|\0)TITAN_WORKER_HOME=" + re.escape(mark) + rb"(?:[/\0]|$)", environment)
+            inside = os.readlink(f"/proc/{name}/cwd").startswith(str(folder))
+            if (ours or inside or mark in command) and alive(int(name)):
+                found[int(name)] = command.replace(b"\0", b" ").decode(errors="replace")[:200]
+    return found
+
+
+class Spawned:
+    """A process of its own session, with its output in files; `group` signals go to all of the session's first group."""
+
+    def __init__(
+        self, command: Sequence[str], folder: Path, label: str, *, env: Mapping[str, str], cwd: Path, fds: tuple[int, ...] = ()
+    ) -> None:
+        self.label = label
+        number = len(list(folder.glob(f"{label}.*.out")))
+        self._out, self._err = folder / f"{label}.{number}.out", folder / f"{label}.{number}.err"
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.popen = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=dict(env),
+                cwd=cwd,
+                pass_fds=fds,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text(errors="replace")
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text(errors="replace")
+
+    @property
+    def running(self) -> bool:
+        return self.popen.poll() is None
+
+    def wait(self, deadline_s: float = DEADLINE_S) -> int:
+        try:
+            return self.popen.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.label} goes on after {deadline_s:g} s; it said:\n{self.out}{self.err}") from None
+
+    def kill(self) -> None:
+        """kill -9, and nothing but this one process."""
+        self.popen.kill()
+        self.popen.wait()
+
+    def terminate(self) -> None:
+        self.popen.terminate()
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does: SIGINT to the foreground group."""
+        os.killpg(self.pid, signal.SIGINT)
+
+
+class Cluster:
+    """The master's port is chosen by the kernel at its first start and kept for the later ones."""
+
+    def __init__(self, base: Path, settings: Mapping[str, float] = FAST) -> None:
+        self.base = base.resolve()
+        self.home = self.base / "home"
+        self.said = self.base / "said"
+        self.said.mkdir(parents=True)
+        self.settings = dict(settings)
+        self.port = 0
+        self.master: Spawned | None = None
+        self.workers: dict[str, Spawned] = {}
+        self._options: tuple[str, ...] = ()
+        self._all: list[Spawned] = []
+        self._clients: list[Client] = []
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def store(self) -> Path:
+        return self.home / "store"
+
+    # -- processes ------------------------------------------------------------------------------------------------------
+    def spawn(
+        self, *args: str, label: str = "cli", fds: tuple[int, ...] = (), cwd: Path | None = None, env: Mapping[str, str] = NONE
+    ) -> Spawned:
+        """`titan ARGS`, that runs on."""
+        made = Spawned([*TITAN, *args], self.said, label, env=self.environment(env), cwd=cwd or self.base, fds=fds)
+        self._all.append(made)
+        return made
+
+    def cli(
+        self, *args: str, cwd: Path | None = None, env: Mapping[str, str] = NONE, deadline_s: float = 60.0
+    ) -> subprocess.CompletedProcess[str]:
+        """`titan ARGS` to its end. TITAN_MASTER is this cluster's master, if one was started."""
+        return subprocess.run(
+            [*TITAN, *args],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=deadline_s,
+            cwd=cwd or self.base,
+            env=self.environment(env),
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+
+    def json(self, *args: str, code: int = 0, env: Mapping[str, str] = NONE) -> Any:
+        done = self.cli(*args, "--json", env=env)
+        assert done.returncode == code, done
+        return json.loads(done.stdout)
+
+    def environment(self, more: Mapping[str, str] = NONE) -> dict[str, str]:
+        """Without TITAN_*, save for the master's address. A variable that is given as "" is taken away."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith("TITAN_")}
+        if self.port:
+            env["TITAN_MASTER"] = self.address
+        env.update(more)
+        return {name: value for name, value in env.items() if value}
+
+    # -- the master -----------------------------------------------------------------------------------------------------
+    def start_master(self, *options: str) -> None:
+        """Returns when it listens."""
+        self._options = options
+        ready, told = os.pipe()
+        chosen = [part for name, value in self.settings.items() for part in ("--set", f"{name}={value}")]
+        fixed = ("--home", str(self.home), "--port", str(self.port), "--ready-fd", str(told))
+        try:
+            self.master = self.spawn("master", *fixed, *chosen, *options, label="master", fds=(told,))
+        finally:
+            os.close(told)
+        try:
+            readable, _, _ = select.select([ready], [], [], DEADLINE_S)
+            address = os.read(ready, 4096).decode().strip() if readable else ""
+        finally:
+            os.close(ready)
+        assert address, f"the master did not start: {self.master.err}"
+        self.port = int(address.rpartition(":")[2])
+
+    def kill_master(self) -> None:
+        assert self.master is not None
+        self.master.kill()
+
+    def restart_master(self, *options: str) -> None:
+        """kill -9, then the same home and port again."""
+        self.kill_master()
+        self.start_master(*(options or self._options))
+
+    # -- workers ----------------------------------------------------------------------------------------------------------
+    def start_worker(self, name: str, *options: str, slots: int = 2, home: str = "") -> Spawned:
+        given = ("--master", self.address, "--name", name, "--slots", str(slots))
+        made = self.spawn("worker", *given, "--home", str(self.worker_home(home or name)), *options, label=name)
+        self.workers[name] = made
+        return made
+
+    def worker_home(self, name: str) -> Path:
+        return self.base / "workers" / name
+
+    def start_workers(self, *names: str, slots: int = 2) -> None:
+        """Returns when all are registered."""
+        for name in names:
+            self.start_worker(name, slots=slots)
+        self.wait_for_workers(*names)
+
+    def wait_for_workers(self, *names: str) -> None:
+        until(lambda: all(self.worker(name).state == "ALIVE" for name in names), f"workers {names} are there")
+
+    def worker(self, name: str) -> WorkerStatus:
+        gone = WorkerStatus(name, "UNKNOWN", (), 0, 0, 0.0, 0.0)
+        return next((w for w in self.client.workers() if w.name == name), gone)
+
+    def kill_worker(self, name: str) -> None:
+        """kill -9, and all that it ran ends with it."""
+        self.workers.pop(name).kill()
+        home = self.worker_home(name)
+        until(lambda: not processes_below(home), f"the processes of worker {name} end with it", 5.0)
+
+    # -- what it holds ------------------------------------------------------------------------------------------------------
+    @property
+    def client(self) -> Client:
+        if not self._clients:
+            client = Client(self.address)
+            client.open()
+            self._clients.append(client)
+        return self._clients[0]
+
+    def events(self) -> Iterator[Event]:
+        """What the journal holds, from its first record on."""
+        for record in read_records(self.store):
+            yield from decode(record.payload)
+
+    def completions(self, run: str) -> dict[str, int]:
+        """job -> how many times the journal records that it COMPLETED."""
+        names: dict[int, str] = {}
+        counts: dict[str, int] = {}
+        for event in self.events():
+            if isinstance(event, RunSubmitted) and event.run == run:
+                names.update(enumerate(event.ids, event.first_job))
+            elif isinstance(event, JobsCompleted):
+                for number in event.jobs:
+                    if number in names:
+                        counts[names[number]] = counts.get(names[number], 0) + 1
+        return counts
+
+    # -- the end --------------------------------------------------------------------------------------------------------------
+    def close(self) -> None:
+        """Kills all that was started; raises AssertionError if, without the killing, anything would have been left."""
+        for client in self._clients:
+            client.close()
+        for spawned in reversed(self._all):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(spawned.pid, signal.SIGKILL)
+            spawned.popen.wait()
+        give_up = time.monotonic() + 5.0
+        while (left := processes_below(self.base)) and time.monotonic() < give_up:
+            _pause.wait(0.01)
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        assert not left, f"processes are left: {left}"
+
+
+@contextlib.contextmanager
+def cluster(
+    base: Path, *workers: str, slots: int = 2, settings: Mapping[str, float] = FAST, options: Sequence[str] = ()
+) -> Iterator[Cluster]:
+    """A master, and workers of these names that are registered."""
+    made = Cluster(base, settings)
+    try:
+        made.start_master(*options)
+        made.start_workers(*workers, slots=slots)
+        yield made
+    finally:
+        made.close()
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

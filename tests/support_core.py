@@ -1,0 +1,158 @@
+"""What the tests of the core share: a master that is only its state, and short ways to say what was seen and decided."""
+
+from __future__ import annotations
+
+import msgspec
+
+from titan.core import events as ev
+from titan.core import image
+from titan.core import inputs as seen
+from titan.core.apply import apply
+from titan.core.check import check
+from titan.core.state import Job, State
+from titan.core.step import Decision, step
+from titan.model.dag import DagSpec, JobTemplate
+from titan.model.settings import Settings
+from titan.model.states import JobState, Outcome, WorkerState
+
+FIRST = 1 << 32
+"""The first job and the first lease of term 1."""
+CLIENT = 9
+"""The connection of whoever submits."""
+
+
+class Master:
+    """Each `see` is one turn, after which every invariant is checked. Keeps all events, for a replay."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.state = State(settings)
+        self.now = 0.0
+        self.events: list[ev.Event] = []
+        self.see(seen.MasterBooted("c"))
+
+    def see(self, *inputs: seen.Input, at: float | None = None) -> Decision:
+        self.now = self.now if at is None else at
+        decision = step(self.state, self.now, inputs)
+        self.events += decision.events
+        check(self.state)
+        return decision
+
+    def job(self, n: int = 0) -> Job:
+        return self.state.jobs[FIRST + n]
+
+    def states(self) -> list[JobState]:
+        return [job.state for job in self.state.jobs.values()]
+
+    def lease(self, n: int = 0) -> int:
+        return self.job(n).lease
+
+
+# -- inputs ------------------------------------------------------------------------------------------------------------
+def dag(parents: dict[str, str], templates: dict[str, JobTemplate] | None = None, *, name: str = "d") -> DagSpec:
+    """Jobs by name with their parents, in words; those that `templates` does not name run `true`."""
+    of = {job: (templates or {}).get(job, JobTemplate(command="true")) for job in parents}
+    kinds = list(dict.fromkeys(of.values()))
+    template_of = [kinds.index(t) for t in of.values()]
+    return DagSpec(name, "1", kinds, list(of), template_of, [() for _ in of], [tuple(p.split()) for p in parents.values()])
+
+
+def alike(jobs: str, template: JobTemplate) -> DagSpec:
+    """Jobs without parents, in words, all of one template."""
+    return dag(dict.fromkeys(jobs.split(), ""), dict.fromkeys(jobs.split(), template))
+
+
+def submit(spec: DagSpec, *, run: str = "r", key: str = "") -> seen.DagSubmitted:
+    return seen.DagSubmitted(CLIENT, 5, run, key, spec)
+
+
+def cancel(run: str, job: str = "") -> seen.CancelRequested:
+    return seen.CancelRequested(CLIENT, 6, run, job)
+
+
+def register(
+    name: str = "w1",
+    *,
+    origin: int = 1,
+    incarnation: str = "1",
+    capabilities: tuple[str, ...] = ("GENERAL",),
+    slots: int = 1,
+    held: dict[int, float] | None = None,
+    draining: bool = False,
+) -> seen.WorkerRegistered:
+    """`held`: lease -> when it started, 0 for not yet."""
+    held = held or {}
+    return seen.WorkerRegistered(
+        origin, 7, name, incarnation, capabilities, slots, {}, list(held), list(held.values()), draining
+    )  # fmt: skip
+
+
+def beat(worker: int, held: dict[int, float]) -> seen.WorkerBeat:
+    return seen.WorkerBeat(worker, list(held), list(held.values()))
+
+
+def started(worker: int, ats: dict[int, float]) -> seen.AttemptsStarted:
+    return seen.AttemptsStarted(worker, list(ats), list(ats.values()))
+
+
+def results(worker: int, *reports: tuple[int, Outcome], jitter: float = 0.5) -> seen.ResultsReported:
+    """(lease, outcome) each. Every attempt ran from 1.0 to 2.0."""
+    good = [outcome is Outcome.SUCCEEDED for _, outcome in reports]
+    n = len(reports)
+    return seen.ResultsReported(
+        worker,
+        [lease for lease, _ in reports],
+        [outcome for _, outcome in reports],
+        [0 if ok else 1 for ok in good],
+        ["" if ok else "why" for ok in good],
+        [1.0] * n,
+        [2.0] * n,
+        [0.25] * n,
+        [4096] * n,
+        jitter,
+    )
+
+
+def succeeded(worker: int, *leases: int) -> seen.ResultsReported:
+    return results(worker, *((lease, Outcome.SUCCEEDED) for lease in leases))
+
+
+# -- events --------------------------------------------------------------------------------------------------------------
+def completed(worker: int, jobs: list[int], at: float) -> ev.JobsCompleted:
+    """What follows from `succeeded`."""
+    n = len(jobs)
+    return ev.JobsCompleted(worker, jobs, [1.0] * n, [2.0] * n, [0.25] * n, [4096] * n, at)
+
+
+def failed(worker: int, jobs: list[int], outcome: Outcome, retry_at: list[float], at: float) -> ev.JobsFailed:
+    """What follows from `results` that all had that outcome."""
+    n = len(jobs)
+    return ev.JobsFailed(
+        worker, jobs, [outcome] * n, [1] * n, ["why"] * n, [1.0] * n, [2.0] * n, [0.25] * n, [4096] * n, retry_at, at
+    )  # fmt: skip
+
+
+def joined(worker: int, name: str, at: float, *, incarnation: str = "1", slots: int = 1) -> ev.WorkerJoined:
+    return ev.WorkerJoined(worker, name, incarnation, ("GENERAL",), slots, {}, at)
+
+
+# -- the log ---------------------------------------------------------------------------------------------------------------
+def replay(events: list[ev.Event]) -> State:
+    """What a master knows that reads these events back from its journal."""
+    payload, count = ev.encode(events)
+    state = State()
+    decoded = ev.decode(payload) if count else []
+    assert len(decoded) == count
+    for event in decoded:
+        apply(state, event)
+    state.reindex()
+    return state
+
+
+def picture(state: State) -> list[object]:
+    """All that a snapshot holds, without what is not durable: who is connected and when it was heard."""
+    copy = State()
+    image.load(copy, image.dump(state))
+    for w in copy.workers.values():
+        w.connection, w.heard_at, w.deadline, w.watched = 0, 0.0, 0.0, False
+        w.state = WorkerState.SUSPECT if w.state is WorkerState.ALIVE else w.state
+    return [msgspec.msgpack.decode(chunk) for chunk in image.dump(copy)]

@@ -1,0 +1,142 @@
+"""A job that goes where its parent ran."""
+
+from __future__ import annotations
+
+import pytest
+
+from support_core import FIRST, Master, cancel, completed, dag, register, submit, succeeded
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core import inputs as seen
+from titan.model.dag import JobTemplate
+from titan.model.states import JobState
+
+NEAR = JobTemplate(command="true", affinity=True)
+A, B, OTHER = FIRST, FIRST + 1, FIRST + 2
+
+
+def pinned() -> Master:
+    """a is done on worker 1, which is full with another job; b is pinned to it and worker 2 has room."""
+    master = Master()
+    other = JobTemplate(command="true", priority=9)
+    master.see(register("w1"), submit(dag({"a": "", "b": "a", "other": "a"}, {"b": NEAR, "other": other})))
+    assert master.see(succeeded(1, FIRST), at=3.0).events == [
+        completed(1, [A], 3.0),
+        ev.JobsQueued([B, OTHER], 3.0, [1, -1]),
+        ev.JobsDispatched(1, [OTHER], FIRST + 1, 3.0),
+    ]
+    master.see(register("w2", origin=2))
+    return master
+
+
+def released(why: str, at: float) -> ev.JobsReleased:
+    return ev.JobsReleased([B], 1, f"affinity released: worker w1, where its parent ran, {why}", at)
+
+
+def test_it_waits_for_its_worker_though_another_has_room() -> None:
+    master = pinned()
+    assert (master.job(1).state, master.job(1).pin) == (JobState.QUEUED, 1)
+    assert master.see(succeeded(1, FIRST + 1), at=4.0).effects == [fx.SendAck(1, [FIRST + 1]), fx.SendDispatch(1, [B], FIRST + 2)]
+    assert master.job(1).pin == -1
+
+
+def test_it_waits_for_a_worker_whose_connection_broke() -> None:
+    master = pinned()
+    assert master.see(seen.WorkerDisconnected(1, 1), at=4.0) == ([ev.WorkerSuspected(1, 4.0)], [])
+    assert master.job(1).pin == 1
+
+
+def test_it_is_released_when_its_worker_is_lost() -> None:
+    master = pinned()
+    master.see(seen.WorkerBeat(2, [], []), at=20.0)
+    events, _ = master.see(seen.TimePassed(), at=31.0)
+    lost = "worker w1 was silent for 31 s"
+    assert events == [
+        ev.WorkerLost(1, lost, 31.0),
+        ev.JobsLost(1, [OTHER], [], lost, 31.0),
+        released("is LOST", 31.0),
+        ev.JobsDispatched(2, [OTHER], FIRST + 2, 31.0),
+    ]
+
+
+def test_it_is_released_when_its_worker_drains() -> None:
+    master = pinned()
+    assert master.see(seen.WorkerDraining(1), at=4.0) == (
+        [ev.WorkerDrained(1, 4.0), released("is draining", 4.0), ev.JobsDispatched(2, [B], FIRST + 2, 4.0)],
+        [fx.SendDispatch(2, [B], FIRST + 2)],
+    )
+
+
+def test_it_is_released_when_its_worker_leaves() -> None:
+    master = pinned()
+    events, _ = master.see(seen.WorkerLeaving(1), at=4.0)
+    assert events == [
+        ev.WorkerLeft(1, 4.0),
+        ev.JobsLost(1, [OTHER], [], "worker w1 left", 4.0),
+        released("is LEFT", 4.0),
+        ev.JobsDispatched(2, [OTHER], FIRST + 2, 4.0),
+    ]
+
+
+def test_it_is_released_when_its_worker_comes_back_without_the_capability() -> None:
+    master = pinned()
+    master.see(seen.WorkerDisconnected(1, 1))
+    events, _ = master.see(register("w1", origin=3, capabilities=("GPU",), held={FIRST + 1: 3.5}), at=4.0)
+    assert released("lacks the capability", 4.0) in events
+    assert master.job(1).worker == 2
+
+
+def test_it_is_queued_for_any_worker_if_its_own_cannot_take_it_when_its_parent_ends() -> None:
+    master = Master()
+    master.see(register("w1"), submit(dag({"a": "", "b": "a"}, {"b": NEAR})))
+    master.see(seen.WorkerDraining(1))
+    assert master.see(succeeded(1, FIRST), at=3.0).events == [
+        completed(1, [A], 3.0),
+        ev.JobsQueued([B], 3.0),
+        released("is draining", 3.0),
+    ]
+
+
+def test_the_first_parent_decides() -> None:
+    master = Master()
+    master.see(register("w1"), register("w2", origin=2), submit(dag({"x": "", "y": "", "z": "y x"}, {"z": NEAR})))
+    master.see(succeeded(1, FIRST))
+    assert master.see(succeeded(2, FIRST + 1)).effects[-1] == fx.SendDispatch(2, [FIRST + 2], FIRST + 2)
+
+
+def test_without_parents_affinity_means_nothing() -> None:
+    master = Master()
+    master.see(register("w1"))
+    assert master.see(submit(dag({"a": ""}, {"a": NEAR}))).effects[-1] == fx.SendDispatch(1, [FIRST], FIRST)
+
+
+def test_a_pinned_job_can_be_cancelled() -> None:
+    master = pinned()
+    assert master.see(cancel("r", "b")).events == [ev.JobsCancelled([B], "cancelled by a user", 3.0)]
+
+
+def test_a_job_that_was_released_and_comes_back_to_its_node_is_dispatched_once() -> None:
+    """It stood twice in that node's lane."""
+    master = Master()
+    fill = JobTemplate(command="true", priority=9)
+    master.see(register("w1", slots=2), submit(dag({"a": "", "b": "a", "x": "a", "y": "a"}, {"b": NEAR, "x": fill, "y": fill})))
+    master.see(succeeded(1, FIRST))
+    held = {master.lease(n): 1.0 for n in (2, 3)}
+    master.see(seen.TimePassed(), at=40.0)
+    assert master.job(1).pin == -1
+    master.see(register("w2", origin=2, slots=3), at=40.0)
+    assert master.job(1).worker == 2
+    master.see(register("w1", origin=3, slots=2, held=held), at=41.0)
+    master.see(succeeded(2, master.lease(2), master.lease(3)), seen.WorkerLeaving(2), at=42.0)
+    assert master.job(1).pin == 1
+    _, effects = master.see(succeeded(1, *held), at=43.0)
+    assert [e.jobs for e in effects if isinstance(e, fx.SendDispatch)] == [[B]]
+
+
+@pytest.mark.parametrize("reason", ["released", "kept"])
+def test_history_says_that_affinity_was_given_up(reason: str) -> None:
+    master = pinned()
+    if reason == "released":
+        master.see(seen.WorkerDraining(1))
+    notes = [past.reason for past in master.job(1).history or ()]
+    assert bool(notes) == (reason == "released")

@@ -1,0 +1,104 @@
+"""Cancelling a run, a job, and what runs."""
+
+from __future__ import annotations
+
+from support_core import CLIENT, FIRST, Master, alike, beat, cancel, dag, register, results, submit, succeeded
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.model.dag import JobTemplate
+from titan.model.states import JobState, Outcome, RunState
+
+USER = "cancelled by a user"
+
+
+def test_a_run_that_waits() -> None:
+    master = Master()
+    master.see(submit(dag({"a": "", "b": "a"})))
+    assert master.see(cancel("r"), at=3.0) == (
+        [
+            ev.RunCancelled("r", 3.0),
+            ev.JobsCancelled([FIRST, FIRST + 1], USER, 3.0),
+            ev.RunFinished("r", RunState.CANCELLED, 3.0),
+        ],
+        [fx.ReplyCancelled(CLIENT, 6, 2)],
+    )
+
+
+def test_a_job_takes_its_descendants_and_nobody_else_with_it() -> None:
+    master = Master()
+    master.see(submit(dag({"a": "", "b": "a", "c": "b", "d": "a c", "other": "", "e": "other"})))
+    assert master.see(cancel("r", "b"), at=3.0) == (
+        [
+            ev.JobsCancelled([FIRST + 1], USER, 3.0),
+            ev.JobsCancelled([FIRST + 2, FIRST + 3], "its ancestor b was cancelled by a user", 3.0),
+        ],
+        [fx.ReplyCancelled(CLIENT, 6, 3)],
+    )
+
+
+def test_what_runs_is_stopped_and_keeps_its_slot_until_its_worker_says_that_it_is_gone() -> None:
+    master = Master()
+    master.see(register(), submit(alike("a b", JobTemplate(command="true"))))
+    assert master.see(cancel("r", "a"), at=3.0) == (
+        [ev.JobsCancelled([FIRST], USER, 3.0)],
+        [fx.SendStop(1, [FIRST]), fx.ReplyCancelled(CLIENT, 6, 1)],
+    )
+    assert list(master.state.workers[1].ending) == [FIRST]
+    assert master.see(beat(1, {FIRST: 1.0}), at=4.0) == ([ev.WorkerHeard(1, 4.0)], [fx.SendStop(1, [FIRST])])
+    assert master.see(results(1, (FIRST, Outcome.STOPPED)), at=5.0) == (
+        [ev.LeasesEnded(1, [FIRST]), ev.JobsDispatched(1, [FIRST + 1], FIRST + 1, 5.0)],
+        [fx.SendAck(1, [FIRST]), fx.SendDispatch(1, [FIRST + 1], FIRST + 1)],
+    )
+
+
+def test_a_result_that_crosses_the_order_to_stop_does_not_count() -> None:
+    master = Master()
+    master.see(register(), submit(dag({"a": "", "b": "a"})))
+    master.see(cancel("r", "a"))
+    assert master.see(succeeded(1, FIRST), at=5.0) == ([ev.LeasesEnded(1, [FIRST])], [fx.SendAck(1, [FIRST])])
+    assert master.states() == [JobState.CANCELLED, JobState.CANCELLED]
+
+
+def test_a_heartbeat_without_it_frees_the_slot_too() -> None:
+    master = Master()
+    master.see(register(), submit(alike("a b", JobTemplate(command="true"))))
+    master.see(cancel("r", "a"))
+    events, _ = master.see(beat(1, {}), at=4.0)
+    assert events == [
+        ev.WorkerHeard(1, 4.0),
+        ev.LeasesEnded(1, [FIRST]),
+        ev.JobsDispatched(1, [FIRST + 1], FIRST + 1, 4.0),
+    ]
+
+
+def test_cancelling_what_is_over_cancels_nothing() -> None:
+    master = Master()
+    master.see(register(), submit(dag({"a": "", "b": "a"})))
+    master.see(succeeded(1, FIRST))
+    assert master.see(cancel("r", "a")) == ([], [fx.ReplyCancelled(CLIENT, 6, 0)])
+    master.see(succeeded(1, FIRST + 1))
+    assert master.see(cancel("r")) == ([], [fx.ReplyCancelled(CLIENT, 6, 0)])
+    assert master.state.runs["r"].state is RunState.COMPLETED
+
+
+def test_what_is_not_there() -> None:
+    master = Master()
+    assert master.see(cancel("x")).effects == [fx.Refuse(CLIENT, 6, "not_found", "there is no run 'x': `titan runs` lists them")]
+    master.see(submit(dag({"a": ""})))
+    assert master.see(cancel("r", "x")).effects == [fx.Refuse(CLIENT, 6, "not_found", "run r has no job 'x'")]
+
+
+def test_a_run_of_which_one_job_was_cancelled_failed_and_is_not_cancelled() -> None:
+    master = Master()
+    master.see(register(), submit(dag({"a": "", "b": ""})))
+    master.see(cancel("r", "b"))
+    assert master.see(succeeded(1, FIRST), at=3.0).events[-1] == ev.RunFinished("r", RunState.FAILED, 3.0)
+
+
+def test_a_run_that_is_cancelled_while_a_job_is_done_keeps_it_and_is_cancelled() -> None:
+    master = Master()
+    master.see(register(), submit(dag({"a": "", "b": "a"})))
+    master.see(succeeded(1, FIRST))
+    master.see(cancel("r"), at=3.0)
+    assert master.states() == [JobState.COMPLETED, JobState.CANCELLED]
+    assert master.state.runs["r"].state is RunState.CANCELLED

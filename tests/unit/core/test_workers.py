@@ -1,0 +1,304 @@
+"""Workers come, are heard, fall silent and return."""
+
+from __future__ import annotations
+
+import pytest
+
+from support_core import FIRST, Master, alike, beat, cancel, dag, joined, register, replay, started, submit, succeeded
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core import inputs as seen
+from titan.core.step import next_due
+from titan.model.dag import JobTemplate
+from titan.model.states import JobState, RunState, WorkerState
+
+
+def busy(*, slots: int = 1, runs: bool = True) -> Master:
+    """Worker 1 has job a, lease FIRST, since 0; it is said to run since 1 if `runs`."""
+    master = Master()
+    master.see(register(slots=slots), submit(dag({"a": ""})))
+    if runs:
+        master.see(started(1, {FIRST: 1.0}), at=1.0)
+    return master
+
+
+def lost(master: Master, *, at: float) -> ev.WorkerLost:
+    """The worker is silent until its deadline."""
+    events, _ = master.see(seen.TimePassed(), at=at)
+    (event,) = [e for e in events if isinstance(e, ev.WorkerLost)]
+    return event
+
+
+# -- registration ----------------------------------------------------------------------------------------------------------
+def test_a_new_worker() -> None:
+    master = Master()
+    assert master.see(register(origin=3, slots=4), at=5.0) == (
+        [joined(1, "w1", 5.0, slots=4), ev.WorkerConnected(1, 3, 5.0)],
+        [fx.AcceptWorker(3, 7, 1)],
+    )
+
+
+def test_the_same_process_on_a_new_connection_keeps_what_it_runs() -> None:
+    master = busy()
+    master.see(seen.WorkerDisconnected(1, 1), at=2.0)
+    assert master.see(register(origin=4, held={FIRST: 1.0}), at=3.0) == (
+        [ev.WorkerConnected(1, 4, 3.0)],
+        [fx.AcceptWorker(4, 7, 1)],
+    )
+    assert (master.job().state, master.job().attempt) == (JobState.RUNNING, 1)
+
+
+def test_a_registration_tells_what_started_meanwhile() -> None:
+    master = busy(runs=False)
+    events, _ = master.see(register(origin=4, held={FIRST: 1.5}), at=3.0)
+    assert events == [ev.WorkerConnected(1, 4, 3.0), ev.JobsStarted(1, [FIRST], [1.5])]
+
+
+def test_a_registration_without_an_attempt_means_that_its_dispatch_was_lost() -> None:
+    master = busy(runs=False)
+    assert master.see(register(origin=4), at=3.0) == (
+        [
+            ev.WorkerConnected(1, 4, 3.0),
+            ev.JobsLost(1, [FIRST], [], "worker w1 does not hold it", 3.0),
+            ev.JobsDispatched(1, [FIRST], FIRST + 1, 3.0),
+        ],
+        [fx.AcceptWorker(4, 7, 1), fx.SendDispatch(1, [FIRST], FIRST + 1)],
+    )
+
+
+def test_a_new_process_of_a_name_starts_with_nothing_and_is_blamed_for_what_ran() -> None:
+    master = busy()
+    master.see(seen.WorkerDisconnected(1, 1), at=2.0)
+    assert master.see(register(origin=4, incarnation="2"), at=3.0).events == [
+        ev.JobsLost(1, [FIRST], [FIRST], "worker w1 was started anew", 3.0),
+        joined(1, "w1", 3.0, incarnation="2"),
+        ev.WorkerConnected(1, 4, 3.0),
+        ev.JobsDispatched(1, [FIRST], FIRST + 1, 3.0),
+    ]
+    assert master.job().losses == 1
+
+
+def test_a_name_that_is_connected_is_taken() -> None:
+    master = busy()
+    refusal = "a worker named 'w1' is connected already (from another host): give this one another name with --name"
+    assert master.see(register(origin=4, incarnation="2"), at=9.0) == ([], [fx.Refuse(4, 7, "conflict", refusal)])
+
+
+def test_a_name_is_given_away_when_its_owner_was_not_heard_for_a_while() -> None:
+    master = busy()
+    assert master.see(register(origin=4, incarnation="2"), at=10.0).effects[0] == fx.AcceptWorker(4, 7, 1)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_older_process_never_takes_a_name_back(gone: bool) -> None:
+    master = Master()
+    master.see(register(incarnation="2"))
+    if gone:
+        master.see(seen.WorkerDisconnected(1, 1))
+    refusal = "worker 'w1' was started anew elsewhere meanwhile; this older process must end"
+    assert master.see(register(origin=4, incarnation="1"), at=9.0) == ([], [fx.Refuse(4, 7, "conflict", refusal)])
+
+
+def test_a_worker_that_registers_draining_gets_nothing() -> None:
+    master = Master()
+    master.see(submit(dag({"a": ""})))
+    assert master.see(register(draining=True), at=2.0) == (
+        [joined(1, "w1", 2.0), ev.WorkerConnected(1, 1, 2.0), ev.WorkerDrained(1, 2.0)],
+        [fx.AcceptWorker(1, 7, 1)],
+    )
+
+
+def test_a_worker_without_the_capability_gets_nothing() -> None:
+    master = Master()
+    master.see(submit(alike("a", JobTemplate(command="true", requirement="GPU"))))
+    master.see(register())
+    assert master.states() == [JobState.QUEUED]
+    assert master.see(register("w2", origin=2, capabilities=("GENERAL", "GPU"))).effects[-1] == fx.SendDispatch(2, [FIRST], FIRST)
+
+
+# -- heartbeats ------------------------------------------------------------------------------------------------------------
+def test_a_heartbeat_that_agrees() -> None:
+    master = busy()
+    assert master.see(beat(1, {FIRST: 1.0}), at=60.0) == ([ev.WorkerHeard(1, 60.0)], [])
+
+
+def test_an_attempt_that_was_sent_a_moment_ago_may_be_on_its_way() -> None:
+    master = busy(runs=False)
+    assert master.see(beat(1, {}), at=10.0) == ([ev.WorkerHeard(1, 10.0)], [])
+    assert master.see(beat(1, {}), at=10.5).events[1:] == [
+        ev.JobsLost(1, [FIRST], [], "worker w1 does not hold it", 10.5),
+        ev.JobsDispatched(1, [FIRST], FIRST + 1, 10.5),
+    ]
+
+
+def test_an_attempt_that_the_master_gave_up_is_stopped_and_takes_a_slot_until_then() -> None:
+    master = Master()
+    master.see(register(), at=1.0)
+    assert master.see(beat(1, {77: 1.0, 78: 0.0}), at=2.0) == (
+        [ev.WorkerHeard(1, 2.0), ev.LeasesEnding(1, [77, 78])],
+        [fx.SendStop(1, [77, 78])],
+    )
+    assert master.see(submit(dag({"a": ""}))).effects == [fx.ReplySubmitted(9, 5, "r", 1)]
+    assert master.see(beat(1, {78: 0.0}), at=3.0) == ([ev.WorkerHeard(1, 3.0), ev.LeasesEnded(1, [77])], [fx.SendStop(1, [78])])
+    assert master.see(beat(1, {}), at=4.0).events[1:] == [ev.LeasesEnded(1, [78]), ev.JobsDispatched(1, [FIRST], FIRST, 4.0)]
+
+
+def test_a_heartbeat_of_a_worker_that_is_lost_is_not_heard() -> None:
+    master = busy()
+    lost(master, at=31.0)
+    assert master.see(beat(1, {FIRST: 1.0}), at=32.0) == ([], [])
+
+
+# -- silence -----------------------------------------------------------------------------------------------------------------
+def test_a_broken_connection_is_a_suspicion() -> None:
+    master = busy()
+    assert master.see(seen.WorkerDisconnected(1, 1), at=2.0) == ([ev.WorkerSuspected(1, 2.0)], [])
+    assert master.states() == [JobState.RUNNING]
+    assert master.see(submit(dag({"b": ""}), run="r2")).effects == [fx.ReplySubmitted(9, 5, "r2", 1)]
+
+
+def test_the_end_of_an_older_connection_means_nothing() -> None:
+    master = busy()
+    master.see(register(origin=4, held={FIRST: 1.0}))
+    assert master.see(seen.WorkerDisconnected(1, 1)) == ([], [])
+
+
+def test_silence_is_measured_from_the_last_word() -> None:
+    master = busy()
+    master.see(beat(1, {FIRST: 1.0}), at=20.0)
+    assert master.see(seen.TimePassed(), at=30.0) == ([], [])
+    assert next_due(master.state) == 50.0
+    assert master.see(seen.TimePassed(), at=49.9) == ([], [])
+    assert lost(master, at=50.0).reason == "worker w1 was silent for 30 s"
+
+
+def test_a_lost_worker_is_cut_off_and_its_attempts_go_elsewhere() -> None:
+    master = busy()
+    master.see(register("w2", origin=2), at=20.0)
+    reason = "worker w1 was silent for 30 s"
+    assert master.see(seen.TimePassed(), at=30.0) == (
+        [
+            ev.WorkerLost(1, reason, 30.0),
+            ev.JobsLost(1, [FIRST], [FIRST], reason, 30.0),
+            ev.JobsDispatched(2, [FIRST], FIRST + 1, 30.0),
+        ],
+        [fx.Disconnect(1), fx.SendDispatch(2, [FIRST], FIRST + 1)],
+    )
+
+
+def test_a_lost_job_stands_in_the_queue_where_it_stood() -> None:
+    master = Master()
+    master.see(register("w1", slots=2), submit(alike("a b c d", JobTemplate(command="true"))))
+    lost(master, at=30.0)
+    assert master.see(register("w2", origin=2, slots=3), at=31.0).effects[-1] == fx.SendDispatch(
+        2, [FIRST, FIRST + 1, FIRST + 2], FIRST + 2
+    )
+
+
+def test_what_had_not_started_is_not_blamed_for_the_loss() -> None:
+    master = busy(runs=False)
+    lost(master, at=30.0)
+    assert master.job().losses == 0
+
+
+def test_a_job_that_took_down_two_workers_is_poison() -> None:
+    master = busy()
+    master.see(submit(dag({"b": ""}), run="other"))
+    lost(master, at=30.0)
+    master.see(register("w2", origin=2, slots=2), at=31.0)
+    master.see(started(2, {FIRST + 1: 31.0}), at=31.0)
+    reason = "worker w2 was silent for 30 s"
+    assert master.see(seen.TimePassed(), at=61.0).events == [
+        ev.WorkerLost(2, reason, 61.0),
+        ev.JobsLost(2, [FIRST + 1], [], reason, 61.0),
+        ev.JobsDied([FIRST], f"poison: 2 workers were lost while they ran it ({reason})", 61.0),
+        ev.RunFinished("r", RunState.FAILED, 61.0),
+    ]
+
+
+def test_poison_takes_what_waits_for_it_along() -> None:
+    master = Master()
+    master.see(register(), submit(dag({"a": "", "b": "a"})))
+    for round_ in (1, 2):
+        master.see(started(1, {master.lease(): 1.0}))
+        master.see(seen.WorkerDisconnected(1, round_))
+        master.see(register(origin=round_ + 1, incarnation=str(round_ + 1)))
+    assert master.states() == [JobState.DEAD, JobState.CANCELLED]
+
+
+def test_the_blame_is_taken_back_when_the_same_process_returns() -> None:
+    master = busy()
+    lost(master, at=30.0)
+    assert (master.job().losses, list(master.state.workers[1].blamed)) == (1, [FIRST])
+    assert master.see(register(origin=4, held={FIRST: 1.0}), at=31.0) == (
+        [joined(1, "w1", 31.0), ev.WorkerConnected(1, 4, 31.0), ev.LeasesEnding(1, [FIRST])],
+        [fx.AcceptWorker(4, 7, 1), fx.SendStop(1, [FIRST])],
+    )
+    assert master.job().losses == 0
+
+
+def test_the_blame_stays_when_another_process_comes() -> None:
+    master = busy()
+    lost(master, at=30.0)
+    master.see(register(origin=4, incarnation="2"), at=31.0)
+    assert master.job().losses == 1
+
+
+# -- leaving -----------------------------------------------------------------------------------------------------------------
+def test_a_draining_worker_finishes_what_it_has_and_gets_nothing_new() -> None:
+    master = busy(slots=2)
+    assert master.see(seen.WorkerDraining(1), at=2.0) == ([ev.WorkerDrained(1, 2.0)], [])
+    assert master.see(seen.WorkerDraining(1), at=3.0) == ([], [])
+    assert master.see(submit(dag({"b": ""}), run="r2")).effects == [fx.ReplySubmitted(9, 5, "r2", 1)]
+    assert master.see(succeeded(1, FIRST)).events[-1] == ev.RunFinished("r", RunState.COMPLETED, 3.0)
+
+
+def test_a_worker_that_leaves_is_gone_and_nobody_waits_for_it() -> None:
+    master = Master()
+    master.see(register(), at=1.0)
+    assert master.see(seen.WorkerLeaving(1), at=2.0) == ([ev.WorkerLeft(1, 2.0)], [])
+    assert master.see(seen.WorkerDisconnected(1, 1), at=2.0) == ([], [])
+    assert master.see(seen.TimePassed(), at=100.0) == ([], [])
+    assert master.state.workers[1].state is WorkerState.LEFT
+
+
+def test_what_a_leaving_worker_held_all_the_same_is_queued_and_blames_nobody() -> None:
+    master = busy()
+    assert master.see(seen.WorkerLeaving(1), at=2.0).events == [
+        ev.WorkerLeft(1, 2.0),
+        ev.JobsLost(1, [FIRST], [], "worker w1 left", 2.0),
+    ]
+
+
+def test_a_name_that_left_can_come_back() -> None:
+    master = Master()
+    master.see(register(), seen.WorkerDraining(1), seen.WorkerLeaving(1))
+    events, _ = master.see(register(origin=2, incarnation="2"), submit(dag({"a": ""})), at=5.0)
+    assert events[:2] == [joined(1, "w1", 5.0, incarnation="2"), ev.WorkerConnected(1, 2, 5.0)]
+    assert events[-1] == ev.JobsDispatched(1, [FIRST], FIRST, 5.0)
+
+
+def test_cancelled_attempts_of_a_lost_worker_take_no_slot_of_its_next_process() -> None:
+    master = busy()
+    master.see(cancel("r"))
+    lost(master, at=30.0)
+    master.see(register(origin=4, incarnation="2"), submit(dag({"b": ""}), run="r2"), at=31.0)
+    assert master.job(1).state is JobState.DISPATCHED
+
+
+# -- a master that starts anew ---------------------------------------------------------------------------------------------
+def test_after_a_restart_every_worker_has_until_its_deadline_to_come_back() -> None:
+    master = busy()
+    master.state = replay(master.events)
+    assert master.see(seen.MasterBooted("ignored"), at=100.0) == ([ev.MasterStarted(2, "c", 100.0)], [])
+    assert master.state.workers[1].state is WorkerState.SUSPECT
+    assert master.see(submit(dag({"b": ""}), run="r2")).effects == [fx.ReplySubmitted(9, 5, "r2", 1)]
+    assert lost(master, at=130.0).reason == "worker w1 was silent for 30 s"
+
+
+def test_after_a_restart_what_still_runs_keeps_running_and_what_finished_is_recorded() -> None:
+    master = busy()
+    master.state = replay(master.events)
+    master.see(seen.MasterBooted("ignored"), at=100.0)
+    assert master.see(register(origin=1, held={FIRST: 1.0}), at=101.0).events == [ev.WorkerConnected(1, 1, 101.0)]
+    assert master.see(succeeded(1, FIRST), at=102.0).events[-1] == ev.RunFinished("r", RunState.COMPLETED, 102.0)

@@ -1,0 +1,60 @@
+"""The match of jobs and workers, in small cases; tests/property/scheduling has the large ones."""
+
+from __future__ import annotations
+
+from titan.scheduling.lane import Lane
+from titan.scheduling.place import place
+from titan.scheduling.pool import Pool
+
+
+def lane_of(*jobs: tuple[int, int]) -> Lane:
+    """(priority, job) each."""
+    lane = Lane(lambda _: True)
+    for priority, job in jobs:
+        lane.count += 1
+        lane.push(priority, job)
+    return lane
+
+
+def pool_of(*workers: tuple[tuple[str, ...], int]) -> Pool:
+    """(capabilities, slots) of workers 1, 2, ..."""
+    pool = Pool()
+    for number, (capabilities, slots) in enumerate(workers, 1):
+        pool.put(number, capabilities, slots, 0, open_=True)
+    return pool
+
+
+def test_jobs_are_spread_by_load() -> None:
+    pool = pool_of((("A",), 4), (("A",), 2))
+    assert place({"A": lane_of(*[(1, j) for j in range(6)])}, {}, [], pool) == {1: [0, 2, 3, 5], 2: [1, 4]}
+
+
+def test_lanes_that_share_a_worker_take_turns_by_priority_and_age() -> None:
+    lanes = {"A": lane_of((1, 1), (9, 4), (1, 5)), "B": lane_of((5, 2), (1, 3))}
+    assert place(lanes, {}, [], pool_of((("A", "B"), 4))) == {1: [4, 2, 1, 3]}
+
+
+def test_a_lane_that_nobody_serves_blocks_nobody() -> None:
+    assert place({"C": lane_of((9, 1)), "A": lane_of((1, 2))}, {}, [], pool_of((("A",), 1))) == {1: [2]}
+
+
+def test_a_pinned_job_leads_those_behind_it_and_follows_those_before_it() -> None:
+    lanes = {"A": lane_of((9, 3), (1, 4))}
+    assert place(lanes, {1: lane_of((5, 2))}, [1], pool_of((("A",), 2))) == {1: [3, 2]}
+    lanes = {"A": lane_of((1, 4), (1, 5))}
+    assert place(lanes, {1: lane_of((1, 2))}, [1], pool_of((("A",), 2))) == {1: [2, 4]}
+
+
+def test_a_pinned_job_goes_before_a_lesser_one_also_behind_a_greater_one_that_goes_elsewhere() -> None:
+    lanes = {"A": lane_of((9, 3), (1, 4))}
+    assert place(lanes, {2: lane_of((5, 2))}, [2], pool_of((("A",), 1), (("A",), 1))) == {1: [3], 2: [2]}
+
+
+def test_a_pinned_job_waits_for_its_worker_alone_and_blocks_nobody() -> None:
+    pool = pool_of((("A",), 1), (("A",), 1))
+    pool.use(1, 1)
+    assert place({"A": lane_of((1, 4))}, {1: lane_of((9, 2))}, [1, 2], pool) == {2: [4]}
+
+
+def test_pinned_jobs_of_a_worker_that_is_gone() -> None:
+    assert place({}, {7: lane_of((1, 1))}, [7], Pool()) == {}

@@ -1,0 +1,78 @@
+"""The workers by load."""
+
+from __future__ import annotations
+
+from titan.scheduling.pool import Pool
+
+
+def pool_of(**workers: tuple[int, int]) -> Pool:
+    """w1=(slots, used), ..."""
+    pool = Pool()
+    for name, (slots, used) in workers.items():
+        pool.put(int(name[1:]), ("GENERAL",), slots, used, open_=True)
+    return pool
+
+
+def test_the_least_loaded_is_best_by_share_of_its_slots() -> None:
+    assert pool_of(w1=(4, 2), w2=(10, 3), w3=(2, 1)).best("GENERAL") == 2
+
+
+def test_among_equals_the_one_that_joined_first() -> None:
+    assert pool_of(w3=(2, 1), w2=(4, 2), w1=(2, 2)).best("GENERAL") == 2
+
+
+def test_among_equals_of_different_groups_the_one_that_joined_first() -> None:
+    pool = Pool()
+    pool.put(2, ("GENERAL",), 1, 0, open_=True)
+    pool.put(1, ("GENERAL", "GPU"), 1, 0, open_=True)
+    assert pool.best("GENERAL") == 1
+    assert pool.best("GPU") == 1
+
+
+def test_who_is_full_closed_or_cannot_is_never_best() -> None:
+    pool = pool_of(w1=(1, 1), w2=(0, 0))
+    pool.put(3, ("GENERAL",), 8, 0, open_=False)
+    assert pool.best("GENERAL") is None
+    assert pool.best("GPU") is None
+    assert [pool.room(w) for w in (1, 2, 3, 4)] == [0, 0, 0, 0]
+
+
+def test_a_change_of_load_is_seen_at_once() -> None:
+    pool = pool_of(w1=(2, 0), w2=(2, 0))
+    pool.use(1, 1)
+    assert pool.best("GENERAL") == 2
+    pool.use(2, 2)
+    assert pool.best("GENERAL") == 1
+    pool.use(1, 2)
+    assert pool.best("GENERAL") is None
+    pool.use(2, 0)
+    assert (pool.best("GENERAL"), pool.room(2)) == (2, 2)
+
+
+def test_a_worker_whose_capabilities_change_serves_the_new_ones_only() -> None:
+    pool = pool_of(w1=(2, 0))
+    pool.put(1, ("GPU",), 3, 1, open_=True)
+    assert pool.best("GENERAL") is None
+    assert (pool.best("GPU"), pool.room(1)) == (1, 2)
+
+
+def test_a_worker_that_was_dropped_is_gone() -> None:
+    pool = pool_of(w1=(2, 0), w2=(2, 1))
+    pool.drop(1)
+    pool.drop(1)
+    assert (pool.best("GENERAL"), pool.room(1)) == (2, 0)
+
+
+def test_an_attempt_too_many_leaves_less_than_no_room() -> None:
+    """A worker that came back with what the master had given up holds more than it should for a while."""
+    pool = pool_of(w1=(1, 2))
+    assert pool.room(1) < 0
+    assert pool.best("GENERAL") is None
+
+
+def test_the_heap_stays_small_over_10_000_updates() -> None:
+    pool = pool_of(**{f"w{n}": (8, 0) for n in range(1, 11)})
+    for i in range(10_000):
+        pool.use(1 + i % 10, i % 9)
+        assert len(pool.seats[1].group.heap) <= 4 * 10 + 64
+    assert pool.best("GENERAL") == min(pool.seats, key=lambda w: (pool.seats[w].used, w))

@@ -1,0 +1,217 @@
+"""Job and DAG: what they take, and the sentence for what they do not."""
+
+from __future__ import annotations
+
+import dataclasses
+import doctest
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import titan.sdk.job
+from titan.errors import InvalidGraph
+from titan.model import graph
+from titan.sdk.job import DAG, Job, perm_name, problem_of
+from titan.sdk.staging import stage
+
+
+def test_defaults_are_the_contract() -> None:
+    job = Job("a", command="true")
+    assert dataclasses.asdict(job) == {
+        "id": "a",
+        "file": None,
+        "command": "true",
+        "args": (),
+        "parents": (),
+        "requirement": "GENERAL",
+        "priority": 1,
+        "delay": 0.0,
+        "affinity": False,
+        "retries": 3,
+        "timeout": None,
+        "env": (),
+    }
+
+
+def test_positional_order_is_the_contract() -> None:
+    job = Job("a", "x.py", None, ("1",), ("p",), "GPU", 2, 3.0, True, 4, 5.0, {"K": "v"})
+    assert job == Job(
+        id="a",
+        file="x.py",
+        command=None,
+        args=["1"],
+        parents=["p"],
+        requirement="GPU",
+        priority=2,
+        delay=3,
+        affinity=True,
+        retries=4,
+        timeout=5,
+        env={"K": "v"},
+    )
+
+
+def test_args_as_text_are_split_as_a_shell_does() -> None:
+    assert Job("a", command="x", args="--name 'two words' $HOME").args == ("--name", "two words", "$HOME")
+
+
+def test_args_as_sequence_are_taken_as_they_are() -> None:
+    assert Job("a", command="x", args=["two words", 3, 1.5, Path("d/e")]).args == ("two words", "3", "1.5", "d/e")
+    assert Job("a", command="x", args=range(3)).args == ("0", "1", "2")
+
+
+def test_parents_are_ids_or_jobs() -> None:
+    a = Job("a", command="true")
+    assert Job("b", command="true", parents=[a, "c"]).parents == ("a", "c")
+
+
+def test_env_is_sorted_and_stringified() -> None:
+    assert Job("a", command="x", env={"Z": 1, "A": Path("p"), "M": 0.5}).env == (("A", "p"), ("M", "0.5"), ("Z", "1"))
+
+
+def test_file_takes_a_path() -> None:
+    assert Job("a", file=Path("d") / "x.py").file == "d/x.py"
+
+
+def test_command_as_list_is_an_argv() -> None:
+    assert Job("a", command=["echo", "hi"]).command == ("echo", "hi")
+
+
+def test_immutable() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Job("a", command="true").id = "b"  # type: ignore[misc]
+
+
+def test_perm_name() -> None:
+    assert perm_name("perm:tools/x.sh") == "tools/x.sh"
+    assert perm_name("x.sh") == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "key", "says"),
+    [
+        ({}, "file", "exactly one of file and command"),
+        ({"file": "a", "command": "b"}, "file", "not both"),
+        ({"file": ""}, "file", "empty"),
+        ({"file": 3}, "file", "the number 3"),
+        ({"file": "perm:../x"}, "file", "perm_files/"),
+        ({"file": "perm:"}, "file", "perm_files/"),
+        ({"file": "perm:/etc/passwd"}, "file", "perm_files/"),
+        ({"command": " "}, "command", "empty"),
+        ({"command": []}, "command", "empty"),
+        ({"command": b"x"}, "command", "must be a string or a list"),
+        ({"command": "a\0b"}, "command", "NUL"),
+        ({"command": "x" * 200_000}, "command", "put it into a script"),
+        ({"command": ["a", None]}, "command", "each item"),
+        ({"command": "x", "args": "'open"}, "args", "give a list"),
+        ({"command": "x", "args": [None]}, "args", "each item"),
+        ({"command": "x", "args": [True]}, "args", "boolean true"),
+        ({"command": "x", "args": {"a": 1}}, "args", "a mapping"),
+        ({"command": "x", "args": {"a"}}, "args", "must be"),
+        ({"command": "x", "args": 5}, "args", "the number 5"),
+        ({"command": "x", "args": ["x" * 200_000]}, "args", "pass a file"),
+        ({"command": "x", "args": ["\ud800"]}, "args", "Unicode"),
+        ({"command": "x", "parents": "a"}, "parents", "must be a list"),
+        ({"command": "x", "parents": [1]}, "parents", "must be a string"),
+        ({"command": "x", "parents": ["a b"]}, "parents", "malformed"),
+        ({"command": "x", "parents": 7}, "parents", "must be a list"),
+        ({"command": "x", "requirement": "a b"}, "requirement", "malformed"),
+        ({"command": "x", "requirement": None}, "requirement", "must be a string"),
+        ({"command": "x", "priority": "high"}, "priority", "integer"),
+        ({"command": "x", "priority": True}, "priority", "integer"),
+        ({"command": "x", "priority": 1.0}, "priority", "integer"),
+        ({"command": "x", "priority": 10**7}, "priority", "within"),
+        ({"command": "x", "delay": -1}, "delay", "must be 0 to"),
+        ({"command": "x", "delay": float("nan")}, "delay", "must be 0 to"),
+        ({"command": "x", "delay": "1"}, "delay", "seconds"),
+        ({"command": "x", "affinity": 1}, "affinity", "true or false"),
+        ({"command": "x", "retries": -1}, "retries", "0 to 1,000"),
+        ({"command": "x", "retries": None}, "retries", "integer"),
+        ({"command": "x", "timeout": 0}, "timeout", "more than 0"),
+        ({"command": "x", "timeout": float("inf")}, "timeout", "must be 0 to"),
+        ({"command": "x", "env": ["A=1"]}, "env", "mapping"),
+        ({"command": "x", "env": {"A=": "1"}}, "env", "'='"),
+        ({"command": "x", "env": {"": "1"}}, "env", "empty"),
+        ({"command": "x", "env": {"A": None}}, "env", "'A'"),
+        ({"command": "x", "env": {"A": "x" * 200_000}}, "env", "pass a file"),
+        ({"command": "x", "env": {3: "x"}}, "env", "must be a string"),
+    ],
+)
+def test_bad_field_names_job_and_field(fields: dict[str, Any], key: str, says: str) -> None:
+    with pytest.raises(InvalidGraph) as caught:
+        Job("the-job", **fields)
+    assert str(caught.value).startswith(f"job 'the-job': {key}: ")
+    assert says in str(caught.value)
+    assert caught.value.job == "the-job"
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("bad", ["", "a b", "a/b", ".a", "-a", "x" * 129, "é", "a\n", 5, None])
+def test_bad_id(bad: Any) -> None:
+    with pytest.raises(InvalidGraph, match="job id"):
+        Job(bad, command="true")
+
+
+@pytest.mark.parametrize(
+    ("given_", "says"),
+    [
+        (("", []), "name"),
+        (("a\nb", []), "name"),
+        ((3, []), "name"),
+        (("d", "jobs"), "jobs"),
+        (("d", [1]), "item 0 must be a Job"),
+        (("d", 3), "jobs"),
+        (("d", [], 1.0), "version"),
+        (("d", [], "", 3), "project"),
+    ],
+)
+def test_bad_dag(given_: tuple[Any, ...], says: str) -> None:
+    with pytest.raises(InvalidGraph, match=says):
+        DAG(*given_)
+
+
+def test_dag_takes_an_iterator() -> None:
+    dag = DAG("d", (Job(f"j{i}", command="true") for i in range(3)), version="2", project=".")
+    assert (len(dag.jobs), dag.version, dag.project) == (3, "2", Path())
+
+
+def test_reprs_are_short() -> None:
+    a = Job("a", command="true")
+    assert repr(Job("b", file="x.py", parents=[a])) == "Job('b', file='x.py', parents=['a'])"
+    assert repr(DAG("d", [a])) == "DAG('d', 1 job)"
+
+
+# The first text that hypothesis draws in a fresh checkout builds its table of Unicode, which takes a second.
+_patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+_ANYTHING = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.binary(max_size=4), st.lists(st.text(max_size=3))
+)
+
+
+@_patient
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(["file", "command", "args", "requirement", "delay", "timeout"], _ANYTHING)))
+def test_any_value_is_taken_or_refused(fields: dict[str, Any]) -> None:
+    """And what a Job takes, the model's own check takes: no error comes later without the job's name."""
+    try:
+        job = Job("j", **fields)
+    except InvalidGraph as error:
+        assert error.job == "j"
+        return
+    if job.file is None:
+        graph.resolve(stage(DAG("d", [job])).spec)
+
+
+@_patient
+@given(st.sampled_from(["priority", "retries", "affinity", "parents", "env", "id"]), _ANYTHING)
+def test_problem_of_answers_for_anything(field: str, value: object) -> None:
+    assert isinstance(problem_of(field, value), str)
+
+
+def test_docstrings_run() -> None:
+    result = doctest.testmod(titan.sdk.job)
+    assert result.attempted > 4
+    assert result.failed == 0

@@ -1,0 +1,448 @@
+"""Pipeline files: what the contract says each key is, and errors that name file, line and key."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import titan.sdk.pipeline
+from titan.errors import InvalidGraph, InvalidPipeline
+from titan.sdk.job import Job
+from titan.sdk.pipeline import load_pipeline
+from titan.sdk.staging import stage
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "steps").mkdir()
+    (tmp_path / "steps" / "one.py").write_text("")
+    return tmp_path
+
+
+def write(folder: Path, text: str | bytes) -> Path:
+    path = folder / "p.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def fault(folder: Path, text: str | bytes) -> str:
+    """What comes after the file's name."""
+    path = write(folder, text)
+    with pytest.raises(InvalidPipeline) as caught:
+        load_pipeline(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}:")
+    assert "\n" not in message
+    assert len(message) < 600
+    return message[len(str(path)) + 1 :]
+
+
+def job_fault(folder: Path, lines: str) -> str:
+    """The fault of a pipeline with one job `a`, whose other lines begin in line 5."""
+    return fault(
+        folder, "name: x\njobs:\n  - id: a\n    command: 'true'\n" + "".join(f"    {line}\n" for line in lines.split("\n"))
+    )
+
+
+def only_job(folder: Path, lines: str) -> Job:
+    text = "name: x\njobs:\n  - id: a\n" + "".join(f"    {line}\n" for line in lines.split("\n"))
+    (job,) = load_pipeline(write(folder, text)).jobs
+    return job
+
+
+# -- what is right -----------------------------------------------------------------------------------------------------
+def test_every_key(folder: Path) -> None:
+    text = """\
+# a comment
+name: nightly
+version: "2"
+project: true
+jobs:
+  - id: first
+    command: echo hi
+  - id: second
+    type: run
+    file: steps/one.py
+    args: --epochs 4 'two words'
+    depends_on: [first]
+    requirement: GPU
+    priority: -5
+    delay: 1.5
+    affinity: true
+    retries: 0
+    timeout: 60
+    env:
+      A: text
+      B: 1.10
+"""
+    dag = load_pipeline(write(folder, text))
+    assert (dag.name, dag.version, dag.project) == ("nightly", "2", folder)
+    args = ("--epochs", "4", "two words")
+    second = Job("second", "steps/one.py", None, args, ("first",), "GPU", -5, 1.5, True, 0, 60.0, {"A": "text", "B": "1.10"})
+    assert list(dag.jobs) == [Job("first", command="echo hi"), second]
+    assert stage(dag).spec.ids == ["first", "second"]
+
+
+def test_project_false_takes_single_files_from_the_yamls_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    dag = load_pipeline(write(folder, "name: x\nproject: false\njobs: [{id: a, file: steps/one.py}]\n"))
+    assert dag.project is None
+    assert stage(dag).spec.templates[0].file == "one.py"
+
+
+def test_the_path_may_be_relative(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(folder, "name: x\njobs: [{id: a, file: steps/one.py}]\n")
+    monkeypatch.chdir(folder)
+    assert load_pipeline("p.yaml").project == folder
+    write(folder, "nam: x\n")
+    with pytest.raises(InvalidPipeline, match=r"^p\.yaml:1: nam: "):
+        load_pipeline("p.yaml")
+
+
+def test_perm_files_are_looked_up_by_the_master(folder: Path) -> None:
+    assert only_job(folder, "file: perm:tools/x.sh").file == "perm:tools/x.sh"
+
+
+def test_scalars_in_args_and_env_stay_as_written(folder: Path) -> None:
+    job = only_job(folder, "command: x\nargs: [007, 1.10, yes, 0x1F, '', \"a b\", true]\nenv: {A: 1e3, B: no, C: '', 1: 08}")
+    assert job.args == ("007", "1.10", "yes", "0x1F", "", "a b", "true")
+    assert dict(job.env) == {"A": "1e3", "B": "no", "C": "", "1": "08"}
+
+
+def test_yes_and_no_are_strings(folder: Path) -> None:
+    (job,) = load_pipeline(write(folder, "name: no\njobs: [{id: yes, command: on}]")).jobs
+    assert (job.id, job.command) == ("yes", "on")
+
+
+def test_numbers(folder: Path) -> None:
+    job = only_job(folder, "command: x\npriority: +5\ndelay: 1e1\nretries: 0o17\ntimeout: .5")
+    assert (job.priority, job.delay, job.retries, job.timeout) == (5, 10.0, 15, 0.5)
+
+
+def test_timeout_may_be_null(folder: Path) -> None:
+    assert only_job(folder, "command: x\ntimeout: null").timeout is None
+
+
+def test_block_text_with_tabs_and_unicode(folder: Path) -> None:
+    job = only_job(folder, "command: |\n  cat <<EOF\n  \tünder 雪\n  EOF")
+    assert job.command == "cat <<EOF\n\tünder 雪\nEOF\n"
+
+
+def test_windows_line_ends_and_byte_order_mark(folder: Path) -> None:
+    text = b"\xef\xbb\xbfname: x\r\njobs:\r\n  - id: a\r\n    command: 'true'\r\n"
+    assert load_pipeline(write(folder, text)).jobs[0].id == "a"
+    assert fault(folder, text + b"    retries: x\r\n").startswith("5: retries: ")
+
+
+def test_aliases_and_merge_keys(folder: Path) -> None:
+    text = """\
+name: x
+jobs:
+  - &base
+    id: a
+    command: x
+    env: &env {A: "1"}
+    retries: 7
+  - {<<: *base, id: b, depends_on: [a]}
+  - {id: c, command: y, env: *env}
+"""
+    a, b, c = load_pipeline(write(folder, text)).jobs
+    assert (b.id, b.command, b.retries, b.env, b.parents) == ("b", "x", 7, a.env, ("a",))
+    assert (c.retries, c.env) == (3, a.env)
+
+
+# -- what is wrong -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "1: file: is empty"),
+        ("# nothing\n---\n", "1: file: is empty"),
+        ("- a\n", "1: file: must be a mapping with name and jobs, not a list"),
+        ("hello", "1: file: must be a mapping with name and jobs, not the string 'hello'"),
+        ("name: x\n", "1: jobs: is missing"),
+        ("jobs: [{id: a, command: x}]", "1: name: is missing"),
+        ("name: x\njobs:\n", "2: jobs: must be a list of jobs, each '- id: ...', not nothing"),
+        ("name: x\njobs: []\n", "2: jobs: is empty"),
+        ("name: x\njobs: {a: 1}\n", "2: jobs: must be a list"),
+        ("name: x\njobs:\n  - a\n", "3: jobs: each job must be a mapping, '- id: ...', not the string 'a'"),
+        ("name: 5\njobs: []\n", '1: name: must be a string, not the number 5: quote it, "5"'),
+        ("name:\njobs: []\n", "1: name: has no value"),
+        ("name: ''\njobs: []\n", "1: name: must not be empty"),
+        ("name: [a]\njobs: []\n", "1: name: must be a string, not a list"),
+        ("name: x\nversion: 1.0\njobs: []", '2: version: must be a string, not the number 1.0: quote it, "1.0"'),
+        ("name: x\nproject: yes\njobs: []", "2: project: must be true or false, not the string 'yes'"),
+        ("name: x\nproject: ./src\njobs: []", "2: project: must be true or false"),
+        ("name: x\njob: []\n", "2: job: unknown key: did you mean 'jobs'?"),
+        ("name: x\nzzz: 1\njobs: []", "2: zzz: unknown key: the keys here are name, project, version, jobs"),
+        ("name: x\n1: x\n", "2: 1: unknown key"),
+        ("name: x\nname: y\n", "2: name: duplicate key: it is in line 1 already"),
+        ("name: x\njobs: []\n---\nname: y\n", "3: ---: a second document"),
+        ("name: x\n[a, b]: 1\n", "2: syntax: a key must be a word, not a list"),
+        ("? {a: 1}\n: 1\n", "1: syntax: a key must be a word, not a mapping"),
+        ("name: x\njobs: [\n", "3: syntax: "),
+        ("name: x\njobs:\n  - id: a: b\n", "3: syntax: mapping values are not allowed"),
+        ("name: 'x\n", "2: syntax: "),
+        ("name: x\n\tjobs: []\n", "2: indentation: holds a tab: YAML wants spaces"),
+        ("name: x\njobs:\n\t- id: a\n", "3: indentation: holds a tab"),
+        ("name: x\njobs:\n  - id: a\n  \tcommand: x\n", "4: indentation: holds a tab"),
+        ("name: x\njobs: *none\n", "2: *none: no such anchor"),
+        ("name: x\njobs: &j [*j]\n", "2: *j: an alias inside of what it stands for"),
+        (
+            "name: !!python/object/apply:os.system ['true']\n",
+            "1: tag:yaml.org,2002:python/object/apply:os.system: tags are not allowed",
+        ),
+        ("name: !foo x\n", "1: !foo: tags are not allowed"),
+        ("name: !bar!x y\n", "1: syntax: "),
+        ("name: x\n<<: 3\n", "2: <<: must be an alias of a mapping"),
+        ("name: x\njobs: " + "[" * 100, "2: syntax: nested deeper than"),
+        ("name: a\0b\n", "1: syntax: special characters are not allowed"),
+        ("name: x\nversion: \x07\n", "2: syntax: special characters are not allowed"),
+        (b"name: x\nversion: \xff\n", "2: file: is not UTF-8 (byte 0xff)"),
+        ("name: x\n".encode("utf-16"), "1: file: is not UTF-8"),
+        ('name: "\\UFFFFFFFF"\n', "1: syntax: "),
+        ('name: "\\uD800"\njobs: []\n', "1: name: "),
+    ],
+)
+def test_bad_file(folder: Path, text: str | bytes, says: str) -> None:
+    assert fault(folder, text).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ("retry: 3", "5: retry: unknown key: did you mean 'retries'?"),
+        ("needs: [b]", "5: needs: unknown key: did you mean 'depends_on'?"),
+        ("cmd: x", "5: cmd: unknown key: did you mean 'command'?"),
+        ("x y: 1", "5: x y: unknown key: the keys here are id, file, "),
+        ("file: steps/one.py", "4: command: give exactly one of file and command, not both"),
+        ("command: x", "5: command: duplicate key: it is in line 4 already"),
+        ("type: service", "5: type: service is not supported yet"),
+        ("type: batch", "5: type: unknown type 'batch'"),
+        ("args: {a: b}", "5: args: must be a string or a list, not a mapping"),
+        ("args: 5", "5: args: must be a string or a list, not the number 5: write [5]"),
+        ("args:", "5: args: must be a string or a list, not nothing"),
+        ("args: [[a]]", "5: args: must be a string or a number, not a list"),
+        ("args:\n  - a\n  -", "7: args: has no value: write '' for an empty one"),
+        ('args: "don\'t"', "5: args: cannot be split as a shell would"),
+        ("depends_on: b", "5: depends_on: must be a list of job ids, not the string 'b': write [b]"),
+        ("depends_on:\n  - b\n  - 1", '7: depends_on: must be a string, not the number 1: quote it, "1"'),
+        ("depends_on:", "5: depends_on: must be a list of job ids, not nothing"),
+        ("depends_on: [a b]", "5: depends_on: 'a b' is no job id"),
+        ("depends_on:\n  - aa", "6: depends_on: unknown job 'aa': did you mean 'a'?"),
+        ("depends_on: [zzzz]", "5: depends_on: unknown job 'zzzz': no job has that id"),
+        ("depends_on: [a]", "5: depends_on: job 'a' depends on itself"),
+        ("requirement: 5", "5: requirement: must be a string"),
+        ("requirement: a b", "5: requirement: 'a b' is malformed"),
+        ("requirement: [GPU]", "5: requirement: must be a string, not a list"),
+        ("priority: high", "5: priority: must be an integer, not the string 'high'"),
+        ("priority: 1.5", "5: priority: must be an integer, not the number 1.5"),
+        ("priority: '1'", "5: priority: must be an integer, not the string '1'"),
+        ("priority: true", "5: priority: must be an integer, not the boolean true"),
+        ("priority: " + "9" * 5000, "5: priority: must be within"),
+        ("priority: .inf", "5: priority: must be within"),
+        ("priority: .nan", "5: priority: must be an integer"),
+        ("delay: 5m", "5: delay: must be a number of seconds, not the string '5m'"),
+        ("delay: -1", "5: delay: must be 0 to"),
+        ("delay: .nan", "5: delay: must be 0 to"),
+        ("delay:", "5: delay: must be a number of seconds, not nothing"),
+        ("affinity: yes", "5: affinity: must be true or false, not the string 'yes'"),
+        ("affinity: 1", "5: affinity: must be true or false, not the number 1"),
+        ("retries: many", "5: retries: must be an integer"),
+        ("retries: 1001", "5: retries: must be 0 to 1,000"),
+        ("retries:", "5: retries: must be an integer, not nothing"),
+        ("timeout: 0", "5: timeout: must be more than 0 seconds"),
+        ("timeout: 1:30", "5: timeout: must be a number of seconds, not the string '1:30'"),
+        ("timeout: [1]", "5: timeout: must be a number of seconds, not a list"),
+        ("env: [A=1]", "5: env: must be a mapping of names to values, not a list"),
+        ("env:\n  A: x\n  B: [1]", "7: env.B: must be a string or a number, not a list"),
+        ("env:\n  A:", "6: env.A: has no value: write ''"),
+        ("env: {A=B: x}", "5: env: 'A=B': a variable's name"),
+        ("env: {A: x, A: y}", "5: A: duplicate key"),
+    ],
+)
+def test_bad_job(folder: Path, lines: str, says: str) -> None:
+    assert job_fault(folder, lines).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("job", "says"),
+    [
+        ("{command: x}", "3: id: is missing"),
+        ("{id: a}", "3: command: give exactly one of file and command"),
+        ("{id: 1, command: x}", '3: id: must be a string, not the number 1: quote it, "1"'),
+        ("{id: true, command: x}", '3: id: must be a string, not the boolean true: quote it, "true"'),
+        ("{id: a/b, command: x}", "3: id: is malformed"),
+        ("{id: '', command: x}", "3: id: is malformed"),
+        ("{id: a, command: ''}", "3: command: must not be empty"),
+        ("{id: a, command: [echo, hi]}", "3: command: must be a string, not a list"),
+        ("{id: a, command: 5}", "3: command: must be a string, not the number 5"),
+        ("{id: a, file: none.py}", "3: file: 'none.py': there is no such file in "),
+        ("{id: a, file: steps}", "3: file: 'steps': is a folder"),
+        ("{id: a, file: fifo}", "3: file: 'fifo': is no regular file"),
+        ("{id: a, file: ../x.py}", "3: file: '../x.py': lies outside the project"),
+        ("{id: a, file: /etc/passwd}", "3: file: '/etc/passwd': lies outside the project"),
+        ("{id: a, file: perm:../x}", "3: file: 'perm:../x' names no file of perm_files/"),
+        ("{id: a, file: 5}", "3: file: must be a string"),
+        ("{id: a, file: " + "x" * 5000 + "}", "3: file: "),
+        ("{name: a, command: x}", "3: name: unknown key: did you mean 'id'?"),
+    ],
+)
+def test_bad_id_or_file(folder: Path, job: str, says: str) -> None:
+    os.mkfifo(folder / "fifo")
+    if len(job) > 4000:
+        with pytest.raises(InvalidPipeline, match=says):
+            load_pipeline(write(folder, f"name: x\njobs:\n  - {job}\n"))
+    else:
+        assert fault(folder, f"name: x\njobs:\n  - {job}\n").startswith(says)
+
+
+def test_graph_errors_have_the_line_of_the_job(folder: Path) -> None:
+    head = "name: x\njobs:\n"
+    twice = head + "  - {id: a, command: x}\n  - {id: b, command: x}\n  - {command: x,\n     id: a}\n"
+    assert fault(folder, twice).startswith("6: id: 'a' is used twice, first in line 3")
+    cycle = (
+        head + "  - {id: r, command: x}\n  - {id: a, command: x, depends_on: [r, b]}\n  - {id: b, command: x, depends_on: [a]}\n"
+    )
+    message = fault(folder, cycle)
+    assert message[:2] in ("4:", "5:")
+    assert message[2:].startswith(" depends_on: the jobs depend on each other in a cycle: ")
+    assert "a -> b" in message
+
+
+def test_file_that_is_not_there_or_no_file(folder: Path) -> None:
+    os.mkfifo(folder / "fifo.yaml")
+    for name, says in (
+        ("none.yaml", "there is no such file"),
+        ("steps", "no regular file"),
+        ("fifo.yaml", "no regular file"),
+        ("a\0b", "cannot be read"),
+    ):
+        with pytest.raises(InvalidPipeline, match=says):
+            load_pipeline(folder / name)
+
+
+def test_ten_megabytes_are_refused_before_they_are_parsed(folder: Path) -> None:
+    began = time.process_time()
+    assert fault(folder, "# comment\n" * 1_000_000).startswith("1: file: exceeds 5,242,880 bytes: ")
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize("inner", ["[*a8, *a8]", "{x: *a8, y: *a8}"])
+def test_billion_laughs_are_refused(folder: Path, inner: str) -> None:
+    """Aliases are never copied out, but what follows them must not be made to walk them either."""
+    text = "name: x\nversion:\n  - &a0 [" + ", ".join(["lol"] * 10) + "]\n"
+    text += "".join(f"  - &a{i + 1} [{', '.join([f'*a{i}'] * 10)}]\n" for i in range(9)) + f"jobs: {inner}\n"
+    assert "values, counting what aliases repeat" in fault(folder, text)
+
+
+_fuzz = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+
+_WORDS = st.sampled_from(
+    [
+        "name",
+        "jobs",
+        "id",
+        "a",
+        "b",
+        "file",
+        "command",
+        "depends_on",
+        "args",
+        "env",
+        "retries",
+        "timeout",
+        "delay",
+        "affinity",
+        "version",
+        "project",
+        "perm:x",
+        "true",
+        "null",
+        "1",
+        ".5",
+        "<<",
+        "'q",
+        '"q"',
+        "!!str",
+        "!t",
+        "&x",
+        "*x",
+        "|",
+        ">",
+        "%",
+        "@",
+        "`",
+        "#",
+        "?",
+        "---",
+        "...",
+    ]
+    + ["- ", ": ", ", ", "\n", "\n  ", "\n    - ", "\t", "[", "]", "{", "}", " "]
+)
+
+
+def loads_or_refuses(folder: Path, text: bytes) -> None:
+    path = write(folder, text)
+    try:
+        stage(load_pipeline(path))
+    except InvalidPipeline as error:
+        assert str(error).startswith(f"{path}:")
+    except InvalidGraph:
+        pass  # staging looks at more than one file
+
+
+@_fuzz
+@given(st.text(max_size=200))
+def test_any_text_is_loaded_or_refused(folder: Path, text: str) -> None:
+    loads_or_refuses(folder, text.encode(errors="surrogatepass"))
+
+
+@_fuzz
+@given(st.lists(_WORDS, max_size=40).map("".join))
+def test_any_yaml_like_text_is_loaded_or_refused(folder: Path, text: str) -> None:
+    loads_or_refuses(folder, text.encode())
+
+
+_VALUES = st.recursive(
+    st.sampled_from(["a", "b", "1", "-1", "1.5", "true", "yes", "null", "'x y'", "steps/one.py", "GPU", "*d", "&d z", "[a]", ""]),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]")
+        | st.dictionaries(st.sampled_from(["A", "id", "1"]), inner, max_size=2).map(
+            lambda entries: "{" + ", ".join(f"{k}: {v}" for k, v in entries.items()) + "}"
+        )
+    ),
+    max_leaves=4,
+)
+_JOBS = st.dictionaries(st.sampled_from([*titan.sdk.pipeline.JOB_KEYS, "id", "command"]), _VALUES, max_size=6)
+
+
+@_fuzz
+@given(st.lists(_JOBS, max_size=4), st.sampled_from(["true", "false"]))
+def test_any_jobs_are_loaded_or_refused(folder: Path, jobs: list[dict[str, str]], project: str) -> None:
+    """Close to right, so that each key's own check is reached."""
+    text = f"name: x\nproject: {project}\njobs:\n"
+    for i, job in enumerate(jobs):
+        entries = {"id": f"j{i}"} | ({"command": "x"} if "file" not in job else {}) | job
+        text += "  - " + "\n    ".join(f"{key}: {value}" for key, value in entries.items()) + "\n"
+    loads_or_refuses(folder, text.encode())
+
+
+@pytest.mark.parametrize("unit", ["[", "{", "- ", "? ", "a: ", "&a ", "!a ", "'", "a\n", "[a],", "\n#", "*", "- a\n"])
+def test_hostile_repetition_takes_no_time(folder: Path, unit: str) -> None:
+    began = time.process_time()
+    path = write(folder, f"name: x\njobs: {unit * (100_000 // len(unit))}")
+    with pytest.raises(InvalidPipeline):
+        load_pipeline(path)
+    assert time.process_time() - began < 8
+
+
+def test_docstrings_run() -> None:
+    result = doctest.testmod(titan.sdk.pipeline)
+    assert result.attempted > 1
+    assert result.failed == 0

@@ -1,0 +1,164 @@
+"""The census example: its three scripts run by hand on a small library, and its pipeline is as it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from titan.sdk.pipeline import load_pipeline
+from titan.sdk.staging import stage
+
+CENSUS = Path(__file__).parents[2] / "examples" / "census"
+
+ALPHA = '''\
+"""A module."""
+import os
+
+class A:
+    def method(self, x):
+        if x and os.sep or x > 2:               # 1 if, 2 operands
+            return [i for i in x if i if i > 1]  # 2 ifs in a comprehension
+        return 1 if x else 2                    # 1
+
+    class Inner:
+        pass
+
+
+async def outer():
+    async for _ in outer():                     # 1
+        def nested():
+            while True:                         # 1, not outer's
+                pass
+    try:
+        pass
+    except ValueError:                          # 1
+        pass
+
+
+match os.name:
+    case "posix":                               # 1, of no function
+        pass
+    case _:                                     # 1
+        pass
+'''
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    folder = tmp_path / "lib"
+    files = {
+        "alpha.py": ALPHA,
+        "pkg/__init__.py": "",
+        "pkg/many.py": "".join(f"def f{i}(x):\n    if x: pass\n    if x: pass\n" for i in range(25)),
+        "pkg/tests/test_many.py": "def test(): pass\n",
+        "pkg/__pycache__/x.py": "def cached(): pass\n",
+        "site-packages/other.py": "x = 1\n",
+        "test/test_x.py": "x = 1\n",
+        "idlelib/idle.py": "x = 1\n",
+        "config-3-x86/config.py": "x = 1\n",
+        "empty_folder/data.txt": "x\n",
+        "broken.py": "def f(:\n<script>\n",
+        "nul.py": "x = 1\0\n",
+        "old.py": "# -*- coding: latin-1 -*-\nx = '\xe9'",
+    }
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode("latin-1"))
+    return folder
+
+
+def run(script: str, *args: str, shared: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"TITAN_SHARED": str(shared)} | env
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(CENSUS / script), *args], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def take_census(library: Path, shared: Path, parts: int, out: Path) -> str:
+    shared.mkdir(exist_ok=True)
+    runs = [run("list_modules.py", str(parts), shared=shared, CENSUS_SOURCE=str(library))]
+    runs += [run("count.py", f"{i:02}", shared=shared) for i in range(1, parts + 1)]
+    runs.append(run("report.py", shared=shared, CENSUS_OUT=str(out)))
+    assert [(done.returncode, done.stderr) for done in runs] == [(0, "")] * (parts + 2)
+    return runs[-1].stdout
+
+
+def test_by_hand(library: Path, tmp_path: Path) -> None:
+    shared, out = tmp_path / "shared", tmp_path / "out"
+    printed = take_census(library, shared, 7, out)
+    counts = [json.loads(path.read_text()) for path in sorted((shared / "counts").iterdir())]
+    modules = {module["name"]: module for part in counts for module in part["modules"]}
+    assert sorted(modules) == ["alpha", "broken", "nul", "old", "pkg"]
+    assert len(counts) == 7  # more parts than modules: some are empty
+
+    alpha = modules["alpha"]
+    assert (alpha["lines"], alpha["classes"], alpha["branches"]) == (29, 2, 11)
+    found = {name: (line, lines, branches) for _, name, line, lines, branches in alpha["functions"]}
+    assert found == {"A.method": (5, 4, 6), "outer": (14, 9, 2), "outer.nested": (16, 3, 1)}
+    assert (modules["pkg"]["files"], len(modules["pkg"]["functions"])) == (2, 25)
+    assert modules["broken"]["unread"][0][0] == "broken.py"
+    assert modules["nul"]["unread"]
+    assert (modules["old"]["lines"], modules["old"]["unread"]) == (2, [])
+
+    for where in (shared, out):
+        text = (where / "report.md").read_text()
+        assert "| functions | 28 |" in text
+        assert "| `outer` | `alpha.py:14` | 9 | 2 |" in text
+        assert "| `pkg` | 75 | 25 | 0 | 50 | 2.0 |" in text
+        assert "`broken.py`" in text
+    assert "28  functions" in printed
+    assert f"report: {out.resolve() / 'report.html'}" in printed
+    assert "2 files that do not parse" in printed
+
+
+def test_the_page_stands_alone_and_is_well_formed(library: Path, tmp_path: Path) -> None:
+    take_census(library, tmp_path / "shared", 2, tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    drawing = ET.fromstring(page[page.index("<svg") : page.index("</svg>") + 6])
+    assert [title.text for title in drawing.iter("title")] == ["pkg: 75 lines, 25 functions, 2.0 branches each"]
+    assert "prefers-color-scheme: dark" in page
+    assert not any(outside in page for outside in ("http:", "https:", "<script", "url(", "<link", "nan"))
+
+
+def test_twice_gives_the_same(library: Path, tmp_path: Path) -> None:
+    """A job may be run again: nothing is added up twice, and nothing half written is left."""
+    shared, out = tmp_path / "shared", tmp_path / "out"
+    printed = take_census(library, shared, 3, out)
+    page = (out / "report.html").read_text()
+    assert take_census(library, shared, 3, out) == printed
+    assert (out / "report.html").read_text() == page
+    assert not list(shared.rglob("*.part"))
+
+
+def test_an_empty_library(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    assert "0  functions" in take_census(tmp_path / "lib", tmp_path / "shared", 2, tmp_path / "out")
+
+
+def test_what_was_not_counted_is_named(library: Path, tmp_path: Path) -> None:
+    run("list_modules.py", "2", shared=tmp_path, CENSUS_SOURCE=str(library))
+    run("count.py", "01", shared=tmp_path)
+    done = run("report.py", shared=tmp_path)
+    assert done.returncode == 1
+    assert "02.json" in done.stderr
+    assert "01.json" not in done.stderr
+    assert not (tmp_path / "report.md").exists()
+
+
+def test_the_pipeline_is_valid() -> None:
+    dag = load_pipeline(CENSUS / "pipeline.yaml")
+    assert len(dag.jobs) == 32
+    assert dag.jobs[0].args == ("30",)
+    counts = dag.jobs[1:-1]
+    assert [job.args for job in counts] == [(f"{i:02}",) for i in range(1, 31)]
+    assert {job.parents for job in counts} == {("list",)}
+    assert dag.jobs[-1].parents == tuple(job.id for job in counts)
+    staged = stage(dag)
+    assert sorted(template.file for template in staged.spec.templates) == ["count.py", "list_modules.py", "report.py"]
