@@ -12,21 +12,10 @@ import titan
 SOURCE = Path(titan.__file__).parent
 PURE = ("model", "core", "scheduling", "protocol")
 PURE_FILES = ("worker/machine.py", "journal/records.py", "journal/scan.py")
-BANNED = (
-    "asyncio",
-    "time",
-    "random",
-    "uuid",
-    "os",
-    "socket",
-    "threading",
-    "subprocess",
-    "logging",
-    "secrets",
-    "datetime",
-    "pathlib",
-)
-
+BANNED = {
+    *("asyncio", "time", "random", "uuid", "os", "socket", "threading", "subprocess", "logging"),
+    *("secrets", "datetime", "pathlib"),
+}
 TAGS = """
     master_started run_submitted jobs_queued jobs_delayed jobs_released jobs_dispatched jobs_started jobs_completed jobs_failed
     jobs_lost jobs_died jobs_cancelled run_cancelled run_finished worker_joined worker_drained worker_lost worker_left

@@ -65,9 +65,8 @@ class LocalCluster:
             for n in range(1, self._workers + 1):
                 more = ["--slots", str(self._slots)] if self._slots else []
                 name = f"w{n}"
-                self._launch(
-                    "worker", ["--master", self.address, "--home", str(self.home / "workers" / name), "--name", name, *more]
-                )
+                folders = ["--home", str(self.home / "workers" / name), "--shared", str(self.home / "shared")]
+                self._launch("worker", ["--master", self.address, "--name", name, *folders, *more])
         except BaseException:
             self.stop()
             raise

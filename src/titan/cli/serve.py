@@ -79,6 +79,12 @@ def master(
     "--capability", "capabilities", multiple=True, metavar="TAG", help="What it can do, may be repeated.  [default: GENERAL]"
 )
 @click.option("--name", metavar="N", help="Its name in the cluster.  [default: the host's]")
+@click.option(
+    "--shared",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where runs share files on this node; give the same to all of a node's workers.  [default: in the home]",
+)
 @click.option("--log-limit", default=16, show_default=True, type=click.IntRange(1, 4096), help="MiB kept of each stream of a job.")
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
 @parent_options
@@ -88,6 +94,7 @@ def worker(
     slots: int | None,
     capabilities: tuple[str, ...],
     name: str | None,
+    shared: Path | None,
     log_limit: int,
     quiet: bool,
     parent_fd: int | None,
@@ -110,6 +117,7 @@ def worker(
         name=chosen,
         slots=slots or len(os.sched_getaffinity(0)),
         capabilities=capabilities or ("GENERAL",),
+        shared=shared,
         log_limit=log_limit << 20,
     )
 

@@ -35,10 +35,11 @@ class Place(NamedTuple):
 
 
 class Workspace:
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, shared: Path | None = None) -> None:
+        """`shared`: where runs have their shared folders, if several workers of this node are to have them in common."""
         self.root = home.resolve() / "titan_workspace"
         self.jobs = self.root / "jobs"
-        self.shared = self.root / "shared"
+        self.shared = shared.resolve() if shared else self.root / "shared"
         self.cache = self.root / "cache"
         for folder in (self.jobs, self.shared, self.cache):
             folder.mkdir(parents=True, exist_ok=True)

@@ -56,6 +56,7 @@ class Worker:
         name: str,
         slots: int,
         capabilities: tuple[str, ...],
+        shared: Path | None = None,
         log_limit: int = LOG_LIMIT,
         keep_s: float = KEEP_S,
     ) -> None:
@@ -63,6 +64,7 @@ class Worker:
         self.home = home
         self.name = name
         self.capabilities = capabilities
+        self._shared = shared
         self._log_limit = log_limit
         self._keep_s = keep_s
         self._lock = HomeLock(home / "lock")
@@ -101,7 +103,7 @@ class Worker:
         killed = await asyncio.to_thread(kill_marked, self._mark)
         if killed:
             log.warning("%d processes of an earlier worker in this home were still there; they are killed", killed)
-        self._workspace = Workspace(self.home)
+        self._workspace = Workspace(self.home, self._shared)
         self.machine.have = dict.fromkeys(self._workspace.cached())
         self.incarnation = run_id(int(time.time() * 1000), random.getrandbits(15))
         self._environment = {k: v for k, v in os.environ.items() if k not in _OWN_VARIABLES}
