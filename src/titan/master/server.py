@@ -19,6 +19,7 @@ from titan._version import __version__
 from titan.clock import SteadyClock
 from titan.core import effects as fx
 from titan.core import events as ev
+from titan.core.inputs import WorkerDisconnected
 from titan.core.state import State
 from titan.errors import CallerError, EnvironmentFault, PeerError, PortInUse, ProtocolError, TitanError
 from titan.home_lock import HomeLock
@@ -278,6 +279,8 @@ class Master:
                     peer = self._peers.get(effect.origin)
                     if peer is not None:
                         calls += self.workers.accept(peer, effect)
+                    else:  # it hung up before it was accepted
+                        self.core.see(WorkerDisconnected(effect.worker, effect.origin))
                 case fx.Disconnect():
                     self._then(calls, effect.origin, None)
                 case fx.ReplySubmitted():
