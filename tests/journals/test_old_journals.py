@@ -1,0 +1,81 @@
+"""Journals of every version stay readable, with and without their snapshot, and mean what they meant."""
+
+from __future__ import annotations
+
+import shutil
+import typing
+from pathlib import Path
+
+import pytest
+
+from titan.core import image
+from titan.core.events import VOLATILE, Event, decode
+from titan.core.state import State
+from titan.journal import read_records, verify
+from titan.master.recovery import replay
+from titan.model.settings import Settings
+from titan.model.states import JobState, RunState, WorkerState
+
+VERSIONS = sorted(path.name for path in Path(__file__).parent.glob("v*"))
+
+
+@pytest.fixture(params=VERSIONS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    target = tmp_path / "store"
+    shutil.copytree(Path(__file__).parent / request.param, target)
+    return target
+
+
+def as_saved(state: State) -> list[bytes]:
+    """Without what is not durable."""
+    for worker in state.workers.values():
+        worker.connection, worker.heard_at, worker.deadline, worker.watched = 0, 0.0, 0.0, False
+        if worker.state is WorkerState.ALIVE:
+            worker.state = WorkerState.SUSPECT
+    return list(image.dump(state))
+
+
+def expected(store: Path) -> State:
+    state = State()
+    image.load(state, decode_chunks((store / "state.bin").read_bytes()))
+    return state
+
+
+def decode_chunks(data: bytes) -> list[bytes]:
+    chunks, at = [], 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        chunks.append(data[at + 4 : at + 4 + size])
+        at += 4 + size
+    return chunks
+
+
+def test_it_is_whole(store: Path) -> None:
+    report = verify(store)
+    assert report.ok, report.problems
+
+
+def test_the_snapshot_and_the_log_behind_it_give_the_state(store: Path) -> None:
+    state, _, events, warnings = replay(store, Settings())
+    assert events > 0 and not warnings
+    assert as_saved(state) == as_saved(expected(store))
+
+
+def test_the_log_alone_gives_the_same_state(store: Path) -> None:
+    for snapshot in store.glob("*.snap"):
+        snapshot.unlink()
+    state, *_ = replay(store, Settings())
+    assert as_saved(state) == as_saved(expected(store))
+
+
+def test_version_1_holds_every_event_and_these_facts() -> None:
+    store = Path(__file__).parent / "v1"
+    kinds = {type(e) for record in read_records(store) for e in decode(record.payload)}
+    assert kinds == set(typing.get_args(Event)) - set(VOLATILE)
+    state, *_ = replay(store, Settings())
+    assert [run.state for run in state.runs.values()] == [RunState.RUNNING, RunState.CANCELLED, RunState.RUNNING]
+    first = state.runs["run1"]
+    assert [state.jobs[first.first + i].state for i in range(5)] == [
+        JobState.COMPLETED, JobState.DEAD, JobState.COMPLETED, JobState.QUEUED, JobState.CANCELLED,
+    ]  # fmt: skip
+    assert [w.state for w in state.workers.values()] == [WorkerState.LOST, WorkerState.LEFT]
