@@ -11,6 +11,7 @@ once a second.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ class RunLog:
         return extents[-1].offset + extents[-1].length if extents else 0
 
     def append(self, job: str, attempt: int, stream: int, offset: int, data: bytes | memoryview) -> int:
-        """Adds what is new of it; returns how many bytes that was."""
+        """Adds what is new of it; returns how many bytes that was. Raises OSError and is as before if the disk refuses."""
         known = self.received(job, attempt, stream)
         if offset < known:
             data, offset = data[known - offset :], known
@@ -79,7 +80,10 @@ class RunLog:
             return 0
         name = job.encode()
         record = b"".join((_header.pack(len(name), stream, attempt, offset, len(data)), name, data))
-        os.write(self._file.fileno(), record)
+        written = os.write(self._file.fileno(), record)
+        if written < len(record):
+            os.ftruncate(self._file.fileno(), self._end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         self._note(job, attempt, stream, Extent(offset, self._end + _header.size + len(name), len(data), self._order))
         self._end += len(record)
         self.dirty = True
@@ -89,7 +93,7 @@ class RunLog:
         return os.pread(self._file.fileno(), extent.length, extent.at)
 
     def sync(self) -> None:
-        if self.dirty:
+        if self.dirty and not self._file.closed:
             self.dirty = False
             os.fdatasync(self._file.fileno())
 

@@ -223,6 +223,9 @@ class Master:
                 peer.send(error_of(message.request, e))
         except TitanError as e:
             peer.send(error_of(message.request, e))
+        except OSError as e:
+            log.error("a %s could not be served: %s", type(message).__name__, e)
+            peer.send(error_of(message.request, EnvironmentFault(f"the master's disk refuses: {e}")))
 
     def _on_hello(self, peer: Peer, message: msg.Message) -> None:
         state = self.core.state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable
 
@@ -19,6 +20,8 @@ from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import encode, error_of
 
+log = logging.getLogger("titan.master")
+
 MAX_SLOTS = 65_536
 PIECE_BYTES = 1 << 20
 
@@ -32,6 +35,7 @@ class WorkerDesk:
         self.peers: dict[int, Peer] = {}
         """worker -> the connection it speaks on."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._complain_after = 0.0
 
     @property
     def _state(self) -> State:
@@ -135,9 +139,20 @@ class WorkerDesk:
         for i, size in enumerate(it.sizes):
             run, job = it.runs[i], it.jobs[i]
             if run in self._state.runs:
-                self._logs.append(run, job, it.attempts[i], it.streams[i], it.offsets[i], view[at : at + size])
-                self._on_output(run, job)
+                self._keep_output(run, job, it.attempts[i], it.streams[i], it.offsets[i], view[at : at + size])
             at += size
+
+    def _keep_output(self, run: str, job: str, attempt: int, stream: int, offset: int, data: memoryview) -> None:
+        """Output that the disk refuses is dropped, with a word in the log once a minute: a job must not fail for it."""
+        try:
+            self._logs.append(run, job, attempt, stream, offset, data)
+        except OSError as e:
+            now = asyncio.get_running_loop().time()
+            if now >= self._complain_after:
+                self._complain_after = now + 60.0
+                log.error("output of %s/%s cannot be kept here: %s; its worker has it", run, job, e)
+            return
+        self._on_output(run, job)
 
     async def _send_artifact(self, peer: Peer, it: msg.Fetch) -> None:
         try:

@@ -74,7 +74,7 @@ def _read(frame: Frame) -> Received | Misfit:
         return _misfit(payload, f"opcode {frame.opcode} is unknown here; the peer may be newer")
     try:
         return Received(decoder.decode(payload), blob)
-    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         name = OPCODES[frame.opcode].__name__
         return _misfit(payload, f"opcode {frame.opcode} ({name}) with a payload that is no {name}: {e}")
 

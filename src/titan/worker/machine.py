@@ -255,6 +255,10 @@ class WorkerMachine:
     # -- the connection -----------------------------------------------------------------------------------------------
     def on_welcomed(self, now: float, seen: Welcomed) -> None:
         if self.cluster not in ("", seen.cluster):
+            self._timers.clear()  # the new cluster may use the same numbers for its leases
+            self._waiting.clear()
+            for leases in self._wanted.values():
+                leases.clear()
             for lease, h in list(self.held.items()):
                 if h.phase in (Phase.STARTING, Phase.RUNNING):
                     h.orphaned = True
@@ -446,7 +450,8 @@ class WorkerMachine:
 
     def _flush(self, now: float) -> None:
         if self.connected:
-            started = [(lease, h.started_at) for lease in self._started if (h := self.held.get(lease)) and h.phase is Phase.RUNNING]
+            running = [(lease, self.held[lease]) for lease in self._started if lease in self.held]
+            started = [(lease, h.started_at) for lease, h in running if h.phase is Phase.RUNNING and not h.orphaned]
             if started:
                 self._out.append(ReportStarted([lease for lease, _ in started], [at for _, at in started]))
             self._results = [result for result in self._results if result.lease in self.held]  # not acknowledged meanwhile

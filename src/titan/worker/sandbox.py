@@ -10,6 +10,7 @@ Owns paths and copies; must not know when something runs. Old runs are swept aft
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -62,11 +63,14 @@ class Workspace:
             for stream in ("stdout", "stderr"):
                 Path(f"{cwd}.{stream}").unlink(missing_ok=True)
         template = it.template
+        artifact = template.archive or template.file_hash
+        if artifact:
+            os.utime(self.cache / artifact)
         if template.archive:
-            unpack_archive(self.cache / template.archive, Path(cwd))
+            unpack_archive(self.cache / artifact, Path(cwd))
         elif template.file_hash:
             target = f"{cwd}/{template.file}"
-            shutil.copyfile(self.cache / template.file_hash, target)
+            shutil.copyfile(self.cache / artifact, target)
             os.chmod(target, 0o755)
         return Place(cwd, f"{cwd}.stdout", f"{cwd}.stderr", self.shared_folder(it.run))
 
@@ -80,16 +84,39 @@ class Workspace:
             self._shared_made[run] = path
         return path
 
-    def sweep(self, keep_s: float, in_use: set[str]) -> int:
-        """Removes the folders of runs that nothing touched for `keep_s` seconds, and artifacts as old; returns how many."""
-        limit, gone = time.time() - keep_s, 0
+    def sweep(self, keep_s: float, in_use: set[str]) -> Swept:
+        """Removes what nothing touched for `keep_s` seconds. May take long.
+
+        The folders of runs `in_use` are touched first: other workers of this node may sweep the same shared folder.
+        """
+        for run in in_use:
+            for parent in (self.jobs, self.shared):
+                with contextlib.suppress(FileNotFoundError):
+                    os.utime(parent / run)
+        limit, folders, artifacts = time.time() - keep_s, 0, []
         for parent in (self.jobs, self.shared):
             for entry in list(os.scandir(parent)):
-                if entry.name not in in_use and entry.stat(follow_symlinks=False).st_mtime < limit:
+                if entry.name not in in_use and _older(entry, limit):
                     shutil.rmtree(entry.path, ignore_errors=True)
                     self._shared_made.pop(entry.name, None)
-                    gone += 1
-        return gone
+                    folders += 1
+        for entry in list(os.scandir(self.cache)):
+            if _HASH.fullmatch(entry.name) and _older(entry, limit):
+                Path(entry.path).unlink(missing_ok=True)
+                artifacts.append(entry.name)
+        return Swept(folders, artifacts)
+
+
+class Swept(NamedTuple):
+    folders: int
+    artifacts: list[str]
+
+
+def _older(entry: os.DirEntry[str], limit: float) -> bool:
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime < limit
+    except FileNotFoundError:
+        return False
 
 
 class Download:

@@ -198,8 +198,7 @@ class Worker:
             case m.Beat():
                 self._beat(it)
             case m.FetchArtifact():
-                self._downloads[it.hash] = Download(self._workspace, it.hash)
-                self._fetch(it.hash)
+                self._begin_fetch(it.hash)
             case m.Forget():
                 for lease in it.leases:
                     self._pump.forget(lease)
@@ -435,6 +434,14 @@ class Worker:
         self._send(msg.Heartbeat(0, it.leases, it.started))
 
     # -- artifacts ----------------------------------------------------------------------------------------------------------
+    def _begin_fetch(self, hash_: str) -> None:
+        try:
+            self._downloads[hash_] = Download(self._workspace, hash_)
+        except OSError as e:
+            self.see(m.ArtifactFailed(hash_, str(e), True))
+            return
+        self._fetch(hash_)
+
     def _fetch(self, hash_: str) -> None:
         self._requests += 1
         self._fetches[self._requests] = hash_
@@ -482,9 +489,11 @@ class Worker:
     async def _sweep(self) -> None:
         while True:
             in_use = {h.assignment.run for h in self.machine.held.values()}
-            gone = await asyncio.to_thread(self._workspace.sweep, self._keep_s, in_use)
-            if gone:
-                log.info("%d folders of old runs were removed", gone)
+            swept = await asyncio.to_thread(self._workspace.sweep, self._keep_s, in_use)
+            for hash_ in swept.artifacts:
+                self.machine.have.pop(hash_, None)
+            if swept.folders or swept.artifacts:
+                log.info("%d folders of old runs and %d artifacts were removed", swept.folders, len(swept.artifacts))
             await asyncio.sleep(SWEEP_S)
 
 
