@@ -21,11 +21,15 @@ CLIENT = 9
 """The connection of whoever submits."""
 
 
+NO_PREFETCH = Settings(prefetch=0)
+"""A worker with n slots gets n jobs, which makes for shorter tests."""
+
+
 class Master:
     """Each `see` is one turn, after which every invariant is checked. Keeps all events, for a replay."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.state = State(settings)
+        self.state = State(settings or Settings(prefetch=0))
         self.now = 0.0
         self.events: list[ev.Event] = []
         self.see(seen.MasterBooted("c"))
@@ -136,10 +140,10 @@ def joined(worker: int, name: str, at: float, *, incarnation: str = "1", slots: 
 
 
 # -- the log ---------------------------------------------------------------------------------------------------------------
-def replay(events: list[ev.Event]) -> State:
+def replay(events: list[ev.Event], settings: Settings = NO_PREFETCH) -> State:
     """What a master knows that reads these events back from its journal."""
     payload, count = ev.encode(events)
-    state = State()
+    state = State(settings)
     decoded = ev.decode(payload) if count else []
     assert len(decoded) == count
     for event in decoded:
@@ -150,9 +154,11 @@ def replay(events: list[ev.Event]) -> State:
 
 def picture(state: State) -> list[object]:
     """All that a snapshot holds, without what is not durable: who is connected and when it was heard."""
-    copy = State()
+    copy = State(Settings(prefetch=0))
     image.load(copy, image.dump(state))
     for w in copy.workers.values():
         w.connection, w.heard_at, w.deadline, w.watched = 0, 0.0, 0.0, False
+        w.recalled.clear()
+        w.recalled.clear()
         w.state = WorkerState.SUSPECT if w.state is WorkerState.ALIVE else w.state
     return [msgspec.msgpack.decode(chunk) for chunk in image.dump(copy)]

@@ -19,7 +19,7 @@ BANNED = {
 TAGS = """
     master_started run_submitted jobs_queued jobs_delayed jobs_released jobs_dispatched jobs_started jobs_completed jobs_failed
     jobs_lost jobs_died jobs_cancelled run_cancelled run_finished worker_joined worker_drained worker_lost worker_left
-    leases_ending leases_ended worker_connected worker_heard worker_suspected
+    leases_ending leases_ended worker_connected worker_heard leases_recalled worker_suspected
 """
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, cluster, processes_below, until
+from support.cluster import FAST, Cluster, cluster, processes_below, until
 from titan import DAG, Job
 from titan.sdk.client import Run
 
@@ -152,14 +152,11 @@ def test_what_can_never_start_is_not_tried_again(c: Cluster, what: str) -> None:
 
 
 def test_a_job_that_outruns_its_timeout(c: Cluster) -> None:
-    run = run_of(c, Job("a", command="trap '' TERM; sleep 600 & wait; sleep 600", timeout=0.3, retries=0))
-    # SIGTERM first and SIGKILL after the grace of 5 s: the children of a shell that ignores TERM do not.
+    run = run_of(c, Job("a", command="trap '' TERM; sleep 600 & sleep 600", timeout=0.3, retries=0))
     assert run.wait(20).state == "FAILED"
     (a,) = run.status().jobs
     assert (a.state, a.reason) == ("DEAD", "timed out after 0.3 s")
-    assert not processes_below(c.base / "workers" / "w1" / "titan_workspace") | processes_below(
-        c.base / "workers" / "w2" / "titan_workspace"
-    )
+    assert not [command for command in processes_below(c.base).values() if "sleep 600" in command]
 
 
 def test_a_delay_counts_from_when_the_parents_are_done(c: Cluster) -> None:
@@ -241,5 +238,5 @@ def test_a_cancelled_job_is_asked_first_and_killed_after_its_grace(c: Cluster, t
     began = time.monotonic()
     assert run.cancel() == 1
     until(said.exists, "it had its SIGTERM")
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < FAST["stop_grace_s"]
     assert run.wait(5).state == "CANCELLED"

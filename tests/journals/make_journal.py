@@ -18,6 +18,7 @@ from titan.core.state import State
 from titan.core.step import step
 from titan.journal import JournalWriter, SyncPolicy, write_snapshot
 from titan.model.dag import DagSpec, JobTemplate
+from titan.model.settings import Settings
 from titan.model.states import Outcome
 
 DAG = DagSpec(
@@ -87,7 +88,7 @@ def script() -> list[tuple[float, Moment]]:
 def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True)
-    state = State()
+    state = State(Settings(prefetch=0))
     synced: list[int] = []
     writer = JournalWriter(
         folder, next_seq=1, term=1, policy=SyncPolicy.ALWAYS, segment_bytes=64 * 1024, on_synced=synced.append, on_failed=print

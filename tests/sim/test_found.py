@@ -14,6 +14,7 @@ from titan.core.check import check
 from titan.core.state import NO_WORKER, State
 from titan.core.step import Decision, step
 from titan.model.dag import DagSpec, JobTemplate
+from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome
 from titan.scheduling.lane import Lane
 from titan.worker import machine as wm
@@ -23,7 +24,7 @@ class Log:
     """A state, and the events that led to it."""
 
     def __init__(self) -> None:
-        self.state = State()
+        self.state = State(Settings(prefetch=0))
         self.events: list[ev.Event] = []
         self.now = 1000.0
         self.see(seen.MasterBooted("c"))
@@ -37,7 +38,7 @@ class Log:
 
     def replayed(self) -> State:
         payload, _ = ev.encode(self.events)
-        state = State()
+        state = State(Settings(prefetch=0))
         for event in ev.decode(payload):
             apply(state, event)
         state.reindex()

@@ -29,7 +29,7 @@ from titan.sdk.status import WorkerStatus
 T = TypeVar("T")
 
 DEADLINE_S = 20.0
-FAST = {"heartbeat_s": 0.5, "loss_s": 3, "name_guard_s": 1, "missing_s": 2, "backoff_base_s": 0.05}
+FAST = {"heartbeat_s": 0.5, "loss_s": 3, "name_guard_s": 1, "missing_s": 2, "backoff_base_s": 0.05, "stop_grace_s": 1}
 """Settings under which a loss shows within seconds."""
 TITAN = (sys.executable, "-m", "titan")
 NONE: Mapping[str, str] = {}

@@ -38,7 +38,7 @@ def status(target: str | None, every: bool, master: str | None, home: Path | Non
                 )
                 return
             alive = [w for w in workers if w.state == "ALIVE"]
-            slots, held = sum(w.slots for w in alive), sum(w.held for w in alive)
+            slots, held = sum(w.slots for w in alive), sum(min(w.held, w.slots) for w in alive)
             print(f"master {client.address}: {len(alive)} of {len(workers)} workers alive, {held} of {slots} slots busy")
             _print_runs(newest)
         elif "/" in target:
@@ -126,7 +126,14 @@ def workers(master: str | None, as_json: bool) -> None:
             print(f"no worker has registered yet: titan worker --master {client.address}")
             return
         rows = [
-            (w.name, w.state, f"{w.held}/{w.slots}", " ".join(w.capabilities), str(w.facts.get("host", "")), _ago(w.heard_at))
+            (
+                w.name,
+                w.state,
+                f"{min(w.held, w.slots)}/{w.slots}",
+                " ".join(w.capabilities),
+                str(w.facts.get("host", "")),
+                _ago(w.heard_at),
+            )
             for w in found
         ]
         _print_table(("NAME", "STATE", "BUSY", "CAPABILITIES", "HOST", "HEARD"), rows)

@@ -45,7 +45,9 @@ def _move(state: State, number: int, job: Job, new: JobState, at: float) -> None
 
 def _release_lease(state: State, job: Job) -> None:
     """The attempt is over: its worker no longer holds it."""
-    del state.workers[job.worker].held[job.lease]
+    worker = state.workers[job.worker]
+    del worker.held[job.lease]
+    worker.recalled.pop(job.lease, None)
     job.lease = 0
 
 
@@ -162,6 +164,8 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
         job = jobs[number]
         holder = held.pop(job.lease)
         assert holder == number, job.name
+        if worker.recalled:
+            worker.recalled.pop(job.lease, None)
         _move(state, number, job, COMPLETED, at)
         job.lease = 0
         job.started_at = e.started[i]
@@ -308,7 +312,13 @@ def _worker_connected(state: State, e: ev.WorkerConnected) -> None:
 
 
 def _worker_heard(state: State, e: ev.WorkerHeard) -> None:
-    _hear(state, state.workers[e.worker], e.at)
+    worker = state.workers[e.worker]
+    worker.recalled.clear()  # a recall may have been lost: what still waits there may be asked for again
+    _hear(state, worker, e.at)
+
+
+def _leases_recalled(state: State, e: ev.LeasesRecalled) -> None:
+    state.workers[e.worker].recalled.update(dict.fromkeys(e.leases))
 
 
 def _worker_suspected(state: State, e: ev.WorkerSuspected) -> None:
@@ -340,5 +350,6 @@ _WRITERS: dict[type, Callable[[State, Any], None]] = {
     ev.LeasesEnded: _leases_ended,
     ev.WorkerConnected: _worker_connected,
     ev.WorkerHeard: _worker_heard,
+    ev.LeasesRecalled: _leases_recalled,
     ev.WorkerSuspected: _worker_suspected,
 }

@@ -64,7 +64,10 @@ def _check_workers(state: State) -> None:
         seat = state.pool.seats[worker.number]
         used = len(worker.held) + len(worker.ending)
         assert (seat.used, seat.slots, seat.open) == (used, worker.slots, worker.takes_work), f"{worker.name}: the pool has {seat}"
-        assert len(worker.held) <= worker.slots, f"{worker.name} holds more than its slots"
+        assert len(worker.held) <= worker.slots + seat.depth, f"{worker.name} holds more than its slots and what it may prefetch"
+        assert worker.recalled.keys() <= worker.held.keys(), f"{worker.name} is asked for what it does not hold"
+        assert (worker.number in state.pool.idle) == (seat.open and used < worker.slots), f"{worker.name}: idle?"
+        assert (worker.number in state.pool.surplus) == (used > worker.slots), f"{worker.name}: surplus?"
     assert not leases or max(leases.values()) == 1, "a lease is held twice"
     assert all(lease < state.next_lease for lease in leases)
     assert state.worker_numbers == {w.name: w.number for w in state.workers.values()}

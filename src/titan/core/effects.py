@@ -31,6 +31,13 @@ class SendStop(msgspec.Struct, frozen=True, gc=False):
     leases: list[int]
 
 
+class SendRecall(msgspec.Struct, frozen=True, gc=False):
+    """Hand these attempts back if they have not started: another worker has nothing to do."""
+
+    worker: int
+    leases: list[int]
+
+
 class SendAck(msgspec.Struct, frozen=True, gc=False):
     """The results of these attempts are durable or fenced: the worker may forget them."""
 
@@ -67,4 +74,4 @@ class Refuse(msgspec.Struct, frozen=True, gc=False):
     job: str = ""
 
 
-Effect = AcceptWorker | SendDispatch | SendStop | SendAck | Disconnect | ReplySubmitted | ReplyCancelled | Refuse
+Effect = AcceptWorker | SendDispatch | SendStop | SendRecall | SendAck | Disconnect | ReplySubmitted | ReplyCancelled | Refuse

@@ -201,6 +201,13 @@ class WorkerHeard(_Fact, frozen=True, tag="worker_heard"):
     at: float
 
 
+class LeasesRecalled(_Fact, frozen=True, tag="leases_recalled"):
+    """The worker is asked to hand these back if they have not started. Not durable."""
+
+    worker: int
+    leases: list[int]
+
+
 class WorkerSuspected(_Fact, frozen=True, tag="worker_suspected"):
     """Its connection broke. Not durable."""
 
@@ -231,10 +238,11 @@ Event = (
     | LeasesEnded
     | WorkerConnected
     | WorkerHeard
+    | LeasesRecalled
     | WorkerSuspected
 )
 
-VOLATILE: tuple[type, ...] = (WorkerConnected, WorkerHeard, WorkerSuspected)
+VOLATILE: tuple[type, ...] = (WorkerConnected, WorkerHeard, LeasesRecalled, WorkerSuspected)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Event])

@@ -121,6 +121,8 @@ class Worker(msgspec.Struct):
     """Leases of fenced attempts whose processes may still be there; each takes a slot until the worker says it is gone."""
     blamed: dict[int, None] = msgspec.field(default_factory=dict)
     """Jobs whose `losses` count this worker's loss; taken back if the same process returns."""
+    recalled: dict[int, None] = msgspec.field(default_factory=dict)
+    """Leases that it was asked to hand back unstarted. Not durable."""
     connection: int = 0
     """The connection it speaks on, 0 for none. Not durable."""
     heard_at: float = 0.0
@@ -206,7 +208,8 @@ class State:
     def seat(self, worker: Worker) -> None:
         """Tells the pool all about a worker."""
         used = len(worker.held) + len(worker.ending)
-        self.pool.put(worker.number, worker.capabilities, worker.slots, used, open_=worker.takes_work)
+        depth = worker.slots * self.settings.prefetch
+        self.pool.put(worker.number, worker.capabilities, worker.slots, used, open_=worker.takes_work, depth=depth)
         self.touched[worker.number] = None
 
     def reload(self, worker: Worker) -> None:

@@ -14,6 +14,7 @@ from titan.core.finish import on_attempts_started, on_results_reported
 from titan.core.ready import queue
 from titan.core.state import TIMER_JOB, State
 from titan.core.submit import on_dag_submitted
+from titan.core.take_back import take_back
 from titan.core.turn import Turn
 from titan.core.workers import (
     on_deadline,
@@ -44,6 +45,7 @@ def step(state: State, now: float, inputs: Sequence[seen.Input]) -> Decision:
     for one in inputs:
         _HANDLERS[type(one)](turn, one)
     _dispatch(turn)
+    take_back(turn)
     _finish_runs(turn)
     return Decision(turn.events, turn.effects)
 

@@ -110,7 +110,8 @@ class LogStore:
         """Set when there is something to sync."""
 
     def append(self, run: str, job: str, attempt: int, stream: int, offset: int, data: bytes | memoryview) -> int:
-        if not (is_name(run) and is_name(job) and stream in (STDOUT, STDERR)):
+        """As in RunLog; keeps nothing of what no attempt can have printed."""
+        if not (is_name(run) and is_name(job) and stream in (STDOUT, STDERR) and 0 <= attempt < 1 << 32 and 0 <= offset < 1 << 64):
             return 0
         self.written.set()
         return self._of(run).append(job, attempt, stream, offset, data)
@@ -131,7 +132,7 @@ class LogStore:
         for _, stream, extent in sorted(found):
             if extent.offset >= seen.get(stream, 0):
                 seen[stream] = extent.offset + extent.length
-                yield stream, extent.offset, log.read(extent)
+                yield stream, extent.offset, self._of(run).read(extent)  # it may have been closed since the last one
 
     def sync(self) -> None:
         for log in list(self._open.values()):

@@ -9,6 +9,8 @@ out of it is refused. Content is checked as it arrives and again by whoever fetc
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -21,6 +23,7 @@ from titan.errors import CallerError, Conflict, LimitExceeded, NotFound
 
 MAX_ARTIFACT = 16 * 1024 * 1024 * 1024
 _HASH = re.compile(r"[0-9a-f]{64}")
+_BAD_NAME = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 
 class Upload:
@@ -110,7 +113,7 @@ class Registry:
         if not name or name.startswith("/") or "\0" in name or any(p in ("", ".", "..") or p.startswith(".") for p in parts):
             raise CallerError(f"{name[:200]!r} is no name inside perm_files/: no '..', no leading '/' or '.'")
         path = self.folder.joinpath(*parts)
-        if not path.resolve().is_relative_to(self.folder.resolve()):
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.folder)):
             raise CallerError(f"perm_files/{name} is a link that leads out of perm_files/")
         return path
 
@@ -129,10 +132,17 @@ class Registry:
 
     def _give_name(self, name: str, target: Path) -> None:
         path = self._inside(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{secrets.token_hex(6)}.part")
-        shutil.copyfile(target, part)
-        part.rename(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(target, part)
+            part.rename(path)
+        except OSError as e:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            if e.errno in _BAD_NAME:
+                raise CallerError(f"perm_files/ cannot hold the name {name[:200]!r}: {e.strerror}") from e
+            raise
 
 
 def sync_directory(path: Path) -> None:

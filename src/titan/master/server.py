@@ -276,6 +276,8 @@ class Master:
                     calls += self.workers.dispatch(effect)
                 case fx.SendAck():
                     calls += self.workers.ack(effect)
+                case fx.SendRecall():
+                    calls += self.workers.recall(effect)
                 case fx.SendStop():
                     calls += self.workers.stop(effect)
                 case fx.AcceptWorker():

@@ -40,11 +40,10 @@ class WatchHub:
 
     def watch(self, peer: Peer, ask: msg.Watch) -> None:
         run = views.find_run(self._state, ask.run)
-        watched = self._runs.setdefault(run.id, WatchedRun())
         row = views.run_row(run)
         over = run.state is not RunState.RUNNING
         if not over:
-            watched.watchers[peer, ask.request] = ask.jobs
+            self._runs.setdefault(run.id, WatchedRun()).watchers[peer, ask.request] = ask.jobs
         end = run.first + run.count
         pages = range(run.first, end, PAGE) if ask.jobs else ()
         frames = []

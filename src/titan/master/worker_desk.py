@@ -220,6 +220,9 @@ class WorkerDesk:
     def stop(self, it: fx.SendStop) -> list[Callable[[], None]]:
         return self._to(it.worker, msg.StopAttempts(0, it.leases, self._state.settings.stop_grace_s))
 
+    def recall(self, it: fx.SendRecall) -> list[Callable[[], None]]:
+        return self._to(it.worker, msg.Recall(0, it.leases))
+
     def ack(self, it: fx.SendAck) -> list[Callable[[], None]]:
         return self._to(it.worker, msg.Acked(0, it.leases))
 

@@ -14,6 +14,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A second worker of a name is refused while the first was heard from within this time."""
     missing_s: float = 10.0
     """An attempt that was dispatched longer ago than this and that its worker's heartbeat does not list is lost."""
+    prefetch: int = 1
+    """Attempts that may wait on a worker for each of its slots, so that a slot that falls free need not wait for the master. They
+    are taken back for a worker that has nothing to do."""
     backoff_base_s: float = 0.5
     """The wait before the first retry; it doubles with each, and is jittered between half and all of it."""
     backoff_max_s: float = 60.0

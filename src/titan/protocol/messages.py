@@ -330,6 +330,12 @@ class StopAttempts(Message, frozen=True):
     grace_s: float
 
 
+class Recall(Message, frozen=True):
+    """Hand these attempts back (Results with RETURNED) if they have not started."""
+
+    leases: list[int]
+
+
 class LogData(Message, frozen=True):
     """Output of attempts. Entry i is `sizes[i]` bytes of the blob, which belong at `offsets[i]` of that stream."""
 
@@ -417,5 +423,6 @@ OPCODES: dict[int, type[Message]] = {
     76: Piece,
     77: Draining,
     78: Leaving,
+    79: Recall,
 }
 OPCODE_OF: dict[type[Message], int] = {kind: opcode for opcode, kind in OPCODES.items()}

@@ -2,7 +2,8 @@
 
 Workers with equal capabilities form a group; a group keeps its members in a heap by load (attempts held per slot). A
 worker whose load changed gets a new entry and the old one dies where it lies: an entry is good if it is its worker's
-newest. So a change costs O(log workers) and so does a choice, whatever the number of capabilities or jobs.
+newest. Beyond its slots a worker may be given a few attempts to hold ready (`depth`): it is then loaded by more than 1, so they go
+there only when no slot is free. A change costs O(log workers) and so does a choice, whatever the number of capabilities or jobs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ class Seat(msgspec.Struct):
 
     group: Group
     slots: int
+    depth: int
+    """Attempts that it may hold beyond its slots."""
     used: int
     open: bool
     """Whether it takes new work: connected and not draining."""
@@ -24,7 +27,7 @@ class Seat(msgspec.Struct):
 
     @property
     def room(self) -> int:
-        return self.slots - self.used if self.open else 0
+        return self.slots + self.depth - self.used if self.open else 0
 
 
 class Group:
@@ -39,15 +42,19 @@ class Group:
 
 
 class Pool:
-    __slots__ = ("_groups", "_serving", "_stamp", "seats")
+    __slots__ = ("_groups", "_serving", "_stamp", "idle", "seats", "surplus")
 
     def __init__(self) -> None:
         self.seats: dict[int, Seat] = {}
         self._groups: dict[tuple[str, ...], Group] = {}
         self._serving: dict[str, list[Group]] = {}
         self._stamp = 0
+        self.idle: dict[int, None] = {}
+        """Workers that take work and have a free slot."""
+        self.surplus: dict[int, None] = {}
+        """Workers that hold more than they have slots."""
 
-    def put(self, worker: int, capabilities: tuple[str, ...], slots: int, used: int, *, open_: bool) -> None:
+    def put(self, worker: int, capabilities: tuple[str, ...], slots: int, used: int, *, open_: bool, depth: int = 0) -> None:
         """Adds a worker, or says anew all that is known of it."""
         seat = self.seats.get(worker)
         if seat is not None and seat.group.capabilities != capabilities:
@@ -60,14 +67,16 @@ class Pool:
                 for capability in capabilities:
                     self._serving.setdefault(capability, []).append(group)
             group.size += 1
-            seat = self.seats[worker] = Seat(group, slots, used, open_)
-        seat.slots, seat.used, seat.open = slots, used, open_
+            seat = self.seats[worker] = Seat(group, slots, depth, used, open_)
+        seat.slots, seat.depth, seat.used, seat.open = slots, depth, used, open_
         self._enter(worker, seat)
 
     def drop(self, worker: int) -> None:
         seat = self.seats.pop(worker, None)
         if seat is not None:
             seat.group.size -= 1
+            self.idle.pop(worker, None)
+            self.surplus.pop(worker, None)
 
     def use(self, worker: int, used: int) -> None:
         """A worker holds `used` attempts now."""
@@ -77,7 +86,7 @@ class Pool:
 
     def best(self, capability: str) -> int | None:
         """The least loaded worker with that capability and room; among equals the one that joined first."""
-        chosen, least = None, 2.0
+        chosen, least = None, float("inf")
         for group in self._serving.get(capability, ()):
             top = self._top(group)
             if top is not None and (top[0], top[1]) < (least, -1 if chosen is None else chosen):
@@ -91,7 +100,15 @@ class Pool:
     def _enter(self, worker: int, seat: Seat) -> None:
         self._stamp += 1
         seat.stamp = self._stamp
-        if not seat.open or seat.used >= seat.slots:
+        if seat.open and seat.used < seat.slots:
+            self.idle[worker] = None
+        else:
+            self.idle.pop(worker, None)
+        if seat.used > seat.slots:
+            self.surplus[worker] = None
+        else:
+            self.surplus.pop(worker, None)
+        if seat.room <= 0:
             return
         heap = seat.group.heap
         heappush(heap, (seat.used / seat.slots, worker, seat.stamp))

@@ -336,6 +336,7 @@ def canonical(state: State) -> bytes:
     head = _head_decoder.decode(first)
     for worker in head.workers:
         worker.connection, worker.heard_at, worker.deadline, worker.watched = 0, 0.0, 0.0, False
+        worker.recalled.clear()
         if worker.state is WorkerState.ALIVE:
             worker.state = WorkerState.SUSPECT
     return b"".join([msgspec.msgpack.encode(head), *rest])

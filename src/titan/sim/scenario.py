@@ -107,6 +107,7 @@ def _settings(rng: Random, *, calm: bool) -> Settings:
         loss_s=rng.choice((15.0, 30.0)) if not calm else 30.0,
         poison_losses=rng.choice((2, 2, 3)),
         stop_grace_s=rng.choice((0.5, 2.0, 5.0)),
+        prefetch=rng.choice((0, 1, 1, 4)),
     )
 
 

@@ -57,6 +57,8 @@ def message_of(state: State, effect: fx.Effect) -> tuple[int, pm.Message] | None
             return origin, pm.Registered(request, worker, state.cluster, state.term, s.heartbeat_s, s.loss_s, s.stop_grace_s)
         case fx.SendDispatch(worker, jobs, first_lease):
             return state.workers[worker].connection, _dispatch(state, jobs, first_lease)
+        case fx.SendRecall(worker, leases):
+            return state.workers[worker].connection, pm.Recall(0, leases)
         case fx.SendStop(worker, leases):
             return state.workers[worker].connection, pm.StopAttempts(0, leases, state.settings.stop_grace_s)
         case fx.SendAck(worker, leases):

@@ -145,6 +145,8 @@ class SimWorker:
                 for lease in message.leases:
                     oracle.on_dispatched(lease)
                 self._see(wm.Dispatched(_assignments(message)))
+            case pm.Recall(_, leases):
+                self._see(wm.RecallOrdered(leases))
             case pm.StopAttempts(_, leases, grace_s):
                 self._see(wm.StopOrdered(leases, grace_s))
             case pm.Acked(_, leases):

@@ -67,6 +67,12 @@ class StopOrdered(msgspec.Struct, frozen=True):
     grace_s: float
 
 
+class RecallOrdered(msgspec.Struct, frozen=True):
+    """Hand these back if they have not started: another worker is idle."""
+
+    leases: list[int]
+
+
 class ResultsAcked(msgspec.Struct, frozen=True):
     leases: list[int]
 
@@ -323,6 +329,12 @@ class WorkerMachine:
                 h.stopping = Outcome.STOPPED
                 self._out.append(StopAttempt(lease, seen.grace_s))
 
+    def on_recall_ordered(self, now: float, seen: RecallOrdered) -> None:
+        for lease in seen.leases:
+            h = self.held.get(lease)
+            if h is not None and h.phase in (Phase.FETCHING, Phase.WAITING):
+                self._end(now, lease, Outcome.RETURNED, "taken back for an idle worker")
+
     def on_results_acked(self, now: float, seen: ResultsAcked) -> None:
         gone = [lease for lease in dict.fromkeys(seen.leases) if (h := self.held.get(lease)) is not None and h.phase is Phase.DONE]
         for lease in gone:
@@ -503,6 +515,7 @@ _HANDLERS: dict[type, Callable[[WorkerMachine, float, Any], None]] = {
     Disconnected: WorkerMachine.on_disconnected,
     Dispatched: WorkerMachine.on_dispatched,
     StopOrdered: WorkerMachine.on_stop_ordered,
+    RecallOrdered: WorkerMachine.on_recall_ordered,
     ResultsAcked: WorkerMachine.on_results_acked,
     ArtifactReady: WorkerMachine.on_artifact_ready,
     ArtifactFailed: WorkerMachine.on_artifact_failed,

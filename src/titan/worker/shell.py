@@ -358,6 +358,8 @@ class Worker:
                 self.see(m.ResultsAcked(message.leases))
             case msg.StopAttempts():
                 self.see(m.StopOrdered(message.leases, message.grace_s))
+            case msg.Recall():
+                self.see(m.RecallOrdered(message.leases))
             case msg.Piece():
                 self._on_piece(message, blob)
             case msg.Welcome():
@@ -478,13 +480,16 @@ class Worker:
         while True:
             await self._lag.wait()
             self._lag.clear()
-            while self._pump.catch_up():
-                await asyncio.sleep(0)
-                if self._peer is not None and self._peer.congested:
+            while self._peer is not None:
+                if self._peer.congested:
                     try:
                         await self._peer.drain()
                     except ConnectionError:
-                        break
+                        break  # the next registration says what lags
+                elif self._pump.catch_up():
+                    await asyncio.sleep(0)
+                else:
+                    break
 
     async def _sweep(self) -> None:
         while True:

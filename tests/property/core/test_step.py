@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -12,6 +16,7 @@ from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.check import check
 from titan.model.dag import JobTemplate
+from titan.model.settings import Settings
 from titan.model.states import Outcome, RunState, WorkerState
 
 TEMPLATES = st.builds(
@@ -33,7 +38,7 @@ SEEDS = st.integers(0, 1 << 30)
 class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.master = Master()
+        self.master = Master(Settings())
         self.origin = 0
         self.said: list[int] = []
         """Every lease that ever was given out."""
@@ -49,12 +54,13 @@ class AnyOrder(RuleBasedStateMachine):
             assert worker.takes_work
             needs = {self.master.state.jobs[j].template.requirement for j in one.jobs}
             assert needs <= set(worker.capabilities)
-            assert len(worker.held) + len(worker.ending) <= worker.slots, "over capacity"
+            assert len(worker.held) + len(worker.ending) <= worker.slots * (1 + Settings().prefetch), "over capacity"
 
     def some_leases(self, worker: int, seed: int) -> list[int]:
-        """About half of what the worker should hold, and about as many others."""
-        held = self.master.state.workers[worker].held
-        picked = [lease for i, lease in enumerate([*held, *held, *self.said[-4:]]) if seed >> i & 1]
+        """About three quarters of what the worker should hold, some of it twice, and a few others."""
+        entry = self.master.state.workers[worker]
+        listed = [*entry.held, *entry.held, *entry.ending, *self.said[-3:]]
+        picked = [lease for i, lease in enumerate(listed) if seed >> i % 30 & 1]
         return [*picked, *([12345] if seed & 1 << 29 else [])]
 
     def some_worker(self, name: str) -> int | None:
@@ -113,13 +119,13 @@ class AnyOrder(RuleBasedStateMachine):
     def goes(self, name: str, what: str) -> None:
         if (worker := self.some_worker(name)) is not None:
             connection = self.master.state.workers[worker].connection
-            self.see(
-                seen.WorkerDisconnected(worker, connection or 999)
-                if what == "disconnects"
-                else seen.WorkerDraining(worker)
-                if what == "drains"
-                else seen.WorkerLeaving(worker)
-            )
+            match what:
+                case "disconnects":
+                    self.see(seen.WorkerDisconnected(worker, connection or 999))
+                case "drains":
+                    self.see(seen.WorkerDraining(worker))
+                case _:
+                    self.see(seen.WorkerLeaving(worker))
 
     @rule(run=st.integers(0, 3), job=st.integers(-1, 4))
     def cancels(self, run: int, job: int) -> None:
@@ -131,7 +137,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule()
     def the_master_is_killed(self) -> None:
-        self.master.state = replay(self.master.events)
+        self.master.state = replay(self.master.events, Settings())
         self.see(seen.MasterBooted("c"))
 
     @invariant()
@@ -158,5 +164,48 @@ class AnyOrder(RuleBasedStateMachine):
         check(master.state)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_long_walk(seed: int) -> None:
+    """Hypothesis finds short ways into trouble; chance finds the long ones."""
+    chance = random.Random(seed)
+    walk = AnyOrder()
+
+    def bits() -> int:
+        return chance.getrandbits(30)
+
+    def template() -> JobTemplate:
+        return JobTemplate(
+            command="true",
+            requirement=chance.choice(["GENERAL", "GENERAL", "GPU"]),
+            priority=chance.randrange(3),
+            delay_s=chance.choice([0.0, 0.0, 5.0]),
+            affinity=chance.random() < 0.6,
+            retries=chance.randrange(3),
+        )
+
+    def name() -> str:
+        return chance.choice(list(SLOTS))
+
+    def outcomes() -> list[Outcome]:
+        return chance.choices(list(Outcome), [8, *[1] * (len(Outcome) - 1)], k=12)
+
+    ways: list[tuple[int, Callable[[], None]]] = [
+        (3, lambda: walk.submits([{chance.randrange(5)} for _ in range(5)], [template() for _ in range(5)])),
+        (3, lambda: walk.registers(name(), chance.random() < 0.3, bits() | bits(), chance.random() < 0.1)),
+        (6, lambda: walk.starts(name(), bits() | bits())),
+        (6, lambda: walk.reports(name(), bits() & bits(), outcomes())),
+        (2, lambda: walk.beats(name(), bits() | bits())),
+        (6, lambda: walk.beats_in_order(name())),
+        (2, lambda: walk.goes(name(), chance.choices(["disconnects", "drains", "leaves"], [6, 1, 1])[0])),
+        (2, lambda: walk.cancels(chance.randrange(len(walk.master.state.runs) + 1), chance.randrange(-1, 5))),
+        (3, lambda: walk.time_passes(chance.choice([0.3, 1.0, 5.0, 31.0]))),
+        (1, walk.the_master_is_killed),
+    ]
+    for _ in range(300):
+        chance.choices([way for _, way in ways], [weight for weight, _ in ways])[0]()
+    walk.the_log_tells_the_same()
+    walk.teardown()
+
+
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestAnyOrder.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)

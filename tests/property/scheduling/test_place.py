@@ -19,6 +19,8 @@ class Node(NamedTuple):
     slots: int
     used: int
     open: bool
+    depth: int
+    """What it may hold beyond its slots."""
 
 
 class Wish(NamedTuple):
@@ -34,6 +36,7 @@ NODES = st.builds(
     st.integers(1, 4),
     st.integers(0, 4),
     st.booleans(),
+    st.integers(0, 2),
 )
 WISHES = st.builds(Wish, st.sampled_from(CAPABILITIES), st.integers(-1, 2), st.integers(-1, 4))
 
@@ -42,7 +45,7 @@ def run(nodes: list[Node], wishes: list[Wish]) -> tuple[dict[int, list[int]], Po
     """Worker i is nodes[i], job i is wishes[i]. A pin to a worker that is not there or cannot run it is no pin."""
     pool = Pool()
     for worker, node in enumerate(nodes):
-        pool.put(worker, node.capabilities, node.slots, min(node.used, node.slots), open_=node.open)
+        pool.put(worker, node.capabilities, node.slots, min(node.used, node.slots), open_=node.open, depth=node.depth)
     lanes = {c: Lane(lambda _: True) for c in CAPABILITIES}
     pinned: dict[int, Lane] = {}
     for job, wish in enumerate(wishes):
@@ -67,7 +70,7 @@ def test_placement_keeps_its_promises(nodes: list[Node], wishes: list[Wish]) -> 
     for worker, taken in placed.items():
         node = nodes[worker]
         assert node.open
-        assert min(node.used, node.slots) + len(taken) <= node.slots, "over capacity"
+        assert min(node.used, node.slots) + len(taken) <= node.slots + node.depth, "over capacity"
         assert pool.seats[worker].used == min(node.used, node.slots) + len(taken)
     for job, wish in enumerate(wishes):
         pin = pin_of(nodes, wish)

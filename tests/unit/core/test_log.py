@@ -5,7 +5,20 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from support_core import FIRST, Master, alike, cancel, dag, picture, register, replay, results, started, submit, succeeded
+from support_core import (
+    FIRST,
+    Master,
+    alike,
+    cancel,
+    dag,
+    picture,
+    register,
+    replay,
+    results,
+    started,
+    submit,
+    succeeded,
+)
 from titan.core import events as ev
 from titan.core import image
 from titan.core import inputs as seen
@@ -15,6 +28,7 @@ from titan.core.state import HISTORY_LIMIT, Past, State
 from titan.core.story import story
 from titan.errors import Bug
 from titan.model.dag import JobTemplate
+from titan.model.settings import Settings
 from titan.model.states import Outcome
 
 
@@ -77,7 +91,12 @@ def events_of_every_kind() -> list[ev.Event]:
     ]
 
 
-VOLATILE: list[ev.Event] = [ev.WorkerConnected(1, 2, 1.0), ev.WorkerHeard(1, 1.0), ev.WorkerSuspected(1, 1.0)]
+VOLATILE: list[ev.Event] = [
+    ev.WorkerConnected(1, 2, 1.0),
+    ev.WorkerHeard(1, 1.0),
+    ev.LeasesRecalled(1, [FIRST]),
+    ev.WorkerSuspected(1, 1.0),
+]
 
 
 def test_every_durable_event_comes_back_from_the_journal_as_it_was() -> None:
@@ -124,7 +143,7 @@ def test_a_snapshot_holds_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     master = a_bit_of_everything()
     chunks = list(image.dump(master.state))
     assert len(chunks) == 1 + 2 + 4 + 2, "the head, two runs, 10 and 5 jobs in threes"
-    copy = State()
+    copy = State(Settings(prefetch=0))
     image.load(copy, chunks)
     copy.reindex()
     check(copy)
@@ -138,7 +157,7 @@ def test_a_snapshot_and_the_log_behind_it_are_the_whole_log() -> None:
     master = a_bit_of_everything()
     middle = len(master.events) // 2
     first = replay(master.events[:middle])
-    copy = State()
+    copy = State(Settings(prefetch=0))
     image.load(copy, image.dump(first))
     copy.reindex()
     for event in master.events[middle:]:

@@ -282,6 +282,7 @@ def test_cancelled_attempts_of_a_lost_worker_take_no_slot_of_its_next_process() 
     master = busy()
     master.see(cancel("r"))
     lost(master, at=30.0)
+    assert master.state.workers[1].ending == {}
     master.see(register(origin=4, incarnation="2"), submit(dag({"b": ""}), run="r2"), at=31.0)
     assert master.job(1).state is JobState.DISPATCHED
 

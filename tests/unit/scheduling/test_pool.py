@@ -70,6 +70,30 @@ def test_an_attempt_too_many_leaves_less_than_no_room() -> None:
     assert pool.best("GENERAL") is None
 
 
+def test_what_a_worker_may_hold_ready_is_given_to_it_only_when_no_slot_is_free() -> None:
+    pool = Pool()
+    for worker, used in ((1, 1), (2, 0)):
+        pool.put(worker, ("GENERAL",), 1, used, open_=True, depth=1)
+    assert (pool.best("GENERAL"), pool.room(1)) == (2, 1)
+    pool.use(2, 1)
+    assert pool.best("GENERAL") == 1
+    pool.use(1, 2)
+    assert pool.best("GENERAL") == 2
+    pool.use(2, 2)
+    assert pool.best("GENERAL") is None
+
+
+def test_who_has_a_free_slot_and_who_holds_more_than_its_slots() -> None:
+    pool = Pool()
+    for worker, used, is_open in ((1, 0, True), (2, 1, True), (3, 2, True), (4, 0, False), (5, 2, False)):
+        pool.put(worker, ("GENERAL",), 1, used, open_=is_open, depth=1)
+    assert (list(pool.idle), list(pool.surplus)) == ([1], [3, 5])
+    pool.use(3, 0)
+    pool.drop(1)
+    pool.drop(5)
+    assert (list(pool.idle), list(pool.surplus)) == ([3], [])
+
+
 def test_the_heap_stays_small_over_10_000_updates() -> None:
     pool = pool_of(**{f"w{n}": (8, 0) for n in range(1, 11)})
     for i in range(10_000):

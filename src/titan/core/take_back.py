@@ -1,0 +1,60 @@
+"""What waits on a busy worker goes to one that has nothing to do: so prefetching never makes a job wait behind a long one.
+
+When all queues that an idle worker serves are empty, attempts that wait elsewhere are asked back, the last dispatched first. The
+busy worker hands them back if they have not started; then they are queued again, at their old place, and find the idle one.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core.state import State, Worker
+from titan.core.turn import Turn
+from titan.model.states import JobState
+
+LOOK_AT = 16
+"""Idle and overfull workers that are looked at in one turn: the work per turn is bounded, the next turn goes on."""
+
+
+def take_back(turn: Turn) -> None:
+    pool = turn.state.pool
+    if not pool.idle or not pool.surplus:
+        return
+    recalls: dict[int, list[int]] = {}
+    for idle in islice(pool.idle, LOOK_AT):
+        seat = pool.seats[idle]
+        wanted = seat.slots - seat.used - _on_their_way(turn.state, recalls)
+        for other in islice(pool.surplus, LOOK_AT):
+            if wanted <= 0:
+                break
+            found = _waiting(turn.state, turn.state.workers[other], seat.group.capabilities, recalls.get(other, []))[:wanted]
+            wanted -= len(found)
+            if found:
+                recalls.setdefault(other, []).extend(found)
+    for worker, leases in recalls.items():
+        turn.emit(ev.LeasesRecalled(worker, leases))
+        turn.order(fx.SendRecall(worker, leases))
+
+
+def _on_their_way(state: State, recalls: dict[int, list[int]]) -> int:
+    """Attempts that were asked back before and have not come: they will fill slots that are idle now."""
+    asked = sum(len(state.workers[w].recalled) for w in islice(state.pool.surplus, LOOK_AT))
+    return asked + sum(map(len, recalls.values()))
+
+
+def _waiting(state: State, worker: Worker, capabilities: tuple[str, ...], chosen: list[int]) -> list[int]:
+    """Leases beyond the worker's slots that have not started and that one with these capabilities may take, the newest first."""
+    if not worker.connection:
+        return []
+    spare = len(worker.held) + len(worker.ending) - worker.slots - len(worker.recalled) - len(chosen)
+    found: list[int] = []
+    for lease in reversed(worker.held):
+        if len(found) >= spare:
+            break
+        job = state.jobs[worker.held[lease]]
+        free = job.state is JobState.DISPATCHED and not job.template.affinity and job.template.requirement in capabilities
+        if free and lease not in worker.recalled and lease not in chosen:
+            found.append(lease)
+    return found

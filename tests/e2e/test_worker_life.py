@@ -1,0 +1,243 @@
+"""Workers that drain, are stopped, killed, frozen, or lose their master: nothing of a job is left, and none runs for nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.cluster import Cluster, alive, cluster, processes_below, until
+from titan import DAG, Job
+from titan.sdk.client import Run
+
+
+@pytest.fixture
+def c(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path / "c") as made:
+        yield made
+
+
+class Gate:
+    """A command that says that it runs, and ends when it is let go."""
+
+    def __init__(self, folder: Path, name: str = "gate") -> None:
+        self.starts, self.go = folder / f"{name}.starts", folder / f"{name}.go"
+        self.command = f"echo $$ >>{self.starts}; while [ ! -e {self.go} ]; do sleep 0.02; done; echo done"
+
+    @property
+    def pids(self) -> list[int]:
+        return [int(line) for line in self.starts.read_text().split()] if self.starts.exists() else []
+
+    def wait(self, times: int = 1) -> None:
+        until(lambda: len(self.pids) == times, f"it has begun {times} times")
+
+    def open(self) -> None:
+        self.go.touch()
+
+
+def state(run: Run, job: int = 0) -> str:
+    return run.status().jobs[job].state
+
+
+# -- SIGTERM ------------------------------------------------------------------------------------------------------------------
+def test_a_worker_drains_on_sigterm(c: Cluster, tmp_path: Path) -> None:
+    """What runs is finished there, what is queued goes elsewhere, and it ends with 0."""
+    gate = Gate(tmp_path)
+    c.start_workers("old", slots=1)
+    running = c.client.submit(DAG("running", [Job("a", command=gate.command)]))
+    gate.wait()
+    queued = c.client.submit(DAG("queued", [Job(f"q{n}", command="true", retries=0) for n in range(6)]))
+    c.workers["old"].terminate()
+    until(
+        lambda: c.worker("old").state == "DRAINING" or "drain" in c.cli("workers").stdout.lower(), "the master knows that it drains"
+    )
+    c.start_workers("new", slots=1)
+    assert queued.wait(20).ok
+    assert {job.worker for job in queued.status().jobs} == {"new"}
+    assert c.workers["old"].running
+    gate.open()
+    assert running.wait(20).ok
+    (job,) = running.status().jobs
+    assert (job.worker, job.attempt, len(gate.pids)) == ("old", 1, 1)
+    assert c.workers["old"].wait() == 0, c.workers["old"].err
+    assert c.worker("old").state == "LEFT"
+    assert not processes_below(c.worker_home("old"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_stops_it_at_once(c: Cluster, tmp_path: Path, number: int) -> None:
+    """What ran is handed back: it costs the job no retry, and nobody is blamed."""
+    gate = Gate(tmp_path)
+    c.start_workers("w1")
+    run = c.client.submit(DAG("again", [Job("a", command=gate.command, retries=0)]))
+    gate.wait()
+    os.kill(c.workers["w1"].pid, number)
+    until(lambda: c.worker("w1").state == "DRAINING", "it drains")
+    os.kill(c.workers["w1"].pid, number)
+    assert c.workers["w1"].wait(5) == 0
+    assert not processes_below(c.worker_home("w1"))
+    assert not alive(gate.pids[0])
+    until(lambda: state(run) == "QUEUED", "it is queued again")
+    c.start_workers("w2")
+    gate.wait(times=2)
+    gate.open()
+    assert run.wait(20).ok
+
+
+def test_an_idle_worker_leaves_at_once(c: Cluster) -> None:
+    c.start_workers("w1")
+    c.workers["w1"].terminate()
+    assert c.workers["w1"].wait(5) == 0
+    assert c.worker("w1").state == "LEFT"
+    c.start_workers("w1")
+    assert c.client.submit(DAG("one", [Job("a", command="true")])).wait(20).ok
+
+
+def test_a_worker_that_never_found_its_master_ends_on_sigterm(c: Cluster) -> None:
+    c.kill_master()
+    worker = c.start_worker("w1")
+    until(lambda: "no master answers" in worker.err, "it dials")
+    worker.terminate()
+    assert worker.wait(5) == 0
+
+
+# -- kill -9 --------------------------------------------------------------------------------------------------------------------
+def test_kill_leaves_nothing_and_what_ran_runs_elsewhere(c: Cluster, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    c.start_workers("w1", slots=1)
+    hidden = f"(setsid env -i sleep 600 &); setsid sleep 600 & {gate.command}"
+    run = c.client.submit(DAG("lost", [Job("a", command=hidden, retries=0)]))
+    gate.wait()
+    c.kill_worker("w1")
+    assert not [p for p in processes_below(c.base).values() if "sleep" in p]
+    c.start_workers("w2")
+    gate.wait(times=2)
+    gate.open()
+    assert run.wait(20).ok
+    job, story = c.client.job(f"{run.id}/a")
+    assert (job.worker, job.attempt) == ("w2", 2)
+    assert any("worker w1 was silent for" in line for line in story)
+
+
+def test_a_job_that_takes_down_two_workers_is_poison(c: Cluster, tmp_path: Path) -> None:
+    """One that kills its worker would kill them all."""
+    c.start_workers("w1", "w2", "w3", slots=1)
+    command = "kill -9 $(ps -o ppid= -p $(ps -o ppid= -p $$)); sleep 600"
+    run = c.client.submit(DAG("poison", [Job("a", command=command), Job("b", command="true", parents=["a"])]))
+    assert run.wait(30).state == "FAILED"
+    a, b = run.status().jobs
+    assert (a.state, b.state) == ("DEAD", "CANCELLED")
+    assert "poison: 2 workers were lost while they ran it" in a.reason
+    assert [d.job.id for d in c.client.dead_jobs(run.id)] == ["a"]
+    assert sum(worker.state == "ALIVE" for worker in c.client.workers()) == 1
+    assert c.client.submit(DAG("after", [Job("a", command="true")])).wait(20).ok
+
+
+def test_the_same_worker_again_after_its_death(c: Cluster, tmp_path: Path) -> None:
+    """It does not hold what it held: that is known as soon as it is back, not after its deadline."""
+    gate = Gate(tmp_path)
+    c.start_workers("w1", slots=1)
+    run = c.client.submit(DAG("again", [Job("a", command=gate.command)]))
+    gate.wait()
+    c.kill_worker("w1")
+    c.start_workers("w1", slots=1)
+    gate.wait(times=2)
+    gate.open()
+    assert run.wait(20).ok
+    assert run.status().jobs[0].attempt == 2
+
+
+# -- names and homes ------------------------------------------------------------------------------------------------------------
+def test_a_second_worker_of_a_name_is_refused_and_the_first_goes_on(c: Cluster, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    c.start_workers("twin")
+    run = c.client.submit(DAG("one", [Job("a", command=gate.command)]))
+    gate.wait()
+    first = c.workers["twin"]
+    second = c.start_worker("twin", home="elsewhere")
+    assert second.wait(10) == 2
+    assert "a worker named 'twin' is connected already" in second.err
+    assert "--name" in second.err
+    gate.open()
+    assert run.wait(20).ok
+    assert first.running
+    assert len(gate.pids) == 1
+
+
+def test_a_second_worker_in_a_home_is_refused(c: Cluster) -> None:
+    c.start_workers("w1")
+    second = c.start_worker("w2", home="w1")
+    assert second.wait(10) == 2
+    assert "is in use by the process with pid" in second.err
+    assert c.worker("w1").state == "ALIVE"
+
+
+# -- without a master -------------------------------------------------------------------------------------------------------------
+def test_a_job_runs_on_without_its_master_and_is_reported_to_the_next(c: Cluster, tmp_path: Path) -> None:
+    during, after = Gate(tmp_path, "during"), Gate(tmp_path, "after")
+    c.start_workers("w1")
+    run = c.client.submit(DAG("away", [Job("during", command=during.command), Job("after", command=after.command)]))
+    during.wait()
+    after.wait()
+    c.kill_master()
+    during.open()
+    until(lambda: not alive(during.pids[0]), "one job ends while nobody is there")
+    c.start_master()
+    c.wait_for_workers("w1")
+    until(lambda: state(run) == "COMPLETED", "it is reported")
+    assert state(run, 1) == "RUNNING"
+    after.open()
+    assert run.wait(20).ok
+    assert [job.attempt for job in run.status().jobs] == [1, 1]
+    assert (len(during.pids), len(after.pids)) == (1, 1)
+    assert c.completions(run.id) == {"during": 1, "after": 1}
+    for job in ("during", "after"):
+        assert list(c.client.logs(f"{run.id}/{job}")) == [(1, b"done\n")]
+
+
+def test_jobs_of_a_cluster_that_is_no_more_are_ended(c: Cluster, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    c.start_workers("w1", slots=1)
+    c.client.submit(DAG("old", [Job("a", command=gate.command)]))
+    gate.wait()
+    c.kill_master()
+    shutil.rmtree(c.home)
+    c.start_master()
+    c.wait_for_workers("w1")
+    until(lambda: not alive(gate.pids[0]), "the old cluster's job is stopped")
+    assert c.client.runs() == []
+    assert c.client.submit(DAG("new", [Job("a", command="true")])).wait(20).ok
+
+
+def test_a_frozen_worker_is_fenced_and_told_so_when_it_thaws(c: Cluster, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    c.start_workers("w1", slots=1)
+    run = c.client.submit(DAG("frozen", [Job("a", command=gate.command, retries=0)]))
+    gate.wait()
+    frozen = c.workers["w1"].pid
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        c.start_workers("w2", slots=1)
+        gate.wait(times=2)
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    c.wait_for_workers("w1", "w2")
+    until(lambda: not alive(gate.pids[0]), "the fenced attempt is stopped")
+    gate.open()
+    assert run.wait(20).ok
+    assert run.status().jobs[0].worker == "w2"
+    assert c.completions(run.id) == {"a": 1}
+    both = c.client.submit(DAG("after", [Job(f"j{n}", command="sleep 0.2") for n in range(4)]))
+    assert both.wait(20).ok
+    assert {job.worker for job in both.status().jobs} == {"w1", "w2"}
+
+
+def test_where_a_worker_is_can_be_read(c: Cluster) -> None:
+    c.start_workers("w1")
+    about = json.loads((c.worker_home("w1") / "worker.json").read_text())
+    assert about == {"name": "w1", "master": c.address, "pid": c.workers["w1"].pid}

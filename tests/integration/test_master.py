@@ -1,0 +1,296 @@
+"""A master and its home: sync policies, recovery, snapshots, torn tails, damage, locks, ports, and a disk that is full."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.cluster import FAST, Cluster, cluster, until
+from titan import DAG, Client, Job
+from titan.errors import EnvironmentFault
+from titan.sdk.status import RunStatus
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def c(tmp_path: Path) -> Iterator[Cluster]:
+    """No master yet."""
+    made = Cluster(tmp_path / "c")
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def everything(c: Cluster) -> list[RunStatus]:
+    return [c.client.status(run.run) for run in c.client.runs(10_000)]
+
+
+def segments(c: Cluster) -> list[Path]:
+    return sorted(c.store.glob("*.seg"))
+
+
+def verified(c: Cluster) -> bool:
+    done = c.cli("journal", "verify", "--home", str(c.home))
+    assert done.returncode == 0, done
+    return done.stdout.splitlines()[-1].startswith("ok: ")
+
+
+# -- what survives --------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("policy", ["always", "everysec", "no"])
+def test_what_was_acknowledged_survives_kill_under_every_policy(c: Cluster, policy: str) -> None:
+    """A kill of the process takes nothing that the kernel has; only `always` survives a loss of power as well."""
+    c.start_master("--fsync", policy)
+    c.start_workers("w1")
+    run = c.client.submit(DAG("done", [Job("a", command="true"), Job("b", command="exit 3", parents=["a"], retries=0)]))
+    run.wait(20)
+    waiting = c.client.submit(DAG("waiting", [Job("a", command="true", requirement="NOBODY")]))
+    cancelled = c.client.submit(DAG("cancelled", [Job("a", command="true", requirement="NOBODY")]))
+    assert cancelled.cancel() == 1
+    before = everything(c)
+    c.restart_master()
+    assert everything(c) == before
+    assert [run.state for run in before] == ["CANCELLED", "RUNNING", "FAILED"]
+    assert waiting.status().jobs[0].state == "QUEUED"
+    assert verified(c)
+
+
+def test_a_submission_and_a_cancellation_survive_a_kill_right_behind_their_answer(c: Cluster) -> None:
+    c.start_master()
+    for n in range(5):
+        run = c.client.submit(DAG(f"n{n}", [Job("a", command="true"), Job("b", command="true", parents=["a"])]))
+        c.restart_master()
+        assert run.status().state == "RUNNING"
+        assert c.client.cancel(f"{run.id}/b") == 1
+        c.restart_master()
+        assert [job.state for job in run.status().jobs] == ["QUEUED", "CANCELLED"]
+
+
+def test_without_a_journal_all_is_gone_and_the_start_says_so(c: Cluster) -> None:
+    c.start_master("--journal", "none")
+    assert c.master is not None
+    assert "no journal is kept: a crash of this master loses every run" in c.master.err
+    c.start_workers("w1")
+    assert c.client.submit(DAG("done", [Job("a", command="true")])).wait(20).ok
+    assert not c.store.exists()
+    c.restart_master()
+    assert c.client.runs() == []
+    c.wait_for_workers("w1")
+    assert c.client.submit(DAG("done", [Job("a", command="true")])).wait(20).ok
+
+
+@pytest.mark.parametrize("signal_name", ["terminate", "interrupt"])
+def test_a_master_ends_on_a_signal_and_workers_find_the_next(c: Cluster, signal_name: str) -> None:
+    c.start_master()
+    c.start_workers("w1")
+    assert c.master is not None
+    getattr(c.master, signal_name)()
+    assert c.master.wait(5) == 0
+    assert not (c.home / "master.json").exists()
+    c.start_master()
+    c.wait_for_workers("w1")
+    assert c.client.submit(DAG("done", [Job("a", command="true")])).wait(20).ok
+
+
+def test_a_client_may_ask_it_to_end(c: Cluster) -> None:
+    c.start_master()
+    assert c.master is not None
+    c.client.stop_master()
+    assert c.master.wait(5) == 0
+
+
+# -- snapshots --------------------------------------------------------------------------------------------------------------------
+def test_a_snapshot_appears_old_segments_go_and_a_restart_recovers_the_same(tmp_path: Path) -> None:
+    with cluster(tmp_path / "c", "w1", settings={**FAST, "snapshot_bytes": 200_000}) as c:
+        c.client.submit(DAG("first", [Job("a", command="true", requirement="NOBODY")]))
+        first = segments(c)[0]
+
+        def work() -> None:
+            jobs = [Job(f"a-job-with-a-rather-long-name-{n}", command=["true"], requirement="NOBODY") for n in range(1000)]
+            run = c.client.submit(DAG("many", [*jobs, Job("real", command="true")]))
+            until(lambda: run.status().jobs[-1].state == "COMPLETED", "the real one ran")
+            assert run.cancel() == 1000
+
+        def snapshots_and_pruned() -> bool:
+            work()
+            return len(list(c.store.glob("*.snap"))) >= 2 and not first.exists()
+
+        until(snapshots_and_pruned, "two snapshots are there, and the first segment is gone", 30.0)
+        before = everything(c)
+        assert len(before) > 3
+        assert verified(c)
+        listed = json.loads(c.cli("journal", "inspect", "--home", str(c.home), "--json").stdout)
+        assert len(listed) == len(list(c.store.glob("*.snap"))) + len(segments(c))
+        c.restart_master()
+        assert everything(c) == before
+        c.wait_for_workers("w1")
+        assert c.client.submit(DAG("after", [Job("a", command="true")])).wait(20).ok
+        # A damaged newest snapshot: the one before it and the log behind that are enough.
+        c.kill_master()
+        newest = max(c.store.glob("*.snap"))
+        data = bytearray(newest.read_bytes())
+        data[len(data) // 2] ^= 0xFF
+        newest.write_bytes(data)
+        c.start_master()
+        assert c.master is not None
+        assert "is damaged" in c.master.err
+        assert everything(c)[1:] == before
+
+
+# -- damage -----------------------------------------------------------------------------------------------------------------------
+def test_a_torn_tail_is_cut_off_and_reported(c: Cluster) -> None:
+    c.start_master()
+    run = c.client.submit(DAG("kept", [Job("a", command="true")]))
+    c.kill_master()
+    last = segments(c)[-1]
+    end = last.read_bytes().rstrip(b"\0")
+    with last.open("r+b") as segment:
+        segment.seek(len(end) + 1)
+        segment.write(os.urandom(300))
+    c.start_master()
+    assert c.master is not None
+    assert last.name in c.master.err
+    assert "WARNING" in c.master.err
+    assert run.status().state == "RUNNING"
+    again = c.client.submit(DAG("next", [Job("a", command="true")]))
+    c.restart_master()
+    assert {r.run for r in c.client.runs()} == {run.id, again.id}
+    assert verified(c)
+
+
+def test_a_bad_record_before_the_tail_refuses_to_start_and_names_its_place(c: Cluster) -> None:
+    c.start_master()
+    for n in range(20):
+        c.client.submit(DAG(f"n{n}", [Job("a", command="true")]))
+    c.kill_master()
+    first = segments(c)[0]
+    data = bytearray(first.read_bytes())
+    data[400] ^= 0xFF
+    first.write_bytes(data)
+    done = c.cli("master", "--home", str(c.home), "--port", "0")
+    assert done.returncode == 74
+    assert first.name in done.stderr
+    assert "Traceback" not in done.stderr
+    checked = c.cli("journal", "verify", "--home", str(c.home))
+    assert checked.returncode == 1
+    assert "DAMAGED" in checked.stdout
+    assert bytes(data) == first.read_bytes()
+
+
+# -- what is taken ------------------------------------------------------------------------------------------------------------------
+def test_a_port_in_use(c: Cluster) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = c.cli("master", "--home", str(c.home), "--port", str(port))
+    assert done.returncode == 74
+    assert f"port {port} on 127.0.0.1 is in use by another program: give another with --port" in done.stderr
+    c.start_master()
+    assert c.client.runs() == []
+
+
+def test_a_home_that_another_master_has_locked(c: Cluster) -> None:
+    c.start_master()
+    assert c.master is not None
+    done = c.cli("master", "--home", str(c.home), "--port", "0")
+    assert done.returncode == 2
+    assert f"{c.home} is in use by the process with pid {c.master.pid}" in done.stderr
+    assert c.client.submit(DAG("still", [Job("a", command="true")])).status().state == "RUNNING"
+
+
+@pytest.mark.parametrize("what", ["a file", "forbidden"])
+def test_a_home_that_cannot_be_made(c: Cluster, what: str) -> None:
+    (c.base / "file").touch()
+    home = c.base / "file" / "home" if what == "a file" else Path("/proc/nowhere/home")
+    for command in (("master", "--port", "0"), ("worker", "--master", "127.0.0.1:1"), ("run", "--", "true")):
+        words = (command[0], "--home", str(home), *command[1:])
+        done = c.cli(*words)
+        assert done.returncode == 74, done
+        assert f"the home {home} cannot be" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+# -- a full disk --------------------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def small_disk(c: Cluster) -> Iterator[Path]:
+    """48 MiB under the master's home: room for the journal's segment, the one allocated ahead, and little else."""
+    c.home.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(c.home)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield c.home
+    finally:
+        c.close()
+        subprocess.run(["umount", str(c.home)], check=True)
+
+
+def fill(disk: Path) -> None:
+    with contextlib.suppress(OSError), (disk / "filler").open("ab", buffering=0) as filler:
+        while filler.write(bytes(65_536)):
+            pass
+
+
+def test_a_full_disk_refuses_submissions_and_loses_nothing(c: Cluster, small_disk: Path) -> None:
+    c.start_master()
+    c.start_workers("w1")
+    accepted = [c.client.submit(DAG("small", [Job("a", command="echo kept")]))]
+    assert accepted[0].wait(20).ok
+    fill(small_disk)
+    large = "# " + "x" * 100_000
+    with pytest.raises(EnvironmentFault, match="free space there, then submit again"):
+        for n in range(400):
+            jobs = [Job(f"j{i}", command=f"true {n} {i} {large}", requirement="NOBODY") for i in range(5)]
+            accepted.append(c.client.submit(DAG("large", jobs)))
+    assert len(accepted) > 1
+    assert c.client.cancel(accepted[1].id) == 5
+    assert c.client.runs(1)[0].run == accepted[-1].id
+    (small_disk / "filler").unlink()
+    c.restart_master()
+    assert {run.run for run in c.client.runs(1000)} == {run.id for run in accepted}
+    assert accepted[1].status().state == "CANCELLED"
+    c.wait_for_workers("w1")
+    assert c.client.submit(DAG("after", [Job("a", command="true")])).wait(20).ok
+    assert verified(c)
+
+
+def test_a_full_disk_costs_output_and_uploads_but_no_job_and_no_process(c: Cluster, small_disk: Path, tmp_path: Path) -> None:
+    c.start_master()
+    c.start_workers("w1")
+    script = tmp_path / "script.sh"
+    script.write_text("echo hi\n#" + "x" * 200_000)
+    fill(small_disk)
+    with pytest.raises(EnvironmentFault, match="No space left on device"):
+        c.client.submit(DAG("upload", [Job("a", file=script)]))
+    noisy = c.client.submit(DAG("noisy", [Job("a", command="yes | head -c 2000000"), Job("b", command="true", parents=["a"])]))
+    assert noisy.wait(20).ok
+    assert c.workers["w1"].running
+    (small_disk / "filler").unlink()
+    run = c.client.submit(DAG("upload", [Job("a", file=script)]))
+    assert run.wait(20).ok
+    assert list(c.client.logs(f"{run.id}/a")) == [(1, b"hi\n")]
+
+
+def test_a_master_does_not_start_on_a_full_disk_and_does_once_there_is_space(c: Cluster, small_disk: Path) -> None:
+    c.start_master()
+    run = c.client.submit(DAG("kept", [Job("a", command="true")]))
+    c.kill_master()
+    fill(small_disk)
+    done = c.cli("master", "--home", str(c.home), "--port", str(c.port))
+    assert done.returncode == 74
+    assert "no space for the next journal segment: free space under" in done.stderr
+    (small_disk / "filler").unlink()
+    c.start_master()
+    with Client(c.address) as client:
+        assert [r.run for r in client.runs()] == [run.id]

@@ -1,0 +1,64 @@
+"""What waits on a worker so that a slot never waits for the master, and how it is taken back for a worker that is idle."""
+
+from __future__ import annotations
+
+from support_core import FIRST, Master, alike, beat, joined, register, results, started, submit
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.model.dag import JobTemplate
+from titan.model.settings import Settings
+from titan.model.states import Outcome
+
+PLAIN = JobTemplate(command="true")
+
+
+def ahead(*jobs: str, template: JobTemplate = PLAIN) -> Master:
+    """Worker 1 has one slot and holds two jobs, the first of which runs."""
+    master = Master(Settings(prefetch=1))
+    master.see(register(), submit(alike(" ".join(jobs), template)))
+    assert list(master.state.workers[1].held) == [FIRST, FIRST + 1]
+    master.see(started(1, {FIRST: 1.0}), at=1.0)
+    return master
+
+
+def test_a_worker_holds_one_job_ready_for_each_slot() -> None:
+    master = ahead("a", "b", "c")
+    assert list(master.state.workers[1].held.values()) == [FIRST, FIRST + 1]
+
+
+def test_what_waits_is_asked_back_for_a_worker_that_has_nothing_to_do() -> None:
+    master = ahead("a", "b")
+    assert master.see(register("w2", origin=2), at=2.0) == (
+        [joined(2, "w2", 2.0), ev.WorkerConnected(2, 2, 2.0), ev.LeasesRecalled(1, [FIRST + 1])],
+        [fx.AcceptWorker(2, 7, 2), fx.SendRecall(1, [FIRST + 1])],
+    )
+    assert master.see(beat(2, {}), at=2.5) == ([ev.WorkerHeard(2, 2.5)], []), "it is asked for once"
+    assert master.see(results(1, (FIRST + 1, Outcome.RETURNED)), at=3.0) == (
+        [ev.JobsLost(1, [FIRST + 1], [], "handed back by its worker", 3.0), ev.JobsDispatched(2, [FIRST + 1], FIRST + 2, 3.0)],
+        [fx.SendAck(1, [FIRST + 1]), fx.SendDispatch(2, [FIRST + 1], FIRST + 2)],
+    )
+
+
+def test_a_recall_that_was_lost_is_said_again_after_the_next_heartbeat() -> None:
+    master = ahead("a", "b")
+    master.see(register("w2", origin=2), at=2.0)
+    assert master.see(beat(1, {FIRST: 1.0, FIRST + 1: 0.0}), at=6.0).effects == [fx.SendRecall(1, [FIRST + 1])]
+
+
+def test_a_job_that_is_queued_goes_before_one_that_is_asked_back() -> None:
+    master = ahead("a", "b", "c", "d")
+    assert master.see(register("w2", origin=2), at=2.0).effects[1:] == [fx.SendDispatch(2, [FIRST + 2, FIRST + 3], FIRST + 2)]
+
+
+def test_a_job_that_has_started_meanwhile_stays() -> None:
+    master = ahead("a", "b")
+    master.see(register("w2", origin=2), at=2.0)
+    master.see(results(1, (FIRST, Outcome.SUCCEEDED)), started(1, {FIRST + 1: 2.5}), at=3.0)
+    assert master.see(beat(1, {FIRST + 1: 2.5}), at=6.0) == ([ev.WorkerHeard(1, 6.0)], [])
+
+
+def test_a_worker_that_lacks_the_capability_gets_nothing() -> None:
+    master = Master(Settings(prefetch=1))
+    gpu = JobTemplate(command="true", requirement="GPU")
+    master.see(register(capabilities=("GPU",)), submit(alike("a b", gpu)))
+    assert master.see(register("w2", origin=2), at=2.0).effects == [fx.AcceptWorker(2, 7, 2)]

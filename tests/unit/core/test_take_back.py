@@ -1,0 +1,62 @@
+"""Prefetched attempts never wait behind a long one while a slot is free."""
+
+from __future__ import annotations
+
+from support_core import FIRST, Master, alike, register, started, submit, succeeded
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core import inputs as seen
+from titan.model.dag import JobTemplate
+from titan.model.settings import Settings
+from titan.model.states import JobState, Outcome
+
+TRUE = JobTemplate(command="true")
+
+
+def two_busy_workers() -> Master:
+    """Each of two workers has one slot and holds a second attempt ready; nothing is queued. w1 runs `a`, w2 runs `b`."""
+    master = Master(Settings(prefetch=1))
+    master.see(register("w1"), register("w2", origin=2), submit(alike("a b c d", TRUE)))
+    assert [list(w.held.values()) for w in master.state.workers.values()] == [[FIRST, FIRST + 2], [FIRST + 1, FIRST + 3]]
+    master.see(started(1, {FIRST: 1.0}), started(2, {FIRST + 2: 1.0}))
+    return master
+
+
+def test_free_slots_are_filled_before_anything_is_prefetched() -> None:
+    master = Master(Settings(prefetch=1))
+    decision = master.see(register("w1", slots=2), register("w2", origin=2, slots=2), submit(alike("a b c", TRUE)))
+    assert [e.jobs for e in decision.events if isinstance(e, ev.JobsDispatched)] == [[FIRST, FIRST + 2], [FIRST + 1]]
+
+
+def test_a_worker_with_nothing_to_do_gets_what_waits_behind_a_long_job() -> None:
+    master = two_busy_workers()
+    master.see(succeeded(2, FIRST + 2))
+    decision = master.see(started(2, {FIRST + 3: 2.0}), succeeded(2, FIRST + 3))
+    assert decision.effects == [fx.SendAck(2, [FIRST + 3]), fx.SendRecall(1, [FIRST + 1])]
+    assert master.see(seen.TimePassed()).effects == [], "asked once"
+
+    back = seen.ResultsReported(1, [FIRST + 1], [Outcome.RETURNED], [-1], ["taken back"], [0.0], [0.0], [0.0], [0], 0.5)
+    decision = master.see(back)
+    assert [e for e in decision.effects if isinstance(e, fx.SendDispatch)] == [fx.SendDispatch(2, [FIRST + 2], FIRST + 4)]
+    assert master.state.jobs[FIRST + 2].failures == 0
+
+
+def test_what_has_started_meanwhile_stays() -> None:
+    master = two_busy_workers()
+    master.see(succeeded(2, FIRST + 2, FIRST + 3))
+    master.see(succeeded(1, FIRST), started(1, {FIRST + 1: 2.0}))
+    assert master.state.jobs[FIRST + 2].state is JobState.RUNNING
+    assert master.see(succeeded(1, FIRST + 1)).effects[0] == fx.SendAck(1, [FIRST + 1])
+
+
+def test_a_lost_recall_is_said_again_after_a_heartbeat() -> None:
+    master = two_busy_workers()
+    assert fx.SendRecall(1, [FIRST + 1]) in master.see(succeeded(2, FIRST + 2, FIRST + 3)).effects
+    decision = master.see(seen.WorkerBeat(1, [FIRST, FIRST + 1], [1.0, 0.0]))
+    assert decision.effects == [fx.SendRecall(1, [FIRST + 1])]
+
+
+def test_nothing_is_taken_back_for_a_worker_that_cannot_run_it_or_from_the_node_it_is_bound_to() -> None:
+    master = Master(Settings(prefetch=1))
+    decision = master.see(register("w1"), register("w2", origin=2, capabilities=("GPU",)), submit(alike("a b", TRUE)))
+    assert not [e for e in decision.effects if isinstance(e, fx.SendRecall)]

@@ -1,0 +1,130 @@
+"""From a journal on disk to the state that wrote it, with and without a snapshot."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from support_core import FIRST, Master, dag, picture, register, results, started, submit, succeeded
+from titan.core import events as ev
+from titan.core import inputs as seen
+from titan.core.check import check
+from titan.journal import JournalWriter, SyncPolicy, latest_snapshot, open_journal
+from titan.master.compaction import compact, main
+from titan.master.recovery import recover, replay
+from titan.model.settings import Settings
+from titan.model.states import Outcome
+
+
+def write(store: Path, turns: list[list[ev.Event]], *, next_seq: int = 1) -> int:
+    """Each turn as one record; returns the last sequence."""
+    synced = threading.Event()
+    last = next_seq - 1
+    journal = JournalWriter(
+        store,
+        next_seq=next_seq,
+        term=1,
+        policy=SyncPolicy.ALWAYS,
+        on_synced=lambda seq: synced.set() if seq == last else None,
+        on_failed=lambda error: synced.set(),
+    )
+    for events in turns:
+        payload, count = ev.encode(events)
+        if count:
+            last = journal.append(payload, count)
+    journal.close()
+    return last
+
+
+def life() -> tuple[Master, list[list[ev.Event]]]:
+    """A master and what it decided, turn by turn."""
+    master, turns = Master(), []
+    turns.append(list(master.events))
+    script: list[tuple[float, list[seen.Input]]] = [
+        (1.0, [register(slots=2)]),
+        (2.0, [submit(dag({"a": "", "b": "a", "c": "a"}), key="k")]),
+        (3.0, [started(1, {FIRST: 3.0})]),
+        (4.0, [results(1, (FIRST, Outcome.EXITED))]),
+        (8.0, [seen.TimePassed()]),
+        (9.0, [succeeded(1, FIRST + 1)]),
+        (10.0, [seen.WorkerDraining(1)]),
+    ]
+    for at, inputs in script:
+        turns.append(master.see(*inputs, at=at).events)
+    return master, turns
+
+
+def test_an_empty_home(tmp_path: Path) -> None:
+    recovered = recover(tmp_path / "store", Settings())
+    assert (recovered.next_seq, recovered.events, recovered.torn, recovered.warnings) == (1, 0, None, ())
+    assert recovered.state.jobs == {} and recovered.state.term == 0
+
+
+def test_the_log_gives_the_state_that_wrote_it(tmp_path: Path) -> None:
+    master, turns = life()
+    last = write(tmp_path, turns)
+    recovered = recover(tmp_path, Settings())
+    check(recovered.state)
+    assert picture(recovered.state) == picture(master.state)
+    assert (recovered.next_seq, recovered.events) == (last + 1, last)
+
+
+def test_a_torn_tail_is_cut_off_and_reported(tmp_path: Path) -> None:
+    _, turns = life()
+    write(tmp_path, turns[:-1])
+    whole = recover(tmp_path, Settings())
+    write(tmp_path, turns[-1:], next_seq=whole.next_seq)
+    newest = open_journal(tmp_path).segments[-1].path
+    data = newest.read_bytes().rstrip(b"\0")
+    newest.write_bytes(data[:-2])
+    recovered = recover(tmp_path, Settings())
+    assert recovered.torn is not None
+    assert picture(recovered.state) == picture(whole.state)
+    assert recover(tmp_path, Settings()).torn is None
+
+
+def test_replay_can_stop_early(tmp_path: Path) -> None:
+    _, turns = life()
+    write(tmp_path, turns)
+    seq = 0
+    for events in turns:
+        seq += ev.encode(events)[1]
+        state, at, _, _ = replay(tmp_path, Settings(), seq)
+        assert at == seq
+        check(state)
+    assert replay(tmp_path, Settings(), 0)[0].jobs == {}
+
+
+def test_a_snapshot_and_the_log_behind_it(tmp_path: Path) -> None:
+    master, turns = life()
+    middle = write(tmp_path, turns[:4])
+    path = compact(tmp_path, middle)
+    assert path is not None and latest_snapshot(tmp_path).seq == middle
+    assert compact(tmp_path, middle) is None, "there is nothing newer to put into one"
+    last = write(tmp_path, turns[4:], next_seq=middle + 1)
+    recovered = recover(tmp_path, Settings())
+    check(recovered.state)
+    assert picture(recovered.state) == picture(master.state)
+    assert (recovered.next_seq, recovered.events) == (last + 1, last - middle)
+
+
+def test_a_snapshot_of_everything_needs_no_log(tmp_path: Path) -> None:
+    master, turns = life()
+    last = write(tmp_path, turns)
+    assert main([str(tmp_path), str(last)]) == 0
+    recovered = recover(tmp_path, Settings())
+    assert (recovered.next_seq, recovered.events) == (last + 1, 0)
+    assert picture(recovered.state) == picture(master.state)
+
+
+def test_a_damaged_snapshot_is_named_and_an_older_state_is_used(tmp_path: Path) -> None:
+    master, turns = life()
+    last = write(tmp_path, turns)
+    path = compact(tmp_path, last)
+    assert path is not None
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    recovered = recover(tmp_path, Settings())
+    assert len(recovered.warnings) == 1 and str(path) in recovered.warnings[0]
+    assert picture(recovered.state) == picture(master.state)

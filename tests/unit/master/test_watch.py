@@ -1,0 +1,168 @@
+"""Who watches a run is pushed what changes, once it is durable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+
+from support_core import FIRST, Master, dag, register, started, submit, succeeded
+from titan.core import inputs as seen
+from titan.errors import NotFound
+from titan.master import watch
+from titan.master.watch import WatchHub
+from titan.model.states import JobState
+from titan.peer import Peer
+from titan.protocol import messages as msg
+
+
+class Watcher:
+    """Stands for a connection; keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.got: list[msg.Changes] = []
+
+    def send(self, message: msg.Changes) -> None:
+        self.got.append(message)
+
+    def take(self) -> list[tuple[int, list[tuple[str, int]], bool, bool]]:
+        """(request, [(job, state)], first, last) of all that came since the last call."""
+        got, self.got = self.got, []
+        return [(c.request, [(row.id, row.state) for row in c.jobs], c.first, c.last) for c in got]
+
+
+class Hub:
+    """A watched master. What is sent waits until `durable`."""
+
+    def __init__(self) -> None:
+        self.master = Master()
+        self.held: list[Callable[[], None]] = []
+        self.hub = WatchHub(self.master.state, self.held.append)
+        self.master.see(register(slots=2), submit(dag({"a": "", "b": "a"})))
+
+    def durable(self) -> None:
+        held, self.held[:] = list(self.held), []
+        for call in held:
+            call()
+
+    def see(self, *inputs: seen.Input) -> None:
+        self.hub.note(self.master.see(*inputs).events)
+
+    def watch(self, request: int, *, jobs: bool = True, watcher: Watcher | None = None, run: str = "r") -> Watcher:
+        watcher = watcher or Watcher()
+        self.hub.watch(cast(Peer, watcher), msg.Watch(request, run, jobs))
+        self.durable()
+        return watcher
+
+
+def in_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+    """Runs it in a loop of its own."""
+
+    def run() -> None:
+        asyncio.run(cast(Any, test()))
+
+    run.__name__ = test.__name__
+    return run
+
+
+DISPATCHED, RUNNING, COMPLETED, WAITING = JobState.DISPATCHED, JobState.RUNNING, JobState.COMPLETED, JobState.WAITING
+
+
+@in_loop
+async def test_first_the_picture_then_every_change_then_the_end() -> None:
+    hub = Hub()
+    watcher = hub.watch(4)
+    assert watcher.take() == [(4, [("a", DISPATCHED), ("b", WAITING)], True, False)]
+    hub.see(started(1, {FIRST: 1.0}))
+    hub.durable()
+    assert watcher.take() == [(4, [("a", RUNNING)], False, False)]
+    await asyncio.sleep(watch.EVERY_S)
+    hub.see(succeeded(1, FIRST))
+    hub.durable()
+    assert watcher.take() == [(4, [("a", COMPLETED), ("b", DISPATCHED)], False, False)]
+    hub.see(succeeded(1, FIRST + 1))
+    hub.durable()
+    assert watcher.take() == [(4, [("b", COMPLETED)], False, True)]
+    assert hub.hub._runs == {}
+
+
+@in_loop
+async def test_nothing_is_told_before_it_is_durable() -> None:
+    hub = Hub()
+    watcher = hub.watch(4)
+    watcher.take()
+    hub.see(started(1, {FIRST: 1.0}))
+    assert watcher.take() == []
+    hub.durable()
+    assert len(watcher.take()) == 1
+
+
+@in_loop
+async def test_changes_that_follow_closely_are_told_together_by_their_newest_state() -> None:
+    hub = Hub()
+    watcher = hub.watch(4)
+    hub.see(started(1, {FIRST: 1.0}))
+    hub.durable()
+    watcher.take()
+    hub.see(succeeded(1, FIRST))
+    hub.see(started(1, {FIRST + 1: 2.0}))
+    assert hub.held == [], "the run was told of a moment ago"
+    while not hub.held:
+        await asyncio.sleep(0.001)
+    hub.durable()
+    assert watcher.take() == [(4, [("a", COMPLETED), ("b", RUNNING)], False, False)]
+
+
+@in_loop
+async def test_who_wants_no_jobs_gets_the_run_only() -> None:
+    hub = Hub()
+    both = Watcher()
+    hub.watch(4, jobs=False, watcher=both)
+    hub.watch(5, watcher=both)
+    both.take()
+    hub.see(started(1, {FIRST: 1.0}))
+    hub.durable()
+    assert both.take() == [(4, [], False, False), (5, [("a", RUNNING)], False, False)]
+
+
+@in_loop
+async def test_a_run_that_is_over_is_told_at_once_and_not_watched() -> None:
+    hub = Hub()
+    hub.see(seen.CancelRequested(9, 1, "r", ""))
+    assert hub.watch(4).take() == [(4, [("a", JobState.CANCELLED), ("b", JobState.CANCELLED)], True, True)]
+    assert hub.watch(4, jobs=False).take() == [(4, [], True, True)]
+    assert hub.hub._runs == {}
+
+
+@in_loop
+async def test_a_large_run_is_told_in_pages() -> None:
+    hub = Hub()
+    page, watch.PAGE = watch.PAGE, 1
+    try:
+        assert hub.watch(4).take() == [(4, [("a", DISPATCHED)], True, False), (4, [("b", WAITING)], True, False)]
+    finally:
+        watch.PAGE = page
+
+
+@in_loop
+async def test_whoever_stops_watching_or_goes_is_told_nothing_more() -> None:
+    hub = Hub()
+    one, other = hub.watch(4), hub.watch(4)
+    hub.see(started(1, {FIRST: 1.0}))
+    hub.durable()
+    one.take(), other.take()
+    hub.see(succeeded(1, FIRST))
+    hub.hub.unwatch(cast(Peer, one), 4)
+    hub.hub.forget(cast(Peer, other))
+    assert hub.hub._runs == {}
+    await asyncio.sleep(2 * watch.EVERY_S)
+    hub.durable()
+    assert one.take() == other.take() == []
+
+
+@in_loop
+async def test_what_is_not_there() -> None:
+    with pytest.raises(NotFound):
+        Hub().watch(4, run="x")

@@ -1,0 +1,189 @@
+"""Messages: their bytes, and what is answered to a frame that holds none."""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+import pytest
+
+from titan.errors import Conflict, InvalidGraph, ProtocolError, VersionMismatch
+from titan.model.dag import DagSpec, JobTemplate
+from titan.protocol import messages as msg
+from titan.protocol.codec import MessageDecoder, Misfit, Received, encode, error_of
+from titan.protocol.frames import BLOB, ERROR, encode_frame
+from titan.protocol.handshake import answer, hello
+
+TEMPLATE = JobTemplate(command="ls", retries=1, env=(("K", "v"),))
+
+# What is here is spoken by programs in other languages and by masters and workers of other versions.
+GOLDEN: list[tuple[msg.Message, bytes | None, str]] = [
+    (msg.Ping(1), None, "0104000000000002 91 01"),
+    (
+        msg.Hello(1, "worker", 1, "titan 0", ("zstd",)),
+        None,
+        "0101000000000018 95 01 a6776f726b6572 01 a7746974616e2030 91a47a737464",
+    ),
+    (
+        msg.Error(7, "conflict", "no", "j", True),
+        None,
+        "0103020000000011 95 07 a8636f6e666c696374 a26e6f a16a c3",
+    ),
+    (
+        msg.Submit(2, "k", DagSpec("d", "1", [TEMPLATE], ["a", "b"], [0, 0], [(), ("x",)], [(), ("a",)])),
+        None,
+        "0110000000000047 93 02 a16b 97 a164 a131"
+        "91 9c a0 a0 a0 a26c73 90 a747454e4552414c 01 cb0000000000000000 c2 01 cb0000000000000000 91 92a14ba176"
+        "92a161a162 920000 92 90 91a178 92 90 91a161",
+    ),
+    (
+        msg.Dispatch(0, [], [1 << 32], ["r"], ["j"], [1], [0], [("x",)]),
+        None,
+        "014400000000001b 98 00 90 91cf0000000100000000 91a172 91a16a 9101 9100 9191a178",
+    ),
+    (
+        msg.Results(0, [1 << 32], [1], [3], ["why"], [1.5], [2.0], [0.25], [4096]),
+        None,
+        "0146000000000037 99 00 91cf0000000100000000 9101 9103 91a3776879"
+        "91cb3ff8000000000000 91cb4000000000000000 91cb3fd0000000000000 91cd1000",
+    ),
+    (msg.Put(9, "00ff", 3, 0, "n"), b"abc", "0123080000000012 0000000b 95 09 a430306666 03 00 a16e 616263"),
+    (
+        msg.LogData(0, ["r"], ["j"], [1], [2], [0], [2]),
+        b"hi",
+        "0149080000000016 00000010 97 00 91a172 91a16a 9101 9102 9100 9102 6869",
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "blob", "wire"), GOLDEN, ids=[type(m).__name__ for m, _, _ in GOLDEN])
+def test_the_bytes_on_the_wire(message: msg.Message, blob: bytes | None, wire: str) -> None:
+    data = bytes.fromhex(wire)
+    assert encode(message, blob) == data
+    assert MessageDecoder().receive_data(data) == [Received(message, blob or b"")]
+
+
+def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
+    assert {op: kind.__name__ for op, kind in msg.OPCODES.items()} == {
+        1: "Hello", 2: "Welcome", 3: "Error", 4: "Ping", 5: "Pong",
+        16: "Submit", 17: "Submitted", 18: "Cancel", 19: "Cancelled", 20: "GetRun", 21: "RunStatus", 22: "ListRuns", 23: "Runs",
+        24: "ListWorkers", 25: "Workers", 26: "ListDead", 27: "DeadJobs", 28: "Watch", 29: "Unwatch", 30: "Changes", 31: "ReadLogs",
+        32: "LogChunk", 33: "Stage", 34: "Staged", 35: "Put", 36: "Stored", 37: "Resolve", 38: "Resolved", 39: "Stop",
+        64: "Register", 65: "Registered", 66: "Heartbeat", 67: "Heard", 68: "Dispatch", 69: "Started", 70: "Results", 71: "Acked",
+        72: "StopAttempts", 73: "LogData", 74: "LogResume", 75: "Fetch", 76: "Piece", 77: "Draining", 78: "Leaving",
+        79: "Recall",
+    }  # fmt: skip
+    assert len(msg.OPCODE_OF) == len(msg.OPCODES)
+
+
+def frame(kind: type[msg.Message], *fields: object) -> bytes:
+    """A frame of that kind with those fields, whatever they are."""
+    return encode_frame(msg.OPCODE_OF[kind], msgspec.msgpack.encode(fields))
+
+
+def misfit(data: bytes) -> msg.Error:
+    """What is answered to a frame that holds no message; the stream behind it lives."""
+    first, second = MessageDecoder().receive_data(data + encode(msg.Ping(8)))
+    assert isinstance(first, Misfit)
+    assert second == Received(msg.Ping(8), b"")
+    assert (first.error.code, first.error.retryable) == ("protocol", False)
+    return first.error
+
+
+def test_fields_of_a_newer_peer_are_ignored() -> None:
+    (got,) = MessageDecoder().receive_data(frame(msg.Cancel, 5, "r", "j", "new", {"x": 1}))
+    assert got == Received(msg.Cancel(5, "r", "j"), b"")
+
+
+def test_fields_that_an_older_peer_does_not_know_have_defaults() -> None:
+    (got,) = MessageDecoder().receive_data(frame(msg.GetRun, 5, "r"))
+    assert got == Received(msg.GetRun(5, "r", "", 0, 10_000), b"")
+
+
+def test_an_unknown_opcode_is_answered() -> None:
+    error = misfit(encode_frame(200, msgspec.msgpack.encode([77, "x"])))
+    assert (error.request, error.message) == (77, "opcode 200 is unknown here; the peer may be newer")
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [((5, 1), "Expected `str`, got `int` - at `$[1]`"), ((5,), "Expected `array` of at least length 2, got 1")],
+    ids=["a wrong type", "a field too few"],
+)
+def test_a_payload_that_is_no_such_message_is_answered_to_whoever_asked(fields: tuple[object, ...], why: str) -> None:
+    error = misfit(frame(msg.Cancel, *fields))
+    assert (error.request, error.message) == (5, f"opcode 18 (Cancel) with a payload that is no Cancel: {why}")
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"\xc1", b"\x91", b"\x80", b"\x90", b"\xc3", b"\x91\xc3", b"\x91\xa1a", b"\xdd\xff\xff\xff\xff"]
+)
+def test_a_payload_without_a_request_is_answered_to_nobody(payload: bytes) -> None:
+    assert misfit(encode_frame(18, payload)).request == 0
+
+
+def test_text_that_is_no_utf8_is_answered() -> None:
+    assert misfit(encode_frame(18, b"\x92\x05\xa2\xff\xfe")).message.startswith(
+        "opcode 18 (Cancel) with a payload that is no Cancel"
+    )
+
+
+def test_nesting_without_end_is_answered() -> None:
+    assert misfit(encode_frame(200, b"\x91" * 100_000)).request == 0
+    assert misfit(encode_frame(64, b"\x91" * 100_000)).request == 0
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0\0\0", struct.pack(">I", 2) + b"\x90"], ids=["none", "torn", "too long"])
+def test_a_blob_frame_without_a_message(payload: bytes) -> None:
+    assert misfit(encode_frame(35, payload, BLOB)).message == "opcode 35: a blob frame whose message is longer than the frame"
+
+
+def test_an_empty_blob_and_none_arrive_alike() -> None:
+    put = msg.Put(1, "00", 0, 0)
+    assert MessageDecoder().receive_data(encode(put, b"") + encode(put)) == [Received(put, b"")] * 2
+
+
+def test_an_error_frame_is_marked() -> None:
+    assert encode(msg.Error(1, "bug", "x"))[2] == ERROR
+
+
+def test_an_error_says_what_its_exception_says() -> None:
+    assert error_of(3, Conflict("taken")) == msg.Error(3, "conflict", "taken", "", False)
+    assert error_of(3, InvalidGraph("cycle", "a")) == msg.Error(3, "invalid_graph", "cycle", "a", False)
+    assert error_of(3, InvalidGraph("cycle", "a"), "b").job == "b"
+
+
+# -- the handshake ---------------------------------------------------------------------------------------------------------
+def test_a_hello_is_welcomed() -> None:
+    assert answer(hello("client", "titan 1"), software="titan 2", cluster="c", term=4) == msg.Welcome(
+        1, 1, "titan 2", "c", 4, ("zstd",)
+    )
+
+
+def test_features_that_both_know_are_used() -> None:
+    first = msg.Hello(1, "worker", 1, "x", ("lz4", "zstd"))
+    assert answer(first, software="y", cluster="c", term=1).features == ("zstd",)
+    assert answer(msg.Hello(1, "worker", 1, "x"), software="y", cluster="c", term=1).features == ()
+
+
+def test_versions_may_differ_by_one_and_the_lower_is_spoken() -> None:
+    assert answer(msg.Hello(1, "worker", 2, "x"), software="y", cluster="c", term=1).version == 1
+
+
+@pytest.mark.parametrize("version", [3, -1, 1000])
+def test_a_version_that_is_too_far_away(version: int) -> None:
+    with pytest.raises(VersionMismatch) as caught:
+        answer(msg.Hello(1, "worker", version, "x"), software="y", cluster="c", term=1)
+    assert str(caught.value) == (
+        f"the peer (x) speaks version {version} of TITAN_PROTO, the master (y) version 1; they may differ by one: upgrade the older"
+    )
+
+
+def test_who_does_not_say_hello_first() -> None:
+    with pytest.raises(ProtocolError, match="the first message must be a Hello, not a Ping"):
+        answer(msg.Ping(1), software="y", cluster="c", term=1)
+
+
+def test_a_role_that_does_not_exist() -> None:
+    with pytest.raises(ProtocolError, match="a Hello with the role 'admin': roles are client and worker"):
+        answer(msg.Hello(1, "admin", 1, "x"), software="y", cluster="c", term=1)

@@ -1,0 +1,405 @@
+"""The worker's machine: what was seen goes in, instructions come out."""
+
+from __future__ import annotations
+
+import pytest
+
+from support_worker import SCRIPT, Node, dispatched, exited, result, start, unstarted
+from titan.model.dag import JobTemplate
+from titan.model.states import Outcome
+from titan.worker import machine as m
+from titan.worker.machine import Phase
+
+HASH = SCRIPT.file_hash
+TIMED = JobTemplate(command="true", timeout_s=10.0)
+
+
+# -- one attempt's way -----------------------------------------------------------------------------------------------------
+def test_from_dispatch_to_acknowledgement() -> None:
+    node = Node()
+    assert node.see(dispatched(1)) == [start(1)]
+    assert node.see(m.AttemptStarted(1, 1.0), at=1.0) == [m.ReportStarted([1], [1.0])]
+    assert node.see(exited(1), at=2.0) == []
+    assert node.phases() == {1: Phase.ENDED}
+    assert node.see(m.LogsSent(1), at=3.0) == [m.ReportResults([result(1, Outcome.SUCCEEDED, 0, "")])]
+    assert node.phases() == {1: Phase.DONE}
+    assert node.see(m.ResultsAcked([1])) == [m.Forget([1])]
+    assert (node.phases(), node.machine.busy) == ({}, 0)
+
+
+def test_reports_of_one_turn_go_out_together() -> None:
+    node = Node(slots=3)
+    assert node.see(dispatched(1, 2, 3)) == [start(1), start(2), start(3)]
+    assert node.see(m.AttemptStarted(1, 1.0), m.AttemptStarted(2, 1.0)) == [m.ReportStarted([1, 2], [1.0, 1.0])]
+    node.see(m.AttemptStarted(3, 1.0), exited(1), exited(2))
+    assert node.see(m.LogsSent(1), m.LogsSent(2)) == [
+        m.ReportResults([result(1, Outcome.SUCCEEDED, 0, ""), result(2, Outcome.SUCCEEDED, 0, "")])
+    ]
+
+
+def test_a_start_and_its_end_in_one_turn_is_no_start_any_more() -> None:
+    node = Node()
+    node.see(dispatched(1))
+    assert node.see(m.AttemptStarted(1, 1.0), exited(1), m.LogsSent(1)) == [m.ReportResults([result(1, Outcome.SUCCEEDED, 0, "")])]
+
+
+def test_what_finds_no_slot_waits_in_order() -> None:
+    node = Node(slots=1)
+    assert node.see(dispatched(1, 2, 3)) == [start(1)]
+    assert node.phases() == {1: Phase.STARTING, 2: Phase.WAITING, 3: Phase.WAITING}
+    node.see(m.AttemptStarted(1, 1.0))
+    assert node.see(exited(1)) == [start(2)]
+
+
+def test_a_dispatch_that_comes_twice_is_one() -> None:
+    node = Node(slots=2)
+    node.see(dispatched(1))
+    assert node.see(dispatched(1, 1)) == []
+    assert node.phases() == {1: Phase.STARTING}
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome", "shown", "reason"),
+    [
+        (0, Outcome.SUCCEEDED, 0, ""),
+        (3, Outcome.EXITED, 3, "exit code 3"),
+        (-9, Outcome.SIGNALED, 137, "killed by SIGKILL"),
+        (-63, Outcome.SIGNALED, 191, "killed by signal 63"),
+    ],
+)
+def test_how_it_ended(code: int, outcome: Outcome, shown: int, reason: str) -> None:
+    node = Node()
+    node.run(1)
+    assert node.see(exited(1, code), m.LogsSent(1)) == [m.ReportResults([result(1, outcome, shown, reason)])]
+
+
+@pytest.mark.parametrize(("final", "outcome"), [(True, Outcome.REFUSED), (False, Outcome.BROKEN)])
+def test_what_could_not_be_started(final: bool, outcome: Outcome) -> None:
+    node = Node()
+    node.see(dispatched(1, 2))
+    assert node.see(m.AttemptRefused(1, "no such file", final, 2.0), at=3.0) == [start(2)]
+    assert node.see(m.LogsSent(1)) == [m.ReportResults([unstarted(1, outcome, "no such file", 2.0)])]
+
+
+def test_reports_about_attempts_that_are_not_there_are_ignored() -> None:
+    node = Node()
+    node.see(dispatched(1))
+    stray = [m.AttemptStarted(9, 1.0), exited(9), m.AttemptRefused(9, "x", True, 1.0), m.LogsSent(9), m.LogsSent(1)]
+    assert node.see(*stray, m.ResultsAcked([9, 1]), m.StopOrdered([9], 5.0)) == []
+    assert node.phases() == {1: Phase.STARTING}
+
+
+# -- artifacts ---------------------------------------------------------------------------------------------------------------
+def test_a_script_is_fetched_once_for_all_that_want_it() -> None:
+    node = Node(slots=2)
+    assert node.see(dispatched(1, 2, template=SCRIPT)) == [m.FetchArtifact(HASH)]
+    assert node.see(dispatched(3, template=SCRIPT)) == []
+    assert node.see(m.ArtifactReady(HASH)) == [start(1, SCRIPT), start(2, SCRIPT)]
+    node.see(m.AttemptStarted(1, 1.0))
+    assert node.see(exited(1), dispatched(4, template=SCRIPT)) == [start(3, SCRIPT)]
+    assert node.phases()[4] is Phase.WAITING
+
+
+def test_what_waits_for_its_script_holds_up_nobody() -> None:
+    node = Node()
+    assert node.see(dispatched(1, template=SCRIPT), dispatched(2)) == [m.FetchArtifact(HASH), start(2)]
+
+
+@pytest.mark.parametrize(("retryable", "outcome"), [(True, Outcome.BROKEN), (False, Outcome.REFUSED)])
+def test_a_script_that_cannot_be_had(retryable: bool, outcome: Outcome) -> None:
+    node = Node()
+    node.see(dispatched(1, 2, template=SCRIPT))
+    assert node.see(m.ArtifactFailed(HASH, "gone", retryable), at=3.0) == [
+        m.ReportResults([unstarted(lease, outcome, "its file could not be fetched: gone", 3.0) for lease in (1, 2)])
+    ]
+    assert node.see(dispatched(3, template=SCRIPT)) == [m.FetchArtifact(HASH)], "the next one asks again"
+
+
+def test_an_artifact_that_was_here_at_the_start_is_not_fetched() -> None:
+    node = Node()
+    node.machine.have[HASH] = None
+    assert node.see(dispatched(1, template=SCRIPT)) == [start(1, SCRIPT)]
+
+
+# -- stop ----------------------------------------------------------------------------------------------------------------------
+def test_stop_while_it_waits_or_fetches() -> None:
+    node = Node()
+    node.see(dispatched(1, 2), dispatched(3, template=SCRIPT))
+    why = "stopped before it started"
+    assert node.see(m.StopOrdered([2, 3], 5.0), at=3.0) == [
+        m.ReportResults([unstarted(2, Outcome.STOPPED, why, 3.0), unstarted(3, Outcome.STOPPED, why, 3.0)])
+    ]
+    assert node.see(m.ArtifactReady(HASH)) == []
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_stop_while_its_process_is_there(running: bool) -> None:
+    node = Node()
+    node.see(dispatched(1, 2))
+    if running:
+        node.see(m.AttemptStarted(1, 1.0))
+    assert node.see(m.StopOrdered([1], 7.0)) == [m.StopAttempt(1, 7.0)]
+    assert node.see(m.StopOrdered([1], 7.0)) == [], "said twice"
+    assert node.machine.busy == 1, "its slot is taken until it is gone"
+    assert node.see(exited(1, -15)) == [start(2)]
+    ended = result(1, Outcome.STOPPED, 143, "stopped", started_at=1.0 if running else 0.0)
+    assert node.see(m.LogsSent(1)) == [m.ReportResults([ended])]
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_stop_when_it_is_over_changes_nothing(sent: bool) -> None:
+    node = Node()
+    node.run(1)
+    node.see(exited(1), *([m.LogsSent(1)] if sent else []))
+    assert node.see(m.StopOrdered([1], 5.0)) == []
+
+
+def test_what_has_not_started_is_handed_back_for_an_idle_worker() -> None:
+    node = Node()
+    node.see(dispatched(1, 2), dispatched(3, template=SCRIPT))
+    why = "taken back for an idle worker"
+    assert node.see(m.RecallOrdered([1, 2, 3, 9]), at=3.0) == [
+        m.ReportResults([unstarted(lease, Outcome.RETURNED, why, 3.0) for lease in (2, 3)])
+    ]
+    assert node.see(m.RecallOrdered([2])) == []
+    assert node.phases() == {1: Phase.STARTING, 2: Phase.DONE, 3: Phase.DONE}
+
+
+# -- time limits -----------------------------------------------------------------------------------------------------------------
+def test_an_attempt_that_takes_too_long() -> None:
+    node = Node()
+    node.run(1, template=TIMED)
+    assert node.machine.next_due() == 5.0
+    node.see(m.TimePassed(), at=10.0)
+    assert node.machine.next_due() == 11.0
+    assert node.see(m.TimePassed(), at=11.0) == [m.StopAttempt(1, 5.0)]
+    assert node.see(exited(1, -15, at=11.5), m.LogsSent(1), at=12.0) == [
+        m.ReportResults([result(1, Outcome.TIMED_OUT, 143, "timed out after 10 s", at=11.5)])
+    ]
+
+
+def test_an_attempt_that_ended_in_time_and_was_seen_late() -> None:
+    node = Node()
+    node.run(1, template=TIMED)
+    node.see(m.TimePassed(), at=11.0)
+    assert node.see(exited(1, 0, at=10.9), m.LogsSent(1), at=12.0)[0] == m.ReportResults(
+        [result(1, Outcome.SUCCEEDED, 0, "", at=10.9)]
+    )
+
+
+def test_a_stop_by_the_master_outranks_a_time_out() -> None:
+    node = Node()
+    node.run(1, template=TIMED)
+    node.see(m.TimePassed(), at=11.0)
+    assert node.see(m.StopOrdered([1], 5.0)) == [m.StopAttempt(1, 5.0)]
+    assert node.see(exited(1, -9, at=12.0), m.LogsSent(1)) == [
+        m.ReportResults([result(1, Outcome.STOPPED, 137, "stopped", at=12.0)])
+    ]
+
+
+def test_the_time_limit_counts_from_the_start_and_not_from_the_dispatch() -> None:
+    node = Node()
+    node.see(dispatched(1, template=TIMED), at=1.0)
+    node.see(m.AttemptStarted(1, 20.0), at=20.0)
+    assert m.StopAttempt(1, 5.0) not in node.see(m.TimePassed(), at=29.9)
+
+
+# -- the connection --------------------------------------------------------------------------------------------------------------
+def test_a_heartbeat_lists_what_is_held_and_not_reported() -> None:
+    node = Node(slots=3)
+    node.run(1, 2)
+    node.see(dispatched(3, 4), exited(2), m.LogsSent(2))
+    assert node.machine.next_due() == 5.0
+    assert node.see(m.TimePassed(), at=5.0) == [m.Beat([1, 3, 4], [1.0, 0.0, 0.0])]
+    assert node.machine.next_due() == 10.0
+    assert node.machine.holdings() == ([1, 2, 3, 4], [1.0, 1.0, 0.0, 0.0])
+
+
+def test_while_nobody_listens_nothing_is_said_and_work_goes_on() -> None:
+    node = Node()
+    node.see(dispatched(1, 2), at=1.0)
+    node.see(m.Disconnected())
+    assert node.machine.next_due() is None
+    assert node.see(m.AttemptStarted(1, 1.0)) == []
+    assert node.see(exited(1)) == [start(2)]
+    assert node.see(m.LogsSent(1)) == []
+    assert node.see(m.TimePassed(), at=60.0) == []
+    assert node.machine.holdings() == ([1, 2], [1.0, 0.0])
+
+
+def test_all_results_that_are_not_acknowledged_are_sent_again_on_the_next_connection() -> None:
+    node = Node(slots=2)
+    node.run(1, 2)
+    node.see(exited(1), exited(2), m.LogsSent(1))
+    node.see(m.Disconnected(), m.LogsSent(2))
+    assert node.see(m.Welcomed("c"), m.Registered(5.0), at=9.0) == [
+        m.ReportResults([result(1, Outcome.SUCCEEDED, 0, ""), result(2, Outcome.SUCCEEDED, 0, "")])
+    ]
+
+
+def test_a_result_that_is_not_acknowledged_for_long_is_sent_again() -> None:
+    node = Node()
+    node.run(1)
+    report = m.ReportResults([result(1, Outcome.SUCCEEDED, 0, "")])
+    assert node.see(exited(1), m.LogsSent(1), at=2.0) == [report]
+    assert node.see(m.TimePassed(), at=11.9) == [m.Beat([], [])]
+    assert node.see(m.TimePassed(), at=16.9) == [report, m.Beat([], [])]
+
+
+def test_an_acknowledgement_that_comes_twice() -> None:
+    node = Node()
+    node.run(1)
+    node.see(exited(1), m.LogsSent(1))
+    assert node.see(m.ResultsAcked([1, 1])) == [m.Forget([1])]
+    assert node.see(m.ResultsAcked([1])) == []
+
+
+def test_an_acknowledgement_of_what_is_not_over_is_ignored() -> None:
+    node = Node()
+    node.run(1)
+    assert node.see(m.ResultsAcked([1])) == []
+    node.see(exited(1))
+    assert node.see(m.ResultsAcked([1])) == [], "its output is still on its way"
+
+
+# -- another cluster ---------------------------------------------------------------------------------------------------------------
+def of_an_old_cluster() -> Node:
+    """One attempt in each phase, and a master of another cluster answers."""
+    node = Node(slots=4)
+    node.run(1, 2, 3, template=TIMED)
+    node.see(exited(1), exited(2), m.LogsSent(1))
+    node.see(dispatched(4, 5, 6, 7), dispatched(8, template=SCRIPT))
+    assert list(node.phases().values()) == [
+        Phase.DONE, Phase.ENDED, Phase.RUNNING, Phase.STARTING, Phase.STARTING, Phase.STARTING, Phase.WAITING, Phase.FETCHING
+    ]  # fmt: skip
+    node.see(m.Disconnected())
+    return node
+
+
+def test_a_master_of_another_cluster_knows_nothing_of_what_is_held() -> None:
+    node = of_an_old_cluster()
+    assert node.see(m.Welcomed("other")) == [
+        m.Forget([1]),
+        m.Forget([2]),
+        *[m.StopAttempt(lease, 0.0) for lease in (3, 4, 5, 6)],
+        m.Forget([7]),
+        m.Forget([8]),
+    ]
+    assert node.machine.holdings() == ([], [])
+    assert node.see(m.Registered(5.0)) == []
+    assert node.see(m.AttemptStarted(4, 2.0)) == [], "its start is nobody's business any more"
+    assert node.see(m.TimePassed(), at=6.0) == [m.Beat([], [])]
+    assert node.see(exited(3, -9), exited(4, -9)) == [m.Forget([3]), m.Forget([4])]
+    assert node.machine.busy == 2
+
+
+def test_the_numbers_of_another_cluster_may_be_those_of_the_old_one() -> None:
+    """A time limit of the old one's attempt must not stop the new one's; nor its script start it."""
+    node = of_an_old_cluster()
+    node.see(m.Welcomed("other"), m.Registered(5.0))
+    node.see(*[exited(lease, -9) for lease in (3, 4, 5, 6)])
+    wanted = JobTemplate(file="y.sh", file_hash="e" * 64)
+    assert node.see(dispatched(3), dispatched(8, template=wanted), at=6.0) == [m.FetchArtifact("e" * 64), start(3)]
+    node.see(m.AttemptStarted(3, 6.0))
+    assert node.see(m.ArtifactReady(HASH)) == []
+    assert node.see(m.TimePassed(), at=60.0) == [m.Beat([3, 8], [6.0, 0.0])]
+
+
+def test_the_same_cluster_keeps_all() -> None:
+    node = Node()
+    node.run(1)
+    node.see(m.Disconnected())
+    assert node.see(m.Welcomed("c"), m.Registered(5.0)) == []
+    assert node.phases() == {1: Phase.RUNNING}
+
+
+# -- drain and quit ----------------------------------------------------------------------------------------------------------------
+def test_drain_hands_back_what_waits_and_finishes_what_runs() -> None:
+    node = Node()
+    node.run(1, 2)
+    node.see(dispatched(3, template=SCRIPT))
+    assert node.see(m.DrainOrdered(), at=4.0) == [
+        m.AnnounceDrain(),
+        m.ReportResults([unstarted(lease, Outcome.RETURNED, "the worker drains", 4.0) for lease in (2, 3)]),
+    ]
+    assert node.see(m.DrainOrdered()) == []
+    assert node.see(m.ResultsAcked([2, 3]), exited(1), m.LogsSent(1)) == [
+        m.Forget([2, 3]),
+        m.ReportResults([result(1, Outcome.SUCCEEDED, 0, "")]),
+    ]
+    assert node.see(m.ResultsAcked([1])) == [m.Forget([1]), m.Leave()]
+    assert node.see(m.TimePassed(), at=4.5) == [], "it leaves once"
+
+
+def test_a_dispatch_that_crosses_the_drain_is_handed_back() -> None:
+    node = Node()
+    node.run(1)
+    node.see(m.DrainOrdered())
+    assert node.see(dispatched(2), at=4.0) == [m.ReportResults([unstarted(2, Outcome.RETURNED, "the worker drains", 4.0)])]
+
+
+def test_who_drains_says_so_on_each_connection() -> None:
+    node = Node()
+    node.run(1)
+    node.see(m.Disconnected())
+    assert node.see(m.DrainOrdered()) == []
+    assert node.see(m.Welcomed("c"), m.Registered(5.0)) == [m.AnnounceDrain()]
+
+
+def test_with_nothing_held_a_drain_ends_at_once() -> None:
+    assert Node().see(m.DrainOrdered()) == [m.AnnounceDrain(), m.Leave()]
+
+
+def test_quit_stops_all_and_costs_the_jobs_nothing() -> None:
+    node = Node(slots=2)
+    node.run(1)
+    node.see(dispatched(2, 3), at=2.0)
+    assert node.see(m.QuitOrdered()) == [
+        m.AnnounceDrain(),
+        m.StopAttempt(1, 0.0),
+        m.StopAttempt(2, 0.0),
+        m.ReportResults([unstarted(3, Outcome.RETURNED, "the worker drains", 2.0)]),
+    ]
+    assert node.see(exited(1, -9), exited(2, -9), m.LogsSent(1), m.LogsSent(2)) == [
+        m.ReportResults(
+            [
+                result(1, Outcome.RETURNED, 137, "the worker was stopped"),
+                result(2, Outcome.RETURNED, 137, "the worker was stopped", started_at=0.0),
+            ]
+        )
+    ]
+    assert node.see(m.ResultsAcked([1, 2, 3])) == [m.Forget([1, 2, 3]), m.Leave()]
+
+
+def test_what_the_master_had_stopped_is_stopped_though_the_worker_quits() -> None:
+    node = Node()
+    node.run(1)
+    node.see(m.StopOrdered([1], 5.0), m.QuitOrdered())
+    (report,) = node.see(exited(1, -9), m.LogsSent(1))
+    assert report == m.ReportResults([result(1, Outcome.STOPPED, 137, "stopped")])
+
+
+# -- the runner --------------------------------------------------------------------------------------------------------------------
+def test_when_the_runner_dies_all_its_attempts_are_broken_and_the_next_ones_start() -> None:
+    node = Node(slots=2)
+    node.run(1)
+    node.see(dispatched(2, 3))
+    assert node.see(m.RunnerDied(3.0)) == [start(3)]
+    why = "the worker's process runner died"
+    broken = [m.Result(1, Outcome.BROKEN, -1, why, 1.0, 3.0, 0.0, 0), m.Result(2, Outcome.BROKEN, -1, why, 0.0, 3.0, 0.0, 0)]
+    assert node.see(m.LogsSent(1), m.LogsSent(2)) == [m.ReportResults(broken)]
+
+
+def test_what_was_being_stopped_when_the_runner_died_was_stopped() -> None:
+    node = Node()
+    node.run(1)
+    node.see(m.StopOrdered([1], 5.0), m.RunnerDied(3.0))
+    (report,) = node.see(m.LogsSent(1))
+    assert isinstance(report, m.ReportResults) and report.results[0].outcome is Outcome.STOPPED
+
+
+def test_what_had_ended_before_the_runner_died_keeps_its_result() -> None:
+    node = Node()
+    node.run(1)
+    node.see(exited(1), m.RunnerDied(3.0))
+    assert node.see(m.LogsSent(1)) == [m.ReportResults([result(1, Outcome.SUCCEEDED, 0, "")])]

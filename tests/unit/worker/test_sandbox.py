@@ -1,0 +1,127 @@
+"""titan_workspace/ on a real disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from titan.archive import build_archive
+from titan.errors import PeerError
+from titan.model.dag import JobTemplate
+from titan.worker.machine import Assignment
+from titan.worker.sandbox import Download, Workspace
+
+SCRIPT = b"#!/bin/sh\necho hi\n"
+HASH = hashlib.sha256(SCRIPT).hexdigest()
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
+
+
+def attempt(template: JobTemplate, number: int = 1) -> Assignment:
+    return Assignment(1, "r", "job", number, template, ())
+
+
+def test_each_attempt_has_its_own_copy_of_its_script(workspace: Workspace) -> None:
+    (workspace.cache / HASH).write_bytes(SCRIPT)
+    places = [workspace.prepare(attempt(JobTemplate(file="x.sh", file_hash=HASH), n)) for n in (1, 2)]
+    assert [Path(p.cwd).relative_to(workspace.jobs) for p in places] == [Path("r/job/1"), Path("r/job/2")]
+    first, second = (Path(p.cwd) / "x.sh" for p in places)
+    assert os.access(first, os.X_OK)
+    first.write_bytes(b"spoilt")
+    assert second.read_bytes() == (workspace.cache / HASH).read_bytes() == SCRIPT
+
+
+def test_a_project_is_unpacked(workspace: Workspace, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "lib").mkdir(parents=True)
+    (project / "lib" / "x.py").write_text("pass")
+    packed = build_archive(project, workspace.cache)
+    packed.path.rename(workspace.cache / packed.sha256)
+    place = workspace.prepare(attempt(JobTemplate(file="lib/x.py", archive=packed.sha256)))
+    assert (Path(place.cwd) / "lib" / "x.py").read_text() == "pass"
+
+
+def test_logs_lie_beside_the_folder_and_runs_share_one(workspace: Workspace) -> None:
+    place = workspace.prepare(attempt(JobTemplate(command="true")))
+    assert (place.stdout, place.stderr) == (f"{place.cwd}.stdout", f"{place.cwd}.stderr")
+    assert place.shared == workspace.shared_folder("r") == str(workspace.shared / "r")
+    assert os.path.isdir(place.shared) and os.listdir(place.cwd) == []
+
+
+def test_what_an_earlier_process_left_of_the_attempt_is_gone(workspace: Workspace) -> None:
+    place = workspace.prepare(attempt(JobTemplate(command="true")))
+    Path(place.cwd, "half").touch()
+    Path(place.stdout).write_text("old")
+    again = workspace.prepare(attempt(JobTemplate(command="true")))
+    assert again == place
+    assert os.listdir(place.cwd) == [] and not Path(place.stdout).exists()
+
+
+def test_a_script_that_is_not_in_the_cache(workspace: Workspace) -> None:
+    with pytest.raises(FileNotFoundError):
+        workspace.prepare(attempt(JobTemplate(file="x.sh", file_hash=HASH)))
+
+
+def test_old_runs_are_swept_and_those_in_use_are_not(workspace: Workspace) -> None:
+    for run in ("old", "used", "new"):
+        workspace.prepare(Assignment(1, run, "job", 1, JobTemplate(command="true"), ()))
+        if run != "new":
+            os.utime(workspace.jobs / run, (1, 1))
+            os.utime(workspace.shared / run, (1, 1))
+    assert workspace.sweep(3600.0, {"used"}) == (2, [])
+    assert sorted(os.listdir(workspace.jobs)) == sorted(os.listdir(workspace.shared)) == ["new", "used"]
+    assert os.path.isdir(workspace.shared_folder("old")), "it is made anew when it is asked for"
+
+
+def test_artifacts_that_nothing_ran_for_long_are_swept(workspace: Workspace) -> None:
+    other = "0" * 64
+    for name in (HASH, other, "notes"):
+        (workspace.cache / name).write_bytes(SCRIPT)
+        os.utime(workspace.cache / name, (1, 1))
+    workspace.prepare(attempt(JobTemplate(file="x.sh", file_hash=HASH)))
+    assert workspace.sweep(3600.0, set()) == (0, [other])
+    assert sorted(os.listdir(workspace.cache)) == sorted([HASH, "notes"])
+
+
+def test_the_cache_is_what_has_a_hash_for_a_name(tmp_path: Path) -> None:
+    cache = Workspace(tmp_path).cache
+    for name in (HASH, f"{HASH}.part", "notes", HASH[:-1]):
+        (cache / name).touch()
+    workspace = Workspace(tmp_path)
+    assert workspace.cached() == [HASH]
+    assert not (cache / f"{HASH}.part").exists(), "half a download is of no use to a new process"
+
+
+# -- downloads -------------------------------------------------------------------------------------------------------------
+def test_a_download_arrives_in_pieces_and_is_in_the_cache_when_it_is_whole(workspace: Workspace) -> None:
+    download = Download(workspace, HASH)
+    assert not download.write(0, SCRIPT[:5], len(SCRIPT))
+    assert workspace.cached() == []
+    assert download.write(5, SCRIPT[5:], len(SCRIPT))
+    assert (workspace.cache / HASH).read_bytes() == SCRIPT
+    assert os.listdir(workspace.cache) == [HASH]
+
+
+def test_an_empty_artifact(workspace: Workspace) -> None:
+    assert Download(workspace, hashlib.sha256().hexdigest()).write(0, b"", 0)
+
+
+def test_a_piece_out_of_order(workspace: Workspace) -> None:
+    download = Download(workspace, HASH)
+    with pytest.raises(PeerError, match=r"a piece of \w{12} at 5 where 0 was due"):
+        download.write(5, b"x", 9)
+    download.abandon()
+    assert os.listdir(workspace.cache) == []
+
+
+def test_another_content_than_the_hash_says(workspace: Workspace) -> None:
+    download = Download(workspace, HASH)
+    with pytest.raises(PeerError, match="another content"):
+        download.write(0, b"x" * len(SCRIPT), len(SCRIPT))
+    assert os.listdir(workspace.cache) == []
