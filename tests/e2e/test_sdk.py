@@ -26,23 +26,25 @@ def until_there(path: Path) -> str:
 
 
 class Waiter:
-    """`run.wait()` in a thread."""
+    """`run.wait()` in a thread, by a client that is connected once this is made."""
 
     def __init__(self, address: str, run: str) -> None:
         self.summary: RunSummary | None = None
         self.error: BaseException | None = None
-        self._thread = threading.Thread(target=self._wait, args=(address, run), daemon=True)
+        self._client = Client(address)
+        self._client.open()
+        self._thread = threading.Thread(target=self._wait, args=(run,), daemon=True)
         self._thread.start()
 
-    def _wait(self, address: str, run: str) -> None:
+    def _wait(self, run: str) -> None:
         try:
-            with Client(address) as client:
-                self.summary = client.run(run).wait()
+            self.summary = self._client.run(run).wait()
         except BaseException as e:
             self.error = e
 
     def result(self) -> RunSummary:
         self._thread.join(20)
+        self._client.close()
         assert self.summary is not None, self.error
         return self.summary
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from titan.core.state import Job, Past, Run, State, Worker
+from titan.errors import JournalCorrupt
 from titan.model.states import JobState, Outcome
 
 CHUNK_JOBS = 20_000
@@ -80,7 +81,8 @@ def load(state: State, chunks: Iterable[bytes]) -> None:
     for chunk in chunks:
         part = _decoder.decode(chunk)
         if isinstance(part, Head):
-            assert part.format == FORMAT, f"a snapshot of format {part.format}: this version reads {FORMAT}"
+            if part.format != FORMAT:
+                raise JournalCorrupt(f"a snapshot of format {part.format}; this Titan reads {FORMAT}: use the one that wrote it")
             state.cluster, state.term = part.cluster, part.term
             state.next_job, state.next_lease = part.next_job, part.next_lease
             state.workers = {w.number: w for w in part.workers}

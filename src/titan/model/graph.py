@@ -105,6 +105,8 @@ def _check_template(t: JobTemplate) -> None:
         raise InvalidGraph(f"{where}: give exactly one of file and command")
     if t.file and bool(t.file_hash) == bool(t.archive):
         raise InvalidGraph(f"{where}: a file is either staged by hash or part of a project archive")
+    if t.file_hash and ("/" in t.file or t.file in (".", "..")):
+        raise InvalidGraph(f"{where}: a staged file has a plain name, without folders")
     if t.file and (t.file.startswith("/") or ".." in t.file.split("/") or "\0" in t.file):
         raise InvalidGraph(f"{where}: the path of a file must stay inside its project")
     if "\0" in t.command or any("\0" in a for a in t.argv) or any("\0" in k + v or "=" in k or not k for k, v in t.env):

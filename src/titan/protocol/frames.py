@@ -19,6 +19,8 @@ MAX_FRAME = 64 * 1024 * 1024
 """Payload bytes of one frame."""
 MAX_MESSAGE = 512 * 1024 * 1024
 """Payload bytes of frames that are joined by MORE, after decompression."""
+MAX_PARTS = 65_536
+"""Frames that are joined by MORE."""
 COMPRESS_FROM = 32 * 1024
 _PART = 16 * 1024 * 1024
 
@@ -115,8 +117,8 @@ class FrameDecoder:
         if frame.flags & MORE or self._joining is not None:
             self._parts.append(frame.payload)
             self._parts_bytes += len(frame.payload)
-            if self._parts_bytes > self._max_message:
-                raise ProtocolError(f"a message of more than {self._max_message:,} bytes")
+            if self._parts_bytes > self._max_message or len(self._parts) > MAX_PARTS:
+                raise ProtocolError(f"a message of more than {self._max_message:,} bytes or {MAX_PARTS:,} frames")
             self._joining = kind if frame.flags & MORE else None
             if self._joining is not None:
                 return

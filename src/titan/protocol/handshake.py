@@ -24,7 +24,7 @@ def answer(first: Message, *, software: str, cluster: str, term: int) -> Welcome
         raise ProtocolError(f"the first message must be a Hello, not a {type(first).__name__}")
     if first.role not in ROLES:
         raise ProtocolError(f"a Hello with the role {first.role[:40]!r}: roles are {' and '.join(ROLES)}")
-    if abs(first.version - VERSION) > 1:
+    if first.version < 1 or abs(first.version - VERSION) > 1:
         raise VersionMismatch(
             f"the peer ({first.software[:40]}) speaks version {first.version} of TITAN_PROTO, the master ({software}) "
             f"version {VERSION}; they may differ by one: upgrade the older"

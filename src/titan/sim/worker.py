@@ -51,7 +51,8 @@ class SimWorker:
         self._inbox: list[Any] = []
         self._turn: Timer | None = None
         self._alarm: Timer | None = None
-        self._unflushed: dict[int, None] = {}
+        self._flushed: dict[int, None] = {}
+        """Attempts all of whose output has been written."""
         """Attempts that ended and whose output waits for a connection."""
         self._dial()
 
@@ -135,9 +136,9 @@ class SimWorker:
             case pm.Registered():
                 self._see(wm.Registered(message.heartbeat_s))
                 self._registered = True
-                unflushed, self._unflushed = self._unflushed, {}
-                for lease in unflushed:
-                    self._flush(lease)
+                for lease, held in self.machine.held.items():
+                    if held.phase is wm.Phase.ENDED and lease in self._flushed:
+                        self._flush(lease)
             case pm.Heard():
                 listed, self._listed = self._listed, []
                 oracle.on_heard(self.kernel, listed, self._strays)
@@ -262,10 +263,9 @@ class SimWorker:
 
     def _flush(self, lease: int) -> None:
         """All output of an attempt is on its way, or waits for a connection."""
+        self._flushed[lease] = None
         if self._registered:
             self._see(wm.LogsSent(lease))
-        else:
-            self._unflushed[lease] = None
 
     def open_work(self) -> list[str]:
         """What is not done yet; empty in the end."""

@@ -24,12 +24,14 @@ def command_line(it: Assignment, cwd: str) -> list[str]:
     if template.command:
         return ["/bin/sh", "-c", template.command, it.job, *args]
     path = f"./{template.file}"
+    # As a person would type it, unless it would be taken for an option.
+    plain = path if template.file.startswith("-") else template.file
     if path.endswith(".py"):
-        return [sys.executable, template.file, *args]
+        return [sys.executable, plain, *args]
     if path.endswith(".jar"):
-        return ["java", "-jar", template.file, *args]
+        return ["java", "-jar", plain, *args]
     if path.endswith(".sh") and not _has_interpreter(f"{cwd}/{template.file}"):
-        return ["/bin/sh", template.file, *args]
+        return ["/bin/sh", plain, *args]
     return [path, *args]
 
 

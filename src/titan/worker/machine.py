@@ -201,6 +201,8 @@ class Held(msgspec.Struct, gc=False):
     """Why it was told to end, if it was: STOPPED, TIMED_OUT or RETURNED."""
     orphaned: bool = False
     """Of a cluster that is no more: end it and tell nobody."""
+    ran: bool = False
+    """It was started, or that was tried: there may be output."""
     result: Result | None = None
     sent_at: float = 0.0
 
@@ -283,7 +285,12 @@ class WorkerMachine:
         self._results = [h.result for h in self.held.values() if h.phase is Phase.DONE and h.result]
 
     def on_disconnected(self, now: float, seen: Disconnected) -> None:
+        """Output that was on its way may be lost, so a result that nobody has acknowledged waits for it to be sent anew."""
         self.connected = False
+        for h in self.held.values():
+            if h.phase is Phase.DONE and h.ran:
+                h.phase = Phase.ENDED
+                h.sent_at = 0.0
 
     def on_time_passed(self, now: float, seen: TimePassed) -> None:
         while self._timers and self._timers[0][0] <= now:
@@ -444,6 +451,7 @@ class WorkerMachine:
             self._drop(lease)
             return
         h.result = Result(lease, outcome, exit_code, reason, h.started_at, finished_at or now, cpu_s, peak_bytes)
+        h.ran = started
         h.phase = Phase.ENDED if started else Phase.DONE
         if not started:
             self._results.append(h.result)

@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import random
+import signal
 import socket
 import sys
 import time
@@ -75,6 +76,7 @@ class Worker:
         self._timer: asyncio.TimerHandle | None = None
         self._peer: Peer | None = None
         self._heard_at = 0.0
+        self._resumed = False
         self._heartbeat_s = 5.0
         self._requests = 10
         self._downloads: dict[str, Download] = {}
@@ -107,7 +109,7 @@ class Worker:
         self.machine.have = dict.fromkeys(self._workspace.cached())
         self.incarnation = run_id(int(time.time() * 1000), random.getrandbits(15))
         self._environment = {k: v for k, v in os.environ.items() if k not in _OWN_VARIABLES}
-        self._pump = LogPump(self._can_send, self._send_logs, self._on_logs_sent, self._lag.set)
+        self._pump = LogPump(self._can_send_logs, self._send_logs, self._on_logs_sent, self._lag.set)
         self._launch_warden()
         self._spawn(self._catch_up())
         self._spawn(self._sweep())
@@ -233,6 +235,11 @@ class Worker:
         except (OSError, TitanError) as e:
             self._refuse(it, e)
             return
+        held = self.machine.held.get(it.lease)
+        if held is None or held.stopping is not None:  # stopped meanwhile
+            self.see(m.AttemptExited(it.lease, -signal.SIGTERM, self._clock.now(), 0.0, 0))
+            self._pump.on_ended(it.lease)
+            return
         self._launch(it, place)
 
     def _launch(self, it: m.Assignment, place: Any) -> None:
@@ -344,6 +351,7 @@ class Worker:
     def _on_closed(self, peer: Peer, error: Exception | None) -> None:
         if peer is self._peer:
             self._peer = None
+            self._resumed = False
             self._pump.disconnected()
             self.see(m.Disconnected())
             self._fetches.clear()
@@ -390,15 +398,23 @@ class Worker:
                     self._fetch(hash_)
                 self._note_home()
             case msg.LogResume():
-                for lease, stdout, stderr in zip(message.leases, message.stdout, message.stderr, strict=True):
-                    self._pump.resume(lease, stdout, stderr)
-                self._lag.set()
+                self._on_log_resume(message)
             case msg.Error():
                 self._on_error(peer, message)
             case msg.Pong() if self.machine.left:
                 self._gone.set()
             case _:
                 pass
+
+    def _on_log_resume(self, it: msg.LogResume) -> None:
+        """Output goes on from what the master has, and behind it the results that it did not acknowledge."""
+        self._resumed = True
+        for lease, stdout, stderr in zip(it.leases, it.stdout, it.stderr, strict=True):
+            self._pump.resume(lease, stdout, stderr)
+        self._turn()
+        for lease in [lease for lease, held in self.machine.held.items() if held.phase is m.Phase.ENDED]:
+            self._pump.on_ended(lease)
+        self._lag.set()
 
     def _on_error(self, peer: Peer, message: msg.Error) -> None:
         hash_ = self._fetches.pop(message.request, None)
@@ -419,7 +435,10 @@ class Worker:
         (self.home / "worker.json").write_text(json.dumps(about) + "\n")
 
     def _can_send(self) -> bool:
-        return self.machine.connected and self._peer is not None and not self._peer.closed and not self._peer.congested
+        return self.machine.connected and self._peer is not None and not self._peer.closed
+
+    def _can_send_logs(self) -> bool:
+        return self._resumed and self._can_send() and self._peer is not None and not self._peer.congested
 
     def _send(self, message: msg.Message) -> None:
         if self._peer is not None:
