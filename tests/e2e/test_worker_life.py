@@ -239,5 +239,7 @@ def test_a_frozen_worker_is_fenced_and_told_so_when_it_thaws(c: Cluster, tmp_pat
 
 def test_where_a_worker_is_can_be_read(c: Cluster) -> None:
     c.start_workers("w1")
-    about = json.loads((c.worker_home("w1") / "worker.json").read_text())
+    note = c.worker_home("w1") / "worker.json"
+    until(note.exists, "it has heard that it is registered")
+    about = json.loads(note.read_text())
     assert about == {"name": "w1", "master": c.address, "pid": c.workers["w1"].pid}

@@ -432,7 +432,9 @@ class Worker:
 
     def _note_home(self) -> None:
         about = {"name": self.name, "master": f"{self.master[0]}:{self.master[1]}", "pid": os.getpid()}
-        (self.home / "worker.json").write_text(json.dumps(about) + "\n")
+        part = self.home / "worker.json.part"
+        part.write_text(json.dumps(about) + "\n")
+        part.rename(self.home / "worker.json")
 
     def _can_send(self) -> bool:
         return self.machine.connected and self._peer is not None and not self._peer.closed
