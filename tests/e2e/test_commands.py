@@ -105,6 +105,15 @@ def test_wait_gives_up_and_the_run_goes_on(c: Cluster) -> None:
     assert c.cli("wait", run.id).returncode == 1
 
 
+def test_run_says_which_worker_it_waits_for(c: Cluster) -> None:
+    going = c.spawn("run", "--requirement", "TPU", "--", "true")
+    until(lambda: "no worker with TPU is there" in going.err, "it says so")
+    assert f"titan worker --master {c.address} --capability TPU" in going.err
+    going.terminate()
+    assert going.wait() == 130
+    assert c.client.runs(1)[0].state == "CANCELLED"
+
+
 def test_interrupting_run_cancels_it(c: Cluster) -> None:
     for options in ((), ("--json",)):
         going = c.spawn("run", *options, "--", "sh", "-c", "echo on $TITAN_RUN; sleep 600")
@@ -165,6 +174,18 @@ def test_logs_follow_a_running_job_to_its_end(c: Cluster, tmp_path: Path) -> Non
     go.touch()
     assert following.wait() == 0
     assert following.out == "first\nlast\n"
+
+
+def test_output_is_there_at_once_and_not_with_the_next_heartbeat(tmp_path: Path) -> None:
+    with cluster(tmp_path / "c", "w1", settings={"heartbeat_s": 3600}) as c:
+        step = tmp_path / "step"
+        command = f"for n in 1 2 3; do while [ ! -e {step}$n ]; do sleep 0.02; done; echo $n; done"
+        run = c.client.submit(DAG("steps", [Job("a", command=command)]))
+        lines = c.client.logs(f"{run.id}/a", follow=True)
+        for n in (1, 2, 3):
+            Path(f"{step}{n}").touch()
+            assert next(lines) == (1, f"{n}\n".encode())
+        assert list(lines) == []
 
 
 def test_logs_of_each_attempt(c: Cluster) -> None:
@@ -251,6 +272,9 @@ def test_errors_are_json_where_json_was_asked_for(c: Cluster) -> None:
         (("run", "no-such.py"), "there is no file no-such.py"),
         (("run", "no-such.yaml"), "no-such.yaml"),
         (("run", "."), "is a folder"),
+        (("run", "echo hi"), "leave out the quotes"),
+        (("run", "--", "file.txt"), "to run it say ./file.txt"),
+        (("run", "--timeout", "3", "true"), "No such option"),
         (("submit", "no-such.yaml"), "there is no such file"),
         (("status", "nosuch"), "there is no run 'nosuch'"),
         (("status", "nosuch/job"), "there is no run 'nosuch'"),
@@ -271,6 +295,7 @@ def test_errors_are_json_where_json_was_asked_for(c: Cluster) -> None:
     ],
 )
 def test_bad_usage_and_bad_input_are_2(c: Cluster, command: tuple[str, ...], said: str) -> None:
+    (c.base / "file.txt").touch()
     done = c.cli(*command)
     assert done.returncode == 2, done
     assert said in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -99,6 +100,24 @@ def test_a_home_of_ones_own_is_private_and_keeps_its_runs(c: Cluster) -> None:
     assert [r["dag"] for r in c.json("runs", "--home", str(c.home))] == ["echo two", "echo one"]
 
 
+def test_a_failed_run_says_how_to_read_on_where_that_is_possible(c: Cluster) -> None:
+    kept = c.cli("run", "--home", "my home", "--", "false")
+    assert kept.returncode == 1
+    (command,) = [line for line in kept.stderr.splitlines() if line.startswith("  (titan logs ")]
+    logs, status = command.strip(" ()").split(", ")
+    for words in (logs, status):
+        assert c.cli(*shlex.split(words)[1:]).returncode == 0, words
+    gone = c.cli("run", "--home", "other", "--ephemeral", "--", "false")
+    assert "titan logs" not in gone.stderr
+
+
+def test_a_requirement_that_the_private_cluster_lacks_is_named(c: Cluster) -> None:
+    going = c.spawn("run", "--home", str(c.home), "--requirement", "GPU", "--", "true")
+    until(lambda: "no worker with GPU is there" in going.err, "it says what it waits for")
+    going.interrupt()
+    assert going.wait() == 130
+
+
 def test_interrupting_a_private_run_cancels_it_and_leaves_no_process(c: Cluster) -> None:
     mark = c.base / "mark"
     going = c.spawn("run", "--home", str(c.home), "--", "sh", "-c", f"touch {mark}; trap '' TERM; sleep 600")
@@ -157,6 +176,9 @@ def test_up_on_a_port_in_use_and_in_a_home_in_use(c: Cluster) -> None:
     home = c.cli("up", "--home", str(c.home), "--port", str(free_port()))
     assert home.returncode == 2
     assert "is in use by the process with pid" in home.stderr
+    nowhere = c.cli("status", "--home", "nowhere")
+    assert nowhere.returncode == 2
+    assert "nowhere is no home of a cluster" in nowhere.stderr
     private = c.cli("run", "--home", str(c.home), "--", "true")
     assert private.returncode == 2
     assert "is in use by the process with pid" in private.stderr

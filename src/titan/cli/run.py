@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -62,18 +64,24 @@ def run(
     """
     dag, beside = _dag_of(what, retries=retries, requirement=requirement)
     interrupt_on_sigterm()
-    with _client_or_cluster(master, home, beside, workers=workers, slots=slots, ephemeral=ephemeral) as client:
+    with _client_or_cluster(master, home, beside, workers=workers, slots=slots, ephemeral=ephemeral) as place:
+        client = place.client
         handle = client.submit(dag)
-        if not (quiet or as_json):
-            print(f"run {handle.id} of {dag.name}, {len(dag.jobs)} job{'s' if len(dag.jobs) != 1 else ''}", file=sys.stderr)
         try:
+            if not (quiet or as_json):
+                print(f"run {handle.id} of {dag.name}, {len(dag.jobs)} job{'s' if len(dag.jobs) != 1 else ''}", file=sys.stderr)
+                _print_unmet(client, dag, private=place.private)
             summary = _follow_run(client, handle, dag, quiet=quiet, as_json=as_json)
         except KeyboardInterrupt:
             print("\ntitan: interrupted, cancelling the run", file=sys.stderr)
             with contextlib.suppress(TitanError, KeyboardInterrupt):
                 handle.cancel()
             raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
-        _conclude(client, summary, dag, quiet=quiet, as_json=as_json)
+        except BrokenPipeError:  # whoever read the output has gone: the end, as for any command in a pipe
+            with contextlib.suppress(TitanError):
+                handle.cancel()
+            raise
+        _conclude(place, summary, dag, quiet=quiet, as_json=as_json)
     click.get_current_context().exit(0 if summary.ok else EXIT_FAILED)
 
 
@@ -109,7 +117,7 @@ def wait(run_id: str, timeout: float | None, quiet: bool, master: str | None, as
         if as_json:
             print(json.dumps(asdict(summary)))
         elif not summary.ok:
-            _print_failures(client, client.status(run_id))
+            _print_failures(client, client.status(run_id), _master_words(master))
     click.get_current_context().exit(0 if summary.ok else EXIT_FAILED)
 
 
@@ -132,15 +140,34 @@ def _dag_of(what: tuple[str, ...], *, retries: int, requirement: str) -> tuple[D
         return DAG(path.name, [job]), path.resolve().parent
     if path.suffix in (".py", ".sh", ".jar") and not shutil.which(first):
         raise CallerError(f"there is no file {first}")
+    if not shutil.which(first):
+        _refuse_slips(first, path)
     job = Job(name, command=list(what), retries=retries, requirement=requirement)
     return DAG(" ".join(what)[:200].encode("ascii", "replace").decode() or "command", [job]), Path.cwd()
 
 
+def _refuse_slips(first: str, path: Path) -> None:
+    """What is no command here may be one where it runs, unless it was meant otherwise."""
+    if first.startswith("-"):
+        raise click.NoSuchOption(first, ctx=click.get_current_context())
+    if path.is_file():
+        raise CallerError(f"{first} is a file and no command: to run it say ./{first}")
+    if any(c.isspace() for c in first):
+        raise CallerError(f"there is no command named {first!r}: leave out the quotes, or say: titan run -- sh -c {first!r}")
+
+
 # -- where to run it ------------------------------------------------------------------------------------------------------
+class _Place(NamedTuple):
+    client: Client
+    private: bool
+    later: str | None
+    """What a later command needs to find the run, None if nothing will."""
+
+
 @contextmanager
 def _client_or_cluster(
     master: str | None, home: Path | None, beside: Path, *, workers: int, slots: int | None, ephemeral: bool
-) -> Iterator[Client]:
+) -> Iterator[_Place]:
     if home is None or master:
         try:
             client = Client(master)
@@ -150,7 +177,7 @@ def _client_or_cluster(
                 raise
         else:
             with contextlib.closing(client):
-                yield client
+                yield _Place(client, False, _master_words(master))
             return
     folder = home or beside / DEFAULT_HOME
     scratch = tempfile.mkdtemp(prefix="titan-") if ephemeral else None
@@ -159,13 +186,29 @@ def _client_or_cluster(
             LocalCluster(Path(scratch) if scratch else folder, workers=workers, slots=slots) as cluster,
             Client(cluster.address) as own,
         ):
-            yield own
+            yield _Place(own, True, None if ephemeral else _home_words(folder))
     finally:
         if scratch:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _master_words(master: str | None) -> str:
+    return f" --master {master}" if master else ""
+
+
+def _home_words(folder: Path) -> str:
+    return "" if folder.resolve() == DEFAULT_HOME.resolve() else f" --home {shlex.quote(str(folder))}"
+
+
 # -- what to show -----------------------------------------------------------------------------------------------------------
+def _print_unmet(client: Client, dag: DAG, *, private: bool) -> None:
+    """A run that waits for a worker that is not there looks like one that hangs: say so. A private one's are about to come."""
+    there = {"GENERAL"} if private else {c for w in client.workers() if w.state == "ALIVE" for c in w.capabilities}
+    for missing in dict.fromkeys(job.requirement for job in dag.jobs if job.requirement not in there):
+        how = f"titan worker --master {client.address}" + (f" --capability {missing}" if missing != "GENERAL" else "")
+        print(f"titan: no worker with {missing} is there; jobs that require it wait until one is: {how}", file=sys.stderr)
+
+
 def _follow_run(client: Client, handle: Run, dag: DAG, *, quiet: bool, as_json: bool) -> RunSummary:
     if len(dag.jobs) == 1 and not as_json:
         _copy_output(client, f"{handle.id}/{dag.jobs[0].id}", follow_=True)
@@ -173,13 +216,14 @@ def _follow_run(client: Client, handle: Run, dag: DAG, *, quiet: bool, as_json: 
     return follow(client, handle.id, quiet=quiet or as_json)
 
 
-def _conclude(client: Client, summary: RunSummary, dag: DAG, *, quiet: bool, as_json: bool) -> None:
+def _conclude(place: _Place, summary: RunSummary, dag: DAG, *, quiet: bool, as_json: bool) -> None:
+    client = place.client
     if as_json:
         print(json.dumps(client.status(summary.run).to_dict()))
         return
     took = (summary.finished_at or 0.0) - summary.submitted_at
     if not summary.ok:
-        _print_failures(client, client.status(summary.run))
+        _print_failures(client, client.status(summary.run), place.later)
     elif len(dag.jobs) > 1:
         last = _only_sink(dag)
         if last:
@@ -209,7 +253,7 @@ def _copy_output(client: Client, target: str, *, follow_: bool) -> None:
         out.flush()
 
 
-def _print_failures(client: Client, run: RunStatus) -> None:
+def _print_failures(client: Client, run: RunStatus, later: str | None) -> None:
     """Why it failed: the dead jobs, the end of what each said, and where to read on."""
     dead = [job for job in run.jobs if job.state == "DEAD"]
     for job in dead[:5]:
@@ -219,6 +263,8 @@ def _print_failures(client: Client, run: RunStatus) -> None:
         lines = said.decode(errors="replace").splitlines()
         for line in lines[-TAIL_LINES:]:
             print(f"  {line}", file=sys.stderr)
-        print(f"  (titan logs {where}, titan status {where})", file=sys.stderr)
+        if later is not None:
+            print(f"  (titan logs {where}{later}, titan status {where}{later})", file=sys.stderr)
     if len(dead) > 5:
-        print(f"\nand {len(dead) - 5} more dead jobs: titan dlq {run.run}", file=sys.stderr)
+        how = "" if later is None else f": titan dlq {run.run}{later}"
+        print(f"\nand {len(dead) - 5} more dead jobs{how}", file=sys.stderr)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from titan.cli.local_cluster import LocalCluster
 from titan.cli.options import DEFAULT_HOME
-from titan.errors import MasterUnreachable
+from titan.errors import MasterUnreachable, NotFound
 from titan.sdk.address import VARIABLE
 from titan.sdk.client import Client
 
@@ -21,6 +21,8 @@ def open_client(master: str | None, *, home: Path | None = None, offline: bool =
     """`offline`: if no master was named and none answers, `home` (default: .titan here) is opened for as long as this takes."""
     try:
         if home is not None and not master:
+            if not (home / "store").is_dir():
+                raise NotFound(f"{home} is no home of a cluster: {home / 'store'} is not there")
             raise MasterUnreachable(f"no master of {home} runs")
         client = Client(master)
         client.open()
