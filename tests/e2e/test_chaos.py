@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from support.cluster import Cluster, alive, cluster, until
+from support.cluster import FAST, Cluster, alive, cluster, until
 from titan import DAG, Job
 from titan.sdk.client import Run
 
@@ -31,7 +31,7 @@ class Times(NamedTuple):
 
 @pytest.fixture
 def three(tmp_path: Path) -> Iterator[Cluster]:
-    with cluster(tmp_path / "c", "ada", "bob", "cyd") as made:
+    with cluster(tmp_path / "c", "ada", "bob", "cyd", settings=FAST) as made:
         yield made
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, cluster, free_port, processes_below, until
+from support.cluster import TITAN, Cluster, cluster, free_port, processes_below, until
 from titan import DAG, Job
 
 JOB_KEYS = {"id", "state", "attempt", "worker", "exit_code", "submitted_at", "started_at", "finished_at", "reason"}
@@ -114,6 +116,20 @@ def test_run_says_which_worker_it_waits_for(c: Cluster) -> None:
     assert c.client.runs(1)[0].state == "CANCELLED"
 
 
+def test_run_ends_when_nobody_reads_its_output(c: Cluster) -> None:
+    reader, writer = os.pipe()
+    going = subprocess.Popen([*TITAN, "run", "--", "yes"], stdout=writer, stderr=subprocess.DEVNULL, env=c.environment())
+    os.close(writer)
+    assert os.read(reader, 2) == b"y\n"
+    os.close(reader)
+    try:
+        assert going.wait(10) != 0
+    finally:
+        going.kill()
+        going.wait()
+    assert c.client.runs(1)[0].state == "CANCELLED"
+
+
 def test_interrupting_run_cancels_it(c: Cluster) -> None:
     for options in ((), ("--json",)):
         going = c.spawn("run", *options, "--", "sh", "-c", "echo on $TITAN_RUN; sleep 600")
@@ -176,16 +192,15 @@ def test_logs_follow_a_running_job_to_its_end(c: Cluster, tmp_path: Path) -> Non
     assert following.out == "first\nlast\n"
 
 
-def test_output_is_there_at_once_and_not_with_the_next_heartbeat(tmp_path: Path) -> None:
-    with cluster(tmp_path / "c", "w1", settings={"heartbeat_s": 3600}) as c:
-        step = tmp_path / "step"
-        command = f"for n in 1 2 3; do while [ ! -e {step}$n ]; do sleep 0.02; done; echo $n; done"
-        run = c.client.submit(DAG("steps", [Job("a", command=command)]))
-        lines = c.client.logs(f"{run.id}/a", follow=True)
-        for n in (1, 2, 3):
-            Path(f"{step}{n}").touch()
-            assert next(lines) == (1, f"{n}\n".encode())
-        assert list(lines) == []
+def test_output_is_there_at_once_and_not_with_the_next_heartbeat(c: Cluster, tmp_path: Path) -> None:
+    step = tmp_path / "step"
+    command = f"for n in 1 2 3; do while [ ! -e {step}$n ]; do sleep 0.02; done; echo $n; done"
+    run = c.client.submit(DAG("steps", [Job("a", command=command)]))
+    following = c.spawn("logs", f"{run.id}/a", "-f")
+    for n in (1, 2, 3):
+        Path(f"{step}{n}").touch()
+        until(lambda n=n: following.out.endswith(f"{n}\n"), f"line {n} is there", 5.0)  # type: ignore[misc]
+    assert following.wait() == 0
 
 
 def test_logs_of_each_attempt(c: Cluster) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, alive, cluster, processes_below, until
+from support.cluster import FAST, Cluster, alive, cluster, processes_below, until
 from titan import DAG, Job
 from titan.sdk.client import Run
 
@@ -19,6 +19,13 @@ from titan.sdk.client import Run
 @pytest.fixture
 def c(tmp_path: Path) -> Iterator[Cluster]:
     with cluster(tmp_path / "c") as made:
+        yield made
+
+
+@pytest.fixture
+def fast(tmp_path: Path) -> Iterator[Cluster]:
+    """In which a silent worker is lost within seconds."""
+    with cluster(tmp_path / "c", settings=FAST) as made:
         yield made
 
 
@@ -107,35 +114,35 @@ def test_a_worker_that_never_found_its_master_ends_on_sigterm(c: Cluster) -> Non
 
 
 # -- kill -9 --------------------------------------------------------------------------------------------------------------------
-def test_kill_leaves_nothing_and_what_ran_runs_elsewhere(c: Cluster, tmp_path: Path) -> None:
+def test_kill_leaves_nothing_and_what_ran_runs_elsewhere(fast: Cluster, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
-    c.start_workers("w1", slots=1)
+    fast.start_workers("w1", slots=1)
     hidden = f"(setsid env -i sleep 600 &); setsid sleep 600 & {gate.command}"
-    run = c.client.submit(DAG("lost", [Job("a", command=hidden, retries=0)]))
+    run = fast.client.submit(DAG("lost", [Job("a", command=hidden, retries=0)]))
     gate.wait()
-    c.kill_worker("w1")
-    assert not [p for p in processes_below(c.base).values() if "sleep" in p]
-    c.start_workers("w2")
+    fast.kill_worker("w1")
+    assert not [p for p in processes_below(fast.base).values() if "sleep" in p]
+    fast.start_workers("w2")
     gate.wait(times=2)
     gate.open()
     assert run.wait(20).ok
-    job, story = c.client.job(f"{run.id}/a")
+    job, story = fast.client.job(f"{run.id}/a")
     assert (job.worker, job.attempt) == ("w2", 2)
     assert any("worker w1 was silent for" in line for line in story)
 
 
-def test_a_job_that_takes_down_two_workers_is_poison(c: Cluster, tmp_path: Path) -> None:
+def test_a_job_that_takes_down_two_workers_is_poison(fast: Cluster, tmp_path: Path) -> None:
     """One that kills its worker would kill them all."""
-    c.start_workers("w1", "w2", "w3", slots=1)
+    fast.start_workers("w1", "w2", "w3", slots=1)
     command = "kill -9 $(ps -o ppid= -p $(ps -o ppid= -p $$)); sleep 600"
-    run = c.client.submit(DAG("poison", [Job("a", command=command), Job("b", command="true", parents=["a"])]))
+    run = fast.client.submit(DAG("poison", [Job("a", command=command), Job("b", command="true", parents=["a"])]))
     assert run.wait(30).state == "FAILED"
     a, b = run.status().jobs
     assert (a.state, b.state) == ("DEAD", "CANCELLED")
     assert "poison: 2 workers were lost while they ran it" in a.reason
-    assert [d.job.id for d in c.client.dead_jobs(run.id)] == ["a"]
-    assert sum(worker.state == "ALIVE" for worker in c.client.workers()) == 1
-    assert c.client.submit(DAG("after", [Job("a", command="true")])).wait(20).ok
+    assert [d.job.id for d in fast.client.dead_jobs(run.id)] == ["a"]
+    assert sum(worker.state == "ALIVE" for worker in fast.client.workers()) == 1
+    assert fast.client.submit(DAG("after", [Job("a", command="true")])).wait(20).ok
 
 
 def test_the_same_worker_again_after_its_death(c: Cluster, tmp_path: Path) -> None:
@@ -214,25 +221,25 @@ def test_jobs_of_a_cluster_that_is_no_more_are_ended(c: Cluster, tmp_path: Path)
     assert c.client.submit(DAG("new", [Job("a", command="true")])).wait(20).ok
 
 
-def test_a_frozen_worker_is_fenced_and_told_so_when_it_thaws(c: Cluster, tmp_path: Path) -> None:
+def test_a_frozen_worker_is_fenced_and_told_so_when_it_thaws(fast: Cluster, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
-    c.start_workers("w1", slots=1)
-    run = c.client.submit(DAG("frozen", [Job("a", command=gate.command, retries=0)]))
+    fast.start_workers("w1", slots=1)
+    run = fast.client.submit(DAG("frozen", [Job("a", command=gate.command, retries=0)]))
     gate.wait()
-    frozen = c.workers["w1"].pid
+    frozen = fast.workers["w1"].pid
     os.kill(frozen, signal.SIGSTOP)
     try:
-        c.start_workers("w2", slots=1)
+        fast.start_workers("w2", slots=1)
         gate.wait(times=2)
     finally:
         os.kill(frozen, signal.SIGCONT)
-    c.wait_for_workers("w1", "w2")
+    fast.wait_for_workers("w1", "w2")
     until(lambda: not alive(gate.pids[0]), "the fenced attempt is stopped")
     gate.open()
     assert run.wait(20).ok
     assert run.status().jobs[0].worker == "w2"
-    assert c.completions(run.id) == {"a": 1}
-    both = c.client.submit(DAG("after", [Job(f"j{n}", command="sleep 0.2") for n in range(4)]))
+    assert fast.completions(run.id) == {"a": 1}
+    both = fast.client.submit(DAG("after", [Job(f"j{n}", command="sleep 0.2") for n in range(4)]))
     assert both.wait(20).ok
     assert {job.worker for job in both.status().jobs} == {"w1", "w2"}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import FAST, Cluster, cluster, until
+from support.cluster import QUIET, Cluster, cluster, until
 from titan import DAG, Client, Job
 from titan.errors import EnvironmentFault
 from titan.journal import encode_record, read_records
@@ -108,7 +108,7 @@ def test_a_client_may_ask_it_to_end(c: Cluster) -> None:
 
 # -- snapshots -----------------------------------------------------------------------------------------------------------
 def test_a_snapshot_appears_old_segments_go_and_a_restart_recovers_the_same(tmp_path: Path) -> None:
-    with cluster(tmp_path / "c", "w1", settings={**FAST, "snapshot_bytes": 200_000}) as c:
+    with cluster(tmp_path / "c", "w1", settings={**QUIET, "snapshot_bytes": 200_000}) as c:
         c.client.submit(DAG("first", [Job("a", command="true", requirement="NOBODY")]))
         first = segments(c)[0]
 

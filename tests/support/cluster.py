@@ -29,7 +29,9 @@ from titan.sdk.status import WorkerStatus
 T = TypeVar("T")
 
 DEADLINE_S = 20.0
-FAST = {"heartbeat_s": 0.5, "loss_s": 3, "name_guard_s": 1, "missing_s": 2, "backoff_base_s": 0.05, "stop_grace_s": 1}
+QUIET = {"heartbeat_s": 500, "loss_s": 3000, "missing_s": 2000, "name_guard_s": 1, "backoff_base_s": 0.05, "stop_grace_s": 1}
+"""No heartbeat within a test: what waits for the next one, where it should go at once, shows."""
+FAST = {**QUIET, "heartbeat_s": 0.5, "loss_s": 3, "missing_s": 2}
 """Settings under which a loss shows within seconds."""
 TITAN = (sys.executable, "-m", "titan")
 NONE: Mapping[str, str] = {}
@@ -130,7 +132,7 @@ class Spawned:
 class Cluster:
     """The master's port is chosen by the kernel at its first start and kept for the later ones."""
 
-    def __init__(self, base: Path, settings: Mapping[str, float] = FAST) -> None:
+    def __init__(self, base: Path, settings: Mapping[str, float] = QUIET) -> None:
         self.base = base.resolve()
         self.home = self.base / "home"
         self.said = self.base / "said"
@@ -293,7 +295,7 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster(
-    base: Path, *workers: str, slots: int = 2, settings: Mapping[str, float] = FAST, options: Sequence[str] = ()
+    base: Path, *workers: str, slots: int = 2, settings: Mapping[str, float] = QUIET, options: Sequence[str] = ()
 ) -> Iterator[Cluster]:
     """A master, and workers of these names that are registered."""
     made = Cluster(base, settings)

@@ -297,6 +297,8 @@ class Worker:
             else:
                 _, _, stream, _, text = report
                 log.warning("the log of lease %d, stream %d, cannot be written: %s", lease, stream, text)
+        if not self._scheduled:
+            self._pump.flush()  # else the turn that is due does
 
     def _on_warden_died(self, returncode: int) -> None:
         log.error("the warden died with code %d; its jobs are killed and reported, a new one starts", returncode)
