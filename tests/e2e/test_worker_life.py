@@ -134,7 +134,8 @@ def test_kill_leaves_nothing_and_what_ran_runs_elsewhere(fast: Cluster, tmp_path
 def test_a_job_that_takes_down_two_workers_is_poison(fast: Cluster, tmp_path: Path) -> None:
     """One that kills its worker would kill them all."""
     fast.start_workers("w1", "w2", "w3", slots=1)
-    command = "kill -9 $(ps -o ppid= -p $(ps -o ppid= -p $$)); sleep 600"
+    parent = "read -r _ _ _ {} _ < /proc/{}/stat"
+    command = f"{parent.format('warden', '$$')}; {parent.format('worker', '$warden')}; kill -9 $worker; sleep 600"
     run = fast.client.submit(DAG("poison", [Job("a", command=command), Job("b", command="true", parents=["a"])]))
     assert run.wait(30).state == "FAILED"
     a, b = run.status().jobs
