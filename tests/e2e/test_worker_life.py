@@ -135,7 +135,8 @@ def test_a_job_that_takes_down_two_workers_is_poison(fast: Cluster, tmp_path: Pa
     """One that kills its worker would kill them all."""
     fast.start_workers("w1", "w2", "w3", slots=1)
     parent = "read -r _ _ _ {} _ < /proc/{}/stat"
-    command = f"{parent.format('warden', '$$')}; {parent.format('worker', '$warden')}; kill -9 $worker; sleep 600"
+    find = f"{parent.format('warden', '$$')}; {parent.format('worker', '$warden')}"
+    command = f"sleep 0.5; {find}; kill -9 $worker; sleep 600"  # it must be known to run
     run = fast.client.submit(DAG("poison", [Job("a", command=command), Job("b", command="true", parents=["a"])]))
     assert run.wait(30).state == "FAILED"
     a, b = run.status().jobs
