@@ -76,7 +76,6 @@ def _on_time_passed(turn: Turn, it: seen.TimePassed) -> None:
 def _dispatch(turn: Turn) -> None:
     state = turn.state
     placed = place(state.lanes, state.pinned, list(state.touched), state.pool)
-    state.touched.clear()
     for worker, jobs in placed.items():
         first = state.next_lease
         turn.emit(ev.JobsDispatched(worker, jobs, first, turn.now))

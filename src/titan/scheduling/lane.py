@@ -35,7 +35,7 @@ class Lane:
         """How many jobs are really queued here; kept by the owner."""
 
     def push(self, priority: int, job: int) -> None:
-        key = (_BIAS - priority) << _JOB_BITS | job
+        key = sort_key(priority, job)
         if not self._run or key > self._run[-1]:
             self._run.append(key)
         else:

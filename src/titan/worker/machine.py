@@ -265,6 +265,8 @@ class WorkerMachine:
         if self.cluster not in ("", seen.cluster):
             self._timers.clear()  # the new cluster may use the same numbers for its leases
             self._waiting.clear()
+            self._started.clear()
+            self._results.clear()
             for leases in self._wanted.values():
                 leases.clear()
             for lease, h in list(self.held.items()):
@@ -474,7 +476,9 @@ class WorkerMachine:
             started = [(lease, h.started_at) for lease, h in running if h.phase is Phase.RUNNING and not h.orphaned]
             if started:
                 self._out.append(ReportStarted([lease for lease, _ in started], [at for _, at in started]))
-            self._results = [result for result in self._results if result.lease in self.held]  # not acknowledged meanwhile
+            # Once each, and none that was acknowledged meanwhile.
+            pending = {r.lease: r for r in self._results if (h := self.held.get(r.lease)) is not None and h.result is r}
+            self._results = list(pending.values())
             if self._results:
                 for result in self._results:
                     self.held[result.lease].sent_at = now

@@ -403,3 +403,11 @@ def test_what_had_ended_before_the_runner_died_keeps_its_result() -> None:
     node.run(1)
     node.see(exited(1), m.RunnerDied(3.0))
     assert node.see(m.LogsSent(1)) == [m.ReportResults([result(1, Outcome.SUCCEEDED, 0, "")])]
+
+
+def test_a_result_for_the_old_cluster_is_not_told_to_a_new_one_that_uses_its_number() -> None:
+    node = Node()
+    inputs = [m.DrainOrdered(), dispatched(1), m.Welcomed("d"), dispatched(1)]
+    assert [one for one in node.see(*inputs) if isinstance(one, m.ReportResults)] == [
+        m.ReportResults([node.machine.held[1].result])  # type: ignore[list-item]
+    ]
