@@ -27,7 +27,7 @@ from titan.sim.run import SimulationFailed, simulate
 from titan.worker import machine as wm
 
 Patch = pytest.MonkeyPatch
-SEEDS = range(1, 401)
+SEEDS = range(1, 1201)
 
 _steps: Any = step._HANDLERS
 _writes: Any = writers._WRITERS

@@ -178,6 +178,7 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
         if job.children is not None:
             for child in job.children:
                 jobs[child].missing -= 1
+    state.note_pace(worker, (sum(e.finished) - sum(e.started)) / len(e.jobs))
     state.reload(worker)
 
 

@@ -64,7 +64,11 @@ def _check_workers(state: State) -> None:
         seat = state.pool.seats[worker.number]
         used = len(worker.held) + len(worker.ending)
         assert (seat.used, seat.slots, seat.open) == (used, worker.slots, worker.takes_work), f"{worker.name}: the pool has {seat}"
-        assert len(worker.held) <= worker.slots + seat.depth, f"{worker.name} holds more than its slots and what it may prefetch"
+        most = worker.slots * (1 + max(state.settings.prefetch, state.settings.prefetch_max if state.settings.prefetch else 0))
+        assert seat.depth == state.depth(worker) or not worker.takes_work, (
+            f"{worker.name}: the pool takes its depth for {seat.depth}"
+        )
+        assert len(worker.held) <= most, f"{worker.name} holds more than its slots and what it may prefetch"
         assert worker.recalled.keys() <= worker.held.keys(), f"{worker.name} is asked for what it does not hold"
         assert (worker.number in state.pool.idle) == (seat.open and used < worker.slots), f"{worker.name}: idle?"
         assert (worker.number in state.pool.surplus) == (used > worker.slots), f"{worker.name}: surplus?"

@@ -131,6 +131,8 @@ class Worker(msgspec.Struct):
     """When it is LOST if nothing is heard. Not durable."""
     watched: bool = False
     """Whether its deadline is among the timers. Not durable."""
+    pace_s: float = 0.0
+    """How long an attempt took here of late, 0 for not known. Slow ones count at once, quick ones by and by."""
 
     @property
     def takes_work(self) -> bool:
@@ -208,7 +210,7 @@ class State:
     def seat(self, worker: Worker) -> None:
         """Tells the pool all about a worker."""
         used = len(worker.held) + len(worker.ending)
-        depth = worker.slots * self.settings.prefetch
+        depth = self.depth(worker)
         self.pool.put(worker.number, worker.capabilities, worker.slots, used, open_=worker.takes_work, depth=depth)
         self.touched[worker.number] = None
 
@@ -217,6 +219,19 @@ class State:
         self.pool.use(worker.number, len(worker.held) + len(worker.ending))
         if worker.number in self.pinned:
             self.touched[worker.number] = None
+
+    def depth(self, worker: Worker) -> int:
+        """How many attempts may wait on the worker beyond its slots: as many as it gets through in a moment."""
+        s = self.settings
+        if not s.prefetch or not worker.pace_s:
+            return worker.slots * s.prefetch
+        return worker.slots * max(s.prefetch, min(s.prefetch_max, int(s.prefetch_s / worker.pace_s)))
+
+    def note_pace(self, worker: Worker, mean_s: float) -> None:
+        """The attempts of a batch took so long in the mean."""
+        mean_s = max(mean_s, 1e-6)
+        worker.pace_s = mean_s if mean_s >= worker.pace_s else 0.75 * worker.pace_s + 0.25 * mean_s
+        self.pool.deepen(worker.number, self.depth(worker))
 
     def arm(self, due: float, kind: int, number: int) -> None:
         heappush(self.timers, (due, kind, number))

@@ -16,7 +16,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt that was dispatched longer ago than this and that its worker's heartbeat does not list is lost."""
     prefetch: int = 1
     """Attempts that may wait on a worker for each of its slots, so that a slot that falls free need not wait for the master. They
-    are taken back for a worker that has nothing to do."""
+    are taken back for a worker that has nothing to do. 0: none, whatever the next two say."""
+    prefetch_s: float = 0.05
+    """Where attempts are short, so much work may wait for each slot: 50 attempts of a millisecond."""
+    prefetch_max: int = 1000
+    """And never more attempts for each slot than this."""
     backoff_base_s: float = 0.5
     """The wait before the first retry; it doubles with each, and is jittered between half and all of it."""
     backoff_max_s: float = 60.0

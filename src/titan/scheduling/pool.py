@@ -84,6 +84,10 @@ class Pool:
         seat.used = used
         self._enter(worker, seat)
 
+    def deepen(self, worker: int, depth: int) -> None:
+        """Sets how many attempts a worker may hold beyond its slots. `use` follows, and makes it count."""
+        self.seats[worker].depth = depth
+
     def best(self, capability: str) -> int | None:
         """The least loaded worker with that capability and room; among equals the one that joined first."""
         chosen, least = None, float("inf")

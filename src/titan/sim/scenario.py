@@ -103,11 +103,13 @@ def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
 
 
 def _settings(rng: Random, *, calm: bool) -> Settings:
+    prefetch, prefetch_s = rng.choice(((0, 0.05), (1, 0.05), (1, 5.0), (4, 0.05)))
     return Settings(
         loss_s=rng.choice((15.0, 30.0)) if not calm else 30.0,
         poison_losses=rng.choice((2, 2, 3)),
         stop_grace_s=rng.choice((0.5, 2.0, 5.0)),
-        prefetch=rng.choice((0, 1, 1, 4)),
+        prefetch=prefetch,
+        prefetch_s=prefetch_s,
     )
 
 

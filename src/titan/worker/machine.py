@@ -23,6 +23,8 @@ from titan.model.dag import JobTemplate
 from titan.model.states import Outcome
 
 RESEND_S = 10.0
+GATHER_S = 0.005
+"""While attempts wait here for a slot, reports may wait so long for others: the master has nothing to add to this worker's work."""
 
 
 class Phase(IntEnum):
@@ -230,6 +232,8 @@ class WorkerMachine:
         self._out: list[Instruction] = []
         self._started: list[int] = []
         self._results: list[Result] = []
+        self._report_by = 0.0
+        """When what is gathered has to go, 0 if nothing is."""
 
     def handle(self, now: float, inputs: list[Any]) -> list[Instruction]:
         """One turn: reports of the same turn go out as one message each."""
@@ -245,7 +249,14 @@ class WorkerMachine:
         due = self._timers[0][0] if self._timers else None
         if self.connected:
             due = self._next_beat if due is None else min(due, self._next_beat)
+        if self._report_by:
+            due = self._report_by if due is None else min(due, self._report_by)
         return due
+
+    @property
+    def gathering(self) -> bool:
+        """Reports wait for others; so may output."""
+        return self._report_by > 0
 
     def holdings(self) -> tuple[list[int], list[float]]:
         """(leases, start times; 0 for not started) of all that is held, for a registration."""
@@ -463,14 +474,28 @@ class WorkerMachine:
         self._out.append(Forget([lease]))
 
     def _fill(self, now: float) -> None:
-        while self._waiting and self.busy < self.slots:
-            h = self.held.get(self._waiting.popleft())
+        while self._waiting:
+            h = self.held.get(self._waiting[0])
             if h is not None and h.phase is Phase.WAITING:
+                if self.busy >= self.slots:
+                    return
                 h.phase = Phase.STARTING
                 self.busy += 1
                 self._out.append(StartAttempt(h.assignment))
+            self._waiting.popleft()
+
+    def _gather(self, now: float) -> bool:
+        """Whether the reports of this turn wait for those of the next ones."""
+        if not (self._started or self._results) or not self._waiting or self._beat_due or self.draining:
+            return False
+        if not self._report_by:
+            self._report_by = now + GATHER_S
+        return now < self._report_by
 
     def _flush(self, now: float) -> None:
+        if self.connected and self._gather(now):
+            return
+        self._report_by = 0.0
         if self.connected:
             running = [(lease, self.held[lease]) for lease in self._started if lease in self.held]
             started = [(lease, h.started_at) for lease, h in running if h.phase is Phase.RUNNING and not h.orphaned]

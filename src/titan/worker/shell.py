@@ -172,8 +172,10 @@ class Worker:
         due = self.machine.next_due()
         if due is not None and due <= now:
             inputs.append(m.TimePassed())
-        self._pump.flush()
-        for instruction in self.machine.handle(now, inputs):
+        instructions = self.machine.handle(now, inputs)
+        if not self.machine.gathering:
+            self._pump.flush()  # output goes before the result behind it
+        for instruction in instructions:
             self._perform(instruction)
         if self.machine.quitting and not self.machine.connected and not self.machine.busy:
             self._gone.set()  # nobody is there to be told; the next master finds out by itself
@@ -297,7 +299,7 @@ class Worker:
             else:
                 _, _, stream, _, text = report
                 log.warning("the log of lease %d, stream %d, cannot be written: %s", lease, stream, text)
-        if not self._scheduled:
+        if not self._scheduled and not self.machine.gathering:
             self._pump.flush()  # else the turn that is due does
 
     def _on_warden_died(self, returncode: int) -> None:
@@ -495,7 +497,6 @@ class Worker:
             self._peer.send(message, data)
 
     def _on_logs_sent(self, lease: int) -> None:
-        self._pump.flush()
         self.see(m.LogsSent(lease))
 
     async def _catch_up(self) -> None:

@@ -54,7 +54,7 @@ class AnyOrder(RuleBasedStateMachine):
             assert worker.takes_work
             needs = {self.master.state.jobs[j].template.requirement for j in one.jobs}
             assert needs <= set(worker.capabilities)
-            assert len(worker.held) + len(worker.ending) <= worker.slots * (1 + Settings().prefetch), "over capacity"
+            assert len(worker.held) + len(worker.ending) <= worker.slots * (1 + Settings().prefetch_max), "over capacity"
 
     def some_leases(self, worker: int, seed: int) -> list[int]:
         """About three quarters of what the worker should hold, some of it twice, and a few others."""

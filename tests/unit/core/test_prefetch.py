@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from support_core import FIRST, Master, alike, beat, joined, register, results, started, submit
 from titan.core import effects as fx
 from titan.core import events as ev
+from titan.core.inputs import ResultsReported
 from titan.model.dag import JobTemplate
 from titan.model.settings import Settings
 from titan.model.states import Outcome
@@ -62,3 +65,24 @@ def test_a_worker_that_lacks_the_capability_gets_nothing() -> None:
     gpu = JobTemplate(command="true", requirement="GPU")
     master.see(register(capabilities=("GPU",)), submit(alike("a b", gpu)))
     assert master.see(register("w2", origin=2), at=2.0).effects == [fx.AcceptWorker(2, 7, 2)]
+
+
+def timed(lease: int, took_s: float) -> ResultsReported:
+    whole = results(1, (lease, Outcome.SUCCEEDED))
+    return msgspec.structs.replace(whole, started=[10.0], finished=[10.0 + took_s])
+
+
+def test_where_attempts_are_short_more_of_them_wait() -> None:
+    master = ahead(*[f"j{i}" for i in range(100)])
+    master.see(timed(FIRST, 0.01), at=2.0)
+    assert len(master.state.workers[1].held) == 1 + 5, "50 ms of work, and what runs"
+    master.see(timed(FIRST + 1, 5.0), at=3.0)
+    assert master.state.pool.seats[1].depth == 1, "one long attempt, and it holds few again"
+    assert len(master.state.workers[1].held) == 5, "what is there stays, nothing is added"
+
+
+def test_never_more_than_the_limit_waits() -> None:
+    master = Master(Settings(prefetch=1, prefetch_max=3))
+    master.see(register(), submit(alike(" ".join(f"j{i}" for i in range(100)), PLAIN)))
+    master.see(timed(FIRST, 0.0), at=2.0)
+    assert len(master.state.workers[1].held) == 1 + 3

@@ -43,6 +43,27 @@ def test_a_start_and_its_end_in_one_turn_is_no_start_any_more() -> None:
     assert node.see(m.AttemptStarted(1, 1.0), exited(1), m.LogsSent(1)) == [m.ReportResults([result(1, Outcome.SUCCEEDED, 0, "")])]
 
 
+def test_while_others_wait_for_a_slot_reports_are_gathered_for_a_moment() -> None:
+    node = Node(slots=1)
+    node.see(dispatched(1, 2, 3), at=1.0)
+    assert node.see(m.AttemptStarted(1, 1.0), at=1.0) == []
+    assert (node.machine.gathering, node.machine.next_due()) == (True, 1.0 + m.GATHER_S)
+    assert node.see(exited(1), m.LogsSent(1), at=1.002) == [start(2)]
+    assert node.see(m.TimePassed(), at=1.006) == [m.ReportResults([result(1, Outcome.SUCCEEDED, 0, "")])]
+    node.see(exited(2), m.LogsSent(2), at=1.007)
+    assert not node.machine.gathering, "3 has its slot: nothing waits here any more"
+
+
+def test_what_is_gathered_goes_before_a_heartbeat() -> None:
+    node = Node(slots=1)
+    node.see(dispatched(1, 2, 3), m.AttemptStarted(1, 1.0), at=4.999)
+    node.see(exited(1), m.LogsSent(1), at=4.999)
+    assert node.see(m.TimePassed(), at=5.0) == [
+        m.ReportResults([result(1, Outcome.SUCCEEDED, 0, "", started_at=0.0)]),
+        m.Beat([2, 3], [0.0, 0.0]),
+    ]
+
+
 def test_what_finds_no_slot_waits_in_order() -> None:
     node = Node(slots=1)
     assert node.see(dispatched(1, 2, 3)) == [start(1)]
@@ -316,7 +337,8 @@ def test_the_same_cluster_keeps_all() -> None:
 # -- drain and quit ----------------------------------------------------------------------------------------------------------------
 def test_drain_hands_back_what_waits_and_finishes_what_runs() -> None:
     node = Node()
-    node.run(1, 2)
+    node.run(1)
+    node.see(dispatched(2))
     node.see(dispatched(3, template=SCRIPT))
     assert node.see(m.DrainOrdered(), at=4.0) == [
         m.AnnounceDrain(),
