@@ -30,6 +30,7 @@ def as_saved(state: State) -> list[bytes]:
     """Without what is not durable."""
     for worker in state.workers.values():
         worker.connection, worker.heard_at, worker.deadline, worker.watched = 0, 0.0, 0.0, False
+        worker.pace_s = 0.0  # the oldest version did not measure it
         worker.recalled.clear()
         if worker.state is WorkerState.ALIVE:
             worker.state = WorkerState.SUSPECT

@@ -83,6 +83,8 @@ def _run_submitted(state: State, e: ev.RunSubmitted) -> None:
         if parents:
             parents = tuple([first + p for p in parents])
         jobs[first + i] = Job(name, run, templates[e.template_of[i]], e.args[i], parents, len(parents), since=e.at)
+    for i, payload in enumerate(e.payloads):
+        jobs[first + i].payload = payload
     for i, positions in enumerate(e.parents):
         for p in positions:
             parent = jobs[first + p]
@@ -175,6 +177,8 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
         job.outcome = Outcome.SUCCEEDED
         job.exit_code = 0
         job.reason = ""
+        if e.values:
+            job.value = e.values[i]
         if job.children is not None:
             for child in job.children:
                 jobs[child].missing -= 1
@@ -192,6 +196,8 @@ def _jobs_failed(state: State, e: ev.JobsFailed) -> None:
         job.started_at, job.finished_at = e.started[i], e.finished[i]
         job.cpu_s, job.peak_bytes = e.cpu_s[i], e.peak_bytes[i]
         job.outcome, job.exit_code, job.reason = Outcome(e.outcomes[i]), e.exit_codes[i], e.reasons[i]
+        if e.values:
+            job.value = e.values[i]
         job.note(Past(e.finished[i], job.attempt, e.worker, e.outcomes[i], e.exit_codes[i], e.reasons[i]))
         job.due = e.retry_at[i]
         if job.due:

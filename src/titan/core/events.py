@@ -37,6 +37,7 @@ class RunSubmitted(_Fact, frozen=True, tag="run_submitted"):
     parents: list[tuple[int, ...]]
     first_job: int
     at: float
+    payloads: list[bytes] = []
 
 
 class JobsQueued(_Fact, frozen=True, tag="jobs_queued"):
@@ -78,6 +79,8 @@ class JobsStarted(_Fact, frozen=True, tag="jobs_started"):
 
 
 class JobsCompleted(_Fact, frozen=True, tag="jobs_completed"):
+    """`values`, if not empty, are the results of calls, as their workers made them."""
+
     worker: int
     jobs: list[int]
     started: list[float]
@@ -85,6 +88,7 @@ class JobsCompleted(_Fact, frozen=True, tag="jobs_completed"):
     cpu_s: list[float]
     peak_bytes: list[int]
     at: float
+    values: list[bytes] = []
 
 
 class JobsFailed(_Fact, frozen=True, tag="jobs_failed"):
@@ -101,6 +105,7 @@ class JobsFailed(_Fact, frozen=True, tag="jobs_failed"):
     peak_bytes: list[int]
     retry_at: list[float]
     at: float
+    values: list[bytes] = []
 
 
 class JobsLost(_Fact, frozen=True, tag="jobs_lost"):

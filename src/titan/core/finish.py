@@ -65,6 +65,7 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
                 cpu_s=[seen.cpu_s[i] for i in at],
                 peak_bytes=[seen.peak_bytes[i] for i in at],
                 at=turn.now,
+                values=[seen.values[i] for i in at] if seen.values else [],
             )
         )
         turn.runs.update((state.jobs[number].run.id, state.jobs[number].run) for number in good)
@@ -92,6 +93,7 @@ def _fail(turn: Turn, seen: ResultsReported, jobs: list[int], at: list[int]) -> 
             peak_bytes=[seen.peak_bytes[i] for i in at],
             retry_at=retry_at,
             at=turn.now,
+            values=[seen.values[i] for i in at] if seen.values else [],
         )
     )
     bury(turn, [number for number, due in zip(jobs, retry_at, strict=True) if not due], "")

@@ -58,6 +58,8 @@ class JobChunk(msgspec.Struct, array_like=True, tag="jobs"):
     peak_bytes: list[int]
     reasons: list[str]
     histories: list[list[Past] | None]
+    payloads: list[bytes] = []
+    values: list[bytes] = []
 
 
 _decoder = msgspec.msgpack.Decoder(Head | RunChunk | JobChunk)
@@ -119,14 +121,22 @@ def _columns(first: int, jobs: list[Job], index: dict[int, int]) -> JobChunk:
         [j.peak_bytes for j in jobs],
         [j.reason for j in jobs],
         [j.history for j in jobs],
+        _unless_empty([j.payload for j in jobs]),
+        _unless_empty([j.value for j in jobs]),
     )
+
+
+def _unless_empty(column: list[bytes]) -> list[bytes]:
+    return column if any(column) else []
 
 
 def _restore(state: State, run: Run, c: JobChunk) -> None:
     templates = [run.templates[i] for i in c.templates]
+    nothing = [b""] * len(c.names)
     rows = zip(
         c.names, templates, c.args, c.parents, c.missing, c.states, c.children, c.since, c.due, c.attempts, c.failures, c.losses,
         c.workers, c.leases, c.pins, c.started, c.finished, c.outcomes, c.exit_codes, c.cpu_s, c.peak_bytes, c.reasons, c.histories,
+        c.payloads or nothing, c.values or nothing,
         strict=True,
     )  # fmt: skip
     state.jobs.update((c.first + i, Job(name, run, *rest)) for i, (name, *rest) in enumerate(rows))

@@ -80,6 +80,8 @@ class ResultsReported(msgspec.Struct, frozen=True):
     cpu_s: list[float]
     peak_bytes: list[int]
     jitter: float
+    values: list[bytes] = []
+    """Empty, or for each what a call returned or raised."""
 
 
 class WorkerDraining(msgspec.Struct, frozen=True):

@@ -92,6 +92,10 @@ class Job(msgspec.Struct, gc=False):
     peak_bytes: int = 0
     reason: str = ""
     history: list[Past] | None = None
+    payload: bytes = b""
+    """Of a call: its pickled arguments."""
+    value: bytes = b""
+    """Of a call: what it returned or raised, opaque here."""
 
     def note(self, past: Past) -> None:
         if self.history is None:

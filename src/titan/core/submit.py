@@ -39,6 +39,7 @@ def on_dag_submitted(turn: Turn, seen: DagSubmitted) -> None:
             parents=parents,
             first_job=first,
             at=turn.now,
+            payloads=dag.payloads,
         )
     )
     make_ready(turn, [first + i for i, ps in enumerate(parents) if not ps])

@@ -11,6 +11,7 @@ from titan.core import inputs as seen
 from titan.core.state import State
 from titan.errors import CallerError, EnvironmentFault, NotFound, ProtocolError, TitanError
 from titan.master import views
+from titan.master.collect import Collector
 from titan.master.core_loop import CoreLoop
 from titan.master.log_store import LogStore
 from titan.master.registry import Registry, Upload
@@ -32,6 +33,7 @@ class ClientDesk:
         self._registry = registry
         self._hub = hub
         self._stop = stop
+        self._collector = Collector(core.state)
         self._uploads: dict[int, dict[str, Upload]] = {}
         self._streams: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._followers: dict[tuple[str, str], dict[asyncio.Event, None]] = {}
@@ -61,6 +63,7 @@ class ClientDesk:
                 self._hub.watch(peer, message)
             case msg.Unwatch():
                 self._hub.unwatch(peer, message.watch)
+                self._collector.unwatch(peer, message.watch)
                 stream = self._streams.get((peer.number, message.watch))
                 if stream is not None:
                     stream.cancel()
@@ -82,6 +85,7 @@ class ClientDesk:
 
     def on_closed(self, peer: Peer) -> None:
         self._hub.forget(peer)
+        self._collector.forget(peer)
         for upload in self._uploads.pop(peer.number, {}).values():
             upload.abandon()
         for key in [key for key in self._streams if key[0] == peer.number]:
@@ -93,13 +97,24 @@ class ClientDesk:
             event.set()
 
     def note(self, events: list[ev.Event]) -> None:
-        """Wakes the followers of jobs that these events are about."""
+        """Wakes the followers of jobs that these events are about, and tells who collects what was returned."""
+        tell = self._collector.note(events)
+        if tell is not None:
+            self._core.release(tell)
         if not self._followers:
             return
         jobs = self._state.jobs
         for event in events:
             for number in getattr(event, "jobs", ()):
                 self.on_output(jobs[number].run.id, jobs[number].name)
+
+    def submitted(self, origin: int, request: int, run: str) -> Callable[[], None] | None:
+        """A submission was accepted: what to do after the answer."""
+        return self._collector.begin(origin, request, run)
+
+    def refused(self, origin: int, request: int) -> None:
+        """A submission was not accepted."""
+        self._collector.refused(origin, request)
 
     async def close(self) -> None:
         for task in list(self._streams.values()):
@@ -113,14 +128,16 @@ class ClientDesk:
         if len(it.key) > 128:
             raise CallerError("a submission key is at most 128 characters")
         self._check_artifacts(it.dag)
+        if it.collect:
+            self._collector.expect(peer, it.request)
         self._core.see(seen.DagSubmitted(peer.number, it.request, self._new_run(), it.key, it.dag))
 
     def _check_artifacts(self, dag: DagSpec) -> None:
         for template in dag.templates:
-            for hash_ in (template.file_hash, template.archive):
+            for hash_ in (template.file_hash, template.archive, template.function):
                 if hash_ and not self._registry.has(hash_):
                     raise NotFound(
-                        f"{template.file or 'an artifact'} ({hash_[:12]}) is not on the master: stage it before you submit"
+                        f"{template.file or ('a function' if hash_ == template.function else 'an artifact')} ({hash_[:12]}) is not on the master: stage it before you submit"
                     )
 
     def _new_run(self) -> str:

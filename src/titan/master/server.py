@@ -290,9 +290,13 @@ class Master:
                     self._then(calls, effect.origin, None)
                 case fx.ReplySubmitted():
                     self._then(calls, effect.origin, msg.Submitted(effect.request, effect.run, effect.jobs))
+                    more = self.clients.submitted(effect.origin, effect.request, effect.run)
+                    if more is not None:
+                        calls.append(more)
                 case fx.ReplyCancelled():
                     self._then(calls, effect.origin, msg.Cancelled(effect.request, effect.jobs))
                 case fx.Refuse():
+                    self.clients.refused(effect.origin, effect.request)
                     self._then(calls, effect.origin, msg.Error(effect.request, effect.code, effect.message, effect.job))
         return calls
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from titan.core import effects as fx
 from titan.core import inputs as seen
-from titan.core.state import State
+from titan.core.state import Job, State
 from titan.errors import CallerError, ProtocolError, TitanError
 from titan.master.core_loop import CoreLoop
 from titan.master.log_store import LogStore
@@ -116,6 +116,8 @@ class WorkerDesk:
 
     def _on_results(self, worker: int, it: msg.Results) -> None:
         _same_length(it.leases, it.outcomes, it.exit_codes, it.reasons, it.started, it.finished, it.cpu_s, it.peak_bytes)
+        if it.values:
+            _same_length(it.leases, it.values)
         if not all(0 <= outcome <= 7 for outcome in it.outcomes):
             raise ProtocolError("a result with an outcome that does not exist")
         self._core.see(
@@ -130,6 +132,7 @@ class WorkerDesk:
                 cpu_s=it.cpu_s,
                 peak_bytes=it.peak_bytes,
                 jitter=random.random(),
+                values=it.values,
             )
         )
 
@@ -214,8 +217,16 @@ class WorkerDesk:
             [j.attempt for j in jobs],
             template_of,
             [j.args for j in jobs],
+            [j.payload for j in jobs] if any(t.function for t in templates) else [],
+            [self._inputs(j) for j in jobs] if any(j.parents and j.template.function for j in jobs) else [],
         )
         return self._to(it.worker, message)
+
+    def _inputs(self, job: Job) -> tuple[bytes, ...]:
+        if not job.template.function:
+            return ()
+        jobs = self._state.jobs
+        return tuple([jobs[parent].value for parent in job.parents])
 
     def stop(self, it: fx.SendStop) -> list[Callable[[], None]]:
         return self._to(it.worker, msg.StopAttempts(0, it.leases, self._state.settings.stop_grace_s))
@@ -235,6 +246,6 @@ class WorkerDesk:
         return [lambda: peer.write(frame)]
 
 
-def _same_length(*columns: list[int] | list[float] | list[str]) -> None:
+def _same_length(*columns: list[int] | list[float] | list[str] | list[bytes]) -> None:
     if len({len(c) for c in columns}) > 1:
         raise ProtocolError("the columns of a message differ in length")

@@ -10,16 +10,19 @@ import msgspec
 
 MAX_JOBS = 1_000_000
 MAX_ARGS_BYTES = 128 * 1024
+MAX_PAYLOAD_BYTES = 1024 * 1024
 MAX_RETRIES = 1_000
 MAX_PRIORITY = 1_000_000
 MAX_SECONDS = 10 * 366 * 86_400.0
 
 
 class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What to run and how. Exactly one of `file`, `command`, `argv` is set.
+    """What to run and how. Exactly one of `file`, `command`, `argv`, `function` is set.
 
     `file` is a path inside the project archive, or the name of a staged script; `file_hash` (SHA-256, hex) is "" in a
-    project. `command` goes to /bin/sh -c. `argv` is run as it is. Times are in seconds; `timeout_s` 0 means none.
+    project. `command` goes to /bin/sh -c. `argv` is run as it is. `function` is the
+    SHA-256 of a pickled function, staged like a file. `driver` "process" wants a fresh process where a warm one would do; `python`
+    is the interpreter (a path, or a virtual environment) of a script or function, "" the worker's own. Times are in seconds; `timeout_s` 0 means none.
     """
 
     file: str = ""
@@ -34,13 +37,20 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     retries: int = 3
     timeout_s: float = 0.0
     env: tuple[tuple[str, str], ...] = ()
+    function: str = ""
+    driver: str = ""
+    python: str = ""
 
     def __hash__(self) -> int:
-        return hash((self.file, self.file_hash, self.archive, self.command, self.argv, self.requirement, self.priority, self.env))
+        what = (self.file, self.file_hash, self.archive, self.command, self.argv, self.function)
+        return hash((*what, self.requirement, self.priority, self.env))
 
 
 class DagSpec(msgspec.Struct, frozen=True, array_like=True):
-    """A DAG in columns: entry i of `ids`, `template_of`, `args` and `parents` is job i. Parents are ids."""
+    """A DAG in columns: entry i of `ids`, `template_of`, `args` and `parents` is job i. Parents are ids.
+
+    `payloads`, if not empty, holds for each job that is a call the pickled arguments.
+    """
 
     name: str
     version: str
@@ -49,3 +59,4 @@ class DagSpec(msgspec.Struct, frozen=True, array_like=True):
     template_of: list[int]
     args: list[tuple[str, ...]]
     parents: list[tuple[str, ...]]
+    payloads: list[bytes] = []

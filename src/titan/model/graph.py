@@ -88,6 +88,12 @@ def _check_shape(dag: DagSpec, count: int) -> None:
         raise InvalidGraph(f"DAG {dag.name!r} has {count:,} jobs; the limit is {limits.MAX_JOBS:,}: split it")
     if not (len(dag.template_of) == len(dag.args) == len(dag.parents) == count):
         raise InvalidGraph("the columns of the DAG differ in length")
+    if dag.payloads:
+        if len(dag.payloads) != count:
+            raise InvalidGraph("the columns of the DAG differ in length")
+        for name, payload in zip(dag.ids, dag.payloads, strict=True):
+            if len(payload) > limits.MAX_PAYLOAD_BYTES:
+                raise InvalidGraph(f"the arguments of job {name!r} exceed {limits.MAX_PAYLOAD_BYTES:,} bytes: pass a file", name)
     if not dag.templates or min(dag.template_of) < 0 or max(dag.template_of) >= len(dag.templates):
         raise InvalidGraph("a job names a template that is not there")
     for name, args in zip(dag.ids, dag.args, strict=True):
@@ -101,8 +107,12 @@ def _check_shape(dag: DagSpec, count: int) -> None:
 def _check_template(t: JobTemplate) -> None:
     what = t.file or t.command or " ".join(t.argv) or "?"
     where = f"job specification {what[:80]!r}"
-    if bool(t.file) + bool(t.command) + bool(t.argv) != 1:
+    if bool(t.file) + bool(t.command) + bool(t.argv) + bool(t.function) != 1:
         raise InvalidGraph(f"{where}: give exactly one of file and command")
+    if t.driver not in ("", "process"):
+        raise InvalidGraph(f"{where}: driver {t.driver[:80]!r} is unknown: leave it out, or say process")
+    if "\0" in t.python:
+        raise InvalidGraph(f"{where}: python: holds a NUL character")
     if t.file and bool(t.file_hash) == bool(t.archive):
         raise InvalidGraph(f"{where}: a file is either staged by hash or part of a project archive")
     if t.file_hash and ("/" in t.file or t.file in (".", "..")):

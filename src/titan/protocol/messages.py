@@ -55,10 +55,14 @@ class Pong(Message, frozen=True):
 
 # -- clients ----------------------------------------------------------------------------------------------------------
 class Submit(Message, frozen=True):
-    """`key` is the submitter's own: the same key sent twice is one run."""
+    """`key` is the submitter's own: the same key sent twice is one run.
+
+    `collect`: what its jobs return or raise follows the answer as Values, each job's as soon as it is over.
+    """
 
     key: str
     dag: DagSpec
+    collect: bool = False
 
 
 class Submitted(Message, frozen=True):
@@ -215,6 +219,21 @@ class LogChunk(Message, frozen=True):
     last: bool = False
 
 
+class Values(Message, frozen=True):
+    """What jobs came to. Entry i: the job's position in its DAG, its final state, what the call returned or raised, and the reason
+    if there is one. `last`: nothing follows. A job may be told of twice.
+
+    A value is empty (None), or one byte and the rest: "i" and the pickle; "h" and the SHA-256 (32 bytes) of an artifact that holds
+    the pickle; "e" and the pickle of what was raised.
+    """
+
+    positions: list[int]
+    states: list[int]
+    values: list[bytes]
+    reasons: list[str]
+    last: bool = False
+
+
 class Stage(Message, frozen=True):
     """Which of these artifacts (SHA-256, hex) does the master lack?"""
 
@@ -288,7 +307,11 @@ class Heard(Message, frozen=True):
 
 
 class Dispatch(Message, frozen=True):
-    """Entry i: lease, run, job, attempt, its template (a position in `templates`) and arguments."""
+    """Entry i: lease, run, job, attempt, its template (a position in `templates`) and arguments.
+
+    `payloads`, if not empty: the pickled arguments of those that are calls; `inputs`, if not empty: the values of their parents, in
+    order, as in Values.
+    """
 
     templates: list[JobTemplate]
     leases: list[int]
@@ -297,6 +320,8 @@ class Dispatch(Message, frozen=True):
     attempts: list[int]
     template_of: list[int]
     args: list[tuple[str, ...]]
+    payloads: list[bytes] = []
+    inputs: list[tuple[bytes, ...]] = []
 
 
 class Started(Message, frozen=True):
@@ -305,7 +330,7 @@ class Started(Message, frozen=True):
 
 
 class Results(Message, frozen=True):
-    """`outcomes` are titan.model.states.Outcome. An exit by signal n has exit code 128 + n."""
+    """`outcomes` are titan.model.states.Outcome. An exit by signal n has exit code 128 + n. `values`, if not empty, as in Values."""
 
     leases: list[int]
     outcomes: list[int]
@@ -315,6 +340,7 @@ class Results(Message, frozen=True):
     finished: list[float]
     cpu_s: list[float]
     peak_bytes: list[int]
+    values: list[bytes] = []
 
 
 class Acked(Message, frozen=True):
@@ -408,6 +434,7 @@ OPCODES: dict[int, type[Message]] = {
     37: Resolve,
     38: Resolved,
     39: Stop,
+    40: Values,
     64: Register,
     65: Registered,
     66: Heartbeat,

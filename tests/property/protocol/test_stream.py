@@ -21,6 +21,7 @@ SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     int: st.integers(-(1 << 63), (1 << 64) - 1),
     float: st.floats(allow_nan=False),
     str: st.text(max_size=12),
+    bytes: st.binary(max_size=12),
     bool: st.booleans(),
 }
 

@@ -32,20 +32,25 @@ GOLDEN: list[tuple[msg.Message, bytes | None, str]] = [
     (
         msg.Submit(2, "k", DagSpec("d", "1", [TEMPLATE], ["a", "b"], [0, 0], [(), ("x",)], [(), ("a",)])),
         None,
-        "0110000000000047 93 02 a16b 97 a164 a131"
-        "91 9c a0 a0 a0 a26c73 90 a747454e4552414c 01 cb0000000000000000 c2 01 cb0000000000000000 91 92a14ba176"
-        "92a161a162 920000 92 90 91a178 92 90 91a161",
+        "011000000000004c 94 02 a16b 98 a164 a131"
+        "91 9f a0 a0 a0 a26c73 90 a747454e4552414c 01 cb0000000000000000 c2 01 cb0000000000000000 91 92a14ba176 a0 a0 a0"
+        "92a161a162 920000 92 90 91a178 92 90 91a161 90 c2",
     ),
     (
         msg.Dispatch(0, [], [1 << 32], ["r"], ["j"], [1], [0], [("x",)]),
         None,
-        "014400000000001b 98 00 90 91cf0000000100000000 91a172 91a16a 9101 9100 9191a178",
+        "014400000000001d 9a 00 90 91cf0000000100000000 91a172 91a16a 9101 9100 9191a178 90 90",
     ),
     (
         msg.Results(0, [1 << 32], [1], [3], ["why"], [1.5], [2.0], [0.25], [4096]),
         None,
-        "0146000000000037 99 00 91cf0000000100000000 9101 9103 91a3776879"
-        "91cb3ff8000000000000 91cb4000000000000000 91cb3fd0000000000000 91cd1000",
+        "0146000000000038 9a 00 91cf0000000100000000 9101 9103 91a3776879"
+        "91cb3ff8000000000000 91cb4000000000000000 91cb3fd0000000000000 91cd1000 90",
+    ),
+    (
+        msg.Values(3, [0, 1], [6, 7], [b"", b"i\x80"], ["", "no"], True),
+        None,
+        "0128000000000015 96 03 920001 920607 92c400c4026980 92a0a26e6f c3",
     ),
     (msg.Put(9, "00ff", 3, 0, "n"), b"abc", "0123080000000012 0000000b 95 09 a430306666 03 00 a16e 616263"),
     (
@@ -63,12 +68,18 @@ def test_the_bytes_on_the_wire(message: msg.Message, blob: bytes | None, wire: s
     assert MessageDecoder().receive_data(data) == [Received(message, blob or b"")]
 
 
+def test_a_message_of_an_older_peer_lacks_the_newer_fields() -> None:
+    older = bytes.fromhex("014400000000001b 98 00 90 91cf0000000100000000 91a172 91a16a 9101 9100 9191a178")
+    assert MessageDecoder().receive_data(older) == [Received(msg.Dispatch(0, [], [1 << 32], ["r"], ["j"], [1], [0], [("x",)]), b"")]
+
+
 def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
     assert {op: kind.__name__ for op, kind in msg.OPCODES.items()} == {
         1: "Hello", 2: "Welcome", 3: "Error", 4: "Ping", 5: "Pong",
         16: "Submit", 17: "Submitted", 18: "Cancel", 19: "Cancelled", 20: "GetRun", 21: "RunStatus", 22: "ListRuns", 23: "Runs",
         24: "ListWorkers", 25: "Workers", 26: "ListDead", 27: "DeadJobs", 28: "Watch", 29: "Unwatch", 30: "Changes", 31: "ReadLogs",
         32: "LogChunk", 33: "Stage", 34: "Staged", 35: "Put", 36: "Stored", 37: "Resolve", 38: "Resolved", 39: "Stop",
+        40: "Values",
         64: "Register", 65: "Registered", 66: "Heartbeat", 67: "Heard", 68: "Dispatch", 69: "Started", 70: "Results", 71: "Acked",
         72: "StopAttempts", 73: "LogData", 74: "LogResume", 75: "Fetch", 76: "Piece", 77: "Draining", 78: "Leaving",
         79: "Recall",
