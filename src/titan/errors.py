@@ -7,6 +7,8 @@
         NotFound           no such run, job, log or artifact
         Conflict           the state of things forbids it: a name that is taken, a home that is locked
         LimitExceeded      more than Titan takes in one piece
+      JobError           a job did what it did: the code of its owner
+        JobFailed          a call whose job is DEAD without an exception of its own
       PeerError          the other end of a connection broke the protocol
         ProtocolError      bytes that are no TITAN_PROTO
         VersionMismatch    a peer of a version that is too far away
@@ -64,6 +66,16 @@ class Conflict(CallerError):
 
 class LimitExceeded(CallerError):
     code = "limit_exceeded"
+
+
+class JobError(TitanError):
+    code = "job"
+
+
+class JobFailed(JobError):
+    """The job behind a call is DEAD: its process died, or what it raised cannot be unpickled here. The message says which."""
+
+    code = "job_failed"
 
 
 class PeerError(TitanError):

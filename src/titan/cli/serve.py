@@ -86,6 +86,7 @@ def master(
     help="Where runs share files on this node; give the same to all of a node's workers.  [default: in the home]",
 )
 @click.option("--log-limit", default=16, show_default=True, type=click.IntRange(1, 4096), help="MiB kept of each stream of a job.")
+@click.option("--preload", default="", metavar="NAMES", help="Modules that Python scripts find imported already: numpy,pandas")
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
 @parent_options
 def worker(
@@ -96,6 +97,7 @@ def worker(
     name: str | None,
     shared: Path | None,
     log_limit: int,
+    preload: str,
     quiet: bool,
     parent_fd: int | None,
     ready_fd: int | None,
@@ -119,6 +121,7 @@ def worker(
         capabilities=capabilities or ("GENERAL",),
         shared=shared,
         log_limit=log_limit << 20,
+        preload=tuple(name.strip() for name in preload.split(",") if name.strip()),
     )
 
     async def serve() -> None:

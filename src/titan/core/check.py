@@ -65,9 +65,7 @@ def _check_workers(state: State) -> None:
         used = len(worker.held) + len(worker.ending)
         assert (seat.used, seat.slots, seat.open) == (used, worker.slots, worker.takes_work), f"{worker.name}: the pool has {seat}"
         most = worker.slots * (1 + max(state.settings.prefetch, state.settings.prefetch_max if state.settings.prefetch else 0))
-        assert seat.depth == state.depth(worker) or not worker.takes_work, (
-            f"{worker.name}: the pool has depth {seat.depth}"
-        )
+        assert seat.depth == state.depth(worker) or not worker.takes_work, f"{worker.name}: the pool has depth {seat.depth}"
         assert len(worker.held) <= most, f"{worker.name} holds more than its slots and what it may prefetch"
         assert worker.recalled.keys() <= worker.held.keys(), f"{worker.name} is asked for what it does not hold"
         assert (worker.number in state.pool.idle) == (seat.open and used < worker.slots), f"{worker.name}: idle?"

@@ -136,9 +136,8 @@ class ClientDesk:
         for template in dag.templates:
             for hash_ in (template.file_hash, template.archive, template.function):
                 if hash_ and not self._registry.has(hash_):
-                    raise NotFound(
-                        f"{template.file or ('a function' if hash_ == template.function else 'an artifact')} ({hash_[:12]}) is not on the master: stage it before you submit"
-                    )
+                    what = template.file or ("a function" if hash_ == template.function else "an artifact")
+                    raise NotFound(f"{what} ({hash_[:12]}) is not on the master: stage it before you submit")
 
     def _new_run(self) -> str:
         """Ids sort by submission, also within a millisecond."""

@@ -43,9 +43,10 @@ class Collector:
         )
         if not ended:
             return None
-        frames = []
-        for at in range(0, len(ended), PAGE):
-            frames.append(self._values(request, run.first, ended[at : at + PAGE], last=over and at + PAGE >= len(ended)))
+        frames = [
+            self._values(request, run.first, ended[at : at + PAGE], last=over and at + PAGE >= len(ended))
+            for at in range(0, len(ended), PAGE)
+        ]
 
         def tell() -> None:
             for frame in frames:

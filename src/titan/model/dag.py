@@ -20,9 +20,9 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What to run and how. Exactly one of `file`, `command`, `argv`, `function` is set.
 
     `file` is a path inside the project archive, or the name of a staged script; `file_hash` (SHA-256, hex) is "" in a
-    project. `command` goes to /bin/sh -c. `argv` is run as it is. `function` is the
-    SHA-256 of a pickled function, staged like a file. `driver` "process" wants a fresh process where a warm one would do; `python`
-    is the interpreter (a path, or a virtual environment) of a script or function, "" the worker's own. Times are in seconds; `timeout_s` 0 means none.
+    project. `command` goes to /bin/sh -c. `argv` is run as it is. `function` is the SHA-256 of a pickled function, staged like a
+    file. `driver` "process" wants a fresh process where a warm one would do; `python` is the interpreter of a script, "" the
+    worker's own. Times are in seconds; `timeout_s` 0 means none.
     """
 
     file: str = ""

@@ -223,8 +223,8 @@ class Values(Message, frozen=True):
     """What jobs came to. Entry i: the job's position in its DAG, its final state, what the call returned or raised, and the reason
     if there is one. `last`: nothing follows. A job may be told of twice.
 
-    A value is empty (None), or one byte and the rest: "i" and the pickle; "h" and the SHA-256 (32 bytes) of an artifact that holds
-    the pickle; "e" and the pickle of what was raised.
+    A value is empty (None), or one byte and the rest: "i" and the pickle of what was returned; "e" and that of what was
+    raised: a tuple of the exception's own pickle (or nil), its type, its text and the traceback.
     """
 
     positions: list[int]
@@ -330,7 +330,10 @@ class Started(Message, frozen=True):
 
 
 class Results(Message, frozen=True):
-    """`outcomes` are titan.model.states.Outcome. An exit by signal n has exit code 128 + n. `values`, if not empty, as in Values."""
+    """`outcomes` are titan.model.states.Outcome. An exit by signal n has exit code 128 + n.
+
+    `values`, if not empty, are as in Values.
+    """
 
     leases: list[int]
     outcomes: list[int]

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import secrets
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -15,6 +16,7 @@ from titan.errors import ConnectionLost
 from titan.model.names import split_job
 from titan.protocol import messages as msg
 from titan.sdk.address import find_address
+from titan.sdk.calls import Calls, TitanExecutor
 from titan.sdk.connection import Connection
 from titan.sdk.job import DAG
 from titan.sdk.staging import StagedDag, stage
@@ -47,6 +49,7 @@ class AsyncClient:
 
     def __init__(self, address: str | None = None, *, patience_s: float = 60.0) -> None:
         self._connection = Connection(*find_address(address), patience_s=patience_s)
+        self._submitter: Calls | None = None
 
     async def __aenter__(self) -> Self:
         await self._connection.open()
@@ -128,6 +131,16 @@ class AsyncClient:
         answer = await self._connection.call(lambda n: msg.GetRun(n, run, job))
         assert isinstance(answer, msg.RunStatus)
         return job_status(answer.jobs[0]), answer.story
+
+    async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Runs `function(*args, **kwargs)` on a worker and returns its result, or raises what it raised. See Client.call."""
+        return await asyncio.wrap_future(self._calls.submit(function, args, kwargs))
+
+    @property
+    def _calls(self) -> Calls:
+        if self._submitter is None:
+            self._submitter = Calls(self._connection, asyncio.get_running_loop())
+        return self._submitter
 
     # -- streams --------------------------------------------------------------------------------------------------------
     async def changes(self, run: str, *, jobs: bool = True) -> AsyncIterator[tuple[RunSummary, list[JobStatus]]]:
@@ -256,6 +269,7 @@ class Client:
         self._async = AsyncClient(address, patience_s=patience_s)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._calls: Calls | None = None
 
     def __enter__(self) -> Self:
         self.open()
@@ -285,6 +299,9 @@ class Client:
         if loop is None or self._thread is None:
             return
         asyncio.run_coroutine_threadsafe(_shut(self._async), loop).result()
+        if self._calls is not None:
+            self._calls.abandon()
+            self._calls = None
         loop.call_soon_threadsafe(loop.stop)
         self._thread.join()
         loop.close()
@@ -300,6 +317,41 @@ class Client:
     def run(self, run: str) -> Run:
         """A handle on a run that was submitted before. Nothing is asked yet."""
         return Run(self, self._async.run(run))
+
+    # -- functions ------------------------------------------------------------------------------------------------------
+    def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Runs `function(*args, **kwargs)` on a worker; returns at once, with the future of its result.
+
+        The function travels by value with what it needs of your own modules, once for many calls; arguments and result are pickled
+        (1 MiB each). What it raises is raised by `result()`, with the worker's traceback as its cause. A call whose process dies is
+        not repeated (JobFailed); one whose worker is lost runs again elsewhere. Cancelling the future cancels the job.
+
+        >>> with Client() as client:                   # doctest: +SKIP
+        ...     assert client.call(pow, 2, 10).result() == 1024
+        """
+        return self._submitter().submit(function, args, kwargs)
+
+    def map(
+        self, function: Callable[..., T], /, *iterables: Iterable[Any], chunksize: int | str = "auto", timeout: float | None = None
+    ) -> Iterator[T]:
+        """Like the built-in, each call a job on a worker: results in order, as they come. All are submitted before it returns,
+        thousands at a time.
+
+        `chunksize`: calls that make one job; "auto" is 1. The first call that raised raises here; of a chunk, every call runs.
+        `timeout`: seconds from now, TimeoutError for a result that is not there by then.
+        """
+        return self._submitter().map(function, iterables, chunksize, timeout)
+
+    def executor(self) -> TitanExecutor:
+        """A concurrent.futures.Executor whose calls run on the cluster. Its shutdown leaves this client open."""
+        return TitanExecutor(self)
+
+    def _submitter(self) -> Calls:
+        if self._loop is None:
+            raise ConnectionLost("the client is not open: use it as `with Client() as client:`")
+        if self._calls is None:
+            self._calls = Calls(self._async._connection, self._loop)
+        return self._calls
 
     def runs(self, limit: int = 100, before: str = "") -> list[RunSummary]:
         """The newest first."""

@@ -57,6 +57,11 @@ class LogPump:
     def open(self, assignment: Assignment, stdout: str, stderr: str) -> None:
         self._outputs[assignment.lease] = _Output(assignment, stdout, stderr)
 
+    def paths(self, lease: int) -> tuple[str, str] | None:
+        """(stdout, stderr) of an attempt that is open."""
+        output = self._outputs.get(lease)
+        return None if output is None else (output.streams[STDOUT].path, output.streams[STDERR].path)
+
     def on_output(self, lease: int, stream: int, offset: int, data: bytes) -> None:
         """`data` was just written to the log at `offset`."""
         output = self._outputs.get(lease)

@@ -19,8 +19,88 @@ from typing import Any
 
 import msgspec
 
-from titan.model.dag import JobTemplate
 from titan.model.states import Outcome
+from titan.worker.calls import Runners
+from titan.worker.words import (
+    AnnounceDrain,
+    ArtifactFailed,
+    ArtifactReady,
+    Assignment,
+    AttemptExited,
+    AttemptRefused,
+    AttemptStarted,
+    Beat,
+    CallsEnded,
+    CallsReturned,
+    Disconnected,
+    Dispatched,
+    DrainOrdered,
+    FetchArtifact,
+    Forget,
+    Instruction,
+    KillRunner,
+    Leave,
+    LogsSent,
+    QuitOrdered,
+    RecallOrdered,
+    Registered,
+    ReportResults,
+    ReportStarted,
+    Result,
+    ResultsAcked,
+    RunnerDied,
+    RunnerEnded,
+    StartAttempt,
+    StartCalls,
+    StopAttempt,
+    StopOrdered,
+    TakeBack,
+    TimePassed,
+    Welcomed,
+)
+
+__all__ = [
+    "AnnounceDrain",
+    "ArtifactFailed",
+    "ArtifactReady",
+    "Assignment",
+    "AttemptExited",
+    "AttemptRefused",
+    "AttemptStarted",
+    "Beat",
+    "CallsEnded",
+    "CallsReturned",
+    "Disconnected",
+    "Dispatched",
+    "DrainOrdered",
+    "FetchArtifact",
+    "Forget",
+    "GATHER_S",
+    "Held",
+    "Instruction",
+    "KillRunner",
+    "Leave",
+    "LogsSent",
+    "Phase",
+    "QuitOrdered",
+    "RESEND_S",
+    "RecallOrdered",
+    "Registered",
+    "ReportResults",
+    "ReportStarted",
+    "Result",
+    "ResultsAcked",
+    "RunnerDied",
+    "RunnerEnded",
+    "StartAttempt",
+    "StartCalls",
+    "StopAttempt",
+    "StopOrdered",
+    "TakeBack",
+    "TimePassed",
+    "Welcomed",
+    "WorkerMachine",
+]
 
 RESEND_S = 10.0
 GATHER_S = 0.005
@@ -34,163 +114,6 @@ class Phase(IntEnum):
     RUNNING = 3
     ENDED = 4
     DONE = 5
-
-
-# -- what was seen ------------------------------------------------------------------------------------------------------
-class Assignment(msgspec.Struct, frozen=True, gc=False):
-    lease: int
-    run: str
-    job: str
-    attempt: int
-    template: JobTemplate
-    args: tuple[str, ...]
-
-
-class Welcomed(msgspec.Struct, frozen=True):
-    """A master answered. If it is of another cluster, nothing that is held means anything to it."""
-
-    cluster: str
-
-
-class Registered(msgspec.Struct, frozen=True):
-    heartbeat_s: float
-
-
-class Disconnected(msgspec.Struct, frozen=True):
-    pass
-
-
-class Dispatched(msgspec.Struct, frozen=True):
-    assignments: list[Assignment]
-
-
-class StopOrdered(msgspec.Struct, frozen=True):
-    leases: list[int]
-    grace_s: float
-
-
-class RecallOrdered(msgspec.Struct, frozen=True):
-    """Hand these back if they have not started: another worker is idle."""
-
-    leases: list[int]
-
-
-class ResultsAcked(msgspec.Struct, frozen=True):
-    leases: list[int]
-
-
-class ArtifactReady(msgspec.Struct, frozen=True):
-    hash: str
-
-
-class ArtifactFailed(msgspec.Struct, frozen=True):
-    hash: str
-    message: str
-    retryable: bool
-
-
-class AttemptStarted(msgspec.Struct, frozen=True, gc=False):
-    lease: int
-    at: float
-
-
-class AttemptRefused(msgspec.Struct, frozen=True, gc=False):
-    """It could not be started. `final`: and never can be."""
-
-    lease: int
-    message: str
-    final: bool
-    at: float
-
-
-class AttemptExited(msgspec.Struct, frozen=True, gc=False):
-    """`exit_code` -n: killed by signal n."""
-
-    lease: int
-    exit_code: int
-    at: float
-    cpu_s: float
-    peak_bytes: int
-
-
-class RunnerDied(msgspec.Struct, frozen=True):
-    """The process that runs the attempts is gone, and they with it."""
-
-    at: float
-
-
-class LogsSent(msgspec.Struct, frozen=True, gc=False):
-    """All output of an attempt that ended is on its way to the master."""
-
-    lease: int
-
-
-class DrainOrdered(msgspec.Struct, frozen=True):
-    """Finish what runs, hand back what waits, then go."""
-
-
-class QuitOrdered(msgspec.Struct, frozen=True):
-    """Stop everything at once, hand it all back, then go."""
-
-
-class TimePassed(msgspec.Struct, frozen=True):
-    pass
-
-
-# -- what is to be done ---------------------------------------------------------------------------------------------------
-class FetchArtifact(msgspec.Struct, frozen=True, gc=False):
-    hash: str
-
-
-class StartAttempt(msgspec.Struct, frozen=True, gc=False):
-    assignment: Assignment
-
-
-class StopAttempt(msgspec.Struct, frozen=True, gc=False):
-    lease: int
-    grace_s: float
-
-
-class ReportStarted(msgspec.Struct, frozen=True, gc=False):
-    leases: list[int]
-    ats: list[float]
-
-
-class ReportResults(msgspec.Struct, frozen=True, gc=False):
-    results: list[Result]
-
-
-class Beat(msgspec.Struct, frozen=True, gc=False):
-    leases: list[int]
-    started: list[float]
-
-
-class AnnounceDrain(msgspec.Struct, frozen=True, gc=False):
-    pass
-
-
-class Forget(msgspec.Struct, frozen=True, gc=False):
-    """The master has all of this attempt."""
-
-    leases: list[int]
-
-
-class Leave(msgspec.Struct, frozen=True, gc=False):
-    """Say goodbye and end."""
-
-
-Instruction = FetchArtifact | StartAttempt | StopAttempt | ReportStarted | ReportResults | Beat | AnnounceDrain | Forget | Leave
-
-
-class Result(msgspec.Struct, frozen=True, gc=False):
-    lease: int
-    outcome: Outcome
-    exit_code: int
-    reason: str
-    started_at: float
-    finished_at: float
-    cpu_s: float
-    peak_bytes: int
 
 
 class Held(msgspec.Struct, gc=False):
@@ -207,6 +130,10 @@ class Held(msgspec.Struct, gc=False):
     """It was started, or that was tried: there may be output."""
     result: Result | None = None
     sent_at: float = 0.0
+    runner: int = -1
+    """Of a call: the runner that has it."""
+    recalled: bool = False
+    """The master wants it back if its runner has not begun with it."""
 
 
 class WorkerMachine:
@@ -225,6 +152,7 @@ class WorkerMachine:
         self._waiting: deque[int] = deque()
         self.busy = 0
         """Attempts whose processes are, or may be, there."""
+        self.runners = Runners()
         self._heartbeat_s = 5.0
         self._next_beat = 0.0
         self._beat_due = False
@@ -249,6 +177,9 @@ class WorkerMachine:
         due = self._timers[0][0] if self._timers else None
         if self.connected:
             due = self._next_beat if due is None else min(due, self._next_beat)
+        stall = self.runners.next_due()
+        if stall is not None:
+            due = stall if due is None else min(due, stall)
         if self._report_by:
             due = self._report_by if due is None else min(due, self._report_by)
         return due
@@ -281,7 +212,9 @@ class WorkerMachine:
             for leases in self._wanted.values():
                 leases.clear()
             for lease, h in list(self.held.items()):
-                if h.phase in (Phase.STARTING, Phase.RUNNING):
+                if h.runner >= 0:
+                    h.orphaned = True  # a call is left to end
+                elif h.phase in (Phase.STARTING, Phase.RUNNING):
                     h.orphaned = True
                     h.stopping = Outcome.STOPPED
                     self._out.append(StopAttempt(lease, 0.0))
@@ -311,7 +244,15 @@ class WorkerMachine:
             h = self.held.get(lease)
             if h is not None and h.phase is Phase.RUNNING and h.stopping is None:
                 h.stopping = Outcome.TIMED_OUT
-                self._out.append(StopAttempt(lease, self.grace_s))
+                self._out.append(StopAttempt(lease, self.grace_s) if h.runner < 0 else KillRunner(h.runner))
+        for runner, lease, since, behind in self.runners.slow(now):
+            h = self.held[lease]
+            h.started_at = since
+            if h.assignment.template.timeout_s:
+                heappush(self._timers, (since + h.assignment.template.timeout_s, lease))
+            self._started.append(lease)
+            if behind:
+                self._out.append(TakeBack(runner, behind))
         if self.connected and self._next_beat <= now:
             self._next_beat = now + self._heartbeat_s
             self._beat_due = True
@@ -325,7 +266,7 @@ class WorkerMachine:
             if lease in self.held:
                 continue  # said twice
             template = assignment.template
-            wanted = template.archive or template.file_hash
+            wanted = template.archive or template.file_hash or template.function
             if self.draining:
                 self.held[lease] = Held(assignment, Phase.WAITING)
                 self._end(now, lease, Outcome.RETURNED, "the worker drains")
@@ -345,6 +286,9 @@ class WorkerMachine:
                 continue
             if h.phase in (Phase.FETCHING, Phase.WAITING):
                 self._end(now, lease, Outcome.STOPPED, "stopped before it started")
+            elif h.runner >= 0 and h.phase is Phase.RUNNING:
+                h.stopping = Outcome.STOPPED
+                self._out.append(TakeBack(h.runner, len(self.runners.queues[h.runner])))
             elif h.phase in (Phase.STARTING, Phase.RUNNING) and h.stopping is not Outcome.STOPPED:
                 h.stopping = Outcome.STOPPED
                 self._out.append(StopAttempt(lease, seen.grace_s))
@@ -354,6 +298,8 @@ class WorkerMachine:
             h = self.held.get(lease)
             if h is not None and h.phase in (Phase.FETCHING, Phase.WAITING):
                 self._end(now, lease, Outcome.RETURNED, "taken back for an idle worker")
+            elif h is not None and h.runner >= 0 and h.phase is Phase.RUNNING:
+                h.recalled = True
 
     def on_results_acked(self, now: float, seen: ResultsAcked) -> None:
         gone = [lease for lease in dict.fromkeys(seen.leases) if (h := self.held.get(lease)) is not None and h.phase is Phase.DONE]
@@ -379,7 +325,9 @@ class WorkerMachine:
             if h.phase in (Phase.STARTING, Phase.RUNNING):
                 if h.stopping is None:
                     h.stopping = Outcome.RETURNED
-                self._out.append(StopAttempt(lease, 0.0))
+                if h.runner < 0:
+                    self._out.append(StopAttempt(lease, 0.0))
+        self._out.extend([KillRunner(runner) for runner, queue in self.runners.queues.items() if queue])
 
     # -- artifacts and processes --------------------------------------------------------------------------------------
     def on_artifact_ready(self, now: float, seen: ArtifactReady) -> None:
@@ -432,9 +380,66 @@ class WorkerMachine:
 
     def on_runner_died(self, now: float, seen: RunnerDied) -> None:
         for lease, h in list(self.held.items()):
-            if h.phase in (Phase.STARTING, Phase.RUNNING):
+            if h.phase in (Phase.STARTING, Phase.RUNNING) and h.runner < 0:
                 _forgive(h, seen.at)
                 self._end(now, lease, h.stopping or Outcome.BROKEN, "the worker's process runner died", finished_at=seen.at)
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+    def on_calls_ended(self, now: float, seen: CallsEnded) -> None:
+        took = sum(seen.finished) - sum(seen.started)
+        leases = self.runners.ended(now, seen.runner, len(seen.values), took)
+        for i, lease in enumerate(leases):
+            h = self.held[lease]
+            h.started_at = seen.started[i]
+            reason = seen.raised[i]
+            outcome = Outcome.EXITED if reason else Outcome.SUCCEEDED
+            printed = lease in seen.printed
+            self._end_call(h, lease, outcome, reason, seen.finished[i], seen.values[i], code=1 if reason else 0, printed=printed)
+
+    def on_calls_returned(self, now: float, seen: CallsReturned) -> None:
+        self._requeue(now, self.runners.returned(seen.runner, seen.count))
+        if any(self.held[lease].stopping for lease in self.runners.queues[seen.runner]):
+            self._out.append(KillRunner(seen.runner))  # the one to be stopped had begun
+
+    def on_runner_ended(self, now: float, seen: RunnerEnded) -> None:
+        leases = self.runners.gone(seen.runner)
+        guilty = leases if seen.unfit else leases[max(0, seen.ran - 1) : seen.ran]
+        for lease in guilty:
+            h = self.held[lease]
+            outcome = h.stopping or Outcome.BROKEN
+            timed_out = f"timed out after {h.assignment.template.timeout_s:g} s"
+            reason = {Outcome.BROKEN: seen.reason, Outcome.TIMED_OUT: timed_out}.get(outcome, "stopped")
+            self._end_call(h, lease, outcome, reason, seen.at, b"", code=-1, printed=False)
+        self._requeue(now, [lease for lease in leases if lease not in guilty])
+
+    def _requeue(self, now: float, leases: list[int]) -> None:
+        """Calls that a runner did not come to wait again, before all others."""
+        for lease in reversed(leases):
+            h = self.held[lease]
+            h.runner = -1
+            h.phase = Phase.WAITING
+            h.started_at = 0.0
+            if h.orphaned:
+                self._drop(lease)
+            elif h.stopping is not None:
+                self._end(now, lease, h.stopping, "stopped before it started")
+            elif h.recalled or self.draining:
+                self._end(now, lease, Outcome.RETURNED, "taken back for an idle worker")
+            else:
+                self._waiting.appendleft(lease)
+
+    def _end_call(
+        self, h: Held, lease: int, outcome: Outcome, reason: str, at: float, value: bytes, *, code: int, printed: bool
+    ) -> None:
+        h.runner = -1
+        if h.orphaned:
+            self._drop(lease)
+            return
+        h.result = Result(lease, outcome, code, reason, h.started_at, at, max(0.0, at - h.started_at), 0, value)
+        h.ran = printed
+        h.phase = Phase.ENDED if printed else Phase.DONE
+        if not printed:
+            self._results.append(h.result)
 
     def on_logs_sent(self, now: float, seen: LogsSent) -> None:
         h = self.held.get(seen.lease)
@@ -474,15 +479,26 @@ class WorkerMachine:
         self._out.append(Forget([lease]))
 
     def _fill(self, now: float) -> None:
+        calls: dict[int, list[Assignment]] = {}
         while self._waiting:
             h = self.held.get(self._waiting[0])
             if h is not None and h.phase is Phase.WAITING:
-                if self.busy >= self.slots:
-                    return
+                free = self.busy + self.runners.busy < self.slots
+                if h.assignment.template.function:
+                    runner = self.runners.place(now, h.assignment.lease, free=free)
+                    if runner is None:
+                        break
+                    h.phase, h.runner = Phase.RUNNING, runner
+                    calls.setdefault(runner, []).append(h.assignment)
+                    self._waiting.popleft()
+                    continue
+                if not free:
+                    break
                 h.phase = Phase.STARTING
                 self.busy += 1
                 self._out.append(StartAttempt(h.assignment))
             self._waiting.popleft()
+        self._out.extend([StartCalls(runner, assignments) for runner, assignments in calls.items()])
 
     def _gather(self, now: float) -> bool:
         """Whether the reports of this turn wait for those of the next ones."""
@@ -559,6 +575,9 @@ _HANDLERS: dict[type, Callable[[WorkerMachine, float, Any], None]] = {
     AttemptStarted: WorkerMachine.on_attempt_started,
     AttemptRefused: WorkerMachine.on_attempt_refused,
     AttemptExited: WorkerMachine.on_attempt_exited,
+    CallsEnded: WorkerMachine.on_calls_ended,
+    CallsReturned: WorkerMachine.on_calls_returned,
+    RunnerEnded: WorkerMachine.on_runner_ended,
     RunnerDied: WorkerMachine.on_runner_died,
     LogsSent: WorkerMachine.on_logs_sent,
     DrainOrdered: WorkerMachine.on_drain_ordered,

@@ -7,16 +7,13 @@ import errno
 import json
 import logging
 import os
-import platform
 import random
 import signal
-import socket
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from titan._version import __version__
 from titan.clock import SteadyClock
@@ -27,10 +24,12 @@ from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.handshake import hello
 from titan.worker import machine as m
-from titan.worker.drivers import command_line
+from titan.worker.drivers import command_line, warm_script
+from titan.worker.functions import FunctionDriver
 from titan.worker.log_pump import LogPump
 from titan.worker.sandbox import Download, Workspace
 from titan.worker.warden_link import WardenLink, become_subreaper, kill_descendants, kill_marked
+from titan.worker.wire import assignments, facts, results_message
 
 log = logging.getLogger("titan.worker")
 
@@ -60,7 +59,9 @@ class Worker:
         shared: Path | None = None,
         log_limit: int = LOG_LIMIT,
         keep_s: float = KEEP_S,
+        preload: tuple[str, ...] = (),
     ) -> None:
+        """`preload`: modules that Python scripts find imported already."""
         self.master = master
         self.home = home
         self.name = name
@@ -68,6 +69,7 @@ class Worker:
         self._shared = shared
         self._log_limit = log_limit
         self._keep_s = keep_s
+        self._preload = preload
         self._lock = HomeLock(home / "lock")
         self.machine = m.WorkerMachine(slots)
         self._clock = SteadyClock()
@@ -111,6 +113,18 @@ class Worker:
         self._environment = {k: v for k, v in os.environ.items() if k not in _OWN_VARIABLES}
         self._pump = LogPump(self._can_send_logs, self._send_logs, self._on_logs_sent, self._lag.set)
         self._launch_warden()
+        self._functions = FunctionDriver(
+            self._workspace.root / "runners",
+            self._clock,
+            start=self._start_runner,
+            stop=lambda key: self._warden.stop(key, 0.0),
+            see=self.see,
+            function=lambda hash_: (self._workspace.cache / hash_).read_bytes(),
+            print_=self._on_call_output,
+            printed_all=self._pump.on_ended,
+            log_limit=self._log_limit,
+        )
+        self._functions.open()
         self._spawn(self._catch_up())
         self._spawn(self._sweep())
         connecting = asyncio.get_running_loop().create_task(self._stay_connected())
@@ -125,6 +139,7 @@ class Worker:
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(connecting, *self._tasks, return_exceptions=True)
+            self._functions.close()
             await self._warden.close()
             await asyncio.to_thread(kill_descendants, os.getpid())
             if self._peer is not None:
@@ -193,12 +208,18 @@ class Worker:
         match it:
             case m.StartAttempt():
                 self._start(it.assignment)
+            case m.StartCalls():
+                self._functions.call(it.runner, it.assignments)
+            case m.TakeBack():
+                self._functions.take_back(it.runner, it.count)
+            case m.KillRunner():
+                self._functions.kill(it.runner)
             case m.StopAttempt():
                 self._warden.stop(it.lease, it.grace_s)
             case m.ReportStarted():
                 self._send(msg.Started(0, it.leases, it.ats))
             case m.ReportResults():
-                self._send(_results(it.results))
+                self._send(results_message(it.results))
             case m.Beat():
                 self._beat(it)
             case m.FetchArtifact():
@@ -256,9 +277,13 @@ class Worker:
             **dict(it.template.env),
         }
         self._pump.open(it, place.stdout, place.stderr)
-        self._warden.start(
-            it.lease,
-            command_line(it, place.cwd),
+        script = warm_script(it)
+        if script is None:
+            start: Any = partial(self._warden.start, it.lease, command_line(it, place.cwd))
+        else:
+            path, content = script
+            start = partial(self._warden.script, it.lease, path, it.args, content_hash=content)
+        start(
             cwd=place.cwd,
             env=env,
             stdout_path=place.stdout,
@@ -271,15 +296,55 @@ class Worker:
         self.see(m.AttemptRefused(it.lease, f"its sandbox could not be made: {e}", False, self._clock.now()))
         self._pump.on_ended(it.lease)
 
+    def _start_runner(self, key: int, argv: list[str], cwd: str, stdout: str, stderr: str) -> None:
+        env = {**self._environment, "TITAN_LEASE": str(key), "TITAN_WORKER_HOME": self._mark}
+        self._warden.start(
+            key,
+            argv,
+            cwd=cwd,
+            env=env,
+            stdout_path=stdout,
+            stderr_path=stderr,
+            log_limit=self._log_limit,
+            grace_s=self.machine.grace_s,
+        )
+
+    def _on_call_output(self, lease: int, stream: int, data: bytes) -> None:
+        """A call printed: it gets a folder and logs like any attempt, which the others do without."""
+        held = self.machine.held.get(lease)
+        if held is None:
+            return
+        try:
+            paths = self._pump.paths(lease)
+            if paths is None:
+                place = self._workspace.prepare(held.assignment)
+                paths = place.stdout, place.stderr
+                self._pump.open(held.assignment, *paths)
+            with open(paths[stream - 1], "ab") as file:
+                file.write(data)
+                end = file.tell()
+        except OSError as e:
+            log.warning("the log of lease %d, stream %d, cannot be written: %s", lease, stream, e)
+            return
+        self._pump.on_output(lease, stream, end - len(data), data)
+
     # -- the warden -------------------------------------------------------------------------------------------------------
     def _launch_warden(self) -> None:
         env = {**os.environ, "TITAN_WORKER_HOME": self._mark}
-        self._warden = WardenLink(on_reports=self._on_reports, on_died=self._on_warden_died, env=env)
+        self._warden = WardenLink(
+            on_reports=self._on_reports, on_died=self._on_warden_died, env=env, python=sys.executable, preload=self._preload
+        )
         self._warden.launch()
 
     def _on_reports(self, reports: list[tuple[Any, ...]]) -> None:
         for report in reports:
             kind, lease = report[0], report[1]
+            if lease < 0:
+                if kind == "exited":
+                    self._functions.on_exited(lease, report[2])
+                elif kind == "refused":
+                    self._functions.on_refused(lease, report[3])
+                continue
             if kind == "output":
                 self._pump.on_output(lease, report[2], report[3], report[4])
             elif kind == "started":
@@ -307,7 +372,7 @@ class Worker:
         kill_descendants(os.getpid())
         self.see(m.RunnerDied(self._clock.now()))
         for lease, held in self.machine.held.items():
-            if held.phase in (m.Phase.STARTING, m.Phase.RUNNING):
+            if held.phase in (m.Phase.STARTING, m.Phase.RUNNING) and held.runner < 0:
                 self._pump.on_ended(lease)
         self._launch_warden()
 
@@ -365,7 +430,7 @@ class Worker:
         self._heard_at = self._clock.now()
         match message:
             case msg.Dispatch():
-                self.see(m.Dispatched(_assignments(message)))
+                self.see(m.Dispatched(assignments(message)))
             case msg.Acked():
                 self.see(m.ResultsAcked(message.leases))
             case msg.StopAttempts():
@@ -386,7 +451,7 @@ class Worker:
                         message.cluster,
                         self.capabilities,
                         self.machine.slots,
-                        _facts(),
+                        facts(),
                         leases,
                         started,
                         self.machine.draining,
@@ -524,36 +589,3 @@ class Worker:
             if swept.folders or swept.artifacts:
                 log.info("%d folders of old runs and %d artifacts were removed", swept.folders, len(swept.artifacts))
             await asyncio.sleep(SWEEP_S)
-
-
-def _assignments(it: msg.Dispatch) -> list[m.Assignment]:
-    rows = zip(it.leases, it.runs, it.jobs, it.attempts, it.template_of, it.args, strict=True)
-    return [m.Assignment(lease, run, job, attempt, it.templates[t], args) for lease, run, job, attempt, t, args in rows]
-
-
-def _results(results: list[m.Result]) -> msg.Results:
-    return msg.Results(
-        0,
-        [r.lease for r in results],
-        [int(r.outcome) for r in results],
-        [r.exit_code for r in results],
-        [r.reason for r in results],
-        [r.started_at for r in results],
-        [r.finished_at for r in results],
-        [r.cpu_s for r in results],
-        [r.peak_bytes for r in results],
-    )
-
-
-def _facts() -> dict[str, str | int | float]:
-    gpus = Path("/proc/driver/nvidia/gpus")
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "memory_bytes": psutil.virtual_memory().total,
-        "gpus": len(os.listdir(gpus)) if gpus.is_dir() else 0,
-        "python": platform.python_version(),
-        "platform": sys.platform,
-        "software": f"titan {__version__}",
-    }

@@ -3,13 +3,16 @@
 It owns the guarantee that no process of a job outlives its job, the worker, or the warden's own orderly end. It knows nothing of
 runs, attempts, retries or the master: a job is an integer key here. It imports nothing of Titan and as little as it can of the
 standard library, because it runs as `python -I -S warden.py FD` (or calls `main(FD)` from cached bytecode, as its link does) and
-has to stay small and start fast.
+has to stay small and start fast. A warm warden is the same with a `warm.Warm`: it runs scripts by forking itself.
 
 Protocol: FD is one end of an AF_UNIX stream. A message is a 4-byte big-endian length and `marshal.dumps(list_of_tuples, 4)`.
 Text is UTF-8 with surrogateescape. Times are `time.time()` in seconds.
 
 Orders
     ("start", key, argv, cwd, env, stdout_path, stderr_path, log_limit, grace_s, rlimits or None)
+    ("script", key, path, args, cwd, env, stdout_path, stderr_path, log_limit, grace_s, rlimits or None, content_hash)
+                                      as "start" with [sys.executable, path, *args], but by a fork where the warden is warm and
+                                      the result is the same. Scripts of one `content_hash` are compiled once; "": each time
     ("stop", key, grace_s or None)    SIGTERM to the group, after the grace SIGKILL to all of the job; 0 kills at once; None: the
                                       grace of the start order
     ("quit",)                         kill everything and exit; so does the end of the stream
@@ -52,6 +55,8 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
+
+    from titan.worker.warm import Warm
 else:
     import _signal as signal
 
@@ -157,6 +162,15 @@ def signal_group(group: int, number: int) -> bool:
     except PermissionError:  # members exist, and all belong to another user
         return True
     return True
+
+
+def signal_job(job: "Job", number: int) -> None:
+    """Signal the group of a job that runs. One forked in this moment may have no group yet."""
+    if not signal_group(job.pid, number) and job.end is None:
+        try:
+            os.kill(job.pid, number)
+        except (ProcessLookupError, PermissionError):
+            pass
 
 
 def become_subreaper(*, on: bool = True) -> None:
@@ -530,7 +544,8 @@ class Channel:
 class Warden:
     """The reactor: orders, pipes, ended children and due times in; reports out. One thread; only disk and exec can block it."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, warm: "Warm | None" = None) -> None:
+        self.warm = warm
         self.jobs: dict[int, Job] = {}  # running or closing, by key
         self.mains: dict[int, Job] = {}  # running, by pid
         self.leases: dict[bytes, Job] = {}  # running, by TITAN_LEASE
@@ -542,6 +557,7 @@ class Warden:
         self.sweep_due: float | None = None
         self.swept_at = -SWEEP_EVERY_S
         self.channel = Channel(fd)
+        self.pid = os.getpid()
         self.stdin = os.open(os.devnull, os.O_RDONLY)
         # The warden holds many pipes and logs, and so raises its limit. A job gets the one that the worker had.
         self.open_files, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -568,14 +584,15 @@ class Warden:
             pass
 
     def run(self) -> None:
-        """Until the worker says quit or goes away; then, or if this code fails, kill everything."""
+        """Until the worker says quit or goes away; then, or if this code fails, kill everything. A forked child just returns."""
         try:
             while self.turn():
                 pass
         except WorkerGone:
             pass
         finally:
-            self.kill_everything()
+            if os.getpid() == self.pid:
+                self.kill_everything()
 
     def turn(self) -> bool:
         ready = {fd for fd, _ in self.poll.poll(self._wait_s())}
@@ -623,6 +640,10 @@ class Warden:
         for name, *fields in orders:
             if name == "start":
                 self.on_start(*fields)
+            elif name == "script":
+                self.on_script(*fields)
+                if self.warm is not None and self.warm.child is not None:
+                    return False  # this is the child
             elif name == "stop":
                 self.on_stop(*fields)
             elif name == "quit":
@@ -641,6 +662,41 @@ class Warden:
         grace_s: float,
         rlimits: dict[str, int] | None,
     ) -> None:
+        def begin(stdio: tuple[int, int, int]) -> int:
+            return spawn(argv, cwd, env, rlimits=rlimits, stdio=stdio, open_files=self.open_files)
+
+        self._begin(key, begin, (stdout_path, stderr_path), log_limit, grace_s)
+
+    def on_script(
+        self,
+        key: int,
+        path: str,
+        args: list[str],
+        cwd: str,
+        env: dict[str, str],
+        stdout_path: str,
+        stderr_path: str,
+        log_limit: int,
+        grace_s: float,
+        rlimits: dict[str, int] | None,
+        content_hash: str,
+    ) -> None:
+        def begin(stdio: tuple[int, int, int]) -> int:
+            if self.warm is not None:
+                set_limits = limits_setter(rlimits)
+                options: Any = {"set_limits": set_limits, "stdio": stdio, "open_files": self.open_files}
+                pid = self.warm.fork(key, path, args, cwd, env, content_hash, **options)
+                if pid is not None:
+                    return pid
+            argv = [sys.executable, path, *args]
+            return spawn(argv, cwd, env, rlimits=rlimits, stdio=stdio, open_files=self.open_files)
+
+        self._begin(key, begin, (stdout_path, stderr_path), log_limit, grace_s)
+
+    def _begin(
+        self, key: int, begin: "Callable[[tuple[int, int, int]], int]", paths: tuple[str, str], log_limit: int, grace_s: float
+    ) -> None:
+        """Start a job's process by `begin(stdio)`, which returns its pid: 0 in a forked child, that must do nothing more here."""
         if key in self.jobs:
             self.reports.append(("refused", key, errno.EEXIST, f"a job with the key {key} is running"))
             return
@@ -649,17 +705,18 @@ class Warden:
             ends += os.pipe()
             ends += os.pipe()
             born_ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S)
-            stdio = (self.stdin, ends[1], ends[3])
-            pid = spawn(argv, cwd, env, rlimits=rlimits, stdio=stdio, open_files=self.open_files)
+            pid = begin((self.stdin, ends[1], ends[3]))
         except (Refused, OSError) as error:
             code = error.code if isinstance(error, Refused) else error.errno or errno.EIO
             self.reports.append(("refused", key, code, str(error)))
             for fd in ends:
                 os.close(fd)
             return
+        if pid == 0:
+            return
         os.close(ends[1])
         os.close(ends[3])
-        captures = (Capture(key, 1, ends[0], stdout_path, log_limit), Capture(key, 2, ends[2], stderr_path, log_limit))
+        captures = (Capture(key, 1, ends[0], paths[0], log_limit), Capture(key, 2, ends[2], paths[1], log_limit))
         self._add(Job(key, pid, grace_s, born_ticks, captures))
 
     def _add(self, job: Job) -> None:
@@ -681,8 +738,8 @@ class Warden:
             return
         due = time.monotonic() + grace_s
         if key not in self.kill_due:
-            signal_group(job.pid, signal.SIGTERM)
-            signal_group(job.pid, signal.SIGCONT)  # a stopped process could not react
+            signal_job(job, signal.SIGTERM)
+            signal_job(job, signal.SIGCONT)  # a stopped process could not react
         self.kill_due[key] = min(due, self.kill_due.get(key, due))
 
     # output
@@ -805,7 +862,7 @@ class Warden:
         if not jobs:
             return
         for job in jobs:
-            signal_group(job.pid, signal.SIGKILL)
+            signal_job(job, signal.SIGKILL)
         killed = {job.pid for job in jobs}
         for _ in range(KILL_PASSES):  # a process with a SIGKILL pending cannot fork: a pass that finds none is the last
             fresh = [(job, pid) for job, pid in self._members(jobs) if pid not in killed]
@@ -837,7 +894,7 @@ class Warden:
 
     def kill_everything(self) -> None:
         for job in self.mains.values():
-            signal_group(job.pid, signal.SIGKILL)
+            signal_job(job, signal.SIGKILL)
         for capture in [capture for job in self.jobs.values() for capture in job.captures]:
             self._pump(capture, DRAIN_BYTES)
             capture.finish(self.reports)  # the logs on disk are complete, though nobody is told
@@ -878,15 +935,32 @@ def close_on_exec() -> None:
             pass
 
 
-def main(fd: int) -> None:
-    prepare_signals()
-    close_on_exec()
-    os.set_blocking(fd, False)
+def enter(argv: "Sequence[str]") -> None:
+    """Become a subreaper, then a warm warden: this way the ctypes that it takes are not in the memory that each job copies."""
+    subreaper_or_warn()
+    with open("/proc/self/environ", "rb") as file:  # Python may have put LC_CTYPE into os.environ
+        env = dict(entry.split(b"=", 1) for entry in file.read().split(b"\0") if b"=" in entry)
+    os.execve(argv[0], [encode(arg) for arg in argv], env)
+
+
+def subreaper_or_warn() -> None:
     try:
         become_subreaper()
     except (ImportError, OSError) as error:
         print(f"titan warden: a job's process that leaves its session may outlive the job: {error}", file=sys.stderr)
-    Warden(fd).run()
+
+
+def main(fd: int, warm: "Warm | None" = None) -> None:
+    """Returns at the end of the warden, and in each child that `warm` has forked."""
+    prepare_signals()
+    close_on_exec()
+    os.set_blocking(fd, False)
+    if warm is None:
+        subreaper_or_warn()
+    warden = Warden(fd, warm)
+    if warm is not None:
+        warm.keep.append(warden)
+    warden.run()
 
 
 if __name__ == "__main__":

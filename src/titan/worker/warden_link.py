@@ -26,7 +26,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from titan.errors import Bug, EnvironmentFault
-from titan.worker import warden
+from titan.worker import warden, warm
 from titan.worker.warden import become_subreaper
 
 __all__ = ["WardenLink", "become_subreaper", "kill_descendants", "kill_marked"]
@@ -41,6 +41,24 @@ HOME_MARK = b"TITAN_WORKER_HOME"
 # the path again, so that no module in it can stand in for one of the standard library.
 BOOT = "import sys; sys.path.append(sys.argv[1]); from warden import main; sys.path.pop(); main(int(sys.argv[2]))"
 
+# The first stage of a warm warden is a plain one; it executes the second, in the same interpreter without -I and -S. That takes the
+# -c folder off the path, and hands on its own code and what a plain interpreter has imported. See `titan.worker.warm`.
+WARM_STAGE = "import sys; sys.path.append(sys.argv[1]); from warden import enter; enter(sys.argv[2:])"
+WARM_BOOT = """\
+import sys
+base = set(sys.modules)
+if not sys.flags.safe_path:
+    del sys.path[0]
+sys.path.append(sys.argv[1])
+no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+import warden
+from warm import serve
+sys.dont_write_bytecode = no_bytecode
+sys.path.pop()
+sys.path_importer_cache.pop(sys.argv[1], None)
+serve(int(sys.argv[2]), sys.argv[3:], sys._getframe().f_code, base)
+"""
+
 Report = tuple[Any, ...]
 
 
@@ -53,13 +71,21 @@ class WardenLink:
         on_reports: Callable[[list[Report]], None],
         on_died: Callable[[int], None],
         env: Mapping[str, str] | None = None,
+        python: str | None = None,
+        preload: Sequence[str] = (),
     ) -> None:
         """`on_died(returncode)` is called once if the warden ends unasked; all of its jobs must be taken for killed then, and
         `kill_descendants` makes it true. `env` is the warden's own environment (default: this process's), not that of jobs:
-        give it TITAN_WORKER_HOME so that `kill_marked` finds the warden too."""
+        give it TITAN_WORKER_HOME so that `kill_marked` finds the warden too.
+
+        `python`, the path of an interpreter that need not have Titan, makes it a warm warden: `script` forks instead of executing
+        it, for jobs whose environment agrees with `env` in what Python reads at its start. `preload` names modules that it
+        imports before."""
         self._on_reports = on_reports
         self._on_died = on_died
         self._env = env
+        self._python = python
+        self._preload = tuple(preload)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -84,11 +110,12 @@ class WardenLink:
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
         ours, theirs = socket.socketpair()
+        python = sys.executable if self._python is None else self._python
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", BOOT, os.path.dirname(warden.__file__), str(theirs.fileno())],
+                [python, "-I", "-S", "-c", *self._boot(python, str(theirs.fileno()))],
                 cwd="/",
-                env=self._env,
+                env=self._warden_env(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
@@ -96,12 +123,23 @@ class WardenLink:
             )
         except OSError as error:
             ours.close()
-            raise EnvironmentFault(f"cannot start the warden with {sys.executable}: {error.strerror}") from error
+            raise EnvironmentFault(f"cannot start the warden with {python}: {error.strerror}") from error
         finally:
             theirs.close()
         ours.setblocking(False)
         self._socket = ours
         self._loop.add_reader(ours, self._on_readable)
+
+    def _boot(self, python: str, fd: str) -> list[str]:
+        folder = os.path.dirname(warden.__file__)
+        if self._python is None:
+            return [BOOT, folder, fd]
+        return [WARM_STAGE, folder, python, "-c", WARM_BOOT, folder, fd, *self._preload]
+
+    def _warden_env(self) -> Mapping[str, str] | None:
+        if self._python is None:
+            return self._env
+        return {**(os.environ if self._env is None else self._env), "TITAN_LEASE": warm.LEASE_ROOM}
 
     # orders
     def start(
@@ -123,6 +161,29 @@ class WardenLink:
             raise Bug(f"a path of job {key} is relative: {cwd}, {stdout_path}, {stderr_path}")
         limits = None if rlimits is None else dict(rlimits)
         self._order(("start", key, list(argv), cwd, dict(env), stdout_path, stderr_path, log_limit, grace_s, limits))
+
+    def script(
+        self,
+        key: int,
+        path: str,
+        args: Sequence[str],
+        *,
+        cwd: str,
+        env: Mapping[str, str],
+        stdout_path: str,
+        stderr_path: str,
+        log_limit: int,
+        grace_s: float,
+        rlimits: Mapping[str, int] | None = None,
+        content_hash: str = "",
+    ) -> None:
+        """Start `python path args`, with the warden's python; else as `start`. `path` may be relative to `cwd`. Scripts with
+        one `content_hash` hold the same text: it is read and compiled once."""
+        if not (cwd.startswith("/") and stdout_path.startswith("/") and stderr_path.startswith("/")):
+            raise Bug(f"a path of job {key} is relative: {cwd}, {stdout_path}, {stderr_path}")
+        limits = None if rlimits is None else dict(rlimits)
+        where = (cwd, dict(env), stdout_path, stderr_path, log_limit, grace_s, limits)
+        self._order(("script", key, path, list(args), *where, content_hash))
 
     def stop(self, key: int, grace_s: float | None = None) -> None:
         """SIGTERM, after `grace_s` (None: the one of `start`) SIGKILL; 0 kills at once. An unknown or ended key is ignored."""

@@ -1,0 +1,92 @@
+"""Which runner has which calls. Pure: part of the worker's machine.
+
+A runner executes one call at a time and in order, and takes a slot while it has any. Quick calls are handed to it some milliseconds
+ahead, so that it need not wait for the worker; when one turns out slow, those behind it are taken back at once. Owns the order of
+calls per runner and how far ahead they go; must not know what becomes of a call.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+AHEAD_S = 0.005
+"""So much work is handed to a runner ahead."""
+AHEAD_MAX = 512
+STALL_S = 0.01
+"""A call that runs for longer is reported as running, and nothing stays behind it."""
+
+
+class Runners:
+    def __init__(self) -> None:
+        self.queues: dict[int, deque[int]] = {}
+        """runner -> leases of its calls; the first is the one that runs."""
+        self._since: dict[int, float] = {}
+        self._told: dict[int, int] = {}
+        """runner -> the lease of the slow call that was noticed."""
+        self._pace_s = 0.0
+        self.busy = 0
+        """Runners that have calls."""
+
+    @property
+    def ahead(self) -> int:
+        """Calls that a runner may have, the one that runs included."""
+        return max(1, min(AHEAD_MAX, int(AHEAD_S / self._pace_s))) if self._pace_s else 1
+
+    def place(self, now: float, lease: int, *, free: bool) -> int | None:
+        """A runner for one more call: an idle one (a new number if none is) if a slot is `free`, else one that may go ahead."""
+        if free:
+            runner = next((r for r, queue in self.queues.items() if not queue), len(self.queues))
+            self.queues.setdefault(runner, deque()).append(lease)
+            self._since[runner] = now
+            self.busy += 1
+            return runner
+        limit = self.ahead
+        if limit > 1:
+            for runner, queue in self.queues.items():
+                if queue and len(queue) < limit and runner not in self._told:
+                    queue.append(lease)
+                    return runner
+        return None
+
+    def ended(self, now: float, runner: int, count: int, took_s: float) -> list[int]:
+        """Its first `count` calls are over, after `took_s` in all. Returns their leases."""
+        queue = self.queues[runner]
+        leases = [queue.popleft() for _ in range(min(count, len(queue)))]
+        mean = max(took_s / max(1, count), 2e-6)
+        self._pace_s = mean if mean > self._pace_s else 0.75 * self._pace_s + 0.25 * mean
+        self._since[runner] = now
+        self._told.pop(runner, None)
+        if leases and not queue:
+            self.busy -= 1
+        return leases
+
+    def returned(self, runner: int, count: int) -> list[int]:
+        """Its last `count` calls never ran. Returns their leases, in order."""
+        queue = self.queues[runner]
+        leases = [queue.pop() for _ in range(min(count, len(queue)))]
+        if leases and not queue:
+            self.busy -= 1
+        return leases[::-1]
+
+    def gone(self, runner: int) -> list[int]:
+        """It ended. Returns the leases that it had."""
+        queue = self.queues.get(runner)
+        leases = list(queue) if queue else []
+        if queue:
+            queue.clear()
+            self.busy -= 1
+        self._told.pop(runner, None)
+        return leases
+
+    def slow(self, now: float) -> list[tuple[int, int, float, int]]:
+        """(runner, lease that runs, since when, calls behind it) of those that are newly found slow."""
+        found = []
+        for runner, queue in self.queues.items():
+            if queue and runner not in self._told and self._since[runner] + STALL_S <= now:
+                self._told[runner] = queue[0]
+                self._pace_s = max(self._pace_s, STALL_S)
+                found.append((runner, queue[0], self._since[runner], len(queue) - 1))
+        return found
+
+    def next_due(self) -> float | None:
+        return min((self._since[r] + STALL_S for r, queue in self.queues.items() if queue and r not in self._told), default=None)

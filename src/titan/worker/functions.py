@@ -1,0 +1,213 @@
+"""The function driver: runner processes by number, and what their links say in the words of the worker's machine.
+
+Owns runners from their start (by the warden, like every process of a job) to their end, and which call sequence is which lease. A
+runner of a number is started with its first call and stays; one that died is started anew with its next.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import secrets
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from titan.clock import SteadyClock
+from titan.errors import TitanError
+from titan.worker import machine as m
+from titan.worker import runner
+from titan.worker.runner_link import Columns, RunnerHub, RunnerLink, command_line
+
+log = logging.getLogger("titan.worker")
+
+VALUE_BYTES = 1024 * 1024
+"""Of a result's pickle."""
+NOTHING, INLINE, RAISED = b"", b"i", b"e"
+
+
+class _Runner:
+    def __init__(self, number: int, key: int, link: RunnerLink) -> None:
+        self.number = number
+        self.key = key
+        self.link = link
+        self.leases: list[tuple[int, int]] = []
+        """(seq, lease) of what it has, in order."""
+        self.printed: dict[int, None] = {}
+
+
+class FunctionDriver:
+    """`start(key, argv, cwd, stdout, stderr)` and `stop(key)` are the warden's; `see` takes what the machine is to hear."""
+
+    def __init__(
+        self,
+        folder: Path,
+        clock: SteadyClock,
+        *,
+        start: Callable[[int, list[str], str, str, str], None],
+        stop: Callable[[int], None],
+        see: Callable[[Any], None],
+        function: Callable[[str], bytes],
+        print_: Callable[[int, int, bytes], None],
+        printed_all: Callable[[int], None],
+        log_limit: int,
+    ) -> None:
+        """`function(hash)` reads a pickled function; `print_(lease, stream, data)` takes output, `printed_all(lease)` its end."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._clock = clock
+        self._start = start
+        self._stop = stop
+        self._see = see
+        self._function = function
+        self._print = print_
+        self._printed_all = printed_all
+        self._log_limit = log_limit
+        self._hub = RunnerHub(folder / "runners.sock")
+        self._runners: dict[int, _Runner] = {}
+        self._by_key: dict[int, _Runner] = {}
+        self._started = 0
+
+    def open(self) -> None:
+        self._hub.open()
+
+    def close(self) -> None:
+        for it in self._runners.values():
+            it.link.close()
+        self._runners.clear()
+        self._hub.close()
+
+    # -- orders ---------------------------------------------------------------------------------------------------------
+    def call(self, number: int, assignments: list[m.Assignment]) -> None:
+        it = self._runners.get(number)
+        try:
+            if it is None:
+                it = self._launch(number)
+            self._order(it, assignments)
+        except (OSError, TitanError) as e:
+            self._end(number, 0, f"the function runner could not be started: {e}", unfit=True)
+
+    def take_back(self, number: int, count: int) -> None:
+        it = self._runners.get(number)
+        taken = it.link.take_back(count) if it is not None else 0
+        if it is not None and taken:
+            del it.leases[len(it.leases) - taken :]
+        self._see(m.CallsReturned(number, taken))
+
+    def kill(self, number: int) -> None:
+        it = self._runners.get(number)
+        if it is not None:
+            self._stop(it.key)
+
+    def _order(self, it: _Runner, assignments: list[m.Assignment]) -> None:
+        link = it.link
+        at = 0
+        while at < len(assignments):
+            name = assignments[at].template.function
+            end = at
+            payloads = []
+            while end < len(assignments) and assignments[end].template.function == name:
+                a = assignments[end]
+                payloads.append(runner.pack_arguments((a.payload, list(a.inputs)), {}) if a.inputs else a.payload)
+                end += 1
+            hash_ = name.encode()
+            if not link.has(hash_):
+                link.enter(hash_, self._function(name))
+            first = link.call(hash_, payloads)
+            it.leases.extend([(first + i, a.lease) for i, a in enumerate(assignments[at:end])])
+            at = end
+
+    def _launch(self, number: int) -> _Runner:
+        self._started += 1
+        link = RunnerLink(self._hub, on_results=self._on_results, on_output=self._on_output, on_closed=self._on_closed)
+        it = self._runners[number] = _Runner(number, -self._started, link)
+        self._by_key[it.key] = it
+        token = secrets.token_hex(16)
+        link.expect(token)
+        base = f"{self._folder}/{self._started}"
+        Path(base).mkdir()
+        argv = command_line(sys.executable, self._hub.path, token, f"{base}.out", f"{base}.err", self._log_limit)
+        self._start(it.key, argv, base, f"{base}.stdout", f"{base}.stderr")
+        return it
+
+    # -- what the links say ---------------------------------------------------------------------------------------------
+    def _of(self, link: RunnerLink) -> _Runner | None:
+        return next((it for it in self._runners.values() if it.link is link), None)
+
+    def _on_results(self, link: RunnerLink, first_seq: int, columns: Columns) -> None:
+        it = self._of(link)
+        if it is None:
+            return
+        statuses, payloads, started, finished = columns
+        count = len(payloads)
+        leases = [lease for _, lease in it.leases[:count]]
+        del it.leases[:count]
+        raised, values = [], []
+        for status, payload in zip(statuses, payloads, strict=True):
+            value = payload
+            ok = status == runner.OK
+            if ok and len(value) > VALUE_BYTES:
+                text = (
+                    f"the result takes {len(value):,} bytes; the limit is {VALUE_BYTES:,}: write it to a file and return its path"
+                )
+                ok, value = False, pickle.dumps((None, "ValueError", text, f"ValueError: {text}\n"))
+            raised.append("" if ok else _reason(value))
+            values.append(RAISED + value if not ok else INLINE + value if value else NOTHING)
+        printed = [lease for lease in leases if lease in it.printed]
+        for lease in printed:
+            del it.printed[lease]
+        self._see(m.CallsEnded(it.number, raised, values, started, finished, printed))
+        for lease in printed:
+            self._printed_all(lease)
+
+    def _on_output(self, link: RunnerLink, seq: int, stream: int, data: bytes) -> None:
+        it = self._of(link)
+        if it is not None:
+            lease = next((lease for s, lease in it.leases if s == seq), None)
+            if lease is not None:
+                it.printed[lease] = None
+                self._print(lease, stream, data)
+
+    def _on_closed(self, link: RunnerLink) -> None:
+        it = self._of(link)
+        if it is not None:
+            begun = link.current_seq()
+            ran = sum(seq <= begun for seq, _ in it.leases) if begun > link.ended_seq() else 0
+            self._end(it.number, ran, "the process that ran the call died with it: killed, crashed, or ended by os._exit")
+
+    # -- what the warden says --------------------------------------------------------------------------------------------
+    def on_exited(self, key: int, code: int) -> None:
+        """A runner's process ended. One that had connected says so on its link; one that never did is unfit."""
+        it = self._by_key.pop(key, None)
+        if it is not None and self._runners.get(it.number) is it and not it.link.pid:
+            it.link.close()
+            said = self._last_words(key)
+            self._end(it.number, 0, f"the function runner ended with code {code} before it was ready{said}", unfit=True)
+
+    def on_refused(self, key: int, text: str) -> None:
+        it = self._by_key.pop(key, None)
+        if it is not None and self._runners.get(it.number) is it:
+            it.link.close()
+            self._end(it.number, 0, f"the function runner could not be started: {text}", unfit=True)
+
+    def _last_words(self, key: int) -> str:
+        try:
+            text = Path(f"{self._folder}/{-key}.stderr").read_text(errors="replace").strip()
+        except OSError:
+            return ""
+        return f": {text.rpartition(chr(10))[2][-500:]}" if text else ""
+
+    def _end(self, number: int, ran: int, reason: str, *, unfit: bool = False) -> None:
+        it = self._runners.pop(number, None)
+        if it is not None:
+            self._stop(it.key)
+        self._see(m.RunnerEnded(number, ran, reason, self._clock.now(), unfit))
+
+
+def _reason(payload: bytes) -> str:
+    """What people see of an error: its type and message."""
+    _, kind, text, _ = pickle.loads(payload)
+    return f"{kind}: {text}"[:2000] if text else kind

@@ -1,0 +1,54 @@
+"""Between the messages of the protocol and the words of the worker's machine; and what a worker says of its host."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+
+from titan._version import __version__
+from titan.protocol import messages as msg
+from titan.worker import words as m
+
+
+def assignments(it: msg.Dispatch) -> list[m.Assignment]:
+    templates = [it.templates[t] for t in it.template_of]
+    if not it.payloads:
+        rows = zip(it.leases, it.runs, it.jobs, it.attempts, templates, it.args, strict=True)
+        return [m.Assignment(*row) for row in rows]
+    inputs = it.inputs or [()] * len(it.leases)
+    calls = zip(it.leases, it.runs, it.jobs, it.attempts, templates, it.args, it.payloads, inputs, strict=True)
+    return [m.Assignment(*call) for call in calls]
+
+
+def results_message(results: list[m.Result]) -> msg.Results:
+    return msg.Results(
+        0,
+        [r.lease for r in results],
+        [int(r.outcome) for r in results],
+        [r.exit_code for r in results],
+        [r.reason for r in results],
+        [r.started_at for r in results],
+        [r.finished_at for r in results],
+        [r.cpu_s for r in results],
+        [r.peak_bytes for r in results],
+        [r.value for r in results] if any(r.value for r in results) else [],
+    )
+
+
+def facts() -> dict[str, str | int | float]:
+    gpus = Path("/proc/driver/nvidia/gpus")
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_bytes": psutil.virtual_memory().total,
+        "gpus": len(os.listdir(gpus)) if gpus.is_dir() else 0,
+        "python": platform.python_version(),
+        "platform": sys.platform,
+        "software": f"titan {__version__}",
+    }

@@ -1,0 +1,226 @@
+"""What the worker's machine hears and says: inputs named by what was seen, and instructions to the shell."""
+
+from __future__ import annotations
+
+import msgspec
+
+from titan.model.dag import JobTemplate
+from titan.model.states import Outcome
+
+
+# -- what was seen ------------------------------------------------------------------------------------------------------
+class Assignment(msgspec.Struct, frozen=True, gc=False):
+    lease: int
+    run: str
+    job: str
+    attempt: int
+    template: JobTemplate
+    args: tuple[str, ...]
+    payload: bytes = b""
+    inputs: tuple[bytes, ...] = ()
+
+
+class Welcomed(msgspec.Struct, frozen=True):
+    """A master answered. If it is of another cluster, nothing that is held means anything to it."""
+
+    cluster: str
+
+
+class Registered(msgspec.Struct, frozen=True):
+    heartbeat_s: float
+
+
+class Disconnected(msgspec.Struct, frozen=True):
+    pass
+
+
+class Dispatched(msgspec.Struct, frozen=True):
+    assignments: list[Assignment]
+
+
+class StopOrdered(msgspec.Struct, frozen=True):
+    leases: list[int]
+    grace_s: float
+
+
+class RecallOrdered(msgspec.Struct, frozen=True):
+    """Hand these back if they have not started: another worker is idle."""
+
+    leases: list[int]
+
+
+class ResultsAcked(msgspec.Struct, frozen=True):
+    leases: list[int]
+
+
+class ArtifactReady(msgspec.Struct, frozen=True):
+    hash: str
+
+
+class ArtifactFailed(msgspec.Struct, frozen=True):
+    hash: str
+    message: str
+    retryable: bool
+
+
+class AttemptStarted(msgspec.Struct, frozen=True, gc=False):
+    lease: int
+    at: float
+
+
+class AttemptRefused(msgspec.Struct, frozen=True, gc=False):
+    """It could not be started. `final`: and never can be."""
+
+    lease: int
+    message: str
+    final: bool
+    at: float
+
+
+class AttemptExited(msgspec.Struct, frozen=True, gc=False):
+    """`exit_code` -n: killed by signal n."""
+
+    lease: int
+    exit_code: int
+    at: float
+    cpu_s: float
+    peak_bytes: int
+
+
+class RunnerDied(msgspec.Struct, frozen=True):
+    """The process that runs the attempts is gone, and they with it."""
+
+    at: float
+
+
+class CallsEnded(msgspec.Struct, frozen=True, gc=False):
+    """The first calls of a runner are over. `printed` are leases whose output is still on its way: LogsSent follows for each."""
+
+    runner: int
+    raised: list[str]
+    """"" for a call that returned, else the reason that people see."""
+    values: list[bytes]
+    started: list[float]
+    finished: list[float]
+    printed: list[int]
+
+
+class CallsReturned(msgspec.Struct, frozen=True, gc=False):
+    """The last `count` calls of a runner never ran."""
+
+    runner: int
+    count: int
+
+
+class RunnerEnded(msgspec.Struct, frozen=True, gc=False):
+    """A runner is gone. `ran`: how many of its calls had begun, the last of them is to blame; `unfit`: it never came up."""
+
+    runner: int
+    ran: int
+    reason: str
+    at: float
+    unfit: bool = False
+
+
+class LogsSent(msgspec.Struct, frozen=True, gc=False):
+    """All output of an attempt that ended is on its way to the master."""
+
+    lease: int
+
+
+class DrainOrdered(msgspec.Struct, frozen=True):
+    """Finish what runs, hand back what waits, then go."""
+
+
+class QuitOrdered(msgspec.Struct, frozen=True):
+    """Stop everything at once, hand it all back, then go."""
+
+
+class TimePassed(msgspec.Struct, frozen=True):
+    pass
+
+
+# -- what is to be done ---------------------------------------------------------------------------------------------------
+class FetchArtifact(msgspec.Struct, frozen=True, gc=False):
+    hash: str
+
+
+class StartAttempt(msgspec.Struct, frozen=True, gc=False):
+    assignment: Assignment
+
+
+class StartCalls(msgspec.Struct, frozen=True, gc=False):
+    runner: int
+    assignments: list[Assignment]
+
+
+class TakeBack(msgspec.Struct, frozen=True, gc=False):
+    """As many of the runner's last `count` calls as have not begun; CallsReturned follows."""
+
+    runner: int
+    count: int
+
+
+class KillRunner(msgspec.Struct, frozen=True, gc=False):
+    runner: int
+
+
+class StopAttempt(msgspec.Struct, frozen=True, gc=False):
+    lease: int
+    grace_s: float
+
+
+class ReportStarted(msgspec.Struct, frozen=True, gc=False):
+    leases: list[int]
+    ats: list[float]
+
+
+class ReportResults(msgspec.Struct, frozen=True, gc=False):
+    results: list[Result]
+
+
+class Beat(msgspec.Struct, frozen=True, gc=False):
+    leases: list[int]
+    started: list[float]
+
+
+class AnnounceDrain(msgspec.Struct, frozen=True, gc=False):
+    pass
+
+
+class Forget(msgspec.Struct, frozen=True, gc=False):
+    """The master has all of this attempt."""
+
+    leases: list[int]
+
+
+class Leave(msgspec.Struct, frozen=True, gc=False):
+    """Say goodbye and end."""
+
+
+Instruction = (
+    FetchArtifact
+    | StartAttempt
+    | StartCalls
+    | TakeBack
+    | KillRunner
+    | StopAttempt
+    | ReportStarted
+    | ReportResults
+    | Beat
+    | AnnounceDrain
+    | Forget
+    | Leave
+)
+
+
+class Result(msgspec.Struct, frozen=True, gc=False):
+    lease: int
+    outcome: Outcome
+    exit_code: int
+    reason: str
+    started_at: float
+    finished_at: float
+    cpu_s: float
+    peak_bytes: int
+    value: bytes = b""

@@ -1,0 +1,209 @@
+"""Calls of functions on a real cluster: what comes back, what is raised, what dies, and what outlives the master."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import operator
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Executor, Future, wait
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.cluster import Cluster, cluster, until
+from titan import AsyncClient, Client
+from titan.errors import CallerError, JobFailed, LimitExceeded
+
+RESULT_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with cluster(tmp_path_factory.mktemp("functions") / "c", "w1") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(c: Cluster) -> Iterator[Client]:
+    with Client(c.address) as opened:
+        yield opened
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+def refuse(x: int) -> int:
+    error = ValueError(f"{x} is refused")
+    error.add_note("a note")
+    raise error
+
+
+def block(gate: str) -> str:
+    """Until somebody writes into the fifo."""
+    with open(gate) as fifo:
+        return fifo.read()
+
+
+def runs_block(client: Client) -> str:
+    """The run in which `block` runs by now."""
+
+    def found() -> str:
+        return next((r.run for r in client.runs(50) if r.dag == "block" and r.tally.get("RUNNING")), "")
+
+    return until(found, "the call runs")
+
+
+class Odd(Exception):
+    """Cannot be unpickled: its constructor wants two arguments."""
+
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__(f"{a} and {b}")
+
+
+def test_a_call(client: Client) -> None:
+    assert client.call(pow, 2, 10).result(RESULT_S) == 1024
+    assert client.call(int, "ff", base=16).result(RESULT_S) == 255
+    assert client.call(divmod, (1, 2), {}).exception(RESULT_S) is not None
+
+
+def test_what_travels(client: Client) -> None:
+    class Local:
+        def __init__(self, n: int) -> None:
+            self.n = n
+
+    base = 40
+    assert client.call(lambda x: x + base, 2).result(RESULT_S) == 42
+    assert client.call(functools.partial(operator.mul, 6), 7).result(RESULT_S) == 42
+    assert client.call(Local, 5).result(RESULT_S).n == 5
+    assert client.call(square, 9).result(RESULT_S) == 81
+    assert client.call(lambda: lambda: 3).result(RESULT_S)() == 3
+
+
+def test_a_map_in_order(client: Client) -> None:
+    assert list(client.map(square, range(10_000))) == [n * n for n in range(10_000)]
+    assert list(client.map(operator.add, [1, 2], [10, 20, 30])) == [11, 22]
+    assert list(client.map(square, range(1000), chunksize=64)) == [n * n for n in range(1000)]
+    assert list(client.map(square, [])) == []
+
+
+def test_an_exception_comes_back_with_its_traceback(client: Client) -> None:
+    error = client.call(refuse, 3).exception(RESULT_S)
+    assert isinstance(error, ValueError) and error.args == ("3 is refused",)
+    assert "in refuse" in str(error.__cause__) and "a note" in str(error.__cause__)
+    results = client.map(lambda n: 1 // n, [1, 0, 1])
+    assert next(results) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_an_exception_that_cannot_travel_is_told(client: Client) -> None:
+    def fail() -> None:
+        raise Odd(1, 2)
+
+    error = client.call(fail).exception(RESULT_S)
+    assert isinstance(error, JobFailed) and "Odd: 1 and 2" in str(error)
+
+
+def test_a_result_that_will_not_pickle_is_that_calls_error(client: Client) -> None:
+    error = client.call(threading.Lock).exception(RESULT_S)
+    assert error is not None and "pickle" in str(error)
+    assert client.call(square, 2).result(RESULT_S) == 4
+
+
+def test_a_result_that_is_too_large_says_so(client: Client) -> None:
+    assert len(client.call(bytes, 900_000).result(RESULT_S)) == 900_000
+    error = client.call(bytes, 3_000_000).exception(RESULT_S)
+    assert error is not None and "write it to a file" in str(error)
+    with pytest.raises(LimitExceeded, match="pass a file"):
+        client.call(len, b"x" * 2_000_000)
+
+
+def test_a_process_that_dies_takes_its_own_call_only(client: Client) -> None:
+    futures: list[Future[Any]] = [client.call(os._exit, 3) if n == 50 else client.call(square, n) for n in range(100)]
+    wait(futures, RESULT_S)
+    errors = {n: f.exception(0) for n, f in enumerate(futures) if f.exception(0) is not None}
+    assert list(errors) == [50] and isinstance(errors[50], JobFailed) and "died with it" in str(errors[50])
+
+
+def test_what_a_call_prints_is_its_output(c: Cluster, client: Client) -> None:
+    def talk() -> None:
+        print("from python", flush=True)
+        subprocess.run(["echo", "from a child"], check=True)
+
+    client.call(talk).result(RESULT_S)
+    run = client.runs(1)[0].run
+    assert b"".join(data for _, data in client.logs(f"{run}/0")) == b"from python\nfrom a child\n"
+
+
+def test_nothing_waits_behind_a_long_call_while_a_slot_is_free(client: Client, tmp_path: Path) -> None:
+    """One worker of two slots: one blocks, and everything else gets done by the other."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    list(client.map(square, range(2000)))  # quick ones, so that much is handed on ahead
+    blocked = client.call(block, str(gate))
+    assert list(client.map(square, range(5000))) == [n * n for n in range(5000)]
+    assert not blocked.done()
+    gate.write_text("through")
+    assert blocked.result(RESULT_S) == "through"
+
+
+def test_a_cancelled_future_cancels_its_job(client: Client, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    future = client.call(block, str(gate))
+    run = runs_block(client)
+    assert future.cancel()
+    until(lambda: client.job(f"{run}/0")[0].state == "CANCELLED", "its job is cancelled")
+    assert list(client.map(square, range(4))) == [0, 1, 4, 9]
+    with pytest.raises(CancelledError):
+        future.result(0)
+
+
+def test_an_executor(client: Client) -> None:
+    executor: Executor
+    with client.executor() as executor:
+        assert executor.submit(square, 5).result(RESULT_S) == 25
+        assert list(executor.map(square, range(10), timeout=RESULT_S)) == [n * n for n in range(10)]
+
+        async def in_loop() -> Any:
+            return await asyncio.get_running_loop().run_in_executor(executor, square, 6)
+
+        assert asyncio.run(in_loop()) == 36
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(square, 1)
+
+
+def test_asyncio(c: Cluster) -> None:
+    async def calls() -> list[int]:
+        async with AsyncClient(c.address) as client:
+            return list(await asyncio.gather(*[client.call(square, n) for n in range(20)]))
+
+    assert asyncio.run(calls()) == [n * n for n in range(20)]
+
+
+def test_what_cannot_be_sent(client: Client) -> None:
+    with pytest.raises(CallerError, match="cannot be sent"):
+        client.call(square, threading.Lock())
+    with pytest.raises(CallerError, match="chunksize"):
+        client.map(square, [1], chunksize=0)
+
+
+def test_results_come_after_the_master_was_killed(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with cluster(tmp_path / "c", "w1") as c, Client(c.address) as client:
+        assert client.call(square, 2).result(RESULT_S) == 4
+        blocked = client.call(block, str(gate))
+        runs_block(client)
+        others = client.map(square, range(20_000))
+        c.kill_master()
+        c.restart_master()
+        gate.write_text("through")
+        assert blocked.result(RESULT_S) == "through"
+        assert list(others) == [n * n for n in range(20_000)]
