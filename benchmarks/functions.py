@@ -1,0 +1,67 @@
+"""No-op functions on two workers of one slot, one job each, beside ProcessPoolExecutor(2) at chunk 1, in turn; then one at a time.
+
+    python benchmarks/functions.py [--calls 100000] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from titan import Client
+from titan.cli.local_cluster import LocalCluster
+
+
+def noop(_: int) -> None:
+    return None
+
+
+def rate(map_: Callable[..., Any], calls: int) -> float:
+    """Calls a second, from the submission to the last result."""
+    began = time.perf_counter()
+    assert sum(1 for _ in map_(noop, range(calls))) == calls
+    return calls / (time.perf_counter() - began)
+
+
+def latencies(client: Client, calls: int) -> list[float]:
+    """Milliseconds of one call on an idle cluster, sorted."""
+    found = []
+    for _ in range(calls):
+        began = time.perf_counter()
+        client.call(noop, 1).result()
+        found.append((time.perf_counter() - began) * 1e3)
+    return sorted(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calls", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args()
+    ours, theirs = [], []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ProcessPoolExecutor(2) as pool,
+        LocalCluster(Path(folder) / "home", workers=2, slots=1) as cluster,
+        Client(cluster.address) as client,
+    ):
+        rate(client.map, 2000)
+        rate(pool.map, 200)
+        for turn in range(asked.rounds):
+            theirs.append(rate(pool.map, asked.calls // 5))
+            ours.append(rate(client.map, asked.calls))
+            print(f"round {turn + 1}: titan {ours[-1]:,.0f}/s, ProcessPoolExecutor(2) {theirs[-1]:,.0f}/s")
+        one = latencies(client, 500)
+    a, b = statistics.median(ours), statistics.median(theirs)
+    print(f"median: titan {a:,.0f} calls/s, ProcessPoolExecutor(2) {b:,.0f} calls/s, ratio {a / b:.1f}")
+    print(f"one call, idle cluster: p50 {one[len(one) // 2]:.2f} ms, p99 {one[len(one) * 99 // 100]:.2f} ms")
+
+
+if __name__ == "__main__":
+    main()
