@@ -1,6 +1,6 @@
 """No-op functions on two workers of one slot, one job each, beside ProcessPoolExecutor(2) at chunk 1, in turn; then one at a time.
 
-    python benchmarks/functions.py [--calls 100000] [--rounds 3]
+python benchmarks/functions.py [--calls 100000] [--rounds 3]
 """
 
 from __future__ import annotations
