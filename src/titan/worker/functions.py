@@ -6,7 +6,6 @@ runner of a number is started with its first call and stays; one that died is st
 
 from __future__ import annotations
 
-import logging
 import pickle
 import secrets
 import shutil
@@ -20,8 +19,6 @@ from titan.errors import TitanError
 from titan.worker import machine as m
 from titan.worker import runner
 from titan.worker.runner_link import Columns, RunnerHub, RunnerLink, command_line
-
-log = logging.getLogger("titan.worker")
 
 VALUE_BYTES = 1024 * 1024
 """Of a result's pickle."""
@@ -88,7 +85,7 @@ class FunctionDriver:
                 it = self._launch(number)
             self._order(it, assignments)
         except (OSError, TitanError) as e:
-            self._end(number, 0, f"the function runner could not be started: {e}", unfit=True)
+            self._end(number, 0, f"the call could not be handed to a function runner: {e}", unfit=True)
 
     def take_back(self, number: int, count: int) -> None:
         it = self._runners.get(number)
@@ -192,6 +189,13 @@ class FunctionDriver:
         if it is not None and self._runners.get(it.number) is it:
             it.link.close()
             self._end(it.number, 0, f"the function runner could not be started: {text}", unfit=True)
+
+    def on_warden_died(self) -> None:
+        """Every runner is killed. One that had connected says so on its link; of the others nobody else would tell."""
+        for it in [it for it in self._runners.values() if not it.link.pid]:
+            it.link.close()
+            self._end(it.number, 0, "the worker's process runner died")
+        self._by_key.clear()
 
     def _last_words(self, key: int) -> str:
         try:

@@ -374,6 +374,7 @@ class Worker:
         for lease, held in self.machine.held.items():
             if held.phase in (m.Phase.STARTING, m.Phase.RUNNING) and held.runner < 0:
                 self._pump.on_ended(lease)
+        self._functions.on_warden_died()
         self._launch_warden()
 
     # -- the connection -----------------------------------------------------------------------------------------------------

@@ -157,8 +157,7 @@ class WardenLink:
     ) -> None:
         """Start a job. `env` is all of its environment and should hold TITAN_LEASE=<key>: by it the warden knows the job's
         processes again when they leave its session. `log_limit` bounds each stream's log in bytes. Paths are absolute."""
-        if not (cwd.startswith("/") and stdout_path.startswith("/") and stderr_path.startswith("/")):
-            raise Bug(f"a path of job {key} is relative: {cwd}, {stdout_path}, {stderr_path}")
+        _check_absolute(key, cwd, stdout_path, stderr_path)
         limits = None if rlimits is None else dict(rlimits)
         self._order(("start", key, list(argv), cwd, dict(env), stdout_path, stderr_path, log_limit, grace_s, limits))
 
@@ -179,8 +178,7 @@ class WardenLink:
     ) -> None:
         """Start `python path args`, with the warden's python; else as `start`. `path` may be relative to `cwd`. Scripts with
         one `content_hash` hold the same text: it is read and compiled once."""
-        if not (cwd.startswith("/") and stdout_path.startswith("/") and stderr_path.startswith("/")):
-            raise Bug(f"a path of job {key} is relative: {cwd}, {stdout_path}, {stderr_path}")
+        _check_absolute(key, cwd, stdout_path, stderr_path)
         limits = None if rlimits is None else dict(rlimits)
         where = (cwd, dict(env), stdout_path, stderr_path, log_limit, grace_s, limits)
         self._order(("script", key, path, list(args), *where, content_hash))
@@ -312,6 +310,11 @@ class WardenLink:
 
 
 # -- what a dead warden or worker leaves ----------------------------------------------------------------------------
+def _check_absolute(key: int, *paths: str) -> None:
+    if not all(path.startswith("/") for path in paths):
+        raise Bug(f"a path of job {key} is relative: {', '.join(paths)}")
+
+
 def kill_descendants(root_pid: int, *, except_pids: Collection[int] = ()) -> int:
     """SIGKILL every descendant of `root_pid`, not itself, until none is alive or 2 s have passed; returns how many were killed.
 

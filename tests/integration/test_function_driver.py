@@ -1,0 +1,61 @@
+"""The function driver where a runner never comes up: its calls are not forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from titan.clock import SteadyClock
+from titan.model.dag import JobTemplate
+from titan.worker import words
+from titan.worker.functions import FunctionDriver
+
+CALL = words.Assignment(1, "r", "j", 1, JobTemplate(function="f" * 64), (), b"\x80\x05)\x94.")
+
+
+def ended_by(folder: Path, what: Callable[[FunctionDriver], None]) -> words.RunnerEnded:
+    """What the machine hears of a runner that was ordered and is not connected, once `what` has happened."""
+    seen: list[Any] = []
+
+    async def run() -> None:
+        driver = FunctionDriver(
+            folder,
+            SteadyClock(),
+            start=lambda key, argv, cwd, stdout, stderr: None,
+            stop=lambda key: None,
+            see=seen.append,
+            function=lambda hash_: b"",
+            print_=lambda lease, stream, data: None,
+            printed_all=lambda lease: None,
+            log_limit=1 << 20,
+        )
+        driver.open()
+        driver.call(0, [CALL])
+        assert not seen
+        what(driver)
+        driver.close()
+
+    asyncio.run(run())
+    (ended,) = seen
+    assert isinstance(ended, words.RunnerEnded) and (ended.runner, ended.ran) == (0, 0)
+    return ended
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        (lambda driver: driver.on_exited(-1, 3), "ended with code 3 before it was ready"),
+        (lambda driver: driver.on_refused(-1, "no such file"), "could not be started: no such file"),
+    ],
+)
+def test_a_runner_that_cannot_start_fails_its_calls(tmp_path: Path, what: Callable[[FunctionDriver], None], reason: str) -> None:
+    ended = ended_by(tmp_path / "runners", what)
+    assert ended.unfit and reason in ended.reason
+
+
+def test_calls_of_a_runner_that_died_with_the_warden_before_it_was_ready_run_again(tmp_path: Path) -> None:
+    assert not ended_by(tmp_path / "runners", lambda driver: driver.on_warden_died()).unfit
