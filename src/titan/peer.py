@@ -32,6 +32,7 @@ class Peer(asyncio.Protocol):
         self._decoder = MessageDecoder()
         self._out: list[bytes] = []
         self._flushing = False
+        self._paused: dict[str, None] = {}
         self._transport: asyncio.Transport | None = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -136,10 +137,13 @@ class Peer(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def pause_reading(self) -> None:
+    def pause_reading(self, reason: str) -> None:
+        """Until no reason is left. What was read already still comes."""
+        self._paused[reason] = None
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
-    def resume_reading(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+    def resume_reading(self, reason: str) -> None:
+        self._paused.pop(reason, None)
+        if not self._paused and self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()

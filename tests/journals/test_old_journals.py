@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from titan.core import events as ev
 from titan.core import image
 from titan.core.events import VOLATILE, Event, decode
 from titan.core.state import State
@@ -24,6 +25,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     target = tmp_path / "store"
     shutil.copytree(Path(__file__).parent / request.param, target)
     return target
+
+
+LATER: set[type] = {ev.RunOpened, ev.JobsAdded, ev.RunSealed, ev.RunDropped}
+"""Events that came after version 0.1.0, whose journal this is."""
 
 
 def as_saved(state: State) -> list[bytes]:
@@ -73,7 +78,7 @@ def test_the_log_alone_gives_the_same_state(store: Path) -> None:
 def test_version_1_holds_every_event_and_these_facts() -> None:
     store = Path(__file__).parent / "v1"
     kinds = {type(e) for record in read_records(store) for e in decode(record.payload)}
-    assert kinds == set(typing.get_args(Event)) - set(VOLATILE)
+    assert kinds == set(typing.get_args(Event)) - set(VOLATILE) - LATER
     state, *_ = replay(store, Settings())
     assert [run.state for run in state.runs.values()] == [RunState.RUNNING, RunState.CANCELLED, RunState.RUNNING]
     first = state.runs["run1"]

@@ -6,13 +6,33 @@ import sys
 import time
 from collections.abc import Iterator
 
-from titan.sdk.client import Client
+from titan.sdk.client import Client, Run
+from titan.sdk.job import DAG
 from titan.sdk.status import JobStatus, RunSummary
 
 LINES_UP_TO = 200
 """A run of more jobs is followed by its tally, not job by job, where the terminal is not live."""
 TALLY_EVERY_S = 2.0
 _SHOWN = ("COMPLETED", "FAILED", "DEAD", "CANCELLED")
+
+
+def submit(client: Client, dag: DAG, *, quiet: bool) -> Run:
+    """Submits, and says how far it is if that takes a while."""
+    if quiet:
+        return client.submit(dag)
+    live = sys.stderr.isatty()
+    told = time.monotonic()
+
+    def progress(sent: int, jobs: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= (0.2 if live else TALLY_EVERY_S) or (live and sent == jobs):
+            told = time.monotonic()
+            text = f"submitting {sent:,} of {jobs:,} jobs"
+            print(
+                f"\r{text}" if live else f"{_now()} {text}", end="" if live and sent < jobs else "\n", file=sys.stderr, flush=True
+            )
+
+    return client.submit(dag, progress=progress)
 
 
 def follow(client: Client, run: str, *, quiet: bool = False) -> RunSummary:

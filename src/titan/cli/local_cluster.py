@@ -85,9 +85,14 @@ class LocalCluster:
                     child.process.wait()
             children.clear()
 
+    @property
+    def processes(self) -> list[subprocess.Popen[bytes]]:
+        """The master's, then the workers'."""
+        return [child.process for child in (*self._master, *self._working)]
+
     def wait(self) -> int:
         """Until one of the processes ends; returns its exit code."""
-        fds = {os.pidfd_open(child.process.pid): child.process for child in (*self._master, *self._working)}
+        fds = {os.pidfd_open(process.pid): process for process in self.processes}
         try:
             ready, _, _ = select.select(list(fds), [], [])
             return fds[ready[0]].wait()

@@ -20,6 +20,7 @@ import click
 
 from titan.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from titan.cli.follow import follow
+from titan.cli.follow import submit as submit_dag
 from titan.cli.local_cluster import LocalCluster, interrupt_on_sigterm
 from titan.cli.options import DEFAULT_HOME, home_option, json_option, master_option
 from titan.cli.session import open_client
@@ -66,7 +67,7 @@ def run(
     interrupt_on_sigterm()
     with _client_or_cluster(master, home, beside, workers=workers, slots=slots, ephemeral=ephemeral) as place:
         client = place.client
-        handle = client.submit(dag)
+        handle = submit_dag(client, dag, quiet=quiet or as_json)
         try:
             if not (quiet or as_json):
                 print(f"run {handle.id} of {dag.name}, {len(dag.jobs)} job{'s' if len(dag.jobs) != 1 else ''}", file=sys.stderr)
@@ -93,7 +94,7 @@ def submit(file: Path, master: str | None, as_json: bool) -> None:
     """Submit a pipeline or script and return at once. The run survives this terminal, and the master's death."""
     dag, _ = _dag_of((str(file),), retries=3, requirement="GENERAL")
     with open_client(master) as client:
-        handle = client.submit(dag)
+        handle = submit_dag(client, dag, quiet=as_json)
         print(json.dumps({"run": handle.id}) if as_json else handle.id)
 
 

@@ -17,7 +17,7 @@ def on_cancel_requested(turn: Turn, seen: CancelRequested) -> None:
     """Cancelling what is over already is no error; it cancels nothing."""
     state = turn.state
     run = state.runs.get(seen.run)
-    if run is None:
+    if run is None or run.state is RunState.OPENING:
         turn.order(fx.Refuse(seen.origin, seen.request, NotFound.code, f"there is no run {seen.run!r}: `titan runs` lists them"))
         return
     if not seen.job:

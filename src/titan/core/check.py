@@ -24,7 +24,8 @@ def _check_jobs(state: State) -> None:
         where = f"{job.run.id}/{job.name}"
         missing = sum(state.jobs[p].state is not JobState.COMPLETED for p in job.parents)
         assert job.missing == missing, f"{where}: {job.missing} parents missing, really {missing}"
-        assert job.state is not JobState.WAITING or missing, f"{where} waits for nothing"
+        if job.state is JobState.WAITING and not missing and job.run.state is not RunState.OPENING:
+            assert number - job.run.first >= state.releasing.get(job.run.id, job.run.count), f"{where} waits for nothing"
         if job.attempt:
             assert missing == 0, f"{where} was dispatched before its parents were COMPLETED"
         for parent in job.parents:
@@ -46,9 +47,13 @@ def _check_runs(state: State) -> None:
         tallies[job.run.id][job.state] += 1
     for run in state.runs.values():
         assert run.tally == tallies[run.id], f"run {run.id}: tally {run.tally}, really {tallies[run.id]}"
-        assert sum(run.tally) == run.count, f"run {run.id}: jobs are gone"
-        assert (run.state is RunState.RUNNING) == (run.open > 0), f"run {run.id} is {run.state.name} with {run.open} jobs open"
-    assert state.keys == {run.key: run.id for run in state.runs.values() if run.key}
+        opening = run.state is RunState.OPENING
+        assert opening == (run.added >= 0), f"run {run.id} is {run.state.name} with {run.added} jobs added"
+        assert sum(run.tally) == (run.added if opening else run.count), f"run {run.id}: jobs are gone"
+        running = not opening and run.open > 0
+        assert (run.state is RunState.RUNNING) == running, f"run {run.id} is {run.state.name} with {run.open} jobs open"
+    assert state.keys == {run.key: run.id for run in state.runs.values() if run.key and run.state is not RunState.OPENING}
+    assert state.opening.keys() == {run.id for run in state.runs.values() if run.state is RunState.OPENING}
 
 
 def _check_workers(state: State) -> None:

@@ -40,6 +40,54 @@ class RunSubmitted(_Fact, frozen=True, tag="run_submitted"):
     payloads: list[bytes] = []
 
 
+class RunOpened(_Fact, frozen=True, tag="run_opened"):
+    """A run whose jobs come in parts: the numbers `first_job` to `first_job + count - 1` are its.
+
+    RunSealed or RunDropped follows.
+    """
+
+    run: str
+    key: str
+    name: str
+    version: str
+    templates: list[JobTemplate]
+    first_job: int
+    count: int
+    at: float
+
+
+class JobsAdded(_Fact, frozen=True, tag="jobs_added"):
+    """The next jobs of a run that opens; `parents` are positions in the run, each before its child."""
+
+    run: str
+    ids: list[str]
+    template_of: list[int]
+    args: list[tuple[str, ...]]
+    parents: list[tuple[int, ...]]
+    at: float
+    payloads: list[bytes] = []
+
+
+class RunSealed(_Fact, frozen=True, tag="run_sealed"):
+    """All its jobs are there: from now on it is a run like any other."""
+
+    run: str
+    at: float
+
+
+class RunDropped(_Fact, frozen=True, tag="run_dropped"):
+    """A run that was never sealed is gone, with its jobs."""
+
+    run: str
+
+
+class RootsReleased(_Fact, frozen=True, tag="roots_released"):
+    """The jobs of a run before `position` were made ready as far as they have no parents. Not durable: the jobs' states tell."""
+
+    run: str
+    position: int
+
+
 class JobsQueued(_Fact, frozen=True, tag="jobs_queued"):
     """Their parents are done or their time has come. `pins`, if not empty, names for each the one worker that may take it."""
 
@@ -223,6 +271,11 @@ class WorkerSuspected(_Fact, frozen=True, tag="worker_suspected"):
 Event = (
     MasterStarted
     | RunSubmitted
+    | RunOpened
+    | JobsAdded
+    | RunSealed
+    | RunDropped
+    | RootsReleased
     | JobsQueued
     | JobsDelayed
     | JobsReleased
@@ -247,7 +300,7 @@ Event = (
     | WorkerSuspected
 )
 
-VOLATILE: tuple[type, ...] = (WorkerConnected, WorkerHeard, LeasesRecalled, WorkerSuspected)
+VOLATILE: tuple[type, ...] = (WorkerConnected, WorkerHeard, LeasesRecalled, WorkerSuspected, RootsReleased)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Event])

@@ -72,8 +72,9 @@ def dump(state: State) -> Iterator[bytes]:
     for run in state.runs.values():
         yield encode(RunChunk(run))
         index = {id(t): i for i, t in enumerate(run.templates)}
-        for first in range(run.first, run.first + run.count, CHUNK_JOBS):
-            jobs = [state.jobs[j] for j in range(first, min(first + CHUNK_JOBS, run.first + run.count))]
+        end = run.first + (run.count if run.added < 0 else run.added)
+        for first in range(run.first, end, CHUNK_JOBS):
+            jobs = [state.jobs[j] for j in range(first, min(first + CHUNK_JOBS, end))]
             yield encode(_columns(first, jobs, index))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from titan.model.dag import DagSpec
+from titan.model.dag import DagSpec, JobTemplate
 
 
 class MasterBooted(msgspec.Struct, frozen=True):
@@ -27,6 +27,39 @@ class DagSubmitted(msgspec.Struct, frozen=True):
     """The id that the run gets if it is accepted."""
     key: str
     dag: DagSpec
+
+
+class RunBegun(msgspec.Struct, frozen=True):
+    """A DAG of `count` jobs that comes in parts begins; JobsArrived for the same run bring them."""
+
+    origin: int
+    request: int
+    run: str
+    key: str
+    name: str
+    version: str
+    templates: list[JobTemplate]
+    count: int
+
+
+class JobsArrived(msgspec.Struct, frozen=True):
+    """The jobs from `position` on of a DAG, in columns. `parents` are positions in the DAG, each before its child."""
+
+    origin: int
+    request: int
+    run: str
+    position: int
+    ids: list[str]
+    template_of: list[int]
+    args: list[tuple[str, ...]]
+    parents: list[tuple[int, ...]]
+    payloads: list[bytes] = []
+
+
+class SubmitterGone(msgspec.Struct, frozen=True):
+    """The connection on which a DAG was coming in is no more."""
+
+    run: str
 
 
 class CancelRequested(msgspec.Struct, frozen=True):
@@ -105,6 +138,9 @@ Input = (
     MasterBooted
     | TimePassed
     | DagSubmitted
+    | RunBegun
+    | JobsArrived
+    | SubmitterGone
     | CancelRequested
     | WorkerRegistered
     | WorkerBeat

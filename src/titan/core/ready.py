@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from titan.core import events as ev
 from titan.core.state import NO_WORKER, State
 from titan.core.turn import Turn
-from titan.model.states import JobState, WorkerState
+from titan.model.states import JobState, RunState, WorkerState
 
 
 def make_ready(turn: Turn, jobs: Sequence[int]) -> None:
@@ -23,6 +23,21 @@ def make_ready(turn: Turn, jobs: Sequence[int]) -> None:
     if later:
         turn.emit(ev.JobsDelayed(later, until, turn.now))
     queue(turn, at_once)
+
+
+def release_roots(turn: Turn) -> None:
+    """Makes jobs without parents of new runs ready: of each run a slice per turn, so that a large one holds up nobody."""
+    state = turn.state
+    for run_id, begin in list(state.releasing.items()):
+        run = state.runs[run_id]
+        end = min(begin + state.settings.release_slice, run.count)
+        if run.state is RunState.RUNNING:
+            jobs = state.jobs
+            make_ready(
+                turn,
+                [n for n in range(run.first + begin, run.first + end) if not jobs[n].missing and jobs[n].state is JobState.WAITING],
+            )
+        turn.emit(ev.RootsReleased(run_id, end))
 
 
 def unlock(turn: Turn, completed: Sequence[int]) -> None:

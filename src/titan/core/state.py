@@ -38,6 +38,8 @@ class Run(msgspec.Struct):
     state: RunState = RunState.RUNNING
     cancelled: bool = False
     finished_at: float = 0.0
+    added: int = -1
+    """OPENING: how many of its jobs are there; else -1."""
     tally: list[int] = msgspec.field(default_factory=lambda: [0] * len(JobState))
     """How many of its jobs are in each state."""
 
@@ -46,6 +48,13 @@ class Run(msgspec.Struct):
         """Jobs that are not in a terminal state."""
         tally = self.tally
         return self.count - tally[JobState.COMPLETED] - tally[JobState.DEAD] - tally[JobState.CANCELLED]
+
+
+class Opening(msgspec.Struct):
+    """A submission in parts that is under way. Not durable: a restart drops its run."""
+
+    run: Run
+    ids: set[str]
 
 
 class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -145,8 +154,8 @@ class Worker(msgspec.Struct):
 
 class State:
     __slots__ = (
-        "_names", "cluster", "dead", "jobs", "keys", "lanes", "next_job", "next_lease", "pinned", "pool", "runs",
-        "settings", "term", "timers", "touched", "worker_numbers", "workers",
+        "_names", "cluster", "dead", "jobs", "keys", "lanes", "next_job", "next_lease", "opening", "pinned", "pool", "releasing",
+        "runs", "settings", "term", "timers", "touched", "worker_numbers", "workers",
     )  # fmt: skip
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -168,6 +177,10 @@ class State:
         """Workers whose pinned jobs or room changed since the last placement."""
         self.pool = Pool()
         self.timers: list[tuple[float, int, int]] = []
+        self.releasing: dict[str, int] = {}
+        """Runs some of whose jobs may be without open parents and still WAITING -> the position from which on."""
+        self.opening: dict[str, Opening] = {}
+        """By run. Its `ids` are of use while parts come in, and not built anew."""
         self._names: dict[str, dict[str, int]] = {}
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -248,13 +261,17 @@ class State:
 
     def reindex(self) -> None:
         """Builds all that is derived anew from jobs, runs and workers."""
-        self.keys = {run.key: run.id for run in self.runs.values() if run.key}
+        self.keys = {run.key: run.id for run in self.runs.values() if run.key and run.state is not RunState.OPENING}
+        self.releasing = {}
         self.worker_numbers = {w.name: w.number for w in self.workers.values()}
         self.dead, self.lanes, self.pinned, self.touched, self.timers, self._names = {}, {}, {}, {}, [], {}
         self.pool = Pool()
         for number, job in self.jobs.items():
             if job.state is JobState.QUEUED:
                 self.enqueue(number, job)
+            elif job.state is JobState.WAITING:
+                if not job.missing and job.run.state is RunState.RUNNING:
+                    self.releasing.setdefault(job.run.id, number - job.run.first)
             elif job.state is JobState.DEAD:
                 self.dead[number] = None
             elif job.due and job.state in (JobState.DELAYED, JobState.FAILED):

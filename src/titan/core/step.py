@@ -11,9 +11,9 @@ from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.cancel import on_cancel_requested
 from titan.core.finish import on_attempts_started, on_results_reported
-from titan.core.ready import queue
+from titan.core.ready import queue, release_roots
 from titan.core.state import TIMER_JOB, State
-from titan.core.submit import on_dag_submitted
+from titan.core.submit import drop_openings, on_dag_submitted, on_jobs_arrived, on_run_begun, on_submitter_gone
 from titan.core.take_back import take_back
 from titan.core.turn import Turn
 from titan.core.workers import (
@@ -44,6 +44,7 @@ def step(state: State, now: float, inputs: Sequence[seen.Input]) -> Decision:
     turn = Turn(state, now)
     for one in inputs:
         _HANDLERS[type(one)](turn, one)
+    release_roots(turn)
     _dispatch(turn)
     take_back(turn)
     _finish_runs(turn)
@@ -52,11 +53,14 @@ def step(state: State, now: float, inputs: Sequence[seen.Input]) -> Decision:
 
 def next_due(state: State) -> float | None:
     """When TimePassed is due. The timer may turn out to be void; then nothing happens."""
+    if state.releasing:
+        return 0.0
     return state.timers[0][0] if state.timers else None
 
 
 def _on_master_booted(turn: Turn, it: seen.MasterBooted) -> None:
     turn.emit(ev.MasterStarted(turn.state.term + 1, turn.state.cluster or it.cluster, turn.now))
+    drop_openings(turn)
 
 
 def _on_time_passed(turn: Turn, it: seen.TimePassed) -> None:
@@ -95,6 +99,9 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     seen.MasterBooted: _on_master_booted,
     seen.TimePassed: _on_time_passed,
     seen.DagSubmitted: on_dag_submitted,
+    seen.RunBegun: on_run_begun,
+    seen.JobsArrived: on_jobs_arrived,
+    seen.SubmitterGone: on_submitter_gone,
     seen.CancelRequested: on_cancel_requested,
     seen.WorkerRegistered: on_worker_registered,
     seen.WorkerBeat: on_worker_beat,

@@ -1,31 +1,25 @@
-"""A DAG comes in: refused whole, or a run."""
+"""A DAG comes in, at once or in parts: refused whole, or a run."""
 
 from __future__ import annotations
 
 from titan.core import effects as fx
 from titan.core import events as ev
-from titan.core.inputs import DagSubmitted
-from titan.core.ready import make_ready
+from titan.core.inputs import DagSubmitted, JobsArrived, RunBegun, SubmitterGone
 from titan.core.turn import Turn
 from titan.errors import Bug, InvalidGraph
-from titan.model.graph import resolve
+from titan.model.graph import check_head, check_part, resolve
+from titan.model.states import RunState
 
 
 def on_dag_submitted(turn: Turn, seen: DagSubmitted) -> None:
-    state = turn.state
-    known = state.runs.get(state.keys.get(seen.key, ""))
-    if known is not None:  # the answer to the first sending was lost on the way
-        turn.order(fx.ReplySubmitted(seen.origin, seen.request, known.id, known.count))
+    if _is_answered(turn, seen.origin, seen.request, seen.key, seen.run):
         return
-    if seen.run in state.runs:
-        raise Bug(f"run id {seen.run} was drawn twice")
     dag = seen.dag
     try:
         parents = resolve(dag)
     except InvalidGraph as e:
         turn.order(fx.Refuse(seen.origin, seen.request, e.code, str(e), e.job))
         return
-    first = state.next_job
     turn.emit(
         ev.RunSubmitted(
             run=seen.run,
@@ -37,10 +31,64 @@ def on_dag_submitted(turn: Turn, seen: DagSubmitted) -> None:
             template_of=dag.template_of,
             args=dag.args,
             parents=parents,
-            first_job=first,
+            first_job=turn.state.next_job,
             at=turn.now,
             payloads=dag.payloads,
         )
     )
-    make_ready(turn, [first + i for i, ps in enumerate(parents) if not ps])
     turn.order(fx.ReplySubmitted(seen.origin, seen.request, seen.run, len(dag.ids)))
+
+
+def on_run_begun(turn: Turn, seen: RunBegun) -> None:
+    if _is_answered(turn, seen.origin, seen.request, seen.key, seen.run):
+        return
+    try:
+        check_head(seen.name, seen.templates, seen.count)
+    except InvalidGraph as e:
+        turn.order(fx.Refuse(seen.origin, seen.request, e.code, str(e), e.job))
+        return
+    for run in [o.run for o in turn.state.opening.values() if seen.key and o.run.key == seen.key]:
+        turn.emit(ev.RunDropped(run.id))  # its submitter lost the connection, and begins again
+    first = turn.state.next_job
+    turn.emit(ev.RunOpened(seen.run, seen.key, seen.name, seen.version, seen.templates, first, seen.count, turn.now))
+
+
+def on_jobs_arrived(turn: Turn, seen: JobsArrived) -> None:
+    opening = turn.state.opening.get(seen.run)
+    if opening is None:  # the submission was answered already
+        return
+    run = opening.run
+    if seen.position + len(seen.ids) <= run.added:  # it came twice
+        return
+    try:
+        check_part(seen, expected=run.added, count=run.count, templates=len(run.templates), known=opening.ids)
+    except InvalidGraph as e:
+        turn.emit(ev.RunDropped(run.id))
+        turn.order(fx.Refuse(seen.origin, seen.request, e.code, str(e), e.job))
+        return
+    turn.emit(ev.JobsAdded(run.id, seen.ids, seen.template_of, seen.args, seen.parents, turn.now, seen.payloads))
+    if run.added == run.count:
+        turn.emit(ev.RunSealed(run.id, turn.now))
+        turn.order(fx.ReplySubmitted(seen.origin, seen.request, run.id, run.count))
+
+
+def on_submitter_gone(turn: Turn, seen: SubmitterGone) -> None:
+    if seen.run in turn.state.opening:
+        turn.emit(ev.RunDropped(seen.run))
+
+
+def drop_openings(turn: Turn) -> None:
+    """What was coming in when the master ended: its submitters begin again."""
+    for run in [run for run in turn.state.runs.values() if run.state is RunState.OPENING]:
+        turn.emit(ev.RunDropped(run.id))
+
+
+def _is_answered(turn: Turn, origin: int, request: int, key: str, run: str) -> bool:
+    state = turn.state
+    known = state.runs.get(state.keys.get(key, ""))
+    if known is not None:  # the answer to the first sending was lost on the way
+        turn.order(fx.ReplySubmitted(origin, request, known.id, known.count))
+        return True
+    if run in state.runs:
+        raise Bug(f"run id {run} was drawn twice")
+    return False

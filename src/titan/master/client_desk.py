@@ -16,7 +16,7 @@ from titan.master.core_loop import CoreLoop
 from titan.master.log_store import LogStore
 from titan.master.registry import Registry, Upload
 from titan.master.watch import WatchHub
-from titan.model.dag import DagSpec
+from titan.model.dag import JobTemplate
 from titan.model.names import run_id
 from titan.model.states import TERMINAL, JobState
 from titan.peer import Peer
@@ -24,6 +24,7 @@ from titan.protocol import messages as msg
 from titan.protocol.codec import error_of
 
 MAX_UPLOADS = 64
+MAX_OPENINGS = 16
 
 
 class ClientDesk:
@@ -34,6 +35,8 @@ class ClientDesk:
         self._hub = hub
         self._stop = stop
         self._collector = Collector(core.state)
+        self._opening: dict[tuple[int, int], str] = {}
+        """(connection, request) -> the run of a submission that comes in parts."""
         self._uploads: dict[int, dict[str, Upload]] = {}
         self._streams: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._followers: dict[tuple[str, str], dict[asyncio.Event, None]] = {}
@@ -48,6 +51,19 @@ class ClientDesk:
         match message:
             case msg.Submit():
                 self._submit(peer, message)
+            case msg.OpenRun():
+                self._open_run(peer, message)
+            case msg.AddJobs():
+                run = self._opening.get((peer.number, message.request))
+                if run is not None:
+                    it = message
+                    part = seen.JobsArrived(
+                        peer.number, it.request, run, it.position, it.ids, it.template_of, it.args, it.parents, it.payloads
+                    )
+                    self._core.see(part)
+                    # The next when this is decided and others had their turn: a large DAG holds up nobody.
+                    peer.pause_reading("submission")
+                    asyncio.get_running_loop().call_soon(peer.resume_reading, "submission")
             case msg.Cancel():
                 self._core.see(seen.CancelRequested(peer.number, message.request, message.run, message.job))
             case msg.GetRun():
@@ -86,6 +102,8 @@ class ClientDesk:
     def on_closed(self, peer: Peer) -> None:
         self._hub.forget(peer)
         self._collector.forget(peer)
+        for key in [key for key in self._opening if key[0] == peer.number]:
+            self._core.see(seen.SubmitterGone(self._opening.pop(key)))
         for upload in self._uploads.pop(peer.number, {}).values():
             upload.abandon()
         for key in [key for key in self._streams if key[0] == peer.number]:
@@ -110,10 +128,12 @@ class ClientDesk:
 
     def submitted(self, origin: int, request: int, run: str) -> Callable[[], None] | None:
         """A submission was accepted: what to do after the answer."""
+        self._opening.pop((origin, request), None)
         return self._collector.begin(origin, request, run)
 
     def refused(self, origin: int, request: int) -> None:
         """A submission was not accepted."""
+        self._opening.pop((origin, request), None)
         self._collector.refused(origin, request)
 
     async def close(self) -> None:
@@ -123,17 +143,29 @@ class ClientDesk:
 
     # -- runs -----------------------------------------------------------------------------------------------------------
     def _submit(self, peer: Peer, it: msg.Submit) -> None:
+        self._check_submission(peer, it, it.dag.templates)
+        self._core.see(seen.DagSubmitted(peer.number, it.request, self._new_run(), it.key, it.dag))
+
+    def _open_run(self, peer: Peer, it: msg.OpenRun) -> None:
+        place = (peer.number, it.request)
+        if place in self._opening or sum(key[0] == peer.number for key in self._opening) >= MAX_OPENINGS:
+            raise CallerError(f"{MAX_OPENINGS} submissions in parts at once on a connection, each under a request id of its own")
+        self._check_submission(peer, it, it.templates)
+        run = self._opening[place] = self._new_run()
+        begun = seen.RunBegun(peer.number, it.request, run, it.key, it.name, it.version, it.templates, it.count)
+        self._core.see(begun)
+
+    def _check_submission(self, peer: Peer, it: msg.Submit | msg.OpenRun, templates: list[JobTemplate]) -> None:
         if self._core.low_space:
             raise EnvironmentFault("the disk under the master's journal is nearly full: free space there, then submit again")
         if len(it.key) > 128:
             raise CallerError("a submission key is at most 128 characters")
-        self._check_artifacts(it.dag)
+        self._check_artifacts(templates)
         if it.collect:
             self._collector.expect(peer, it.request)
-        self._core.see(seen.DagSubmitted(peer.number, it.request, self._new_run(), it.key, it.dag))
 
-    def _check_artifacts(self, dag: DagSpec) -> None:
-        for template in dag.templates:
+    def _check_artifacts(self, templates: list[JobTemplate]) -> None:
+        for template in templates:
             for hash_ in (template.file_hash, template.archive, template.function):
                 if hash_ and not self._registry.has(hash_):
                     what = template.file or ("a function" if hash_ == template.function else "an artifact")

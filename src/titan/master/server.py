@@ -248,9 +248,9 @@ class Master:
     def _on_pressure(self, pressed: bool) -> None:
         for peer in self._peers.values():
             if pressed:
-                peer.pause_reading()
+                peer.pause_reading("journal")
             else:
-                peer.resume_reading()
+                peer.resume_reading("journal")
 
     def _on_fatal(self, error: BaseException) -> None:
         if self._stopped is not None and not self._stopped.done():

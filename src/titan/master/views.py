@@ -5,7 +5,7 @@ from __future__ import annotations
 from titan.core.state import NO_WORKER, Job, Run, State
 from titan.core.story import story
 from titan.errors import NotFound
-from titan.model.states import JobState, WorkerState
+from titan.model.states import JobState, RunState, WorkerState
 from titan.protocol import messages as msg
 
 MAX_PAGE = 50_000
@@ -13,7 +13,7 @@ MAX_PAGE = 50_000
 
 def find_run(state: State, run_id: str) -> Run:
     run = state.runs.get(run_id)
-    if run is None:
+    if run is None or run.state is RunState.OPENING:
         raise NotFound(f"there is no run {run_id[:80]!r}: `titan runs` lists them")
     return run
 
@@ -58,7 +58,8 @@ def run_status(state: State, ask: msg.GetRun) -> msg.RunStatus:
 
 
 def runs(state: State, ask: msg.ListRuns) -> msg.Runs:
-    ids = sorted((r for r in state.runs if not ask.before or r < ask.before), reverse=True)
+    known = (run.id for run in state.runs.values() if run.state is not RunState.OPENING)
+    ids = sorted((r for r in known if not ask.before or r < ask.before), reverse=True)
     return msg.Runs(ask.request, [run_row(state.runs[r]) for r in ids[: max(1, min(ask.limit, 10_000))]])
 
 

@@ -6,7 +6,8 @@ client). A DAG is refused whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from typing import Protocol
 
 from titan.errors import InvalidGraph
 from titan.model import dag as limits
@@ -16,16 +17,15 @@ from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capabilit
 
 def resolve(dag: DagSpec) -> list[tuple[int, ...]]:
     """The parents of each job as positions in `dag.ids`, without repeats. Raises InvalidGraph with the job and reason."""
-    count = len(dag.ids)
-    _check_shape(dag, count)
+    check_head(dag.name, dag.templates, len(dag.ids))
+    if len(dag.parents) != len(dag.ids):
+        raise InvalidGraph("the columns of the DAG differ in length")
+    _check_columns(dag, len(dag.templates))
     position: dict[str, int] = {}
     for i, name in enumerate(dag.ids):
-        if match_name(name) is None:
-            raise InvalidGraph(f"job id {name[: MAX_NAME + 8]!r} is malformed: an id is {NAME_RULE}", name[:MAX_NAME])
+        _check_id(name)
         if position.setdefault(name, i) != i:
-            raise InvalidGraph(f"job id {name!r} is used twice; ids must be unique within a DAG", name)
-    for template in dag.templates:
-        _check_template(template)
+            raise _repeated(name)
     parents: list[tuple[int, ...]] = []
     for i, names in enumerate(dag.parents):
         if not names:
@@ -79,14 +79,70 @@ def find_cycle(parents: Sequence[Sequence[int]]) -> list[int]:
     return list(reversed(walk[seen[at] :]))
 
 
-def _check_shape(dag: DagSpec, count: int) -> None:
-    if not dag.name or len(dag.name) > 256 or not dag.name.isprintable():
+class Part(Protocol):
+    """Some jobs of a DAG, in columns."""
+
+    @property
+    def ids(self) -> list[str]: ...
+    @property
+    def template_of(self) -> list[int]: ...
+    @property
+    def args(self) -> list[tuple[str, ...]]: ...
+    @property
+    def payloads(self) -> list[bytes]: ...
+
+
+class ResolvedPart(Part, Protocol):
+    @property
+    def position(self) -> int: ...
+    @property
+    def parents(self) -> list[tuple[int, ...]]: ...
+
+
+def check_head(name: str, templates: list[JobTemplate], count: int) -> None:
+    """What can be told of a DAG before its jobs are there. Raises InvalidGraph."""
+    if not name or len(name) > 256 or not name.isprintable():
         raise InvalidGraph("a DAG's name is 1 to 256 printable characters")
-    if count == 0:
-        raise InvalidGraph(f"DAG {dag.name!r} has no jobs")
+    if count <= 0:
+        raise InvalidGraph(f"DAG {name!r} has no jobs")
     if count > limits.MAX_JOBS:
-        raise InvalidGraph(f"DAG {dag.name!r} has {count:,} jobs; the limit is {limits.MAX_JOBS:,}: split it")
-    if not (len(dag.template_of) == len(dag.args) == len(dag.parents) == count):
+        raise InvalidGraph(f"DAG {name!r} has {count:,} jobs; the limit is {limits.MAX_JOBS:,}: split it")
+    for template in templates:
+        _check_template(template)
+
+
+def check_part(part: ResolvedPart, *, expected: int, count: int, templates: int, known: Set[str]) -> None:
+    """Jobs of a DAG of `count`, whose first `expected` are there and have the ids `known`. Raises InvalidGraph."""
+    if part.position != expected:
+        raise InvalidGraph(f"jobs from {part.position:,} on of a DAG of which {expected:,} are there: they come in order")
+    if not part.ids or expected + len(part.ids) > count:
+        raise InvalidGraph(f"{len(part.ids):,} jobs more after {expected:,} of a DAG that was announced with {count:,}")
+    if len(part.parents) != len(part.ids):
+        raise InvalidGraph("the columns of the DAG differ in length")
+    for name in part.ids:
+        _check_id(name)
+    if len(set(part.ids)) < len(part.ids) or not known.isdisjoint(part.ids):
+        seen = dict.fromkeys(known)
+        name = next(n for n in part.ids if n in seen or seen.setdefault(n))
+        raise _repeated(name)
+    _check_columns(part, templates)
+    for i, (name, parents) in enumerate(zip(part.ids, part.parents, strict=True), expected):
+        if parents and not (min(parents) >= 0 and max(parents) < i and len(set(parents)) == len(parents)):
+            raise InvalidGraph(f"job {name!r}: a DAG in parts names parents by position, once each, before their children", name)
+
+
+def _check_id(name: str) -> None:
+    if match_name(name) is None:
+        raise InvalidGraph(f"job id {name[: MAX_NAME + 8]!r} is malformed: an id is {NAME_RULE}", name[:MAX_NAME])
+
+
+def _repeated(name: str) -> InvalidGraph:
+    return InvalidGraph(f"job id {name!r} is used twice; ids must be unique within a DAG", name)
+
+
+def _check_columns(dag: Part, templates: int) -> None:
+    count = len(dag.ids)
+    if not (len(dag.template_of) == len(dag.args) == count):
         raise InvalidGraph("the columns of the DAG differ in length")
     if dag.payloads:
         if len(dag.payloads) != count:
@@ -94,7 +150,7 @@ def _check_shape(dag: DagSpec, count: int) -> None:
         for name, payload in zip(dag.ids, dag.payloads, strict=True):
             if len(payload) > limits.MAX_PAYLOAD_BYTES:
                 raise InvalidGraph(f"the arguments of job {name!r} exceed {limits.MAX_PAYLOAD_BYTES:,} bytes: pass a file", name)
-    if not dag.templates or min(dag.template_of) < 0 or max(dag.template_of) >= len(dag.templates):
+    if min(dag.template_of) < 0 or max(dag.template_of) >= templates:
         raise InvalidGraph("a job names a template that is not there")
     for name, args in zip(dag.ids, dag.args, strict=True):
         if args:

@@ -24,6 +24,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     backoff_base_s: float = 0.5
     """The wait before the first retry; it doubles with each, and is jittered between half and all of it."""
     backoff_max_s: float = 60.0
+    release_slice: int = 10_000
+    """So many jobs of one new run are looked at, and made ready if they have no parents, before anything else gets its turn."""
     poison_losses: int = 2
     """A job whose attempts took down this many workers is DEAD."""
     stop_grace_s: float = 5.0

@@ -29,6 +29,8 @@ class RunState(IntEnum):
     """Some job is DEAD or was CANCELLED because of one."""
     CANCELLED = 3
     """By a user."""
+    OPENING = 4
+    """Its jobs are still coming in: it is nobody's run yet, and gone if the master or its submitter dies first."""
 
 
 class WorkerState(IntEnum):

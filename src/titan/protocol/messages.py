@@ -65,6 +65,34 @@ class Submit(Message, frozen=True):
     collect: bool = False
 
 
+class OpenRun(Message, frozen=True):
+    """A DAG of `count` jobs that comes in parts begins; AddJobs with this request id follow, in order.
+
+    Answered, when all are there, by Submitted; or by an Error, as soon as something is wrong. `key` and `collect` as in Submit.
+    """
+
+    key: str
+    name: str
+    version: str
+    templates: list[JobTemplate]
+    count: int
+    collect: bool = False
+
+
+class AddJobs(Message, frozen=True):
+    """The jobs from `position` on, in columns. `parents` are positions in the DAG, each before its child.
+
+    Jobs that are there already are passed over.
+    """
+
+    position: int
+    ids: list[str]
+    template_of: list[int]
+    args: list[tuple[str, ...]]
+    parents: list[tuple[int, ...]]
+    payloads: list[bytes] = []
+
+
 class Submitted(Message, frozen=True):
     run: str
     jobs: int
@@ -438,6 +466,8 @@ OPCODES: dict[int, type[Message]] = {
     38: Resolved,
     39: Stop,
     40: Values,
+    48: OpenRun,
+    49: AddJobs,
     64: Register,
     65: Registered,
     66: Heartbeat,

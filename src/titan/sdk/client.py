@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
@@ -15,6 +14,7 @@ from typing import Any, Self, TypeVar
 from titan.errors import ConnectionLost
 from titan.model.names import split_job
 from titan.protocol import messages as msg
+from titan.sdk import submission
 from titan.sdk.address import find_address
 from titan.sdk.calls import Calls, TitanExecutor
 from titan.sdk.connection import Connection
@@ -30,6 +30,7 @@ from titan.sdk.status import (
     job_status,
     run_summary,
 )
+from titan.sdk.submission import Progress
 
 T = TypeVar("T")
 PIECE_BYTES = 1 << 20
@@ -63,10 +64,11 @@ class AsyncClient:
         return f"{self._connection.host}:{self._connection.port}"
 
     # -- runs -----------------------------------------------------------------------------------------------------------
-    async def submit(self, dag: DAG) -> AsyncRun:
+    async def submit(self, dag: DAG, *, progress: Progress | None = None) -> AsyncRun:
         """Stages the DAG's files (what the master has already is not sent again) and submits it, whole or not at all.
 
-        When this returns, the run survives the death of the master. Raises InvalidGraph, and what the connection raises.
+        When this returns, the run survives the death of the master. `progress(sent, jobs)` is called as a large DAG goes. Raises
+        InvalidGraph, and what the connection raises.
         """
         staged = await asyncio.to_thread(stage, dag)
         try:
@@ -74,11 +76,9 @@ class AsyncClient:
                 found = {name: (await self._resolve(name)).hash for name in staged.unresolved}
                 staged = staged.resolve(found)
             await self._upload(staged)
-            key = secrets.token_hex(16)
-            answer = await self._connection.call(lambda n: msg.Submit(n, key, staged.spec))
+            answer = await submission.submit(self._connection, staged.spec, staged.parents, progress)
         finally:
             staged.close()
-        assert isinstance(answer, msg.Submitted)
         return AsyncRun(self, answer.run, dag.name)
 
     def run(self, run: str) -> AsyncRun:
@@ -310,9 +310,9 @@ class Client:
     def address(self) -> str:
         return self._async.address
 
-    def submit(self, dag: DAG) -> Run:
+    def submit(self, dag: DAG, *, progress: Progress | None = None) -> Run:
         """Stages the DAG's files and submits it, whole or not at all; see AsyncClient.submit."""
-        return Run(self, self._wait(self._async.submit(dag)))
+        return Run(self, self._wait(self._async.submit(dag, progress=progress)))
 
     def run(self, run: str) -> Run:
         """A handle on a run that was submitted before. Nothing is asked yet."""

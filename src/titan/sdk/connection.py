@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -116,16 +116,38 @@ class Connection:
             async with aclosing(pieces) as each:  # type: ignore[type-var]
                 async for offset, piece in each:
                     peer.send(make(request, offset, piece), piece)
-                    if peer.congested:
-                        try:
-                            await peer.drain()
-                        except ConnectionError as e:
-                            raise ConnectionLost(f"the connection to {self.host}:{self.port} broke") from e
+                    await self._pace(peer)
                     if not queue.empty():
                         break
             return _message(await queue.get())
         finally:
             self._waiting.pop(request, None)
+
+    async def send_all(self, make: Callable[[int], Iterable[msg.Message]]) -> msg.Message:
+        """Sends messages under one request id, at the pace at which the master reads, and returns the answer.
+
+        Ends early when the answer does. Raises ConnectionLost when the connection breaks: the caller knows what to repeat.
+        """
+        request, queue, peer = await self._begin()
+        try:
+            for message in make(request):
+                peer.send(message)
+                await self._pace(peer)
+                if not queue.empty():
+                    break
+            return _message(await queue.get())
+        finally:
+            self._waiting.pop(request, None)
+
+    async def _pace(self, peer: Peer) -> None:
+        """Lets the master read, and others have the loop."""
+        if not peer.congested:
+            await asyncio.sleep(0)
+            return
+        try:
+            await peer.drain()
+        except ConnectionError as e:
+            raise ConnectionLost(f"the connection to {self.host}:{self.port} broke") from e
 
     async def reopen(self) -> None:
         """Tries until the master is back or patience ends."""

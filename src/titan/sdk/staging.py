@@ -37,6 +37,8 @@ class Scratch:
 class StagedDag:
     """A DAG that is ready to travel.
 
+    `parents` are those of `spec` as positions in it.
+
     `artifacts` maps a SHA-256 in hex to the file with that content; `names` gives those that have one the name under which the
     master keeps them. `unresolved` are names of perm_files/ whose hash only the master knows: until `resolve`, the templates
     that use them hold ``perm:NAME`` for a hash. The files of `artifacts` exist until `close` or until nothing refers to this
@@ -44,6 +46,7 @@ class StagedDag:
     """
 
     spec: DagSpec
+    parents: list[tuple[int, ...]]
     artifacts: dict[str, Path] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     unresolved: tuple[str, ...] = ()
@@ -79,12 +82,12 @@ def stage(dag: DAG) -> StagedDag:
     staging = _Staging(dag)
     try:
         spec = staging.spec()
-        graph.resolve(spec)
+        parents = graph.resolve(spec)
     except BaseException:
         if staging.scratch is not None:
             staging.scratch.close()
         raise
-    return StagedDag(spec, staging.artifacts, staging.names, tuple(staging.unresolved), staging.scratch)
+    return StagedDag(spec, parents, staging.artifacts, staging.names, tuple(staging.unresolved), staging.scratch)
 
 
 class _Staging:

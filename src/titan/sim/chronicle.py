@@ -66,6 +66,7 @@ class Chronicle:
     def __init__(self, truth: Truth, settings: Settings, trace: Trace, *, calm: bool, quiet: bool) -> None:
         self.jobs: dict[int, JobFacts] = {}
         self.runs: dict[str, range] = {}
+        self.opening: dict[str, tuple[ev.RunOpened, list[ev.JobsAdded]]] = {}
         self.keys: dict[str, str] = {}
         self.leases: dict[int, LeaseFacts] = {}
         self.workers: dict[int, WorkerFacts] = {}
@@ -136,6 +137,35 @@ class Chronicle:
         for number in self.runs[e.run]:
             for parent in self.jobs[number].parents:
                 self.jobs[parent].children.append(number)
+
+    def _run_opened(self, e: ev.RunOpened) -> None:
+        self.opening[e.run] = (e, [])
+
+    def _jobs_added(self, e: ev.JobsAdded) -> None:
+        self.opening[e.run][1].append(e)
+
+    def _run_sealed(self, e: ev.RunSealed) -> None:
+        head, parts = self.opening.pop(e.run)
+        if sum(len(part.ids) for part in parts) != head.count:
+            raise Violation(f"run {e.run} is sealed, and not all of its {head.count} jobs are there")
+        self._run_submitted(
+            ev.RunSubmitted(
+                run=e.run,
+                key=head.key,
+                name=head.name,
+                version=head.version,
+                templates=head.templates,
+                ids=[name for part in parts for name in part.ids],
+                template_of=[t for part in parts for t in part.template_of],
+                args=[args for part in parts for args in part.args],
+                parents=[parents for part in parts for parents in part.parents],
+                first_job=head.first_job,
+                at=e.at,
+            )
+        )
+
+    def _run_dropped(self, e: ev.RunDropped) -> None:
+        del self.opening[e.run]
 
     # -- jobs -----------------------------------------------------------------------------------------------------------
     def _turn(self, job: JobFacts, into: JobState, *since: JobState) -> None:
@@ -311,6 +341,10 @@ class Chronicle:
 _READERS: dict[type, Callable[[Chronicle, Any], None]] = {
     ev.MasterStarted: Chronicle._master_started,
     ev.RunSubmitted: Chronicle._run_submitted,
+    ev.RunOpened: Chronicle._run_opened,
+    ev.JobsAdded: Chronicle._jobs_added,
+    ev.RunSealed: Chronicle._run_sealed,
+    ev.RunDropped: Chronicle._run_dropped,
     ev.JobsQueued: Chronicle._jobs_queued,
     ev.JobsDelayed: Chronicle._jobs_delayed,
     ev.JobsReleased: Chronicle._jobs_released,

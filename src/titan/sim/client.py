@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from titan.model.graph import resolve
 from titan.protocol import messages as pm
 from titan.protocol.codec import MessageDecoder, Misfit, encode
 from titan.protocol.handshake import hello
@@ -11,6 +12,8 @@ from titan.sim.truth import Violation
 from titan.sim.world import SOFTWARE, World
 
 PATIENCE_S = 6.0
+PARTS = 1000
+"""Requests above are submissions in parts."""
 
 
 class SimClient:
@@ -21,6 +24,8 @@ class SimClient:
         self.run = ""
         self._cancels: dict[int, str] = {}
         """Request -> job: cancels that nobody has confirmed."""
+        self._parts = 0
+        """Submissions in parts that were begun."""
         self._planned = 0
         """Cancels whose time has not come."""
         self._link: Connection | None = None
@@ -54,10 +59,22 @@ class SimClient:
         if link is None:
             return
         if not self.run:
-            self._send(pm.Submit(2, self.submission.key, self.submission.dag))
+            self._submit()
         for request, job in self._cancels.items():
             self._send(pm.Cancel(request, self.run, job))
         self.world.clock.after(PATIENCE_S, lambda: self._lose_patience(link))
+
+    def _submit(self) -> None:
+        key, dag, size = self.submission.key, self.submission.dag, self.submission.part
+        if not size:
+            self._send(pm.Submit(2, key, dag))
+            return
+        self._parts += 1
+        request, parents = PARTS + self._parts, resolve(dag)
+        self._send(pm.OpenRun(request, key, dag.name, dag.version, dag.templates, len(dag.ids)))
+        for at in range(0, len(dag.ids), size):
+            part = slice(at, at + size)
+            self._send(pm.AddJobs(request, at, dag.ids[part], dag.template_of[part], dag.args[part], parents[part]))
 
     def _lose_patience(self, link: Connection) -> None:
         if self._link is not link or (self.run and not self._cancels):
@@ -84,6 +101,11 @@ class SimClient:
                     if job is not None:
                         self.world.trace.note(self.host, f"hears that {self.run}/{job} is cancelled")
                         self.world.oracle.on_cancelled(self.run, job)
+                case pm.Error(request, "invalid_graph") if request > PARTS and not self.world.scenario.calm:
+                    self.world.trace.note(self.host, "begins again: a part was lost")
+                    self.world.trace.count("part lost")
+                    if not self.run:
+                        self._submit()
                 case unexpected:
                     raise Violation(f"{self.host} was answered {unexpected}")
 

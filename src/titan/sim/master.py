@@ -22,7 +22,7 @@ from titan.core.state import State
 from titan.core.step import next_due, step
 from titan.errors import PeerError
 from titan.model.names import run_id
-from titan.model.states import WorkerState
+from titan.model.states import RunState, WorkerState
 from titan.protocol import messages as pm
 from titan.protocol.codec import MessageDecoder, Misfit, encode
 from titan.protocol.handshake import answer
@@ -47,12 +47,14 @@ class Order(NamedTuple):
 class Peer:
     """A connection as the master sees it. `worker` is 0 until its registration is accepted."""
 
-    __slots__ = ("decoder", "link", "worker")
+    __slots__ = ("decoder", "link", "opening", "worker")
 
     def __init__(self, link: Connection) -> None:
         self.link = link
         self.decoder = MessageDecoder()
         self.worker = 0
+        self.opening: dict[int, str] = {}
+        """Request -> run of submissions that come in parts."""
 
 
 class SimMaster:
@@ -163,6 +165,8 @@ class SimMaster:
             self.world.network.close(link, link.down)
             if peer.worker:
                 self._see(seen.WorkerDisconnected(peer.worker, link.number))
+            for run in peer.opening.values():
+                self._see(seen.SubmitterGone(run))
 
     def _on_message(self, peer: Peer, message: pm.Message) -> None:
         world, state, origin = self.world, self.state, peer.link.number
@@ -174,11 +178,17 @@ class SimMaster:
                 raise Violation(f"a Hello was refused: {e}") from e
             self._send(peer, encode(welcome))
             return
-        fresh = ""
-        if isinstance(message, pm.Submit):
+        run = ""
+        if isinstance(message, (pm.Submit, pm.OpenRun)):
             self._runs += 1
-            fresh = run_id(int(world.clock.now * 1000), self._runs)
-        one = input_of(message, origin=origin, worker=peer.worker, run=fresh, jitter=world.rng.random())
+            run = run_id(int(world.clock.now * 1000), self._runs)
+        if isinstance(message, pm.OpenRun):
+            if message.request in peer.opening:
+                return  # it came twice
+            peer.opening[message.request] = run
+        elif isinstance(message, pm.AddJobs):
+            run = peer.opening.get(message.request, "")
+        one = input_of(message, origin=origin, worker=peer.worker, run=run, jitter=world.rng.random())
         if one is not None:
             self._see(one)
         if isinstance(message, pm.Heartbeat) and peer.worker:
@@ -218,7 +228,7 @@ class SimMaster:
         if self._alarm is not None:
             self._alarm.cancel()
         due = next_due(self.state)
-        self._alarm = None if due is None else self.world.clock.at(due, self._on_alarm)
+        self._alarm = None if due is None else self.world.clock.at(max(due, self.world.clock.now), self._on_alarm)
 
     def _on_alarm(self) -> None:
         if self._turn is None:
@@ -321,7 +331,9 @@ class SimMaster:
         state, left = self.state, []
         if not self.up or self._inbox or self._orders or self._unsynced:
             left.append("the master is busy")
-        left += [f"run {run.id} has {run.open} jobs open" for run in state.runs.values() if run.open]
+        left += [
+            f"run {run.id} has {run.open} jobs open" for run in state.runs.values() if run.open or run.state is RunState.OPENING
+        ]
         for worker in state.workers.values():
             if worker.held or worker.ending:
                 left.append(f"{worker.name} holds {shorts(list(worker.held))}, is to end {shorts(list(worker.ending))}")

@@ -8,6 +8,7 @@ from random import Random
 import msgspec
 
 from titan.model.dag import DagSpec, JobTemplate
+from titan.model.graph import resolve
 from titan.model.settings import Settings
 
 MAX_JOBS = 60
@@ -60,6 +61,8 @@ class Submission(msgspec.Struct, frozen=True):
     dag: DagSpec
     cancels: tuple[tuple[float, str], ...]
     """(seconds after the run is known, job or "" for the run)."""
+    part: int = 0
+    """Jobs in each part of it; 0: it comes whole."""
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -110,6 +113,7 @@ def _settings(rng: Random, *, calm: bool) -> Settings:
         stop_grace_s=rng.choice((0.5, 2.0, 5.0)),
         prefetch=prefetch,
         prefetch_s=prefetch_s,
+        release_slice=rng.choice((1, 5, 10_000)),
     )
 
 
@@ -187,8 +191,13 @@ def _submissions(rng: Random) -> list[Submission]:
                 cancels.append((rng.uniform(5.0, 90.0), job if rng.random() < 0.5 else ""))
         while rng.random() < 0.25:
             cancels.append((rng.uniform(0.0, 40.0), rng.choice(dag.ids) if rng.random() < 0.7 else ""))
-        found.append(Submission(rng.uniform(0.0, 15.0), f"key{i}", dag, tuple(cancels)))
+        part = rng.randint(1, 6) if rng.random() < 0.5 and _is_in_order(dag) else 0
+        found.append(Submission(rng.uniform(0.0, 15.0), f"key{i}", dag, tuple(cancels), part))
     return found
+
+
+def _is_in_order(dag: DagSpec) -> bool:
+    return all(p < i for i, parents in enumerate(resolve(dag)) for p in parents)
 
 
 def _dag(rng: Random, name: str, count: int) -> DagSpec:

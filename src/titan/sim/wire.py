@@ -10,10 +10,16 @@ from titan.protocol import messages as pm
 
 
 def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter: float) -> seen.Input | None:
-    """What the core sees in a message. `worker` is whose connection it is, `run` the id for a new run."""
+    """What the core sees in a message. `worker` is whose connection it is, `run` the id of a new run or
+    of the one that the message adds to.
+    """
     match message:
         case pm.Submit(request, key, dag):
             return seen.DagSubmitted(origin, request, run, key, dag)
+        case pm.OpenRun(request, key, name, version, templates, count):
+            return seen.RunBegun(origin, request, run, key, name, version, templates, count)
+        case pm.AddJobs(request, position, ids, template_of, args, parents, payloads):
+            return seen.JobsArrived(origin, request, run, position, ids, template_of, args, parents, payloads)
         case pm.Cancel(request, run_id, job):
             return seen.CancelRequested(origin, request, run_id, job)
         case pm.Register() as r:

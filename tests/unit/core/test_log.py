@@ -70,6 +70,10 @@ def events_of_every_kind() -> list[ev.Event]:
     return [
         ev.MasterStarted(2, "c", 1.0),
         ev.RunSubmitted("r", "k", "d", "1", [template], ["a", "b"], [0, 0], [("x",), ()], [(), (0,)], FIRST, 1.0),
+        ev.RunOpened("r", "k", "d", "1", [template], FIRST, 2, 1.0),
+        ev.JobsAdded("r", ["a", "b"], [0, 0], [("x",), ()], [(), (0,)], 1.0),
+        ev.RunSealed("r", 1.0),
+        ev.RunDropped("r"),
         ev.JobsQueued([FIRST], 1.0, [3]),
         ev.JobsDelayed([FIRST], [2.0], 1.0),
         ev.JobsReleased([FIRST], 1, "why", 1.0),
@@ -96,6 +100,7 @@ VOLATILE: list[ev.Event] = [
     ev.WorkerHeard(1, 1.0),
     ev.LeasesRecalled(1, [FIRST]),
     ev.WorkerSuspected(1, 1.0),
+    ev.RootsReleased("r", 2),
 ]
 
 

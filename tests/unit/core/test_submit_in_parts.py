@@ -1,0 +1,135 @@
+"""A DAG comes in parts: nobody's run until the last is there, and gone if its submitter or the master dies before."""
+
+from __future__ import annotations
+
+import pytest
+
+from support_core import CLIENT, FIRST, Master, cancel, register
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core import inputs as seen
+from titan.core.apply import apply
+from titan.core.state import State
+from titan.model.dag import JobTemplate
+from titan.model.settings import Settings
+from titan.model.states import JobState, RunState
+
+TRUE = JobTemplate(command="true")
+
+
+def begun(run: str = "r", *, key: str = "k", count: int = 3) -> seen.RunBegun:
+    return seen.RunBegun(CLIENT, 5, run, key, "d", "1", [TRUE], count)
+
+
+def part(position: int, ids: str, parents: list[tuple[int, ...]] | None = None, *, run: str = "r") -> seen.JobsArrived:
+    names = ids.split()
+    return seen.JobsArrived(CLIENT, 5, run, position, names, [0] * len(names), [()] * len(names), parents or [()] * len(names))
+
+
+def test_nothing_of_it_runs_before_the_last_part_and_then_all_does() -> None:
+    master = Master()
+    master.see(register(slots=9))
+    assert master.see(begun(), part(0, "a b")).effects == []
+    assert master.states() == [JobState.WAITING, JobState.WAITING]
+    decision = master.see(part(2, "c", [(0, 1)]), at=4.0)
+    assert decision.effects == [fx.ReplySubmitted(CLIENT, 5, "r", 3), fx.SendDispatch(1, [FIRST, FIRST + 1], FIRST)]
+    assert master.state.runs["r"].submitted_at == 4.0
+    assert master.job(2).parents == (FIRST, FIRST + 1)
+
+
+def test_a_part_that_comes_twice_counts_once() -> None:
+    master = Master()
+    master.see(begun(), part(0, "a b"), part(0, "a b"), part(2, "c"))
+    assert [job.name for job in master.state.jobs.values()] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (part(3, "c"), "jobs from 3 on of a DAG of which 2 are there: they come in order"),
+        (part(2, "c d"), "2 jobs more after 2 of a DAG that was announced with 3"),
+        (part(2, "a"), "job id 'a' is used twice"),
+        (part(2, "/c"), "malformed"),
+        (part(2, "c", [(2,)]), "names parents by position, once each, before their children"),
+        (part(2, "c", [(0, 0)]), "names parents by position, once each, before their children"),
+        (part(2, "c", [(-1,)]), "names parents by position, once each, before their children"),
+    ],
+)
+def test_a_bad_part_ends_it_all(bad: seen.JobsArrived, says: str) -> None:
+    master = Master()
+    master.see(begun(), part(0, "a b"))
+    (refusal,) = master.see(bad).effects
+    assert isinstance(refusal, fx.Refuse) and says in refusal.message
+    assert not master.state.runs and not master.state.jobs and not master.state.keys
+    assert master.see(part(2, "c")) == ([], [])
+
+
+@pytest.mark.parametrize(("count", "says"), [(0, "has no jobs"), (1_000_001, "the limit is 1,000,000")])
+def test_a_bad_head_is_refused(count: int, says: str) -> None:
+    (refusal,) = Master().see(begun(count=count)).effects
+    assert isinstance(refusal, fx.Refuse) and says in refusal.message
+
+
+def test_its_submitter_goes_and_it_is_gone() -> None:
+    master = Master()
+    master.see(begun(), part(0, "a b"))
+    assert master.see(seen.SubmitterGone("r")).events == [ev.RunDropped("r")]
+    assert not master.state.runs and not master.state.jobs
+    assert master.see(seen.SubmitterGone("r")) == ([], [])
+
+
+def test_the_master_ends_and_it_is_gone_and_its_numbers_are_not_given_out_again() -> None:
+    master = Master()
+    master.see(begun(), part(0, "a b"))
+    state = State(master.state.settings)
+    for event in master.events:
+        apply(state, event)
+    state.reindex()
+    master.state = state
+    assert ev.RunDropped("r") in master.see(seen.MasterBooted("c")).events
+    master.see(begun("s"), part(0, "a b c", run="s"))
+    assert list(state.runs) == ["s"] and min(state.jobs) >= 2 << 32
+
+
+def test_begun_again_under_its_key_it_replaces_the_first() -> None:
+    master = Master()
+    master.see(begun(), part(0, "a b"))
+    master.see(begun("s"), part(0, "a b c", run="s"))
+    assert list(master.state.runs) == ["s"]
+    assert master.see(begun("t")) == ([], [fx.ReplySubmitted(CLIENT, 5, "s", 3)])
+
+
+def test_while_it_comes_in_it_cannot_be_cancelled() -> None:
+    master = Master()
+    master.see(begun(), part(0, "a b"))
+    (refusal,) = master.see(cancel("r")).effects
+    assert isinstance(refusal, fx.Refuse) and "there is no run" in refusal.message
+
+
+def test_a_large_run_is_made_ready_in_slices_and_others_are_not_held_up() -> None:
+    master = Master(Settings(prefetch=0, release_slice=2))
+    master.see(begun(count=5), part(0, "a b c d e", [(), (), (), (2,), ()]))
+    assert [s is JobState.QUEUED for s in master.states()] == [True, True, False, False, False]
+    master.see(begun("s", key="", count=1), part(0, "x", run="s"), seen.TimePassed())
+    assert [s is JobState.QUEUED for s in master.states()] == [True, True, True, False, False, True]
+    master.see(seen.TimePassed())
+    assert not master.state.releasing and master.job(4).state is JobState.QUEUED and master.job(3).state is JobState.WAITING
+
+
+def test_cancelled_between_two_slices() -> None:
+    master = Master(Settings(prefetch=0, release_slice=2))
+    master.see(begun(), part(0, "a b c"))
+    master.see(cancel("r"))
+    assert set(master.states()) == {JobState.CANCELLED} and master.state.runs["r"].state is RunState.CANCELLED
+    assert not master.state.releasing
+
+
+def test_after_a_restart_the_rest_is_made_ready() -> None:
+    master = Master(Settings(prefetch=0, release_slice=2))
+    master.see(begun(), part(0, "a b c"))
+    state = State(master.state.settings)
+    for event in master.events:
+        if not isinstance(event, ev.VOLATILE):
+            apply(state, event)
+    state.reindex()
+    assert state.releasing == {"r": 2}
