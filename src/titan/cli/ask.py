@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -16,6 +17,8 @@ from titan.cli.session import open_client
 from titan.sdk.status import JobStatus, RunStatus, RunSummary, job_dict
 
 MAX_ROWS = 200
+_RUN_STATES = ("RUNNING", "COMPLETED", "FAILED", "CANCELLED")
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
 _HOME = "Read this home of an earlier private cluster instead of asking a running master."
 
 
@@ -99,13 +102,19 @@ def cancel(target: str, master: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--since", metavar="TIME", help="Submitted since: 90s, 15m, 12h, 7d ago, or 2026-01-31[T12:00[:30]] local time.")
+@click.option("--state", "states", multiple=True, type=click.Choice(_RUN_STATES, case_sensitive=False), help="May be repeated.")
+@click.option("--dag", default="", metavar="NAME", help="Of this DAG.")
 @master_option
 @home_option(_HOME)
 @json_option
-def runs(limit: int, master: str | None, home: Path | None, as_json: bool) -> None:
-    """The newest runs."""
+def runs(
+    limit: int, since: str | None, states: tuple[str, ...], dag: str, master: str | None, home: Path | None, as_json: bool
+) -> None:
+    """The newest runs, those of the history included."""
+    at = _moment(since) if since else 0.0
     with open_client(master, home=home, offline=True) as client:
-        found = client.runs(limit=limit)
+        found = client.runs(limit=limit, dag=dag, since=at, states=states)
         if as_json:
             print(json.dumps([asdict(r) for r in found]))
         else:
@@ -179,9 +188,20 @@ def _print_jobs(jobs: Iterable[JobStatus]) -> None:
         _print_table(("JOB", "STATE", "ATTEMPT", "WORKER", "EXIT", "TOOK", "REASON"), rows)
 
 
+def _moment(text: str) -> float:
+    """Seconds since the epoch of `--since`."""
+    amount, unit = text[:-1], text[-1:]
+    if unit in _UNITS and amount.replace(".", "", 1).isdigit():
+        return time.time() - float(amount) * _UNITS[unit]
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise click.UsageError(f"--since {text!r}: say 90s, 15m, 12h, 7d or 2w ago, or a date as 2026-01-31T12:00") from None
+
+
 def _print_runs(found: list[RunSummary]) -> None:
     if not found:
-        print("no runs yet: titan run FILE, or titan submit FILE")
+        print("no such runs; runs come from: titan run FILE, or titan submit FILE")
         return
     rows = [
         (r.run, r.dag, r.state, f"{r.tally.get('COMPLETED', 0)}/{r.count}", _clock(r.submitted_at), _ago(r.submitted_at))

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType, MappingProxyType, TracebackType
 from typing import NamedTuple, Self
 
 from titan.errors import Conflict, EnvironmentFault, PortInUse
@@ -40,6 +41,7 @@ class LocalCluster:
         slots: int | None = None,
         fsync: str = "always",
         quiet: bool = True,
+        settings: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self.home = home
         self.address = ""
@@ -48,6 +50,7 @@ class LocalCluster:
         self._slots = slots
         self._fsync = fsync
         self._quiet = quiet
+        self._settings = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
         self._master: list[_Child] = []
         self._working: list[_Child] = []
 
@@ -61,7 +64,8 @@ class LocalCluster:
     def start(self) -> None:
         """Returns when the master listens and the workers are under way. Raises Conflict, PortInUse, EnvironmentFault."""
         try:
-            self.address = self._launch("master", ["--home", str(self.home), "--port", str(self._port), "--fsync", self._fsync])
+            options = ["--home", str(self.home), "--port", str(self._port), "--fsync", self._fsync, *self._settings]
+            self.address = self._launch("master", options)
             for n in range(1, self._workers + 1):
                 more = ["--slots", str(self._slots)] if self._slots else []
                 name = f"w{n}"

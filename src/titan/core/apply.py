@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from titan.core import events as ev
-from titan.core.state import NO_WORKER, TIMER_JOB, Job, Opening, Past, Run, State, Worker
+from titan.core.state import ARCHIVED_LIMIT, NO_WORKER, TIMER_JOB, Job, Opening, Past, Run, State, Worker
 from titan.core.story import story
 from titan.errors import Bug
 from titan.model.states import ALLOWED, JobState, Outcome, RunState, WorkerState
@@ -105,6 +105,20 @@ def _run_dropped(state: State, e: ev.RunDropped) -> None:
     state.opening.pop(run.id, None)
     for number in range(run.first, run.first + run.added):
         del state.jobs[number]
+
+
+def _run_archived(state: State, e: ev.RunArchived) -> None:
+    run = state.runs.pop(e.run)
+    assert run.state not in (RunState.RUNNING, RunState.OPENING), run.id
+    for number in range(run.first, run.first + run.count):
+        del state.jobs[number]
+        state.dead.pop(number, None)
+    state.forget_names(run)
+    if run.key:
+        del state.keys[run.key]
+        state.archived[run.key] = (run.id, run.count)
+        if len(state.archived) > ARCHIVED_LIMIT:
+            del state.archived[next(iter(state.archived))]
 
 
 def _roots_released(state: State, e: ev.RootsReleased) -> None:
@@ -393,6 +407,7 @@ _WRITERS: dict[type, Callable[[State, Any], None]] = {
     ev.JobsAdded: _jobs_added,
     ev.RunSealed: _run_sealed,
     ev.RunDropped: _run_dropped,
+    ev.RunArchived: _run_archived,
     ev.RootsReleased: _roots_released,
     ev.JobsQueued: _jobs_queued,
     ev.JobsDelayed: _jobs_delayed,

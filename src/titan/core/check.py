@@ -53,6 +53,7 @@ def _check_runs(state: State) -> None:
         running = not opening and run.open > 0
         assert (run.state is RunState.RUNNING) == running, f"run {run.id} is {run.state.name} with {run.open} jobs open"
     assert state.keys == {run.key: run.id for run in state.runs.values() if run.key and run.state is not RunState.OPENING}
+    assert not state.archived.keys() & state.keys.keys(), "a run is archived and live"
     assert state.opening.keys() == {run.id for run in state.runs.values() if run.state is RunState.OPENING}
 
 

@@ -81,6 +81,13 @@ class RunDropped(_Fact, frozen=True, tag="run_dropped"):
     run: str
 
 
+class RunArchived(_Fact, frozen=True, tag="run_archived"):
+    """A finished run, with its jobs, is no longer part of the state: the history has it."""
+
+    run: str
+    at: float
+
+
 class RootsReleased(_Fact, frozen=True, tag="roots_released"):
     """The jobs of a run before `position` were made ready as far as they have no parents. Not durable: the jobs' states tell."""
 
@@ -275,6 +282,7 @@ Event = (
     | JobsAdded
     | RunSealed
     | RunDropped
+    | RunArchived
     | RootsReleased
     | JobsQueued
     | JobsDelayed

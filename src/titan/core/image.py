@@ -25,6 +25,7 @@ class Head(msgspec.Struct, array_like=True, tag="head"):
     next_job: int
     next_lease: int
     workers: list[Worker]
+    archived: dict[str, tuple[str, int]] = {}
 
 
 class RunChunk(msgspec.Struct, array_like=True, tag="run"):
@@ -62,20 +63,25 @@ class JobChunk(msgspec.Struct, array_like=True, tag="jobs"):
     values: list[bytes] = []
 
 
+_encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Head | RunChunk | JobChunk)
 
 
 def dump(state: State) -> Iterator[bytes]:
-    encode = msgspec.msgpack.Encoder().encode
     workers = list(state.workers.values())
-    yield encode(Head(FORMAT, state.cluster, state.term, state.next_job, state.next_lease, workers))
+    yield _encode(Head(FORMAT, state.cluster, state.term, state.next_job, state.next_lease, workers, state.archived))
     for run in state.runs.values():
-        yield encode(RunChunk(run))
-        index = {id(t): i for i, t in enumerate(run.templates)}
-        end = run.first + (run.count if run.added < 0 else run.added)
-        for first in range(run.first, end, CHUNK_JOBS):
-            jobs = [state.jobs[j] for j in range(first, min(first + CHUNK_JOBS, end))]
-            yield encode(_columns(first, jobs, index))
+        yield from dump_run(state, run, CHUNK_JOBS)
+
+
+def dump_run(state: State, run: Run, chunk_jobs: int) -> Iterator[bytes]:
+    """One run with its jobs. `load` takes it back; it may stand alone, if the numbers of its workers are known."""
+    yield _encode(RunChunk(run))
+    index = {id(t): i for i, t in enumerate(run.templates)}
+    end = run.first + (run.count if run.added < 0 else run.added)
+    for first in range(run.first, end, chunk_jobs):
+        jobs = [state.jobs[j] for j in range(first, min(first + chunk_jobs, end))]
+        yield _encode(_columns(first, jobs, index))
 
 
 def load(state: State, chunks: Iterable[bytes]) -> None:
@@ -89,6 +95,7 @@ def load(state: State, chunks: Iterable[bytes]) -> None:
             state.cluster, state.term = part.cluster, part.term
             state.next_job, state.next_lease = part.next_job, part.next_lease
             state.workers = {w.number: w for w in part.workers}
+            state.archived = part.archived
         elif isinstance(part, RunChunk):
             run = state.runs[part.run.id] = part.run
         else:

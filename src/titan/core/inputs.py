@@ -62,6 +62,12 @@ class SubmitterGone(msgspec.Struct, frozen=True):
     run: str
 
 
+class HistoryKept(msgspec.Struct, frozen=True):
+    """The history has these finished runs, durably: they may leave."""
+
+    runs: list[str]
+
+
 class CancelRequested(msgspec.Struct, frozen=True):
     """`job` "" means the whole run."""
 
@@ -141,6 +147,7 @@ Input = (
     | RunBegun
     | JobsArrived
     | SubmitterGone
+    | HistoryKept
     | CancelRequested
     | WorkerRegistered
     | WorkerBeat

@@ -21,6 +21,8 @@ from titan.scheduling.pool import Pool
 TIMER_JOB, TIMER_WORKER = 0, 1
 NO_WORKER = -1
 HISTORY_LIMIT = 64
+ARCHIVED_LIMIT = 50_000
+"""Archived runs whose submission keys are still known."""
 
 
 class Run(msgspec.Struct):
@@ -154,8 +156,8 @@ class Worker(msgspec.Struct):
 
 class State:
     __slots__ = (
-        "_names", "cluster", "dead", "jobs", "keys", "lanes", "next_job", "next_lease", "opening", "pinned", "pool", "releasing",
-        "runs", "settings", "term", "timers", "touched", "worker_numbers", "workers",
+        "_names", "archived", "cluster", "dead", "jobs", "keys", "lanes", "next_job", "next_lease", "opening", "pinned", "pool",
+        "releasing", "runs", "settings", "term", "timers", "touched", "worker_numbers", "workers",
     )  # fmt: skip
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -177,6 +179,8 @@ class State:
         """Workers whose pinned jobs or room changed since the last placement."""
         self.pool = Pool()
         self.timers: list[tuple[float, int, int]] = []
+        self.archived: dict[str, tuple[str, int]] = {}
+        """Submission key -> (run, jobs) of the runs that were archived last: a submission that is repeated finds its run."""
         self.releasing: dict[str, int] = {}
         """Runs some of whose jobs may be without open parents and still WAITING -> the position from which on."""
         self.opening: dict[str, Opening] = {}
@@ -193,6 +197,9 @@ class State:
                 del self._names[next(iter(self._names))]
             self._names[run.id] = table
         return table.get(name)
+
+    def forget_names(self, run: Run) -> None:
+        self._names.pop(run.id, None)
 
     def is_queued(self, job: int) -> bool:
         entry = self.jobs.get(job)

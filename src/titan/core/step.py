@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
+from titan.core.archive import on_history_kept
 from titan.core.cancel import on_cancel_requested
 from titan.core.finish import on_attempts_started, on_results_reported
 from titan.core.ready import queue, release_roots
@@ -102,6 +103,7 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     seen.RunBegun: on_run_begun,
     seen.JobsArrived: on_jobs_arrived,
     seen.SubmitterGone: on_submitter_gone,
+    seen.HistoryKept: on_history_kept,
     seen.CancelRequested: on_cancel_requested,
     seen.WorkerRegistered: on_worker_registered,
     seen.WorkerBeat: on_worker_beat,

@@ -89,6 +89,9 @@ def _is_answered(turn: Turn, origin: int, request: int, key: str, run: str) -> b
     if known is not None:  # the answer to the first sending was lost on the way
         turn.order(fx.ReplySubmitted(origin, request, known.id, known.count))
         return True
+    if key in state.archived:
+        turn.order(fx.ReplySubmitted(origin, request, *state.archived[key]))
+        return True
     if run in state.runs:
         raise Bug(f"run id {run} was drawn twice")
     return False

@@ -46,9 +46,10 @@ def latest_snapshot(directory: Path) -> SnapshotChoice:
     return _choose(directory, SnapshotChoice(None, 0, 0, tuple(damaged)))
 
 
-def prune(directory: Path, *, keep_snapshots: int = 2) -> list[Path]:
+def prune(directory: Path, *, keep_snapshots: int = 2, keep_segments: bool = False) -> list[Path]:
     """Deletes what no recovery needs: snapshots older than the `keep_snapshots` newest good ones, and the segments that the
-    oldest of those covers. The last segment stays. Returns what was deleted. Damaged snapshots do not count as kept.
+    oldest of those covers, unless `keep_segments`. The last segment stays. Returns what was deleted. Damaged snapshots do not
+    count as kept.
     """
     snapshots = files.list_snapshots(directory)
     kept: list[int] = []
@@ -60,7 +61,7 @@ def prune(directory: Path, *, keep_snapshots: int = 2) -> list[Path]:
     oldest = kept[-1]
     segments = files.list_segments(directory)
     gone = [file.path for file in snapshots if file.seq < oldest]
-    gone += [file.path for file, following in itertools.pairwise(segments) if following.seq <= oldest + 1]
+    gone += [] if keep_segments else [file.path for file, following in itertools.pairwise(segments) if following.seq <= oldest + 1]
     files.delete(gone)
     return gone
 

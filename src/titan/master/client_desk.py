@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from functools import partial
 
 from titan.core import events as ev
 from titan.core import inputs as seen
-from titan.core.state import State
+from titan.core.state import Job, State
 from titan.errors import CallerError, EnvironmentFault, NotFound, ProtocolError, TitanError
 from titan.master import views
 from titan.master.collect import Collector
 from titan.master.core_loop import CoreLoop
+from titan.master.history_desk import HistoryDesk
 from titan.master.log_store import LogStore
 from titan.master.registry import Registry, Upload
-from titan.master.watch import WatchHub
+from titan.master.watch import WatchHub, whole_run
 from titan.model.dag import JobTemplate
 from titan.model.names import run_id
 from titan.model.states import TERMINAL, JobState
@@ -28,11 +30,14 @@ MAX_OPENINGS = 16
 
 
 class ClientDesk:
-    def __init__(self, core: CoreLoop, logs: LogStore, registry: Registry, hub: WatchHub, stop: Callable[[], None]) -> None:
+    def __init__(
+        self, core: CoreLoop, logs: LogStore, registry: Registry, hub: WatchHub, past: HistoryDesk, stop: Callable[[], None]
+    ) -> None:
         self._core = core
         self._logs = logs
         self._registry = registry
         self._hub = hub
+        self._past = past
         self._stop = stop
         self._collector = Collector(core.state)
         self._opening: dict[tuple[int, int], str] = {}
@@ -64,19 +69,27 @@ class ClientDesk:
                     # The next when this is decided and others had their turn: a large DAG holds up nobody.
                     peer.pause_reading("submission")
                     asyncio.get_running_loop().call_soon(peer.resume_reading, "submission")
+            case msg.Cancel() if not self._past.is_live(message.run):
+                # Cancelling what is over cancels nothing.
+                self._past.answer(peer, message.request, message.run, lambda _: [msg.Cancelled(message.request, 0)])
             case msg.Cancel():
                 self._core.see(seen.CancelRequested(peer.number, message.request, message.run, message.job))
             case msg.GetRun():
-                self._answer(peer, lambda: views.run_status(self._state, message))
+                self._answer_of(peer, message, message.run, lambda state: [views.run_status(state, message)])
             case msg.ListRuns():
-                self._answer(peer, lambda: views.runs(self._state, message))
+                self._core.turn()
+                self._past.runs(peer, message)
             case msg.ListWorkers():
                 self._answer(peer, lambda: views.workers(self._state, message))
             case msg.ListDead():
-                self._answer(peer, lambda: views.dead_jobs(self._state, message))
+                self._core.turn()
+                self._past.dead(peer, message)
             case msg.Watch():
                 self._core.turn()
-                self._hub.watch(peer, message)
+                if self._past.is_live(message.run):
+                    self._hub.watch(peer, message)
+                else:
+                    self._past.answer(peer, message.request, message.run, lambda state: whole_run(state, message))
             case msg.Unwatch():
                 self._hub.unwatch(peer, message.watch)
                 self._collector.unwatch(peer, message.watch)
@@ -129,7 +142,11 @@ class ClientDesk:
     def submitted(self, origin: int, request: int, run: str) -> Callable[[], None] | None:
         """A submission was accepted: what to do after the answer."""
         self._opening.pop((origin, request), None)
-        return self._collector.begin(origin, request, run)
+        if self._past.is_live(run):
+            return self._collector.begin(origin, request, run)
+        peer = self._collector.expected(origin, request)
+        self._collector.refused(origin, request)
+        return None if peer is None else lambda: self._past.collected(peer, request, run)
 
     def refused(self, origin: int, request: int) -> None:
         """A submission was not accepted."""
@@ -181,6 +198,16 @@ class ClientDesk:
         self._last_run = name
         return name
 
+    def _answer_of(self, peer: Peer, ask: msg.Message, run: str, view: Callable[[State], list[msg.Message]]) -> None:
+        """What is asked about a run, wherever that is."""
+        self._core.turn()
+        if not self._past.is_live(run):
+            self._past.answer(peer, ask.request, run, view)
+            return
+        answer = view(self._state)
+        for message in answer:
+            self._core.release(partial(peer.send, message))
+
     def _answer(self, peer: Peer, view: Callable[[], msg.Message]) -> None:
         self._core.turn()
         answer = view()
@@ -211,19 +238,23 @@ class ClientDesk:
 
     # -- logs -----------------------------------------------------------------------------------------------------------
     def _read_logs(self, peer: Peer, it: msg.ReadLogs) -> None:
-        run = views.find_run(self._state, it.run)
-        number = views.find_job(self._state, run, it.job)
-        job = self._state.jobs[number]
+        if self._past.is_live(it.run):
+            self._start_logs(peer, it, self._state)
+        else:
+            self._past.with_run(peer, it.request, it.run, lambda state: self._start_logs(peer, it, state))
+
+    def _start_logs(self, peer: Peer, it: msg.ReadLogs, state: State) -> None:
+        run = views.find_run(state, it.run)
+        job = state.jobs[views.find_job(state, run, it.job)]
         if it.attempt > job.attempt or it.attempt < 0:
             raise NotFound(f"{it.run}/{it.job} has had {job.attempt} attempts; there is no attempt {it.attempt}")
         key = (peer.number, it.request)
-        task = asyncio.get_running_loop().create_task(self._stream_logs(peer, it, number))
+        task = asyncio.get_running_loop().create_task(self._stream_logs(peer, it, job))
         self._streams[key] = task
         task.add_done_callback(lambda _: self._streams.pop(key, None))
 
-    async def _stream_logs(self, peer: Peer, it: msg.ReadLogs, number: int) -> None:
+    async def _stream_logs(self, peer: Peer, it: msg.ReadLogs, job: Job) -> None:
         """All output of one attempt. With `follow` and attempt 0: of every attempt from the newest on, until the job is over."""
-        job = self._state.jobs[number]
         attempt = it.attempt or max(job.attempt, 1)
         seen_bytes: dict[int, int] = {}
         place, event = (it.run, it.job), asyncio.Event()

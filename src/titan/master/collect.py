@@ -27,6 +27,10 @@ class Collector:
     def expect(self, peer: Peer, request: int) -> None:
         self._expected[peer.number, request] = peer
 
+    def expected(self, origin: int, request: int) -> Peer | None:
+        """Who asked to be told in this submission, if it has no answer yet."""
+        return self._expected.get((origin, request))
+
     def begin(self, origin: int, request: int, run_id: str) -> Callable[[], None] | None:
         """The run is there. Returns what tells of the jobs that are over already, if that was asked for."""
         peer = self._expected.pop((origin, request), None)
@@ -53,6 +57,15 @@ class Collector:
                 peer.send(frame)
 
         return tell
+
+    def all_of(self, request: int, run_id: str) -> list[msg.Values]:
+        """All that the jobs of a run that is over came to."""
+        run = self._state.runs[run_id]
+        numbers = list(range(run.first, run.first + run.count))
+        return [
+            self._values(request, run.first, numbers[at : at + PAGE], last=at + PAGE >= run.count)
+            for at in range(0, run.count, PAGE)
+        ]
 
     def note(self, events: list[ev.Event]) -> Callable[[], None] | None:
         """Takes notice of what these (applied) events ended; returns what tells of it."""

@@ -1,7 +1,7 @@
 """Snapshots, made by a process of their own: it replays the sealed part of the log as a recovery would and writes the state.
 
 So the master never stalls for one, and each snapshot proves that the log before it can be replayed. Run as
-`python -m titan.master.compaction STORE THROUGH`.
+`python -m titan.master.compaction STORE THROUGH [--keep-segments]`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from titan.master.recovery import replay
 from titan.model.settings import Settings
 
 
-def compact(store: Path, through: int) -> Path | None:
+def compact(store: Path, through: int, *, keep_segments: bool = False) -> Path | None:
     """Writes a snapshot as of the last record at or before `through` and deletes what it makes needless."""
     state, seq, _, _ = replay(store, Settings(), through)
     if seq <= latest_snapshot(store).seq:
         return None
     path = write_snapshot(store, seq=seq, term=state.term, chunks=image.dump(state))
-    prune(store)
+    prune(store, keep_segments=keep_segments)
     return path
 
 
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     os.nice(10)
     store, through = Path(argv[0]), int(argv[1])
     try:
-        path = compact(store, through)
+        path = compact(store, through, keep_segments="--keep-segments" in argv)
     except TitanError as e:
         sys.stderr.write(f"titan: no snapshot: {e}\n")
         return 1

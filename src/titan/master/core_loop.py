@@ -207,8 +207,7 @@ class CoreLoop:
     # -- snapshots --------------------------------------------------------------------------------------------------------
     def _maybe_compact(self) -> None:
         """When enough has been logged: seal the segment, then have a process of its own replay and write a snapshot."""
-        assert self._journal is not None
-        if self._compactor is not None or self._dead:
+        if self._journal is None or self._compactor is not None or self._dead:
             return
         if self._sealing is None and self._since_snapshot >= self.state.settings.snapshot_bytes:
             self._sealing = self._journal.rotate()
@@ -218,9 +217,10 @@ class CoreLoop:
             self._compactor = self._loop.create_task(self._compact(through))
 
     async def _compact(self, through: int) -> None:
+        more = ["--keep-segments"] if self.state.settings.keep_journal else []
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "titan.master.compaction", str(self._store), str(through),
+                sys.executable, "-m", "titan.master.compaction", str(self._store), str(through), *more,
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip
             try:
@@ -233,3 +233,4 @@ class CoreLoop:
                 log.warning("no snapshot was made: %s", said.decode(errors="replace").strip()[-2000:])
         finally:
             self._compactor = None
+        self._maybe_compact()  # so much may have been logged meanwhile that the next is due, and nothing more may come

@@ -134,6 +134,22 @@ class LogStore:
                 seen[stream] = extent.offset + extent.length
                 yield stream, extent.offset, self._of(run).read(extent)  # it may have been closed since the last one
 
+    def size(self, run: str) -> int:
+        """Bytes of the run's output on disk."""
+        try:
+            return (self.folder / f"{run}.log").stat().st_size
+        except OSError:
+            return 0
+
+    def has(self, run: str) -> bool:
+        return self._exists(run)
+
+    def remove(self, run: str) -> None:
+        log = self._open.pop(run, None)
+        if log is not None:
+            log.close()
+        (self.folder / f"{run}.log").unlink(missing_ok=True)
+
     def sync(self) -> None:
         for log in list(self._open.values()):
             log.sync()

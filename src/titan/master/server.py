@@ -24,8 +24,11 @@ from titan.core.state import State
 from titan.errors import CallerError, EnvironmentFault, PeerError, PortInUse, ProtocolError, TitanError
 from titan.home_lock import HomeLock
 from titan.journal import SyncPolicy
+from titan.master.archivist import Archivist
 from titan.master.client_desk import ClientDesk
 from titan.master.core_loop import CoreLoop
+from titan.master.history import History
+from titan.master.history_desk import HistoryDesk
 from titan.master.log_store import LogStore
 from titan.master.recovery import recover
 from titan.master.registry import Registry
@@ -104,12 +107,15 @@ class Master:
         if self._log_syncer is not None:
             self._log_syncer.cancel()
             await asyncio.gather(self._log_syncer, return_exceptions=True)
+        await self.archivist.stop()
+        await self.past.close()
         await self.clients.close()
         await self.workers.close()
         for peer in list(self._peers.values()):
             peer.close()
         await self.core.close()
         self.logs.close()
+        self.history.close()
         with contextlib.suppress(OSError):
             (self.home / "master.json").unlink()
         self._lock.release()
@@ -152,7 +158,10 @@ class Master:
             on_fatal=self._on_fatal,
         )
         self.hub = WatchHub(state, self.core.release)
-        self.clients = ClientDesk(self.core, self.logs, self.registry, self.hub, self.request_stop)
+        self.history = History(self.home / "history.sqlite")
+        self.archivist = Archivist(self.core, self.history, self.logs)
+        self.past = HistoryDesk(self.core, self.history)
+        self.clients = ClientDesk(self.core, self.logs, self.registry, self.hub, self.past, self.request_stop)
         self.workers = WorkerDesk(self.core, self.logs, self.registry, self.clients.on_output)
         sock_server = await self._listen()
         try:
@@ -167,6 +176,7 @@ class Master:
         await sock_server.start_serving()
         about = {"address": self.address, "pid": os.getpid(), "software": SOFTWARE}
         (self.home / "master.json").write_text(json.dumps(about) + "\n")
+        self.archivist.start()
         self._log_syncer = asyncio.get_running_loop().create_task(self._sync_logs())
         log.info("master of cluster %s, term %d, on %s, home %s", state.cluster, state.term, self.address, self.home)
 
@@ -259,6 +269,7 @@ class Master:
     # -- what the core decided ------------------------------------------------------------------------------------------
     def _on_events(self, events: list[ev.Event]) -> None:
         self.hub.note(events)
+        self.archivist.note(events)
         self.clients.note(events)
         for event in events:
             if isinstance(event, ev.WorkerJoined):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from heapq import nlargest
+
 from titan.core.state import NO_WORKER, Job, Run, State
 from titan.core.story import story
 from titan.errors import NotFound
@@ -57,10 +59,22 @@ def run_status(state: State, ask: msg.GetRun) -> msg.RunStatus:
     return msg.RunStatus(ask.request, run_row(run), rows, end - run.first if end < run.first + run.count else 0)
 
 
-def runs(state: State, ask: msg.ListRuns) -> msg.Runs:
-    known = (run.id for run in state.runs.values() if run.state is not RunState.OPENING)
-    ids = sorted((r for r in known if not ask.before or r < ask.before), reverse=True)
-    return msg.Runs(ask.request, [run_row(state.runs[r]) for r in ids[: max(1, min(ask.limit, 10_000))]])
+def run_limit(ask: msg.ListRuns) -> int:
+    return max(1, min(ask.limit, 10_000))
+
+
+def runs(state: State, ask: msg.ListRuns) -> list[msg.RunRow]:
+    """The newest first."""
+    found = [
+        run
+        for run in state.runs.values()
+        if run.state is not RunState.OPENING
+        and (not ask.before or run.id < ask.before)
+        and (not ask.dag or run.name == ask.dag)
+        and (not ask.states or run.state in ask.states)
+        and run.submitted_at >= ask.since
+    ]
+    return [run_row(run) for run in nlargest(run_limit(ask), found, key=lambda run: run.id)]
 
 
 def workers(state: State, ask: msg.ListWorkers) -> msg.Workers:
@@ -82,13 +96,11 @@ def workers(state: State, ask: msg.ListWorkers) -> msg.Workers:
     )
 
 
-def dead_jobs(state: State, ask: msg.ListDead) -> msg.DeadJobs:
+def dead_jobs(state: State, ask: msg.ListDead) -> list[msg.DeadRow]:
     """The newest first."""
-    if ask.run:
-        find_run(state, ask.run)
     numbers = [j for j in reversed(state.dead) if not ask.run or state.jobs[j].run.id == ask.run]
     rows = []
     for number in numbers[: max(1, min(ask.limit, 10_000))]:
         job = state.jobs[number]
         rows.append(msg.DeadRow(job.run.id, job.run.name, job_row(state, job), story(state, number)))
-    return msg.DeadJobs(ask.request, rows)
+    return rows

@@ -39,19 +39,10 @@ class WatchHub:
         self._runs: dict[str, WatchedRun] = {}
 
     def watch(self, peer: Peer, ask: msg.Watch) -> None:
-        run = views.find_run(self._state, ask.run)
-        row = views.run_row(run)
-        over = run.state is not RunState.RUNNING
-        if not over:
+        frames = whole_run(self._state, ask)
+        run = self._state.runs[ask.run]
+        if run.state is RunState.RUNNING:
             self._runs.setdefault(run.id, WatchedRun()).watchers[peer, ask.request] = ask.jobs
-        end = run.first + run.count
-        pages = range(run.first, end, PAGE) if ask.jobs else ()
-        frames = []
-        for first in pages:
-            rows = [views.job_row(self._state, self._state.jobs[j]) for j in range(first, min(first + PAGE, end))]
-            frames.append(msg.Changes(ask.request, row, rows, True, over and first + PAGE >= end))
-        if not frames:
-            frames.append(msg.Changes(ask.request, row, [], True, over))
 
         def send() -> None:
             for frame in frames:
@@ -119,3 +110,16 @@ class WatchHub:
             if watched.timer is not None:
                 watched.timer.cancel()
             self._runs.pop(run, None)
+
+
+def whole_run(state: State, ask: msg.Watch) -> list[msg.Message]:
+    """The run as it is now. Raises NotFound."""
+    run = views.find_run(state, ask.run)
+    row = views.run_row(run)
+    over = run.state is not RunState.RUNNING
+    end = run.first + run.count
+    frames: list[msg.Message] = []
+    for first in range(run.first, end, PAGE) if ask.jobs else ():
+        rows = [views.job_row(state, state.jobs[j]) for j in range(first, min(first + PAGE, end))]
+        frames.append(msg.Changes(ask.request, row, rows, True, over and first + PAGE >= end))
+    return frames or [msg.Changes(ask.request, row, [], True, over)]

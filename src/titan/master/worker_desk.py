@@ -141,7 +141,7 @@ class WorkerDesk:
         view, at = memoryview(blob), 0
         for i, size in enumerate(it.sizes):
             run, job = it.runs[i], it.jobs[i]
-            if run in self._state.runs:
+            if run in self._state.runs or self._logs.has(run):
                 self._keep_output(run, job, it.attempts[i], it.streams[i], it.offsets[i], view[at : at + size])
             at += size
 

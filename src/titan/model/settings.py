@@ -30,5 +30,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A job whose attempts took down this many workers is DEAD."""
     stop_grace_s: float = 5.0
     """From SIGTERM to SIGKILL for a job that is stopped."""
+    keep_runs: int = 10_000
+    """So many finished runs stay in the master's memory; older ones are in the history alone, and can be asked for as before."""
+    keep_jobs: int = 100_000
+    """And no more than this many jobs of finished runs."""
+    keep_s: float = 86_400.0
+    """And none that ended longer ago than this."""
+    history_s: float = 90 * 86_400.0
+    """After this a run leaves the history too, with its output."""
+    history_bytes: int = 20 * 1024 * 1024 * 1024
+    """So much history and output is kept; beyond it the oldest runs go first."""
+    keep_journal: bool = False
+    """Whether segments of the log that no recovery needs stay, so that the history can be made anew from the beginning."""
     snapshot_bytes: int = 64 * 1024 * 1024
     """So much log since the last snapshot makes the next."""

@@ -157,10 +157,16 @@ class RunStatus(Message, frozen=True):
 
 
 class ListRuns(Message, frozen=True):
-    """The newest `limit` runs, before the run `before` if that is given."""
+    """The newest `limit` runs, before the run `before` if that is given.
+
+    Only those of the DAG `dag`, submitted at or after `since`, in one of `states`, as far as these are given.
+    """
 
     limit: int = 100
     before: str = ""
+    dag: str = ""
+    since: float = 0.0
+    states: list[int] = []
 
 
 class Runs(Message, frozen=True):

@@ -28,6 +28,7 @@ from titan.sdk.status import (
     RunSummary,
     WorkerStatus,
     job_status,
+    run_state,
     run_summary,
 )
 from titan.sdk.submission import Progress
@@ -85,9 +86,16 @@ class AsyncClient:
         """A handle on a run that was submitted before. Nothing is asked yet."""
         return AsyncRun(self, run, "")
 
-    async def runs(self, limit: int = 100, before: str = "") -> list[RunSummary]:
-        """The newest first."""
-        answer = await self._connection.call(lambda n: msg.ListRuns(n, limit, before))
+    async def runs(
+        self, limit: int = 100, before: str = "", *, dag: str = "", since: float = 0.0, states: Iterable[str] = ()
+    ) -> list[RunSummary]:
+        """The newest first, at most 10,000, those of the history included.
+
+        Only those with an id before the run `before`, of the DAG `dag`, submitted at or after `since` (seconds since the epoch), in
+        one of `states` (RUNNING, COMPLETED, FAILED, CANCELLED), as far as these are given.
+        """
+        wanted = [run_state(state) for state in states]
+        answer = await self._connection.call(lambda n: msg.ListRuns(n, limit, before, dag, since, wanted))
         assert isinstance(answer, msg.Runs)
         return [run_summary(row) for row in answer.runs]
 
@@ -353,9 +361,11 @@ class Client:
             self._calls = Calls(self._async._connection, self._loop)
         return self._calls
 
-    def runs(self, limit: int = 100, before: str = "") -> list[RunSummary]:
-        """The newest first."""
-        return self._wait(self._async.runs(limit, before))
+    def runs(
+        self, limit: int = 100, before: str = "", *, dag: str = "", since: float = 0.0, states: Iterable[str] = ()
+    ) -> list[RunSummary]:
+        """The newest first, those of the history included; see AsyncClient.runs."""
+        return self._wait(self._async.runs(limit, before, dag=dag, since=since, states=states))
 
     def workers(self) -> list[WorkerStatus]:
         return self._wait(self._async.workers())

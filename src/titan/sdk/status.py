@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from titan.errors import CallerError
 from titan.model.states import JobState, RunState
 from titan.protocol import messages as msg
 
@@ -122,3 +123,11 @@ def run_summary(row: msg.RunRow) -> RunSummary:
     return RunSummary(
         row.run, row.dag, row.version, RunState(row.state).name, row.jobs, tally, row.submitted_at, row.finished_at or None
     )
+
+
+def run_state(name: str) -> int:
+    """Raises CallerError for what is no state of a run."""
+    state = RunState.__members__.get(name.upper())
+    if state is None or state is RunState.OPENING:
+        raise CallerError(f"{name!r} is no state of a run: there are RUNNING, COMPLETED, FAILED and CANCELLED")
+    return int(state)

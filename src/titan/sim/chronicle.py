@@ -67,6 +67,7 @@ class Chronicle:
         self.jobs: dict[int, JobFacts] = {}
         self.runs: dict[str, range] = {}
         self.opening: dict[str, tuple[ev.RunOpened, list[ev.JobsAdded]]] = {}
+        self.archived: dict[str, None] = {}
         self.keys: dict[str, str] = {}
         self.leases: dict[int, LeaseFacts] = {}
         self.workers: dict[int, WorkerFacts] = {}
@@ -166,6 +167,14 @@ class Chronicle:
 
     def _run_dropped(self, e: ev.RunDropped) -> None:
         del self.opening[e.run]
+
+    def _run_archived(self, e: ev.RunArchived) -> None:
+        for number in self.runs[e.run]:
+            if self.jobs[number].state not in TERMINAL:
+                raise Violation(f"{self.jobs[number].where} is archived as {self.jobs[number].state.name}")
+        if e.run in self.archived:
+            raise Violation(f"run {e.run} is archived twice")
+        self.archived[e.run] = None
 
     # -- jobs -----------------------------------------------------------------------------------------------------------
     def _turn(self, job: JobFacts, into: JobState, *since: JobState) -> None:
@@ -345,6 +354,7 @@ _READERS: dict[type, Callable[[Chronicle, Any], None]] = {
     ev.JobsAdded: Chronicle._jobs_added,
     ev.RunSealed: Chronicle._run_sealed,
     ev.RunDropped: Chronicle._run_dropped,
+    ev.RunArchived: Chronicle._run_archived,
     ev.JobsQueued: Chronicle._jobs_queued,
     ev.JobsDelayed: Chronicle._jobs_delayed,
     ev.JobsReleased: Chronicle._jobs_released,

@@ -76,6 +76,8 @@ class SimMaster:
         """Canonical pictures of the state after each record that may be lost, by its last sequence."""
         self._snapshot: Snapshot | None = None
         self._runs = 0
+        self._history: dict[str, None] = {}
+        """Runs that the history has. It is durable."""
 
     # -- life and death -------------------------------------------------------------------------------------------------
     def start(self) -> None:
@@ -188,6 +190,11 @@ class SimMaster:
             peer.opening[message.request] = run
         elif isinstance(message, pm.AddJobs):
             run = peer.opening.get(message.request, "")
+        if isinstance(message, pm.Cancel) and message.run not in state.runs and message.run in self._history:
+            answer_ = encode(pm.Cancelled(message.request, 0))
+            self._orders.append(Order(self.disk.next_seq - 1, lambda: self._send(peer, answer_)))
+            self._release()
+            return
         one = input_of(message, origin=origin, worker=peer.worker, run=run, jitter=world.rng.random())
         if one is not None:
             self._see(one)
@@ -219,10 +226,26 @@ class SimMaster:
         check(self.state)
         seq = self._append(decision.events)
         self._order(seq, decision.effects)
+        for event in decision.events:
+            if isinstance(event, ev.RunFinished) and world.chance(world.faults.archive):
+                self._orders.append(Order(seq, self._archiving(event.run)))
         if world.chance(world.faults.snapshot):
             self._snapshot = Snapshot(seq, list(image.dump(self.state)))
         self._release()
         self._set_alarm()
+
+    def _archiving(self, run: str) -> Callable[[], None]:
+        """A finished run is durable: at some time the history has it, which is told to the master if it lives."""
+
+        def tell() -> None:
+            if self.up and run in self.state.runs:
+                self._history[run] = None
+                self._see(seen.HistoryKept([run]))
+
+        def later() -> None:
+            self.world.clock.after(self.world.rng.uniform(0.0, 20.0), tell)
+
+        return later
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:

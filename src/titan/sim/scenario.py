@@ -42,6 +42,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     master_every_s: float = 0.0
     snapshot: float = 0.0
     """Of a turn of the master: it takes a snapshot."""
+    archive: float = 0.0
+    """Of a run that finishes: the history takes it, and it leaves the state."""
     fickle: bool = False
     """A worker that is started anew may have other slots and capabilities."""
 
@@ -119,12 +121,13 @@ def _settings(rng: Random, *, calm: bool) -> Settings:
 
 # -- faults ------------------------------------------------------------------------------------------------------------
 def _quiet(rng: Random) -> Faults:
-    return Faults(snapshot=0.05)
+    return Faults(snapshot=0.05, archive=0.5)
 
 
 def _calm(rng: Random) -> Faults:
     return Faults(
         snapshot=0.05,
+        archive=0.5,
         cut_every_s=rng.choice((0.0, 8.0, 20.0)),
         master_every_s=rng.choice((0.0, 15.0, 30.0)),
         slow_sync=rng.choice((0.0, 0.2)),
@@ -158,6 +161,7 @@ def _rough(rng: Random) -> Faults:
         runner_every_s=some(0.3, 20.0),
         master_every_s=some(0.6, 5.0, 20.0, 40.0),
         snapshot=some(0.7, 0.01, 0.05),
+        archive=rng.choice((0.0, 0.5, 1.0)),
         fickle=rng.random() < 0.4,
     )
 

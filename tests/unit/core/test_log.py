@@ -74,6 +74,7 @@ def events_of_every_kind() -> list[ev.Event]:
         ev.JobsAdded("r", ["a", "b"], [0, 0], [("x",), ()], [(), (0,)], 1.0),
         ev.RunSealed("r", 1.0),
         ev.RunDropped("r"),
+        ev.RunArchived("r", 1.0),
         ev.JobsQueued([FIRST], 1.0, [3]),
         ev.JobsDelayed([FIRST], [2.0], 1.0),
         ev.JobsReleased([FIRST], 1, "why", 1.0),

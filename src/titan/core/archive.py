@@ -1,0 +1,15 @@
+"""Finished runs leave the state once the history has them, so that what is live stays as small as what is alive."""
+
+from __future__ import annotations
+
+from titan.core import events as ev
+from titan.core.inputs import HistoryKept
+from titan.core.turn import Turn
+from titan.model.states import RunState
+
+
+def on_history_kept(turn: Turn, seen: HistoryKept) -> None:
+    for name in seen.runs:
+        run = turn.state.runs.get(name)
+        if run is not None and run.state not in (RunState.RUNNING, RunState.OPENING):
+            turn.emit(ev.RunArchived(name, turn.now))

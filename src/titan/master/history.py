@@ -1,0 +1,211 @@
+"""The history: finished runs, for as long as they are kept, in one SQLite file of the master's home.
+
+A run is a row, and its jobs are chunks of the same columns that a snapshot has, compressed; so what was a view of a live run is a
+view of an old one too. What is here was written before the run left the state, and can be made again from as much of the
+journal as is there. Every method blocks: the master calls them in a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import zstandard
+
+from titan.core import image
+from titan.core.state import Run, State, Worker
+from titan.errors import EnvironmentFault
+from titan.master import views
+from titan.model.states import JobState
+from titan.protocol import messages as msg
+
+log = logging.getLogger("titan.master")
+
+CHUNK_JOBS = 5_000
+_SCHEMA = """
+    PRAGMA auto_vacuum = INCREMENTAL;
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    CREATE TABLE IF NOT EXISTS runs (
+        id TEXT PRIMARY KEY, dag TEXT NOT NULL, version TEXT NOT NULL, state INTEGER NOT NULL, jobs INTEGER NOT NULL,
+        tally BLOB NOT NULL, dead INTEGER NOT NULL, submitted_at REAL NOT NULL, finished_at REAL NOT NULL, bytes INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS runs_dag ON runs (dag, id);
+    CREATE INDEX IF NOT EXISTS runs_finished ON runs (finished_at);
+    CREATE INDEX IF NOT EXISTS runs_dead ON runs (id) WHERE dead > 0;
+    CREATE TABLE IF NOT EXISTS chunks (run TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (run, number));
+    CREATE TABLE IF NOT EXISTS workers (number INTEGER PRIMARY KEY, name TEXT NOT NULL);
+    PRAGMA user_version = 1;
+"""
+
+
+class KeptRun(NamedTuple):
+    """A run on its way into the history. `output_bytes` is what its logs take."""
+
+    run: Run
+    chunks: list[bytes]
+    output_bytes: int
+
+
+def compressed(chunk: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=3).compress(chunk)
+
+
+class History:
+    """Opens the file, or makes it.
+
+    With `set_aside` one that is damaged is renamed, and said so: the master starts without it. Else, or if there is no room or
+    permission, raises EnvironmentFault.
+    """
+
+    def __init__(self, path: Path, *, set_aside: bool = True) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        try:
+            self._db = _open(path)
+        except sqlite3.DatabaseError as error:
+            if not set_aside or not path.exists() or isinstance(error, sqlite3.OperationalError):
+                raise EnvironmentFault(f"the history {path} cannot be opened ({error}): see to its folder and the disk") from error
+            aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+            path.rename(aside)
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            log.error(
+                "the history was damaged (%s) and is now %s: `titan history rebuild` makes what the journal has", error, aside
+            )
+            self._db = _open(path)
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    # -- in -------------------------------------------------------------------------------------------------------------
+    def put(self, kept: Iterable[KeptRun], workers: dict[int, str]) -> None:
+        """Durable when it returns. A run that is there already is replaced. `workers`: number -> name of those that ran them."""
+        with self._writing() as db:
+            for run, chunks, output_bytes in kept:
+                size = sum(map(len, chunks)) + output_bytes
+                tally = msgspec.msgpack.encode(run.tally)
+                db.execute("DELETE FROM chunks WHERE run = ?", (run.id,))
+                db.execute(
+                    "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (run.id, run.name, run.version, int(run.state), run.count, tally, run.tally[JobState.DEAD], run.submitted_at,
+                     run.finished_at, size),
+                )  # fmt: skip
+                db.executemany("INSERT INTO chunks VALUES (?, ?, ?)", ((run.id, i, chunk) for i, chunk in enumerate(chunks)))
+            db.executemany("INSERT OR REPLACE INTO workers VALUES (?, ?)", workers.items())
+
+    def prune(self, *, before: float, most_bytes: int) -> list[str]:
+        """Removes runs that ended before that time, and the oldest while there is more than that; returns which."""
+        with self._writing() as db:
+            gone = [name for (name,) in db.execute("SELECT id FROM runs WHERE finished_at < ?", (before,))]
+            self._delete(db, gone)
+            (total,) = db.execute("SELECT COALESCE(SUM(bytes), 0) FROM runs").fetchone()
+            if total > most_bytes:
+                more = []
+                for name, size in db.execute("SELECT id, bytes FROM runs ORDER BY finished_at"):
+                    if total <= most_bytes:
+                        break
+                    more.append(name)
+                    total -= size
+                self._delete(db, more)
+                gone += more
+        if gone:
+            with self._lock:
+                self._db.execute("PRAGMA incremental_vacuum")
+        return gone
+
+    def forget(self, run: str) -> None:
+        """A run is live again: what is here is no longer true of it."""
+        with self._writing() as db:
+            self._delete(db, [run])
+
+    # -- out ------------------------------------------------------------------------------------------------------------
+    def load(self, run: str) -> State | None:
+        """A state that holds this run, its jobs and the names of their workers, and nothing else."""
+        with self._lock:
+            chunks = [data for (data,) in self._db.execute("SELECT data FROM chunks WHERE run = ? ORDER BY number", (run,))]
+            names = self._db.execute("SELECT number, name FROM workers").fetchall() if chunks else []
+        if not chunks:
+            return None
+        state = State()
+        unpack = zstandard.ZstdDecompressor().decompress
+        image.load(state, (unpack(chunk) for chunk in chunks))
+        state.workers = {number: Worker(number, name, "", (), 0, {}, 0.0) for number, name in names}
+        for number, job in state.jobs.items():
+            if job.state is JobState.DEAD:
+                state.dead[number] = None
+        return state
+
+    def runs(self, ask: msg.ListRuns) -> list[msg.RunRow]:
+        """The newest first."""
+        where, values = ["1"], list[str | int | float]()
+        for clause, value in (("id < ?", ask.before), ("dag = ?", ask.dag), ("submitted_at >= ?", ask.since)):
+            if value:
+                where.append(clause)
+                values.append(value)
+        if ask.states:
+            where.append(f"state IN ({', '.join('?' * len(ask.states))})")
+            values += ask.states
+        columns = "id, dag, version, state, jobs, tally, submitted_at, finished_at"
+        with self._lock:
+            rows = self._db.execute(
+                f"SELECT {columns} FROM runs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?", (*values, views.run_limit(ask))
+            ).fetchall()
+        unpack = msgspec.msgpack.Decoder(list[int]).decode
+        return [msg.RunRow(r[0], r[1], r[2], r[3], r[4], unpack(r[5]), r[6], r[7]) for r in rows]
+
+    def dead_runs(self, run: str = "") -> Iterator[str]:
+        """Runs with jobs in the dead letter queue, the newest first."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT id FROM runs WHERE dead > 0" + (" AND id = ?" if run else "") + " ORDER BY id DESC", (run,) if run else ()
+            ).fetchall()
+        return (name for (name,) in rows)
+
+    def size(self) -> tuple[int, int, int]:
+        """(runs, jobs, bytes with the output of the jobs)"""
+        total = "SELECT COUNT(*), COALESCE(SUM(jobs), 0), COALESCE(SUM(bytes), 0) FROM runs"
+        with self._lock:
+            runs, jobs, size = self._db.execute(total).fetchone()
+        return runs, jobs, size
+
+    # -- within ---------------------------------------------------------------------------------------------------------
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction. Raises EnvironmentFault if the disk refuses, and nothing is written."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise EnvironmentFault(f"the history {self.path} could not be written: {error}") from error
+
+    def _delete(self, db: sqlite3.Connection, runs: list[str]) -> None:
+        for table, column in (("chunks", "run"), ("runs", "id")):
+            db.executemany(f"DELETE FROM {table} WHERE {column} = ?", ((run,) for run in runs))
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+    try:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > 1:
+            raise EnvironmentFault(f"the history {path} is of a later Titan (format {version}): use that one")
+        db.executescript(_SCHEMA)
+    except BaseException:
+        db.close()
+        raise
+    return db
