@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import os
@@ -16,7 +17,9 @@ from typing import Any
 import pytest
 
 from titan.errors import EnvironmentFault
-from titan.worker.warden_link import WardenLink
+from titan.worker import probe, warden, warm
+from titan.worker.interpreters import CHECK, OLDEST
+from titan.worker.warden_link import WARM_BOOT, WARM_STAGE, WardenLink
 from titan.worker.warm import differing_at_startup
 
 MIB = 1024 * 1024
@@ -236,16 +239,16 @@ HELPER = "import sys\nheld = None\ndef fail():\n    raise LookupError('from the 
 class Yard:
     """A warm link, and what its jobs have printed and returned."""
 
-    def __init__(self, folder: Path, preload: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, preload: Sequence[str] = (), env: Mapping[str, str] | None = None, python: str = sys.executable
+    ) -> None:
         self.folder = folder
         self.env = dict(os.environ if env is None else env)
         self.reports: list[tuple[Any, ...]] = []
         self.exits: dict[int, tuple[Any, ...]] = {}
         self.content: dict[tuple[int, int], bytes] = {}
         self.returncodes: list[int] = []
-        self.link = WardenLink(
-            on_reports=self._take, on_died=self.returncodes.append, env=self.env, python=sys.executable, preload=preload
-        )
+        self.link = WardenLink(on_reports=self._take, on_died=self.returncodes.append, env=self.env, python=python, preload=preload)
 
     def _take(self, reports: list[tuple[Any, ...]]) -> None:
         self.reports += reports
@@ -279,8 +282,10 @@ class Yard:
 
 
 @contextlib.asynccontextmanager
-async def yard(folder: Path, preload: Sequence[str] = (), env: Mapping[str, str] | None = None) -> AsyncIterator[Yard]:
-    made = Yard(folder, preload, env)
+async def yard(
+    folder: Path, preload: Sequence[str] = (), env: Mapping[str, str] | None = None, python: str = sys.executable
+) -> AsyncIterator[Yard]:
+    made = Yard(folder, preload, env, python)
     made.link.launch()
     try:
         yield made
@@ -300,8 +305,8 @@ def furnish(folder: Path) -> None:
     (folder / "pkg" / "part.py").write_text("VALUE = 5\n")
 
 
-def plain(folder: Path, env: Mapping[str, str], *args: str) -> tuple[int, bytes, bytes]:
-    command = [sys.executable, *args]
+def plain(folder: Path, env: Mapping[str, str], *args: str, python: str = sys.executable) -> tuple[int, bytes, bytes]:
+    command = [python, *args]
     done = subprocess.run(
         command, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False, start_new_session=True
     )
@@ -344,6 +349,42 @@ def test_a_script_does_what_a_plain_interpreter_does(both: dict[str, tuple[Any, 
     assert blur(warm_err).decode(errors="replace") == blur(err).decode(errors="replace")
     assert blur(warm_out).decode(errors="replace") == blur(out).decode(errors="replace")
     assert warm_code == code
+
+
+@pytest.fixture(scope="module")
+def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("venv") / "v"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (package,) = folder.glob("lib/python*/site-packages")
+    (package / "only_here.py").write_text("VALUE = 41\n")
+    return folder
+
+
+def test_the_python_of_a_virtual_environment(venv: Path, tmp_path: Path) -> None:
+    furnish(tmp_path)
+    python = str(venv / "bin" / "python")
+    names = ["world", "main", "streams", "at the end", "raise chain", "pool spawn", "subprocess", "installed", "sitecustomize"]
+    scripts = {name: SCRIPTS[name] for name in names}
+    scripts["package"] = "import only_here, sys\nprint(only_here, only_here.VALUE + 1, sys.prefix, sys.base_prefix, sys.executable)"
+
+    async def main() -> None:
+        async with yard(tmp_path, python=python, preload=["only_here"]) as y:
+            for key, (name, source) in enumerate(scripts.items(), 1):
+                (tmp_path / "x.py").write_text(source.replace("names = sorted(sys.modules)", "names = 0"))  # one is preloaded
+                expected = plain(tmp_path, {**y.env, "TITAN_LEASE": str(key)}, "x.py", *ARGS, python=python)
+                y.script(key, "x.py", *ARGS, content_hash=name)
+                ended = await y.ended(key)
+                assert (ended[0], *map(blur, ended[1:])) == (expected[0], *map(blur, expected[1:])), name
+            assert f"42 {venv} ".encode() in ended[1]
+
+    run(main())
+
+
+@pytest.mark.parametrize("module", [warden, warm, probe], ids=lambda it: it.__name__)
+def test_what_other_interpreters_run_is_in_words_that_old_ones_know(module: Any) -> None:
+    ast.parse(Path(module.__file__).read_text(), feature_version=OLDEST)
+    for text in (WARM_STAGE, WARM_BOOT, CHECK):
+        ast.parse(text, feature_version=OLDEST)
 
 
 # -- what is not a comparison ---------------------------------------------------------------------------------------
@@ -487,7 +528,7 @@ def test_preload(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run(main())
     assert (
         capfd.readouterr().err
-        == "titan warden: cannot preload no_such_module: ModuleNotFoundError: No module named 'no_such_module'\n"
+        == f"titan warden: {sys.executable} cannot preload no_such_module: ModuleNotFoundError: No module named 'no_such_module'\n"
     )
 
 

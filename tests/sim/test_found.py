@@ -176,7 +176,7 @@ def test_a_heartbeat_does_not_list_what_was_reported_before_it() -> None:
 
 @pytest.mark.parametrize(
     ("end", "outcome"),
-    [(wm.AttemptExited(1, 0, 1.5, 0.0, 0), Outcome.SUCCEEDED), (wm.RunnerDied(1.5), Outcome.BROKEN)],
+    [(wm.AttemptExited(1, 0, 1.5, 0.0, 0), Outcome.SUCCEEDED), (wm.WardenDied([1], 1.5), Outcome.BROKEN)],
 )
 def test_an_attempt_that_ended_in_time_did_not_time_out(end: Any, outcome: Outcome) -> None:
     """A worker that had no time to look for a while took what had ended within its limit for too late."""

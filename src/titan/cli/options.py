@@ -24,6 +24,11 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def python_option(command: F) -> F:
+    what = "What runs a single .py file: an interpreter or a virtual environment, on the worker.  [default: the worker's]"
+    return click.option("--python", metavar="PATH", help=what)(command)
+
+
 def home_option(what: str) -> Callable[[F], F]:
     return click.option("--home", type=click.Path(path_type=Path, file_okay=False), help=what)
 

@@ -22,7 +22,7 @@ from titan.cli import EXIT_FAILED, EXIT_INTERRUPTED
 from titan.cli.follow import follow
 from titan.cli.follow import submit as submit_dag
 from titan.cli.local_cluster import LocalCluster, interrupt_on_sigterm
-from titan.cli.options import DEFAULT_HOME, home_option, json_option, master_option
+from titan.cli.options import DEFAULT_HOME, home_option, json_option, master_option, python_option
 from titan.cli.session import open_client
 from titan.errors import CallerError, MasterUnreachable, TitanError
 from titan.sdk.address import VARIABLE
@@ -43,6 +43,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 @click.option("--ephemeral", is_flag=True, help="Remove the private cluster's home afterwards.")
 @click.option("--retries", default=0, show_default=True, type=click.IntRange(0, 1000), help="Of a single file or command.")
 @click.option("--requirement", default="GENERAL", show_default=True, metavar="TAG", help="Of a single file or command.")
+@python_option
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @json_option
 @click.argument("what", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE [ARGS]... | -- COMMAND [ARGS]...")
@@ -54,6 +55,7 @@ def run(
     ephemeral: bool,
     retries: int,
     requirement: str,
+    python: str | None,
     quiet: bool,
     as_json: bool,
     what: tuple[str, ...],
@@ -63,7 +65,7 @@ def run(
     With neither --master nor TITAN_MASTER, and nothing on the default port, a private cluster of this machine is started for it
     and stopped afterwards. Its home stays for `titan status` and `titan logs`. Ctrl-C (or SIGTERM) cancels the run.
     """
-    dag, beside = _dag_of(what, retries=retries, requirement=requirement)
+    dag, beside = _dag_of(what, retries=retries, requirement=requirement, python=python)
     interrupt_on_sigterm()
     with _client_or_cluster(master, home, beside, workers=workers, slots=slots, ephemeral=ephemeral) as place:
         client = place.client
@@ -88,11 +90,12 @@ def run(
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@python_option
 @master_option
 @json_option
-def submit(file: Path, master: str | None, as_json: bool) -> None:
+def submit(file: Path, python: str | None, master: str | None, as_json: bool) -> None:
     """Submit a pipeline or script and return at once. The run survives this terminal, and the master's death."""
-    dag, _ = _dag_of((str(file),), retries=3, requirement="GENERAL")
+    dag, _ = _dag_of((str(file),), retries=3, requirement="GENERAL", python=python)
     with open_client(master) as client:
         handle = submit_dag(client, dag, quiet=as_json)
         print(json.dumps({"run": handle.id}) if as_json else handle.id)
@@ -123,13 +126,15 @@ def wait(run_id: str, timeout: float | None, quiet: bool, master: str | None, as
 
 
 # -- what to run ----------------------------------------------------------------------------------------------------------
-def _dag_of(what: tuple[str, ...], *, retries: int, requirement: str) -> tuple[DAG, Path]:
+def _dag_of(what: tuple[str, ...], *, retries: int, requirement: str, python: str | None) -> tuple[DAG, Path]:
     """(the DAG, the folder beside which a private cluster is kept)."""
     first, *args = what
     path = Path(first)
     if first.endswith((".yaml", ".yml")):
         from titan.sdk.pipeline import load_pipeline
 
+        if python is not None:
+            raise CallerError(f"--python is for a single .py file: in {first} write python: {python}")
         if args:
             raise CallerError(f"a pipeline takes no arguments: {' '.join(args)!r} is too much")
         return load_pipeline(path), path.resolve().parent
@@ -137,10 +142,12 @@ def _dag_of(what: tuple[str, ...], *, retries: int, requirement: str) -> tuple[D
         raise CallerError(f"{first} is a folder: name a pipeline, a script or a command")
     name = _NOT_IN_NAMES.sub("-", path.name).strip("-.")[:100] or "job"
     if path.is_file() and (path.suffix in (".py", ".sh", ".jar") or "/" in first):
-        job = Job(name, file=path, args=args, retries=retries, requirement=requirement)
+        job = Job(name, file=path, args=args, retries=retries, requirement=requirement, python=python)
         return DAG(path.name, [job]), path.resolve().parent
     if path.suffix in (".py", ".sh", ".jar") and not shutil.which(first):
         raise CallerError(f"there is no file {first}")
+    if python is not None:
+        raise CallerError(f"--python is for a .py file: {first} would be run as a command")
     if not shutil.which(first):
         _refuse_slips(first, path)
     job = Job(name, command=list(what), retries=retries, requirement=requirement)

@@ -24,6 +24,9 @@ _T = TypeVar("_T")
 PERM: Final = "perm:"
 """A `file` that starts so is looked up by name in the master's registry, perm_files/."""
 
+DRIVERS: Final = ("python", "process")
+MAX_PATH: Final = 4096
+
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class Job:
@@ -43,6 +46,9 @@ class Job:
     - `delay`: seconds to wait once the parents are done. `timeout`: seconds that an attempt may run, None for no limit.
     - `retries`: how often a failed attempt is tried again, 0 to 1,000.
     - `env`: added to the job's environment; values are strings, numbers or paths.
+    - `python`: of a ``.py`` file, what runs it: the path, on the worker, of an interpreter or of a virtual environment's folder.
+      None: the worker's own interpreter. A relative path begins at the DAG's `project`, else at the working directory.
+    - `driver`: of a ``.py`` file, ``"process"`` for a fresh interpreter, where ``"python"`` (the default) forks a warm one.
 
     Raises InvalidGraph, which names the job and the field.
 
@@ -69,6 +75,8 @@ class Job:
     timeout: float | None
     env: tuple[tuple[str, str], ...]
     """Sorted by name."""
+    python: str | None
+    driver: str | None
 
     def __init__(
         self,
@@ -84,6 +92,8 @@ class Job:
         retries: int = 3,
         timeout: float | None = None,
         env: Mapping[str, str | float | os.PathLike[str]] | None = None,
+        python: str | os.PathLike[str] | None = None,
+        driver: str | None = None,
     ) -> None:
         put = object.__setattr__
         if problem := _id(id):
@@ -104,6 +114,10 @@ class Job:
         put(self, "retries", _checked(id, "retries", retries))
         put(self, "timeout", None if timeout is None else float(_checked(id, "timeout", timeout)))
         put(self, "env", () if env is None else _environment(id, env))
+        put(self, "python", None if python is None else _checked(id, "python", _path(python)))
+        put(self, "driver", None if driver is None else _checked(id, "driver", driver))
+        if (python is not None or driver == "python") and (problem := _no_script(self.file)):
+            raise _fault(id, "driver" if python is None else "python", problem)
 
     def __repr__(self) -> str:
         what = f"file={self.file!r}" if self.file is not None else f"command={self.command!r}"
@@ -164,6 +178,10 @@ class DAG:
 def perm_name(file: str) -> str:
     """The registry's name that a `file` of `perm:NAME` asks for; "" for a file of this machine."""
     return file[len(PERM) :] if file.startswith(PERM) else ""
+
+
+def is_python_script(file: str | None) -> bool:
+    return file is not None and file.endswith(".py")
 
 
 def problem_of(field: str, value: object) -> str:
@@ -282,6 +300,28 @@ def _env(value: object) -> str:
     return ""
 
 
+def _python(value: object) -> str:
+    if problem := _text(value):
+        return problem
+    if not value:
+        return "must not be empty: leave it out for the worker's own interpreter"
+    return "" if len(str(value)) <= MAX_PATH else f"exceeds {MAX_PATH:,} characters: give the path of an interpreter"
+
+
+def _driver(value: object) -> str:
+    if not isinstance(value, str):
+        return f"must be a string, not {_kind(value)}"
+    return "" if value in DRIVERS else f"must be python or process, not {_shown(value)}"
+
+
+def _no_script(file: str | None) -> str:
+    if is_python_script(file):
+        return ""
+    return "goes with a .py file only: " + (
+        "a command names its own interpreter" if file is None else "another file is started as it is, by its #! line"
+    )
+
+
 def _text(value: object) -> str:
     if not isinstance(value, str):
         return f"must be a string, not {_kind(value)}"
@@ -308,6 +348,8 @@ _PROBLEMS: dict[str, Callable[[object], str]] = {
     "retries": _retries,
     "timeout": _timeout,
     "env": _env,
+    "python": _python,
+    "driver": _driver,
 }
 
 

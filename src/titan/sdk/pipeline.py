@@ -3,6 +3,7 @@
     name: nightly                # required
     project: true                # the default: this folder travels as one archive; false: single files
     version: "3"                 # optional text
+    python: .venv                # optional: what runs the .py files of jobs that do not say it themselves
     jobs:                        # required
       - id: fetch                # required, unique
         command: curl -sO "$1"   # or file: a script, relative to this folder, or perm:NAME
@@ -11,7 +12,7 @@
         file: train.py
         args: --epochs 4         # a string is split as a shell does
         depends_on: [fetch]
-        requirement: GPU         # priority, delay, affinity, retries, timeout, env, type: run
+        requirement: GPU         # priority, delay, affinity, retries, timeout, env, python, driver, type: run
 
 Reads YAML's events, not its objects, and gives them meaning itself: so each value has its line, an alias is never copied out, no
 tag makes anything, and depth and size have limits. Plain scalars mean what YAML 1.2 says: `yes` and `no` are strings, `1.10` is
@@ -37,14 +38,14 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from titan.errors import InvalidGraph, InvalidPipeline
 from titan.model.graph import find_cycle
-from titan.sdk.job import DAG, Job, dag_problem_of, perm_name, problem_of
+from titan.sdk.job import DAG, Job, dag_problem_of, is_python_script, perm_name, problem_of
 
 MAX_BYTES: Final = 5 * 1024 * 1024
 MAX_NODES: Final = 500_000
 """Keys and values, each counted as often as aliases repeat it."""
 MAX_DEPTH: Final = 32
 
-ROOT_KEYS: Final = ("name", "project", "version", "jobs")
+ROOT_KEYS: Final = ("name", "project", "version", "python", "jobs")
 JOB_KEYS: Final = (
     "id",
     "file",
@@ -59,6 +60,8 @@ JOB_KEYS: Final = (
     "retries",
     "timeout",
     "env",
+    "python",
+    "driver",
 )
 # What other tools call it.
 _SYNONYMS: Final = {
@@ -77,7 +80,11 @@ _SYNONYMS: Final = {
     "requires": "requirement",
     "environment": "env",
     "time_limit": "timeout",
+    "interpreter": "python",
+    "venv": "python",
+    "virtualenv": "python",
 }
+_ROOT_SYNONYMS: Final = {name: "python" for name, key in _SYNONYMS.items() if key == "python"}
 
 
 def load_pipeline(path: str | os.PathLike[str]) -> DAG:
@@ -353,7 +360,7 @@ def _kind(node: Node) -> str:
 
 # -- pipelines ---------------------------------------------------------------------------------------------------------
 def _read_root(source: Source, root: Entries) -> DAG:
-    _check_keys(source, root, ROOT_KEYS, {})
+    _check_keys(source, root, ROOT_KEYS, _ROOT_SYNONYMS)
     for key in ("name", "jobs"):
         if key not in root.entries:
             raise source.fault(root.line, key, "is missing: a pipeline needs it")
@@ -368,16 +375,22 @@ def _read_root(source: Source, root: Entries) -> DAG:
     if "project" in root.entries:
         line, node = root.entries["project"]
         project = _as_bool(source, "project", line, node)
+    python = None
+    if "python" in root.entries:
+        line, node = root.entries["python"]
+        python = _as_text(source, "python", line, node)
+        if problem := problem_of("python", python):
+            raise source.fault(line, "python", problem)
     line, node = root.entries["jobs"]
     if not isinstance(node, Items):
         raise source.fault(line, "jobs", f"must be a list of jobs, each '- id: ...', not {_kind(node)}")
     if not node.items:
         raise source.fault(line, "jobs", "is empty: a pipeline has at least one job")
-    jobs = _read_jobs(source, node, project=project)
+    jobs = _read_jobs(source, node, python, project=project)
     return DAG(texts["name"], jobs, version=texts.get("version", ""), project=source.folder if project else None)
 
 
-def _read_jobs(source: Source, nodes: Items, *, project: bool) -> list[Job]:
+def _read_jobs(source: Source, nodes: Items, python: str | None, *, project: bool) -> list[Job]:
     jobs: list[Job] = []
     position: dict[str, int] = {}
     lines: list[int] = []
@@ -385,7 +398,7 @@ def _read_jobs(source: Source, nodes: Items, *, project: bool) -> list[Job]:
     for node in nodes.items:
         if not isinstance(node, Entries):
             raise source.fault(node.line, "jobs", f"each job must be a mapping, '- id: ...', not {_kind(node)}")
-        job = _read_job(source, node, present, project=project)
+        job = _read_job(source, node, present, python, project=project)
         if job.id in position:
             line = node.entries["id"][0]
             raise source.fault(line, "id", f"{job.id!r} is used twice, first in line {lines[position[job.id]]}: ids must be unique")
@@ -417,8 +430,8 @@ def _parent_line(node: Node, index: int) -> int:
     return listed.items[index].line
 
 
-def _read_job(source: Source, node: Entries, present: dict[str, str], *, project: bool) -> Job:
-    """`present` remembers what the look at each file said: "" or the problem."""
+def _read_job(source: Source, node: Entries, present: dict[str, str], python: str | None, *, project: bool) -> Job:
+    """`present` remembers what the look at each file said: "" or the problem. `python` is the pipeline's."""
     _check_keys(source, node, JOB_KEYS, _SYNONYMS)
     entries = node.entries
     if "id" not in entries:
@@ -439,6 +452,10 @@ def _read_job(source: Source, node: Entries, present: dict[str, str], *, project
         fields[field_name] = converted
     if "file" in fields and not perm_name(fields["file"]):
         fields["file"] = _located(source, entries["file"][0], fields["file"], present, project=project)
+    if python is not None and "python" not in fields and is_python_script(fields.get("file")):
+        fields["python"] = python
+    if "python" in fields and not project:
+        fields["python"] = str(source.folder / fields["python"])
     try:
         return Job(**fields)
     except InvalidGraph as error:  # what only the whole job shows, such as args that cannot be split
@@ -570,4 +587,6 @@ _CONVERT: dict[str, Callable[[Source, str, int, Node], Any]] = {
     "retries": _as_integer,
     "timeout": _as_seconds,
     "env": _as_env,
+    "python": _as_text,
+    "driver": _as_text,
 }

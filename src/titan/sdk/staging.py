@@ -119,6 +119,8 @@ class _Staging:
                 job.retries,
                 job.timeout,
                 job.env,
+                job.python,
+                job.driver,
             )
             number = shapes.get(shape)
             if number is None:
@@ -165,7 +167,13 @@ class _Staging:
             retries=job.retries,
             timeout_s=job.timeout or 0.0,
             env=job.env,
+            driver="process" if job.driver == "process" else "",
+            python="" if job.python is None else self._interpreter(job.python),
         )
+
+    def _interpreter(self, python: str) -> str:
+        """Where it is to be looked for on the worker. A relative path means a place beside the project: nothing of it travels."""
+        return os.path.normpath(os.path.join(os.path.abspath(self._project or ""), python))
 
     def _hashed(self, job: Job, file: str) -> str:
         """The hash of a single file, which becomes an artifact."""

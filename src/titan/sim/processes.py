@@ -130,7 +130,7 @@ class Processes:
         self.kill_all()
         for lease in leases:
             self._world.oracle.truth.trouble(lease, Outcome.BROKEN)
-        self._say(wm.RunnerDied(self._world.clock.now))
+        self._say(wm.WardenDied(leases, self._world.clock.now))
         for lease in leases:
             self._on_ended(lease, 0.0)
 

@@ -2,7 +2,8 @@
 
 | what | driver | runs |
 | --- | --- | --- |
-| `x.py` | python | a fork of the warm interpreter, the worker's own; with `driver: process` a fresh one |
+| `x.py` | python | a fork of a warm interpreter: the worker's own, or the one that `python` names |
+| `x.py`, `driver: process` | process | that interpreter, started anew |
 | `x.jar` | process | java -jar |
 | `x.sh` | process | the script by its first line, or /bin/sh |
 | another file | process | the file itself |
@@ -20,13 +21,14 @@ from titan.worker.machine import Assignment
 def warm_script(it: Assignment) -> tuple[str, str] | None:
     """(path, what names the content) of a Python script that a fork of the warm interpreter may run."""
     template = it.template
-    if not template.file.endswith(".py") or template.driver == "process" or template.python:
+    if not template.file.endswith(".py") or template.driver == "process":
         return None
     plain = f"./{template.file}" if template.file.startswith("-") else template.file
     return plain, template.file_hash or f"{template.archive}/{template.file}"
 
 
-def command_line(it: Assignment, cwd: str) -> list[str]:
+def command_line(it: Assignment, cwd: str, python: str = sys.executable) -> list[str]:
+    """`python` is the interpreter of a Python script."""
     template, args = it.template, it.args
     if template.argv:
         return [*template.argv, *args]
@@ -36,7 +38,7 @@ def command_line(it: Assignment, cwd: str) -> list[str]:
     # As a person would type it, unless it would be taken for an option.
     plain = path if template.file.startswith("-") else template.file
     if path.endswith(".py"):
-        return [template.python or sys.executable, plain, *args]
+        return [python, plain, *args]
     if path.endswith(".jar"):
         return ["java", "-jar", plain, *args]
     if path.endswith(".sh") and not _has_interpreter(f"{cwd}/{template.file}"):

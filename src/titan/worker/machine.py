@@ -48,7 +48,6 @@ from titan.worker.words import (
     ReportStarted,
     Result,
     ResultsAcked,
-    RunnerDied,
     RunnerEnded,
     StartAttempt,
     StartCalls,
@@ -56,6 +55,7 @@ from titan.worker.words import (
     StopOrdered,
     TakeBack,
     TimePassed,
+    WardenDied,
     Welcomed,
 )
 
@@ -90,7 +90,7 @@ __all__ = [
     "ReportStarted",
     "Result",
     "ResultsAcked",
-    "RunnerDied",
+    "WardenDied",
     "RunnerEnded",
     "StartAttempt",
     "StartCalls",
@@ -378,9 +378,10 @@ class WorkerMachine:
             peak_bytes=seen.peak_bytes,
         )
 
-    def on_runner_died(self, now: float, seen: RunnerDied) -> None:
-        for lease, h in list(self.held.items()):
-            if h.phase in (Phase.STARTING, Phase.RUNNING) and h.runner < 0:
+    def on_warden_died(self, now: float, seen: WardenDied) -> None:
+        for lease in seen.leases:
+            h = self.held.get(lease)
+            if h is not None and h.phase in (Phase.STARTING, Phase.RUNNING) and h.runner < 0:
                 _forgive(h, seen.at)
                 self._end(now, lease, h.stopping or Outcome.BROKEN, "the worker's process runner died", finished_at=seen.at)
 
@@ -578,7 +579,7 @@ _HANDLERS: dict[type, Callable[[WorkerMachine, float, Any], None]] = {
     CallsEnded: WorkerMachine.on_calls_ended,
     CallsReturned: WorkerMachine.on_calls_returned,
     RunnerEnded: WorkerMachine.on_runner_ended,
-    RunnerDied: WorkerMachine.on_runner_died,
+    WardenDied: WorkerMachine.on_warden_died,
     LogsSent: WorkerMachine.on_logs_sent,
     DrainOrdered: WorkerMachine.on_drain_ordered,
     QuitOrdered: WorkerMachine.on_quit_ordered,

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import logging
 import os
 import random
-import signal
-import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +20,11 @@ from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.handshake import hello
 from titan.worker import machine as m
-from titan.worker.drivers import command_line, warm_script
 from titan.worker.functions import FunctionDriver
+from titan.worker.launch import Launcher
 from titan.worker.log_pump import LogPump
 from titan.worker.sandbox import Download, Workspace
-from titan.worker.warden_link import WardenLink, become_subreaper, kill_descendants, kill_marked
+from titan.worker.warden_link import become_subreaper, kill_marked
 from titan.worker.wire import assignments, facts, results_message
 
 log = logging.getLogger("titan.worker")
@@ -40,8 +36,6 @@ QUIT_S = 3.0
 """How long a worker that stops at once waits for its processes to end and its goodbye to be heard."""
 KEEP_S = 7 * 86_400.0
 SWEEP_S = 3600.0
-# Not worth a retry: the same command would fail in the same way anywhere on this worker.
-_FINAL_ERRNOS = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.E2BIG, errno.EINVAL, errno.ELOOP, errno.EISDIR)
 _OWN_VARIABLES = ("TITAN_RUN", "TITAN_JOB", "TITAN_ATTEMPT", "TITAN_SHARED", "TITAN_LEASE", "TITAN_WORKER_HOME", "TITAN_PARENT_FD")
 
 
@@ -103,21 +97,33 @@ class Worker:
 
     async def _live(self) -> None:
         become_subreaper()
-        self._mark = str(self.home.resolve())
-        killed = await asyncio.to_thread(kill_marked, self._mark)
+        mark = str(self.home.resolve())
+        killed = await asyncio.to_thread(kill_marked, mark)
         if killed:
             log.warning("%d processes of an earlier worker in this home were still there; they are killed", killed)
         self._workspace = Workspace(self.home, self._shared)
         self.machine.have = dict.fromkeys(self._workspace.cached())
         self.incarnation = run_id(int(time.time() * 1000), random.getrandbits(15))
-        self._environment = {k: v for k, v in os.environ.items() if k not in _OWN_VARIABLES}
         self._pump = LogPump(self._can_send_logs, self._send_logs, self._on_logs_sent, self._lag.set)
-        self._launch_warden()
-        self._functions = FunctionDriver(
+        self._launcher = Launcher(
+            self.machine,
+            self._workspace,
+            self._pump,
+            self._clock,
+            see=self.see,
+            work=self._spawn,
+            reported=self._on_reported,
+            environment={k: v for k, v in os.environ.items() if k not in _OWN_VARIABLES},
+            mark=mark,
+            log_limit=self._log_limit,
+            preload=self._preload,
+        )
+        self._launcher.open()
+        self._launcher.functions = self._functions = FunctionDriver(
             self._workspace.root / "runners",
             self._clock,
-            start=self._start_runner,
-            stop=lambda key: self._warden.stop(key, 0.0),
+            start=self._launcher.start_process,
+            stop=self._launcher.stop_process,
             see=self.see,
             function=lambda hash_: (self._workspace.cache / hash_).read_bytes(),
             print_=self._on_call_output,
@@ -140,8 +146,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(connecting, *self._tasks, return_exceptions=True)
             self._functions.close()
-            await self._warden.close()
-            await asyncio.to_thread(kill_descendants, os.getpid())
+            await self._launcher.close()
             if self._peer is not None:
                 self._peer.close()
 
@@ -207,7 +212,7 @@ class Worker:
     def _perform(self, it: m.Instruction) -> None:
         match it:
             case m.StartAttempt():
-                self._start(it.assignment)
+                self._launcher.start(it.assignment)
             case m.StartCalls():
                 self._functions.call(it.runner, it.assignments)
             case m.TakeBack():
@@ -215,7 +220,7 @@ class Worker:
             case m.KillRunner():
                 self._functions.kill(it.runner)
             case m.StopAttempt():
-                self._warden.stop(it.lease, it.grace_s)
+                self._launcher.stop(it.lease, it.grace_s)
             case m.ReportStarted():
                 self._send(msg.Started(0, it.leases, it.ats))
             case m.ReportResults():
@@ -240,75 +245,7 @@ class Worker:
         else:
             self._gone.set()
 
-    # -- attempts ---------------------------------------------------------------------------------------------------------
-    def _start(self, it: m.Assignment) -> None:
-        if it.template.archive:
-            self._spawn(self._unpack_and_launch(it))
-            return
-        try:
-            place = self._workspace.prepare(it)
-        except OSError as e:
-            self._refuse(it, e)
-            return
-        self._launch(it, place)
-
-    async def _unpack_and_launch(self, it: m.Assignment) -> None:
-        try:
-            place = await asyncio.to_thread(self._workspace.prepare, it)
-        except (OSError, TitanError) as e:
-            self._refuse(it, e)
-            return
-        held = self.machine.held.get(it.lease)
-        if held is None or held.stopping is not None:  # stopped meanwhile
-            self.see(m.AttemptExited(it.lease, -signal.SIGTERM, self._clock.now(), 0.0, 0))
-            self._pump.on_ended(it.lease)
-            return
-        self._launch(it, place)
-
-    def _launch(self, it: m.Assignment, place: Any) -> None:
-        env = {
-            **self._environment,
-            "TITAN_RUN": it.run,
-            "TITAN_JOB": it.job,
-            "TITAN_ATTEMPT": str(it.attempt),
-            "TITAN_SHARED": place.shared,
-            "TITAN_LEASE": str(it.lease),
-            "TITAN_WORKER_HOME": self._mark,
-            **dict(it.template.env),
-        }
-        self._pump.open(it, place.stdout, place.stderr)
-        script = warm_script(it)
-        if script is None:
-            start: Any = partial(self._warden.start, it.lease, command_line(it, place.cwd))
-        else:
-            path, content = script
-            start = partial(self._warden.script, it.lease, path, it.args, content_hash=content)
-        start(
-            cwd=place.cwd,
-            env=env,
-            stdout_path=place.stdout,
-            stderr_path=place.stderr,
-            log_limit=self._log_limit,
-            grace_s=self.machine.grace_s,
-        )
-
-    def _refuse(self, it: m.Assignment, e: Exception) -> None:
-        self.see(m.AttemptRefused(it.lease, f"its sandbox could not be made: {e}", False, self._clock.now()))
-        self._pump.on_ended(it.lease)
-
-    def _start_runner(self, key: int, argv: list[str], cwd: str, stdout: str, stderr: str) -> None:
-        env = {**self._environment, "TITAN_LEASE": str(key), "TITAN_WORKER_HOME": self._mark}
-        self._warden.start(
-            key,
-            argv,
-            cwd=cwd,
-            env=env,
-            stdout_path=stdout,
-            stderr_path=stderr,
-            log_limit=self._log_limit,
-            grace_s=self.machine.grace_s,
-        )
-
+    # -- output of calls ------------------------------------------------------------------------------------------------
     def _on_call_output(self, lease: int, stream: int, data: bytes) -> None:
         """A call printed: it gets a folder and logs like any attempt, which the others do without."""
         held = self.machine.held.get(lease)
@@ -328,54 +265,9 @@ class Worker:
             return
         self._pump.on_output(lease, stream, end - len(data), data)
 
-    # -- the warden -------------------------------------------------------------------------------------------------------
-    def _launch_warden(self) -> None:
-        env = {**os.environ, "TITAN_WORKER_HOME": self._mark}
-        self._warden = WardenLink(
-            on_reports=self._on_reports, on_died=self._on_warden_died, env=env, python=sys.executable, preload=self._preload
-        )
-        self._warden.launch()
-
-    def _on_reports(self, reports: list[tuple[Any, ...]]) -> None:
-        for report in reports:
-            kind, lease = report[0], report[1]
-            if lease < 0:
-                if kind == "exited":
-                    self._functions.on_exited(lease, report[2])
-                elif kind == "refused":
-                    self._functions.on_refused(lease, report[3])
-                continue
-            if kind == "output":
-                self._pump.on_output(lease, report[2], report[3], report[4])
-            elif kind == "started":
-                self.see(m.AttemptStarted(lease, report[3]))
-            elif kind == "exited":
-                _, _, code, at, cpu_s, peak, dropped_out, dropped_err, leftover = report
-                if leftover:
-                    log.info("lease %d left %d processes behind; they were killed", lease, leftover)
-                if dropped_out or dropped_err:
-                    log.info("lease %d printed %d bytes over the limit; they were dropped", lease, dropped_out + dropped_err)
-                self.see(m.AttemptExited(lease, code, at, cpu_s, peak))
-                self._pump.on_ended(lease)
-            elif kind == "refused":
-                _, _, number, text = report
-                self.see(m.AttemptRefused(lease, text, number in _FINAL_ERRNOS, self._clock.now()))
-                self._pump.on_ended(lease)
-            else:
-                _, _, stream, _, text = report
-                log.warning("the log of lease %d, stream %d, cannot be written: %s", lease, stream, text)
+    def _on_reported(self) -> None:
         if not self._scheduled and not self.machine.gathering:
             self._pump.flush()  # else the turn that is due does
-
-    def _on_warden_died(self, returncode: int) -> None:
-        log.error("the warden died with code %d; its jobs are killed and reported, a new one starts", returncode)
-        kill_descendants(os.getpid())
-        self.see(m.RunnerDied(self._clock.now()))
-        for lease, held in self.machine.held.items():
-            if held.phase in (m.Phase.STARTING, m.Phase.RUNNING) and held.runner < 0:
-                self._pump.on_ended(lease)
-        self._functions.on_warden_died()
-        self._launch_warden()
 
     # -- the connection -----------------------------------------------------------------------------------------------------
     async def _stay_connected(self) -> None:

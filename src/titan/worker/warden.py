@@ -40,6 +40,8 @@ each of 16 pipes. Above 1 MiB of unsent reports no pipe is read until the worker
 orders, exits and kills go on. What can stall the warden: exec, chdir or a log on a file system that hangs.
 """
 
+from __future__ import annotations
+
 import _posixsubprocess
 import errno
 import marshal
@@ -119,14 +121,14 @@ def scan_processes() -> dict[int, Process]:
     return found
 
 
-def children_by_parent(processes: "Mapping[int, Process]") -> dict[int, list[int]]:
+def children_by_parent(processes: Mapping[int, Process]) -> dict[int, list[int]]:
     children: dict[int, list[int]] = {}
     for process in processes.values():
         children.setdefault(process.parent, []).append(process.pid)
     return children
 
 
-def subtree(children: "Mapping[int, list[int]]", root: int, spared: "Iterable[int]" = ()) -> list[int]:
+def subtree(children: Mapping[int, list[int]], root: int, spared: Iterable[int] = ()) -> list[int]:
     """`root` and its descendants, parents first; `spared` processes are left out with all below them."""
     found, seen = [root], {root, *spared}
     for pid in found:
@@ -164,7 +166,7 @@ def signal_group(group: int, number: int) -> bool:
     return True
 
 
-def signal_job(job: "Job", number: int) -> None:
+def signal_job(job: Job, number: int) -> None:
     """Signal the group of a job that runs. One forked in this moment may have no group yet."""
     if not signal_group(job.pid, number) and job.end is None:
         try:
@@ -196,14 +198,14 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def candidates(name: bytes, env: "Mapping[str, str]") -> tuple[bytes, ...]:
+def candidates(name: bytes, env: Mapping[str, str]) -> tuple[bytes, ...]:
     if b"/" in name:
         return (name,)
     folders = encode(env.get("PATH", os.defpath)).split(b":")
     return tuple(folder + b"/" + name if folder else name for folder in folders)
 
 
-def explain(code: int, name: str, cwd: str, paths: "Iterable[bytes]") -> str:
+def explain(code: int, name: str, cwd: str, paths: Iterable[bytes]) -> str:
     if code == errno.ENOENT:
         if any(os.path.exists(os.path.join(encode(cwd), path)) for path in paths):
             return f"{name}: the file exists, but the interpreter or loader that it names does not"
@@ -217,7 +219,7 @@ def explain(code: int, name: str, cwd: str, paths: "Iterable[bytes]") -> str:
     return f"{name}: {os.strerror(code)}"
 
 
-def limits_setter(rlimits: "Mapping[str, int] | None") -> "Callable[[], None] | None":
+def limits_setter(rlimits: Mapping[str, int] | None) -> Callable[[], None] | None:
     """What sets `rlimits` in the child, soft and hard: {"RLIMIT_AS": bytes, ...}, -1 is no limit, never above the hard one."""
     if not rlimits:
         return None
@@ -237,7 +239,7 @@ def limits_setter(rlimits: "Mapping[str, int] | None") -> "Callable[[], None] | 
     return set_limits
 
 
-def fork_exec(arguments: "tuple[Any, ...]", open_files: int) -> int:
+def fork_exec(arguments: tuple[Any, ...], open_files: int) -> int:
     """The call below subprocess.Popen: vfork, and nothing that Popen does round it. Raises TypeError if it is not as known."""
     call: Any = _posixsubprocess.fork_exec
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -251,11 +253,11 @@ def fork_exec(arguments: "tuple[Any, ...]", open_files: int) -> int:
 
 
 def spawn(
-    argv: "Sequence[str]",
+    argv: Sequence[str],
     cwd: str,
-    env: "Mapping[str, str]",
+    env: Mapping[str, str],
     *,
-    rlimits: "Mapping[str, int] | None",
+    rlimits: Mapping[str, int] | None,
     stdio: tuple[int, int, int],
     open_files: int,
 ) -> int:
@@ -309,11 +311,11 @@ def spawn(
 
 
 def spawn_by_popen(
-    argv: "Sequence[str]",
+    argv: Sequence[str],
     cwd: str,
-    env: "Mapping[str, str]",
+    env: Mapping[str, str],
     *,
-    before_exec: "Callable[[], None] | None",
+    before_exec: Callable[[], None] | None,
     stdio: tuple[int, int, int],
     open_files: int,
 ) -> int:
@@ -375,7 +377,7 @@ class Capture:
         self._at = 0  # where in the ring the next byte goes
         self._excess = 0  # bytes that came after the head
 
-    def pump(self, reports: "list[tuple[Any, ...]]", budget: int) -> None:
+    def pump(self, reports: list[tuple[Any, ...]], budget: int) -> None:
         """Take up to about `budget` bytes. Closes the pipe at its end."""
         while budget > 0 and self.pipe >= 0:
             in_head = self._size < self._head and not self._failed
@@ -391,7 +393,7 @@ class Capture:
                 self._keep_last(data)
             budget -= len(data)
 
-    def finish(self, reports: "list[tuple[Any, ...]]") -> None:
+    def finish(self, reports: list[tuple[Any, ...]]) -> None:
         """Append the tail, close everything. `dropped` is final after it."""
         if self.pipe >= 0:
             self._close_pipe()
@@ -432,7 +434,7 @@ class Capture:
         self._ring[: count - first] = data[first:]
         self._at = (self._at + count) % room
 
-    def _write(self, data: bytes, reports: "list[tuple[Any, ...]]") -> int:
+    def _write(self, data: bytes, reports: list[tuple[Any, ...]]) -> int:
         """Write to the log; returns how many bytes got there. The first error ends the log."""
         done = 0
         try:
@@ -480,7 +482,7 @@ class WorkerGone(Exception):
     """The stream ended or broke, or carried what is no message."""
 
 
-def take_messages(inbox: bytearray) -> list[tuple["Any", ...]]:
+def take_messages(inbox: bytearray) -> list[tuple[Any, ...]]:
     """Cut all complete messages off `inbox`; returns their tuples in one list. Raises ValueError for what is no message."""
     taken: list[tuple[Any, ...]] = []
     at = 0
@@ -496,7 +498,7 @@ def take_messages(inbox: bytearray) -> list[tuple["Any", ...]]:
     return taken
 
 
-def pack_message(entries: "list[tuple[Any, ...]]") -> bytes:
+def pack_message(entries: list[tuple[Any, ...]]) -> bytes:
     body = marshal.dumps(entries, 4)
     return len(body).to_bytes(4, "big") + body
 
@@ -509,7 +511,7 @@ class Channel:
         self.outbox = bytearray()
         self._inbox = bytearray()
 
-    def receive(self) -> list[tuple["Any", ...]]:
+    def receive(self) -> list[tuple[Any, ...]]:
         try:
             data = os.read(self.fd, READ_BYTES)
         except BlockingIOError:
@@ -524,7 +526,7 @@ class Channel:
         except (ValueError, EOFError, TypeError) as error:
             raise WorkerGone from error
 
-    def send(self, reports: "list[tuple[Any, ...]]") -> None:
+    def send(self, reports: list[tuple[Any, ...]]) -> None:
         self.outbox += pack_message(reports)
         self.flush()
 
@@ -544,7 +546,7 @@ class Channel:
 class Warden:
     """The reactor: orders, pipes, ended children and due times in; reports out. One thread; only disk and exec can block it."""
 
-    def __init__(self, fd: int, warm: "Warm | None" = None) -> None:
+    def __init__(self, fd: int, warm: Warm | None = None) -> None:
         self.warm = warm
         self.jobs: dict[int, Job] = {}  # running or closing, by key
         self.mains: dict[int, Job] = {}  # running, by pid
@@ -636,7 +638,7 @@ class Warden:
             self.reading = True
 
     # orders
-    def on_orders(self, orders: list[tuple["Any", ...]]) -> bool:
+    def on_orders(self, orders: list[tuple[Any, ...]]) -> bool:
         for name, *fields in orders:
             if name == "start":
                 self.on_start(*fields)
@@ -694,7 +696,7 @@ class Warden:
         self._begin(key, begin, (stdout_path, stderr_path), log_limit, grace_s)
 
     def _begin(
-        self, key: int, begin: "Callable[[tuple[int, int, int]], int]", paths: tuple[str, str], log_limit: int, grace_s: float
+        self, key: int, begin: Callable[[tuple[int, int, int]], int], paths: tuple[str, str], log_limit: int, grace_s: float
     ) -> None:
         """Start a job's process by `begin(stdio)`, which returns its pid: 0 in a forked child, that must do nothing more here."""
         if key in self.jobs:
@@ -935,7 +937,7 @@ def close_on_exec() -> None:
             pass
 
 
-def enter(argv: "Sequence[str]") -> None:
+def enter(argv: Sequence[str]) -> None:
     """Become a subreaper, then a warm warden: this way the ctypes that it takes are not in the memory that each job copies."""
     subreaper_or_warn()
     with open("/proc/self/environ", "rb") as file:  # Python may have put LC_CTYPE into os.environ
@@ -950,7 +952,7 @@ def subreaper_or_warn() -> None:
         print(f"titan warden: a job's process that leaves its session may outlive the job: {error}", file=sys.stderr)
 
 
-def main(fd: int, warm: "Warm | None" = None) -> None:
+def main(fd: int, warm: Warm | None = None) -> None:
     """Returns at the end of the warden, and in each child that `warm` has forked."""
     prepare_signals()
     close_on_exec()

@@ -47,7 +47,7 @@ WARM_STAGE = "import sys; sys.path.append(sys.argv[1]); from warden import enter
 WARM_BOOT = """\
 import sys
 base = set(sys.modules)
-if not sys.flags.safe_path:
+if not getattr(sys.flags, "safe_path", False):
     del sys.path[0]
 sys.path.append(sys.argv[1])
 no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, False

@@ -18,6 +18,8 @@ What cannot be forked is executed: a script whose environment differs in a name 
 compile or warns on being compiled, one over 1 MiB or with a `sys.unraisablehook` of its own, and what is no plain file.
 """
 
+from __future__ import annotations
+
 import _frozen_importlib_external
 import _imp
 import _io
@@ -51,7 +53,7 @@ LOST_CODE = 70
 
 # -- the warden's side ----------------------------------------------------------------------------------------------
 def differing_at_startup(
-    own: "Mapping[str, str]", job: "Mapping[str, str]", *, user_site: bool = False, preloaded: bool = False
+    own: Mapping[str, str], job: Mapping[str, str], *, user_site: bool = False, preloaded: bool = False
 ) -> str | None:
     """The first name whose value Python reads as it starts, or a preloaded library as it loads, and that the two differ in."""
     prefixes = STARTUP_PREFIXES + (PRELOAD_PREFIXES if preloaded else ())
@@ -102,10 +104,10 @@ class Script:
         self,
         key: int,
         path: str,
-        args: "Sequence[str]",
-        code: "CodeType",
+        args: Sequence[str],
+        code: CodeType,
         env: dict[str, str],
-        set_limits: "Callable[[], None] | None",
+        set_limits: Callable[[], None] | None,
         stdio: tuple[int, int, int],
         open_files: int,
     ) -> None:
@@ -116,7 +118,7 @@ class Script:
 class Warm:
     """What the warden keeps for its scripts. `child` is set in a forked child only, which must then return to `serve` at once."""
 
-    def __init__(self, preload: "Iterable[str]") -> None:
+    def __init__(self, preload: Iterable[str]) -> None:
         self.child: Script | None = None
         self.keep: list[Any] = []  # what must not be freed in a child: its descriptors are closed already
         self.lease_at = lease_address()
@@ -135,12 +137,12 @@ class Warm:
         self,
         key: int,
         path: str,
-        args: "Sequence[str]",
+        args: Sequence[str],
         cwd: str,
-        env: "Mapping[str, str]",
+        env: Mapping[str, str],
         content_hash: str,
         *,
-        set_limits: "Callable[[], None] | None",
+        set_limits: Callable[[], None] | None,
         stdio: tuple[int, int, int],
         open_files: int,
     ) -> int | None:
@@ -172,7 +174,7 @@ class Warm:
             if self.child is None:
                 os.chdir("/")
 
-    def _can_fork(self, path: str, args: "Sequence[str]", env: "Mapping[str, str]") -> bool:
+    def _can_fork(self, path: str, args: Sequence[str], env: Mapping[str, str]) -> bool:
         if not self._utf8 or not path or path.startswith("-"):
             return False
         if any("=" in name or not name for name in env):
@@ -186,7 +188,7 @@ class Warm:
             return False
         return differing_at_startup(self._own, env, user_site=self._user_site, preloaded=self._preloaded) is None
 
-    def _code(self, path: str, content_hash: str) -> "CodeType | None":
+    def _code(self, path: str, content_hash: str) -> CodeType | None:
         code = self._codes.pop(content_hash, None)
         if code is None:
             code = compile_script(path)
@@ -197,7 +199,7 @@ class Warm:
         return code
 
 
-def compile_script(path: str) -> "CodeType | None":
+def compile_script(path: str) -> CodeType | None:
     """None for what Python itself has to read: it then also says what is wrong with it."""
     complaint, stderr = Complaint(), sys.stderr
     sys.stderr = complaint
@@ -224,14 +226,19 @@ def absolute(path: str) -> str:
     return path if path.startswith("/") else f"{os.getcwd()}/{path}"
 
 
-def load_ahead(names: "Iterable[str]") -> bool:
+def load_ahead(names: Iterable[str]) -> bool:
     loaded = False
     for name in names:
         try:
             __import__(name)
             loaded = True
         except Exception as error:
-            os.write(2, f"titan warden: cannot preload {name}: {type(error).__name__}: {error}\n".encode("utf-8", "replace"))
+            os.write(
+                2,
+                f"titan warden: {sys.executable} cannot preload {name}: {type(error).__name__}: {error}\n".encode(
+                    "utf-8", "replace"
+                ),
+            )
     return loaded
 
 
@@ -239,20 +246,20 @@ def load_ahead(names: "Iterable[str]") -> bool:
 class Hook(_weakref.ref):  # type: ignore[type-arg]
     """A weak reference whose `__reversed__` is to be run."""
 
-    __reversed__: "Any" = None
+    __reversed__: Any = None
 
 
 class Ending:
     """What `end` needs of the script's run, and what must outlive it."""
 
-    kept: "list[Any]" = []
-    main: "list[ModuleType]" = []
-    modules: "frozenset[str]" = frozenset()  # imported before the script ran
-    raised: "list[BaseException]" = []
-    hook: "Any" = None
+    kept: list[Any] = []
+    main: list[ModuleType] = []
+    modules: frozenset[str] = frozenset()  # imported before the script ran
+    raised: list[BaseException] = []
+    hook: Any = None
 
 
-def serve(fd: int, preload: "Sequence[str]", boot: "CodeType", base: "Iterable[str]") -> None:
+def serve(fd: int, preload: Sequence[str], boot: CodeType, base: Iterable[str]) -> None:
     """A warm warden's life. Returns in the warden at its end, and in each child: the caller has to end then, and do nothing."""
     import warden  # type: ignore[import-not-found]
 
@@ -273,7 +280,7 @@ def serve(fd: int, preload: "Sequence[str]", boot: "CodeType", base: "Iterable[s
         os._exit(1)
 
 
-def become(script: Script, boot: "CodeType", *, lease_at: int) -> None:
+def become(script: Script, boot: CodeType, *, lease_at: int) -> None:
     """Turn this process into the script's, ready to run as `boot` is freed."""
     os.setsid()
     for target, fd in enumerate(script.stdio):
@@ -291,8 +298,9 @@ def become(script: Script, boot: "CodeType", *, lease_at: int) -> None:
     open_streams()
     path = absolute(script.path)
     sys.argv = [script.path, *script.args]
-    sys.orig_argv = [sys.orig_argv[0], *sys.argv]
-    if not sys.flags.safe_path:
+    if hasattr(sys, "orig_argv"):  # from 3.10 on
+        sys.orig_argv = [sys.orig_argv[0], *sys.argv]
+    if not getattr(sys.flags, "safe_path", False):  # from 3.11 on
         sys.path.insert(0, real_folder(script.path))
     _imp._fix_co_filename(script.code, path)  # type: ignore[attr-defined]
     main = make_main(path)
@@ -325,7 +333,7 @@ def mark_lease(lease: str, at: int) -> None:
         pass
 
 
-def set_environment(env: "Mapping[str, str]") -> None:
+def set_environment(env: Mapping[str, str]) -> None:
     data: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
     new = {name.encode("utf-8", "surrogateescape"): value.encode("utf-8", "surrogateescape") for name, value in env.items()}
     zone = data.get(b"TZ")
@@ -361,7 +369,7 @@ def open_streams() -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def make_main(path: str) -> "ModuleType":
+def make_main(path: str) -> ModuleType:
     old = sys.modules["__main__"].__dict__
     main = type(sys)("__main__")
     names = main.__dict__
@@ -383,10 +391,10 @@ def reseed() -> None:
         numpy.seed()
 
 
-function: "Any" = type(lambda: None)
+function: Any = type(lambda: None)
 
 
-def arrange(code: "CodeType", main: "ModuleType", boot: "CodeType") -> None:
+def arrange(code: CodeType, main: ModuleType, boot: CodeType) -> None:
     """Have the script run, and then `end`, when `boot` is freed. Of the references the later one is called first."""
     Ending.hook = sys.unraisablehook
     sys.unraisablehook = sys.__unraisablehook__ = on_unraisable
@@ -407,7 +415,7 @@ def lost() -> None:
     os._exit(LOST_CODE)
 
 
-def on_unraisable(args: "Any") -> None:
+def on_unraisable(args: Any) -> None:
     """Takes what ended the script; all else goes where it went before."""
     if args.object is reversed:
         Ending.raised.append(args.exc_value)
@@ -416,7 +424,7 @@ def on_unraisable(args: "Any") -> None:
 
 
 # -- the child: the end of the script -------------------------------------------------------------------------------
-def end(_reference: object) -> "NoReturn":
+def end(_reference: object) -> NoReturn:
     """What Python does after a script, as far as it can be seen, and then os._exit."""
     status = 1
     try:
@@ -478,7 +486,7 @@ def report(error: BaseException) -> int:
     return 1
 
 
-def show(error: BaseException, below: "TracebackType | None") -> None:
+def show(error: BaseException, below: TracebackType | None) -> None:
     error.__traceback__ = below
     sys.__excepthook__(type(error), error, below)
 
@@ -571,7 +579,7 @@ def clear_modules() -> None:
         del left
 
 
-def clear_names(names: "dict[str, Any]") -> None:
+def clear_names(names: dict[str, Any]) -> None:
     """As Python clears a module: private names first, then the others, by None and in their order."""
     for private in (True, False):
         for name in list(names):

@@ -87,9 +87,10 @@ class AttemptExited(msgspec.Struct, frozen=True, gc=False):
     peak_bytes: int
 
 
-class RunnerDied(msgspec.Struct, frozen=True):
-    """The process that runs the attempts is gone, and they with it."""
+class WardenDied(msgspec.Struct, frozen=True):
+    """The process that ran these attempts is gone, and they with it."""
 
+    leases: list[int]
     at: float
 
 

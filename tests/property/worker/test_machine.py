@@ -29,7 +29,7 @@ SEEN = st.one_of(
     st.just(m.TimePassed()),
     st.just(m.Disconnected()),
     st.just(m.Registered(5.0)),
-    st.builds(m.RunnerDied, st.just(2.0)),
+    st.builds(m.WardenDied, st.lists(LEASES, max_size=3), st.just(2.0)),
 )
 RARE = st.one_of(st.builds(m.Welcomed, st.sampled_from(["c", "d"])), st.just(m.DrainOrdered()), st.just(m.QuitOrdered()))
 TURNS = st.lists(st.lists(st.one_of(SEEN, SEEN, SEEN, SEEN, SEEN, SEEN, RARE), max_size=4), max_size=25)

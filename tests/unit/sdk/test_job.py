@@ -33,11 +33,13 @@ def test_defaults_are_the_contract() -> None:
         "retries": 3,
         "timeout": None,
         "env": (),
+        "python": None,
+        "driver": None,
     }
 
 
 def test_positional_order_is_the_contract() -> None:
-    job = Job("a", "x.py", None, ("1",), ("p",), "GPU", 2, 3.0, True, 4, 5.0, {"K": "v"})
+    job = Job("a", "x.py", None, ("1",), ("p",), "GPU", 2, 3.0, True, 4, 5.0, {"K": "v"}, ".venv", "process")
     assert job == Job(
         id="a",
         file="x.py",
@@ -51,6 +53,8 @@ def test_positional_order_is_the_contract() -> None:
         retries=4,
         timeout=5,
         env={"K": "v"},
+        python=".venv",
+        driver="process",
     )
 
 
@@ -74,6 +78,13 @@ def test_env_is_sorted_and_stringified() -> None:
 
 def test_file_takes_a_path() -> None:
     assert Job("a", file=Path("d") / "x.py").file == "d/x.py"
+
+
+def test_python_takes_a_path_and_driver_is_one_of_two() -> None:
+    job = Job("a", "x.py", python=Path("/opt/venv"), driver="python")
+    assert (job.python, job.driver) == ("/opt/venv", "python")
+    assert Job("a", command="x", driver="process").driver == "process"
+    assert Job("a", "perm:tools/x.py", python="/opt/venv").python == "/opt/venv"
 
 
 def test_command_as_list_is_an_argv() -> None:
@@ -138,6 +149,14 @@ def test_perm_name() -> None:
         ({"command": "x", "env": {"A": None}}, "env", "'A'"),
         ({"command": "x", "env": {"A": "x" * 200_000}}, "env", "pass a file"),
         ({"command": "x", "env": {3: "x"}}, "env", "must be a string"),
+        ({"file": "x.py", "python": 3.11}, "python", "must be a string"),
+        ({"file": "x.py", "python": ""}, "python", "leave it out"),
+        ({"file": "x.py", "python": "x" * 5000}, "python", "exceeds 4,096"),
+        ({"file": "x.sh", "python": "/v"}, "python", "goes with a .py file only"),
+        ({"command": "x", "python": "/v"}, "python", "a command names its own interpreter"),
+        ({"file": "x.py", "driver": "warm"}, "driver", "must be python or process, not 'warm'"),
+        ({"file": "x.py", "driver": True}, "driver", "must be a string"),
+        ({"command": "x", "driver": "python"}, "driver", "goes with a .py file only"),
     ],
 )
 def test_bad_field_names_job_and_field(fields: dict[str, Any], key: str, says: str) -> None:

@@ -80,11 +80,13 @@ jobs:
     env:
       A: text
       B: 1.10
+    python: .venv
+    driver: process
 """
     dag = load_pipeline(write(folder, text))
     assert (dag.name, dag.version, dag.project) == ("nightly", "2", folder)
-    args = ("--epochs", "4", "two words")
-    second = Job("second", "steps/one.py", None, args, ("first",), "GPU", -5, 1.5, True, 0, 60.0, {"A": "text", "B": "1.10"})
+    args, env = ("--epochs", "4", "two words"), {"A": "text", "B": "1.10"}
+    second = Job("second", "steps/one.py", None, args, ("first",), "GPU", -5, 1.5, True, 0, 60.0, env, ".venv", "process")
     assert list(dag.jobs) == [Job("first", command="echo hi"), second]
     assert stage(dag).spec.ids == ["first", "second"]
 
@@ -94,6 +96,16 @@ def test_project_false_takes_single_files_from_the_yamls_folder(folder: Path, mo
     dag = load_pipeline(write(folder, "name: x\nproject: false\njobs: [{id: a, file: steps/one.py}]\n"))
     assert dag.project is None
     assert stage(dag).spec.templates[0].file == "one.py"
+
+
+def test_the_pipelines_python_is_that_of_its_py_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    (folder / "x.sh").write_text("")
+    jobs = "[{id: a, file: steps/one.py}, {id: b, file: steps/one.py, python: /opt/b}, {id: c, file: x.sh}, {id: d, command: x}]"
+    for project, kept in (("true", "envs/a"), ("false", str(folder / "envs/a"))):
+        dag = load_pipeline(write(folder, f"name: x\nproject: {project}\npython: envs/a\njobs: {jobs}\n"))
+        assert [job.python for job in dag.jobs] == [kept, "/opt/b", None, None]
+        assert [t.python for t in stage(dag).spec.templates] == [str(folder / "envs/a"), "/opt/b", "", ""]
 
 
 def test_the_path_may_be_relative(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +191,7 @@ jobs:
         ("name: x\nproject: yes\njobs: []", "2: project: must be true or false, not the string 'yes'"),
         ("name: x\nproject: ./src\njobs: []", "2: project: must be true or false"),
         ("name: x\njob: []\n", "2: job: unknown key: did you mean 'jobs'?"),
-        ("name: x\nzzz: 1\njobs: []", "2: zzz: unknown key: the keys here are name, project, version, jobs"),
+        ("name: x\nzzz: 1\njobs: []", "2: zzz: unknown key: the keys here are name, project, version, python, jobs"),
         ("name: x\n1: x\n", "2: 1: unknown key"),
         ("name: x\nname: y\n", "2: name: duplicate key: it is in line 1 already"),
         ("name: x\njobs: []\n---\nname: y\n", "3: ---: a second document"),
@@ -264,6 +276,12 @@ def test_bad_file(folder: Path, text: str | bytes, says: str) -> None:
         ("env:\n  A:", "6: env.A: has no value: write ''"),
         ("env: {A=B: x}", "5: env: 'A=B': a variable's name"),
         ("env: {A: x, A: y}", "5: A: duplicate key"),
+        ("python: .venv", "5: python: goes with a .py file only: a command names its own interpreter"),
+        ("python: 3.11", '5: python: must be a string, not the number 3.11: quote it, "3.11"'),
+        ("python: ''", "5: python: must not be empty"),
+        ("venv: x", "5: venv: unknown key: did you mean 'python'?"),
+        ("driver: fork", "5: driver: must be python or process, not 'fork'"),
+        ("driver: python", "5: driver: goes with a .py file only"),
     ],
 )
 def test_bad_job(folder: Path, lines: str, says: str) -> None:

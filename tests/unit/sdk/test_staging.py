@@ -52,6 +52,22 @@ def test_every_field_reaches_the_template() -> None:
     assert (t.retries, t.timeout_s, t.env) == (9, 60.0, (("A", "1"), ("B", "2")))
 
 
+def test_python_and_driver_reach_the_template(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.parent)
+    script = project / "steps" / "one.py"
+    jobs = [
+        Job("plain", script),
+        Job("same", script, driver="python"),
+        Job("fresh", script, driver="process"),
+        Job("there", script, python="/opt/../opt/venv/"),
+        Job("beside", script, python="envs/a"),
+    ]
+    found = [(t.python, t.driver) for t in stage(DAG("d", jobs)).spec.templates]
+    assert found == [("", ""), ("", "process"), ("/opt/venv", ""), (str(project.parent / "envs/a"), "")]
+    (t,) = stage(DAG("d", [Job("a", "steps/one.py", python=".venv")], project=project)).spec.templates
+    assert t.python == str(project / ".venv")
+
+
 def test_single_files_travel_by_hash(tmp_path: Path) -> None:
     script = tmp_path / "run me.sh"
     script.write_text("echo hi\n")

@@ -401,29 +401,37 @@ def test_what_the_master_had_stopped_is_stopped_though_the_worker_quits() -> Non
     assert report == m.ReportResults([result(1, Outcome.STOPPED, 137, "stopped")])
 
 
-# -- the runner --------------------------------------------------------------------------------------------------------------------
-def test_when_the_runner_dies_all_its_attempts_are_broken_and_the_next_ones_start() -> None:
+# -- the warden --------------------------------------------------------------------------------------------------------------------
+def test_when_a_warden_dies_its_attempts_are_broken_and_the_next_ones_start() -> None:
     node = Node(slots=2)
     node.run(1)
     node.see(dispatched(2, 3))
-    assert node.see(m.RunnerDied(3.0)) == [start(3)]
+    assert node.see(m.WardenDied([1, 2], 3.0)) == [start(3)]
     why = "the worker's process runner died"
     broken = [m.Result(1, Outcome.BROKEN, -1, why, 1.0, 3.0, 0.0, 0), m.Result(2, Outcome.BROKEN, -1, why, 0.0, 3.0, 0.0, 0)]
     assert node.see(m.LogsSent(1), m.LogsSent(2)) == [m.ReportResults(broken)]
 
 
-def test_what_was_being_stopped_when_the_runner_died_was_stopped() -> None:
+def test_what_another_warden_runs_goes_on() -> None:
+    node = Node(slots=2)
+    node.run(1)
+    node.run(2)
+    node.see(m.WardenDied([2, 7], 3.0))
+    assert [node.machine.held[lease].phase for lease in (1, 2)] == [m.Phase.RUNNING, m.Phase.ENDED]
+
+
+def test_what_was_being_stopped_when_the_warden_died_was_stopped() -> None:
     node = Node()
     node.run(1)
-    node.see(m.StopOrdered([1], 5.0), m.RunnerDied(3.0))
+    node.see(m.StopOrdered([1], 5.0), m.WardenDied([1], 3.0))
     (report,) = node.see(m.LogsSent(1))
     assert isinstance(report, m.ReportResults) and report.results[0].outcome is Outcome.STOPPED
 
 
-def test_what_had_ended_before_the_runner_died_keeps_its_result() -> None:
+def test_what_had_ended_before_the_warden_died_keeps_its_result() -> None:
     node = Node()
     node.run(1)
-    node.see(exited(1), m.RunnerDied(3.0))
+    node.see(exited(1), m.WardenDied([1], 3.0))
     assert node.see(m.LogsSent(1)) == [m.ReportResults([result(1, Outcome.SUCCEEDED, 0, "")])]
 
 

@@ -1,0 +1,270 @@
+"""How attempts become processes: sandbox, environment and driver of each, and the wardens that start, watch and end them.
+
+Owns the worker's own warden and, through `interpreters`, those of other Pythons: which attempt is with which of them, what they
+report in the words of the machine, and what is to be done when one dies. It must not know the master.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any
+
+from titan.clock import SteadyClock
+from titan.errors import TitanError
+from titan.worker import machine as m
+from titan.worker.drivers import command_line, warm_script
+from titan.worker.functions import FunctionDriver
+from titan.worker.interpreters import Interpreters, NoPython, executable_of
+from titan.worker.log_pump import LogPump
+from titan.worker.sandbox import Place, Workspace
+from titan.worker.warden_link import WardenLink, kill_descendants
+
+log = logging.getLogger("titan.worker")
+
+# Not worth a retry: the same command would fail in the same way anywhere on this worker.
+_FINAL_ERRNOS = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.E2BIG, errno.EINVAL, errno.ELOOP, errno.EISDIR)
+
+
+class Launcher:
+    """`see` takes what the machine is to hear; `work` runs a coroutine beside; `reported` is called after each batch of reports."""
+
+    functions: FunctionDriver
+    """Set before the first report."""
+
+    def __init__(
+        self,
+        machine: m.WorkerMachine,
+        workspace: Workspace,
+        pump: LogPump,
+        clock: SteadyClock,
+        *,
+        see: Callable[[Any], None],
+        work: Callable[[Coroutine[Any, Any, None]], None],
+        reported: Callable[[], None],
+        environment: Mapping[str, str],
+        mark: str,
+        log_limit: int,
+        preload: tuple[str, ...],
+    ) -> None:
+        """`environment` is what every job gets; `mark` the TITAN_WORKER_HOME by which its processes are known."""
+        self._machine = machine
+        self._workspace = workspace
+        self._pump = pump
+        self._clock = clock
+        self._see = see
+        self._work = work
+        self._reported = reported
+        self._environment = {**environment, "TITAN_WORKER_HOME": mark}
+        self._warden_env = {**os.environ, "TITAN_WORKER_HOME": mark}
+        self._log_limit = log_limit
+        self._preload = preload
+        self._at: dict[int, WardenLink] = {}
+        """Where the processes are, of attempts and of function runners."""
+        self._interpreters = Interpreters(
+            workspace.root / "interpreters",
+            link=self._link,
+            on_reports=self._on_reports,
+            on_died=self._on_interpreter_died,
+            check=self._start_check,
+            stop_check=self.stop_process,
+            refuse=self._refuse,
+            env=self._warden_env,
+        )
+
+    def open(self) -> None:
+        self._warden = self._link(sys.executable, self._on_reports, self._on_warden_died)
+
+    async def close(self) -> None:
+        await asyncio.gather(self._warden.close(), self._interpreters.close())
+        await asyncio.to_thread(kill_descendants, os.getpid())
+
+    def _link(self, python: str, on_reports: Callable[[list[Any]], None], on_died: Callable[[int], None]) -> WardenLink:
+        link = WardenLink(on_reports=on_reports, on_died=on_died, env=self._warden_env, python=python, preload=self._preload)
+        link.launch()
+        return link
+
+    # -- attempts ---------------------------------------------------------------------------------------------------------
+    def start(self, it: m.Assignment) -> None:
+        if it.template.archive:
+            self._work(self._unpack_and_launch(it))
+            return
+        try:
+            place = self._workspace.prepare(it)
+        except OSError as e:
+            self._refuse(it.lease, f"its sandbox could not be made: {e}", final=False)
+            return
+        self._launch(it, place)
+
+    async def _unpack_and_launch(self, it: m.Assignment) -> None:
+        try:
+            place = await asyncio.to_thread(self._workspace.prepare, it)
+        except (OSError, TitanError) as e:
+            self._refuse(it.lease, f"its sandbox could not be made: {e}", final=False)
+            return
+        held = self._machine.held.get(it.lease)
+        if held is None or held.stopping is not None:
+            self._stopped_before(it.lease)
+            return
+        self._launch(it, place)
+
+    def _launch(self, it: m.Assignment, place: Place) -> None:
+        env = {
+            **self._environment,
+            "TITAN_RUN": it.run,
+            "TITAN_JOB": it.job,
+            "TITAN_ATTEMPT": str(it.attempt),
+            "TITAN_SHARED": place.shared,
+            "TITAN_LEASE": str(it.lease),
+            **dict(it.template.env),
+        }
+        self._pump.open(it, place.stdout, place.stderr)
+        how: dict[str, Any] = {
+            "cwd": place.cwd,
+            "env": env,
+            "stdout_path": place.stdout,
+            "stderr_path": place.stderr,
+            "log_limit": self._log_limit,
+            "grace_s": self._machine.grace_s,
+        }
+        if it.template.python:
+            self._launch_elsewhere(it, how)
+            return
+        self._at[it.lease] = self._warden
+        script = warm_script(it)
+        if script is None:
+            self._warden.start(it.lease, command_line(it, place.cwd), **how)
+        else:
+            path, content = script
+            self._warden.script(it.lease, path, it.args, content_hash=content, **how)
+
+    def _launch_elsewhere(self, it: m.Assignment, how: dict[str, Any]) -> None:
+        """By the interpreter that the job names: in a fork of a warm one if there can be one, else in a process of its own."""
+        script = warm_script(it)
+        if script is not None:
+            self._interpreters.use(it.lease, it.template.python, partial(self._begin_elsewhere, it, script, how))
+            return
+        try:
+            executable, _ = executable_of(it.template.python)
+        except NoPython as e:
+            self._refuse(it.lease, str(e), final=True)
+            return
+        self._begin_elsewhere(it, ("", ""), how, None, executable)
+
+    def _begin_elsewhere(
+        self, it: m.Assignment, script: tuple[str, str], how: dict[str, Any], link: WardenLink | None, executable: str
+    ) -> None:
+        self._at[it.lease] = link or self._warden
+        if link is None:
+            self._warden.start(it.lease, command_line(it, how["cwd"], executable), **how)
+        else:
+            path, content = script
+            link.script(it.lease, path, it.args, content_hash=content, **how)
+
+    def stop(self, lease: int, grace_s: float) -> None:
+        link = self._at.get(lease)
+        if link is not None:
+            link.stop(lease, grace_s)
+        elif self._interpreters.give_up(lease):
+            self._stopped_before(lease)
+
+    def _stopped_before(self, lease: int) -> None:
+        """It was stopped before its process was there."""
+        self._see(m.AttemptExited(lease, -signal.SIGTERM, self._clock.now(), 0.0, 0))
+        self._pump.on_ended(lease)
+
+    def _refuse(self, lease: int, text: str, *, final: bool) -> None:
+        self._see(m.AttemptRefused(lease, text, final, self._clock.now()))
+        self._pump.on_ended(lease)
+
+    # -- processes that are no attempts -------------------------------------------------------------------------------------
+    def start_process(self, key: int, argv: list[str], cwd: str, stdout: str, stderr: str) -> None:
+        """Of a function runner, or of the look at an interpreter: `key` is below 0."""
+        self._at[key] = self._warden
+        self._warden.start(
+            key,
+            argv,
+            cwd=cwd,
+            env={**self._environment, "TITAN_LEASE": str(key)},
+            stdout_path=stdout,
+            stderr_path=stderr,
+            log_limit=self._log_limit,
+            grace_s=self._machine.grace_s,
+        )
+
+    def stop_process(self, key: int) -> None:
+        self._warden.stop(key, 0.0)
+
+    def _start_check(self, key: int, argv: list[str], base: str) -> None:
+        self.start_process(key, argv, "/", f"{base}.stdout", f"{base}.stderr")
+
+    # -- what the wardens say -----------------------------------------------------------------------------------------------
+    def _on_reports(self, reports: list[tuple[Any, ...]]) -> None:
+        for report in reports:
+            kind, lease = report[0], report[1]
+            if lease < 0:
+                self._on_process_report(report)
+            elif kind == "output":
+                self._pump.on_output(lease, report[2], report[3], report[4])
+            elif kind == "started":
+                self._see(m.AttemptStarted(lease, report[3]))
+            elif kind == "exited":
+                _, _, code, at, cpu_s, peak, dropped_out, dropped_err, leftover = report
+                if leftover:
+                    log.info("lease %d left %d processes behind; they were killed", lease, leftover)
+                if dropped_out or dropped_err:
+                    log.info("lease %d printed %d bytes over the limit; they were dropped", lease, dropped_out + dropped_err)
+                self._at.pop(lease, None)
+                self._see(m.AttemptExited(lease, code, at, cpu_s, peak))
+                self._pump.on_ended(lease)
+            elif kind == "refused":
+                _, _, number, text = report
+                self._at.pop(lease, None)
+                self._refuse(lease, text, final=number in _FINAL_ERRNOS)
+            else:
+                _, _, stream, _, text = report
+                log.warning("the log of lease %d, stream %d, cannot be written: %s", lease, stream, text)
+        self._reported()
+
+    def _on_process_report(self, report: tuple[Any, ...]) -> None:
+        kind, key = report[:2]
+        if kind in ("exited", "refused"):
+            self._at.pop(key, None)
+        if self._interpreters.on_report(report):
+            return
+        if kind == "exited":
+            self.functions.on_exited(key, report[2])
+        elif kind == "refused":
+            self.functions.on_refused(key, report[3])
+
+    # -- deaths -------------------------------------------------------------------------------------------------------------
+    def _on_warden_died(self, returncode: int) -> None:
+        log.error("the warden died with code %d; its jobs are killed and reported, a new one starts", returncode)
+        dead = self._warden
+        self._bury(dead)
+        self.functions.on_warden_died()
+        self.open()
+        self._interpreters.on_checks_lost()
+
+    def _on_interpreter_died(self, link: WardenLink, python: str, returncode: int) -> None:
+        log.error("the warden of %s died with code %d; its jobs are killed and reported", python, returncode)
+        self._bury(link)
+
+    def _bury(self, dead: WardenLink) -> None:
+        """Its processes are this process's children now, a subreaper's, and are killed; what other wardens have is spared."""
+        kill_descendants(
+            os.getpid(), except_pids=[link.pid for link in (self._warden, *self._interpreters.links()) if link is not dead]
+        )
+        leases = [key for key, link in self._at.items() if link is dead]
+        for key in leases:
+            del self._at[key]
+        attempts = [lease for lease in leases if lease >= 0]
+        self._see(m.WardenDied(attempts, self._clock.now()))
+        for lease in attempts:
+            self._pump.on_ended(lease)

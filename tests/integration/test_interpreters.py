@@ -1,0 +1,179 @@
+"""The pool of interpreters, over real wardens: how many there are, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from titan.worker.interpreters import Interpreters
+from titan.worker.warden_link import WardenLink
+
+DEADLINE_S = 10.0
+
+
+class Pool:
+    """Interpreters, and what each script got: its link and executable."""
+
+    def __init__(self, folder: Path, **limits: Any) -> None:
+        self.folder = folder
+        self.begun: dict[int, tuple[WardenLink | None, str]] = {}
+        self.refused: dict[int, tuple[str, bool]] = {}
+        self.ended: list[int] = []
+        self.died: list[str] = []
+        self.main = WardenLink(on_reports=self._on_main, on_died=lambda _: None)
+        self.main.launch()
+        self.all = Interpreters(
+            folder / "interpreters",
+            link=self._link,
+            on_reports=lambda reports: self.ended.extend([r[1] for r in reports if r[0] == "exited"]),
+            on_died=lambda link, python, code: self.died.append(python),
+            check=self._check,
+            stop_check=lambda key: self.main.stop(key, 0.0),
+            refuse=self._refuse,
+            env=os.environ,
+            **limits,
+        )
+
+    def _on_main(self, reports: list[tuple[Any, ...]]) -> None:
+        for report in reports:
+            assert self.all.on_report(report)
+
+    def _link(self, python: str, on_reports: Callable[[list[Any]], None], on_died: Callable[[int], None]) -> WardenLink:
+        link = WardenLink(on_reports=on_reports, on_died=on_died, python=python)
+        link.launch()
+        return link
+
+    def _check(self, key: int, argv: list[str], base: str) -> None:
+        self._begin(self.main.start, key, argv, base)
+
+    def _begin(self, order: Any, key: int, *what: Any) -> None:
+        """The last of `what` is the base of its logs."""
+        base = what[-1]
+        logs = {"stdout_path": f"{base}.stdout", "stderr_path": f"{base}.stderr"}
+        order(key, *what[:-1], cwd="/", env=dict(os.environ), log_limit=10000, grace_s=0.0, **logs)
+
+    def _refuse(self, lease: int, text: str, *, final: bool) -> None:
+        self.refused[lease] = (text, final)
+
+    async def use(self, lease: int, python: Path | str) -> WardenLink | None:
+        self.all.use(lease, str(python), lambda *it: self.begun.__setitem__(lease, it))
+        await until(lambda: lease in self.begun, f"{lease} begins")
+        return self.begun[lease][0]
+
+    async def run(self, lease: int, text: str = "") -> None:
+        """Its script, to the end."""
+        path = self.folder / f"{lease}.py"
+        path.write_text(text)
+        link = self.begun[lease][0]
+        assert link is not None
+        self._begin(link.script, lease, str(path), [], str(self.folder / str(lease)))
+        await until(lambda: lease in self.ended, f"{lease} ends")
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    give_up = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < give_up, f"not in {DEADLINE_S} s: {what}"
+        await asyncio.sleep(0.001)
+
+
+@contextlib.asynccontextmanager
+async def pool(folder: Path, **limits: Any) -> AsyncIterator[Pool]:
+    made = Pool(folder, **limits)
+    try:
+        yield made
+    finally:
+        await made.all.close()
+        await made.main.close()
+
+
+def pythons(folder: Path, count: int) -> list[Path]:
+    paths = [folder / f"python{i}" for i in range(count)]
+    for path in paths:
+        path.symlink_to(sys.executable)
+    return paths
+
+
+def test_one_without_work_is_ended_and_starts_again_when_it_is_asked_for(tmp_path: Path) -> None:
+    (python,) = pythons(tmp_path, 1)
+
+    async def main() -> None:
+        async with pool(tmp_path, idle_s=0.02) as p:
+            first = await p.use(1, python)
+            assert first is not None
+            assert [link.pid for link in p.all.links()] == [first.pid]
+            await p.run(1)
+            await until(lambda: not Path(f"/proc/{first.pid}").exists(), "it is ended")
+            second = await p.use(2, python)
+            assert second is not None
+            later = time.monotonic() + 0.05
+            await until(lambda: time.monotonic() > later, "more than idle_s: it has work")
+            assert p.all.links() == [second] != [first]
+            assert (p.died, p.refused) == ([], {})
+
+    asyncio.run(main())
+
+
+def test_of_too_many_the_idle_one_goes_and_if_none_is_scripts_are_executed(tmp_path: Path) -> None:
+    a, b, c = pythons(tmp_path, 3)
+
+    async def main() -> None:
+        async with pool(tmp_path, most=1) as p:
+            busy = await p.use(1, a)
+            assert busy is not None
+            assert await p.use(2, b) is None
+            assert p.begun[2][1] == str(b)
+            await p.run(1)
+            other = await p.use(3, c)
+            assert other is not None
+            await until(lambda: not Path(f"/proc/{busy.pid}").exists(), "the idle one is ended")
+            assert p.all.links() == [other]
+
+    asyncio.run(main())
+
+
+def test_scripts_that_come_while_it_is_looked_at_wait_and_nothing_of_the_look_is_left(tmp_path: Path) -> None:
+    (python,) = pythons(tmp_path, 1)
+
+    async def main() -> None:
+        async with pool(tmp_path) as p:
+            links = await asyncio.gather(*(p.use(lease, python) for lease in range(1, 6)))
+            assert len(set(links)) == len(p.all.links()) == 1
+            assert os.listdir(tmp_path / "interpreters") == []
+
+    asyncio.run(main())
+
+
+def test_a_look_that_is_lost_with_its_warden_is_taken_again(tmp_path: Path) -> None:
+    (python,) = pythons(tmp_path, 1)
+
+    async def main() -> None:
+        async with pool(tmp_path) as p:
+            waiting = asyncio.ensure_future(p.use(1, python))
+            await asyncio.sleep(0)  # the look has been ordered
+            p.all.on_checks_lost()
+            assert await waiting is not None
+
+    asyncio.run(main())
+
+
+def test_one_that_is_killed_when_it_is_looked_at_may_do_better(tmp_path: Path) -> None:
+    python = tmp_path / "killed"
+    python.write_text("#!/bin/sh\nkill -9 $$\n")
+    python.chmod(0o755)
+
+    async def main() -> None:
+        async with pool(tmp_path) as p:
+            p.all.use(1, str(python), lambda *_: None)
+            await until(lambda: p.refused, "a refusal")
+            text, final = p.refused[1]
+            assert "is no Python that works on this worker (asked for its version it ended with code -9)" in text
+            assert not final
+
+    asyncio.run(main())
