@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from titan.sdk.client import AsyncClient, AsyncRun, Client, Run
     from titan.sdk.job import DAG, Job
+    from titan.sdk.tasks import TaskCall, task
 
-__all__ = ["DAG", "AsyncClient", "AsyncRun", "Client", "Job", "Run", "__version__"]
+__all__ = ["DAG", "AsyncClient", "AsyncRun", "Client", "Job", "Run", "TaskCall", "__version__", "task"]
 
 _HOMES = {
     "AsyncClient": "titan.sdk.client",
@@ -20,6 +21,8 @@ _HOMES = {
     "Run": "titan.sdk.client",
     "DAG": "titan.sdk.job",
     "Job": "titan.sdk.job",
+    "TaskCall": "titan.sdk.tasks",
+    "task": "titan.sdk.tasks",
     "__version__": "titan._version",
 }
 

@@ -144,9 +144,12 @@ class ClientDesk:
         self._opening.pop((origin, request), None)
         if self._past.is_live(run):
             return self._collector.begin(origin, request, run)
-        peer = self._collector.expected(origin, request)
+        expected = self._collector.expected(origin, request)
         self._collector.refused(origin, request)
-        return None if peer is None else lambda: self._past.collected(peer, request, run)
+        if expected is None:
+            return None
+        peer, wanted = expected
+        return lambda: self._past.collected(peer, request, run, wanted)
 
     def refused(self, origin: int, request: int) -> None:
         """A submission was not accepted."""
@@ -179,7 +182,7 @@ class ClientDesk:
             raise CallerError("a submission key is at most 128 characters")
         self._check_artifacts(templates)
         if it.collect:
-            self._collector.expect(peer, it.request)
+            self._collector.expect(peer, it.request, it.wanted)
 
     def _check_artifacts(self, templates: list[JobTemplate]) -> None:
         for template in templates:

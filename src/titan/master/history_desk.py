@@ -82,11 +82,11 @@ class HistoryDesk:
 
         self._begin(peer, ask.request, call())
 
-    def collected(self, peer: Peer, request: int, run: str) -> None:
+    def collected(self, peer: Peer, request: int, run: str, wanted: frozenset[int] | None) -> None:
         """A submission that is repeated after its run has left: all that its jobs came to."""
 
         def tell(state: State) -> None:
-            for frame in Collector(state).all_of(request, run):
+            for frame in Collector(state).all_of(request, run, wanted):
                 self._send(peer, frame)
 
         self.with_run(peer, request, run, tell)

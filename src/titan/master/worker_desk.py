@@ -14,7 +14,7 @@ from titan.errors import CallerError, ProtocolError, TitanError
 from titan.master.core_loop import CoreLoop
 from titan.master.log_store import LogStore
 from titan.master.registry import Registry
-from titan.model.dag import JobTemplate
+from titan.model.dag import MAX_INPUT_BYTES, JobTemplate
 from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
 from titan.peer import Peer
 from titan.protocol import messages as msg
@@ -24,6 +24,7 @@ log = logging.getLogger("titan.master")
 
 MAX_SLOTS = 65_536
 PIECE_BYTES = 1 << 20
+DISPATCH_BYTES = 16 << 20
 
 
 class WorkerDesk:
@@ -198,7 +199,26 @@ class WorkerDesk:
         return [answer]
 
     def dispatch(self, it: fx.SendDispatch) -> list[Callable[[], None]]:
-        jobs = [self._state.jobs[number] for number in it.jobs]
+        """In messages of bounded size, by the arguments and inputs of calls."""
+        calls: list[Callable[[], None]] = []
+        jobs: list[Job] = []
+        inputs: list[tuple[bytes, ...]] = []
+        lease, size = it.first_lease, 0
+        for number in it.jobs:
+            job = self._state.jobs[number]
+            given = self._inputs(job) if job.parents else ()
+            weight = len(job.payload) + sum(map(len, given))
+            if jobs and size + weight > DISPATCH_BYTES:
+                calls += self._dispatch(it.worker, lease, jobs, inputs)
+                lease, size, jobs, inputs = lease + len(jobs), 0, [], []
+            jobs.append(job)
+            inputs.append(given)
+            size += weight
+        return calls + self._dispatch(it.worker, lease, jobs, inputs)
+
+    def _dispatch(
+        self, worker: int, first_lease: int, jobs: list[Job], inputs: list[tuple[bytes, ...]]
+    ) -> list[Callable[[], None]]:
         index: dict[int, int] = {}
         templates: list[JobTemplate] = []
         template_of = []
@@ -211,22 +231,28 @@ class WorkerDesk:
         message = msg.Dispatch(
             0,
             templates,
-            list(range(it.first_lease, it.first_lease + len(jobs))),
+            list(range(first_lease, first_lease + len(jobs))),
             [j.run.id for j in jobs],
             [j.name for j in jobs],
             [j.attempt for j in jobs],
             template_of,
             [j.args for j in jobs],
             [j.payload for j in jobs] if any(t.function for t in templates) else [],
-            [self._inputs(j) for j in jobs] if any(j.parents and j.template.function for j in jobs) else [],
+            inputs if any(inputs) else [],
         )
-        return self._to(it.worker, message)
+        return self._to(worker, message)
 
     def _inputs(self, job: Job) -> tuple[bytes, ...]:
         if not job.template.function:
             return ()
         jobs = self._state.jobs
-        return tuple([jobs[parent].value for parent in job.parents])
+        values = tuple([jobs[parent].value for parent in job.parents])
+        if (size := sum(map(len, values))) > MAX_INPUT_BYTES:
+            text = (
+                f"the results that this call is given take {size:,} bytes; the limit is {MAX_INPUT_BYTES:,}: gather them in steps"
+            )
+            return (b"x" + text.encode(),) * len(values)
+        return values
 
     def stop(self, it: fx.SendStop) -> list[Callable[[], None]]:
         return self._to(it.worker, msg.StopAttempts(0, it.leases, self._state.settings.stop_grace_s))

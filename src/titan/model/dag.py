@@ -11,6 +11,8 @@ import msgspec
 MAX_JOBS = 1_000_000
 MAX_ARGS_BYTES = 128 * 1024
 MAX_PAYLOAD_BYTES = 1024 * 1024
+MAX_INPUT_BYTES = 48 * 1024 * 1024
+"""Values of parents that go to a call as they are."""
 MAX_RETRIES = 1_000
 MAX_PRIORITY = 1_000_000
 MAX_SECONDS = 10 * 366 * 86_400.0

@@ -57,18 +57,20 @@ class Pong(Message, frozen=True):
 class Submit(Message, frozen=True):
     """`key` is the submitter's own: the same key sent twice is one run.
 
-    `collect`: what its jobs return or raise follows the answer as Values, each job's as soon as it is over.
+    `collect`: what its jobs return or raise follows the answer as Values, each job's as soon as it is over. `wanted`, if not empty:
+    only of the jobs at these positions, and of those that are DEAD.
     """
 
     key: str
     dag: DagSpec
     collect: bool = False
+    wanted: list[int] = []
 
 
 class OpenRun(Message, frozen=True):
     """A DAG of `count` jobs that comes in parts begins; AddJobs with this request id follow, in order.
 
-    Answered, when all are there, by Submitted; or by an Error, as soon as something is wrong. `key` and `collect` as in Submit.
+    Answered, when all are there, by Submitted; or by an Error, as soon as something is wrong. `key`, `collect` and `wanted` as in Submit.
     """
 
     key: str
@@ -77,6 +79,7 @@ class OpenRun(Message, frozen=True):
     templates: list[JobTemplate]
     count: int
     collect: bool = False
+    wanted: list[int] = []
 
 
 class AddJobs(Message, frozen=True):
@@ -344,7 +347,7 @@ class Dispatch(Message, frozen=True):
     """Entry i: lease, run, job, attempt, its template (a position in `templates`) and arguments.
 
     `payloads`, if not empty: the pickled arguments of those that are calls; `inputs`, if not empty: the values of their parents, in
-    order, as in Values.
+    order, as in Values, or "x" and the text that says why they cannot be had. Persistent id i of the pickle stands for value i.
     """
 
     templates: list[JobTemplate]

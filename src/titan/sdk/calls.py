@@ -1,4 +1,4 @@
-"""Calls of Python functions as jobs: what is pickled, how calls become submissions, and how results find their way back.
+"""Calls of Python functions as jobs: how they become submissions, and how results find their way back.
 
 Calls that are made close together travel as one submission; a map goes in chunks of thousands, so that the first run while the last
 are still pickled. Each submission collects its own results and is repeated under its key if the connection breaks.
@@ -8,27 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import pickle
 import secrets
-import site
-import sys
-import sysconfig
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Executor, Future
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from functools import partial
 from itertools import islice
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from titan.errors import CallerError, ConnectionLost, JobFailed, LimitExceeded, TitanError
-from titan.model.dag import MAX_PAYLOAD_BYTES, DagSpec, JobTemplate
-from titan.model.states import JobState
+from titan.errors import CallerError, ConnectionLost, TitanError
+from titan.model.dag import DagSpec, JobTemplate
 from titan.protocol import messages as msg
+from titan.sdk.compute import Computed
 from titan.sdk.connection import Connection
+from titan.sdk.functions import Function, pack_arguments, printable, value_of
+from titan.sdk.tasks import TaskCall, plan
 
 if TYPE_CHECKING:
     from titan.sdk.client import Client
@@ -37,90 +33,6 @@ T = TypeVar("T")
 SUBMISSION = 4096
 """Calls in one submission."""
 PIECE_BYTES = 1 << 20
-
-
-class RemoteTraceback(Exception):
-    """The cause of an exception that a call raised: the traceback of the process where it ran, as text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-    def __str__(self) -> str:
-        return f"\n{self.text}"
-
-
-class Function:
-    """A function that travels."""
-
-    __slots__ = ("hash", "name", "pickled")
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.pickled = pickle_by_value(function)
-        self.hash = hashlib.sha256(self.pickled).hexdigest()
-        self.name = str(getattr(function, "__qualname__", None) or type(function).__qualname__)[:200]
-
-
-def pickle_by_value(function: Callable[..., Any]) -> bytes:
-    """With what it needs of modules that are not installed: the worker has the installed ones, and not the caller's own.
-
-    Raises CallerError.
-    """
-    import cloudpickle
-
-    own = [module for name, module in list(sys.modules.items()) if _is_own(name, module)]
-    registered = []
-    try:
-        for module in own:
-            if module.__name__ not in cloudpickle.list_registry_pickle_by_value():
-                cloudpickle.register_pickle_by_value(module)
-                registered.append(module)
-        pickled: bytes = cloudpickle.dumps(function, 5)
-        return pickled
-    except Exception as e:
-        raise CallerError(f"{function!r} cannot be sent to a worker: {type(e).__name__}: {e}") from e
-    finally:
-        for module in registered:
-            cloudpickle.unregister_pickle_by_value(module)
-
-
-def _installed() -> tuple[str, ...]:
-    places = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
-    return tuple(f"{place}/" for place in places if place)
-
-
-_INSTALLED = _installed()
-
-
-def _is_own(name: str, module: ModuleType) -> bool:
-    if name == "__main__" or name.partition(".")[0] == "titan" or not isinstance(module, ModuleType) or module.__name__ != name:
-        return False
-    file = getattr(module, "__file__", None)
-    return isinstance(file, str) and not file.startswith(_INSTALLED)
-
-
-def value_of(state: int, value: bytes, reason: str) -> Any:
-    """What a call returned. Raises what it raised, JobFailed or CancelledError."""
-    if state == JobState.COMPLETED:
-        return pickle.loads(memoryview(value)[1:]) if value else None
-    if state == JobState.CANCELLED:
-        raise CancelledError(reason)
-    if value[:1] == b"e":
-        raise error_of(pickle.loads(memoryview(value)[1:]))
-    raise JobFailed(reason or "the job is DEAD")
-
-
-def error_of(description: tuple[bytes | None, str, str, str]) -> BaseException:
-    """The exception that a call raised, as far as it exists here, with the remote traceback as its cause."""
-    pickled, kind, text, trace = description
-    error: BaseException | None = None
-    if pickled is not None:
-        with contextlib.suppress(Exception):
-            error = pickle.loads(pickled)
-    if not isinstance(error, BaseException):
-        error = JobFailed(f"{kind}: {text}" if kind != "Refused" else text)
-    error.__cause__ = RemoteTraceback(trace)
-    return error
 
 
 class Calls:
@@ -163,7 +75,18 @@ class Calls:
         for at in range(0, len(pending), SUBMISSION):
             part = pending[at : at + SUBMISSION]
             functions = list({f.hash: f for f, _, _ in part}.values())
-            self._start(functions, [f.hash for f, _, _ in part], [p for _, p, _ in part], _Futures([f for _, _, f in part]))
+            make = partial(_spec, functions, [f.hash for f, _, _ in part], [p for _, p, _ in part])
+            self._start(functions, make, _Futures([f for _, _, f in part]))
+
+    # -- graphs of tasks ------------------------------------------------------------------------------------------------
+    def compute(self, wanted: list[TaskCall[Any]]) -> list[Future[Any]]:
+        """All that the wanted nodes need as one submission; a future for each of them."""
+        if not wanted:
+            return []
+        planned = plan(wanted, self.function)
+        sink = Computed(planned)
+        self._loop.call_soon_threadsafe(self._start, planned.functions, lambda: planned.spec, sink, sorted(sink.futures))
+        return [sink.futures[position] for position in planned.wanted]
 
     # -- maps -----------------------------------------------------------------------------------------------------------
     def map(
@@ -185,7 +108,9 @@ class Calls:
             payloads = [pack_arguments(args, {}) for args in part]
             slots = _Slots(len(part))
             batches.append(slots)
-            self._loop.call_soon_threadsafe(self._start, [known], [known.hash] * len(part), payloads, slots)
+            self._loop.call_soon_threadsafe(
+                self._start, [known], partial(_spec, [known], [known.hash] * len(part), payloads), slots
+            )
         return _results(batches, until)
 
     def _map_chunks(
@@ -199,9 +124,9 @@ class Calls:
         return (value for values in lists for value in values)
 
     # -- submissions ----------------------------------------------------------------------------------------------------
-    def _start(self, functions: list[Function], hashes: list[str], payloads: list[bytes], sink: _Futures | _Slots) -> None:
+    def _start(self, functions: list[Function], make: Callable[[], DagSpec], sink: _Sink, wanted: Sequence[int] = ()) -> None:
         """One submission of calls; in the loop's thread."""
-        task = self._loop.create_task(self._run(functions, hashes, payloads, sink))
+        task = self._loop.create_task(self._run(functions, make, sink, list(wanted)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._numbers += 1
@@ -209,35 +134,22 @@ class Calls:
         self._open[number] = sink.fail
         task.add_done_callback(lambda _: self._open.pop(number, None))
 
-    async def _run(self, functions: list[Function], hashes: list[str], payloads: list[bytes], sink: _Futures | _Slots) -> None:
+    async def _run(self, functions: list[Function], make: Callable[[], DagSpec], sink: _Sink, wanted: list[int]) -> None:
         try:
             for function in functions:
                 await self._stage(function)
-            position = {f.hash: i for i, f in enumerate(functions)}
-            name = functions[0].name if len(functions) == 1 else f"{len(functions)} functions"
-            count = len(payloads)
-            spec = DagSpec(
-                name="".join(c if c.isprintable() else "?" for c in name) or "call",
-                version="",
-                templates=[JobTemplate(function=f.hash, retries=0) for f in functions],
-                ids=[str(i) for i in range(count)],
-                template_of=[position[h] for h in hashes],
-                args=[()] * count,
-                parents=[()] * count,
-                payloads=payloads,
-            )
-            await self._collect(spec, sink)
+            await self._collect(make(), sink, wanted)
         except asyncio.CancelledError:
             sink.fail(ConnectionLost("the client was closed"))
             raise
         except BaseException as e:
             sink.fail(e)
 
-    async def _collect(self, spec: DagSpec, sink: _Futures | _Slots) -> None:
+    async def _collect(self, spec: DagSpec, sink: _Sink, wanted: list[int]) -> None:
         key = secrets.token_hex(16)
         while True:
             try:
-                async for message, _ in self._connection.stream(lambda n: msg.Submit(n, key, spec, True)):
+                async for message, _ in self._connection.stream(lambda n: msg.Submit(n, key, spec, True, wanted)):
                     if isinstance(message, msg.Values):
                         sink.take(message)
                         if message.last:
@@ -301,22 +213,31 @@ class Calls:
         _Futures([future for _, _, future in pending]).fail(error)
 
 
-def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-    """The payload of a call: the pickle of `args`, or of (args, kwargs) where there are some or `args` looks like such a pair."""
-    is_pair = len(args) == 2 and type(args[0]) is tuple and type(args[1]) is dict
-    what = (args, kwargs) if kwargs or is_pair else args
-    try:
-        payload = pickle.dumps(what, 5)
-    except Exception:
-        import cloudpickle
+def _spec(functions: list[Function], hashes: list[str], payloads: list[bytes]) -> DagSpec:
+    """Calls that depend on nothing."""
+    position = {f.hash: i for i, f in enumerate(functions)}
+    count = len(payloads)
+    return DagSpec(
+        name=printable(functions[0].name if len(functions) == 1 else f"{len(functions)} functions"),
+        version="",
+        templates=[JobTemplate(function=f.hash, retries=0) for f in functions],
+        ids=[str(i) for i in range(count)],
+        template_of=[position[h] for h in hashes],
+        args=[()] * count,
+        parents=[()] * count,
+        payloads=payloads,
+    )
 
-        try:
-            payload = cloudpickle.dumps(what, 5)
-        except Exception as e:
-            raise CallerError(f"the arguments cannot be sent to a worker: {type(e).__name__}: {e}") from e
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise LimitExceeded(f"the arguments of a call take {len(payload):,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}: pass a file")
-    return payload
+
+class _Sink(Protocol):
+    """Where the results of one submission go."""
+
+    def accepted(self, cancel: Callable[[str], None]) -> None:
+        """The run is there; `cancel(job)` cancels a job of it, "" all of it. May come again."""
+
+    def take(self, it: msg.Values) -> None: ...
+
+    def fail(self, error: BaseException) -> None: ...
 
 
 class _Futures:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
 from titan.errors import ConnectionLost
 from titan.model.names import split_job
@@ -32,6 +32,7 @@ from titan.sdk.status import (
     run_summary,
 )
 from titan.sdk.submission import Progress
+from titan.sdk.tasks import TaskCall, nodes_of
 
 T = TypeVar("T")
 PIECE_BYTES = 1 << 20
@@ -143,6 +144,12 @@ class AsyncClient:
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Runs `function(*args, **kwargs)` on a worker and returns its result, or raises what it raised. See Client.call."""
         return await asyncio.wrap_future(self._calls.submit(function, args, kwargs))
+
+    async def compute(self, what: TaskCall[Any] | Sequence[TaskCall[Any]]) -> Any:
+        """The result of a node, or the list of several; raises what failed first. See Client.compute."""
+        nodes, single = nodes_of(what)
+        results = await asyncio.gather(*map(asyncio.wrap_future, self._calls.compute(nodes)))
+        return results[0] if single else list(results)
 
     @property
     def _calls(self) -> Calls:
@@ -349,6 +356,28 @@ class Client:
         `timeout`: seconds from now, TimeoutError for a result that is not there by then.
         """
         return self._submitter().map(function, iterables, chunksize, timeout)
+
+    @overload
+    def compute(self, what: TaskCall[T], /) -> Future[T]: ...
+    @overload
+    def compute(self, what: Sequence[TaskCall[T]], /) -> list[Future[T]]: ...
+    def compute(self, what: Any, /) -> Any:
+        """Runs what nodes of `titan.task` need, as one run with a job per node; returns at once, with a future for each node asked
+        for.
+
+        A node that several need runs once. Where one fails, what depends on it does not run: its future raises JobFailed, which
+        names the failed ancestor and has what that raised as its cause. Cancelling a future cancels its job unless another one
+        needs it.
+
+        >>> @task
+        ... def add(x, y):
+        ...     return x + y
+        >>> with Client() as client:                   # doctest: +SKIP
+        ...     assert client.compute(add(add(1, 2), 3)).result() == 6
+        """
+        nodes, single = nodes_of(what)
+        futures = self._submitter().compute(nodes)
+        return futures[0] if single else futures
 
     def executor(self) -> TitanExecutor:
         """A concurrent.futures.Executor whose calls run on the cluster. Its shutdown leaves this client open."""

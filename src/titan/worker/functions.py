@@ -18,7 +18,7 @@ from titan.clock import SteadyClock
 from titan.errors import TitanError
 from titan.worker import machine as m
 from titan.worker import runner
-from titan.worker.runner_link import Columns, RunnerHub, RunnerLink, command_line
+from titan.worker.runner_link import Columns, Payload, RunnerHub, RunnerLink, command_line
 
 VALUE_BYTES = 1024 * 1024
 """Of a result's pickle."""
@@ -105,10 +105,10 @@ class FunctionDriver:
         while at < len(assignments):
             name = assignments[at].template.function
             end = at
-            payloads = []
+            payloads: list[Payload] = []
             while end < len(assignments) and assignments[end].template.function == name:
                 a = assignments[end]
-                payloads.append(runner.pack_arguments((a.payload, list(a.inputs)), {}) if a.inputs else a.payload)
+                payloads.append((a.payload, list(a.inputs)) if a.inputs else a.payload)
                 end += 1
             hash_ = name.encode()
             if not link.has(hash_):

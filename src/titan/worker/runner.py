@@ -12,7 +12,8 @@ A message is a 4-byte big-endian length and `marshal.dumps(list_of_tuples, 4)`. 
 Orders
     ("function", hash, pickled)                     enters a function; it is unpickled at its first call, and a failure of that is
                                                     kept as the error of every call
-    ("calls", hash, first_seq, [payload, ...])      payload: see `pack_arguments`
+    ("calls", hash, first_seq, [payload, ...])      payload: see `pack_arguments`; or a pair of that and a list of values for which
+                                                    it has placeholders, see `Arguments`
     ("chunk", hash, seq, payload)                   one call for many values; payload: the pickle of a list of argument tuples
     ("give_back", k)                                the last k calls of the queue are the worker's again
     ("quit",)                                       exit once it is read, whatever is queued; so does the end of the stream
@@ -44,6 +45,7 @@ outlive their call counts to the next call.
 
 import fcntl
 import gc
+import io
 import marshal
 import mmap
 import os
@@ -114,6 +116,26 @@ def pack_arguments(args: "tuple[Any, ...]", kwargs: "dict[str, Any]", dumps: "Ca
 
 def is_pair(arguments: "tuple[Any, ...]") -> bool:
     return len(arguments) == 2 and type(arguments[0]) is tuple and type(arguments[1]) is dict
+
+
+class Arguments(pickle.Unpickler):
+    """A payload in which the results of other calls have their places: persistent id i is value i, unpickled when it is met.
+
+    A value is b"" (None), b"i" and its pickle, or b"x" and the text that says why it cannot be had.
+    """
+
+    def __init__(self, payload: bytes, values: "list[bytes]") -> None:
+        super().__init__(io.BytesIO(payload))
+        self._values = values
+        self._loaded: dict[int, Any] = {}
+
+    def persistent_load(self, pid: "Any") -> "Any":
+        if pid not in self._loaded:
+            value = self._values[pid]
+            if value[:1] == b"x":
+                raise Refused(value[1:].decode())
+            self._loaded[pid] = pickle.loads(memoryview(value)[1:]) if value else None
+        return self._loaded[pid]
 
 
 # -- errors ---------------------------------------------------------------------------------------------------------
@@ -295,7 +317,7 @@ class Runner:
         self.marks = marks  # of two 8-byte numbers
         self.output = output
         self.functions = Functions()
-        self.queue: deque[tuple[int, Function, bytes, bool]] = deque()
+        self.queue: deque[tuple[int, Function, Any, bool]] = deque()
         self.unusable: str | None = None  # why this interpreter can run nothing
         self._inbox = bytearray()
         self._reports: list[tuple[Any, ...]] = []  # output; goes before the results
@@ -366,13 +388,13 @@ class Runner:
                 self._flush()
                 self._receive(socket.MSG_DONTWAIT)
 
-    def _run_call(self, function: Function, payload: bytes) -> tuple[int, bytes]:
+    def _run_call(self, function: Function, payload: "bytes | tuple[bytes, list[bytes]]") -> tuple[int, bytes]:
         target = function.target
         if target is None and (target := function.load(self.unusable)) is None:
             assert function.failure is not None
             return UNLOADABLE, function.failure
         try:
-            arguments = pickle.loads(payload)
+            arguments = pickle.loads(payload) if type(payload) is bytes else Arguments(*payload).load()
             args, kwargs = arguments if is_pair(arguments) else (arguments, None)
         except BaseException as error:
             return UNLOADABLE, pickle.dumps(describe(error), PROTOCOL)

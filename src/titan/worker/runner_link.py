@@ -41,6 +41,8 @@ HELLO_S = 10.0
 STRANGERS = 1024  # connections that have not said their token
 PATH_BYTES = 107  # what fits in sockaddr_un
 
+Payload = bytes | tuple[bytes, list[bytes]]
+"""Arguments as they are, or with placeholders and the values for them: see `runner.Arguments`."""
 Columns = tuple[bytes, list[bytes], list[float], list[float]]
 """statuses, payloads, started_s, finished_s: one entry per call, `first_seq` is the first one's."""
 
@@ -232,15 +234,15 @@ class RunnerLink:
 
     def enter(self, function_hash: bytes, pickled: bytes) -> None:
         """The runner holds the 512 functions that were entered or called last. Raises LimitExceeded."""
-        self._bound(pickled, "the function")
+        self._bound(len(pickled), "the function")
         self._functions.enter(function_hash, b"")
         self._order(("function", function_hash, pickled))
 
-    def call(self, function_hash: bytes, payloads: Sequence[bytes]) -> int:
+    def call(self, function_hash: bytes, payloads: Sequence[Payload]) -> int:
         """Order one call per payload (see `runner.pack_arguments`); returns the first one's seq. Raises LimitExceeded, then none
         is ordered."""
         for payload in payloads:
-            self._bound(payload, "the arguments of the call")
+            self._bound(_size_of(payload), "the arguments of the call")
         first = self._next_seq
         self._functions.get(function_hash)
         last = self._held[-1] if self._held else None
@@ -254,7 +256,7 @@ class RunnerLink:
 
     def call_chunk(self, function_hash: bytes, payload: bytes) -> int:
         """One call for many values; `payload` is the pickle of a list of argument tuples. Returns its seq. Raises LimitExceeded."""
-        self._bound(payload, "the arguments of the chunk")
+        self._bound(len(payload), "the arguments of the chunk")
         seq = self._next_seq
         self._functions.get(function_hash)
         self._order(("chunk", function_hash, seq, payload))
@@ -303,9 +305,9 @@ class RunnerLink:
         return self._last_marks[1] if self._closed else int(self._marks[1])
 
     @staticmethod
-    def _bound(data: bytes, what: str) -> None:
-        if len(data) > runner.PAYLOAD_BYTES:
-            raise LimitExceeded(f"{what}: {len(data)} bytes; the limit is {runner.PAYLOAD_BYTES}: pass large data in files")
+    def _bound(size: int, what: str) -> None:
+        if size > runner.PAYLOAD_BYTES:
+            raise LimitExceeded(f"{what}: {size} bytes; the limit is {runner.PAYLOAD_BYTES}: pass large data in files")
 
     def _order(self, order: tuple[Any, ...]) -> None:
         if self._closed:
@@ -455,7 +457,11 @@ class RunnerLink:
 
 def _bytes_of(order: tuple[Any, ...]) -> int:
     data = order[-1]
-    return len(data) if isinstance(data, bytes) else sum(map(len, data)) + 5 * len(data)
+    return len(data) if isinstance(data, bytes) else sum(map(_size_of, data)) + 5 * len(data)
+
+
+def _size_of(payload: Payload) -> int:
+    return len(payload) if isinstance(payload, bytes) else len(payload[0]) + sum(map(len, payload[1])) + 5 * len(payload[1])
 
 
 def _parts(order: tuple[Any, ...]) -> list[tuple[Any, ...]]:
@@ -466,10 +472,11 @@ def _parts(order: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     parts: list[tuple[Any, ...]] = []
     start = size = 0
     for at, payload in enumerate(payloads):
-        if at > start and size + len(payload) + 5 > BATCH_BYTES:
+        payload_bytes = _size_of(payload) + 5
+        if at > start and size + payload_bytes > BATCH_BYTES:
             parts.append(("calls", key, first + start, payloads[start:at]))
             start, size = at, 0
-        size += len(payload) + 5
+        size += payload_bytes
     parts.append(("calls", key, first + start, payloads[start:]))
     return parts
 

@@ -1,0 +1,76 @@
+"""The futures of nodes that were asked for: what came of each job of their run goes where it belongs.
+
+Owns how a failure is told: a node whose ancestor failed raises JobFailed that names it, with what the ancestor raised as its cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from functools import partial
+from typing import Any
+
+from titan.errors import JobFailed
+from titan.model.states import JobState
+from titan.protocol import messages as msg
+from titan.sdk.functions import value_of
+from titan.sdk.tasks import Plan
+
+
+class Computed:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.futures: dict[int, Future[Any]] = {position: Future() for position in plan.wanted}
+        self._failed: dict[int, BaseException] = {}
+
+    def accepted(self, cancel: Callable[[str], None]) -> None:
+        for position, future in self.futures.items():
+            future.add_done_callback(partial(self._on_done, cancel, position))
+
+    def _on_done(self, cancel: Callable[[str], None], position: int, future: Future[Any]) -> None:
+        """A cancelled future cancels its job, unless another result needs it; the last one all that goes on."""
+        if future.cancelled():
+            others = [p for p, f in self.futures.items() if not f.done()]
+            if not others:
+                cancel("")
+            elif position not in self._plan.needed_for(others):
+                cancel(self._plan.spec.ids[position])
+
+    def take(self, it: msg.Values) -> None:
+        for position, state, value, reason in zip(it.positions, it.states, it.values, it.reasons, strict=True):
+            if state == JobState.DEAD and position not in self._failed:
+                self._failed[position] = _error_of(state, value, reason)
+            future = self.futures.get(position)
+            if future is None or future.done() or not future.set_running_or_notify_cancel():
+                continue
+            if state == JobState.DEAD:
+                future.set_exception(self._failed[position])
+            elif state == JobState.CANCELLED:
+                future.set_exception(self._why_cancelled(position, reason))
+            else:
+                try:
+                    future.set_result(value_of(state, value, reason))
+                except BaseException as e:
+                    future.set_exception(e)
+
+    def _why_cancelled(self, position: int, reason: str) -> BaseException:
+        failed = min(self._plan.needed_for([position]) & self._failed.keys(), default=None)
+        if failed is None:
+            return CancelledError(reason)
+        ids, cause = self._plan.spec.ids, self._failed[failed]
+        error = JobFailed(f"{ids[position]} did not run: its ancestor {ids[failed]} failed: {type(cause).__name__}: {cause}")
+        error.__cause__ = cause
+        return error
+
+    def fail(self, error: BaseException) -> None:
+        for future in self.futures.values():
+            if not future.done() and future.set_running_or_notify_cancel():
+                future.set_exception(error)
+
+
+def _error_of(state: int, value: bytes, reason: str) -> BaseException:
+    try:
+        value_of(state, value, reason)
+    except BaseException as e:
+        return e
+    raise AssertionError("a job that is DEAD has raised or failed")

@@ -1,0 +1,130 @@
+"""What of a call is pickled and how its result is read: functions by value, arguments, values, and what was raised."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import pickle
+import site
+import sys
+import sysconfig
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from types import ModuleType
+from typing import Any
+
+from titan.errors import CallerError, JobFailed, LimitExceeded
+from titan.model.dag import MAX_PAYLOAD_BYTES
+from titan.model.states import JobState
+
+
+class RemoteTraceback(Exception):
+    """The cause of an exception that a call raised: the traceback of the process where it ran, as text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"\n{self.text}"
+
+
+class Function:
+    """A function that travels."""
+
+    __slots__ = ("hash", "name", "pickled")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.pickled = pickle_by_value(function)
+        self.hash = hashlib.sha256(self.pickled).hexdigest()
+        self.name = str(getattr(function, "__qualname__", None) or type(function).__qualname__)[:200]
+
+
+def pickle_by_value(function: Callable[..., Any]) -> bytes:
+    """With what it needs of modules that are not installed: the worker has the installed ones, and not the caller's own.
+
+    Raises CallerError.
+    """
+    import cloudpickle
+
+    own = [module for name, module in list(sys.modules.items()) if _is_own(name, module)]
+    registered = []
+    try:
+        for module in own:
+            if module.__name__ not in cloudpickle.list_registry_pickle_by_value():
+                cloudpickle.register_pickle_by_value(module)
+                registered.append(module)
+        pickled: bytes = cloudpickle.dumps(function, 5)
+        return pickled
+    except Exception as e:
+        raise CallerError(f"{function!r} cannot be sent to a worker: {type(e).__name__}: {e}") from e
+    finally:
+        for module in registered:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _installed() -> tuple[str, ...]:
+    places = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
+    return tuple(f"{place}/" for place in places if place)
+
+
+_INSTALLED = _installed()
+
+
+def _is_own(name: str, module: ModuleType) -> bool:
+    if name == "__main__" or name.partition(".")[0] == "titan" or not isinstance(module, ModuleType) or module.__name__ != name:
+        return False
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and not file.startswith(_INSTALLED)
+
+
+def value_of(state: int, value: bytes, reason: str) -> Any:
+    """What a call returned. Raises what it raised, JobFailed or CancelledError."""
+    if state == JobState.COMPLETED:
+        return pickle.loads(memoryview(value)[1:]) if value else None
+    if state == JobState.CANCELLED:
+        raise CancelledError(reason)
+    if value[:1] == b"e":
+        raise error_of(pickle.loads(memoryview(value)[1:]))
+    raise JobFailed(reason or "the job is DEAD")
+
+
+def error_of(description: tuple[bytes | None, str, str, str]) -> BaseException:
+    """The exception that a call raised, as far as it exists here, with the remote traceback as its cause."""
+    pickled, kind, text, trace = description
+    error: BaseException | None = None
+    if pickled is not None:
+        with contextlib.suppress(Exception):
+            error = pickle.loads(pickled)
+    if not isinstance(error, BaseException):
+        error = JobFailed(f"{kind}: {text}" if kind != "Refused" else text)
+    error.__cause__ = RemoteTraceback(trace)
+    return error
+
+
+def arguments_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What of a call's arguments is pickled: `args`, or (args, kwargs) where there are some or `args` looks like such a pair."""
+    is_pair = len(args) == 2 and type(args[0]) is tuple and type(args[1]) is dict
+    return (args, kwargs) if kwargs or is_pair else args
+
+
+def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    """The payload of a call: the pickle of `args`, or of (args, kwargs) where there are some or `args` looks like such a pair."""
+    what = arguments_of(args, kwargs)
+    try:
+        payload = pickle.dumps(what, 5)
+    except Exception:
+        import cloudpickle
+
+        try:
+            payload = cloudpickle.dumps(what, 5)
+        except Exception as e:
+            raise CallerError(f"the arguments cannot be sent to a worker: {type(e).__name__}: {e}") from e
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise LimitExceeded(f"the arguments of a call take {len(payload):,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}: pass a file")
+    return payload
+
+
+def printable(name: str) -> str:
+    """A name for a run of calls."""
+    return "".join(c if c.isprintable() else "?" for c in name)[:200] or "call"

@@ -1,0 +1,286 @@
+"""`titan.task`: functions whose calls make a graph instead of running.
+
+A call of a task is a node that knows its pickled arguments and the nodes among them; what a node stands for goes in its place when
+the call runs. Owns nodes, options, and what a set of wanted nodes comes to as a DAG; must not know how it is sent.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import io
+import pickle
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, NoReturn, TypeVar, cast, overload
+
+from titan.errors import CallerError, InvalidGraph, LimitExceeded
+from titan.model.dag import MAX_PAYLOAD_BYTES, MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS, DagSpec, JobTemplate
+from titan.model.names import CAPABILITY_RULE, is_capability
+from titan.sdk.functions import Function, arguments_of, printable
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+_NAME_CHARS = 100
+_UNFIT = re.compile(r"[^A-Za-z0-9_.:@+=,\[\]-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the calls of a task are run; as in `Job`."""
+
+    name: str
+    retries: int = 0
+    timeout: float | None = None
+    priority: int = 1
+    requirement: str = "GENERAL"
+
+    def __post_init__(self) -> None:
+        for field, value, limit in (("retries", self.retries, MAX_RETRIES), ("priority", self.priority, MAX_PRIORITY)):
+            if not isinstance(value, int) or isinstance(value, bool) or not -limit <= value <= limit:
+                raise InvalidGraph(f"task {self.name!r}: {field}: must be an integer within +-{limit:,}, not {value!r}")
+        if self.retries < 0:
+            raise InvalidGraph(f"task {self.name!r}: retries: must be 0 to {MAX_RETRIES:,}, not {self.retries}")
+        timeout = self.timeout
+        if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout <= MAX_SECONDS):
+            raise InvalidGraph(f"task {self.name!r}: timeout: must be None or seconds above 0, not {timeout!r}")
+        if not isinstance(self.requirement, str) or not is_capability(self.requirement):
+            raise InvalidGraph(
+                f"task {self.name!r}: requirement: {self.requirement!r} is malformed: a capability is {CAPABILITY_RULE}"
+            )
+
+
+class Task(Generic[T_co]):
+    """A function whose calls are nodes of a graph; see `task`."""
+
+    def __init__(self, function: Callable[..., T_co], options: Options) -> None:
+        self.function = function
+        self._options = options
+        functools.update_wrapper(self, function, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> TaskCall[T_co]:
+        """A node. Its arguments are pickled now: what is changed in them later does not count."""
+        return TaskCall(self, *_pack(args, kwargs))
+
+    def run(self, *args: Any, **kwargs: Any) -> T_co:
+        """Calls the function here and now."""
+        return self.function(*args, **kwargs)
+
+    def options(self, **changes: Any) -> Task[T_co]:
+        """The same function with other options: `retries`, `timeout`, `priority`, `requirement`, `name`."""
+        unknown = [key for key in changes if key not in Options.__slots__]
+        if unknown:
+            raise InvalidGraph(
+                f"task {self._options.name!r}: there is no option {unknown[0]!r}: there are {', '.join(Options.__slots__)}"
+            )
+        return Task(self.function, replace(self._options, **changes))
+
+    def __reduce__(self) -> Any:
+        return copy.copy, (self.function,)  # in a job the name stands for the plain function; of one, a copy is the function itself
+
+    def __repr__(self) -> str:
+        return f"<Task {self._options.name}>"
+
+
+class TaskCall(Generic[T_co]):
+    """A call that has not run: the result it will have, to be given to other tasks or to `Client.compute`."""
+
+    __slots__ = ("__weakref__", "parents", "payload", "task")
+
+    def __init__(self, task: Task[T_co], payload: bytes, parents: tuple[TaskCall[Any], ...]) -> None:
+        self.task = task
+        self.payload = payload
+        self.parents = parents
+        """In the order of their placeholders."""
+
+    def __reduce__(self) -> NoReturn:
+        raise pickle.PicklingError(f"{self!r} stands for a result that is not there yet: give it to another task, or compute it")
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(f"{self!r} stands for a result that is not there yet: compute it before you look at it")
+
+    def __repr__(self) -> str:
+        return f"<TaskCall of {self.task._options.name}>"
+
+
+@overload
+def task(function: Callable[..., T], /) -> Task[T]: ...
+@overload
+def task(
+    *, name: str = "", retries: int = 0, timeout: float | None = None, priority: int = 1, requirement: str = "GENERAL"
+) -> Callable[[Callable[..., T]], Task[T]]: ...
+def task(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str = "",
+    retries: int = 0,
+    timeout: float | None = None,
+    priority: int = 1,
+    requirement: str = "GENERAL",
+) -> Any:
+    """Makes a function a task: a call of it does not run but is a node (TaskCall) that waits for the nodes among its arguments.
+
+    Those may stand anywhere in the arguments, also inside lists, dicts and objects; each is replaced by its result where the call
+    runs. `Client.compute` submits what a node needs as one run, a job per node. `run(...)` of a task calls the function at once;
+    inside a job the decorated name is the plain function. `retries`: how often a call that raised is tried again; `timeout` in
+    seconds.
+
+    >>> @task(retries=2)
+    ... def add(x, y):
+    ...     return x + y
+    >>> add(add(1, 2), 3)
+    <TaskCall of add>
+    >>> add.run(1, 2)
+    3
+    """
+
+    def make(function: Callable[..., Any]) -> Task[Any]:
+        if not callable(function) or isinstance(function, Task):
+            raise CallerError(f"task: {function!r} is no plain function")
+        called = name or str(getattr(function, "__name__", None) or type(function).__name__)
+        return Task(function, Options(called, retries, timeout, priority, requirement))
+
+    return make if function is None else make(function)
+
+
+# -- arguments ------------------------------------------------------------------------------------------------------
+def _pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, tuple[TaskCall[Any], ...]]:
+    """(pickle, nodes): a node is persistent id i in the pickle, its place in `nodes`. Raises CallerError, LimitExceeded."""
+    what = arguments_of(args, kwargs)
+    try:
+        nodes: dict[TaskCall[Any], int] = {}
+        payload = _pickled(pickle.Pickler, what, nodes)
+    except Exception:
+        import cloudpickle
+
+        try:
+            nodes = {}
+            payload = _pickled(cloudpickle.Pickler, what, nodes)
+        except Exception as e:
+            raise CallerError(f"the arguments cannot be sent to a worker: {type(e).__name__}: {e}") from e
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise LimitExceeded(f"the arguments of a call take {len(payload):,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}: pass a file")
+    return payload, tuple(nodes)
+
+
+@functools.cache
+def _pickler_of(base: Any) -> Any:
+    class Pickler(base):  # type: ignore[misc]
+        nodes: dict[TaskCall[Any], int]
+
+        def persistent_id(self, it: Any) -> int | None:
+            return self.nodes.setdefault(it, len(self.nodes)) if type(it) is TaskCall else None
+
+    return Pickler
+
+
+def _pickled(base: Any, what: object, nodes: dict[TaskCall[Any], int]) -> bytes:
+    into = io.BytesIO()
+    pickler = _pickler_of(base)(into, protocol=5)
+    pickler.nodes = nodes
+    pickler.dump(what)
+    return into.getvalue()
+
+
+# -- graphs ---------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What wanted nodes come to: jobs in an order in which parents come first."""
+
+    spec: DagSpec
+    functions: list[Function]
+    parents: list[list[int]]
+    wanted: list[int]
+    """The position of each wanted node."""
+
+    def needed_for(self, positions: Iterable[int]) -> set[int]:
+        """Those and all their ancestors."""
+        needed: set[int] = set()
+        stack = list(positions)
+        while stack:
+            at = stack.pop()
+            if at not in needed:
+                needed.add(at)
+                stack += self.parents[at]
+        return needed
+
+
+def plan(wanted: Sequence[TaskCall[Any]], function_of: Callable[[Callable[..., Any]], Function]) -> Plan:
+    """Raises CallerError for what is no node, or a function that cannot be pickled."""
+    for node in wanted:
+        if not isinstance(node, TaskCall):
+            raise CallerError(f"compute: {node!r} is no call of a task: decorate its function with @titan.task")
+    position = _ordered(wanted)
+    templates: dict[tuple[str, Options], int] = {}
+    functions: dict[str, Function] = {}
+    of_task: dict[Task[Any], int] = {}
+    specs: list[JobTemplate] = []
+    template_of = []
+    for node in position:
+        at = of_task.get(node.task)
+        if at is None:
+            function = function_of(node.task.function)
+            functions[function.hash] = function
+            options = node.task._options
+            at = templates.setdefault((function.hash, options), len(templates))
+            if at == len(specs):
+                specs.append(_template(function, options))
+            of_task[node.task] = at
+        template_of.append(at)
+    parents = [[position[p] for p in node.parents] for node in position]
+    ids = [
+        f"{_UNFIT.sub('_', node.task._options.name)[:_NAME_CHARS].lstrip('.:@+=,[]-') or 'task'}-{i}"
+        for i, node in enumerate(position)
+    ]
+    names = list(dict.fromkeys(node.task._options.name for node in wanted))
+    spec = DagSpec(
+        name=printable(names[0] if len(names) == 1 else f"{len(names)} tasks"),
+        version="",
+        templates=specs,
+        ids=ids,
+        template_of=template_of,
+        args=[()] * len(ids),
+        parents=[tuple([ids[p] for p in ps]) for ps in parents],
+        payloads=[node.payload for node in position],
+    )
+    return Plan(spec, list(functions.values()), parents, [position[node] for node in wanted])
+
+
+def _template(function: Function, it: Options) -> JobTemplate:
+    return JobTemplate(
+        function=function.hash,
+        requirement=it.requirement,
+        priority=it.priority,
+        retries=it.retries,
+        timeout_s=float(it.timeout or 0.0),
+    )
+
+
+def _ordered(wanted: Iterable[TaskCall[Any]]) -> dict[TaskCall[Any], int]:
+    """Every node that is needed -> its position, parents before children. Without recursion: chains may be long."""
+    position: dict[TaskCall[Any], int] = {}
+    for root in wanted:
+        stack = [(root, iter(root.parents))]
+        while stack:
+            node, parents = stack[-1]
+            if node in position:
+                stack.pop()
+                continue
+            parent = next((p for p in parents if p not in position), None)
+            if parent is not None:
+                stack.append((parent, iter(parent.parents)))
+            else:
+                position[node] = len(position)
+                stack.pop()
+    return position
+
+
+def nodes_of(what: Any) -> tuple[list[TaskCall[Any]], bool]:
+    """(the nodes, whether it is one by itself) of what was given to `compute`."""
+    if isinstance(what, TaskCall):
+        return [what], True
+    if isinstance(what, list | tuple):
+        return cast("list[TaskCall[Any]]", list(what)), False
+    raise CallerError(f"compute: give a call of a task or a list of them, not {what!r}")
