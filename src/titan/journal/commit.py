@@ -75,6 +75,10 @@ class Committer:
             due.append(self._maker.retry_at)
         return min(due, default=None)
 
+    def takes_at_once(self, record_bytes: int) -> bool:
+        """Whether a record fits in the segment, and nothing else is to be done on the occasion."""
+        return record_bytes <= self._segment.room and not (self._segment.is_half_full and not self._maker.is_prepared)
+
     def write(self, batch: list[Append], now: float) -> None:
         """One write and one sync for as much of the batch as the segment has room for, then the same in the next segment."""
         buffers: list[bytes] = []

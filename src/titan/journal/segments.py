@@ -81,6 +81,10 @@ class SegmentMaker:
         self.low_space = False
         self.retry_at = 0.0
 
+    @property
+    def is_prepared(self) -> bool:
+        return self._spare_fd >= 0
+
     def prepare(self, now: float) -> None:
         """Allocates the spare. Without space for it `low_space` is True, and it is tried again `retry_s` later at the earliest."""
         if self._spare_fd >= 0 or (self.low_space and now < self.retry_at):

@@ -4,9 +4,11 @@ Owns the queue and the thread that empties it. It must not know what a payload m
 callbacks come from the writer thread and the caller marshals them.
 
 The thread takes everything that is queued, writes it with one system call, syncs once and reports the last sequence; meanwhile
-the next batch gathers, so the batch grows with the load. Any error of a write or a sync is final. After a failed fsync the kernel
-may have dropped the pages and marked them clean, so a second one would succeed and lie: the writer reports once and takes nothing
-more.
+the next batch gathers, so the batch grows with the load. While it has nothing to do, a small record may be written and synced by
+whoever appends it (`append_now`): on a quick disk that takes less time than to wake a thread and be woken by it.
+
+Any error of a write or a sync is final. After a failed fsync the kernel may have dropped the pages and marked them clean, so a
+second one would succeed and lie: the writer reports once and takes nothing more.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ from titan.journal.segments import SegmentMaker
 
 DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 MIN_SEGMENT_BYTES = 256
+DIRECT_BYTES = 8 * 1024
+DIRECT_S = 0.0005
+"""`append_now` is for records up to this size, while the disk took no longer than this for the last one."""
 
 
 class _Order(Enum):
@@ -62,6 +67,11 @@ class JournalWriter:
         self._queue: SimpleQueue[Append | _Order] = SimpleQueue()
         self._next_seq = next_seq
         self._pending_bytes = 0
+        self._unfinished = 0
+        """Items that the thread has not dealt with."""
+        self._directly = False
+        self._last_write_s = 0.0
+        self._may_be_direct = policy is not SyncPolicy.EVERYSEC  # whose sync is due later, and the thread's
         self._failure: JournalFailed | None = None
         self._closing = False
         self._maker = SegmentMaker(directory, segment_bytes=segment_bytes, retry_s=space_retry_s)
@@ -94,7 +104,34 @@ class JournalWriter:
             first_seq = self._next_seq
             self._next_seq += count
             self._pending_bytes += RECORD_HEADER_BYTES + len(payload)
+            self._unfinished += 1
             self._queue.put(Append(payload, first_seq, count))
+        return first_seq + count - 1
+
+    def append_now(self, payload: bytes, count: int) -> int | None:
+        """Writes and syncs one record here and now and returns its last sequence, if that is likely to be short; `on_synced` is not
+        called. None: nothing was done, use `append`.
+
+        It is if the thread has nothing to do, the record is small and fits in the segment, and the last sync was quick. One that
+        turns out slow is followed by `append`s until the thread finds the disk quick again. Raises JournalFailed.
+        """
+        size = RECORD_HEADER_BYTES + len(payload)
+        if not self._may_be_direct or size > DIRECT_BYTES or self._last_write_s > DIRECT_S or count < 1:
+            return None
+        with self._lock:
+            self._raise_if_stopped()
+            if self._unfinished or not self._committer.takes_at_once(size):
+                return None
+            first_seq = self._next_seq
+            self._next_seq += count
+            self._directly = True
+            try:
+                self._write([Append(payload, first_seq, count)])
+            except Exception as error:
+                self._failure = failure_of(error, self._directory)
+                raise self._failure from error
+            finally:
+                self._directly = False
         return first_seq + count - 1
 
     def rotate(self) -> int:
@@ -105,6 +142,7 @@ class JournalWriter:
         """
         with self._lock:
             self._raise_if_stopped()
+            self._unfinished += 1
             self._queue.put(_Order.ROTATE)
             return self._next_seq - 1
 
@@ -116,6 +154,7 @@ class JournalWriter:
         with self._lock:
             if not self._closing:
                 self._closing = True
+                self._unfinished += 1
                 self._queue.put(_Order.CLOSE)
         if threading.current_thread() is not self._thread:
             self._thread.join()
@@ -171,19 +210,30 @@ class JournalWriter:
     def _turn(self) -> bool:
         """Everything that is queued, then what is due. False at the end."""
         batch: list[Append] = []
-        for item in self._take():
+        items = self._take()
+        if self._failure is not None:  # of `append_now`: nothing may follow it
+            return False
+        for item in items:
             if isinstance(item, Append):
                 batch.append(item)
                 continue
-            self._committer.write(batch, time.monotonic())
+            self._write(batch)
             batch = []
             if item is _Order.CLOSE:
                 self._committer.finish()
                 return False
             self._committer.rotate(time.monotonic())
-        self._committer.write(batch, time.monotonic())
+        self._write(batch)
         self._committer.tend(time.monotonic())
+        with self._lock:
+            self._unfinished -= len(items)
         return True
+
+    def _write(self, batch: list[Append]) -> None:
+        if batch:
+            began = time.monotonic()
+            self._committer.write(batch, began)
+            self._last_write_s = time.monotonic() - began
 
     def _take(self) -> list[Append | _Order]:
         """Waits for the first item or the time at which something is due; takes all there is."""
@@ -195,6 +245,8 @@ class JournalWriter:
         return [first, *(self._queue.get_nowait() for _ in range(self._queue.qsize()))]
 
     def _note_committed(self, last_seq: int, size: int) -> None:
+        if self._directly:
+            return
         with self._lock:
             self._pending_bytes -= size
         self._on_synced(last_seq)

@@ -128,8 +128,12 @@ class CoreLoop:
             events, effects = step(self.state, now, inputs)
             payload, count = encode(events)
             if count and self._journal is not None:
-                self._seq = self._journal.append(payload, count)
-                self._watch_pressure()
+                written = self._journal.append_now(payload, count)
+                if written is not None:
+                    self._seq = self._durable = written
+                else:
+                    self._seq = self._journal.append(payload, count)
+                    self._watch_pressure()
                 self._since_snapshot += len(payload)
             calls = self._prepare(effects)
             if calls:
@@ -140,6 +144,8 @@ class CoreLoop:
             self._fail(error)
             return
         self._let_go()
+        if self._journal is not None and self._durable == self._seq:
+            self._maybe_compact()
         self._arm()
 
     # -- out ------------------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ class Registry:
         self._named: dict[str, tuple[tuple[int, int, int], str]] = {}
 
     def has(self, hash_: str) -> bool:
-        return _HASH.fullmatch(hash_) is not None and (self._objects / hash_).is_file()
+        return _HASH.fullmatch(hash_) is not None and os.path.isfile(f"{self._objects}/{hash_}")
 
     def path(self, hash_: str) -> Path:
         """Raises NotFound."""

@@ -280,7 +280,9 @@ class Master:
                 log.info("worker %s left", self.core.state.workers[event.worker].name)
 
     def _prepare(self, effects: list[fx.Effect]) -> list[Callable[[], None]]:
+        """Orders to workers first: they are what somebody's work waits for, and a client that is written to may take the CPU."""
         calls: list[Callable[[], None]] = []
+        replies: list[Callable[[], None]] = []
         for effect in effects:
             match effect:
                 case fx.SendDispatch():
@@ -300,16 +302,16 @@ class Master:
                 case fx.Disconnect():
                     self._then(calls, effect.origin, None)
                 case fx.ReplySubmitted():
-                    self._then(calls, effect.origin, msg.Submitted(effect.request, effect.run, effect.jobs))
+                    self._then(replies, effect.origin, msg.Submitted(effect.request, effect.run, effect.jobs))
                     more = self.clients.submitted(effect.origin, effect.request, effect.run)
                     if more is not None:
-                        calls.append(more)
+                        replies.append(more)
                 case fx.ReplyCancelled():
-                    self._then(calls, effect.origin, msg.Cancelled(effect.request, effect.jobs))
+                    self._then(replies, effect.origin, msg.Cancelled(effect.request, effect.jobs))
                 case fx.Refuse():
                     self.clients.refused(effect.origin, effect.request)
-                    self._then(calls, effect.origin, msg.Error(effect.request, effect.code, effect.message, effect.job))
-        return calls
+                    self._then(replies, effect.origin, msg.Error(effect.request, effect.code, effect.message, effect.job))
+        return calls + replies
 
     def _then(self, calls: list[Callable[[], None]], origin: int, message: msg.Message | None) -> None:
         peer = self._peers.get(origin)

@@ -98,15 +98,17 @@ class Connection:
         """
         request, queue, peer = await self._begin()
         peer.send(make(request))
+        open_ = True
         try:
             while True:
                 item = await queue.get()
                 if isinstance(item, TitanError):
                     raise item
+                open_ = not getattr(item[0], "last", False)
                 yield item
         finally:
             self._waiting.pop(request, None)
-            if not peer.closed:
+            if open_ and not peer.closed:
                 peer.send(msg.Unwatch(0, request))
 
     async def put(self, make: Callable[[int, int, bytes], msg.Message], pieces: AsyncIterator[tuple[int, bytes]]) -> msg.Message:
