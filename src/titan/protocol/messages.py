@@ -70,7 +70,8 @@ class Submit(Message, frozen=True):
 class OpenRun(Message, frozen=True):
     """A DAG of `count` jobs that comes in parts begins; AddJobs with this request id follow, in order.
 
-    Answered, when all are there, by Submitted; or by an Error, as soon as something is wrong. `key`, `collect` and `wanted` as in Submit.
+    Answered, when all are there, by Submitted; or by an Error, as soon as something is wrong. `key`, `collect` and `wanted` are
+    as in Submit.
     """
 
     key: str
