@@ -1,6 +1,6 @@
 """One DAG of a million jobs: the time to submit it, the memory it takes, whom it holds up, and how long a restart takes.
 
-python benchmarks/large.py [--jobs 1000000]
+python benchmarks/large.py [--jobs 1000000] [--array]
 
 No worker can run the jobs, so all stay queued. The master is killed and started again on its log.
 """
@@ -36,10 +36,20 @@ def longest_answer(address: str, over: Connection) -> None:
     over.send(longest)
 
 
+def single_jobs(count: int) -> list[Job]:
+    return [Job(f"job-{i}", command="true", requirement="NOBODY") for i in range(count)]
+
+
+def one_array(count: int) -> list[Job]:
+    return [Job("job", command="true", requirement="NOBODY", foreach=count)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=1_000_000)
-    count = parser.parse_args().jobs
+    parser.add_argument("--array", action="store_true", help="as one job array, not as so many jobs")
+    asked = parser.parse_args()
+    count = asked.jobs
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
@@ -47,7 +57,7 @@ def main() -> None:
             master = psutil.Process(cluster.processes[0].pid)
             before = memory(master)
             began = time.perf_counter()
-            dag = DAG("large", [Job(f"job-{i}", command="true", requirement="NOBODY") for i in range(count)])
+            dag = DAG("large", one_array(count) if asked.array else single_jobs(count))
             print(f"{count:,} jobs made in Python: {time.perf_counter() - began:.1f} s")
             over, end = context.Pipe()
             asking = context.Process(target=longest_answer, args=(cluster.address, end))

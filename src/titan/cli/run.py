@@ -72,7 +72,7 @@ def run(
         handle = submit_dag(client, dag, quiet=quiet or as_json)
         try:
             if not (quiet or as_json):
-                print(f"run {handle.id} of {dag.name}, {len(dag.jobs)} job{'s' if len(dag.jobs) != 1 else ''}", file=sys.stderr)
+                print(f"run {handle.id} of {dag.name}, {dag.size:,} job{'s' if dag.size != 1 else ''}", file=sys.stderr)
                 _print_unmet(client, dag, private=place.private)
             summary = _follow_run(client, handle, dag, quiet=quiet, as_json=as_json)
         except KeyboardInterrupt:
@@ -218,7 +218,7 @@ def _print_unmet(client: Client, dag: DAG, *, private: bool) -> None:
 
 
 def _follow_run(client: Client, handle: Run, dag: DAG, *, quiet: bool, as_json: bool) -> RunSummary:
-    if len(dag.jobs) == 1 and not as_json:
+    if dag.size == 1 and not as_json:
         _copy_output(client, f"{handle.id}/{dag.jobs[0].id}", follow_=True)
         return handle.wait()
     return follow(client, handle.id, quiet=quiet or as_json)
@@ -232,7 +232,7 @@ def _conclude(place: _Place, summary: RunSummary, dag: DAG, *, quiet: bool, as_j
     took = (summary.finished_at or 0.0) - summary.submitted_at
     if not summary.ok:
         _print_failures(client, client.status(summary.run), place.later)
-    elif len(dag.jobs) > 1:
+    elif dag.size > 1:
         last = _only_sink(dag)
         if last:
             _copy_output(client, f"{summary.run}/{last}", follow_=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 from titan.errors import InvalidGraph
 from titan.model.dag import MAX_ARGS_BYTES, MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
+from titan.sdk.arrays import BadArray, Foreach, Matrix, foreach_of, matrix_of, member, rows, size_of
 
 _T = TypeVar("_T")
 
@@ -49,6 +50,10 @@ class Job:
     - `python`: of a ``.py`` file, what runs it: the path, on the worker, of an interpreter or of a virtual environment's folder.
       None: the worker's own interpreter. A relative path begins at the DAG's `project`, else at the working directory.
     - `driver`: of a ``.py`` file, ``"process"`` for a fresh interpreter, where ``"python"`` (the default) forks a warm one.
+    - `foreach`: makes this an array: a job for each item (a string, number, path, or a mapping of names to such), or so many jobs.
+      `matrix`: the same for each combination of values, ``{"lang": ["de", "en"], "size": [1, 2]}``. The jobs are ``ID[0]``,
+      ``ID[1]``...; in `args` and `parents` ``${item}``, ``${item.KEY}``, ``${matrix.KEY}`` and ``${index}`` stand for what
+      differs. Without `args` a job's are its values. ``ID`` as a parent means all of them.
 
     Raises InvalidGraph, which names the job and the field.
 
@@ -56,6 +61,8 @@ class Job:
     >>> train = Job("train", file="train.py", args="--epochs 4", parents=[fetch], requirement="GPU", timeout=3600)
     >>> train.args, train.parents
     (('--epochs', '4'), ('fetch',))
+    >>> Job("resize", file="resize.py", foreach=["a.png", "b.png"], args=["--in", "${item}"]).size
+    2
     >>> Job("train", file="train.py", priority="high")
     Traceback (most recent call last):
         ...
@@ -77,6 +84,8 @@ class Job:
     """Sorted by name."""
     python: str | None
     driver: str | None
+    foreach: Foreach | None
+    matrix: Matrix | None
 
     def __init__(
         self,
@@ -94,6 +103,8 @@ class Job:
         env: Mapping[str, str | float | os.PathLike[str]] | None = None,
         python: str | os.PathLike[str] | None = None,
         driver: str | None = None,
+        foreach: int | Iterable[object] | None = None,
+        matrix: Mapping[str, Iterable[object]] | None = None,
     ) -> None:
         put = object.__setattr__
         if problem := _id(id):
@@ -106,7 +117,11 @@ class Job:
             command = _texts(id, "command", command)
         put(self, "command", None if command is None else _checked(id, "command", command))
         put(self, "args", () if args == () else _arguments(id, args))
-        put(self, "parents", () if parents == () else _ids(id, parents))
+        put(self, "foreach", None if foreach is None else _array(id, "foreach", foreach_of, foreach))
+        put(self, "matrix", None if matrix is None else _array(id, "matrix", matrix_of, matrix))
+        if foreach is not None and matrix is not None:
+            raise _fault(id, "matrix", "give one of foreach and matrix, not both")
+        put(self, "parents", () if parents == () else _ids(id, parents, array=self.is_array))
         put(self, "requirement", _checked(id, "requirement", requirement))
         put(self, "priority", _checked(id, "priority", priority))
         put(self, "delay", float(_checked(id, "delay", delay)))
@@ -118,6 +133,25 @@ class Job:
         put(self, "driver", None if driver is None else _checked(id, "driver", driver))
         if (python is not None or driver == "python") and (problem := _no_script(self.file)):
             raise _fault(id, "driver" if python is None else "python", problem)
+        if self.is_array:
+            _check_array(self)
+
+    @property
+    def is_array(self) -> bool:
+        return self.foreach is not None or self.matrix is not None
+
+    @property
+    def size(self) -> int:
+        """How many jobs of a run this makes."""
+        return size_of(self.foreach, self.matrix) if self.is_array else 1
+
+    def rows(self) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+        """(id, args, parents) of each job of a run that this makes. A parent that is an array stays as it is named."""
+        if not self.is_array:
+            yield self.id, self.args, self.parents
+            return
+        for index, (args, parents) in enumerate(rows(self.foreach, self.matrix, self.args, self.parents)):
+            yield member(self.id, index), args, parents
 
     def __repr__(self) -> str:
         what = f"file={self.file!r}" if self.file is not None else f"command={self.command!r}"
@@ -172,7 +206,12 @@ class DAG:
             put(self, "project", Path(str(path)))
 
     def __repr__(self) -> str:
-        return f"DAG({self.name!r}, {len(self.jobs)} {'job' if len(self.jobs) == 1 else 'jobs'})"
+        return f"DAG({self.name!r}, {self.size} {'job' if self.size == 1 else 'jobs'})"
+
+    @property
+    def size(self) -> int:
+        """How many jobs a run of it has."""
+        return sum(job.size for job in self.jobs)
 
 
 def perm_name(file: str) -> str:
@@ -402,12 +441,34 @@ def _scalar(value: object) -> str | None:
     return str(value) if isinstance(value, Real) else None
 
 
-def _ids(job: str, value: object) -> tuple[str, ...]:
+def _array(job: str, field: str, make: Callable[[object], _T], value: object) -> _T:
+    try:
+        return make(value)
+    except BadArray as error:
+        raise _fault(job, field, str(error)) from None
+
+
+def _check_array(job: Job) -> None:
+    """What only the whole of an array shows; the largest of its jobs stands for all."""
+    for field, args, parents in (("args", job.args, ()), ("parents", (), job.parents)):
+        try:
+            first = next(rows(job.foreach, job.matrix, args, parents))
+        except BadArray as error:
+            raise _fault(job.id, field, str(error)) from None
+        _checked(job.id, field, first[0] if field == "args" else first[1])
+    last = member(job.id, job.size - 1)
+    if problem := _id(last):
+        raise _fault(job.id, "id", f"{last!r}, the last job of the array, {problem}")
+
+
+def _ids(job: str, value: object, *, array: bool) -> tuple[str, ...]:
     if isinstance(value, (str, Job)):
         raise _fault(job, "parents", "must be a list: put the one parent into [ ]")
     if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
         raise _fault(job, "parents", f"must be a list of job ids or Jobs, not {_kind(value)}")
     found = tuple([item.id if isinstance(item, Job) else item for item in value])
+    if array and all(isinstance(item, str) for item in found):
+        return found  # looked at with an item in its place
     return _checked(job, "parents", found)
 
 

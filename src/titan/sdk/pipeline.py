@@ -14,36 +14,28 @@
         depends_on: [fetch]
         requirement: GPU         # priority, delay, affinity, retries, timeout, env, python, driver, type: run
 
-Reads YAML's events, not its objects, and gives them meaning itself: so each value has its line, an alias is never copied out, no
-tag makes anything, and depth and size have limits. Plain scalars mean what YAML 1.2 says: `yes` and `no` are strings, `1.10` is
-a number. Where text is wanted a number must be quoted, as `1.10` and `007` would else lose what they are; in `args` and `env`
-scalars are taken as they are written.
+      - id: resize             # resize[0] and resize[1]
+        command: ./resize "$1"
+        foreach: [a.png, b.png]  # or a number of jobs, or matrix: {axis: [values]}
 
-`load_nodes` knows YAML and nothing of pipelines; the rest the other way round.
+Where text is wanted a number must be quoted, as `1.10` and `007` would else lose what they are; in `args`, `env`, `foreach` and
+`matrix` scalars are taken as they are written. The YAML itself is read by `yaml_nodes`.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-import re
 import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
-from ruamel.yaml import YAML, events
-from ruamel.yaml.error import MarkedYAMLError
-
-from titan.errors import InvalidGraph, InvalidPipeline
+from titan.errors import InvalidGraph
 from titan.model.graph import find_cycle
+from titan.sdk.arrays import array_of
 from titan.sdk.job import DAG, Job, dag_problem_of, is_python_script, perm_name, problem_of
-
-MAX_BYTES: Final = 5 * 1024 * 1024
-MAX_NODES: Final = 500_000
-"""Keys and values, each counted as often as aliases repeat it."""
-MAX_DEPTH: Final = 32
+from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, kind_of, load_nodes, value_of
 
 ROOT_KEYS: Final = ("name", "project", "version", "python", "jobs")
 JOB_KEYS: Final = (
@@ -62,7 +54,11 @@ JOB_KEYS: Final = (
     "env",
     "python",
     "driver",
+    "foreach",
+    "matrix",
 )
+_WITH_PLACES: Final = ("args", "depends_on", "foreach", "matrix")
+"""Of an array: looked at with an item in its place, by `Job`."""
 # What other tools call it.
 _SYNONYMS: Final = {
     "name": "id",
@@ -93,6 +89,7 @@ def load_pipeline(path: str | os.PathLike[str]) -> DAG:
     Raises InvalidPipeline, whose message is ``FILE:LINE: KEY: what is wrong and what to do``.
 
     >>> import tempfile
+    >>> from titan.errors import InvalidPipeline
     >>> with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
     ...     _ = file.write("name: hello\\njobs:\\n  - id: greet\\n    comand: echo hello\\n")
     ...     file.flush()
@@ -104,258 +101,6 @@ def load_pipeline(path: str | os.PathLike[str]) -> DAG:
     """
     source = Source(os.fspath(path))
     return _read_root(source, load_nodes(source))
-
-
-class Source:
-    """A pipeline file, and how its errors begin."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.folder = Path(os.path.abspath(name)).parent
-        self.text = ""
-
-    def fault(self, line: int, key: str, problem: str) -> InvalidPipeline:
-        return InvalidPipeline(f"{self.name}:{line}: {key}: {problem}")
-
-    def read(self) -> str:
-        try:
-            if not stat.S_ISREG(os.stat(self.name).st_mode):
-                raise self.fault(1, "file", "is no regular file: give the path of a pipeline's YAML")
-            with open(self.name, "rb") as file:
-                raw = file.read(MAX_BYTES + 1)
-        except FileNotFoundError:
-            raise self.fault(1, "file", "there is no such file") from None
-        except (OSError, ValueError) as error:
-            raise self.fault(1, "file", f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-        if len(raw) > MAX_BYTES:
-            raise self.fault(1, "file", f"exceeds {MAX_BYTES:,} bytes: submit that many jobs from Python, or split the pipeline")
-        try:
-            self.text = raw.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = raw.count(b"\n", 0, error.start) + 1
-            raise self.fault(line, "file", f"is not UTF-8 (byte 0x{raw[error.start]:02x}): save it as UTF-8") from None
-        return self.text
-
-
-# -- YAML --------------------------------------------------------------------------------------------------------------
-@dataclass(slots=True)
-class Scalar:
-    line: int
-    text: str
-    plain: bool
-    """Not quoted, so it may be other than a string."""
-    size: int = 1
-
-
-@dataclass(slots=True)
-class Items:
-    line: int
-    items: list[Node] = field(default_factory=list)
-    size: int = 1
-
-
-@dataclass(slots=True)
-class Entries:
-    line: int
-    entries: dict[str, tuple[int, Node]] = field(default_factory=dict)
-    """Key -> its line, and its value."""
-    size: int = 1
-
-
-Node = Scalar | Items | Entries
-
-
-@dataclass(slots=True)
-class _Open:
-    """A list or mapping that has begun and not ended."""
-
-    node: Items | Entries
-    anchor: str | None
-    key: Scalar | None = None
-    merged: list[Entries] = field(default_factory=list)
-
-
-def load_nodes(source: Source) -> Entries:
-    """The root mapping of the file's one document."""
-    text = source.read()
-    stack: list[_Open] = []
-    anchors: dict[str, Node | None] = {}
-    root: Node | None = None
-    total = 0
-    for event in _events(source, text):
-        line = event.start_mark.line + 1
-        if isinstance(event, events.DocumentStartEvent):
-            if root is not None:
-                raise source.fault(line, "---", "a second document begins: a pipeline is one document")
-            continue
-        ended: _Open | None = None
-        node: Node
-        if isinstance(event, events.ScalarEvent):
-            plain = event.style is None or event.style == ""
-            node = Scalar(line, event.value, _plain_tag(source, event, line, plain=plain))
-        elif isinstance(event, (events.SequenceStartEvent, events.MappingStartEvent)):
-            _plain_tag(source, event, line, plain=True)
-            if len(stack) >= MAX_DEPTH:
-                raise source.fault(line, "syntax", f"nested deeper than {MAX_DEPTH}: a pipeline is flat")
-            opened = Items(line) if isinstance(event, events.SequenceStartEvent) else Entries(line)
-            if event.anchor:
-                anchors[event.anchor] = None  # until it ends
-            stack.append(_Open(opened, event.anchor))
-            continue
-        elif isinstance(event, (events.SequenceEndEvent, events.MappingEndEvent)):
-            ended = stack.pop()
-            node = _closed(ended)
-        elif isinstance(event, events.AliasEvent):
-            target = anchors.get(event.anchor)
-            if target is None:
-                known = event.anchor in anchors
-                raise source.fault(line, f"*{event.anchor}", "an alias inside of what it stands for" if known else "no such anchor")
-            node = target
-            total += target.size - 1
-        else:
-            continue  # begin and end of the stream, end of the document
-        total += 1
-        if total > MAX_NODES:
-            raise source.fault(line, "syntax", f"more than {MAX_NODES:,} values, counting what aliases repeat: split the pipeline")
-        anchor = ended.anchor if ended else getattr(event, "anchor", None)
-        if anchor and not isinstance(event, events.AliasEvent):
-            anchors[anchor] = node
-        if stack:
-            _put(source, stack[-1], node, line)
-        else:
-            root = node
-    if root is None or (isinstance(root, Scalar) and root.plain and not root.text):
-        raise source.fault(1, "file", "is empty: a pipeline has at least name and jobs")
-    if not isinstance(root, Entries):
-        raise source.fault(root.line, "file", f"must be a mapping with name and jobs, not {_kind(root)}")
-    return root
-
-
-def _put(source: Source, parent: _Open, node: Node, line: int) -> None:
-    into = parent.node
-    if isinstance(into, Items):
-        into.items.append(node)
-        into.size += node.size
-    elif parent.key is None:
-        if not isinstance(node, Scalar):
-            raise source.fault(line, "syntax", f"a key must be a word, not {_kind(node)}")
-        if node.text in into.entries:
-            raise source.fault(line, node.text, f"duplicate key: it is in line {into.entries[node.text][0]} already")
-        parent.key = Scalar(line, node.text, node.plain)
-    else:
-        key, parent.key = parent.key, None
-        if key.text == "<<" and key.plain:
-            parent.merged += _merged(source, node, line)
-        else:
-            into.entries[key.text] = (key.line, node)
-        into.size += node.size + 1
-
-
-def _merged(source: Source, node: Node, line: int) -> list[Entries]:
-    """What `<<:` brings in: one mapping or a list of them, of which the first wins."""
-    found = node.items if isinstance(node, Items) else [node]
-    mappings = [item for item in found if isinstance(item, Entries)]
-    if len(mappings) != len(found):
-        raise source.fault(line, "<<", "must be an alias of a mapping, or a list of such")
-    return mappings
-
-
-def _closed(ended: _Open) -> Node:
-    if isinstance(ended.node, Entries):
-        for mapping in ended.merged:
-            for key, entry in mapping.entries.items():
-                ended.node.entries.setdefault(key, entry)
-    return ended.node
-
-
-def _plain_tag(source: Source, event: Any, line: int, *, plain: bool) -> bool:
-    """Whether the scalar is open to interpretation. Of all tags only !!str means something here."""
-    tag = event.tag
-    if tag is None:
-        return plain
-    if str(tag) in ("!", "tag:yaml.org,2002:str") and isinstance(event, events.ScalarEvent):
-        return False
-    raise source.fault(line, str(tag)[:80], "tags are not allowed: write the plain value")
-
-
-def _events(source: Source, text: str) -> Iterator[Any]:
-    parser = YAML(typ="safe", pure=True)
-    stream = parser.parse(text)
-    while True:
-        try:
-            event = next(stream, None)
-        except MarkedYAMLError as error:
-            _raise_syntax(source, error)
-        except Exception as error:  # for some bad texts it raises ValueError, IndexError and others than its own
-            position = getattr(error, "position", None)
-            line = text.count("\n", 0, position) + 1 if isinstance(position, int) else 1
-            reason = getattr(error, "reason", None) or f"not valid YAML ({type(error).__name__})"
-            raise source.fault(line, "syntax", str(reason)) from None
-        if event is None:
-            return
-        yield event
-
-
-def _raise_syntax(source: Source, error: MarkedYAMLError) -> NoReturn:
-    lines = source.text.split("\n")
-    mark = error.problem_mark or error.context_mark
-    at = mark.line if mark else 0
-    first = error.context_mark.line if error.context_mark else at
-    for number in range(max(first, at - 50), min(at + 1, len(lines))):
-        if re.match(r" *\t", lines[number]):
-            raise source.fault(number + 1, "indentation", "holds a tab: YAML wants spaces") from None
-    problem = " ".join(filter(None, (error.context, error.problem))) or "not valid YAML"
-    hint = ": quote the value, as it holds ': '" if error.problem and "mapping values are not allowed" in error.problem else ""
-    raise source.fault(at + 1, "syntax", " ".join(problem.split())[:300] + hint) from None
-
-
-# -- what a scalar is ---------------------------------------------------------------------------------------------------
-_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_WORDS: dict[str, bool | None] = {
-    "": None,
-    "~": None,
-    "null": None,
-    "Null": None,
-    "NULL": None,
-    "true": True,
-    "True": True,
-    "TRUE": True,
-    "false": False,
-    "False": False,
-    "FALSE": False,
-}
-
-
-def _value(node: Scalar) -> str | int | float | bool | None:
-    text = node.text
-    if not node.plain:
-        return text
-    if text in _WORDS:
-        return _WORDS[text]
-    if _INTEGER.fullmatch(text):
-        if len(text) > 40:
-            return float("-inf" if text[0] == "-" else "inf")  # over every limit; int() refuses thousands of digits
-        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    if _INFINITE.fullmatch(text):
-        return float(text.replace(".", ""))
-    return text
-
-
-def _kind(node: Node) -> str:
-    if isinstance(node, Items):
-        return "a list"
-    if isinstance(node, Entries):
-        return "a mapping"
-    value, text = _value(node), node.text if len(node.text) <= 60 else node.text[:57] + "..."
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return f"the boolean {text}"
-    return f"the string {text!r}" if isinstance(value, str) else f"the number {text}"
 
 
 # -- pipelines ---------------------------------------------------------------------------------------------------------
@@ -383,7 +128,7 @@ def _read_root(source: Source, root: Entries) -> DAG:
             raise source.fault(line, "python", problem)
     line, node = root.entries["jobs"]
     if not isinstance(node, Items):
-        raise source.fault(line, "jobs", f"must be a list of jobs, each '- id: ...', not {_kind(node)}")
+        raise source.fault(line, "jobs", f"must be a list of jobs, each '- id: ...', not {kind_of(node)}")
     if not node.items:
         raise source.fault(line, "jobs", "is empty: a pipeline has at least one job")
     jobs = _read_jobs(source, node, python, project=project)
@@ -397,7 +142,7 @@ def _read_jobs(source: Source, nodes: Items, python: str | None, *, project: boo
     present: dict[str, str] = {}
     for node in nodes.items:
         if not isinstance(node, Entries):
-            raise source.fault(node.line, "jobs", f"each job must be a mapping, '- id: ...', not {_kind(node)}")
+            raise source.fault(node.line, "jobs", f"each job must be a mapping, '- id: ...', not {kind_of(node)}")
         job = _read_job(source, node, present, python, project=project)
         if job.id in position:
             line = node.entries["id"][0]
@@ -409,18 +154,40 @@ def _read_jobs(source: Source, nodes: Items, python: str | None, *, project: boo
     for job, node in zip(jobs, nodes.items, strict=True):
         parents.append([])
         for i, parent in enumerate(job.parents):
-            if parent not in position:
-                near = difflib.get_close_matches(parent, position, 1) if len(position) <= 10_000 else []
+            at = _position_of(parent, position, jobs)
+            if at is None:
+                base = parent.partition("[")[0]
+                near = (
+                    [base]
+                    if base in position
+                    else difflib.get_close_matches(parent, position, 1)
+                    if len(position) <= 10_000
+                    else []
+                )
                 hint = f": did you mean {near[0]!r}?" if near else ": no job has that id"
                 raise source.fault(_parent_line(node, i), "depends_on", f"unknown job {parent!r}{hint}")
-            if parent == job.id:
+            if jobs[at].id == job.id:
                 raise source.fault(_parent_line(node, i), "depends_on", f"job {job.id!r} depends on itself")
-            parents[-1].append(position[parent])
+            parents[-1].append(at)
     if cycle := find_cycle(parents):
         path = " -> ".join(jobs[i].id for i in [*cycle, cycle[0]])
         line = _parent_line(nodes.items[cycle[0]], 0)
         raise source.fault(line, "depends_on", f"the jobs depend on each other in a cycle: {path}")
     return jobs
+
+
+def _position_of(parent: str, position: dict[str, int], jobs: list[Job]) -> int | None:
+    """Where the job, or the array that it is of, stands; None if there is none."""
+    if parent in position:
+        return position[parent]
+    array, _, index = parent.partition("[")
+    at = position.get(array)
+    if at is None or not jobs[at].is_array:
+        return None
+    if "${" in index:  # each job of an array depends on one of another: staging looks whether that is there
+        return at
+    name, number = array_of(parent)
+    return at if name == array and number < jobs[at].size else None
 
 
 def _parent_line(node: Node, index: int) -> int:
@@ -441,13 +208,15 @@ def _read_job(source: Source, node: Entries, present: dict[str, str], python: st
         line = entries["command"][0] if both else node.line
         raise source.fault(line, "command", "give exactly one of file and command" + (", not both" if both else ""))
     fields: dict[str, Any] = {}
+    is_array = "foreach" in entries or "matrix" in entries
     for key, (line, value) in entries.items():
         if key == "type":
             _check_type(source, line, value)
             continue
         converted = _CONVERT[key](source, key, line, value)
         field_name = "parents" if key == "depends_on" else key
-        if not (key == "args" and isinstance(converted, str)) and (problem := problem_of(field_name, converted)):
+        by_job = (key == "args" and isinstance(converted, str)) or (is_array and key in _WITH_PLACES)
+        if not by_job and (problem := problem_of(field_name, converted)):
             raise source.fault(line, key, problem)
         fields[field_name] = converted
     if "file" in fields and not perm_name(fields["file"]):
@@ -460,6 +229,7 @@ def _read_job(source: Source, node: Entries, present: dict[str, str], python: st
         return Job(**fields)
     except InvalidGraph as error:  # what only the whole job shows, such as args that cannot be split
         key, _, problem = str(error).removeprefix(f"job {fields['id']!r}: ").partition(": ")
+        key = "depends_on" if key == "parents" else key
         raise source.fault(entries[key][0] if key in entries else node.line, key, problem) from None
 
 
@@ -506,37 +276,37 @@ def _check_type(source: Source, line: int, node: Node) -> None:
 
 def _as_text(source: Source, key: str, line: int, node: Node) -> str:
     if not isinstance(node, Scalar):
-        raise source.fault(line, key, f"must be a string, not {_kind(node)}")
-    value = _value(node)
+        raise source.fault(line, key, f"must be a string, not {kind_of(node)}")
+    value = value_of(node)
     if value is None:
         raise source.fault(line, key, "has no value: write a string, or leave the key out")
     if not isinstance(value, str):
-        raise source.fault(line, key, f'must be a string, not {_kind(node)}: quote it, "{node.text[:60]}"')
+        raise source.fault(line, key, f'must be a string, not {kind_of(node)}: quote it, "{node.text[:60]}"')
     return value
 
 
 def _as_bool(source: Source, key: str, line: int, node: Node) -> bool:
-    value = _value(node) if isinstance(node, Scalar) else None
+    value = value_of(node) if isinstance(node, Scalar) else None
     if not isinstance(value, bool):
-        raise source.fault(line, key, f"must be true or false, not {_kind(node)}")
+        raise source.fault(line, key, f"must be true or false, not {kind_of(node)}")
     return value
 
 
 def _as_integer(source: Source, key: str, line: int, node: Node) -> int:
-    value = _value(node) if isinstance(node, Scalar) else None
+    value = value_of(node) if isinstance(node, Scalar) else None
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
         return 10**9 if value > 0 else -(10**9)  # let the limit speak
     if not isinstance(value, int) or isinstance(value, bool):
-        raise source.fault(line, key, f"must be an integer, not {_kind(node)}")
+        raise source.fault(line, key, f"must be an integer, not {kind_of(node)}")
     return value
 
 
 def _as_seconds(source: Source, key: str, line: int, node: Node) -> float | None:
-    value = _value(node) if isinstance(node, Scalar) else None
+    value = value_of(node) if isinstance(node, Scalar) else None
     if value is None and isinstance(node, Scalar) and key == "timeout":
         return None
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise source.fault(line, key, f"must be a number of seconds, not {_kind(node)}")
+        raise source.fault(line, key, f"must be a number of seconds, not {kind_of(node)}")
     return float(value)
 
 
@@ -545,31 +315,55 @@ def _as_args(source: Source, key: str, line: int, node: Node) -> str | list[str]
         return [_as_written(source, key, item) for item in node.items]
     if isinstance(node, Entries):
         raise source.fault(line, key, "must be a string or a list, not a mapping")
-    value = _value(node)
+    value = value_of(node)
     if not isinstance(value, str):
         hint = "" if value is None else f": write [{node.text[:60]}]"
-        raise source.fault(line, key, f"must be a string or a list, not {_kind(node)}{hint}")
+        raise source.fault(line, key, f"must be a string or a list, not {kind_of(node)}{hint}")
     return value
 
 
 def _as_ids(source: Source, key: str, line: int, node: Node) -> list[str]:
     if not isinstance(node, Items):
-        hint = f": write [{node.text[:60]}]" if isinstance(node, Scalar) and _value(node) is not None else ""
-        raise source.fault(line, key, f"must be a list of job ids, not {_kind(node)}{hint}")
+        hint = f": write [{node.text[:60]}]" if isinstance(node, Scalar) and value_of(node) is not None else ""
+        raise source.fault(line, key, f"must be a list of job ids, not {kind_of(node)}{hint}")
     return [_as_text(source, key, item.line, item) for item in node.items]
 
 
 def _as_env(source: Source, key: str, line: int, node: Node) -> dict[str, str]:
     if not isinstance(node, Entries):
-        raise source.fault(line, key, f"must be a mapping of names to values, not {_kind(node)}")
+        raise source.fault(line, key, f"must be a mapping of names to values, not {kind_of(node)}")
     return {name: _as_written(source, f"{key}.{name[:80]}", value, at=at) for name, (at, value) in node.entries.items()}
+
+
+def _as_items(source: Source, key: str, line: int, node: Node) -> int | list[str | dict[str, str]]:
+    if isinstance(node, Scalar) and isinstance(value_of(node), int):
+        return _as_integer(source, key, line, node)
+    if not isinstance(node, Items):
+        raise source.fault(line, key, f"must be a list of items, or how many jobs there are, not {kind_of(node)}")
+    return [
+        {name: _as_written(source, f"{key}.{name[:80]}", value, at=at) for name, (at, value) in item.entries.items()}
+        if isinstance(item, Entries)
+        else _as_written(source, key, item)
+        for item in node.items
+    ]
+
+
+def _as_matrix(source: Source, key: str, line: int, node: Node) -> dict[str, list[str]]:
+    if not isinstance(node, Entries):
+        raise source.fault(line, key, f"must be a mapping of axes to lists of values, not {kind_of(node)}")
+    axes = {}
+    for name, (at, values) in node.entries.items():
+        if not isinstance(values, Items):
+            raise source.fault(at, f"{key}.{name[:80]}", f"must be a list of values, not {kind_of(values)}")
+        axes[name] = [_as_written(source, f"{key}.{name[:80]}", value) for value in values.items]
+    return axes
 
 
 def _as_written(source: Source, key: str, node: Node, at: int = 0) -> str:
     """The text of any scalar: `1.10` and `007` stay as they are."""
     if not isinstance(node, Scalar):
-        raise source.fault(at or node.line, key, f"must be a string or a number, not {_kind(node)}")
-    if node.plain and _value(node) is None:
+        raise source.fault(at or node.line, key, f"must be a string or a number, not {kind_of(node)}")
+    if node.plain and value_of(node) is None:
         raise source.fault(at or node.line, key, "has no value: write '' for an empty one")
     return node.text
 
@@ -589,4 +383,6 @@ _CONVERT: dict[str, Callable[[Source, str, int, Node], Any]] = {
     "env": _as_env,
     "python": _as_text,
     "driver": _as_text,
+    "foreach": _as_items,
+    "matrix": _as_matrix,
 }

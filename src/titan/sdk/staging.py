@@ -12,7 +12,7 @@ import posixpath
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +22,10 @@ from titan.archive import IGNORE_FILE, SUFFIX, Survey, build_archive, survey
 from titan.errors import InvalidGraph
 from titan.model import graph
 from titan.model.dag import DagSpec, JobTemplate
+from titan.sdk.arrays import member
 from titan.sdk.job import DAG, PERM, Job, perm_name
+
+MAX_EDGES = 10_000_000
 
 
 class Scratch:
@@ -90,6 +93,56 @@ def stage(dag: DAG) -> StagedDag:
     return StagedDag(spec, parents, staging.artifacts, staging.names, tuple(staging.unresolved), staging.scratch)
 
 
+class Table:
+    """The rows of a DAG's jobs, arrays spread out."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.ids: list[str] = []
+        self.args: list[tuple[str, ...]] = []
+        self.parents: list[tuple[str, ...]] = []
+        self._arrays = {job.id: job for job in jobs if job.is_array}
+        self._members: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._edges = 0
+
+    def add(self, job: Job) -> int:
+        """Returns how many rows that made. Raises InvalidGraph."""
+        if not job.is_array and job.id in self._arrays:
+            raise InvalidGraph(f"job id {job.id!r} is used twice: for an array, and for a job", job.id)
+        if not self._arrays:
+            self.ids.append(job.id)
+            self.args.append(job.args)
+            self.parents.append(job.parents)
+            return 1
+        before = len(self.ids)
+        for id_, args, parents in job.rows():
+            self.ids.append(id_)
+            self.args.append(args)
+            self.parents.append(self._spread(job, parents) if parents else parents)
+        return len(self.ids) - before
+
+    def _spread(self, job: Job, parents: tuple[str, ...]) -> tuple[str, ...]:
+        """The parents with every array replaced by its jobs."""
+        found = self._members.get(parents)
+        if found is None:
+            arrays = self._arrays
+            found = tuple(
+                [
+                    name
+                    for parent in parents
+                    for name in ([member(parent, i) for i in range(arrays[parent].size)] if parent in arrays else (parent,))
+                ]
+            )
+            if parents == job.parents:  # the same for every job that says so; others are each job's own
+                self._members[parents] = found
+        self._edges += len(found)
+        if self._edges > MAX_EDGES:
+            raise InvalidGraph(
+                f"job {job.id!r}: parents: the DAG has more than {MAX_EDGES:,} dependencies: put a job in between two arrays",
+                job.id,
+            )
+        return found
+
+
 class _Staging:
     def __init__(self, dag: DAG) -> None:
         self.dag = dag
@@ -107,7 +160,8 @@ class _Staging:
         # Two steps, as nearly all jobs end at the first: jobs that were written alike, and templates that came out alike.
         shapes: dict[tuple[object, ...], int] = {}
         numbers: dict[JobTemplate, int] = {}
-        template_of = []
+        template_of: list[int] = []
+        table = Table(dag.jobs)
         for job in dag.jobs:
             shape = (
                 job.command,
@@ -125,15 +179,15 @@ class _Staging:
             number = shapes.get(shape)
             if number is None:
                 number = shapes[shape] = numbers.setdefault(self._template(job), len(numbers))
-            template_of.append(number)
+            template_of += [number] * table.add(job)
         return DagSpec(
             name=dag.name,
             version=dag.version,
             templates=list(numbers),
-            ids=[job.id for job in dag.jobs],
+            ids=table.ids,
             template_of=template_of,
-            args=[job.args for job in dag.jobs],
-            parents=[job.parents for job in dag.jobs],
+            args=table.args,
+            parents=table.parents,
         )
 
     def _template(self, job: Job) -> JobTemplate:

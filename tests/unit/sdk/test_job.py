@@ -35,6 +35,8 @@ def test_defaults_are_the_contract() -> None:
         "env": (),
         "python": None,
         "driver": None,
+        "foreach": None,
+        "matrix": None,
     }
 
 

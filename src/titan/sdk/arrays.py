@@ -1,0 +1,225 @@
+"""Job arrays: one specification, many jobs that differ in an item. What items may be, and what stands in their place.
+
+An array `resize` of three jobs is `resize[0]`, `resize[1]` and `resize[2]`. In its `args` and `parents` ``${item}`` is the job's
+item, ``${item.KEY}`` a value of an item that is a mapping, ``${matrix.KEY}`` the job's value on that axis of a matrix, ``${index}``
+its number, counted from 0; ``$${`` is a plain ``${``. Nothing is put into the text of a command: there a value is ``$1``.
+
+Pure: knows nothing of `Job`, which holds the values that are normalised here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from itertools import product
+from numbers import Real
+from typing import Final
+
+from titan.model.dag import MAX_JOBS
+
+Item = str | tuple[tuple[str, str], ...]
+"""A text, or (key, text) pairs."""
+Foreach = int | tuple[Item, ...]
+"""How many jobs (their items are their numbers), or their items."""
+Matrix = tuple[tuple[str, tuple[str, ...]], ...]
+"""(axis, values) pairs: a job for each combination, the last axis fastest."""
+
+MAX_KEYS: Final = 64
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+_PLACE = re.compile(r"\$\$\{|\$\{(item|matrix|index)(?:\.([^${}]*))?\}")
+
+
+class BadArray(ValueError):
+    """Says what is wrong with a value, for after a colon."""
+
+
+# -- what may be given, made into what is kept --------------------------------------------------------------------------
+def foreach_of(value: object) -> Foreach:
+    """Raises BadArray.
+
+    >>> foreach_of(["a", 2, {"name": "b", "size": 3}])
+    ('a', '2', (('name', 'b'), ('size', '3')))
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= MAX_JOBS:
+            raise BadArray(f"must be 1 to {MAX_JOBS:,} jobs, not {value:,}")
+        return value
+    if isinstance(value, range):
+        value = list(value)
+    if isinstance(value, (str, bytes, Mapping, Set)) or not isinstance(value, Iterable):
+        raise BadArray("must be a list of items, or how many jobs there are")
+    items: list[Item] = []
+    for item in value:
+        if len(items) >= MAX_JOBS:
+            raise BadArray(f"has more than {MAX_JOBS:,} items")
+        items.append(_item(item))
+    if not items:
+        raise BadArray("is empty: an array has at least one job")
+    return tuple(items)
+
+
+def matrix_of(value: object) -> Matrix:
+    """Raises BadArray.
+
+    >>> matrix_of({"lang": ["de", "en"], "size": [1]})
+    (('lang', ('de', 'en')), ('size', ('1',)))
+    """
+    if not isinstance(value, Mapping):
+        raise BadArray("must be a mapping of axes to lists of values")
+    if not 1 <= len(value) <= MAX_KEYS:
+        raise BadArray(f"must have 1 to {MAX_KEYS} axes")
+    axes = []
+    count = 1
+    for key, values in value.items():
+        _check_key(key)
+        if isinstance(values, (str, bytes, Mapping, Set)) or not isinstance(values, Iterable):
+            raise BadArray(f"{key}: must be a list of values")
+        texts = tuple([_text(item, f"{key}: each value") for item in values])
+        if not texts:
+            raise BadArray(f"{key}: is empty: an axis has at least one value")
+        count *= len(texts)
+        if count > MAX_JOBS:
+            raise BadArray(f"makes more than {MAX_JOBS:,} jobs")
+        axes.append((key, texts))
+    return tuple(axes)
+
+
+def _item(value: object) -> Item:
+    if not isinstance(value, Mapping):
+        return _text(value, "each item")
+    if not 1 <= len(value) <= MAX_KEYS:
+        raise BadArray(f"an item that is a mapping has 1 to {MAX_KEYS} values")
+    for key in value:
+        _check_key(key)
+    return tuple([(key, _text(text, f"{key}: each value")) for key, text in value.items()])
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise BadArray(f"{str(key)[:64]!r} is no name of a value: use letters, digits, _ and -, the first no digit")
+
+
+def _text(value: object, what: str) -> str:
+    if isinstance(value, os.PathLike):
+        value = value.__fspath__()
+    if isinstance(value, bool) or not isinstance(value, (str, Real)):
+        raise BadArray(f"{what} must be a string, a number or a path, not {type(value).__name__}")
+    value = str(value)
+    if "\0" in value:
+        raise BadArray(f"{what}: a NUL character")
+    return value
+
+
+# -- the jobs of an array -------------------------------------------------------------------------------------------------
+def size_of(foreach: Foreach | None, matrix: Matrix | None) -> int:
+    if matrix is not None:
+        count = 1
+        for _, values in matrix:
+            count *= len(values)
+        return count
+    assert foreach is not None
+    return foreach if isinstance(foreach, int) else len(foreach)
+
+
+def member(name: str, index: int) -> str:
+    """The id of one job of an array."""
+    return f"{name}[{index}]"
+
+
+def array_of(job: str) -> tuple[str, int]:
+    """(the array, the index) that the id of a job may mean; ("", 0) if it has no such form.
+
+    >>> array_of("resize[12]"), array_of("resize"), array_of("resize[x]")
+    (('resize', 12), ('', 0), ('', 0))
+    """
+    name, bracket, rest = job.rpartition("[")
+    number = rest[:-1]
+    if not bracket or not rest.endswith("]") or not (number.isascii() and number.isdigit()) or str(int(number[:9])) != number:
+        return "", 0
+    return name, int(number)
+
+
+def rows(
+    foreach: Foreach | None, matrix: Matrix | None, args: Sequence[str], parents: Sequence[str]
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """(args, parents) of each job, in order. Without `args` a job's are its item's values.
+
+    >>> list(rows(("a", "b"), None, ("--in=${item}", "$${item}"), ("load[${index}]", "start")))
+    [(('--in=a', '${item}'), ('load[0]', 'start')), (('--in=b', '${item}'), ('load[1]', 'start'))]
+    """
+    arguments = [_filler(text, foreach, matrix) for text in args]
+    ids = [_filler(text, foreach, matrix) for text in parents]
+    same_parents = tuple(parents) if all(isinstance(fill, str) for fill in ids) else None
+    for index, values in enumerate(_values(foreach, matrix)):
+        found = tuple([fill if isinstance(fill, str) else fill(index, values) for fill in arguments]) if args else _all(values)
+        yield found, same_parents or tuple([fill if isinstance(fill, str) else fill(index, values) for fill in ids])
+
+
+def _values(foreach: Foreach | None, matrix: Matrix | None) -> Iterable[Item]:
+    if matrix is not None:
+        names = [name for name, _ in matrix]
+        return (tuple(zip(names, values, strict=True)) for values in product(*(values for _, values in matrix)))
+    assert foreach is not None
+    return map(str, range(foreach)) if isinstance(foreach, int) else foreach
+
+
+def _all(values: Item) -> tuple[str, ...]:
+    return (values,) if isinstance(values, str) else tuple([text for _, text in values])
+
+
+def _filler(text: str, foreach: Foreach | None, matrix: Matrix | None) -> str | Callable[[int, Item], str]:
+    """The text itself if it is the same for every job, else what makes it of an index and item. Raises BadArray."""
+    if "${" not in text:
+        return text
+    for place in _PLACE.finditer(text):
+        _check_place(place, foreach, matrix)
+    if not any(place[1] for place in _PLACE.finditer(text)):
+        return text.replace("$${", "${")
+
+    def fill(index: int, values: Item) -> str:
+        def put(place: re.Match[str]) -> str:
+            kind, key = place[1], place[2]
+            if kind is None:
+                return "${"
+            if kind == "index":
+                return str(index)
+            if key is None:
+                assert isinstance(values, str)
+                return values
+            return dict(values)[key]  # type: ignore[arg-type]  # a key was checked to be there, so it is no text
+
+        return _PLACE.sub(put, text)
+
+    return fill
+
+
+def _check_place(place: re.Match[str], foreach: Foreach | None, matrix: Matrix | None) -> None:
+    kind, key = place[1], place[2]
+    if kind is None or (kind == "index" and key is None):
+        return
+    if kind == "index":
+        raise BadArray(f"{place[0]}: the index has no parts: write ${{index}}")
+    if kind == "matrix":
+        if matrix is None:
+            raise BadArray(f"{place[0]}: the job has no matrix: write ${{item}}")
+        if key is None or key not in dict(matrix):
+            raise BadArray(f"{place[0]}: no such axis: there {_are(name for name, _ in matrix)}")
+        return
+    if matrix is not None:
+        raise BadArray(f"{place[0]}: the job has a matrix: write ${{matrix.{matrix[0][0]}}}")
+    if isinstance(foreach, int):
+        if key is not None:
+            raise BadArray(f"{place[0]}: the items are numbers: write ${{item}}")
+        return
+    assert foreach is not None
+    for i, item in enumerate(foreach):
+        if key is None and not isinstance(item, str):
+            raise BadArray(f"{place[0]}: item {i} is a mapping: write ${{item.{item[0][0]}}}")
+        if key is not None and (isinstance(item, str) or key not in dict(item)):
+            raise BadArray(f"{place[0]}: item {i} has no value of that name")
+
+
+def _are(names: Iterable[str]) -> str:
+    listed = [f"${{matrix.{name}}}" for name in names]
+    return f"is {listed[0]}" if len(listed) == 1 else f"are {', '.join(listed)}"

@@ -1,0 +1,278 @@
+"""The YAML of a pipeline file: its one document as nodes that know their lines. Knows nothing of pipelines.
+
+Reads YAML's events, not its objects, and gives them meaning itself: so each value has its line, an alias is never copied out, no
+tag makes anything, and depth and size have limits. Plain scalars mean what YAML 1.2 says: `yes` and `no` are strings, `1.10` is
+a number.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from ruamel.yaml import YAML, events
+from ruamel.yaml.error import MarkedYAMLError
+
+from titan.errors import InvalidPipeline
+
+MAX_BYTES: Final = 5 * 1024 * 1024
+MAX_NODES: Final = 500_000
+"""Keys and values, each counted as often as aliases repeat it."""
+MAX_DEPTH: Final = 32
+
+
+class Source:
+    """A pipeline file, and how its errors begin."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.folder = Path(os.path.abspath(name)).parent
+        self.text = ""
+
+    def fault(self, line: int, key: str, problem: str) -> InvalidPipeline:
+        return InvalidPipeline(f"{self.name}:{line}: {key}: {problem}")
+
+    def read(self) -> str:
+        try:
+            if not stat.S_ISREG(os.stat(self.name).st_mode):
+                raise self.fault(1, "file", "is no regular file: give the path of a pipeline's YAML")
+            with open(self.name, "rb") as file:
+                raw = file.read(MAX_BYTES + 1)
+        except FileNotFoundError:
+            raise self.fault(1, "file", "there is no such file") from None
+        except (OSError, ValueError) as error:
+            raise self.fault(1, "file", f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        if len(raw) > MAX_BYTES:
+            raise self.fault(1, "file", f"exceeds {MAX_BYTES:,} bytes: submit that many jobs from Python, or split the pipeline")
+        try:
+            self.text = raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            raise self.fault(line, "file", f"is not UTF-8 (byte 0x{raw[error.start]:02x}): save it as UTF-8") from None
+        return self.text
+
+
+# -- YAML --------------------------------------------------------------------------------------------------------------
+@dataclass(slots=True)
+class Scalar:
+    line: int
+    text: str
+    plain: bool
+    """Not quoted, so it may be other than a string."""
+    size: int = 1
+
+
+@dataclass(slots=True)
+class Items:
+    line: int
+    items: list[Node] = field(default_factory=list)
+    size: int = 1
+
+
+@dataclass(slots=True)
+class Entries:
+    line: int
+    entries: dict[str, tuple[int, Node]] = field(default_factory=dict)
+    """Key -> its line, and its value."""
+    size: int = 1
+
+
+Node = Scalar | Items | Entries
+
+
+@dataclass(slots=True)
+class _Open:
+    """A list or mapping that has begun and not ended."""
+
+    node: Items | Entries
+    anchor: str | None
+    key: Scalar | None = None
+    merged: list[Entries] = field(default_factory=list)
+
+
+def load_nodes(source: Source) -> Entries:
+    """The root mapping of the file's one document."""
+    text = source.read()
+    stack: list[_Open] = []
+    anchors: dict[str, Node | None] = {}
+    root: Node | None = None
+    total = 0
+    for event in _events(source, text):
+        line = event.start_mark.line + 1
+        if isinstance(event, events.DocumentStartEvent):
+            if root is not None:
+                raise source.fault(line, "---", "a second document begins: a pipeline is one document")
+            continue
+        ended: _Open | None = None
+        node: Node
+        if isinstance(event, events.ScalarEvent):
+            plain = event.style is None or event.style == ""
+            node = Scalar(line, event.value, _plain_tag(source, event, line, plain=plain))
+        elif isinstance(event, (events.SequenceStartEvent, events.MappingStartEvent)):
+            _plain_tag(source, event, line, plain=True)
+            if len(stack) >= MAX_DEPTH:
+                raise source.fault(line, "syntax", f"nested deeper than {MAX_DEPTH}: a pipeline is flat")
+            opened = Items(line) if isinstance(event, events.SequenceStartEvent) else Entries(line)
+            if event.anchor:
+                anchors[event.anchor] = None  # until it ends
+            stack.append(_Open(opened, event.anchor))
+            continue
+        elif isinstance(event, (events.SequenceEndEvent, events.MappingEndEvent)):
+            ended = stack.pop()
+            node = _closed(ended)
+        elif isinstance(event, events.AliasEvent):
+            target = anchors.get(event.anchor)
+            if target is None:
+                known = event.anchor in anchors
+                raise source.fault(line, f"*{event.anchor}", "an alias inside of what it stands for" if known else "no such anchor")
+            node = target
+            total += target.size - 1
+        else:
+            continue  # begin and end of the stream, end of the document
+        total += 1
+        if total > MAX_NODES:
+            raise source.fault(line, "syntax", f"more than {MAX_NODES:,} values, counting what aliases repeat: split the pipeline")
+        anchor = ended.anchor if ended else getattr(event, "anchor", None)
+        if anchor and not isinstance(event, events.AliasEvent):
+            anchors[anchor] = node
+        if stack:
+            _put(source, stack[-1], node, line)
+        else:
+            root = node
+    if root is None or (isinstance(root, Scalar) and root.plain and not root.text):
+        raise source.fault(1, "file", "is empty: a pipeline has at least name and jobs")
+    if not isinstance(root, Entries):
+        raise source.fault(root.line, "file", f"must be a mapping with name and jobs, not {kind_of(root)}")
+    return root
+
+
+def _put(source: Source, parent: _Open, node: Node, line: int) -> None:
+    into = parent.node
+    if isinstance(into, Items):
+        into.items.append(node)
+        into.size += node.size
+    elif parent.key is None:
+        if not isinstance(node, Scalar):
+            raise source.fault(line, "syntax", f"a key must be a word, not {kind_of(node)}")
+        if node.text in into.entries:
+            raise source.fault(line, node.text, f"duplicate key: it is in line {into.entries[node.text][0]} already")
+        parent.key = Scalar(line, node.text, node.plain)
+    else:
+        key, parent.key = parent.key, None
+        if key.text == "<<" and key.plain:
+            parent.merged += _merged(source, node, line)
+        else:
+            into.entries[key.text] = (key.line, node)
+        into.size += node.size + 1
+
+
+def _merged(source: Source, node: Node, line: int) -> list[Entries]:
+    """What `<<:` brings in: one mapping or a list of them, of which the first wins."""
+    found = node.items if isinstance(node, Items) else [node]
+    mappings = [item for item in found if isinstance(item, Entries)]
+    if len(mappings) != len(found):
+        raise source.fault(line, "<<", "must be an alias of a mapping, or a list of such")
+    return mappings
+
+
+def _closed(ended: _Open) -> Node:
+    if isinstance(ended.node, Entries):
+        for mapping in ended.merged:
+            for key, entry in mapping.entries.items():
+                ended.node.entries.setdefault(key, entry)
+    return ended.node
+
+
+def _plain_tag(source: Source, event: Any, line: int, *, plain: bool) -> bool:
+    """Whether the scalar is open to interpretation. Of all tags only !!str means something here."""
+    tag = event.tag
+    if tag is None:
+        return plain
+    if str(tag) in ("!", "tag:yaml.org,2002:str") and isinstance(event, events.ScalarEvent):
+        return False
+    raise source.fault(line, str(tag)[:80], "tags are not allowed: write the plain value")
+
+
+def _events(source: Source, text: str) -> Iterator[Any]:
+    parser = YAML(typ="safe", pure=True)
+    stream = parser.parse(text)
+    while True:
+        try:
+            event = next(stream, None)
+        except MarkedYAMLError as error:
+            _raise_syntax(source, error)
+        except Exception as error:  # for some bad texts it raises ValueError, IndexError and others than its own
+            position = getattr(error, "position", None)
+            line = text.count("\n", 0, position) + 1 if isinstance(position, int) else 1
+            reason = getattr(error, "reason", None) or f"not valid YAML ({type(error).__name__})"
+            raise source.fault(line, "syntax", str(reason)) from None
+        if event is None:
+            return
+        yield event
+
+
+def _raise_syntax(source: Source, error: MarkedYAMLError) -> NoReturn:
+    lines = source.text.split("\n")
+    mark = error.problem_mark or error.context_mark
+    at = mark.line if mark else 0
+    first = error.context_mark.line if error.context_mark else at
+    for number in range(max(first, at - 50), min(at + 1, len(lines))):
+        if re.match(r" *\t", lines[number]):
+            raise source.fault(number + 1, "indentation", "holds a tab: YAML wants spaces") from None
+    problem = " ".join(filter(None, (error.context, error.problem))) or "not valid YAML"
+    hint = ": quote the value, as it holds ': '" if error.problem and "mapping values are not allowed" in error.problem else ""
+    raise source.fault(at + 1, "syntax", " ".join(problem.split())[:300] + hint) from None
+
+
+# -- what a scalar is ---------------------------------------------------------------------------------------------------
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_WORDS: dict[str, bool | None] = {
+    "": None,
+    "~": None,
+    "null": None,
+    "Null": None,
+    "NULL": None,
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
+
+
+def value_of(node: Scalar) -> str | int | float | bool | None:
+    text = node.text
+    if not node.plain:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        if len(text) > 40:
+            return float("-inf" if text[0] == "-" else "inf")  # over every limit; int() refuses thousands of digits
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if _INFINITE.fullmatch(text):
+        return float(text.replace(".", ""))
+    return text
+
+
+def kind_of(node: Node) -> str:
+    if isinstance(node, Items):
+        return "a list"
+    if isinstance(node, Entries):
+        return "a mapping"
+    value, text = value_of(node), node.text if len(node.text) <= 60 else node.text[:57] + "..."
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return f"the boolean {text}"
+    return f"the string {text!r}" if isinstance(value, str) else f"the number {text}"
