@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check install packages lint types imports format sim clean
+.PHONY: demo test check install packages lint types imports format sim bench bench-core clean
 
 demo: $(VENV)/.demo ## a real pipeline on a private cluster of this machine
 	@cd examples/census && ../../$(BIN)/titan run --workers 2 --slots 1 pipeline.yaml
@@ -32,6 +32,12 @@ format: install
 sim: install ## more seeds than the tests run: make sim SEEDS=0..2000
 	$(BIN)/python -m titan.sim --seeds $(or $(SEEDS),0..1000)
 
+bench: $(VENV)/.bench ## Titan beside every peer that can be installed; some 20 minutes: make bench BENCH="--rounds 5"
+	$(BIN)/python -m benchmarks.compare $(BENCH)
+
+bench-core: install ## what the core alone costs per job, by queue length and workers
+	$(BIN)/python benchmarks/core.py $(BENCH)
+
 install: $(STAMP)
 
 # Debian splits ensurepip off: without python3-venv the environment is made without pip and filled by the system's pip.
@@ -47,6 +53,10 @@ $(STAMP): $(BIN)/python pyproject.toml
 	@if $(BIN)/python -m pip --version >/dev/null 2>&1; then $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'; \
 	else $(PYTHON) -m pip --python $(BIN)/python install -q --disable-pip-version-check -e '.[dev]'; fi
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.bench: $(STAMP)
+	@sh benchmarks/packages.sh $(BIN)/python $(PYTHON)
+	@touch $@
 
 packages: ## Debian packages that the tests use
 	@sh tests/packages.sh

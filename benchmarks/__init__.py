@@ -1,0 +1,1 @@
+"""Programs that print figures. See README.md beside this page."""

@@ -1,0 +1,16 @@
+"""The functions that every peer runs, in a module that the peers' workers can import."""
+
+from __future__ import annotations
+
+
+def same(x: int) -> int:
+    return x
+
+
+def inc(x: int) -> int:
+    return x + 1
+
+
+def blob(n: int, size: int) -> bytes:
+    """`size` bytes that tell which call made them."""
+    return bytes([n % 256]) * size
