@@ -45,7 +45,7 @@ def test_its_key_still_finds_it_also_after_a_restart() -> None:
 
 
 def test_keys_of_the_archived_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("titan.core.apply.ARCHIVED_LIMIT", 2)
+    monkeypatch.setattr("titan.core.apply_runs.ARCHIVED_LIMIT", 2)
     assert core_state.ARCHIVED_LIMIT >= 10_000
     master = Master()
     master.see(register())

@@ -1,0 +1,176 @@
+"""Writes what events say of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from titan.core import events as ev
+from titan.core.moves import move, release_lease
+from titan.core.state import NO_WORKER, TIMER_JOB, Past, State
+from titan.model.states import JobState, Outcome
+
+WAITING, DELAYED, QUEUED, DISPATCHED, RUNNING = (
+    JobState.WAITING,
+    JobState.DELAYED,
+    JobState.QUEUED,
+    JobState.DISPATCHED,
+    JobState.RUNNING,
+)
+COMPLETED, FAILED, DEAD, CANCELLED = JobState.COMPLETED, JobState.FAILED, JobState.DEAD, JobState.CANCELLED
+
+
+def _jobs_queued(state: State, e: ev.JobsQueued) -> None:
+    jobs, at = state.jobs, e.at
+    for i, number in enumerate(e.jobs):
+        job = jobs[number]
+        assert job.missing == 0, job.name
+        move(state, number, job, QUEUED, at)
+        job.pin = e.pins[i] if e.pins else NO_WORKER
+        job.due = 0.0
+        state.enqueue(number, job)
+
+
+def _jobs_delayed(state: State, e: ev.JobsDelayed) -> None:
+    for number, until in zip(e.jobs, e.until, strict=True):
+        job = state.jobs[number]
+        move(state, number, job, DELAYED, e.at)
+        job.due = until
+        state.arm(until, TIMER_JOB, number)
+
+
+def _jobs_released(state: State, e: ev.JobsReleased) -> None:
+    for number in e.jobs:
+        job = state.jobs[number]
+        if job.state is QUEUED and job.pin != NO_WORKER:
+            state.dequeued(job)
+            job.pin = NO_WORKER
+            state.enqueue(number, job)
+        job.note(Past(e.at, job.attempt, e.worker, -1, -1, e.reason))
+
+
+def _jobs_dispatched(state: State, e: ev.JobsDispatched) -> None:
+    worker, jobs, lease = state.workers[e.worker], state.jobs, e.first_lease
+    assert lease >= state.next_lease, lease
+    held, at = worker.held, e.at
+    for number in e.jobs:
+        job = jobs[number]
+        move(state, number, job, DISPATCHED, at)
+        job.attempt += 1
+        job.worker = e.worker
+        job.lease = lease
+        job.pin = NO_WORKER
+        job.started_at = job.finished_at = 0.0
+        held[lease] = number
+        lease += 1
+    state.next_lease = lease
+    state.reload(worker)
+
+
+def _jobs_started(state: State, e: ev.JobsStarted) -> None:
+    for number, at in zip(e.jobs, e.ats, strict=True):
+        job = state.jobs[number]
+        move(state, number, job, RUNNING, at)
+        job.started_at = at
+
+
+def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
+    worker, jobs, at = state.workers[e.worker], state.jobs, e.at
+    held = worker.held
+    for i, number in enumerate(e.jobs):
+        job = jobs[number]
+        holder = held.pop(job.lease)
+        assert holder == number, job.name
+        if worker.recalled:
+            worker.recalled.pop(job.lease, None)
+        move(state, number, job, COMPLETED, at)
+        job.lease = 0
+        job.started_at = e.started[i]
+        job.finished_at = e.finished[i]
+        job.cpu_s = e.cpu_s[i]
+        job.peak_bytes = e.peak_bytes[i]
+        job.outcome = Outcome.SUCCEEDED
+        job.exit_code = 0
+        job.reason = ""
+        if e.values:
+            job.value = e.values[i]
+        if job.children is not None:
+            for child in job.children:
+                jobs[child].missing -= 1
+    state.note_pace(worker, (sum(e.finished) - sum(e.started)) / len(e.jobs))
+    state.reload(worker)
+
+
+def _jobs_failed(state: State, e: ev.JobsFailed) -> None:
+    worker = state.workers[e.worker]
+    for i, number in enumerate(e.jobs):
+        job = state.jobs[number]
+        release_lease(state, job)
+        move(state, number, job, FAILED, e.at)
+        job.failures += 1
+        job.started_at, job.finished_at = e.started[i], e.finished[i]
+        job.cpu_s, job.peak_bytes = e.cpu_s[i], e.peak_bytes[i]
+        job.outcome, job.exit_code, job.reason = Outcome(e.outcomes[i]), e.exit_codes[i], e.reasons[i]
+        if e.values:
+            job.value = e.values[i]
+        job.note(Past(e.finished[i], job.attempt, e.worker, e.outcomes[i], e.exit_codes[i], e.reasons[i]))
+        job.due = e.retry_at[i]
+        if job.due:
+            state.arm(job.due, TIMER_JOB, number)
+    state.reload(worker)
+
+
+def _jobs_lost(state: State, e: ev.JobsLost) -> None:
+    worker = state.workers[e.worker]
+    for i, number in enumerate(e.jobs):
+        job = state.jobs[number]
+        release_lease(state, job)
+        move(state, number, job, QUEUED, e.at)
+        job.pin = e.pins[i] if e.pins else NO_WORKER
+        job.note(Past(e.at, job.attempt, e.worker, Outcome.RETURNED, -1, e.reason))
+        job.started_at = 0.0
+        state.enqueue(number, job)
+    for number in e.blamed:
+        state.jobs[number].losses += 1
+        worker.blamed[number] = None
+    state.reload(worker)
+
+
+def _jobs_died(state: State, e: ev.JobsDied) -> None:
+    for number in e.jobs:
+        job = state.jobs[number]
+        if job.lease:
+            release_lease(state, job)
+            job.finished_at = e.at
+            job.note(Past(e.at, job.attempt, job.worker, Outcome.BROKEN, -1, e.reason))
+            state.reload(state.workers[job.worker])
+        move(state, number, job, DEAD, e.at)
+        if e.reason:
+            job.reason = e.reason
+        state.dead[number] = None
+
+
+def _jobs_cancelled(state: State, e: ev.JobsCancelled) -> None:
+    for number in e.jobs:
+        job = state.jobs[number]
+        if job.lease:
+            worker = state.workers[job.worker]
+            worker.ending[job.lease] = None
+            release_lease(state, job)
+        move(state, number, job, CANCELLED, e.at)
+        job.reason = e.reason
+        job.finished_at = e.at
+
+
+WRITERS: dict[type, Callable[[State, Any], None]] = {
+    ev.JobsQueued: _jobs_queued,
+    ev.JobsDelayed: _jobs_delayed,
+    ev.JobsReleased: _jobs_released,
+    ev.JobsDispatched: _jobs_dispatched,
+    ev.JobsStarted: _jobs_started,
+    ev.JobsCompleted: _jobs_completed,
+    ev.JobsFailed: _jobs_failed,
+    ev.JobsLost: _jobs_lost,
+    ev.JobsDied: _jobs_died,
+    ev.JobsCancelled: _jobs_cancelled,
+}

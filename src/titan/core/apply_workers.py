@@ -1,0 +1,126 @@
+"""Writes what events say of the master and its workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from titan.core import events as ev
+from titan.core.state import State, Worker
+from titan.model.states import WorkerState
+
+
+def _master_started(state: State, e: ev.MasterStarted) -> None:
+    assert e.term > state.term, "terms only grow"
+    state.term = e.term
+    state.cluster = e.cluster
+    state.next_job = state.next_lease = e.term << 32
+    for worker in state.workers.values():
+        worker.connection = 0
+        if worker.state in (WorkerState.ALIVE, WorkerState.SUSPECT):
+            worker.state = WorkerState.SUSPECT
+            worker.heard_at = e.at
+            worker.deadline = e.at + state.settings.loss_s
+            state.watch(worker)
+        state.seat(worker)
+
+
+def _worker_joined(state: State, e: ev.WorkerJoined) -> None:
+    worker = state.workers.get(e.worker)
+    if worker is None:
+        worker = Worker(e.worker, e.name, e.incarnation, e.capabilities, e.slots, e.facts, e.at)
+        state.workers[e.worker] = worker
+        state.worker_numbers[e.name] = e.worker
+    elif worker.incarnation == e.incarnation:
+        for number in worker.blamed:  # it was cut off, not taken down
+            job = state.jobs.get(number)
+            if job is not None:
+                job.losses -= 1
+        worker.blamed.clear()
+    else:
+        assert not worker.held, worker.name
+        worker.ending.clear()
+        worker.blamed.clear()
+        worker.draining = False
+        worker.joined_at = e.at
+    worker.incarnation, worker.capabilities, worker.slots, worker.facts = e.incarnation, e.capabilities, e.slots, e.facts
+    worker.state, worker.left_at = WorkerState.SUSPECT, 0.0
+    state.seat(worker)
+
+
+def _worker_drained(state: State, e: ev.WorkerDrained) -> None:
+    worker = state.workers[e.worker]
+    worker.draining = True
+    state.seat(worker)
+
+
+def _worker_gone(state: State, number: int, into: WorkerState, at: float) -> None:
+    worker = state.workers[number]
+    worker.state, worker.connection, worker.left_at = into, 0, at
+    worker.ending.clear()
+    state.seat(worker)
+
+
+def _worker_lost(state: State, e: ev.WorkerLost) -> None:
+    _worker_gone(state, e.worker, WorkerState.LOST, e.at)
+
+
+def _worker_left(state: State, e: ev.WorkerLeft) -> None:
+    _worker_gone(state, e.worker, WorkerState.LEFT, e.at)
+
+
+def _leases_ending(state: State, e: ev.LeasesEnding) -> None:
+    worker = state.workers[e.worker]
+    worker.ending.update(dict.fromkeys(e.leases))
+    state.reload(worker)
+
+
+def _leases_ended(state: State, e: ev.LeasesEnded) -> None:
+    worker = state.workers[e.worker]
+    for lease in e.leases:
+        worker.ending.pop(lease, None)
+    state.reload(worker)
+
+
+def _hear(state: State, worker: Worker, at: float) -> None:
+    worker.heard_at = at
+    worker.deadline = at + state.settings.loss_s
+
+
+def _worker_connected(state: State, e: ev.WorkerConnected) -> None:
+    worker = state.workers[e.worker]
+    worker.state, worker.connection = WorkerState.ALIVE, e.connection
+    _hear(state, worker, e.at)
+    state.watch(worker)
+    state.seat(worker)
+
+
+def _worker_heard(state: State, e: ev.WorkerHeard) -> None:
+    worker = state.workers[e.worker]
+    worker.recalled.clear()  # a recall may have been lost: what still waits there may be asked for again
+    _hear(state, worker, e.at)
+
+
+def _leases_recalled(state: State, e: ev.LeasesRecalled) -> None:
+    state.workers[e.worker].recalled.update(dict.fromkeys(e.leases))
+
+
+def _worker_suspected(state: State, e: ev.WorkerSuspected) -> None:
+    worker = state.workers[e.worker]
+    worker.state, worker.connection = WorkerState.SUSPECT, 0
+    state.seat(worker)
+
+
+WRITERS: dict[type, Callable[[State, Any], None]] = {
+    ev.MasterStarted: _master_started,
+    ev.WorkerJoined: _worker_joined,
+    ev.WorkerDrained: _worker_drained,
+    ev.WorkerLost: _worker_lost,
+    ev.WorkerLeft: _worker_left,
+    ev.LeasesEnding: _leases_ending,
+    ev.LeasesEnded: _leases_ended,
+    ev.WorkerConnected: _worker_connected,
+    ev.WorkerHeard: _worker_heard,
+    ev.LeasesRecalled: _leases_recalled,
+    ev.WorkerSuspected: _worker_suspected,
+}
