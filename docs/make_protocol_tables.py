@@ -17,7 +17,7 @@ import msgspec
 from titan.protocol import messages as msg
 
 PAGE = Path(__file__).parent / "protocol.md"
-GROUPS = {"BOTH": range(1, 16), "CLIENTS": range(16, 64), "WORKERS": range(64, 128)}
+GROUPS = {"BOTH": range(1, 16), "CLIENTS": (*range(16, 64), *range(128, 192)), "WORKERS": range(64, 128)}
 ROWS = (msg.JobRow, msg.RunRow, msg.WorkerRow, msg.DeadRow)
 
 

@@ -18,6 +18,61 @@ MAX_PRIORITY = 1_000_000
 MAX_SECONDS = 10 * 366 * 86_400.0
 
 
+class Needs(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What an attempt takes up on its worker while it runs, and further capabilities that the worker must have. 0: does not say."""
+
+    cpus: float = 0.0
+    memory: int = 0
+    """Bytes."""
+    gpus: int = 0
+    capabilities: tuple[str, ...] = ()
+
+
+class Retry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How failed attempts are tried again. 0: as the cluster's settings say."""
+
+    backoff_s: float = 0.0
+    backoff_max_s: float = 0.0
+    final_codes: tuple[int, ...] = ()
+    """Exit codes that are not tried again."""
+
+
+class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What an attempt may use at most; 0: no limit."""
+
+    memory: int = 0
+    """Bytes, of all its processes."""
+    cpus: float = 0.0
+    processes: int = 0
+
+
+class Gate(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A human decision. Undecided after `max_wait_s` it is rejected."""
+
+    message: str = ""
+    max_wait_s: float = 48 * 3600.0
+    webhook: str = ""
+
+
+class Service(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A process that should not end."""
+
+    port: int = 0
+    """0: any free one."""
+    health: str = ""
+    """"tcp", "http" or "command"; "" is tcp."""
+    target: str = ""
+    """The path of the http check, the command line of the other."""
+    interval_s: float = 0.0
+    timeout_s: float = 0.0
+    start_s: float = 0.0
+    """How long it may take to become healthy for the first time."""
+    restart: str = ""
+    """"always", "on-failure" or "never"; "" is always."""
+    backoff_s: float = 0.0
+    backoff_max_s: float = 0.0
+
+
 class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What to run and how. Exactly one of `file`, `command`, `argv`, `function` is set.
 
@@ -42,6 +97,17 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     function: str = ""
     driver: str = ""
     python: str = ""
+    kind: str = ""
+    """"" is a job that ends; "service" and "gate" have the struct of that name."""
+    needs: Needs | None = None
+    retry: Retry | None = None
+    limits: Limits | None = None
+    gate: Gate | None = None
+    service: Service | None = None
+    run_at: float = 0.0
+    """Not before this time (seconds since the epoch); 0: at once."""
+    on_failure: str = ""
+    """What becomes of its children when it is DEAD: "" or "cancel"; "continue"."""
 
     def __hash__(self) -> int:
         what = (self.file, self.file_hash, self.archive, self.command, self.argv, self.function)

@@ -10,10 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from titan.model.dag import DagSpec, JobTemplate
-
-
-class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    request: int
+from titan.protocol.base import Message as Message
 
 
 # -- both ways --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,9 @@
+"""What every message is. The messages of one feature may stand in a file of their own, which `messages` gathers."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    request: int
