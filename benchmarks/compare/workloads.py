@@ -133,7 +133,7 @@ WORKLOADS = {
         ),
         Workload(
             "chain", "chain",
-            (Metric("rate", "a chain of 1,000 functions, each given the result of the one before", "calls/s", True),),
+            (Metric("rate", "a chain of 1,000 dependent functions", "calls/s", True),),
             _chain, first=20, most=1_000, quick=20, scaled=False,
         ),
         Workload(
