@@ -28,6 +28,8 @@ SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
 
 def values(kind: Any) -> st.SearchStrategy[Any]:
     """Whatever a field of that type may hold."""
+    if kind is type(None):
+        return st.none()
     if kind in SIMPLE:
         return SIMPLE[kind]
     origin, args = typing.get_origin(kind), typing.get_args(kind)
