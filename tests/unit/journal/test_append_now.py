@@ -19,13 +19,8 @@ Told = SimpleQueue[int | JournalFailed]
 
 
 @pytest.fixture(autouse=True)
-def any_disk_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "DIRECT_S", 3600.0)
-
-
-@pytest.fixture(autouse=True)
 def _patient() -> Iterator[None]:
-    """However busy this machine is, its disk is quick enough."""
+    """However busy this machine is, its disk is quick enough; also behind a test's own `monkeypatch.undo`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writer, "DIRECT_S", 60.0)
         yield
