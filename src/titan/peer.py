@@ -10,19 +10,21 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from titan.errors import PeerError
-from titan.protocol.codec import MessageDecoder, Misfit, Received, encode, error_of
+from titan.protocol.codec import Blob, MessageDecoder, Misfit, Received, encode, encode_apart, error_of
 from titan.protocol.messages import Message
 
+APART_FROM = 64 * 1024
+"""Blobs of this size are handed to the socket as they are."""
 OUTGOING_LIMIT = 256 * 1024 * 1024
 """A peer that lets this much pile up unread is cut off."""
 
 
-class Peer(asyncio.Protocol):
+class Peer(asyncio.BufferedProtocol):
     """`on_message(peer, message, blob)` comes for each message in order, `on_closed(peer, error)` once."""
 
     def __init__(
         self,
-        on_message: Callable[[Peer, Message, bytes], None],
+        on_message: Callable[[Peer, Message, Blob], None],
         on_closed: Callable[[Peer, Exception | None], None],
         on_opened: Callable[[Peer], None] | None = None,
     ) -> None:
@@ -30,9 +32,10 @@ class Peer(asyncio.Protocol):
         self._on_closed = on_closed
         self._on_opened = on_opened
         self._decoder = MessageDecoder()
-        self._out: list[bytes] = []
+        self._out: list[Blob] = []
+        self._out_large = False
+        self._pauses: dict[str, None] = {}
         self._flushing = False
-        self._paused: dict[str, None] = {}
         self._transport: asyncio.Transport | None = None
         self._writable = asyncio.Event()
         self._writable.set()
@@ -44,16 +47,19 @@ class Peer(asyncio.Protocol):
         self.state: Any = None
         """What the owner keeps with it."""
 
-    # -- asyncio.Protocol ---------------------------------------------------------------------------------------------
+    # -- asyncio.BufferedProtocol ---------------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=1 << 20)
         if self._on_opened is not None:
             self._on_opened(self)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._decoder.space()
+
+    def buffer_updated(self, nbytes: int) -> None:
         try:
-            items = self._decoder.receive_data(data)
+            items = self._decoder.received(nbytes)
         except PeerError as e:
             self.fail(e)
             return
@@ -89,10 +95,16 @@ class Peer(asyncio.Protocol):
         """The peer reads more slowly than it is written to."""
         return not self._writable.is_set()
 
-    def send(self, message: Message, blob: bytes | memoryview | None = None) -> None:
-        self.write(encode(message, blob, compress=self.compress))
+    def send(self, message: Message, blob: Blob | None = None) -> None:
+        """A large blob is not copied: its memory must stay as it is."""
+        if blob is None or len(blob) < APART_FROM or self.compress:
+            self.write(encode(message, blob, compress=self.compress))
+        elif not self.closed:
+            self._out_large = True
+            self._out.append(encode_apart(message, blob))
+            self.write(blob)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Blob) -> None:
         """Queues a whole frame; after a close it is dropped."""
         if self.closed:
             return
@@ -104,10 +116,14 @@ class Peer(asyncio.Protocol):
     def flush(self) -> None:
         self._flushing = False
         out, self._out = self._out, []
+        large, self._out_large = self._out_large, False
         transport = self._transport
         if not out or transport is None or transport.is_closing():
             return
-        transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if large:
+            transport.writelines(out)
+        else:
+            transport.write(out[0] if len(out) == 1 else b"".join(out))
         if transport.get_write_buffer_size() > OUTGOING_LIMIT:
             self.fault = PeerError(f"{self.address} does not read: {OUTGOING_LIMIT >> 20} MiB are waiting for it")
             self.abort()
@@ -137,13 +153,13 @@ class Peer(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def pause_reading(self, reason: str) -> None:
-        """Until no reason is left. What was read already still comes."""
-        self._paused[reason] = None
-        if self._transport is not None and not self._transport.is_closing():
+    def pause_reading(self, why: str) -> None:
+        """Until every reason is gone."""
+        self._pauses[why] = None
+        if len(self._pauses) == 1 and self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
-    def resume_reading(self, reason: str) -> None:
-        self._paused.pop(reason, None)
-        if not self._paused and self._transport is not None and not self._transport.is_closing():
+    def resume_reading(self, why: str) -> None:
+        paused = self._pauses.pop(why, self) is None
+        if paused and not self._pauses and self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()

@@ -17,7 +17,7 @@ import pytest
 
 from support.cluster import Cluster, cluster, until
 from titan import AsyncClient, Client
-from titan.errors import CallerError, JobFailed, LimitExceeded
+from titan.errors import CallerError, JobFailed
 
 RESULT_S = 20.0
 
@@ -114,14 +114,6 @@ def test_a_result_that_will_not_pickle_is_that_calls_error(client: Client) -> No
     error = client.call(threading.Lock).exception(RESULT_S)
     assert error is not None and "pickle" in str(error)
     assert client.call(square, 2).result(RESULT_S) == 4
-
-
-def test_a_result_that_is_too_large_says_so(client: Client) -> None:
-    assert len(client.call(bytes, 900_000).result(RESULT_S)) == 900_000
-    error = client.call(bytes, 3_000_000).exception(RESULT_S)
-    assert error is not None and "write it to a file" in str(error)
-    with pytest.raises(LimitExceeded, match="pass a file"):
-        client.call(len, b"x" * 2_000_000)
 
 
 def test_a_process_that_dies_takes_its_own_call_only(client: Client) -> None:

@@ -13,6 +13,7 @@ from titan.clock import SteadyClock
 from titan.model.dag import JobTemplate
 from titan.worker import words
 from titan.worker.functions import FunctionDriver
+from titan.worker.values import Values
 
 CALL = words.Assignment(1, "r", "j", 1, JobTemplate(function="f" * 64), (), b"\x80\x05)\x94.")
 
@@ -22,13 +23,23 @@ def ended_by(folder: Path, what: Callable[[FunctionDriver], None]) -> words.Runn
     seen: list[Any] = []
 
     async def run() -> None:
-        driver = FunctionDriver(
+        folder.mkdir(parents=True)
+        (folder / CALL.template.function).write_bytes(b"")
+        store = Values(
             folder,
+            peer=lambda: None,
+            next_request=lambda: 1,
+            on_stored=lambda lease: None,
+            in_use=list,
+            on_dropped=lambda hash_: None,
+        )
+        driver = FunctionDriver(
+            folder / "runners",
             SteadyClock(),
             start=lambda key, argv, cwd, stdout, stderr: None,
             stop=lambda key: None,
             see=seen.append,
-            function=lambda hash_: b"",
+            store=store,
             print_=lambda lease, stream, data: None,
             printed_all=lambda lease: None,
             log_limit=1 << 20,

@@ -20,12 +20,23 @@ import pytest
 
 from titan.errors import Bug, LimitExceeded
 from titan.worker import runner
-from titan.worker.runner import OK, RAISED, UNLOADABLE, UNPICKLABLE, pack_arguments
+from titan.worker.runner import FILED, OK, RAISED, UNLOADABLE, UNPICKLABLE, pack_arguments
 from titan.worker.runner_link import Columns, RunnerHub, RunnerLink, command_line
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 DEADLINE_S = 20.0
 LOG_LIMIT = 64 * 1024
+
+
+def loaded(status: int, payload: bytes) -> Any:
+    """A value, of which the file is taken away if it is in one."""
+    if status != FILED:
+        return pickle.loads(payload) if payload else None
+    digest, size, path = payload[:32], int.from_bytes(payload[32:40], "big"), Path(os.fsdecode(payload[40:]))
+    pickled = path.read_bytes()
+    path.unlink()
+    assert len(pickled) == size > runner.INLINE_BYTES and hashlib.sha256(pickled).digest() == digest
+    return pickle.loads(pickled)
 
 
 class Bench:
@@ -38,7 +49,9 @@ class Bench:
         self.ready = 0
         self.link = RunnerLink(hub, on_results=self._take, on_output=self._print, on_closed=self._end, on_ready=self._connect)
         self.link.expect(token)
-        command = command_line(sys.executable, hub.path, token, str(folder / f"{token}.1"), str(folder / f"{token}.2"), log_limit)
+        command = command_line(
+            sys.executable, hub.path, token, str(folder / f"{token}.1"), str(folder / f"{token}.2"), log_limit, str(folder)
+        )
         self.process = subprocess.Popen(command, cwd=folder, start_new_session=True)
 
     def _take(self, link: RunnerLink, first: int, columns: Columns) -> None:
@@ -81,8 +94,8 @@ class Bench:
 
     async def value(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         status, payload = await self.result(self.order(function, *args, **kwargs))
-        assert status == OK, pickle.loads(payload)
-        return pickle.loads(payload) if payload else None
+        assert status in (OK, FILED), pickle.loads(payload)
+        return loaded(status, payload)
 
     async def failure(self, function: Callable[..., Any], *args: Any) -> tuple[int, bytes | None, str, str, str]:
         status, payload = await self.result(self.order(function, *args))
@@ -198,18 +211,47 @@ async def test_large_arguments_and_results(made: Bench, _folder: Path) -> None:
     blob = os.urandom(5 * 1024 * 1024)
     assert await made.value(lambda data: data, blob) == blob
     sizes = [made.order(lambda n: b"x" * n, size) for size in (65_536, 300_000, 1, 70_000)]
-    assert [len(pickle.loads((await made.result(seq))[1])) for seq in sizes] == [65_536, 300_000, 1, 70_000]
+    assert [len(loaded(*await made.result(seq))) for seq in sizes] == [65_536, 300_000, 1, 70_000]
 
 
 @scenario
-async def test_what_is_too_large_is_refused_by_the_end_that_has_it(made: Bench, _folder: Path) -> None:
+async def test_what_is_too_large_is_refused_by_the_end_that_has_it(made: Bench, folder: Path) -> None:
     with pytest.raises(LimitExceeded, match="pass large data in files"):
         made.link.call(b"any", [bytes(runner.PAYLOAD_BYTES + 1)])
     assert made.link.pending == 0
-    status, error, _, text, _ = await made.failure(lambda n: b"x" * n, runner.PAYLOAD_BYTES)
+
+    def produce(limit: int) -> list[bytes]:
+        sys.modules["_titan_runner"].VALUE_BYTES = limit  # type: ignore[attr-defined]
+        return [b"x" * 100_000, b"y" * 100_000]
+
+    assert len(await made.value(produce, 300_000)) == 2
+    status, error, _, text, _ = await made.failure(produce, 150_000)
     assert (status, error) == (UNPICKLABLE, None)
     assert "write it to a file" in text
+    assert [path.name for path in folder.glob("*.value")] == [], "nothing of it is left"
     assert await made.value(lambda: 1) == 1
+
+
+@scenario
+async def test_arguments_and_what_they_wait_for_may_be_in_files(made: Bench, folder: Path) -> None:
+    big, args = folder / "big", folder / "args"
+    big.write_bytes(pickle.dumps(b"b" * 100_000))
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, it: Any) -> int | None:
+            return {"first": 0, "second": 1}.get(it) if isinstance(it, str) else None
+
+    with args.open("wb") as file:
+        Pickler(file, 5).dump(("first", ["second", "first"]))
+    made.link.enter(b"f", cloudpickle.dumps(lambda a, rest: (len(a), rest[0], rest[1] is a)))
+    file_of = [b"f" + os.fsencode(path) for path in (big, args)]
+    seq = made.link.call(b"f", [(args.read_bytes(), [file_of[0], b""]), (file_of[1], [file_of[0], b"i" + pickle.dumps(7)])])
+    assert loaded(*await made.result(seq)) == (100_000, None, True)
+    assert loaded(*await made.result(seq + 1)) == (100_000, 7, True)
+    seq = made.link.call(b"f", [(args.read_bytes(), [b"x" + b"too much", b""]), (b"f/nowhere", [])])
+    status, payload = await made.result(seq)
+    assert (status, pickle.loads(payload)[1:3]) == (UNLOADABLE, ("Refused", "too much"))
+    assert (await made.result(seq + 1))[0] == UNLOADABLE
 
 
 @scenario

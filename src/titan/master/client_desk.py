@@ -15,34 +15,45 @@ from titan.master import views
 from titan.master.collect import Collector
 from titan.master.core_loop import CoreLoop
 from titan.master.history_desk import HistoryDesk
+from titan.master.intake import Intake
 from titan.master.log_store import LogStore
-from titan.master.registry import Registry, Upload
+from titan.master.outlet import Outlet
+from titan.master.registry import Registry
 from titan.master.watch import WatchHub, whole_run
 from titan.model.dag import JobTemplate
 from titan.model.names import run_id
 from titan.model.states import TERMINAL, JobState
+from titan.model.values import artifact_of
 from titan.peer import Peer
 from titan.protocol import messages as msg
-from titan.protocol.codec import error_of
+from titan.protocol.codec import Blob, error_of
 
-MAX_UPLOADS = 64
 MAX_OPENINGS = 16
 
 
 class ClientDesk:
     def __init__(
-        self, core: CoreLoop, logs: LogStore, registry: Registry, hub: WatchHub, past: HistoryDesk, stop: Callable[[], None]
+        self,
+        core: CoreLoop,
+        logs: LogStore,
+        registry: Registry,
+        intake: Intake,
+        outlet: Outlet,
+        hub: WatchHub,
+        past: HistoryDesk,
+        stop: Callable[[], None],
     ) -> None:
         self._core = core
         self._logs = logs
         self._registry = registry
+        self._intake = intake
+        self._outlet = outlet
         self._hub = hub
         self._past = past
         self._stop = stop
         self._collector = Collector(core.state)
         self._opening: dict[tuple[int, int], str] = {}
         """(connection, request) -> the run of a submission that comes in parts."""
-        self._uploads: dict[int, dict[str, Upload]] = {}
         self._streams: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._followers: dict[tuple[str, str], dict[asyncio.Event, None]] = {}
         self._last_run = ""
@@ -51,7 +62,7 @@ class ClientDesk:
     def _state(self) -> State:
         return self._core.state
 
-    def on_message(self, peer: Peer, message: msg.Message, blob: bytes) -> None:
+    def on_message(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
         """Raises TitanError, which becomes the answer."""
         match message:
             case msg.Submit():
@@ -59,16 +70,7 @@ class ClientDesk:
             case msg.OpenRun():
                 self._open_run(peer, message)
             case msg.AddJobs():
-                run = self._opening.get((peer.number, message.request))
-                if run is not None:
-                    it = message
-                    part = seen.JobsArrived(
-                        peer.number, it.request, run, it.position, it.ids, it.template_of, it.args, it.parents, it.payloads
-                    )
-                    self._core.see(part)
-                    # The next when this is decided and others had their turn: a large DAG holds up nobody.
-                    peer.pause_reading("submission")
-                    asyncio.get_running_loop().call_soon(peer.resume_reading, "submission")
+                self._add_jobs(peer, message)
             case msg.Cancel() if not self._past.is_live(message.run):
                 # Cancelling what is over cancels nothing.
                 self._past.answer(peer, message.request, message.run, lambda _: [msg.Cancelled(message.request, 0)])
@@ -101,7 +103,9 @@ class ClientDesk:
             case msg.Stage():
                 peer.send(msg.Staged(message.request, [h for h in dict.fromkeys(message.hashes) if not self._registry.has(h)]))
             case msg.Put():
-                self._put(peer, message, blob)
+                self._intake.put(peer, message, blob)
+            case msg.Fetch():
+                self._outlet.send(peer, message)
             case msg.Resolve():
                 peer.send(msg.Resolved(message.request, *self._registry.resolve(message.name)))
             case msg.Ping():
@@ -117,8 +121,6 @@ class ClientDesk:
         self._collector.forget(peer)
         for key in [key for key in self._opening if key[0] == peer.number]:
             self._core.see(seen.SubmitterGone(self._opening.pop(key)))
-        for upload in self._uploads.pop(peer.number, {}).values():
-            upload.abandon()
         for key in [key for key in self._streams if key[0] == peer.number]:
             self._streams[key].cancel()
 
@@ -163,6 +165,7 @@ class ClientDesk:
 
     # -- runs -----------------------------------------------------------------------------------------------------------
     def _submit(self, peer: Peer, it: msg.Submit) -> None:
+        self._check_payloads(it.dag.payloads)
         self._check_submission(peer, it, it.dag.templates)
         self._core.see(seen.DagSubmitted(peer.number, it.request, self._new_run(), it.key, it.dag))
 
@@ -174,6 +177,24 @@ class ClientDesk:
         run = self._opening[place] = self._new_run()
         begun = seen.RunBegun(peer.number, it.request, run, it.key, it.name, it.version, it.templates, it.count)
         self._core.see(begun)
+
+    def _add_jobs(self, peer: Peer, it: msg.AddJobs) -> None:
+        place = (peer.number, it.request)
+        run = self._opening.get(place)
+        if run is None:  # the submission was answered already
+            return
+        try:
+            self._check_payloads(it.payloads)
+        except NotFound:
+            del self._opening[place]
+            self._collector.refused(*place)
+            self._core.see(seen.SubmitterGone(run))
+            raise
+        part = (it.position, it.ids, it.template_of, it.args, it.parents, it.payloads)
+        self._core.see(seen.JobsArrived(peer.number, it.request, run, *part))
+        # The next when this is decided and others had their turn: a large DAG holds up nobody.
+        peer.pause_reading("submission")
+        asyncio.get_running_loop().call_soon(peer.resume_reading, "submission")
 
     def _check_submission(self, peer: Peer, it: msg.Submit | msg.OpenRun, templates: list[JobTemplate]) -> None:
         if self._core.low_space:
@@ -190,6 +211,12 @@ class ClientDesk:
                 if hash_ and not self._registry.has(hash_):
                     what = template.file or ("a function" if hash_ == template.function else "an artifact")
                     raise NotFound(f"{what} ({hash_[:12]}) is not on the master: stage it before you submit")
+
+    def _check_payloads(self, payloads: list[bytes]) -> None:
+        for payload in payloads:
+            arguments = artifact_of(payload)
+            if arguments is not None and not self._registry.has(arguments):
+                raise NotFound(f"the arguments of a call ({arguments[:12]}) are not on the master: stage them before you submit")
 
     def _new_run(self) -> str:
         """Ids sort by submission, also within a millisecond."""
@@ -215,29 +242,6 @@ class ClientDesk:
         self._core.turn()
         answer = view()
         self._core.release(lambda: peer.send(answer))
-
-    # -- artifacts ------------------------------------------------------------------------------------------------------
-    def _put(self, peer: Peer, it: msg.Put, blob: bytes) -> None:
-        uploads = self._uploads.setdefault(peer.number, {})
-        upload = uploads.get(it.hash)
-        if upload is None or it.offset == 0:
-            if upload is not None:
-                upload.abandon()
-            if len(uploads) >= MAX_UPLOADS:
-                raise CallerError(f"{MAX_UPLOADS} uploads are under way on this connection already: finish one")
-            upload = uploads[it.hash] = self._registry.begin(it.hash, it.size)
-        try:
-            upload.write(it.offset, blob)
-            if upload.received == upload.size:
-                self._registry.enter(upload, it.name)
-                del uploads[it.hash]
-                peer.send(msg.Stored(it.request, it.hash))
-        except (TitanError, OSError) as e:
-            upload.abandon()
-            uploads.pop(it.hash, None)
-            if isinstance(e, OSError):
-                raise EnvironmentFault(f"the master could not store the artifact: {e}") from e
-            raise
 
     # -- logs -----------------------------------------------------------------------------------------------------------
     def _read_logs(self, peer: Peer, it: msg.ReadLogs) -> None:

@@ -29,7 +29,9 @@ from titan.master.client_desk import ClientDesk
 from titan.master.core_loop import CoreLoop
 from titan.master.history import History
 from titan.master.history_desk import HistoryDesk
+from titan.master.intake import Intake
 from titan.master.log_store import LogStore
+from titan.master.outlet import Outlet
 from titan.master.recovery import recover
 from titan.master.registry import Registry
 from titan.master.watch import WatchHub
@@ -37,7 +39,7 @@ from titan.master.worker_desk import WorkerDesk
 from titan.model.settings import Settings
 from titan.peer import Peer
 from titan.protocol import messages as msg
-from titan.protocol.codec import encode, error_of
+from titan.protocol.codec import Blob, encode, error_of
 from titan.protocol.handshake import answer
 
 log = logging.getLogger("titan.master")
@@ -110,7 +112,8 @@ class Master:
         await self.archivist.stop()
         await self.past.close()
         await self.clients.close()
-        await self.workers.close()
+        await self.outlet.close()
+        await self.intake.close()
         for peer in list(self._peers.values()):
             peer.close()
         await self.core.close()
@@ -161,8 +164,11 @@ class Master:
         self.history = History(self.home / "history.sqlite")
         self.archivist = Archivist(self.core, self.history, self.logs)
         self.past = HistoryDesk(self.core, self.history)
-        self.clients = ClientDesk(self.core, self.logs, self.registry, self.hub, self.past, self.request_stop)
-        self.workers = WorkerDesk(self.core, self.logs, self.registry, self.clients.on_output)
+        self.intake = Intake(self.registry)
+        self.outlet = Outlet(self.registry)
+        desks = (self.intake, self.outlet, self.hub, self.past)
+        self.clients = ClientDesk(self.core, self.logs, self.registry, *desks, self.request_stop)
+        self.workers = WorkerDesk(self.core, self.logs, self.intake, self.outlet, self.clients.on_output)
         sock_server = await self._listen()
         try:
             if self._policy is not None:
@@ -218,7 +224,7 @@ class Master:
         if not peer.role and not peer.closed:
             peer.fail(ProtocolError(f"no Hello within {HELLO_S:g} s"))
 
-    def _on_message(self, peer: Peer, message: msg.Message, blob: bytes) -> None:
+    def _on_message(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
         try:
             if not peer.role:
                 self._on_hello(peer, message)
@@ -248,6 +254,7 @@ class Master:
 
     def _on_closed(self, peer: Peer, error: Exception | None) -> None:
         self._peers.pop(peer.number, None)
+        self.intake.forget(peer)
         if isinstance(error, TitanError):
             log.warning("connection %d was closed: %s", peer.number, error)
         if peer.role == "worker":

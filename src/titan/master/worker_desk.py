@@ -10,32 +10,34 @@ from collections.abc import Callable
 from titan.core import effects as fx
 from titan.core import inputs as seen
 from titan.core.state import Job, State
-from titan.errors import CallerError, ProtocolError, TitanError
+from titan.errors import CallerError, ProtocolError
 from titan.master.core_loop import CoreLoop
+from titan.master.intake import Intake
 from titan.master.log_store import LogStore
-from titan.master.registry import Registry
+from titan.master.outlet import Outlet
 from titan.model.dag import MAX_INPUT_BYTES, JobTemplate
 from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
 from titan.peer import Peer
 from titan.protocol import messages as msg
-from titan.protocol.codec import encode, error_of
+from titan.protocol.codec import Blob, encode
 
 log = logging.getLogger("titan.master")
 
 MAX_SLOTS = 65_536
-PIECE_BYTES = 1 << 20
 DISPATCH_BYTES = 16 << 20
 
 
 class WorkerDesk:
-    def __init__(self, core: CoreLoop, logs: LogStore, registry: Registry, on_output: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, core: CoreLoop, logs: LogStore, intake: Intake, outlet: Outlet, on_output: Callable[[str, str], None]
+    ) -> None:
         self._core = core
         self._logs = logs
-        self._registry = registry
+        self._intake = intake
+        self._outlet = outlet
         self._on_output = on_output
         self.peers: dict[int, Peer] = {}
         """worker -> the connection it speaks on."""
-        self._tasks: set[asyncio.Task[None]] = set()
         self._complain_after = 0.0
 
     @property
@@ -43,7 +45,7 @@ class WorkerDesk:
         return self._core.state
 
     # -- in -------------------------------------------------------------------------------------------------------------
-    def on_message(self, peer: Peer, message: msg.Message, blob: bytes) -> None:
+    def on_message(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
         """Raises TitanError for what cannot be."""
         if isinstance(message, msg.Register):
             self._on_register(peer, message)
@@ -67,9 +69,9 @@ class WorkerDesk:
             case msg.LogData():
                 self._on_log_data(message, blob)
             case msg.Fetch():
-                task = asyncio.get_running_loop().create_task(self._send_artifact(peer, message))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._outlet.send(peer, message)
+            case msg.Put():
+                self._intake.put(peer, message, blob)
             case msg.Draining():
                 self._core.see(seen.WorkerDraining(worker))
             case msg.Leaving():
@@ -84,11 +86,6 @@ class WorkerDesk:
         if worker is not None and self.peers.get(worker) is peer:
             del self.peers[worker]
             self._core.see(seen.WorkerDisconnected(worker, peer.number))
-
-    async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _on_register(self, peer: Peer, it: msg.Register) -> None:
         if not is_name(it.name):
@@ -137,7 +134,7 @@ class WorkerDesk:
             )
         )
 
-    def _on_log_data(self, it: msg.LogData, blob: bytes) -> None:
+    def _on_log_data(self, it: msg.LogData, blob: Blob) -> None:
         _same_length(it.runs, it.jobs, it.attempts, it.streams, it.offsets, it.sizes)
         view, at = memoryview(blob), 0
         for i, size in enumerate(it.sizes):
@@ -157,25 +154,6 @@ class WorkerDesk:
                 log.error("output of %s/%s cannot be kept here: %s; its worker has it", run, job, e)
             return
         self._on_output(run, job)
-
-    async def _send_artifact(self, peer: Peer, it: msg.Fetch) -> None:
-        try:
-            path = self._registry.path(it.hash)
-            size = path.stat().st_size
-            with path.open("rb") as source:
-                source.seek(it.offset)
-                at = it.offset
-                while True:
-                    piece = source.read(PIECE_BYTES)
-                    peer.send(msg.Piece(it.request, it.hash, size, at), piece)
-                    at += len(piece)
-                    if at >= size or not piece:
-                        return
-                    await peer.drain()
-        except TitanError as e:
-            peer.send(error_of(it.request, e))
-        except ConnectionError:
-            pass  # it will ask again on its next connection
 
     # -- out ------------------------------------------------------------------------------------------------------------
     def accept(self, peer: Peer, it: fx.AcceptWorker) -> list[Callable[[], None]]:

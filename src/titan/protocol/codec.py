@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from titan.errors import ProtocolError, TitanError
-from titan.protocol.frames import BLOB, ERROR, MAX_FRAME, MAX_MESSAGE, Frame, FrameDecoder, encode_frame
+from titan.protocol.frames import BLOB, ERROR, LARGE, MAX_FRAME, MAX_MESSAGE, Frame, FrameDecoder, encode_frame, frame_header
 from titan.protocol.messages import OPCODE_OF, OPCODES, Error, Message
 
 _length = Struct(">I")
@@ -21,11 +21,15 @@ _decoders: dict[int, msgspec.msgpack.Decoder[Any]] = {op: msgspec.msgpack.Decode
 _ERROR_OPCODE = OPCODE_OF[Error]
 
 
+Blob = bytes | memoryview
+"""Raw bytes beside a message; a view of memory that nobody else has if they are many."""
+
+
 class Received(NamedTuple):
     """A message, and the bytes that came with it."""
 
     message: Message
-    blob: bytes
+    blob: Blob
 
 
 class Misfit(NamedTuple):
@@ -34,13 +38,20 @@ class Misfit(NamedTuple):
     error: Error
 
 
-def encode(message: Message, blob: bytes | memoryview | None = None, *, compress: bool = False) -> bytes:
+def encode(message: Message, blob: Blob | None = None, *, compress: bool = False) -> bytes:
     """Raises LimitExceeded for a message over MAX_MESSAGE."""
     opcode = OPCODE_OF[type(message)]
     payload = _encode(message)
     if blob is None:
         return encode_frame(opcode, payload, ERROR if opcode == _ERROR_OPCODE else 0, compress=compress)
     return encode_frame(opcode, b"".join((_length.pack(len(payload)), payload, blob)), BLOB, compress=compress)
+
+
+def encode_apart(message: Message, blob: Blob) -> bytes:
+    """What goes before a blob that is written behind it, uncopied. The frame must not be over MAX_FRAME."""
+    payload = _encode(message)
+    header = frame_header(OPCODE_OF[type(message)], 4 + len(payload) + len(blob), BLOB)
+    return b"".join((header, _length.pack(len(payload)), payload))
 
 
 class MessageDecoder:
@@ -53,6 +64,13 @@ class MessageDecoder:
     def pending(self) -> int:
         return self._frames.pending
 
+    def space(self) -> memoryview:
+        """Where bytes may be received; `received` follows."""
+        return self._frames.space()
+
+    def received(self, count: int) -> list[Received | Misfit]:
+        return [_read(frame) for frame in self._frames.received(count)]
+
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Received | Misfit]:
         return [_read(frame) for frame in self._frames.receive_data(data)]
 
@@ -63,12 +81,13 @@ def error_of(request: int, fault: TitanError, job: str = "") -> Error:
 
 def _read(frame: Frame) -> Received | Misfit:
     payload: bytes | memoryview = frame.payload
-    blob = b""
+    blob: Blob = b""
     if frame.flags & BLOB:
         if len(payload) < 4 or (end := 4 + _length.unpack_from(payload)[0]) > len(payload):
             return _misfit(b"", f"opcode {frame.opcode}: a blob frame whose message is longer than the frame")
-        blob = bytes(payload[end:])
-        payload = memoryview(payload)[4:end]
+        whole = memoryview(payload)
+        blob = whole[end:] if len(whole) >= LARGE else bytes(whole[end:])
+        payload = whole[4:end]
     decoder = _decoders.get(frame.opcode)
     if decoder is None:
         return _misfit(payload, f"opcode {frame.opcode} is unknown here; the peer may be newer")

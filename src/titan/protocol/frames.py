@@ -22,6 +22,9 @@ MAX_MESSAGE = 512 * 1024 * 1024
 MAX_PARTS = 65_536
 """Frames that are joined by MORE."""
 COMPRESS_FROM = 32 * 1024
+LARGE = 64 * 1024
+"""Payload bytes from which a frame that comes in parts is put together in place."""
+INBOX = 128 * 1024
 _PART = 16 * 1024 * 1024
 
 COMPRESSED, ERROR, MORE, BLOB = 0x01, 0x02, 0x04, 0x08
@@ -33,7 +36,13 @@ HEADER_BYTES = _header.size
 class Frame(NamedTuple):
     opcode: int
     flags: int
-    payload: bytes
+    payload: bytes | memoryview
+    """A view, of memory that nobody else has, if the frame is large."""
+
+
+def frame_header(opcode: int, size: int, flags: int = 0) -> bytes:
+    """Of a payload that follows; at most MAX_FRAME."""
+    return _header.pack(VERSION, opcode, flags, 0, size)
 
 
 def encode_frame(opcode: int, payload: bytes, flags: int = 0, *, compress: bool = False) -> bytes:
@@ -63,40 +72,88 @@ class FrameDecoder:
 
     def __init__(self, max_frame: int = MAX_FRAME, max_message: int = MAX_MESSAGE) -> None:
         self._buffer = bytearray()
+        self._inbox = bytearray(INBOX)
+        self._large: bytearray | None = None
+        self._filled = 0
+        """Of `_large`, which is a frame of known length that came only in part."""
         self._max_frame = max_frame
         self._max_message = max_message
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | memoryview] = []
         self._parts_bytes = 0
         self._joining: tuple[int, int] | None = None
 
     @property
     def pending(self) -> int:
         """Bytes of a frame that is not whole yet."""
-        return len(self._buffer) + self._parts_bytes
+        return len(self._buffer) + self._filled + self._parts_bytes
+
+    def space(self) -> memoryview:
+        """Where bytes may be received without a copy of them; `received` says how many there are."""
+        return memoryview(self._inbox) if self._large is None else memoryview(self._large)[self._filled :]
+
+    def received(self, count: int) -> list[Frame]:
+        """`count` bytes were put into `space`. Raises as `receive_data` does."""
+        if self._large is None:
+            return self.receive_data(memoryview(self._inbox)[:count])
+        frames: list[Frame] = []
+        self._filled += count
+        if self._filled == len(self._large):
+            self._end(self._large, frames)
+        return frames
 
     def receive_data(self, data: bytes | bytearray | memoryview) -> list[Frame]:
         """Raises VersionMismatch, or ProtocolError for a frame over the limit or out of order."""
+        frames: list[Frame] = []
+        if self._large is not None:
+            data = self._fill(self._large, data, frames)
+            if not data:
+                return frames
         buffer = self._buffer
         if buffer:
             buffer += data
-            view = memoryview(bytes(buffer)) if len(buffer) >= HEADER_BYTES and len(buffer) >= self._wanted() else None
-            if view is None:
-                return []
+            wanted = self._wanted() if len(buffer) >= HEADER_BYTES else HEADER_BYTES
+            if len(buffer) < wanted:
+                if wanted >= HEADER_BYTES + LARGE:
+                    self._begin(wanted, bytes(buffer), frames)
+                    buffer.clear()
+                return frames
+            view = memoryview(bytes(buffer))
         else:
             view = memoryview(data)
-        frames: list[Frame] = []
         at, size = 0, len(view)
         while size - at >= HEADER_BYTES:
             version, opcode, flags, _, length = _header.unpack_from(view, at)
             self._check(version, length)
             end = at + HEADER_BYTES + length
             if end > size:
+                if length >= LARGE:
+                    self._begin(end - at, view[at:], frames)
+                    at = size
                 break
             self._take(Frame(opcode, flags, bytes(view[at + HEADER_BYTES : end])), frames)
             at = end
         rest = bytes(view[at:])
         buffer[:] = rest
         return frames
+
+    def _begin(self, size: int, data: bytes | memoryview, frames: list[Frame]) -> None:
+        self._large, self._filled = bytearray(size), 0
+        self._fill(self._large, data, frames)
+
+    def _fill(self, large: bytearray, data: bytes | bytearray | memoryview, frames: list[Frame]) -> memoryview:
+        """Copies what belongs to the large frame to where it stays; returns the rest."""
+        view = memoryview(data)
+        count = min(len(view), len(large) - self._filled)
+        large[self._filled : self._filled + count] = view[:count]
+        self._filled += count
+        if self._filled == len(large):
+            self._end(large, frames)
+        return view[count:]
+
+    def _end(self, large: bytearray, frames: list[Frame]) -> None:
+        _, opcode, flags, _, _ = _header.unpack_from(large, 0)
+        self._large, self._filled = None, 0
+        self._take(Frame(opcode, flags, memoryview(large)[HEADER_BYTES:]), frames)
 
     def _wanted(self) -> int:
         """The bytes of the frame at the front of the buffer, which holds at least a header."""
@@ -128,7 +185,7 @@ class FrameDecoder:
             frame = Frame(frame.opcode, frame.flags & ~COMPRESSED, self._expand(frame.payload))
         out.append(frame)
 
-    def _expand(self, payload: bytes) -> bytes:
+    def _expand(self, payload: bytes | memoryview) -> bytes:
         try:
             announced = zstandard.frame_content_size(payload)
             if announced < 0 or announced > self._max_message:

@@ -259,7 +259,8 @@ class Values(Message, frozen=True):
     if there is one. `last`: nothing follows. A job may be told of twice.
 
     A value is empty (None), or one byte and the rest: "i" and the pickle of what was returned; "e" and that of what was
-    raised: a tuple of the exception's own pickle (or nil), its type, its text and the traceback.
+    raised: a tuple of the exception's own pickle (or nil), its type, its text and the traceback. "h" and "r" are the same by
+    content: the SHA-256 (32 bytes) and the length (8 bytes, big-endian) of an artifact that is the pickle.
     """
 
     positions: list[int]
@@ -281,7 +282,8 @@ class Staged(Message, frozen=True):
 
 
 class Put(Message, frozen=True):
-    """A piece of an artifact, in the blob. The answer (Stored) comes after the last piece. `name` enters it in the registry."""
+    """A piece of an artifact, in the blob; from clients and workers. The answer (Stored) comes after the last piece, or at once if
+    the artifact is there. `name` enters it in the registry."""
 
     hash: str
     size: int
@@ -346,6 +348,7 @@ class Dispatch(Message, frozen=True):
 
     `payloads`, if not empty: the pickled arguments of those that are calls; `inputs`, if not empty: the values of their parents, in
     order, as in Values, or "x" and the text that says why they cannot be had. Persistent id i of the pickle stands for value i.
+    Arguments may be by content too, as "h" in Values.
     """
 
     templates: list[JobTemplate]
@@ -420,7 +423,7 @@ class LogResume(Message, frozen=True):
 
 
 class Fetch(Message, frozen=True):
-    """Send an artifact from `offset` on; answered by Pieces with this request id."""
+    """Send an artifact from `offset` on; answered by Pieces with this request id. From workers and clients."""
 
     hash: str
     offset: int = 0

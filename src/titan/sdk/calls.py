@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import secrets
 import threading
 import time
@@ -18,12 +19,13 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from titan.errors import CallerError, ConnectionLost, TitanError
+from titan.errors import CallerError, ConnectionLost, ProtocolError, TitanError
 from titan.model.dag import DagSpec, JobTemplate
+from titan.model.values import artifact_of, size_of
 from titan.protocol import messages as msg
-from titan.sdk.compute import Computed
+from titan.sdk.compute import Computed, Settle
 from titan.sdk.connection import Connection
-from titan.sdk.functions import Function, pack_arguments, printable, value_of
+from titan.sdk.functions import Function, Parcel, pack_arguments, parcelled, printable, value_of
 from titan.sdk.tasks import TaskCall, plan
 
 if TYPE_CHECKING:
@@ -32,7 +34,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SUBMISSION = 4096
 """Calls in one submission."""
+SUBMISSION_BYTES = 32 << 20
+"""Large arguments in one submission of a map, and one more."""
 PIECE_BYTES = 1 << 20
+UPLOADS = 4
+FETCHES = 4
+AHEAD_BYTES = 64 << 20
+"""Large values that are fetched before a map's consumer comes to them."""
 
 
 class Calls:
@@ -44,10 +52,11 @@ class Calls:
         self._functions: weakref.WeakKeyDictionary[Callable[..., Any], Function] = weakref.WeakKeyDictionary()
         self._staged: dict[str, asyncio.Future[None]] = {}
         self._lock = threading.Lock()
-        self._pending: list[tuple[Function, bytes, Future[Any]]] = []
+        self._pending: list[tuple[Function, bytes, Parcel | None, Future[Any]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: dict[int, Callable[[BaseException], None]] = {}
         self._numbers = 0
+        self._fetching = asyncio.Semaphore(FETCHES)
 
     def function(self, function: Callable[..., Any]) -> Function:
         """Pickled once as long as the function lives."""
@@ -61,22 +70,23 @@ class Calls:
 
     # -- single calls ---------------------------------------------------------------------------------------------------
     def submit(self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:
-        entry = (self.function(function), pack_arguments(args, kwargs), Future[Any]())
+        entry = (self.function(function), *parcelled(pack_arguments(args, kwargs)), Future[Any]())
         with self._lock:
             self._pending.append(entry)
             first = len(self._pending) == 1
         if first:
             self._loop.call_soon_threadsafe(self._flush)
-        return entry[2]
+        return entry[3]
 
     def _flush(self) -> None:
         with self._lock:
             pending, self._pending = self._pending, []
         for at in range(0, len(pending), SUBMISSION):
             part = pending[at : at + SUBMISSION]
-            functions = list({f.hash: f for f, _, _ in part}.values())
-            make = partial(_spec, functions, [f.hash for f, _, _ in part], [p for _, p, _ in part])
-            self._start(functions, make, _Futures([f for _, _, f in part]))
+            functions = list({entry[0].hash: entry[0] for entry in part}.values())
+            make = partial(_spec, functions, [f.hash for f, _, _, _ in part], [payload for _, payload, _, _ in part])
+            parcels = [parcel for _, _, parcel, _ in part if parcel is not None]
+            self._start(functions, parcels, make, _Futures([future for _, _, _, future in part], self.settle))
 
     # -- graphs of tasks ------------------------------------------------------------------------------------------------
     def compute(self, wanted: list[TaskCall[Any]]) -> list[Future[Any]]:
@@ -84,8 +94,8 @@ class Calls:
         if not wanted:
             return []
         planned = plan(wanted, self.function)
-        sink = Computed(planned)
-        self._loop.call_soon_threadsafe(self._start, planned.functions, lambda: planned.spec, sink, sorted(sink.futures))
+        sink, positions = Computed(planned, self.settle), sorted(set(planned.wanted))
+        self._loop.call_soon_threadsafe(self._start, planned.functions, planned.parcels, lambda: planned.spec, sink, positions)
         return [sink.futures[position] for position in planned.wanted]
 
     # -- maps -----------------------------------------------------------------------------------------------------------
@@ -104,14 +114,15 @@ class Calls:
     def _map(self, function: Callable[..., T], rows: Iterator[tuple[Any, ...]], until: float | None) -> Iterator[T]:
         known = self.function(function)
         batches: list[_Slots] = []
-        while part := list(islice(rows, SUBMISSION)):
-            payloads = [pack_arguments(args, {}) for args in part]
-            slots = _Slots(len(part))
+        while True:
+            payloads, parcels = _part(rows)
+            if not payloads:
+                break
+            slots = _Slots(len(payloads))
             batches.append(slots)
-            self._loop.call_soon_threadsafe(
-                self._start, [known], partial(_spec, [known], [known.hash] * len(part), payloads), slots
-            )
-        return _results(batches, until)
+            make = partial(_spec, [known], [known.hash] * len(payloads), payloads)
+            self._loop.call_soon_threadsafe(self._start, [known], parcels, make, slots)
+        return self._results(batches, until)
 
     def _map_chunks(
         self, function: Callable[..., T], rows: Iterator[tuple[Any, ...]], size: int, until: float | None
@@ -124,9 +135,16 @@ class Calls:
         return (value for values in lists for value in values)
 
     # -- submissions ----------------------------------------------------------------------------------------------------
-    def _start(self, functions: list[Function], make: Callable[[], DagSpec], sink: _Sink, wanted: Sequence[int] = ()) -> None:
+    def _start(
+        self,
+        functions: list[Function],
+        parcels: list[Parcel],
+        make: Callable[[], DagSpec],
+        sink: _Sink,
+        wanted: Sequence[int] = (),
+    ) -> None:
         """One submission of calls; in the loop's thread."""
-        task = self._loop.create_task(self._run(functions, make, sink, list(wanted)))
+        task = self._loop.create_task(self._run(functions, parcels, make, sink, list(wanted)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._numbers += 1
@@ -134,10 +152,15 @@ class Calls:
         self._open[number] = sink.fail
         task.add_done_callback(lambda _: self._open.pop(number, None))
 
-    async def _run(self, functions: list[Function], make: Callable[[], DagSpec], sink: _Sink, wanted: list[int]) -> None:
+    async def _run(
+        self, functions: list[Function], parcels: list[Parcel], make: Callable[[], DagSpec], sink: _Sink, wanted: list[int]
+    ) -> None:
         try:
             for function in functions:
                 await self._stage(function)
+            if parcels:
+                await self._stage_parcels(parcels)
+                parcels.clear()
             await self._collect(make(), sink, wanted)
         except asyncio.CancelledError:
             sink.fail(ConnectionLost("the client was closed"))
@@ -187,21 +210,103 @@ class Calls:
                 raise
         await asyncio.shield(staged)
 
+    async def _stage_parcels(self, parcels: list[Parcel]) -> None:
+        """What the master lacks of them, a few at a time."""
+        data = dict(parcels)
+        hashes = list(data)
+        answer = await self._connection.call(lambda n: msg.Stage(n, hashes, [len(data[h]) for h in hashes]))
+        assert isinstance(answer, msg.Staged)
+        missing = iter(answer.missing)
+
+        async def some() -> None:
+            for hash_ in missing:
+                await self._put(hash_, data[hash_])
+
+        await asyncio.gather(*[some() for _ in range(UPLOADS)])
+
     async def _upload(self, function: Function) -> None:
         hash_, data = function.hash, function.pickled
         answer = await self._connection.call(lambda n: msg.Stage(n, [hash_], [len(data)]))
         assert isinstance(answer, msg.Staged)
-        while answer.missing:
+        if answer.missing:
+            await self._put(hash_, data)
+
+    async def _put(self, hash_: str, data: bytes) -> None:
+        view = memoryview(data)
+        while True:
 
             async def pieces() -> Any:
                 for at in range(0, max(1, len(data)), PIECE_BYTES):
-                    yield at, data[at : at + PIECE_BYTES]
+                    yield at, view[at : at + PIECE_BYTES]
 
             try:
                 await self._connection.put(lambda n, at, _: msg.Put(n, hash_, len(data), at), pieces())
                 return
             except ConnectionLost:
                 await self._connection.reopen()
+
+    # -- values ---------------------------------------------------------------------------------------------------------
+    def settle(self, future: Future[Any], state: int, value: bytes, reason: str) -> None:
+        """Gives a future, which runs, what its job came to: at once, or when a large value is here. In the loop's thread."""
+        if artifact_of(value) is None:
+            _set(future, partial(value_of, state, value, reason))
+            return
+
+        async def fetch() -> None:
+            try:
+                content = await self._content(value)
+            except asyncio.CancelledError:
+                future.set_exception(ConnectionLost("the client was closed"))
+                raise
+            except BaseException as e:
+                future.set_exception(e)
+                return
+            _set(future, partial(value_of, state, value, reason, content))
+
+        task = self._loop.create_task(fetch())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _content(self, value: bytes) -> bytearray:
+        """Of a large value, checked against its hash; a few at a time."""
+        hash_ = artifact_of(value)
+        assert hash_ is not None
+        async with self._fetching:
+            content = await self._connection.fetch(hash_, size_of(value))
+            digest = await self._loop.run_in_executor(None, hashlib.sha256, content)
+        if digest.hexdigest() != hash_:
+            raise ProtocolError(f"value {hash_[:12]} arrived with another content than its hash says")
+        return content
+
+    def _results(self, batches: list[_Slots], until: float | None) -> Iterator[Any]:
+        """In order. Of large values the next few are fetched while one is used."""
+        ahead: dict[tuple[int, int], Future[bytearray]] = {}
+        for number, slots in enumerate(batches):
+            for at in range(len(slots.rows)):
+                state, value, reason = slots.rows[at] or slots.row(at, until)
+                content = None
+                if artifact_of(value) is not None:
+                    self._fetch_ahead(batches, number, at, value, ahead)
+                    content = ahead.pop((number, at)).result(None if until is None else max(0.0, until - time.monotonic()))
+                slots.rows[at] = None
+                yield value_of(state, value, reason, content)
+
+    def _fetch_ahead(
+        self, batches: list[_Slots], number: int, at: int, value: bytes, ahead: dict[tuple[int, int], Future[bytearray]]
+    ) -> None:
+        """Begins to fetch this value and those behind it that are there, up to AHEAD_BYTES."""
+        size = 0
+        for batch in range(number, len(batches)):
+            rows = batches[batch].rows
+            for i in range(at if batch == number else 0, len(rows)):
+                row = rows[i] if (batch, i) != (number, at) else (0, value, "")
+                if row is None or artifact_of(row[1]) is None:
+                    return
+                if (batch, i) not in ahead:
+                    ahead[batch, i] = asyncio.run_coroutine_threadsafe(self._content(row[1]), self._loop)
+                size += size_of(row[1])
+                if size >= AHEAD_BYTES:
+                    return
 
     def abandon(self) -> None:
         """The client is closed: what has no result gets none."""
@@ -210,7 +315,7 @@ class Calls:
             fail(error)
         with self._lock:
             pending, self._pending = self._pending, []
-        _Futures([future for _, _, future in pending]).fail(error)
+        _Futures([future for _, _, _, future in pending], self.settle).fail(error)
 
 
 def _spec(functions: list[Function], hashes: list[str], payloads: list[bytes]) -> DagSpec:
@@ -229,6 +334,29 @@ def _spec(functions: list[Function], hashes: list[str], payloads: list[bytes]) -
     )
 
 
+def _part(rows: Iterator[tuple[Any, ...]]) -> tuple[list[bytes], list[Parcel]]:
+    """What of a map makes one submission: (payloads, what of them is to be staged)."""
+    payloads: list[bytes] = []
+    parcels: list[Parcel] = []
+    size = 0
+    for args in islice(rows, SUBMISSION):
+        payload, parcel = parcelled(pack_arguments(args, {}))
+        payloads.append(payload)
+        if parcel is not None:
+            parcels.append(parcel)
+            size += len(parcel.data)
+            if size >= SUBMISSION_BYTES:
+                break
+    return payloads, parcels
+
+
+def _set(future: Future[Any], make: Callable[[], Any]) -> None:
+    try:
+        future.set_result(make())
+    except BaseException as e:
+        future.set_exception(e)
+
+
 class _Sink(Protocol):
     """Where the results of one submission go."""
 
@@ -243,8 +371,9 @@ class _Sink(Protocol):
 class _Futures:
     """Where the results of single calls go."""
 
-    def __init__(self, futures: list[Future[Any]]) -> None:
+    def __init__(self, futures: list[Future[Any]], settle: Settle) -> None:
         self._futures = futures
+        self._settle = settle
 
     def accepted(self, cancel: Callable[[str], None]) -> None:
         for i, future in enumerate(self._futures):
@@ -253,16 +382,12 @@ class _Futures:
     def take(self, it: msg.Values) -> None:
         for position, state, value, reason in zip(it.positions, it.states, it.values, it.reasons, strict=True):
             future = self._futures[position]
-            if future.done() or not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(value_of(state, value, reason))
-            except BaseException as e:
-                future.set_exception(e)
+            if not future.done() and not future.running() and future.set_running_or_notify_cancel():
+                self._settle(future, state, value, reason)
 
     def fail(self, error: BaseException) -> None:
         for future in self._futures:
-            if not future.done() and future.set_running_or_notify_cancel():
+            if not future.done() and not future.running() and future.set_running_or_notify_cancel():
                 future.set_exception(error)
 
 
@@ -297,21 +422,11 @@ class _Slots:
             self._news.clear()
             row = self.rows[at]
             if row is not None:
-                self.rows[at] = None
                 return row
             if self.error is not None:
                 raise self.error
             if not self._news.wait(None if until is None else max(0.0, until - time.monotonic())):
                 raise TimeoutError("a result is not there yet")
-
-
-def _results(batches: list[_Slots], until: float | None) -> Iterator[Any]:
-    batches.reverse()
-    while batches:
-        slots = batches.pop()
-        for at in range(len(slots.rows)):
-            row = slots.rows[at]
-            yield value_of(*(row if row is not None else slots.row(at, until)))
 
 
 class TitanExecutor(Executor):

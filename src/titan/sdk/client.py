@@ -192,7 +192,7 @@ class AsyncClient:
                     skip = max(0, have.get(place, 0) - message.offset)
                     if blob[skip:]:
                         have[place] = message.offset + len(blob)
-                        yield message.stream, blob[skip:]
+                        yield message.stream, bytes(blob[skip:])
                     if message.last:
                         return
             except ConnectionLost:
@@ -338,7 +338,7 @@ class Client:
         """Runs `function(*args, **kwargs)` on a worker; returns at once, with the future of its result.
 
         The function travels by value with what it needs of your own modules, once for many calls; arguments and result are pickled
-        (1 MiB each). What it raises is raised by `result()`, with the worker's traceback as its cause. A call whose process dies is
+        (2 GiB each). What it raises is raised by `result()`, with the worker's traceback as its cause. A call whose process dies is
         not repeated (JobFailed); one whose worker is lost runs again elsewhere. Cancelling the future cancels the job.
 
         >>> with Client() as client:                   # doctest: +SKIP

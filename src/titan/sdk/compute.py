@@ -16,10 +16,14 @@ from titan.protocol import messages as msg
 from titan.sdk.functions import value_of
 from titan.sdk.tasks import Plan
 
+Settle = Callable[[Future[Any], int, bytes, str], None]
+"""Gives a future what a state, value and reason come to, now or when a large value is here."""
+
 
 class Computed:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, settle: Settle) -> None:
         self._plan = plan
+        self._settle = settle
         self.futures: dict[int, Future[Any]] = {position: Future() for position in plan.wanted}
         self._failed: dict[int, BaseException] = {}
 
@@ -41,17 +45,12 @@ class Computed:
             if state == JobState.DEAD and position not in self._failed:
                 self._failed[position] = _error_of(state, value, reason)
             future = self.futures.get(position)
-            if future is None or future.done() or not future.set_running_or_notify_cancel():
+            if future is None or future.done() or future.running() or not future.set_running_or_notify_cancel():
                 continue
-            if state == JobState.DEAD:
-                future.set_exception(self._failed[position])
-            elif state == JobState.CANCELLED:
+            if state == JobState.CANCELLED:
                 future.set_exception(self._why_cancelled(position, reason))
             else:
-                try:
-                    future.set_result(value_of(state, value, reason))
-                except BaseException as e:
-                    future.set_exception(e)
+                self._settle(future, state, value, reason)
 
     def _why_cancelled(self, position: int, reason: str) -> BaseException:
         failed = min(self._plan.needed_for([position]) & self._failed.keys(), default=None)

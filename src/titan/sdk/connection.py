@@ -16,12 +16,13 @@ from titan._version import __version__
 from titan.errors import ConnectionLost, MasterUnreachable, ProtocolError, TitanError, from_code
 from titan.peer import Peer
 from titan.protocol import messages as msg
+from titan.protocol.codec import Blob
 from titan.protocol.handshake import hello
 
 SOFTWARE = f"titan {__version__}"
 CONNECT_S = 5.0
 
-_Answer = tuple[msg.Message, bytes] | TitanError
+_Answer = tuple[msg.Message, Blob] | TitanError
 
 
 class Connection:
@@ -89,7 +90,7 @@ class Connection:
             except ConnectionLost:
                 await self.reopen()
 
-    async def stream(self, make: Callable[[int], msg.Message]) -> AsyncIterator[tuple[msg.Message, bytes]]:
+    async def stream(self, make: Callable[[int], msg.Message]) -> AsyncIterator[tuple[msg.Message, Blob]]:
         """Everything that is answered to one request.
 
         What the consumer has not taken yet is kept: the reading of one stream must not hold up the answers to others. The master
@@ -151,6 +152,30 @@ class Connection:
         except ConnectionError as e:
             raise ConnectionLost(f"the connection to {self.host}:{self.port} broke") from e
 
+    async def fetch(self, hash_: str, size: int) -> bytearray:
+        """The content of an artifact; goes on where it was if the connection breaks."""
+        content, have = bytearray(size), 0
+        while True:
+            request = 0
+            try:
+                request, queue, peer = await self._begin()
+                peer.send(msg.Fetch(request, hash_, have))
+                while True:
+                    item = await queue.get()
+                    if isinstance(item, TitanError):
+                        raise item
+                    piece = item[1]
+                    if have + len(piece) > size or not (piece or have == size):
+                        raise ProtocolError(f"artifact {hash_[:12]} has another size than {size:,} bytes")
+                    content[have : have + len(piece)] = piece
+                    have += len(piece)
+                    if have == size:
+                        return content
+            except ConnectionLost:
+                await self.reopen()
+            finally:
+                self._waiting.pop(request, None)
+
     async def reopen(self) -> None:
         """Tries until the master is back or patience ends."""
         loop = asyncio.get_running_loop()
@@ -194,7 +219,7 @@ class Connection:
         self._waiting[request] = queue
         return queue
 
-    def _on_message(self, peer: Peer, message: msg.Message, blob: bytes) -> None:
+    def _on_message(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
         queue = self._waiting.get(message.request)
         if queue is None:
             return

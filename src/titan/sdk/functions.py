@@ -11,11 +11,11 @@ import sysconfig
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from titan.errors import CallerError, JobFailed, LimitExceeded
-from titan.model.dag import MAX_PAYLOAD_BYTES
 from titan.model.states import JobState
+from titan.model.values import INLINE_BYTES, MAX_VALUE_BYTES, RAISED, RAISED_AT, RETURNED_AT, by_content
 
 
 class RemoteTraceback(Exception):
@@ -78,14 +78,15 @@ def _is_own(name: str, module: ModuleType) -> bool:
     return isinstance(file, str) and not file.startswith(_INSTALLED)
 
 
-def value_of(state: int, value: bytes, reason: str) -> Any:
-    """What a call returned. Raises what it raised, JobFailed or CancelledError."""
+def value_of(state: int, value: bytes, reason: str, content: bytes | bytearray | None = None) -> Any:
+    """What a call returned. Raises what it raised, JobFailed or CancelledError. `content`: of a value that is an artifact."""
+    pickled = memoryview(value)[1:] if content is None else content
     if state == JobState.COMPLETED:
-        return pickle.loads(memoryview(value)[1:]) if value else None
+        return pickle.loads(pickled) if value else None
     if state == JobState.CANCELLED:
         raise CancelledError(reason)
-    if value[:1] == b"e":
-        raise error_of(pickle.loads(memoryview(value)[1:]))
+    if value[:1] == RAISED or (value[:1] == RAISED_AT and content is not None):
+        raise error_of(pickle.loads(pickled))
     raise JobFailed(reason or "the job is DEAD")
 
 
@@ -108,21 +109,37 @@ def arguments_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return (args, kwargs) if kwargs or is_pair else args
 
 
+class Parcel(NamedTuple):
+    """Arguments that travel as an artifact."""
+
+    hash: str
+    data: bytes
+
+
+def parcelled(payload: bytes) -> tuple[bytes, Parcel | None]:
+    """(what stands for the arguments in the submission, what has to be staged before it). Raises LimitExceeded."""
+    size = len(payload)
+    if size <= INLINE_BYTES:
+        return payload, None
+    if size > MAX_VALUE_BYTES:
+        raise LimitExceeded(f"the arguments of a call take {size:,} bytes; the limit is {MAX_VALUE_BYTES:,}: pass a file")
+    digest = hashlib.sha256(payload).digest()
+    return by_content(RETURNED_AT, digest, size), Parcel(digest.hex(), payload)
+
+
 def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     """The payload of a call: the pickle of `args`, or of (args, kwargs) where there are some or `args` looks like such a pair."""
     what = arguments_of(args, kwargs)
     try:
-        payload = pickle.dumps(what, 5)
+        return pickle.dumps(what, 5)
     except Exception:
         import cloudpickle
 
         try:
-            payload = cloudpickle.dumps(what, 5)
+            payload: bytes = cloudpickle.dumps(what, 5)
+            return payload
         except Exception as e:
             raise CallerError(f"the arguments cannot be sent to a worker: {type(e).__name__}: {e}") from e
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise LimitExceeded(f"the arguments of a call take {len(payload):,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}: pass a file")
-    return payload
 
 
 def printable(name: str) -> str:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, NoReturn, TypeVar, cast, overload
 
-from titan.errors import CallerError, InvalidGraph, LimitExceeded
-from titan.model.dag import MAX_PAYLOAD_BYTES, MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS, DagSpec, JobTemplate
+from titan.errors import CallerError, InvalidGraph
+from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS, DagSpec, JobTemplate
 from titan.model.names import CAPABILITY_RULE, is_capability
-from titan.sdk.functions import Function, arguments_of, printable
+from titan.sdk.functions import Function, Parcel, arguments_of, parcelled, printable
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -86,11 +86,12 @@ class Task(Generic[T_co]):
 class TaskCall(Generic[T_co]):
     """A call that has not run: the result it will have, to be given to other tasks or to `Client.compute`."""
 
-    __slots__ = ("__weakref__", "parents", "payload", "task")
+    __slots__ = ("__weakref__", "parcel", "parents", "payload", "task")
 
-    def __init__(self, task: Task[T_co], payload: bytes, parents: tuple[TaskCall[Any], ...]) -> None:
+    def __init__(self, task: Task[T_co], payload: bytes, parcel: Parcel | None, parents: tuple[TaskCall[Any], ...]) -> None:
         self.task = task
         self.payload = payload
+        self.parcel = parcel
         self.parents = parents
         """In the order of their placeholders."""
 
@@ -146,8 +147,11 @@ def task(
 
 
 # -- arguments ------------------------------------------------------------------------------------------------------
-def _pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, tuple[TaskCall[Any], ...]]:
-    """(pickle, nodes): a node is persistent id i in the pickle, its place in `nodes`. Raises CallerError, LimitExceeded."""
+def _pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, Parcel | None, tuple[TaskCall[Any], ...]]:
+    """(payload, what of it is to be staged, nodes): a node is persistent id i in the pickle, i its place in `nodes`.
+
+    Raises CallerError, LimitExceeded.
+    """
     what = arguments_of(args, kwargs)
     try:
         nodes: dict[TaskCall[Any], int] = {}
@@ -160,9 +164,7 @@ def _pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, tuple[T
             payload = _pickled(cloudpickle.Pickler, what, nodes)
         except Exception as e:
             raise CallerError(f"the arguments cannot be sent to a worker: {type(e).__name__}: {e}") from e
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise LimitExceeded(f"the arguments of a call take {len(payload):,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}: pass a file")
-    return payload, tuple(nodes)
+    return *parcelled(payload), tuple(nodes)
 
 
 @functools.cache
@@ -191,6 +193,7 @@ class Plan:
 
     spec: DagSpec
     functions: list[Function]
+    parcels: list[Parcel]
     parents: list[list[int]]
     wanted: list[int]
     """The position of each wanted node."""
@@ -245,7 +248,8 @@ def plan(wanted: Sequence[TaskCall[Any]], function_of: Callable[[Callable[..., A
         parents=[tuple([ids[p] for p in ps]) for ps in parents],
         payloads=[node.payload for node in position],
     )
-    return Plan(spec, list(functions.values()), parents, [position[node] for node in wanted])
+    parcels = [node.parcel for node in position if node.parcel is not None]
+    return Plan(spec, list(functions.values()), parcels, parents, [position[node] for node in wanted])
 
 
 def _template(function: Function, it: Options) -> JobTemplate:

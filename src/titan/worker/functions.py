@@ -6,6 +6,8 @@ runner of a number is started with its first call and stays; one that died is st
 
 from __future__ import annotations
 
+import hashlib
+import os
 import pickle
 import secrets
 import shutil
@@ -16,13 +18,13 @@ from typing import Any
 
 from titan.clock import SteadyClock
 from titan.errors import TitanError
+from titan.model import values
 from titan.worker import machine as m
 from titan.worker import runner
 from titan.worker.runner_link import Columns, Payload, RunnerHub, RunnerLink, command_line
+from titan.worker.values import Values
 
-VALUE_BYTES = 1024 * 1024
-"""Of a result's pickle."""
-NOTHING, INLINE, RAISED = b"", b"i", b"e"
+DIGEST_BYTES = 32
 
 
 class _Runner:
@@ -46,12 +48,13 @@ class FunctionDriver:
         start: Callable[[int, list[str], str, str, str], None],
         stop: Callable[[int], None],
         see: Callable[[Any], None],
-        function: Callable[[str], bytes],
+        store: Values,
         print_: Callable[[int, int, bytes], None],
         printed_all: Callable[[int], None],
         log_limit: int,
     ) -> None:
-        """`function(hash)` reads a pickled function; `print_(lease, stream, data)` takes output, `printed_all(lease)` its end."""
+        """`store` holds what is large, functions included; `print_(lease, stream, data)` takes output, `printed_all(lease)` its
+        end."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._folder = folder
@@ -59,7 +62,7 @@ class FunctionDriver:
         self._start = start
         self._stop = stop
         self._see = see
-        self._function = function
+        self._values = store
         self._print = print_
         self._printed_all = printed_all
         self._log_limit = log_limit
@@ -108,14 +111,24 @@ class FunctionDriver:
             payloads: list[Payload] = []
             while end < len(assignments) and assignments[end].template.function == name:
                 a = assignments[end]
-                payloads.append((a.payload, list(a.inputs)) if a.inputs else a.payload)
+                payloads.append(self._given(a))
                 end += 1
             hash_ = name.encode()
             if not link.has(hash_):
-                link.enter(hash_, self._function(name))
+                link.enter(hash_, Path(self._values.path(name)).read_bytes())
             first = link.call(hash_, payloads)
             it.leases.extend([(first + i, a.lease) for i, a in enumerate(assignments[at:end])])
             at = end
+
+    def _given(self, it: m.Assignment) -> Payload:
+        """What the runner is handed: of what is large, the file."""
+        if not it.inputs and it.payload[:1] != values.RETURNED_AT:
+            return it.payload
+        arguments, *inputs = [
+            value if (hash_ := values.artifact_of(value)) is None else b"f" + os.fsencode(self._values.path(hash_))
+            for value in (it.payload, *it.inputs)
+        ]
+        return arguments, inputs
 
     def _launch(self, number: int) -> _Runner:
         self._started += 1
@@ -126,7 +139,7 @@ class FunctionDriver:
         link.expect(token)
         base = f"{self._folder}/{self._started}"
         Path(base).mkdir()
-        argv = command_line(sys.executable, self._hub.path, token, f"{base}.out", f"{base}.err", self._log_limit)
+        argv = command_line(sys.executable, self._hub.path, token, f"{base}.out", f"{base}.err", self._log_limit, str(self._folder))
         self._start(it.key, argv, base, f"{base}.stdout", f"{base}.stderr")
         return it
 
@@ -142,23 +155,43 @@ class FunctionDriver:
         count = len(payloads)
         leases = [lease for _, lease in it.leases[:count]]
         del it.leases[:count]
-        raised, values = [], []
-        for status, payload in zip(statuses, payloads, strict=True):
-            value = payload
-            ok = status == runner.OK
-            if ok and len(value) > VALUE_BYTES:
-                text = (
-                    f"the result takes {len(value):,} bytes; the limit is {VALUE_BYTES:,}: write it to a file and return its path"
-                )
-                ok, value = False, pickle.dumps((None, "ValueError", text, f"ValueError: {text}\n"))
-            raised.append("" if ok else _reason(value))
-            values.append(RAISED + value if not ok else INLINE + value if value else NOTHING)
+        raised, results, late = [], [], []
+        for status, payload, lease in zip(statuses, payloads, leases, strict=False):
+            if status == runner.OK:
+                raised.append("")
+                results.append(values.RETURNED + payload if payload else values.NOTHING)
+                continue
+            if status == runner.FILED:
+                reason, value = "", self._adopt(lease, payload)
+            else:
+                reason, value = _reason(payload), self._describe(lease, payload)
+            raised.append(reason)
+            results.append(value)
+            if self._values.holds(lease):
+                late.append(lease)
         printed = [lease for lease in leases if lease in it.printed]
         for lease in printed:
             del it.printed[lease]
-        self._see(m.CallsEnded(it.number, raised, values, started, finished, printed))
+        self._see(m.CallsEnded(it.number, raised, results, started, finished, [*printed, *late]))
         for lease in printed:
             self._printed_all(lease)
+
+    def _adopt(self, lease: int, payload: bytes) -> bytes:
+        """A runner has left a value in a file: it becomes an artifact of the cache."""
+        digest, size = payload[:DIGEST_BYTES], int.from_bytes(payload[DIGEST_BYTES : DIGEST_BYTES + 8], "big")
+        os.rename(payload[DIGEST_BYTES + 8 :], self._values.path(digest.hex()))
+        self._values.hold(lease, digest.hex(), size)
+        self._see(m.ArtifactReady(digest.hex()))
+        return values.by_content(values.RETURNED_AT, digest, size)
+
+    def _describe(self, lease: int, payload: bytes) -> bytes:
+        """What was raised."""
+        if len(payload) <= values.INLINE_BYTES:
+            return values.RAISED + payload
+        digest = hashlib.sha256(payload).digest()
+        Path(self._values.path(digest.hex())).write_bytes(payload)
+        self._values.hold(lease, digest.hex(), len(payload))
+        return values.by_content(values.RAISED_AT, digest, len(payload))
 
     def _on_output(self, link: RunnerLink, seq: int, stream: int, data: bytes) -> None:
         it = self._of(link)

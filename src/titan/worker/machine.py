@@ -265,19 +265,19 @@ class WorkerMachine:
             lease = assignment.lease
             if lease in self.held:
                 continue  # said twice
-            template = assignment.template
-            wanted = template.archive or template.file_hash or template.function
+            missing = [hash_ for hash_ in assignment.needs if hash_ not in self.have]
             if self.draining:
                 self.held[lease] = Held(assignment, Phase.WAITING)
                 self._end(now, lease, Outcome.RETURNED, "the worker drains")
-            elif not wanted or wanted in self.have:
+            elif not missing:
                 self.held[lease] = Held(assignment, Phase.WAITING)
                 self._waiting.append(lease)
             else:
                 self.held[lease] = Held(assignment, Phase.FETCHING)
-                if wanted not in self._wanted:
-                    self._out.append(FetchArtifact(wanted))
-                self._wanted.setdefault(wanted, {})[lease] = None
+                for wanted in missing:
+                    if wanted not in self._wanted:
+                        self._out.append(FetchArtifact(wanted))
+                    self._wanted.setdefault(wanted, {})[lease] = None
 
     def on_stop_ordered(self, now: float, seen: StopOrdered) -> None:
         for lease in seen.leases:
@@ -334,7 +334,7 @@ class WorkerMachine:
         self.have[seen.hash] = None
         for lease in self._wanted.pop(seen.hash, ()):
             h = self.held.get(lease)
-            if h is not None and h.phase is Phase.FETCHING:
+            if h is not None and h.phase is Phase.FETCHING and all(hash_ in self.have for hash_ in h.assignment.needs):
                 h.phase = Phase.WAITING
                 self._waiting.append(lease)
 

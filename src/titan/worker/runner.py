@@ -2,8 +2,8 @@
 
 It owns the calls in its queue, what they print, and the errors that they raise: whatever a call does short of killing the process
 becomes that call's result. It knows nothing of jobs, attempts or the master: a call is a sequence number here. It imports nothing
-of Titan, because it runs as `python runner.py SOCKET_PATH TOKEN STDOUT_PATH STDERR_PATH LOG_LIMIT` in the user's interpreter. That
-interpreter is Python 3.10 or later and needs cloudpickle; without the latter every call is refused.
+of Titan, because it runs as `python runner.py SOCKET_PATH TOKEN STDOUT_PATH STDERR_PATH LOG_LIMIT VALUES_FOLDER` in the user's
+interpreter. That interpreter is Python 3.10 or later and needs cloudpickle; without the latter every call is refused.
 
 Protocol: the runner connects to the AF_UNIX stream socket SOCKET_PATH and says ("hello", TOKEN, pid). The worker answers with one
 zero byte that carries two descriptors: an eventfd (EFD_SEMAPHORE | EFD_NONBLOCK) of tokens, and a memfd of 4096 bytes, the marks.
@@ -32,15 +32,17 @@ Taking back: each queued call has one token. The worker adds tokens before it se
 a call, always the front one; no token, no call. A worker that has read k tokens itself knows that the last k calls of the queue
 never run, even while the runner is busy. It sends "give_back", and no new calls until "given_back" has come.
 
+    4 FILED     the value's pickle is in a file: its SHA-256 (32 bytes), its length (8), the path. So are those over 64 KiB
+
 Marks: the first 8 bytes hold the seq of the call that was started last, the next 8 of the one that ended last (0: none). After a
 death the worker knows by them which call was running, which had ended without being reported, and which never began.
 
 Results are sent when nothing is left to run, when 2 ms have passed since the last time, when 256 KiB wait, and before a call of a
 function that is not known to be quick: so a result waits behind a slow call only where a long row of quick ones came before it.
 
-Limits: 512 functions, the least recently ordered is forgotten; a message or result of 64 MiB; LOG_LIMIT bytes of output per call
-and stream, of which the head is kept. What a call prints is on disk until the call ends. Output of threads or processes that
-outlive their call counts to the next call.
+Limits: 512 functions, the least recently ordered is forgotten; a message of 64 MiB, a result of 2 GiB; LOG_LIMIT bytes of output
+per call and stream, of which the head is kept. What a call prints is on disk until the call ends. Output of threads or processes
+that outlive their call counts to the next call.
 """
 
 import fcntl
@@ -64,7 +66,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-OK, RAISED, UNPICKLABLE, UNLOADABLE = range(4)
+OK, RAISED, UNPICKLABLE, UNLOADABLE, FILED = range(5)
 KIB = 1024
 FRAME_BYTES = 64 * KIB * KIB
 PAYLOAD_BYTES = FRAME_BYTES - 1024 * KIB  # of one call or result: a message holds at most 256 KiB besides it, and the columns
@@ -78,6 +80,9 @@ MARK_BYTES = 4096
 LOG_BYTES = 16 * KIB * KIB  # above any LOG_LIMIT
 ENTRY_BYTES = 64  # what an entry of the columns takes besides its payload, and more
 ERROR_BYTES = 1024 * KIB
+INLINE_BYTES = 64 * KIB
+VALUE_BYTES = 2048 * KIB * KIB
+SCALARS = (int, float, bool)
 TEXT_CHARS = 64 * KIB
 TRACEBACK_CHARS = 256 * KIB
 PROTOCOL = 5
@@ -121,11 +126,12 @@ def is_pair(arguments: "tuple[Any, ...]") -> bool:
 class Arguments(pickle.Unpickler):
     """A payload in which the results of other calls have their places: persistent id i is value i, unpickled when it is met.
 
-    A value is b"" (None), b"i" and its pickle, or b"x" and the text that says why it cannot be had.
+    A value is b"" (None), b"i" and its pickle, b"f" and the path of a file that is its pickle, or b"x" and the text that says why
+    it cannot be had. The payload may be such a path too.
     """
 
     def __init__(self, payload: bytes, values: "list[bytes]") -> None:
-        super().__init__(io.BytesIO(payload))
+        super().__init__(open(payload[1:], "rb") if payload[:1] == b"f" else io.BytesIO(payload))
         self._values = values
         self._loaded: dict[int, Any] = {}
 
@@ -134,7 +140,11 @@ class Arguments(pickle.Unpickler):
             value = self._values[pid]
             if value[:1] == b"x":
                 raise Refused(value[1:].decode())
-            self._loaded[pid] = pickle.loads(memoryview(value)[1:]) if value else None
+            if value[:1] == b"f":
+                with open(value[1:], "rb") as file:
+                    self._loaded[pid] = pickle.load(file)
+            else:
+                self._loaded[pid] = pickle.loads(memoryview(value)[1:]) if value else None
         return self._loaded[pid]
 
 
@@ -195,6 +205,55 @@ def pickled_value(value: object) -> bytes:
 
 
 # -- functions ------------------------------------------------------------------------------------------------------
+class Value:
+    """Takes a pickle as it is made: in memory while it is small, then in a file of `folder`, hashed on the way."""
+
+    __slots__ = ("_digest", "_fd", "_head", "_path", "size")
+
+    def __init__(self, folder: str) -> None:
+        self._path = f"{folder}/{os.getpid()}-{time.monotonic_ns()}.value"
+        self._head = b""
+        self._fd = -1
+        self._digest: Any = None
+        self.size = 0
+
+    def write(self, data: "bytes | memoryview") -> int:
+        count = len(data) if type(data) is bytes else memoryview(data).nbytes
+        self.size += count
+        if self._fd < 0:
+            if self.size <= INLINE_BYTES:
+                self._head = self._head + data if self._head else bytes(data)
+                return count
+            import hashlib
+
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._digest = hashlib.sha256()
+            self._append(self._head)
+            self._head = b""
+        if self.size > VALUE_BYTES:
+            raise Refused(f"the result takes more than {VALUE_BYTES:,} bytes, which is the limit: write it to a file instead")
+        self._append(data)
+        return count
+
+    def _append(self, data: "bytes | memoryview") -> None:
+        self._digest.update(data)
+        rest = memoryview(data).cast("B")
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+
+    def end(self) -> tuple[int, bytes]:
+        """(status, payload) of the result."""
+        if self._fd < 0:
+            return OK, self._head
+        os.close(self._fd)
+        return FILED, self._digest.digest() + self.size.to_bytes(8, "big") + os.fsencode(self._path)
+
+    def discard(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            os.unlink(self._path)
+
+
 class Function:
     """One entered function. `quick_row` counts its quick calls since the last slow one."""
 
@@ -311,11 +370,12 @@ class Ended(Exception):
 
 
 class Runner:
-    def __init__(self, stream: socket.socket, tokens: int, marks: memoryview, output: Output) -> None:
+    def __init__(self, stream: socket.socket, tokens: int, marks: memoryview, output: Output, values: str) -> None:
         self.stream = stream
         self.tokens = tokens
         self.marks = marks  # of two 8-byte numbers
         self.output = output
+        self.values = values
         self.functions = Functions()
         self.queue: deque[tuple[int, Function, Any, bool]] = deque()
         self.unusable: str | None = None  # why this interpreter can run nothing
@@ -405,13 +465,24 @@ class Runner:
         return (OK, b"") if value is None else self._pack_value(value)
 
     def _pack_value(self, value: object) -> tuple[int, bytes]:
+        if type(value) in SCALARS:
+            return OK, pickle.dumps(value, PROTOCOL)
+        made = Value(self.values)
         try:
-            result = pickled_value(value)
-            if len(result) > PAYLOAD_BYTES:
-                raise Refused(f"the result takes {len(result)} bytes; the limit is {PAYLOAD_BYTES}: write it to a file instead")
+            try:
+                pickle.Pickler(made, PROTOCOL).dump(value)
+            except Refused:
+                raise
+            except Exception:
+                import cloudpickle
+
+                made.discard()
+                made = Value(self.values)
+                cloudpickle.Pickler(made, PROTOCOL).dump(value)
+            return made.end()
         except BaseException as error:
+            made.discard()
             return UNPICKLABLE, pickle.dumps(describe(error), PROTOCOL)
-        return OK, result
 
     def _run_chunk(self, function: Function, payload: bytes) -> tuple[int, bytes]:
         """One failing value is its own; arguments or a function that cannot be loaded fail the chunk."""
@@ -432,7 +503,7 @@ class Runner:
             if forked:
                 leave_fork()
         status, packed = self._pack_value(results)
-        if status == OK:
+        if status != UNPICKLABLE:
             return status, packed
         for at, (good, value) in enumerate(results):
             try:
@@ -543,11 +614,11 @@ def need_cloudpickle() -> str | None:
     return None
 
 
-def main(socket_path: str, token: str, stdout_path: str, stderr_path: str, log_limit: int) -> None:
+def main(socket_path: str, token: str, stdout_path: str, stderr_path: str, log_limit: int, values: str) -> None:
     signal.signal(signal.SIGINT, ignore)
     output = Output(stdout_path, stderr_path, log_limit)
     stream, tokens, marks = connect(socket_path, token)
-    runner = Runner(stream, tokens, marks, output)
+    runner = Runner(stream, tokens, marks, output, values)
 
     def after_fork() -> None:
         """The stream must end when the runner does, not with the last process that a call has left."""
@@ -566,4 +637,4 @@ def main(socket_path: str, token: str, stdout_path: str, stderr_path: str, log_l
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]), sys.argv[6])

@@ -47,9 +47,12 @@ Columns = tuple[bytes, list[bytes], list[float], list[float]]
 """statuses, payloads, started_s, finished_s: one entry per call, `first_seq` is the first one's."""
 
 
-def command_line(python: str, socket_path: str, token: str, stdout_path: str, stderr_path: str, log_limit: int) -> list[str]:
-    """How to start a runner. `python` is the user's interpreter; the paths are absolute, the two files the runner's own."""
-    return [python, str(runner.__file__), socket_path, token, stdout_path, stderr_path, str(log_limit)]
+def command_line(
+    python: str, socket_path: str, token: str, stdout_path: str, stderr_path: str, log_limit: int, values: str
+) -> list[str]:
+    """How to start a runner. `python` is the user's interpreter; the paths are absolute, the two files the runner's own. It leaves
+    large results in the folder `values`."""
+    return [python, str(runner.__file__), socket_path, token, stdout_path, stderr_path, str(log_limit), values]
 
 
 class RunnerHub:

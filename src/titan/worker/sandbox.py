@@ -130,7 +130,7 @@ class Download:
         self._file: BinaryIO = self._part.open("wb")
         self._digest = hashlib.sha256()
 
-    def write(self, offset: int, piece: bytes, size: int) -> bool:
+    def write(self, offset: int, piece: bytes | memoryview, size: int) -> bool:
         """Whether it is whole now. Raises PeerError if it is not what its hash says, OSError if the disk refuses."""
         if offset != self.received:
             raise PeerError(f"a piece of {self.hash[:12]} at {offset} where {self.received} was due")

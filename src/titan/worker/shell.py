@@ -18,14 +18,16 @@ from titan.home_lock import HomeLock
 from titan.model.names import run_id
 from titan.peer import Peer
 from titan.protocol import messages as msg
+from titan.protocol.codec import Blob
 from titan.protocol.handshake import hello
 from titan.worker import machine as m
 from titan.worker.functions import FunctionDriver
 from titan.worker.launch import Launcher
 from titan.worker.log_pump import LogPump
 from titan.worker.sandbox import Download, Workspace
+from titan.worker.values import Values
 from titan.worker.warden_link import become_subreaper, kill_marked
-from titan.worker.wire import assignments, facts, results_message
+from titan.worker.wire import assignments, facts, results_messages
 
 log = logging.getLogger("titan.worker")
 
@@ -105,6 +107,14 @@ class Worker:
         self.machine.have = dict.fromkeys(self._workspace.cached())
         self.incarnation = run_id(int(time.time() * 1000), random.getrandbits(15))
         self._pump = LogPump(self._can_send_logs, self._send_logs, self._on_logs_sent, self._lag.set)
+        self._values = Values(
+            self._workspace.cache,
+            peer=lambda: self._peer if self._can_send() else None,
+            next_request=self._next_request,
+            on_stored=self._pump.on_ended,
+            in_use=lambda: [hash_ for held in self.machine.held.values() for hash_ in held.assignment.needs],
+            on_dropped=lambda hash_: self.machine.have.pop(hash_, None),
+        )
         self._launcher = Launcher(
             self.machine,
             self._workspace,
@@ -125,13 +135,14 @@ class Worker:
             start=self._launcher.start_process,
             stop=self._launcher.stop_process,
             see=self.see,
-            function=lambda hash_: (self._workspace.cache / hash_).read_bytes(),
+            store=self._values,
             print_=self._on_call_output,
             printed_all=self._pump.on_ended,
             log_limit=self._log_limit,
         )
         self._functions.open()
         self._spawn(self._catch_up())
+        self._spawn(self._values.run())
         self._spawn(self._sweep())
         connecting = asyncio.get_running_loop().create_task(self._stay_connected())
         try:
@@ -224,7 +235,8 @@ class Worker:
             case m.ReportStarted():
                 self._send(msg.Started(0, it.leases, it.ats))
             case m.ReportResults():
-                self._send(results_message(it.results))
+                for part in results_messages(it.results):
+                    self._send(part)
             case m.Beat():
                 self._beat(it)
             case m.FetchArtifact():
@@ -232,6 +244,7 @@ class Worker:
             case m.Forget():
                 for lease in it.leases:
                     self._pump.forget(lease)
+                    self._values.forget(lease)
             case m.AnnounceDrain():
                 self._send(msg.Draining(0))
             case m.Leave():
@@ -239,8 +252,7 @@ class Worker:
 
     def _leave(self) -> None:
         if self._can_send():
-            self._requests += 1
-            self._send(msg.Leaving(self._requests))
+            self._send(msg.Leaving(self._next_request()))
             asyncio.get_running_loop().call_later(2.0, self._gone.set)
         else:
             self._gone.set()
@@ -315,12 +327,15 @@ class Worker:
             self._peer = None
             self._resumed = False
             self._pump.disconnected()
+            self._values.on_disconnected()
             self.see(m.Disconnected())
             self._fetches.clear()
             self._lost.set()
 
-    def _on_message(self, peer: Peer, message: msg.Message, blob: bytes) -> None:
+    def _on_message(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
         self._heard_at = self._clock.now()
+        if self._values.heard(message):
+            return
         match message:
             case msg.Dispatch():
                 self.see(m.Dispatched(assignments(message)))
@@ -336,20 +351,8 @@ class Worker:
                 self.see(m.Welcomed(message.cluster))
                 self._turn()
                 leases, started = self.machine.holdings()
-                self._send(
-                    msg.Register(
-                        1,
-                        self.name,
-                        self.incarnation,
-                        message.cluster,
-                        self.capabilities,
-                        self.machine.slots,
-                        facts(),
-                        leases,
-                        started,
-                        self.machine.draining,
-                    )
-                )
+                me, slots, draining = (self.name, self.incarnation), self.machine.slots, self.machine.draining
+                self._send(msg.Register(1, *me, message.cluster, self.capabilities, slots, facts(), leases, started, draining))
             case msg.Registered():
                 self._heartbeat_s = message.heartbeat_s
                 self.machine.grace_s = message.grace_s
@@ -428,11 +431,15 @@ class Worker:
         self._fetch(hash_)
 
     def _fetch(self, hash_: str) -> None:
-        self._requests += 1
-        self._fetches[self._requests] = hash_
-        self._send(msg.Fetch(self._requests, hash_, self._downloads[hash_].received))
+        request = self._next_request()
+        self._fetches[request] = hash_
+        self._send(msg.Fetch(request, hash_, self._downloads[hash_].received))
 
-    def _on_piece(self, it: msg.Piece, blob: bytes) -> None:
+    def _next_request(self) -> int:
+        self._requests += 1
+        return self._requests
+
+    def _on_piece(self, it: msg.Piece, blob: Blob) -> None:
         download = self._downloads.get(it.hash)
         if download is None:
             return
@@ -455,7 +462,8 @@ class Worker:
             self._peer.send(message, data)
 
     def _on_logs_sent(self, lease: int) -> None:
-        self.see(m.LogsSent(lease))
+        if not self._values.holds(lease):
+            self.see(m.LogsSent(lease))
 
     async def _catch_up(self) -> None:
         """Sends what lags while the master reads; sleeps otherwise."""

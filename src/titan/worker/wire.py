@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,8 @@ import psutil
 from titan._version import __version__
 from titan.protocol import messages as msg
 from titan.worker import words as m
+
+MESSAGE_BYTES = 16 << 20
 
 
 def assignments(it: msg.Dispatch) -> list[m.Assignment]:
@@ -25,7 +28,18 @@ def assignments(it: msg.Dispatch) -> list[m.Assignment]:
     return [m.Assignment(*call) for call in calls]
 
 
-def results_message(results: list[m.Result]) -> msg.Results:
+def results_messages(results: list[m.Result]) -> Iterator[msg.Results]:
+    """Of bounded size."""
+    start = size = 0
+    for at, result in enumerate(results):
+        if at > start and size + len(result.value) > MESSAGE_BYTES:
+            yield _results(results[start:at])
+            start, size = at, 0
+        size += len(result.value)
+    yield _results(results[start:])
+
+
+def _results(results: list[m.Result]) -> msg.Results:
     return msg.Results(
         0,
         [r.lease for r in results],

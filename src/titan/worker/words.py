@@ -6,6 +6,7 @@ import msgspec
 
 from titan.model.dag import JobTemplate
 from titan.model.states import Outcome
+from titan.model.values import artifact_of
 
 
 # -- what was seen ------------------------------------------------------------------------------------------------------
@@ -18,6 +19,16 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
     args: tuple[str, ...]
     payload: bytes = b""
     inputs: tuple[bytes, ...] = ()
+
+    @property
+    def needs(self) -> list[str]:
+        """The artifacts that it cannot start without."""
+        template = self.template
+        if not template.function:
+            artifact = template.archive or template.file_hash
+            return [artifact] if artifact else []
+        large = [h for value in (self.payload, *self.inputs) if (h := artifact_of(value))]
+        return [template.function, *dict.fromkeys(large)] if large else [template.function]
 
 
 class Welcomed(msgspec.Struct, frozen=True):

@@ -29,6 +29,29 @@ def test_frames_come_out_as_they_went_in_however_they_are_cut() -> None:
         assert decoder.pending == 0
 
 
+def test_large_frames_come_out_too_whether_bytes_are_given_or_put_in_place() -> None:
+    large = bytes(range(256)) * 1024
+    data = encode_frame(4, b"a") + encode_frame(5, large, BLOB) + encode_frame(6, large[1:]) + encode_frame(7, b"b" * 300)
+    wanted = [Frame(4, 0, b"a"), Frame(5, BLOB, large), Frame(6, 0, large[1:]), Frame(7, 0, b"b" * 300)]
+    for step in (1000, 4093, frames.LARGE, len(large), len(data)):
+        given, placed = FrameDecoder(), FrameDecoder()
+        got = [frame for at in range(0, len(data), step) for frame in given.receive_data(data[at : at + step])]
+        assert got == wanted and given.pending == 0
+        got, at = [], 0
+        while at < len(data):
+            space = placed.space()
+            count = min(step, len(space), len(data) - at)
+            space[:count] = data[at : at + count]
+            got += placed.received(count)
+            at += count
+        assert got == wanted and placed.pending == 0
+    for head in range(1, 12):
+        decoder = FrameDecoder()
+        assert decoder.receive_data(data[:9]) + decoder.receive_data(data[9 : 9 + head]) == wanted[:1]
+        assert decoder.pending == head
+        assert decoder.receive_data(data[9 + head :]) == wanted[1:]
+
+
 def test_pending_counts_what_is_not_whole() -> None:
     decoder = FrameDecoder()
     decoder.receive_data(raw(b"abc", flags=MORE) + raw(b"defg")[:10])

@@ -1,0 +1,34 @@
+"""How a value, or the arguments of a call, is written where jobs, results and the journal hold it.
+
+    b""                     None
+    b"i" + pickle           what was returned
+    b"e" + pickle           what was raised: a tuple of the exception's own pickle (or None), its type, its text and the traceback
+    b"h" + digest + size    what was returned, by content: SHA-256 (32 bytes) and length (8, big-endian) of an artifact, the pickle
+    b"r" + digest + size    what was raised, by content
+    b"x" + text             why a value cannot be had (only on its way to a worker)
+
+Arguments are their pickle, which begins with another byte than these, or by content as with "h".
+"""
+
+from __future__ import annotations
+
+INLINE_BYTES = 64 * 1024
+"""A pickle up to this size travels and is journaled as it is; a larger one is an artifact."""
+MAX_VALUE_BYTES = 2 * 1024 * 1024 * 1024
+NOTHING, RETURNED, RAISED, RETURNED_AT, RAISED_AT, REFUSED = b"", b"i", b"e", b"h", b"r", b"x"
+_AT = (RETURNED_AT, RAISED_AT)
+_LENGTH = 1 + 32 + 8
+
+
+def by_content(tag: bytes, digest: bytes, size: int) -> bytes:
+    return tag + digest + size.to_bytes(8, "big")
+
+
+def artifact_of(value: bytes) -> str | None:
+    """The hash, in hex, of the artifact that holds it; None if it is here."""
+    return value[1:33].hex() if value[:1] in _AT and len(value) == _LENGTH else None
+
+
+def size_of(value: bytes) -> int:
+    """Of the artifact."""
+    return int.from_bytes(value[33:], "big")
