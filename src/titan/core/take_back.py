@@ -23,9 +23,11 @@ def take_back(turn: Turn) -> None:
     if not pool.idle or not pool.surplus:
         return
     recalls: dict[int, list[int]] = {}
+    share = _spare(turn.state) // (1 + min(LOOK_AT, len(pool.idle)))
     for idle in islice(pool.idle, LOOK_AT):
         seat = pool.seats[idle]
-        wanted = seat.slots - seat.used - _on_their_way(turn.state, recalls)
+        # Quick work, of which it may hold more than it has slots, comes in bulk: an even share of what waits elsewhere.
+        wanted = max(seat.slots - seat.used, min(seat.room, share)) - _on_their_way(turn.state, recalls)
         for other in islice(pool.surplus, LOOK_AT):
             if wanted <= 0:
                 break
@@ -36,6 +38,13 @@ def take_back(turn: Turn) -> None:
     for worker, leases in recalls.items():
         turn.emit(ev.LeasesRecalled(worker, leases))
         turn.order(fx.SendRecall(worker, leases))
+
+
+def _spare(state: State) -> int:
+    """Attempts that wait on workers beyond their slots and were not asked for."""
+    seats = state.pool.seats
+    overfull = ((seats[w], state.workers[w]) for w in islice(state.pool.surplus, LOOK_AT))
+    return sum(seat.used - seat.slots - len(worker.recalled) for seat, worker in overfull)
 
 
 def _on_their_way(state: State, recalls: dict[int, list[int]]) -> int:

@@ -60,3 +60,18 @@ def test_nothing_is_taken_back_for_a_worker_that_cannot_run_it_or_from_the_node_
     master = Master(Settings(prefetch=1))
     decision = master.see(register("w1"), register("w2", origin=2, capabilities=("GPU",)), submit(alike("a b", TRUE)))
     assert not [e for e in decision.effects if isinstance(e, fx.SendRecall)]
+
+
+def test_of_quick_work_an_even_share_is_taken_back_at_once() -> None:
+    master = Master(Settings(prefetch=1, prefetch_s=1.0, prefetch_max=100))
+    master.see(register("w1"), register("w2", origin=2), submit(alike("a b", TRUE)))
+    quick = [0.001] * 1
+    for worker, lease in ((1, FIRST), (2, FIRST + 1)):
+        master.see(seen.ResultsReported(worker, [lease], [0], [0], [""], [1.0], [1.001], quick, [0], 0.5))
+    names = " ".join(f"j{i}" for i in range(160))
+    master.see(submit(alike(names, TRUE), run="s"))
+    held = {w.number: list(w.held) for w in master.state.workers.values()}
+    assert [len(leases) for leases in held.values()] == [80, 80]
+    decision = master.see(succeeded(2, *held[2]))
+    (recall,) = [e for e in decision.effects if isinstance(e, fx.SendRecall)]
+    assert recall.worker == 1 and recall.leases == held[1][:-40:-1], "half of the 79 that wait, the newest first"
