@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from support_core import FIRST, Master, alike, register, started, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
@@ -65,13 +67,15 @@ def test_nothing_is_taken_back_for_a_worker_that_cannot_run_it_or_from_the_node_
 def test_of_quick_work_an_even_share_is_taken_back_at_once() -> None:
     master = Master(Settings(prefetch=1, prefetch_s=1.0, prefetch_max=100))
     master.see(register("w1"), register("w2", origin=2), submit(alike("a b", TRUE)))
-    quick = [0.001] * 1
-    for worker, lease in ((1, FIRST), (2, FIRST + 1)):
-        master.see(seen.ResultsReported(worker, [lease], [0], [0], [""], [1.0], [1.001], quick, [0], 0.5))
+
+    def quickly(worker: int, *leases: int) -> seen.ResultsReported:
+        return msgspec.structs.replace(succeeded(worker, *leases), finished=[1.001] * len(leases))
+
+    master.see(quickly(1, FIRST), quickly(2, FIRST + 1))
     names = " ".join(f"j{i}" for i in range(160))
     master.see(submit(alike(names, TRUE), run="s"))
     held = {w.number: list(w.held) for w in master.state.workers.values()}
     assert [len(leases) for leases in held.values()] == [80, 80]
-    decision = master.see(succeeded(2, *held[2]))
+    decision = master.see(quickly(2, *held[2]))
     (recall,) = [e for e in decision.effects if isinstance(e, fx.SendRecall)]
     assert recall.worker == 1 and recall.leases == held[1][:-40:-1], "half of the 79 that wait, the newest first"
