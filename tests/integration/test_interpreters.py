@@ -36,7 +36,6 @@ class Pool:
             check=self._check,
             stop_check=lambda key: self.main.stop(key, 0.0),
             refuse=self._refuse,
-            env=os.environ,
             **limits,
         )
 
@@ -45,7 +44,7 @@ class Pool:
             assert self.all.on_report(report)
 
     def _link(self, python: str, on_reports: Callable[[list[Any]], None], on_died: Callable[[int], None]) -> WardenLink:
-        link = WardenLink(on_reports=on_reports, on_died=on_died, python=python)
+        link = WardenLink(on_reports=on_reports, on_died=on_died, python=python, jobs_env=os.environ)
         link.launch()
         return link
 

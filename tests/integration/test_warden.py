@@ -681,7 +681,8 @@ def test_the_public_way_to_start_gives_the_same(monkeypatch: pytest.MonkeyPatch,
     def attempt(*argv: str, cwd: str = "/", env: Mapping[str, str] = {"PATH": PATH}) -> object:
         with open(os.devnull, "r+b") as null:
             try:
-                pid = warden.spawn(argv, cwd, env, rlimits={"RLIMIT_CORE": 0}, stdio=(null.fileno(),) * 3, open_files=99)
+                options: Any = {"rlimits": {"RLIMIT_CORE": 0}, "stdio": (null.fileno(),) * 3, "open_files": 99}
+                pid = warden.spawn(argv, cwd, env, base={"BASE": b"BASE=x"}, **options)
             except warden.Refused as refused:
                 return refused.code, refused.message
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

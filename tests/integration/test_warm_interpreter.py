@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from titan.errors import EnvironmentFault
-from titan.worker import probe, warden, warm
+from titan.worker import ending, probe, warden, warm
 from titan.worker.interpreters import CHECK, OLDEST
 from titan.worker.warden_link import WARM_BOOT, WARM_STAGE, WardenLink
 from titan.worker.warm import differing_at_startup
@@ -240,7 +240,12 @@ class Yard:
     """A warm link, and what its jobs have printed and returned."""
 
     def __init__(
-        self, folder: Path, preload: Sequence[str] = (), env: Mapping[str, str] | None = None, python: str = sys.executable
+        self,
+        folder: Path,
+        preload: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        python: str = sys.executable,
+        jobs_env: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.env = dict(os.environ if env is None else env)
@@ -248,7 +253,9 @@ class Yard:
         self.exits: dict[int, tuple[Any, ...]] = {}
         self.content: dict[tuple[int, int], bytes] = {}
         self.returncodes: list[int] = []
-        self.link = WardenLink(on_reports=self._take, on_died=self.returncodes.append, env=self.env, python=python, preload=preload)
+        self.link = WardenLink(
+            on_reports=self._take, on_died=self.returncodes.append, env=self.env, python=python, preload=preload, jobs_env=jobs_env
+        )
 
     def _take(self, reports: list[tuple[Any, ...]]) -> None:
         self.reports += reports
@@ -283,9 +290,13 @@ class Yard:
 
 @contextlib.asynccontextmanager
 async def yard(
-    folder: Path, preload: Sequence[str] = (), env: Mapping[str, str] | None = None, python: str = sys.executable
+    folder: Path,
+    preload: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+    python: str = sys.executable,
+    jobs_env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Yard]:
-    made = Yard(folder, preload, env, python)
+    made = Yard(folder, preload, env, python, jobs_env)
     made.link.launch()
     try:
         yield made
@@ -330,13 +341,13 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]
     found: dict[str, tuple[Any, Any]] = {}
 
     async def main() -> None:
-        async with yard(folder) as y:
+        async with yard(folder, jobs_env={**os.environ, "OWN": "everybody's"}) as y:
             for key, (name, source) in enumerate(SCRIPTS.items(), 1):
                 text = source.encode("utf-8", "surrogateescape")
                 (folder / "x.py").write_bytes(text)
                 (folder / "left-open.txt").write_text("flushed at the end") if name == "left open" else None
                 expected = plain(folder, {**env, "TITAN_LEASE": str(key)}, "x.py", *ARGS)
-                y.script(key, "x.py", *ARGS, env={**env, "TITAN_LEASE": str(key)}, content_hash=name)
+                y.script(key, "x.py", *ARGS, env={"TITAN_LEASE": str(key), "OWN": "a job's"}, content_hash=name)
                 found[name] = (expected, await y.ended(key))
 
     run(main())
@@ -380,7 +391,7 @@ def test_the_python_of_a_virtual_environment(venv: Path, tmp_path: Path) -> None
     run(main())
 
 
-@pytest.mark.parametrize("module", [warden, warm, probe], ids=lambda it: it.__name__)
+@pytest.mark.parametrize("module", [warden, warm, ending, probe], ids=lambda it: it.__name__)
 def test_what_other_interpreters_run_is_in_words_that_old_ones_know(module: Any) -> None:
     ast.parse(Path(module.__file__).read_text(), feature_version=OLDEST)
     for text in (WARM_STAGE, WARM_BOOT, CHECK):
@@ -393,13 +404,13 @@ WAIT = "import os, sys, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n"
 
 def test_what_python_reads_at_its_start() -> None:
     own = {"PATH": "/bin", "LANG": "C.UTF-8", "PYTHONPATH": "/x", "HOME": "/root"}
-    assert differing_at_startup(own, {**own, "PATH": "/usr/bin", "TITAN_JOB": "j", "OMP_NUM_THREADS": "1", "HOME": "/"}) is None
-    assert differing_at_startup(own, {**own, "PYTHONPATH": "/y"}) == "PYTHONPATH"
-    assert differing_at_startup(own, {"PATH": "/bin", "PYTHONPATH": "/x"}) == "LANG"
+    assert differing_at_startup(own, {**own, "PATH": "/usr/bin", "TITAN_JOB": "j", "OMP_NUM_THREADS": "1", "HOME": "/"}) == []
+    assert differing_at_startup(own, {**own, "PYTHONPATH": "/y"}) == ["PYTHONPATH"]
+    assert differing_at_startup(own, {"PATH": "/bin", "PYTHONPATH": "/x"}) == ["LANG"]
     for name in ("LC_ALL", "LD_PRELOAD", "MALLOC_ARENA_MAX", "PYTHONHASHSEED", "GLIBC_TUNABLES"):
-        assert differing_at_startup(own, {**own, name: ""}) == name
-    assert differing_at_startup(own, {**own, "HOME": "/"}, user_site=True) == "HOME"
-    assert differing_at_startup(own, {**own, "OMP_NUM_THREADS": "1"}, preloaded=True) == "OMP_NUM_THREADS"
+        assert differing_at_startup(own, {**own, name: ""}) == [name]
+    assert differing_at_startup(own, {**own, "HOME": "/"}, user_site=True) == ["HOME"]
+    assert differing_at_startup(own, {**own, "OMP_NUM_THREADS": "1"}, preloaded=True) == ["OMP_NUM_THREADS"]
 
 
 def test_an_environment_that_differs_is_executed(tmp_path: Path) -> None:
@@ -418,6 +429,24 @@ def test_an_environment_that_differs_is_executed(tmp_path: Path) -> None:
             for key in (1, 2, 3):
                 y.link.stop(key, 0)
                 assert (await y.ended(key))[0] == -signal.SIGKILL
+
+    run(main())
+
+
+def test_what_all_jobs_have_may_differ_in_what_python_reads_at_its_start(tmp_path: Path) -> None:
+    """A job that has it as the warden has is forked all the same."""
+    (tmp_path / "x.py").write_text("import os\nprint(os.environ['PYTHONHASHSEED'], list(os.environ)[-1], flush=True)\n" + WAIT)
+
+    async def main() -> None:
+        env = {**os.environ, "PYTHONHASHSEED": "1"}
+        async with yard(tmp_path, env=env, jobs_env={**env, "PYTHONHASHSEED": "2"}) as y:
+            y.script(1, "x.py", env={"TITAN_LEASE": "1"})
+            y.script(2, "x.py", env={"PYTHONHASHSEED": "1", "TITAN_LEASE": "2"})
+            y.script(3, "x.py", env={"PYTHONHASHSEED": "3", "TITAN_LEASE": "3"})
+            await y.until(lambda: len(y.content) == 3 and all(c.count(b"\n") == 2 for c in y.content.values()), "their lines")
+            said = [y.content[key, 1].split()[:2] for key in (1, 2, 3)]
+            assert said == [[b"2", b"TITAN_LEASE"], [b"1", b"TITAN_LEASE"], [b"3", b"TITAN_LEASE"]]
+            assert [y.forked(key) for key in (1, 2, 3)] == [False, True, False]
 
     run(main())
 

@@ -18,7 +18,7 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -133,12 +133,11 @@ class Interpreters:
         check: Callable[[int, list[str], str], None],
         stop_check: Callable[[int], None],
         refuse: _Refuse,
-        env: Mapping[str, str],
         most: int = MOST,
         idle_s: float = IDLE_S,
     ) -> None:
-        """`link(python, on_reports, on_died)` launches a warden, whose environment is `env`; `check(key, argv, base of its logs)` a
-        process whose reports come by `on_report`; `refuse` ends an attempt. `on_died` gets a dead warden's link."""
+        """`link(python, on_reports, on_died)` launches a warden; `check(key, argv, base of its logs)` a process whose reports come
+        by `on_report`; `refuse` ends an attempt. `on_died` gets a dead warden's link."""
         self._folder = folder
         self._make_link = link
         self._on_reports = on_reports
@@ -146,7 +145,6 @@ class Interpreters:
         self._check = check
         self._stop_check = stop_check
         self._refuse = refuse
-        self._env = dict(env)
         self._most = most
         self._idle_s = idle_s
         self._all: dict[str, _Interpreter] = {}
@@ -257,7 +255,7 @@ class Interpreters:
             probe.__file__,
             [],
             cwd="/",
-            env=self._env,
+            env={},
             stdout_path=f"{base}.stdout",
             stderr_path=f"{base}.stderr",
             log_limit=4096,

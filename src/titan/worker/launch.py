@@ -75,7 +75,6 @@ class Launcher:
             check=self._start_check,
             stop_check=self.stop_process,
             refuse=self._refuse,
-            env=self._warden_env,
         )
 
     def open(self) -> None:
@@ -86,7 +85,14 @@ class Launcher:
         await asyncio.to_thread(kill_descendants, os.getpid())
 
     def _link(self, python: str, on_reports: Callable[[list[Any]], None], on_died: Callable[[int], None]) -> WardenLink:
-        link = WardenLink(on_reports=on_reports, on_died=on_died, env=self._warden_env, python=python, preload=self._preload)
+        link = WardenLink(
+            on_reports=on_reports,
+            on_died=on_died,
+            env=self._warden_env,
+            python=python,
+            preload=self._preload,
+            jobs_env=self._environment,
+        )
         link.launch()
         return link
 
@@ -116,7 +122,6 @@ class Launcher:
 
     def _launch(self, it: m.Assignment, place: Place) -> None:
         env = {
-            **self._environment,
             "TITAN_RUN": it.run,
             "TITAN_JOB": it.job,
             "TITAN_ATTEMPT": str(it.attempt),
@@ -191,7 +196,7 @@ class Launcher:
             key,
             argv,
             cwd=cwd,
-            env={**self._environment, "TITAN_LEASE": str(key)},
+            env={"TITAN_LEASE": str(key)},
             stdout_path=stdout,
             stderr_path=stderr,
             log_limit=self._log_limit,

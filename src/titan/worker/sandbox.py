@@ -1,7 +1,7 @@
 """titan_workspace/: where attempts run and what they share.
 
-    jobs/RUN/JOB/ATTEMPT/       the attempt's working directory, with its own copy of its script or project
-    jobs/RUN/JOB/ATTEMPT.stdout and .stderr
+    jobs/RUN/JOB.ATTEMPT/       the attempt's working directory, with its own copy of its script or project
+    jobs/RUN/JOB.ATTEMPT.stdout and .stderr
     shared/RUN/                 files that the jobs of a run share on this node (TITAN_SHARED)
     cache/HASH                  scripts and archives, by content
 
@@ -23,6 +23,7 @@ from titan.archive import unpack_archive
 from titan.errors import PeerError
 from titan.worker.machine import Assignment
 
+COPY_BYTES = 256 * 1024
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -46,6 +47,7 @@ class Workspace:
             folder.mkdir(parents=True, exist_ok=True)
         for leftover in self.cache.glob("*.part"):
             leftover.unlink(missing_ok=True)
+        self._jobs, self._cache = str(self.jobs), str(self.cache)
         self._shared_made: dict[str, str] = {}
 
     def cached(self) -> list[str]:
@@ -53,25 +55,24 @@ class Workspace:
 
     def prepare(self, it: Assignment) -> Place:
         """Makes the attempt's folder with what it runs in it; unpacking a project may take long. Raises OSError, TitanError."""
-        base = f"{self.jobs}/{it.run}/{it.job}"
-        cwd = f"{base}/{it.attempt}"
+        cwd = f"{self._jobs}/{it.run}/{it.job}.{it.attempt}"
         try:
+            os.mkdir(cwd)
+        except FileNotFoundError:
             os.makedirs(cwd)
         except FileExistsError:  # an earlier worker process began this attempt and died
             shutil.rmtree(cwd)
-            os.makedirs(cwd)
+            os.mkdir(cwd)
             for stream in ("stdout", "stderr"):
                 Path(f"{cwd}.{stream}").unlink(missing_ok=True)
         template = it.template
-        artifact = template.archive or template.file_hash
-        if artifact:
-            os.utime(self.cache / artifact)
         if template.archive:
-            unpack_archive(self.cache / artifact, Path(cwd))
+            os.utime(self.cache / template.archive)
+            unpack_archive(self.cache / template.archive, Path(cwd))
         elif template.file_hash:
-            target = f"{cwd}/{template.file}"
-            shutil.copyfile(self.cache / artifact, target)
-            os.chmod(target, 0o755)
+            source = f"{self._cache}/{template.file_hash}"
+            os.utime(source)
+            copy_program(source, f"{cwd}/{template.file}")
         return Place(cwd, f"{cwd}.stdout", f"{cwd}.stderr", self.shared_folder(it.run))
 
     def shared_folder(self, run: str) -> str:
@@ -105,6 +106,27 @@ class Workspace:
                 Path(entry.path).unlink(missing_ok=True)
                 artifacts.append(entry.name)
         return Swept(folders, artifacts)
+
+
+def copy_program(source: str, target: str) -> None:
+    """`target` is new, and may be executed by all."""
+    from_ = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        to = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755)
+        try:
+            while part := os.read(from_, COPY_BYTES):
+                _write_all(to, part)
+            os.fchmod(to, 0o755)  # whatever the umask
+        finally:
+            os.close(to)
+    finally:
+        os.close(from_)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    done = os.write(fd, data)
+    while done < len(data):
+        done += os.write(fd, data[done:])
 
 
 class Swept(NamedTuple):

@@ -72,6 +72,7 @@ class Worker:
         self._inbox: list[Any] = []
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self._peer: Peer | None = None
         self._heard_at = 0.0
         self._resumed = False
@@ -98,6 +99,7 @@ class Worker:
             self._lock.release()
 
     async def _live(self) -> None:
+        self._loop = asyncio.get_running_loop()
         become_subreaper()
         mark = str(self.home.resolve())
         killed = await asyncio.to_thread(kill_marked, mark)
@@ -187,7 +189,7 @@ class Worker:
         self._inbox.append(seen)
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         self._scheduled = False
@@ -213,12 +215,18 @@ class Worker:
         self._arm()
 
     def _arm(self) -> None:
+        """A timer that is early is left: it costs less than to set it anew at each turn."""
+        due = self.machine.next_due()
+        if due is None or (self._timer is not None and self._timer_due <= due):
+            return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        due = self.machine.next_due()
-        if due is not None:
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - self._clock.now()) + 0.0005, self._turn)
+        self._timer_due = due
+        self._timer = self._loop.call_later(max(0.0, due - self._clock.now()) + 0.0005, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._turn()
 
     def _perform(self, it: m.Instruction) -> None:
         match it:

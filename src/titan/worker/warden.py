@@ -9,6 +9,7 @@ Protocol: FD is one end of an AF_UNIX stream. A message is a 4-byte big-endian l
 Text is UTF-8 with surrogateescape. Times are `time.time()` in seconds.
 
 Orders
+    ("environment", env)              what every later job has; its own `env` comes on top
     ("start", key, argv, cwd, env, stdout_path, stderr_path, log_limit, grace_s, rlimits or None)
     ("script", key, path, args, cwd, env, stdout_path, stderr_path, log_limit, grace_s, rlimits or None, content_hash)
                                       as "start" with [sys.executable, path, *args], but by a fork where the warden is warm and
@@ -16,7 +17,7 @@ Orders
     ("stop", key, grace_s or None)    SIGTERM to the group, after the grace SIGKILL to all of the job; 0 kills at once; None: the
                                       grace of the start order
     ("quit",)                         kill everything and exit; so does the end of the stream
-Reports, batched per turn of the loop
+Reports, batched per turn of the loop; "started" waits up to 5 ms for others
     ("started", key, pid, at_s)
     ("refused", key, errno, message)
     ("output", key, stream, offset, data)           `data` was just written to the log of stream 1 or 2 at `offset`
@@ -71,6 +72,7 @@ MARKER_BYTES = 128  # room for the line that says how much was dropped
 BACKLOG_BYTES = 1024 * KIB
 FRAME_BYTES = 64 * KIB * KIB
 OPEN_FILES = 64 * KIB
+STARTED_S = 0.005  # how long "started" may wait for the end of a quick job, which then goes with it
 CLOSE_S = 0.2  # after its end, how long a job's pipes may be held open by a process that escaped
 SWEEP_DELAY_S = 0.25
 SWEEP_EVERY_S = 1.0
@@ -198,10 +200,10 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def candidates(name: bytes, env: Mapping[str, str]) -> tuple[bytes, ...]:
+def candidates(name: bytes, pairs: Mapping[str, bytes]) -> tuple[bytes, ...]:
     if b"/" in name:
         return (name,)
-    folders = encode(env.get("PATH", os.defpath)).split(b":")
+    folders = pairs.get("PATH", b"PATH=" + encode(os.defpath))[len("PATH=") :].split(b":")
     return tuple(folder + b"/" + name if folder else name for folder in folders)
 
 
@@ -241,10 +243,10 @@ def limits_setter(rlimits: Mapping[str, int] | None) -> Callable[[], None] | Non
 
 def fork_exec(arguments: tuple[Any, ...], open_files: int) -> int:
     """The call below subprocess.Popen: vfork, and nothing that Popen does round it. Raises TypeError if it is not as known."""
-    call: Any = _posixsubprocess.fork_exec
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, hard))  # the child takes it over; descriptors above it stay usable
     try:
+        call: Any = _posixsubprocess.fork_exec
         if sys.version_info >= (3, 14):
             return int(call(*arguments))
         return int(call(*arguments, True))  # allow_vfork
@@ -257,13 +259,15 @@ def spawn(
     cwd: str,
     env: Mapping[str, str],
     *,
+    base: Mapping[str, bytes],
     rlimits: Mapping[str, int] | None,
     stdio: tuple[int, int, int],
     open_files: int,
 ) -> int:
     """Start a process in a session of its own, with `stdio` as 0, 1, 2 and `open_files` as its soft limit on descriptors.
 
-    Returns its pid once exec has succeeded. Raises Refused.
+    `base`, name to NAME=VALUE, is its environment where `env` has nothing else. Returns its pid once exec has succeeded. Raises
+    Refused.
 
     Every descriptor of the warden is close-on-exec, so none needs closing here. PR_SET_PDEATHSIG is not set: it has to be set
     in the child, which takes a preexec_fn and so a real fork instead of vfork; the worker, a subreaper too, kills what a killed
@@ -274,15 +278,15 @@ def spawn(
     before_exec = limits_setter(rlimits)
     try:
         args = tuple(encode(arg) for arg in argv)
-        pairs = [encode(f"{name}={value}") for name, value in env.items()]
-        paths = candidates(args[0], env)
+        pairs = {**base, **{name: encode(f"{name}={value}") for name, value in env.items()}}
+        paths = candidates(args[0], pairs)
         if any("=" in name or not name for name in env):
             raise ValueError("an environment name is empty or holds '='")
         failures, failures_in = os.pipe()
         try:
             ends = (stdio[0], -1, -1, stdio[1], -1, stdio[2], failures, failures_in)
             rest = (True, True, -1, None, None, None, -1, before_exec)  # default signals, a new session
-            pid = fork_exec((args, paths, False, (), encode(cwd), pairs, *ends, *rest), open_files)
+            pid = fork_exec((args, paths, False, (), encode(cwd), list(pairs.values()), *ends, *rest), open_files)
             os.close(failures_in)
             failures_in = -1
             failure = b""
@@ -293,7 +297,7 @@ def spawn(
             if failures_in >= 0:
                 os.close(failures_in)
     except TypeError:
-        return spawn_by_popen(argv, cwd, env, before_exec=before_exec, stdio=stdio, open_files=open_files)
+        return spawn_by_popen(argv, cwd, pairs, before_exec=before_exec, stdio=stdio, open_files=open_files)
     except (ValueError, AttributeError) as error:  # a null byte in argv, env or cwd; text that has no bytes
         raise Refused(errno.EINVAL, f"{argv[0]!r}: {error}") from error
     except OSError as error:
@@ -313,7 +317,7 @@ def spawn(
 def spawn_by_popen(
     argv: Sequence[str],
     cwd: str,
-    env: Mapping[str, str],
+    pairs: Mapping[str, bytes],
     *,
     before_exec: Callable[[], None] | None,
     stdio: tuple[int, int, int],
@@ -331,7 +335,7 @@ def spawn_by_popen(
         process = subprocess.Popen(
             [encode(arg) for arg in argv],
             cwd=encode(cwd),
-            env={encode(name): encode(value) for name, value in env.items()},
+            env=dict(pair.split(b"=", 1) for pair in pairs.values()),
             stdin=stdio[0],
             stdout=stdio[1],
             stderr=stdio[2],
@@ -345,7 +349,7 @@ def spawn_by_popen(
         code = error.errno or errno.EIO
         if error.filename == encode(cwd):
             raise Refused(code, f"cannot enter the working directory {cwd}: {os.strerror(code)}") from error
-        raise Refused(code, explain(code, argv[0], cwd, candidates(encode(argv[0]), env))) from error
+        raise Refused(code, explain(code, argv[0], cwd, candidates(encode(argv[0]), pairs))) from error
     process.returncode = 0  # the warden reaps it: Popen must not
     return process.pid
 
@@ -555,7 +559,11 @@ class Warden:
         self.kill_due: dict[int, float] = {}  # stopped and in their grace, by key
         self.doomed: list[Job] = []  # to be killed in this turn
         self.readers: dict[int, Capture] = {}
+        self.environment: dict[str, bytes] = {}  # of every job: name to NAME=VALUE
+        self.orders: list[tuple[Any, ...]] = []  # those that came and are not carried out yet, the last first
+        self.forking: tuple[Any, ...] = ()  # what `_begun` is to know of a script that is about to be forked
         self.reports: list[tuple[Any, ...]] = []
+        self.held_since = 0.0  # since when there are reports
         self.sweep_due: float | None = None
         self.swept_at = -SWEEP_EVERY_S
         self.channel = Channel(fd)
@@ -585,21 +593,33 @@ class Warden:
         except OSError:  # it is gone already, or the kernel has none
             pass
 
-    def run(self) -> None:
-        """Until the worker says quit or goes away; then, or if this code fails, kill everything. A forked child just returns."""
+    def run(self) -> bool:
+        """Until the worker says quit or goes away; then, or if this code fails, kill everything, and return False.
+
+        True: a script is to be forked by the caller, so that the child has none of these frames; then `on_forked`, and so on."""
+        going = False
         try:
-            while self.turn():
+            while not self.forking and self.turn():
                 pass
+            going = bool(self.forking)
         except WorkerGone:
             pass
         finally:
-            if os.getpid() == self.pid:
+            if not going:
                 self.kill_everything()
+        return going
 
     def turn(self) -> bool:
+        if self.orders:
+            return self.on_orders()
         ready = {fd for fd, _ in self.poll.poll(self._wait_s())}
-        if self.channel.fd in ready and not self.on_orders(self.channel.receive()):
-            return False
+        if self.channel.fd in ready:
+            self.orders = self.channel.receive()
+            self.orders.reverse()
+            if not self.on_orders():
+                return False
+            if self.forking:
+                return True
         if self.pipes_fd in ready:
             self.on_output()
         if self.child_ended in ready:
@@ -618,10 +638,14 @@ class Warden:
         due = [*self.kill_due.values(), *(job.close_by for job in self.closing.values())]
         if self.sweep_due is not None:
             due.append(self.sweep_due)
+        if self.reports:
+            due.append(self.held_since + STARTED_S)
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _send(self) -> None:
         if self.reports:
+            if self.reports[-1][0] == "started" and not self.writing and time.monotonic() < self.held_since + STARTED_S:
+                return
             self.channel.send(self.reports)
             self.reports = []
         elif self.writing:
@@ -638,19 +662,25 @@ class Warden:
             self.reading = True
 
     # orders
-    def on_orders(self, orders: list[tuple[Any, ...]]) -> bool:
-        for name, *fields in orders:
+    def on_orders(self) -> bool:
+        while self.orders and not self.forking:
+            name, *fields = self.orders.pop()
             if name == "start":
                 self.on_start(*fields)
             elif name == "script":
                 self.on_script(*fields)
-                if self.warm is not None and self.warm.child is not None:
-                    return False  # this is the child
             elif name == "stop":
                 self.on_stop(*fields)
+            elif name == "environment":
+                self.environment = {key: encode(f"{key}={value}") for key, value in fields[0].items()}
+                if self.warm is not None:
+                    self.warm.on_environment(fields[0])
             elif name == "quit":
                 return False
         return True
+
+    def on_script(self, key: int, path: str, args: list[str], *how: Any) -> None:
+        self.on_start(key, [sys.executable, path, *args], *how[:-1], script=(path, args, how[-1]))
 
     def on_start(
         self,
@@ -663,71 +693,68 @@ class Warden:
         log_limit: int,
         grace_s: float,
         rlimits: dict[str, int] | None,
+        *,
+        script: Any = None,
     ) -> None:
-        def begin(stdio: tuple[int, int, int]) -> int:
-            return spawn(argv, cwd, env, rlimits=rlimits, stdio=stdio, open_files=self.open_files)
+        """`script`: the path, arguments and content hash of one that need not be executed if it can be forked."""
+        ends = self._open(key)
+        if not ends:
+            return
+        begun = (key, ends, (stdout_path, stderr_path), log_limit, grace_s)
+        options: Any = {"stdio": (self.stdin, ends[1], ends[3]), "open_files": self.open_files}
+        try:
+            warm = self.warm if script is not None else None
+            if warm is not None and warm.prepare(script, cwd, env, set_limits=limits_setter(rlimits), **options):
+                self.forking = begun
+                return
+            pid = spawn(argv, cwd, env, base=self.environment, rlimits=rlimits, **options)
+        except (Refused, OSError) as error:
+            self._refuse(key, ends, error)
+        else:
+            self._begun(pid, *begun)
 
-        self._begin(key, begin, (stdout_path, stderr_path), log_limit, grace_s)
+    def on_forked(self, pid: int | OSError) -> None:
+        """The script that `run` wanted to be forked has become this process, or none."""
+        begun, self.forking = self.forking, ()
+        if isinstance(pid, OSError):
+            self._refuse(begun[0], begun[1], pid)
+        else:
+            self._begun(pid, *begun)
 
-    def on_script(
-        self,
-        key: int,
-        path: str,
-        args: list[str],
-        cwd: str,
-        env: dict[str, str],
-        stdout_path: str,
-        stderr_path: str,
-        log_limit: int,
-        grace_s: float,
-        rlimits: dict[str, int] | None,
-        content_hash: str,
-    ) -> None:
-        def begin(stdio: tuple[int, int, int]) -> int:
-            if self.warm is not None:
-                set_limits = limits_setter(rlimits)
-                options: Any = {"set_limits": set_limits, "stdio": stdio, "open_files": self.open_files}
-                pid = self.warm.fork(key, path, args, cwd, env, content_hash, **options)
-                if pid is not None:
-                    return pid
-            argv = [sys.executable, path, *args]
-            return spawn(argv, cwd, env, rlimits=rlimits, stdio=stdio, open_files=self.open_files)
-
-        self._begin(key, begin, (stdout_path, stderr_path), log_limit, grace_s)
-
-    def _begin(
-        self, key: int, begin: Callable[[tuple[int, int, int]], int], paths: tuple[str, str], log_limit: int, grace_s: float
-    ) -> None:
-        """Start a job's process by `begin(stdio)`, which returns its pid: 0 in a forked child, that must do nothing more here."""
+    def _open(self, key: int) -> list[int]:
+        """The pipes of a job that may begin: the two ends of stdout, then of stderr. The time is that of its birth, or before."""
         if key in self.jobs:
             self.reports.append(("refused", key, errno.EEXIST, f"a job with the key {key} is running"))
-            return
+            return []
+        self.born_ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S)
         ends: list[int] = []
         try:
             ends += os.pipe()
             ends += os.pipe()
-            born_ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S)
-            pid = begin((self.stdin, ends[1], ends[3]))
-        except (Refused, OSError) as error:
-            code = error.code if isinstance(error, Refused) else error.errno or errno.EIO
-            self.reports.append(("refused", key, code, str(error)))
-            for fd in ends:
-                os.close(fd)
-            return
-        if pid == 0:
-            return
+        except OSError as error:
+            self._refuse(key, ends, error)
+            return []
+        return ends
+
+    def _refuse(self, key: int, ends: list[int], error: Refused | OSError) -> None:
+        code = error.code if isinstance(error, Refused) else error.errno or errno.EIO
+        self.reports.append(("refused", key, code, str(error)))
+        for fd in ends:
+            os.close(fd)
+
+    def _begun(self, pid: int, key: int, ends: list[int], paths: tuple[str, str], log_limit: int, grace_s: float) -> None:
         os.close(ends[1])
         os.close(ends[3])
         captures = (Capture(key, 1, ends[0], paths[0], log_limit), Capture(key, 2, ends[2], paths[1], log_limit))
-        self._add(Job(key, pid, grace_s, born_ticks, captures))
-
-    def _add(self, job: Job) -> None:
-        self.jobs[job.key] = self.mains[job.pid] = self.leases[job.lease] = job
-        for capture in job.captures:
+        job = Job(key, pid, grace_s, self.born_ticks, captures)
+        self.jobs[key] = self.mains[pid] = self.leases[job.lease] = job
+        for capture in captures:
             os.set_blocking(capture.pipe, False)
             self.readers[capture.pipe] = capture
             self.pipes.register(capture.pipe, select.EPOLLIN)
-        self.reports.append(("started", job.key, job.pid, time.time()))
+        if not self.reports:
+            self.held_since = time.monotonic()
+        self.reports.append(("started", key, pid, time.time()))
 
     def on_stop(self, key: int, grace_s: float | None) -> None:
         job = self.jobs.get(key)
@@ -952,17 +979,18 @@ def subreaper_or_warn() -> None:
         print(f"titan warden: a job's process that leaves its session may outlive the job: {error}", file=sys.stderr)
 
 
-def main(fd: int, warm: Warm | None = None) -> None:
-    """Returns at the end of the warden, and in each child that `warm` has forked."""
+def prepare(fd: int, warm: Warm | None = None) -> Warden:
+    """The warden that this process is from now on."""
     prepare_signals()
     close_on_exec()
     os.set_blocking(fd, False)
     if warm is None:
         subreaper_or_warn()
-    warden = Warden(fd, warm)
-    if warm is not None:
-        warm.keep.append(warden)
-    warden.run()
+    return Warden(fd, warm)
+
+
+def main(fd: int) -> None:
+    prepare(fd).run()
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ if not getattr(sys.flags, "safe_path", False):
     del sys.path[0]
 sys.path.append(sys.argv[1])
 no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, False
-import warden
+import ending, warden
 from warm import serve
 sys.dont_write_bytecode = no_bytecode
 sys.path.pop()
@@ -73,10 +73,11 @@ class WardenLink:
         env: Mapping[str, str] | None = None,
         python: str | None = None,
         preload: Sequence[str] = (),
+        jobs_env: Mapping[str, str] | None = None,
     ) -> None:
         """`on_died(returncode)` is called once if the warden ends unasked; all of its jobs must be taken for killed then, and
         `kill_descendants` makes it true. `env` is the warden's own environment (default: this process's), not that of jobs:
-        give it TITAN_WORKER_HOME so that `kill_marked` finds the warden too.
+        give it TITAN_WORKER_HOME so that `kill_marked` finds the warden too. `jobs_env` is what every job has beside its own.
 
         `python`, the path of an interpreter that need not have Titan, makes it a warm warden: `script` forks instead of executing
         it, for jobs whose environment agrees with `env` in what Python reads at its start. `preload` names modules that it
@@ -86,6 +87,7 @@ class WardenLink:
         self._env = env
         self._python = python
         self._preload = tuple(preload)
+        self._jobs_env = dict(jobs_env or {})
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -129,6 +131,7 @@ class WardenLink:
         ours.setblocking(False)
         self._socket = ours
         self._loop.add_reader(ours, self._on_readable)
+        self._order(("environment", self._jobs_env))
 
     def _boot(self, python: str, fd: str) -> list[str]:
         folder = os.path.dirname(warden.__file__)
@@ -155,7 +158,7 @@ class WardenLink:
         grace_s: float,
         rlimits: Mapping[str, int] | None = None,
     ) -> None:
-        """Start a job. `env` is all of its environment and should hold TITAN_LEASE=<key>: by it the warden knows the job's
+        """Start a job. `env` comes on top of `jobs_env` and should hold TITAN_LEASE=<key>: by it the warden knows the job's
         processes again when they leave its session. `log_limit` bounds each stream's log in bytes. Paths are absolute."""
         _check_absolute(key, cwd, stdout_path, stderr_path)
         limits = None if rlimits is None else dict(rlimits)

@@ -1,18 +1,13 @@
 """The warm interpreter: a process forked from the warden becomes what `python x.py args` would be.
 
 It owns both sides of that fork. `Warm` is the warden's: which scripts can be forked at all, their compiled code, the modules that
-are imported ahead. `become` and `end` are the child's: its descriptors, signals, environment, streams and `__main__`, and its end.
-Like the warden it imports nothing of Titan, runs in an interpreter that need not have it, and stays small: a fork costs what it
-copies. The interpreter runs without -I and -S, so `sys.flags` and `sys.path` are those of a plain one.
+are imported ahead. `become` is the child's: its descriptors, signals, environment, streams and `__main__`; how the script then
+runs and ends is in `ending`. Like the warden it imports nothing of Titan, runs in an interpreter that need not have it, and stays
+small. The interpreter runs without -I and -S, so `sys.flags` and `sys.path` are those of a plain one.
 
-How the script gets an empty stack. The frames of the warden would show in `traceback.print_stack`, in `warnings` and in the depth
-of a recursion. So the child returns out of all of them, and out of the -c code that started the warden; that code object is freed
-then, and two weak references to it have callbacks. The first is `reversed`, of all things: it calls a method of the reference, in
-C and outside the count of recursions, and that method is the script. So there is no frame below it. The second is `end`. It always
-comes, gets what the script raised through `sys.unraisablehook`, and leaves by os._exit.
-
-Why there is no real finalization: it writes to each object and so copies all memory of the warden. What can be seen of it is
-done here: threads, atexit, the streams, and the globals of the script and of the modules that it imported.
+What a fork costs is not the fork but the pages that are written after it, on both sides, each of which is copied: some 2 us each
+here. In Python a look at an object is a write. So the child is forked by the outermost frame, and what can be is made in the warden
+ahead: the streams, the environment that all jobs share.
 
 What cannot be forked is executed: a script whose environment differs in a name that Python reads at its start, one that does not
 compile or warns on being compiled, one over 1 MiB or with a `sys.unraisablehook` of its own, and what is no plain file.
@@ -23,8 +18,6 @@ from __future__ import annotations
 import _frozen_importlib_external
 import _imp
 import _io
-import _weakref
-import atexit
 import gc
 import os
 import resource
@@ -36,8 +29,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from types import CodeType, ModuleType, TracebackType
-    from typing import Any, NoReturn
+    from types import CodeType, ModuleType
+    from typing import Any
 else:
     import _signal as signal
 
@@ -48,20 +41,20 @@ LEASE_ROOM = "0" * LEASE_DIGITS  # the value of TITAN_LEASE in the warden's own 
 STARTUP_NAMES = ("GLIBC_TUNABLES", "SETUPTOOLS_USE_DISTUTILS", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 STARTUP_PREFIXES = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_")
 PRELOAD_PREFIXES = ("OMP_", "OPENBLAS_", "MKL_", "BLIS_", "NUMEXPR_", "GOTO_", "KMP_", "NPY_")
-LOST_CODE = 70
+HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # by the warden
 
 
 # -- the warden's side ----------------------------------------------------------------------------------------------
 def differing_at_startup(
     own: Mapping[str, str], job: Mapping[str, str], *, user_site: bool = False, preloaded: bool = False
-) -> str | None:
-    """The first name whose value Python reads as it starts, or a preloaded library as it loads, and that the two differ in."""
+) -> list[str]:
+    """The names whose value Python reads as it starts, or a preloaded library as it loads, and that the two differ in."""
     prefixes = STARTUP_PREFIXES + (PRELOAD_PREFIXES if preloaded else ())
-    for name in sorted({*own, *job}):
-        read = name.startswith(prefixes) or name in STARTUP_NAMES or (user_site and name == "HOME")
-        if read and own.get(name) != job.get(name):
-            return name
-    return None
+    return [
+        name
+        for name in {**own, **job}
+        if (name.startswith(prefixes) or name in STARTUP_NAMES or (user_site and name == "HOME")) and own.get(name) != job.get(name)
+    ]
 
 
 def startup_environment() -> dict[str, str]:
@@ -72,12 +65,13 @@ def startup_environment() -> dict[str, str]:
 
 
 def lease_address() -> int:
-    """Where in memory the value of TITAN_LEASE is that /proc/PID/environ shows; 0 if there is no room for a job's."""
+    """Where in memory the value of TITAN_LEASE is that /proc/PID/environ shows; 0: no room for a job's, or no way there."""
     try:
         with open("/proc/self/stat", "rb") as file:
             start = int(file.read().rsplit(b")", 1)[1].split()[47])
         with open("/proc/self/environ", "rb") as file:
             at = (b"\0" + file.read()).find(b"\0TITAN_LEASE=" + LEASE_ROOM.encode() + b"\0")
+        os.close(os.open("/proc/self/mem", os.O_WRONLY))
     except (OSError, ValueError, IndexError):
         return 0
     return start + at + len("TITAN_LEASE=") if start and at >= 0 else 0
@@ -98,11 +92,10 @@ class Complaint:
 class Script:
     """One script, as a child has to become it."""
 
-    __slots__ = ("args", "code", "env", "key", "open_files", "path", "set_limits", "stdio")
+    __slots__ = ("args", "code", "env", "open_files", "path", "set_limits", "stdio")
 
     def __init__(
         self,
-        key: int,
         path: str,
         args: Sequence[str],
         code: CodeType,
@@ -111,68 +104,84 @@ class Script:
         stdio: tuple[int, int, int],
         open_files: int,
     ) -> None:
-        self.key, self.path, self.args, self.code, self.env = key, path, args, code, env
+        self.path, self.args, self.code, self.env = path, args, code, env
         self.set_limits, self.stdio, self.open_files = set_limits, stdio, open_files
 
 
 class Warm:
-    """What the warden keeps for its scripts. `child` is set in a forked child only, which must then return to `serve` at once."""
+    """What the warden keeps for its scripts. `script` is the one that is to be forked next: `prepare`, fork, `done`."""
 
     def __init__(self, preload: Iterable[str]) -> None:
-        self.child: Script | None = None
-        self.keep: list[Any] = []  # what must not be freed in a child: its descriptors are closed already
-        self.lease_at = lease_address()
+        self.script: Script | None = None
+        self._lease_at = lease_address()
+        self._memory = os.open("/proc/self/mem", os.O_WRONLY | os.O_CLOEXEC) if self._lease_at else -1
         self._own = startup_environment()
         coerced = os.environ.get("LC_CTYPE")
         self._added = {"LC_CTYPE": coerced} if coerced is not None and "LC_CTYPE" not in self._own else {}
         self._user_site = bool(getattr(sys.modules.get("site"), "ENABLE_USER_SITE", False))
+        self._differing: frozenset[str] = frozenset()  # names that Python reads at its start and that os.environ has otherwise
         self._codes: dict[str, CodeType] = {}
         self._utf8 = sys.getfilesystemencoding() == "utf-8"
         self._preloaded = load_ahead(preload)
-        self.modules = frozenset(sys.modules)
+        self.names = frozenset(sys.modules)
+        self.modules = len(sys.modules)
+        make_streams()
         gc.collect()
         gc.freeze()
 
-    def fork(
+    def on_environment(self, env: Mapping[str, str]) -> None:
+        """What all jobs have: os.environ from now on, so that a child adds its own only."""
+        self._differing = frozenset(self._differ(self._own, env))
+        set_environment(env)
+
+    def _differ(self, own: Mapping[str, str], env: Mapping[str, str]) -> list[str]:
+        return differing_at_startup(own, env, user_site=self._user_site, preloaded=self._preloaded)
+
+    def prepare(
         self,
-        key: int,
-        path: str,
-        args: Sequence[str],
+        what: tuple[str, Sequence[str], str],
         cwd: str,
         env: Mapping[str, str],
-        content_hash: str,
         *,
         set_limits: Callable[[], None] | None,
         stdio: tuple[int, int, int],
         open_files: int,
-    ) -> int | None:
-        """The pid of a child that becomes the script, 0 in the child, or None: this one has to be executed. Raises OSError."""
+    ) -> bool:
+        """Whether a fork of this process can become the script; if not, it has to be executed. True: fork now, then `done`.
+
+        `what` is its path, its arguments and its content hash."""
+        path, args, content_hash = what
         if not self._can_fork(path, args, env):
-            return None
+            return False
         try:
             os.chdir(os.fsencode(cwd))
         except (OSError, ValueError):
-            return None  # for the other way to explain
-        try:
-            code = self._code(path, content_hash)
-            if code is None:
-                return None
-            script = Script(key, path, args, code, {**env, **self._added}, set_limits, stdio, open_files)
-            gc.freeze()
-            # A signal that reaches the child before it has default handlers waits until it has.
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            return False  # for the other way to explain
+        code = self._code(path, content_hash)
+        if code is None:
+            os.chdir("/")
+            return False
+        self.script = Script(path, args, code, {**env, **self._added}, set_limits, stdio, open_files)
+        self._mark_lease(env.get("TITAN_LEASE", ""))
+        gc.freeze()
+        # A signal that reaches the child before it has default handlers waits until it has.
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+        return True
+
+    def done(self) -> None:
+        """In the warden: the child is there."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+        os.chdir("/")
+        self.script = None
+
+    def _mark_lease(self, lease: str) -> None:
+        """Show the lease in /proc/PID/environ of the child, by which the warden knows what that leaves behind."""
+        if self._lease_at:
+            value = lease.encode("utf-8", "surrogateescape").ljust(LEASE_DIGITS, b"\0")
             try:
-                pid = os.fork()
-                if pid == 0:
-                    self.child = script
-                    return 0
-            finally:
-                if self.child is None:
-                    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-            return pid
-        finally:
-            if self.child is None:
-                os.chdir("/")
+                os.pwrite(self._memory, value if len(value) == LEASE_DIGITS else LEASE_ROOM.encode(), self._lease_at)
+            except OSError:  # then it is known by its session, or by its age
+                self._lease_at = 0
 
     def _can_fork(self, path: str, args: Sequence[str], env: Mapping[str, str]) -> bool:
         if not self._utf8 or not path or path.startswith("-"):
@@ -186,7 +195,8 @@ class Warm:
             text.encode("utf-8", "surrogateescape")
         except UnicodeError:
             return False
-        return differing_at_startup(self._own, env, user_site=self._user_site, preloaded=self._preloaded) is None
+        named = {name: self._own[name] for name in env if name in self._own}
+        return self._differing.issubset(env) and not self._differ(named, env)
 
     def _code(self, path: str, content_hash: str) -> CodeType | None:
         code = self._codes.pop(content_hash, None)
@@ -243,49 +253,45 @@ def load_ahead(names: Iterable[str]) -> bool:
 
 
 # -- the child: becoming the script ---------------------------------------------------------------------------------
-class Hook(_weakref.ref):  # type: ignore[type-arg]
-    """A weak reference whose `__reversed__` is to be run."""
-
-    __reversed__: Any = None
-
-
-class Ending:
-    """What `end` needs of the script's run, and what must outlive it."""
-
-    kept: list[Any] = []
-    main: list[ModuleType] = []
-    modules: frozenset[str] = frozenset()  # imported before the script ran
-    raised: list[BaseException] = []
-    hook: Any = None
-
-
 def serve(fd: int, preload: Sequence[str], boot: CodeType, base: Iterable[str]) -> None:
     """A warm warden's life. Returns in the warden at its end, and in each child: the caller has to end then, and do nothing."""
+    import ending  # type: ignore[import-not-found]
     import warden  # type: ignore[import-not-found]
 
     for name in set(sys.modules).difference(base):  # a script finds what a plain interpreter has imported
         del sys.modules[name]
     warm = Warm(preload)
-    warden.main(fd, warm)
-    if warm.child is None:
+    loop = warden.prepare(fd, warm)
+    pid: Any = -1
+    while pid != 0 and loop.run():
+        try:
+            pid = os.fork()
+        except OSError as error:
+            pid = error
+        if pid != 0:
+            warm.done()
+            loop.on_forked(pid)
+    if pid != 0:
         return
     try:
-        for name in set(sys.modules).difference(warm.modules):  # os.wait4 imports resource
-            del sys.modules[name]
-        Ending.kept = [warm, sys.modules["__main__"], warden]
-        become(warm.child, boot, lease_at=warm.lease_at)
-        warm.child = None
+        for _ in range(len(sys.modules) - warm.modules):  # os.wait4 imports resource
+            sys.modules.popitem()
+        ending.Ending.kept = [warm, loop, sys.modules["__main__"], warden, ending]
+        script = warm.script
+        assert script is not None
+        main = become(warm, script)
+        ending.arrange(script.code, main, boot, warm.names)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
     except BaseException as error:
         os.write(2, f"titan: the process cannot become the script: {type(error).__name__}: {error}\n".encode("utf-8", "replace"))
         os._exit(1)
 
 
-def become(script: Script, boot: CodeType, *, lease_at: int) -> None:
-    """Turn this process into the script's, ready to run as `boot` is freed."""
+def become(warm: Warm, script: Script) -> ModuleType:
+    """Turn this process into the script's; returns its `__main__`, which has to be filled by running the code."""
     os.setsid()
     for target, fd in enumerate(script.stdio):
         os.dup2(fd, target)
-    mark_lease(script.env.get("TITAN_LEASE", ""), lease_at)
     os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
@@ -294,8 +300,7 @@ def become(script: Script, boot: CodeType, *, lease_at: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (script.open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     if script.set_limits is not None:
         script.set_limits()
-    set_environment(script.env)
-    open_streams()
+    add_environment(script.env)
     path = absolute(script.path)
     sys.argv = [script.path, *script.args]
     if hasattr(sys, "orig_argv"):  # from 3.10 on
@@ -305,12 +310,16 @@ def become(script: Script, boot: CodeType, *, lease_at: int) -> None:
     _imp._fix_co_filename(script.code, path)  # type: ignore[attr-defined]
     main = make_main(path)
     reseed()
-    arrange(script.code, main, boot)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    return main
 
 
 def real_folder(path: str) -> str:
     """The folder of the file that `path` leads to; in one step, as `os.path.realpath` looks at each part of it."""
+    if "/" not in path:
+        try:
+            os.readlink(path)
+        except OSError:  # no link: it is here
+            return os.getcwd()
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
@@ -319,18 +328,6 @@ def real_folder(path: str) -> str:
             os.close(fd)
     except OSError:
         return os.path.dirname(os.path.realpath(path))
-
-
-def mark_lease(lease: str, at: int) -> None:
-    """Show the lease in /proc/PID/environ, by which the warden knows what this process leaves behind."""
-    value = lease.encode("utf-8", "surrogateescape")
-    if not at or len(value) > LEASE_DIGITS:
-        return
-    try:
-        fd = os.open("/proc/self/mem", os.O_WRONLY)
-        os.pwrite(fd, value.ljust(LEASE_DIGITS, b"\0"), at)  # closed with all others
-    except OSError:  # then it is known by its session, or by its age
-        pass
 
 
 def set_environment(env: Mapping[str, str]) -> None:
@@ -348,8 +345,35 @@ def set_environment(env: Mapping[str, str]) -> None:
         time.tzset()
 
 
+def add_environment(env: Mapping[str, str]) -> None:
+    data: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+    for name, value in env.items():
+        key, new = name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape")
+        os.putenv(key, new)
+        data[key] = new
+    if "TZ" in env:
+        time.tzset()
+
+
+def make_streams() -> None:
+    """sys.stdin, stdout and stderr as Python makes them for a script, which has /dev/null and two pipes as 0, 1 and 2.
+
+    The warden has them too: all that it says is a line to stderr, at once."""
+    own = [os.dup(fd) for fd in range(3)]
+    reading, writing = os.pipe()
+    stdin = os.open(os.devnull, os.O_RDONLY)
+    for target, fd in enumerate((stdin, writing, writing)):
+        os.dup2(fd, target)
+    try:
+        open_streams()
+    finally:
+        for target, fd in enumerate(own):
+            os.dup2(fd, target)
+        for fd in (*own, reading, writing, stdin):
+            os.close(fd)
+
+
 def open_streams() -> None:
-    """sys.stdin, stdout and stderr as Python makes them for a file or a pipe, and as the warden's own environment wants them."""
     unbuffered = isinstance(getattr(sys.__stdout__, "buffer", None), _io.FileIO)
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
         own: Any = getattr(sys, f"__{name}__")
@@ -389,199 +413,3 @@ def reseed() -> None:
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:
         numpy.seed()
-
-
-function: Any = type(lambda: None)
-
-
-def arrange(code: CodeType, main: ModuleType, boot: CodeType) -> None:
-    """Have the script run, and then `end`, when `boot` is freed. Of the references the later one is called first."""
-    Ending.hook = sys.unraisablehook
-    sys.unraisablehook = sys.__unraisablehook__ = on_unraisable
-    atexit.register(lost)
-    Ending.main = [main]
-    Ending.modules = frozenset(sys.modules)
-    Hook.__reversed__ = staticmethod(function(code, main.__dict__))
-    Ending.kept += [_weakref.ref(boot, end), Hook(boot, reversed), _weakref.ref(boot, found)]
-
-
-def found(_reference: object) -> None:
-    atexit.unregister(lost)
-
-
-def lost() -> None:
-    """The interpreter goes down and the script has not run: no release of Python that is known frees its -c code so late."""
-    os.write(2, b"titan: this Python cannot run a script in a forked process\n")
-    os._exit(LOST_CODE)
-
-
-def on_unraisable(args: Any) -> None:
-    """Takes what ended the script; all else goes where it went before."""
-    if args.object is reversed:
-        Ending.raised.append(args.exc_value)
-    else:
-        Ending.hook(args)
-
-
-# -- the child: the end of the script -------------------------------------------------------------------------------
-def end(_reference: object) -> NoReturn:
-    """What Python does after a script, as far as it can be seen, and then os._exit."""
-    status = 1
-    try:
-        status = finish()
-    except BaseException as error:
-        os.write(2, f"titan: the end of the script failed: {type(error).__name__}: {error}\n".encode("utf-8", "replace"))
-    finally:
-        os._exit(status & 0xFF)
-
-
-def finish() -> int:
-    if sys.unraisablehook is on_unraisable:
-        sys.unraisablehook = Ending.hook
-    sys.__unraisablehook__ = Ending.hook
-    Hook.__reversed__ = None
-    flush_quietly()
-    error = Ending.raised.pop() if Ending.raised else None
-    interrupted = isinstance(error, KeyboardInterrupt)
-    status = report(error) if error is not None else 0
-    if not isinstance(error, SystemExit):
-        for name in ("__file__", "__cached__"):
-            Ending.main[0].__dict__.pop(name, None)
-    error = None
-    if "threading" in sys.modules:
-        end_threads()
-    atexit._run_exitfuncs()
-    if not flush_streams():
-        status = 120
-    clear_modules()
-    if not flush_streams():
-        status = 120
-    if interrupted:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-    return status
-
-
-def report(error: BaseException) -> int:
-    """Print what the script raised; returns its exit code."""
-    if isinstance(error, SystemExit):
-        return exit_code(error)
-    below = error.__traceback__
-    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, below
-    if sys.version_info >= (3, 12):
-        sys.last_exc = error
-    hook = getattr(sys, "excepthook", None)
-    if hook is None:
-        complain("sys.excepthook is missing\n")
-        hook = sys.__excepthook__
-    try:
-        hook(type(error), error, below)
-    except SystemExit as wish:
-        return exit_code(wish)
-    except BaseException as second:
-        complain("Error in sys.excepthook:\n")
-        show(second, second.__traceback__.tb_next if second.__traceback__ is not None else None)
-        complain("\nOriginal exception was:\n")
-        show(error, below)
-    return 1
-
-
-def show(error: BaseException, below: TracebackType | None) -> None:
-    error.__traceback__ = below
-    sys.__excepthook__(type(error), error, below)
-
-
-def exit_code(error: SystemExit) -> int:
-    wish = error.code
-    if wish is None:
-        return 0
-    if isinstance(wish, int):
-        return wish if -(2**63) <= wish < 2**63 else -1
-    complain(f"{wish}\n")
-    return 1
-
-
-def complain(text: str) -> None:
-    try:
-        sys.stderr.write(text)
-        sys.stderr.flush()
-    except Exception:  # closed, or None
-        pass
-
-
-def end_threads() -> None:
-    """Wait for the threads that are no daemons."""
-    threading = sys.modules["threading"]
-    try:
-        threading._shutdown()
-    except BaseException as error:
-        unraisable(error, threading)
-
-
-def unraisable(error: BaseException, where: object) -> None:
-    below = error.__traceback__.tb_next if error.__traceback__ is not None else None
-    details: Any = type("UnraisableHookArgs", (), {})()
-    details.exc_type, details.exc_value, details.exc_traceback = type(error), error, below
-    details.err_msg, details.object = "Exception ignored in", where
-    try:
-        sys.unraisablehook(details)
-    except TypeError:  # the built-in hook takes its own type only
-        complain(f"Exception ignored in: {where!r}\n")
-        show(error, below)
-
-
-def flush_quietly() -> None:
-    for stream in (sys.stderr, sys.stdout):
-        try:
-            stream.flush()
-        except Exception:  # said at the last flush
-            pass
-
-
-def flush_streams() -> bool:
-    """False if what the script printed could not be written."""
-    clean = True
-    for stream in (getattr(sys, "stdout", None), getattr(sys, "stderr", None)):
-        if stream is None or getattr(stream, "closed", False):
-            continue
-        try:
-            stream.flush()
-        except BaseException as error:
-            if stream is sys.stdout:
-                unraisable(error, stream)
-            clean = False
-    return clean
-
-
-def clear_modules() -> None:
-    """Free the script's globals and those of the modules that it imported, so that files are flushed and `__del__` is called."""
-    sys.last_type = sys.last_value = sys.last_traceback = None
-    if sys.version_info >= (3, 12):
-        sys.last_exc = None  # type: ignore[assignment]
-    gc.collect()
-    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
-    fresh = [name for name in sys.modules if name == "__main__" or name not in Ending.modules]
-    alive = []
-    Ending.main.clear()
-    for name in fresh:
-        module = sys.modules[name]
-        if isinstance(module, type(sys)):
-            alive.append(_weakref.ref(module))
-        sys.modules[name] = None  # type: ignore[assignment]
-        del module
-    for name in fresh:
-        sys.modules.pop(name, None)
-    gc.collect()
-    for reference in alive:
-        left = reference()
-        if left is not None:
-            clear_names(left.__dict__)
-        del left
-
-
-def clear_names(names: dict[str, Any]) -> None:
-    """As Python clears a module: private names first, then the others, by None and in their order."""
-    for private in (True, False):
-        for name in list(names):
-            if isinstance(name, str) and name != "__builtins__" and (name[:1] == "_" and name[:2] != "__") is private:
-                names[name] = None

@@ -30,7 +30,7 @@ def attempt(template: JobTemplate, number: int = 1) -> Assignment:
 def test_each_attempt_has_its_own_copy_of_its_script(workspace: Workspace) -> None:
     (workspace.cache / HASH).write_bytes(SCRIPT)
     places = [workspace.prepare(attempt(JobTemplate(file="x.sh", file_hash=HASH), n)) for n in (1, 2)]
-    assert [Path(p.cwd).relative_to(workspace.jobs) for p in places] == [Path("r/job/1"), Path("r/job/2")]
+    assert [Path(p.cwd).relative_to(workspace.jobs) for p in places] == [Path("r/job.1"), Path("r/job.2")]
     first, second = (Path(p.cwd) / "x.sh" for p in places)
     assert os.access(first, os.X_OK)
     first.write_bytes(b"spoilt")
