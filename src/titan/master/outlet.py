@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import weakref
 
 from titan.errors import EnvironmentFault, TitanError
 from titan.master.registry import Registry
@@ -12,15 +13,21 @@ from titan.protocol import messages as msg
 from titan.protocol.codec import error_of
 
 PIECE_BYTES = 1 << 20
+AT_ONCE = 4
+"""Artifacts on their way to one peer: each has a piece in memory, however many were asked for."""
 
 
 class Outlet:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turns: weakref.WeakKeyDictionary[Peer, asyncio.Semaphore] = weakref.WeakKeyDictionary()
 
     def send(self, peer: Peer, it: msg.Fetch) -> None:
-        task = asyncio.get_running_loop().create_task(self._send(peer, it))
+        turns = self._turns.get(peer)
+        if turns is None:
+            turns = self._turns[peer] = asyncio.Semaphore(AT_ONCE)
+        task = asyncio.get_running_loop().create_task(self._send_in_turn(turns, peer, it))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -28,6 +35,11 @@ class Outlet:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _send_in_turn(self, turns: asyncio.Semaphore, peer: Peer, it: msg.Fetch) -> None:
+        async with turns:
+            if not peer.closed:
+                await self._send(peer, it)
 
     async def _send(self, peer: Peer, it: msg.Fetch) -> None:
         try:

@@ -124,11 +124,15 @@ class FunctionDriver:
         """What the runner is handed: of what is large, the file."""
         if not it.inputs and it.payload[:1] != values.RETURNED_AT:
             return it.payload
-        arguments, *inputs = [
-            value if (hash_ := values.artifact_of(value)) is None else b"f" + os.fsencode(self._values.path(hash_))
-            for value in (it.payload, *it.inputs)
-        ]
+        arguments, *inputs = [self._in_place(value) for value in (it.payload, *it.inputs)]
         return arguments, inputs
+
+    def _in_place(self, value: bytes) -> bytes:
+        hash_ = values.artifact_of(value)
+        if hash_ is None:
+            return value
+        self._values.keep(hash_, values.size_of(value))
+        return b"f" + os.fsencode(self._values.path(hash_))
 
     def _launch(self, number: int) -> _Runner:
         self._started += 1
@@ -189,7 +193,9 @@ class FunctionDriver:
         if len(payload) <= values.INLINE_BYTES:
             return values.RAISED + payload
         digest = hashlib.sha256(payload).digest()
-        Path(self._values.path(digest.hex())).write_bytes(payload)
+        part = self._folder / f"{digest.hex()}.value"
+        part.write_bytes(payload)
+        part.rename(self._values.path(digest.hex()))
         self._values.hold(lease, digest.hex(), len(payload))
         return values.by_content(values.RAISED_AT, digest, len(payload))
 
@@ -241,6 +247,8 @@ class FunctionDriver:
         it = self._runners.pop(number, None)
         if it is not None:
             self._stop(it.key)
+            for leftover in self._folder.glob(f"{it.link.pid}-*.value"):  # of a value that it did not come to the end of
+                leftover.unlink(missing_ok=True)
         self._see(m.RunnerEnded(number, ran, reason, self._clock.now(), unfit))
 
 

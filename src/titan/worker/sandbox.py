@@ -48,7 +48,20 @@ class Workspace:
         for leftover in self.cache.glob("*.part"):
             leftover.unlink(missing_ok=True)
         self._jobs, self._cache = str(self.jobs), str(self.cache)
+        self._distrust_before_boot()
         self._shared_made: dict[str, str] = {}
+
+    def _distrust_before_boot(self) -> None:
+        """What is in the cache was not synced: after a loss of power a file may have its name and not its content."""
+        try:
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        except OSError:
+            return
+        noted = self.root / "boot"
+        if not noted.exists() or noted.read_text() != boot:
+            for name in self.cached():
+                (self.cache / name).unlink(missing_ok=True)
+            noted.write_text(boot)
 
     def cached(self) -> list[str]:
         return [name for name in os.listdir(self.cache) if _HASH.fullmatch(name)]

@@ -125,3 +125,12 @@ def test_another_content_than_the_hash_says(workspace: Workspace) -> None:
     with pytest.raises(PeerError, match="another content"):
         download.write(0, b"x" * len(SCRIPT), len(SCRIPT))
     assert os.listdir(workspace.cache) == []
+
+
+def test_a_cache_of_an_earlier_boot_is_not_trusted(tmp_path: Path) -> None:
+    """Its files were not synced."""
+    workspace = Workspace(tmp_path)
+    (workspace.cache / HASH).write_bytes(b"")
+    assert Workspace(tmp_path).cached() == [HASH]
+    (workspace.root / "boot").write_text("another")
+    assert Workspace(tmp_path).cached() == []
