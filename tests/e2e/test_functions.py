@@ -102,6 +102,20 @@ def test_an_exception_comes_back_with_its_traceback(client: Client) -> None:
         next(results)
 
 
+def test_a_call_that_raises_leaves_the_others_of_its_chunk_alone(client: Client, tmp_path: Path) -> None:
+    def invert(n: int) -> float:
+        (tmp_path / str(n)).touch()
+        return 1 / (n - 5)
+
+    results = client.map(invert, range(12), chunksize=4)
+    assert [next(results) for _ in range(5)] == [1 / (n - 5) for n in range(5)]
+    with pytest.raises(ZeroDivisionError) as caught:
+        next(results)
+    assert "in invert" in str(caught.value.__cause__)
+    until(lambda: len(list(tmp_path.iterdir())) == 12, "every call runs")
+    assert client.runs(1)[0].dag.endswith("invert")
+
+
 def test_an_exception_that_cannot_travel_is_told(client: Client) -> None:
     def fail() -> None:
         raise Odd(1, 2)

@@ -25,7 +25,7 @@ from titan.model.values import artifact_of, size_of
 from titan.protocol import messages as msg
 from titan.sdk.compute import Computed, Settle
 from titan.sdk.connection import Connection
-from titan.sdk.functions import Function, Parcel, pack_arguments, parcelled, printable, value_of
+from titan.sdk.functions import Function, Parcel, error_of, name_of, pack_arguments, parcelled, printable, value_of
 from titan.sdk.tasks import TaskCall, plan
 
 if TYPE_CHECKING:
@@ -127,12 +127,21 @@ class Calls:
     def _map_chunks(
         self, function: Callable[..., T], rows: Iterator[tuple[Any, ...]], size: int, until: float | None
     ) -> Iterator[T]:
-        def run(chunk: list[tuple[Any, ...]]) -> list[T]:
-            return [function(*args) for args in chunk]
+        def run(chunk: list[tuple[Any, ...]]) -> list[tuple[bool, Any]]:
+            """Where the call runs: Titan may not be there, but the runner is, by this name."""
+            import sys
 
+            results: list[tuple[bool, Any]] = []
+            for args in chunk:
+                try:
+                    results.append((True, function(*args)))
+                except BaseException as e:
+                    results.append((False, sys.modules["_titan_runner"].describe(e)))
+            return results
+
+        run.__qualname__ = name_of(function)
         chunks = iter(lambda: list(islice(rows, size)), [])
-        lists = self._map(run, ((chunk,) for chunk in chunks), until)
-        return (value for values in lists for value in values)
+        return _of_chunks(self._map(run, ((chunk,) for chunk in chunks), until))
 
     # -- submissions ----------------------------------------------------------------------------------------------------
     def _start(
@@ -348,6 +357,15 @@ def _part(rows: Iterator[tuple[Any, ...]]) -> tuple[list[bytes], list[Parcel]]:
             if size >= SUBMISSION_BYTES:
                 break
     return payloads, parcels
+
+
+def _of_chunks(chunks: Iterator[list[tuple[bool, Any]]]) -> Iterator[Any]:
+    """What one call raised is raised where its result would be."""
+    for results in chunks:
+        for good, result in results:
+            if not good:
+                raise error_of(result)
+            yield result
 
 
 def _set(future: Future[Any], make: Callable[[], Any]) -> None:

@@ -352,7 +352,9 @@ class Client:
         """Like the built-in, each call a job on a worker: results in order, as they come. All are submitted before it returns,
         thousands at a time.
 
-        `chunksize`: calls that make one job; "auto" is 1. The first call that raised raises here; of a chunk, every call runs.
+        `chunksize`: calls that make one job, which is recorded, moved and lost as one; "auto" is 1. What a call raised is raised
+        where its result would be, and the other calls of its chunk run all the same; one that kills its process, or whose result
+        cannot be pickled, takes the chunk along.
         `timeout`: seconds from now, TimeoutError for a result that is not there by then.
         """
         return self._submitter().map(function, iterables, chunksize, timeout)

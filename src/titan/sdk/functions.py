@@ -37,7 +37,11 @@ class Function:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.pickled = pickle_by_value(function)
         self.hash = hashlib.sha256(self.pickled).hexdigest()
-        self.name = str(getattr(function, "__qualname__", None) or type(function).__qualname__)[:200]
+        self.name = name_of(function)
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__qualname__", None) or type(function).__qualname__)[:200]
 
 
 def pickle_by_value(function: Callable[..., Any]) -> bytes:
