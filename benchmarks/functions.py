@@ -1,4 +1,5 @@
-"""No-op functions on two workers of one slot, one job each, beside ProcessPoolExecutor(2) at chunk 1, in turn; then one at a time.
+"""No-op functions on two workers of one slot, one job each, beside ProcessPoolExecutor(2) at chunk 1, in turn; then one at a time,
+by itself and in chains in which each waits for the one before.
 
 python benchmarks/functions.py [--calls 100000] [--rounds 3]
 """
@@ -14,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import titan
 from titan import Client
 from titan.cli.local_cluster import LocalCluster
 
@@ -25,7 +27,7 @@ def noop(_: int) -> None:
 def rate(map_: Callable[..., Any], calls: int) -> float:
     """Calls a second, from the submission to the last result."""
     began = time.perf_counter()
-    assert sum(1 for _ in map_(noop, range(calls))) == calls
+    assert sum(1 for _ in map_(noop, range(calls), chunksize=1)) == calls
     return calls / (time.perf_counter() - began)
 
 
@@ -37,6 +39,21 @@ def latencies(client: Client, calls: int) -> list[float]:
         client.call(noop, 1).result()
         found.append((time.perf_counter() - began) * 1e3)
     return sorted(found)
+
+
+@titan.task
+def link(_: None) -> None:
+    return None
+
+
+def links(client: Client, length: int) -> float:
+    """Links a second of one chain on an idle cluster."""
+    node = link(None)
+    for _ in range(length - 1):
+        node = link(node)
+    began = time.perf_counter()
+    client.compute(node).result()
+    return length / (time.perf_counter() - began)
 
 
 def main() -> None:
@@ -58,9 +75,11 @@ def main() -> None:
             ours.append(rate(client.map, asked.calls))
             print(f"round {turn + 1}: titan {ours[-1]:,.0f}/s, ProcessPoolExecutor(2) {theirs[-1]:,.0f}/s")
         one = latencies(client, 500)
+        chains = sorted(links(client, 1000) for _ in range(5))
     a, b = statistics.median(ours), statistics.median(theirs)
     print(f"median: titan {a:,.0f} calls/s, ProcessPoolExecutor(2) {b:,.0f} calls/s, ratio {a / b:.1f}")
     print(f"one call, idle cluster: p50 {one[len(one) // 2]:.2f} ms, p99 {one[len(one) * 99 // 100]:.2f} ms")
+    print(f"chains of 1,000: median {chains[2]:,.0f} links/s, best {chains[-1]:,.0f}")
 
 
 if __name__ == "__main__":
