@@ -23,7 +23,7 @@ from titan.master.watch import WatchHub, whole_run
 from titan.model.dag import JobTemplate
 from titan.model.names import run_id
 from titan.model.states import TERMINAL, JobState
-from titan.model.values import artifact_of
+from titan.model.values import BY_CONTENT_BYTES, artifact_of
 from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob, error_of
@@ -213,7 +213,7 @@ class ClientDesk:
                     raise NotFound(f"{what} ({hash_[:12]}) is not on the master: stage it before you submit")
 
     def _check_payloads(self, payloads: list[bytes]) -> None:
-        for payload in payloads:
+        for payload in [p for p in payloads if len(p) == BY_CONTENT_BYTES]:
             arguments = artifact_of(payload)
             if arguments is not None and not self._registry.has(arguments):
                 raise NotFound(f"the arguments of a call ({arguments[:12]}) are not on the master: stage them before you submit")

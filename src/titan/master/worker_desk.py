@@ -181,11 +181,14 @@ class WorkerDesk:
         calls: list[Callable[[], None]] = []
         jobs: list[Job] = []
         inputs: list[tuple[bytes, ...]] = []
+        given: tuple[bytes, ...]
         lease, size = it.first_lease, 0
         for number in it.jobs:
             job = self._state.jobs[number]
-            given = self._inputs(job) if job.parents else ()
-            weight = len(job.payload) + sum(map(len, given))
+            given, weight = (), len(job.payload)
+            if job.parents:
+                given = self._inputs(job)
+                weight += sum(map(len, given))
             if jobs and size + weight > DISPATCH_BYTES:
                 calls += self._dispatch(it.worker, lease, jobs, inputs)
                 lease, size, jobs, inputs = lease + len(jobs), 0, [], []

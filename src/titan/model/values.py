@@ -17,7 +17,7 @@ INLINE_BYTES = 64 * 1024
 MAX_VALUE_BYTES = 2 * 1024 * 1024 * 1024
 NOTHING, RETURNED, RAISED, RETURNED_AT, RAISED_AT, REFUSED = b"", b"i", b"e", b"h", b"r", b"x"
 _AT = (RETURNED_AT, RAISED_AT)
-_LENGTH = 1 + 32 + 8
+BY_CONTENT_BYTES = 1 + 32 + 8
 
 
 def by_content(tag: bytes, digest: bytes, size: int) -> bytes:
@@ -26,7 +26,7 @@ def by_content(tag: bytes, digest: bytes, size: int) -> bytes:
 
 def artifact_of(value: bytes) -> str | None:
     """The hash, in hex, of the artifact that holds it; None if it is here."""
-    return value[1:33].hex() if value[:1] in _AT and len(value) == _LENGTH else None
+    return value[1:33].hex() if value[:1] in _AT and len(value) == BY_CONTENT_BYTES else None
 
 
 def size_of(value: bytes) -> int:

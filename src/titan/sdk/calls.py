@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from titan.errors import CallerError, ConnectionLost, ProtocolError, TitanError
 from titan.model.dag import DagSpec, JobTemplate
-from titan.model.values import artifact_of, size_of
+from titan.model.values import BY_CONTENT_BYTES, INLINE_BYTES, artifact_of, size_of
 from titan.protocol import messages as msg
 from titan.sdk.compute import Computed, Settle
 from titan.sdk.connection import Connection
@@ -294,7 +294,7 @@ class Calls:
             for at in range(len(slots.rows)):
                 state, value, reason = slots.rows[at] or slots.row(at, until)
                 content = None
-                if artifact_of(value) is not None:
+                if len(value) == BY_CONTENT_BYTES and artifact_of(value) is not None:
                     self._fetch_ahead(batches, number, at, value, ahead)
                     content = ahead.pop((number, at)).result(None if until is None else max(0.0, until - time.monotonic()))
                 slots.rows[at] = None
@@ -349,7 +349,11 @@ def _part(rows: Iterator[tuple[Any, ...]]) -> tuple[list[bytes], list[Parcel]]:
     parcels: list[Parcel] = []
     size = 0
     for args in islice(rows, SUBMISSION):
-        payload, parcel = parcelled(pack_arguments(args, {}))
+        payload = pack_arguments(args, {})
+        if len(payload) <= INLINE_BYTES:
+            payloads.append(payload)
+            continue
+        payload, parcel = parcelled(payload)
         payloads.append(payload)
         if parcel is not None:
             parcels.append(parcel)

@@ -111,7 +111,7 @@ class FunctionDriver:
             payloads: list[Payload] = []
             while end < len(assignments) and assignments[end].template.function == name:
                 a = assignments[end]
-                payloads.append(self._given(a))
+                payloads.append(self._given(a) if a.inputs or a.payload[:1] == values.RETURNED_AT else a.payload)
                 end += 1
             hash_ = name.encode()
             if not link.has(hash_):
@@ -122,8 +122,6 @@ class FunctionDriver:
 
     def _given(self, it: m.Assignment) -> Payload:
         """What the runner is handed: of what is large, the file."""
-        if not it.inputs and it.payload[:1] != values.RETURNED_AT:
-            return it.payload
         arguments, *inputs = [self._in_place(value) for value in (it.payload, *it.inputs)]
         return arguments, inputs
 
@@ -159,18 +157,15 @@ class FunctionDriver:
         count = len(payloads)
         leases = [lease for _, lease in it.leases[:count]]
         del it.leases[:count]
-        raised, results, late = [], [], []
-        for status, payload, lease in zip(statuses, payloads, leases, strict=False):
-            if status == runner.OK:
-                raised.append("")
-                results.append(values.RETURNED + payload if payload else values.NOTHING)
-                continue
-            if status == runner.FILED:
-                reason, value = "", self._adopt(lease, payload)
+        raised = [""] * count
+        results = [values.RETURNED + payload if payload else values.NOTHING for payload in payloads]
+        late = []
+        for i in [i for i, status in enumerate(statuses) if status != runner.OK] if any(statuses) else ():
+            lease = leases[i]
+            if statuses[i] == runner.FILED:
+                results[i] = self._adopt(lease, payloads[i])
             else:
-                reason, value = _reason(payload), self._describe(lease, payload)
-            raised.append(reason)
-            results.append(value)
+                raised[i], results[i] = _reason(payloads[i]), self._describe(lease, payloads[i])
             if self._values.holds(lease):
                 late.append(lease)
         printed = [lease for lease in leases if lease in it.printed]

@@ -458,9 +458,14 @@ class RunnerLink:
         self._held, self._outbox = [], bytearray()
 
 
+_PLAIN = {bytes}
+
+
 def _bytes_of(order: tuple[Any, ...]) -> int:
     data = order[-1]
-    return len(data) if isinstance(data, bytes) else sum(map(_size_of, data)) + 5 * len(data)
+    if isinstance(data, bytes):
+        return len(data)
+    return sum(map(len if set(map(type, data)) == _PLAIN else _size_of, data)) + 5 * len(data)
 
 
 def _size_of(payload: Payload) -> int:

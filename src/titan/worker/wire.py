@@ -30,6 +30,9 @@ def assignments(it: msg.Dispatch) -> list[m.Assignment]:
 
 def results_messages(results: list[m.Result]) -> Iterator[msg.Results]:
     """Of bounded size."""
+    if sum([len(r.value) for r in results]) <= MESSAGE_BYTES:
+        yield _results(results)
+        return
     start = size = 0
     for at, result in enumerate(results):
         if at > start and size + len(result.value) > MESSAGE_BYTES:

@@ -6,7 +6,7 @@ import msgspec
 
 from titan.model.dag import JobTemplate
 from titan.model.states import Outcome
-from titan.model.values import artifact_of
+from titan.model.values import RETURNED_AT, artifact_of
 
 
 # -- what was seen ------------------------------------------------------------------------------------------------------
@@ -27,8 +27,10 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
         if not template.function:
             artifact = template.archive or template.file_hash
             return [artifact] if artifact else []
+        if not self.inputs and self.payload[:1] != RETURNED_AT:
+            return [template.function]
         large = [h for value in (self.payload, *self.inputs) if (h := artifact_of(value))]
-        return [template.function, *dict.fromkeys(large)] if large else [template.function]
+        return [template.function, *dict.fromkeys(large)]
 
 
 class Welcomed(msgspec.Struct, frozen=True):
