@@ -25,6 +25,7 @@ from titan.sim.disk import Disk
 from titan.sim.master import SimMaster
 from titan.sim.run import SimulationFailed, simulate
 from titan.worker import machine as wm
+from titan.worker.calls import Runners
 
 Patch = pytest.MonkeyPatch
 SEEDS = range(1, 1201)
@@ -307,6 +308,18 @@ def heartbeats_list_what_was_reported(patch: Patch) -> None:
     patch.setattr(wm.WorkerMachine, "_unreported", wm.WorkerMachine.holdings)
 
 
+def a_dead_runner_takes_its_successors_calls_along(patch: Patch) -> None:
+    real = Runners.gone
+    patch.setattr(Runners, "gone", lambda runners, now, runner, count: real(runners, now, runner, 1 << 30))
+
+
+def the_first_call_is_always_to_blame(patch: Patch) -> None:
+    real = _machine[wm.RunnerEnded]
+    patch.setitem(
+        _machine, wm.RunnerEnded, lambda machine, now, it: real(machine, now, msgspec.structs.replace(it, ran=max(1, it.ran)))
+    )
+
+
 # -- the shell's rules -------------------------------------------------------------------------------------------------------
 def effects_do_not_wait_for_the_sync(patch: Patch) -> None:
     def release(master: SimMaster) -> None:
@@ -365,6 +378,8 @@ PLANTS: list[Callable[[Patch], None]] = [
     orders_to_stop_what_waits_are_ignored,
     time_limits_are_ignored,
     heartbeats_list_what_was_reported,
+    a_dead_runner_takes_its_successors_calls_along,
+    the_first_call_is_always_to_blame,
     effects_do_not_wait_for_the_sync,
     effects_without_events_do_not_wait,
     a_sync_claims_what_was_written_meanwhile,

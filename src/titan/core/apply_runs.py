@@ -58,6 +58,7 @@ def _run_archived(state: State, e: ev.RunArchived) -> None:
         del state.jobs[number]
         state.dead.pop(number, None)
     state.forget_names(run)
+    state.releasing.pop(run.id, None)
     if run.key:
         del state.keys[run.key]
         state.archived[run.key] = (run.id, run.count)

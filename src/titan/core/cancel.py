@@ -17,6 +17,9 @@ def on_cancel_requested(turn: Turn, seen: CancelRequested) -> None:
     """Cancelling what is over already is no error; it cancels nothing."""
     state = turn.state
     run = state.runs.get(seen.run)
+    if run is None and any(name == seen.run for name, _ in reversed(state.archived.values())):
+        turn.order(fx.ReplyCancelled(seen.origin, seen.request, 0))  # it left in this very turn: it was over
+        return
     if run is None or run.state is RunState.OPENING:
         turn.order(fx.Refuse(seen.origin, seen.request, NotFound.code, f"there is no run {seen.run!r}: `titan runs` lists them"))
         return

@@ -149,7 +149,7 @@ class Chaos:
         if worker is not None:
             self.world.trace.note("chaos", f"kills the runner of {worker.plan.name}")
             self.world.trace.count("runner died")
-            worker.processes.kill_runner()
+            worker.lose_warden()
 
     def _crash_master(self) -> None:
         if not self.master.up:

@@ -32,6 +32,8 @@ class JobFacts(msgspec.Struct):
     ready_at: float
     """When its last parent was recorded, or it was submitted."""
     state: JobState = JobState.WAITING
+    value: bytes = b""
+    """Of a call."""
     lease: int = 0
     attempts: int = 0
     failures: list[Outcome] = msgspec.field(default_factory=list)
@@ -233,7 +235,8 @@ class Chronicle:
             job = self.jobs[number]
             self._turn(job, JobState.RUNNING, JobState.DISPATCHED)
             process = self._truth.processes.get(job.lease)
-            if process is None or process.started_at != at:
+            # That a call has started is told when it turns out slow, and no sooner than it has.
+            if process is None or (process.started_at > at if job.template.function else process.started_at != at):
                 raise Violation(f"{job.where} is recorded as started at {at}; really {process}")
 
     def _end_lease(self, job: JobFacts, worker: int, into: JobState) -> tuple[int, Process | None]:
@@ -244,11 +247,15 @@ class Chronicle:
         return lease, self._truth.processes.get(lease)
 
     def _jobs_completed(self, e: ev.JobsCompleted) -> None:
-        for number in e.jobs:
+        for i, number in enumerate(e.jobs):
             job = self.jobs[number]
             lease, process = self._end_lease(job, e.worker, JobState.COMPLETED)
             if process is None or not process.ended_at or process.exit_code != 0 or process.crashed:
                 raise Violation(f"{job.where} is COMPLETED under lease {short(lease)}; really {process}")
+            job.value = e.values[i] if e.values else b""
+            wanted = f"i{job.where}#{self.leases[lease].attempt}".encode() if job.template.function else b""
+            if job.value != wanted:
+                raise Violation(f"{job.where} is COMPLETED with the value {job.value!r}, really {wanted!r}")
             for child in job.children:
                 self.jobs[child].ready_at = e.at
 

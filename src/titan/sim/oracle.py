@@ -87,6 +87,14 @@ class Oracle:
         if len(current) > 1:
             raise Violation(f"{process.run}/{process.job} runs twice under a current lease: {current}")
 
+    def on_called(self, run: str, job: str, inputs: tuple[bytes, ...]) -> None:
+        """A call begins with these values of its parents."""
+        facts = self.chronicle
+        number = next(n for n in facts.runs[run] if facts.jobs[n].name == job)
+        wanted = tuple([facts.jobs[parent].value for parent in facts.jobs[number].parents])
+        if inputs != wanted:
+            raise Violation(f"{run}/{job} is given {inputs}; its parents' values are {wanted}")
+
     def _is_current(self, process: Process) -> bool:
         facts = self.chronicle.leases[process.lease]
         return self.chronicle.jobs[facts.job].lease == process.lease

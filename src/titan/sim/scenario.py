@@ -214,12 +214,16 @@ def _dag(rng: Random, name: str, count: int) -> DagSpec:
     args = [_behaviour(rng, spoilt) for _ in range(count)]
     for _ in range(rng.choice((0, 0, 0, 1, 2))):
         args[rng.randrange(count)] = ("endless", "1")
+    template_of = [rng.randrange(len(templates)) for _ in range(count)]
+    for i, t in enumerate(template_of):
+        if templates[t].function and args[i][0] != "endless":
+            args[i] = (args[i][0], str(rng.choice((0.0005, 0.0005, 0.002, 0.05, 2.0))))
     return DagSpec(
         name=name,
         version="1",
         templates=templates,
         ids=[f"j{i}" for i in range(count)],
-        template_of=[rng.randrange(len(templates)) for _ in range(count)],
+        template_of=template_of,
         args=args,
         parents=[tuple([f"j{p}" for p in ps]) for ps in parents],
     )
@@ -227,10 +231,14 @@ def _dag(rng: Random, name: str, count: int) -> DagSpec:
 
 def _template(rng: Random, number: int, affine: float) -> JobTemplate:
     script = rng.random() < 0.4
+    call = rng.random() < 0.3
+    if call:
+        script = False
     return JobTemplate(
+        function=f"{number + 100:064x}" if call else "",
         file=f"s{number}.py" if script else "",
         file_hash=f"{number:064x}" if script else "",
-        command="" if script else "true",
+        command="" if script or call else "true",
         requirement=rng.choices(("GENERAL", "GPU", "HIGH_MEM"), (6, 2, 1))[0],
         priority=rng.choice((1, 1, 1, 5, -3)),
         delay_s=rng.choice((0.0, 0.0, 0.0, 0.5, 6.0)),

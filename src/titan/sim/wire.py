@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from titan.core import effects as fx
 from titan.core import inputs as seen
-from titan.core.state import State
+from titan.core.state import Job, State
 from titan.model.dag import JobTemplate
 from titan.protocol import messages as pm
 
@@ -42,8 +42,9 @@ def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter:
             return seen.WorkerBeat(worker, leases, started)
         case pm.Started(_, leases, ats):
             return seen.AttemptsStarted(worker, leases, ats)
-        case pm.Results(_, leases, outcomes, codes, reasons, started, finished, cpu_s, peak_bytes):
-            return seen.ResultsReported(worker, leases, outcomes, codes, reasons, started, finished, cpu_s, peak_bytes, jitter)
+        case pm.Results(_, leases, outcomes, codes, reasons, started, finished, cpu_s, peak_bytes, values):
+            columns = (leases, outcomes, codes, reasons, started, finished, cpu_s, peak_bytes)
+            return seen.ResultsReported(worker, *columns, jitter, values)
         case pm.Draining():
             return seen.WorkerDraining(worker)
         case pm.Leaving():
@@ -95,7 +96,13 @@ def _dispatch(state: State, jobs: list[int], first_lease: int) -> pm.Dispatch:
         attempts=[entry.attempt for entry in entries],
         template_of=[index[id(entry.template)] for entry in entries],
         args=[entry.args for entry in entries],
+        payloads=[entry.payload for entry in entries],
+        inputs=[_inputs(state, entry) for entry in entries],
     )
+
+
+def _inputs(state: State, entry: Job) -> tuple[bytes, ...]:
+    return tuple([state.jobs[parent].value for parent in entry.parents]) if entry.template.function else ()
 
 
 def describe(message: pm.Message) -> str:

@@ -15,11 +15,13 @@ from titan.protocol.handshake import hello
 from titan.sim.clock import Timer
 from titan.sim.network import Connection
 from titan.sim.processes import Processes
+from titan.sim.runners import Runners
 from titan.sim.scenario import WorkerPlan
 from titan.sim.truth import Host, Violation
 from titan.sim.wire import describe
 from titan.sim.world import SOFTWARE, World
 from titan.worker import machine as wm
+from titan.worker.wire import assignments
 
 HANDSHAKE_S = 8.0
 SILENCE_S = 12.0
@@ -36,6 +38,7 @@ class SimWorker:
         self.machine = wm.WorkerMachine(plan.slots, grace_s=world.scenario.settings.stop_grace_s)
         self.kernel = Host(plan.name, self.incarnation, plan.slots)
         self.processes = Processes(world, self.kernel, self._see, self._on_process_ended)
+        self.runners = Runners(world, self.kernel, self._see, self._on_process_ended)
         self.alive = True
         self.link: Connection | None = None
         self._decoder = MessageDecoder()
@@ -61,8 +64,17 @@ class SimWorker:
         """`silent`: its machine lost its power, so the master hears nothing of it."""
         self.world.trace.note(self.plan.name, f"{self.incarnation} crashes")
         self.world.trace.count("worker crash")
-        self.processes.kill_all()
+        self._kill_all()
         self._die(silent=silent)
+
+    def lose_warden(self) -> None:
+        """The process that starts everything dies, and all of it; the worker lives."""
+        self.runners.lose_all()
+        self.processes.kill_runner()
+
+    def _kill_all(self) -> None:
+        self.processes.kill_all()
+        self.runners.kill_all()
 
     def _die(self, *, silent: bool) -> None:
         self.alive = False
@@ -145,7 +157,7 @@ class SimWorker:
             case pm.Dispatch():
                 for lease in message.leases:
                     oracle.on_dispatched(lease)
-                self._see(wm.Dispatched(_assignments(message)))
+                self._see(wm.Dispatched(assignments(message)))
             case pm.Recall(_, leases):
                 self._see(wm.RecallOrdered(leases))
             case pm.StopAttempts(_, leases, grace_s):
@@ -180,7 +192,7 @@ class SimWorker:
         self.world.trace.note(self.plan.name, f"{self.incarnation} hears {describe(error)}")
         if "must end" in error.message:
             self.world.trace.count("worker superseded")
-            self.processes.kill_all()
+            self._kill_all()
             self._die(silent=False)
         else:
             self._hang_up(wait_s=2.0)
@@ -221,6 +233,12 @@ class SimWorker:
         match instruction:
             case wm.StartAttempt(assignment):
                 self.processes.start(assignment)
+            case wm.StartCalls(runner, assignments):
+                self.runners.call(runner, assignments)
+            case wm.TakeBack(runner, count):
+                self.runners.take_back(runner, count)
+            case wm.KillRunner(runner):
+                self.runners.kill(runner)
             case wm.StopAttempt(lease, grace_s):
                 self.processes.stop(lease, grace_s)
             case wm.FetchArtifact(digest):
@@ -254,7 +272,7 @@ class SimWorker:
         known = [held.assignment for held in self.machine.held.values()]
         known += [it for one in self._inbox if isinstance(one, wm.Dispatched) for it in one.assignments]
         for assignment in known:
-            if assignment.template.file_hash == digest:
+            if digest in assignment.needs:
                 self.world.oracle.truth.trouble(assignment.lease, outcome)
         self._see(wm.ArtifactFailed(digest, "not there", retryable))
 
@@ -272,14 +290,11 @@ class SimWorker:
         if not self.alive:
             return []
         held = len(self.machine.held)
-        return [f"{self.plan.name} {self.incarnation} holds {held} attempts"] if held or self._inbox or self.processes.count else []
-
-
-def _assignments(message: pm.Dispatch) -> list[wm.Assignment]:
-    rows = zip(
-        message.leases, message.runs, message.jobs, message.attempts, message.template_of, message.args, strict=True
-    )  # fmt: skip
-    return [wm.Assignment(lease, run, job, n, message.templates[t], args) for lease, run, job, n, t, args in rows]
+        return (
+            [f"{self.plan.name} {self.incarnation} holds {held} attempts"]
+            if held or self._inbox or self.processes.count or self.runners.count
+            else []
+        )
 
 
 def _results(results: list[wm.Result]) -> pm.Results:
@@ -293,4 +308,5 @@ def _results(results: list[wm.Result]) -> pm.Results:
         finished=[r.finished_at for r in results],
         cpu_s=[r.cpu_s for r in results],
         peak_bytes=[r.peak_bytes for r in results],
+        values=[r.value for r in results] if any(r.value for r in results) else [],
     )

@@ -8,6 +8,7 @@ calls per runner and how far ahead they go; must not know what becomes of a call
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 AHEAD_S = 0.005
 """So much work is handed to a runner ahead."""
@@ -15,14 +16,28 @@ AHEAD_MAX = 512
 STALL_S = 0.01
 """A call that runs for longer is reported as running, and nothing stays behind it."""
 
+_NONE: deque[int] = deque()
+
+
+class Slow(NamedTuple):
+    runner: int
+    lease: int | None
+    """The call that runs; None: the runner is not up yet."""
+    since: float
+    behind: int
+    """Calls that wait on it."""
+
 
 class Runners:
     def __init__(self) -> None:
         self.queues: dict[int, deque[int]] = {}
         """runner -> leases of its calls; the first is the one that runs."""
         self._since: dict[int, float] = {}
-        self._told: dict[int, int] = {}
-        """runner -> the lease of the slow call that was noticed."""
+        """runner -> since when its first call runs; while the runner is not up, since when it has calls."""
+        self._up: dict[int, None] = {}
+        """Runners that take calls; others are still being started."""
+        self._told: dict[int, None] = {}
+        """Runners whose slow call, or slow start, was noticed."""
         self._pace_s = 0.0
         self.busy = 0
         """Runners that have calls."""
@@ -31,6 +46,12 @@ class Runners:
     def ahead(self) -> int:
         """Calls that a runner may have, the one that runs included."""
         return max(1, min(AHEAD_MAX, int(AHEAD_S / self._pace_s))) if self._pace_s else 1
+
+    def up(self, now: float, runner: int) -> None:
+        """It begins with the first of its calls now."""
+        self._up[runner] = None
+        self._since[runner] = now
+        self._told.pop(runner, None)
 
     def place(self, now: float, lease: int, *, free: bool) -> int | None:
         """A runner for one more call: an idle one (a new number if none is) if a slot is `free`, else one that may go ahead."""
@@ -68,24 +89,27 @@ class Runners:
             self.busy -= 1
         return leases[::-1]
 
-    def gone(self, runner: int) -> list[int]:
-        """It ended. Returns the leases that it had."""
-        queue = self.queues.get(runner)
-        leases = list(queue) if queue else []
-        if queue:
-            queue.clear()
+    def gone(self, now: float, runner: int, count: int) -> list[int]:
+        """It ended, with `count` calls; those behind them are its successor's. Returns the leases that it had."""
+        queue = self.queues.get(runner, _NONE)
+        leases = [queue.popleft() for _ in range(min(count, len(queue)))]
+        if leases and not queue:
             self.busy -= 1
+        self._since[runner] = now
         self._told.pop(runner, None)
+        self._up.pop(runner, None)
         return leases
 
-    def slow(self, now: float) -> list[tuple[int, int, float, int]]:
-        """(runner, lease that runs, since when, calls behind it) of those that are newly found slow."""
+    def slow(self, now: float) -> list[Slow]:
+        """Those that are newly found slow. Nothing is to stay behind a slow call, or on a runner that is slow to start."""
         found = []
         for runner, queue in self.queues.items():
             if queue and runner not in self._told and self._since[runner] + STALL_S <= now:
-                self._told[runner] = queue[0]
-                self._pace_s = max(self._pace_s, STALL_S)
-                found.append((runner, queue[0], self._since[runner], len(queue) - 1))
+                self._told[runner] = None
+                up = runner in self._up
+                if up:
+                    self._pace_s = max(self._pace_s, STALL_S)
+                found.append(Slow(runner, queue[0] if up else None, self._since[runner], len(queue) - 1))
         return found
 
     def next_due(self) -> float | None:

@@ -83,12 +83,13 @@ class FunctionDriver:
     # -- orders ---------------------------------------------------------------------------------------------------------
     def call(self, number: int, assignments: list[m.Assignment]) -> None:
         it = self._runners.get(number)
+        calls = len(assignments) + (len(it.leases) if it is not None else 0)
         try:
             if it is None:
                 it = self._launch(number)
             self._order(it, assignments)
         except (OSError, TitanError) as e:
-            self._end(number, 0, f"the call could not be handed to a function runner: {e}", unfit=True)
+            self._end(number, calls, 0, f"the call could not be handed to a function runner: {e}", unfit=True)
 
     def take_back(self, number: int, count: int) -> None:
         it = self._runners.get(number)
@@ -134,7 +135,9 @@ class FunctionDriver:
 
     def _launch(self, number: int) -> _Runner:
         self._started += 1
-        link = RunnerLink(self._hub, on_results=self._on_results, on_output=self._on_output, on_closed=self._on_closed)
+        link = RunnerLink(
+            self._hub, on_results=self._on_results, on_output=self._on_output, on_closed=self._on_closed, on_ready=self._on_ready
+        )
         it = self._runners[number] = _Runner(number, -self._started, link)
         self._by_key[it.key] = it
         token = secrets.token_hex(16)
@@ -194,6 +197,11 @@ class FunctionDriver:
         self._values.hold(lease, digest.hex(), len(payload))
         return values.by_content(values.RAISED_AT, digest, len(payload))
 
+    def _on_ready(self, link: RunnerLink) -> None:
+        it = self._of(link)
+        if it is not None:
+            self._see(m.RunnerUp(it.number))
+
     def _on_output(self, link: RunnerLink, seq: int, stream: int, data: bytes) -> None:
         it = self._of(link)
         if it is not None:
@@ -207,7 +215,9 @@ class FunctionDriver:
         if it is not None:
             begun = link.current_seq()
             ran = sum(seq <= begun for seq, _ in it.leases) if begun > link.ended_seq() else 0
-            self._end(it.number, ran, "the process that ran the call died with it: killed, crashed, or ended by os._exit")
+            self._end(
+                it.number, len(it.leases), ran, "the process that ran the call died with it: killed, crashed, or ended by os._exit"
+            )
 
     # -- what the warden says --------------------------------------------------------------------------------------------
     def on_exited(self, key: int, code: int) -> None:
@@ -216,19 +226,21 @@ class FunctionDriver:
         if it is not None and self._runners.get(it.number) is it and not it.link.pid:
             it.link.close()
             said = self._last_words(key)
-            self._end(it.number, 0, f"the function runner ended with code {code} before it was ready{said}", unfit=True)
+            self._end(
+                it.number, len(it.leases), 0, f"the function runner ended with code {code} before it was ready{said}", unfit=True
+            )
 
     def on_refused(self, key: int, text: str) -> None:
         it = self._by_key.pop(key, None)
         if it is not None and self._runners.get(it.number) is it:
             it.link.close()
-            self._end(it.number, 0, f"the function runner could not be started: {text}", unfit=True)
+            self._end(it.number, len(it.leases), 0, f"the function runner could not be started: {text}", unfit=True)
 
     def on_warden_died(self) -> None:
         """Every runner is killed. One that had connected says so on its link; of the others nobody else would tell."""
         for it in [it for it in self._runners.values() if not it.link.pid]:
             it.link.close()
-            self._end(it.number, 0, "the worker's process runner died")
+            self._end(it.number, len(it.leases), 0, "the worker's process runner died")
         self._by_key.clear()
 
     def _last_words(self, key: int) -> str:
@@ -238,13 +250,13 @@ class FunctionDriver:
             return ""
         return f": {text.rpartition(chr(10))[2][-500:]}" if text else ""
 
-    def _end(self, number: int, ran: int, reason: str, *, unfit: bool = False) -> None:
+    def _end(self, number: int, calls: int, ran: int, reason: str, *, unfit: bool = False) -> None:
         it = self._runners.pop(number, None)
         if it is not None:
             self._stop(it.key)
             for leftover in self._folder.glob(f"{it.link.pid}-*.value"):  # of a value that it did not come to the end of
                 leftover.unlink(missing_ok=True)
-        self._see(m.RunnerEnded(number, ran, reason, self._clock.now(), unfit))
+        self._see(m.RunnerEnded(number, calls, ran, reason, self._clock.now(), unfit))
 
 
 def _reason(payload: bytes) -> str:

@@ -49,6 +49,7 @@ from titan.worker.words import (
     Result,
     ResultsAcked,
     RunnerEnded,
+    RunnerUp,
     StartAttempt,
     StartCalls,
     StopAttempt,
@@ -92,6 +93,7 @@ __all__ = [
     "ResultsAcked",
     "WardenDied",
     "RunnerEnded",
+    "RunnerUp",
     "StartAttempt",
     "StartCalls",
     "StopAttempt",
@@ -245,14 +247,15 @@ class WorkerMachine:
             if h is not None and h.phase is Phase.RUNNING and h.stopping is None:
                 h.stopping = Outcome.TIMED_OUT
                 self._out.append(StopAttempt(lease, self.grace_s) if h.runner < 0 else KillRunner(h.runner))
-        for runner, lease, since, behind in self.runners.slow(now):
-            h = self.held[lease]
-            h.started_at = since
-            if h.assignment.template.timeout_s:
-                heappush(self._timers, (since + h.assignment.template.timeout_s, lease))
-            self._started.append(lease)
-            if behind:
-                self._out.append(TakeBack(runner, behind))
+        for slow in self.runners.slow(now):
+            if slow.lease is not None:
+                h = self.held[slow.lease]
+                h.started_at = slow.since
+                if h.assignment.template.timeout_s:
+                    heappush(self._timers, (slow.since + h.assignment.template.timeout_s, slow.lease))
+                self._started.append(slow.lease)
+            if slow.behind:
+                self._out.append(TakeBack(slow.runner, slow.behind))
         if self.connected and self._next_beat <= now:
             self._next_beat = now + self._heartbeat_s
             self._beat_due = True
@@ -386,6 +389,9 @@ class WorkerMachine:
                 self._end(now, lease, h.stopping or Outcome.BROKEN, "the worker's process runner died", finished_at=seen.at)
 
     # -- calls --------------------------------------------------------------------------------------------------------
+    def on_runner_up(self, now: float, seen: RunnerUp) -> None:
+        self.runners.up(now, seen.runner)
+
     def on_calls_ended(self, now: float, seen: CallsEnded) -> None:
         took = sum(seen.finished) - sum(seen.started)
         leases = self.runners.ended(now, seen.runner, len(seen.values), took)
@@ -403,7 +409,7 @@ class WorkerMachine:
             self._out.append(KillRunner(seen.runner))  # the one to be stopped had begun
 
     def on_runner_ended(self, now: float, seen: RunnerEnded) -> None:
-        leases = self.runners.gone(seen.runner)
+        leases = self.runners.gone(now, seen.runner, seen.calls)
         guilty = leases if seen.unfit else leases[max(0, seen.ran - 1) : seen.ran]
         for lease in guilty:
             h = self.held[lease]
@@ -577,6 +583,7 @@ _HANDLERS: dict[type, Callable[[WorkerMachine, float, Any], None]] = {
     AttemptRefused: WorkerMachine.on_attempt_refused,
     AttemptExited: WorkerMachine.on_attempt_exited,
     CallsEnded: WorkerMachine.on_calls_ended,
+    RunnerUp: WorkerMachine.on_runner_up,
     CallsReturned: WorkerMachine.on_calls_returned,
     RunnerEnded: WorkerMachine.on_runner_ended,
     WardenDied: WorkerMachine.on_warden_died,

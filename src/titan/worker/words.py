@@ -126,10 +126,20 @@ class CallsReturned(msgspec.Struct, frozen=True, gc=False):
     count: int
 
 
-class RunnerEnded(msgspec.Struct, frozen=True, gc=False):
-    """A runner is gone. `ran`: how many of its calls had begun, the last of them is to blame; `unfit`: it never came up."""
+class RunnerUp(msgspec.Struct, frozen=True, gc=False):
+    """A runner takes calls now."""
 
     runner: int
+
+
+class RunnerEnded(msgspec.Struct, frozen=True, gc=False):
+    """A runner is gone with `calls` calls. `ran` of them had begun, the last of those is to blame; `unfit`: it never came up.
+
+    Calls for that number that were ordered since are a new runner's.
+    """
+
+    runner: int
+    calls: int
     ran: int
     reason: str
     at: float

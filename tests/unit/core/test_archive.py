@@ -12,6 +12,7 @@ from titan.core import inputs as seen
 from titan.core import state as core_state
 from titan.core.state import State
 from titan.model.dag import JobTemplate
+from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome
 
 ONCE = JobTemplate(command="false", retries=0)
@@ -30,6 +31,13 @@ def test_only_what_is_over_leaves_and_all_of_it() -> None:
     assert master.states() == [JobState.DEAD, JobState.CANCELLED]
     assert master.see(seen.HistoryKept(["r"]), at=9.0).events == [ev.RunArchived("r", 9.0)]
     assert not master.state.jobs and not master.state.runs and not master.state.dead and not master.state.keys
+
+
+def test_it_may_leave_before_all_its_jobs_were_looked_at() -> None:
+    master = Master(Settings(prefetch=0, release_slice=1))
+    master.see(submit(alike("a b c", ONCE), run="r"), cancel("r"))
+    assert master.see(seen.HistoryKept(["r"])).events[0] == ev.RunArchived("r", 0.0)
+    assert not master.state.releasing
 
 
 def test_its_key_still_finds_it_also_after_a_restart() -> None:

@@ -441,3 +441,18 @@ def test_a_result_for_the_old_cluster_is_not_told_to_a_new_one_that_uses_its_num
     assert [one for one in node.see(*inputs) if isinstance(one, m.ReportResults)] == [
         m.ReportResults([node.machine.held[1].result])  # type: ignore[list-item]
     ]
+
+
+def test_calls_ordered_after_a_runner_died_are_its_successors() -> None:
+    """They run on it once, whatever is told later of the one before."""
+    from titan.worker.calls import Runners
+
+    runners = Runners()
+    assert runners.place(0.0, 1, free=True) == 0
+    runners.up(0.0, 0)
+    assert runners.ended(0.001, 0, 1, 0.0005) == [1]
+    assert [runners.place(0.002, lease, free=lease == 2) for lease in (2, 3, 4)] == [0, 0, 0]
+    assert runners.gone(0.003, 0, 2) == [2, 3]
+    assert list(runners.queues[0]) == [4] and runners.busy == 1
+    runners.up(0.004, 0)
+    assert runners.ended(0.005, 0, 1, 0.0005) == [4] and runners.busy == 0

@@ -1,0 +1,131 @@
+"""The fake function runners of one worker process: each takes calls in order, gives back what it has not begun, and may die of one.
+
+What becomes of a call is the fate of its attempt, as for a process. A call's value names its run, job and attempt, so that what its
+children are given can be checked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from titan.model.states import Outcome
+from titan.sim.clock import Timer
+from titan.sim.processes import SIGKILL, Fate
+from titan.sim.truth import Host, Process
+from titan.sim.world import World
+from titan.worker import machine as wm
+
+
+def value_of(assignment: wm.Assignment) -> bytes:
+    return f"i{assignment.run}/{assignment.job}#{assignment.attempt}".encode()
+
+
+class _Runner:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.queue: deque[wm.Assignment] = deque()
+        """The first is the one that runs, if `begun_at`."""
+        self.begun_at = 0.0
+        self.up = False
+        self.timer: Timer | None = None
+
+
+class Runners:
+    """Follows the orders of the worker's machine, and says to it what a function driver would say."""
+
+    def __init__(self, world: World, host: Host, say: Callable[[Any], None], on_ended: Callable[[int, float], None]) -> None:
+        self._world = world
+        self._host = host
+        self._say = say
+        self._on_ended = on_ended
+        self._all: dict[int, _Runner] = {}
+
+    def call(self, number: int, assignments: list[wm.Assignment]) -> None:
+        it = self._all.get(number)
+        if it is None:
+            it = self._all[number] = _Runner(number)
+            runner = it
+            it.timer = self._world.clock.after(self._world.rng.choice((0.0, 0.02, 0.5)), lambda: self._come_up(runner))
+        it.queue.extend(assignments)
+        if it.up and not it.begun_at:
+            self._begin(it)
+
+    def take_back(self, number: int, count: int) -> None:
+        it = self._all.get(number)
+        free = 0 if it is None else len(it.queue) - (1 if it.begun_at else 0)
+        taken = min(count, free)
+        if it is not None:
+            for _ in range(taken):
+                it.queue.pop()
+        self._say(wm.CallsReturned(number, taken))
+
+    def kill(self, number: int) -> None:
+        if number in self._all:
+            self._die(self._all[number], "killed")
+
+    def kill_all(self) -> None:
+        """The worker dies, and its runners with it."""
+        for it in self._all.values():
+            if it.timer is not None:
+                it.timer.cancel()
+            if it.begun_at:
+                self._world.oracle.truth.ended(it.queue[0].lease, -SIGKILL, self._world.clock.now, crashed=True)
+        self._all.clear()
+
+    def lose_all(self) -> None:
+        """The process that started them dies, and they with it; the worker lives."""
+        for it in list(self._all.values()):
+            self._die(it, "the worker's process runner died")
+
+    @property
+    def count(self) -> int:
+        return sum(len(it.queue) for it in self._all.values())
+
+    # -- a runner ---------------------------------------------------------------------------------------------------------
+    def _come_up(self, it: _Runner) -> None:
+        it.up = True
+        self._say(wm.RunnerUp(it.number))
+        if it.queue:
+            self._begin(it)
+
+    def _begin(self, it: _Runner) -> None:
+        call, world = it.queue[0], self._world
+        it.begun_at = world.clock.now
+        world.oracle.on_started(
+            Process(call.lease, self._host, call.run, call.job, call.attempt, call.template.timeout_s, world.clock.now)
+        )
+        world.oracle.on_called(call.run, call.job, call.inputs)
+        world.trace.note(self._host.name, f"calls {call.run}/{call.job}#{call.attempt}")
+        world.trace.count("call")
+        fate = Fate(world.scenario.seed, call)
+        it.timer = world.clock.after(fate.lasts_s, lambda: self._end(it, fate))
+
+    def _end(self, it: _Runner, fate: Fate) -> None:
+        if fate.exit_code < 0:
+            self._die(it, "the process that ran the call died with it")
+            return
+        call, now, began = it.queue.popleft(), self._world.clock.now, it.begun_at
+        it.begun_at = 0.0
+        code = 1 if fate.exit_code else 0
+        self._world.oracle.truth.ended(call.lease, code, now)
+        printed = fate.flush_s > 0
+        value = b"e" + value_of(call) if code else value_of(call)
+        reason = "ValueError: no" if code else ""
+        self._say(wm.CallsEnded(it.number, [reason], [value], [began], [now], [call.lease] if printed else []))
+        if printed:
+            self._on_ended(call.lease, fate.flush_s)
+        if it.queue:
+            self._begin(it)
+
+    def _die(self, it: _Runner, reason: str) -> None:
+        if it.timer is not None:
+            it.timer.cancel()
+        del self._all[it.number]
+        now = self._world.clock.now
+        if it.begun_at:
+            self._world.oracle.truth.ended(it.queue[0].lease, -SIGKILL, now)
+            self._world.oracle.truth.trouble(it.queue[0].lease, Outcome.BROKEN)
+            self._world.trace.count("runner died of a call")
+        self._say(wm.RunnerEnded(it.number, len(it.queue), 1 if it.begun_at else 0, reason, now))
