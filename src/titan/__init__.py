@@ -8,17 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from titan.sdk.client import AsyncClient, AsyncRun, Client, Run
+    from titan.sdk.client import AsyncClient, Client
     from titan.sdk.job import DAG, Job
+    from titan.sdk.run import AsyncRun, Run
     from titan.sdk.tasks import TaskCall, task
 
 __all__ = ["DAG", "AsyncClient", "AsyncRun", "Client", "Job", "Run", "TaskCall", "__version__", "task"]
 
 _HOMES = {
     "AsyncClient": "titan.sdk.client",
-    "AsyncRun": "titan.sdk.client",
+    "AsyncRun": "titan.sdk.run",
     "Client": "titan.sdk.client",
-    "Run": "titan.sdk.client",
+    "Run": "titan.sdk.run",
     "DAG": "titan.sdk.job",
     "Job": "titan.sdk.job",
     "TaskCall": "titan.sdk.tasks",

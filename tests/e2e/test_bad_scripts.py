@@ -11,7 +11,7 @@ import pytest
 
 from support.cluster import Cluster, Spawned, alive, cluster, processes_below, until
 from titan import DAG, Job
-from titan.sdk.client import Run
+from titan.sdk.run import Run
 from titan.sdk.status import JobStatus
 
 MIB = 1 << 20

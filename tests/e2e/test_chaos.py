@@ -11,7 +11,7 @@ import pytest
 
 from support.cluster import FAST, Cluster, alive, cluster, until
 from titan import DAG, Job
-from titan.sdk.client import Run
+from titan.sdk.run import Run
 
 LAYERS = (100, 60, 40)
 SCRIPT = """\

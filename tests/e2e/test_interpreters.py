@@ -14,7 +14,7 @@ import pytest
 
 from support.cluster import Cluster, cluster, processes_below, until
 from titan import DAG, Job
-from titan.sdk.client import Run
+from titan.sdk.run import Run
 
 WHERE = "import sys\nprint(sys.prefix, sys.executable)\n"
 KIND = "import os\nprint(b'from warm import serve' in open('/proc/self/cmdline', 'rb').read(), os.getppid())\n"

@@ -12,7 +12,7 @@ import pytest
 
 from support.cluster import FAST, QUIET, Cluster, cluster, processes_below, until
 from titan import DAG, Job
-from titan.sdk.client import Run
+from titan.sdk.run import Run
 
 
 @pytest.fixture(scope="module")

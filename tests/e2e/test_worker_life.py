@@ -13,7 +13,7 @@ import pytest
 
 from support.cluster import FAST, Cluster, alive, cluster, processes_below, until
 from titan import DAG, Job
-from titan.sdk.client import Run
+from titan.sdk.run import Run
 
 
 @pytest.fixture

@@ -6,8 +6,9 @@ import sys
 import time
 from collections.abc import Iterator
 
-from titan.sdk.client import Client, Run
+from titan.sdk.client import Client
 from titan.sdk.job import DAG
+from titan.sdk.run import Run
 from titan.sdk.status import JobStatus, RunSummary
 
 LINES_UP_TO = 200

@@ -26,8 +26,9 @@ from titan.cli.options import DEFAULT_HOME, home_option, json_option, master_opt
 from titan.cli.session import open_client
 from titan.errors import CallerError, MasterUnreachable, TitanError
 from titan.sdk.address import VARIABLE
-from titan.sdk.client import Client, Run
+from titan.sdk.client import Client
 from titan.sdk.job import DAG, Job
+from titan.sdk.run import Run
 from titan.sdk.status import RunStatus, RunSummary
 
 TAIL_LINES = 20

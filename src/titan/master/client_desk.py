@@ -78,6 +78,8 @@ class ClientDesk:
                 self._core.see(seen.CancelRequested(peer.number, message.request, message.run, message.job))
             case msg.GetRun():
                 self._answer_of(peer, message, message.run, lambda state: [views.run_status(state, message)])
+            case msg.ReadValues():
+                self._answer_of(peer, message, message.run, lambda state: [*Collector(state).some_of(message)])
             case msg.ListRuns():
                 self._core.turn()
                 self._past.runs(peer, message)

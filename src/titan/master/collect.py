@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from titan.core import events as ev
 from titan.core.state import State
+from titan.errors import CallerError, Conflict
+from titan.master import views
 from titan.model.states import TERMINAL, JobState, RunState
 from titan.peer import Peer
 from titan.protocol import messages as msg
@@ -65,6 +67,18 @@ class Collector:
         """All that the jobs of a run that is over came to."""
         run = self._state.runs[run_id]
         return self._values(request, run.first, list(range(run.first, run.first + run.count)), wanted, last=True)
+
+    def some_of(self, ask: msg.ReadValues) -> list[msg.Values]:
+        """What these jobs came to. Raises NotFound, Conflict."""
+        run = views.find_run(self._state, ask.run)
+        if not 1 <= len(ask.jobs) <= PAGE:
+            raise CallerError(f"ask for the values of 1 to {PAGE:,} jobs at once")
+        numbers = [views.find_job(self._state, run, name) for name in ask.jobs]
+        for number in numbers:
+            job = self._state.jobs[number]
+            if job.state not in TERMINAL:
+                raise Conflict(f"{run.id}/{job.name} is {job.state.name}: it has no result yet")
+        return self._values(ask.request, run.first, numbers, None, last=True)
 
     def note(self, events: list[ev.Event]) -> Callable[[], None] | None:
         """Takes notice of what these (applied) events ended; returns what tells of it."""

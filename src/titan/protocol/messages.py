@@ -270,6 +270,13 @@ class Values(Message, frozen=True):
     last: bool = False
 
 
+class ReadValues(Message, frozen=True):
+    """What calls of a run came to, by their ids, at most 10,000; answered by Values, or by a Conflict if one is not over."""
+
+    run: str
+    jobs: list[str]
+
+
 class Stage(Message, frozen=True):
     """Which of these artifacts (SHA-256, hex) does the master lack?"""
 
@@ -476,6 +483,7 @@ OPCODES: dict[int, type[Message]] = {
     38: Resolved,
     39: Stop,
     40: Values,
+    41: ReadValues,
     48: OpenRun,
     49: AddJobs,
     64: Register,

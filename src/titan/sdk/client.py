@@ -19,10 +19,10 @@ from titan.sdk.address import find_address
 from titan.sdk.calls import Calls, TitanExecutor
 from titan.sdk.connection import Connection
 from titan.sdk.job import DAG
+from titan.sdk.run import AsyncRun, Run
 from titan.sdk.staging import StagedDag, stage
 from titan.sdk.status import (
     DeadJob,
-    JobChange,
     JobStatus,
     RunStatus,
     RunSummary,
@@ -240,35 +240,6 @@ class AsyncClient:
         await self._connection.put(lambda n, at, _: msg.Put(n, hash_, size, at, name), pieces())
 
 
-class AsyncRun:
-    """One submission of a DAG."""
-
-    def __init__(self, client: AsyncClient, run: str, dag: str) -> None:
-        self.client = client
-        self.id = run
-        self.dag = dag
-
-    async def wait(self, timeout: float | None = None) -> RunSummary:
-        """Until the run is over. Raises TimeoutError after `timeout` seconds; the run goes on."""
-        async with asyncio.timeout(timeout):
-            async for summary, _ in self.client.changes(self.id, jobs=False):
-                if summary.over:
-                    return summary
-        raise AssertionError("a watch ended before its run")
-
-    async def status(self) -> RunStatus:
-        return await self.client.status(self.id)
-
-    async def cancel(self) -> int:
-        return await self.client.cancel(self.id)
-
-    async def events(self) -> AsyncIterator[JobChange]:
-        """Each job's state as it is now, then every change, until the run is over."""
-        async for summary, jobs in self.client.changes(self.id):
-            for job in jobs:
-                yield JobChange(summary.run, job.id, job.state, job)
-
-
 class Client:
     """A connection to a master, for code without an event loop. Thread-safe.
 
@@ -455,34 +426,6 @@ class Client:
         finally:
             if self._loop is not None:
                 self._wait(end())
-
-
-class Run:
-    """One submission of a DAG. `id` names it to every command and client."""
-
-    def __init__(self, client: Client, run: AsyncRun) -> None:
-        self._client = client
-        self._run = run
-        self.id = run.id
-        self.dag = run.dag
-
-    def wait(self, timeout: float | None = None) -> RunSummary:
-        """Until the run is over. Raises TimeoutError after `timeout` seconds; the run goes on."""
-        return self._client._wait(self._run.wait(timeout))
-
-    def status(self) -> RunStatus:
-        return self._client._wait(self._run.status())
-
-    def cancel(self) -> int:
-        """Cancels what is not over; returns how many jobs that was."""
-        return self._client._wait(self._run.cancel())
-
-    def events(self) -> Iterator[JobChange]:
-        """Each job's state as it is now, then every change, until the run is over."""
-        return self._client._iterate(self._run.events())
-
-    def __repr__(self) -> str:
-        return f"<Run {self.id} of {self.dag or '?'}>"
 
 
 async def _shut(client: AsyncClient) -> None:

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from titan.errors import InvalidGraph
 from titan.model.dag import MAX_ARGS_BYTES, MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
 from titan.sdk.arrays import BadArray, Foreach, Matrix, foreach_of, matrix_of, member, rows, size_of
+from titan.sdk.tasks import TaskCall, ordered
 
 _T = TypeVar("_T")
 
@@ -40,8 +41,8 @@ class Job:
       shell, and `args` are appended. 128 KiB.
     - `args`: a string is split as a shell would; of any other sequence each item (str, int, float or path) is one argument.
       128 KiB in all.
-    - `parents`: ids or `Job` objects that must be COMPLETED first. In what order does not matter, save that `affinity` means the
-      node where the first ran.
+    - `parents`: ids, `Job` objects or calls of tasks that must be COMPLETED first. In what order does not matter, save that
+      `affinity` means the node where the first ran.
     - `requirement`: the capability that a worker must offer.
     - `priority`: within +-1,000,000; higher goes first.
     - `delay`: seconds to wait once the parents are done. `timeout`: seconds that an attempt may run, None for no limit.
@@ -93,7 +94,7 @@ class Job:
         file: str | os.PathLike[str] | None = None,
         command: str | Sequence[str] | None = None,
         args: str | Iterable[str | float | os.PathLike[str]] = (),
-        parents: Iterable[str | Job] = (),
+        parents: Iterable[str | Job | TaskCall[Any]] = (),
         requirement: str = "GENERAL",
         priority: int = 1,
         delay: float = 0.0,
@@ -162,6 +163,8 @@ class Job:
 class DAG:
     """Jobs and what they depend on, submitted and refused as one. Immutable; at most 1,000,000 jobs.
 
+    - `jobs`: Job, and calls of tasks (`titan.task`): with those come the calls that they need. `Job(parents=[call])` and
+      `task.after(job)(...)` make one wait for the other.
     - `name`: 1 to 256 printable characters. `version`: any text of yours that `titan status` shows, up to 256 characters.
     - `project`: a folder. It travels as one archive, and each job runs inside its own unpacked copy; the jobs' `file` are paths in
       it. None: each `file` travels by itself.
@@ -175,13 +178,15 @@ class DAG:
 
     name: str
     jobs: tuple[Job, ...]
+    calls: tuple[TaskCall[Any], ...]
+    """All that are needed, each before those that need it."""
     version: str
     project: Path | None
 
     def __init__(
         self,
         name: str,
-        jobs: Iterable[Job],
+        jobs: Iterable[Job | TaskCall[Any]],
         version: str = "",
         project: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -191,12 +196,14 @@ class DAG:
                 raise InvalidGraph(f"DAG {_shown(name)}: {field}: {problem}")
         put(self, "name", name)
         put(self, "version", version)
-        if isinstance(jobs, (str, bytes, Job, Mapping)) or not isinstance(jobs, Iterable):
+        if isinstance(jobs, (str, bytes, Job, TaskCall, Mapping)) or not isinstance(jobs, Iterable):
             raise InvalidGraph(f"DAG {name!r}: jobs: must be a list of Job, not {_kind(jobs)}")
-        put(self, "jobs", tuple(jobs))
-        for i, job in enumerate(self.jobs):
-            if not isinstance(job, Job):
-                raise InvalidGraph(f"DAG {name!r}: jobs: item {i} must be a Job, not {_kind(job)}")
+        given = tuple(jobs)
+        for i, job in enumerate(given):
+            if not isinstance(job, (Job, TaskCall)):
+                raise InvalidGraph(f"DAG {name!r}: jobs: item {i} must be a Job or the call of a task, not {_kind(job)}")
+        put(self, "jobs", tuple([job for job in given if isinstance(job, Job)]))
+        put(self, "calls", tuple(ordered([call for call in given if isinstance(call, TaskCall)])))
         if project is None:
             put(self, "project", None)
         else:
@@ -211,7 +218,7 @@ class DAG:
     @property
     def size(self) -> int:
         """How many jobs a run of it has."""
-        return sum(job.size for job in self.jobs)
+        return sum(job.size for job in self.jobs) + len(self.calls)
 
 
 def perm_name(file: str) -> str:
@@ -462,11 +469,11 @@ def _check_array(job: Job) -> None:
 
 
 def _ids(job: str, value: object, *, array: bool) -> tuple[str, ...]:
-    if isinstance(value, (str, Job)):
+    if isinstance(value, (str, Job, TaskCall)):
         raise _fault(job, "parents", "must be a list: put the one parent into [ ]")
     if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
         raise _fault(job, "parents", f"must be a list of job ids or Jobs, not {_kind(value)}")
-    found = tuple([item.id if isinstance(item, Job) else item for item in value])
+    found = tuple([item.id if isinstance(item, (Job, TaskCall)) else item for item in value])
     if array and all(isinstance(item, str) for item in found):
         return found  # looked at with an item in its place
     return _checked(job, "parents", found)

@@ -12,9 +12,10 @@ import posixpath
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -23,7 +24,9 @@ from titan.errors import InvalidGraph
 from titan.model import graph
 from titan.model.dag import DagSpec, JobTemplate
 from titan.sdk.arrays import member
+from titan.sdk.functions import Function
 from titan.sdk.job import DAG, PERM, Job, perm_name
+from titan.sdk.tasks import TaskCall, template_of_task
 
 MAX_EDGES = 10_000_000
 
@@ -100,6 +103,8 @@ class Table:
         self.ids: list[str] = []
         self.args: list[tuple[str, ...]] = []
         self.parents: list[tuple[str, ...]] = []
+        self.payloads: list[bytes] = []
+        """Of the calls; those that stand before the first are empty."""
         self._arrays = {job.id: job for job in jobs if job.is_array}
         self._members: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._edges = 0
@@ -120,7 +125,17 @@ class Table:
             self.parents.append(self._spread(job, parents) if parents else parents)
         return len(self.ids) - before
 
-    def _spread(self, job: Job, parents: tuple[str, ...]) -> tuple[str, ...]:
+    def add_call(self, call: TaskCall[Any]) -> None:
+        if call.id in self._arrays:
+            raise InvalidGraph(f"job id {call.id!r} is used twice: for an array, and for a call", call.id)
+        self.payloads += [b""] * (len(self.ids) - len(self.payloads))
+        self.ids.append(call.id)
+        self.args.append(())
+        after = [id_ for id_ in call.task._after if all(id_ != parent.id for parent in call.parents)]
+        self.parents.append((*[parent.id for parent in call.parents], *self._spread(call, tuple(after))))
+        self.payloads.append(call.payload)
+
+    def _spread(self, job: Job | TaskCall[Any], parents: tuple[str, ...]) -> tuple[str, ...]:
         """The parents with every array replaced by its jobs."""
         found = self._members.get(parents)
         if found is None:
@@ -132,7 +147,7 @@ class Table:
                     for name in ([member(parent, i) for i in range(arrays[parent].size)] if parent in arrays else (parent,))
                 ]
             )
-            if parents == job.parents:  # the same for every job that says so; others are each job's own
+            if isinstance(job, Job) and parents == job.parents:  # the same for every job that says so; others are each job's own
                 self._members[parents] = found
         self._edges += len(found)
         if self._edges > MAX_EDGES:
@@ -180,6 +195,17 @@ class _Staging:
             if number is None:
                 number = shapes[shape] = numbers.setdefault(self._template(job), len(numbers))
             template_of += [number] * table.add(job)
+        functions: dict[Callable[..., Any], Function] = {}
+        for call in dag.calls:
+            function = functions.get(call.task.function)
+            if function is None:
+                function = functions[call.task.function] = Function(call.task.function)
+                self._keep(function.hash, function.pickled)
+            template = template_of_task(function, call.task._options)
+            template_of.append(numbers.setdefault(template, len(numbers)))
+            table.add_call(call)
+            if call.parcel is not None:
+                self._keep(call.parcel.hash, call.parcel.data)
         return DagSpec(
             name=dag.name,
             version=dag.version,
@@ -188,7 +214,17 @@ class _Staging:
             template_of=template_of,
             args=table.args,
             parents=table.parents,
+            payloads=table.payloads if dag.calls else [],
         )
+
+    def _keep(self, hash_: str, data: bytes) -> None:
+        """Makes an artifact of what is in memory."""
+        if hash_ not in self.artifacts:
+            if self.scratch is None:
+                self.scratch = Scratch()
+            path = self.scratch.path / hash_
+            path.write_bytes(data)
+            self.artifacts[hash_] = path
 
     def _template(self, job: Job) -> JobTemplate:
         file = file_hash = archive = command = ""
@@ -251,7 +287,7 @@ class _Staging:
         if not self._archive:
             try:
                 self._survey = survey(project)
-                self.scratch = Scratch()
+                self.scratch = self.scratch or Scratch()
                 packed = build_archive(project, self.scratch.path, found=self._survey)
             except InvalidGraph as error:
                 raise InvalidGraph(str(error), job.id) from None

@@ -9,21 +9,30 @@ from __future__ import annotations
 import copy
 import functools
 import io
+import itertools
 import pickle
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, NoReturn, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overload
 
 from titan.errors import CallerError, InvalidGraph
 from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS, DagSpec, JobTemplate
-from titan.model.names import CAPABILITY_RULE, is_capability
+from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, match_name
 from titan.sdk.functions import Function, Parcel, arguments_of, parcelled, printable
+
+if TYPE_CHECKING:
+    from titan.sdk.job import Job
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 _NAME_CHARS = 100
 _UNFIT = re.compile(r"[^A-Za-z0-9_.:@+=,\[\]-]+")
+_numbers = itertools.count()
+
+
+def _job_name(task: str) -> str:
+    return _UNFIT.sub("_", task)[:_NAME_CHARS].lstrip(".:@+=,[]-") or "task"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +63,10 @@ class Options:
 class Task(Generic[T_co]):
     """A function whose calls are nodes of a graph; see `task`."""
 
-    def __init__(self, function: Callable[..., T_co], options: Options) -> None:
+    def __init__(self, function: Callable[..., T_co], options: Options, after: tuple[str, ...] = ()) -> None:
         self.function = function
         self._options = options
+        self._after = after
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> TaskCall[T_co]:
@@ -74,7 +84,12 @@ class Task(Generic[T_co]):
             raise InvalidGraph(
                 f"task {self._options.name!r}: there is no option {unknown[0]!r}: there are {', '.join(Options.__slots__)}"
             )
-        return Task(self.function, replace(self._options, **changes))
+        return Task(self.function, replace(self._options, **changes), self._after)
+
+    def after(self, *others: Job | TaskCall[Any] | str) -> Task[T_co]:
+        """The same task, whose calls wait for these jobs of a DAG as well (Job, node or id), and are given nothing of them."""
+        ids = [other if isinstance(other, str) else other.id for other in others]
+        return Task(self.function, self._options, tuple(dict.fromkeys((*self._after, *ids))))
 
     def __reduce__(self) -> Any:
         return copy.copy, (self.function,)  # in a job the name stands for the plain function; of one, a copy is the function itself
@@ -86,7 +101,7 @@ class Task(Generic[T_co]):
 class TaskCall(Generic[T_co]):
     """A call that has not run: the result it will have, to be given to other tasks or to `Client.compute`."""
 
-    __slots__ = ("__weakref__", "parcel", "parents", "payload", "task")
+    __slots__ = ("__weakref__", "_id", "parcel", "parents", "payload", "task")
 
     def __init__(self, task: Task[T_co], payload: bytes, parcel: Parcel | None, parents: tuple[TaskCall[Any], ...]) -> None:
         self.task = task
@@ -94,6 +109,23 @@ class TaskCall(Generic[T_co]):
         self.parcel = parcel
         self.parents = parents
         """In the order of their placeholders."""
+        self._id = ""
+
+    @property
+    def id(self) -> str:
+        """Of its job in a DAG: the task's name and a number, or what `named` said."""
+        if not self._id:
+            self._id = f"{_job_name(self.task._options.name)}-{next(_numbers)}"
+        return self._id
+
+    def named(self, id: str) -> TaskCall[T_co]:
+        """This call, with `id` for its job in a DAG. Raises InvalidGraph if it is malformed, or has an id already."""
+        if match_name(id) is None:
+            raise InvalidGraph(f"job id {id[:140]!r} is malformed: an id is {NAME_RULE}")
+        if self._id not in ("", id):
+            raise InvalidGraph(f"{self!r} has the id {self._id!r} already: name it before it is used")
+        self._id = id
+        return self
 
     def __reduce__(self) -> NoReturn:
         raise pickle.PicklingError(f"{self!r} stands for a result that is not there yet: give it to another task, or compute it")
@@ -215,7 +247,10 @@ def plan(wanted: Sequence[TaskCall[Any]], function_of: Callable[[Callable[..., A
     for node in wanted:
         if not isinstance(node, TaskCall):
             raise CallerError(f"compute: {node!r} is no call of a task: decorate its function with @titan.task")
-    position = _ordered(wanted)
+    position = ordered(wanted)
+    for node in position:
+        if node.task._after:
+            raise CallerError(f"compute: {node!r} waits for {node.task._after[0]!r}: put both into a DAG and submit that")
     templates: dict[tuple[str, Options], int] = {}
     functions: dict[str, Function] = {}
     of_task: dict[Task[Any], int] = {}
@@ -229,14 +264,11 @@ def plan(wanted: Sequence[TaskCall[Any]], function_of: Callable[[Callable[..., A
             options = node.task._options
             at = templates.setdefault((function.hash, options), len(templates))
             if at == len(specs):
-                specs.append(_template(function, options))
+                specs.append(template_of_task(function, options))
             of_task[node.task] = at
         template_of.append(at)
     parents = [[position[p] for p in node.parents] for node in position]
-    ids = [
-        f"{_UNFIT.sub('_', node.task._options.name)[:_NAME_CHARS].lstrip('.:@+=,[]-') or 'task'}-{i}"
-        for i, node in enumerate(position)
-    ]
+    ids = [f"{_job_name(node.task._options.name)}-{i}" for i, node in enumerate(position)]
     names = list(dict.fromkeys(node.task._options.name for node in wanted))
     spec = DagSpec(
         name=printable(names[0] if len(names) == 1 else f"{len(names)} tasks"),
@@ -252,7 +284,7 @@ def plan(wanted: Sequence[TaskCall[Any]], function_of: Callable[[Callable[..., A
     return Plan(spec, list(functions.values()), parcels, parents, [position[node] for node in wanted])
 
 
-def _template(function: Function, it: Options) -> JobTemplate:
+def template_of_task(function: Function, it: Options) -> JobTemplate:
     return JobTemplate(
         function=function.hash,
         requirement=it.requirement,
@@ -262,7 +294,7 @@ def _template(function: Function, it: Options) -> JobTemplate:
     )
 
 
-def _ordered(wanted: Iterable[TaskCall[Any]]) -> dict[TaskCall[Any], int]:
+def ordered(wanted: Iterable[TaskCall[Any]]) -> dict[TaskCall[Any], int]:
     """Every node that is needed -> its position, parents before children. Without recursion: chains may be long."""
     position: dict[TaskCall[Any], int] = {}
     for root in wanted:

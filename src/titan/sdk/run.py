@@ -1,0 +1,111 @@
+"""Handles on one submission of a DAG, and what its calls returned."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from titan.errors import Conflict, ProtocolError
+from titan.model.values import artifact_of, size_of
+from titan.protocol import messages as msg
+from titan.sdk.functions import value_of
+from titan.sdk.status import JobChange, RunStatus, RunSummary
+from titan.sdk.tasks import TaskCall
+
+if TYPE_CHECKING:
+    from titan.sdk.client import AsyncClient, Client
+
+T = TypeVar("T")
+_OVER = ("COMPLETED", "DEAD", "CANCELLED")
+
+
+class AsyncRun:
+    """One submission of a DAG."""
+
+    def __init__(self, client: AsyncClient, run: str, dag: str) -> None:
+        self.client = client
+        self.id = run
+        self.dag = dag
+
+    async def wait(self, timeout: float | None = None) -> RunSummary:
+        """Until the run is over. Raises TimeoutError after `timeout` seconds; the run goes on."""
+        async with asyncio.timeout(timeout):
+            async for summary, _ in self.client.changes(self.id, jobs=False):
+                if summary.over:
+                    return summary
+        raise AssertionError("a watch ended before its run")
+
+    async def status(self) -> RunStatus:
+        return await self.client.status(self.id)
+
+    async def cancel(self) -> int:
+        return await self.client.cancel(self.id)
+
+    async def result(self, job: str | TaskCall[T]) -> Any:
+        """What the call `job` (its id, or the node) returned, when it is over; None of a job that is no call.
+
+        Raises what it raised, JobFailed if it died otherwise, CancelledError, NotFound. It can be asked for while the run is kept.
+        """
+        return await result_of(self.client, self.id, job if isinstance(job, str) else job.id)
+
+    async def events(self) -> AsyncIterator[JobChange]:
+        """Each job's state as it is now, then every change, until the run is over."""
+        async for summary, jobs in self.client.changes(self.id):
+            for job in jobs:
+                yield JobChange(summary.run, job.id, job.state, job)
+
+
+class Run:
+    """One submission of a DAG. `id` names it to every command and client."""
+
+    def __init__(self, client: Client, run: AsyncRun) -> None:
+        self._client = client
+        self._run = run
+        self.id = run.id
+        self.dag = run.dag
+
+    def wait(self, timeout: float | None = None) -> RunSummary:
+        """Until the run is over. Raises TimeoutError after `timeout` seconds; the run goes on."""
+        return self._client._wait(self._run.wait(timeout))
+
+    def status(self) -> RunStatus:
+        return self._client._wait(self._run.status())
+
+    def cancel(self) -> int:
+        """Cancels what is not over; returns how many jobs that was."""
+        return self._client._wait(self._run.cancel())
+
+    def result(self, job: str | TaskCall[T], timeout: float | None = None) -> Any:
+        """What the call `job` returned, when it is over; see AsyncRun.result. Raises TimeoutError after `timeout` seconds."""
+        return self._client._wait(asyncio.wait_for(self._run.result(job), timeout))
+
+    def events(self) -> Iterator[JobChange]:
+        """Each job's state as it is now, then every change, until the run is over."""
+        return self._client._iterate(self._run.events())
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id} of {self.dag or '?'}>"
+
+
+async def result_of(client: AsyncClient, run: str, job: str) -> Any:
+    """As AsyncRun.result."""
+    connection = client._connection
+    while True:
+        try:
+            answer = await connection.call(lambda n: msg.ReadValues(n, run, [job]))
+            break
+        except Conflict:  # it is not over
+            async for summary, jobs in client.changes(run):
+                if summary.over or any(change.id == job and change.state in _OVER for change in jobs):
+                    break
+    assert isinstance(answer, msg.Values)
+    (state,), (value,), (reason,) = answer.states, answer.values, answer.reasons
+    hash_ = artifact_of(value)
+    if hash_ is None:
+        return value_of(state, value, reason)
+    content = await connection.fetch(hash_, size_of(value))
+    if (await asyncio.to_thread(hashlib.sha256, content)).hexdigest() != hash_:
+        raise ProtocolError(f"value {hash_[:12]} arrived with another content than its hash says")
+    return value_of(state, value, reason, content)
