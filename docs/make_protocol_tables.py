@@ -18,7 +18,7 @@ from titan.protocol import messages as msg
 
 PAGE = Path(__file__).parent / "protocol.md"
 GROUPS = {"BOTH": range(1, 16), "CLIENTS": (*range(16, 64), *range(128, 192)), "WORKERS": range(64, 128)}
-ROWS = (msg.JobRow, msg.RunRow, msg.WorkerRow, msg.DeadRow)
+ROWS = (msg.JobRow, msg.RunRow, msg.WorkerRow, msg.DeadRow, msg.GateRow)
 
 
 def type_name(kind: Any) -> str:

@@ -27,7 +27,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return target
 
 
-LATER: set[type] = {ev.RunOpened, ev.JobsAdded, ev.RunSealed, ev.RunDropped, ev.RunArchived}
+LATER: set[type] = {
+    *(ev.RunOpened, ev.JobsAdded, ev.RunSealed, ev.RunDropped, ev.RunArchived),
+    *(ev.RunRestored, ev.JobsRevived, ev.DeadPurged, ev.GatesOpened, ev.TokenIssued, ev.WebhookEnded, ev.GatesDecided),
+}
 """Events that came after version 0.1.0, whose journal this is."""
 
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from titan.core import apply as writers
-from titan.core import cancel, finish, image, ready, step, workers
+from titan.core import apply_failure, cancel, dlq, finish, gates, image, ready, step, workers
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
@@ -166,7 +166,7 @@ def blame_is_never_taken_back(patch: Patch) -> None:
 def everyone_on_a_lost_worker_is_poison(patch: Patch) -> None:
     real = finish.lose
     for module in (workers, finish):
-        patch.setattr(module, "lose", lambda turn, worker, jobs, blamed, reason: real(turn, worker, jobs, jobs, reason))
+        patch.setattr(module, "lose", lambda turn, worker, jobs, blamed, reason, doubted=(): real(turn, worker, jobs, jobs, reason))
 
 
 def retry_timers_are_lost(patch: Patch) -> None:
@@ -243,6 +243,71 @@ def an_older_process_is_never_told_to_end(patch: Patch) -> None:
         return "taken" if known.connection else real(state, known, it, now)
 
     patch.setattr(workers, "_why_not", why_not)
+
+
+# -- failure and gates -----------------------------------------------------------------------------------------------------
+def a_retry_forgets_what_was_cancelled_because_of_the_job(patch: Patch) -> None:
+    patch.setattr(dlq, "plan", lambda state, dead: (dead, len(dead)))
+
+
+def a_retry_brings_back_what_a_user_cancelled(patch: Patch) -> None:
+    patch.setattr(dlq, "is_consequence", lambda job: True)
+
+
+def a_retried_job_keeps_its_failures(patch: Patch) -> None:
+    patch.setattr(apply_failure, "_forgive", lambda job: None)
+
+
+def a_retry_that_is_said_twice_is_refused(patch: Patch) -> None:
+    real = _steps[seen.DeadRetried]
+
+    def on_retried(turn: Turn, it: seen.DeadRetried) -> None:
+        run = turn.state.runs.get(it.run)
+        if run is not None and run.retried[0] == it.key:
+            turn.order(fx.Refuse(it.origin, it.request, "conflict", "not DEAD"))
+        else:
+            real(turn, it)
+
+    patch.setitem(_steps, seen.DeadRetried, on_retried)
+
+
+def a_decision_that_is_said_twice_is_refused(patch: Patch) -> None:
+    patch.setattr(gates, "is_repeated", lambda facts, key, approve: False)
+
+
+def gates_never_expire(patch: Patch) -> None:
+    patch.setattr(step, "expire", lambda turn, numbers: None)
+
+
+def a_rejected_gate_lets_its_children_wait(patch: Patch) -> None:
+    patch.setattr(gates, "cancel_descendants", lambda turn, number, reason: [])
+
+
+def a_restart_tells_every_webhook_again(patch: Patch) -> None:
+    def announce(turn: Turn) -> None:
+        for number in turn.state.gates:
+            gate = turn.state.jobs[number].template.gate
+            if gate is not None and gate.webhook:
+                turn.order(fx.AnnounceGate(number))
+
+    patch.setattr(step, "announce_open", announce)
+
+
+def handlers_run_whatever_comes(patch: Patch) -> None:
+    def unlock(turn: Turn, completed: Sequence[int]) -> list[int]:
+        ready.make_ready(turn, real(turn, completed))
+        return []
+
+    real = ready.unlock
+    patch.setattr(finish, "unlock", unlock)
+
+
+def exit_codes_are_never_final(patch: Patch) -> None:
+    patch.setattr(finish, "is_final", lambda template, outcome, code: False)
+
+
+def what_waits_behind_the_slots_is_doubted(patch: Patch) -> None:
+    patch.setattr(workers, "_first_in_line", lambda state, worker: list(worker.held.values()))
 
 
 # -- the worker machine ----------------------------------------------------------------------------------------------------
@@ -372,6 +437,17 @@ PLANTS: list[Callable[[Patch], None]] = [
     snapshots_forget_blame,
     replay_skips_an_event,
     an_older_process_is_never_told_to_end,
+    a_retry_forgets_what_was_cancelled_because_of_the_job,
+    a_retry_brings_back_what_a_user_cancelled,
+    a_retried_job_keeps_its_failures,
+    a_retry_that_is_said_twice_is_refused,
+    a_decision_that_is_said_twice_is_refused,
+    gates_never_expire,
+    a_rejected_gate_lets_its_children_wait,
+    a_restart_tells_every_webhook_again,
+    handlers_run_whatever_comes,
+    exit_codes_are_never_final,
+    what_waits_behind_the_slots_is_doubted,
     results_are_forgotten_before_they_are_acknowledged,
     a_dispatch_said_twice_runs_twice,
     nobody_counts_what_is_being_stopped,

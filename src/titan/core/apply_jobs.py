@@ -24,7 +24,7 @@ def _jobs_queued(state: State, e: ev.JobsQueued) -> None:
     jobs, at = state.jobs, e.at
     for i, number in enumerate(e.jobs):
         job = jobs[number]
-        assert job.missing == 0, job.name
+        assert job.missing == 0 or job.state is not WAITING or job.template.kind == "handler", job.name
         move(state, number, job, QUEUED, at)
         job.pin = e.pins[i] if e.pins else NO_WORKER
         job.due = 0.0
@@ -133,6 +133,9 @@ def _jobs_lost(state: State, e: ev.JobsLost) -> None:
     for number in e.blamed:
         state.jobs[number].losses += 1
         worker.blamed[number] = None
+    for number in e.doubted:
+        state.jobs[number].add_doubts(1)
+        worker.doubted[number] = None
     state.reload(worker)
 
 
@@ -148,6 +151,12 @@ def _jobs_died(state: State, e: ev.JobsDied) -> None:
         if e.reason:
             job.reason = e.reason
         state.dead[number] = None
+        if job.children is not None:
+            goes_on = job.template.on_failure == "continue"
+            for child in job.children:
+                entry = state.jobs[child]
+                if goes_on or entry.template.kind == "handler":
+                    entry.missing -= 1
 
 
 def _jobs_cancelled(state: State, e: ev.JobsCancelled) -> None:
@@ -160,6 +169,10 @@ def _jobs_cancelled(state: State, e: ev.JobsCancelled) -> None:
         move(state, number, job, CANCELLED, e.at)
         job.reason = e.reason
         job.finished_at = e.at
+        if job.children is not None:
+            for child in job.children:
+                if state.jobs[child].template.kind == "handler":
+                    state.jobs[child].missing -= 1
 
 
 WRITERS: dict[type, Callable[[State, Any], None]] = {

@@ -55,8 +55,11 @@ def _run_archived(state: State, e: ev.RunArchived) -> None:
     run = state.runs.pop(e.run)
     assert run.state not in (RunState.RUNNING, RunState.OPENING), run.id
     for number in range(run.first, run.first + run.count):
-        del state.jobs[number]
+        job = state.jobs.pop(number)
         state.dead.pop(number, None)
+        if job.extra is not None and job.extra.gate is not None:
+            for token in job.extra.gate.tokens:
+                del state.tokens[token]
     state.forget_names(run)
     state.releasing.pop(run.id, None)
     if run.key:

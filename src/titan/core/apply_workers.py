@@ -36,11 +36,17 @@ def _worker_joined(state: State, e: ev.WorkerJoined) -> None:
             job = state.jobs.get(number)
             if job is not None:
                 job.losses -= 1
+        for number in worker.doubted:
+            job = state.jobs.get(number)
+            if job is not None:
+                job.add_doubts(-1)
         worker.blamed.clear()
+        worker.doubted.clear()
     else:
         assert not worker.held, worker.name
         worker.ending.clear()
         worker.blamed.clear()
+        worker.doubted.clear()
         worker.draining = False
         worker.joined_at = e.at
     worker.incarnation, worker.capabilities, worker.slots, worker.facts = e.incarnation, e.capabilities, e.slots, e.facts

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core.inputs import CancelRequested
-from titan.core.state import State
+from titan.core.ready import make_ready
+from titan.core.state import Job
 from titan.core.turn import Turn
 from titan.errors import NotFound
-from titan.model.states import TERMINAL, RunState
+from titan.model.states import TERMINAL, JobState, RunState
+
+BECAUSE = "its ancestor "
+"""How the reason begins of a job that is CANCELLED because of another."""
+NOT_NEEDED = "not needed"
+"""Why a handler is CANCELLED of whose jobs none died."""
 
 
 def on_cancel_requested(turn: Turn, seen: CancelRequested) -> None:
@@ -57,19 +61,68 @@ def cancel(turn: Turn, jobs: list[int], reason: str) -> None:
         turn.order(fx.SendStop(worker, leases))
 
 
+def is_consequence(job: Job) -> bool:
+    """Whether it was cancelled because of what became of others, and not by a user."""
+    return job.reason.startswith(BECAUSE) or job.reason == NOT_NEEDED
+
+
+def is_unneeded(job: Job) -> bool:
+    """Whether it is a handler that was not needed, or waited for one. Its run did not fail because of it."""
+    return job.reason == NOT_NEEDED or (job.reason.startswith(BECAUSE) and job.reason.endswith(" was " + NOT_NEEDED))
+
+
 def cancel_descendants(turn: Turn, number: int, reason: str) -> list[int]:
-    """Cancels all that waits, directly or not, for a job that will never complete."""
-    doomed = [j for j in _descendants(turn.state, (number,)) if turn.state.jobs[j].state not in TERMINAL]
-    cancel(turn, doomed, reason)
-    return doomed
+    """A job is over and not COMPLETED. Cancels all that waits, directly or not, for what will never come; returns it.
+
+    What goes on without it, and the handlers of a job that is DEAD, are made ready.
+    """
+    cancelled: list[int] = []
+    pending = [([number], reason)]
+    while pending:
+        roots, why = pending.pop()
+        doomed, ready, handlers = _behind(turn, roots)
+        cancel(turn, doomed, why)
+        cancelled += doomed
+        jobs = turn.state.jobs
+        make_ready(turn, [h for h in (*ready, *handlers) if jobs[h].state is JobState.WAITING and (h in ready or handlers[h])])
+        idle = [h for h in handlers if jobs[h].state is JobState.WAITING and not jobs[h].missing]
+        pending += _unneeded(turn, idle)
+        cancelled += idle
+    return cancelled
 
 
-def _descendants(state: State, roots: Iterable[int]) -> list[int]:
-    seen: dict[int, None] = {}
+def dismiss(turn: Turn, handlers: list[int]) -> None:
+    """Cancels handlers all of whose jobs are over and none DEAD, and what waits for them."""
+    for roots, reason in _unneeded(turn, handlers):
+        for number in roots:
+            cancel_descendants(turn, number, reason)
+
+
+def _unneeded(turn: Turn, handlers: list[int]) -> list[tuple[list[int], str]]:
+    cancel(turn, handlers, NOT_NEEDED)
+    return [([h], f"{BECAUSE}{turn.state.jobs[h].name} was {NOT_NEEDED}") for h in handlers]
+
+
+def _behind(turn: Turn, roots: list[int]) -> tuple[list[int], dict[int, None], dict[int, bool]]:
+    """Behind these jobs: what waits in vain, what goes on, and the handlers, each with whether one of its jobs here is DEAD."""
+    jobs = turn.state.jobs
+    doomed: dict[int, None] = {}
+    ready: dict[int, None] = {}
+    handlers: dict[int, bool] = {}
     stack = list(roots)
     while stack:
-        for child in state.jobs[stack.pop()].children or ():
-            if child not in seen:
-                seen[child] = None
+        number = stack.pop()
+        job = jobs[number]
+        dead = job.state is JobState.DEAD
+        goes_on = dead and job.template.on_failure == "continue"
+        for child in job.children or ():
+            entry = jobs[child]
+            if entry.template.kind == "handler":
+                handlers[child] = handlers.get(child, False) or dead
+            elif goes_on:
+                if not entry.missing and entry.state is JobState.WAITING:
+                    ready[child] = None
+            elif child not in doomed and entry.state not in TERMINAL:
+                doomed[child] = None
                 stack.append(child)
-    return list(seen)
+    return list(doomed), ready, handlers

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from titan.core.state import NO_WORKER, TIMER_JOB, TIMER_WORKER, State
+from titan.core.moves import blocks, satisfies
+from titan.core.state import NO_WORKER, TIMER_JOB, TIMER_WORKER, Job, State
 from titan.model.states import TERMINAL, JobState, RunState, WorkerState
 
 ON_WORKER = (JobState.DISPATCHED, JobState.RUNNING)
+GATE_STATES = (JobState.WAITING, JobState.DELAYED, JobState.PAUSED, JobState.COMPLETED, JobState.CANCELLED)
 
 
 def check(state: State) -> None:
@@ -22,23 +24,33 @@ def check(state: State) -> None:
 def _check_jobs(state: State) -> None:
     for number, job in state.jobs.items():
         where = f"{job.run.id}/{job.name}"
-        missing = sum(state.jobs[p].state is not JobState.COMPLETED for p in job.parents)
+        missing = sum(not satisfies(state.jobs[p], job) for p in job.parents)
         assert job.missing == missing, f"{where}: {job.missing} parents missing, really {missing}"
         if job.state is JobState.WAITING and not missing and job.run.state is not RunState.OPENING:
             assert number - job.run.first >= state.releasing.get(job.run.id, job.run.count), f"{where} waits for nothing"
         if job.attempt:
-            assert missing == 0, f"{where} was dispatched before its parents were COMPLETED"
+            assert missing == 0 or _went_on(state, job), f"{where} was dispatched before its parents were COMPLETED"
         for parent in job.parents:
             assert number in (state.jobs[parent].children or ()), f"{where} is unknown to its parent"
-            if state.jobs[parent].state in (JobState.DEAD, JobState.CANCELLED):
+            if blocks(state.jobs[parent], job) and state.jobs[parent].template.on_failure != "continue":
                 assert job.state is JobState.CANCELLED, f"{where} is {job.state.name} behind a parent that never completes"
         assert (job.state in ON_WORKER) == bool(job.lease), f"{where} is {job.state.name} with lease {job.lease}"
         if job.lease:
             assert state.workers[job.worker].held.get(job.lease) == number, f"{where}: its worker does not hold lease {job.lease}"
-        assert (job.state is JobState.DEAD) == (number in state.dead), f"{where} and the dead letter queue disagree"
+        assert job.in_dlq == (number in state.dead), f"{where} and the dead letter queue disagree"
         assert job.pin == NO_WORKER or job.state in (JobState.QUEUED, JobState.CANCELLED), f"{where} is pinned and {job.state.name}"
+        assert 0 <= job.doubts < 2 * state.settings.poison_losses, f"{where}: {job.doubts} doubts"
+        assert (job.state is JobState.PAUSED) == (number in state.gates), f"{where} is {job.state.name}; an open gate?"
+        if job.template.kind == "gate":
+            assert job.state in GATE_STATES and not job.attempt, f"{where} is a gate and {job.state.name}, attempt {job.attempt}"
         assert 0 <= job.losses <= state.settings.poison_losses, f"{where}: {job.losses} losses"
         assert job.failures <= job.template.retries + 1, f"{where}: {job.failures} failures"
+
+
+def _went_on(state: State, job: Job) -> bool:
+    """It ran as a handler, or behind a DEAD parent that was retried since."""
+    behind = [state.jobs[p] for p in job.parents if not satisfies(state.jobs[p], job)]
+    return job.template.kind == "handler" or all(parent.template.on_failure == "continue" for parent in behind)
 
 
 def _check_runs(state: State) -> None:
@@ -54,6 +66,8 @@ def _check_runs(state: State) -> None:
         assert (run.state is RunState.RUNNING) == running, f"run {run.id} is {run.state.name} with {run.open} jobs open"
     assert state.keys == {run.key: run.id for run in state.runs.values() if run.key and run.state is not RunState.OPENING}
     assert not state.archived.keys() & state.keys.keys(), "a run is archived and live"
+    tokens = {token: n for n, j in state.jobs.items() if j.extra and j.extra.gate for token in j.extra.gate.tokens}
+    assert state.tokens == tokens, "the tokens are not those of the gates"
     assert state.opening.keys() == {run.id for run in state.runs.values() if run.state is RunState.OPENING}
 
 
@@ -106,7 +120,7 @@ def _check_timers(state: State) -> None:
     jobs = {number for _, kind, number in state.timers if kind == TIMER_JOB}
     workers = Counter(number for _, kind, number in state.timers if kind == TIMER_WORKER)
     for number, job in state.jobs.items():
-        if job.state is JobState.DELAYED or (job.state is JobState.FAILED and job.due):
+        if job.state in (JobState.DELAYED, JobState.PAUSED) or (job.state is JobState.FAILED and job.due):
             assert number in jobs, f"{job.run.id}/{job.name} is {job.state.name} and no timer will wake it"
         assert job.state is not JobState.FAILED or job.due, f"{job.run.id}/{job.name} FAILED for good and is not DEAD"
         if job.state in TERMINAL:

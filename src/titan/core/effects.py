@@ -64,6 +64,36 @@ class ReplyCancelled(msgspec.Struct, frozen=True, gc=False):
     jobs: int
 
 
+class AnnounceGate(msgspec.Struct, frozen=True, gc=False):
+    """A gate with a webhook opened, or is open since before the master started: tell of it, and say WebhookAnswered."""
+
+    job: int
+
+
+class ReplyDecided(msgspec.Struct, frozen=True, gc=False):
+    origin: int
+    request: int
+    run: str
+    job: str
+    approved: bool
+    by: str
+    at: float
+
+
+class ReplyRetried(msgspec.Struct, frozen=True, gc=False):
+    origin: int
+    request: int
+    run: str
+    retried: int
+    revived: int
+
+
+class ReplyPurged(msgspec.Struct, frozen=True, gc=False):
+    origin: int
+    request: int
+    jobs: int
+
+
 class Refuse(msgspec.Struct, frozen=True, gc=False):
     """Answer with an error. `code` is that of a class in titan.errors."""
 
@@ -74,4 +104,18 @@ class Refuse(msgspec.Struct, frozen=True, gc=False):
     job: str = ""
 
 
-Effect = AcceptWorker | SendDispatch | SendStop | SendRecall | SendAck | Disconnect | ReplySubmitted | ReplyCancelled | Refuse
+Effect = (
+    AcceptWorker
+    | SendDispatch
+    | SendStop
+    | SendRecall
+    | SendAck
+    | Disconnect
+    | ReplySubmitted
+    | ReplyCancelled
+    | AnnounceGate
+    | ReplyDecided
+    | ReplyRetried
+    | ReplyPurged
+    | Refuse
+)

@@ -166,7 +166,7 @@ class JobsFailed(_Fact, frozen=True, tag="jobs_failed"):
 class JobsLost(_Fact, frozen=True, tag="jobs_lost"):
     """Attempts that ended without a result; the jobs are queued again at once, with `pins` as in JobsQueued.
 
-    `blamed` of them were running when the worker was lost.
+    `blamed` of them were running when the worker was lost; `doubted` were first in line there and may have been.
     """
 
     worker: int
@@ -175,6 +175,7 @@ class JobsLost(_Fact, frozen=True, tag="jobs_lost"):
     reason: str
     at: float
     pins: list[int] = []
+    doubted: list[int] = []
 
 
 class JobsDied(_Fact, frozen=True, tag="jobs_died"):
@@ -188,6 +189,70 @@ class JobsDied(_Fact, frozen=True, tag="jobs_died"):
 class JobsCancelled(_Fact, frozen=True, tag="jobs_cancelled"):
     jobs: list[int]
     reason: str
+    at: float
+
+
+class RunRestored(_Fact, frozen=True, tag="run_restored"):
+    """A run that had left the state is part of it again, as the chunks of a snapshot say."""
+
+    run: str
+    chunks: list[bytes]
+    at: float
+
+
+class JobsRevived(_Fact, frozen=True, tag="jobs_revived"):
+    """A user took `jobs[:retried]` off the dead letter queue; the others had been cancelled because of them. All of one run.
+
+    They wait again, with no failure counted; JobsQueued follows for those that have nothing to wait for. `key` is the request's.
+    """
+
+    run: str
+    jobs: list[int]
+    retried: int
+    by: str
+    key: str
+    at: float
+
+
+class DeadPurged(_Fact, frozen=True, tag="dead_purged"):
+    """They stay DEAD and are no longer in the dead letter queue."""
+
+    dead: list[int]
+    at: float
+
+
+class GatesOpened(_Fact, frozen=True, tag="gates_opened"):
+    """They wait for a decision, each until then."""
+
+    jobs: list[int]
+    until: list[float]
+    at: float
+
+
+class TokenIssued(_Fact, frozen=True, tag="token_issued"):
+    """Whoever has the token with this SHA-256 may decide about the gate, once."""
+
+    job: int
+    digest: bytes
+    at: float
+
+
+class WebhookEnded(_Fact, frozen=True, tag="webhook_ended"):
+    """What was to be told of the gate's opening was "delivered", or was given up for that reason."""
+
+    job: int
+    result: str
+    at: float
+
+
+class GatesDecided(_Fact, frozen=True, tag="gates_decided"):
+    """Approved ones are COMPLETED, rejected ones CANCELLED. `by` "" is the clock: nobody decided in time."""
+
+    jobs: list[int]
+    approved: bool
+    by: str
+    comment: str
+    key: str
     at: float
 
 
@@ -294,6 +359,13 @@ Event = (
     | JobsLost
     | JobsDied
     | JobsCancelled
+    | RunRestored
+    | JobsRevived
+    | DeadPurged
+    | GatesOpened
+    | TokenIssued
+    | WebhookEnded
+    | GatesDecided
     | RunCancelled
     | RunFinished
     | WorkerJoined

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from titan.core import effects as fx
 from titan.core import events as ev
-from titan.core.cancel import cancel_descendants
+from titan.core.cancel import cancel_descendants, dismiss
 from titan.core.inputs import AttemptsStarted, ResultsReported
 from titan.core.ready import choose_pins, release, unlock
 from titan.core.state import State
 from titan.core.turn import Turn
+from titan.model.dag import JobTemplate, Retry
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome
 
@@ -69,7 +70,7 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
             )
         )
         turn.runs.update((state.jobs[number].run.id, state.jobs[number].run) for number in good)
-        unlock(turn, good)
+        dismiss(turn, unlock(turn, good))
     if returned:
         lose(turn, seen.worker, returned, [], "handed back by its worker")
     if bad:
@@ -79,14 +80,19 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
 
 def _fail(turn: Turn, seen: ResultsReported, jobs: list[int], at: list[int]) -> None:
     state = turn.state
-    retry_at = [_retry_at(state, turn.now, number, seen.outcomes[i], seen.jitter) for number, i in zip(jobs, at, strict=True)]
+    retry_at = [
+        0.0
+        if is_final(state.jobs[number].template, seen.outcomes[i], seen.exit_codes[i])
+        else _retry_at(state, turn.now, number, seen.outcomes[i], seen.jitter)
+        for number, i in zip(jobs, at, strict=True)
+    ]
     turn.emit(
         ev.JobsFailed(
             worker=seen.worker,
             jobs=jobs,
             outcomes=[seen.outcomes[i] for i in at],
             exit_codes=[seen.exit_codes[i] for i in at],
-            reasons=[seen.reasons[i] for i in at],
+            reasons=[_reason(state.jobs[n].template, seen, i) for n, i in zip(jobs, at, strict=True)],
             started=[seen.started[i] for i in at],
             finished=[seen.finished[i] for i in at],
             cpu_s=[seen.cpu_s[i] for i in at],
@@ -104,17 +110,29 @@ def _retry_at(state: State, now: float, number: int, outcome: int, jitter: float
     job = state.jobs[number]
     if outcome == Outcome.REFUSED or job.failures >= job.template.retries:
         return 0.0
-    return now + backoff_s(state.settings, job.failures, (jitter + number * _GOLDEN) % 1.0)
+    return now + backoff_s(state.settings, job.template.retry, job.failures, (jitter + number * _GOLDEN) % 1.0)
 
 
-def backoff_s(settings: Settings, failures: int, jitter: float) -> float:
+def is_final(template: JobTemplate, outcome: int, exit_code: int) -> bool:
+    """Whether the job said of this exit code that it is not worth another attempt."""
+    return outcome == Outcome.EXITED and template.retry is not None and exit_code in template.retry.final_codes
+
+
+def _reason(template: JobTemplate, seen: ResultsReported, i: int) -> str:
+    final = is_final(template, seen.outcomes[i], seen.exit_codes[i])
+    return f"{seen.reasons[i]} (no_retry: this exit code is not tried again)" if final else seen.reasons[i]
+
+
+def backoff_s(settings: Settings, retry: Retry | None, failures: int, jitter: float) -> float:
     """The wait after `failures` earlier failures: exponential, capped, and between half and all of that by `jitter` in [0, 1)."""
-    full = min(settings.backoff_max_s, settings.backoff_base_s * 2.0 ** min(failures, 40))
+    base = (retry.backoff_s if retry is not None else 0.0) or settings.backoff_base_s
+    most = (retry.backoff_max_s if retry is not None else 0.0) or max(settings.backoff_max_s, base)
+    full = min(most, base * 2.0 ** min(failures, 40))
     return full * (0.5 + 0.5 * jitter)
 
 
 def bury(turn: Turn, jobs: list[int], reason: str) -> None:
-    """Jobs are DEAD, and what waits for them is cancelled."""
+    """Jobs are DEAD: what waits for them is cancelled, unless it is to go on; their handlers run."""
     if not jobs:
         return
     turn.emit(ev.JobsDied(jobs, reason, turn.now))
@@ -124,16 +142,29 @@ def bury(turn: Turn, jobs: list[int], reason: str) -> None:
         cancel_descendants(turn, number, f"its ancestor {job.name} is DEAD: {job.reason}")
 
 
-def lose(turn: Turn, worker: int, jobs: list[int], blamed: list[int], reason: str) -> None:
-    """Attempts ended without a result. A job that has now taken down too many workers is poison; the others are queued again."""
+def lose(turn: Turn, worker: int, jobs: list[int], blamed: list[int], reason: str, doubted: Sequence[int] = ()) -> None:
+    """Attempts ended without a result. A job that has now taken down too many workers is poison; the others are queued again.
+
+    `blamed` were running. `doubted` were first in line and may have been: what takes a worker down at once is never reported as
+    started, so that counts too, but half as much, as it may be chance.
+    """
     if not jobs:
         return
-    limit = turn.state.settings.poison_losses
-    poison = dict.fromkeys(number for number in blamed if turn.state.jobs[number].losses + 1 >= limit)
-    again = [number for number in jobs if number not in poison]
+    state = turn.state
+    limit = 2 * state.settings.poison_losses
+    weight = {**dict.fromkeys(doubted, 1), **dict.fromkeys(blamed, 2)}
+    poison = [n for n, more in weight.items() if 2 * state.jobs[n].losses + state.jobs[n].doubts + more >= limit]
+    buried = dict.fromkeys(poison)
+    again = [number for number in jobs if number not in buried]
     if again:
-        pins, released = choose_pins(turn.state, again)
-        turn.emit(ev.JobsLost(worker, again, [number for number in blamed if number not in poison], reason, turn.now, pins))
+        pins, released = choose_pins(state, again)
+        left = [[number for number in column if number not in buried] for column in (blamed, doubted)]
+        turn.emit(ev.JobsLost(worker, again, left[0], reason, turn.now, pins, left[1]))
         for home, numbers in released.items():
             release(turn, home, numbers)
-    bury(turn, list(poison), f"poison: {limit} workers were lost while they ran it ({reason})")
+    for number in poison:
+        job = state.jobs[number]
+        running, waiting = job.losses + (weight[number] == 2), job.doubts + (weight[number] == 1)
+        told = f"{running} workers were lost while they ran it"
+        told += f", {waiting} when they were about to" if waiting else ""
+        bury(turn, [number], f"poison: {told} ({reason})")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from titan.core.state import Job, Past, Run, State, Worker
+from titan.core.state import Extra, Job, Past, Run, State, Worker
 from titan.errors import JournalCorrupt
 from titan.model.states import JobState, Outcome
 
@@ -61,6 +61,8 @@ class JobChunk(msgspec.Struct, array_like=True, tag="jobs"):
     histories: list[list[Past] | None]
     payloads: list[bytes] = []
     values: list[bytes] = []
+    extras: dict[int, Extra] = {}
+    """By position in the columns."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -131,6 +133,7 @@ def _columns(first: int, jobs: list[Job], index: dict[int, int]) -> JobChunk:
         [j.history for j in jobs],
         _unless_empty([j.payload for j in jobs]),
         _unless_empty([j.value for j in jobs]),
+        {i: j.extra for i, j in enumerate(jobs) if j.extra is not None},
     )
 
 
@@ -148,3 +151,5 @@ def _restore(state: State, run: Run, c: JobChunk) -> None:
         strict=True,
     )  # fmt: skip
     state.jobs.update((c.first + i, Job(name, run, *rest)) for i, (name, *rest) in enumerate(rows))
+    for i, extra in c.extras.items():
+        state.jobs[c.first + i].extra = extra

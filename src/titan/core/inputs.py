@@ -77,6 +77,59 @@ class CancelRequested(msgspec.Struct, frozen=True):
     job: str
 
 
+class GateDecisionMade(msgspec.Struct, frozen=True):
+    """Somebody approves or rejects a gate: by its name, or, if `digest` is not empty, by the token with that SHA-256."""
+
+    origin: int
+    request: int
+    run: str
+    job: str
+    approve: bool
+    by: str
+    comment: str
+    key: str
+    digest: bytes = b""
+
+
+class TokenDrawn(msgspec.Struct, frozen=True):
+    """A token of a gate, of which only the SHA-256 is ever seen here."""
+
+    job: int
+    digest: bytes
+
+
+class WebhookAnswered(msgspec.Struct, frozen=True):
+    """`result`: "delivered", or why it was given up."""
+
+    job: int
+    result: str
+
+
+class DeadRetried(msgspec.Struct, frozen=True):
+    """Take a job, or all of a run (`job` ""), off the dead letter queue and try again.
+
+    `chunks`: the run as the history has it, if it had left the state when that was asked.
+    """
+
+    origin: int
+    request: int
+    run: str
+    job: str
+    by: str
+    key: str
+    chunks: list[bytes] = []
+
+
+class DeadDismissed(msgspec.Struct, frozen=True):
+    """Take a job, or all of a run, off the dead letter queue for good. `chunks` as in DeadRetried."""
+
+    origin: int
+    request: int
+    run: str
+    job: str
+    chunks: list[bytes] = []
+
+
 class WorkerRegistered(msgspec.Struct, frozen=True):
     """A worker came (back), with the attempts it holds: running (`started` > 0), waiting (0) or finished unreported."""
 
@@ -149,6 +202,11 @@ Input = (
     | SubmitterGone
     | HistoryKept
     | CancelRequested
+    | GateDecisionMade
+    | TokenDrawn
+    | WebhookAnswered
+    | DeadRetried
+    | DeadDismissed
     | WorkerRegistered
     | WorkerBeat
     | AttemptsStarted

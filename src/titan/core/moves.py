@@ -5,7 +5,7 @@ from __future__ import annotations
 from titan.core.state import Job, State
 from titan.core.story import story
 from titan.errors import Bug
-from titan.model.states import ALLOWED, JobState
+from titan.model.states import ALLOWED, REVIVABLE, TERMINAL, JobState
 
 
 def move(state: State, number: int, job: Job, new: JobState, at: float) -> None:
@@ -15,11 +15,41 @@ def move(state: State, number: int, job: Job, new: JobState, at: float) -> None:
         raise Bug(f"job {job.run.id}/{job.name} cannot go from {old.name} to {new.name}; its story:\n  {told}")
     if old is JobState.QUEUED:
         state.dequeued(job)
-    tally = job.run.tally
+    _turn(job, new, at)
+    if old is JobState.PAUSED:
+        del state.gates[number]
+        job.due = 0.0
+
+
+def revive(job: Job, at: float) -> None:
+    """The one way out of a terminal state: a user's word."""
+    assert job.state in REVIVABLE, job.name
+    _turn(job, JobState.WAITING, at)
+
+
+def _turn(job: Job, new: JobState, at: float) -> None:
+    tally, old = job.run.tally, job.state
     tally[old] -= 1
     tally[new] += 1
     job.state = new
     job.since = at
+
+
+def satisfies(parent: Job, child: Job) -> bool:
+    """Whether a child need not wait for this parent any more.
+
+    A handler waits until all its parents are over (it runs as soon as one is DEAD); any other job for COMPLETED ones,
+    or DEAD ones whose children are to go on.
+    """
+    if child.template.kind == "handler":
+        return parent.state in TERMINAL
+    return parent.state is JobState.COMPLETED or (parent.state is JobState.DEAD and parent.template.on_failure == "continue")
+
+
+def blocks(parent: Job, child: Job) -> bool:
+    """Whether a child will never run because of what became of this parent."""
+    over = parent.state in (JobState.DEAD, JobState.CANCELLED)
+    return over and child.template.kind != "handler" and not satisfies(parent, child)
 
 
 def release_lease(state: State, job: Job) -> None:

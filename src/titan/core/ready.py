@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from titan.core import effects as fx
 from titan.core import events as ev
-from titan.core.state import NO_WORKER, State
+from titan.core.state import NO_WORKER, Job, State
 from titan.core.turn import Turn
 from titan.model.states import JobState, RunState, WorkerState
 
 
 def make_ready(turn: Turn, jobs: Sequence[int]) -> None:
     """Moves WAITING jobs on."""
-    at_once, later, until = [], [], []
+    at_once, later, until, gates = [], [], [], []
     for number in jobs:
-        delay = turn.state.jobs[number].template.delay_s
-        if delay > 0:
+        template = turn.state.jobs[number].template
+        if template.delay_s > 0:
             later.append(number)
-            until.append(turn.now + delay)
+            until.append(turn.now + template.delay_s)
+        elif template.kind == "gate":
+            gates.append(number)
         else:
             at_once.append(number)
     if later:
         turn.emit(ev.JobsDelayed(later, until, turn.now))
+    open_gates(turn, gates)
     queue(turn, at_once)
 
 
@@ -40,17 +44,32 @@ def release_roots(turn: Turn) -> None:
         turn.emit(ev.RootsReleased(run_id, end))
 
 
-def unlock(turn: Turn, completed: Sequence[int]) -> None:
-    """Children of jobs that just COMPLETED, as far as they miss no other parent."""
+def open_gates(turn: Turn, gates: list[int]) -> None:
+    """WAITING or DELAYED gates whose time has come wait for a decision from now on."""
+    if not gates:
+        return
+    jobs = turn.state.jobs
+    until = [turn.now + (gate.max_wait_s if (gate := jobs[number].template.gate) is not None else 0.0) for number in gates]
+    turn.emit(ev.GatesOpened(gates, until, turn.now))
+    for number in gates:
+        gate = jobs[number].template.gate
+        if gate is not None and gate.webhook:
+            turn.order(fx.AnnounceGate(number))
+
+
+def unlock(turn: Turn, completed: Sequence[int]) -> list[int]:
+    """Children of jobs that just COMPLETED, as far as they miss no other parent; returns the handlers that are not needed."""
     jobs = turn.state.jobs
     ready: dict[int, None] = {}
+    unneeded: dict[int, None] = {}
     for number in completed:
         for child in jobs[number].children or ():
             entry = jobs[child]
             if entry.missing == 0 and entry.state is JobState.WAITING:
-                ready[child] = None
+                (unneeded if entry.template.kind == "handler" else ready)[child] = None
     if ready:
         make_ready(turn, list(ready))
+    return list(unneeded)
 
 
 def queue(turn: Turn, jobs: Sequence[int]) -> None:
@@ -71,12 +90,20 @@ def choose_pins(state: State, jobs: Sequence[int]) -> tuple[list[int], dict[int,
         job = state.jobs[number]
         pin = NO_WORKER
         if job.template.affinity and job.parents:
-            pin = state.jobs[job.parents[0]].worker
+            pin = _home_of(state, job)
             if pin != NO_WORKER and not can_keep(state, pin, job.template.requirement):
                 released.setdefault(pin, []).append(number)
                 pin = NO_WORKER
         pins.append(pin)
     return (pins if any(pin != NO_WORKER for pin in pins) else []), released
+
+
+def _home_of(state: State, job: Job) -> int:
+    """Where its first parent ran; a gate ran nowhere, so behind one it is where the gate's own did."""
+    parent = state.jobs[job.parents[0]]
+    while parent.template.kind == "gate" and parent.parents:
+        parent = state.jobs[parent.parents[0]]
+    return parent.worker
 
 
 def release(turn: Turn, worker: int, jobs: list[int]) -> None:

@@ -21,6 +21,10 @@ from titan.scheduling.pool import Pool
 TIMER_JOB, TIMER_WORKER = 0, 1
 NO_WORKER = -1
 HISTORY_LIMIT = 64
+TOKENS_LIMIT = 16
+"""Tokens of a gate that are good, the newest: each start of a master draws one while its webhook is not told."""
+TIMED = (JobState.DELAYED, JobState.FAILED, JobState.PAUSED)
+"""States that end by themselves when a job's time has come."""
 ARCHIVED_LIMIT = 50_000
 """Archived runs whose submission keys are still known."""
 
@@ -40,6 +44,8 @@ class Run(msgspec.Struct):
     state: RunState = RunState.RUNNING
     cancelled: bool = False
     finished_at: float = 0.0
+    retried: tuple[str, int, int] = ("", 0, 0)
+    """The last request that took jobs of it off the dead letter queue: its key, and how many jobs it retried and revived."""
     added: int = -1
     """OPENING: how many of its jobs are there; else -1."""
     tally: list[int] = msgspec.field(default_factory=lambda: [0] * len(JobState))
@@ -71,6 +77,33 @@ class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reason: str
 
 
+class GateFacts(msgspec.Struct, array_like=True, gc=False):
+    """A gate since it opened. Times are seconds since the epoch."""
+
+    opened_at: float
+    expires_at: float
+    tokens: list[bytes] = []
+    """SHA-256 of each token that was given out for it, the newest last."""
+    webhook: str = ""
+    """"" has none or is not told yet; "delivered", or why it was given up."""
+    decided_at: float = 0.0
+    approved: bool = False
+    by: str = ""
+    comment: str = ""
+    key: str = ""
+    """The request under which it was decided: said again, the answer is the same."""
+
+
+class Extra(msgspec.Struct, array_like=True, gc=False):
+    """What few jobs have."""
+
+    doubts: int = 0
+    """Workers that were lost while they may have run it: it was first in line there, and no start was reported."""
+    purged: bool = False
+    """DEAD, and taken off the dead letter queue."""
+    gate: GateFacts | None = None
+
+
 class Job(msgspec.Struct, gc=False):
     """A node of a run. Times are seconds since the epoch, 0 while they have not come."""
 
@@ -80,13 +113,13 @@ class Job(msgspec.Struct, gc=False):
     args: tuple[str, ...]
     parents: tuple[int, ...]
     missing: int
-    """Parents that are not COMPLETED."""
+    """Parents whose end it still waits for: see `moves.satisfies`."""
     state: JobState = JobState.WAITING
     children: list[int] | None = None
     since: float = 0.0
     """When it entered its present state."""
     due: float = 0.0
-    """DELAYED, FAILED: when it is to be queued."""
+    """DELAYED, FAILED: when it is to be queued. PAUSED: when it is rejected."""
     attempt: int = 0
     failures: int = 0
     losses: int = 0
@@ -107,6 +140,19 @@ class Job(msgspec.Struct, gc=False):
     """Of a call: its pickled arguments."""
     value: bytes = b""
     """Of a call: what it returned or raised, opaque here."""
+    extra: Extra | None = None
+
+    @property
+    def doubts(self) -> int:
+        return self.extra.doubts if self.extra is not None else 0
+
+    @property
+    def in_dlq(self) -> bool:
+        return self.state is JobState.DEAD and not (self.extra is not None and self.extra.purged)
+
+    def add_doubts(self, count: int) -> None:
+        self.extra = self.extra or Extra()
+        self.extra.doubts += count
 
     def note(self, past: Past) -> None:
         if self.history is None:
@@ -136,6 +182,8 @@ class Worker(msgspec.Struct):
     """Leases of fenced attempts whose processes may still be there; each takes a slot until the worker says it is gone."""
     blamed: dict[int, None] = msgspec.field(default_factory=dict)
     """Jobs whose `losses` count this worker's loss; taken back if the same process returns."""
+    doubted: dict[int, None] = msgspec.field(default_factory=dict)
+    """Jobs whose `doubts` count this worker's loss; taken back likewise."""
     recalled: dict[int, None] = msgspec.field(default_factory=dict)
     """Leases that it was asked to hand back unstarted. Not durable."""
     connection: int = 0
@@ -156,8 +204,8 @@ class Worker(msgspec.Struct):
 
 class State:
     __slots__ = (
-        "_names", "archived", "cluster", "dead", "jobs", "keys", "lanes", "next_job", "next_lease", "opening", "pinned", "pool",
-        "releasing", "runs", "settings", "term", "timers", "touched", "worker_numbers", "workers",
+        "_names", "archived", "cluster", "dead", "gates", "jobs", "keys", "lanes", "next_job", "next_lease", "opening", "pinned",
+        "pool", "releasing", "runs", "settings", "term", "timers", "tokens", "touched", "worker_numbers", "workers",
     )  # fmt: skip
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -173,6 +221,10 @@ class State:
         self.keys: dict[str, str] = {}
         self.worker_numbers: dict[str, int] = {}
         self.dead: dict[int, None] = {}
+        self.gates: dict[int, None] = {}
+        """Those that are PAUSED."""
+        self.tokens: dict[bytes, int] = {}
+        """SHA-256 of a token -> its gate, decided or not."""
         self.lanes: dict[str, Lane] = {}
         self.pinned: dict[int, Lane] = {}
         self.touched: dict[int, None] = {}
@@ -266,22 +318,31 @@ class State:
             worker.watched = True
             self.arm(worker.deadline, TIMER_WORKER, worker.number)
 
+    def index_gate(self, number: int, job: Job) -> None:
+        if job.state is JobState.PAUSED:
+            self.gates[number] = None
+        if job.extra is not None and job.extra.gate is not None:
+            self.tokens.update(dict.fromkeys(job.extra.gate.tokens, number))
+
     def reindex(self) -> None:
         """Builds all that is derived anew from jobs, runs and workers."""
         self.keys = {run.key: run.id for run in self.runs.values() if run.key and run.state is not RunState.OPENING}
         self.releasing = {}
         self.worker_numbers = {w.name: w.number for w in self.workers.values()}
         self.dead, self.lanes, self.pinned, self.touched, self.timers, self._names = {}, {}, {}, {}, [], {}
+        self.gates, self.tokens = {}, {}
         self.pool = Pool()
         for number, job in self.jobs.items():
+            self.index_gate(number, job)
             if job.state is JobState.QUEUED:
                 self.enqueue(number, job)
             elif job.state is JobState.WAITING:
                 if not job.missing and job.run.state is RunState.RUNNING:
                     self.releasing.setdefault(job.run.id, number - job.run.first)
             elif job.state is JobState.DEAD:
-                self.dead[number] = None
-            elif job.due and job.state in (JobState.DELAYED, JobState.FAILED):
+                if job.in_dlq:
+                    self.dead[number] = None
+            elif job.due and job.state in TIMED:
                 self.arm(job.due, TIMER_JOB, number)
         for worker in self.workers.values():
             self.seat(worker)

@@ -10,10 +10,12 @@ from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.archive import on_history_kept
-from titan.core.cancel import on_cancel_requested
+from titan.core.cancel import is_unneeded, on_cancel_requested
+from titan.core.dlq import on_dead_dismissed, on_dead_retried
 from titan.core.finish import on_attempts_started, on_results_reported
-from titan.core.ready import queue, release_roots
-from titan.core.state import TIMER_JOB, State
+from titan.core.gates import announce_open, expire, on_gate_decision_made, on_token_drawn, on_webhook_answered
+from titan.core.ready import open_gates, queue, release_roots
+from titan.core.state import TIMED, TIMER_JOB, Run, State
 from titan.core.submit import drop_openings, on_dag_submitted, on_jobs_arrived, on_run_begun, on_submitter_gone
 from titan.core.take_back import take_back
 from titan.core.turn import Turn
@@ -62,6 +64,7 @@ def next_due(state: State) -> float | None:
 def _on_master_booted(turn: Turn, it: seen.MasterBooted) -> None:
     turn.emit(ev.MasterStarted(turn.state.term + 1, turn.state.cluster or it.cluster, turn.now))
     drop_openings(turn)
+    announce_open(turn)
 
 
 def _on_time_passed(turn: Turn, it: seen.TimePassed) -> None:
@@ -71,11 +74,18 @@ def _on_time_passed(turn: Turn, it: seen.TimePassed) -> None:
         _, kind, number = heappop(state.timers)
         if kind == TIMER_JOB:
             job = state.jobs.get(number)
-            if job is not None and job.state in (JobState.DELAYED, JobState.FAILED) and 0 < job.due <= now:
+            if job is not None and job.state in TIMED and 0 < job.due <= now:
                 due_jobs[number] = None
         else:
             on_deadline(turn, number)
-    queue(turn, list(due_jobs))
+    jobs = state.jobs
+    gates = [number for number in due_jobs if jobs[number].template.kind == "gate"]
+    opening = [number for number in gates if jobs[number].state is not JobState.PAUSED]
+    for number in gates:
+        del due_jobs[number]
+    expire(turn, [number for number in gates if jobs[number].state is JobState.PAUSED])
+    open_gates(turn, [number for number in opening if jobs[number].state is JobState.DELAYED])
+    queue(turn, [number for number in due_jobs if jobs[number].state in TIMED])
 
 
 def _dispatch(turn: Turn) -> None:
@@ -91,9 +101,17 @@ def _dispatch(turn: Turn) -> None:
 def _finish_runs(turn: Turn) -> None:
     for run in turn.runs.values():
         if run.open == 0 and run.state is RunState.RUNNING:
-            whole = run.tally[JobState.COMPLETED] == run.count
+            whole = run.tally[JobState.COMPLETED] == run.count or _only_unneeded_are_missing(turn.state, run)
             verdict = RunState.COMPLETED if whole else RunState.CANCELLED if run.cancelled else RunState.FAILED
             turn.emit(ev.RunFinished(run.id, verdict, turn.now))
+
+
+def _only_unneeded_are_missing(state: State, run: Run) -> bool:
+    """Whether all that is not COMPLETED are handlers that were not needed, and what waits for those."""
+    if run.tally[JobState.DEAD] or not any(t.kind == "handler" for t in run.templates):
+        return False
+    jobs = (state.jobs[j] for j in range(run.first, run.first + run.count))
+    return all(is_unneeded(job) for job in jobs if job.state is JobState.CANCELLED)
 
 
 _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
@@ -105,6 +123,11 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     seen.SubmitterGone: on_submitter_gone,
     seen.HistoryKept: on_history_kept,
     seen.CancelRequested: on_cancel_requested,
+    seen.GateDecisionMade: on_gate_decision_made,
+    seen.TokenDrawn: on_token_drawn,
+    seen.WebhookAnswered: on_webhook_answered,
+    seen.DeadRetried: on_dead_retried,
+    seen.DeadDismissed: on_dead_dismissed,
     seen.WorkerRegistered: on_worker_registered,
     seen.WorkerBeat: on_worker_beat,
     seen.AttemptsStarted: on_attempts_started,

@@ -61,7 +61,7 @@ def on_jobs_arrived(turn: Turn, seen: JobsArrived) -> None:
     if seen.position + len(seen.ids) <= run.added:  # it came twice
         return
     try:
-        check_part(seen, expected=run.added, count=run.count, templates=len(run.templates), known=opening.ids)
+        check_part(seen, expected=run.added, count=run.count, templates=run.templates, known=opening.ids)
     except InvalidGraph as e:
         turn.emit(ev.RunDropped(run.id))
         turn.order(fx.Refuse(seen.origin, seen.request, e.code, str(e), e.job))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from titan.core import effects as fx
 from titan.core import events as ev
@@ -26,7 +27,9 @@ def on_worker_registered(turn: Turn, seen: WorkerRegistered) -> None:
         if refusal:
             turn.order(fx.Refuse(seen.origin, seen.request, Conflict.code, refusal))
             return
-        _lose_all(turn, known, blame=known.state is not WorkerState.LEFT, reason=f"worker {known.name} was started anew")
+        died = known.state is not WorkerState.LEFT
+        doubted = _first_in_line(state, known) if died else []
+        _lose_all(turn, known, doubted, blame=died, reason=f"worker {known.name} was started anew")
     number = known.number if known else len(state.workers) + 1
     if known is None or _changed(known, seen):
         turn.emit(
@@ -108,7 +111,7 @@ def on_worker_draining(turn: Turn, seen: WorkerDraining) -> None:
 def on_worker_leaving(turn: Turn, seen: WorkerLeaving) -> None:
     worker = turn.state.workers[seen.worker]
     turn.emit(ev.WorkerLeft(worker.number, turn.now))
-    _lose_all(turn, worker, blame=False, reason=f"worker {worker.name} left")
+    _lose_all(turn, worker, [], blame=False, reason=f"worker {worker.name} left")
     _release_pinned(turn, worker)
 
 
@@ -131,15 +134,27 @@ def on_deadline(turn: Turn, number: int) -> None:
         turn.order(fx.Disconnect(worker.connection))
     silent = turn.now - worker.heard_at
     reason = f"worker {worker.name} was silent for {silent:.0f} s"
+    doubted = _first_in_line(turn.state, worker)
     turn.emit(ev.WorkerLost(number, reason, turn.now))
-    _lose_all(turn, worker, blame=True, reason=reason)
+    _lose_all(turn, worker, doubted, blame=True, reason=reason)
     _release_pinned(turn, worker)
 
 
-def _lose_all(turn: Turn, worker: Worker, *, blame: bool, reason: str) -> None:
+def _lose_all(turn: Turn, worker: Worker, doubted: list[int], *, blame: bool, reason: str) -> None:
     jobs = list(worker.held.values())
     running = [j for j in jobs if blame and turn.state.jobs[j].state is JobState.RUNNING]
-    lose(turn, worker.number, jobs, running, reason)
+    lose(turn, worker.number, jobs, running, reason, doubted)
+
+
+def _first_in_line(state: State, worker: Worker) -> list[int]:
+    """Jobs that the worker may have started without a word of it: as many of those that were dispatched first as slots were free.
+
+    What waits behind them had not started, whatever took the worker down.
+    """
+    running = sum(state.jobs[number].state is JobState.RUNNING for number in worker.held.values())
+    free = worker.slots - running - len(worker.ending)
+    waiting = (number for number in worker.held.values() if state.jobs[number].state is JobState.DISPATCHED)
+    return list(islice(waiting, max(0, free)))
 
 
 def _release_pinned(turn: Turn, worker: Worker) -> None:

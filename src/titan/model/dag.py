@@ -98,7 +98,7 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     driver: str = ""
     python: str = ""
     kind: str = ""
-    """"" is a job that ends; "service" and "gate" have the struct of that name."""
+    """"" is a job that ends; "service" and "gate" have the struct of that name; a "handler" runs only if a parent is DEAD."""
     needs: Needs | None = None
     retry: Retry | None = None
     limits: Limits | None = None

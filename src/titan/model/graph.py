@@ -12,6 +12,7 @@ from typing import Protocol
 from titan.errors import InvalidGraph
 from titan.model import dag as limits
 from titan.model.dag import DagSpec, JobTemplate
+from titan.model.failure import template_problem
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
 
 
@@ -40,6 +41,7 @@ def resolve(dag: DagSpec) -> list[tuple[int, ...]]:
                 raise InvalidGraph(f"job {name!r} depends on itself", name)
             found.append(at)
         parents.append(tuple(found))
+    _check_handlers(dag.ids, dag.template_of, dag.templates, parents)
     cycle = find_cycle(parents)
     if cycle:
         path = " -> ".join(dag.ids[i] for i in [*cycle, cycle[0]])
@@ -111,7 +113,7 @@ def check_head(name: str, templates: list[JobTemplate], count: int) -> None:
         _check_template(template)
 
 
-def check_part(part: ResolvedPart, *, expected: int, count: int, templates: int, known: Set[str]) -> None:
+def check_part(part: ResolvedPart, *, expected: int, count: int, templates: list[JobTemplate], known: Set[str]) -> None:
     """Jobs of a DAG of `count`, whose first `expected` are there and have the ids `known`. Raises InvalidGraph."""
     if part.position != expected:
         raise InvalidGraph(f"jobs from {part.position:,} on of a DAG of which {expected:,} are there: they come in order")
@@ -125,7 +127,8 @@ def check_part(part: ResolvedPart, *, expected: int, count: int, templates: int,
         seen = dict.fromkeys(known)
         name = next(n for n in part.ids if n in seen or seen.setdefault(n))
         raise _repeated(name)
-    _check_columns(part, templates)
+    _check_columns(part, len(templates))
+    _check_handlers(part.ids, part.template_of, templates, part.parents)
     for i, (name, parents) in enumerate(zip(part.ids, part.parents, strict=True), expected):
         if parents and not (min(parents) >= 0 and max(parents) < i and len(set(parents)) == len(parents)):
             raise InvalidGraph(f"job {name!r}: a DAG in parts names parents by position, once each, before their children", name)
@@ -134,6 +137,15 @@ def check_part(part: ResolvedPart, *, expected: int, count: int, templates: int,
 def _check_id(name: str) -> None:
     if match_name(name) is None:
         raise InvalidGraph(f"job id {name[: MAX_NAME + 8]!r} is malformed: an id is {NAME_RULE}", name[:MAX_NAME])
+
+
+def _check_handlers(ids: list[str], template_of: list[int], templates: list[JobTemplate], parents: Sequence[Sequence[int]]) -> None:
+    """A handler has somebody to wait for."""
+    handlers = [t.kind == "handler" for t in templates]
+    if any(handlers):
+        for name, of, ps in zip(ids, template_of, parents, strict=True):
+            if handlers[of] and not ps:
+                raise InvalidGraph(f"job {name!r} is a handler and no job names it: it would never run", name)
 
 
 def _repeated(name: str) -> InvalidGraph:
@@ -163,7 +175,9 @@ def _check_columns(dag: Part, templates: int) -> None:
 def _check_template(t: JobTemplate) -> None:
     what = t.file or t.command or " ".join(t.argv) or "?"
     where = f"job specification {what[:80]!r}"
-    if bool(t.file) + bool(t.command) + bool(t.argv) + bool(t.function) != 1:
+    if problem := template_problem(t):
+        raise InvalidGraph(f"{where}: {problem}")
+    if bool(t.file) + bool(t.command) + bool(t.argv) + bool(t.function) != (t.kind != "gate"):
         raise InvalidGraph(f"{where}: give exactly one of file and command")
     if t.driver not in ("", "process"):
         raise InvalidGraph(f"{where}: driver {t.driver[:80]!r} is unknown: leave it out, or say process")

@@ -24,10 +24,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     backoff_base_s: float = 0.5
     """The wait before the first retry; it doubles with each, and is jittered between half and all of it."""
     backoff_max_s: float = 60.0
+    webhook_tries: int = 12
+    """So often the webhook of a gate is told before it is given up; 4xx answers other than 408, 425 and 429 end it at once."""
+    webhook_timeout_s: float = 10.0
+    """What one try may take."""
+    webhook_backoff_s: float = 1.0
+    """The wait after the first try that failed; it doubles with each, jittered between half and all of it."""
+    webhook_backoff_max_s: float = 600.0
     release_slice: int = 10_000
     """So many jobs of one new run are looked at, and made ready if they have no parents, before anything else gets its turn."""
     poison_losses: int = 2
-    """A job whose attempts took down this many workers is DEAD."""
+    """A job whose attempts took down this many workers is DEAD. A loss before its start was reported counts half."""
     stop_grace_s: float = 5.0
     """From SIGTERM to SIGKILL for a job that is stopped."""
     keep_runs: int = 10_000

@@ -50,7 +50,7 @@ TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED)
 _ATTEMPT_ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.QUEUED, JobState.DEAD, JobState.CANCELLED)
 TRANSITIONS: dict[JobState, tuple[JobState, ...]] = {
     JobState.WAITING: (JobState.QUEUED, JobState.DELAYED, JobState.PAUSED, JobState.CANCELLED),
-    JobState.DELAYED: (JobState.QUEUED, JobState.CANCELLED),
+    JobState.DELAYED: (JobState.QUEUED, JobState.PAUSED, JobState.CANCELLED),
     JobState.QUEUED: (JobState.DISPATCHED, JobState.CANCELLED),
     JobState.DISPATCHED: (JobState.RUNNING, *_ATTEMPT_ENDS),
     JobState.RUNNING: _ATTEMPT_ENDS,
@@ -60,6 +60,9 @@ TRANSITIONS: dict[JobState, tuple[JobState, ...]] = {
     JobState.DEAD: (),
     JobState.CANCELLED: (),
 }
+
+REVIVABLE = (JobState.DEAD, JobState.CANCELLED)
+"""A user may take a DEAD job off the dead letter queue: then it, and what was CANCELLED because of it, is WAITING again."""
 
 # The same as one bit mask per state, for the hot path: `ALLOWED[old] >> new & 1`.
 ALLOWED: tuple[int, ...] = tuple(sum(1 << new for new in TRANSITIONS[old]) for old in JobState)

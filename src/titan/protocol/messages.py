@@ -11,6 +11,15 @@ import msgspec
 
 from titan.model.dag import DagSpec, JobTemplate
 from titan.protocol.base import Message as Message
+from titan.protocol.failure_messages import Decide as Decide
+from titan.protocol.failure_messages import Decided as Decided
+from titan.protocol.failure_messages import GateRow as GateRow
+from titan.protocol.failure_messages import Gates as Gates
+from titan.protocol.failure_messages import ListGates as ListGates
+from titan.protocol.failure_messages import Purged as Purged
+from titan.protocol.failure_messages import PurgeDead as PurgeDead
+from titan.protocol.failure_messages import Retried as Retried
+from titan.protocol.failure_messages import RetryDead as RetryDead
 
 
 # -- both ways --------------------------------------------------------------------------------------------------------
@@ -502,5 +511,13 @@ OPCODES: dict[int, type[Message]] = {
     77: Draining,
     78: Leaving,
     79: Recall,
+    138: Decide,
+    139: Decided,
+    140: ListGates,
+    141: Gates,
+    142: RetryDead,
+    143: Retried,
+    144: PurgeDead,
+    145: Purged,
 }
 OPCODE_OF: dict[type[Message], int] = {kind: opcode for opcode, kind in OPCODES.items()}

@@ -13,7 +13,7 @@ import msgspec
 from titan.core import events as ev
 from titan.model.dag import JobTemplate
 from titan.model.settings import Settings
-from titan.model.states import JobState, Outcome
+from titan.model.states import JobState, Outcome, RunState
 from titan.sim.trace import Trace, short
 from titan.sim.truth import Process, Truth, Violation
 
@@ -43,6 +43,14 @@ class JobFacts(msgspec.Struct):
     released_from: int = 0
     blamed: dict[tuple[int, str], None] = msgspec.field(default_factory=dict)
     """(worker, incarnation) of the losses that count against it."""
+    doubted: dict[tuple[int, str], None] = msgspec.field(default_factory=dict)
+    """The same of those that count half."""
+    final: bool = False
+    """It ended with a code that is not tried again."""
+    revived: bool = False
+    """It was taken off the dead letter queue, or came back with such a job."""
+    why: str = ""
+    """It is CANCELLED."""
 
     @property
     def where(self) -> str:
@@ -60,6 +68,7 @@ class WorkerFacts(msgspec.Struct):
     name: str
     incarnation: str
     capabilities: tuple[str, ...]
+    slots: int = 0
     there: bool = True
     draining: bool = False
 
@@ -75,6 +84,17 @@ class Chronicle:
         self.workers: dict[int, WorkerFacts] = {}
         self.lost: dict[int, None] = {}
         """Leases that ended without a result."""
+        self.cancelled: dict[str, None] = {}
+        """Runs that a user cancelled."""
+        self.decisions: dict[tuple[str, str], tuple[str, bool]] = {}
+        """(run, gate) -> the key of the request that decided, and whether it approved."""
+        self.retries: dict[tuple[str, str], None] = {}
+        """(run, key) of requests that took jobs off the dead letter queue."""
+        self.digests: dict[bytes, int] = {}
+        """SHA-256 of a token -> its gate."""
+        self.told: dict[int, None] = {}
+        """Gates whose webhook has heard."""
+        self.purged: dict[int, None] = {}
         self.term = 0
         self._truth = truth
         self._trace = trace
@@ -89,12 +109,22 @@ class Chronicle:
         if reader is not None:
             reader(self, event)
 
-    def descendants(self, number: int) -> list[int]:
+    def blocks(self, parent: JobFacts, child: JobFacts) -> bool:
+        """Whether a job will never run because of what became of this parent."""
+        if child.template.kind == "handler":
+            return False
+        dead = parent.state is JobState.DEAD and parent.template.on_failure != "continue"
+        return dead or parent.state is JobState.CANCELLED
+
+    def behind(self, number: int) -> list[int]:
+        """What waits, directly or not, for a job that was cancelled."""
         found: dict[int, None] = {}
         stack = [number]
         while stack:
             for child in self.jobs[stack.pop()].children:
-                if child not in found:
+                entry = self.jobs[child]
+                goes_on = entry.template.kind == "handler" or entry.state in (JobState.COMPLETED, JobState.DEAD)
+                if child not in found and not goes_on:
                     found[child] = None
                     stack.append(child)
         return list(found)
@@ -112,8 +142,8 @@ class Chronicle:
         host = self.workers[facts.worker]
         if host.name != process.host.name or facts.incarnation != process.host.incarnation:
             raise Violation(f"{job.where} starts on {process.host}, its lease is of {host.name} {facts.incarnation}")
-        for parent in job.parents:
-            if self.jobs[parent].state is not JobState.COMPLETED:
+        for parent in job.parents if job.template.kind != "handler" else ():
+            if self.jobs[parent].state is not JobState.COMPLETED and self.jobs[parent].template.on_failure != "continue":
                 raise Violation(f"{job.where} starts while its parent {self.jobs[parent].name} is {self.jobs[parent].state.name}")
         if process.started_at < job.ready_at + job.template.delay_s - EPSILON:
             raise Violation(f"{job.where} starts before its delay of {job.template.delay_s} s is over")
@@ -187,7 +217,10 @@ class Chronicle:
     def _jobs_queued(self, e: ev.JobsQueued) -> None:
         for number in e.jobs:
             job = self.jobs[number]
+            self._judge_ready(job)
             self._turn(job, JobState.QUEUED, JobState.WAITING, JobState.DELAYED, JobState.FAILED)
+            if job.template.kind == "gate":
+                raise Violation(f"{job.where} is a gate and was queued")
             if e.at < job.due - EPSILON:
                 raise Violation(f"{job.where} was queued {job.due - e.at:.3f} s before it was due")
             job.due, job.released_from = 0.0, 0
@@ -195,8 +228,23 @@ class Chronicle:
     def _jobs_delayed(self, e: ev.JobsDelayed) -> None:
         for number, until in zip(e.jobs, e.until, strict=True):
             job = self.jobs[number]
+            self._judge_ready(job)
             self._turn(job, JobState.DELAYED, JobState.WAITING)
             job.due = until
+
+    def _judge_ready(self, job: JobFacts) -> None:
+        """A job that waits no longer has nothing to wait for."""
+        if job.state is not JobState.WAITING:
+            return
+        parents = [self.jobs[p] for p in job.parents]
+        if job.template.kind == "handler":
+            fit = any(p.state is JobState.DEAD for p in parents)
+        else:
+            fit = all(
+                p.state is JobState.COMPLETED or (p.state is JobState.DEAD and p.template.on_failure == "continue") for p in parents
+            )
+        if not fit:
+            raise Violation(f"{job.where} is made ready behind {[(p.name, p.state.name) for p in parents]}")
 
     def _jobs_released(self, e: ev.JobsReleased) -> None:
         worker = self.workers[e.worker]
@@ -226,8 +274,11 @@ class Chronicle:
         if not worker.there or worker.draining:
             raise Violation(f"{job.where} went to {worker.name}, which is gone or drains")
         if job.template.affinity and job.parents:
-            home = self.jobs[job.parents[0]].ran_on
-            if home not in (number, job.released_from):
+            parent = self.jobs[job.parents[0]]
+            while parent.template.kind == "gate" and parent.parents:
+                parent = self.jobs[parent.parents[0]]
+            home = parent.ran_on
+            if home and home not in (number, job.released_from):
                 raise Violation(f"{job.where} went to {worker.name}; its affinity to {self.workers[home].name} was not released")
 
     def _jobs_started(self, e: ev.JobsStarted) -> None:
@@ -256,8 +307,13 @@ class Chronicle:
             wanted = f"i{job.where}#{self.leases[lease].attempt}".encode() if job.template.function else b""
             if job.value != wanted:
                 raise Violation(f"{job.where} is COMPLETED with the value {job.value!r}, really {wanted!r}")
-            for child in job.children:
-                self.jobs[child].ready_at = e.at
+            self._told(job, e.at)
+
+    def _told(self, job: JobFacts, at: float) -> None:
+        """A job is over: those that wait for it may be ready from now on."""
+        for child in job.children:
+            if self.jobs[child].state is JobState.WAITING:
+                self.jobs[child].ready_at = at
 
     def _jobs_failed(self, e: ev.JobsFailed) -> None:
         for i, number in enumerate(e.jobs):
@@ -267,7 +323,9 @@ class Chronicle:
             job.failures.append(outcome)
             if not self._is_true(outcome, e.exit_codes[i], lease, process):
                 raise Violation(f"{job.where} is recorded as {outcome.name} with {e.exit_codes[i]}; really {process}")
-            final = outcome is Outcome.REFUSED or len(job.failures) > job.template.retries
+            retry = job.template.retry
+            job.final = outcome is Outcome.EXITED and retry is not None and e.exit_codes[i] in retry.final_codes
+            final = outcome is Outcome.REFUSED or len(job.failures) > job.template.retries or job.final
             if final != (not e.retry_at[i]):
                 raise Violation(f"{job.where} failed {len(job.failures)} times and is due at {e.retry_at[i]}")
             job.due = e.retry_at[i]
@@ -297,6 +355,12 @@ class Chronicle:
             if number in e.blamed:
                 self._judge_blame(job, process)
                 job.blamed[e.worker, worker.incarnation] = None
+            elif number in e.doubted:
+                job.doubted[e.worker, worker.incarnation] = None
+            if 2 * len(job.blamed) + len(job.doubted) >= 2 * self._settings.poison_losses:
+                raise Violation(f"{job.where} runs on; losses that count: {list(job.blamed)}, {list(job.doubted)}")
+        if len(e.doubted) > worker.slots:
+            raise Violation(f"{len(e.doubted)} jobs are doubted for the loss of {worker.name}, which has {worker.slots} slots")
 
     def _judge_blame(self, job: JobFacts, process: Process | None) -> None:
         if process is None:
@@ -307,21 +371,104 @@ class Chronicle:
             job = self.jobs[number]
             if job.state is JobState.FAILED:
                 job.state = JobState.DEAD
-                if len(job.failures) <= job.template.retries and job.failures[-1] is not Outcome.REFUSED:
+                if len(job.failures) <= job.template.retries and job.failures[-1] is not Outcome.REFUSED and not job.final:
                     raise Violation(f"{job.where} is DEAD after {len(job.failures)} failures with {job.template.retries} retries")
             else:
                 self._trace.count("poison")
+                ran = job.state is JobState.RUNNING
                 _, process = self._end_lease(job, 0, JobState.DEAD)
-                self._judge_blame(job, process)
-                if len(job.blamed) + 1 < self._settings.poison_losses:
-                    raise Violation(f"{job.where} is poison; losses that count: {list(job.blamed)} and this one")
+                if ran:
+                    self._judge_blame(job, process)
+                self._trace.count("poison before its start" if not ran else "poison while it ran")
+                if 2 * len(job.blamed) + len(job.doubted) + 1 + ran < 2 * self._settings.poison_losses:
+                    counted = [*job.blamed, *job.doubted]
+                    raise Violation(f"{job.where} is poison; losses that count: {counted} and this one")
+            self._told(job, e.at)
 
     def _jobs_cancelled(self, e: ev.JobsCancelled) -> None:
         for number in e.jobs:
             job = self.jobs[number]
             if job.state in TERMINAL:
                 raise Violation(f"{job.where} is {job.state.name} and was cancelled")
-            job.state, job.lease = JobState.CANCELLED, 0
+            job.state, job.lease, job.why = JobState.CANCELLED, 0, e.reason
+            self._told(job, e.at)
+
+    def _run_cancelled(self, e: ev.RunCancelled) -> None:
+        self.cancelled[e.run] = None
+
+    def _run_finished(self, e: ev.RunFinished) -> None:
+        jobs = [self.jobs[number] for number in self.runs[e.run]]
+        good = all(job.state is JobState.COMPLETED or job.why.endswith("not needed") for job in jobs)
+        verdict = RunState.COMPLETED if good else RunState.CANCELLED if e.run in self.cancelled else RunState.FAILED
+        if e.state != verdict:
+            told = {job.name: (job.state.name, job.why) for job in jobs if job.state is not JobState.COMPLETED}
+            raise Violation(f"run {e.run} is {RunState(e.state).name}; not COMPLETED are {told}")
+
+    # -- the dead letter queue ------------------------------------------------------------------------------------------
+    def _run_restored(self, e: ev.RunRestored) -> None:
+        if e.run not in self.archived:
+            raise Violation(f"run {e.run} comes back and never left")
+        del self.archived[e.run]
+
+    def _jobs_revived(self, e: ev.JobsRevived) -> None:
+        if (e.run, e.key) in self.retries:
+            raise Violation(f"retry {e.key} of {e.run} is done twice")
+        self.retries[e.run, e.key] = None
+        for i, number in enumerate(e.jobs):
+            job = self.jobs[number]
+            if job.run != e.run:
+                raise Violation(f"{job.where} is revived with run {e.run}")
+            if i < e.retried:
+                self._turn(job, JobState.WAITING, JobState.DEAD)
+                job.failures, job.final = [], False
+                job.blamed.clear()
+                job.doubted.clear()
+                self.purged.pop(number, None)
+            else:
+                self._turn(job, JobState.WAITING, JobState.CANCELLED)
+                if not any(parent in e.jobs for parent in job.parents) or job.why.startswith("cancelled by"):
+                    raise Violation(f"{job.where} is revived; it was cancelled because {job.why}")
+            job.revived, job.why = True, ""
+            job.ready_at = e.at - job.template.delay_s  # it has waited already
+
+    def _dead_purged(self, e: ev.DeadPurged) -> None:
+        for number in e.dead:
+            if self.jobs[number].state is not JobState.DEAD or number in self.purged:
+                raise Violation(f"{self.jobs[number].where} is purged as {self.jobs[number].state.name}")
+            self.purged[number] = None
+
+    # -- gates ----------------------------------------------------------------------------------------------------------
+    def _gates_opened(self, e: ev.GatesOpened) -> None:
+        for number, until in zip(e.jobs, e.until, strict=True):
+            job = self.jobs[number]
+            self._judge_ready(job)
+            if job.template.gate is None or until != e.at + job.template.gate.max_wait_s:
+                raise Violation(f"{job.where} opens until {until}")
+            if e.at < max(job.due, job.ready_at + job.template.delay_s) - EPSILON:
+                raise Violation(f"{job.where} opens before its delay is over")
+            self._turn(job, JobState.PAUSED, JobState.WAITING, JobState.DELAYED)
+            job.due = until
+
+    def _token_issued(self, e: ev.TokenIssued) -> None:
+        if self.jobs[e.job].state is not JobState.PAUSED:
+            raise Violation(f"{self.jobs[e.job].where} is {self.jobs[e.job].state.name} and gets a token")
+        self.digests[e.digest] = e.job
+
+    def _webhook_ended(self, e: ev.WebhookEnded) -> None:
+        if e.job in self.told:
+            raise Violation(f"the webhook of {self.jobs[e.job].where} ends twice")
+        self.told[e.job] = None
+
+    def _gates_decided(self, e: ev.GatesDecided) -> None:
+        for number in e.jobs:
+            job = self.jobs[number]
+            self._turn(job, JobState.COMPLETED if e.approved else JobState.CANCELLED, JobState.PAUSED)
+            if not e.by and (e.approved or e.at < job.due - EPSILON):
+                raise Violation(f"{job.where} is decided by the clock {job.due - e.at:.3f} s before its time")
+            self.decisions[job.run, job.name] = (e.key, e.approved)
+            self._trace.count("gate approved" if e.approved else "gate rejected" if e.by else "gate expired")
+            job.why = "" if e.approved else "rejected"
+            self._told(job, e.at)
 
     # -- workers --------------------------------------------------------------------------------------------------------
     def _worker_joined(self, e: ev.WorkerJoined) -> None:
@@ -330,14 +477,16 @@ class Chronicle:
             for job in self.jobs.values():  # it was cut off, not taken down
                 if job.blamed.pop((e.worker, e.incarnation), self) is None:
                     self._trace.count("blame taken back")
-            known.capabilities, known.there = e.capabilities, True
+                if job.doubted.pop((e.worker, e.incarnation), self) is None:
+                    self._trace.count("doubt taken back")
+            known.capabilities, known.slots, known.there = e.capabilities, e.slots, True
             return
         if known is not None and (known.name != e.name or e.incarnation < known.incarnation):
             raise Violation(f"worker {known.name} {known.incarnation} was replaced by {e.name} {e.incarnation}")
         for job in self.jobs.values():
             if job.lease and self.leases[job.lease].worker == e.worker:
                 raise Violation(f"{job.where} is still leased to the process before {e.name} {e.incarnation}")
-        self.workers[e.worker] = WorkerFacts(e.name, e.incarnation, e.capabilities)
+        self.workers[e.worker] = WorkerFacts(e.name, e.incarnation, e.capabilities, e.slots)
 
     def _worker_drained(self, e: ev.WorkerDrained) -> None:
         self.workers[e.worker].draining = True
@@ -372,6 +521,15 @@ _READERS: dict[type, Callable[[Chronicle, Any], None]] = {
     ev.JobsLost: Chronicle._jobs_lost,
     ev.JobsDied: Chronicle._jobs_died,
     ev.JobsCancelled: Chronicle._jobs_cancelled,
+    ev.RunCancelled: Chronicle._run_cancelled,
+    ev.RunFinished: Chronicle._run_finished,
+    ev.RunRestored: Chronicle._run_restored,
+    ev.JobsRevived: Chronicle._jobs_revived,
+    ev.DeadPurged: Chronicle._dead_purged,
+    ev.GatesOpened: Chronicle._gates_opened,
+    ev.TokenIssued: Chronicle._token_issued,
+    ev.WebhookEnded: Chronicle._webhook_ended,
+    ev.GatesDecided: Chronicle._gates_decided,
     ev.WorkerJoined: Chronicle._worker_joined,
     ev.WorkerDrained: Chronicle._worker_drained,
     ev.WorkerLost: Chronicle._worker_gone,

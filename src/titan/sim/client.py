@@ -9,11 +9,16 @@ from titan.protocol.handshake import hello
 from titan.sim.network import Connection
 from titan.sim.scenario import Submission
 from titan.sim.truth import Violation
+from titan.sim.wire import describe
 from titan.sim.world import SOFTWARE, World
 
 PATIENCE_S = 6.0
 PARTS = 1000
 """Requests above are submissions in parts."""
+STOPS, DECISIONS, REVIVALS = 100, 200, 400
+MAX_LOOKS = 40
+"""So long the key of a decision grows, by one character each time its gate is not open yet."""
+"""Requests from here on cancel what was retried, are about gates, and about the dead letter queue."""
 
 
 class SimClient:
@@ -24,10 +29,13 @@ class SimClient:
         self.run = ""
         self._cancels: dict[int, str] = {}
         """Request -> job: cancels that nobody has confirmed."""
+        self._humans: dict[int, pm.Decide | pm.RetryDead | pm.PurgeDead] = {}
+        """What somebody wants with gates and the dead letter queue and nobody has answered, by request."""
+        self._stops = 0
         self._parts = 0
         """Submissions in parts that were begun."""
         self._planned = 0
-        """Cancels whose time has not come."""
+        """Cancels and the like whose time has not come."""
         self._link: Connection | None = None
         self._decoder = MessageDecoder()
         world.clock.after(submission.at_s, self._dial)
@@ -62,6 +70,8 @@ class SimClient:
             self._submit()
         for request, job in self._cancels.items():
             self._send(pm.Cancel(request, self.run, job))
+        for message in self._humans.values():
+            self._send(message)
         self.world.clock.after(PATIENCE_S, lambda: self._lose_patience(link))
 
     def _submit(self) -> None:
@@ -77,7 +87,7 @@ class SimClient:
             self._send(pm.AddJobs(request, at, dag.ids[part], dag.template_of[part], dag.args[part], parents[part]))
 
     def _lose_patience(self, link: Connection) -> None:
-        if self._link is not link or (self.run and not self._cancels):
+        if self._link is not link or (self.run and not self._cancels and not self._humans):
             return
         if self.world.rng.random() < 0.5:
             self._ask()
@@ -101,6 +111,16 @@ class SimClient:
                     if job is not None:
                         self.world.trace.note(self.host, f"hears that {self.run}/{job} is cancelled")
                         self.world.oracle.on_cancelled(self.run, job)
+                case pm.Decided() | pm.Retried() | pm.Purged() as answer:
+                    self._on_human(answer)
+                case pm.Error(request, "conflict" | "not_found", why) if DECISIONS <= request < PARTS:
+                    asked = self._humans.pop(request, None)
+                    self.world.trace.count(f"{type(asked).__name__} refused")
+                    self.world.trace.note(self.host, f"hears: {why}")
+                    if isinstance(asked, (pm.Decide, pm.RetryDead)):
+                        self.world.oracle.on_refused(asked.run or self.run, asked.key)
+                    if isinstance(asked, pm.Decide) and "not open yet" in why:
+                        self._ask_later(request, asked)
                 case pm.Error(request, "invalid_graph") if request > PARTS and not self.world.scenario.calm:
                     self.world.trace.note(self.host, "begins again: a part was lost")
                     self.world.trace.count("part lost")
@@ -119,6 +139,62 @@ class SimClient:
             self._planned += 1
             self.world.clock.after(after_s, lambda i=i, job=job: self._cancel(10 + i, job))  # type: ignore[misc]
 
+        for i, (after_s, gate, approve, by_token) in enumerate(self.submission.decisions):
+            self._planned += 1
+            self.world.clock.after(after_s, lambda i=i, it=(gate, approve, by_token): self._decide(i, *it))  # type: ignore[misc]
+        for i, (after_s, job, purge) in enumerate(self.submission.revivals):
+            self._planned += 1
+            self.world.clock.after(after_s, lambda i=i, job=job, purge=purge: self._revive(i, job, purge))  # type: ignore[misc]
+
+    def _decide(self, i: int, gate: str, approve: bool, by_token: bool) -> None:
+        key = f"{self.submission.key}-decision-{i}"
+        token = self.world.oracle.token_of(self.run, gate) if by_token else ""
+        place = ("", "") if token else (self.run, gate)
+        self._want(DECISIONS + i, pm.Decide(DECISIONS + i, *place, approve, f"human {i}", "", key, token))
+
+    def _ask_later(self, request: int, asked: pm.Decide) -> None:
+        """A gate was not open yet: somebody looks again, which is another decision."""
+        again = pm.Decide(request, asked.run, asked.job, asked.approve, asked.by, "", f"{asked.key}'", asked.token)
+        if len(asked.key) < MAX_LOOKS:
+            self._planned += 1
+            self.world.clock.after(self.world.rng.uniform(2.0, 20.0), lambda: self._want(request, again))
+
+    def _revive(self, i: int, job: str, purge: bool) -> None:
+        request = REVIVALS + i
+        key = f"{self.submission.key}-revival-{i}"
+        self._want(request, pm.PurgeDead(request, self.run, job) if purge else pm.RetryDead(request, self.run, job, "ann", key))
+
+    def _want(self, request: int, message: pm.Decide | pm.RetryDead | pm.PurgeDead) -> None:
+        self._planned -= 1
+        self._humans[request] = message
+        self.world.trace.count(type(message).__name__)
+        if self._link is None:
+            self._dial()
+        else:
+            self._ask()
+
+    def _on_human(self, answer: pm.Decided | pm.Retried | pm.Purged) -> None:
+        asked = self._humans.pop(answer.request, None)
+        if asked is None:
+            return
+        self.world.trace.note(self.host, f"hears that it is done: {describe(asked)}")
+        oracle = self.world.oracle
+        if isinstance(asked, pm.Decide) and isinstance(answer, pm.Decided):
+            oracle.on_decided(answer.run, answer.job, asked.key, approved=asked.approve)
+        elif isinstance(asked, pm.RetryDead):
+            oracle.on_retried(asked.run, asked.key)
+            self._stop_what_never_ends()
+
+    def _stop_what_never_ends(self) -> None:
+        """Those that run again have to be cancelled again."""
+        dag = self.submission.dag
+        for job, args in zip(dag.ids, dag.args, strict=True):
+            if args[0] == "endless":
+                self._planned += 1
+                self._stops += 1
+                request = STOPS + self._stops
+                self.world.clock.after(self.world.rng.uniform(5.0, 60.0), lambda r=request, j=job: self._cancel(r, j))  # type: ignore[misc]
+
     def _cancel(self, request: int, job: str) -> None:
         self._planned -= 1
         self._cancels[request] = job
@@ -130,6 +206,6 @@ class SimClient:
 
     def open_work(self) -> list[str]:
         """What is not done yet; empty in the end."""
-        if self.run and not self._cancels and not self._planned:
+        if self.run and not self._cancels and not self._humans and not self._planned:
             return []
         return [f"{self.host} waits for an answer"]

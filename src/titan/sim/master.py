@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from hashlib import sha256
 from typing import NamedTuple
 
 import msgspec
@@ -22,7 +23,7 @@ from titan.core.state import State
 from titan.core.step import next_due, step
 from titan.errors import PeerError
 from titan.model.names import run_id
-from titan.model.states import RunState, WorkerState
+from titan.model.states import JobState, RunState, WorkerState
 from titan.protocol import messages as pm
 from titan.protocol.codec import MessageDecoder, Misfit, encode
 from titan.protocol.handshake import answer
@@ -76,8 +77,10 @@ class SimMaster:
         """Canonical pictures of the state after each record that may be lost, by its last sequence."""
         self._snapshot: Snapshot | None = None
         self._runs = 0
-        self._history: dict[str, None] = {}
-        """Runs that the history has. It is durable."""
+        self._history: dict[str, list[bytes]] = {}
+        """Runs that the history has, as in a snapshot. It is durable."""
+        self._tokens: dict[bytes, tuple[int, str]] = {}
+        """SHA-256 -> gate and token, until that is durable and its webhook is told."""
 
     # -- life and death -------------------------------------------------------------------------------------------------
     def start(self) -> None:
@@ -195,6 +198,14 @@ class SimMaster:
             self._orders.append(Order(self.disk.next_seq - 1, lambda: self._send(peer, answer_)))
             self._release()
             return
+        if isinstance(message, pm.Decide) and message.run in self._history and message.run not in state.runs:
+            gone = encode(pm.Error(message.request, "not_found", "it has left"))
+            self._orders.append(Order(self.disk.next_seq - 1, lambda: self._send(peer, gone)))
+            self._release()
+            return
+        if isinstance(message, (pm.RetryDead, pm.PurgeDead)):
+            self._see(self._about_the_dead(origin, message))
+            return
         one = input_of(message, origin=origin, worker=peer.worker, run=run, jitter=world.rng.random())
         if one is not None:
             self._see(one)
@@ -202,6 +213,12 @@ class SimMaster:
             self._send(peer, encode(pm.Heard(0)))
         elif isinstance(message, pm.Leaving):
             self._send(peer, encode(pm.Pong(message.request)))
+
+    def _about_the_dead(self, origin: int, it: pm.RetryDead | pm.PurgeDead) -> seen.Input:
+        chunks = [] if it.run in self.state.runs else self._history.get(it.run, [])
+        if isinstance(it, pm.RetryDead):
+            return seen.DeadRetried(origin, it.request, it.run, it.job, it.by, it.key, chunks)
+        return seen.DeadDismissed(origin, it.request, it.run, it.job, chunks)
 
     def _send(self, peer: Peer, data: bytes) -> None:
         self.world.network.send(peer.link, peer.link.down, data)
@@ -227,8 +244,11 @@ class SimMaster:
         seq = self._append(decision.events)
         self._order(seq, decision.effects)
         for event in decision.events:
-            if isinstance(event, ev.RunFinished) and world.chance(world.faults.archive):
+            ends = isinstance(event, ev.RunFinished) and world.chance(world.faults.archive)
+            if isinstance(event, (ev.RunFinished, ev.RunRestored)) and (ends or isinstance(event, ev.RunRestored)):
                 self._orders.append(Order(seq, self._archiving(event.run)))
+            elif isinstance(event, ev.TokenIssued):
+                self._orders.append(Order(seq, self._posting(*self._tokens.pop(event.digest))))
         if world.chance(world.faults.snapshot):
             self._snapshot = Snapshot(seq, list(image.dump(self.state)))
         self._release()
@@ -238,14 +258,48 @@ class SimMaster:
         """A finished run is durable: at some time the history has it, which is told to the master if it lives."""
 
         def tell() -> None:
-            if self.up and run in self.state.runs:
-                self._history[run] = None
+            entry = self.state.runs.get(run)
+            if self.up and entry is not None and entry.state is not RunState.RUNNING:
+                self._history[run] = list(image.dump_run(self.state, entry, 7))
                 self._see(seen.HistoryKept([run]))
 
         def later() -> None:
             self.world.clock.after(self.world.rng.uniform(0.0, 20.0), tell)
 
         return later
+
+    # -- webhooks -----------------------------------------------------------------------------------------------------------
+    def _announcing(self, number: int) -> Callable[[], None]:
+        """A gate with a webhook is open, durably: a token for it is drawn."""
+
+        def perform() -> None:
+            token = f"token-{number}-{self._life}-{self.world.rng.getrandbits(32):08x}"
+            digest = sha256(token.encode()).digest()
+            self._tokens[digest] = (number, token)
+            self._see(seen.TokenDrawn(number, digest))
+
+        return perform
+
+    def _posting(self, number: int, token: str) -> Callable[[], None]:
+        """The token is durable: the webhook is told, again and again until it hears."""
+        life, world = self._life, self.world
+
+        def post() -> None:
+            job = self.state.jobs.get(number)
+            if self._life != life or not self.up or job is None or job.state is not JobState.PAUSED:
+                return
+            if world.chance(world.faults.webhook):
+                world.trace.count("webhook failed")
+                world.clock.after(world.rng.uniform(0.1, 5.0), post)
+                return
+            world.oracle.on_webhook(number, token)
+            world.clock.after(world.rng.uniform(0.0, 2.0), answered)
+
+        def answered() -> None:
+            if self._life == life and self.up:
+                self._see(seen.WebhookAnswered(number, "delivered"))
+
+        return post
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:
@@ -304,6 +358,8 @@ class SimMaster:
                 self._orders.append(Order(seq, self._sending(effect, origin, message)))
             elif isinstance(effect, fx.Disconnect):
                 self._orders.append(Order(seq, self._closing(effect.origin)))
+            elif isinstance(effect, fx.AnnounceGate):
+                self._orders.append(Order(seq, self._announcing(effect.job)))
 
     def _sending(self, effect: fx.Effect, origin: int, message: pm.Message) -> Callable[[], None]:
         data = encode(message)

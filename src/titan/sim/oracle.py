@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from math import ceil
 
 from titan.core import events as ev
 from titan.core.state import State
 from titan.model.states import JobState, RunState
-from titan.sim.chronicle import TERMINAL, Chronicle
+from titan.sim.chronicle import TERMINAL, Chronicle, JobFacts
 from titan.sim.scenario import Scenario
 from titan.sim.trace import Trace, short
 from titan.sim.truth import Host, Process, Truth, Violation
@@ -27,6 +28,9 @@ class Oracle:
         """Acknowledged submissions: key -> run."""
         self.cancelled: dict[tuple[str, str], None] = {}
         """Acknowledged cancels: (run, job or "")."""
+
+        self._tokens: dict[tuple[str, str], str] = {}
+        """(run, gate) -> the newest token that its webhook was told."""
 
     def on_durable(self, events: list[ev.Event]) -> None:
         for event in events:
@@ -49,11 +53,44 @@ class Oracle:
             number = next(n for n in targets if facts.jobs[n].name == job)
             targets = [number]
             if facts.jobs[number].state is JobState.CANCELLED:
-                targets += facts.descendants(number)
+                targets += facts.behind(number)
         for number in targets:
-            if facts.jobs[number].state not in TERMINAL:
+            if facts.jobs[number].state not in TERMINAL and not facts.jobs[number].revived:
                 told = f"{facts.jobs[number].where} is {facts.jobs[number].state.name}"
                 raise Violation(f"the cancel of {run}/{job} is acknowledged while {told} in the durable log")
+
+    def on_decided(self, run: str, gate: str, key: str, *, approved: bool) -> None:
+        """A client reads that its decision is the one."""
+        if self.chronicle.decisions.get((run, gate)) != (key, approved):
+            durable = self.chronicle.decisions.get((run, gate))
+            raise Violation(f"decision {key} about {run}/{gate} is acknowledged; durable is {durable}")
+
+    def on_retried(self, run: str, key: str) -> None:
+        """A client reads that dead jobs run again."""
+        if (run, key) not in self.chronicle.retries:
+            raise Violation(f"retry {key} of {run} is acknowledged and is not durable")
+
+    def on_refused(self, run: str, key: str) -> None:
+        """A client reads that what it asked for is not done. It may have said so several times, but it is one request."""
+        decided = [place for place, (by, _) in self.chronicle.decisions.items() if by == key]
+        if decided and decided[0][0] not in self.chronicle.archived:
+            raise Violation(f"decision {key} about {decided[0]} is refused and is durable")
+        last = [known for of, known in self.chronicle.retries if of == run][-1:]
+        if last == [key] and run not in self.chronicle.archived:
+            raise Violation(f"retry {key} of {run} is refused and is durable")
+
+    def on_webhook(self, number: int, token: str) -> None:
+        """A webhook is told of a gate."""
+        facts = self.chronicle
+        if number in facts.told:
+            raise Violation(f"the webhook of {facts.jobs[number].where} is told again after it was recorded as delivered")
+        if facts.digests.get(sha256(token.encode()).digest()) != number:
+            raise Violation(f"the webhook of {facts.jobs[number].where} is told a token that is not durable")
+        self._tokens[facts.jobs[number].run, facts.jobs[number].name] = token
+
+    def token_of(self, run: str, gate: str) -> str:
+        """What the receiver of the webhook has; "" if nothing has come."""
+        return self._tokens.get((run, gate), "")
 
     def on_dispatched(self, lease: int) -> None:
         """A worker reads that it shall run an attempt."""
@@ -123,18 +160,31 @@ class Oracle:
                 self._judge_cancelled(job.number)
             elif job.state is JobState.COMPLETED and job.template.retries < len(job.failures):
                 raise Violation(f"{job.where} is COMPLETED after {len(job.failures)} failures")
-            stopped = job.state in (JobState.DEAD, JobState.CANCELLED)
             for child in job.children:
-                if stopped and self.chronicle.jobs[child].state is not JobState.CANCELLED:
-                    told = self.chronicle.jobs[child]
-                    raise Violation(f"{told.where} is {told.state.name} behind {job.name}, which is {job.state.name}")
+                self._judge_child(job, self.chronicle.jobs[child])
+
+    def _judge_child(self, job: JobFacts, child: JobFacts) -> None:
+        told = f"{child.where} is {child.state.name} behind {job.name}, which is {job.state.name}"
+        if child.template.kind == "handler":
+            if job.state is JobState.DEAD and child.state is JobState.CANCELLED and not self._is_users(child):
+                raise Violation(told)
+        elif job.template.on_failure == "continue":
+            return  # it may have gone on without it before
+        elif job.state in (JobState.DEAD, JobState.CANCELLED) and child.state is not JobState.CANCELLED:
+            raise Violation(told)
+
+    def _is_users(self, job: JobFacts) -> bool:
+        return (job.run, "") in self.cancelled or (job.run, job.name) in self.cancelled
 
     def _judge_cancelled(self, number: int) -> None:
         """A job is CANCELLED for a reason: a user's, or what became of a parent."""
         facts = self.chronicle
         job = facts.jobs[number]
-        behind = any(facts.jobs[p].state in (JobState.DEAD, JobState.CANCELLED) for p in job.parents)
-        if not (behind or (job.run, "") in self.cancelled or (job.run, job.name) in self.cancelled):
+        behind = any(facts.blocks(facts.jobs[p], job) for p in job.parents)
+        if job.template.kind == "handler":
+            behind = not any(facts.jobs[p].state is JobState.DEAD for p in job.parents)
+        rejected = facts.decisions.get((job.run, job.name), ("", True))[1] is False
+        if not (behind or rejected or self._is_users(job)):
             raise Violation(f"{job.where} is CANCELLED and nobody asked for it")
 
     def _judge_agreement(self, state: State) -> None:
@@ -145,7 +195,7 @@ class Oracle:
             raise Violation("the master knows other jobs than its log")
         for number, job in sealed.items():
             told = facts.jobs[number]
-            mine = (job.name, job.state, job.lease, job.attempt, job.failures, job.losses)
-            log = (told.name, told.state, told.lease, told.attempts, len(told.failures), len(told.blamed))
+            mine = (job.name, job.state, job.lease, job.attempt, job.failures, job.losses, job.doubts)
+            log = (told.name, told.state, told.lease, told.attempts, len(told.failures), len(told.blamed), len(told.doubted))
             if mine != log:
                 raise Violation(f"{told.where} is {mine} for the master and {log} in the log")

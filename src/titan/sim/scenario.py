@@ -7,7 +7,7 @@ from random import Random
 
 import msgspec
 
-from titan.model.dag import DagSpec, JobTemplate
+from titan.model.dag import DagSpec, Gate, JobTemplate, Retry
 from titan.model.graph import resolve
 from titan.model.settings import Settings
 
@@ -44,6 +44,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     """Of a turn of the master: it takes a snapshot."""
     archive: float = 0.0
     """Of a run that finishes: the history takes it, and it leaves the state."""
+    webhook: float = 0.0
+    """Of the tries to tell a webhook: it fails."""
     fickle: bool = False
     """A worker that is started anew may have other slots and capabilities."""
 
@@ -65,6 +67,10 @@ class Submission(msgspec.Struct, frozen=True):
     """(seconds after the run is known, job or "" for the run)."""
     part: int = 0
     """Jobs in each part of it; 0: it comes whole."""
+    decisions: tuple[tuple[float, str, bool, bool], ...] = ()
+    """(seconds after the run is known, gate, approve, with a token of its webhook if one has come)."""
+    revivals: tuple[tuple[float, str, bool], ...] = ()
+    """(seconds after the run is known, job or "" for the run, purge it rather than retry)."""
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -162,6 +168,7 @@ def _rough(rng: Random) -> Faults:
         master_every_s=some(0.6, 5.0, 20.0, 40.0),
         snapshot=some(0.7, 0.01, 0.05),
         archive=rng.choice((0.0, 0.5, 1.0)),
+        webhook=rng.choice((0.0, 0.3, 0.8)),
         fickle=rng.random() < 0.4,
     )
 
@@ -196,8 +203,27 @@ def _submissions(rng: Random) -> list[Submission]:
         while rng.random() < 0.25:
             cancels.append((rng.uniform(0.0, 40.0), rng.choice(dag.ids) if rng.random() < 0.7 else ""))
         part = rng.randint(1, 6) if rng.random() < 0.5 and _is_in_order(dag) else 0
-        found.append(Submission(rng.uniform(0.0, 15.0), f"key{i}", dag, tuple(cancels), part))
+        human = _decisions(rng, dag), _revivals(rng, dag)
+        found.append(Submission(rng.uniform(0.0, 15.0), f"key{i}", dag, tuple(cancels), part, *human))
     return found
+
+
+def _decisions(rng: Random, dag: DagSpec) -> tuple[tuple[float, str, bool, bool], ...]:
+    """Some come before the gate opens or after its time, and some about one gate contradict each other."""
+    found = []
+    for job, kind in zip(dag.ids, dag.template_of, strict=True):
+        if dag.templates[kind].kind == "gate":
+            found += [
+                (rng.uniform(0.0, 120.0), job, rng.random() < 0.75, rng.random() < 0.5) for _ in range(rng.choice((0, 1, 2, 4)))
+            ]
+    return tuple(found)
+
+
+def _revivals(rng: Random, dag: DagSpec) -> tuple[tuple[float, str, bool], ...]:
+    count = rng.choice((0, 0, 1, 3, 6))
+    return tuple(
+        (rng.uniform(5.0, 200.0), rng.choice(dag.ids) if rng.random() < 0.5 else "", rng.random() < 0.2) for _ in range(count)
+    )
 
 
 def _is_in_order(dag: DagSpec) -> bool:
@@ -210,6 +236,16 @@ def _dag(rng: Random, name: str, count: int) -> DagSpec:
     count = len(parents)
     affine = rng.choice((0.0, 0.3, 0.9))
     templates = [_template(rng, i, affine) for i in range(rng.randint(1, 5))]
+    template_of = [rng.randrange(len(templates)) for _ in range(count)]
+    human, handled = rng.choice((0.0, 0.0, 0.1, 0.3)), rng.choice((0.0, 0.0, 0.1, 0.3))
+    for i in range(count):
+        if rng.random() < human:
+            template_of[i] = len(templates)
+            templates.append(_gate(rng))
+        elif parents[i] and rng.random() < handled:
+            handler = msgspec.structs.replace(templates[template_of[i]], kind="handler")
+            template_of[i] = len(templates)
+            templates.append(handler)
     spoilt = rng.choice((0.0, 0.1, 0.3))
     args = [_behaviour(rng, spoilt) for _ in range(count)]
     for _ in range(rng.choice((0, 0, 0, 1, 2))):
@@ -245,6 +281,15 @@ def _template(rng: Random, number: int, affine: float) -> JobTemplate:
         affinity=rng.random() < affine,
         retries=rng.choice((0, 1, 3, 3, 5)),
         timeout_s=rng.choice((0.0, 0.0, 3.0, 15.0)),
+        on_failure=rng.choice(("", "", "", "continue")),
+        retry=rng.choice((None, None, Retry(2.0, 5.0), Retry(final_codes=(2,)))),
+    )
+
+
+def _gate(rng: Random) -> JobTemplate:
+    url = rng.choice(("", "http://hook.example/gate"))
+    return JobTemplate(
+        kind="gate", gate=Gate("well?", rng.choice((3.0, 30.0, 300.0, 300.0)), url), delay_s=rng.choice((0.0, 0.0, 6.0))
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from titan.core import effects as fx
 from titan.core import inputs as seen
 from titan.core.state import Job, State
@@ -22,6 +24,9 @@ def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter:
             return seen.JobsArrived(origin, request, run, position, ids, template_of, args, parents, payloads)
         case pm.Cancel(request, run_id, job):
             return seen.CancelRequested(origin, request, run_id, job)
+        case pm.Decide(request, run_id, job, approve, by, comment, key, token):
+            digest = sha256(token.encode()).digest() if token else b""
+            return seen.GateDecisionMade(origin, request, run_id, job, approve, by, comment, key, digest)
         case pm.Register() as r:
             return seen.WorkerRegistered(
                 origin=origin,
@@ -74,9 +79,15 @@ def message_of(state: State, effect: fx.Effect) -> tuple[int, pm.Message] | None
             return origin, pm.Submitted(request, run, count)
         case fx.ReplyCancelled(origin, request, count):
             return origin, pm.Cancelled(request, count)
+        case fx.ReplyDecided(origin, request, run, job, approved, by, at):
+            return origin, pm.Decided(request, run, job, approved, by, at)
+        case fx.ReplyRetried(origin, request, run, retried, revived):
+            return origin, pm.Retried(request, run, retried, revived)
+        case fx.ReplyPurged(origin, request, count):
+            return origin, pm.Purged(request, count)
         case fx.Refuse(origin, request, code, text, job):
             return origin, pm.Error(request, code, text, job)
-        case fx.Disconnect():
+        case fx.Disconnect() | fx.AnnounceGate():
             return None
 
 
@@ -119,8 +130,10 @@ def describe(message: pm.Message) -> str:
             return f"{name} {message.name} {message.incarnation} [{told}]"
         case pm.Submitted(_, run, _):
             return f"{name} {run}"
-        case pm.Cancel(_, run, job):
+        case pm.Cancel(_, run, job) | pm.RetryDead(_, run, job) | pm.PurgeDead(_, run, job):
             return f"{name} {run}/{job}"
+        case pm.Decide() | pm.Decided():
+            return f"{name} {message.run}/{message.job} by {message.by}"
         case pm.Error(_, code, text):
             return f"{name} {code}: {text}"
     return f"{name} [{told}]" if leases else name

@@ -5,17 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from support_core import Master, beat, cancel, dag, picture, register, replay, results, started, submit, succeeded
+from support_core import CLIENT, Master, beat, cancel, dag, picture, register, replay, results, started, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
+from titan.core import image
 from titan.core import inputs as seen
 from titan.core.check import check
-from titan.model.dag import JobTemplate
+from titan.model.dag import Gate, JobTemplate
 from titan.model.settings import Settings
 from titan.model.states import Outcome, RunState, WorkerState
 
@@ -27,7 +29,10 @@ TEMPLATES = st.builds(
     delay_s=st.sampled_from([0.0, 0.0, 5.0]),
     affinity=st.booleans(),
     retries=st.integers(0, 2),
+    on_failure=st.sampled_from(["", "", "continue"]),
 )
+GATE = JobTemplate(kind="gate", gate=Gate("", 40.0, "http://127.0.0.1/"))
+SHAPES = st.lists(st.sampled_from(["job", "job", "job", "gate", "handler"]), min_size=5, max_size=5)
 NAMES = st.sampled_from(["w1", "w2", "w3"])
 SLOTS = {"w1": 1, "w2": 2, "w3": 3}
 CAPABILITIES = {"w1": ("GENERAL",), "w2": ("GENERAL", "GPU"), "w3": ("GPU", "GENERAL")}
@@ -42,6 +47,10 @@ class AnyOrder(RuleBasedStateMachine):
         self.origin = 0
         self.said: list[int] = []
         """Every lease that ever was given out."""
+        self.runs = 0
+        self.kept: dict[str, list[bytes]] = {}
+        """The history: runs that have left."""
+        self.tokens = 0
 
     def see(self, *inputs: seen.Input, after: float = 1.0) -> None:
         decision = self.master.see(*inputs, at=self.master.now + after)
@@ -69,10 +78,17 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(
         parents=st.lists(st.sets(st.integers(0, 4), max_size=2), min_size=1, max_size=5),
         kinds=st.lists(TEMPLATES, min_size=5, max_size=5),
+        shapes=SHAPES,
     )
-    def submits(self, parents: list[set[int]], kinds: list[JobTemplate]) -> None:
+    def submits(self, parents: list[set[int]], kinds: list[JobTemplate], shapes: list[str]) -> None:
         jobs = {f"j{i}": " ".join(f"j{p}" for p in sorted(ps) if p < i) for i, ps in enumerate(parents)}
-        run = f"r{len(self.master.state.runs)}"
+        for i, shape in enumerate(shapes[: len(parents)]):
+            if shape == "gate":
+                kinds[i] = GATE
+            elif shape == "handler" and jobs[f"j{i}"]:
+                kinds[i] = msgspec.structs.replace(kinds[i], kind="handler")
+        self.runs += 1
+        run = f"r{self.runs - 1}"
         self.see(submit(dag(jobs, dict(zip(jobs, kinds, strict=False))), run=run, key=run))
 
     @rule(name=NAMES, newer=st.booleans(), seed=SEEDS, draining=st.sampled_from([False, False, False, True]))
@@ -131,6 +147,32 @@ class AnyOrder(RuleBasedStateMachine):
     def cancels(self, run: int, job: int) -> None:
         self.see(cancel(f"r{run}", f"j{job}" if job >= 0 else ""))
 
+    @rule(run=st.integers(0, 3), job=st.integers(0, 4), approve=st.booleans(), token=st.booleans())
+    def decides(self, run: int, job: int, approve: bool, token: bool) -> None:
+        digest = b""
+        gates = list(self.master.state.gates)
+        if token and gates:
+            self.tokens += 1
+            digest = str(self.tokens).encode()
+            self.see(seen.TokenDrawn(gates[run % len(gates)], digest))
+        self.see(seen.GateDecisionMade(CLIENT, 8, f"r{run}", f"j{job}", approve, "ann", "", f"k{self.tokens}", digest))
+
+    @rule(run=st.integers(0, 3), job=st.integers(-1, 4), purge=st.sampled_from([False, False, True]))
+    def takes_off_the_dlq(self, run: int, job: int, purge: bool) -> None:
+        name, which = f"r{run}", f"j{job}" if job >= 0 else ""
+        chunks = [] if name in self.master.state.runs else self.kept.get(name, [])
+        if purge:
+            self.see(seen.DeadDismissed(CLIENT, 8, name, which, chunks))
+        else:
+            self.see(seen.DeadRetried(CLIENT, 8, name, which, "ann", "", chunks))
+
+    @rule(run=st.integers(0, 3))
+    def leaves_for_the_history(self, run: int) -> None:
+        found = self.master.state.runs.get(f"r{run}")
+        if found is not None and found.state is not RunState.RUNNING:
+            self.kept[found.id] = list(image.dump_run(self.master.state, found, 3))
+            self.see(seen.HistoryKept([found.id]))
+
     @rule(seconds=st.sampled_from([0.3, 1.0, 5.0, 31.0]))
     def time_passes(self, seconds: float) -> None:
         self.see(seen.TimePassed(), after=seconds)
@@ -156,6 +198,9 @@ class AnyOrder(RuleBasedStateMachine):
             held = list(master.state.workers[worker].held)
             self.see(started(worker, dict.fromkeys(held, master.now)), succeeded(worker, *held))
             self.see(seen.TimePassed(), beat(worker, {}), after=10.0)
+            for gate in list(master.state.gates):
+                job = master.state.jobs[gate]
+                self.see(seen.GateDecisionMade(CLIENT, 8, job.run.id, job.name, True, "ann", "", "end"))
             if all(run.state is not RunState.RUNNING for run in master.state.runs.values()):
                 break
         assert all(run.state is not RunState.RUNNING for run in master.state.runs.values()), "something waits for ever"
@@ -181,7 +226,14 @@ def test_a_long_walk(seed: int) -> None:
             delay_s=chance.choice([0.0, 0.0, 5.0]),
             affinity=chance.random() < 0.6,
             retries=chance.randrange(3),
+            on_failure=chance.choice(["", "", "continue"]),
         )
+
+    def shapes() -> list[str]:
+        return chance.choices(["job", "gate", "handler"], [6, 1, 1], k=5)
+
+    def run() -> int:
+        return chance.randrange(walk.runs + 1)
 
     def name() -> str:
         return chance.choice(list(SLOTS))
@@ -190,14 +242,17 @@ def test_a_long_walk(seed: int) -> None:
         return chance.choices(list(Outcome), [8, *[1] * (len(Outcome) - 1)], k=12)
 
     ways: list[tuple[int, Callable[[], None]]] = [
-        (3, lambda: walk.submits([{chance.randrange(5)} for _ in range(5)], [template() for _ in range(5)])),
+        (3, lambda: walk.submits([{chance.randrange(5)} for _ in range(5)], [template() for _ in range(5)], shapes())),
         (3, lambda: walk.registers(name(), chance.random() < 0.3, bits() | bits(), chance.random() < 0.1)),
         (6, lambda: walk.starts(name(), bits() | bits())),
         (6, lambda: walk.reports(name(), bits() & bits(), outcomes())),
         (2, lambda: walk.beats(name(), bits() | bits())),
         (6, lambda: walk.beats_in_order(name())),
         (2, lambda: walk.goes(name(), chance.choices(["disconnects", "drains", "leaves"], [6, 1, 1])[0])),
-        (2, lambda: walk.cancels(chance.randrange(len(walk.master.state.runs) + 1), chance.randrange(-1, 5))),
+        (2, lambda: walk.cancels(run(), chance.randrange(-1, 5))),
+        (4, lambda: walk.decides(run(), chance.randrange(5), chance.random() < 0.7, chance.random() < 0.5)),
+        (4, lambda: walk.takes_off_the_dlq(run(), chance.randrange(-1, 5), chance.random() < 0.3)),
+        (2, lambda: walk.leaves_for_the_history(run())),
         (3, lambda: walk.time_passes(chance.choice([0.3, 1.0, 5.0, 31.0]))),
         (1, walk.the_master_is_killed),
     ]

@@ -53,7 +53,7 @@ def test_it_is_released_when_its_worker_is_lost() -> None:
     lost = "worker w1 was silent for 31 s"
     assert events == [
         ev.WorkerLost(1, lost, 31.0),
-        ev.JobsLost(1, [OTHER], [], lost, 31.0),
+        ev.JobsLost(1, [OTHER], [], lost, 31.0, doubted=[OTHER]),
         released("is LOST", 31.0),
         ev.JobsDispatched(2, [OTHER], FIRST + 2, 31.0),
     ]

@@ -9,7 +9,7 @@ from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.finish import backoff_s
-from titan.model.dag import JobTemplate
+from titan.model.dag import JobTemplate, Retry
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState
 
@@ -127,9 +127,26 @@ def test_a_failure_waits_and_is_queued_again() -> None:
 
 def test_the_backoff_doubles_up_to_its_limit_and_jitter_takes_at_most_half() -> None:
     settings = Settings(backoff_base_s=0.5, backoff_max_s=60.0)
-    assert [backoff_s(settings, n, 0.0) for n in range(9)] == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
-    assert [backoff_s(settings, n, 1.0) for n in range(9)] == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
-    assert backoff_s(settings, 10_000, 0.5) == 45.0
+    assert [backoff_s(settings, None, n, 0.0) for n in range(9)] == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert [backoff_s(settings, None, n, 1.0) for n in range(9)] == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert backoff_s(settings, None, 10_000, 0.5) == 45.0
+
+
+def test_a_job_may_have_a_backoff_of_its_own() -> None:
+    settings = Settings(backoff_base_s=0.5, backoff_max_s=60.0)
+    assert [backoff_s(settings, Retry(2.0, 6.0), n, 1.0) for n in range(4)] == [2.0, 4.0, 6.0, 6.0]
+    assert [backoff_s(settings, Retry(0.0, 1.5), n, 1.0) for n in range(4)] == [0.5, 1.0, 1.5, 1.5]
+    # Longer than what the cluster says at most: the job knows best.
+    assert [backoff_s(settings, Retry(100.0), n, 0.0) for n in range(3)] == [50.0, 50.0, 50.0]
+
+
+def test_an_exit_code_may_be_final() -> None:
+    master = Master()
+    kind = JobTemplate(command="x", retry=Retry(final_codes=(1, 64)))
+    master.see(register(slots=2), submit(alike("a b", kind)))
+    master.see(results(1, (FIRST, Outcome.EXITED), (FIRST + 1, Outcome.SIGNALED)), at=3.0)
+    assert master.states() == [JobState.DEAD, JobState.FAILED]
+    assert master.job().reason == "why (no_retry: this exit code is not tried again)"
 
 
 def test_jobs_that_fail_together_do_not_come_back_together() -> None:

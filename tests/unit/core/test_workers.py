@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from support_core import FIRST, Master, alike, beat, cancel, dag, joined, register, replay, started, submit, succeeded
+from support_core import (
+    FIRST,
+    Master,
+    alike,
+    beat,
+    cancel,
+    dag,
+    joined,
+    picture,
+    register,
+    replay,
+    started,
+    submit,
+    succeeded,
+)
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.step import next_due
 from titan.model.dag import JobTemplate
+from titan.model.settings import Settings
 from titan.model.states import JobState, RunState, WorkerState
 
 
@@ -198,7 +213,7 @@ def test_a_lost_job_stands_in_the_queue_where_it_stood() -> None:
 def test_what_had_not_started_is_not_blamed_for_the_loss() -> None:
     master = busy(runs=False)
     lost(master, at=30.0)
-    assert master.job().losses == 0
+    assert (master.job().losses, master.job().doubts) == (0, 1)
 
 
 def test_a_job_that_took_down_two_workers_is_poison() -> None:
@@ -210,7 +225,7 @@ def test_a_job_that_took_down_two_workers_is_poison() -> None:
     reason = "worker w2 was silent for 30 s"
     assert master.see(seen.TimePassed(), at=61.0).events == [
         ev.WorkerLost(2, reason, 61.0),
-        ev.JobsLost(2, [FIRST + 1], [], reason, 61.0),
+        ev.JobsLost(2, [FIRST + 1], [], reason, 61.0, doubted=[FIRST + 1]),
         ev.JobsDied([FIRST], f"poison: 2 workers were lost while they ran it ({reason})", 61.0),
         ev.RunFinished("r", RunState.FAILED, 61.0),
     ]
@@ -303,3 +318,48 @@ def test_after_a_restart_what_still_runs_keeps_running_and_what_finished_is_reco
     master.see(seen.MasterBooted("ignored"), at=100.0)
     assert master.see(register(origin=1, held={FIRST: 1.0}), at=101.0).events == [ev.WorkerConnected(1, 1, 101.0)]
     assert master.see(succeeded(1, FIRST), at=102.0).events[-1] == ev.RunFinished("r", RunState.COMPLETED, 102.0)
+
+
+# -- losses before the start was reported -----------------------------------------------------------------------------------
+def killed_before_it_said_so(master: Master, times: int, *, incarnation: int = 2) -> None:
+    """The worker dies with what it holds dispatched, and is started anew, so often."""
+    for i in range(times):
+        master.see(seen.WorkerDisconnected(1, incarnation + i - 1))
+        master.see(register(origin=incarnation + i, incarnation=str(incarnation + i)))
+
+
+def test_losses_before_a_start_was_reported_count_half() -> None:
+    master = Master()
+    master.see(register(), submit(dag({"a": "", "b": "a"})))
+    killed_before_it_said_so(master, 3)
+    assert (master.job().state, master.job().losses, master.job().doubts) == (JobState.DISPATCHED, 0, 3)
+    killed_before_it_said_so(master, 1, incarnation=5)
+    assert master.states() == [JobState.DEAD, JobState.CANCELLED]
+    assert master.job().reason.startswith("poison: 0 workers were lost while they ran it, 4 when they were about to")
+
+
+def test_what_waits_behind_the_slots_of_a_lost_worker_is_innocent() -> None:
+    master = Master(Settings(prefetch=3))
+    master.see(register(slots=2), submit(alike("a b c d", JobTemplate(command="true"))))
+    master.see(started(1, {FIRST: 1.0}))
+    lost(master, at=40.0)
+    told = [(job.losses, job.doubts) for job in master.state.jobs.values()]
+    assert told == [(1, 0), (0, 1), (0, 0), (0, 0)]
+
+
+def test_a_slot_that_is_still_being_freed_starts_nothing() -> None:
+    master = Master(Settings(prefetch=3))
+    master.see(register(), submit(alike("a b", JobTemplate(command="true"))))
+    master.see(started(1, {FIRST: 1.0}))
+    master.see(cancel("r", "a"))
+    lost(master, at=40.0)
+    assert master.job(1).doubts == 0
+
+
+def test_the_doubt_is_taken_back_when_the_same_process_returns() -> None:
+    master = busy(runs=False)
+    lost(master, at=30.0)
+    assert master.job().doubts == 1
+    master.see(register(origin=4), at=31.0)
+    assert master.job().doubts == 0
+    assert picture(replay(master.events)) == picture(master.state)

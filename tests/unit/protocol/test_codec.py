@@ -84,6 +84,8 @@ def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
         64: "Register", 65: "Registered", 66: "Heartbeat", 67: "Heard", 68: "Dispatch", 69: "Started", 70: "Results", 71: "Acked",
         72: "StopAttempts", 73: "LogData", 74: "LogResume", 75: "Fetch", 76: "Piece", 77: "Draining", 78: "Leaving",
         79: "Recall",
+        138: "Decide", 139: "Decided", 140: "ListGates", 141: "Gates", 142: "RetryDead", 143: "Retried", 144: "PurgeDead",
+        145: "Purged",
     }  # fmt: skip
     assert len(msg.OPCODE_OF) == len(msg.OPCODES)
 

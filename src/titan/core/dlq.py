@@ -1,0 +1,136 @@
+"""The dead letter queue: a DEAD job is tried again, with what was cancelled because of it, or is dismissed.
+
+What comes back with a job: every job that was cancelled because of an ancestor, a handler that was not needed included, and has
+no other parent which will never complete. What a user cancelled, a gate that was rejected, and a handler that has run stay.
+A run that has left the state comes back whole, from what the history has of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core import image
+from titan.core.cancel import is_consequence
+from titan.core.inputs import DeadDismissed, DeadRetried
+from titan.core.moves import blocks
+from titan.core.ready import queue
+from titan.core.state import Job, Run, State
+from titan.core.turn import Turn
+from titan.errors import Conflict, NotFound, TitanError
+from titan.model.states import JobState, RunState
+
+
+def on_dead_retried(turn: Turn, seen: DeadRetried) -> None:
+    try:
+        run = _run(turn.state, seen)
+        if run is not None and seen.key and run.retried[0] == seen.key:  # said again: its answer was lost
+            turn.order(fx.ReplyRetried(seen.origin, seen.request, run.id, *run.retried[1:]))
+            return
+        state = _live_or_kept(turn.state, seen)
+        jobs, retried = plan(state, _wanted(state, seen))
+        if not retried:
+            raise Conflict(_nothing(state, seen))
+    except TitanError as error:
+        turn.order(fx.Refuse(seen.origin, seen.request, error.code, str(error), seen.job))
+        return
+    if run is None:
+        turn.emit(ev.RunRestored(seen.run, seen.chunks, turn.now))
+    turn.emit(ev.JobsRevived(seen.run, jobs, retried, seen.by, seen.key, turn.now))
+    entries = turn.state.jobs
+    queue(turn, [j for j in jobs if not entries[j].missing and entries[j].template.kind != "handler"])
+    turn.order(fx.ReplyRetried(seen.origin, seen.request, seen.run, retried, len(jobs) - retried))
+
+
+def on_dead_dismissed(turn: Turn, seen: DeadDismissed) -> None:
+    """Dismissing what is dismissed already is no error."""
+    try:
+        run = _run(turn.state, seen)
+        state = _live_or_kept(turn.state, seen)
+        doomed = [j for j in _wanted(state, seen) if state.jobs[j].in_dlq]
+    except TitanError as error:
+        turn.order(fx.Refuse(seen.origin, seen.request, error.code, str(error), seen.job))
+        return
+    if doomed:
+        if run is None:
+            turn.emit(ev.RunRestored(seen.run, seen.chunks, turn.now))
+        turn.emit(ev.DeadPurged(doomed, turn.now))
+    turn.order(fx.ReplyPurged(seen.origin, seen.request, len(doomed)))
+
+
+def _run(state: State, seen: DeadRetried | DeadDismissed) -> Run | None:
+    """The run, None if the history has it. Raises NotFound."""
+    run = state.runs.get(seen.run)
+    if run is not None and run.state is not RunState.OPENING:
+        return run
+    if run is not None or not seen.chunks:
+        raise NotFound(f"there is no run {seen.run[:80]!r}: `titan dlq` lists the dead jobs")
+    return None
+
+
+def _live_or_kept(state: State, seen: DeadRetried | DeadDismissed) -> State:
+    if seen.run in state.runs:
+        return state
+    kept = State(state.settings)
+    image.load(kept, seen.chunks)
+    if seen.run not in kept.runs:
+        raise NotFound(f"there is no run {seen.run[:80]!r}: `titan dlq` lists the dead jobs")
+    return kept
+
+
+def _wanted(state: State, seen: DeadRetried | DeadDismissed) -> list[int]:
+    """The dead jobs that are meant, in the order of the DAG. Raises NotFound, Conflict."""
+    run = state.runs[seen.run]
+    if not seen.job:
+        return [j for j in range(run.first, run.first + run.count) if state.jobs[j].state is JobState.DEAD]
+    number = state.find(run, seen.job)
+    if number is None:
+        raise NotFound(f"run {run.id} has no job {seen.job[:128]!r}: `titan dlq {run.id}` lists its dead jobs")
+    job = state.jobs[number]
+    if job.state is not JobState.DEAD:
+        raise Conflict(f"{run.id}/{job.name} is {job.state.name}, not DEAD: `titan dlq` lists the dead jobs")
+    return [number]
+
+
+def _nothing(state: State, seen: DeadRetried) -> str:
+    if not seen.job:
+        return f"run {seen.run} has no dead job that could run again: `titan dlq` lists the dead jobs"
+    number = state.find(state.runs[seen.run], seen.job)
+    assert number is not None
+    job = state.jobs[number]
+    behind = next(state.jobs[p] for p in job.parents if blocks(state.jobs[p], job))
+    return f"{seen.run}/{job.name} cannot run again: its parent {behind.name} is {behind.state.name}"
+
+
+def plan(state: State, dead: list[int]) -> tuple[list[int], int]:
+    """(those of `dead` that can run again, and behind them the cancelled ones that come back; how many are of the first kind)."""
+    jobs = state.jobs
+    region: dict[int, None] = dict.fromkeys(dead)
+    stack = list(dead)
+    while stack:
+        for child in jobs[stack.pop()].children or ():
+            entry = jobs[child]
+            if child not in region and entry.state is JobState.CANCELLED and is_consequence(entry):
+                region[child] = None
+                stack.append(child)
+    _narrow(region, jobs.__getitem__)
+    retried = [j for j in region if jobs[j].state is JobState.DEAD]
+    return [*retried, *(j for j in region if jobs[j].state is not JobState.DEAD)], len(retried)
+
+
+def _narrow(region: dict[int, None], entry: Callable[[int], Job]) -> None:
+    """Takes out what has a parent, itself not in the region, behind which it will never run; and then what is behind that."""
+
+    def stays(number: int) -> bool:
+        job = entry(number)
+        if job.template.kind == "handler" and job.state is JobState.CANCELLED:
+            return any(p in region for p in job.parents)
+        return not any(p not in region and blocks(entry(p), job) for p in job.parents)
+
+    pending = list(region)
+    while pending:
+        number = pending.pop()
+        if number in region and not stays(number):
+            del region[number]
+            pending += [child for child in entry(number).children or () if child in region]

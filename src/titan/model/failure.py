@@ -1,0 +1,80 @@
+"""What a template may say of failing and of human decisions: how often, how soon, which exit codes are final, which gate.
+
+Both the SDK (before it sends) and the master (when it receives) ask here, so both say the same.
+"""
+
+from __future__ import annotations
+
+import re
+
+from titan.model.dag import MAX_SECONDS, Gate, JobTemplate, Retry
+
+MAX_CODES = 64
+MAX_MESSAGE = 4096
+MAX_URL = 2048
+MAX_BY = 128
+MAX_COMMENT = 4096
+ON_FAILURE = ("cancel", "continue")
+KINDS = ("", "gate", "handler", "service")
+_URL = re.compile(r"https?://[^\s/?#@\\]+(?:[/?#][^\s]*)?", re.IGNORECASE)
+
+
+def template_problem(t: JobTemplate) -> str:
+    """What is wrong with how a template fails, or with the gate that it is; "" if nothing is."""
+    if t.kind not in KINDS:
+        return f"type {t.kind[:80]!r} is unknown: this master may be older than its client"
+    if (t.gate is not None) is not (t.kind == "gate"):
+        return "type gate and a gate's own fields go together"
+    if t.on_failure not in ("", *ON_FAILURE):
+        return f"on_failure {t.on_failure[:80]!r} is unknown: say cancel or continue, or name a job that runs then"
+    if t.on_failure == "continue" and (t.function or t.kind == "gate"):
+        what = "a gate that is rejected is CANCELLED, and so is what waits for it" if t.kind == "gate" else "its value is theirs"
+        return f"on_failure continue: {what}: its children cannot go on without it"
+    if t.retry is not None and (problem := retry_problem(t.retry)):
+        return problem
+    return gate_problem(t.gate) if t.gate is not None else ""
+
+
+def retry_problem(retry: Retry) -> str:
+    for word, seconds in (("backoff", retry.backoff_s), ("backoff_max", retry.backoff_max_s)):
+        if problem := seconds_problem(seconds):
+            return f"{word} {problem}"
+    if problem := codes_problem(retry.final_codes):
+        return f"no_retry {problem}"
+    return ""
+
+
+def gate_problem(gate: Gate) -> str:
+    if problem := message_problem(gate.message):
+        return f"message {problem}"
+    if not gate.max_wait_s or (problem := seconds_problem(gate.max_wait_s)):
+        return f"max_wait {problem if gate.max_wait_s else 'must be more than 0 seconds'}"
+    if problem := webhook_problem(gate.webhook):
+        return f"webhook {problem}"
+    return ""
+
+
+def seconds_problem(value: float) -> str:
+    return "" if 0 <= value <= MAX_SECONDS else f"must be 0 to {MAX_SECONDS:,.0f} seconds"  # also for NaN
+
+
+def codes_problem(codes: tuple[int, ...]) -> str:
+    if len(codes) > MAX_CODES:
+        return f"has more than {MAX_CODES} exit codes"
+    wrong = next((code for code in codes if not 1 <= code <= 255), None)
+    return "" if wrong is None else f"must be exit codes, 1 to 255, not {wrong}"
+
+
+def message_problem(text: str) -> str:
+    if len(text) > MAX_MESSAGE:
+        return f"exceeds {MAX_MESSAGE:,} characters"
+    return "holds a NUL character" if "\0" in text else ""
+
+
+def webhook_problem(url: str) -> str:
+    """ "" is none."""
+    if not url:
+        return ""
+    if len(url) > MAX_URL:
+        return f"exceeds {MAX_URL:,} characters"
+    return "" if url.isprintable() and _URL.fullmatch(url) else "must be an http or https URL without a user name in it"

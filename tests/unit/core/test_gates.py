@@ -1,0 +1,188 @@
+"""Gates open, are decided once, by name or by token, and end by themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from support_core import CLIENT, FIRST, Master, cancel, dag, picture, register, replay, submit, succeeded
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core import inputs as seen
+from titan.core.step import Decision, next_due
+from titan.core.story import story
+from titan.model.dag import Gate, JobTemplate
+from titan.model.states import JobState, RunState
+
+GATE = JobTemplate(kind="gate", gate=Gate("ship it?", 100.0))
+HOOKED = JobTemplate(kind="gate", gate=Gate("ship it?", 100.0, "http://127.0.0.1/hook"))
+WAITING, PAUSED, COMPLETED, CANCELLED = JobState.WAITING, JobState.PAUSED, JobState.COMPLETED, JobState.CANCELLED
+
+
+def opened(gate: JobTemplate = GATE) -> Master:
+    """a -> gate -> b, a done, the gate open since 1.0."""
+    master = Master()
+    master.see(register(), submit(dag({"a": "", "gate": "a", "b": "gate"}, {"gate": gate})))
+    master.see(succeeded(1, FIRST), at=1.0)
+    return master
+
+
+def decision(approve: bool = True, *, key: str = "k", by: str = "ann", token: bytes = b"") -> seen.GateDecisionMade:
+    run, job = ("", "") if token else ("r", "gate")
+    return seen.GateDecisionMade(CLIENT, 8, run, job, approve, by, "well", key, token)
+
+
+def refused(decided: Decision) -> tuple[str, str]:
+    assert not decided.events
+    (effect,) = decided.effects
+    assert isinstance(effect, fx.Refuse)
+    return effect.code, effect.message
+
+
+def test_a_ready_gate_is_paused_and_takes_no_slot() -> None:
+    master = opened()
+    assert master.states() == [COMPLETED, PAUSED, WAITING]
+    assert ev.GatesOpened([FIRST + 1], [101.0], 1.0) in master.events
+    assert not master.state.workers[1].held and next_due(master.state) is not None
+    assert story(master.state, FIRST + 1)[-1] == "1.000  PAUSED at the gate until 101.000: ship it?"
+
+
+def test_approved_it_is_completed_and_its_children_run() -> None:
+    master = opened()
+    assert master.see(decision(), at=5.0) == (
+        [
+            ev.GatesDecided([FIRST + 1], True, "ann", "well", "k", 5.0),
+            ev.JobsQueued([FIRST + 2], 5.0),
+            ev.JobsDispatched(1, [FIRST + 2], FIRST + 1, 5.0),
+        ],
+        [fx.ReplyDecided(CLIENT, 8, "r", "gate", True, "ann", 5.0), fx.SendDispatch(1, [FIRST + 2], FIRST + 1)],
+    )
+    assert "5.000  approved by ann: well" in story(master.state, FIRST + 1)
+
+
+def test_rejected_it_is_cancelled_with_what_waits_for_it_and_the_run_failed() -> None:
+    master = opened()
+    events, _ = master.see(decision(approve=False), at=5.0)
+    assert events == [
+        ev.GatesDecided([FIRST + 1], False, "ann", "well", "k", 5.0),
+        ev.JobsCancelled([FIRST + 2], "its ancestor gate was rejected by ann: well", 5.0),
+        ev.RunFinished("r", RunState.FAILED, 5.0),
+    ]
+    assert not master.state.dead
+
+
+def test_decided_twice_is_a_conflict_unless_it_is_the_same_request() -> None:
+    master = opened()
+    first = master.see(decision(), at=5.0)
+    assert master.see(decision(), at=6.0) == ([], [first.effects[0]])
+    told = ("conflict", "gate r/gate was approved already, by ann: a gate is decided once")
+    assert refused(master.see(decision(key="other"))) == told
+    assert refused(master.see(decision(approve=False))) == told
+
+
+def test_two_decisions_in_one_turn_are_one() -> None:
+    master = opened()
+    decided = master.see(decision(key="a"), decision(approve=False, key="b", by="bob"), at=5.0)
+    assert [type(e) for e in decided.effects[:2]] == [fx.ReplyDecided, fx.Refuse]
+    assert master.job(1).state is COMPLETED
+
+
+def test_undecided_it_is_rejected_when_its_time_is_up() -> None:
+    master = opened()
+    master.see(seen.TimePassed(), at=100.9)  # which loses the worker
+    assert master.job(1).state is PAUSED
+    events, _ = master.see(seen.TimePassed(), at=101.0)
+    assert events[0] == ev.GatesDecided([FIRST + 1], False, "", "nobody decided within 100 s", "", 101.0)
+    assert master.states() == [COMPLETED, CANCELLED, CANCELLED]
+    assert refused(master.see(decision()))[1] == "gate r/gate was rejected already, when its time was up: a gate is decided once"
+
+
+@pytest.mark.parametrize("approve", [True, False])
+def test_its_time_survives_a_restart_and_so_does_its_decision(approve: bool) -> None:
+    master = opened()
+    master.state = replay(master.events)
+    assert list(master.state.gates) == [FIRST + 1] and next_due(master.state) is not None
+    first = master.see(decision(approve), at=5.0)
+    master.state = replay(master.events)
+    assert picture(replay(master.events)) == picture(master.state)
+    assert master.see(decision(approve), at=6.0).effects == first.effects[:1]
+
+
+def test_what_is_not_there_or_not_open() -> None:
+    master = Master()
+    master.see(submit(dag({"a": "", "gate": "a"}, {"gate": GATE})))
+    assert refused(master.see(decision()))[1] == "gate r/gate is not open yet: it waits for 1 of its 1 parents"
+    other = seen.GateDecisionMade(CLIENT, 8, "r", "a", True, "ann", "", "k")
+    assert refused(master.see(other)) == ("caller", "r/a is no gate: `titan gates` lists the open ones")
+    other = seen.GateDecisionMade(CLIENT, 8, "r", "x", True, "ann", "", "k")
+    assert refused(master.see(other))[0] == "not_found"
+    other = seen.GateDecisionMade(CLIENT, 8, "x", "x", True, "ann", "", "k")
+    assert refused(master.see(other))[0] == "not_found"
+    master.see(cancel("r"))
+    assert refused(master.see(decision()))[1] == "gate r/gate is CANCELLED and cannot be decided: cancelled by a user"
+
+
+def test_a_cancelled_gate_is_closed_and_its_timer_void() -> None:
+    master = opened()
+    master.see(cancel("r", "gate"), at=2.0)
+    assert not master.state.gates
+    assert not any(isinstance(e, ev.GatesDecided) for e in master.see(seen.TimePassed(), at=200.0).events)
+    assert master.states()[1:] == [CANCELLED, CANCELLED]
+
+
+def test_a_gate_without_parents_and_one_with_a_delay() -> None:
+    master = Master()
+    late = JobTemplate(kind="gate", gate=Gate(), delay_s=5.0)
+    master.see(submit(dag({"now": "", "late": ""}, {"now": GATE, "late": late})), at=1.0)
+    assert master.states() == [PAUSED, JobState.DELAYED]
+    master.see(seen.TimePassed(), at=6.0)
+    assert master.states() == [PAUSED, PAUSED]
+    assert master.job(1).due == 6.0 + 48 * 3600.0
+
+
+def test_affinity_looks_through_a_gate() -> None:
+    near = JobTemplate(command="true", affinity=True)
+    master = Master()
+    master.see(register("w1"), submit(dag({"a": "", "gate": "a", "b": "gate"}, {"gate": GATE, "b": near})))
+    master.see(register("w2", origin=2), succeeded(1, FIRST), submit(dag({"long": ""}), run="s"), at=1.0)
+    master.see(decision(), at=2.0)
+    assert master.job(2).pin == 1 or master.job(2).worker == 1
+
+
+# -- webhooks and tokens ---------------------------------------------------------------------------------------------------
+def test_its_webhook_is_announced_when_it_opens_and_at_each_start_until_that_is_recorded() -> None:
+    master = Master()
+    master.see(submit(dag({"gate": ""}, {"gate": HOOKED})))
+    announce = fx.AnnounceGate(FIRST)
+    assert ev.GatesOpened([FIRST], [100.0], 0.0) in master.events
+    master.state = replay(master.events)
+    assert master.see(seen.MasterBooted("c")).effects == [announce]
+    assert master.see(seen.WebhookAnswered(FIRST, "delivered"), at=3.0).events == [ev.WebhookEnded(FIRST, "delivered", 3.0)]
+    assert master.see(seen.WebhookAnswered(FIRST, "given up")).events == []
+    master.state = replay(master.events)
+    assert master.see(seen.MasterBooted("c")).effects == []
+    assert "3.000  its webhook was delivered" in story(master.state, FIRST)
+
+
+def test_a_token_decides_once() -> None:
+    master = opened(HOOKED)
+    assert master.see(seen.TokenDrawn(FIRST + 1, b"one")).events == [ev.TokenIssued(FIRST + 1, b"one", 1.0)]
+    master.see(seen.TokenDrawn(FIRST + 1, b"two"))
+    master.state = replay(master.events)
+    assert refused(master.see(decision(token=b"three")))[0] == "not_found"
+    reply = master.see(decision(token=b"one"), at=5.0).effects[0]
+    assert reply == fx.ReplyDecided(CLIENT, 8, "r", "gate", True, "ann", 5.0)
+    assert master.see(decision(token=b"one"), at=6.0).effects == [reply]
+    for token in (b"one", b"two"):
+        assert refused(master.see(decision(token=token, key="other")))[0] == "conflict"
+    assert master.see(seen.TokenDrawn(FIRST + 1, b"late")).events == []
+
+
+def test_only_the_newest_tokens_are_good_and_they_leave_with_their_run() -> None:
+    master = Master()
+    master.see(submit(dag({"gate": ""}, {"gate": HOOKED})))
+    for i in range(20):
+        master.see(seen.TokenDrawn(FIRST, bytes([i])))
+    assert len(master.state.tokens) == 16 and refused(master.see(decision(token=bytes([3]))))[0] == "not_found"
+    master.see(decision(token=bytes([4])))
+    master.see(seen.HistoryKept(["r"]))
+    assert not master.state.tokens and not master.state.jobs
