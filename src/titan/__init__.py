@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from titan.sdk.client import AsyncClient, Client
+    from titan.sdk.gate import Gate
     from titan.sdk.job import DAG, Job
     from titan.sdk.run import AsyncRun, Run
     from titan.sdk.tasks import TaskCall, task
 
-__all__ = ["DAG", "AsyncClient", "AsyncRun", "Client", "Job", "Run", "TaskCall", "__version__", "task"]
+__all__ = ["DAG", "AsyncClient", "AsyncRun", "Client", "Gate", "Job", "Run", "TaskCall", "__version__", "task"]
 
 _HOMES = {
     "AsyncClient": "titan.sdk.client",
@@ -21,6 +22,7 @@ _HOMES = {
     "Client": "titan.sdk.client",
     "Run": "titan.sdk.run",
     "DAG": "titan.sdk.job",
+    "Gate": "titan.sdk.gate",
     "Job": "titan.sdk.job",
     "TaskCall": "titan.sdk.tasks",
     "task": "titan.sdk.tasks",

@@ -57,7 +57,18 @@ def test_pure_code_iterates_no_set(path: Path) -> None:
 
 
 def test_the_public_names_are_these() -> None:
-    assert sorted(titan.__all__) == ["AsyncClient", "AsyncRun", "Client", "DAG", "Job", "Run", "TaskCall", "__version__", "task"]
+    assert sorted(titan.__all__) == [
+        "AsyncClient",
+        "AsyncRun",
+        "Client",
+        "DAG",
+        "Gate",
+        "Job",
+        "Run",
+        "TaskCall",
+        "__version__",
+        "task",
+    ]
     for name in titan.__all__:
         assert getattr(titan, name) is not None
 

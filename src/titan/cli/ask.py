@@ -1,4 +1,4 @@
-"""Commands that ask the master something: status, logs, runs, workers, dlq; and cancel."""
+"""Commands that ask the master something: status, logs, runs, workers; and cancel."""
 
 from __future__ import annotations
 
@@ -146,26 +146,6 @@ def workers(master: str | None, as_json: bool) -> None:
             for w in found
         ]
         _print_table(("NAME", "STATE", "BUSY", "CAPABILITIES", "HOST", "HEARD"), rows)
-
-
-@click.command()
-@click.argument("run", required=False, default="")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
-@master_option
-@home_option(_HOME)
-@json_option
-def dlq(run: str, limit: int, master: str | None, home: Path | None, as_json: bool) -> None:
-    """The dead letter queue: jobs that are out of retries, or poison."""
-    with open_client(master, home=home, offline=True) as client:
-        found = client.dead_jobs(run, limit)
-        if as_json:
-            print(json.dumps([asdict(d) for d in found]))
-            return
-        if not found:
-            print("no dead jobs")
-            return
-        rows = [(f"{d.run}/{d.job.id}", d.dag, str(d.job.attempt), _text(d.job.exit_code), d.job.reason) for d in found]
-        _print_table(("JOB", "DAG", "ATTEMPTS", "EXIT", "REASON"), rows)
 
 
 def _print_run(run: RunStatus, *, every: bool) -> None:

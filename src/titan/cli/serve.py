@@ -35,6 +35,11 @@ from titan.model.settings import Settings
 @click.option("--journal", type=click.Choice(["disk", "none"]), default="disk", show_default=True, help="none: keep no journal.")
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="An interval or limit, e.g. loss_s=10; may be repeated.")
 @click.option("--insecure", is_flag=True, help="Listen on an address that others can reach.")
+@click.option(
+    "--webhook-secret-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Signs the webhooks of gates.  [default: TITAN_WEBHOOK_SECRET, else webhook.secret in the home]",
+)
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
 @parent_options
 def master(
@@ -45,6 +50,7 @@ def master(
     journal: str,
     given: tuple[str, ...],
     insecure: bool,
+    webhook_secret_file: Path | None,
     quiet: bool,
     parent_fd: int | None,
     ready_fd: int | None,
@@ -58,7 +64,15 @@ def master(
     settings = _settings(given)
 
     async def serve() -> None:
-        server = Master(home or DEFAULT_HOME, host=host, port=port, policy=policy, settings=settings, insecure=insecure)
+        server = Master(
+            home or DEFAULT_HOME,
+            host=host,
+            port=port,
+            policy=policy,
+            settings=settings,
+            insecure=insecure,
+            webhook_secret_file=webhook_secret_file,
+        )
         await server.start()
         try:
             _on_signals(server.request_stop, server.request_stop)

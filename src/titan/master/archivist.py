@@ -19,7 +19,7 @@ from titan.errors import EnvironmentFault
 from titan.master.core_loop import CoreLoop
 from titan.master.history import CHUNK_JOBS, History, KeptRun, compressed
 from titan.master.log_store import LogStore
-from titan.model.states import RunState
+from titan.model.states import JobState, RunState
 
 log = logging.getLogger("titan.master")
 T = TypeVar("T")
@@ -59,6 +59,12 @@ class Archivist:
         for event in events:
             if isinstance(event, ev.RunFinished):
                 self._add(self._core.state.runs[event.run])
+            elif isinstance(event, ev.JobsRevived):
+                self._drop(event.run)
+            elif isinstance(event, ev.RunRestored):
+                run = self._core.state.runs.get(event.run)
+                if run is not None and _is_over(run):
+                    self._add(run)
 
     def _add(self, run: Run) -> None:
         self._jobs += run.count - self._finished.pop(run.id, 0)
@@ -101,6 +107,7 @@ class Archivist:
         await self._core.settled()  # that they ended is durable
         batch: list[KeptRun] = []
         workers: dict[int, str] = {}
+        ended: dict[str, float] = {}
         jobs = 0
         state = self._core.state
         while self._is_due() and len(batch) < BATCH_RUNS and jobs < BATCH_JOBS:
@@ -113,7 +120,9 @@ class Archivist:
             for number in {job.worker for job in (state.jobs[j] for j in range(run.first, run.first + run.count))}:
                 if number != NO_WORKER:
                     workers[number] = state.workers[number].name
-            batch.append(KeptRun(run, chunks, self._logs.size(name)))
+            dead = sum(state.jobs[j].in_dlq for j in range(run.first, run.first + run.count)) if run.tally[JobState.DEAD] else 0
+            batch.append(KeptRun(run, dead, chunks, self._logs.size(name)))
+            ended[name] = run.finished_at
             jobs += run.count
         try:
             await _in_thread(lambda: self._history.put(batch, workers))
@@ -121,7 +130,9 @@ class Archivist:
             for kept in batch:
                 self._add(kept.run)
             raise
-        self._core.see(HistoryKept([kept.run.id for kept in batch if _is_over(kept.run)]))
+        # One that was live again meanwhile is not as it was written, also if it has ended anew.
+        same = [kept.run for kept in batch if _is_over(kept.run) and kept.run.finished_at == ended[kept.run.id]]
+        self._core.see(HistoryKept([run.id for run in same]))
         await self._core.settled()
 
     # -- pruning ------------------------------------------------------------------------------------------------------------

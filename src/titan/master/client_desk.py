@@ -14,6 +14,7 @@ from titan.errors import CallerError, EnvironmentFault, NotFound, ProtocolError,
 from titan.master import views
 from titan.master.collect import Collector
 from titan.master.core_loop import CoreLoop
+from titan.master.failure_desk import FailureDesk
 from titan.master.history_desk import HistoryDesk
 from titan.master.intake import Intake
 from titan.master.log_store import LogStore
@@ -52,6 +53,7 @@ class ClientDesk:
         self._past = past
         self._stop = stop
         self._collector = Collector(core.state)
+        self._failures = FailureDesk(core, past)
         self._opening: dict[tuple[int, int], str] = {}
         """(connection, request) -> the run of a submission that comes in parts."""
         self._streams: dict[tuple[int, int], asyncio.Task[None]] = {}
@@ -115,7 +117,7 @@ class ClientDesk:
             case msg.Stop():
                 self._core.release(lambda: peer.send(msg.Pong(message.request)))
                 self._core.release(self._stop)
-            case _:
+            case _ if not self._failures.on_message(peer, message):
                 raise ProtocolError(f"a {type(message).__name__} is nothing that a client asks")
 
     def on_closed(self, peer: Peer) -> None:
@@ -133,6 +135,7 @@ class ClientDesk:
 
     def note(self, events: list[ev.Event]) -> None:
         """Wakes the followers of jobs that these events are about, and tells who collects what was returned."""
+        self._failures.note(events)
         tell = self._collector.note(events)
         if tell is not None:
             self._core.release(tell)

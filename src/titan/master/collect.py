@@ -87,7 +87,7 @@ class Collector:
         jobs = self._state.jobs
         ended: dict[str, list[int]] = {}
         for event in events:
-            if isinstance(event, (ev.JobsCompleted, ev.JobsDied, ev.JobsCancelled)):
+            if isinstance(event, (ev.JobsCompleted, ev.JobsDied, ev.JobsCancelled, ev.GatesDecided)):
                 for number in event.jobs:
                     name = jobs[number].run.id
                     if name in self._runs:

@@ -23,7 +23,6 @@ from titan.core import image
 from titan.core.state import Run, State, Worker
 from titan.errors import EnvironmentFault
 from titan.master import views
-from titan.model.states import JobState
 from titan.protocol import messages as msg
 
 log = logging.getLogger("titan.master")
@@ -47,9 +46,10 @@ _SCHEMA = """
 
 
 class KeptRun(NamedTuple):
-    """A run on its way into the history. `output_bytes` is what its logs take."""
+    """A run on its way into the history. `dead`: of its jobs in the dead letter queue; `output_bytes` is what its logs take."""
 
     run: Run
+    dead: int
     chunks: list[bytes]
     output_bytes: int
 
@@ -90,13 +90,13 @@ class History:
     def put(self, kept: Iterable[KeptRun], workers: dict[int, str]) -> None:
         """Durable when it returns. A run that is there already is replaced. `workers`: number -> name of those that ran them."""
         with self._writing() as db:
-            for run, chunks, output_bytes in kept:
+            for run, dead, chunks, output_bytes in kept:
                 size = sum(map(len, chunks)) + output_bytes
                 tally = msgspec.msgpack.encode(run.tally)
                 db.execute("DELETE FROM chunks WHERE run = ?", (run.id,))
                 db.execute(
                     "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (run.id, run.name, run.version, int(run.state), run.count, tally, run.tally[JobState.DEAD], run.submitted_at,
+                    (run.id, run.name, run.version, int(run.state), run.count, tally, dead, run.submitted_at,
                      run.finished_at, size),
                 )  # fmt: skip
                 db.executemany("INSERT INTO chunks VALUES (?, ?, ?)", ((run.id, i, chunk) for i, chunk in enumerate(chunks)))
@@ -128,19 +128,25 @@ class History:
             self._delete(db, [run])
 
     # -- out ------------------------------------------------------------------------------------------------------------
+    def chunks(self, run: str) -> list[bytes]:
+        """A run as in a snapshot, [] if it is not here."""
+        with self._lock:
+            found = [data for (data,) in self._db.execute("SELECT data FROM chunks WHERE run = ? ORDER BY number", (run,))]
+        unpack = zstandard.ZstdDecompressor().decompress
+        return [unpack(chunk) for chunk in found]
+
     def load(self, run: str) -> State | None:
         """A state that holds this run, its jobs and the names of their workers, and nothing else."""
+        chunks = self.chunks(run)
         with self._lock:
-            chunks = [data for (data,) in self._db.execute("SELECT data FROM chunks WHERE run = ? ORDER BY number", (run,))]
             names = self._db.execute("SELECT number, name FROM workers").fetchall() if chunks else []
         if not chunks:
             return None
         state = State()
-        unpack = zstandard.ZstdDecompressor().decompress
-        image.load(state, (unpack(chunk) for chunk in chunks))
+        image.load(state, chunks)
         state.workers = {number: Worker(number, name, "", (), 0, {}, 0.0) for number, name in names}
         for number, job in state.jobs.items():
-            if job.state is JobState.DEAD:
+            if job.in_dlq:
                 state.dead[number] = None
         return state
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
@@ -18,6 +19,7 @@ from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import error_of
 
+log = logging.getLogger("titan.master")
 T = TypeVar("T")
 REMEMBERED_JOBS = 50_000
 """Of runs that were asked for last, whose states are kept for the next question."""
@@ -52,6 +54,31 @@ class HistoryDesk:
             use(await self._state_of(run))
 
         self._begin(peer, request, call())
+
+    def with_chunks(self, peer: Peer, request: int, run: str, use: Callable[[list[bytes]], None]) -> None:
+        """Calls `use` with the run as the history has it, [] if it has come back to the state; NotFound if there is none."""
+
+        async def call() -> None:
+            chunks = await _in_thread(lambda: self._history.chunks(run))
+            self._core.turn()
+            live = self.is_live(run)  # it may have come back meanwhile
+            if not chunks and not live:
+                _raise_unknown(run)
+            use([] if live else chunks)
+
+        self._begin(peer, request, call())
+
+    def restored(self, run: str) -> None:
+        """A run is live again: when that is durable, what is here is removed."""
+        self.forget(run)
+        self._core.release(lambda: self._spawn(self._remove(run)))
+
+    async def _remove(self, run: str) -> None:
+        try:
+            if self.is_live(run):
+                await _in_thread(lambda: self._history.forget(run))
+        except EnvironmentFault as error:  # it is shadowed by the live run, and replaced when that leaves
+            log.warning("%s", error)
 
     def runs(self, peer: Peer, ask: msg.ListRuns) -> None:
         """Live runs and old ones."""
@@ -108,7 +135,10 @@ class HistoryDesk:
             except Exception as error:
                 peer.send(error_of(request, EnvironmentFault(f"the history cannot be read: {type(error).__name__}: {error}")))
 
-        task = asyncio.get_running_loop().create_task(guarded())
+        self._spawn(guarded())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

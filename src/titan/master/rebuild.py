@@ -72,5 +72,6 @@ def _leaving(state: State, store: Path, seq: int, logs: LogStore) -> Iterator[tu
                 chunks = [compressed(chunk) for chunk in image.dump_run(state, run, CHUNK_JOBS)]
                 numbers = dict.fromkeys(state.jobs[j].worker for j in range(run.first, run.first + run.count))
                 names = {number: state.workers[number].name for number in numbers if number != NO_WORKER}
-                yield KeptRun(run, chunks, logs.size(run.id)), names
+                dead = sum(state.jobs[j].in_dlq for j in range(run.first, run.first + run.count))
+                yield KeptRun(run, dead, chunks, logs.size(run.id)), names
             apply(state, event)

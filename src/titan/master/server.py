@@ -27,6 +27,7 @@ from titan.journal import SyncPolicy
 from titan.master.archivist import Archivist
 from titan.master.client_desk import ClientDesk
 from titan.master.core_loop import CoreLoop
+from titan.master.gatekeeper import Gatekeeper
 from titan.master.history import History
 from titan.master.history_desk import HistoryDesk
 from titan.master.intake import Intake
@@ -35,6 +36,7 @@ from titan.master.outlet import Outlet
 from titan.master.recovery import recover
 from titan.master.registry import Registry
 from titan.master.watch import WatchHub
+from titan.master.webhook_secret import webhook_secret
 from titan.master.worker_desk import WorkerDesk
 from titan.model.settings import Settings
 from titan.peer import Peer
@@ -59,6 +61,7 @@ class Master:
         policy: SyncPolicy | None = SyncPolicy.ALWAYS,
         settings: Settings | None = None,
         insecure: bool = False,
+        webhook_secret_file: Path | None = None,
     ) -> None:
         self.home = home
         self.host = host
@@ -66,6 +69,7 @@ class Master:
         self._policy = policy
         self._settings = settings or Settings()
         self._insecure = insecure
+        self._webhook_secret_file = webhook_secret_file
         self._lock = HomeLock(home / "lock")
         self._peers: dict[int, Peer] = {}
         self._numbers = 0
@@ -109,6 +113,7 @@ class Master:
         if self._log_syncer is not None:
             self._log_syncer.cancel()
             await asyncio.gather(self._log_syncer, return_exceptions=True)
+        await self.gatekeeper.close()
         await self.archivist.stop()
         await self.past.close()
         await self.clients.close()
@@ -164,6 +169,7 @@ class Master:
         self.history = History(self.home / "history.sqlite")
         self.archivist = Archivist(self.core, self.history, self.logs)
         self.past = HistoryDesk(self.core, self.history)
+        self.gatekeeper = Gatekeeper(self.core, webhook_secret(self.home, self._webhook_secret_file))
         self.intake = Intake(self.registry)
         self.outlet = Outlet(self.registry)
         desks = (self.intake, self.outlet, self.hub, self.past)
@@ -277,6 +283,7 @@ class Master:
     def _on_events(self, events: list[ev.Event]) -> None:
         self.hub.note(events)
         self.archivist.note(events)
+        self.gatekeeper.note(events)
         self.clients.note(events)
         for event in events:
             if isinstance(event, ev.WorkerJoined):
@@ -315,6 +322,14 @@ class Master:
                         replies.append(more)
                 case fx.ReplyCancelled():
                     self._then(replies, effect.origin, msg.Cancelled(effect.request, effect.jobs))
+                case fx.AnnounceGate():
+                    calls += self.gatekeeper.announce(effect.job)
+                case fx.ReplyDecided(origin, request, run, job, approved, by, at):
+                    self._then(replies, origin, msg.Decided(request, run, job, approved, by, at))
+                case fx.ReplyRetried(origin, request, run, retried, revived):
+                    self._then(replies, origin, msg.Retried(request, run, retried, revived))
+                case fx.ReplyPurged(origin, request, jobs):
+                    self._then(replies, origin, msg.Purged(request, jobs))
                 case fx.Refuse():
                     self.clients.refused(effect.origin, effect.request)
                     self._then(replies, effect.origin, msg.Error(effect.request, effect.code, effect.message, effect.job))

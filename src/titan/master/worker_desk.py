@@ -7,6 +7,8 @@ import logging
 import random
 from collections.abc import Callable
 
+import msgspec
+
 from titan.core import effects as fx
 from titan.core import inputs as seen
 from titan.core.state import Job, State
@@ -17,6 +19,7 @@ from titan.master.log_store import LogStore
 from titan.master.outlet import Outlet
 from titan.model.dag import MAX_INPUT_BYTES, JobTemplate
 from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
+from titan.model.states import JobState
 from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob, encode
@@ -25,6 +28,7 @@ log = logging.getLogger("titan.master")
 
 MAX_SLOTS = 65_536
 DISPATCH_BYTES = 16 << 20
+FAILED_JOB = "TITAN_FAILED_JOB"
 
 
 class WorkerDesk:
@@ -205,7 +209,10 @@ class WorkerDesk:
         template_of = []
         for job in jobs:
             at = index.get(id(job.template))
-            if at is None:
+            if job.template.kind == "handler":
+                at = len(templates)
+                templates.append(self._handling(job))
+            elif at is None:
                 at = index[id(job.template)] = len(templates)
                 templates.append(job.template)
             template_of.append(at)
@@ -222,6 +229,14 @@ class WorkerDesk:
             inputs if any(inputs) else [],
         )
         return self._to(worker, message)
+
+    def _handling(self, job: Job) -> JobTemplate:
+        """The template of a handler, whose environment names the job that is DEAD: the first, if several share it."""
+        jobs = (self._state.jobs[parent] for parent in job.parents)
+        dead = min((j for j in jobs if j.state is JobState.DEAD), key=lambda j: j.since, default=None)
+        failed = dead.name if dead is not None else ""
+        env = tuple(pair for pair in job.template.env if pair[0] != FAILED_JOB)
+        return msgspec.structs.replace(job.template, env=(*env, (FAILED_JOB, failed)))
 
     def _inputs(self, job: Job) -> tuple[bytes, ...]:
         if not job.template.function:

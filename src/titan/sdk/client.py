@@ -14,10 +14,11 @@ from typing import Any, Self, TypeVar, overload
 from titan.errors import ConnectionLost
 from titan.model.names import split_job
 from titan.protocol import messages as msg
-from titan.sdk import submission
+from titan.sdk import decisions, submission
 from titan.sdk.address import find_address
 from titan.sdk.calls import Calls, TitanExecutor
 from titan.sdk.connection import Connection
+from titan.sdk.decisions import Decision, OpenGate, Retried
 from titan.sdk.job import DAG
 from titan.sdk.run import AsyncRun, Run
 from titan.sdk.staging import StagedDag, stage
@@ -119,6 +120,30 @@ class AsyncClient:
         answer = await self._connection.call(lambda n: msg.Cancel(n, run, job))
         assert isinstance(answer, msg.Cancelled)
         return answer.jobs
+
+    async def approve(self, gate: str = "", *, by: str | None = None, comment: str = "", token: str | None = None) -> Decision:
+        """Approves the open gate RUN/GATE, or the one of a webhook's `token`. `by`: who decides, default the login name.
+
+        Raises Conflict if it is decided or not open, NotFound.
+        """
+        return await decisions.decide(self._connection, gate, approve=True, by=by, comment=comment, token=token)
+
+    async def reject(self, gate: str = "", *, by: str | None = None, comment: str = "", token: str | None = None) -> Decision:
+        """Rejects it: what waits for it is cancelled. As `approve`."""
+        return await decisions.decide(self._connection, gate, approve=False, by=by, comment=comment, token=token)
+
+    async def gates(self, run: str = "", limit: int = 1000) -> list[OpenGate]:
+        """The gates that wait for a decision, of one run or of all, the oldest first."""
+        return await decisions.list_gates(self._connection, run, limit)
+
+    async def retry_dead(self, target: str, *, by: str | None = None) -> Retried:
+        """Takes DEAD `RUN/JOB`, or all of `RUN`, off the dead letter queue: it runs again, its run goes on with what was cancelled
+        because of it, also if that run is of the history. Raises NotFound, Conflict if nothing there can run again."""
+        return await decisions.retry_dead(self._connection, target, by)
+
+    async def purge_dead(self, target: str) -> int:
+        """Takes it off the dead letter queue for good, and returns how many jobs that were: they stay DEAD in their run's story."""
+        return await decisions.purge_dead(self._connection, target)
 
     async def status(self, run: str) -> RunStatus:
         """The run with all its jobs. Raises NotFound."""
@@ -379,6 +404,26 @@ class Client:
     def cancel(self, target: str) -> int:
         """`RUN` or `RUN/JOB`, the latter with what depends on it; returns how many jobs that cancelled."""
         return self._wait(self._async.cancel(target))
+
+    def approve(self, gate: str = "", *, by: str | None = None, comment: str = "", token: str | None = None) -> Decision:
+        """Approves the open gate RUN/GATE, or the one of a webhook's `token`; see AsyncClient.approve."""
+        return self._wait(self._async.approve(gate, by=by, comment=comment, token=token))
+
+    def reject(self, gate: str = "", *, by: str | None = None, comment: str = "", token: str | None = None) -> Decision:
+        """Rejects it: what waits for it is cancelled."""
+        return self._wait(self._async.reject(gate, by=by, comment=comment, token=token))
+
+    def gates(self, run: str = "", limit: int = 1000) -> list[OpenGate]:
+        """The gates that wait for a decision, of one run or of all, the oldest first."""
+        return self._wait(self._async.gates(run, limit))
+
+    def retry_dead(self, target: str, *, by: str | None = None) -> Retried:
+        """Runs DEAD `RUN/JOB`, or all of `RUN`, again, with what was cancelled because of it; see AsyncClient.retry_dead."""
+        return self._wait(self._async.retry_dead(target, by=by))
+
+    def purge_dead(self, target: str) -> int:
+        """Takes it off the dead letter queue for good; see AsyncClient.purge_dead."""
+        return self._wait(self._async.purge_dead(target))
 
     def status(self, run: str) -> RunStatus:
         return self._wait(self._async.status(run))

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 from titan.errors import InvalidGraph
 from titan.model.dag import MAX_ARGS_BYTES, MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
+from titan.sdk import failure_fields as ff
 from titan.sdk.arrays import BadArray, Foreach, Matrix, foreach_of, matrix_of, member, rows, size_of
 from titan.sdk.tasks import TaskCall, ordered
 
@@ -55,6 +56,16 @@ class Job:
       `matrix`: the same for each combination of values, ``{"lang": ["de", "en"], "size": [1, 2]}``. The jobs are ``ID[0]``,
       ``ID[1]``...; in `args` and `parents` ``${item}``, ``${item.KEY}``, ``${matrix.KEY}`` and ``${index}`` stand for what
       differs. Without `args` a job's are its values. ``ID`` as a parent means all of them.
+    - `backoff`: seconds before the first retry; they double with each up to `backoff_max`, jittered between half and all of it.
+      None: as the cluster's settings say.
+    - `no_retry`: exit codes that are final.
+    - `on_failure`: what becomes of the others when this job is DEAD. ``"cancel"`` (the default): what waits for it is cancelled.
+      ``"continue"``: that runs all the same. ``{"run": JOB}``: cancel, and JOB runs, whose environment names this one in
+      TITAN_FAILED_JOB; JOB has no parents of its own, and is CANCELLED as "not needed" if no job that names it dies. The run is
+      FAILED in each case.
+    - `hitl_message`: puts a gate with this message behind the job, named ``ID.gate``: whoever waits for the job waits for the gate.
+      `max_wait_seconds`: undecided after so long it is rejected, default 48 h.
+    - `type`: ``"run"``; ``"gate"`` is a human decision, see `Gate`, with `message`, `max_wait` and `webhook`.
 
     Raises InvalidGraph, which names the job and the field.
 
@@ -87,6 +98,18 @@ class Job:
     driver: str | None
     foreach: Foreach | None
     matrix: Matrix | None
+    backoff: float | None
+    backoff_max: float | None
+    no_retry: tuple[int, ...]
+    on_failure: str
+    handler: str
+    """The job that runs when this one is DEAD; "" for none."""
+    hitl_message: str | None
+    max_wait_seconds: float
+    type: str
+    message: str
+    max_wait: float
+    webhook: str
 
     def __init__(
         self,
@@ -106,12 +129,25 @@ class Job:
         driver: str | None = None,
         foreach: int | Iterable[object] | None = None,
         matrix: Mapping[str, Iterable[object]] | None = None,
+        backoff: float | None = None,
+        backoff_max: float | None = None,
+        no_retry: Iterable[int] = (),
+        on_failure: str | Mapping[str, str | Job] = "cancel",
+        hitl_message: str | None = None,
+        max_wait_seconds: float = ff.MAX_WAIT_S,
+        type: str = "run",
+        message: str = "",
+        max_wait: float = ff.MAX_WAIT_S,
+        webhook: str = "",
     ) -> None:
         put = object.__setattr__
         if problem := _id(id):
             raise InvalidGraph(f"job id {_shown(id)}: {problem}", id[:MAX_NAME] if isinstance(id, str) else "")
         put(self, "id", id)
-        if (file is None) is (command is None):
+        put(self, "type", _made(id, "type", type))
+        if type == "gate" and (file is not None or command is not None):
+            raise _fault(id, "file" if command is None else "command", "a gate runs nothing: leave it out")
+        if type != "gate" and (file is None) is (command is None):
             raise _fault(id, "file", "give exactly one of file and command" + ("" if file is None else ", not both"))
         put(self, "file", None if file is None else _checked(id, "file", _path(file)))
         if command is not None and not isinstance(command, str):
@@ -134,6 +170,17 @@ class Job:
         put(self, "driver", None if driver is None else _checked(id, "driver", driver))
         if (python is not None or driver == "python") and (problem := _no_script(self.file)):
             raise _fault(id, "driver" if python is None else "python", problem)
+        for name, given in (("backoff", backoff), ("backoff_max", backoff_max), ("hitl_message", hitl_message)):
+            put(self, name, None if given is None else _made(id, name, given))
+        put(self, "no_retry", () if no_retry == () else _made(id, "no_retry", no_retry))
+        on_failure, handler = ("cancel", "") if on_failure == "cancel" else _made(id, "on_failure", on_failure)
+        put(self, "on_failure", on_failure)
+        put(self, "handler", handler)
+        for name, value in (("max_wait_seconds", max_wait_seconds), ("max_wait", max_wait), ("message", message)):
+            put(self, name, _made(id, name, value))
+        put(self, "webhook", webhook and _made(id, "webhook", webhook))
+        if (wrong := ff.misplaced(self))[0]:
+            raise _fault(id, *wrong)
         if self.is_array:
             _check_array(self)
 
@@ -156,6 +203,7 @@ class Job:
 
     def __repr__(self) -> str:
         what = f"file={self.file!r}" if self.file is not None else f"command={self.command!r}"
+        what = "type='gate'" if self.type == "gate" else what
         return f"Job({self.id!r}, {what}{f', parents={list(self.parents)!r}' if self.parents else ''})"
 
 
@@ -396,6 +444,7 @@ _PROBLEMS: dict[str, Callable[[object], str]] = {
     "env": _env,
     "python": _python,
     "driver": _driver,
+    **{field: ff.problem_of(field) for field in ff.FIELDS},
 }
 
 
@@ -408,6 +457,13 @@ def _checked(job: str, field: str, value: _T) -> _T:
     if problem := _PROBLEMS[field](value):
         raise _fault(job, field, problem)
     return value
+
+
+def _made(job: str, field: str, value: object) -> Any:
+    try:
+        return ff.FIELDS[field](value)
+    except ff.BadField as bad:
+        raise _fault(job, field, str(bad)) from None
 
 
 def _path(value: object) -> object:

@@ -13,6 +13,14 @@
         args: --epochs 4         # a string is split as a shell does
         depends_on: [fetch]
         requirement: GPU         # priority, delay, affinity, retries, timeout, env, python, driver, type: run
+        backoff: 10              # backoff_max, no_retry: [2, 64]
+        on_failure: {run: alarm} # or continue, or cancel, the default
+        hitl_message: Ship it?   # a gate train.gate behind it; max_wait_seconds
+      - id: alarm
+        file: alarm.sh
+      - id: ship
+        type: gate               # a human decision: message, max_wait, webhook
+        depends_on: [train]
 
       - id: resize             # resize[0] and resize[1]
         command: ./resize "$1"
@@ -34,7 +42,9 @@ from typing import Any, Final
 from titan.errors import InvalidGraph
 from titan.model.graph import find_cycle
 from titan.sdk.arrays import array_of
+from titan.sdk.failure_fields import GATE_KEYS, NOT_OF_A_GATE, TYPES
 from titan.sdk.job import DAG, Job, dag_problem_of, is_python_script, perm_name, problem_of
+from titan.sdk.wiring import wired
 from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, kind_of, load_nodes, value_of
 
 ROOT_KEYS: Final = ("name", "project", "version", "python", "jobs")
@@ -56,6 +66,15 @@ JOB_KEYS: Final = (
     "driver",
     "foreach",
     "matrix",
+    "backoff",
+    "backoff_max",
+    "no_retry",
+    "on_failure",
+    "hitl_message",
+    "max_wait_seconds",
+    "message",
+    "max_wait",
+    "webhook",
 )
 _WITH_PLACES: Final = ("args", "depends_on", "foreach", "matrix")
 """Of an array: looked at with an item in its place, by `Job`."""
@@ -76,6 +95,9 @@ _SYNONYMS: Final = {
     "requires": "requirement",
     "environment": "env",
     "time_limit": "timeout",
+    "retry": "retries",
+    "final_codes": "no_retry",
+    "max_backoff": "backoff_max",
     "interpreter": "python",
     "venv": "python",
     "virtualenv": "python",
@@ -169,11 +191,23 @@ def _read_jobs(source: Source, nodes: Items, python: str | None, *, project: boo
             if jobs[at].id == job.id:
                 raise source.fault(_parent_line(node, i), "depends_on", f"job {job.id!r} depends on itself")
             parents[-1].append(at)
+    _check_wiring(source, jobs, nodes, position)
     if cycle := find_cycle(parents):
         path = " -> ".join(jobs[i].id for i in [*cycle, cycle[0]])
         line = _parent_line(nodes.items[cycle[0]], 0)
         raise source.fault(line, "depends_on", f"the jobs depend on each other in a cycle: {path}")
     return jobs
+
+
+def _check_wiring(source: Source, jobs: list[Job], nodes: Items, position: dict[str, int]) -> None:
+    """Handlers and gates that are put in, as staging will; an error gets the line of its key."""
+    try:
+        wired(jobs)
+    except InvalidGraph as error:
+        node = nodes.items[position[error.job]]
+        assert isinstance(node, Entries)
+        key, _, problem = str(error).removeprefix(f"job {error.job!r}: ").partition(": ")
+        raise source.fault(node.entries[key][0] if key in node.entries else node.line, key, problem) from None
 
 
 def _position_of(parent: str, position: dict[str, int], jobs: list[Job]) -> int | None:
@@ -203,7 +237,8 @@ def _read_job(source: Source, node: Entries, present: dict[str, str], python: st
     entries = node.entries
     if "id" not in entries:
         raise source.fault(node.line, "id", "is missing: each job needs one")
-    if ("file" in entries) is ("command" in entries):
+    is_gate = _check_gate(source, node)
+    if not is_gate and ("file" in entries) is ("command" in entries):
         both = "file" in entries
         line = entries["command"][0] if both else node.line
         raise source.fault(line, "command", "give exactly one of file and command" + (", not both" if both else ""))
@@ -211,7 +246,7 @@ def _read_job(source: Source, node: Entries, present: dict[str, str], python: st
     is_array = "foreach" in entries or "matrix" in entries
     for key, (line, value) in entries.items():
         if key == "type":
-            _check_type(source, line, value)
+            fields["type"] = _type_of(source, line, value)
             continue
         converted = _CONVERT[key](source, key, line, value)
         field_name = "parents" if key == "depends_on" else key
@@ -266,12 +301,28 @@ def _check_keys(source: Source, node: Entries, known: tuple[str, ...], synonyms:
             raise source.fault(line, key[:80] if key.isprintable() and key else repr(key[:80]), f"unknown key{hint}")
 
 
-def _check_type(source: Source, line: int, node: Node) -> None:
+def _type_of(source: Source, line: int, node: Node) -> str:
     text = _as_text(source, "type", line, node)
     if text == "service":
-        raise source.fault(line, "type", "service is not supported yet: this version has only run, which is the default")
-    if text != "run":
-        raise source.fault(line, "type", f"unknown type {text[:80]!r}: this version has only run, which is the default")
+        raise source.fault(line, "type", "service is not supported yet: this version has run, which is the default, and gate")
+    if text not in TYPES:
+        raise source.fault(line, "type", f"unknown type {text[:80]!r}: this version has run, which is the default, and gate")
+    return text
+
+
+def _check_gate(source: Source, node: Entries) -> bool:
+    """Whether it is a gate; that it has a gate's keys, and no other job has them."""
+    entries = node.entries
+    is_gate = "type" in entries and _type_of(source, *entries["type"]) == "gate"
+    for key in NOT_OF_A_GATE if is_gate else GATE_KEYS:
+        if key not in entries or (key == "webhook" and "hitl_message" in entries):
+            continue
+        hint = "is nothing for a gate, which runs nothing: leave it out" if is_gate else "goes with type: gate alone"
+        more = ": say hitl_message" if key == "message" else ": say max_wait_seconds" if key == "max_wait" else ""
+        raise source.fault(entries[key][0], key, hint + ("" if is_gate else more))
+    if "max_wait_seconds" in entries and "hitl_message" not in entries:
+        raise source.fault(entries["max_wait_seconds"][0], "max_wait_seconds", "goes with hitl_message: say what is to be decided")
+    return is_gate
 
 
 def _as_text(source: Source, key: str, line: int, node: Node) -> str:
@@ -359,6 +410,18 @@ def _as_matrix(source: Source, key: str, line: int, node: Node) -> dict[str, lis
     return axes
 
 
+def _as_codes(source: Source, key: str, line: int, node: Node) -> list[int]:
+    if not isinstance(node, Items):
+        raise source.fault(line, key, f"must be a list of exit codes, [2, 64], not {kind_of(node)}")
+    return [_as_integer(source, key, item.line, item) for item in node.items]
+
+
+def _as_on_failure(source: Source, key: str, line: int, node: Node) -> str | dict[str, str]:
+    if isinstance(node, Entries):
+        return {name: _as_text(source, f"{key}.{name[:80]}", at, value) for name, (at, value) in node.entries.items()}
+    return _as_text(source, key, line, node)
+
+
 def _as_written(source: Source, key: str, node: Node, at: int = 0) -> str:
     """The text of any scalar: `1.10` and `007` stay as they are."""
     if not isinstance(node, Scalar):
@@ -385,4 +448,13 @@ _CONVERT: dict[str, Callable[[Source, str, int, Node], Any]] = {
     "driver": _as_text,
     "foreach": _as_items,
     "matrix": _as_matrix,
+    "backoff": _as_seconds,
+    "backoff_max": _as_seconds,
+    "no_retry": _as_codes,
+    "on_failure": _as_on_failure,
+    "hitl_message": _as_text,
+    "max_wait_seconds": _as_seconds,
+    "message": _as_text,
+    "max_wait": _as_seconds,
+    "webhook": _as_text,
 }

@@ -22,11 +22,13 @@ import msgspec
 from titan.archive import IGNORE_FILE, SUFFIX, Survey, build_archive, survey
 from titan.errors import InvalidGraph
 from titan.model import graph
-from titan.model.dag import DagSpec, JobTemplate
+from titan.model.dag import DagSpec, Gate, JobTemplate
 from titan.sdk.arrays import member
+from titan.sdk.failure_fields import retry_of
 from titan.sdk.functions import Function
 from titan.sdk.job import DAG, PERM, Job, perm_name
 from titan.sdk.tasks import TaskCall, template_of_task
+from titan.sdk.wiring import handlers_of, wired
 
 MAX_EDGES = 10_000_000
 
@@ -169,6 +171,7 @@ class _Staging:
         self._archive = ""
         self._survey: Survey | None = None
         self._hashes: dict[str, str] = {}
+        self._handlers: dict[str, list[str]] = {}
 
     def spec(self) -> DagSpec:
         dag = self.dag
@@ -176,8 +179,10 @@ class _Staging:
         shapes: dict[tuple[object, ...], int] = {}
         numbers: dict[JobTemplate, int] = {}
         template_of: list[int] = []
-        table = Table(dag.jobs)
-        for job in dag.jobs:
+        jobs = wired(dag.jobs)
+        table = Table(jobs)
+        self._handlers = handlers_of(dag.jobs)
+        for job in jobs:
             shape = (
                 job.command,
                 job.file,
@@ -190,6 +195,11 @@ class _Staging:
                 job.env,
                 job.python,
                 job.driver,
+                job.backoff,
+                job.backoff_max,
+                job.no_retry,
+                job.on_failure,
+                (job.type, job.message, job.max_wait, job.webhook) if job.type == "gate" else job.id in self._handlers,
             )
             number = shapes.get(shape)
             if number is None:
@@ -227,6 +237,9 @@ class _Staging:
             self.artifacts[hash_] = path
 
     def _template(self, job: Job) -> JobTemplate:
+        if job.type == "gate":
+            gate = Gate(job.message, job.max_wait, job.webhook)
+            return JobTemplate(kind="gate", gate=gate, delay_s=job.delay, retries=0)
         file = file_hash = archive = command = ""
         argv: tuple[str, ...] = ()
         if job.file is None:
@@ -259,6 +272,9 @@ class _Staging:
             env=job.env,
             driver="process" if job.driver == "process" else "",
             python="" if job.python is None else self._interpreter(job.python),
+            kind="handler" if job.id in self._handlers else "",
+            retry=retry_of(job.backoff, job.backoff_max, job.no_retry),
+            on_failure="" if job.on_failure == "cancel" else job.on_failure,
         )
 
     def _interpreter(self, python: str) -> str:

@@ -37,6 +37,17 @@ def test_defaults_are_the_contract() -> None:
         "driver": None,
         "foreach": None,
         "matrix": None,
+        "backoff": None,
+        "backoff_max": None,
+        "no_retry": (),
+        "on_failure": "cancel",
+        "handler": "",
+        "hitl_message": None,
+        "max_wait_seconds": 172_800.0,
+        "type": "run",
+        "message": "",
+        "max_wait": 172_800.0,
+        "webhook": "",
     }
 
 

@@ -1,0 +1,168 @@
+"""`titan dlq`: the jobs that are DEAD, what they said and went through, and what to do with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypedDict
+
+import click
+
+from titan.cli.ask import _clock, _print_table, _text
+from titan.cli.options import home_option, json_option, master_option
+from titan.cli.session import open_client
+from titan.errors import Conflict
+from titan.model.names import split_job
+from titan.sdk.client import Client
+from titan.sdk.status import job_dict
+
+TAIL_LINES = 20
+TAIL_BYTES = 64 * 1024
+_HOME = "Read this home of an earlier private cluster instead of asking a running master."
+
+
+class _Group(click.Group):
+    """`titan dlq`, `titan dlq RUN` and `titan dlq --json` list."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not any(arg in self.commands for arg in args[:1]) and not {"-h", "--help"} & set(args):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Group)
+def dlq() -> None:
+    """The dead letter queue: jobs that are out of retries, refused for good, or poison. Without a command it lists them."""
+
+
+@dlq.command("list")
+@click.argument("run", required=False, default="")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@master_option
+@home_option(_HOME)
+@json_option
+def list_dead(run: str, limit: int, master: str | None, home: Path | None, as_json: bool) -> None:
+    """The dead jobs, of one run or of all, the newest first."""
+    with open_client(master, home=home, offline=True) as client:
+        found = client.dead_jobs(run, limit)
+    if as_json:
+        print(json.dumps([asdict(d) for d in found]))
+        return
+    if not found:
+        print("no dead jobs")
+        return
+    rows = [(f"{d.run}/{d.job.id}", d.dag, str(d.job.attempt), _text(d.job.exit_code), d.job.reason) for d in found]
+    _print_table(("JOB", "DAG", "ATTEMPTS", "EXIT", "REASON"), rows)
+
+
+@dlq.command()
+@click.argument("target", metavar="RUN/JOB")
+@click.option("--full", is_flag=True, help=f"All output of every attempt, not the last {TAIL_LINES} lines of each stream.")
+@master_option
+@home_option(_HOME)
+@json_option
+def show(target: str, full: bool, master: str | None, home: Path | None, as_json: bool) -> None:
+    """Why a job is dead: its story, and what each attempt printed."""
+    run, job = split_job(target)
+    if not job:
+        raise click.UsageError(f"{target!r} names no job: say RUN/JOB (`titan dlq {run}` lists the dead ones)")
+    with open_client(master, home=home, offline=True) as client:
+        status, story = client.job(target)
+        if status.state != "DEAD":
+            raise Conflict(f"{target} is {status.state}, not DEAD: `titan status {target}` tells its story")
+        if as_json:
+            attempts = list(_attempts(client, target, status.attempt, full=full))
+            print(json.dumps({"run": run, **job_dict(status), "story": story, "attempts": attempts}))
+            return
+        print(f"{target} is DEAD after {status.attempt} attempt{'s' if status.attempt != 1 else ''}: {status.reason}")
+        for line in story:
+            at, _, what = line.partition("  ")
+            print(f"  {_clock(float(at))}  {what}")
+        for one in _attempts(client, target, status.attempt, full=full):
+            for stream in ("stdout", "stderr"):
+                _print_output(one, stream)
+        print(f"run it again: titan dlq retry {target}; take it off: titan dlq purge {target}")
+
+
+@dlq.command()
+@click.argument("target", metavar="RUN|RUN/JOB")
+@click.option("--by", metavar="NAME", help="Who says so.  [default: your login name]")
+@master_option
+@json_option
+def retry(target: str, by: str | None, master: str | None, as_json: bool) -> None:
+    """Run a dead job again, or all of a run, with all its retries; its run goes on with what was cancelled because of it."""
+    with open_client(master) as client:
+        done = client.retry_dead(target, by=by)
+    if as_json:
+        print(json.dumps(asdict(done)))
+    else:
+        print(f"{_jobs(done.retried)} to run again, {done.revived} cancelled because of {_them(done.retried)} to follow")
+
+
+@dlq.command()
+@click.argument("target", required=False, default="", metavar="[RUN|RUN/JOB]")
+@click.option("--all", "every", is_flag=True, help="All there are.")
+@master_option
+@json_option
+def purge(target: str, every: bool, master: str | None, as_json: bool) -> None:
+    """Take a dead job, or all of a run, off the queue for good. It stays DEAD in its run, with its story and output."""
+    if bool(target) is every:
+        raise click.UsageError("say RUN, RUN/JOB or --all")
+    with open_client(master) as client:
+        count = client.purge_dead(target) if target else _purge_all(client)
+    if as_json:
+        print(json.dumps({"target": target, "purged": count}))
+    else:
+        print(f"{_jobs(count)} purged")
+
+
+def _purge_all(client: Client) -> int:
+    count = 0
+    while runs := dict.fromkeys(dead.run for dead in client.dead_jobs(limit=10_000)):
+        before = count
+        for run in runs:
+            count += client.purge_dead(run)
+        if count == before:
+            break
+    return count
+
+
+class _Attempt(TypedDict):
+    attempt: int
+    stdout: str
+    stderr: str
+
+
+def _attempts(client: Client, target: str, count: int, *, full: bool) -> Iterator[Any]:
+    for number in range(1, count + 1):
+        streams = {1: bytearray(), 2: bytearray()}
+        for stream, data in client.logs(target, attempt=number):
+            kept = streams[stream]
+            kept += data
+            if not full:
+                del kept[:-TAIL_BYTES]
+        out, err = (_tail(bytes(streams[n]), full=full) for n in (1, 2))
+        yield _Attempt(attempt=number, stdout=out, stderr=err)
+
+
+def _tail(data: bytes, *, full: bool) -> str:
+    text = data.decode(errors="replace")
+    return text if full else "".join(text.splitlines(keepends=True)[-TAIL_LINES:])
+
+
+def _print_output(attempt: _Attempt, stream: str) -> None:
+    text = attempt["stdout"] if stream == "stdout" else attempt["stderr"]
+    if text:
+        print(f"attempt {attempt['attempt']}, {stream}:")
+        for line in text.splitlines():
+            print(f"  {line}")
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'s' if count != 1 else ''}"
+
+
+def _them(count: int) -> str:
+    return "it" if count == 1 else "them"

@@ -1,0 +1,82 @@
+"""`titan gates`, `titan approve`, `titan reject`: what waits for a human decision, and the decision."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import click
+
+from titan.cli.ask import _print_table
+from titan.cli.options import json_option, master_option
+from titan.cli.session import open_client
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.command()
+@click.argument("run", required=False, default="")
+@click.option("--limit", default=1000, show_default=True, type=click.IntRange(1, 10_000))
+@master_option
+@json_option
+def gates(run: str, limit: int, master: str | None, as_json: bool) -> None:
+    """The gates that wait for a decision, the oldest first."""
+    with open_client(master) as client:
+        found = client.gates(run, limit)
+    if as_json:
+        print(json.dumps([asdict(gate) for gate in found]))
+        return
+    if not found:
+        print("no open gates")
+        return
+    rows = []
+    for gate in found:
+        failed = gate.webhook not in ("", "due", "delivered")
+        message = " ".join(gate.message.split()) + (f" (webhook: {gate.webhook})" if failed else "")
+        rows.append((f"{gate.run}/{gate.job}", gate.dag, _left(gate.expires_at - time.time()), message))
+    _print_table(("GATE", "DAG", "LEFT", "MESSAGE"), rows)
+
+
+def _decision_options(command: F) -> F:
+    command = click.argument("gate", required=False, default="", metavar="[RUN/GATE]")(command)
+    command = click.option("--by", metavar="NAME", help="Who decides.  [default: your login name]")(command)
+    command = click.option("--comment", default="", metavar="TEXT", help="Why; it is kept in the gate's story.")(command)
+    command = click.option("--token", metavar="TOKEN", help="Of the gate's webhook, instead of RUN/GATE.")(command)
+    return json_option(master_option(command))
+
+
+@click.command()
+@_decision_options
+def approve(gate: str, by: str | None, comment: str, token: str | None, master: str | None, as_json: bool) -> None:
+    """Approve an open gate: what waits for it runs."""
+    _decide(gate, by, comment, token, master, approve=True, as_json=as_json)
+
+
+@click.command()
+@_decision_options
+def reject(gate: str, by: str | None, comment: str, token: str | None, master: str | None, as_json: bool) -> None:
+    """Reject an open gate: what waits for it is cancelled, and its run is FAILED."""
+    _decide(gate, by, comment, token, master, approve=False, as_json=as_json)
+
+
+def _decide(
+    gate: str, by: str | None, comment: str, token: str | None, master: str | None, *, approve: bool, as_json: bool
+) -> None:
+    if bool(gate) is bool(token):
+        raise click.UsageError("say RUN/GATE (`titan gates` lists the open ones), or --token TOKEN")
+    with open_client(master) as client:
+        done = (client.approve if approve else client.reject)(gate, by=by, comment=comment, token=token)
+    if as_json:
+        print(json.dumps(asdict(done)))
+    else:
+        print(f"{done.run}/{done.job} {'approved' if done.approved else 'rejected'} by {done.by}")
+
+
+def _left(seconds: float) -> str:
+    for limit, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * limit:
+            return f"{seconds / limit:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"

@@ -1,0 +1,92 @@
+"""What a client does about gates and the dead letter queue; `AsyncClient` and `Client` have these as methods."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+from dataclasses import dataclass
+
+from titan.errors import CallerError
+from titan.model.names import split_job
+from titan.protocol import messages as msg
+from titan.sdk.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGate:
+    """A gate that waits for a decision. Times are seconds since the epoch.
+
+    `webhook`: "" if it has none, "due", "delivered", or why it was given up.
+    """
+
+    run: str
+    dag: str
+    job: str
+    message: str
+    opened_at: float
+    expires_at: float
+    webhook: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided about a gate, by whom and when (seconds since the epoch)."""
+
+    run: str
+    job: str
+    approved: bool
+    by: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """How many DEAD jobs run again, and how many that were cancelled because of them wait again."""
+
+    run: str
+    retried: int
+    revived: int
+
+
+async def decide(connection: Connection, gate: str, *, approve: bool, by: str | None, comment: str, token: str | None) -> Decision:
+    """`gate` is RUN/GATE, or "" with a token. Raises NotFound, Conflict, CallerError."""
+    run, job = split_job(gate)
+    if not token and not job:
+        raise CallerError(f"{gate!r} names no gate: say RUN/GATE (`titan gates` lists the open ones), or give its token")
+    if token and gate:
+        raise CallerError("a token names its gate: give the token alone")
+    key = secrets.token_hex(16)
+    who = user_name() if by is None else by
+    answer = await connection.call(lambda n: msg.Decide(n, run, job, approve, who, comment, key, token or ""))
+    assert isinstance(answer, msg.Decided)
+    return Decision(answer.run, answer.job, answer.approved, answer.by, answer.at)
+
+
+async def list_gates(connection: Connection, run: str, limit: int) -> list[OpenGate]:
+    answer = await connection.call(lambda n: msg.ListGates(n, run, limit))
+    assert isinstance(answer, msg.Gates)
+    return [OpenGate(g.run, g.dag, g.job, g.message, g.opened_at, g.expires_at, g.webhook) for g in answer.gates]
+
+
+async def retry_dead(connection: Connection, target: str, by: str | None) -> Retried:
+    run, job = split_job(target)
+    key = secrets.token_hex(16)
+    who = user_name() if by is None else by
+    answer = await connection.call(lambda n: msg.RetryDead(n, run, job, who, key))
+    assert isinstance(answer, msg.Retried)
+    return Retried(answer.run, answer.retried, answer.revived)
+
+
+async def purge_dead(connection: Connection, target: str) -> int:
+    run, job = split_job(target)
+    answer = await connection.call(lambda n: msg.PurgeDead(n, run, job))
+    assert isinstance(answer, msg.Purged)
+    return answer.jobs
+
+
+def user_name() -> str:
+    """The login name of whoever runs this."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user that has no name
+        return "unknown"

@@ -1,0 +1,309 @@
+"""Gates with real processes: opened and decided across a kill -9, told to a webhook, and refused where they must be."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from support.cluster import QUIET, Cluster, cluster, until
+from titan import DAG, Client, Gate, Job
+from titan.core.events import GatesDecided, GatesOpened, TokenIssued, WebhookEnded
+from titan.errors import Conflict, NotFound
+
+HOOKED = {**QUIET, "webhook_backoff_s": 0.05, "webhook_timeout_s": 5}
+
+
+@pytest.fixture
+def c(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path / "c", "w1", settings=HOOKED) as made:
+        yield made
+
+
+def gated(folder: Path, webhook: str = "", **fields: float) -> DAG:
+    """before -> ship -> after, the last of which leaves a line for each time it ran."""
+    after = Job("after", command=f"echo ran >> {folder}/ran", parents=["ship"])
+    return DAG("gated", [Job("before", command="true"), Gate("ship", "Ship it?", ["before"], webhook=webhook, **fields), after])
+
+
+def wait_until_open(cluster: Cluster, run: str) -> None:
+    until(lambda: [g.job for g in cluster.client.gates(run)] == ["ship"], "the gate opens")
+
+
+def times_run(folder: Path) -> int:
+    return len((folder / "ran").read_text().splitlines()) if (folder / "ran").exists() else 0
+
+
+# -- decisions ------------------------------------------------------------------------------------------------------------
+def test_a_gate_opened_before_a_kill_and_approved_after_it_lets_its_children_run_once(c: Cluster, tmp_path: Path) -> None:
+    run = c.client.submit(gated(tmp_path))
+    wait_until_open(c, run.id)
+    assert c.worker("w1").held == 0
+    c.restart_master()
+    wait_until_open(c, run.id)
+    done = c.client.approve(f"{run.id}/ship", by="ann", comment="looks good")
+    assert (done.approved, done.by) == (True, "ann")
+    assert run.wait(timeout=30).ok
+    assert times_run(tmp_path) == 1 and c.completions(run.id) == {"before": 1, "after": 1}
+    _, story = c.client.job(f"{run.id}/ship")
+    assert any("approved by ann: looks good" in line for line in story)
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_a_gate_approved_in_the_moment_of_a_kill_lets_its_children_run_once(c: Cluster, tmp_path: Path, moment: int) -> None:
+    """The client asks again until it has an answer; whatever reached the disk before, there is one decision and one child run."""
+    run = c.client.submit(gated(tmp_path))
+    wait_until_open(c, run.id)
+    with Client(c.address) as other:
+        told = threading.Thread(target=lambda: other.approve(f"{run.id}/ship", by="ann"))
+        if moment % 2:
+            told.start()
+        c.kill_master()
+        if not moment % 2:
+            told.start()
+        c.start_master()
+        told.join(30)
+        assert not told.is_alive()
+    assert run.wait(timeout=30).ok
+    assert times_run(tmp_path) == 1 and c.completions(run.id)["after"] == 1
+    decided = [event for event in c.events() if isinstance(event, GatesDecided)]
+    assert [(event.approved, event.by) for event in decided] == [(True, "ann")]
+
+
+def test_a_rejected_gate_cancels_what_waits_for_it(c: Cluster, tmp_path: Path) -> None:
+    run = c.client.submit(gated(tmp_path))
+    wait_until_open(c, run.id)
+    done = c.cli("reject", f"{run.id}/ship", "--by", "bob", "--comment", "not on a Friday")
+    assert (done.returncode, done.stdout) == (0, f"{run.id}/ship rejected by bob\n"), done
+    assert run.wait(timeout=30).state == "FAILED"
+    jobs = {job.id: job for job in run.status().jobs}
+    assert jobs["ship"].state == jobs["after"].state == "CANCELLED"
+    assert jobs["after"].reason == "its ancestor ship was rejected by bob: not on a Friday"
+    assert times_run(tmp_path) == 0 and not c.client.dead_jobs(run.id)
+
+
+def test_nobody_decides_in_time(c: Cluster, tmp_path: Path) -> None:
+    run = c.client.submit(gated(tmp_path, max_wait=0.2))
+    assert run.wait(timeout=30).state == "FAILED"
+    assert c.client.job(f"{run.id}/ship")[0].reason == "rejected by the clock: nobody decided within 0.2 s"
+
+
+def test_what_cannot_be_decided_says_why(c: Cluster, tmp_path: Path) -> None:
+    hold = DAG("hold", [Gate("first"), Gate("second", parents=["first"]), Job("plain", command="true", parents=["second"])])
+    run = c.client.submit(hold)
+    until(lambda: c.client.gates(run.id), "the gate opens")
+    with pytest.raises(Conflict, match="is not open yet: it waits for 1 of its 1 parents"):
+        c.client.approve(f"{run.id}/second")
+    assert c.client.approve(f"{run.id}/first", by="ann").by == "ann"
+    with pytest.raises(Conflict, match="was approved already, by ann: a gate is decided once"):
+        c.client.approve(f"{run.id}/first", by="ann")
+    twice = c.cli("reject", f"{run.id}/first")
+    assert (twice.returncode, twice.stderr) == (
+        2,
+        f"titan: gate {run.id}/first was approved already, by ann: a gate is decided once\n",
+    )
+    for args, code, says in [
+        (("approve", f"{run.id}/plain"), 2, "is no gate"),
+        (("approve", f"{run.id}/nobody"), 2, "has no job 'nobody'"),
+        (("approve", "nope/first"), 2, "there is no run 'nope'"),
+        (("approve", run.id), 2, "names no gate: say RUN/GATE"),
+        (("approve",), 2, "say RUN/GATE"),
+        (("approve", "--token", "wrong"), 2, "no gate of a run that is live has this token"),
+        (("approve", f"{run.id}/second", "--by", "a" * 200), 2, "1 to 128 printable characters"),
+    ]:
+        done = c.cli(*args)
+        assert done.returncode == code and says in done.stderr, done
+    run.cancel()
+
+
+def test_the_open_gates_are_listed(c: Cluster, tmp_path: Path) -> None:
+    assert c.cli("gates").stdout == "no open gates\n"
+    run = c.client.submit(gated(tmp_path))
+    wait_until_open(c, run.id)
+    (gate,) = c.json("gates")
+    assert {key: gate[key] for key in ("run", "dag", "job", "message", "webhook")} == {
+        "run": run.id,
+        "dag": "gated",
+        "job": "ship",
+        "message": "Ship it?",
+        "webhook": "",
+    }
+    assert gate["expires_at"] - gate["opened_at"] == 48 * 3600
+    assert f"{run.id}/ship" in c.cli("gates").stdout and "Ship it?" in c.cli("gates", run.id).stdout
+    assert c.json("approve", f"{run.id}/ship", "--by", "ann")["approved"] is True
+    run.wait(timeout=30)
+
+
+def test_a_message_on_a_job_puts_a_gate_behind_it(c: Cluster, tmp_path: Path) -> None:
+    path = tmp_path / "hitl.yaml"
+    path.write_text(
+        "name: hitl\nproject: false\njobs:\n"
+        "  - {id: part, command: 'true', foreach: 2, hitl_message: Go on?, max_wait_seconds: 60}\n"
+        f"  - {{id: after, command: 'echo ran >> {tmp_path}/ran', depends_on: ['part[1]']}}\n"
+    )
+    run = c.cli("submit", str(path)).stdout.strip()
+    until(lambda: [(g.job, g.message) for g in c.client.gates(run)] == [("part.gate", "Go on?")], "the gate behind the array opens")
+    assert [job.id for job in c.client.status(run).jobs] == ["part[0]", "part[1]", "part.gate", "after"]
+    c.client.approve(f"{run}/part.gate", by="ann")
+    assert c.client.run(run).wait(timeout=30).ok and times_run(tmp_path) == 1
+
+
+def test_a_gate_of_a_run_that_has_left_is_decided(tmp_path: Path) -> None:
+    with cluster(tmp_path / "c", "w1", settings={**QUIET, "keep_runs": 1}) as c:
+        run = c.client.submit(gated(tmp_path))
+        wait_until_open(c, run.id)
+        c.client.approve(f"{run.id}/ship", by="ann")
+        run.wait(timeout=30)
+        for _ in range(3):
+            c.client.submit(DAG("other", [Job("a", command="true")])).wait(timeout=30)
+        with pytest.raises(Conflict, match="was approved already, by ann"):
+            c.client.reject(f"{run.id}/ship")
+
+
+# -- webhooks -----------------------------------------------------------------------------------------------------------------
+class Receiver:
+    """A server that answers with each of `answers` in turn, the last for ever."""
+
+    def __init__(self, answers: list[int]) -> None:
+        self.answers = answers
+        self.heard: list[tuple[dict[str, str], bytes]] = []
+        self.url = ""
+
+
+@contextmanager
+def receiver(*answers: int) -> Iterator[Receiver]:
+    told = Receiver(list(answers))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            told.heard.append(({k.lower(): v for k, v in self.headers.items()}, body))
+            self.send_response(told.answers[min(len(told.heard), len(told.answers)) - 1])
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    told.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
+    try:
+        yield told
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def ended(c: Cluster) -> list[str]:
+    return [event.result for event in c.events() if isinstance(event, WebhookEnded)]
+
+
+def test_a_webhook_that_fails_first_is_told_again_signed_and_its_token_decides_once(c: Cluster, tmp_path: Path) -> None:
+    with receiver(500, 503, 200) as hook:
+        run = c.client.submit(gated(tmp_path, hook.url))
+        until(lambda: ended(c), "the webhook is delivered")
+        assert ended(c) == ["delivered"] and len(hook.heard) == 3
+        (gate,) = c.client.gates(run.id)
+        assert gate.webhook == "delivered"
+        secret = (c.home / "webhook.secret").read_bytes().strip()
+        assert (c.home / "webhook.secret").stat().st_mode & 0o777 == 0o600
+        bodies = [json.loads(body) for _, body in hook.heard]
+        assert len({body["token"] for body in bodies}) == 1
+        for headers, body in hook.heard:
+            expected = hmac.new(secret, headers["x-titan-timestamp"].encode() + b"." + body, hashlib.sha256).hexdigest()
+            assert headers["x-titan-signature"] == f"sha256={expected}"
+            assert headers["content-type"] == "application/json" and headers["x-titan-gate"] == f"{run.id}/ship"
+        told = bodies[0]
+        assert (told["run"], told["job"], told["dag"], told["message"]) == (run.id, "ship", "gated", "Ship it?")
+        assert told["expires"] == gate.expires_at and told["opened"] == gate.opened_at
+        token = told["token"]
+        # Only its SHA-256 is anywhere on the master's disk.
+        (issued,) = [event for event in c.events() if isinstance(event, TokenIssued)]
+        assert issued.digest == hashlib.sha256(token.encode()).digest()
+        kept = [path for path in c.base.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
+        assert kept == []
+        c.restart_master()
+        done = c.cli("approve", "--token", token, "--by", "phone")
+        assert (done.returncode, done.stdout) == (0, f"{run.id}/ship approved by phone\n"), done
+        assert run.wait(timeout=30).ok and times_run(tmp_path) == 1
+        again = c.cli("reject", "--token", token)
+        assert again.returncode == 2 and "was approved already, by phone" in again.stderr
+        assert len(hook.heard) == 3, "a webhook that was recorded as delivered is told again"
+
+
+def test_a_restart_goes_on_with_a_webhook_and_all_its_tokens_are_good(c: Cluster, tmp_path: Path) -> None:
+    with receiver(500) as hook:
+        run = c.client.submit(gated(tmp_path, hook.url))
+        until(lambda: len(hook.heard) >= 2, "the webhook is told")
+        c.restart_master()
+        first = json.loads(hook.heard[0][1])["token"]
+        until(lambda: json.loads(hook.heard[-1][1])["token"] != first, "it is told with another token")
+        hook.answers = [204]
+        until(lambda: ended(c) == ["delivered"], "the webhook is delivered")
+        assert c.client.approve(token=first, by="ann").job == "ship"
+        assert run.wait(timeout=30).ok and times_run(tmp_path) == 1
+
+
+def test_a_webhook_that_refuses_is_given_up_and_the_gate_goes_on(c: Cluster, tmp_path: Path) -> None:
+    with receiver(404) as hook:
+        run = c.client.submit(gated(tmp_path, hook.url))
+        until(lambda: ended(c), "the webhook is given up")
+        assert ended(c) == ["it answered 404"] and len(hook.heard) == 1
+        assert "webhook: it answered 404" in c.cli("gates").stdout
+        c.client.approve(f"{run.id}/ship", by="ann")
+        assert run.wait(timeout=30).ok
+
+
+def test_a_webhook_nobody_answers_holds_up_nobody(tmp_path: Path) -> None:
+    """Many webhooks that hang: the master serves others meanwhile."""
+    import socket
+
+    deaf = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+    with cluster(tmp_path / "c", "w1", settings={**HOOKED, "webhook_tries": 2, "webhook_timeout_s": 1}) as c:
+        run = c.client.submit(DAG("deaf", [Gate(f"g{i}", webhook=url) for i in range(5)]))
+        until(lambda: len(c.client.gates(run.id)) == 5, "the gates open")
+        assert c.client.submit(DAG("other", [Job("a", command="true")])).wait(timeout=10).ok
+        until(lambda: len(ended(c)) == 5, "they are given up")
+        assert set(ended(c)) == {"no answer within 1 s"}
+        run.cancel()
+    deaf.close()
+
+
+def test_the_secret_may_come_from_a_file_or_the_environment(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("a secret of my own\n")
+    with receiver(200) as hook, cluster(tmp_path / "c", "w1", options=("--webhook-secret-file", str(secret))) as c:
+        run = c.client.submit(gated(tmp_path, hook.url))
+        until(lambda: ended(c), "the webhook is delivered")
+        headers, body = hook.heard[0]
+        mac = hmac.new(b"a secret of my own", headers["x-titan-timestamp"].encode() + b"." + body, hashlib.sha256)
+        assert headers["x-titan-signature"] == f"sha256={mac.hexdigest()}"
+        assert not (c.home / "webhook.secret").exists()
+        run.cancel()
+        secret.write_text("short")
+        refused = c.cli("master", "--home", str(tmp_path / "h2"), "--port", "0", "--webhook-secret-file", str(secret))
+        assert refused.returncode == 2 and "has 5 bytes: give at least 16" in refused.stderr
+
+
+def test_what_a_gate_is_at_the_journal(c: Cluster, tmp_path: Path) -> None:
+    run = c.client.submit(gated(tmp_path))
+    wait_until_open(c, run.id)
+    c.client.reject(f"{run.id}/ship", by="ann", comment="why not")
+    run.wait(timeout=30)
+    opened = [event for event in c.events() if isinstance(event, GatesOpened)]
+    (decided,) = [event for event in c.events() if isinstance(event, GatesDecided)]
+    assert decided.jobs == opened[0].jobs and (decided.by, decided.comment, decided.approved) == ("ann", "why not", False)
+    assert decided.at >= opened[0].at
+    with pytest.raises(NotFound):
+        c.client.gates("nope")
