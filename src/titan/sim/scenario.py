@@ -242,7 +242,7 @@ def _dag(rng: Random, name: str, count: int) -> DagSpec:
         if rng.random() < human:
             template_of[i] = len(templates)
             templates.append(_gate(rng))
-        elif parents[i] and rng.random() < handled:
+        elif parents[i] and not templates[template_of[i]].function and rng.random() < handled:
             handler = msgspec.structs.replace(templates[template_of[i]], kind="handler")
             template_of[i] = len(templates)
             templates.append(handler)
@@ -250,7 +250,6 @@ def _dag(rng: Random, name: str, count: int) -> DagSpec:
     args = [_behaviour(rng, spoilt) for _ in range(count)]
     for _ in range(rng.choice((0, 0, 0, 1, 2))):
         args[rng.randrange(count)] = ("endless", "1")
-    template_of = [rng.randrange(len(templates)) for _ in range(count)]
     for i, t in enumerate(template_of):
         if templates[t].function and args[i][0] != "endless":
             args[i] = (args[i][0], str(rng.choice((0.0005, 0.0005, 0.002, 0.05, 2.0))))
@@ -281,7 +280,7 @@ def _template(rng: Random, number: int, affine: float) -> JobTemplate:
         affinity=rng.random() < affine,
         retries=rng.choice((0, 1, 3, 3, 5)),
         timeout_s=rng.choice((0.0, 0.0, 3.0, 15.0)),
-        on_failure=rng.choice(("", "", "", "continue")),
+        on_failure="" if call else rng.choice(("", "", "", "continue")),
         retry=rng.choice((None, None, Retry(2.0, 5.0), Retry(final_codes=(2,)))),
     )
 
