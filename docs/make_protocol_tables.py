@@ -18,7 +18,7 @@ from titan.protocol import messages as msg
 
 PAGE = Path(__file__).parent / "protocol.md"
 GROUPS = {"BOTH": range(1, 16), "CLIENTS": (*range(16, 64), *range(128, 192)), "WORKERS": range(64, 128)}
-ROWS = (msg.JobRow, msg.RunRow, msg.WorkerRow, msg.DeadRow, msg.GateRow)
+ROWS = (msg.JobRow, msg.RunRow, msg.WorkerRow, msg.DeadRow, msg.GateRow, msg.ScheduleRow)
 
 
 def type_name(kind: Any) -> str:
@@ -29,7 +29,7 @@ def type_name(kind: Any) -> str:
         return f"{{{type_name(args[0])}: {type_name(args[1])}}}"
     if args:
         return " or ".join(type_name(a) for a in args)
-    return str(kind.__name__)
+    return "nil" if kind is type(None) else str(kind.__name__)
 
 
 def fields_of(kind: type, *, skip_request: bool) -> str:

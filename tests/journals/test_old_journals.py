@@ -30,6 +30,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 LATER: set[type] = {
     *(ev.RunOpened, ev.JobsAdded, ev.RunSealed, ev.RunDropped, ev.RunArchived),
     *(ev.RunRestored, ev.JobsRevived, ev.DeadPurged, ev.GatesOpened, ev.TokenIssued, ev.WebhookEnded, ev.GatesDecided),
+    *(ev.RunExpired, ev.ScheduleAdded, ev.ScheduleChanged, ev.ScheduleRemoved),
+    *(ev.ScheduleFired, ev.ScheduleWaited, ev.ScheduleSkipped),
 }
 """Events that came after version 0.1.0, whose journal this is."""
 

@@ -30,6 +30,7 @@ _COMMANDS = {
     "worker": "titan.cli.serve",
     "journal": "titan.cli.journal",
     "history": "titan.cli.history",
+    "schedule": "titan.cli.schedule",
 }
 EXIT_FAILED, EXIT_INPUT, EXIT_NO_MASTER, EXIT_BUG, EXIT_ENVIRONMENT, EXIT_INTERRUPTED = 1, 2, 3, 70, 74, 130
 

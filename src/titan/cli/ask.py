@@ -14,6 +14,7 @@ import click
 
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
+from titan.model.timing import iso
 from titan.sdk.status import JobStatus, RunStatus, RunSummary, job_dict
 
 MAX_ROWS = 200
@@ -145,7 +146,7 @@ def workers(master: str | None, as_json: bool) -> None:
             )
             for w in found
         ]
-        _print_table(("NAME", "STATE", "BUSY", "CAPABILITIES", "HOST", "HEARD"), rows)
+        print_table(("NAME", "STATE", "BUSY", "CAPABILITIES", "HOST", "HEARD"), rows)
 
 
 def _print_run(run: RunStatus, *, every: bool) -> None:
@@ -153,6 +154,10 @@ def _print_run(run: RunStatus, *, every: bool) -> None:
     took = f", {(s.finished_at or time.time()) - s.submitted_at:.1f} s"
     tally = ", ".join(f"{n} {state}" for state, n in s.tally.items())
     print(f"run {run.run} of {run.dag}: {run.state}{took}; {tally}")
+    if s.schedule and s.scheduled_at:
+        print(f"by schedule {s.schedule} for {iso(s.scheduled_at)}")
+    if s.deadline_at:
+        print(f"its deadline {'is' if not s.over else 'was'} {iso(s.deadline_at)}")
     jobs = run.jobs
     if not every and len(jobs) > MAX_ROWS:
         first = [j for j in jobs if j.state in ("DEAD", "RUNNING", "FAILED", "DISPATCHED", "PAUSED")][:MAX_ROWS]
@@ -165,7 +170,7 @@ def _print_run(run: RunStatus, *, every: bool) -> None:
 def _print_jobs(jobs: Iterable[JobStatus]) -> None:
     rows = [(j.id, j.state, _text(j.attempt or None), j.worker or "", _text(j.exit_code), _took(j), j.reason) for j in jobs]
     if rows:
-        _print_table(("JOB", "STATE", "ATTEMPT", "WORKER", "EXIT", "TOOK", "REASON"), rows)
+        print_table(("JOB", "STATE", "ATTEMPT", "WORKER", "EXIT", "TOOK", "REASON"), rows)
 
 
 def _moment(text: str) -> float:
@@ -187,10 +192,10 @@ def _print_runs(found: list[RunSummary]) -> None:
         (r.run, r.dag, r.state, f"{r.tally.get('COMPLETED', 0)}/{r.count}", _clock(r.submitted_at), _ago(r.submitted_at))
         for r in found
     ]
-    _print_table(("RUN", "DAG", "STATE", "DONE", "SUBMITTED", ""), rows)
+    print_table(("RUN", "DAG", "STATE", "DONE", "SUBMITTED", ""), rows)
 
 
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(head[i]), *(len(r[i]) for r in rows)) for i in range(len(head))]
     widths[-1] = 0
     for row in (head, *rows):

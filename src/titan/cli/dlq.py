@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 import click
 
-from titan.cli.ask import _clock, _print_table, _text
+from titan.cli.ask import _clock, _text, print_table
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
 from titan.errors import Conflict
@@ -54,7 +54,7 @@ def list_dead(run: str, limit: int, master: str | None, home: Path | None, as_js
         print("no dead jobs")
         return
     rows = [(f"{d.run}/{d.job.id}", d.dag, str(d.job.attempt), _text(d.job.exit_code), d.job.reason) for d in found]
-    _print_table(("JOB", "DAG", "ATTEMPTS", "EXIT", "REASON"), rows)
+    print_table(("JOB", "DAG", "ATTEMPTS", "EXIT", "REASON"), rows)
 
 
 @dlq.command()

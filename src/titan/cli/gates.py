@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from titan.cli.ask import _print_table
+from titan.cli.ask import print_table
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
 
@@ -37,7 +37,7 @@ def gates(run: str, limit: int, master: str | None, as_json: bool) -> None:
         failed = gate.webhook not in ("", "due", "delivered")
         message = " ".join(gate.message.split()) + (f" (webhook: {gate.webhook})" if failed else "")
         rows.append((f"{gate.run}/{gate.job}", gate.dag, _left(gate.expires_at - time.time()), message))
-    _print_table(("GATE", "DAG", "LEFT", "MESSAGE"), rows)
+    print_table(("GATE", "DAG", "LEFT", "MESSAGE"), rows)
 
 
 def _decision_options(command: F) -> F:

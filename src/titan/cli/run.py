@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +33,9 @@ from titan.sdk.status import RunStatus, RunSummary
 
 TAIL_LINES = 20
 SHOWN_OUTPUT = 256 * 1024
+deadline_option = click.option(
+    "--deadline", type=float, metavar="SECONDS", help="Cancel what is not over by then.  [default: the pipeline's]"
+)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -45,6 +48,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 @click.option("--retries", default=0, show_default=True, type=click.IntRange(0, 1000), help="Of a single file or command.")
 @click.option("--requirement", default="GENERAL", show_default=True, metavar="TAG", help="Of a single file or command.")
 @python_option
+@deadline_option
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @json_option
 @click.argument("what", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE [ARGS]... | -- COMMAND [ARGS]...")
@@ -57,6 +61,7 @@ def run(
     retries: int,
     requirement: str,
     python: str | None,
+    deadline: float | None,
     quiet: bool,
     as_json: bool,
     what: tuple[str, ...],
@@ -66,7 +71,7 @@ def run(
     With neither --master nor TITAN_MASTER, and nothing on the default port, a private cluster of this machine is started for it
     and stopped afterwards. Its home stays for `titan status` and `titan logs`. Ctrl-C (or SIGTERM) cancels the run.
     """
-    dag, beside = _dag_of(what, retries=retries, requirement=requirement, python=python)
+    dag, beside = dag_of(what, retries=retries, requirement=requirement, python=python, deadline=deadline)
     interrupt_on_sigterm()
     with _client_or_cluster(master, home, beside, workers=workers, slots=slots, ephemeral=ephemeral) as place:
         client = place.client
@@ -92,11 +97,12 @@ def run(
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @python_option
+@deadline_option
 @master_option
 @json_option
-def submit(file: Path, python: str | None, master: str | None, as_json: bool) -> None:
+def submit(file: Path, python: str | None, deadline: float | None, master: str | None, as_json: bool) -> None:
     """Submit a pipeline or script and return at once. The run survives this terminal, and the master's death."""
-    dag, _ = _dag_of((str(file),), retries=3, requirement="GENERAL", python=python)
+    dag, _ = dag_of((str(file),), retries=3, requirement="GENERAL", python=python, deadline=deadline)
     with open_client(master) as client:
         handle = submit_dag(client, dag, quiet=as_json)
         print(json.dumps({"run": handle.id}) if as_json else handle.id)
@@ -127,8 +133,15 @@ def wait(run_id: str, timeout: float | None, quiet: bool, master: str | None, as
 
 
 # -- what to run ----------------------------------------------------------------------------------------------------------
+def dag_of(
+    what: tuple[str, ...], *, retries: int, requirement: str, python: str | None, deadline: float | None
+) -> tuple[DAG, Path]:
+    """(the DAG, the folder beside which a private cluster is kept). A `deadline` that is given goes before the pipeline's."""
+    dag, beside = _dag_of(what, retries=retries, requirement=requirement, python=python)
+    return (dag if deadline is None else replace(dag, deadline=deadline)), beside
+
+
 def _dag_of(what: tuple[str, ...], *, retries: int, requirement: str, python: str | None) -> tuple[DAG, Path]:
-    """(the DAG, the folder beside which a private cluster is kept)."""
     first, *args = what
     path = Path(first)
     if first.endswith((".yaml", ".yml")):

@@ -1,7 +1,7 @@
 """`apply(state, event)`: the only writer. Live and in recovery the same.
 
 Every writer takes a decision as given; it asserts what must hold (an impossible transition raises Bug with the job's story) and
-never decides. They stand by what they are about: `apply_runs`, `apply_jobs`, `apply_workers`, and
+never decides. They stand by what they are about: `apply_runs`, `apply_jobs`, `apply_schedules`, `apply_workers`, and
 `apply_failure` for gates and the dead letter queue.
 """
 
@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from titan.core import apply_failure, apply_jobs, apply_runs, apply_workers
+from titan.core import apply_failure, apply_jobs, apply_runs, apply_schedules, apply_workers
 from titan.core import events as ev
 from titan.core.state import State
 
 _WRITERS: dict[type, Callable[[State, Any], None]] = {
     **apply_runs.WRITERS,
     **apply_jobs.WRITERS,
+    **apply_schedules.WRITERS,
     **apply_workers.WRITERS,
     **apply_failure.WRITERS,
 }

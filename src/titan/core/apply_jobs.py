@@ -166,7 +166,10 @@ def _jobs_cancelled(state: State, e: ev.JobsCancelled) -> None:
             worker = state.workers[job.worker]
             worker.ending[job.lease] = None
             release_lease(state, job)
+        timed = job.due and job.state in (DELAYED, FAILED)
         move(state, number, job, CANCELLED, e.at)
+        if timed:
+            state.disarm()
         job.reason = e.reason
         job.finished_at = e.at
         if job.children is not None:

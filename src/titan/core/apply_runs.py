@@ -14,6 +14,7 @@ WAITING = JobState.WAITING
 
 def _run_submitted(state: State, e: ev.RunSubmitted) -> None:
     run = Run(e.run, e.key, e.name, e.version, e.templates, e.first_job, len(e.ids), e.at)
+    run.deadline_s, run.schedule, run.scheduled_at = e.deadline_s, e.schedule, e.scheduled_at
     _enter_run(state, run)
     _add_jobs(state, run, 0, e)
     _seal(state, run)
@@ -21,6 +22,9 @@ def _run_submitted(state: State, e: ev.RunSubmitted) -> None:
 
 def _run_opened(state: State, e: ev.RunOpened) -> None:
     run = Run(e.run, e.key, e.name, e.version, e.templates, e.first_job, e.count, e.at, RunState.OPENING, added=0)
+    run.deadline_s, run.schedule, run.scheduled_at = e.deadline_s, e.schedule, e.scheduled_at
+    if run.schedule:
+        state.filling[run.schedule] = run.id
     _enter_run(state, run)
     state.opening[run.id] = Opening(run, set())
 
@@ -47,6 +51,7 @@ def _run_dropped(state: State, e: ev.RunDropped) -> None:
     run = state.runs.pop(e.run)
     assert run.state is RunState.OPENING, run.id
     state.opening.pop(run.id, None)
+    state.filling.pop(run.schedule, None)
     for number in range(run.first, run.first + run.added):
         del state.jobs[number]
 
@@ -86,6 +91,10 @@ def _seal(state: State, run: Run) -> None:
     if run.key:
         state.keys[run.key] = run.id
     state.releasing[run.id] = 0
+    state.await_deadline(run)
+    if run.schedule:
+        state.filling.pop(run.schedule, None)
+        state.live.setdefault(run.schedule, {})[run.id] = None
 
 
 def _add_jobs(state: State, run: Run, position: int, e: ev.RunSubmitted | ev.JobsAdded) -> None:
@@ -116,6 +125,17 @@ def _run_finished(state: State, e: ev.RunFinished) -> None:
     assert run.open == 0 and run.state is RunState.RUNNING, run.id
     run.state = RunState(e.state)
     run.finished_at = e.at
+    if run.deadline_s and not run.expired:
+        state.disarm()
+    if run.schedule:
+        live = state.live[run.schedule]
+        del live[run.id]
+        if not live:
+            del state.live[run.schedule]
+
+
+def _run_expired(state: State, e: ev.RunExpired) -> None:
+    state.runs[e.run].expired = True
 
 
 WRITERS: dict[type, Callable[[State, Any], None]] = {
@@ -127,5 +147,6 @@ WRITERS: dict[type, Callable[[State, Any], None]] = {
     ev.RunArchived: _run_archived,
     ev.RootsReleased: _roots_released,
     ev.RunCancelled: _run_cancelled,
+    ev.RunExpired: _run_expired,
     ev.RunFinished: _run_finished,
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from titan.core.moves import blocks, satisfies
-from titan.core.state import NO_WORKER, TIMER_JOB, TIMER_WORKER, Job, State
+from titan.core.schedules import MAX_WAITING, key_of
+from titan.core.state import NO_WORKER, TIMER_JOB, TIMER_RUN, TIMER_SCHEDULE, TIMER_WORKER, Job, State
 from titan.model.states import TERMINAL, JobState, RunState, WorkerState
 
 ON_WORKER = (JobState.DISPATCHED, JobState.RUNNING)
@@ -19,6 +20,7 @@ def check(state: State) -> None:
     _check_workers(state)
     _check_queues(state)
     _check_timers(state)
+    _check_schedules(state)
 
 
 def _check_jobs(state: State) -> None:
@@ -129,3 +131,33 @@ def _check_timers(state: State) -> None:
         assert workers[worker.number] == worker.watched, f"{worker.name}: {workers[worker.number]} timers"
         if worker.state in (WorkerState.ALIVE, WorkerState.SUSPECT):
             assert worker.watched, f"nobody watches {worker.name}"
+
+
+def _check_schedules(state: State) -> None:
+    armed = dict.fromkeys(timer for timer in state.timers if timer[1] in (TIMER_RUN, TIMER_SCHEDULE))
+    live: dict[str, dict[str, None]] = {}
+    filling: dict[str, str] = {}
+    for run in state.runs.values():
+        if run.state is RunState.RUNNING and run.deadline_s and not run.expired:
+            assert (run.deadline, TIMER_RUN, run.first) in armed, f"nothing will end run {run.id} at its deadline"
+        assert not run.expired or run.open == 0, f"the deadline of run {run.id} passed and it goes on"
+        if run.schedule and run.state is RunState.RUNNING:
+            live.setdefault(run.schedule, {})[run.id] = None
+        elif run.schedule and run.state is RunState.OPENING:
+            assert filling.setdefault(run.schedule, run.id) == run.id, f"schedule {run.schedule} makes two runs at once"
+    assert state.live == live and state.filling == filling, "which runs schedules have"
+    assert state.schedule_names == {s.number: s.name for s in state.schedules.values()}
+    for name, s in state.schedules.items():
+        assert name == s.name and s.number < state.next_schedule, name
+        if s.due and not s.paused:
+            assert (s.due, TIMER_SCHEDULE, s.number) in armed, f"no timer will wake schedule {name}"
+        assert len(s.waiting) <= MAX_WAITING, f"schedule {name}: {len(s.waiting)} times wait"
+        assert s.waiting == sorted(dict.fromkeys(s.waiting)), f"schedule {name}: what waits is out of order"
+        assert not s.waiting or not s.due or s.waiting[-1] < s.due, f"schedule {name}: a time waits and is due"
+        if s.waiting and not s.paused:
+            assert name in live or name in filling, f"schedule {name} has times that wait for nothing"
+        if name in filling:
+            run = state.runs[filling[name]]
+            assert s.waiting and (run.scheduled_at, run.key) == (s.waiting[0], key_of(name, s.waiting[0])), (
+                f"{name} makes another run"
+            )

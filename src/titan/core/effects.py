@@ -94,6 +94,14 @@ class ReplyPurged(msgspec.Struct, frozen=True, gc=False):
     jobs: int
 
 
+class ReplyScheduled(msgspec.Struct, frozen=True, gc=False):
+    """Answer with the schedule as it is now, or that there is none any more."""
+
+    origin: int
+    request: int
+    name: str
+
+
 class Refuse(msgspec.Struct, frozen=True, gc=False):
     """Answer with an error. `code` is that of a class in titan.errors."""
 
@@ -117,5 +125,6 @@ Effect = (
     | ReplyDecided
     | ReplyRetried
     | ReplyPurged
+    | ReplyScheduled
     | Refuse
 )

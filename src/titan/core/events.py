@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from titan.model.dag import JobTemplate
+from titan.model.dag import DagSpec, JobTemplate
+from titan.model.timing import Timing
 
 
 class _Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -38,6 +39,10 @@ class RunSubmitted(_Fact, frozen=True, tag="run_submitted"):
     first_job: int
     at: float
     payloads: list[bytes] = []
+    deadline_s: float = 0.0
+    schedule: str = ""
+    scheduled_at: float = 0.0
+    """The nominal time for which the schedule made it."""
 
 
 class RunOpened(_Fact, frozen=True, tag="run_opened"):
@@ -54,6 +59,9 @@ class RunOpened(_Fact, frozen=True, tag="run_opened"):
     first_job: int
     count: int
     at: float
+    deadline_s: float = 0.0
+    schedule: str = ""
+    scheduled_at: float = 0.0
 
 
 class JobsAdded(_Fact, frozen=True, tag="jobs_added"):
@@ -263,6 +271,91 @@ class RunCancelled(_Fact, frozen=True, tag="run_cancelled"):
     at: float
 
 
+class RunExpired(_Fact, frozen=True, tag="run_expired"):
+    """Its deadline passed; JobsCancelled follows."""
+
+    run: str
+    at: float
+
+
+class ScheduleAdded(_Fact, frozen=True, tag="schedule_added"):
+    """A new schedule, or another one under a known name: that keeps its number and counts, and forgets what waited.
+
+    `key` is whoever's added it, so that the same request sent twice is one. `due` is its first nominal time.
+    """
+
+    name: str
+    number: int
+    key: str
+    dag: DagSpec
+    """Without its parents."""
+    parents: list[tuple[int, ...]]
+    """Of each job, as positions."""
+    timing: Timing
+    overlap: str
+    catch_up: str
+    paused: bool
+    due: float
+    at: float
+
+
+class ScheduleChanged(_Fact, frozen=True, tag="schedule_changed"):
+    """It was paused or resumed."""
+
+    name: str
+    paused: bool
+    at: float
+
+
+class ScheduleRemoved(_Fact, frozen=True, tag="schedule_removed"):
+    """It makes no further run. Those that it made go on."""
+
+    name: str
+    at: float
+
+
+class ScheduleFired(_Fact, frozen=True, tag="schedule_fired"):
+    """It made `run` for the nominal time `nominal`: the next one that was due, or the first that waited. `due` is the next one."""
+
+    name: str
+    nominal: float
+    run: str
+    due: float
+    at: float
+    by_user: bool = False
+    """Somebody asked for it; `nominal` is when, and no time of the schedule."""
+
+
+class ScheduleWaited(_Fact, frozen=True, tag="schedule_waited"):
+    """For these nominal times runs will be made, one after the other, when the schedule has no other run. `due` is the next one.
+
+    `why`: "overlap" (a run was open), "missed" (nobody was there) or "parts" (its DAG is large, the run comes in parts).
+    """
+
+    name: str
+    nominal: list[float]
+    why: str
+    due: float
+    at: float
+
+
+class ScheduleSkipped(_Fact, frozen=True, tag="schedule_skipped"):
+    """For `count` nominal times, from `first` to `last`, no run is made.
+
+    `why`: "overlap" (another run of it was open), "missed" (nobody was there, and its catch-up policy gives them up) or "full" (too
+    many waited) or "made" (it has a run already). `more`: there were more than were counted. `due` is the next nominal time.
+    """
+
+    name: str
+    count: int
+    more: bool
+    first: float
+    last: float
+    why: str
+    due: float
+    at: float
+
+
 class RunFinished(_Fact, frozen=True, tag="run_finished"):
     run: str
     state: int
@@ -367,6 +460,13 @@ Event = (
     | WebhookEnded
     | GatesDecided
     | RunCancelled
+    | RunExpired
+    | ScheduleAdded
+    | ScheduleChanged
+    | ScheduleRemoved
+    | ScheduleFired
+    | ScheduleWaited
+    | ScheduleSkipped
     | RunFinished
     | WorkerJoined
     | WorkerDrained

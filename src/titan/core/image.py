@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from titan.core.state import Extra, Job, Past, Run, State, Worker
+from titan.core.state import Extra, Job, Past, Run, Schedule, State, Worker
 from titan.errors import JournalCorrupt
 from titan.model.states import JobState, Outcome
 
@@ -26,6 +26,10 @@ class Head(msgspec.Struct, array_like=True, tag="head"):
     next_lease: int
     workers: list[Worker]
     archived: dict[str, tuple[str, int]] = {}
+
+
+class ScheduleChunk(msgspec.Struct, array_like=True, tag="schedule"):
+    schedule: Schedule
 
 
 class RunChunk(msgspec.Struct, array_like=True, tag="run"):
@@ -66,12 +70,14 @@ class JobChunk(msgspec.Struct, array_like=True, tag="jobs"):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(Head | RunChunk | JobChunk)
+_decoder = msgspec.msgpack.Decoder(Head | ScheduleChunk | RunChunk | JobChunk)
 
 
 def dump(state: State) -> Iterator[bytes]:
     workers = list(state.workers.values())
     yield _encode(Head(FORMAT, state.cluster, state.term, state.next_job, state.next_lease, workers, state.archived))
+    for schedule in state.schedules.values():
+        yield _encode(ScheduleChunk(schedule))
     for run in state.runs.values():
         yield from dump_run(state, run, CHUNK_JOBS)
 
@@ -98,6 +104,8 @@ def load(state: State, chunks: Iterable[bytes]) -> None:
             state.next_job, state.next_lease = part.next_job, part.next_lease
             state.workers = {w.number: w for w in part.workers}
             state.archived = part.archived
+        elif isinstance(part, ScheduleChunk):
+            state.schedules[part.schedule.name] = part.schedule
         elif isinstance(part, RunChunk):
             run = state.runs[part.run.id] = part.run
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from titan.model.dag import DagSpec, JobTemplate
+from titan.model.timing import Timing
 
 
 class MasterBooted(msgspec.Struct, frozen=True):
@@ -40,6 +41,7 @@ class RunBegun(msgspec.Struct, frozen=True):
     version: str
     templates: list[JobTemplate]
     count: int
+    deadline_s: float = 0.0
 
 
 class JobsArrived(msgspec.Struct, frozen=True):
@@ -130,6 +132,48 @@ class DeadDismissed(msgspec.Struct, frozen=True):
     chunks: list[bytes] = []
 
 
+class ScheduleRequested(msgspec.Struct, frozen=True):
+    """`replace`: a schedule of that name may be there already."""
+
+    origin: int
+    request: int
+    key: str
+    name: str
+    dag: DagSpec
+    timing: Timing
+    overlap: str
+    catch_up: str
+    paused: bool
+    replace: bool
+
+
+class PauseRequested(msgspec.Struct, frozen=True):
+    """That a schedule pauses, or goes on."""
+
+    origin: int
+    request: int
+    name: str
+    paused: bool
+
+
+class RemovalRequested(msgspec.Struct, frozen=True):
+    """Of a schedule."""
+
+    origin: int
+    request: int
+    name: str
+
+
+class ScheduleRunRequested(msgspec.Struct, frozen=True):
+    """A run of a schedule now, whatever its timing and policies say. `run` is the id that it gets."""
+
+    origin: int
+    request: int
+    run: str
+    key: str
+    name: str
+
+
 class WorkerRegistered(msgspec.Struct, frozen=True):
     """A worker came (back), with the attempts it holds: running (`started` > 0), waiting (0) or finished unreported."""
 
@@ -207,6 +251,10 @@ Input = (
     | WebhookAnswered
     | DeadRetried
     | DeadDismissed
+    | ScheduleRequested
+    | PauseRequested
+    | RemovalRequested
+    | ScheduleRunRequested
     | WorkerRegistered
     | WorkerBeat
     | AttemptsStarted

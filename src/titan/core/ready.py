@@ -16,9 +16,10 @@ def make_ready(turn: Turn, jobs: Sequence[int]) -> None:
     at_once, later, until, gates = [], [], [], []
     for number in jobs:
         template = turn.state.jobs[number].template
-        if template.delay_s > 0:
+        due = max(turn.now + template.delay_s, template.run_at)
+        if due > turn.now:
             later.append(number)
-            until.append(turn.now + template.delay_s)
+            until.append(due)
         elif template.kind == "gate":
             gates.append(number)
         else:

@@ -8,17 +8,21 @@ policy lost the tail of the log.
 
 from __future__ import annotations
 
-from heapq import heappush
+from heapq import heapify, heappush
 
 import msgspec
 
-from titan.model.dag import JobTemplate
+from titan.model.dag import DagSpec, JobTemplate
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState, WorkerState
+from titan.model.timing import Timing
 from titan.scheduling.lane import Lane
 from titan.scheduling.pool import Pool
 
 TIMER_JOB, TIMER_WORKER = 0, 1
+TIMER_RUN, TIMER_SCHEDULE = 8, 9
+STALE_TIMERS = 1000
+"""So many timers that nobody waits for any more may be in the heap; beyond that, and half of it, they are taken out."""
 NO_WORKER = -1
 HISTORY_LIMIT = 64
 TOKENS_LIMIT = 16
@@ -50,6 +54,19 @@ class Run(msgspec.Struct):
     """OPENING: how many of its jobs are there; else -1."""
     tally: list[int] = msgspec.field(default_factory=lambda: [0] * len(JobState))
     """How many of its jobs are in each state."""
+    deadline_s: float = 0.0
+    """It must be over so many seconds after it was submitted; 0: no deadline."""
+    expired: bool = False
+    """Its deadline passed before it was over."""
+    schedule: str = ""
+    """The schedule that made it."""
+    scheduled_at: float = 0.0
+    """The nominal time for which it was made."""
+
+    @property
+    def deadline(self) -> float:
+        """Seconds since the epoch, 0 for none."""
+        return self.submitted_at + self.deadline_s if self.deadline_s else 0.0
 
     @property
     def open(self) -> int:
@@ -63,6 +80,38 @@ class Opening(msgspec.Struct):
 
     run: Run
     ids: set[str]
+
+
+class Schedule(msgspec.Struct):
+    """What makes a run of a DAG at each time of a timing."""
+
+    name: str
+    number: int
+    key: str
+    dag: DagSpec
+    """Without its parents."""
+    parents: list[tuple[int, ...]]
+    """Of each job, as positions."""
+    timing: Timing
+    overlap: str
+    """What becomes of a time that comes while a run of the schedule is open: "skip", "queue" or "replace"."""
+    catch_up: str
+    """What becomes of the times at which nobody was there: "skip", "last" or "all"."""
+    added_at: float
+    paused: bool = False
+    due: float = 0.0
+    """The next nominal time, the first that was not decided yet; 0 if there is none."""
+    waiting: list[float] = msgspec.field(default_factory=list)
+    """Nominal times whose runs are made, one after the other, when no other run of it is open."""
+    fired: int = 0
+    skipped: int = 0
+    """Times given up because a run was open, or too many waited."""
+    missed: int = 0
+    """Times given up because nobody was there; at least so many."""
+    last_at: float = 0.0
+    """The nominal time of its newest run."""
+    last_run: str = ""
+    changed_at: float = 0.0
 
 
 class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -204,8 +253,9 @@ class Worker(msgspec.Struct):
 
 class State:
     __slots__ = (
-        "_names", "archived", "cluster", "dead", "gates", "jobs", "keys", "lanes", "next_job", "next_lease", "opening", "pinned",
-        "pool", "releasing", "runs", "settings", "term", "timers", "tokens", "touched", "worker_numbers", "workers",
+        "_names", "archived", "cluster", "dead", "filling", "gates", "jobs", "keys", "lanes", "live", "next_job", "next_lease",
+        "next_schedule", "opening", "pinned", "pool", "releasing", "runs", "schedule_names", "schedules", "settings", "stale",
+        "term", "timers", "tokens", "touched", "worker_numbers", "workers",
     )  # fmt: skip
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -217,6 +267,7 @@ class State:
         self.jobs: dict[int, Job] = {}
         self.runs: dict[str, Run] = {}
         self.workers: dict[int, Worker] = {}
+        self.schedules: dict[str, Schedule] = {}
         # Derived:
         self.keys: dict[str, str] = {}
         self.worker_numbers: dict[str, int] = {}
@@ -231,6 +282,14 @@ class State:
         """Workers whose pinned jobs or room changed since the last placement."""
         self.pool = Pool()
         self.timers: list[tuple[float, int, int]] = []
+        self.stale = 0
+        """About how many of the timers nobody waits for any more."""
+        self.schedule_names: dict[int, str] = {}
+        self.next_schedule = 1
+        self.live: dict[str, dict[str, None]] = {}
+        """By schedule, the runs it made that are RUNNING."""
+        self.filling: dict[str, str] = {}
+        """By schedule, the run whose jobs it brings in parts. Not durable: a restart begins again."""
         self.archived: dict[str, tuple[str, int]] = {}
         """Submission key -> (run, jobs) of the runs that were archived last: a submission that is repeated finds its run."""
         self.releasing: dict[str, int] = {}
@@ -312,6 +371,34 @@ class State:
     def arm(self, due: float, kind: int, number: int) -> None:
         heappush(self.timers, (due, kind, number))
 
+    def disarm(self) -> None:
+        """A timer is needed no more. It stays in the heap until it is due, or until there are too many like it."""
+        self.stale += 1
+        if self.stale > STALE_TIMERS and 2 * self.stale > len(self.timers):
+            self.timers[:] = [timer for timer in dict.fromkeys(self.timers) if self.is_awaited(*timer)]
+            heapify(self.timers)
+            self.stale = 0
+
+    def is_awaited(self, due: float, kind: int, number: int) -> bool:
+        """Whether that timer would find something to do, as things are."""
+        if kind == TIMER_SCHEDULE:
+            schedule = self.schedules.get(self.schedule_names.get(number, ""))
+            return schedule is not None and not schedule.paused and schedule.due == due
+        if kind not in (TIMER_JOB, TIMER_RUN):
+            return True
+        job = self.jobs.get(number)
+        if kind == TIMER_RUN:
+            return job is not None and job.run.state is RunState.RUNNING and job.run.deadline == due and not job.run.expired
+        return job is not None and job.state in TIMED and job.due == due
+
+    def await_deadline(self, run: Run) -> None:
+        if run.deadline_s and run.state is RunState.RUNNING and not run.expired:
+            self.arm(run.deadline, TIMER_RUN, run.first)
+
+    def await_schedule(self, schedule: Schedule) -> None:
+        if schedule.due and not schedule.paused:
+            self.arm(schedule.due, TIMER_SCHEDULE, schedule.number)
+
     def watch(self, worker: Worker) -> None:
         """Sees to it that the worker's deadline is among the timers; one entry serves it, however often it is heard."""
         if not worker.watched:
@@ -331,6 +418,7 @@ class State:
         self.worker_numbers = {w.name: w.number for w in self.workers.values()}
         self.dead, self.lanes, self.pinned, self.touched, self.timers, self._names = {}, {}, {}, {}, [], {}
         self.gates, self.tokens = {}, {}
+        self._reindex_schedules()
         self.pool = Pool()
         for number, job in self.jobs.items():
             self.index_gate(number, job)
@@ -349,3 +437,16 @@ class State:
             worker.watched = False
             if worker.state in (WorkerState.ALIVE, WorkerState.SUSPECT):
                 self.watch(worker)
+
+    def _reindex_schedules(self) -> None:
+        self.stale, self.live, self.filling = 0, {}, {}
+        self.schedule_names = {schedule.number: schedule.name for schedule in self.schedules.values()}
+        self.next_schedule = max(self.schedule_names, default=0) + 1
+        for run in self.runs.values():
+            self.await_deadline(run)
+            if run.schedule and run.state is RunState.RUNNING:
+                self.live.setdefault(run.schedule, {})[run.id] = None
+            elif run.schedule and run.state is RunState.OPENING:
+                self.filling[run.schedule] = run.id
+        for schedule in self.schedules.values():
+            self.await_schedule(schedule)

@@ -11,11 +11,22 @@ from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.archive import on_history_kept
 from titan.core.cancel import is_unneeded, on_cancel_requested
+from titan.core.deadline import expire as expire_run
 from titan.core.dlq import on_dead_dismissed, on_dead_retried
 from titan.core.finish import on_attempts_started, on_results_reported
 from titan.core.gates import announce_open, expire, on_gate_decision_made, on_token_drawn, on_webhook_answered
 from titan.core.ready import open_gates, queue, release_roots
-from titan.core.state import TIMED, TIMER_JOB, Run, State
+from titan.core.schedules import (
+    catch_up_all,
+    fill_runs,
+    fire_due,
+    fire_waiting,
+    on_pause_requested,
+    on_removal_requested,
+    on_schedule_requested,
+    on_schedule_run_requested,
+)
+from titan.core.state import TIMED, TIMER_JOB, TIMER_RUN, TIMER_SCHEDULE, Run, State
 from titan.core.submit import drop_openings, on_dag_submitted, on_jobs_arrived, on_run_begun, on_submitter_gone
 from titan.core.take_back import take_back
 from titan.core.turn import Turn
@@ -47,16 +58,18 @@ def step(state: State, now: float, inputs: Sequence[seen.Input]) -> Decision:
     turn = Turn(state, now)
     for one in inputs:
         _HANDLERS[type(one)](turn, one)
+    fill_runs(turn)
     release_roots(turn)
     _dispatch(turn)
     take_back(turn)
     _finish_runs(turn)
+    fire_waiting(turn)
     return Decision(turn.events, turn.effects)
 
 
 def next_due(state: State) -> float | None:
     """When TimePassed is due. The timer may turn out to be void; then nothing happens."""
-    if state.releasing:
+    if state.releasing or state.filling:
         return 0.0
     return state.timers[0][0] if state.timers else None
 
@@ -65,19 +78,25 @@ def _on_master_booted(turn: Turn, it: seen.MasterBooted) -> None:
     turn.emit(ev.MasterStarted(turn.state.term + 1, turn.state.cluster or it.cluster, turn.now))
     drop_openings(turn)
     announce_open(turn)
+    catch_up_all(turn)
 
 
 def _on_time_passed(turn: Turn, it: seen.TimePassed) -> None:
     state, now = turn.state, turn.now
     due_jobs: dict[int, None] = {}
     while state.timers and state.timers[0][0] <= now:
-        _, kind, number = heappop(state.timers)
-        if kind == TIMER_JOB:
-            job = state.jobs.get(number)
-            if job is not None and job.state in TIMED and 0 < job.due <= now:
-                due_jobs[number] = None
+        due, kind, number = heappop(state.timers)
+        if not state.is_awaited(due, kind, number):
+            state.stale = max(0, state.stale - 1)  # nobody waits for it any more
+        elif kind == TIMER_RUN:
+            expire_run(turn, state.jobs[number].run)
+        elif kind == TIMER_SCHEDULE:
+            fire_due(turn, state.schedules[state.schedule_names[number]])
+        elif kind == TIMER_JOB:
+            due_jobs[number] = None
         else:
             on_deadline(turn, number)
+    # What came due before may have cancelled some of them.
     jobs = state.jobs
     gates = [number for number in due_jobs if jobs[number].template.kind == "gate"]
     opening = [number for number in gates if jobs[number].state is not JobState.PAUSED]
@@ -104,6 +123,8 @@ def _finish_runs(turn: Turn) -> None:
             whole = run.tally[JobState.COMPLETED] == run.count or _only_unneeded_are_missing(turn.state, run)
             verdict = RunState.COMPLETED if whole else RunState.CANCELLED if run.cancelled else RunState.FAILED
             turn.emit(ev.RunFinished(run.id, verdict, turn.now))
+            if run.schedule:
+                turn.schedules[run.schedule] = None
 
 
 def _only_unneeded_are_missing(state: State, run: Run) -> bool:
@@ -128,6 +149,10 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     seen.WebhookAnswered: on_webhook_answered,
     seen.DeadRetried: on_dead_retried,
     seen.DeadDismissed: on_dead_dismissed,
+    seen.ScheduleRequested: on_schedule_requested,
+    seen.PauseRequested: on_pause_requested,
+    seen.RemovalRequested: on_removal_requested,
+    seen.ScheduleRunRequested: on_schedule_run_requested,
     seen.WorkerRegistered: on_worker_registered,
     seen.WorkerBeat: on_worker_beat,
     seen.AttemptsStarted: on_attempts_started,

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from titan.core.state import NO_WORKER, State
 from titan.model.states import JobState, Outcome
+from titan.model.timing import iso
 
 
 def story(state: State, number: int) -> list[str]:
     """Lines in the order of time, each `seconds since the epoch  what`."""
     job = state.jobs[number]
     told: list[tuple[float, str]] = [(job.run.submitted_at, f"submitted in run {job.run.id} ({job.run.name}) as {job.name}")]
+    if job.run.schedule:
+        told.append((job.run.submitted_at, f"by schedule {job.run.schedule} for {iso(job.run.scheduled_at)}"))
+    if job.run.deadline_s:
+        told.append((job.run.submitted_at, f"the deadline of its run is {iso(job.run.deadline)}"))
     if job.parents:
         names = ", ".join(state.jobs[p].name for p in job.parents[:8]) + (", ..." if len(job.parents) > 8 else "")
         told.append((job.run.submitted_at, f"depends on {names}"))

@@ -12,7 +12,7 @@ from titan.model.states import RunState
 
 
 def on_dag_submitted(turn: Turn, seen: DagSubmitted) -> None:
-    if _is_answered(turn, seen.origin, seen.request, seen.key, seen.run):
+    if is_answered(turn, seen.origin, seen.request, seen.key, seen.run):
         return
     dag = seen.dag
     try:
@@ -34,23 +34,25 @@ def on_dag_submitted(turn: Turn, seen: DagSubmitted) -> None:
             first_job=turn.state.next_job,
             at=turn.now,
             payloads=dag.payloads,
+            deadline_s=dag.deadline_s,
         )
     )
     turn.order(fx.ReplySubmitted(seen.origin, seen.request, seen.run, len(dag.ids)))
 
 
 def on_run_begun(turn: Turn, seen: RunBegun) -> None:
-    if _is_answered(turn, seen.origin, seen.request, seen.key, seen.run):
+    if is_answered(turn, seen.origin, seen.request, seen.key, seen.run):
         return
     try:
-        check_head(seen.name, seen.templates, seen.count)
+        check_head(seen.name, seen.templates, seen.count, seen.deadline_s)
     except InvalidGraph as e:
         turn.order(fx.Refuse(seen.origin, seen.request, e.code, str(e), e.job))
         return
     for run in [o.run for o in turn.state.opening.values() if seen.key and o.run.key == seen.key]:
         turn.emit(ev.RunDropped(run.id))  # its submitter lost the connection, and begins again
     first = turn.state.next_job
-    turn.emit(ev.RunOpened(seen.run, seen.key, seen.name, seen.version, seen.templates, first, seen.count, turn.now))
+    head = (seen.run, seen.key, seen.name, seen.version, seen.templates)
+    turn.emit(ev.RunOpened(*head, first, seen.count, turn.now, seen.deadline_s))
 
 
 def on_jobs_arrived(turn: Turn, seen: JobsArrived) -> None:
@@ -83,7 +85,7 @@ def drop_openings(turn: Turn) -> None:
         turn.emit(ev.RunDropped(run.id))
 
 
-def _is_answered(turn: Turn, origin: int, request: int, key: str, run: str) -> bool:
+def is_answered(turn: Turn, origin: int, request: int, key: str, run: str) -> bool:
     state = turn.state
     known = state.runs.get(state.keys.get(key, ""))
     if known is not None:  # the answer to the first sending was lost on the way

@@ -11,7 +11,7 @@ from titan.core.state import Run, State
 class Turn:
     """Handlers decide by `emit`, which applies at once, so that the next decision sees it; and order by `order`."""
 
-    __slots__ = ("effects", "events", "now", "runs", "state")
+    __slots__ = ("effects", "events", "now", "runs", "schedules", "state")
 
     def __init__(self, state: State, now: float) -> None:
         self.state = state
@@ -20,6 +20,8 @@ class Turn:
         self.effects: list[fx.Effect] = []
         self.runs: dict[str, Run] = {}
         """Runs of which some job came to an end."""
+        self.schedules: dict[str, None] = {}
+        """Those that may make a run for a time that waits."""
 
     def emit(self, event: ev.Event) -> None:
         apply(self.state, event)

@@ -20,8 +20,9 @@ from titan.master.intake import Intake
 from titan.master.log_store import LogStore
 from titan.master.outlet import Outlet
 from titan.master.registry import Registry
+from titan.master.schedule_desk import ScheduleDesk
 from titan.master.watch import WatchHub, whole_run
-from titan.model.dag import JobTemplate
+from titan.model.dag import DagSpec, JobTemplate
 from titan.model.names import run_id
 from titan.model.states import TERMINAL, JobState
 from titan.model.values import BY_CONTENT_BYTES, artifact_of
@@ -54,6 +55,7 @@ class ClientDesk:
         self._stop = stop
         self._collector = Collector(core.state)
         self._failures = FailureDesk(core, past)
+        self.schedules = ScheduleDesk(core, check=self._check_dag, new_run=self._new_run)
         self._opening: dict[tuple[int, int], str] = {}
         """(connection, request) -> the run of a submission that comes in parts."""
         self._streams: dict[tuple[int, int], asyncio.Task[None]] = {}
@@ -78,6 +80,8 @@ class ClientDesk:
                 self._past.answer(peer, message.request, message.run, lambda _: [msg.Cancelled(message.request, 0)])
             case msg.Cancel():
                 self._core.see(seen.CancelRequested(peer.number, message.request, message.run, message.job))
+            case msg.AddSchedule() | msg.ListSchedules() | msg.PauseSchedule() | msg.RemoveSchedule() | msg.RunSchedule():
+                self.schedules.on_message(peer, message)
             case msg.GetRun():
                 self._answer_of(peer, message, message.run, lambda state: [views.run_status(state, message)])
             case msg.ReadValues():
@@ -180,7 +184,7 @@ class ClientDesk:
             raise CallerError(f"{MAX_OPENINGS} submissions in parts at once on a connection, each under a request id of its own")
         self._check_submission(peer, it, it.templates)
         run = self._opening[place] = self._new_run()
-        begun = seen.RunBegun(peer.number, it.request, run, it.key, it.name, it.version, it.templates, it.count)
+        begun = seen.RunBegun(peer.number, it.request, run, it.key, it.name, it.version, it.templates, it.count, it.deadline_s)
         self._core.see(begun)
 
     def _add_jobs(self, peer: Peer, it: msg.AddJobs) -> None:
@@ -210,6 +214,10 @@ class ClientDesk:
         if it.collect:
             self._collector.expect(peer, it.request, it.wanted)
 
+    def _check_dag(self, dag: DagSpec) -> None:
+        self._check_payloads(dag.payloads)
+        self._check_artifacts(dag.templates)
+
     def _check_artifacts(self, templates: list[JobTemplate]) -> None:
         for template in templates:
             for hash_ in (template.file_hash, template.archive, template.function):
@@ -224,12 +232,12 @@ class ClientDesk:
                 raise NotFound(f"the arguments of a call ({arguments[:12]}) are not on the master: stage them before you submit")
 
     def _new_run(self) -> str:
-        """Ids sort by submission, also within a millisecond."""
+        """Ids sort by submission, also within a millisecond. The 15th bit of the entropy is the core's, for what schedules make."""
         at_ms = int(self._core.clock.now() * 1000)
-        name = run_id(at_ms, secrets.randbits(15))
+        name = run_id(at_ms, secrets.randbits(14))
         while name <= self._last_run or name in self._state.runs:
             at_ms += 1
-            name = run_id(at_ms, secrets.randbits(15))
+            name = run_id(at_ms, secrets.randbits(14))
         self._last_run = name
         return name
 

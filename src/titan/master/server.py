@@ -157,6 +157,7 @@ class Master:
         self.logs = LogStore(self.home / "logs")
         self.registry = Registry(self.home / "perm_files")
         latest = max((max(j.since, j.finished_at) for j in state.jobs.values()), default=0.0)
+        latest = max([latest, *(s.changed_at for s in state.schedules.values())])
         self.core = CoreLoop(
             state,
             SteadyClock(latest),
@@ -330,6 +331,8 @@ class Master:
                     self._then(replies, origin, msg.Retried(request, run, retried, revived))
                 case fx.ReplyPurged(origin, request, jobs):
                     self._then(replies, origin, msg.Purged(request, jobs))
+                case fx.ReplyScheduled():
+                    self._then(replies, effect.origin, self.clients.schedules.scheduled(effect.request, effect.name))
                 case fx.Refuse():
                     self.clients.refused(effect.origin, effect.request)
                     self._then(replies, effect.origin, msg.Error(effect.request, effect.code, effect.message, effect.job))

@@ -45,7 +45,11 @@ def job_row(state: State, job: Job) -> msg.JobRow:
 
 
 def run_row(run: Run) -> msg.RunRow:
-    return msg.RunRow(run.id, run.name, run.version, run.state, run.count, list(run.tally), run.submitted_at, run.finished_at)
+    tally = list(run.tally)
+    return msg.RunRow(
+        run.id, run.name, run.version, run.state, run.count, tally, run.submitted_at, run.finished_at,
+        run.schedule, run.scheduled_at, run.deadline,
+    )  # fmt: skip
 
 
 def run_status(state: State, ask: msg.GetRun) -> msg.RunStatus:

@@ -128,3 +128,5 @@ class DagSpec(msgspec.Struct, frozen=True, array_like=True):
     args: list[tuple[str, ...]]
     parents: list[tuple[str, ...]]
     payloads: list[bytes] = []
+    deadline_s: float = 0.0
+    """Its run must be over so many seconds after it was submitted; 0: no deadline."""

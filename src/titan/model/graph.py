@@ -14,11 +14,12 @@ from titan.model import dag as limits
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.failure import template_problem
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
+from titan.model.timing import MAX_TIME
 
 
 def resolve(dag: DagSpec) -> list[tuple[int, ...]]:
     """The parents of each job as positions in `dag.ids`, without repeats. Raises InvalidGraph with the job and reason."""
-    check_head(dag.name, dag.templates, len(dag.ids))
+    check_head(dag.name, dag.templates, len(dag.ids), dag.deadline_s)
     if len(dag.parents) != len(dag.ids):
         raise InvalidGraph("the columns of the DAG differ in length")
     _check_columns(dag, len(dag.templates))
@@ -101,7 +102,7 @@ class ResolvedPart(Part, Protocol):
     def parents(self) -> list[tuple[int, ...]]: ...
 
 
-def check_head(name: str, templates: list[JobTemplate], count: int) -> None:
+def check_head(name: str, templates: list[JobTemplate], count: int, deadline_s: float = 0.0) -> None:
     """What can be told of a DAG before its jobs are there. Raises InvalidGraph."""
     if not name or len(name) > 256 or not name.isprintable():
         raise InvalidGraph("a DAG's name is 1 to 256 printable characters")
@@ -109,6 +110,8 @@ def check_head(name: str, templates: list[JobTemplate], count: int) -> None:
         raise InvalidGraph(f"DAG {name!r} has no jobs")
     if count > limits.MAX_JOBS:
         raise InvalidGraph(f"DAG {name!r} has {count:,} jobs; the limit is {limits.MAX_JOBS:,}: split it")
+    if not 0 <= deadline_s <= limits.MAX_SECONDS:  # also false for NaN
+        raise InvalidGraph(f"DAG {name!r}: deadline must be 0 to {limits.MAX_SECONDS:,.0f} seconds")
     for template in templates:
         _check_template(template)
 
@@ -200,3 +203,5 @@ def _check_template(t: JobTemplate) -> None:
     for word, seconds in (("delay", t.delay_s), ("timeout", t.timeout_s)):
         if not 0 <= seconds <= limits.MAX_SECONDS:  # also false for NaN
             raise InvalidGraph(f"{where}: {word} must be 0 to {limits.MAX_SECONDS:,.0f} seconds")
+    if not 0 <= t.run_at <= MAX_TIME:
+        raise InvalidGraph(f"{where}: run_at must be a time between the years 1970 and 9999")

@@ -20,6 +20,14 @@ from titan.protocol.failure_messages import Purged as Purged
 from titan.protocol.failure_messages import PurgeDead as PurgeDead
 from titan.protocol.failure_messages import Retried as Retried
 from titan.protocol.failure_messages import RetryDead as RetryDead
+from titan.protocol.schedule_messages import AddSchedule as AddSchedule
+from titan.protocol.schedule_messages import ListSchedules as ListSchedules
+from titan.protocol.schedule_messages import PauseSchedule as PauseSchedule
+from titan.protocol.schedule_messages import RemoveSchedule as RemoveSchedule
+from titan.protocol.schedule_messages import RunSchedule as RunSchedule
+from titan.protocol.schedule_messages import Scheduled as Scheduled
+from titan.protocol.schedule_messages import ScheduleRow as ScheduleRow
+from titan.protocol.schedule_messages import Schedules as Schedules
 
 
 # -- both ways --------------------------------------------------------------------------------------------------------
@@ -77,7 +85,7 @@ class OpenRun(Message, frozen=True):
     """A DAG of `count` jobs that comes in parts begins; AddJobs with this request id follow, in order.
 
     Answered, when all are there, by Submitted; or by an Error, as soon as something is wrong. `key`, `collect` and `wanted` are
-    as in Submit.
+    as in Submit, `deadline_s` as in its DAG.
     """
 
     key: str
@@ -87,6 +95,7 @@ class OpenRun(Message, frozen=True):
     count: int
     collect: bool = False
     wanted: list[int] = []
+    deadline_s: float = 0.0
 
 
 class AddJobs(Message, frozen=True):
@@ -145,7 +154,11 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A run as users see it. `tally`: how many of its jobs are in each state, by the state's number."""
+    """A run as users see it. `tally`: how many of its jobs are in each state, by the state's number.
+
+    `schedule` is what made it, for the nominal time `scheduled_at`; `deadline_at` when it must be over. Of a run in the history
+    only the status of the run itself tells these.
+    """
 
     run: str
     dag: str
@@ -155,6 +168,9 @@ class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tally: list[int]
     submitted_at: float
     finished_at: float
+    schedule: str = ""
+    scheduled_at: float = 0.0
+    deadline_at: float = 0.0
 
 
 class RunStatus(Message, frozen=True):
@@ -511,6 +527,13 @@ OPCODES: dict[int, type[Message]] = {
     77: Draining,
     78: Leaving,
     79: Recall,
+    128: AddSchedule,
+    129: Scheduled,
+    130: ListSchedules,
+    131: Schedules,
+    132: PauseSchedule,
+    133: RemoveSchedule,
+    134: RunSchedule,
     138: Decide,
     139: Decided,
     140: ListGates,

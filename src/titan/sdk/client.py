@@ -21,6 +21,7 @@ from titan.sdk.connection import Connection
 from titan.sdk.decisions import Decision, OpenGate, Retried
 from titan.sdk.job import DAG
 from titan.sdk.run import AsyncRun, Run
+from titan.sdk.schedules import AsyncSchedules, Schedules
 from titan.sdk.staging import StagedDag, stage
 from titan.sdk.status import (
     DeadJob,
@@ -73,16 +74,14 @@ class AsyncClient:
         When this returns, the run survives the death of the master. `progress(sent, jobs)` is called as a large DAG goes. Raises
         InvalidGraph, and what the connection raises.
         """
-        staged = await asyncio.to_thread(stage, dag)
-        try:
-            if staged.unresolved:
-                found = {name: (await self._resolve(name)).hash for name in staged.unresolved}
-                staged = staged.resolve(found)
-            await self._upload(staged)
+        async with self._staged(dag) as staged:
             answer = await submission.submit(self._connection, staged.spec, staged.parents, progress)
-        finally:
-            staged.close()
         return AsyncRun(self, answer.run, dag.name)
+
+    @property
+    def schedules(self) -> AsyncSchedules:
+        """What runs by the clock: `await client.schedules.add("nightly", dag, cron="0 2 * * *")`."""
+        return AsyncSchedules(self)
 
     def run(self, run: str) -> AsyncRun:
         """A handle on a run that was submitted before. Nothing is asked yet."""
@@ -229,6 +228,19 @@ class AsyncClient:
             await self._connection._call_once(msg.Stop)
 
     # -- artifacts ------------------------------------------------------------------------------------------------------
+    @contextlib.asynccontextmanager
+    async def _staged(self, dag: DAG) -> AsyncIterator[StagedDag]:
+        """The DAG, with its files on the master."""
+        staged = await asyncio.to_thread(stage, dag)
+        try:
+            if staged.unresolved:
+                found = {name: (await self._resolve(name)).hash for name in staged.unresolved}
+                staged = staged.resolve(found)
+            await self._upload(staged)
+            yield staged
+        finally:
+            staged.close()
+
     async def _resolve(self, name: str) -> msg.Resolved:
         answer = await self._connection.call(lambda n: msg.Resolve(n, name))
         assert isinstance(answer, msg.Resolved)
@@ -324,6 +336,11 @@ class Client:
     def submit(self, dag: DAG, *, progress: Progress | None = None) -> Run:
         """Stages the DAG's files and submits it, whole or not at all; see AsyncClient.submit."""
         return Run(self, self._wait(self._async.submit(dag, progress=progress)))
+
+    @property
+    def schedules(self) -> Schedules:
+        """What runs by the clock: `client.schedules.add("nightly", dag, cron="0 2 * * *")`."""
+        return Schedules(self)
 
     def run(self, run: str) -> Run:
         """A handle on a run that was submitted before. Nothing is asked yet."""

@@ -11,6 +11,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import datetime
 from numbers import Real
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -18,6 +19,7 @@ from typing import Any, Final, TypeVar
 from titan.errors import InvalidGraph
 from titan.model.dag import MAX_ARGS_BYTES, MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
+from titan.model.timing import MAX_TIME
 from titan.sdk import failure_fields as ff
 from titan.sdk.arrays import BadArray, Foreach, Matrix, foreach_of, matrix_of, member, rows, size_of
 from titan.sdk.tasks import TaskCall, ordered
@@ -47,6 +49,7 @@ class Job:
     - `requirement`: the capability that a worker must offer.
     - `priority`: within +-1,000,000; higher goes first.
     - `delay`: seconds to wait once the parents are done. `timeout`: seconds that an attempt may run, None for no limit.
+    - `run_at`: not before this time, a datetime (one without a zone is local time) or seconds since the epoch.
     - `retries`: how often a failed attempt is tried again, 0 to 1,000.
     - `env`: added to the job's environment; values are strings, numbers or paths.
     - `python`: of a ``.py`` file, what runs it: the path, on the worker, of an interpreter or of a virtual environment's folder.
@@ -110,6 +113,7 @@ class Job:
     message: str
     max_wait: float
     webhook: str
+    run_at: float | None
 
     def __init__(
         self,
@@ -139,6 +143,7 @@ class Job:
         message: str = "",
         max_wait: float = ff.MAX_WAIT_S,
         webhook: str = "",
+        run_at: datetime | float | None = None,
     ) -> None:
         put = object.__setattr__
         if problem := _id(id):
@@ -162,6 +167,7 @@ class Job:
         put(self, "requirement", _checked(id, "requirement", requirement))
         put(self, "priority", _checked(id, "priority", priority))
         put(self, "delay", float(_checked(id, "delay", delay)))
+        put(self, "run_at", None if run_at is None else _checked(id, "run_at", moment_of(run_at)))
         put(self, "affinity", _checked(id, "affinity", affinity))
         put(self, "retries", _checked(id, "retries", retries))
         put(self, "timeout", None if timeout is None else float(_checked(id, "timeout", timeout)))
@@ -214,6 +220,7 @@ class DAG:
     - `jobs`: Job, and calls of tasks (`titan.task`): with those come the calls that they need. `Job(parents=[call])` and
       `task.after(job)(...)` make one wait for the other.
     - `name`: 1 to 256 printable characters. `version`: any text of yours that `titan status` shows, up to 256 characters.
+    - `deadline`: seconds after its submission by which the run has to be over; what is not by then is cancelled.
     - `project`: a folder. It travels as one archive, and each job runs inside its own unpacked copy; the jobs' `file` are paths in
       it. None: each `file` travels by itself.
 
@@ -230,6 +237,7 @@ class DAG:
     """All that are needed, each before those that need it."""
     version: str
     project: Path | None
+    deadline: float | None
 
     def __init__(
         self,
@@ -237,6 +245,7 @@ class DAG:
         jobs: Iterable[Job | TaskCall[Any]],
         version: str = "",
         project: str | os.PathLike[str] | None = None,
+        deadline: float | None = None,
     ) -> None:
         put = object.__setattr__
         for field, value in (("name", name), ("version", version)):
@@ -252,6 +261,9 @@ class DAG:
                 raise InvalidGraph(f"DAG {name!r}: jobs: item {i} must be a Job or the call of a task, not {_kind(job)}")
         put(self, "jobs", tuple([job for job in given if isinstance(job, Job)]))
         put(self, "calls", tuple(ordered([call for call in given if isinstance(call, TaskCall)])))
+        if problem := dag_problem_of("deadline", deadline):
+            raise InvalidGraph(f"DAG {name!r}: deadline: {problem}")
+        put(self, "deadline", None if deadline is None else float(deadline))
         if project is None:
             put(self, "project", None)
         else:
@@ -284,7 +296,9 @@ def problem_of(field: str, value: object) -> str:
 
 
 def dag_problem_of(field: str, value: object) -> str:
-    """The same for `name` and `version` of a DAG."""
+    """The same for `name`, `version` and `deadline` of a DAG."""
+    if field == "deadline":
+        return _timeout(value)
     if problem := _text(value):
         return problem
     text = str(value)
@@ -377,6 +391,20 @@ def _timeout(value: object) -> str:
     return _seconds(value) or ("" if value else "must be more than 0 seconds: leave it out for no limit")
 
 
+def moment_of(value: object) -> object:
+    """A datetime as seconds since the epoch; anything else as it is."""
+    try:
+        return value.timestamp() if isinstance(value, datetime) else value
+    except (OverflowError, ValueError, OSError):  # beyond what the zone can say
+        return -1.0
+
+
+def _run_at(value: object) -> str:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return f"must be a time or seconds since the epoch, not {_kind(value)}"
+    return "" if 0 < value <= MAX_TIME else "must be a time between the years 1970 and 9999"  # also for NaN
+
+
 def _affinity(value: object) -> str:
     return "" if isinstance(value, bool) else f"must be true or false, not {_kind(value)}"
 
@@ -439,6 +467,7 @@ _PROBLEMS: dict[str, Callable[[object], str]] = {
     "priority": _priority,
     "delay": _seconds,
     "affinity": _affinity,
+    "run_at": _run_at,
     "retries": _retries,
     "timeout": _timeout,
     "env": _env,

@@ -3,6 +3,7 @@
     name: nightly                # required
     project: true                # the default: this folder travels as one archive; false: single files
     version: "3"                 # optional text
+    deadline: 7200               # optional: seconds after which what is not over is cancelled
     python: .venv                # optional: what runs the .py files of jobs that do not say it themselves
     jobs:                        # required
       - id: fetch                # required, unique
@@ -12,7 +13,7 @@
         file: train.py
         args: --epochs 4         # a string is split as a shell does
         depends_on: [fetch]
-        requirement: GPU         # priority, delay, affinity, retries, timeout, env, python, driver, type: run
+        requirement: GPU         # priority, delay, run_at, affinity, retries, timeout, env, python, driver, type: run
         backoff: 10              # backoff_max, no_retry: [2, 64]
         on_failure: {run: alarm} # or continue, or cancel, the default
         hitl_message: Ship it?   # a gate train.gate behind it; max_wait_seconds
@@ -36,6 +37,7 @@ import difflib
 import os
 import stat
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +49,7 @@ from titan.sdk.job import DAG, Job, dag_problem_of, is_python_script, perm_name,
 from titan.sdk.wiring import wired
 from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, kind_of, load_nodes, value_of
 
-ROOT_KEYS: Final = ("name", "project", "version", "python", "jobs")
+ROOT_KEYS: Final = ("name", "project", "version", "python", "deadline", "jobs")
 JOB_KEYS: Final = (
     "id",
     "file",
@@ -58,6 +60,7 @@ JOB_KEYS: Final = (
     "requirement",
     "priority",
     "delay",
+    "run_at",
     "affinity",
     "retries",
     "timeout",
@@ -148,13 +151,20 @@ def _read_root(source: Source, root: Entries) -> DAG:
         python = _as_text(source, "python", line, node)
         if problem := problem_of("python", python):
             raise source.fault(line, "python", problem)
+    deadline = None
+    if "deadline" in root.entries:
+        line, node = root.entries["deadline"]
+        deadline = _as_seconds(source, "deadline", line, node)
+        if problem := dag_problem_of("deadline", deadline):
+            raise source.fault(line, "deadline", problem)
     line, node = root.entries["jobs"]
     if not isinstance(node, Items):
         raise source.fault(line, "jobs", f"must be a list of jobs, each '- id: ...', not {kind_of(node)}")
     if not node.items:
         raise source.fault(line, "jobs", "is empty: a pipeline has at least one job")
     jobs = _read_jobs(source, node, python, project=project)
-    return DAG(texts["name"], jobs, version=texts.get("version", ""), project=source.folder if project else None)
+    folder = source.folder if project else None
+    return DAG(texts["name"], jobs, version=texts.get("version", ""), project=folder, deadline=deadline)
 
 
 def _read_jobs(source: Source, nodes: Items, python: str | None, *, project: bool) -> list[Job]:
@@ -361,6 +371,18 @@ def _as_seconds(source: Source, key: str, line: int, node: Node) -> float | None
     return float(value)
 
 
+def _as_moment(source: Source, key: str, line: int, node: Node) -> float:
+    """Without a zone it is the local time of this machine."""
+    value = value_of(node) if isinstance(node, Scalar) else None
+    try:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        return datetime.fromisoformat(str(value)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        what = kind_of(node)
+        raise source.fault(line, key, f"must be a time as 2026-01-31T12:00, or 2026-01-31T12:00+01:00, not {what}") from None
+
+
 def _as_args(source: Source, key: str, line: int, node: Node) -> str | list[str]:
     if isinstance(node, Items):
         return [_as_written(source, key, item) for item in node.items]
@@ -440,6 +462,7 @@ _CONVERT: dict[str, Callable[[Source, str, int, Node], Any]] = {
     "requirement": _as_text,
     "priority": _as_integer,
     "delay": _as_seconds,
+    "run_at": _as_moment,
     "affinity": _as_bool,
     "retries": _as_integer,
     "timeout": _as_seconds,

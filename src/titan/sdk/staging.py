@@ -189,6 +189,7 @@ class _Staging:
                 job.requirement,
                 job.priority,
                 job.delay,
+                job.run_at,
                 job.affinity,
                 job.retries,
                 job.timeout,
@@ -225,6 +226,7 @@ class _Staging:
             args=table.args,
             parents=table.parents,
             payloads=table.payloads if dag.calls else [],
+            deadline_s=dag.deadline or 0.0,
         )
 
     def _keep(self, hash_: str, data: bytes) -> None:
@@ -266,6 +268,7 @@ class _Staging:
             requirement=job.requirement,
             priority=job.priority,
             delay_s=job.delay,
+            run_at=job.run_at or 0.0,
             affinity=job.affinity,
             retries=job.retries,
             timeout_s=job.timeout or 0.0,

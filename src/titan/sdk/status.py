@@ -39,6 +39,11 @@ class RunSummary:
     tally: dict[str, int]
     submitted_at: float
     finished_at: float | None
+    schedule: str | None = None
+    """The schedule that made it."""
+    scheduled_at: float | None = None
+    """The nominal time for which it was made."""
+    deadline_at: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -62,7 +67,16 @@ class RunStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """As `titan status RUN --json` prints it."""
-        return {"run": self.run, "dag": self.dag, "state": self.state, "jobs": [job_dict(j) for j in self.jobs]}
+        of = self.summary
+        return {
+            "run": self.run,
+            "dag": self.dag,
+            "state": self.state,
+            "jobs": [job_dict(j) for j in self.jobs],
+            "schedule": of.schedule,
+            "scheduled_at": of.scheduled_at,
+            "deadline_at": of.deadline_at,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +135,9 @@ def job_status(row: msg.JobRow) -> JobStatus:
 def run_summary(row: msg.RunRow) -> RunSummary:
     tally = {JobState(i).name: n for i, n in enumerate(row.tally) if n}
     return RunSummary(
-        row.run, row.dag, row.version, RunState(row.state).name, row.jobs, tally, row.submitted_at, row.finished_at or None
-    )
+        row.run, row.dag, row.version, RunState(row.state).name, row.jobs, tally, row.submitted_at, row.finished_at or None,
+        row.schedule or None, row.scheduled_at or None, row.deadline_at or None,
+    )  # fmt: skip
 
 
 def run_state(name: str) -> int:

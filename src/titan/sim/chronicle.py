@@ -147,6 +147,8 @@ class Chronicle:
                 raise Violation(f"{job.where} starts while its parent {self.jobs[parent].name} is {self.jobs[parent].state.name}")
         if process.started_at < job.ready_at + job.template.delay_s - EPSILON:
             raise Violation(f"{job.where} starts before its delay of {job.template.delay_s} s is over")
+        if process.started_at < job.template.run_at - EPSILON:
+            raise Violation(f"{job.where} starts {job.template.run_at - process.started_at:.3f} s before its time")
         if self._calm and process.lease in self.lost:
             raise Violation(f"{job.where} starts under lease {short(process.lease)}, given up though nothing went wrong")
 

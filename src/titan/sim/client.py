@@ -81,7 +81,7 @@ class SimClient:
             return
         self._parts += 1
         request, parents = PARTS + self._parts, resolve(dag)
-        self._send(pm.OpenRun(request, key, dag.name, dag.version, dag.templates, len(dag.ids)))
+        self._send(pm.OpenRun(request, key, dag.name, dag.version, dag.templates, len(dag.ids), deadline_s=dag.deadline_s))
         for at in range(0, len(dag.ids), size):
             part = slice(at, at + size)
             self._send(pm.AddJobs(request, at, dag.ids[part], dag.template_of[part], dag.args[part], parents[part]))

@@ -184,7 +184,7 @@ class SimMaster:
             self._send(peer, encode(welcome))
             return
         run = ""
-        if isinstance(message, (pm.Submit, pm.OpenRun)):
+        if isinstance(message, (pm.Submit, pm.OpenRun, pm.RunSchedule)):
             self._runs += 1
             run = run_id(int(world.clock.now * 1000), self._runs)
         if isinstance(message, pm.OpenRun):

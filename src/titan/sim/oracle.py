@@ -8,6 +8,7 @@ from math import ceil
 from titan.core import events as ev
 from titan.core.state import State
 from titan.model.states import JobState, RunState
+from titan.sim.almanac import Almanac, following
 from titan.sim.chronicle import TERMINAL, Chronicle, JobFacts
 from titan.sim.scenario import Scenario
 from titan.sim.trace import Trace, short
@@ -20,6 +21,7 @@ class Oracle:
         slack = 1.0 + (3 * scenario.faults.stall_s if scenario.faults.stall else 0.0)
         self.truth = Truth(grace_s=scenario.settings.stop_grace_s, slack_s=slack)
         self.chronicle = Chronicle(self.truth, scenario.settings, trace, calm=scenario.calm, quiet=scenario.quiet)
+        self.almanac = Almanac(self.chronicle, trace, slack_s=2.0 + 2 * slack, calm=scenario.calm)
         late = 3 * scenario.faults.stall_s if scenario.faults.stall else 0.0
         late += 3 * scenario.faults.slow_sync_s if scenario.faults.slow_sync else 0.0
         self._patience = None if scenario.faults.loss else 1 + ceil(late / scenario.settings.heartbeat_s)
@@ -35,6 +37,7 @@ class Oracle:
     def on_durable(self, events: list[ev.Event]) -> None:
         for event in events:
             self.chronicle.record(event)
+            self.almanac.record(event)
 
     # -- promises -------------------------------------------------------------------------------------------------------
     def on_submitted(self, key: str, run: str) -> None:
@@ -91,6 +94,12 @@ class Oracle:
     def token_of(self, run: str, gate: str) -> str:
         """What the receiver of the webhook has; "" if nothing has come."""
         return self._tokens.get((run, gate), "")
+
+    def on_scheduled(self, name: str, what: str) -> None:
+        """A user reads that this was done with a schedule."""
+        facts = self.almanac.schedules.get(name)
+        if (facts is None) is not (what == "remove") or (facts is not None and facts.paused is not (what == "pause")):
+            raise Violation(f"{what} of schedule {name} is acknowledged; durable is {facts}")
 
     def on_dispatched(self, lease: int) -> None:
         """A worker reads that it shall run an attempt."""
@@ -184,12 +193,16 @@ class Oracle:
         if job.template.kind == "handler":
             behind = not any(facts.jobs[p].state is JobState.DEAD for p in job.parents)
         rejected = facts.decisions.get((job.run, job.name), ("", True))[1] is False
-        if not (behind or rejected or self._is_users(job)):
+        if not (behind or rejected or self._is_users(job) or self.almanac.may_cancel(job.run)):
             raise Violation(f"{job.where} is CANCELLED and nobody asked for it")
 
     def _judge_agreement(self, state: State) -> None:
         """The state and the chronicle, two readers of one log."""
         facts = self.chronicle
+        plans = {s.name: (s.paused, s.due, s.waiting) for s in state.schedules.values()}
+        told_plans = {s.name: (s.paused, following(s.timing, s.decided), s.waiting) for s in self.almanac.schedules.values()}
+        if plans != told_plans:
+            raise Violation(f"the master's schedules are {plans}, in the log {told_plans}")
         sealed = {number: job for number, job in state.jobs.items() if job.run.state is not RunState.OPENING}
         if sealed.keys() != {number for number, job in facts.jobs.items() if job.run not in facts.archived}:
             raise Violation("the master knows other jobs than its log")

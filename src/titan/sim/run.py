@@ -9,6 +9,7 @@ from titan.sim.chaos import Chaos
 from titan.sim.client import SimClient
 from titan.sim.clock import START
 from titan.sim.master import SimMaster
+from titan.sim.planner import SimPlanner
 from titan.sim.scenario import Scenario, draw_scenario
 from titan.sim.trace import Trace
 from titan.sim.truth import Violation
@@ -58,6 +59,7 @@ def _play(world: World, until_s: float | None) -> None:
     master = SimMaster(world)
     master.start()
     clients = [SimClient(world, submission) for submission in scenario.submissions]
+    planners = [SimPlanner(world, plan) for plan in scenario.schedules]
     chaos = Chaos(world, master)
     clock.run_until(min(limit, START + scenario.fault_s))
     chaos.heal()
@@ -68,6 +70,8 @@ def _play(world: World, until_s: float | None) -> None:
         left = master.open_work()
         for client in clients:
             left += client.open_work()
+        for planner in planners:
+            left += planner.open_work()
         for worker in chaos.workers:
             left += worker.open_work()
     if clock.now >= limit:

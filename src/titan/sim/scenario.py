@@ -10,6 +10,8 @@ import msgspec
 from titan.model.dag import DagSpec, Gate, JobTemplate, Retry
 from titan.model.graph import resolve
 from titan.model.settings import Settings
+from titan.model.timing import Timing
+from titan.sim.clock import START
 
 MAX_JOBS = 60
 
@@ -73,6 +75,16 @@ class Submission(msgspec.Struct, frozen=True):
     """(seconds after the run is known, job or "" for the run, purge it rather than retry)."""
 
 
+class SchedulePlan(msgspec.Struct, frozen=True):
+    name: str
+    dag: DagSpec
+    timing: Timing
+    overlap: str
+    catch_up: str
+    steps: tuple[tuple[float, str], ...]
+    """(seconds, what): "add" first, then "pause", "resume", "change" and "run", and "remove" last."""
+
+
 class Scenario(msgspec.Struct, frozen=True):
     seed: int
     kind: str
@@ -83,6 +95,7 @@ class Scenario(msgspec.Struct, frozen=True):
     fault_s: float
     """When the faults end."""
     latency_s: float
+    schedules: list[SchedulePlan] = []
 
     @property
     def quiet(self) -> bool:
@@ -101,7 +114,7 @@ def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
     kind = rng.choices(("quiet", "calm", "rough"), (2, 2, 12))[0]
     faults = {"quiet": _quiet, "calm": _calm, "rough": _rough}[kind](rng)
     off = {name: getattr(Faults(), name) for name in without}
-    return Scenario(
+    scenario = Scenario(
         seed=seed,
         kind=kind,
         settings=_settings(rng, calm=kind != "rough"),
@@ -111,6 +124,7 @@ def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
         fault_s=rng.uniform(30.0, 120.0),
         latency_s=rng.choice((0.0002, 0.001, 0.05)),
     )
+    return _with_times(Random(f"times of {seed}"), scenario)
 
 
 def _settings(rng: Random, *, calm: bool) -> Settings:
@@ -181,6 +195,53 @@ def _workers(rng: Random) -> list[WorkerPlan]:
         capabilities = rng.choice((("GENERAL",), ("GENERAL", "GPU"), ("GPU",), ("GENERAL", "HIGH_MEM")))
         plans.append(WorkerPlan(f"w{i}", capabilities, rng.randint(1, 4), rng.uniform(0, 20), True))
     return plans
+
+
+# -- times -------------------------------------------------------------------------------------------------------------
+def _with_times(rng: Random, scenario: Scenario) -> Scenario:
+    """Some submissions get a deadline, or jobs that run at a time; some scenarios schedules. By chance of its own."""
+    submissions = list(scenario.submissions)
+    for i, submission in enumerate(submissions):
+        dag = submission.dag
+        if rng.random() < 0.15:
+            dag = msgspec.structs.replace(dag, deadline_s=rng.choice((1.0, 10.0, 40.0)))
+        if rng.random() < 0.15:
+            at = START + rng.uniform(0.0, 60.0)
+            dag = msgspec.structs.replace(
+                dag, templates=[msgspec.structs.replace(t, run_at=at) if rng.random() < 0.5 else t for t in dag.templates]
+            )
+        submissions[i] = msgspec.structs.replace(submission, dag=dag)
+    count = rng.choice((0, 0, 1, 1, 2))
+    schedules = [_schedule(rng, f"s{i}", scenario.fault_s) for i in range(count)]
+    return msgspec.structs.replace(scenario, submissions=submissions, schedules=schedules)
+
+
+def _schedule(rng: Random, name: str, fault_s: float) -> SchedulePlan:
+    """Of a job or two. It is removed when all is well again."""
+    step = rng.choice((5, 6, 10, 15))
+    timing = Timing(cron=f"*/{step} * * * * *") if rng.random() < 0.5 else Timing(every_s=float(step))
+    count = rng.randint(1, 2)
+    dag = DagSpec(
+        name=name,
+        version="",
+        templates=[JobTemplate(command="true", retries=1)],
+        ids=[f"{name}-{i}" for i in range(count)],
+        template_of=[0] * count,
+        args=[(rng.choice(("ok", "ok", "flaky")), str(rng.choice((0.05, 0.5, 2.0, 8.0)))) for _ in range(count)],
+        parents=[() if not i else (f"{name}-0",) for i in range(count)],
+        deadline_s=rng.choice((0.0, 0.0, 0.0, 4.0, 30.0)),
+    )
+    begin, end = rng.uniform(0.0, 10.0), fault_s + rng.uniform(15.0, 45.0)
+    steps = [(begin, "add")]
+    while rng.random() < 0.4:
+        at = rng.uniform(steps[-1][0], end)
+        what = rng.choice(("pause", "run", "change"))
+        steps.append((at, what))
+        if what == "pause":
+            steps.append((rng.uniform(at, end), "resume"))
+    steps.append((end, "remove"))
+    overlap, catch_up = rng.choice(("skip", "queue", "replace")), rng.choice(("skip", "last", "all"))
+    return SchedulePlan(name, dag, timing, overlap, catch_up, tuple(steps))
 
 
 # -- graphs ------------------------------------------------------------------------------------------------------------

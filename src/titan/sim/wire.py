@@ -18,8 +18,17 @@ def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter:
     match message:
         case pm.Submit(request, key, dag):
             return seen.DagSubmitted(origin, request, run, key, dag)
-        case pm.OpenRun(request, key, name, version, templates, count):
-            return seen.RunBegun(origin, request, run, key, name, version, templates, count)
+        case pm.OpenRun() as o:
+            return seen.RunBegun(origin, o.request, run, o.key, o.name, o.version, o.templates, o.count, o.deadline_s)
+        case pm.AddSchedule() as a:
+            policies = (a.overlap, a.catch_up, a.paused, a.replace)
+            return seen.ScheduleRequested(origin, a.request, a.key, a.name, a.dag, a.timing, *policies)
+        case pm.PauseSchedule(request, name, paused):
+            return seen.PauseRequested(origin, request, name, paused)
+        case pm.RemoveSchedule(request, name):
+            return seen.RemovalRequested(origin, request, name)
+        case pm.RunSchedule(request, key, name):
+            return seen.ScheduleRunRequested(origin, request, run, key, name)
         case pm.AddJobs(request, position, ids, template_of, args, parents, payloads):
             return seen.JobsArrived(origin, request, run, position, ids, template_of, args, parents, payloads)
         case pm.Cancel(request, run_id, job):
@@ -85,6 +94,8 @@ def message_of(state: State, effect: fx.Effect) -> tuple[int, pm.Message] | None
             return origin, pm.Retried(request, run, retried, revived)
         case fx.ReplyPurged(origin, request, count):
             return origin, pm.Purged(request, count)
+        case fx.ReplyScheduled(origin, request, _):
+            return origin, pm.Scheduled(request, None)
         case fx.Refuse(origin, request, code, text, job):
             return origin, pm.Error(request, code, text, job)
         case fx.Disconnect() | fx.AnnounceGate():

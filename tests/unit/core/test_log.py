@@ -27,9 +27,10 @@ from titan.core.check import check
 from titan.core.state import HISTORY_LIMIT, Past, State
 from titan.core.story import story
 from titan.errors import Bug
-from titan.model.dag import JobTemplate
+from titan.model.dag import DagSpec, JobTemplate
 from titan.model.settings import Settings
 from titan.model.states import Outcome
+from titan.model.timing import Timing
 
 
 def a_bit_of_everything() -> Master:
@@ -65,6 +66,9 @@ def a_bit_of_everything() -> Master:
     return master
 
 
+SPEC = DagSpec("d", "1", [JobTemplate(command="x")], ["a"], [0], [()], [])
+
+
 def events_of_every_kind() -> list[ev.Event]:
     template = JobTemplate(file="x.py", file_hash="0" * 64, argv=(), env=(("K", "v"),), priority=-3, affinity=True)
     return [
@@ -93,6 +97,13 @@ def events_of_every_kind() -> list[ev.Event]:
         ev.WebhookEnded(FIRST, "delivered", 1.0),
         ev.GatesDecided([FIRST], True, "ann", "well", "k", 1.0),
         ev.RunCancelled("r", 1.0),
+        ev.RunExpired("r", 1.0),
+        ev.ScheduleAdded("s", 1, "k", SPEC, [()], Timing("* * * * *", "UTC"), "skip", "last", False, 2.0, 1.0),
+        ev.ScheduleChanged("s", True, 1.0),
+        ev.ScheduleRemoved("s", 1.0),
+        ev.ScheduleFired("s", 2.0, "r", 3.0, 2.5, True),
+        ev.ScheduleWaited("s", [2.0], "overlap", 3.0, 2.5),
+        ev.ScheduleSkipped("s", 100, True, 2.0, 900.0, "missed", 901.0, 900.5),
         ev.RunFinished("r", 1, 1.0),
         ev.WorkerJoined(1, "w", "1", ("GENERAL",), 4, {"host": "h", "cpus": 2, "load": 0.5}, 1.0),
         ev.WorkerDrained(1, 1.0),

@@ -9,6 +9,7 @@ import pytest
 
 from titan.errors import Conflict, InvalidGraph, ProtocolError, VersionMismatch
 from titan.model.dag import DagSpec, JobTemplate
+from titan.model.timing import Timing
 from titan.protocol import messages as msg
 from titan.protocol.codec import MessageDecoder, Misfit, Received, encode, error_of
 from titan.protocol.frames import BLOB, ERROR, encode_frame
@@ -32,10 +33,10 @@ GOLDEN: list[tuple[msg.Message, bytes | None, str]] = [
     (
         msg.Submit(2, "k", DagSpec("d", "1", [TEMPLATE], ["a", "b"], [0, 0], [(), ("x",)], [(), ("a",)])),
         None,
-        "011000000000005f 95 02 a16b 98 a164 a131"
+        "0110000000000068 95 02 a16b 99 a164 a131"
         "91 dc0017 a0 a0 a0 a26c73 90 a747454e4552414c 01 cb0000000000000000 c2 01 cb0000000000000000 91 92a14ba176 a0 a0 a0"
         "a0 c0 c0 c0 c0 c0 cb0000000000000000 a0"
-        "92a161a162 920000 92 90 91a178 92 90 91a161 90 c2 90",
+        "92a161a162 920000 92 90 91a178 92 90 91a161 90 cb0000000000000000 c2 90",
     ),
     (
         msg.Dispatch(0, [], [1 << 32], ["r"], ["j"], [1], [0], [("x",)]),
@@ -52,6 +53,12 @@ GOLDEN: list[tuple[msg.Message, bytes | None, str]] = [
         msg.Values(3, [0, 1], [6, 7], [b"", b"i\x80"], ["", "no"], True),
         None,
         "0128000000000015 96 03 920001 920607 92c400c4026980 92a0a26e6f c3",
+    ),
+    (
+        msg.AddSchedule(2, "k", "n", DagSpec("d", "", [], [], [], [], []), Timing("@daily"), paused=True),
+        None,
+        "0180000000000043 99 02 a16b a16e 99 a164 a0 90 90 90 90 90 90 cb0000000000000000"
+        "94 a6406461696c79 a3555443 cb0000000000000000 cb0000000000000000 a4736b6970 a46c617374 c3 c2",
     ),
     (msg.Put(9, "00ff", 3, 0, "n"), b"abc", "0123080000000012 0000000b 95 09 a430306666 03 00 a16e 616263"),
     (
@@ -84,6 +91,8 @@ def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
         64: "Register", 65: "Registered", 66: "Heartbeat", 67: "Heard", 68: "Dispatch", 69: "Started", 70: "Results", 71: "Acked",
         72: "StopAttempts", 73: "LogData", 74: "LogResume", 75: "Fetch", 76: "Piece", 77: "Draining", 78: "Leaving",
         79: "Recall",
+        128: "AddSchedule", 129: "Scheduled", 130: "ListSchedules", 131: "Schedules", 132: "PauseSchedule", 133: "RemoveSchedule",
+        134: "RunSchedule",
         138: "Decide", 139: "Decided", 140: "ListGates", 141: "Gates", 142: "RetryDead", 143: "Retried", 144: "PurgeDead",
         145: "Purged",
     }  # fmt: skip

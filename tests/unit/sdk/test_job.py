@@ -48,6 +48,7 @@ def test_defaults_are_the_contract() -> None:
         "message": "",
         "max_wait": 172_800.0,
         "webhook": "",
+        "run_at": None,
     }
 
 

@@ -1,0 +1,199 @@
+"""`titan schedule`: what runs by the clock."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from titan.cli.ask import print_table
+from titan.cli.options import home_option, json_option, master_option, python_option
+from titan.cli.run import dag_of, deadline_option
+from titan.cli.session import open_client
+from titan.model.timing import iso
+from titan.sdk.schedules import ScheduleStatus
+
+_HOME = "Read this home of an earlier private cluster instead of asking a running master."
+
+
+@click.group()
+def schedule() -> None:
+    """Pipelines by the clock: cron expressions in any time zone, or plain intervals."""
+
+
+@schedule.command()
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path), metavar="PIPELINE|SCRIPT")
+@click.option(
+    "--cron", metavar="EXPR", help='"*/5 * * * *": minute hour day-of-month month day-of-week; six fields begin with seconds.'
+)
+@click.option("--tz", default="UTC", show_default=True, metavar="ZONE", help="The time zone of --cron, as Europe/Berlin.")
+@click.option("--every", type=float, metavar="SECONDS", help="Instead of --cron: so many seconds apart, at least 1.")
+@click.option("--start", metavar="TIME", help="Where --every is counted from: 2026-01-31T12:00[+01:00].  [default: now]")
+@click.option(
+    "--overlap", default="skip", show_default=True, metavar="skip|queue|replace", help="If a run of it is open when a time comes."
+)
+@click.option(
+    "--catch-up", default="last", show_default=True, metavar="skip|last|all",
+    help="The times at which the master was away, or it was paused; at most 1,000.",
+)  # fmt: skip
+@click.option("--paused", is_flag=True, help="Begin with `titan schedule resume`.")
+@click.option("--replace", is_flag=True, help="Change the schedule of that name, if there is one.")
+@deadline_option
+@python_option
+@master_option
+@json_option
+def add(
+    name: str,
+    file: Path,
+    cron: str | None,
+    tz: str,
+    every: float | None,
+    start: str | None,
+    overlap: str,
+    catch_up: str,
+    paused: bool,
+    replace: bool,
+    deadline: float | None,
+    python: str | None,
+    master: str | None,
+    as_json: bool,
+) -> None:
+    """Run a pipeline or script, as its files are now, at each time of a cron expression or interval."""
+    if (cron is None) is (every is None):
+        raise click.UsageError("give exactly one of --cron and --every")
+    dag, _ = dag_of((str(file),), retries=3, requirement="GENERAL", python=python, deadline=deadline)
+    with open_client(master) as client:
+        made = client.schedules.add(
+            name, dag, cron=cron, tz=tz, every=every, start=_moment(start), overlap=overlap, catch_up=catch_up, paused=paused,
+            replace=replace,
+        )  # fmt: skip
+        _show(made, as_json=as_json)
+
+
+@schedule.command(name="list")
+@master_option
+@home_option(_HOME)
+@json_option
+def list_(master: str | None, home: Path | None, as_json: bool) -> None:
+    """All schedules, and when each is next."""
+    with open_client(master, home=home, offline=True) as client:
+        found = client.schedules.list()
+        if as_json:
+            print(json.dumps([s.to_dict() for s in found]))
+            return
+        if not found:
+            print("no schedules; they come from: titan schedule add NAME PIPELINE --cron EXPR")
+            return
+        rows = [
+            (
+                s.name,
+                s.dag,
+                _when(s),
+                _next(s),
+                s.last_run or "",
+                str(s.fired),
+                str(s.skipped + s.missed),
+                f"{s.overlap}/{s.catch_up}",
+            )
+            for s in found
+        ]
+        print_table(("NAME", "DAG", "WHEN", "NEXT", "LAST RUN", "RUNS", "SKIPPED", "OVERLAP/CATCH-UP"), rows)
+
+
+@schedule.command()
+@click.argument("name")
+@master_option
+@home_option(_HOME)
+@json_option
+def show(name: str, master: str | None, home: Path | None, as_json: bool) -> None:
+    """One schedule, and its next times."""
+    with open_client(master, home=home, offline=True) as client:
+        _show(client.schedules.get(name), as_json=as_json)
+
+
+@schedule.command()
+@click.argument("name")
+@master_option
+@json_option
+def pause(name: str, master: str | None, as_json: bool) -> None:
+    """Make no run until it is resumed. Runs that it made go on."""
+    with open_client(master) as client:
+        _show(client.schedules.pause(name), as_json=as_json)
+
+
+@schedule.command()
+@click.argument("name")
+@master_option
+@json_option
+def resume(name: str, master: str | None, as_json: bool) -> None:
+    """Go on; the times that it was paused for are left to its catch-up policy."""
+    with open_client(master) as client:
+        _show(client.schedules.resume(name), as_json=as_json)
+
+
+@schedule.command()
+@click.argument("name")
+@master_option
+@json_option
+def remove(name: str, master: str | None, as_json: bool) -> None:
+    """Make no further run. Runs that it made go on."""
+    with open_client(master) as client:
+        client.schedules.remove(name)
+        print(json.dumps({"removed": name}) if as_json else f"schedule {name} removed")
+
+
+@schedule.command()
+@click.argument("name")
+@master_option
+@json_option
+def run(name: str, master: str | None, as_json: bool) -> None:
+    """Make a run of it now, whatever its timing says, and return at once."""
+    with open_client(master) as client:
+        handle = client.schedules.run(name)
+        print(json.dumps({"run": handle.id}) if as_json else handle.id)
+
+
+def _show(s: ScheduleStatus, *, as_json: bool) -> None:
+    upcoming = s.upcoming()
+    if as_json:
+        print(json.dumps({**s.to_dict(), "upcoming": upcoming}))
+        return
+    state = "paused" if s.paused else f"next {_next(s)}"
+    print(f"schedule {s.name} of {s.dag} ({s.count:,} job{'s' if s.count != 1 else ''}): {_when(s)}, {state}")
+    print(
+        f"  overlap {s.overlap}, catch-up {s.catch_up}; {s.fired} runs, {s.skipped} skipped, {s.missed} missed, {s.waiting} waiting"
+    )
+    if s.last_run and s.last_at:
+        print(f"  newest run {s.last_run} for {iso(s.last_at, s.tz)}")
+    if upcoming:
+        print("  then " + ", ".join(iso(at, s.tz) for at in upcoming))
+
+
+def _when(s: ScheduleStatus) -> str:
+    return f"{s.cron} {s.tz}" if s.cron else f"every {s.every:g} s"
+
+
+def _next(s: ScheduleStatus) -> str:
+    if s.paused:
+        return "paused"
+    if not s.next_at:
+        return "never"
+    return f"{iso(s.next_at, s.tz)} (in {_span(s.next_at - time.time())})"
+
+
+def _span(seconds: float) -> str:
+    for size, unit, most in ((1, "s", 120), (60, "min", 120), (3600, "h", 48)):
+        if seconds < most * size:
+            return f"{max(0.0, seconds) / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except ValueError:
+        raise click.UsageError(f"--start {text!r}: say a time as 2026-01-31T12:00, or 2026-01-31T12:00+01:00") from None

@@ -1,0 +1,89 @@
+"""What clients ask about schedules: requests become inputs, questions are answered from the state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from titan.core import inputs as seen
+from titan.core.state import Schedule
+from titan.errors import CallerError, EnvironmentFault, NotFound
+from titan.master.core_loop import CoreLoop
+from titan.model.dag import DagSpec
+from titan.peer import Peer
+from titan.protocol import messages as msg
+
+MAX_PAGE = 10_000
+
+Asked = msg.AddSchedule | msg.ListSchedules | msg.PauseSchedule | msg.RemoveSchedule | msg.RunSchedule
+
+
+class ScheduleDesk:
+    """`check(dag)` raises NotFound for artifacts that are not on the master; `new_run` draws the id of a run."""
+
+    def __init__(self, core: CoreLoop, *, check: Callable[[DagSpec], None], new_run: Callable[[], str]) -> None:
+        self._core = core
+        self._check = check
+        self._new_run = new_run
+
+    def on_message(self, peer: Peer, message: Asked) -> None:
+        """Raises TitanError, which becomes the answer."""
+        origin, request = peer.number, message.request
+        match message:
+            case msg.AddSchedule() as it:
+                self._check_room(it.key)
+                self._check(it.dag)
+                policies = (it.overlap, it.catch_up, it.paused, it.replace)
+                self._core.see(seen.ScheduleRequested(origin, request, it.key, it.name, it.dag, it.timing, *policies))
+            case msg.PauseSchedule():
+                self._core.see(seen.PauseRequested(origin, request, message.name, message.paused))
+            case msg.RemoveSchedule():
+                self._core.see(seen.RemovalRequested(origin, request, message.name))
+            case msg.RunSchedule():
+                self._check_room(message.key)
+                self._core.see(seen.ScheduleRunRequested(origin, request, self._new_run(), message.key, message.name))
+            case msg.ListSchedules():
+                self._core.turn()
+                answer = self._list(message)
+                self._core.release(lambda: peer.send(answer))
+
+    def scheduled(self, request: int, name: str) -> msg.Scheduled:
+        """The answer to a request that was granted."""
+        schedule = self._core.state.schedules.get(name)
+        return msg.Scheduled(request, None if schedule is None else _row(schedule))
+
+    def _list(self, ask: msg.ListSchedules) -> msg.Schedules:
+        known = self._core.state.schedules
+        if ask.name:
+            if ask.name not in known:
+                raise NotFound(f"there is no schedule {ask.name[:128]!r}: `titan schedule list` lists them")
+            return msg.Schedules(ask.request, [_row(known[ask.name])])
+        names = sorted(name for name in known if name > ask.after)
+        page = names[: max(1, min(ask.limit, MAX_PAGE))]
+        return msg.Schedules(ask.request, [_row(known[name]) for name in page], len(page) < len(names))
+
+    def _check_room(self, key: str) -> None:
+        if self._core.low_space:
+            raise EnvironmentFault("the disk under the master's journal is nearly full: free space there, then ask again")
+        if len(key) > 128:
+            raise CallerError("the key of a request is at most 128 characters")
+
+
+def _row(s: Schedule) -> msg.ScheduleRow:
+    return msg.ScheduleRow(
+        name=s.name,
+        dag=s.dag.name,
+        version=s.dag.version,
+        jobs=len(s.dag.ids),
+        timing=s.timing,
+        overlap=s.overlap,
+        catch_up=s.catch_up,
+        paused=s.paused,
+        next_at=s.due,
+        last_at=s.last_at,
+        last_run=s.last_run,
+        waiting=len(s.waiting),
+        fired=s.fired,
+        skipped=s.skipped,
+        missed=s.missed,
+        added_at=s.added_at,
+    )

@@ -1,0 +1,118 @@
+"""Deadlines of runs, and jobs that run at a time."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from support_core import CLIENT, FIRST, Master, alike, dag, register, replay, started, submit, succeeded
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core import inputs as seen
+from titan.core.step import next_due
+from titan.core.story import story
+from titan.errors import InvalidGraph
+from titan.model.dag import DagSpec, JobTemplate
+from titan.model.graph import resolve
+from titan.model.settings import Settings
+from titan.model.states import JobState, RunState
+
+
+def patient() -> Master:
+    """Silent workers are not lost here."""
+    return Master(Settings(prefetch=0, loss_s=1e6))
+
+
+WHY = "the deadline of its run passed, 60 s after it was submitted"
+
+
+def within(spec: DagSpec, seconds: float = 60.0) -> DagSpec:
+    return msgspec.structs.replace(spec, deadline_s=seconds)
+
+
+def test_what_is_not_over_by_then_is_cancelled_and_the_run_has_failed() -> None:
+    master = patient()
+    master.see(register(), submit(within(dag({"a": "", "b": "a", "c": "b"}))), at=100.0)
+    master.see(succeeded(1, FIRST), at=110.0)
+    master.see(started(1, {FIRST + 1: 110.5}), at=111.0)
+    assert master.see(seen.TimePassed(), at=159.9) == ([], [])
+    assert master.see(seen.TimePassed(), at=160.0) == (
+        [
+            ev.RunExpired("r", 160.0),
+            ev.JobsCancelled([FIRST + 1, FIRST + 2], WHY, 160.0),
+            ev.RunFinished("r", RunState.FAILED, 160.0),
+        ],
+        [fx.SendStop(1, [FIRST + 1])],
+    )
+    told = story(master.state, FIRST + 1)
+    assert told[1] == "100.000  the deadline of its run is 1970-01-01T00:02:40Z"
+    assert told[-1] == f"160.000  CANCELLED: {WHY}"
+
+
+def test_a_run_that_is_over_in_time_hears_nothing_of_it() -> None:
+    master = patient()
+    master.see(register(), submit(within(dag({"a": ""}))), at=100.0)
+    master.see(succeeded(1, FIRST), at=110.0)
+    assert master.see(seen.TimePassed(), at=160.0).events == []
+    assert master.state.runs["r"].state is RunState.COMPLETED
+
+
+def test_a_result_that_comes_with_the_deadline_counts() -> None:
+    master = patient()
+    master.see(register(), submit(within(dag({"a": ""}))), at=100.0)
+    master.see(succeeded(1, FIRST), seen.TimePassed(), at=160.0)
+    assert master.state.runs["r"].state is RunState.COMPLETED
+
+
+def test_a_deadline_that_passed_while_the_master_was_away() -> None:
+    master = patient()
+    master.see(submit(within(dag({"a": ""}))), at=100.0)
+    master.state = replay(master.events)
+    assert next_due(master.state) == 160.0
+    master.see(seen.MasterBooted("c"), seen.TimePassed(), at=500.0)
+    assert master.job().reason == WHY and master.state.runs["r"].expired
+
+
+def test_a_job_whose_time_comes_with_the_deadline_is_cancelled() -> None:
+    master = patient()
+    master.see(submit(within(alike("a", JobTemplate(command="x", delay_s=60.0)))), at=100.0)
+    master.see(seen.TimePassed(), at=161.0)
+    assert master.states() == [JobState.CANCELLED]
+
+
+def test_a_run_in_parts_has_its_deadline_from_when_it_is_whole() -> None:
+    master = patient()
+    template = JobTemplate(command="x")
+    master.see(seen.RunBegun(CLIENT, 5, "r", "k", "d", "", [template], 1, 60.0), at=100.0)
+    master.see(seen.JobsArrived(CLIENT, 5, "r", 0, ["a"], [0], [()], [()]), at=130.0)
+    assert next_due(master.state) == 190.0
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), 1e12])
+def test_what_is_no_deadline(seconds: float) -> None:
+    with pytest.raises(InvalidGraph, match="deadline must be 0 to"):
+        resolve(within(dag({"a": ""}), seconds))
+
+
+# -- run_at ----------------------------------------------------------------------------------------------------------------
+def test_a_job_does_not_run_before_its_time() -> None:
+    master = patient()
+    at = JobTemplate(command="x", run_at=50.0)
+    master.see(register(slots=2), submit(dag({"a": "", "b": "a"}, {"b": at})), at=10.0)
+    assert master.see(succeeded(1, FIRST), at=20.0).events[1] == ev.JobsDelayed([FIRST + 1], [50.0], 20.0)
+    assert master.see(seen.TimePassed(), at=49.999).events == []
+    assert isinstance(master.see(seen.TimePassed(), at=50.0).events[0], ev.JobsQueued)
+
+
+def test_a_time_that_is_over_is_now_and_a_delay_still_counts() -> None:
+    master = patient()
+    master.see(submit(alike("a", JobTemplate(command="x", run_at=5.0))), at=10.0)
+    assert master.states() == [JobState.QUEUED]
+    master.see(submit(alike("b", JobTemplate(command="x", run_at=12.0, delay_s=30.0)), run="s"), at=10.0)
+    assert next_due(master.state) == 40.0
+
+
+@pytest.mark.parametrize("at", [-1.0, float("nan"), 1e15])
+def test_what_is_no_time(at: float) -> None:
+    with pytest.raises(InvalidGraph, match="run_at must be a time between the years"):
+        resolve(alike("a", JobTemplate(command="x", run_at=at)))
