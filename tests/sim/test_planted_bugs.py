@@ -13,13 +13,14 @@ import msgspec
 import pytest
 
 from titan.core import apply as writers
-from titan.core import apply_failure, cancel, dlq, finish, gates, image, ready, step, workers
+from titan.core import apply_failure, apply_schedules, cancel, dlq, finish, gates, image, ready, schedules, step, workers
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.apply import apply
-from titan.core.state import TIMER_JOB, State, Worker
+from titan.core.state import TIMER_JOB, Run, Schedule, State, Worker
 from titan.core.turn import Turn
+from titan.model import timing
 from titan.model.states import JobState, Outcome
 from titan.sim.disk import Disk
 from titan.sim.master import SimMaster
@@ -310,6 +311,78 @@ def what_waits_behind_the_slots_is_doubted(patch: Patch) -> None:
     patch.setattr(workers, "_first_in_line", lambda state, worker: list(worker.held.values()))
 
 
+# -- time ------------------------------------------------------------------------------------------------------------------
+def overlap_is_not_looked_at(patch: Patch) -> None:
+    patch.setattr(schedules, "is_busy", lambda state, schedule: False)
+
+
+def what_was_missed_is_decided_on_as_if_nobody_had_been_away(patch: Patch) -> None:
+    def catch_up(turn: Turn, schedule: Schedule) -> None:
+        turn.schedules[schedule.name] = None
+
+    patch.setattr(schedules, "_catch_up", catch_up)
+
+
+def the_first_time_that_was_missed_is_lost(patch: Patch) -> None:
+    real = timing.last_times
+    patch.setattr(schedules, "last_times", lambda *span: real(*span)[1:] or real(*span))
+
+
+def a_time_that_waited_is_run_again(patch: Patch) -> None:
+    """It is not taken off the line, and the key does not know it."""
+    drawn = iter(range(1 << 30))
+    patch.setattr(schedules, "key_of", lambda name, nominal: f"{name}/{next(drawn)}")
+
+    def settle(state: State, schedule: Schedule, nominal: float, due: float) -> None:
+        apply_schedules._move_on(state, schedule, due)
+
+    patch.setattr(apply_schedules, "_settle", settle)
+
+
+def times_that_wait_are_forgotten_by_snapshots(patch: Patch) -> None:
+    real = image.load
+
+    def load(state: State, chunks: Any) -> None:
+        real(state, chunks)
+        for schedule in state.schedules.values():
+            schedule.waiting.clear()
+
+    patch.setattr(image, "load", load)
+
+
+def what_waits_is_never_run(patch: Patch) -> None:
+    patch.setattr(step, "fire_waiting", lambda turn: None)
+
+
+def a_restart_forgets_when_schedules_are_due(patch: Patch) -> None:
+    """Those that were not due while the master was away."""
+    real = State._reindex_schedules
+
+    def reindex(state: State) -> None:
+        real(state)
+        state.timers.clear()
+
+    patch.setattr(State, "_reindex_schedules", reindex)
+
+
+def deadlines_are_forgotten(patch: Patch) -> None:
+    def expire(turn: Turn, run: Run) -> None:
+        return
+
+    patch.setattr(step, "expire", expire)
+
+
+def jobs_run_before_their_time(patch: Patch) -> None:
+    real = ready.make_ready
+
+    def make_ready(turn: Turn, jobs: Sequence[int]) -> None:
+        early = [n for n in jobs if turn.state.jobs[n].template.run_at]
+        ready.queue(turn, early)
+        real(turn, [n for n in jobs if n not in early])
+
+    patch.setattr(ready, "make_ready", make_ready)
+
+
 # -- the worker machine ----------------------------------------------------------------------------------------------------
 def results_are_forgotten_before_they_are_acknowledged(patch: Patch) -> None:
     real = wm.WorkerMachine._flush
@@ -448,6 +521,15 @@ PLANTS: list[Callable[[Patch], None]] = [
     handlers_run_whatever_comes,
     exit_codes_are_never_final,
     what_waits_behind_the_slots_is_doubted,
+    overlap_is_not_looked_at,
+    what_was_missed_is_decided_on_as_if_nobody_had_been_away,
+    the_first_time_that_was_missed_is_lost,
+    a_time_that_waited_is_run_again,
+    times_that_wait_are_forgotten_by_snapshots,
+    what_waits_is_never_run,
+    a_restart_forgets_when_schedules_are_due,
+    deadlines_are_forgotten,
+    jobs_run_before_their_time,
     results_are_forgotten_before_they_are_acknowledged,
     a_dispatch_said_twice_runs_twice,
     nobody_counts_what_is_being_stopped,
