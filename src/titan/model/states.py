@@ -26,9 +26,9 @@ class RunState(IntEnum):
     RUNNING = 0
     COMPLETED = 1
     FAILED = 2
-    """Some job is DEAD or was CANCELLED because of one."""
+    """Some job is DEAD or was CANCELLED because of one; or its deadline passed."""
     CANCELLED = 3
-    """By a user."""
+    """By a user, or replaced by its schedule."""
     OPENING = 4
     """Its jobs are still coming in: it is nobody's run yet, and gone if the master or its submitter dies first."""
 

@@ -20,6 +20,7 @@ from titan.core.check import check
 from titan.model.dag import Gate, JobTemplate
 from titan.model.settings import Settings
 from titan.model.states import Outcome, RunState, WorkerState
+from titan.model.timing import Timing
 
 TEMPLATES = st.builds(
     JobTemplate,
@@ -30,6 +31,7 @@ TEMPLATES = st.builds(
     affinity=st.booleans(),
     retries=st.integers(0, 2),
     on_failure=st.sampled_from(["", "", "continue"]),
+    run_at=st.sampled_from([0.0, 0.0, 30.0]),
 )
 GATE = JobTemplate(kind="gate", gate=Gate("", 40.0, "http://127.0.0.1/"))
 SHAPES = st.lists(st.sampled_from(["job", "job", "job", "gate", "handler"]), min_size=5, max_size=5)
@@ -173,6 +175,27 @@ class AnyOrder(RuleBasedStateMachine):
             self.kept[found.id] = list(image.dump_run(self.master.state, found, 3))
             self.see(seen.HistoryKept([found.id]))
 
+    @rule(
+        name=st.sampled_from(["s1", "s2"]),
+        every=st.sampled_from([5.0, 40.0]),
+        overlap=st.sampled_from(["skip", "queue", "replace"]),
+        catch_up=st.sampled_from(["skip", "last", "all"]),
+    )
+    def schedules(self, name: str, every: float, overlap: str, catch_up: str) -> None:
+        spec = dag({"a": "", "b": "a"})
+        self.see(seen.ScheduleRequested(1, 1, "", name, spec, Timing(every_s=every), overlap, catch_up, False, True))
+
+    @rule(name=st.sampled_from(["s1", "s2"]), what=st.sampled_from(["pauses", "resumes", "removes", "runs"]))
+    def plans_anew(self, name: str, what: str) -> None:
+        match what:
+            case "removes":
+                self.see(seen.RemovalRequested(1, 1, name))
+            case "runs":
+                run = f"r{len(self.master.state.runs)}"
+                self.see(seen.ScheduleRunRequested(1, 1, run, run, name))
+            case _:
+                self.see(seen.PauseRequested(1, 1, name, what == "pauses"))
+
     @rule(seconds=st.sampled_from([0.3, 1.0, 5.0, 31.0]))
     def time_passes(self, seconds: float) -> None:
         self.see(seen.TimePassed(), after=seconds)
@@ -190,6 +213,8 @@ class AnyOrder(RuleBasedStateMachine):
     def teardown(self) -> None:
         """A good worker comes and stays: everything comes to an end."""
         master = self.master
+        for name in list(master.state.schedules):
+            self.see(seen.RemovalRequested(1, 1, name))
         good = register("good", origin=1_000_000, capabilities=("GENERAL", "GPU"), slots=4)
         self.see(seen.TimePassed(), after=60.0)
         self.see(good)
@@ -241,6 +266,9 @@ def test_a_long_walk(seed: int) -> None:
     def outcomes() -> list[Outcome]:
         return chance.choices(list(Outcome), [8, *[1] * (len(Outcome) - 1)], k=12)
 
+    def policies() -> tuple[str, str]:
+        return chance.choice(["skip", "queue", "replace"]), chance.choice(["skip", "last", "all"])
+
     ways: list[tuple[int, Callable[[], None]]] = [
         (3, lambda: walk.submits([{chance.randrange(5)} for _ in range(5)], [template() for _ in range(5)], shapes())),
         (3, lambda: walk.registers(name(), chance.random() < 0.3, bits() | bits(), chance.random() < 0.1)),
@@ -255,6 +283,8 @@ def test_a_long_walk(seed: int) -> None:
         (2, lambda: walk.leaves_for_the_history(run())),
         (3, lambda: walk.time_passes(chance.choice([0.3, 1.0, 5.0, 31.0]))),
         (1, walk.the_master_is_killed),
+        (1, lambda: walk.schedules(chance.choice(["s1", "s2"]), chance.choice([5.0, 40.0]), *policies())),
+        (2, lambda: walk.plans_anew(chance.choice(["s1", "s2"]), chance.choice(["pauses", "resumes", "removes", "runs"]))),
     ]
     for _ in range(300):
         chance.choices([way for _, way in ways], [weight for weight, _ in ways])[0]()
