@@ -57,6 +57,9 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
                 for number in e.jobs[: e.retried]:
                     counted.pop(number, None)
     run.state, run.finished_at = RunState.RUNNING, 0.0
+    run.deadline_s, run.expired = 0.0, False  # whoever retries decides how long it may take
+    if run.schedule:
+        state.live.setdefault(run.schedule, {})[run.id] = None
     run.retried = (e.key, e.retried, len(e.jobs) - e.retried)
 
 

@@ -55,7 +55,7 @@ class Run(msgspec.Struct):
     tally: list[int] = msgspec.field(default_factory=lambda: [0] * len(JobState))
     """How many of its jobs are in each state."""
     deadline_s: float = 0.0
-    """It must be over so many seconds after it was submitted; 0: no deadline."""
+    """It must be over so many seconds after it was submitted; 0: no deadline. A retry from the dead letter queue lifts it."""
     expired: bool = False
     """Its deadline passed before it was over."""
     schedule: str = ""
