@@ -47,6 +47,13 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 @click.option("--ephemeral", is_flag=True, help="Remove the private cluster's home afterwards.")
 @click.option("--retries", default=0, show_default=True, type=click.IntRange(0, 1000), help="Of a single file or command.")
 @click.option("--requirement", default="GENERAL", show_default=True, metavar="TAG", help="Of a single file or command.")
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME=AMOUNT",
+    help="Of a single file or command: memory=512MiB, cpus=1.5, processes=64.",
+)
 @python_option
 @deadline_option
 @click.option("--quiet", is_flag=True, help="Show no progress.")
@@ -60,6 +67,7 @@ def run(
     ephemeral: bool,
     retries: int,
     requirement: str,
+    limits: tuple[str, ...],
     python: str | None,
     deadline: float | None,
     quiet: bool,
@@ -71,7 +79,7 @@ def run(
     With neither --master nor TITAN_MASTER, and nothing on the default port, a private cluster of this machine is started for it
     and stopped afterwards. Its home stays for `titan status` and `titan logs`. Ctrl-C (or SIGTERM) cancels the run.
     """
-    dag, beside = dag_of(what, retries=retries, requirement=requirement, python=python, deadline=deadline)
+    dag, beside = dag_of(what, retries=retries, requirement=requirement, python=python, deadline=deadline, limits=limits)
     interrupt_on_sigterm()
     with _client_or_cluster(master, home, beside, workers=workers, slots=slots, ephemeral=ephemeral) as place:
         client = place.client
@@ -134,14 +142,22 @@ def wait(run_id: str, timeout: float | None, quiet: bool, master: str | None, as
 
 # -- what to run ----------------------------------------------------------------------------------------------------------
 def dag_of(
-    what: tuple[str, ...], *, retries: int, requirement: str, python: str | None, deadline: float | None
+    what: tuple[str, ...],
+    *,
+    retries: int,
+    requirement: str,
+    python: str | None,
+    deadline: float | None,
+    limits: tuple[str, ...] = (),
 ) -> tuple[DAG, Path]:
     """(the DAG, the folder beside which a private cluster is kept). A `deadline` that is given goes before the pipeline's."""
-    dag, beside = _dag_of(what, retries=retries, requirement=requirement, python=python)
+    dag, beside = _dag_of(what, retries=retries, requirement=requirement, python=python, limits=limits)
     return (dag if deadline is None else replace(dag, deadline=deadline)), beside
 
 
-def _dag_of(what: tuple[str, ...], *, retries: int, requirement: str, python: str | None) -> tuple[DAG, Path]:
+def _dag_of(
+    what: tuple[str, ...], *, retries: int, requirement: str, python: str | None, limits: tuple[str, ...] = ()
+) -> tuple[DAG, Path]:
     first, *args = what
     path = Path(first)
     if first.endswith((".yaml", ".yml")):
@@ -149,6 +165,8 @@ def _dag_of(what: tuple[str, ...], *, retries: int, requirement: str, python: st
 
         if python is not None:
             raise CallerError(f"--python is for a single .py file: in {first} write python: {python}")
+        if limits:
+            raise CallerError(f"--limit is for a single file or command: in {first} write limits: {{memory: 512MiB}} with a job")
         if args:
             raise CallerError(f"a pipeline takes no arguments: {' '.join(args)!r} is too much")
         return load_pipeline(path), path.resolve().parent
@@ -156,7 +174,7 @@ def _dag_of(what: tuple[str, ...], *, retries: int, requirement: str, python: st
         raise CallerError(f"{first} is a folder: name a pipeline, a script or a command")
     name = _NOT_IN_NAMES.sub("-", path.name).strip("-.")[:100] or "job"
     if path.is_file() and (path.suffix in (".py", ".sh", ".jar") or "/" in first):
-        job = Job(name, file=path, args=args, retries=retries, requirement=requirement, python=python)
+        job = Job(name, file=path, args=args, retries=retries, requirement=requirement, python=python, limits=_limits_of(limits))
         return DAG(path.name, [job]), path.resolve().parent
     if path.suffix in (".py", ".sh", ".jar") and not shutil.which(first):
         raise CallerError(f"there is no file {first}")
@@ -164,8 +182,15 @@ def _dag_of(what: tuple[str, ...], *, retries: int, requirement: str, python: st
         raise CallerError(f"--python is for a .py file: {first} would be run as a command")
     if not shutil.which(first):
         _refuse_slips(first, path)
-    job = Job(name, command=list(what), retries=retries, requirement=requirement)
+    job = Job(name, command=list(what), retries=retries, requirement=requirement, limits=_limits_of(limits))
     return DAG(" ".join(what)[:200].encode("ascii", "replace").decode() or "command", [job]), Path.cwd()
+
+
+def _limits_of(given: tuple[str, ...]) -> dict[str, str | float] | None:
+    for text in given:
+        if "=" not in text:
+            raise CallerError(f"--limit {text}: give NAME=AMOUNT, for example memory=512MiB")
+    return {name: amount for name, _, amount in (text.partition("=") for text in given)} or None
 
 
 def _refuse_slips(first: str, path: Path) -> None:

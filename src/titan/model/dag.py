@@ -16,6 +16,10 @@ MAX_INPUT_BYTES = 48 * 1024 * 1024
 MAX_RETRIES = 1_000
 MAX_PRIORITY = 1_000_000
 MAX_SECONDS = 10 * 366 * 86_400.0
+MIN_MEMORY, MAX_MEMORY = 4 << 20, 1 << 50
+"""Bytes that a job may be limited to."""
+MIN_CPUS, MAX_CPUS = 0.01, 65_536.0
+MAX_PROCESSES = 4_194_304
 
 
 class Needs(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -14,6 +14,7 @@ from titan.model import dag as limits
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.failure import template_problem
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
+from titan.model.sizes import format_size
 from titan.model.timing import MAX_TIME
 
 
@@ -200,8 +201,21 @@ def _check_template(t: JobTemplate) -> None:
         raise InvalidGraph(f"{where}: retries must be 0 to {limits.MAX_RETRIES}")
     if not -limits.MAX_PRIORITY <= t.priority <= limits.MAX_PRIORITY:
         raise InvalidGraph(f"{where}: priority must be within +-{limits.MAX_PRIORITY:,}")
+    if t.limits is not None:
+        _check_limits(where, t, t.limits)
     for word, seconds in (("delay", t.delay_s), ("timeout", t.timeout_s)):
         if not 0 <= seconds <= limits.MAX_SECONDS:  # also false for NaN
             raise InvalidGraph(f"{where}: {word} must be 0 to {limits.MAX_SECONDS:,.0f} seconds")
     if not 0 <= t.run_at <= MAX_TIME:
         raise InvalidGraph(f"{where}: run_at must be a time between the years 1970 and 9999")
+
+
+def _check_limits(where: str, t: JobTemplate, it: limits.Limits) -> None:
+    if t.function:
+        raise InvalidGraph(f"{where}: limits: a call shares its process with others and has none of its own: make it a file")
+    if it.memory and not limits.MIN_MEMORY <= it.memory <= limits.MAX_MEMORY:
+        raise InvalidGraph(f"{where}: limits: memory must be {format_size(limits.MIN_MEMORY)} to {format_size(limits.MAX_MEMORY)}")
+    if it.cpus and not limits.MIN_CPUS <= it.cpus <= limits.MAX_CPUS:  # also false for NaN
+        raise InvalidGraph(f"{where}: limits: cpus must be {limits.MIN_CPUS:g} to {limits.MAX_CPUS:,g}")
+    if not 0 <= it.processes <= limits.MAX_PROCESSES:
+        raise InvalidGraph(f"{where}: limits: processes must be 1 to {limits.MAX_PROCESSES:,}")

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from titan.errors import InvalidGraph
-from titan.model.dag import MAX_ARGS_BYTES, MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS
+from titan.model.dag import MAX_ARGS_BYTES, MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS, Limits
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
 from titan.model.timing import MAX_TIME
 from titan.sdk import failure_fields as ff
 from titan.sdk.arrays import BadArray, Foreach, Matrix, foreach_of, matrix_of, member, rows, size_of
+from titan.sdk.limits import limits_of, limits_problem
 from titan.sdk.tasks import TaskCall, ordered
 
 _T = TypeVar("_T")
@@ -55,6 +56,8 @@ class Job:
     - `python`: of a ``.py`` file, what runs it: the path, on the worker, of an interpreter or of a virtual environment's folder.
       None: the worker's own interpreter. A relative path begins at the DAG's `project`, else at the working directory.
     - `driver`: of a ``.py`` file, ``"process"`` for a fresh interpreter, where ``"python"`` (the default) forks a warm one.
+    - `limits`: what each attempt may use at most, any of ``{"memory": "512MiB", "cpus": 1.5, "processes": 64}``; memory is of all
+      its processes, in bytes or with KiB, MiB, GiB. One that is killed for memory fails with a reason that says so.
     - `foreach`: makes this an array: a job for each item (a string, number, path, or a mapping of names to such), or so many jobs.
       `matrix`: the same for each combination of values, ``{"lang": ["de", "en"], "size": [1, 2]}``. The jobs are ``ID[0]``,
       ``ID[1]``...; in `args` and `parents` ``${item}``, ``${item.KEY}``, ``${matrix.KEY}`` and ``${index}`` stand for what
@@ -114,6 +117,7 @@ class Job:
     max_wait: float
     webhook: str
     run_at: float | None
+    limits: Limits | None
 
     def __init__(
         self,
@@ -144,6 +148,7 @@ class Job:
         max_wait: float = ff.MAX_WAIT_S,
         webhook: str = "",
         run_at: datetime | float | None = None,
+        limits: Mapping[str, str | float] | Limits | None = None,
     ) -> None:
         put = object.__setattr__
         if problem := _id(id):
@@ -174,6 +179,7 @@ class Job:
         put(self, "env", () if env is None else _environment(id, env))
         put(self, "python", None if python is None else _checked(id, "python", _path(python)))
         put(self, "driver", None if driver is None else _checked(id, "driver", driver))
+        put(self, "limits", None if limits is None else limits_of(_checked(id, "limits", limits)))
         if (python is not None or driver == "python") and (problem := _no_script(self.file)):
             raise _fault(id, "driver" if python is None else "python", problem)
         for name, given in (("backoff", backoff), ("backoff_max", backoff_max), ("hitl_message", hitl_message)):
@@ -474,6 +480,7 @@ _PROBLEMS: dict[str, Callable[[object], str]] = {
     "python": _python,
     "driver": _driver,
     **{field: ff.problem_of(field) for field in ff.FIELDS},
+    "limits": limits_problem,
 }
 
 

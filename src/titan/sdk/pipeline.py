@@ -13,7 +13,7 @@
         file: train.py
         args: --epochs 4         # a string is split as a shell does
         depends_on: [fetch]
-        requirement: GPU         # priority, delay, run_at, affinity, retries, timeout, env, python, driver, type: run
+        requirement: GPU         # priority, delay, run_at, affinity, retries, timeout, env, python, driver, limits, type: run
         backoff: 10              # backoff_max, no_retry: [2, 64]
         on_failure: {run: alarm} # or continue, or cancel, the default
         hitl_message: Ship it?   # a gate train.gate behind it; max_wait_seconds
@@ -78,6 +78,7 @@ JOB_KEYS: Final = (
     "message",
     "max_wait",
     "webhook",
+    "limits",
 )
 _WITH_PLACES: Final = ("args", "depends_on", "foreach", "matrix")
 """Of an array: looked at with an item in its place, by `Job`."""
@@ -444,6 +445,12 @@ def _as_on_failure(source: Source, key: str, line: int, node: Node) -> str | dic
     return _as_text(source, key, line, node)
 
 
+def _as_limits(source: Source, key: str, line: int, node: Node) -> dict[str, str]:
+    if not isinstance(node, Entries):
+        raise source.fault(line, key, f"must be a mapping, {{memory: 512MiB, cpus: 1.5, processes: 64}}, not {kind_of(node)}")
+    return {name: _as_written(source, f"{key}.{name[:80]}", value, at=at) for name, (at, value) in node.entries.items()}
+
+
 def _as_written(source: Source, key: str, node: Node, at: int = 0) -> str:
     """The text of any scalar: `1.10` and `007` stay as they are."""
     if not isinstance(node, Scalar):
@@ -480,4 +487,5 @@ _CONVERT: dict[str, Callable[[Source, str, int, Node], Any]] = {
     "message": _as_text,
     "max_wait": _as_seconds,
     "webhook": _as_text,
+    "limits": _as_limits,
 }

@@ -201,6 +201,7 @@ class _Staging:
                 job.no_retry,
                 job.on_failure,
                 (job.type, job.message, job.max_wait, job.webhook) if job.type == "gate" else job.id in self._handlers,
+                job.limits,
             )
             number = shapes.get(shape)
             if number is None:
@@ -278,6 +279,7 @@ class _Staging:
             kind="handler" if job.id in self._handlers else "",
             retry=retry_of(job.backoff, job.backoff_max, job.no_retry),
             on_failure="" if job.on_failure == "cancel" else job.on_failure,
+            limits=job.limits,
         )
 
     def _interpreter(self, python: str) -> str:

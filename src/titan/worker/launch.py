@@ -19,6 +19,7 @@ from typing import Any
 from titan.clock import SteadyClock
 from titan.errors import TitanError
 from titan.worker import machine as m
+from titan.worker.cgroups import Limiter, Usage
 from titan.worker.drivers import command_line, warm_script
 from titan.worker.functions import FunctionDriver
 from titan.worker.interpreters import Interpreters, NoPython, executable_of
@@ -27,6 +28,8 @@ from titan.worker.sandbox import Place, Workspace
 from titan.worker.warden_link import WardenLink, kill_descendants
 
 log = logging.getLogger("titan.worker")
+SWEEP_S = 0.05
+"""How soon it is tried again to remove the cgroup of an attempt whose last process has not quite ended."""
 
 # Not worth a retry: the same command would fail in the same way anywhere on this worker.
 _FINAL_ERRNOS = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.E2BIG, errno.EINVAL, errno.ELOOP, errno.EISDIR)
@@ -52,6 +55,7 @@ class Launcher:
         mark: str,
         log_limit: int,
         preload: tuple[str, ...],
+        limiter: Limiter,
     ) -> None:
         """`environment` is what every job gets; `mark` the TITAN_WORKER_HOME by which its processes are known."""
         self._machine = machine
@@ -65,6 +69,8 @@ class Launcher:
         self._warden_env = {**os.environ, "TITAN_WORKER_HOME": mark}
         self._log_limit = log_limit
         self._preload = preload
+        self.limiter = limiter
+        self._sweeping = False
         self._at: dict[int, WardenLink] = {}
         """Where the processes are, of attempts and of function runners."""
         self._interpreters = Interpreters(
@@ -83,6 +89,7 @@ class Launcher:
     async def close(self) -> None:
         await asyncio.gather(self._warden.close(), self._interpreters.close())
         await asyncio.to_thread(kill_descendants, os.getpid())
+        await asyncio.to_thread(self.limiter.close)
 
     def _link(self, python: str, on_reports: Callable[[list[Any]], None], on_died: Callable[[int], None]) -> WardenLink:
         link = WardenLink(
@@ -138,6 +145,8 @@ class Launcher:
             "log_limit": self._log_limit,
             "grace_s": self._machine.grace_s,
         }
+        if it.template.limits is not None and not self._limit(it, how):
+            return
         if it.template.python:
             self._launch_elsewhere(it, how)
             return
@@ -148,6 +157,31 @@ class Launcher:
         else:
             path, content = script
             self._warden.script(it.lease, path, it.args, content_hash=content, **how)
+
+    def _limit(self, it: m.Assignment, how: dict[str, Any]) -> bool:
+        """Makes what holds the attempt to its limits. False: that failed, and it is refused."""
+        assert it.template.limits is not None
+        try:
+            how["rlimits"] = self.limiter.prepare(it.lease, it.template.limits)
+        except OSError as e:
+            self._refuse(it.lease, f"its limits could not be set: {e}", final=False)
+            return False
+        return True
+
+    def _end_limits(self, lease: int) -> Usage:
+        """The attempt is over: what it used, as far as that was counted."""
+        usage = self.limiter.end(lease)
+        self._sweep_limits()
+        return usage
+
+    def _sweep_limits(self) -> None:
+        if not self._sweeping and self.limiter.sweep():
+            self._sweeping = True
+            asyncio.get_running_loop().call_later(SWEEP_S, self._swept)
+
+    def _swept(self) -> None:
+        self._sweeping = False
+        self._sweep_limits()
 
     def _launch_elsewhere(self, it: m.Assignment, how: dict[str, Any]) -> None:
         """By the interpreter that the job names: in a fork of a warm one if there can be one, else in a process of its own."""
@@ -181,10 +215,12 @@ class Launcher:
 
     def _stopped_before(self, lease: int) -> None:
         """It was stopped before its process was there."""
+        self._end_limits(lease)
         self._see(m.AttemptExited(lease, -signal.SIGTERM, self._clock.now(), 0.0, 0))
         self._pump.on_ended(lease)
 
     def _refuse(self, lease: int, text: str, *, final: bool) -> None:
+        self._end_limits(lease)
         self._see(m.AttemptRefused(lease, text, final, self._clock.now()))
         self._pump.on_ended(lease)
 
@@ -226,7 +262,8 @@ class Launcher:
                 if dropped_out or dropped_err:
                     log.info("lease %d printed %d bytes over the limit; they were dropped", lease, dropped_out + dropped_err)
                 self._at.pop(lease, None)
-                self._see(m.AttemptExited(lease, code, at, cpu_s, peak))
+                usage = self._end_limits(lease)
+                self._see(m.AttemptExited(lease, code, at, cpu_s, usage.peak_bytes or peak, usage.over_memory))
                 self._pump.on_ended(lease)
             elif kind == "refused":
                 _, _, number, text = report
@@ -272,4 +309,5 @@ class Launcher:
         attempts = [lease for lease in leases if lease >= 0]
         self._see(m.WardenDied(attempts, self._clock.now()))
         for lease in attempts:
+            self._end_limits(lease)
             self._pump.on_ended(lease)

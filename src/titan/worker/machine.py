@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from titan.model.sizes import format_size
 from titan.model.states import Outcome
 from titan.worker.calls import Runners
 from titan.worker.words import (
@@ -370,6 +371,9 @@ class WorkerMachine:
             return
         _forgive(h, seen.at)
         outcome, code, reason = _verdict(h, seen.exit_code)
+        limits = h.assignment.template.limits
+        if seen.over_memory and limits is not None and outcome in (Outcome.SIGNALED, Outcome.EXITED):
+            reason = f"used more than its memory limit of {format_size(limits.memory)}"
         self._end(
             now,
             seen.lease,

@@ -21,6 +21,7 @@ from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
 from titan.protocol.handshake import hello
 from titan.worker import machine as m
+from titan.worker.cgroups import open_limiter
 from titan.worker.functions import FunctionDriver
 from titan.worker.launch import Launcher
 from titan.worker.log_pump import LogPump
@@ -129,6 +130,7 @@ class Worker:
             mark=mark,
             log_limit=self._log_limit,
             preload=self._preload,
+            limiter=await asyncio.to_thread(open_limiter),
         )
         self._launcher.open()
         self._launcher.functions = self._functions = FunctionDriver(
@@ -360,7 +362,19 @@ class Worker:
                 self._turn()
                 leases, started = self.machine.holdings()
                 me, slots, draining = (self.name, self.incarnation), self.machine.slots, self.machine.draining
-                self._send(msg.Register(1, *me, message.cluster, self.capabilities, slots, facts(), leases, started, draining))
+                self._send(
+                    msg.Register(
+                        1,
+                        *me,
+                        message.cluster,
+                        self.capabilities,
+                        slots,
+                        facts(self._launcher.limiter.mechanism),
+                        leases,
+                        started,
+                        draining,
+                    )
+                )
             case msg.Registered():
                 self._heartbeat_s = message.heartbeat_s
                 self.machine.grace_s = message.grace_s

@@ -1,16 +1,17 @@
 """The warden: one small process per worker that starts job processes, captures their output, reaps and kills them.
 
 It owns the guarantee that no process of a job outlives its job, the worker, or the warden's own orderly end. It knows nothing of
-runs, attempts, retries or the master: a job is an integer key here. It imports nothing of Titan and as little as it can of the
-standard library, because it runs as `python -I -S warden.py FD` (or calls `main(FD)` from cached bytecode, as its link does) and
-has to stay small and start fast. A warm warden is the same with a `warm.Warm`: it runs scripts by forking itself.
+runs, attempts, retries or the master: a job is an integer key here. It imports nothing of Titan but `confine`, which is like it,
+and as little as it can of the standard library, because it runs as `python -I -S warden.py FD` (or calls `main(FD)` from cached
+bytecode, as its link does) and has to stay small and start fast.
+A warm warden is the same with a `warm.Warm`: it runs scripts by forking itself.
 
 Protocol: FD is one end of an AF_UNIX stream. A message is a 4-byte big-endian length and `marshal.dumps(list_of_tuples, 4)`.
 Text is UTF-8 with surrogateescape. Times are `time.time()` in seconds.
 
 Orders
     ("environment", env)              what every later job has; its own `env` comes on top
-    ("start", key, argv, cwd, env, stdout_path, stderr_path, log_limit, grace_s, rlimits or None)
+    ("start", key, argv, cwd, env, stdout_path, stderr_path, log_limit, grace_s, rlimits or None)    rlimits: see `confine`
     ("script", key, path, args, cwd, env, stdout_path, stderr_path, log_limit, grace_s, rlimits or None, content_hash)
                                       as "start" with [sys.executable, path, *args], but by a fork where the warden is warm and
                                       the result is the same. Scripts of one `content_hash` are compiled once; "": each time
@@ -59,9 +60,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from titan.worker.confine import limits_setter
     from titan.worker.warm import Warm
 else:
     import _signal as signal
+
+    if __package__:
+        from titan.worker.confine import limits_setter
+    else:  # beside this file, in a process that has nothing of Titan
+        sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+        from confine import limits_setter
+
+        sys.path.pop()
 
 KIB = 1024
 READ_BYTES = 64 * KIB
@@ -196,6 +206,13 @@ class Refused(Exception):
         self.message = message
 
 
+def setter(limits: Mapping[str, Any] | None) -> Callable[[], None] | None:
+    try:
+        return limits_setter(limits)
+    except LookupError as error:
+        raise Refused(errno.EINVAL, str(error.args[0])) from None
+
+
 def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
@@ -221,26 +238,6 @@ def explain(code: int, name: str, cwd: str, paths: Iterable[bytes]) -> str:
     return f"{name}: {os.strerror(code)}"
 
 
-def limits_setter(rlimits: Mapping[str, int] | None) -> Callable[[], None] | None:
-    """What sets `rlimits` in the child, soft and hard: {"RLIMIT_AS": bytes, ...}, -1 is no limit, never above the hard one."""
-    if not rlimits:
-        return None
-    chosen = []
-    for name, value in rlimits.items():
-        which = getattr(resource, name, None) if name.startswith("RLIMIT_") else None
-        if which is None:
-            raise Refused(errno.EINVAL, f"{name}: no such resource limit on this system")
-        hard = resource.getrlimit(which)[1]
-        limit = hard if value < 0 else value if hard < 0 else min(value, hard)
-        chosen.append((which, (limit, limit)))
-
-    def set_limits() -> None:
-        for which, pair in chosen:
-            resource.setrlimit(which, pair)
-
-    return set_limits
-
-
 def fork_exec(arguments: tuple[Any, ...], open_files: int) -> int:
     """The call below subprocess.Popen: vfork, and nothing that Popen does round it. Raises TypeError if it is not as known."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -260,7 +257,7 @@ def spawn(
     env: Mapping[str, str],
     *,
     base: Mapping[str, bytes],
-    rlimits: Mapping[str, int] | None,
+    rlimits: Mapping[str, Any] | None,
     stdio: tuple[int, int, int],
     open_files: int,
 ) -> int:
@@ -275,7 +272,7 @@ def spawn(
     """
     if not argv:
         raise Refused(errno.EINVAL, "the command is empty")
-    before_exec = limits_setter(rlimits)
+    before_exec = setter(rlimits)
     try:
         args = tuple(encode(arg) for arg in argv)
         pairs = {**base, **{name: encode(f"{name}={value}") for name, value in env.items()}}
@@ -692,7 +689,7 @@ class Warden:
         stderr_path: str,
         log_limit: int,
         grace_s: float,
-        rlimits: dict[str, int] | None,
+        rlimits: dict[str, Any] | None,
         *,
         script: Any = None,
     ) -> None:
@@ -704,7 +701,7 @@ class Warden:
         options: Any = {"stdio": (self.stdin, ends[1], ends[3]), "open_files": self.open_files}
         try:
             warm = self.warm if script is not None else None
-            if warm is not None and warm.prepare(script, cwd, env, set_limits=limits_setter(rlimits), **options):
+            if warm is not None and warm.prepare(script, cwd, env, set_limits=setter(rlimits), **options):
                 self.forking = begun
                 return
             pid = spawn(argv, cwd, env, base=self.environment, rlimits=rlimits, **options)

@@ -156,7 +156,7 @@ class WardenLink:
         stderr_path: str,
         log_limit: int,
         grace_s: float,
-        rlimits: Mapping[str, int] | None = None,
+        rlimits: Mapping[str, Any] | None = None,
     ) -> None:
         """Start a job. `env` comes on top of `jobs_env` and should hold TITAN_LEASE=<key>: by it the warden knows the job's
         processes again when they leave its session. `log_limit` bounds each stream's log in bytes. Paths are absolute."""
@@ -176,7 +176,7 @@ class WardenLink:
         stderr_path: str,
         log_limit: int,
         grace_s: float,
-        rlimits: Mapping[str, int] | None = None,
+        rlimits: Mapping[str, Any] | None = None,
         content_hash: str = "",
     ) -> None:
         """Start `python path args`, with the warden's python; else as `start`. `path` may be relative to `cwd`. Scripts with

@@ -57,7 +57,7 @@ def _results(results: list[m.Result]) -> msg.Results:
     )
 
 
-def facts() -> dict[str, str | int | float]:
+def facts(limits: str) -> dict[str, str | int | float]:
     gpus = Path("/proc/driver/nvidia/gpus")
     return {
         "host": socket.gethostname(),
@@ -67,5 +67,6 @@ def facts() -> dict[str, str | int | float]:
         "gpus": len(os.listdir(gpus)) if gpus.is_dir() else 0,
         "python": platform.python_version(),
         "platform": sys.platform,
+        "limits": limits,
         "software": f"titan {__version__}",
     }

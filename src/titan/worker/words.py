@@ -98,6 +98,8 @@ class AttemptExited(msgspec.Struct, frozen=True, gc=False):
     at: float
     cpu_s: float
     peak_bytes: int
+    over_memory: bool = False
+    """Something of it was killed because it used more than its memory limit."""
 
 
 class WardenDied(msgspec.Struct, frozen=True):

@@ -49,6 +49,7 @@ def test_defaults_are_the_contract() -> None:
         "max_wait": 172_800.0,
         "webhook": "",
         "run_at": None,
+        "limits": None,
     }
 
 

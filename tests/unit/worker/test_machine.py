@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support_worker import SCRIPT, Node, dispatched, exited, result, start, unstarted
-from titan.model.dag import JobTemplate
+from titan.model.dag import JobTemplate, Limits
 from titan.model.states import Outcome
 from titan.worker import machine as m
 from titan.worker.machine import Phase
@@ -456,3 +456,22 @@ def test_calls_ordered_after_a_runner_died_are_its_successors() -> None:
     assert list(runners.queues[0]) == [4] and runners.busy == 1
     runners.up(0.004, 0)
     assert runners.ended(0.005, 0, 1, 0.0005) == [4] and runners.busy == 0
+
+
+# -- limits ----------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("code", "outcome", "exit_code", "reason"),
+    [
+        (-9, Outcome.SIGNALED, 137, "used more than its memory limit of 512 MiB"),
+        (1, Outcome.EXITED, 1, "used more than its memory limit of 512 MiB"),
+        (0, Outcome.SUCCEEDED, 0, ""),
+    ],
+)
+def test_a_job_that_is_killed_for_memory_says_so(code: int, outcome: Outcome, exit_code: int, reason: str) -> None:
+    """One that bears the death of a child of its is not spoken for."""
+    node = Node()
+    node.see(dispatched(1, template=JobTemplate(command="true", limits=Limits(memory=512 << 20))), m.AttemptStarted(1, 1.0))
+    node.see(m.AttemptExited(1, code, 2.0, 0.5, 1 << 20, True))
+    it = node.machine.held[1].result
+    assert it is not None
+    assert (it.outcome, it.exit_code, it.reason) == (outcome, exit_code, reason)

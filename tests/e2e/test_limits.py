@@ -1,0 +1,161 @@
+"""Limits of memory, CPUs and processes: they hold, they are named when they kill, and no cgroup outlives its job or its worker."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.cluster import FAST, Cluster, Spawned, cluster, until
+from titan import DAG, Job
+from titan.sdk.run import Run
+from titan.sdk.status import JobStatus
+
+MIB = 1 << 20
+HOG = "import sys\nkept = []\nfor n in range(400):\n    kept.append(bytearray(1 << 20))\nprint('all of it')\n"
+SPIN = "import os, time\nuntil = time.monotonic() + 2\nwhile time.monotonic() < until: pass\nprint(time.process_time())\n"
+BOMB = """\
+import os, time
+children = 0
+try:
+    for _ in range(200):
+        if os.fork() == 0:
+            time.sleep(30)
+            os._exit(0)
+        children += 1
+except BlockingIOError:
+    pass
+print(children)
+"""
+
+
+def groups_of(worker: Spawned) -> list[Path]:
+    """The cgroups of a worker's process, in whatever hierarchy."""
+    mark = f"-{worker.pid}-"
+    return [
+        Path(at) / name
+        for at, names, _ in os.walk("/sys/fs/cgroup")
+        for name in names
+        if name.startswith("titan-") and mark in name
+    ]
+
+
+def groups_below(worker: Spawned) -> list[str]:
+    return [name for folder in groups_of(worker) if folder.is_dir() for name in os.listdir(folder) if name.isdigit()]
+
+
+@pytest.fixture(scope="module")
+def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with cluster(tmp_path_factory.mktemp("limits") / "c", "w1", slots=2) as made:
+        mechanism = str(made.worker("w1").facts["limits"])
+        if not mechanism.startswith("cgroup v"):
+            pytest.skip(f"this machine lets nobody make cgroups for all limits: {mechanism}")
+        yield made
+        assert groups_below(made.workers["w1"]) == []
+
+
+def outcome(c: Cluster, job: Job) -> tuple[Run, JobStatus]:
+    run = c.client.submit(DAG("limits", [job]))
+    run.wait(60)
+    return run, run.status().jobs[0]
+
+
+def output(c: Cluster, run: Run) -> str:
+    return b"".join(data for stream, data in c.client.logs(f"{run.id}/a") if stream == 1).decode()
+
+
+def script(folder: Path, text: str) -> Path:
+    path = folder / "x.py"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("driver", ["python", "process"])
+def test_one_that_takes_more_memory_than_it_may_is_killed_and_says_so(c: Cluster, tmp_path: Path, driver: str) -> None:
+    job = Job("a", file=script(tmp_path, HOG), driver=driver, retries=0, limits={"memory": "128MiB"})
+    run, it = outcome(c, job)
+    assert (it.state, it.exit_code, it.reason) == ("DEAD", 137, "used more than its memory limit of 128 MiB")
+    assert 64 * MIB < it.peak_bytes <= 129 * MIB
+    assert output(c, run) == ""
+
+
+def test_within_the_limit_nothing_is_said(c: Cluster, tmp_path: Path) -> None:
+    run, it = outcome(c, Job("a", file=script(tmp_path, HOG), limits={"memory": "1GiB", "cpus": 2, "processes": 50}))
+    assert (it.state, it.reason, output(c, run)) == ("COMPLETED", "", "all of it\n")
+    assert it.peak_bytes > 390 * MIB
+
+
+def test_the_memory_of_all_its_processes_counts(c: Cluster) -> None:
+    """None of them is over the limit alone. The shell outlives the one that is killed, and ends with its code."""
+    one = f"{sys.executable} -c 'x = bytearray(60 << 20); import time; time.sleep(20)'"
+    command = ["bash", "-c", f"{one} & {one} & {one} & wait -n; exit $?"]
+    job = Job("a", command=command, retries=0, limits={"memory": "128MiB"})
+    _, it = outcome(c, job)
+    assert (it.state, it.reason) == ("DEAD", "used more than its memory limit of 128 MiB")
+
+
+def test_a_retry_may_do_with_less(c: Cluster, tmp_path: Path) -> None:
+    """It is a failure like any other: a job that is over its limit once need not be so again."""
+    source = "import os\nif os.environ['TITAN_ATTEMPT'] == '1':\n    x = bytearray(200 << 20)\nprint('done')\n"
+    run, it = outcome(c, Job("a", file=script(tmp_path, source), retries=1, limits={"memory": "64MiB"}))
+    assert (it.state, it.attempt, output(c, run)) == ("COMPLETED", 2, "done\n")
+    assert "used more than its memory limit of 64 MiB" in "\n".join(c.client.job(f"{run.id}/a")[1])
+
+
+def test_a_fork_bomb_stops_at_its_limit(c: Cluster, tmp_path: Path) -> None:
+    run, it = outcome(c, Job("a", file=script(tmp_path, BOMB), limits={"processes": 20}))
+    assert (it.state, output(c, run)) == ("COMPLETED", "19\n")
+
+
+def test_a_quota_of_cpu_is_kept(c: Cluster, tmp_path: Path) -> None:
+    run, it = outcome(c, Job("a", file=script(tmp_path, SPIN), limits={"cpus": 0.2}))
+    assert it.state == "COMPLETED"
+    assert 0.05 < float(output(c, run)) < 0.8  # of two seconds, a fifth
+
+
+def test_a_pipeline_file_says_it(c: Cluster, tmp_path: Path) -> None:
+    text = "name: p\njobs:\n  - id: a\n    file: x.py\n    retries: 0\n    limits: {memory: 100MiB}\n"
+    script(tmp_path, HOG)
+    (tmp_path / "p.yaml").write_text(text)
+    done = c.cli("run", "p.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "used more than its memory limit of 100 MiB" in done.stdout + done.stderr
+
+
+def test_jobs_without_limits_have_no_cgroup(c: Cluster) -> None:
+    go = c.base / "go"
+    run = c.client.submit(DAG("free", [Job("a", command=f"while [ ! -e {go} ]; do sleep 0.02; done")]))
+    until(lambda: run.status().jobs[0].state == "RUNNING", "it runs")
+    assert groups_below(c.workers["w1"]) == []
+    go.touch()
+    assert run.wait(20).ok
+
+
+def test_what_a_killed_worker_leaves_goes_when_one_starts(tmp_path: Path) -> None:
+    with cluster(tmp_path / "c", "w1", settings=FAST) as c:
+        first = c.workers["w1"]
+        if not groups_of(first):
+            pytest.skip("this machine lets nobody make cgroups")
+        run = c.client.submit(DAG("long", [Job("a", command="sleep 600", limits={"memory": "64MiB", "processes": 9})]))
+        until(lambda: run.status().jobs[0].state == "RUNNING", "it runs")
+        assert groups_below(first)
+        c.kill_worker("w1")
+        assert groups_of(first)
+        c.start_workers("w2")
+        until(lambda: not groups_of(first), "the cgroups of the dead worker are gone")
+        run.cancel()
+        second = c.workers["w2"]
+        second.terminate()
+        second.wait()
+        assert not groups_of(second)
+
+
+def test_a_single_command_has_limits_too(c: Cluster) -> None:
+    done = c.cli("run", "--limit", "memory=64MiB", "--", sys.executable, "-c", "x = bytearray(200 << 20)")
+    assert done.returncode == 1
+    assert "used more than its memory limit of 64 MiB" in done.stdout + done.stderr
+    done = c.cli("run", "--limit", "memory", "--", "true")
+    assert (done.returncode, done.stderr) == (2, "titan: --limit memory: give NAME=AMOUNT, for example memory=512MiB\n")

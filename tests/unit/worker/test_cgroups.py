@@ -1,0 +1,197 @@
+"""Limits by cgroups, on trees of files that look like those of version 1, version 2 and none; and how a process enters."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from titan.model.dag import Limits
+from titan.worker import cgroups
+from titan.worker.cgroups import Usage, open_limiter
+from titan.worker.confine import limits_setter
+
+ALL = Limits(memory=512 << 20, cpus=1.5, processes=64)
+
+
+class Machine:
+    """/proc and /sys/fs/cgroup as a folder. Groups are made and removed as a kernel would: with the files in them."""
+
+    def __init__(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.proc, self.sys = base / "proc", base / "sys"
+        (self.proc / "self/ns").mkdir(parents=True)
+        os.symlink("pid:[4026531836]", self.proc / "self/ns/pid")
+        self.live(os.getpid(), 777)
+        self._memberships: list[str] = []
+        self._mounts: list[str] = []
+        real = os.rmdir
+
+        def rmdir(path: Path) -> None:
+            for name in os.listdir(path):
+                (Path(path) / name).unlink()
+            real(path)
+
+        monkeypatch.setattr(cgroups, "_rmdir", rmdir)
+
+    def live(self, pid: int, born: int) -> None:
+        (self.proc / str(pid)).mkdir(exist_ok=True)
+        fields = ["S", *["0"] * 18, str(born), "0"]
+        (self.proc / str(pid) / "stat").write_text(f"{pid} (a name) with ) {' '.join(fields)}\n")
+
+    def mount(self, type_: str, controllers: str, path: str, *, root: str = "/") -> Path:
+        """The folder of this process in that hierarchy."""
+        point = self.sys / (controllers or "unified")
+        folder = point / os.path.relpath(path, root)
+        folder.mkdir(parents=True)
+        self._mounts.append(f"31 23 0:28 {root} {point} rw,nosuid - {type_} {type_} rw,{controllers}")
+        self._memberships.append(f"0:{controllers}:{path}")
+        (self.proc / "self/mountinfo").write_text("\n".join(self._mounts))
+        (self.proc / "self/cgroup").write_text("\n".join(self._memberships))
+        return folder
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tmp_path, monkeypatch)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def test_version_2(machine: Machine) -> None:
+    base = machine.mount("cgroup2", "", "/system.slice/titan.service")
+    (base / "cgroup.controllers").write_text("cpuset cpu io memory pids\n")
+    (base / "cgroup.subtree_control").write_text("cpu memory pids\n")
+    limiter = open_limiter(machine.proc, probe=False)
+    assert limiter.mechanism == "cgroup v2"
+    own = base / f"titan-4026531836-{os.getpid()}-777"
+    assert (own / "cgroup.subtree_control").read_text() == "+memory +cpu +pids"
+    how = limiter.prepare(5, ALL)
+    assert how == {"cgroups": [str(own / "5" / "cgroup.procs")]}
+    assert contents(own / "5") == {
+        "cpu.max": "150000 100000",
+        "memory.max": str(512 << 20),
+        "memory.oom.group": "1",
+        "memory.swap.max": "0",
+        "pids.max": "64",
+    }
+    (own / "5" / "memory.events").write_text("low 0\nhigh 0\nmax 31\noom 1\noom_kill 1\n")
+    (own / "5" / "memory.peak").write_text("536870912\n")
+    assert limiter.end(5) == Usage(True, 536870912)
+    assert not (own / "5").exists()
+    limiter.close()
+    assert not own.exists()
+
+
+def test_version_2_where_the_controllers_have_to_be_handed_down(machine: Machine) -> None:
+    base = machine.mount("cgroup2", "", "/user.slice/x.scope")
+    for folder in (base, base.parent):
+        (folder / "cgroup.controllers").write_text("cpu memory pids")
+        (folder / "cgroup.subtree_control").write_text("")
+    limiter = open_limiter(machine.proc, probe=False)
+    assert limiter.mechanism == "cgroup v2"
+    assert (base / "cgroup.subtree_control").read_text() == "+memory +cpu +pids"
+
+
+def test_a_worker_that_is_alone_in_its_group_moves_down(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group with processes of its own can hand no controllers on."""
+    base = machine.mount("cgroup2", "", "/titan.service")
+    (base / "cgroup.controllers").write_text("cpu memory pids")
+    (base / "cgroup.procs").write_text(f"{os.getpid()}\n")
+    real = cgroups._write
+
+    def write(path: Path, text: str) -> None:
+        if path.name == "cgroup.procs" and text == "0":
+            (base / "cgroup.procs").write_text("")
+        if path == base / "cgroup.subtree_control" and (base / "cgroup.procs").read_text():
+            raise OSError(16, "Device or resource busy")
+        real(path, text)
+
+    monkeypatch.setattr(cgroups, "_write", write)
+    limiter = open_limiter(machine.proc, probe=False)
+    assert limiter.mechanism == "cgroup v2"
+    assert (base / f"titan-4026531836-{os.getpid()}-777.worker" / "cgroup.procs").read_text() == "0"
+
+
+def test_version_1(machine: Machine) -> None:
+    memory = machine.mount("cgroup", "memory", "/docker/abc", root="/docker")
+    cpu = machine.mount("cgroup", "cpu,cpuacct", "/")
+    pids = machine.mount("cgroup", "pids", "/")
+    limiter = open_limiter(machine.proc, probe=False)
+    assert limiter.mechanism == "cgroup v1"
+    name = f"titan-4026531836-{os.getpid()}-777/9"
+    (memory / name).mkdir()
+    (memory / name / "memory.memsw.limit_in_bytes").write_text("")
+    how = limiter.prepare(9, ALL)
+    assert how == {"cgroups": [str(base / name / "cgroup.procs") for base in (memory, cpu, pids)]}
+    assert contents(memory / name) == {"memory.limit_in_bytes": str(512 << 20), "memory.memsw.limit_in_bytes": str(512 << 20)}
+    assert contents(cpu / name) == {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "150000"}
+    assert contents(pids / name) == {"pids.max": "64"}
+    (memory / name / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 0\n")
+    (memory / name / "memory.max_usage_in_bytes").write_text("123\n")
+    assert limiter.end(9) == Usage(False, 123)
+    assert limiter.end(9) == Usage(False, 0)
+
+
+def test_only_the_groups_that_are_needed_are_made(machine: Machine) -> None:
+    memory = machine.mount("cgroup", "memory", "/")
+    pids = machine.mount("cgroup", "pids", "/")
+    limiter = open_limiter(machine.proc, probe=False)
+    assert limiter.mechanism == "cgroup v1 (memory processes), rlimit (cpus)"
+    limiter.prepare(1, Limits(processes=3))
+    assert not list(memory.glob("*/1"))
+    assert list(pids.glob("*/1"))
+
+
+def test_without_cgroups_limits_hold_for_each_process_and_the_log_says_so_once(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    limiter = open_limiter(machine.proc, probe=False)
+    assert limiter.mechanism == "rlimit"
+    with caplog.at_level(logging.WARNING):
+        how = limiter.prepare(1, Limits(memory=1 << 30, cpus=0.5, processes=7))
+        limiter.prepare(2, Limits(memory=1 << 30))
+    assert (how["RLIMIT_AS"], how["RLIMIT_NPROC"], len(how["affinity"])) == (1 << 30, 7, 1)
+    assert [record.message for record in caplog.records] == [
+        "no cgroup can be made here for every limit (rlimit): such limits hold for each process of a job, not for all"
+    ]
+    assert limiter.end(1) == Usage(False, 0)
+
+
+def test_what_dead_workers_left_goes_and_what_lives_stays(machine: Machine) -> None:
+    pids = machine.mount("cgroup", "pids", "/")
+    machine.live(4000, 11)
+    names = ("titan-4026531836-4000-11", "titan-4026531836-4000-10", "titan-4026531836-4001-5", "titan-1-4001-5", "other")
+    for name in names:
+        (pids / name / "1").mkdir(parents=True)
+    open_limiter(machine.proc, probe=False)
+    left = sorted(path.name for path in pids.iterdir())
+    assert left == sorted(["other", "titan-1-4001-5", "titan-4026531836-4000-11", f"titan-4026531836-{os.getpid()}-777"])
+
+
+def test_a_group_that_cannot_be_set_up_leaves_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    pids = machine.mount("cgroup", "pids", "/")
+    limiter = open_limiter(machine.proc, probe=False)
+
+    def refuse(path: Path, text: str) -> None:
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(cgroups, "_write", refuse)
+    with pytest.raises(OSError, match="Invalid argument"):
+        limiter.prepare(3, Limits(processes=3))
+    assert not list(pids.glob("*/3"))
+
+
+def test_a_process_enters_its_groups_and_takes_its_limits_on(tmp_path: Path) -> None:
+    procs = tmp_path / "cgroup.procs"
+    procs.write_text("")
+    enter = limits_setter({"cgroups": [str(procs)], "affinity": sorted(os.sched_getaffinity(0))})
+    assert enter is not None
+    enter()
+    assert procs.read_text() == "0"
+    assert limits_setter(None) is None
+    with pytest.raises(LookupError, match="no such resource limit"):
+        limits_setter({"RLIMIT_NONSENSE": 1})
