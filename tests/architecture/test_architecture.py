@@ -25,6 +25,7 @@ TAGS = """
     run_restored jobs_revived dead_purged gates_opened token_issued webhook_ended gates_decided
     run_opened jobs_added run_sealed run_dropped run_archived roots_released
     run_expired schedule_added schedule_changed schedule_removed schedule_fired schedule_waited schedule_skipped
+    worker_asked burst_requested burst_retired burst_ended workers_forgotten scale_reviewed
 """
 
 

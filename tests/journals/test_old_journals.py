@@ -32,6 +32,7 @@ LATER: set[type] = {
     *(ev.RunRestored, ev.JobsRevived, ev.DeadPurged, ev.GatesOpened, ev.TokenIssued, ev.WebhookEnded, ev.GatesDecided),
     *(ev.RunExpired, ev.ScheduleAdded, ev.ScheduleChanged, ev.ScheduleRemoved),
     *(ev.ScheduleFired, ev.ScheduleWaited, ev.ScheduleSkipped),
+    *(ev.WorkerAsked, ev.BurstRequested, ev.BurstRetired, ev.BurstEnded, ev.WorkersForgotten),
 }
 """Events that came after version 0.1.0, whose journal this is."""
 
@@ -40,7 +41,7 @@ def as_saved(state: State) -> list[bytes]:
     """Without what is not durable."""
     for worker in state.workers.values():
         worker.connection, worker.heard_at, worker.deadline, worker.watched = 0, 0.0, 0.0, False
-        worker.pace_s = 0.0  # the oldest version did not measure it
+        worker.pace_s = worker.idle_since = 0.0  # the oldest version did not measure them
         worker.recalled.clear()
         if worker.state is WorkerState.ALIVE:
             worker.state = WorkerState.SUSPECT

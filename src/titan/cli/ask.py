@@ -123,32 +123,6 @@ def runs(
 
 
 @click.command()
-@master_option
-@json_option
-def workers(master: str | None, as_json: bool) -> None:
-    """The workers and what they hold."""
-    with open_client(master) as client:
-        found = client.workers()
-        if as_json:
-            print(json.dumps([asdict(w) for w in found]))
-            return
-        if not found:
-            print(f"no worker has registered yet: titan worker --master {client.address}")
-            return
-        rows = [
-            (
-                w.name,
-                w.state,
-                f"{min(w.held, w.slots)}/{w.slots}",
-                " ".join(w.capabilities),
-                str(w.facts.get("host", "")),
-                _ago(w.heard_at),
-            )
-            for w in found
-        ]
-        print_table(("NAME", "STATE", "BUSY", "CAPABILITIES", "HOST", "HEARD"), rows)
-
-
 def _print_run(run: RunStatus, *, every: bool) -> None:
     s = run.summary
     took = f", {(s.finished_at or time.time()) - s.submitted_at:.1f} s"

@@ -34,6 +34,11 @@ from titan.model.settings import Settings
 )
 @click.option("--journal", type=click.Choice(["disk", "none"]), default="disk", show_default=True, help="none: keep no journal.")
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="An interval or limit, e.g. loss_s=10; may be repeated.")
+@click.option("--scale", multiple=True, metavar="TAG=MIN..MAX", help="Start burst workers here as work waits, e.g. GENERAL=0..8.")
+@click.option("--burst-slots", type=click.IntRange(1, 65536), help="Jobs at once on each burst worker.  [default: 1]")
+@click.option(
+    "--burst-idle", type=click.FloatRange(0.1), metavar="SECONDS", help="Idle for so long, one is retired.  [default: 45]"
+)
 @click.option("--insecure", is_flag=True, help="Listen on an address that others can reach.")
 @click.option(
     "--webhook-secret-file",
@@ -49,6 +54,9 @@ def master(
     fsync: str,
     journal: str,
     given: tuple[str, ...],
+    scale: tuple[str, ...],
+    burst_slots: int | None,
+    burst_idle: float | None,
     insecure: bool,
     webhook_secret_file: Path | None,
     quiet: bool,
@@ -61,7 +69,8 @@ def master(
 
     start_logging(quiet=quiet)
     policy = SyncPolicy(fsync) if journal == "disk" else None
-    settings = _settings(given)
+    short = (f"{name}={value}" for name, value in (("burst_slots", burst_slots), ("burst_idle_s", burst_idle)) if value is not None)
+    settings = msgspec.structs.replace(_settings((*given, *short)), scale=_rules(scale))
 
     async def serve() -> None:
         server = Master(
@@ -124,6 +133,10 @@ def worker(
     chosen = name or socket.gethostname().partition(".")[0]
     if not is_name(chosen):
         raise CallerError(f"{chosen!r} is no name for a worker: a name is {NAME_RULE}")
+    if chosen.startswith("burst-") and parent_fd is None:
+        raise CallerError(
+            f"{chosen!r}: names that begin with burst- are those of workers that a master starts: give another with --name"
+        )
     for capability in capabilities:
         if not is_capability(capability):
             raise CallerError(f"{capability!r} is no capability: a capability is {CAPABILITY_RULE}")
@@ -154,8 +167,11 @@ def _settings(given: tuple[str, ...]) -> Settings:
         name, equals, value = text.partition("=")
         if not equals:
             raise CallerError(f"--set {text}: give NAME=VALUE, for example loss_s=10")
+        if name == "scale":
+            raise CallerError(f"--set {text}: this one is set by --scale TAG=MIN..MAX")
         if name not in Settings.__struct_fields__:
-            raise CallerError(f"--set {text}: there is no setting {name!r}: there are {', '.join(Settings.__struct_fields__)}")
+            names = ", ".join(field for field in Settings.__struct_fields__ if field != "scale")
+            raise CallerError(f"--set {text}: there is no setting {name!r}: there are {names}")
         chosen[name] = value
     for name, value in chosen.items():
         try:
@@ -166,6 +182,25 @@ def _settings(given: tuple[str, ...]) -> Settings:
         if not 0 < number < math.inf:
             raise CallerError(f"--set {name}={value}: the value must be above 0")
     return msgspec.convert(chosen, Settings, strict=False)
+
+
+def _rules(given: tuple[str, ...]) -> dict[str, tuple[int, int]]:
+    """What each --scale says, by the name of its rule. Raises CallerError."""
+    from titan.scheduling.scale import rule_of
+
+    found: dict[str, tuple[int, int]] = {}
+    for text in given:
+        try:
+            rule = rule_of(text)
+        except ValueError as e:
+            raise CallerError(f"--scale {e}") from None
+        bad = [capability for capability in rule.capabilities if not is_capability(capability)]
+        if bad:
+            raise CallerError(f"--scale {text}: {bad[0]!r} is no capability: a capability is {CAPABILITY_RULE}")
+        if rule.name in found:
+            raise CallerError(f"--scale {text}: {rule.name} is given twice")
+        found[rule.name] = (rule.least, rule.most)
+    return found
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

@@ -1,8 +1,8 @@
 """`apply(state, event)`: the only writer. Live and in recovery the same.
 
 Every writer takes a decision as given; it asserts what must hold (an impossible transition raises Bug with the job's story) and
-never decides. They stand by what they are about: `apply_runs`, `apply_jobs`, `apply_schedules`, `apply_workers`, and
-`apply_failure` for gates and the dead letter queue.
+never decides. They stand by what they are about: `apply_runs`, `apply_jobs`, `apply_schedules`, `apply_workers`,
+`apply_scaling`, and `apply_failure` for gates and the dead letter queue.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from titan.core import apply_failure, apply_jobs, apply_runs, apply_schedules, apply_workers
+from titan.core import apply_failure, apply_jobs, apply_runs, apply_scaling, apply_schedules, apply_workers
 from titan.core import events as ev
 from titan.core.state import State
 
@@ -20,6 +20,7 @@ _WRITERS: dict[type, Callable[[State, Any], None]] = {
     **apply_schedules.WRITERS,
     **apply_workers.WRITERS,
     **apply_failure.WRITERS,
+    **apply_scaling.WRITERS,
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from titan.core import events as ev
-from titan.core.moves import move, release_lease
+from titan.core.moves import move, release_lease, rest
 from titan.core.state import NO_WORKER, TIMER_JOB, Past, State
 from titan.model.states import JobState, Outcome
 
@@ -98,6 +98,7 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
             for child in job.children:
                 jobs[child].missing -= 1
     state.note_pace(worker, (sum(e.finished) - sum(e.started)) / len(e.jobs))
+    rest(worker, at)
     state.reload(worker)
 
 
@@ -117,6 +118,7 @@ def _jobs_failed(state: State, e: ev.JobsFailed) -> None:
         job.due = e.retry_at[i]
         if job.due:
             state.arm(job.due, TIMER_JOB, number)
+    rest(worker, e.at)
     state.reload(worker)
 
 
@@ -136,6 +138,7 @@ def _jobs_lost(state: State, e: ev.JobsLost) -> None:
     for number in e.doubted:
         state.jobs[number].add_doubts(1)
         worker.doubted[number] = None
+    rest(worker, e.at)
     state.reload(worker)
 
 
@@ -144,6 +147,7 @@ def _jobs_died(state: State, e: ev.JobsDied) -> None:
         job = state.jobs[number]
         if job.lease:
             release_lease(state, job)
+            rest(state.workers[job.worker], e.at)
             job.finished_at = e.at
             job.note(Past(e.at, job.attempt, job.worker, Outcome.BROKEN, -1, e.reason))
             state.reload(state.workers[job.worker])
@@ -166,6 +170,7 @@ def _jobs_cancelled(state: State, e: ev.JobsCancelled) -> None:
             worker = state.workers[job.worker]
             worker.ending[job.lease] = None
             release_lease(state, job)
+            rest(worker, e.at)
         timed = job.due and job.state in (DELAYED, FAILED)
         move(state, number, job, CANCELLED, e.at)
         if timed:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from titan.core import events as ev
-from titan.core.state import State, Worker
+from titan.core.state import TIMER_FORGET, TIMER_SCALE, State, Worker
 from titan.model.states import WorkerState
 
 
@@ -15,6 +15,10 @@ def _master_started(state: State, e: ev.MasterStarted) -> None:
     state.term = e.term
     state.cluster = e.cluster
     state.next_job = state.next_lease = e.term << 32
+    state.burst_serial = 0
+    if state.settings.scale:
+        state.scale_due = e.at + state.settings.scale_every_s
+        state.arm(state.scale_due, TIMER_SCALE, 0)
     for worker in state.workers.values():
         worker.connection = 0
         if worker.state in (WorkerState.ALIVE, WorkerState.SUSPECT):
@@ -30,6 +34,7 @@ def _worker_joined(state: State, e: ev.WorkerJoined) -> None:
     if worker is None:
         worker = Worker(e.worker, e.name, e.incarnation, e.capabilities, e.slots, e.facts, e.at)
         state.workers[e.worker] = worker
+        state.next_worker = max(state.next_worker, e.worker + 1)
         state.worker_numbers[e.name] = e.worker
     elif worker.incarnation == e.incarnation:
         for number in worker.blamed:  # it was cut off, not taken down
@@ -47,10 +52,11 @@ def _worker_joined(state: State, e: ev.WorkerJoined) -> None:
         worker.ending.clear()
         worker.blamed.clear()
         worker.doubted.clear()
-        worker.draining = False
+        worker.draining, worker.asked = False, 0
         worker.joined_at = e.at
     worker.incarnation, worker.capabilities, worker.slots, worker.facts = e.incarnation, e.capabilities, e.slots, e.facts
     worker.state, worker.left_at = WorkerState.SUSPECT, 0.0
+    worker.idle_since = e.at
     state.seat(worker)
 
 
@@ -65,6 +71,7 @@ def _worker_gone(state: State, number: int, into: WorkerState, at: float) -> Non
     worker.state, worker.connection, worker.left_at = into, 0, at
     worker.ending.clear()
     state.seat(worker)
+    state.arm(at + state.settings.forget_s, TIMER_FORGET, number)
 
 
 def _worker_lost(state: State, e: ev.WorkerLost) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 
 from titan.core.moves import blocks, satisfies
 from titan.core.schedules import MAX_WAITING, key_of
-from titan.core.state import NO_WORKER, TIMER_JOB, TIMER_RUN, TIMER_SCHEDULE, TIMER_WORKER, Job, State
+from titan.core.state import BURST_PREFIX, NO_WORKER, TIMER_JOB, TIMER_RUN, TIMER_SCHEDULE, TIMER_WORKER, Job, State
 from titan.model.states import TERMINAL, JobState, RunState, WorkerState
 
 ON_WORKER = (JobState.DISPATCHED, JobState.RUNNING)
@@ -21,6 +21,7 @@ def check(state: State) -> None:
     _check_queues(state)
     _check_timers(state)
     _check_schedules(state)
+    _check_scaling(state)
 
 
 def _check_jobs(state: State) -> None:
@@ -161,3 +162,15 @@ def _check_schedules(state: State) -> None:
             assert s.waiting and (run.scheduled_at, run.key) == (s.waiting[0], key_of(name, s.waiting[0])), (
                 f"{name} makes another run"
             )
+
+
+def _check_scaling(state: State) -> None:
+    assert state.pool.seats.keys() == state.workers.keys(), "the pool knows other workers"
+    assert not state.workers.keys() & state.forgotten.keys(), "a worker is there and forgotten"
+    assert all(number < state.next_worker for number in (*state.workers, *state.forgotten))
+    per_rule = Counter(burst.rule for burst in state.bursts.values())
+    for rule, (_, most) in state.settings.scale.items():
+        assert per_rule[rule] <= most, f"{per_rule[rule]} burst workers of {rule}; the maximum is {most}"
+    for worker in state.workers.values():
+        assert not worker.asked or worker.draining, f"{worker.name} is to leave and takes work"
+        assert not worker.name.startswith(BURST_PREFIX) or worker.name in state.bursts, f"{worker.name} is nobody's burst worker"

@@ -45,6 +45,36 @@ class SendAck(msgspec.Struct, frozen=True, gc=False):
     leases: list[int]
 
 
+class SendLeave(msgspec.Struct, frozen=True, gc=False):
+    """Finish what runs, then end; `now`: kill it and hand it back. Repeated until the worker has left."""
+
+    worker: int
+    now: bool
+
+
+class StartBurst(msgspec.Struct, frozen=True, gc=False):
+    """Have the provider start a worker of this name. BurstGone follows when it has ended, or if it cannot be started."""
+
+    name: str
+    capabilities: tuple[str, ...]
+    slots: int
+
+
+class StopBurst(msgspec.Struct, frozen=True, gc=False):
+    """Have the provider end this worker, whatever it does. BurstGone follows, at once if there is none."""
+
+    name: str
+
+
+class ReplyTold(msgspec.Struct, frozen=True, gc=False):
+    """A worker was told to leave."""
+
+    origin: int
+    request: int
+    state: str
+    held: int
+
+
 class Disconnect(msgspec.Struct, frozen=True, gc=False):
     """Close this connection: its worker was silent for too long and has to register anew."""
 
@@ -118,6 +148,10 @@ Effect = (
     | SendStop
     | SendRecall
     | SendAck
+    | SendLeave
+    | StartBurst
+    | StopBurst
+    | ReplyTold
     | Disconnect
     | ReplySubmitted
     | ReplyCancelled

@@ -392,6 +392,58 @@ class WorkerLeft(_Fact, frozen=True, tag="worker_left"):
     at: float
 
 
+class WorkerAsked(_Fact, frozen=True, tag="worker_asked"):
+    """It is told to finish what runs and leave; `now`: not to finish. It is told again until it has left."""
+
+    worker: int
+    now: bool
+    at: float
+
+
+class BurstRequested(_Fact, frozen=True, tag="burst_requested"):
+    """Burst workers of a rule are started, each a process that has still to register."""
+
+    names: list[str]
+    rule: str
+    capabilities: tuple[str, ...]
+    slots: int
+    reason: str
+    at: float
+
+
+class BurstRetired(_Fact, frozen=True, tag="burst_retired"):
+    """They are to leave, and count against the maximum until they have ended."""
+
+    names: list[str]
+    reason: str
+    at: float
+
+
+class BurstEnded(_Fact, frozen=True, tag="burst_ended"):
+    """They are no more. Their names are never used again."""
+
+    names: list[str]
+    reason: str
+    at: float
+
+
+class WorkersForgotten(_Fact, frozen=True, tag="workers_forgotten"):
+    """They left or were lost some time ago, and nothing but jobs of old refers to them."""
+
+    workers: list[int]
+    at: float
+
+
+class ScaleReviewed(_Fact, frozen=True, tag="scale_reviewed"):
+    """What was decided of each rule, in words; whether that changed something, and whether jobs wait. Not durable."""
+
+    rules: list[str]
+    reasons: list[str]
+    changed: list[bool]
+    waiting: list[bool]
+    at: float
+
+
 class LeasesEnding(_Fact, frozen=True, tag="leases_ending"):
     """Fenced attempts that a worker still holds and was told to stop."""
 
@@ -478,9 +530,15 @@ Event = (
     | WorkerHeard
     | LeasesRecalled
     | WorkerSuspected
+    | WorkerAsked
+    | BurstRequested
+    | BurstRetired
+    | BurstEnded
+    | WorkersForgotten
+    | ScaleReviewed
 )
 
-VOLATILE: tuple[type, ...] = (WorkerConnected, WorkerHeard, LeasesRecalled, WorkerSuspected, RootsReleased)
+VOLATILE: tuple[type, ...] = (WorkerConnected, WorkerHeard, LeasesRecalled, WorkerSuspected, RootsReleased, ScaleReviewed)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Event])

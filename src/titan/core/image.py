@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from titan.core.state import Extra, Job, Past, Run, Schedule, State, Worker
+from titan.core.state import Burst, Extra, Job, Past, Run, Schedule, State, Worker
 from titan.errors import JournalCorrupt
 from titan.model.states import JobState, Outcome
 
@@ -26,6 +26,9 @@ class Head(msgspec.Struct, array_like=True, tag="head"):
     next_lease: int
     workers: list[Worker]
     archived: dict[str, tuple[str, int]] = {}
+    next_worker: int = 0
+    bursts: list[Burst] = []
+    forgotten: dict[int, str] = {}
 
 
 class ScheduleChunk(msgspec.Struct, array_like=True, tag="schedule"):
@@ -75,7 +78,9 @@ _decoder = msgspec.msgpack.Decoder(Head | ScheduleChunk | RunChunk | JobChunk)
 
 def dump(state: State) -> Iterator[bytes]:
     workers = list(state.workers.values())
-    yield _encode(Head(FORMAT, state.cluster, state.term, state.next_job, state.next_lease, workers, state.archived))
+    head = Head(FORMAT, state.cluster, state.term, state.next_job, state.next_lease, workers, state.archived)
+    head.next_worker, head.bursts, head.forgotten = state.next_worker, list(state.bursts.values()), state.forgotten
+    yield _encode(head)
     for schedule in state.schedules.values():
         yield _encode(ScheduleChunk(schedule))
     for run in state.runs.values():
@@ -104,6 +109,8 @@ def load(state: State, chunks: Iterable[bytes]) -> None:
             state.next_job, state.next_lease = part.next_job, part.next_lease
             state.workers = {w.number: w for w in part.workers}
             state.archived = part.archived
+            state.next_worker = part.next_worker or 1 + max(state.workers, default=0)
+            state.bursts, state.forgotten = {b.name: b for b in part.bursts}, part.forgotten
         elif isinstance(part, ScheduleChunk):
             state.schedules[part.schedule.name] = part.schedule
         elif isinstance(part, RunChunk):

@@ -12,9 +12,13 @@ from titan.model.timing import Timing
 
 
 class MasterBooted(msgspec.Struct, frozen=True):
-    """The log was replayed and the master begins. `cluster` names a new cluster if the log was empty."""
+    """The log was replayed and the master begins. `cluster` names a new cluster if the log was empty.
+
+    `bursts` are the burst workers that outlived the master's last process, as their provider says.
+    """
 
     cluster: str
+    bursts: tuple[str, ...] = ()
 
 
 class TimePassed(msgspec.Struct, frozen=True):
@@ -232,6 +236,22 @@ class WorkerLeaving(msgspec.Struct, frozen=True):
     worker: int
 
 
+class WorkerToldToLeave(msgspec.Struct, frozen=True):
+    """A user asks that a worker finishes what runs and goes; `now`: that it kills what runs, hands it back, and goes."""
+
+    origin: int
+    request: int
+    name: str
+    now: bool
+
+
+class BurstGone(msgspec.Struct, frozen=True):
+    """The provider says that this burst worker has ended, or never came to be."""
+
+    name: str
+    reason: str
+
+
 class WorkerDisconnected(msgspec.Struct, frozen=True):
     worker: int
     origin: int
@@ -262,4 +282,6 @@ Input = (
     | WorkerDraining
     | WorkerLeaving
     | WorkerDisconnected
+    | WorkerToldToLeave
+    | BurstGone
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from titan.core.state import Job, State
+from titan.core.state import Job, State, Worker
 from titan.core.story import story
 from titan.errors import Bug
 from titan.model.states import ALLOWED, REVIVABLE, TERMINAL, JobState
@@ -58,3 +58,9 @@ def release_lease(state: State, job: Job) -> None:
     del worker.held[job.lease]
     worker.recalled.pop(job.lease, None)
     job.lease = 0
+
+
+def rest(worker: Worker, at: float) -> None:
+    """Some attempt of its is over: it may have nothing to do from now on."""
+    if not worker.held:
+        worker.idle_since = at

@@ -110,13 +110,21 @@ def _home_of(state: State, job: Job) -> int:
 def release(turn: Turn, worker: int, jobs: list[int]) -> None:
     """Gives jobs that were to go to `worker` to any capable one, and says why in their history."""
     if jobs:
-        entry = turn.state.workers[worker]
+        entry = turn.state.workers.get(worker)
+        if entry is None:
+            name = turn.state.worker_name(worker)
+            turn.emit(
+                ev.JobsReleased(jobs, worker, f"affinity released: worker {name}, where its parent ran, is no more", turn.now)
+            )
+            return
         gone = entry.state in (WorkerState.LOST, WorkerState.LEFT) or entry.draining
         why = f"is {'draining' if entry.draining else entry.state.name}" if gone else "lacks the capability"
         turn.emit(ev.JobsReleased(jobs, worker, f"affinity released: worker {entry.name}, where its parent ran, {why}", turn.now))
 
 
 def can_keep(state: State, worker: int, requirement: str) -> bool:
-    entry = state.workers[worker]
+    entry = state.workers.get(worker)
+    if entry is None:
+        return False
     there = entry.state in (WorkerState.ALIVE, WorkerState.SUSPECT) and not entry.draining
     return there and requirement in entry.capabilities

@@ -23,12 +23,18 @@ TIMER_JOB, TIMER_WORKER = 0, 1
 TIMER_RUN, TIMER_SCHEDULE = 8, 9
 STALE_TIMERS = 1000
 """So many timers that nobody waits for any more may be in the heap; beyond that, and half of it, they are taken out."""
+TIMER_SCALE, TIMER_FORGET = 20, 21
 NO_WORKER = -1
+LEAVE, LEAVE_NOW = 1, 2
+BURST_PREFIX = "burst-"
+"""Of the names of burst workers, and of no others."""
 HISTORY_LIMIT = 64
 TOKENS_LIMIT = 16
 """Tokens of a gate that are good, the newest: each start of a master draws one while its webhook is not told."""
 TIMED = (JobState.DELAYED, JobState.FAILED, JobState.PAUSED)
 """States that end by themselves when a job's time has come."""
+FORGOTTEN_LIMIT = 50_000
+"""Forgotten workers whose names are still known, for jobs that ran on them."""
 ARCHIVED_LIMIT = 50_000
 """Archived runs whose submission keys are still known."""
 
@@ -246,15 +252,33 @@ class Worker(msgspec.Struct):
     pace_s: float = 0.0
     """How long an attempt took here of late, 0 for not known. Slow ones count at once, quick ones by and by."""
 
+    asked: int = 0
+    """It was told to leave: LEAVE, or LEAVE_NOW."""
+    idle_since: float = 0.0
+    """When it last had an attempt, or joined."""
+
     @property
     def takes_work(self) -> bool:
         return self.state is WorkerState.ALIVE and not self.draining and self.connection != 0
 
 
+class Burst(msgspec.Struct):
+    """A burst worker, from the request to its end."""
+
+    name: str
+    rule: str
+    capabilities: tuple[str, ...]
+    slots: int
+    requested_at: float
+    retired_at: float = 0.0
+    """When it was told to leave, 0 if it was not."""
+
+
 class State:
     __slots__ = (
-        "_names", "archived", "cluster", "dead", "filling", "gates", "jobs", "keys", "lanes", "live", "next_job", "next_lease",
-        "next_schedule", "opening", "pinned", "pool", "releasing", "runs", "schedule_names", "schedules", "settings", "stale",
+        "_names", "archived", "burst_serial", "bursts", "cluster", "dead", "filling", "forgotten", "gates", "jobs", "keys", "lanes",
+        "live", "next_job", "next_lease", "next_schedule", "next_worker", "opening", "pinned", "pool", "releasing", "runs",
+        "scale_changed", "scale_due", "scale_reasons", "scale_waiting", "schedule_names", "schedules", "settings", "stale",
         "term", "timers", "tokens", "touched", "worker_numbers", "workers",
     )  # fmt: skip
 
@@ -268,6 +292,19 @@ class State:
         self.runs: dict[str, Run] = {}
         self.workers: dict[int, Worker] = {}
         self.schedules: dict[str, Schedule] = {}
+        self.next_worker = 1
+        self.bursts: dict[str, Burst] = {}
+        self.forgotten: dict[int, str] = {}
+        """Number -> name of workers that are no more, as far as jobs may refer to them."""
+        # Of this process of the master alone:
+        self.burst_serial = 0
+        self.scale_due = 0.0
+        self.scale_reasons: dict[str, tuple[float, str]] = {}
+        """Rule -> when it was last looked at, and what was decided."""
+        self.scale_changed: dict[str, float] = {}
+        """Rule -> when the number of its workers was last changed."""
+        self.scale_waiting: dict[str, float] = {}
+        """Rule -> since when jobs have waited at every look."""
         # Derived:
         self.keys: dict[str, str] = {}
         self.worker_numbers: dict[str, int] = {}
@@ -308,6 +345,11 @@ class State:
                 del self._names[next(iter(self._names))]
             self._names[run.id] = table
         return table.get(name)
+
+    def worker_name(self, number: int) -> str:
+        """Of any worker that a job refers to, also one that is forgotten."""
+        worker = self.workers.get(number)
+        return worker.name if worker is not None else self.forgotten.get(number, "a forgotten worker")
 
     def forget_names(self, run: Run) -> None:
         self._names.pop(run.id, None)
@@ -437,6 +479,8 @@ class State:
             worker.watched = False
             if worker.state in (WorkerState.ALIVE, WorkerState.SUSPECT):
                 self.watch(worker)
+            else:
+                self.arm(worker.left_at + self.settings.forget_s, TIMER_FORGET, worker.number)
 
     def _reindex_schedules(self) -> None:
         self.stale, self.live, self.filling = 0, {}, {}

@@ -16,6 +16,7 @@ from titan.core.dlq import on_dead_dismissed, on_dead_retried
 from titan.core.finish import on_attempts_started, on_results_reported
 from titan.core.gates import announce_open, expire, on_gate_decision_made, on_token_drawn, on_webhook_answered
 from titan.core.ready import open_gates, queue, release_roots
+from titan.core.scaling import forget_if_due, on_burst_gone, on_worker_told_to_leave, review_if_due, take_stock
 from titan.core.schedules import (
     catch_up_all,
     fill_runs,
@@ -26,7 +27,7 @@ from titan.core.schedules import (
     on_schedule_requested,
     on_schedule_run_requested,
 )
-from titan.core.state import TIMED, TIMER_JOB, TIMER_RUN, TIMER_SCHEDULE, Run, State
+from titan.core.state import TIMED, TIMER_FORGET, TIMER_JOB, TIMER_RUN, TIMER_SCALE, TIMER_SCHEDULE, Run, State
 from titan.core.submit import drop_openings, on_dag_submitted, on_jobs_arrived, on_run_begun, on_submitter_gone
 from titan.core.take_back import take_back
 from titan.core.turn import Turn
@@ -57,6 +58,8 @@ def step(state: State, now: float, inputs: Sequence[seen.Input]) -> Decision:
     """
     turn = Turn(state, now)
     for one in inputs:
+        if type(one) in _OF_A_WORKER and one.worker not in state.workers:  # type: ignore[union-attr]
+            continue  # it is forgotten: a word of its last process that came late
         _HANDLERS[type(one)](turn, one)
     fill_runs(turn)
     release_roots(turn)
@@ -79,6 +82,7 @@ def _on_master_booted(turn: Turn, it: seen.MasterBooted) -> None:
     drop_openings(turn)
     announce_open(turn)
     catch_up_all(turn)
+    take_stock(turn, it.bursts)
 
 
 def _on_time_passed(turn: Turn, it: seen.TimePassed) -> None:
@@ -94,6 +98,10 @@ def _on_time_passed(turn: Turn, it: seen.TimePassed) -> None:
             fire_due(turn, state.schedules[state.schedule_names[number]])
         elif kind == TIMER_JOB:
             due_jobs[number] = None
+        elif kind == TIMER_SCALE:
+            review_if_due(turn)
+        elif kind == TIMER_FORGET:
+            forget_if_due(turn, number)
         else:
             on_deadline(turn, number)
     # What came due before may have cancelled some of them.
@@ -160,4 +168,14 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     seen.WorkerDraining: on_worker_draining,
     seen.WorkerLeaving: on_worker_leaving,
     seen.WorkerDisconnected: on_worker_disconnected,
+    seen.WorkerToldToLeave: on_worker_told_to_leave,
+    seen.BurstGone: on_burst_gone,
 }
+_OF_A_WORKER = (
+    seen.WorkerBeat,
+    seen.AttemptsStarted,
+    seen.ResultsReported,
+    seen.WorkerDraining,
+    seen.WorkerLeaving,
+    seen.WorkerDisconnected,
+)

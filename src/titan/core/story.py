@@ -56,5 +56,4 @@ def _present(state: State, number: int) -> str:
 
 
 def _worker_name(state: State, number: int) -> str:
-    worker = state.workers.get(number)
-    return worker.name if worker else "no worker"
+    return state.worker_name(number) if number != NO_WORKER else "no worker"

@@ -13,7 +13,7 @@ from titan.core import events as ev
 from titan.core.finish import lose, report_started
 from titan.core.inputs import WorkerBeat, WorkerDisconnected, WorkerDraining, WorkerLeaving, WorkerRegistered
 from titan.core.ready import can_keep, release
-from titan.core.state import State, Worker
+from titan.core.state import BURST_PREFIX, LEAVE, LEAVE_NOW, State, Worker
 from titan.core.turn import Turn
 from titan.errors import Conflict
 from titan.model.states import JobState, WorkerState
@@ -22,6 +22,10 @@ from titan.model.states import JobState, WorkerState
 def on_worker_registered(turn: Turn, seen: WorkerRegistered) -> None:
     state = turn.state
     known = state.workers.get(state.worker_numbers.get(seen.name, -1))
+    if known is None and seen.name.startswith(BURST_PREFIX) and seen.name not in state.bursts:
+        refusal = f"no burst worker {seen.name!r} is wanted (any more), and names that begin with {BURST_PREFIX} are theirs"
+        turn.order(fx.Refuse(seen.origin, seen.request, Conflict.code, f"{refusal}; this process must end"))
+        return
     if known is not None and known.incarnation != seen.incarnation:
         refusal = _why_not(state, known, seen, turn.now)
         if refusal:
@@ -30,7 +34,7 @@ def on_worker_registered(turn: Turn, seen: WorkerRegistered) -> None:
         died = known.state is not WorkerState.LEFT
         doubted = _first_in_line(state, known) if died else []
         _lose_all(turn, known, doubted, blame=died, reason=f"worker {known.name} was started anew")
-    number = known.number if known else len(state.workers) + 1
+    number = known.number if known else state.next_worker
     if known is None or _changed(known, seen):
         turn.emit(
             ev.WorkerJoined(
@@ -47,6 +51,9 @@ def on_worker_registered(turn: Turn, seen: WorkerRegistered) -> None:
     turn.order(fx.AcceptWorker(seen.origin, seen.request, number))
     if seen.draining and not state.workers[number].draining:
         turn.emit(ev.WorkerDrained(number, turn.now))
+    burst = state.bursts.get(seen.name)
+    if state.workers[number].asked or (burst is not None and burst.retired_at):
+        ask_to_leave(turn, state.workers[number], now=state.workers[number].asked == LEAVE_NOW)
     _release_pinned(turn, state.workers[number])
     _reconcile(turn, state.workers[number], seen.leases, seen.started, all_seen=True)
 
@@ -69,10 +76,22 @@ def _changed(known: Worker, seen: WorkerRegistered) -> bool:
     )
 
 
+def ask_to_leave(turn: Turn, worker: Worker, *, now: bool) -> None:
+    """It takes nothing new from now on, and is told; again with each heartbeat until it has left."""
+    if not worker.draining:
+        turn.emit(ev.WorkerDrained(worker.number, turn.now))
+        _release_pinned(turn, worker)
+    if worker.asked < (LEAVE_NOW if now else LEAVE):
+        turn.emit(ev.WorkerAsked(worker.number, now, turn.now))
+    turn.order(fx.SendLeave(worker.number, worker.asked == LEAVE_NOW))
+
+
 def on_worker_beat(turn: Turn, seen: WorkerBeat) -> None:
     if turn.state.workers[seen.worker].state is not WorkerState.ALIVE:
         return  # said before it heard that it is LOST; it has to register anew
     turn.emit(ev.WorkerHeard(seen.worker, turn.now))
+    if turn.state.workers[seen.worker].asked:
+        turn.order(fx.SendLeave(seen.worker, turn.state.workers[seen.worker].asked == LEAVE_NOW))
     _reconcile(turn, turn.state.workers[seen.worker], seen.leases, seen.started, all_seen=False)
 
 
@@ -110,9 +129,7 @@ def on_worker_draining(turn: Turn, seen: WorkerDraining) -> None:
 
 def on_worker_leaving(turn: Turn, seen: WorkerLeaving) -> None:
     worker = turn.state.workers[seen.worker]
-    turn.emit(ev.WorkerLeft(worker.number, turn.now))
-    _lose_all(turn, worker, [], blame=False, reason=f"worker {worker.name} left")
-    _release_pinned(turn, worker)
+    depart(turn, worker, lost=False, blame=False, reason=f"worker {worker.name} left")
 
 
 def on_worker_disconnected(turn: Turn, seen: WorkerDisconnected) -> None:
@@ -123,7 +140,9 @@ def on_worker_disconnected(turn: Turn, seen: WorkerDisconnected) -> None:
 
 def on_deadline(turn: Turn, number: int) -> None:
     """A worker's deadline may have passed; if it was heard since, the timer is set anew."""
-    worker = turn.state.workers[number]
+    worker = turn.state.workers.get(number)
+    if worker is None:
+        return
     worker.watched = False
     if worker.state not in (WorkerState.ALIVE, WorkerState.SUSPECT):
         return
@@ -134,9 +153,14 @@ def on_deadline(turn: Turn, number: int) -> None:
         turn.order(fx.Disconnect(worker.connection))
     silent = turn.now - worker.heard_at
     reason = f"worker {worker.name} was silent for {silent:.0f} s"
-    doubted = _first_in_line(turn.state, worker)
-    turn.emit(ev.WorkerLost(number, reason, turn.now))
-    _lose_all(turn, worker, doubted, blame=True, reason=reason)
+    depart(turn, worker, lost=True, blame=True, reason=reason)
+
+
+def depart(turn: Turn, worker: Worker, *, lost: bool, blame: bool, reason: str) -> None:
+    """It is no more: what it held is queued again. `blame`: what ran on it, or was to, may have taken it down."""
+    doubted = _first_in_line(turn.state, worker) if blame else []
+    turn.emit(ev.WorkerLost(worker.number, reason, turn.now) if lost else ev.WorkerLeft(worker.number, turn.now))
+    _lose_all(turn, worker, doubted, blame=blame, reason=reason)
     _release_pinned(turn, worker)
 
 

@@ -119,7 +119,7 @@ class Archivist:
             chunks = [await _compressed(chunk, run) for chunk in image.dump_run(state, run, CHUNK_JOBS)]
             for number in {job.worker for job in (state.jobs[j] for j in range(run.first, run.first + run.count))}:
                 if number != NO_WORKER:
-                    workers[number] = state.workers[number].name
+                    workers[number] = state.worker_name(number)
             dead = sum(state.jobs[j].in_dlq for j in range(run.first, run.first + run.count)) if run.tally[JobState.DEAD] else 0
             batch.append(KeptRun(run, dead, chunks, self._logs.size(name)))
             ended[name] = run.finished_at

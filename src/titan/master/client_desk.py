@@ -20,6 +20,7 @@ from titan.master.intake import Intake
 from titan.master.log_store import LogStore
 from titan.master.outlet import Outlet
 from titan.master.registry import Registry
+from titan.master.scale_view import scale_view
 from titan.master.schedule_desk import ScheduleDesk
 from titan.master.watch import WatchHub, whole_run
 from titan.model.dag import DagSpec, JobTemplate
@@ -91,6 +92,10 @@ class ClientDesk:
                 self._past.runs(peer, message)
             case msg.ListWorkers():
                 self._answer(peer, lambda: views.workers(self._state, message))
+            case msg.TellWorker():
+                self._core.see(seen.WorkerToldToLeave(peer.number, message.request, message.name, message.now))
+            case msg.GetScale():
+                self._answer(peer, lambda: scale_view(self._state, message, self._core.clock.now()))
             case msg.ListDead():
                 self._core.turn()
                 self._past.dead(peer, message)

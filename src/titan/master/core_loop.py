@@ -80,8 +80,8 @@ class CoreLoop:
             on_failed=lambda error: self._call_in_loop(self._fail, error),
         )
 
-    def boot(self, cluster: str) -> None:
-        self.see(MasterBooted(cluster))
+    def boot(self, cluster: str, bursts: tuple[str, ...] = ()) -> None:
+        self.see(MasterBooted(cluster, bursts))
         self.turn()
 
     async def settled(self) -> None:

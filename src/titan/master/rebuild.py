@@ -71,7 +71,7 @@ def _leaving(state: State, store: Path, seq: int, logs: LogStore) -> Iterator[tu
                 run = state.runs[event.run]
                 chunks = [compressed(chunk) for chunk in image.dump_run(state, run, CHUNK_JOBS)]
                 numbers = dict.fromkeys(state.jobs[j].worker for j in range(run.first, run.first + run.count))
-                names = {number: state.workers[number].name for number in numbers if number != NO_WORKER}
+                names = {number: state.worker_name(number) for number in numbers if number != NO_WORKER}
                 dead = sum(state.jobs[j].in_dlq for j in range(run.first, run.first + run.count))
                 yield KeptRun(run, dead, chunks, logs.size(run.id)), names
             apply(state, event)

@@ -13,6 +13,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from titan._version import __version__
@@ -31,8 +32,10 @@ from titan.master.gatekeeper import Gatekeeper
 from titan.master.history import History
 from titan.master.history_desk import HistoryDesk
 from titan.master.intake import Intake
+from titan.master.local_provider import LocalProvider
 from titan.master.log_store import LogStore
 from titan.master.outlet import Outlet
+from titan.master.provider import Bursts
 from titan.master.recovery import recover
 from titan.master.registry import Registry
 from titan.master.watch import WatchHub
@@ -108,6 +111,7 @@ class Master:
 
     async def stop(self) -> None:
         """Closes every connection and the journal. Workers keep their jobs and wait for the next master."""
+        await self.bursts.close()
         if self._server is not None:
             self._server.close()
         if self._log_syncer is not None:
@@ -176,11 +180,12 @@ class Master:
         desks = (self.intake, self.outlet, self.hub, self.past)
         self.clients = ClientDesk(self.core, self.logs, self.registry, *desks, self.request_stop)
         self.workers = WorkerDesk(self.core, self.logs, self.intake, self.outlet, self.clients.on_output)
+        self.bursts = Bursts(LocalProvider(self.home) if self._settings.scale else None, self.core.see)
         sock_server = await self._listen()
         try:
             if self._policy is not None:
                 self.core.open_journal(self.home / "store", next_seq, self._policy)
-            self.core.boot(secrets.token_hex(8))
+            self.core.boot(secrets.token_hex(8), await self.bursts.open(_dialled(self.host, self.port)))
             await self.core.settled()
         except BaseException:
             sock_server.close()
@@ -291,8 +296,11 @@ class Master:
                 log.info("worker %s joined: %d slots, %s", event.name, event.slots, " ".join(event.capabilities))
             elif isinstance(event, ev.WorkerLost):
                 log.warning("worker lost: %s", event.reason)
+            elif isinstance(event, (ev.BurstRequested, ev.BurstRetired)):
+                what = "started" if isinstance(event, ev.BurstRequested) else "retired"
+                log.info("burst workers %s: %s (%s)", what, " ".join(event.names), event.reason)
             elif isinstance(event, ev.WorkerLeft):
-                log.info("worker %s left", self.core.state.workers[event.worker].name)
+                log.info("worker %s left", self.core.state.worker_name(event.worker))
 
     def _prepare(self, effects: list[fx.Effect]) -> list[Callable[[], None]]:
         """Orders to workers first: they are what somebody's work waits for, and a client that is written to may take the CPU."""
@@ -308,6 +316,12 @@ class Master:
                     calls += self.workers.recall(effect)
                 case fx.SendStop():
                     calls += self.workers.stop(effect)
+                case fx.SendLeave():
+                    calls += self.workers.leave(effect)
+                case fx.StartBurst():
+                    calls.append(partial(self.bursts.start, effect))
+                case fx.StopBurst():
+                    calls.append(partial(self.bursts.stop, effect))
                 case fx.AcceptWorker():
                     peer = self._peers.get(effect.origin)
                     if peer is not None:
@@ -333,6 +347,8 @@ class Master:
                     self._then(replies, origin, msg.Purged(request, jobs))
                 case fx.ReplyScheduled():
                     self._then(replies, effect.origin, self.clients.schedules.scheduled(effect.request, effect.name))
+                case fx.ReplyTold():
+                    self._then(replies, effect.origin, msg.Told(effect.request, effect.state, effect.held))
                 case fx.Refuse():
                     self.clients.refused(effect.origin, effect.request)
                     self._then(replies, effect.origin, msg.Error(effect.request, effect.code, effect.message, effect.job))
@@ -347,6 +363,11 @@ class Master:
         else:
             frame = encode(message, compress=peer.compress)
             calls.append(lambda: peer.write(frame))
+
+
+def _dialled(host: str, port: int) -> str:
+    """Where a process of this machine finds what listens there."""
+    return f"{ {'0.0.0.0': '127.0.0.1', '::': '::1'}.get(host, host) }:{port}"
 
 
 def _tune_interpreter() -> None:

@@ -28,7 +28,7 @@ def find_job(state: State, run: Run, name: str) -> int:
 
 
 def job_row(state: State, job: Job) -> msg.JobRow:
-    worker = state.workers[job.worker].name if job.worker != NO_WORKER else ""
+    worker = state.worker_name(job.worker) if job.worker != NO_WORKER else ""
     return msg.JobRow(
         id=job.name,
         state=job.state,

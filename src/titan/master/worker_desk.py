@@ -256,6 +256,9 @@ class WorkerDesk:
     def recall(self, it: fx.SendRecall) -> list[Callable[[], None]]:
         return self._to(it.worker, msg.Recall(0, it.leases))
 
+    def leave(self, it: fx.SendLeave) -> list[Callable[[], None]]:
+        return self._to(it.worker, msg.Leave(0, it.now))
+
     def ack(self, it: fx.SendAck) -> list[Callable[[], None]]:
         return self._to(it.worker, msg.Acked(0, it.leases))
 

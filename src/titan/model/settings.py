@@ -37,6 +37,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A job whose attempts took down this many workers is DEAD. A loss before its start was reported counts half."""
     stop_grace_s: float = 5.0
     """From SIGTERM to SIGKILL for a job that is stopped."""
+    scale: dict[str, tuple[int, int]] = {}
+    """Capability, or several joined by +, -> the fewest and the most burst workers that offer it. Set by `titan master --scale`."""
+    scale_every_s: float = 15.0
+    """How often it is looked whether burst workers should be started or retired."""
+    scale_up: float = 1.0
+    """More queued jobs per slot than this start burst workers at once."""
+    scale_patience_s: float = 60.0
+    """Fewer do so when jobs have been queued at every look for so long."""
+    scale_cooldown_s: float = 30.0
+    """After burst workers were started or retired none of that capability is started for so long."""
+    burst_slots: int = 1
+    """Jobs that a burst worker runs at once."""
+    burst_idle_s: float = 45.0
+    """A burst worker that had nothing to do for so long, while nothing is queued for it, is retired."""
+    burst_start_s: float = 120.0
+    """One that has not registered so long after it was asked for is given up."""
+    forget_s: float = 7 * 86_400.0
+    """A worker that left or was lost longer ago than this is forgotten."""
     keep_runs: int = 10_000
     """So many finished runs stay in the master's memory; older ones are in the history alone, and can be asked for as before."""
     keep_jobs: int = 100_000

@@ -20,6 +20,12 @@ from titan.protocol.failure_messages import Purged as Purged
 from titan.protocol.failure_messages import PurgeDead as PurgeDead
 from titan.protocol.failure_messages import Retried as Retried
 from titan.protocol.failure_messages import RetryDead as RetryDead
+from titan.protocol.scaling_messages import GetScale as GetScale
+from titan.protocol.scaling_messages import Leave as Leave
+from titan.protocol.scaling_messages import Scale as Scale
+from titan.protocol.scaling_messages import ScaleRow as ScaleRow
+from titan.protocol.scaling_messages import TellWorker as TellWorker
+from titan.protocol.scaling_messages import Told as Told
 from titan.protocol.schedule_messages import AddSchedule as AddSchedule
 from titan.protocol.schedule_messages import ListSchedules as ListSchedules
 from titan.protocol.schedule_messages import PauseSchedule as PauseSchedule
@@ -542,5 +548,10 @@ OPCODES: dict[int, type[Message]] = {
     143: Retried,
     144: PurgeDead,
     145: Purged,
+    156: TellWorker,
+    157: Told,
+    158: GetScale,
+    159: Scale,
+    160: Leave,
 }
 OPCODE_OF: dict[type[Message], int] = {kind: opcode for opcode, kind in OPCODES.items()}

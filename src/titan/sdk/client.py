@@ -14,13 +14,14 @@ from typing import Any, Self, TypeVar, overload
 from titan.errors import ConnectionLost
 from titan.model.names import split_job
 from titan.protocol import messages as msg
-from titan.sdk import decisions, submission
+from titan.sdk import decisions, scaling, submission
 from titan.sdk.address import find_address
 from titan.sdk.calls import Calls, TitanExecutor
 from titan.sdk.connection import Connection
 from titan.sdk.decisions import Decision, OpenGate, Retried
 from titan.sdk.job import DAG
 from titan.sdk.run import AsyncRun, Run
+from titan.sdk.scaling import ScaleStatus, Told
 from titan.sdk.schedules import AsyncSchedules, Schedules
 from titan.sdk.staging import StagedDag, stage
 from titan.sdk.status import (
@@ -106,6 +107,21 @@ class AsyncClient:
         return [
             WorkerStatus(w.name, w.state, w.capabilities, w.slots, w.held, w.heard_at, w.joined_at, w.facts) for w in answer.workers
         ]
+
+    async def drain_worker(self, name: str) -> Told:
+        """It takes nothing new, finishes what runs, and leaves. Returns at once. Raises NotFound."""
+        return await scaling.tell_worker(self._connection, name, now=False)
+
+    async def stop_worker(self, name: str, *, now: bool = False, timeout: float | None = None) -> str:
+        """The same, and waits until it has left; `now`: what runs is killed and handed back. Its state then, LEFT if all went well.
+
+        Raises NotFound, and TimeoutError after `timeout` seconds; the worker leaves all the same.
+        """
+        return await scaling.stop_worker(self._connection, name, now=now, timeout=timeout)
+
+    async def scale(self) -> list[ScaleStatus]:
+        """What each scaling rule of the master has started, and why; empty if it has none."""
+        return await scaling.scale(self._connection)
 
     async def dead_jobs(self, run: str = "", limit: int = 1000) -> list[DeadJob]:
         """The dead letter queue, of one run or of all, the newest first."""
@@ -413,6 +429,18 @@ class Client:
 
     def workers(self) -> list[WorkerStatus]:
         return self._wait(self._async.workers())
+
+    def drain_worker(self, name: str) -> Told:
+        """It takes nothing new, finishes what runs, and leaves. Returns at once. Raises NotFound."""
+        return self._wait(self._async.drain_worker(name))
+
+    def stop_worker(self, name: str, *, now: bool = False, timeout: float | None = None) -> str:
+        """The same, and waits until it has left; see AsyncClient.stop_worker."""
+        return self._wait(self._async.stop_worker(name, now=now, timeout=timeout))
+
+    def scale(self) -> list[ScaleStatus]:
+        """What each scaling rule of the master has started, and why; empty if it has none."""
+        return self._wait(self._async.scale())
 
     def dead_jobs(self, run: str = "", limit: int = 1000) -> list[DeadJob]:
         """The dead letter queue, of one run or of all, the newest first."""

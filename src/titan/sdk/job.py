@@ -1,8 +1,7 @@
 """`Job` and `DAG`: what a program says it wants to run.
 
-Owns the types and limits of each field, and the sentence that says what is wrong with one (`problem_of`, which pipeline files
-use as well, so both say the same). It must not touch a file or the network: `staging` looks at the files, and
-`titan.model.graph` at how the jobs hang together.
+Owns how what is given becomes what is kept; what a field may hold is in `fields`. It must not touch a file or the network:
+`staging` looks at the files, and `titan.model.graph` at how the jobs hang together.
 """
 
 from __future__ import annotations
@@ -14,24 +13,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from numbers import Real
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from titan.errors import InvalidGraph
-from titan.model.dag import MAX_ARGS_BYTES, MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS, Limits
-from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
-from titan.model.timing import MAX_TIME
+from titan.model.dag import Limits
+from titan.model.names import MAX_NAME
 from titan.sdk import failure_fields as ff
 from titan.sdk.arrays import BadArray, Foreach, Matrix, foreach_of, matrix_of, member, rows, size_of
-from titan.sdk.limits import limits_of, limits_problem
+from titan.sdk.fields import dag_problem_of, id_problem, kind_of, moment_of, no_script, problem_of, shown, text_problem
+from titan.sdk.limits import limits_of
 from titan.sdk.tasks import TaskCall, ordered
 
 _T = TypeVar("_T")
-
-PERM: Final = "perm:"
-"""A `file` that starts so is looked up by name in the master's registry, perm_files/."""
-
-DRIVERS: Final = ("python", "process")
-MAX_PATH: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -151,8 +144,8 @@ class Job:
         limits: Mapping[str, str | float] | Limits | None = None,
     ) -> None:
         put = object.__setattr__
-        if problem := _id(id):
-            raise InvalidGraph(f"job id {_shown(id)}: {problem}", id[:MAX_NAME] if isinstance(id, str) else "")
+        if problem := id_problem(id):
+            raise InvalidGraph(f"job id {shown(id)}: {problem}", id[:MAX_NAME] if isinstance(id, str) else "")
         put(self, "id", id)
         put(self, "type", _made(id, "type", type))
         if type == "gate" and (file is not None or command is not None):
@@ -180,7 +173,7 @@ class Job:
         put(self, "python", None if python is None else _checked(id, "python", _path(python)))
         put(self, "driver", None if driver is None else _checked(id, "driver", driver))
         put(self, "limits", None if limits is None else limits_of(_checked(id, "limits", limits)))
-        if (python is not None or driver == "python") and (problem := _no_script(self.file)):
+        if (python is not None or driver == "python") and (problem := no_script(self.file)):
             raise _fault(id, "driver" if python is None else "python", problem)
         for name, given in (("backoff", backoff), ("backoff_max", backoff_max), ("hitl_message", hitl_message)):
             put(self, name, None if given is None else _made(id, name, given))
@@ -256,15 +249,15 @@ class DAG:
         put = object.__setattr__
         for field, value in (("name", name), ("version", version)):
             if problem := dag_problem_of(field, value):
-                raise InvalidGraph(f"DAG {_shown(name)}: {field}: {problem}")
+                raise InvalidGraph(f"DAG {shown(name)}: {field}: {problem}")
         put(self, "name", name)
         put(self, "version", version)
         if isinstance(jobs, (str, bytes, Job, TaskCall, Mapping)) or not isinstance(jobs, Iterable):
-            raise InvalidGraph(f"DAG {name!r}: jobs: must be a list of Job, not {_kind(jobs)}")
+            raise InvalidGraph(f"DAG {name!r}: jobs: must be a list of Job, not {kind_of(jobs)}")
         given = tuple(jobs)
         for i, job in enumerate(given):
             if not isinstance(job, (Job, TaskCall)):
-                raise InvalidGraph(f"DAG {name!r}: jobs: item {i} must be a Job or the call of a task, not {_kind(job)}")
+                raise InvalidGraph(f"DAG {name!r}: jobs: item {i} must be a Job or the call of a task, not {kind_of(job)}")
         put(self, "jobs", tuple([job for job in given if isinstance(job, Job)]))
         put(self, "calls", tuple(ordered([call for call in given if isinstance(call, TaskCall)])))
         if problem := dag_problem_of("deadline", deadline):
@@ -287,210 +280,13 @@ class DAG:
         return sum(job.size for job in self.jobs) + len(self.calls)
 
 
-def perm_name(file: str) -> str:
-    """The registry's name that a `file` of `perm:NAME` asks for; "" for a file of this machine."""
-    return file[len(PERM) :] if file.startswith(PERM) else ""
-
-
-def is_python_script(file: str | None) -> bool:
-    return file is not None and file.endswith(".py")
-
-
-def problem_of(field: str, value: object) -> str:
-    """What is wrong with the value of a field of a job, for after a colon; "" if nothing is. An unknown field is a KeyError."""
-    return _PROBLEMS[field](value)
-
-
-def dag_problem_of(field: str, value: object) -> str:
-    """The same for `name`, `version` and `deadline` of a DAG."""
-    if field == "deadline":
-        return _timeout(value)
-    if problem := _text(value):
-        return problem
-    text = str(value)
-    if field == "name" and not text:
-        return "must not be empty"
-    if len(text) > 256 or not text.isprintable():
-        return "must be at most 256 printable characters"
-    return ""
-
-
-# -- one field each: "" or the problem ----------------------------------------------------------------------------------
-def _id(value: object) -> str:
-    if not isinstance(value, str):
-        return f"must be a string, not {_kind(value)}"
-    return "" if match_name(value) else f"is malformed: an id is {NAME_RULE}"
-
-
-def _file(value: object) -> str:
-    if problem := _text(value):
-        return problem
-    text = str(value)
-    if not text:
-        return "must not be empty"
-    if text.startswith(PERM) and any(not part or part.startswith(".") for part in perm_name(text).split("/")):
-        return f"{text!r} names no file of perm_files/: no '..', no leading '/' or '.'"
-    return ""
-
-
-def _command(value: object) -> str:
-    if isinstance(value, str):
-        if problem := _text(value):
-            return problem
-        if not value.strip():
-            return "must not be empty"
-        size = len(value)
-    elif isinstance(value, (list, tuple)):
-        if not value or not value[0]:
-            return "must not be empty: the first item is the program"
-        for item in value:
-            if problem := _text(item):
-                return f"each item {problem}" if problem.startswith("must be") else problem
-        size = sum(map(len, value))
-    else:
-        return f"must be a string or a list of strings, not {_kind(value)}"
-    return f"exceeds {MAX_ARGS_BYTES:,} characters: put it into a script" if size > MAX_ARGS_BYTES else ""
-
-
-def _args(value: object) -> str:
-    if not isinstance(value, (list, tuple)):
-        return f"must be a string or a list, not {_kind(value)}"
-    for item in value:
-        if problem := _text(item):
-            return f"each item {problem}" if problem.startswith("must be") else problem
-    return f"exceed {MAX_ARGS_BYTES:,} characters: pass a file" if sum(map(len, value)) > MAX_ARGS_BYTES else ""
-
-
-def _parents(value: object) -> str:
-    if not isinstance(value, (list, tuple)):
-        return f"must be a list of job ids, not {_kind(value)}"
-    return next((f"{item!r} is no job id: {problem}" for item in value if (problem := _id(item))), "")
-
-
-def _requirement(value: object) -> str:
-    if problem := _text(value):
-        return problem
-    return "" if is_capability(str(value)) else f"{_shown(value)} is malformed: a capability is {CAPABILITY_RULE}"
-
-
-def _priority(value: object) -> str:
-    if not isinstance(value, int) or isinstance(value, bool):
-        return f"must be an integer, not {_kind(value)}"
-    return "" if -MAX_PRIORITY <= value <= MAX_PRIORITY else f"must be within +-{MAX_PRIORITY:,}"
-
-
-def _retries(value: object) -> str:
-    if not isinstance(value, int) or isinstance(value, bool):
-        return f"must be an integer, not {_kind(value)}"
-    return "" if 0 <= value <= MAX_RETRIES else f"must be 0 to {MAX_RETRIES:,}"
-
-
-def _seconds(value: object) -> str:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return f"must be a number of seconds, not {_kind(value)}"
-    return "" if 0 <= value <= MAX_SECONDS else f"must be 0 to {MAX_SECONDS:,.0f} seconds"  # also for NaN
-
-
-def _timeout(value: object) -> str:
-    if value is None:
-        return ""
-    return _seconds(value) or ("" if value else "must be more than 0 seconds: leave it out for no limit")
-
-
-def moment_of(value: object) -> object:
-    """A datetime as seconds since the epoch; anything else as it is."""
-    try:
-        return value.timestamp() if isinstance(value, datetime) else value
-    except (OverflowError, ValueError, OSError):  # beyond what the zone can say
-        return -1.0
-
-
-def _run_at(value: object) -> str:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return f"must be a time or seconds since the epoch, not {_kind(value)}"
-    return "" if 0 < value <= MAX_TIME else "must be a time between the years 1970 and 9999"  # also for NaN
-
-
-def _affinity(value: object) -> str:
-    return "" if isinstance(value, bool) else f"must be true or false, not {_kind(value)}"
-
-
-def _env(value: object) -> str:
-    if not isinstance(value, Mapping):
-        return f"must be a mapping of names to values, not {_kind(value)}"
-    for name, text in value.items():
-        if problem := _text(name) or _text(text):
-            return f"{_shown(name)}: {problem}"
-        if not name or "=" in name:
-            return f"{_shown(name)}: a variable's name must not be empty or hold '='"
-        if len(name) + len(text) > MAX_ARGS_BYTES:
-            return f"{_shown(name)}: exceeds {MAX_ARGS_BYTES:,} characters: pass a file"
-    return ""
-
-
-def _python(value: object) -> str:
-    if problem := _text(value):
-        return problem
-    if not value:
-        return "must not be empty: leave it out for the worker's own interpreter"
-    return "" if len(str(value)) <= MAX_PATH else f"exceeds {MAX_PATH:,} characters: give the path of an interpreter"
-
-
-def _driver(value: object) -> str:
-    if not isinstance(value, str):
-        return f"must be a string, not {_kind(value)}"
-    return "" if value in DRIVERS else f"must be python or process, not {_shown(value)}"
-
-
-def _no_script(file: str | None) -> str:
-    if is_python_script(file):
-        return ""
-    return "goes with a .py file only: " + (
-        "a command names its own interpreter" if file is None else "another file is started as it is, by its #! line"
-    )
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        return f"must be a string, not {_kind(value)}"
-    if "\0" in value:
-        return "holds a NUL character"
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return "is not valid Unicode"
-    return ""
-
-
-_PROBLEMS: dict[str, Callable[[object], str]] = {
-    "id": _id,
-    "file": _file,
-    "command": _command,
-    "args": _args,
-    "parents": _parents,
-    "requirement": _requirement,
-    "priority": _priority,
-    "delay": _seconds,
-    "affinity": _affinity,
-    "run_at": _run_at,
-    "retries": _retries,
-    "timeout": _timeout,
-    "env": _env,
-    "python": _python,
-    "driver": _driver,
-    **{field: ff.problem_of(field) for field in ff.FIELDS},
-    "limits": limits_problem,
-}
-
-
 # -- what may be given, made into what is kept ---------------------------------------------------------------------------
 def _fault(job: str, field: str, problem: str) -> InvalidGraph:
     return InvalidGraph(f"job {job!r}: {field}: {problem}", job)
 
 
 def _checked(job: str, field: str, value: _T) -> _T:
-    if problem := _PROBLEMS[field](value):
+    if problem := problem_of(field, value):
         raise _fault(job, field, problem)
     return value
 
@@ -508,7 +304,7 @@ def _path(value: object) -> object:
 
 def _arguments(job: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str):
-        if problem := _text(value):
+        if problem := text_problem(value):
             raise _fault(job, "args", problem)
         try:
             value = shlex.split(value)
@@ -519,12 +315,12 @@ def _arguments(job: str, value: object) -> tuple[str, ...]:
 
 def _texts(job: str, field: str, value: object) -> tuple[str, ...]:
     if isinstance(value, (bytes, bytearray, Mapping, Set)) or not isinstance(value, Iterable):
-        raise _fault(job, field, f"must be a string or a list, not {_kind(value)}")
+        raise _fault(job, field, f"must be a string or a list, not {kind_of(value)}")
     found = []
     for item in value:
         text = _scalar(item)
         if text is None:
-            raise _fault(job, field, f"each item must be a string, a number or a path, not {_kind(item)}")
+            raise _fault(job, field, f"each item must be a string, a number or a path, not {kind_of(item)}")
         found.append(text)
     return tuple(found)
 
@@ -556,7 +352,7 @@ def _check_array(job: Job) -> None:
             raise _fault(job.id, field, str(error)) from None
         _checked(job.id, field, first[0] if field == "args" else first[1])
     last = member(job.id, job.size - 1)
-    if problem := _id(last):
+    if problem := id_problem(last):
         raise _fault(job.id, "id", f"{last!r}, the last job of the array, {problem}")
 
 
@@ -564,7 +360,7 @@ def _ids(job: str, value: object, *, array: bool) -> tuple[str, ...]:
     if isinstance(value, (str, Job, TaskCall)):
         raise _fault(job, "parents", "must be a list: put the one parent into [ ]")
     if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
-        raise _fault(job, "parents", f"must be a list of job ids or Jobs, not {_kind(value)}")
+        raise _fault(job, "parents", f"must be a list of job ids or Jobs, not {kind_of(value)}")
     found = tuple([item.id if isinstance(item, (Job, TaskCall)) else item for item in value])
     if array and all(isinstance(item, str) for item in found):
         return found  # looked at with an item in its place
@@ -573,32 +369,11 @@ def _ids(job: str, value: object, *, array: bool) -> tuple[str, ...]:
 
 def _environment(job: str, value: object) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, Mapping):
-        raise _fault(job, "env", f"must be a mapping of names to values, not {_kind(value)}")
+        raise _fault(job, "env", f"must be a mapping of names to values, not {kind_of(value)}")
     texts: dict[str, str] = {}
     for name, item in value.items():
         text = _scalar(item)
         if text is None:
-            raise _fault(job, "env", f"{_shown(name)}: must be a string, a number or a path, not {_kind(item)}")
+            raise _fault(job, "env", f"{shown(name)}: must be a string, a number or a path, not {kind_of(item)}")
         texts[name] = text
     return tuple(sorted(_checked(job, "env", texts).items()))
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "nothing (null)"
-    if isinstance(value, bool):
-        return f"the boolean {str(value).lower()}"
-    if isinstance(value, str):
-        return f"the string {_shown(value)}"
-    if isinstance(value, (int, float)):
-        return f"the number {_shown(value)}"
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, (list, tuple)):
-        return "a list"
-    return "bytes" if isinstance(value, bytes) else f"a {type(value).__name__}"

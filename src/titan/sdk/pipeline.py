@@ -45,7 +45,8 @@ from titan.errors import InvalidGraph
 from titan.model.graph import find_cycle
 from titan.sdk.arrays import array_of
 from titan.sdk.failure_fields import GATE_KEYS, NOT_OF_A_GATE, TYPES
-from titan.sdk.job import DAG, Job, dag_problem_of, is_python_script, perm_name, problem_of
+from titan.sdk.fields import dag_problem_of, is_python_script, perm_name, problem_of
+from titan.sdk.job import DAG, Job
 from titan.sdk.wiring import wired
 from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, kind_of, load_nodes, value_of
 

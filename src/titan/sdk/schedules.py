@@ -16,7 +16,8 @@ import msgspec
 from titan.errors import CallerError, ConnectionLost, NotFound
 from titan.model.timing import MAX_TIME, Timing, check_timing, times, zone_of
 from titan.protocol import messages as msg
-from titan.sdk.job import DAG, moment_of
+from titan.sdk.fields import moment_of
+from titan.sdk.job import DAG
 from titan.sdk.submission import PART_JOBS, in_order
 
 if TYPE_CHECKING:

@@ -25,8 +25,9 @@ from titan.model import graph
 from titan.model.dag import DagSpec, Gate, JobTemplate
 from titan.sdk.arrays import member
 from titan.sdk.failure_fields import retry_of
+from titan.sdk.fields import PERM, perm_name
 from titan.sdk.functions import Function
-from titan.sdk.job import DAG, PERM, Job, perm_name
+from titan.sdk.job import DAG, Job
 from titan.sdk.tasks import TaskCall, template_of_task
 from titan.sdk.wiring import handlers_of, wired
 

@@ -36,6 +36,8 @@ def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter:
         case pm.Decide(request, run_id, job, approve, by, comment, key, token):
             digest = sha256(token.encode()).digest() if token else b""
             return seen.GateDecisionMade(origin, request, run_id, job, approve, by, comment, key, digest)
+        case pm.TellWorker(request, name, now):
+            return seen.WorkerToldToLeave(origin, request, name, now)
         case pm.Register() as r:
             return seen.WorkerRegistered(
                 origin=origin,
@@ -98,7 +100,11 @@ def message_of(state: State, effect: fx.Effect) -> tuple[int, pm.Message] | None
             return origin, pm.Scheduled(request, None)
         case fx.Refuse(origin, request, code, text, job):
             return origin, pm.Error(request, code, text, job)
-        case fx.Disconnect() | fx.AnnounceGate():
+        case fx.SendLeave(worker, now):
+            return state.workers[worker].connection, pm.Leave(0, now)
+        case fx.ReplyTold(origin, request, worker_state, held):
+            return origin, pm.Told(request, worker_state, held)
+        case fx.Disconnect() | fx.AnnounceGate() | fx.StartBurst() | fx.StopBurst():
             return None
 
 

@@ -384,6 +384,11 @@ class Worker:
                 for hash_ in self._downloads:
                     self._fetch(hash_)
                 self._note_home()
+            case msg.Leave():
+                if message.now:
+                    self.request_quit()
+                else:
+                    self.request_drain()
             case msg.LogResume():
                 self._on_log_resume(message)
             case msg.Error():

@@ -95,6 +95,7 @@ def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
         134: "RunSchedule",
         138: "Decide", 139: "Decided", 140: "ListGates", 141: "Gates", 142: "RetryDead", 143: "Retried", 144: "PurgeDead",
         145: "Purged",
+        156: "TellWorker", 157: "Told", 158: "GetScale", 159: "Scale", 160: "Leave",
     }  # fmt: skip
     assert len(msg.OPCODE_OF) == len(msg.OPCODES)
 

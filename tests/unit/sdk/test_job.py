@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import titan.sdk.job
 from titan.errors import InvalidGraph
 from titan.model import graph
-from titan.sdk.job import DAG, Job, perm_name, problem_of
+from titan.sdk.fields import perm_name, problem_of
+from titan.sdk.job import DAG, Job
 from titan.sdk.staging import stage
 
 

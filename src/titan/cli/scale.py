@@ -1,0 +1,39 @@
+"""`titan scale`: what the scaling rules have started, and why."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from titan.cli.ask import _ago, print_table
+from titan.cli.options import json_option, master_option
+from titan.cli.session import open_client
+
+
+@click.command()
+@master_option
+@json_option
+def scale(master: str | None, as_json: bool) -> None:
+    """Burst workers per capability: what waits, what can take it, how many there are and may be, and what was decided last."""
+    with open_client(master) as client:
+        found = client.scale()
+        if as_json:
+            print(json.dumps([asdict(row) for row in found]))
+            return
+        if not found:
+            print("this master starts no burst workers: titan master --scale GENERAL=0..8 lets it")
+            return
+        rows = [
+            (
+                row.rule,
+                str(row.demand),
+                f"{row.used}/{row.slots}" + (f" +{row.coming}" if row.coming else ""),
+                str(len(row.bursts)) + (f" -{len(row.leaving)}" if row.leaving else ""),
+                f"{row.least}..{row.most}",
+                row.decision + (f" ({_ago(row.looked_at)})" if row.looked_at else ""),
+            )
+            for row in found
+        ]
+        print_table(("CAPABILITY", "QUEUED", "BUSY", "BURST", "MIN..MAX", "LAST DECISION"), rows)

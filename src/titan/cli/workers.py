@@ -1,0 +1,86 @@
+"""`titan workers`: who works, and telling one to leave."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from titan.cli.ask import _ago, print_table
+from titan.cli.options import json_option, master_option
+from titan.cli.session import open_client
+
+
+@click.group(invoke_without_command=True)
+@master_option
+@json_option
+@click.pass_context
+def workers(ctx: click.Context, master: str | None, as_json: bool) -> None:
+    """The workers and what they hold."""
+    ctx.obj = master
+    if ctx.invoked_subcommand is not None:
+        return
+    with open_client(master) as client:
+        found = client.workers()
+        if as_json:
+            print(json.dumps([asdict(w) for w in found]))
+            return
+        if not found:
+            print(f"no worker has registered yet: titan worker --master {client.address}")
+            return
+        rows = [
+            (
+                w.name,
+                w.state,
+                f"{min(w.held, w.slots)}/{w.slots}",
+                " ".join(w.capabilities),
+                str(w.facts.get("host", "")),
+                _ago(w.heard_at),
+            )
+            for w in found
+        ]
+        print_table(("NAME", "STATE", "BUSY", "CAPABILITIES", "HOST", "HEARD"), rows)
+
+
+@workers.command()
+@click.argument("name")
+@master_option
+@json_option
+@click.pass_obj
+def drain(outer: str | None, name: str, master: str | None, as_json: bool) -> None:
+    """Have a worker take nothing new, finish what runs, and leave. Returns at once."""
+    with open_client(master or outer) as client:
+        told = client.drain_worker(name)
+        if as_json:
+            print(json.dumps(asdict(told)))
+        elif told.state in ("LEFT", "LOST"):
+            print(f"worker {name} is {told.state} already")
+        else:
+            jobs = "nothing" if not told.held else "1 job" if told.held == 1 else f"{told.held} jobs"
+            print(f"worker {name} takes nothing new; it has {jobs} to finish, then it leaves")
+
+
+@workers.command()
+@click.argument("name")
+@click.option("--now", is_flag=True, help="Kill what runs and hand it back to the master.")
+@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer than this; it leaves all the same.")
+@master_option
+@json_option
+@click.pass_obj
+def stop(outer: str | None, name: str, now: bool, timeout: float | None, master: str | None, as_json: bool) -> None:
+    """Drain a worker and wait until it has left. Exit code 1 if it has not within --timeout."""
+    with open_client(master or outer) as client:
+        try:
+            state = client.stop_worker(name, now=now, timeout=timeout)
+        except TimeoutError:
+            state = "DRAINING"
+        if as_json:
+            print(json.dumps({"name": name, "state": state}))
+        elif state == "DRAINING":
+            print(f"worker {name} still has something to finish after {timeout:g} s: --now kills it")
+        elif state == "LOST":
+            print(f"worker {name} is LOST: nothing was heard of it")
+        else:
+            print(f"worker {name} has left")
+    click.get_current_context().exit(1 if state == "DRAINING" else 0)

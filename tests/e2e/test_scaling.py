@@ -1,0 +1,229 @@
+"""Burst workers with real processes: they come as work waits, leave when it is done, and never outlive their master."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.cluster import FAST, Cluster, alive, cluster, processes_below, until
+from titan import DAG, Job
+from titan.core import events as ev
+
+QUICK = {**FAST, "scale_every_s": 0.3, "scale_cooldown_s": 0.5, "scale_patience_s": 1}
+SCALED = ("--scale", "GENERAL=0..8", "--burst-slots", "1", "--burst-idle", "1.5")
+
+
+def burst_processes(c: Cluster) -> dict[int, str]:
+    """pid -> name of the burst workers' own processes."""
+    found = {}
+    for pid, command in processes_below(c.home).items():
+        if " worker " in command and "--name burst-" in command:
+            found[pid] = command.partition("--name ")[2].split()[0]
+    return found
+
+
+def most_at_once(c: Cluster) -> int:
+    """From the journal: how many burst workers there ever were at once."""
+    there, most = 0, 0
+    for event in c.events():
+        if isinstance(event, ev.BurstRequested):
+            there += len(event.names)
+        elif isinstance(event, ev.BurstEnded):
+            there -= len(event.names)
+        most = max(most, there)
+    assert there == 0
+    return most
+
+
+def wait_until_scaled_down(c: Cluster) -> None:
+    until(lambda: not burst_processes(c), "the burst workers' processes end", 30)
+    until(lambda: not any(row.bursts or row.leaving for row in c.client.scale()), "the master knows it", 10)
+    until(lambda: not list((c.home / "burst").iterdir()), "and their homes are gone", 10)
+    assert [w.name for w in c.client.workers()] == ["w1"]
+
+
+@pytest.fixture
+def c(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path / "c", "w1", slots=1, settings=QUICK, options=SCALED) as made:
+        yield made
+
+
+def test_sixty_jobs_of_two_seconds_on_one_slot(c: Cluster) -> None:
+    began = time.monotonic()
+    run = c.client.submit(DAG("sixty", [Job(f"j{i}", command="sleep 2") for i in range(60)]))
+    until(lambda: len(burst_processes(c)) == 8, "eight burst workers are started")
+    assert run.wait(100).ok
+    assert time.monotonic() - began < 100  # alone it is 120
+    workers = {job.worker for job in run.status().jobs}
+    assert "w1" in workers
+    assert len(workers) == 9
+    wait_until_scaled_down(c)
+    assert most_at_once(c) == 8
+    assert all(job.attempt == 1 for job in run.status().jobs)
+    assert {job.worker for job in run.status().jobs} == workers, "the names of those that left stay known"
+
+
+def test_the_same_when_the_master_is_killed_while_they_run(c: Cluster) -> None:
+    run = c.client.submit(DAG("sixty", [Job(f"j{i}", command="sleep 2") for i in range(60)]))
+    until(lambda: sum(w.name.startswith("burst-") and w.held > 0 for w in c.client.workers()) == 8, "eight burst workers work")
+    before = burst_processes(c)
+    c.kill_master()
+    until(lambda: not any(alive(pid) for pid in before), "they end with their master", 10)
+    c.start_master(*SCALED)
+    until(lambda: len(burst_processes(c)) == 8, "new ones are started")
+    assert not set(before.values()) & set(burst_processes(c).values()), "their names are new"
+    assert run.wait(110).ok
+    wait_until_scaled_down(c)
+    counts = c.completions(run.id)
+    assert len(counts) == 60
+    assert set(counts.values()) == {1}
+    assert not [e for e in c.events() if isinstance(e, ev.JobsLost) and e.blamed], "no job is to blame for the master's death"
+
+
+def test_a_burst_worker_that_is_killed_is_replaced(c: Cluster) -> None:
+    go = c.base / "go"
+    wait = f"while [ ! -e {go} ]; do sleep 0.05; done"
+    run = c.client.submit(DAG("wait", [Job(f"j{i}", command=wait) for i in range(6)]))
+    until(lambda: sum(job.state == "RUNNING" for job in run.status().jobs) == 6, "all run")
+    pid, name = next(iter(burst_processes(c).items()))
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: name not in burst_processes(c).values(), "it is gone")
+    until(lambda: sum(job.state == "RUNNING" for job in run.status().jobs) == 6, "all run again")
+    go.touch()
+    assert run.wait(30).ok
+    wait_until_scaled_down(c)
+    lost = [e for e in c.events() if isinstance(e, ev.WorkerLost)]
+    assert [e.reason for e in lost] == [f"worker {name} is no more: it was killed by signal 9"]
+
+
+def test_a_master_that_stops_takes_its_burst_workers_along(c: Cluster) -> None:
+    run = c.client.submit(DAG("wait", [Job(f"j{i}", command="sleep 300") for i in range(4)]))
+    until(lambda: sum(job.state == "RUNNING" for job in run.status().jobs) == 4, "all run")
+    assert c.master is not None
+    c.master.terminate()
+    assert c.master.wait() == 0
+    assert not burst_processes(c)
+    c.start_master("--quiet")
+    until(lambda: sum(job.state == "RUNNING" for job in run.status().jobs) == 1, "the permanent worker goes on with its own")
+    assert c.client.scale() == []
+    run.cancel()
+
+
+def test_what_scale_says(c: Cluster) -> None:
+    (row,) = c.json("scale")
+    assert (row["rule"], row["least"], row["most"], row["bursts"], row["demand"]) == ("GENERAL", 0, 8, [], 0)
+    until(lambda: c.json("scale")[0]["looked_at"], "it has looked")
+    assert c.json("scale")[0]["decision"] == "no change: nothing is queued"
+    run = c.client.submit(DAG("three", [Job(f"j{i}", command="sleep 300") for i in range(4)]))
+    until(lambda: sum(job.state == "RUNNING" for job in run.status().jobs) == 4, "burst workers run them")
+    text = c.cli("scale").stdout
+    assert text.splitlines()[0].split() == ["CAPABILITY", "QUEUED", "BUSY", "BURST", "MIN..MAX", "LAST", "DECISION"]
+    assert text.splitlines()[1].split()[0] == "GENERAL"
+    assert "0..8" in text
+    run.cancel()
+    wait_until_scaled_down(c)
+
+
+def test_a_minimum_is_kept_and_another_capability_costs_nothing(tmp_path: Path) -> None:
+    options = ("--scale", "GPU=1..2", "--scale", "GENERAL=0..1", "--burst-slots", "2", "--burst-idle", "0.5")
+    with cluster(tmp_path / "c", "w1", slots=2, settings=QUICK, options=options) as c:
+        until(lambda: len(burst_processes(c)) == 1, "the minimum is started")
+        run = c.client.submit(DAG("gpu", [Job("a", command="true", requirement="GPU")]))
+        assert run.wait(20).ok
+        name = run.status().jobs[0].worker
+        assert name is not None
+        assert c.worker(name).capabilities == ("GPU",)
+        gpu = next(row for row in c.client.scale() if row.rule == "GPU")
+        assert gpu.bursts == (name,)
+
+
+# -- workers that are told to leave ----------------------------------------------------------------------------------------
+def test_a_worker_is_drained(tmp_path: Path) -> None:
+    with cluster(tmp_path / "c", "w1", slots=1) as c:
+        go = c.base / "go"
+        run = c.client.submit(DAG("d", [Job(f"j{i}", command=f"while [ ! -e {go} ]; do sleep 0.02; done") for i in range(2)]))
+        until(lambda: any(job.state == "RUNNING" for job in run.status().jobs), "one runs")
+        assert c.json("workers", "drain", "w1") == {"name": "w1", "state": "ALIVE", "held": 2}
+        until(lambda: c.worker("w1").state == "DRAINING", "it drains")
+        late = c.cli("workers", "stop", "w1", "--timeout", "0.3")
+        assert (late.returncode, late.stdout) == (1, "worker w1 still has something to finish after 0.3 s: --now kills it\n")
+        go.touch()
+        assert c.workers["w1"].wait() == 0
+        assert sorted(job.state for job in run.status().jobs) == ["COMPLETED", "QUEUED"]
+        assert c.cli("workers", "drain", "w1").stdout == "worker w1 is LEFT already\n"
+        unknown = c.cli("workers", "drain", "w9")
+        assert (unknown.returncode, unknown.stderr) == (2, "titan: there is no worker 'w9': `titan workers` lists them\n")
+        c.start_workers("w2")
+        assert run.wait(20).ok
+
+
+def test_a_worker_is_stopped_now_and_what_it_ran_goes_elsewhere(tmp_path: Path) -> None:
+    with cluster(tmp_path / "c", "w1", "w2", slots=1) as c:
+        run = c.client.submit(DAG("d", [Job("a", command='[ "$TITAN_ATTEMPT" = 2 ] || sleep 300')]))
+        until(lambda: run.status().jobs[0].state == "RUNNING", "it runs")
+        name = run.status().jobs[0].worker
+        assert name is not None
+        done = c.cli("workers", "stop", name, "--now")
+        assert (done.returncode, done.stdout) == (0, f"worker {name} has left\n")
+        assert c.workers[name].wait() == 0
+        assert run.wait(20).ok
+        (job,) = run.status().jobs
+        assert (job.attempt, job.worker != name) == (2, True)
+
+
+def test_a_worker_that_was_away_hears_it_when_it_is_back(tmp_path: Path) -> None:
+    """The order is in the journal: it holds across a restart of the master."""
+    with cluster(tmp_path / "c", "w1", settings=FAST) as c:
+        worker = c.workers["w1"]
+        os.kill(worker.pid, signal.SIGSTOP)
+        try:
+            c.client.drain_worker("w1")
+            c.restart_master()
+        finally:
+            os.kill(worker.pid, signal.SIGCONT)
+        assert worker.wait(30) == 0
+        until(lambda: c.worker("w1").state in ("LEFT", "LOST"), "it has left, perhaps before it was connected again")
+        assert any(isinstance(e, ev.WorkerAsked) for e in c.events())
+
+
+def test_workers_that_are_gone_for_long_are_forgotten_and_their_names_are_not(tmp_path: Path) -> None:
+    with cluster(tmp_path / "c", "w1", settings={**FAST, "forget_s": 0.5}) as c:
+        run = c.client.submit(DAG("d", [Job("a", command="true")]))
+        assert run.wait(20).ok
+        c.workers["w1"].terminate()
+        until(lambda: not c.client.workers(), "it is forgotten")
+        assert run.status().jobs[0].worker == "w1"
+        assert "on w1" in "\n".join(c.client.job(f"{run.id}/a")[1])
+        c.restart_master()
+        assert run.status().jobs[0].worker == "w1"
+        c.start_workers("w1")
+        again = c.client.submit(DAG("d", [Job("a", command="true")]))
+        assert again.wait(20).ok
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--scale", "GENERAL"), "--scale 'GENERAL': give CAPABILITY=MIN..MAX, for example GENERAL=0..8"),
+        (("--scale", "GENERAL=3..2"), "--scale 'GENERAL=3..2': the maximum must be at least 1, and the minimum not above it"),
+        (("--scale", "GE NERAL=0..2"), "--scale GE NERAL=0..2: 'GE NERAL' is no capability"),
+        (("--scale", "G=0..1", "--scale", "G=0..2"), "--scale G=0..2: G is given twice"),
+        (("--set", "scale=1"), "--set scale=1: this one is set by --scale TAG=MIN..MAX"),
+    ],
+)
+def test_rules_that_cannot_be(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    c = Cluster(tmp_path / "c")
+    done = c.cli("master", "--home", str(c.home), "--port", "0", *options)
+    assert (done.returncode, done.stderr.startswith(f"titan: {said}")) == (2, True), done.stderr
+
+
+def test_the_names_of_burst_workers_are_theirs(tmp_path: Path) -> None:
+    with cluster(tmp_path / "c") as c:
+        done = c.cli("worker", "--name", "burst-1", "--home", str(c.base / "w"))
+        assert done.returncode == 2
+        assert "names that begin with burst- are those of workers that a master starts" in done.stderr
