@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from titan.core import apply as writers
-from titan.core import apply_failure, apply_schedules, cancel, dlq, finish, gates, image, ready, schedules, step, workers
+from titan.core import apply_failure, apply_schedules, cancel, dlq, finish, gates, image, ready, scaling, schedules, step, workers
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
@@ -22,6 +22,7 @@ from titan.core.state import TIMER_JOB, Run, Schedule, State, Worker
 from titan.core.turn import Turn
 from titan.model import timing
 from titan.model.states import JobState, Outcome
+from titan.scheduling.scale import Look, Plan, Rule
 from titan.sim.disk import Disk
 from titan.sim.master import SimMaster
 from titan.sim.run import SimulationFailed, simulate
@@ -485,6 +486,71 @@ def a_sync_claims_what_was_written_meanwhile(patch: Patch) -> None:
     patch.setattr(Disk, "synced", lambda disk, size, seq: real(disk, size, disk.next_seq - 1))
 
 
+# -- burst workers -----------------------------------------------------------------------------------------------------------
+def those_that_are_leaving_do_not_count(patch: Patch) -> None:
+    real = scaling.look_at
+    patch.setattr(scaling, "look_at", lambda state, rule, now: real(state, rule, now)._replace(leaving=0))
+
+
+def a_busy_burst_worker_is_retired(patch: Patch) -> None:
+    real = scaling.look_at
+
+    def look_at(state: State, rule: Rule, now: float) -> Look:
+        mine = [burst.name for burst in state.bursts.values() if burst.rule == rule.name and not burst.retired_at]
+        return real(state, rule, now)._replace(idle=tuple([(name, 1000.0) for name in mine]))
+
+    patch.setattr(scaling, "look_at", look_at)
+
+
+def names_of_burst_workers_come_again(patch: Patch) -> None:
+    real = scaling._start
+
+    def start(turn: Turn, rule: Rule, decided: Plan) -> None:
+        term, turn.state.term = turn.state.term, 1
+        real(turn, rule, decided)
+        turn.state.term = term
+
+    patch.setattr(scaling, "_start", start)
+
+
+def a_burst_worker_that_ended_is_taken_in_again(patch: Patch) -> None:
+    patch.setattr(workers, "BURST_PREFIX", "no such prefix")
+
+
+def one_that_never_came_is_waited_for(patch: Patch) -> None:
+    """Neither given up when it is late, nor stopped when the provider's word is late."""
+    patch.setattr(scaling, "_repeat_orders", lambda turn: None)
+    patch.setattr("titan.sim.provider.SimProvider._end", lambda provider, name, reason: provider._coming.pop(name, None))
+
+
+def a_drained_worker_is_told_only_once(patch: Patch) -> None:
+    """The order may be lost with a connection."""
+    real = workers.ask_to_leave
+
+    def ask(turn: Turn, worker: Worker, *, now: bool) -> None:
+        before = worker.asked
+        real(turn, worker, now=now)
+        if before:
+            turn.effects.pop()
+
+    patch.setattr(workers, "ask_to_leave", ask)
+    real_beat = _steps[seen.WorkerBeat]
+
+    def beat(turn: Turn, it: seen.WorkerBeat) -> None:
+        real_beat(turn, it)
+        turn.effects[:] = [effect for effect in turn.effects if not isinstance(effect, fx.SendLeave)]
+
+    patch.setitem(_steps, seen.WorkerBeat, beat)
+
+
+def those_who_come_back_are_forgotten_all_the_same(patch: Patch) -> None:
+    def forget(turn: Turn, number: int) -> None:
+        if number in turn.state.workers:
+            turn.emit(ev.WorkersForgotten([number], turn.now))
+
+    patch.setattr("titan.core.step.forget_if_due", forget)
+
+
 PLANTS: list[Callable[[Patch], None]] = [
     children_are_unlocked_by_one_parent,
     results_of_fenced_leases_count,
@@ -541,6 +607,13 @@ PLANTS: list[Callable[[Patch], None]] = [
     effects_do_not_wait_for_the_sync,
     effects_without_events_do_not_wait,
     a_sync_claims_what_was_written_meanwhile,
+    those_that_are_leaving_do_not_count,
+    a_busy_burst_worker_is_retired,
+    names_of_burst_workers_come_again,
+    a_burst_worker_that_ended_is_taken_in_again,
+    one_that_never_came_is_waited_for,
+    a_drained_worker_is_told_only_once,
+    those_who_come_back_are_forgotten_all_the_same,
 ]
 
 

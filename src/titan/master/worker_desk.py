@@ -162,6 +162,8 @@ class WorkerDesk:
     # -- out ------------------------------------------------------------------------------------------------------------
     def accept(self, peer: Peer, it: fx.AcceptWorker) -> list[Callable[[], None]]:
         state, worker = self._state, it.worker
+        if worker not in state.workers:  # forgotten in the same turn; it will dial anew
+            return []
         older = self.peers.get(worker)
         self.peers[worker] = peer
         peer.state = worker

@@ -23,7 +23,9 @@ class Chaos:
         self._incarnations: dict[str, int] = {}
         self._gone: dict[str, None] = {}
         """Workers that never come back."""
+        master.provider.everyone = self.workers
         self._plans = {plan.name: plan for plan in world.scenario.workers}
+        """Of permanent workers: burst workers come and go as they are asked for."""
         for plan in world.scenario.workers:
             world.clock.after(plan.starts_s, lambda name=plan.name: self._start_worker(name))  # type: ignore[misc]
         faults = world.scenario.faults
@@ -55,7 +57,7 @@ class Chaos:
         return newest[0] if newest and newest[0].alive else None
 
     def _start_worker(self, name: str, *, host: str = "") -> None:
-        if name in self._gone or (not host and self._current(name)):
+        if name in self._gone or name not in self._plans or (not host and self._current(name)):
             return
         number = self._incarnations[name] = self._incarnations.get(name, 0) + 1
         plan = self._plans[name]
@@ -75,7 +77,7 @@ class Chaos:
         return self.world.rng.choice(alive) if alive else None
 
     def _may_go(self, name: str) -> bool:
-        return self._plans[name].mortal and len(self._gone) < self.world.scenario.faults.gone
+        return name in self._plans and self._plans[name].mortal and len(self._gone) < self.world.scenario.faults.gone
 
     # -- faults -------------------------------------------------------------------------------------------------------------
     def _repeat(self, every_s: float, fault: Callable[[], None]) -> None:
@@ -124,7 +126,7 @@ class Chaos:
 
     def _usurp(self) -> None:
         worker = self._pick()
-        if worker is None or worker is not self._current(worker.plan.name):
+        if worker is None or worker is not self._current(worker.plan.name) or worker.plan.name not in self._plans:
             return
         self.world.trace.count("usurp")
         self._isolate(worker.host)
@@ -134,7 +136,11 @@ class Chaos:
     def _drain(self) -> None:
         worker = self._pick()
         if worker is not None:
-            worker.order(wm.DrainOrdered() if self.world.rng.random() < 0.6 else wm.QuitOrdered())
+            now = self.world.rng.random() >= 0.6
+            if self.world.rng.random() < 0.5:
+                self.master.tell_worker(worker.plan.name, now=now)
+            else:
+                worker.order(wm.QuitOrdered() if now else wm.DrainOrdered())
             self._replace(worker)
 
     def _replace(self, worker: SimWorker) -> None:

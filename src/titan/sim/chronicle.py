@@ -82,6 +82,12 @@ class Chronicle:
         self.keys: dict[str, str] = {}
         self.leases: dict[int, LeaseFacts] = {}
         self.workers: dict[int, WorkerFacts] = {}
+        self.bursts: dict[str, str] = {}
+        """Burst workers that have not ended -> their rules."""
+        self.told: dict[str, None] = {}
+        """Workers that some user told to leave."""
+        self._burst_names: dict[str, None] = {}
+        """All there ever were."""
         self.lost: dict[int, None] = {}
         """Leases that ended without a result."""
         self.cancelled: dict[str, None] = {}
@@ -92,7 +98,7 @@ class Chronicle:
         """(run, key) of requests that took jobs off the dead letter queue."""
         self.digests: dict[bytes, int] = {}
         """SHA-256 of a token -> its gate."""
-        self.told: dict[int, None] = {}
+        self.announced: dict[int, None] = {}
         """Gates whose webhook has heard."""
         self.purged: dict[int, None] = {}
         self.term = 0
@@ -457,9 +463,9 @@ class Chronicle:
         self.digests[e.digest] = e.job
 
     def _webhook_ended(self, e: ev.WebhookEnded) -> None:
-        if e.job in self.told:
+        if e.job in self.announced:
             raise Violation(f"the webhook of {self.jobs[e.job].where} ends twice")
-        self.told[e.job] = None
+        self.announced[e.job] = None
 
     def _gates_decided(self, e: ev.GatesDecided) -> None:
         for number in e.jobs:
@@ -475,6 +481,8 @@ class Chronicle:
     # -- workers --------------------------------------------------------------------------------------------------------
     def _worker_joined(self, e: ev.WorkerJoined) -> None:
         known = self.workers.get(e.worker)
+        if e.name.startswith("burst-") and e.name not in self.bursts:
+            raise Violation(f"{e.name} was taken in and is no burst worker (any more)")
         if known is not None and known.incarnation == e.incarnation:
             for job in self.jobs.values():  # it was cut off, not taken down
                 if job.blamed.pop((e.worker, e.incarnation), self) is None:
@@ -495,8 +503,47 @@ class Chronicle:
 
     def _worker_gone(self, e: ev.WorkerLost | ev.WorkerLeft) -> None:
         self.workers[e.worker].there = False
-        if self._calm:
+        if self._calm and self.workers[e.worker].name not in self._burst_names:
             raise Violation(f"worker {self.workers[e.worker].name} is {type(e).__name__} though nothing went wrong")
+
+    # -- burst workers --------------------------------------------------------------------------------------------------
+    def _burst_requested(self, e: ev.BurstRequested) -> None:
+        for name in e.names:
+            if name in self._burst_names:
+                raise Violation(f"the name of burst worker {name} was used before")
+            self._burst_names[name] = None
+            self.bursts[name] = e.rule
+        there, (_, most) = list(self.bursts.values()).count(e.rule), self._settings.scale[e.rule]
+        if there > most:
+            raise Violation(f"{there} burst workers of {e.rule}; the maximum is {most}")
+
+    def _burst_retired(self, e: ev.BurstRetired) -> None:
+        for name in e.names:
+            if name not in self.bursts:
+                raise Violation(f"{name} is no burst worker and was retired")
+        busy = [job for job in self.jobs.values() if job.lease and self._is_there(self.leases[job.lease].worker, e.names)]
+        if busy:
+            raise Violation(f"{e.names} were retired ({e.reason}) while {busy[0].where} was theirs")
+
+    def _is_there(self, worker: int, names: list[str]) -> bool:
+        return self.workers[worker].there and self.workers[worker].name in names
+
+    def _burst_ended(self, e: ev.BurstEnded) -> None:
+        for name in e.names:
+            if self.bursts.pop(name, None) is None:
+                raise Violation(f"{name} ended and is no burst worker")
+
+    def _worker_asked(self, e: ev.WorkerAsked) -> None:
+        name = self.workers[e.worker].name
+        if name not in self.bursts and name not in self.told:
+            raise Violation(f"{name}, a permanent worker, is to leave and nobody asked for it")
+
+    def _workers_forgotten(self, e: ev.WorkersForgotten) -> None:
+        for number in e.workers:
+            if self.workers[number].there:
+                raise Violation(f"{self.workers[number].name} is there and was forgotten")
+        if any(job.lease and self.leases[job.lease].worker in e.workers for job in self.jobs.values()):
+            raise Violation(f"workers {e.workers} are forgotten and hold jobs")
 
     def _leases_ending(self, e: ev.LeasesEnding) -> None:
         if self._quiet:
@@ -537,4 +584,9 @@ _READERS: dict[type, Callable[[Chronicle, Any], None]] = {
     ev.WorkerLost: Chronicle._worker_gone,
     ev.WorkerLeft: Chronicle._worker_gone,
     ev.LeasesEnding: Chronicle._leases_ending,
+    ev.BurstRequested: Chronicle._burst_requested,
+    ev.BurstRetired: Chronicle._burst_retired,
+    ev.BurstEnded: Chronicle._burst_ended,
+    ev.WorkerAsked: Chronicle._worker_asked,
+    ev.WorkersForgotten: Chronicle._workers_forgotten,
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ from titan.protocol.handshake import answer
 from titan.sim.clock import Timer
 from titan.sim.disk import Disk, Snapshot
 from titan.sim.network import Connection
+from titan.sim.provider import SimProvider
 from titan.sim.trace import shorts
 from titan.sim.truth import Violation
 from titan.sim.wire import describe, input_of, message_of
@@ -77,6 +79,7 @@ class SimMaster:
         """Canonical pictures of the state after each record that may be lost, by its last sequence."""
         self._snapshot: Snapshot | None = None
         self._runs = 0
+        self.provider = SimProvider(world, world.scenario.burst, gone=self._on_burst_gone)
         self._history: dict[str, list[bytes]] = {}
         """Runs that the history has, as in a snapshot. It is durable."""
         self._tokens: dict[bytes, tuple[int, str]] = {}
@@ -90,7 +93,7 @@ class SimMaster:
         self.up = True
         self.world.network.master = self
         self.world.trace.note("master", f"starts at sequence {self.disk.safe_seq}")
-        self._see(seen.MasterBooted("sim-cluster"))
+        self._see(seen.MasterBooted("sim-cluster", self.provider.names()))
 
     def crash(self, *, silent: bool) -> None:
         """`silent`: the machine lost its power, so nobody hears that its connections are gone."""
@@ -98,6 +101,7 @@ class SimMaster:
         self.world.trace.count("master crash")
         self._judge_image(self.state)
         self.up = False
+        self.provider.on_master_gone()
         self.world.network.master = None
         for timer in (self._turn, self._alarm):
             if timer is not None:
@@ -356,6 +360,10 @@ class SimMaster:
             if prepared is not None:
                 origin, message = prepared
                 self._orders.append(Order(seq, self._sending(effect, origin, message)))
+            elif isinstance(effect, fx.StartBurst):
+                self._orders.append(Order(seq, partial(self.provider.start, effect)))
+            elif isinstance(effect, fx.StopBurst):
+                self._orders.append(Order(seq, partial(self.provider.stop, effect.name)))
             elif isinstance(effect, fx.Disconnect):
                 self._orders.append(Order(seq, self._closing(effect.origin)))
             elif isinstance(effect, fx.AnnounceGate):
@@ -383,6 +391,16 @@ class SimMaster:
             self.peers[effect.origin].worker = effect.worker
         else:  # it broke while the registration was being made durable
             self._see(seen.WorkerDisconnected(effect.worker, effect.origin))
+
+    def _on_burst_gone(self, name: str, reason: str) -> None:
+        if self.up:
+            self._see(seen.BurstGone(name, reason))
+
+    def tell_worker(self, name: str, *, now: bool) -> None:
+        """A user of whom nothing more is heard."""
+        if self.up:
+            self.world.oracle.chronicle.told[name] = None
+            self._see(seen.WorkerToldToLeave(0, 0, name, now))
 
     def _closing(self, origin: int) -> Callable[[], None]:
         def perform() -> None:
@@ -413,6 +431,10 @@ class SimMaster:
         left += [
             f"run {run.id} has {run.open} jobs open" for run in state.runs.values() if run.open or run.state is RunState.OPENING
         ]
+        for rule, (least, _) in state.settings.scale.items():
+            bursts = [burst.name for burst in state.bursts.values() if burst.rule == rule]
+            if len(bursts) != least:
+                left.append(f"{len(bursts)} burst workers of {rule} where {least} should be: {' '.join(bursts)}")
         for worker in state.workers.values():
             if worker.held or worker.ending:
                 left.append(f"{worker.name} holds {shorts(list(worker.held))}, is to end {shorts(list(worker.ending))}")

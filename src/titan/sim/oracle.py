@@ -85,7 +85,7 @@ class Oracle:
     def on_webhook(self, number: int, token: str) -> None:
         """A webhook is told of a gate."""
         facts = self.chronicle
-        if number in facts.told:
+        if number in facts.announced:
             raise Violation(f"the webhook of {facts.jobs[number].where} is told again after it was recorded as delivered")
         if facts.digests.get(sha256(token.encode()).digest()) != number:
             raise Violation(f"the webhook of {facts.jobs[number].where} is told a token that is not durable")
@@ -206,6 +206,8 @@ class Oracle:
         sealed = {number: job for number, job in state.jobs.items() if job.run.state is not RunState.OPENING}
         if sealed.keys() != {number for number, job in facts.jobs.items() if job.run not in facts.archived}:
             raise Violation("the master knows other jobs than its log")
+        if state.bursts.keys() != facts.bursts.keys():
+            raise Violation(f"the master knows the burst workers {list(state.bursts)}; its log {list(facts.bursts)}")
         for number, job in sealed.items():
             told = facts.jobs[number]
             mine = (job.name, job.state, job.lease, job.attempt, job.failures, job.losses, job.doubts)

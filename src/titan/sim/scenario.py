@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import msgspec
 
@@ -48,6 +49,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     """Of a run that finishes: the history takes it, and it leaves the state."""
     webhook: float = 0.0
     """Of the tries to tell a webhook: it fails."""
+    burst: bool = False
+    """Some burst workers cannot be started."""
     fickle: bool = False
     """A worker that is started anew may have other slots and capabilities."""
 
@@ -59,6 +62,17 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     starts_s: float
     mortal: bool
     """May go for good, or lose a capability: others can do all that it can."""
+
+
+class BurstPlan(msgspec.Struct, frozen=True):
+    """How burst workers come and go, if the settings have a rule for any."""
+
+    start_s: float = 1.0
+    """How long one may take to come."""
+    fails: float = 0.0
+    """Of those that are asked for: they never come."""
+    outlive: bool = False
+    """They live on when the master dies; else they end with it."""
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -96,6 +110,7 @@ class Scenario(msgspec.Struct, frozen=True):
     """When the faults end."""
     latency_s: float
     schedules: list[SchedulePlan] = []
+    burst: BurstPlan = BurstPlan()
 
     @property
     def quiet(self) -> bool:
@@ -114,15 +129,17 @@ def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
     kind = rng.choices(("quiet", "calm", "rough"), (2, 2, 12))[0]
     faults = {"quiet": _quiet, "calm": _calm, "rough": _rough}[kind](rng)
     off = {name: getattr(Faults(), name) for name in without}
+    scaling, burst = _scaling(Random(f"scaling {seed}"), calm=kind != "rough")
     scenario = Scenario(
         seed=seed,
         kind=kind,
-        settings=_settings(rng, calm=kind != "rough"),
+        settings=msgspec.structs.replace(_settings(rng, calm=kind != "rough"), **scaling),
         workers=_workers(rng),
         submissions=_submissions(rng),
         faults=msgspec.structs.replace(faults, **off),
         fault_s=rng.uniform(30.0, 120.0),
         latency_s=rng.choice((0.0002, 0.001, 0.05)),
+        burst=burst,
     )
     return _with_times(Random(f"times of {seed}"), scenario)
 
@@ -137,6 +154,29 @@ def _settings(rng: Random, *, calm: bool) -> Settings:
         prefetch_s=prefetch_s,
         release_slice=rng.choice((1, 5, 10_000)),
     )
+
+
+def _scaling(rng: Random, *, calm: bool) -> tuple[dict[str, Any], BurstPlan]:
+    """Settings, and what the provider does. A generator of its own, so that what else a seed decides does not depend on it."""
+    forget = {} if calm else {"forget_s": rng.choice((5.0, 60.0, 604_800.0))}
+    if rng.random() < 0.4:
+        return forget, BurstPlan()
+    rules = {}
+    for name in rng.sample(("GENERAL", "GPU", "GENERAL+HIGH_MEM"), rng.choice((1, 1, 2))):
+        most = rng.randint(1, 5)
+        rules[name] = (rng.choice((0, 0, 0, 1, most)), most)
+    settings = {
+        "scale": rules,
+        "scale_every_s": rng.choice((1.0, 5.0, 15.0)),
+        "scale_up": rng.choice((0.2, 1.0, 3.0)),
+        "scale_cooldown_s": rng.choice((0.5, 5.0, 30.0)),
+        "scale_patience_s": rng.choice((2.0, 30.0)),
+        "burst_slots": rng.randint(1, 3),
+        "burst_idle_s": rng.choice((1.0, 10.0, 45.0)),
+        "burst_start_s": 120.0 if calm else rng.choice((20.0, 120.0)),
+    }
+    start_s = rng.choice((0.5, 5.0, 60.0))
+    return {**forget, **settings}, BurstPlan(start_s, 0.0 if calm else rng.choice((0.0, 0.2)), calm or rng.random() < 0.4)
 
 
 # -- faults ------------------------------------------------------------------------------------------------------------
@@ -184,6 +224,7 @@ def _rough(rng: Random) -> Faults:
         archive=rng.choice((0.0, 0.5, 1.0)),
         webhook=rng.choice((0.0, 0.3, 0.8)),
         fickle=rng.random() < 0.4,
+        burst=True,
     )
 
 

@@ -72,8 +72,10 @@ def message_of(state: State, effect: fx.Effect) -> tuple[int, pm.Message] | None
     """(connection, message) of an effect. To be asked at the end of the step that ordered it.
 
     Later the state has moved on: the job may have another attempt, the worker another connection, which never saw what the
-    master believed when it decided.
+    master believed when it decided. None: there is nobody to tell, or nothing.
     """
+    if getattr(effect, "worker", None) not in (None, *state.workers):
+        return None  # forgotten in the same step
     match effect:
         case fx.AcceptWorker(origin, request, worker):
             s = state.settings

@@ -162,6 +162,11 @@ class SimWorker:
                 self._see(wm.RecallOrdered(leases))
             case pm.StopAttempts(_, leases, grace_s):
                 self._see(wm.StopOrdered(leases, grace_s))
+            case pm.Leave(_, now):
+                if now and not self.machine.quitting:
+                    self.order(wm.QuitOrdered())
+                elif not self.machine.draining:
+                    self.order(wm.DrainOrdered())
             case pm.Acked(_, leases):
                 for lease in leases:
                     oracle.on_acked(lease)

@@ -1,0 +1,87 @@
+"""A provider of burst workers that is slow, sometimes fails, and loses some; its word on what has ended is late and true.
+
+Its workers end with the master's process, as child processes do, or outlive it, as machines elsewhere do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from titan.core import effects as fx
+from titan.sim.scenario import BurstPlan, WorkerPlan
+from titan.sim.worker import SimWorker
+from titan.sim.world import World
+from titan.worker import machine as wm
+
+LOOK_S = 1.0
+KILL_S = 4.0
+
+
+class SimProvider:
+    def __init__(self, world: World, plan: BurstPlan, *, gone: Callable[[str, str], None]) -> None:
+        self.world = world
+        self.plan = plan
+        self.everyone: list[SimWorker] = []
+        """Every burst worker's process there ever was, for the faults; set by whoever brings them."""
+        self._gone = gone
+        self._coming: dict[str, None] = {}
+        self._there: dict[str, SimWorker] = {}
+
+    def names(self) -> tuple[str, ...]:
+        """What the next process of the master finds."""
+        return (*self._coming, *self._there) if self.plan.outlive else ()
+
+    def start(self, it: fx.StartBurst) -> None:
+        world = self.world
+        world.trace.count("burst worker")
+        self._coming[it.name] = None
+        takes = world.rng.random() * self.plan.start_s
+        if world.faults.burst and world.chance(self.plan.fails):
+            world.trace.count("burst worker failed")
+            world.clock.after(takes, lambda: self._end(it.name, "it could not be started"))
+        else:
+            world.clock.after(takes, lambda: self._come(it))
+
+    def _come(self, it: fx.StartBurst) -> None:
+        if it.name in self._coming:
+            del self._coming[it.name]
+            plan = WorkerPlan(it.name, it.capabilities, it.slots, 0.0, True)
+            self._there[it.name] = worker = SimWorker(self.world, plan, 1, host=it.name)
+            self.everyone.append(worker)
+            self._watch(worker)
+
+    def _watch(self, worker: SimWorker) -> None:
+        def look() -> None:
+            if worker.alive:
+                self._watch(worker)
+            elif self._there.pop(worker.plan.name, None) is not None:
+                self._gone(worker.plan.name, "it ended")
+
+        self.world.clock.after(LOOK_S * self.world.rng.random(), look)
+
+    def stop(self, name: str) -> None:
+        self.world.trace.count("burst worker stopped")
+        worker = self._there.get(name)
+        if worker is None:
+            self._end(name, "there is none")
+        else:
+            self._quit(worker)
+
+    def _end(self, name: str, reason: str) -> None:
+        """One that is not there. What is there ends, and then is seen to have ended."""
+        self._coming.pop(name, None)
+        if name not in self._there:
+            self._gone(name, reason)
+
+    def _quit(self, worker: SimWorker) -> None:
+        if worker.alive and not worker.machine.quitting:
+            worker.order(wm.QuitOrdered())
+        self.world.clock.after(KILL_S, lambda: worker.crash(silent=False) if worker.alive else None)
+
+    def on_master_gone(self) -> None:
+        if self.plan.outlive:
+            return
+        self._coming.clear()
+        for worker in self._there.values():
+            self.world.clock.after(self.world.rng.random(), lambda it=worker: self._quit(it))  # type: ignore[misc]
+        self._there.clear()
