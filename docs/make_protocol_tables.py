@@ -17,8 +17,14 @@ import msgspec
 from titan.protocol import messages as msg
 
 PAGE = Path(__file__).parent / "protocol.md"
-GROUPS = {"BOTH": range(1, 16), "CLIENTS": (*range(16, 64), *range(128, 192)), "WORKERS": range(64, 128)}
-ROWS = (msg.JobRow, msg.RunRow, msg.WorkerRow, msg.DeadRow, msg.GateRow, msg.ScheduleRow)
+TO_WORKERS = (160,)
+"""Of the features' range."""
+GROUPS = {
+    "BOTH": range(1, 16),
+    "CLIENTS": (*range(16, 64), *[opcode for opcode in range(128, 192) if opcode not in TO_WORKERS]),
+    "WORKERS": (*range(64, 128), *TO_WORKERS),
+}
+ROWS = (msg.JobRow, msg.RunRow, msg.WorkerRow, msg.DeadRow, msg.GateRow, msg.ScheduleRow, msg.ScaleRow)
 
 
 def type_name(kind: Any) -> str:
