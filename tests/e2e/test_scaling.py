@@ -227,3 +227,17 @@ def test_the_names_of_burst_workers_are_theirs(tmp_path: Path) -> None:
         done = c.cli("worker", "--name", "burst-1", "--home", str(c.base / "w"))
         assert done.returncode == 2
         assert "names that begin with burst- are those of workers that a master starts" in done.stderr
+
+
+def test_a_cluster_of_this_machine_scales_too(tmp_path: Path) -> None:
+    c = Cluster(tmp_path / "c")
+    try:
+        up = c.spawn("up", "--home", str(c.home), "--port", "0", "--workers", "0", "--scale", "GENERAL=1..1", label="up")
+        until(lambda: "Titan is up at" in up.err or not up.running, "the cluster is up")
+        c.port = int(up.err.partition("Titan is up at ")[2].split()[0].rpartition(":")[2])
+        (row,) = c.client.scale()
+        assert (row.rule, row.least, row.most) == ("GENERAL", 1, 1)
+        up.interrupt()
+        assert up.wait() in (0, 1)
+    finally:
+        c.close()

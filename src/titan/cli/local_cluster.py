@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType, MappingProxyType, TracebackType
 from typing import NamedTuple, Self
@@ -42,6 +42,7 @@ class LocalCluster:
         fsync: str = "always",
         quiet: bool = True,
         settings: Mapping[str, float] = MappingProxyType({}),
+        scale: Sequence[str] = (),
     ) -> None:
         self.home = home
         self.address = ""
@@ -51,6 +52,7 @@ class LocalCluster:
         self._fsync = fsync
         self._quiet = quiet
         self._settings = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+        self._settings += [word for rule in scale for word in ("--scale", rule)]
         self._master: list[_Child] = []
         self._working: list[_Child] = []
 

@@ -74,23 +74,23 @@ def plan(rule: Rule, look: Look, knobs: Knobs) -> Plan:
     room = max(0, rule.most - look.bursts - look.leaving)
     if look.bursts < rule.least:
         start = min(rule.least - look.bursts, room)
-        why = f"{look.bursts} burst workers are fewer than the minimum of {rule.least}"
-        return Plan(start, (), why if start else f"{why}; {look.leaving} are still leaving")
+        why = f"{_count(look.bursts, 'burst worker')}, and the minimum is {rule.least}"
+        return Plan(start, (), why if start else f"{why}; those that are leaving have to end first")
     if look.bursts > rule.most:
         surplus = tuple(name for name, _ in look.idle[: look.bursts - rule.most])
-        return Plan(0, surplus, f"{look.bursts} burst workers are more than the maximum of {rule.most}")
+        return Plan(0, surplus, f"{_count(look.bursts, 'burst worker')}, and the maximum is {rule.most}")
     if look.demand:
         return _grow(rule, look, knobs, room)
     spare = look.bursts - rule.least
     retire = tuple([name for name, idle_s in look.idle if idle_s >= knobs.idle_s][:spare])
     if retire:
-        return Plan(0, retire, f"nothing is queued and {_count(len(retire))} had nothing to do for {knobs.idle_s:g} s")
+        return Plan(0, retire, f"nothing is queued and {_count(len(retire), 'worker')} had nothing to do for {knobs.idle_s:g} s")
     return Plan(0, (), "nothing is queued")
 
 
 def _grow(rule: Rule, look: Look, knobs: Knobs, room: int) -> Plan:
     slots = look.slots + look.coming
-    seen = f"{look.demand} queued for {slots} slots"
+    seen = f"{look.demand} queued for {_count(slots, 'slot')}"
     missing = look.demand - look.coming
     if missing <= 0:
         return Plan(0, (), f"{seen}, of which {look.coming} are on their way")
@@ -105,8 +105,8 @@ def _grow(rule: Rule, look: Look, knobs: Knobs, room: int) -> Plan:
     return Plan(min(-(-missing // knobs.slots), room), (), seen)
 
 
-def _count(number: int) -> str:
-    return "one worker" if number == 1 else f"{number} workers"
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def rule_of(text: str) -> Rule:

@@ -112,7 +112,7 @@ def events_of_every_kind() -> list[ev.Event]:
         ev.LeasesEnding(1, [FIRST]),
         ev.LeasesEnded(1, [FIRST]),
         ev.WorkerAsked(1, True, 1.0),
-        ev.BurstRequested(["burst-1-1"], "GENERAL", ("GENERAL",), 2, "3 queued for 1 slots", 1.0),
+        ev.BurstRequested(["burst-1-1"], "GENERAL", ("GENERAL",), 2, "3 queued for 1 slot", 1.0),
         ev.BurstRetired(["burst-1-1"], "nothing is queued", 2.0),
         ev.BurstEnded(["burst-1-1"], "it ended with code 0", 3.0),
         ev.WorkersForgotten([2], 3.0),

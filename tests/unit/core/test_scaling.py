@@ -57,8 +57,8 @@ def test_a_queue_starts_burst_workers_by_names_of_their_own() -> None:
     decided = it.see(LOOK, at=10.0)
     names = ["burst-1-1", "burst-1-2"]
     assert decided.events == [
-        ev.BurstRequested(names, "GENERAL", ("GENERAL",), 1, "3 queued for 1 slots", 10.0),
-        ev.ScaleReviewed(["GENERAL"], ["started 2: 3 queued for 1 slots"], [True], [True], 10.0),
+        ev.BurstRequested(names, "GENERAL", ("GENERAL",), 1, "3 queued for 1 slot", 10.0),
+        ev.ScaleReviewed(["GENERAL"], ["started 2: 3 queued for 1 slot"], [True], [True], 10.0),
     ]
     assert decided.effects == [fx.StartBurst(name, ("GENERAL",), 1) for name in names]
     assert it.see(LOOK, at=20.0).effects == []

@@ -20,7 +20,7 @@ def look(**changes: Any) -> Look:
 
 
 def test_a_long_queue_starts_as_many_as_there_may_be() -> None:
-    assert plan(RULE, look(demand=59), KNOBS) == Plan(8, (), "59 queued for 1 slots")
+    assert plan(RULE, look(demand=59), KNOBS) == Plan(8, (), "59 queued for 1 slot")
 
 
 def test_no_more_than_the_queue_needs() -> None:
@@ -45,13 +45,13 @@ def test_a_short_queue_has_to_last() -> None:
 
 def test_after_a_change_it_cools_down() -> None:
     it = plan(RULE, look(demand=9, bursts=2, since_change_s=10.0), KNOBS)
-    assert it == Plan(0, (), "9 queued for 1 slots; the last change was 10 s ago, the next comes after 30 s")
+    assert it == Plan(0, (), "9 queued for 1 slot; the last change was 10 s ago, the next comes after 30 s")
 
 
 def test_the_maximum_counts_those_that_are_leaving() -> None:
     assert plan(RULE, look(demand=99, bursts=4, leaving=3), KNOBS).start == 1
     it = plan(RULE, look(demand=99, bursts=5, leaving=3), KNOBS)
-    assert it == Plan(0, (), "99 queued for 1 slots, and the maximum of 8 is reached")
+    assert it == Plan(0, (), "99 queued for 1 slot, and the maximum of 8 is reached")
 
 
 def test_idle_ones_leave_when_nothing_is_queued() -> None:
@@ -65,16 +65,16 @@ def test_idle_ones_leave_when_nothing_is_queued() -> None:
 
 def test_the_minimum_is_kept_whatever_is_queued() -> None:
     rule = Rule(("GPU",), 2, 3)
-    assert plan(rule, look(since_change_s=0.0), KNOBS) == Plan(2, (), "0 burst workers are fewer than the minimum of 2")
+    assert plan(rule, look(since_change_s=0.0), KNOBS) == Plan(2, (), "0 burst workers, and the minimum is 2")
     assert plan(rule, look(bursts=2, idle=(("a", 99.0), ("b", 99.0))), KNOBS).retire == ()
     assert plan(rule, look(bursts=3, idle=(("a", 99.0), ("b", 99.0))), KNOBS).retire == ("a",)
     it = plan(rule, look(bursts=1, leaving=2), KNOBS)
-    assert it == Plan(0, (), "1 burst workers are fewer than the minimum of 2; 2 are still leaving")
+    assert it == Plan(0, (), "1 burst worker, and the minimum is 2; those that are leaving have to end first")
 
 
 def test_a_maximum_that_was_lowered_lets_idle_ones_go() -> None:
     it = plan(Rule(("GENERAL",), 0, 1), look(bursts=3, demand=5, idle=(("a", 1.0),)), KNOBS)
-    assert it == Plan(0, ("a",), "3 burst workers are more than the maximum of 1")
+    assert it == Plan(0, ("a",), "3 burst workers, and the maximum is 1")
 
 
 @given(
