@@ -304,6 +304,11 @@ def handlers_run_whatever_comes(patch: Patch) -> None:
     patch.setattr(finish, "unlock", unlock)
 
 
+def what_was_changed_while_it_was_written_leaves(patch: Patch) -> None:
+    real = _steps[seen.HistoryKept]
+    patch.setitem(_steps, seen.HistoryKept, lambda turn, it: real(turn, seen.HistoryKept(it.runs)))
+
+
 def exit_codes_are_never_final(patch: Patch) -> None:
     patch.setattr(finish, "is_final", lambda template, outcome, code: False)
 
@@ -585,6 +590,7 @@ PLANTS: list[Callable[[Patch], None]] = [
     a_rejected_gate_lets_its_children_wait,
     a_restart_tells_every_webhook_again,
     handlers_run_whatever_comes,
+    what_was_changed_while_it_was_written_leaves,
     exit_codes_are_never_final,
     what_waits_behind_the_slots_is_doubted,
     overlap_is_not_looked_at,

@@ -42,13 +42,16 @@ def follow(client: Client, run: str, *, quiet: bool = False) -> RunSummary:
         return client.run(run).wait()
     changes = client.changes(run)
     if sys.stderr.isatty():
-        return _follow_live(changes)
-    return _follow_lines(changes)
+        return _follow_live(changes, client.address)
+    return _follow_lines(changes, client.address)
 
 
-def _follow_lines(changes: Iterator[tuple[RunSummary, list[JobStatus]]]) -> RunSummary:
+def _follow_lines(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address: str) -> RunSummary:
     told = 0.0
     for summary, jobs in changes:
+        for job in jobs:
+            if job.state == "PAUSED":
+                print(f"{_now()} {_gate(summary.run, job, address)}", file=sys.stderr, flush=True)
         if summary.count <= LINES_UP_TO:
             for job in jobs:
                 if job.state in _SHOWN:
@@ -62,6 +65,11 @@ def _follow_lines(changes: Iterator[tuple[RunSummary, list[JobStatus]]]) -> RunS
     raise AssertionError("a watch ended before its run")
 
 
+def _gate(run: str, job: JobStatus, address: str) -> str:
+    message = f": {' '.join(job.reason.split())}" if job.reason else ""
+    return f"{job.id} waits for a decision{message} (titan approve {run}/{job.id} --master {address})"
+
+
 def _line(job: JobStatus) -> str:
     took = f" in {job.finished_at - job.started_at:.2f} s" if job.started_at and job.finished_at else ""
     where = f" on {job.worker}" if job.worker else ""
@@ -69,7 +77,7 @@ def _line(job: JobStatus) -> str:
     return f"{_now()} {job.id} {job.state}{where}{took}{why}"
 
 
-def _follow_live(changes: Iterator[tuple[RunSummary, list[JobStatus]]]) -> RunSummary:
+def _follow_live(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address: str) -> RunSummary:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.text import Text
@@ -89,6 +97,8 @@ def _follow_live(changes: Iterator[tuple[RunSummary, list[JobStatus]]]) -> RunSu
                 running.pop(job.id, None)
                 if job.state == "RUNNING":
                     running[job.id] = None
+                elif job.state == "PAUSED":
+                    progress.console.print(Text(_gate(summary.run, job, address), style="cyan"))
                 elif job.state in ("FAILED", "DEAD"):
                     progress.console.print(Text(_line(job), style="red" if job.state == "DEAD" else "yellow"))
             over = sum(summary.tally.get(state, 0) for state in ("COMPLETED", "DEAD", "CANCELLED"))

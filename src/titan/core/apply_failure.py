@@ -60,6 +60,7 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
     run.deadline_s, run.expired = 0.0, False  # whoever retries decides how long it may take
     if run.schedule:
         state.live.setdefault(run.schedule, {})[run.id] = None
+    run.changes += 1
     run.retried = (e.key, e.retried, len(e.jobs) - e.retried)
 
 
@@ -73,6 +74,7 @@ def _forgive(job: Job) -> None:
 def _dead_purged(state: State, e: ev.DeadPurged) -> None:
     for number in e.dead:
         job = state.jobs[number]
+        job.run.changes += 1
         assert job.in_dlq, job.name
         del state.dead[number]
         job.extra = job.extra or Extra()
@@ -87,7 +89,6 @@ def _gates_opened(state: State, e: ev.GatesOpened) -> None:
         state.gates[number] = None
         job.extra = job.extra or Extra()
         job.extra.gate = GateFacts(e.at, until)
-        job.started_at = e.at
         job.note(Past(e.at, 0, NO_WORKER, -1, -1, "the gate opened"))
         job.due = until
         state.arm(until, TIMER_JOB, number)
@@ -121,7 +122,7 @@ def _gates_decided(state: State, e: ev.GatesDecided) -> None:
         facts = gate_facts(job)
         facts.decided_at, facts.approved, facts.by, facts.comment, facts.key = e.at, e.approved, e.by, e.comment, e.key
         what = f"{'approved' if e.approved else 'rejected'} by {e.by or 'the clock'}"
-        what += f": {e.comment}" if e.comment else ""
+        what += f": {' '.join(e.comment.split())}" if e.comment else ""
         job.note(Past(e.at, 0, NO_WORKER, -1, -1, what))
         job.reason = what
         job.finished_at = e.at

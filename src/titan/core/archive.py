@@ -9,7 +9,10 @@ from titan.model.states import RunState
 
 
 def on_history_kept(turn: Turn, seen: HistoryKept) -> None:
-    for name in seen.runs:
+    """What was retried or purged since it was written stays, and is written anew."""
+    for i, name in enumerate(seen.runs):
         run = turn.state.runs.get(name)
-        if run is not None and run.state not in (RunState.RUNNING, RunState.OPENING):
+        if run is None or (seen.changes and run.changes != seen.changes[i]):
+            continue
+        if run.state not in (RunState.RUNNING, RunState.OPENING):
             turn.emit(ev.RunArchived(name, turn.now))

@@ -25,10 +25,11 @@ from titan.model.states import JobState, RunState
 def on_dead_retried(turn: Turn, seen: DeadRetried) -> None:
     try:
         run = _run(turn.state, seen)
-        if run is not None and seen.key and run.retried[0] == seen.key:  # said again: its answer was lost
-            turn.order(fx.ReplyRetried(seen.origin, seen.request, run.id, *run.retried[1:]))
-            return
         state = _live_or_kept(turn.state, seen)
+        key, *told = state.runs[seen.run].retried
+        if seen.key and key == seen.key:  # said again: its answer was lost
+            turn.order(fx.ReplyRetried(seen.origin, seen.request, seen.run, *told))
+            return
         jobs, retried = plan(state, _wanted(state, seen))
         if not retried:
             raise Conflict(_nothing(state, seen))

@@ -69,9 +69,10 @@ class SubmitterGone(msgspec.Struct, frozen=True):
 
 
 class HistoryKept(msgspec.Struct, frozen=True):
-    """The history has these finished runs, durably: they may leave."""
+    """The history has these finished runs, durably: they may leave. `changes`: `Run.changes` of each as it was written."""
 
     runs: list[str]
+    changes: list[int] = []
 
 
 class CancelRequested(msgspec.Struct, frozen=True):

@@ -56,6 +56,8 @@ class Run(msgspec.Struct):
     finished_at: float = 0.0
     retried: tuple[str, int, int] = ("", 0, 0)
     """The last request that took jobs of it off the dead letter queue: its key, and how many jobs it retried and revived."""
+    changes: int = 0
+    """How often it was changed after its end: jobs retried, or purged from the dead letter queue."""
     added: int = -1
     """OPENING: how many of its jobs are there; else -1."""
     tally: list[int] = msgspec.field(default_factory=lambda: [0] * len(JobState))

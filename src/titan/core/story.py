@@ -46,7 +46,7 @@ def _present(state: State, number: int) -> str:
         case JobState.DISPATCHED | JobState.RUNNING:
             return f"{job.state.name} as attempt {job.attempt} on {_worker_name(state, job.worker)} (lease {job.lease})"
         case JobState.PAUSED:
-            return f"PAUSED at the gate until {job.due:.3f}: " + (job.template.gate.message if job.template.gate else "")
+            return f"PAUSED until {job.due:.3f}: " + " ".join(job.template.gate.message.split() if job.template.gate else ())
         case JobState.FAILED:
             return f"FAILED attempt {job.attempt}: {job.reason}; " + (f"next one at {job.due:.3f}" if job.due else "no further one")
         case JobState.DEAD | JobState.CANCELLED:

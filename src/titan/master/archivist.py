@@ -107,7 +107,7 @@ class Archivist:
         await self._core.settled()  # that they ended is durable
         batch: list[KeptRun] = []
         workers: dict[int, str] = {}
-        ended: dict[str, float] = {}
+        changes: list[int] = []
         jobs = 0
         state = self._core.state
         while self._is_due() and len(batch) < BATCH_RUNS and jobs < BATCH_JOBS:
@@ -122,7 +122,7 @@ class Archivist:
                     workers[number] = state.worker_name(number)
             dead = sum(state.jobs[j].in_dlq for j in range(run.first, run.first + run.count)) if run.tally[JobState.DEAD] else 0
             batch.append(KeptRun(run, dead, chunks, self._logs.size(name)))
-            ended[name] = run.finished_at
+            changes.append(run.changes)
             jobs += run.count
         try:
             await _in_thread(lambda: self._history.put(batch, workers))
@@ -130,10 +130,11 @@ class Archivist:
             for kept in batch:
                 self._add(kept.run)
             raise
-        # One that was live again meanwhile is not as it was written, also if it has ended anew.
-        same = [kept.run for kept in batch if _is_over(kept.run) and kept.run.finished_at == ended[kept.run.id]]
-        self._core.see(HistoryKept([run.id for run in same]))
+        self._core.see(HistoryKept([kept.run.id for kept in batch], changes))
         await self._core.settled()
+        for kept in batch:
+            if kept.run.id in state.runs and _is_over(kept.run):  # it was changed meanwhile
+                self._add(kept.run)
 
     # -- pruning ------------------------------------------------------------------------------------------------------------
     async def _prune_for_ever(self) -> None:

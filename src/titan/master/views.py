@@ -38,7 +38,7 @@ def job_row(state: State, job: Job) -> msg.JobRow:
         submitted_at=job.run.submitted_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
-        reason=job.reason if job.reason or job.state is not JobState.QUEUED else "",
+        reason=" ".join(job.template.gate.message.split()) if job.state is JobState.PAUSED and job.template.gate else job.reason,
         cpu_s=job.cpu_s,
         peak_bytes=job.peak_bytes,
     )

@@ -277,7 +277,7 @@ class DAG:
     @property
     def size(self) -> int:
         """How many jobs a run of it has."""
-        return sum(job.size for job in self.jobs) + len(self.calls)
+        return sum(job.size + (job.hitl_message is not None) for job in self.jobs) + len(self.calls)
 
 
 # -- what may be given, made into what is kept ---------------------------------------------------------------------------

@@ -264,8 +264,14 @@ class SimMaster:
         def tell() -> None:
             entry = self.state.runs.get(run)
             if self.up and entry is not None and entry.state is not RunState.RUNNING:
-                self._history[run] = list(image.dump_run(self.state, entry, 7))
-                self._see(seen.HistoryKept([run]))
+                chunks, changes = list(image.dump_run(self.state, entry, 7)), entry.changes
+                self.world.clock.after(self.world.rng.choice((0.0, 1.0, 20.0)), lambda: kept(chunks, changes))
+
+        def kept(chunks: list[bytes], changes: int) -> None:
+            """It takes its time to write."""
+            if self.up and run in self.state.runs:
+                self._history[run] = chunks
+                self._see(seen.HistoryKept([run], [changes]))
 
         def later() -> None:
             self.world.clock.after(self.world.rng.uniform(0.0, 20.0), tell)

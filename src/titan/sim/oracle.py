@@ -210,6 +210,8 @@ class Oracle:
             raise Violation(f"the master knows the burst workers {list(state.bursts)}; its log {list(facts.bursts)}")
         for number, job in sealed.items():
             told = facts.jobs[number]
+            if (number in state.dead) != (told.state is JobState.DEAD and number not in facts.purged):
+                raise Violation(f"{told.where} is {told.state.name}; in the dead letter queue: {number in state.dead}")
             mine = (job.name, job.state, job.lease, job.attempt, job.failures, job.losses, job.doubts)
             log = (told.name, told.state, told.lease, told.attempts, len(told.failures), len(told.blamed), len(told.doubted))
             if mine != log:

@@ -39,7 +39,10 @@ QUIT_S = 3.0
 """How long a worker that stops at once waits for its processes to end and its goodbye to be heard."""
 KEEP_S = 7 * 86_400.0
 SWEEP_S = 3600.0
-_OWN_VARIABLES = ("TITAN_RUN", "TITAN_JOB", "TITAN_ATTEMPT", "TITAN_SHARED", "TITAN_LEASE", "TITAN_WORKER_HOME", "TITAN_PARENT_FD")
+_OWN_VARIABLES = (
+    *("TITAN_RUN", "TITAN_JOB", "TITAN_ATTEMPT", "TITAN_SHARED", "TITAN_LEASE", "TITAN_WORKER_HOME", "TITAN_PARENT_FD"),
+    *("TITAN_FAILED_JOB", "TITAN_WEBHOOK_SECRET"),
+)
 
 
 class Worker:

@@ -219,6 +219,17 @@ def test_a_purged_job_stays_dead_and_is_no_longer_listed() -> None:
     assert list(master.state.dead) == [FIRST + 1, FIRST]
 
 
+def test_what_was_changed_while_it_was_written_stays() -> None:
+    master = begun({"a": ""})
+    fail(master, "a")
+    master.see(purge(), seen.HistoryKept(["r"], [0]))
+    assert "r" in master.state.runs
+    master.see(retry("a"), seen.HistoryKept(["r"], [1]))
+    end(master, "a")
+    assert master.see(seen.HistoryKept(["r"], [1])).events == []
+    assert master.see(seen.HistoryKept(["r"], [2])).events == [ev.RunArchived("r", master.now)]
+
+
 def test_a_run_of_the_history_is_purged() -> None:
     master = begun({"a": ""})
     fail(master, "a")

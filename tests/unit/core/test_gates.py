@@ -43,7 +43,7 @@ def test_a_ready_gate_is_paused_and_takes_no_slot() -> None:
     assert master.states() == [COMPLETED, PAUSED, WAITING]
     assert ev.GatesOpened([FIRST + 1], [101.0], 1.0) in master.events
     assert not master.state.workers[1].held and next_due(master.state) is not None
-    assert story(master.state, FIRST + 1)[-1] == "1.000  PAUSED at the gate until 101.000: ship it?"
+    assert story(master.state, FIRST + 1)[-1] == "1.000  PAUSED until 101.000: ship it?"
 
 
 def test_approved_it_is_completed_and_its_children_run() -> None:
