@@ -505,6 +505,8 @@ class Client:
             return await anext(source)
 
         async def end() -> None:
+            while source.ag_running:  # type: ignore[attr-defined]
+                await asyncio.sleep(0)  # a step that was interrupted is about to end
             await source.aclose()  # type: ignore[attr-defined]
 
         try:

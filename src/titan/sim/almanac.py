@@ -92,6 +92,13 @@ class Almanac:
             raise Violation(f"run {e.run} expired at {e.at}; its deadline is {made.deadline}")
         made.expired = True
 
+    def _jobs_revived(self, e: ev.JobsRevived) -> None:
+        """Whoever takes jobs off the dead letter queue lifts the deadline of their run, which is live again."""
+        made = self.runs[e.run]
+        made.deadline, made.expired = 0.0, False
+        if made.schedule in self.schedules:
+            self.schedules[made.schedule].live[e.run] = None
+
     def _jobs_moved(self, e: ev.JobsDispatched | ev.JobsCompleted) -> None:
         for number in e.jobs:
             run = self._chronicle.jobs[number].run
@@ -242,6 +249,7 @@ _READERS: dict[type, Callable[[Almanac, Any], None]] = {
     ev.MasterStarted: Almanac._master_started,
     ev.RunSubmitted: Almanac._run_submitted,
     ev.RunOpened: Almanac._run_opened,
+    ev.JobsRevived: Almanac._jobs_revived,
     ev.RunSealed: Almanac._run_sealed,
     ev.RunExpired: Almanac._run_expired,
     ev.RunCancelled: Almanac._run_cancelled,
