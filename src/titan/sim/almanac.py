@@ -95,7 +95,7 @@ class Almanac:
     def _jobs_revived(self, e: ev.JobsRevived) -> None:
         """Whoever takes jobs off the dead letter queue lifts the deadline of their run, which is live again."""
         made = self.runs[e.run]
-        made.deadline, made.expired = 0.0, False
+        made.deadline = 0.0  # what it had cancelled stays so
         if made.schedule in self.schedules:
             self.schedules[made.schedule].live[e.run] = None
 
