@@ -13,7 +13,22 @@ import msgspec
 import pytest
 
 from titan.core import apply as writers
-from titan.core import apply_failure, apply_schedules, cancel, dlq, finish, gates, image, ready, scaling, schedules, step, workers
+from titan.core import (
+    apply_failure,
+    apply_jobs,
+    apply_schedules,
+    cancel,
+    dlq,
+    finish,
+    gates,
+    image,
+    moves,
+    ready,
+    scaling,
+    schedules,
+    step,
+    workers,
+)
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
@@ -21,7 +36,9 @@ from titan.core.apply import apply
 from titan.core.state import TIMER_JOB, Run, Schedule, State, Worker
 from titan.core.turn import Turn
 from titan.model import timing
+from titan.model.demand import NOTHING, Amounts
 from titan.model.states import JobState, Outcome
+from titan.scheduling import pool
 from titan.scheduling.scale import Look, Plan, Rule
 from titan.sim.disk import Disk
 from titan.sim.master import SimMaster
@@ -115,8 +132,7 @@ def a_lost_attempt_forgets_its_affinity(patch: Patch) -> None:
 
 
 def affinity_overrides_capabilities(patch: Patch) -> None:
-    real = ready.can_keep
-    patch.setattr(ready, "can_keep", lambda state, worker, requirement: real(state, worker, "GENERAL"))
+    patch.setattr(ready, "has_capabilities", lambda worker, template: True)
 
 
 def cancel_does_not_cascade(patch: Patch) -> None:
@@ -245,6 +261,24 @@ def an_older_process_is_never_told_to_end(patch: Patch) -> None:
         return "taken" if known.connection else real(state, known, it, now)
 
     patch.setattr(workers, "_why_not", why_not)
+
+
+def resources_in_use_are_not_counted(patch: Patch) -> None:
+    real = pool._has_free
+
+    def has_free(seat: pool.Seat, amounts: Amounts, hold: pool.Hold | None) -> bool:
+        return real(msgspec.structs.replace(seat, taken=NOTHING), amounts, hold)
+
+    patch.setattr(pool, "_has_free", has_free)
+
+
+def resources_of_attempts_that_ended_stay_taken(patch: Patch) -> None:
+    for module in (apply_jobs, moves):
+        patch.setattr(module, "give_back", lambda worker, lease, needs: None)
+
+
+def one_of_several_capabilities_is_enough(patch: Patch) -> None:
+    patch.setattr(pool, "_offers", lambda capabilities, demand: any(c in capabilities for c in demand.capabilities))
 
 
 # -- failure and gates -----------------------------------------------------------------------------------------------------
@@ -434,6 +468,28 @@ def nobody_counts_what_is_being_stopped(patch: Patch) -> None:
     patch.setattr(wm.WorkerMachine, "_fill", fill)
 
 
+def what_is_told_to_stop_leaves_its_gpus_at_once(patch: Patch) -> None:
+    """Neither the master waits for its end, which would send nothing in its place, nor the worker, which would let it wait."""
+    real = _machine[wm.StopOrdered]
+
+    def on_stop(machine: wm.WorkerMachine, now: float, it: wm.StopOrdered) -> None:
+        real(machine, now, it)
+        for lease in it.leases:
+            machine.stock.give_back(lease)
+
+    real_write = _writes[ev.JobsCancelled]
+
+    def write(state: State, e: ev.JobsCancelled) -> None:
+        real_write(state, e)
+        for worker in state.workers.values():
+            worker.fenced.clear()
+            worker.taken = state.count_taken(worker)
+            state.reload(worker)
+
+    patch.setitem(_machine, wm.StopOrdered, on_stop)
+    patch.setitem(_writes, ev.JobsCancelled, write)
+
+
 def orders_to_stop_what_waits_are_ignored(patch: Patch) -> None:
     real = _machine[wm.StopOrdered]
 
@@ -602,6 +658,10 @@ PLANTS: list[Callable[[Patch], None]] = [
     a_restart_forgets_when_schedules_are_due,
     deadlines_are_forgotten,
     jobs_run_before_their_time,
+    resources_in_use_are_not_counted,
+    resources_of_attempts_that_ended_stay_taken,
+    one_of_several_capabilities_is_enough,
+    what_is_told_to_stop_leaves_its_gpus_at_once,
     results_are_forgotten_before_they_are_acknowledged,
     a_dispatch_said_twice_runs_twice,
     nobody_counts_what_is_being_stopped,

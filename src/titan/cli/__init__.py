@@ -27,6 +27,7 @@ _COMMANDS = {
     "gates": "titan.cli.gates",
     "approve": "titan.cli.gates",
     "reject": "titan.cli.gates",
+    "why": "titan.cli.why",
     "master": "titan.cli.serve",
     "worker": "titan.cli.serve",
     "journal": "titan.cli.journal",

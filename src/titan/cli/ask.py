@@ -122,7 +122,6 @@ def runs(
             _print_runs(found)
 
 
-@click.command()
 def _print_run(run: RunStatus, *, every: bool) -> None:
     s = run.summary
     took = f", {(s.finished_at or time.time()) - s.submitted_at:.1f} s"

@@ -28,8 +28,9 @@ from titan.errors import CallerError, MasterUnreachable, TitanError
 from titan.sdk.address import VARIABLE
 from titan.sdk.client import Client
 from titan.sdk.job import DAG, Job
+from titan.sdk.needs import asks_for_resources, describe_unmet
 from titan.sdk.run import Run
-from titan.sdk.status import RunStatus, RunSummary
+from titan.sdk.status import RunStatus, RunSummary, WorkerStatus
 
 TAIL_LINES = 20
 SHOWN_OUTPUT = 256 * 1024
@@ -46,7 +47,10 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 @home_option("Where the private cluster is kept.  [default: .titan beside the pipeline]")
 @click.option("--ephemeral", is_flag=True, help="Remove the private cluster's home afterwards.")
 @click.option("--retries", default=0, show_default=True, type=click.IntRange(0, 1000), help="Of a single file or command.")
-@click.option("--requirement", default="GENERAL", show_default=True, metavar="TAG", help="Of a single file or command.")
+@click.option("--requirement", multiple=True, metavar="TAG", help="Of a single file or command.  [default: GENERAL]")
+@click.option("--cpus", type=float, default=0.0, help="The same: what it takes up on its worker, as are the next two.")
+@click.option("--memory", default="0", metavar="SIZE", help="Bytes, or as 4GiB.")
+@click.option("--gpus", type=int, default=0, help="It finds them in CUDA_VISIBLE_DEVICES.")
 @click.option(
     "--limit",
     "limits",
@@ -66,7 +70,10 @@ def run(
     home: Path | None,
     ephemeral: bool,
     retries: int,
-    requirement: str,
+    requirement: tuple[str, ...],
+    cpus: float,
+    memory: str,
+    gpus: int,
     limits: tuple[str, ...],
     python: str | None,
     deadline: float | None,
@@ -79,7 +86,8 @@ def run(
     With neither --master nor TITAN_MASTER, and nothing on the default port, a private cluster of this machine is started for it
     and stopped afterwards. Its home stays for `titan status` and `titan logs`. Ctrl-C (or SIGTERM) cancels the run.
     """
-    dag, beside = dag_of(what, retries=retries, requirement=requirement, python=python, deadline=deadline, limits=limits)
+    asked = _Asked(requirement or ("GENERAL",), cpus, memory, gpus)
+    dag, beside = dag_of(what, retries=retries, asked=asked, python=python, deadline=deadline, limits=limits)
     interrupt_on_sigterm()
     with _client_or_cluster(master, home, beside, workers=workers, slots=slots, ephemeral=ephemeral) as place:
         client = place.client
@@ -110,10 +118,12 @@ def run(
 @json_option
 def submit(file: Path, python: str | None, deadline: float | None, master: str | None, as_json: bool) -> None:
     """Submit a pipeline or script and return at once. The run survives this terminal, and the master's death."""
-    dag, _ = dag_of((str(file),), retries=3, requirement="GENERAL", python=python, deadline=deadline)
+    dag, _ = dag_of((str(file),), retries=3, python=python, deadline=deadline)
     with open_client(master) as client:
         handle = submit_dag(client, dag, quiet=as_json)
-        print(json.dumps({"run": handle.id}) if as_json else handle.id)
+        print(json.dumps({"run": handle.id}) if as_json else handle.id, flush=True)
+        if not as_json:
+            _print_unmet(client, dag, private=False)
 
 
 @click.command()
@@ -140,23 +150,32 @@ def wait(run_id: str, timeout: float | None, quiet: bool, master: str | None, as
     click.get_current_context().exit(0 if summary.ok else EXIT_FAILED)
 
 
+class _Asked(NamedTuple):
+    """What a single file or command asks of its worker."""
+
+    requirement: tuple[str, ...] = ("GENERAL",)
+    cpus: float = 0.0
+    memory: str = "0"
+    gpus: int = 0
+
+
 # -- what to run ----------------------------------------------------------------------------------------------------------
 def dag_of(
     what: tuple[str, ...],
     *,
     retries: int,
-    requirement: str,
     python: str | None,
     deadline: float | None,
+    asked: _Asked | None = None,
     limits: tuple[str, ...] = (),
 ) -> tuple[DAG, Path]:
     """(the DAG, the folder beside which a private cluster is kept). A `deadline` that is given goes before the pipeline's."""
-    dag, beside = _dag_of(what, retries=retries, requirement=requirement, python=python, limits=limits)
+    dag, beside = _dag_of(what, retries=retries, asked=asked or _Asked(), python=python, limits=limits)
     return (dag if deadline is None else replace(dag, deadline=deadline)), beside
 
 
 def _dag_of(
-    what: tuple[str, ...], *, retries: int, requirement: str, python: str | None, limits: tuple[str, ...] = ()
+    what: tuple[str, ...], *, retries: int, asked: _Asked, python: str | None, limits: tuple[str, ...] = ()
 ) -> tuple[DAG, Path]:
     first, *args = what
     path = Path(first)
@@ -174,7 +193,7 @@ def _dag_of(
         raise CallerError(f"{first} is a folder: name a pipeline, a script or a command")
     name = _NOT_IN_NAMES.sub("-", path.name).strip("-.")[:100] or "job"
     if path.is_file() and (path.suffix in (".py", ".sh", ".jar") or "/" in first):
-        job = Job(name, file=path, args=args, retries=retries, requirement=requirement, python=python, limits=_limits_of(limits))
+        job = Job(name, file=path, args=args, retries=retries, python=python, limits=_limits_of(limits), **asked._asdict())
         return DAG(path.name, [job]), path.resolve().parent
     if path.suffix in (".py", ".sh", ".jar") and not shutil.which(first):
         raise CallerError(f"there is no file {first}")
@@ -182,7 +201,7 @@ def _dag_of(
         raise CallerError(f"--python is for a .py file: {first} would be run as a command")
     if not shutil.which(first):
         _refuse_slips(first, path)
-    job = Job(name, command=list(what), retries=retries, requirement=requirement, limits=_limits_of(limits))
+    job = Job(name, command=list(what), retries=retries, limits=_limits_of(limits), **asked._asdict())
     return DAG(" ".join(what)[:200].encode("ascii", "replace").decode() or "command", [job]), Path.cwd()
 
 
@@ -250,10 +269,19 @@ def _home_words(folder: Path) -> str:
 # -- what to show -----------------------------------------------------------------------------------------------------------
 def _print_unmet(client: Client, dag: DAG, *, private: bool) -> None:
     """A run that waits for a worker that is not there looks like one that hangs: say so. A private one's are about to come."""
-    there = {"GENERAL"} if private else {c for w in client.workers() if w.state == "ALIVE" for c in w.capabilities}
-    for missing in dict.fromkeys(job.requirement for job in dag.jobs if job.requirement not in there):
-        how = f"titan worker --master {client.address}" + (f" --capability {missing}" if missing != "GENERAL" else "")
-        print(f"titan: no worker with {missing} is there; jobs that require it wait until one is: {how}", file=sys.stderr)
+    for line in describe_unmet(dag, _own_workers(dag) if private else client.workers(), client.address):
+        print(f"titan: {line}", file=sys.stderr)
+
+
+def _own_workers(dag: DAG) -> list[WorkerStatus]:
+    """What a private cluster's workers will say of themselves."""
+    about: dict[str, str | int | float] = {}
+    if asks_for_resources(dag):
+        from titan.worker.devices import find_stock
+        from titan.worker.wire import facts
+
+        about = facts(find_stock())
+    return [WorkerStatus("", "ALIVE", ("GENERAL",), 1, 0, 0.0, 0.0, about)]
 
 
 def _follow_run(client: Client, handle: Run, dag: DAG, *, quiet: bool, as_json: bool) -> RunSummary:

@@ -65,7 +65,7 @@ def add(
     """Run a pipeline or script, as its files are now, at each time of a cron expression or interval."""
     if (cron is None) is (every is None):
         raise click.UsageError("give exactly one of --cron and --every")
-    dag, _ = dag_of((str(file),), retries=3, requirement="GENERAL", python=python, deadline=deadline)
+    dag, _ = dag_of((str(file),), retries=3, python=python, deadline=deadline)
     with open_client(master) as client:
         made = client.schedules.add(
             name, dag, cron=cron, tz=tz, every=every, start=_moment(start), overlap=overlap, catch_up=catch_up, paused=paused,

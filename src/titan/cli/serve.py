@@ -17,6 +17,7 @@ import msgspec
 
 from titan.cli.options import DEFAULT_HOME, home_option, parent_options, start_logging
 from titan.errors import CallerError
+from titan.model.demand import MAX_CPUS, MAX_GPUS, size_of
 from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
 from titan.model.settings import Settings
 
@@ -101,6 +102,9 @@ def master(
 @click.option(
     "--capability", "capabilities", multiple=True, metavar="TAG", help="What it can do, may be repeated.  [default: GENERAL]"
 )
+@click.option("--cpus", type=click.FloatRange(0, MAX_CPUS), help="What jobs may ask for in all.  [default: the number of CPUs]")
+@click.option("--memory", metavar="SIZE", help="The same, in bytes or as 16GiB.  [default: what the host has]")
+@click.option("--gpus", type=click.IntRange(0, MAX_GPUS), help="The same.  [default: those of NVIDIA that are found]")
 @click.option("--name", metavar="N", help="Its name in the cluster.  [default: the host's]")
 @click.option(
     "--shared",
@@ -117,6 +121,9 @@ def worker(
     home: Path | None,
     slots: int | None,
     capabilities: tuple[str, ...],
+    cpus: float | None,
+    memory: str | None,
+    gpus: int | None,
     name: str | None,
     shared: Path | None,
     log_limit: int,
@@ -127,6 +134,7 @@ def worker(
 ) -> None:
     """Run a worker. SIGTERM or Ctrl-C lets it finish what runs; a second one stops that at once and hands it back."""
     from titan.sdk.address import find_address
+    from titan.worker.devices import find_stock
     from titan.worker.shell import Worker
 
     start_logging(quiet=quiet)
@@ -140,6 +148,10 @@ def worker(
     for capability in capabilities:
         if not is_capability(capability):
             raise CallerError(f"{capability!r} is no capability: a capability is {CAPABILITY_RULE}")
+    try:
+        size = None if memory is None else size_of(memory)
+    except ValueError as error:
+        raise CallerError(f"--memory {memory}: {error}") from None
     it = Worker(
         find_address(address),
         home or DEFAULT_HOME / "workers" / chosen,
@@ -149,6 +161,7 @@ def worker(
         shared=shared,
         log_limit=log_limit << 20,
         preload=tuple(name.strip() for name in preload.split(",") if name.strip()),
+        stock=find_stock(cpus=cpus, memory=size, gpus=gpus),
     )
 
     async def serve() -> None:

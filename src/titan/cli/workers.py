@@ -10,6 +10,7 @@ import click
 from titan.cli.ask import _ago, print_table
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
+from titan.sdk.needs import taken_text
 
 
 @click.group(invoke_without_command=True)
@@ -35,12 +36,13 @@ def workers(ctx: click.Context, master: str | None, as_json: bool) -> None:
                 w.state,
                 f"{min(w.held, w.slots)}/{w.slots}",
                 " ".join(w.capabilities),
+                taken_text(w),
                 str(w.facts.get("host", "")),
                 _ago(w.heard_at),
             )
             for w in found
         ]
-        print_table(("NAME", "STATE", "BUSY", "CAPABILITIES", "HOST", "HEARD"), rows)
+        print_table(("NAME", "STATE", "BUSY", "CAPABILITIES", "TAKEN", "HOST", "HEARD"), rows)
 
 
 @workers.command()

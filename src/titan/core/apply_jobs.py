@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from titan.core import events as ev
-from titan.core.moves import move, release_lease, rest
+from titan.core.moves import give_back, move, release_lease, rest
 from titan.core.state import NO_WORKER, TIMER_JOB, Past, State
+from titan.model.demand import amounts_of, plus
 from titan.model.states import JobState, Outcome
 
 WAITING, DELAYED, QUEUED, DISPATCHED, RUNNING = (
@@ -63,6 +64,8 @@ def _jobs_dispatched(state: State, e: ev.JobsDispatched) -> None:
         job.started_at = job.finished_at = 0.0
         held[lease] = number
         lease += 1
+        if job.template.needs is not None:
+            worker.taken = plus(worker.taken, amounts_of(job.template.needs))
     state.next_lease = lease
     state.reload(worker)
 
@@ -83,6 +86,8 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
         assert holder == number, job.name
         if worker.recalled:
             worker.recalled.pop(job.lease, None)
+        if job.template.needs is not None:
+            give_back(worker, job.lease, job.template.needs)
         move(state, number, job, COMPLETED, at)
         job.lease = 0
         job.started_at = e.started[i]

@@ -50,6 +50,7 @@ def _worker_joined(state: State, e: ev.WorkerJoined) -> None:
     else:
         assert not worker.held, worker.name
         worker.ending.clear()
+        worker.fenced.clear()
         worker.blamed.clear()
         worker.doubted.clear()
         worker.draining, worker.asked = False, 0
@@ -57,6 +58,7 @@ def _worker_joined(state: State, e: ev.WorkerJoined) -> None:
     worker.incarnation, worker.capabilities, worker.slots, worker.facts = e.incarnation, e.capabilities, e.slots, e.facts
     worker.state, worker.left_at = WorkerState.SUSPECT, 0.0
     worker.idle_since = e.at
+    worker.taken = state.count_taken(worker)
     state.seat(worker)
 
 
@@ -70,6 +72,7 @@ def _worker_gone(state: State, number: int, into: WorkerState, at: float) -> Non
     worker = state.workers[number]
     worker.state, worker.connection, worker.left_at = into, 0, at
     worker.ending.clear()
+    worker.taken = state.count_taken(worker)
     state.seat(worker)
     state.arm(at + state.settings.forget_s, TIMER_FORGET, number)
 
@@ -85,6 +88,8 @@ def _worker_left(state: State, e: ev.WorkerLeft) -> None:
 def _leases_ending(state: State, e: ev.LeasesEnding) -> None:
     worker = state.workers[e.worker]
     worker.ending.update(dict.fromkeys(e.leases))
+    if worker.fenced:
+        worker.taken = state.count_taken(worker)
     state.reload(worker)
 
 
@@ -92,6 +97,10 @@ def _leases_ended(state: State, e: ev.LeasesEnded) -> None:
     worker = state.workers[e.worker]
     for lease in e.leases:
         worker.ending.pop(lease, None)
+    if worker.fenced:
+        for lease in e.leases:
+            worker.fenced.pop(lease, None)
+        worker.taken = state.count_taken(worker)
     state.reload(worker)
 
 

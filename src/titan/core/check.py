@@ -7,7 +7,9 @@ from collections import Counter
 from titan.core.moves import blocks, satisfies
 from titan.core.schedules import MAX_WAITING, key_of
 from titan.core.state import BURST_PREFIX, NO_WORKER, TIMER_JOB, TIMER_RUN, TIMER_SCHEDULE, TIMER_WORKER, Job, State
+from titan.model.demand import LaneKey, capabilities_of, demand_of, totals_of
 from titan.model.states import TERMINAL, JobState, RunState, WorkerState
+from titan.scheduling.lane import Lane, job_of
 
 ON_WORKER = (JobState.DISPATCHED, JobState.RUNNING)
 GATE_STATES = (JobState.WAITING, JobState.DELAYED, JobState.PAUSED, JobState.COMPLETED, JobState.CANCELLED)
@@ -87,6 +89,10 @@ def _check_workers(state: State) -> None:
         seat = state.pool.seats[worker.number]
         used = len(worker.held) + len(worker.ending)
         assert (seat.used, seat.slots, seat.open) == (used, worker.slots, worker.takes_work), f"{worker.name}: the pool has {seat}"
+        taken = state.count_taken(worker)
+        assert worker.taken == taken == seat.taken, f"{worker.name}: {worker.taken} taken, {seat.taken} in the pool, really {taken}"
+        assert seat.total == totals_of(worker.facts), f"{worker.name}: the pool has {seat.total} in all"
+        assert (seat.hold is not None) == (worker.number in state.pool.holds), f"{worker.name}: holds room?"
         most = worker.slots * (1 + max(state.settings.prefetch, state.settings.prefetch_max if state.settings.prefetch else 0))
         assert seat.depth == state.depth(worker) or not worker.takes_work, f"{worker.name}: the pool has depth {seat.depth}"
         assert len(worker.held) <= most, f"{worker.name} holds more than its slots and what it may prefetch"
@@ -99,24 +105,39 @@ def _check_workers(state: State) -> None:
 
 
 def _check_queues(state: State) -> None:
-    general: Counter[str] = Counter()
+    general: Counter[LaneKey] = Counter()
     pinned: Counter[int] = Counter()
     for job in state.jobs.values():
         if job.state is JobState.QUEUED:
             if job.pin == NO_WORKER:
-                general[job.template.requirement] += 1
+                general[demand_of(job.template)] += 1
             else:
                 pinned[job.pin] += 1
-    for capability, lane in state.lanes.items():
-        assert lane.count == general[capability] == len(lane.jobs()), f"lane {capability}: {lane.count} != {general[capability]}"
+    for demand, lane in state.lanes.items():
+        assert lane.count == general[demand] == len(lane.jobs()), f"lane {demand}: {lane.count} != {general[demand]}"
         if lane.count:
-            assert state.pool.best(capability) is None, f"{capability} jobs are queued while a worker has room"
+            assert state.pool.best(demand) is None, f"{demand} jobs are queued while a worker has room"
+            assert not _has_room(state, demand, lane), f"{demand} jobs are queued, and nobody knows that a worker has room"
     for worker, lane in state.pinned.items():
         assert lane.count == pinned[worker] == len(lane.jobs()), f"lane of worker {worker}: {lane.count}, really {pinned[worker]}"
         if lane.count:
-            assert state.pool.room(worker) <= 0, f"jobs are pinned to worker {worker}, which has room"
+            first = lane.head()
+            assert first is not None
+            fits = state.pool.fits(worker, state.demand(job_of(first)), first)
+            assert not fits, f"jobs are pinned to worker {worker}, which has room"
             assert state.workers[worker].state in (WorkerState.ALIVE, WorkerState.SUSPECT), f"jobs are pinned to {worker}, gone"
     assert set(general) <= set(state.lanes) and set(pinned) <= set(state.pinned)
+
+
+def _has_room(state: State, demand: LaneKey, lane: Lane) -> bool:
+    """Whether any worker could take the first of a lane now, found by asking each."""
+    key = lane.head()
+    assert key is not None
+    for worker in state.workers.values():
+        capable = all(capability in worker.capabilities for capability in capabilities_of(demand))
+        if capable and state.pool.fits(worker.number, demand, key):
+            return True
+    return False
 
 
 def _check_timers(state: State) -> None:

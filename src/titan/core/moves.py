@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from titan.core.state import Job, State, Worker
+from titan.core.state import FENCED_LIMIT, Job, State, Worker
 from titan.core.story import story
 from titan.errors import Bug
+from titan.model.dag import Needs
+from titan.model.demand import NOTHING, amounts_of, minus
 from titan.model.states import ALLOWED, REVIVABLE, TERMINAL, JobState
 
 
@@ -56,6 +58,8 @@ def release_lease(state: State, job: Job) -> None:
     """The attempt is over: its worker no longer holds it."""
     worker = state.workers[job.worker]
     del worker.held[job.lease]
+    if job.template.needs is not None:
+        give_back(worker, job.lease, job.template.needs)
     worker.recalled.pop(job.lease, None)
     job.lease = 0
 
@@ -64,3 +68,21 @@ def rest(worker: Worker, at: float) -> None:
     """Some attempt of its is over: it may have nothing to do from now on."""
     if not worker.held:
         worker.idle_since = at
+
+
+def give_back(worker: Worker, lease: int, needs: Needs) -> None:
+    """An attempt that took something up leaves the worker's books; if its process is still to be ended, it takes it up till then.
+
+    Should the worker turn out to have it still, it counts again: what it takes up is remembered for some time.
+    """
+    amounts = amounts_of(needs)
+    if amounts == NOTHING:
+        return
+    worker.fenced[lease] = amounts
+    if len(worker.fenced) > FENCED_LIMIT:
+        for old in worker.fenced:
+            if old not in worker.ending:
+                del worker.fenced[old]
+                break
+    if lease not in worker.ending:
+        worker.taken = minus(worker.taken, amounts)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from titan.core import effects as fx
 from titan.core import events as ev
-from titan.core.state import NO_WORKER, Job, State
+from titan.core.state import NO_WORKER, Job, State, Worker
 from titan.core.turn import Turn
+from titan.model.dag import JobTemplate
+from titan.model.demand import amounts_of, totals_of, within
 from titan.model.states import JobState, RunState, WorkerState
 
 
@@ -92,7 +94,7 @@ def choose_pins(state: State, jobs: Sequence[int]) -> tuple[list[int], dict[int,
         pin = NO_WORKER
         if job.template.affinity and job.parents:
             pin = _home_of(state, job)
-            if pin != NO_WORKER and not can_keep(state, pin, job.template.requirement):
+            if pin != NO_WORKER and not can_keep(state, pin, job.template):
                 released.setdefault(pin, []).append(number)
                 pin = NO_WORKER
         pins.append(pin)
@@ -110,21 +112,35 @@ def _home_of(state: State, job: Job) -> int:
 def release(turn: Turn, worker: int, jobs: list[int]) -> None:
     """Gives jobs that were to go to `worker` to any capable one, and says why in their history."""
     if jobs:
-        entry = turn.state.workers.get(worker)
+        state, entry = turn.state, turn.state.workers.get(worker)
         if entry is None:
-            name = turn.state.worker_name(worker)
-            turn.emit(
-                ev.JobsReleased(jobs, worker, f"affinity released: worker {name}, where its parent ran, is no more", turn.now)
-            )
-            return
-        gone = entry.state in (WorkerState.LOST, WorkerState.LEFT) or entry.draining
-        why = f"is {'draining' if entry.draining else entry.state.name}" if gone else "lacks the capability"
-        turn.emit(ev.JobsReleased(jobs, worker, f"affinity released: worker {entry.name}, where its parent ran, {why}", turn.now))
+            why = "is no more"
+        elif entry.state in (WorkerState.LOST, WorkerState.LEFT) or entry.draining:
+            why = f"is {'draining' if entry.draining else entry.state.name}"
+        elif all(has_capabilities(entry, state.jobs[number].template) for number in jobs):
+            why = "has less than it asks for"
+        else:
+            why = "lacks the capability"
+        name = state.worker_name(worker)
+        turn.emit(ev.JobsReleased(jobs, worker, f"affinity released: worker {name}, where its parent ran, {why}", turn.now))
 
 
-def can_keep(state: State, worker: int, requirement: str) -> bool:
+def can_keep(state: State, worker: int, template: JobTemplate) -> bool:
+    """Whether a worker will be able to run such jobs, busy or not."""
     entry = state.workers.get(worker)
     if entry is None:
         return False
     there = entry.state in (WorkerState.ALIVE, WorkerState.SUSPECT) and not entry.draining
-    return there and requirement in entry.capabilities
+    return there and has_capabilities(entry, template) and has_enough(entry, template)
+
+
+def has_capabilities(worker: Worker, template: JobTemplate) -> bool:
+    needs = template.needs
+    return template.requirement in worker.capabilities and (
+        needs is None or all(capability in worker.capabilities for capability in needs.capabilities)
+    )
+
+
+def has_enough(worker: Worker, template: JobTemplate) -> bool:
+    """Of each resource, in all."""
+    return template.needs is None or within(amounts_of(template.needs), totals_of(worker.facts))

@@ -18,6 +18,7 @@ from titan.core.state import BURST_PREFIX, Burst, State, Worker
 from titan.core.turn import Turn
 from titan.core.workers import ask_to_leave, depart
 from titan.errors import NotFound
+from titan.model.demand import amounts_in, capabilities_of
 from titan.model.states import WorkerState
 from titan.scheduling.scale import Knobs, Look, Plan, Rule, plan
 
@@ -111,7 +112,11 @@ def look_at(state: State, rule: Rule, now: float) -> Look:
     staying = [burst for burst in mine if not burst.retired_at]
     coming = sum(burst.slots for burst in staying if _worker_of(state, burst.name) is None)
     seats = [seat for seat in state.pool.seats.values() if seat.open and _overlap(seat.group.capabilities, rule.capabilities)]
-    queued = sum(lane.count for capability, lane in state.lanes.items() if capability in rule.capabilities)
+    # A burst worker is a worker of this machine: what asks for GPUs as well waits for one that has them.
+    served = (
+        lane for key, lane in state.lanes.items() if set(capabilities_of(key)) <= set(rule.capabilities) and not amounts_in(key)[2]
+    )
+    queued = sum(lane.count for lane in served)
     waiting = sum(max(0, seat.used - seat.slots) for seat in seats)
     idle = []
     for burst in staying:

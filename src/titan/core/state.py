@@ -13,6 +13,7 @@ from heapq import heapify, heappush
 import msgspec
 
 from titan.model.dag import DagSpec, JobTemplate
+from titan.model.demand import NOTHING, Amounts, LaneKey, amounts_of, demand_of, plus, totals_of
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState, WorkerState
 from titan.model.timing import Timing
@@ -35,6 +36,7 @@ TIMED = (JobState.DELAYED, JobState.FAILED, JobState.PAUSED)
 """States that end by themselves when a job's time has come."""
 FORGOTTEN_LIMIT = 50_000
 """Forgotten workers whose names are still known, for jobs that ran on them."""
+FENCED_LIMIT = 256
 ARCHIVED_LIMIT = 50_000
 """Archived runs whose submission keys are still known."""
 
@@ -253,6 +255,10 @@ class Worker(msgspec.Struct):
     """Whether its deadline is among the timers. Not durable."""
     pace_s: float = 0.0
     """How long an attempt took here of late, 0 for not known. Slow ones count at once, quick ones by and by."""
+    taken: Amounts = NOTHING
+    """What its attempts take up: those that it should have, and those in `ending`."""
+    fenced: dict[int, Amounts] = msgspec.field(default_factory=dict)
+    """What attempts that were taken from it last would take up if they were still there."""
 
     asked: int = 0
     """It was told to leave: LEAVE, or LEAVE_NOW."""
@@ -315,7 +321,7 @@ class State:
         """Those that are PAUSED."""
         self.tokens: dict[bytes, int] = {}
         """SHA-256 of a token -> its gate, decided or not."""
-        self.lanes: dict[str, Lane] = {}
+        self.lanes: dict[LaneKey, Lane] = {}
         self.pinned: dict[int, Lane] = {}
         self.touched: dict[int, None] = {}
         """Workers whose pinned jobs or room changed since the last placement."""
@@ -366,11 +372,13 @@ class State:
 
     # -- indexes: written by apply ------------------------------------------------------------------------------------
     def enqueue(self, number: int, job: Job) -> None:
-        """Puts a QUEUED job into the lane of its capability, or of the worker it is pinned to."""
+        """Puts a QUEUED job into the lane of its demand, or of the worker it is pinned to."""
         if job.pin == NO_WORKER:
-            lane = self.lanes.get(job.template.requirement)
+            template = job.template
+            demand = template.requirement if template.needs is None else demand_of(template)
+            lane = self.lanes.get(demand)
             if lane is None:
-                lane = self.lanes[job.template.requirement] = Lane(self.is_queued)
+                lane = self.lanes[demand] = Lane(self.is_queued)
         else:
             lane = self.pinned.get(job.pin)
             if lane is None:
@@ -382,22 +390,52 @@ class State:
 
     def dequeued(self, job: Job) -> None:
         """A job stops being QUEUED where it was; the lane drops its entry when it comes to it."""
-        lane = self.lanes[job.template.requirement] if job.pin == NO_WORKER else self.pinned[job.pin]
+        if job.pin != NO_WORKER:
+            lane = self.pinned[job.pin]
+        else:
+            template = job.template
+            demand = template.requirement if template.needs is None else demand_of(template)
+            lane = self.lanes[demand]
+            if lane.count == 1 and not isinstance(demand, str):  # there may be no end of these
+                del self.lanes[demand]
+                self.pool.forget(demand)
         lane.count -= 1
         assert lane.count >= 0, job.name
 
     def seat(self, worker: Worker) -> None:
         """Tells the pool all about a worker."""
         used = len(worker.held) + len(worker.ending)
-        depth = self.depth(worker)
-        self.pool.put(worker.number, worker.capabilities, worker.slots, used, open_=worker.takes_work, depth=depth)
+        self.pool.put(
+            worker.number,
+            worker.capabilities,
+            worker.slots,
+            used,
+            open_=worker.takes_work,
+            depth=self.depth(worker),
+            total=totals_of(worker.facts),
+            taken=worker.taken,
+        )
         self.touched[worker.number] = None
 
     def reload(self, worker: Worker) -> None:
         """Tells the pool that a worker's load changed."""
-        self.pool.use(worker.number, len(worker.held) + len(worker.ending))
+        self.pool.use(worker.number, len(worker.held) + len(worker.ending), worker.taken)
         if worker.number in self.pinned:
             self.touched[worker.number] = None
+
+    def count_taken(self, worker: Worker) -> Amounts:
+        """What the worker's attempts take up, counted anew."""
+        taken = NOTHING
+        for number in worker.held.values():
+            needs = self.jobs[number].template.needs
+            if needs is not None:
+                taken = plus(taken, amounts_of(needs))
+        for lease in worker.ending:
+            taken = plus(taken, worker.fenced.get(lease, NOTHING))
+        return taken
+
+    def demand(self, number: int) -> LaneKey:
+        return demand_of(self.jobs[number].template)
 
     def depth(self, worker: Worker) -> int:
         """How many attempts may wait on the worker beyond its slots: as many as it gets through in a moment."""
@@ -477,6 +515,7 @@ class State:
             elif job.due and job.state in TIMED:
                 self.arm(job.due, TIMER_JOB, number)
         for worker in self.workers.values():
+            worker.taken = self.count_taken(worker)
             self.seat(worker)
             worker.watched = False
             if worker.state in (WorkerState.ALIVE, WorkerState.SUSPECT):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from titan.core.state import NO_WORKER, State
+from titan.model.demand import demand_of, demand_text
 from titan.model.states import JobState, Outcome
 from titan.model.timing import iso
 
@@ -41,8 +42,8 @@ def _present(state: State, number: int) -> str:
         case JobState.DELAYED:
             return f"DELAYED until {job.due:.3f}"
         case JobState.QUEUED:
-            whom = f"worker {_worker_name(state, job.pin)}" if job.pin != NO_WORKER else f"a worker with {job.template.requirement}"
-            return f"QUEUED for {whom}"
+            anyone = f"a worker with {demand_text(demand_of(job.template))}"
+            return f"QUEUED for {f'worker {_worker_name(state, job.pin)}' if job.pin != NO_WORKER else anyone}"
         case JobState.DISPATCHED | JobState.RUNNING:
             return f"{job.state.name} as attempt {job.attempt} on {_worker_name(state, job.worker)} (lease {job.lease})"
         case JobState.PAUSED:

@@ -12,6 +12,7 @@ from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core.state import State, Worker
 from titan.core.turn import Turn
+from titan.model.demand import NOTHING, amounts_of
 from titan.model.states import JobState
 
 LOOK_AT = 16
@@ -26,6 +27,8 @@ def take_back(turn: Turn) -> None:
     share = _spare(turn.state) // (1 + min(LOOK_AT, len(pool.idle)))
     for idle in islice(pool.idle, LOOK_AT):
         seat = pool.seats[idle]
+        if seat.hold is not None:
+            continue  # its free slots wait for another job
         # Quick work, of which it may hold more than it has slots, comes in bulk: an even share of what waits elsewhere.
         wanted = max(seat.slots - seat.used, min(seat.room, share)) - _on_their_way(turn.state, recalls)
         for other in islice(pool.surplus, LOOK_AT):
@@ -63,7 +66,11 @@ def _waiting(state: State, worker: Worker, capabilities: tuple[str, ...], chosen
         if len(found) >= spare:
             break
         job = state.jobs[worker.held[lease]]
-        free = job.state is JobState.DISPATCHED and not job.template.affinity and job.template.requirement in capabilities
+        template = job.template
+        # One that asks for resources has a slot already, or will have before those that were sent to wait.
+        free = job.state is JobState.DISPATCHED and not template.affinity and template.requirement in capabilities
+        if free and template.needs is not None:
+            free = amounts_of(template.needs) == NOTHING and all(c in capabilities for c in template.needs.capabilities)
         if free and lease not in worker.recalled and lease not in chosen:
             found.append(lease)
     return found

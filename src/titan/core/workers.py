@@ -16,6 +16,7 @@ from titan.core.ready import can_keep, release
 from titan.core.state import BURST_PREFIX, LEAVE, LEAVE_NOW, State, Worker
 from titan.core.turn import Turn
 from titan.errors import Conflict
+from titan.model.demand import totals_of
 from titan.model.states import JobState, WorkerState
 
 
@@ -73,6 +74,7 @@ def _changed(known: Worker, seen: WorkerRegistered) -> bool:
         or known.state in (WorkerState.LOST, WorkerState.LEFT)
         or known.capabilities != seen.capabilities
         or known.slots != seen.slots
+        or totals_of(known.facts) != totals_of(seen.facts)
     )
 
 
@@ -186,5 +188,5 @@ def _release_pinned(turn: Turn, worker: Worker) -> None:
     state = turn.state
     lane = state.pinned.get(worker.number)
     if lane is not None and lane.count:
-        unfit = [j for j in lane.jobs() if not can_keep(state, worker.number, state.jobs[j].template.requirement)]
+        unfit = [j for j in lane.jobs() if not can_keep(state, worker.number, state.jobs[j].template)]
         release(turn, worker.number, unfit)

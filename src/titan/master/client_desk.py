@@ -87,6 +87,8 @@ class ClientDesk:
                 self._answer_of(peer, message, message.run, lambda state: [views.run_status(state, message)])
             case msg.ReadValues():
                 self._answer_of(peer, message, message.run, lambda state: [*Collector(state).some_of(message)])
+            case msg.Why():
+                self._answer_of(peer, message, message.run, lambda state: [views.why(state, message, self._core.clock.now())])
             case msg.ListRuns():
                 self._core.turn()
                 self._past.runs(peer, message)

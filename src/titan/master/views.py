@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from heapq import nlargest
 
+from titan.core.explain import Reason, explain
 from titan.core.state import NO_WORKER, Job, Run, State
 from titan.core.story import story
 from titan.errors import NotFound
@@ -63,6 +64,18 @@ def run_status(state: State, ask: msg.GetRun) -> msg.RunStatus:
     return msg.RunStatus(ask.request, run_row(run), rows, end - run.first if end < run.first + run.count else 0)
 
 
+def why(state: State, ask: msg.Why, now: float) -> msg.Reasons:
+    """Why a job does not run. `now`: seconds since the epoch."""
+    run = find_run(state, ask.run)
+    told = explain(state, find_job(state, run, ask.job), now)
+    workers = [msg.WorkerReasons(w.worker, _reasons(w.reasons)) for w in told.workers]
+    return msg.Reasons(ask.request, run.id, ask.job, told.state, _reasons(told.reasons), workers, told.left_off)
+
+
+def _reasons(reasons: list[Reason]) -> list[msg.ReasonRow]:
+    return [msg.ReasonRow(reason.code, reason.text, reason.detail) for reason in reasons]
+
+
 def run_limit(ask: msg.ListRuns) -> int:
     return max(1, min(ask.limit, 10_000))
 
@@ -94,6 +107,7 @@ def workers(state: State, ask: msg.ListWorkers) -> msg.Workers:
                 heard_at=w.heard_at,
                 joined_at=w.joined_at,
                 facts=w.facts,
+                taken=w.taken,
             )
             for w in sorted(state.workers.values(), key=lambda w: w.name)
         ],

@@ -11,7 +11,8 @@ from typing import Protocol
 
 from titan.errors import InvalidGraph
 from titan.model import dag as limits
-from titan.model.dag import DagSpec, JobTemplate
+from titan.model.dag import DagSpec, JobTemplate, Needs
+from titan.model.demand import MAX_CAPABILITIES, MAX_CPUS, MAX_GPUS, MAX_MEMORY
 from titan.model.failure import template_problem
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
 from titan.model.sizes import format_size
@@ -197,6 +198,8 @@ def _check_template(t: JobTemplate) -> None:
         raise InvalidGraph(f"{where}: a NUL character, or an environment name that is empty or holds '='")
     if not is_capability(t.requirement):
         raise InvalidGraph(f"{where}: requirement {t.requirement[:80]!r} is malformed: a capability is {CAPABILITY_RULE}")
+    if t.needs is not None:
+        _check_needs(where, t, t.needs)
     if not 0 <= t.retries <= limits.MAX_RETRIES:
         raise InvalidGraph(f"{where}: retries must be 0 to {limits.MAX_RETRIES}")
     if not -limits.MAX_PRIORITY <= t.priority <= limits.MAX_PRIORITY:
@@ -219,3 +222,16 @@ def _check_limits(where: str, t: JobTemplate, it: limits.Limits) -> None:
         raise InvalidGraph(f"{where}: limits: cpus must be {limits.MIN_CPUS:g} to {limits.MAX_CPUS:,g}")
     if not 0 <= it.processes <= limits.MAX_PROCESSES:
         raise InvalidGraph(f"{where}: limits: processes must be 1 to {limits.MAX_PROCESSES:,}")
+
+
+def _check_needs(where: str, t: JobTemplate, needs: Needs) -> None:
+    if len(needs.capabilities) >= MAX_CAPABILITIES:
+        raise InvalidGraph(f"{where}: requirement: at most {MAX_CAPABILITIES} capabilities")
+    for capability in needs.capabilities:
+        if not is_capability(capability):
+            raise InvalidGraph(f"{where}: requirement {capability[:80]!r} is malformed: a capability is {CAPABILITY_RULE}")
+    for word, value, most in (("cpus", needs.cpus, MAX_CPUS), ("memory", needs.memory, MAX_MEMORY), ("gpus", needs.gpus, MAX_GPUS)):
+        if not 0 <= value <= most:  # also false for NaN
+            raise InvalidGraph(f"{where}: {word} must be 0 to {most:,.0f}")
+    if t.function and (needs.cpus or needs.memory or needs.gpus):
+        raise InvalidGraph(f"{where}: a function cannot ask for cpus, memory or gpus: make it a script")

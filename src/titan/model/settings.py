@@ -21,6 +21,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where attempts are short, so much work may wait for each slot: 50 attempts of a millisecond."""
     prefetch_max: int = 1000
     """And never more attempts for each slot than this."""
+    hold_s: float = 5.0
+    """A job whose cpus, memory or GPUs are not free is passed so long by later ones. Then a worker holds room for it."""
     backoff_base_s: float = 0.5
     """The wait before the first retry; it doubles with each, and is jittered between half and all of it."""
     backoff_max_s: float = 60.0

@@ -20,6 +20,10 @@ from titan.protocol.failure_messages import Purged as Purged
 from titan.protocol.failure_messages import PurgeDead as PurgeDead
 from titan.protocol.failure_messages import Retried as Retried
 from titan.protocol.failure_messages import RetryDead as RetryDead
+from titan.protocol.routing_messages import ReasonRow as ReasonRow
+from titan.protocol.routing_messages import Reasons as Reasons
+from titan.protocol.routing_messages import Why as Why
+from titan.protocol.routing_messages import WorkerReasons as WorkerReasons
 from titan.protocol.scaling_messages import GetScale as GetScale
 from titan.protocol.scaling_messages import Leave as Leave
 from titan.protocol.scaling_messages import Scale as Scale
@@ -218,6 +222,9 @@ class WorkerRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     heard_at: float
     joined_at: float
     facts: dict[str, str | int | float]
+    taken: tuple[int, int, int] = (0, 0, 0)
+    """What its attempts asked for: thousandths of a CPU, bytes of memory, GPUs. In all it has `cpus`, `memory_bytes`, `gpus` of
+    its facts."""
 
 
 class Workers(Message, frozen=True):
@@ -517,6 +524,8 @@ OPCODES: dict[int, type[Message]] = {
     41: ReadValues,
     48: OpenRun,
     49: AddJobs,
+    50: Why,
+    51: Reasons,
     64: Register,
     65: Registered,
     66: Heartbeat,

@@ -1,4 +1,4 @@
-"""The ActiveJobQueue of one capability: ready jobs by priority, then age.
+"""The ActiveJobQueue of one demand: ready jobs by priority, then age.
 
 A job's age is its number, which grows with submission, so a retry or a job whose worker was lost comes back to where it
 stood. Most jobs arrive in order (a submission, a layer that is unlocked), so the lane keeps one sorted run of keys that
@@ -13,7 +13,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
+from itertools import islice
 
+EXACT = 10_000
+"""Up to so many jobs are counted one by one."""
 _BIAS = 1 << 21  # above every priority; a key is (how far below the highest priority, job number) in one integer
 _JOB_BITS = 64
 _JOB_MASK = (1 << _JOB_BITS) - 1
@@ -24,8 +27,12 @@ def sort_key(priority: int, job: int) -> int:
     return (_BIAS - priority) << _JOB_BITS | job
 
 
+def job_of(key: int) -> int:
+    return key & _JOB_MASK
+
+
 class Lane:
-    __slots__ = ("_heap", "_run", "alive", "count")
+    __slots__ = ("_heap", "_run", "alive", "blocked_at", "count", "home")
 
     def __init__(self, alive: Callable[[int], bool]) -> None:
         self._run: deque[int] = deque()
@@ -33,6 +40,10 @@ class Lane:
         self.alive = alive
         self.count = 0
         """How many jobs are really queued here; kept by the owner."""
+        self.blocked_at = -1.0
+        """Since when its first job finds no place, though some worker has enough in all; -1: it does not. Kept by `place`."""
+        self.home = -1
+        """The worker that holds room for that job."""
 
     def push(self, priority: int, job: int) -> None:
         key = sort_key(priority, job)
@@ -68,6 +79,22 @@ class Lane:
         while heap and heap[0] == key:
             heappop(heap)
         return key & _JOB_MASK
+
+    def ahead(self, key: int) -> int:
+        """How many jobs come before `key`. Counts some that have left, if there are many."""
+        run, heap = self._run, self._heap
+        low, high = 0, len(run)
+        while low < high:
+            middle = (low + high) // 2
+            if run[middle] < key:
+                low = middle + 1
+            else:
+                high = middle
+        before = [k for k in heap if k < key]
+        if low + len(before) > EXACT:
+            return min(low + len(before), self.count)
+        found = dict.fromkeys([*islice(run, low), *before])
+        return sum(self.alive(k & _JOB_MASK) for k in found)
 
     def jobs(self) -> list[int]:
         """All that are alive, in order."""

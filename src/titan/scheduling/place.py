@@ -1,66 +1,126 @@
 """The match: which queued jobs go to which workers now.
 
-Jobs go by priority, then age, each to the least loaded worker that has its capability and room. A job that is pinned (its
-affinity names a node) waits for that worker alone and blocks nobody else. Takes jobs out of the lanes and room out of the
-pool; whoever calls makes the assignment true at once.
+Jobs go by priority, then age, each to the least loaded worker that has its capabilities and room. A job that is pinned (its
+affinity names a node) waits for that worker alone and blocks nobody else; those of one node go in their order. A job whose
+resources are nowhere free lets others pass, but not for ever: a worker comes to hold room for it (`pool.keep_room`). Takes jobs out
+of the lanes and room out of the pool; whoever calls makes the assignment true at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from heapq import heapify, heappop, heappush
 
-from titan.scheduling.lane import Lane
+import msgspec
+
+from titan.model.demand import Demand, LaneKey, amounts_in, plus
+from titan.scheduling.lane import Lane, job_of
 from titan.scheduling.pool import Pool
 
 
-def place(lanes: Mapping[str, Lane], pinned: Mapping[int, Lane], touched: Iterable[int], pool: Pool) -> dict[int, list[int]]:
+class Terms(msgspec.Struct, frozen=True):
+    """What a placement needs to know besides queues and workers."""
+
+    demand_of: Callable[[int], LaneKey] = lambda job: ""
+    """By job."""
+    now: float = 0.0
+    patience_s: float = 0.0
+    """How long the first job of a lane is passed by others that leave it no room."""
+
+
+def place(
+    lanes: Mapping[LaneKey, Lane], pinned: Mapping[int, Lane], touched: Iterable[int], pool: Pool, terms: Terms | None = None
+) -> dict[int, list[int]]:
     """worker -> jobs. `touched` are the workers whose pinned jobs or room changed since the last call. O(log n) a job."""
     placed: dict[int, list[int]] = {}
-    _fill(lanes, pinned, pool, placed)
+    terms = terms or Terms()
+    pool.begin()
+    _fill(lanes, pinned, pool, placed, terms)
     for worker in touched:
         lane = pinned.get(worker)
-        while lane is not None and pool.room(worker) > 0 and lane.head() is not None:
-            _assign(worker, lane, pool, placed)
+        while lane is not None:
+            key = lane.head()
+            if key is None:
+                break
+            demand = terms.demand_of(job_of(key))
+            if not pool.fits(worker, demand, key):
+                break
+            _assign(worker, lane, demand, pool, placed)
     return placed
 
 
-def _fill(lanes: Mapping[str, Lane], pinned: Mapping[int, Lane], pool: Pool, placed: dict[int, list[int]]) -> None:
-    """The jobs that any capable worker may take, in order over all lanes that some worker with room serves.
+def _fill(
+    lanes: Mapping[LaneKey, Lane], pinned: Mapping[int, Lane], pool: Pool, placed: dict[int, list[int]], terms: Terms
+) -> None:
+    """The jobs that any capable worker may take, in order over all lanes that some worker serves.
 
     A worker that is chosen for one takes those first that are pinned to it and come before.
     """
-    heads = []
-    for capability, lane in lanes.items():
-        if lane.count and pool.best(capability) is not None:
-            key = lane.head()
-            if key is not None:
-                heads.append((key, capability))
+    heads = _heads(lanes, pool)
     while heads:
-        key, capability = min(heads)
-        heads.remove((key, capability))
-        limit = min(heads)[0] if heads else None
-        lane = lanes[capability]
+        key, demand = heappop(heads)
+        limit = heads[0][0] if heads else None
+        lane = lanes[demand]
         while True:  # stay on this lane while it leads
-            worker = pool.best(capability)
+            worker = pool.best(demand)
             if worker is None:
+                if type(demand) is not str and pool.may_hold(demand):
+                    _wait_for_room(lane, key, demand, pool, terms)
                 break
             own = pinned.get(worker)
             first = own.head() if own is not None else None
             if own is not None and first is not None and first < key:
-                _assign(worker, own, pool, placed)
-                continue
-            _assign(worker, lane, pool, placed)
+                theirs = terms.demand_of(job_of(first))
+                if pool.fits(worker, theirs, first):
+                    _assign(worker, own, theirs, pool, placed)
+                    continue
+                if pool.keep_room(worker, theirs, first, firm=_is_firm(own, terms)):
+                    continue
+            _assign(worker, lane, demand, pool, placed)
             next_key = lane.head()
             if next_key is None:
                 break
             key = next_key
             if limit is not None and key > limit:
-                heads.append((key, capability))
+                heappush(heads, (key, demand))
                 break
 
 
-def _assign(worker: int, lane: Lane, pool: Pool, placed: dict[int, list[int]]) -> None:
+def _heads(lanes: Mapping[LaneKey, Lane], pool: Pool) -> list[tuple[int, LaneKey]]:
+    """A heap of (key of its first job, demand) of the lanes that somebody serves. No two jobs have one key."""
+    heads: list[tuple[int, LaneKey]] = []
+    for demand, lane in lanes.items():
+        if lane.count and (pool.best(demand) is not None or (type(demand) is not str and pool.may_hold(demand))):
+            key = lane.head()
+            if key is not None:
+                heads.append((key, demand))
+    if len(heads) > 1:
+        heapify(heads)
+    return heads
+
+
+def _wait_for_room(lane: Lane, key: int, demand: LaneKey, pool: Pool, terms: Terms) -> None:
+    """The first job of a lane finds its resources nowhere: one worker holds room for it, the same one as long as that can."""
+    assert isinstance(demand, Demand)
+    firm = _is_firm(lane, terms)
+    worker = pool.nearest(demand, lane.home)
+    if worker is not None and pool.keep_room(worker, demand, key, firm=firm):
+        lane.home = worker
+
+
+def _is_firm(lane: Lane, terms: Terms) -> bool:
+    if lane.blocked_at < 0.0:
+        lane.blocked_at = terms.now
+    return terms.now - lane.blocked_at >= terms.patience_s
+
+
+def _assign(worker: int, lane: Lane, demand: LaneKey, pool: Pool, placed: dict[int, list[int]]) -> None:
     job = lane.pop()
     assert job is not None, "a lane that has a head has a job"
     placed.setdefault(worker, []).append(job)
-    pool.use(worker, pool.seats[worker].used + 1)
+    seat = pool.seats[worker]
+    if type(demand) is str:
+        pool.use(worker, seat.used + 1)
+    else:
+        pool.use(worker, seat.used + 1, plus(seat.taken, amounts_in(demand)))
+    lane.blocked_at = -1.0

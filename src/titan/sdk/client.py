@@ -36,6 +36,7 @@ from titan.sdk.status import (
 )
 from titan.sdk.submission import Progress
 from titan.sdk.tasks import TaskCall, nodes_of
+from titan.sdk.why import Why, ask_why
 
 T = TypeVar("T")
 PIECE_BYTES = 1 << 20
@@ -105,7 +106,8 @@ class AsyncClient:
         answer = await self._connection.call(msg.ListWorkers)
         assert isinstance(answer, msg.Workers)
         return [
-            WorkerStatus(w.name, w.state, w.capabilities, w.slots, w.held, w.heard_at, w.joined_at, w.facts) for w in answer.workers
+            WorkerStatus(w.name, w.state, w.capabilities, w.slots, w.held, w.heard_at, w.joined_at, w.facts, w.taken)
+            for w in answer.workers
         ]
 
     async def drain_worker(self, name: str) -> Told:
@@ -180,6 +182,10 @@ class AsyncClient:
         answer = await self._connection.call(lambda n: msg.GetRun(n, run, job))
         assert isinstance(answer, msg.RunStatus)
         return job_status(answer.jobs[0]), answer.story
+
+    async def why(self, target: str) -> Why:
+        """Why `RUN/JOB` does not run: what it waits for, and what keeps each worker from taking it. Raises NotFound."""
+        return await ask_why(self._connection, target)
 
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Runs `function(*args, **kwargs)` on a worker and returns its result, or raises what it raised. See Client.call."""
@@ -476,6 +482,10 @@ class Client:
     def job(self, target: str) -> tuple[JobStatus, list[str]]:
         """(status, story) of `RUN/JOB`."""
         return self._wait(self._async.job(target))
+
+    def why(self, target: str) -> Why:
+        """Why `RUN/JOB` does not run: what it waits for, and what keeps each worker from taking it. Raises NotFound."""
+        return self._wait(self._async.why(target))
 
     def changes(self, run: str, *, jobs: bool = True) -> Iterator[tuple[RunSummary, list[JobStatus]]]:
         """The run as it is now, then every change as it happens, until it is over."""

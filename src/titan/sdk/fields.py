@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import Final
 
 from titan.model.dag import MAX_ARGS_BYTES, MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS
-from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, match_name
+from titan.model.names import NAME_RULE, match_name
 from titan.model.timing import MAX_TIME
 from titan.sdk import failure_fields as ff
 from titan.sdk.limits import limits_problem
+from titan.sdk.needs import cpus_problem, gpus_problem, memory_problem, requirement_problem
 
 PERM: Final = "perm:"
 """A `file` that starts so is looked up by name in the master's registry, perm_files/."""
@@ -100,12 +101,6 @@ def _parents(value: object) -> str:
     if not isinstance(value, (list, tuple)):
         return f"must be a list of job ids, not {kind_of(value)}"
     return next((f"{item!r} is no job id: {problem}" for item in value if (problem := id_problem(item))), "")
-
-
-def _requirement(value: object) -> str:
-    if problem := text_problem(value):
-        return problem
-    return "" if is_capability(str(value)) else f"{shown(value)} is malformed: a capability is {CAPABILITY_RULE}"
 
 
 def _priority(value: object) -> str:
@@ -204,7 +199,10 @@ _PROBLEMS: dict[str, Callable[[object], str]] = {
     "command": _command,
     "args": _args,
     "parents": _parents,
-    "requirement": _requirement,
+    "requirement": requirement_problem,
+    "cpus": cpus_problem,
+    "memory": memory_problem,
+    "gpus": gpus_problem,
     "priority": _priority,
     "delay": _seconds,
     "affinity": _affinity,

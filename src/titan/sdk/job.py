@@ -22,6 +22,7 @@ from titan.sdk import failure_fields as ff
 from titan.sdk.arrays import BadArray, Foreach, Matrix, foreach_of, matrix_of, member, rows, size_of
 from titan.sdk.fields import dag_problem_of, id_problem, kind_of, moment_of, no_script, problem_of, shown, text_problem
 from titan.sdk.limits import limits_of
+from titan.sdk.needs import bytes_of, listed, several
 from titan.sdk.tasks import TaskCall, ordered
 
 _T = TypeVar("_T")
@@ -40,7 +41,10 @@ class Job:
       128 KiB in all.
     - `parents`: ids, `Job` objects or calls of tasks that must be COMPLETED first. In what order does not matter, save that
       `affinity` means the node where the first ran.
-    - `requirement`: the capability that a worker must offer.
+    - `requirement`: the capability that a worker must offer, or a list of several.
+    - `cpus`, `memory` (bytes, or text as ``"4GiB"``), `gpus`: what an attempt takes up on its worker while it runs, beside a slot.
+      The sum of those on a worker does not exceed what it has; what is really used is not limited. The GPUs that it may use are
+      in CUDA_VISIBLE_DEVICES.
     - `priority`: within +-1,000,000; higher goes first.
     - `delay`: seconds to wait once the parents are done. `timeout`: seconds that an attempt may run, None for no limit.
     - `run_at`: not before this time, a datetime (one without a zone is local time) or seconds since the epoch.
@@ -85,7 +89,8 @@ class Job:
     command: str | tuple[str, ...] | None
     args: tuple[str, ...]
     parents: tuple[str, ...]
-    requirement: str
+    requirement: str | tuple[str, ...]
+    """One capability, or several."""
     priority: int
     delay: float
     affinity: bool
@@ -111,6 +116,10 @@ class Job:
     webhook: str
     run_at: float | None
     limits: Limits | None
+    cpus: float
+    memory: int
+    """Bytes."""
+    gpus: int
 
     def __init__(
         self,
@@ -119,7 +128,7 @@ class Job:
         command: str | Sequence[str] | None = None,
         args: str | Iterable[str | float | os.PathLike[str]] = (),
         parents: Iterable[str | Job | TaskCall[Any]] = (),
-        requirement: str = "GENERAL",
+        requirement: str | Iterable[str] = "GENERAL",
         priority: int = 1,
         delay: float = 0.0,
         affinity: bool = False,
@@ -142,6 +151,9 @@ class Job:
         webhook: str = "",
         run_at: datetime | float | None = None,
         limits: Mapping[str, str | float] | Limits | None = None,
+        cpus: float = 0.0,
+        memory: int | str = 0,
+        gpus: int = 0,
     ) -> None:
         put = object.__setattr__
         if problem := id_problem(id):
@@ -162,7 +174,10 @@ class Job:
         if foreach is not None and matrix is not None:
             raise _fault(id, "matrix", "give one of foreach and matrix, not both")
         put(self, "parents", () if parents == () else _ids(id, parents, array=self.is_array))
-        put(self, "requirement", _checked(id, "requirement", requirement))
+        put(self, "requirement", several(_checked(id, "requirement", listed(requirement))))
+        put(self, "cpus", float(_checked(id, "cpus", cpus)))
+        put(self, "memory", bytes_of(_checked(id, "memory", memory)))
+        put(self, "gpus", _checked(id, "gpus", gpus))
         put(self, "priority", _checked(id, "priority", priority))
         put(self, "delay", float(_checked(id, "delay", delay)))
         put(self, "run_at", None if run_at is None else _checked(id, "run_at", moment_of(run_at)))

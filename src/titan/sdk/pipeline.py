@@ -13,7 +13,8 @@
         file: train.py
         args: --epochs 4         # a string is split as a shell does
         depends_on: [fetch]
-        requirement: GPU         # priority, delay, run_at, affinity, retries, timeout, env, python, driver, limits, type: run
+        requirement: GPU         # or [GPU, HIGH_MEM]; cpus: 0.5, memory: 4GiB, gpus: 1
+                                 # priority, delay, run_at, affinity, retries, timeout, env, python, driver, limits, type: run
         backoff: 10              # backoff_max, no_retry: [2, 64]
         on_failure: {run: alarm} # or continue, or cancel, the default
         hitl_message: Ship it?   # a gate train.gate behind it; max_wait_seconds
@@ -80,6 +81,9 @@ JOB_KEYS: Final = (
     "max_wait",
     "webhook",
     "limits",
+    "cpus",
+    "memory",
+    "gpus",
 )
 _WITH_PLACES: Final = ("args", "depends_on", "foreach", "matrix")
 """Of an array: looked at with an item in its place, by `Job`."""
@@ -106,6 +110,12 @@ _SYNONYMS: Final = {
     "interpreter": "python",
     "venv": "python",
     "virtualenv": "python",
+    "capabilities": "requirement",
+    "cpu": "cpus",
+    "cores": "cpus",
+    "mem": "memory",
+    "ram": "memory",
+    "gpu": "gpus",
 }
 _ROOT_SYNONYMS: Final = {name: "python" for name, key in _SYNONYMS.items() if key == "python"}
 
@@ -385,6 +395,27 @@ def _as_moment(source: Source, key: str, line: int, node: Node) -> float:
         raise source.fault(line, key, f"must be a time as 2026-01-31T12:00, or 2026-01-31T12:00+01:00, not {what}") from None
 
 
+def _as_capabilities(source: Source, key: str, line: int, node: Node) -> str | list[str]:
+    if isinstance(node, Items):
+        return [_as_text(source, key, item.line, item) for item in node.items]
+    if isinstance(node, Entries):
+        raise source.fault(line, key, "must be a capability or a list of them, not a mapping")
+    return _as_text(source, key, line, node)
+
+
+def _as_number(source: Source, key: str, line: int, node: Node) -> float:
+    value = value_of(node) if isinstance(node, Scalar) else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise source.fault(line, key, f"must be a number, not {kind_of(node)}")
+    return float(value)
+
+
+def _as_size(source: Source, key: str, line: int, node: Node) -> str:
+    if not isinstance(node, Scalar) or isinstance(value_of(node), bool) or value_of(node) is None:
+        raise source.fault(line, key, f"must be a size, in bytes or as 4GiB, not {kind_of(node)}")
+    return node.text
+
+
 def _as_args(source: Source, key: str, line: int, node: Node) -> str | list[str]:
     if isinstance(node, Items):
         return [_as_written(source, key, item) for item in node.items]
@@ -467,7 +498,10 @@ _CONVERT: dict[str, Callable[[Source, str, int, Node], Any]] = {
     "command": _as_text,
     "args": _as_args,
     "depends_on": _as_ids,
-    "requirement": _as_text,
+    "requirement": _as_capabilities,
+    "cpus": _as_number,
+    "memory": _as_size,
+    "gpus": _as_integer,
     "priority": _as_integer,
     "delay": _as_seconds,
     "run_at": _as_moment,

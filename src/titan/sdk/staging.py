@@ -28,6 +28,7 @@ from titan.sdk.failure_fields import retry_of
 from titan.sdk.fields import PERM, perm_name
 from titan.sdk.functions import Function
 from titan.sdk.job import DAG, Job
+from titan.sdk.needs import main_capability, needs_of
 from titan.sdk.tasks import TaskCall, template_of_task
 from titan.sdk.wiring import handlers_of, wired
 
@@ -203,6 +204,9 @@ class _Staging:
                 job.on_failure,
                 (job.type, job.message, job.max_wait, job.webhook) if job.type == "gate" else job.id in self._handlers,
                 job.limits,
+                job.cpus,
+                job.memory,
+                job.gpus,
             )
             number = shapes.get(shape)
             if number is None:
@@ -267,7 +271,7 @@ class _Staging:
             archive=archive,
             command=command,
             argv=argv,
-            requirement=job.requirement,
+            requirement=main_capability(job.requirement),
             priority=job.priority,
             delay_s=job.delay,
             run_at=job.run_at or 0.0,
@@ -281,6 +285,7 @@ class _Staging:
             retry=retry_of(job.backoff, job.backoff_max, job.no_retry),
             on_failure="" if job.on_failure == "cancel" else job.on_failure,
             limits=job.limits,
+            needs=needs_of(job.requirement, job.cpus, job.memory, job.gpus),
         )
 
     def _interpreter(self, python: str) -> str:

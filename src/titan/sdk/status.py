@@ -99,6 +99,8 @@ class WorkerStatus:
     heard_at: float
     joined_at: float
     facts: dict[str, str | int | float] = field(default_factory=dict)
+    taken: tuple[int, int, int] = (0, 0, 0)
+    """What its attempts asked for: thousandths of a CPU, bytes of memory, GPUs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overloa
 
 from titan.errors import CallerError, InvalidGraph
 from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS, DagSpec, JobTemplate
-from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, match_name
+from titan.model.names import NAME_RULE, match_name
 from titan.sdk.functions import Function, Parcel, arguments_of, parcelled, printable
+from titan.sdk.needs import listed, main_capability, needs_of, requirement_problem, several
 
 if TYPE_CHECKING:
     from titan.sdk.job import Job
@@ -43,7 +44,7 @@ class Options:
     retries: int = 0
     timeout: float | None = None
     priority: int = 1
-    requirement: str = "GENERAL"
+    requirement: str | tuple[str, ...] = "GENERAL"
 
     def __post_init__(self) -> None:
         for field, value, limit in (("retries", self.retries, MAX_RETRIES), ("priority", self.priority, MAX_PRIORITY)):
@@ -54,10 +55,10 @@ class Options:
         timeout = self.timeout
         if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout <= MAX_SECONDS):
             raise InvalidGraph(f"task {self.name!r}: timeout: must be None or seconds above 0, not {timeout!r}")
-        if not isinstance(self.requirement, str) or not is_capability(self.requirement):
-            raise InvalidGraph(
-                f"task {self.name!r}: requirement: {self.requirement!r} is malformed: a capability is {CAPABILITY_RULE}"
-            )
+        asked = listed(self.requirement)
+        if problem := requirement_problem(asked):
+            raise InvalidGraph(f"task {self.name!r}: requirement: {problem}")
+        object.__setattr__(self, "requirement", several(asked))  # a tuple: options are keys of dicts
 
 
 class Task(Generic[T_co]):
@@ -141,7 +142,12 @@ class TaskCall(Generic[T_co]):
 def task(function: Callable[..., T], /) -> Task[T]: ...
 @overload
 def task(
-    *, name: str = "", retries: int = 0, timeout: float | None = None, priority: int = 1, requirement: str = "GENERAL"
+    *,
+    name: str = "",
+    retries: int = 0,
+    timeout: float | None = None,
+    priority: int = 1,
+    requirement: str | Sequence[str] = "GENERAL",
 ) -> Callable[[Callable[..., T]], Task[T]]: ...
 def task(
     function: Callable[..., Any] | None = None,
@@ -151,14 +157,14 @@ def task(
     retries: int = 0,
     timeout: float | None = None,
     priority: int = 1,
-    requirement: str = "GENERAL",
+    requirement: str | Sequence[str] = "GENERAL",
 ) -> Any:
     """Makes a function a task: a call of it does not run but is a node (TaskCall) that waits for the nodes among its arguments.
 
     Those may stand anywhere in the arguments, also inside lists, dicts and objects; each is replaced by its result where the call
     runs. `Client.compute` submits what a node needs as one run, a job per node. `run(...)` of a task calls the function at once;
     inside a job the decorated name is the plain function. `retries`: how often a call that raised is tried again; `timeout` in
-    seconds.
+    seconds; `requirement`: the capability that the worker must offer, or several.
 
     >>> @task(retries=2)
     ... def add(x, y):
@@ -173,7 +179,7 @@ def task(
         if not callable(function) or isinstance(function, Task):
             raise CallerError(f"task: {function!r} is no plain function")
         called = name or str(getattr(function, "__name__", None) or type(function).__name__)
-        return Task(function, Options(called, retries, timeout, priority, requirement))
+        return Task(function, Options(called, retries, timeout, priority, listed(requirement)))
 
     return make if function is None else make(function)
 
@@ -287,7 +293,8 @@ def plan(wanted: Sequence[TaskCall[Any]], function_of: Callable[[Callable[..., A
 def template_of_task(function: Function, it: Options) -> JobTemplate:
     return JobTemplate(
         function=function.hash,
-        requirement=it.requirement,
+        requirement=main_capability(it.requirement),
+        needs=needs_of(it.requirement),
         priority=it.priority,
         retries=it.retries,
         timeout_s=float(it.timeout or 0.0),

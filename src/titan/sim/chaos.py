@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from titan.sim.master import SimMaster
-from titan.sim.scenario import WorkerPlan
+from titan.sim.scenario import WorkerPlan, draw_total
 from titan.sim.worker import SimWorker
 from titan.sim.world import World
 from titan.worker import machine as wm
@@ -70,7 +70,8 @@ class Chaos:
         capabilities = plan.capabilities
         if plan.mortal and rng.random() < 0.5:
             capabilities = rng.choice((("GENERAL",), ("GPU",), plan.capabilities))
-        return msgspec.structs.replace(plan, capabilities=capabilities, slots=rng.randint(1, 4))
+        fickle = msgspec.structs.replace(plan, capabilities=capabilities, slots=rng.randint(1, 4))
+        return msgspec.structs.replace(fickle, total=draw_total(rng, plan))
 
     def _pick(self) -> SimWorker | None:
         alive = [w for w in self.workers if w.alive]

@@ -8,69 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from titan.core import events as ev
-from titan.model.dag import JobTemplate
+from titan.model.demand import KINDS
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState
+from titan.sim.facts import JobFacts, LeaseFacts, WorkerFacts, asked_of, lacking_of, total_of
 from titan.sim.trace import Trace, short
 from titan.sim.truth import Process, Truth, Violation
 
 TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED)
 ON_WORKER = (JobState.DISPATCHED, JobState.RUNNING)
 EPSILON = 1e-6
-
-
-class JobFacts(msgspec.Struct):
-    number: int
-    name: str
-    run: str
-    template: JobTemplate
-    parents: tuple[int, ...]
-    children: list[int]
-    ready_at: float
-    """When its last parent was recorded, or it was submitted."""
-    state: JobState = JobState.WAITING
-    value: bytes = b""
-    """Of a call."""
-    lease: int = 0
-    attempts: int = 0
-    failures: list[Outcome] = msgspec.field(default_factory=list)
-    due: float = 0.0
-    ran_on: int = 0
-    """The worker of its newest attempt."""
-    released_from: int = 0
-    blamed: dict[tuple[int, str], None] = msgspec.field(default_factory=dict)
-    """(worker, incarnation) of the losses that count against it."""
-    doubted: dict[tuple[int, str], None] = msgspec.field(default_factory=dict)
-    """The same of those that count half."""
-    final: bool = False
-    """It ended with a code that is not tried again."""
-    revived: bool = False
-    """It was taken off the dead letter queue, or came back with such a job."""
-    why: str = ""
-    """It is CANCELLED."""
-
-    @property
-    def where(self) -> str:
-        return f"{self.run}/{self.name}"
-
-
-class LeaseFacts(msgspec.Struct, frozen=True):
-    job: int
-    worker: int
-    incarnation: str
-    attempt: int
-
-
-class WorkerFacts(msgspec.Struct):
-    name: str
-    incarnation: str
-    capabilities: tuple[str, ...]
-    slots: int = 0
-    there: bool = True
-    draining: bool = False
 
 
 class Chronicle:
@@ -260,7 +208,7 @@ class Chronicle:
             job = self.jobs[number]
             job.released_from = e.worker
             self._trace.count("affinity released")
-            fit = worker.there and not worker.draining and job.template.requirement in worker.capabilities
+            fit = worker.there and not worker.draining and not lacking_of(job.template, worker)
             if job.state is JobState.QUEUED and fit:
                 raise Violation(f"{job.where} was released from {worker.name}, which can take it")
 
@@ -277,8 +225,9 @@ class Chronicle:
             self._judge_placement(job, e.worker, worker)
 
     def _judge_placement(self, job: JobFacts, number: int, worker: WorkerFacts) -> None:
-        if job.template.requirement not in worker.capabilities:
-            raise Violation(f"{job.where} needs {job.template.requirement} and went to {worker.name} with {worker.capabilities}")
+        if lacking := lacking_of(job.template, worker):
+            raise Violation(f"{job.where} went to {worker.name}, which lacks {lacking}")
+        self._judge_resources(job, number, worker)
         if not worker.there or worker.draining:
             raise Violation(f"{job.where} went to {worker.name}, which is gone or drains")
         if job.template.affinity and job.parents:
@@ -288,6 +237,18 @@ class Chronicle:
             home = parent.ran_on
             if home and home not in (number, job.released_from):
                 raise Violation(f"{job.where} went to {worker.name}; its affinity to {self.workers[home].name} was not released")
+
+    def _judge_resources(self, job: JobFacts, number: int, worker: WorkerFacts) -> None:
+        """What asks for resources is sent to where they are free: nothing that the log says is there has them."""
+        asked = asked_of(job.template)
+        if not any(asked):
+            return
+        self._trace.count("asked for resources")
+        there = [j for j in self.jobs.values() if j.lease and self.leases[j.lease].worker == number]
+        for kind, total in enumerate(worker.total):
+            used = sum(asked_of(j.template)[kind] for j in there)
+            if asked[kind] and used > total:
+                raise Violation(f"{job.where} went to {worker.name}, where {used} of {total} {KINDS[kind]} would be in use")
 
     def _jobs_started(self, e: ev.JobsStarted) -> None:
         for number, at in zip(e.jobs, e.ats, strict=True):
@@ -489,14 +450,14 @@ class Chronicle:
                     self._trace.count("blame taken back")
                 if job.doubted.pop((e.worker, e.incarnation), self) is None:
                     self._trace.count("doubt taken back")
-            known.capabilities, known.slots, known.there = e.capabilities, e.slots, True
+            known.capabilities, known.slots, known.total, known.there = e.capabilities, e.slots, total_of(e), True
             return
         if known is not None and (known.name != e.name or e.incarnation < known.incarnation):
             raise Violation(f"worker {known.name} {known.incarnation} was replaced by {e.name} {e.incarnation}")
         for job in self.jobs.values():
             if job.lease and self.leases[job.lease].worker == e.worker:
                 raise Violation(f"{job.where} is still leased to the process before {e.name} {e.incarnation}")
-        self.workers[e.worker] = WorkerFacts(e.name, e.incarnation, e.capabilities, e.slots)
+        self.workers[e.worker] = WorkerFacts(e.name, e.incarnation, e.capabilities, total_of(e), e.slots)
 
     def _worker_drained(self, e: ev.WorkerDrained) -> None:
         self.workers[e.worker].draining = True

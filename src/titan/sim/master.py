@@ -245,6 +245,8 @@ class SimMaster:
             inputs.insert(place, seen.TimePassed())
         decision = step(self.state, now, inputs)
         check(self.state)
+        if self.state.pool.holds:
+            world.trace.count("room held")
         seq = self._append(decision.events)
         self._order(seq, decision.effects)
         for event in decision.events:

@@ -9,7 +9,8 @@ from titan.core import events as ev
 from titan.core.state import State
 from titan.model.states import JobState, RunState
 from titan.sim.almanac import Almanac, following
-from titan.sim.chronicle import TERMINAL, Chronicle, JobFacts
+from titan.sim.chronicle import TERMINAL, Chronicle
+from titan.sim.facts import JobFacts
 from titan.sim.scenario import Scenario
 from titan.sim.trace import Trace, short
 from titan.sim.truth import Host, Process, Truth, Violation

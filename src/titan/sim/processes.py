@@ -6,6 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from titan.model.demand import NOTHING, amounts_of
 from titan.model.states import Outcome
 from titan.sim.clock import Timer
 from titan.sim.truth import Host, Process
@@ -61,12 +62,12 @@ class Processes:
         self._on_ended = on_ended
         self._all: dict[int, _Running] = {}
 
-    def start(self, assignment: wm.Assignment) -> None:
+    def start(self, assignment: wm.Assignment, gpus: tuple[str, ...]) -> None:
         fate = Fate(self._world.scenario.seed, assignment)
-        timer = self._world.clock.after(fate.launch_s, lambda: self._launch(assignment))
+        timer = self._world.clock.after(fate.launch_s, lambda: self._launch(assignment, gpus))
         self._all[assignment.lease] = _Running(fate, timer)
 
-    def _launch(self, assignment: wm.Assignment) -> None:
+    def _launch(self, assignment: wm.Assignment, gpus: tuple[str, ...]) -> None:
         lease, world = assignment.lease, self._world
         running = self._all[lease]
         fate = running.fate
@@ -86,6 +87,8 @@ class Processes:
                 attempt=assignment.attempt,
                 timeout_s=assignment.template.timeout_s,
                 started_at=world.clock.now,
+                asked=NOTHING if assignment.template.needs is None else amounts_of(assignment.template.needs),
+                gpus=gpus,
             )
         )
         world.trace.note(self._host.name, f"starts {assignment.run}/{assignment.job}#{assignment.attempt}")

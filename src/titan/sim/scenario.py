@@ -8,13 +8,16 @@ from typing import Any
 
 import msgspec
 
-from titan.model.dag import DagSpec, Gate, JobTemplate, Retry
+from titan.model.dag import DagSpec, Gate, JobTemplate, Needs, Retry
+from titan.model.demand import NOTHING, Amounts
 from titan.model.graph import resolve
 from titan.model.settings import Settings
 from titan.model.timing import Timing
 from titan.sim.clock import START
 
 MAX_JOBS = 60
+MOST_CPUS, MOST_MEMORY, MOST_GPUS = 4, 8, 3
+"""What jobs ask for at most."""
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +65,8 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     starts_s: float
     mortal: bool
     """May go for good, or lose a capability: others can do all that it can."""
+    total: Amounts = NOTHING
+    """What its jobs may ask for."""
 
 
 class BurstPlan(msgspec.Struct, frozen=True):
@@ -130,12 +135,15 @@ def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
     faults = {"quiet": _quiet, "calm": _calm, "rough": _rough}[kind](rng)
     off = {name: getattr(Faults(), name) for name in without}
     scaling, burst = _scaling(Random(f"scaling {seed}"), calm=kind != "rough")
+    needy = Random(f"{seed}/needs")
+    share = needy.choice((0.0, 0.3, 0.8))
+    settings = msgspec.structs.replace(_settings(rng, calm=kind != "rough"), hold_s=needy.choice((0.5, 5.0, 60.0)), **scaling)
     scenario = Scenario(
         seed=seed,
         kind=kind,
-        settings=msgspec.structs.replace(_settings(rng, calm=kind != "rough"), **scaling),
-        workers=_workers(rng),
-        submissions=_submissions(rng),
+        settings=settings,
+        workers=[msgspec.structs.replace(plan, total=draw_total(needy, plan)) for plan in _workers(rng)],
+        submissions=[_needy(needy, share, submission) for submission in _submissions(rng)],
         faults=msgspec.structs.replace(faults, **off),
         fault_s=rng.uniform(30.0, 120.0),
         latency_s=rng.choice((0.0002, 0.001, 0.05)),
@@ -283,6 +291,33 @@ def _schedule(rng: Random, name: str, fault_s: float) -> SchedulePlan:
     steps.append((end, "remove"))
     overlap, catch_up = rng.choice(("skip", "queue", "replace")), rng.choice(("skip", "last", "all"))
     return SchedulePlan(name, dag, timing, overlap, catch_up, tuple(steps))
+
+
+def draw_total(rng: Random, plan: WorkerPlan) -> Amounts:
+    """The one that always comes back has enough for every job."""
+    if not plan.mortal:
+        return MOST_CPUS * 1000, MOST_MEMORY, MOST_GPUS
+    return rng.randint(0, 2 * MOST_CPUS) * 500, rng.randint(0, MOST_MEMORY), rng.randint(0, MOST_GPUS)
+
+
+def _needy(rng: Random, share: float, submission: Submission) -> Submission:
+    """Some templates ask for resources, or for several capabilities."""
+    templates = [
+        msgspec.structs.replace(template, needs=_needs(rng))
+        if rng.random() < share and not template.function and template.kind != "gate"
+        else template
+        for template in submission.dag.templates
+    ]
+    return msgspec.structs.replace(submission, dag=msgspec.structs.replace(submission.dag, templates=templates))
+
+
+def _needs(rng: Random) -> Needs:
+    return Needs(
+        cpus=rng.choice((0.0, 0.0, 0.1, 0.5, 1.5, float(MOST_CPUS))),
+        memory=rng.choice((0, 0, 1, MOST_MEMORY // 2, MOST_MEMORY)),
+        gpus=rng.choice((0, 0, 1, MOST_GPUS)),
+        capabilities=rng.choice(((), (), ("GPU",), ("HIGH_MEM", "GPU"), ("GENERAL",))),
+    )
 
 
 # -- graphs ------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from titan.model.demand import KINDS, NOTHING, Amounts
 from titan.model.states import Outcome
 from titan.sim.trace import short
 
@@ -18,6 +19,7 @@ class Host(msgspec.Struct, frozen=True):
     name: str
     incarnation: str
     slots: int
+    total: Amounts = NOTHING
 
 
 class Process(msgspec.Struct):
@@ -36,6 +38,8 @@ class Process(msgspec.Struct):
     """It ended with its worker, which told nobody."""
     must_end_by: float = 0.0
     """It was told to stop."""
+    asked: Amounts = NOTHING
+    gpus: tuple[str, ...] = ()
 
 
 class Truth:
@@ -56,9 +60,23 @@ class Truth:
         if (host.name, host.incarnation, lease) in self._stopped:
             raise Violation(f"{process.run}/{process.job} starts on {host.name} after the order to stop lease {short(lease)} came")
         self.processes[lease] = self.live[lease] = process
-        busy = sum(p.host is host for p in self.live.values())
-        if busy > host.slots:
-            raise Violation(f"{host.name} runs {busy} processes in {host.slots} slots")
+        here = [p for p in self.live.values() if p.host is host]
+        if len(here) > host.slots:
+            raise Violation(f"{host.name} runs {len(here)} processes in {host.slots} slots")
+        if process.asked != NOTHING:
+            self._judge_resources(process, here)
+
+    def _judge_resources(self, process: Process, here: list[Process]) -> None:
+        host = process.host
+        for kind, total in enumerate(host.total):
+            used = sum(p.asked[kind] for p in here)
+            if process.asked[kind] and used > total:
+                raise Violation(f"{host.name} has {total} {KINDS[kind]}; its processes asked for {used}: {here}")
+        if len(process.gpus) != process.asked[2]:
+            raise Violation(f"{process.run}/{process.job} asked for {process.asked[2]} GPUs and got {process.gpus}")
+        given = [gpu for p in here for gpu in p.gpus]
+        if len(set(given)) < len(given):
+            raise Violation(f"a GPU of {host.name} was given twice: {given}")
 
     def ended(self, lease: int, exit_code: int, at: float, *, crashed: bool = False) -> None:
         process = self.live.pop(lease)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from titan.model.demand import MILLI
 from titan.model.states import Outcome
 from titan.protocol import messages as pm
 from titan.protocol.codec import MessageDecoder, Misfit, encode
@@ -21,6 +22,7 @@ from titan.sim.truth import Host, Violation
 from titan.sim.wire import describe
 from titan.sim.world import SOFTWARE, World
 from titan.worker import machine as wm
+from titan.worker.stock import Stock
 from titan.worker.wire import assignments
 
 HANDSHAKE_S = 8.0
@@ -35,8 +37,10 @@ class SimWorker:
         self.incarnation = f"{incarnation:04d}"
         self.host = host
         """Its machine as the network knows it."""
-        self.machine = wm.WorkerMachine(plan.slots, grace_s=world.scenario.settings.stop_grace_s)
-        self.kernel = Host(plan.name, self.incarnation, plan.slots)
+        cpus, memory, gpus = plan.total
+        stock = Stock(cpus / MILLI, memory, tuple([f"gpu{n}" for n in range(gpus)]))
+        self.machine = wm.WorkerMachine(plan.slots, grace_s=world.scenario.settings.stop_grace_s, stock=stock)
+        self.kernel = Host(plan.name, self.incarnation, plan.slots, plan.total)
         self.processes = Processes(world, self.kernel, self._see, self._on_process_ended)
         self.runners = Runners(world, self.kernel, self._see, self._on_process_ended)
         self.alive = True
@@ -186,7 +190,12 @@ class SimWorker:
                 cluster=cluster,
                 capabilities=plan.capabilities,
                 slots=plan.slots,
-                facts={"host": self.host},
+                facts={
+                    "host": self.host,
+                    "cpus": plan.total[0] / MILLI,
+                    "memory_bytes": plan.total[1],
+                    "gpus": plan.total[2],
+                },
                 leases=leases,
                 started=started,
                 draining=self.machine.draining,
@@ -236,8 +245,8 @@ class SimWorker:
 
     def _follow(self, instruction: wm.Instruction) -> None:
         match instruction:
-            case wm.StartAttempt(assignment):
-                self.processes.start(assignment)
+            case wm.StartAttempt(assignment, gpus):
+                self.processes.start(assignment, gpus)
             case wm.StartCalls(runner, assignments):
                 self.runners.call(runner, assignments)
             case wm.TakeBack(runner, count):

@@ -20,6 +20,7 @@ from titan.clock import SteadyClock
 from titan.errors import TitanError
 from titan.worker import machine as m
 from titan.worker.cgroups import Limiter, Usage
+from titan.worker.devices import VISIBLE
 from titan.worker.drivers import command_line, warm_script
 from titan.worker.functions import FunctionDriver
 from titan.worker.interpreters import Interpreters, NoPython, executable_of
@@ -104,18 +105,19 @@ class Launcher:
         return link
 
     # -- attempts ---------------------------------------------------------------------------------------------------------
-    def start(self, it: m.Assignment) -> None:
+    def start(self, it: m.Assignment, gpus: tuple[str, ...]) -> None:
+        """`gpus` are the devices that CUDA is to show it; one that asked for none sees what the worker sees."""
         if it.template.archive:
-            self._work(self._unpack_and_launch(it))
+            self._work(self._unpack_and_launch(it, gpus))
             return
         try:
             place = self._workspace.prepare(it)
         except OSError as e:
             self._refuse(it.lease, f"its sandbox could not be made: {e}", final=False)
             return
-        self._launch(it, place)
+        self._launch(it, place, gpus)
 
-    async def _unpack_and_launch(self, it: m.Assignment) -> None:
+    async def _unpack_and_launch(self, it: m.Assignment, gpus: tuple[str, ...]) -> None:
         try:
             place = await asyncio.to_thread(self._workspace.prepare, it)
         except (OSError, TitanError) as e:
@@ -125,9 +127,9 @@ class Launcher:
         if held is None or held.stopping is not None:
             self._stopped_before(it.lease)
             return
-        self._launch(it, place)
+        self._launch(it, place, gpus)
 
-    def _launch(self, it: m.Assignment, place: Place) -> None:
+    def _launch(self, it: m.Assignment, place: Place, gpus: tuple[str, ...]) -> None:
         env = {
             "TITAN_RUN": it.run,
             "TITAN_JOB": it.job,
@@ -135,6 +137,7 @@ class Launcher:
             "TITAN_SHARED": place.shared,
             "TITAN_LEASE": str(it.lease),
             **dict(it.template.env),
+            **({VISIBLE: ",".join(gpus)} if gpus else {}),
         }
         self._pump.open(it, place.stdout, place.stderr)
         how: dict[str, Any] = {

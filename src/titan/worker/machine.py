@@ -10,18 +10,16 @@ FETCHING waits for its script; WAITING for a slot; ENDED for its last output to 
 
 from __future__ import annotations
 
-import signal
 from collections import deque
 from collections.abc import Callable
-from enum import IntEnum
 from heapq import heappop, heappush
 from typing import Any
-
-import msgspec
 
 from titan.model.sizes import format_size
 from titan.model.states import Outcome
 from titan.worker.calls import Runners
+from titan.worker.held import Held, Phase, forgive, verdict
+from titan.worker.stock import Stock
 from titan.worker.words import (
     AnnounceDrain,
     ArtifactFailed,
@@ -62,6 +60,8 @@ from titan.worker.words import (
 )
 
 __all__ = [
+    "Held",
+    "Phase",
     "AnnounceDrain",
     "ArtifactFailed",
     "ArtifactReady",
@@ -78,12 +78,10 @@ __all__ = [
     "FetchArtifact",
     "Forget",
     "GATHER_S",
-    "Held",
     "Instruction",
     "KillRunner",
     "Leave",
     "LogsSent",
-    "Phase",
     "QuitOrdered",
     "RESEND_S",
     "RecallOrdered",
@@ -110,38 +108,10 @@ GATHER_S = 0.005
 """While attempts wait here for a slot, reports may wait so long for others: the master has nothing to add to this worker's work."""
 
 
-class Phase(IntEnum):
-    FETCHING = 0
-    WAITING = 1
-    STARTING = 2
-    RUNNING = 3
-    ENDED = 4
-    DONE = 5
-
-
-class Held(msgspec.Struct, gc=False):
-    """An attempt that this worker has."""
-
-    assignment: Assignment
-    phase: Phase
-    started_at: float = 0.0
-    stopping: Outcome | None = None
-    """Why it was told to end, if it was: STOPPED, TIMED_OUT or RETURNED."""
-    orphaned: bool = False
-    """Of a cluster that is no more: end it and tell nobody."""
-    ran: bool = False
-    """It was started, or that was tried: there may be output."""
-    result: Result | None = None
-    sent_at: float = 0.0
-    runner: int = -1
-    """Of a call: the runner that has it."""
-    recalled: bool = False
-    """The master wants it back if its runner has not begun with it."""
-
-
 class WorkerMachine:
-    def __init__(self, slots: int, *, grace_s: float = 5.0) -> None:
+    def __init__(self, slots: int, *, grace_s: float = 5.0, stock: Stock | None = None) -> None:
         self.slots = slots
+        self.stock = stock or Stock()
         self.grace_s = grace_s
         self.cluster = ""
         self.connected = False
@@ -369,8 +339,8 @@ class WorkerMachine:
         h = self.held.get(seen.lease)
         if h is None or h.phase not in (Phase.STARTING, Phase.RUNNING):
             return
-        _forgive(h, seen.at)
-        outcome, code, reason = _verdict(h, seen.exit_code)
+        forgive(h, seen.at)
+        outcome, code, reason = verdict(h, seen.exit_code)
         limits = h.assignment.template.limits
         if seen.over_memory and limits is not None and outcome in (Outcome.SIGNALED, Outcome.EXITED):
             reason = f"used more than its memory limit of {format_size(limits.memory)}"
@@ -389,7 +359,7 @@ class WorkerMachine:
         for lease in seen.leases:
             h = self.held.get(lease)
             if h is not None and h.phase in (Phase.STARTING, Phase.RUNNING) and h.runner < 0:
-                _forgive(h, seen.at)
+                forgive(h, seen.at)
                 self._end(now, lease, h.stopping or Outcome.BROKEN, "the worker's process runner died", finished_at=seen.at)
 
     # -- calls --------------------------------------------------------------------------------------------------------
@@ -476,6 +446,7 @@ class WorkerMachine:
         started = h.phase in (Phase.STARTING, Phase.RUNNING)
         if started:
             self.busy -= 1
+            self.stock.give_back(lease)
         if h.orphaned:
             self._drop(lease)
             return
@@ -491,6 +462,7 @@ class WorkerMachine:
 
     def _fill(self, now: float) -> None:
         calls: dict[int, list[Assignment]] = {}
+        passed: list[int] = []
         while self._waiting:
             h = self.held.get(self._waiting[0])
             if h is not None and h.phase is Phase.WAITING:
@@ -505,10 +477,17 @@ class WorkerMachine:
                     continue
                 if not free:
                     break
-                h.phase = Phase.STARTING
-                self.busy += 1
-                self._out.append(StartAttempt(h.assignment))
+                lease, template = h.assignment.lease, h.assignment.template
+                if problem := self.stock.problem_of(template):
+                    self._end(now, lease, Outcome.BROKEN, problem)
+                elif (gpus := self.stock.take(lease, template)) is None:
+                    passed.append(lease)  # what it asks for is still in use
+                else:
+                    h.phase = Phase.STARTING
+                    self.busy += 1
+                    self._out.append(StartAttempt(h.assignment, gpus))
             self._waiting.popleft()
+        self._waiting.extendleft(reversed(passed))
         self._out.extend([StartCalls(runner, assignments) for runner, assignments in calls.items()])
 
     def _gather(self, now: float) -> bool:
@@ -542,35 +521,6 @@ class WorkerMachine:
         if self.draining and not self.left and not self.held:
             self.left = True
             self._out.append(Leave())
-
-
-def _forgive(h: Held, ended_at: float) -> None:
-    """An attempt that had ended in time did not time out; this worker was late to see it."""
-    if h.stopping is Outcome.TIMED_OUT and ended_at < h.started_at + h.assignment.template.timeout_s:
-        h.stopping = None
-
-
-def _verdict(h: Held, exit_code: int) -> tuple[Outcome, int, str]:
-    code = 128 - exit_code if exit_code < 0 else exit_code
-    match h.stopping:
-        case Outcome.TIMED_OUT:
-            return Outcome.TIMED_OUT, code, f"timed out after {h.assignment.template.timeout_s:g} s"
-        case Outcome.STOPPED:
-            return Outcome.STOPPED, code, "stopped"
-        case Outcome.RETURNED:
-            return Outcome.RETURNED, code, "the worker was stopped"
-    if exit_code == 0:
-        return Outcome.SUCCEEDED, 0, ""
-    if exit_code < 0:
-        return Outcome.SIGNALED, code, f"killed by {_signal_name(-exit_code)}"
-    return Outcome.EXITED, code, f"exit code {exit_code}"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 _HANDLERS: dict[type, Callable[[WorkerMachine, float, Any], None]] = {

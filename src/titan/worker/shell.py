@@ -22,10 +22,12 @@ from titan.protocol.codec import Blob
 from titan.protocol.handshake import hello
 from titan.worker import machine as m
 from titan.worker.cgroups import open_limiter
+from titan.worker.devices import find_stock
 from titan.worker.functions import FunctionDriver
 from titan.worker.launch import Launcher
 from titan.worker.log_pump import LogPump
 from titan.worker.sandbox import Download, Workspace
+from titan.worker.stock import Stock
 from titan.worker.values import Values
 from titan.worker.warden_link import become_subreaper, kill_marked
 from titan.worker.wire import assignments, facts, results_messages
@@ -60,8 +62,9 @@ class Worker:
         log_limit: int = LOG_LIMIT,
         keep_s: float = KEEP_S,
         preload: tuple[str, ...] = (),
+        stock: Stock | None = None,
     ) -> None:
-        """`preload`: modules that Python scripts find imported already."""
+        """`preload`: modules that Python scripts find imported already. `stock`: what it has to give; None: all that is found."""
         self.master = master
         self.home = home
         self.name = name
@@ -71,7 +74,7 @@ class Worker:
         self._keep_s = keep_s
         self._preload = preload
         self._lock = HomeLock(home / "lock")
-        self.machine = m.WorkerMachine(slots)
+        self.machine = m.WorkerMachine(slots, stock=stock or find_stock())
         self._clock = SteadyClock()
         self._inbox: list[Any] = []
         self._scheduled = False
@@ -236,7 +239,7 @@ class Worker:
     def _perform(self, it: m.Instruction) -> None:
         match it:
             case m.StartAttempt():
-                self._launcher.start(it.assignment)
+                self._launcher.start(it.assignment, it.gpus)
             case m.StartCalls():
                 self._functions.call(it.runner, it.assignments)
             case m.TakeBack():
@@ -365,19 +368,8 @@ class Worker:
                 self._turn()
                 leases, started = self.machine.holdings()
                 me, slots, draining = (self.name, self.incarnation), self.machine.slots, self.machine.draining
-                self._send(
-                    msg.Register(
-                        1,
-                        *me,
-                        message.cluster,
-                        self.capabilities,
-                        slots,
-                        facts(self._launcher.limiter.mechanism),
-                        leases,
-                        started,
-                        draining,
-                    )
-                )
+                about = facts(self.machine.stock, self._launcher.limiter.mechanism)
+                self._send(msg.Register(1, *me, message.cluster, self.capabilities, slots, about, leases, started, draining))
             case msg.Registered():
                 self._heartbeat_s = message.heartbeat_s
                 self.machine.grace_s = message.grace_s

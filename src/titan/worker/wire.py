@@ -7,13 +7,12 @@ import platform
 import socket
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-
-import psutil
 
 from titan._version import __version__
+from titan.model.demand import MILLI
 from titan.protocol import messages as msg
 from titan.worker import words as m
+from titan.worker.stock import Stock
 
 MESSAGE_BYTES = 16 << 20
 
@@ -57,14 +56,14 @@ def _results(results: list[m.Result]) -> msg.Results:
     )
 
 
-def facts(limits: str) -> dict[str, str | int | float]:
-    gpus = Path("/proc/driver/nvidia/gpus")
+def facts(stock: Stock, limits: str = "") -> dict[str, str | int | float]:
+    milli, memory, gpus = stock.total
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "memory_bytes": psutil.virtual_memory().total,
-        "gpus": len(os.listdir(gpus)) if gpus.is_dir() else 0,
+        "cpus": milli // MILLI if milli % MILLI == 0 else milli / MILLI,
+        "memory_bytes": memory,
+        "gpus": gpus,
         "python": platform.python_version(),
         "platform": sys.platform,
         "limits": limits,

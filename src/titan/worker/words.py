@@ -173,6 +173,8 @@ class FetchArtifact(msgspec.Struct, frozen=True, gc=False):
 
 class StartAttempt(msgspec.Struct, frozen=True, gc=False):
     assignment: Assignment
+    gpus: tuple[str, ...] = ()
+    """Those that it alone may use, if it asked for any."""
 
 
 class StartCalls(msgspec.Struct, frozen=True, gc=False):

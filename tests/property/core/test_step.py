@@ -17,11 +17,13 @@ from titan.core import events as ev
 from titan.core import image
 from titan.core import inputs as seen
 from titan.core.check import check
-from titan.model.dag import Gate, JobTemplate
+from titan.model.dag import Gate, JobTemplate, Needs
+from titan.model.demand import NOTHING, amounts_in, capabilities_of, demand_of, totals_of, within
 from titan.model.settings import Settings
 from titan.model.states import Outcome, RunState, WorkerState
 from titan.model.timing import Timing
 
+NEEDS = [None, None, Needs(gpus=1), Needs(cpus=0.5), Needs(cpus=1.5, memory=4), Needs(capabilities=("GPU",))]
 TEMPLATES = st.builds(
     JobTemplate,
     command=st.just("true"),
@@ -32,11 +34,18 @@ TEMPLATES = st.builds(
     retries=st.integers(0, 2),
     on_failure=st.sampled_from(["", "", "continue"]),
     run_at=st.sampled_from([0.0, 0.0, 30.0]),
+    needs=st.sampled_from(NEEDS),
 )
 GATE = JobTemplate(kind="gate", gate=Gate("", 40.0, "http://127.0.0.1/"))
 SHAPES = st.lists(st.sampled_from(["job", "job", "job", "gate", "handler"]), min_size=5, max_size=5)
 NAMES = st.sampled_from(["w1", "w2", "w3"])
 SLOTS = {"w1": 1, "w2": 2, "w3": 3}
+FACTS: dict[str, dict[str, str | int | float]] = {
+    "w1": {"cpus": 1, "memory_bytes": 2},
+    "w2": {"cpus": 2, "memory_bytes": 8, "gpus": 1},
+    "w3": {"gpus": 2, "memory_bytes": 8},
+    "good": {"cpus": 4, "memory_bytes": 16, "gpus": 2},
+}
 CAPABILITIES = {"w1": ("GENERAL",), "w2": ("GENERAL", "GPU"), "w3": ("GPU", "GENERAL")}
 OUTCOMES = st.sampled_from([Outcome.SUCCEEDED] * 3 + list(Outcome))
 SEEDS = st.integers(0, 1 << 30)
@@ -63,8 +72,10 @@ class AnyOrder(RuleBasedStateMachine):
         for one in sent:
             worker = self.master.state.workers[one.worker]
             assert worker.takes_work
-            needs = {self.master.state.jobs[j].template.requirement for j in one.jobs}
-            assert needs <= set(worker.capabilities)
+            wanted = {c for j in one.jobs for c in capabilities_of(demand_of(self.master.state.jobs[j].template))}
+            assert wanted <= set(worker.capabilities)
+            if any(amounts_in(demand_of(self.master.state.jobs[j].template)) != NOTHING for j in one.jobs):
+                assert within(worker.taken, totals_of(worker.facts)), "more than there is"
             assert len(worker.held) + len(worker.ending) <= worker.slots * (1 + Settings().prefetch_max), "over capacity"
 
     def some_leases(self, worker: int, seed: int) -> list[int]:
@@ -109,7 +120,7 @@ class AnyOrder(RuleBasedStateMachine):
             held=held,
             draining=draining,
         )
-        self.see(inputs, after=float(seed % 20))
+        self.see(msgspec.structs.replace(inputs, facts=FACTS[name]), after=float(seed % 20))
 
     @rule(name=NAMES, seed=SEEDS)
     def starts(self, name: str, seed: int) -> None:
@@ -217,7 +228,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.see(seen.RemovalRequested(1, 1, name))
         good = register("good", origin=1_000_000, capabilities=("GENERAL", "GPU"), slots=4)
         self.see(seen.TimePassed(), after=60.0)
-        self.see(good)
+        self.see(msgspec.structs.replace(good, facts=FACTS["good"]))
         worker = master.state.worker_numbers["good"]
         for _ in range(200):
             held = list(master.state.workers[worker].held)
@@ -252,6 +263,7 @@ def test_a_long_walk(seed: int) -> None:
             affinity=chance.random() < 0.6,
             retries=chance.randrange(3),
             on_failure=chance.choice(["", "", "continue"]),
+            needs=chance.choice(NEEDS),
         )
 
     def shapes() -> list[str]:

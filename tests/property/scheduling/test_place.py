@@ -7,6 +7,7 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from titan.model.demand import LaneKey
 from titan.scheduling.lane import Lane, sort_key
 from titan.scheduling.place import place
 from titan.scheduling.pool import Pool
@@ -46,7 +47,7 @@ def run(nodes: list[Node], wishes: list[Wish]) -> tuple[dict[int, list[int]], Po
     pool = Pool()
     for worker, node in enumerate(nodes):
         pool.put(worker, node.capabilities, node.slots, min(node.used, node.slots), open_=node.open, depth=node.depth)
-    lanes = {c: Lane(lambda _: True) for c in CAPABILITIES}
+    lanes: dict[LaneKey, Lane] = {c: Lane(lambda _: True) for c in CAPABILITIES}
     pinned: dict[int, Lane] = {}
     for job, wish in enumerate(wishes):
         pin = pin_of(nodes, wish)

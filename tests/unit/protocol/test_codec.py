@@ -54,6 +54,12 @@ GOLDEN: list[tuple[msg.Message, bytes | None, str]] = [
         None,
         "0128000000000015 96 03 920001 920607 92c400c4026980 92a0a26e6f c3",
     ),
+    (msg.Why(4, "r", "j"), None, "0132000000000006 93 04 a172 a16a"),
+    (
+        msg.Reasons(4, "r", "j", 2, [msg.ReasonRow("no_worker", "t", {"n": 1})], [msg.WorkerReasons("w", [])], 3),
+        None,
+        "013300000000001f 97 04 a172 a16a 02 9193a96e6f5f776f726b6572a17481a16e01 9192a17790 03",
+    ),
     (
         msg.AddSchedule(2, "k", "n", DagSpec("d", "", [], [], [], [], []), Timing("@daily"), paused=True),
         None,
@@ -87,7 +93,7 @@ def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
         16: "Submit", 17: "Submitted", 18: "Cancel", 19: "Cancelled", 20: "GetRun", 21: "RunStatus", 22: "ListRuns", 23: "Runs",
         24: "ListWorkers", 25: "Workers", 26: "ListDead", 27: "DeadJobs", 28: "Watch", 29: "Unwatch", 30: "Changes", 31: "ReadLogs",
         32: "LogChunk", 33: "Stage", 34: "Staged", 35: "Put", 36: "Stored", 37: "Resolve", 38: "Resolved", 39: "Stop",
-        40: "Values", 41: "ReadValues", 48: "OpenRun", 49: "AddJobs",
+        40: "Values", 41: "ReadValues", 48: "OpenRun", 49: "AddJobs", 50: "Why", 51: "Reasons",
         64: "Register", 65: "Registered", 66: "Heartbeat", 67: "Heard", 68: "Dispatch", 69: "Started", 70: "Results", 71: "Acked",
         72: "StopAttempts", 73: "LogData", 74: "LogResume", 75: "Fetch", 76: "Piece", 77: "Draining", 78: "Leaving",
         79: "Recall",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from titan.model.demand import LaneKey
 from titan.scheduling.lane import Lane
 from titan.scheduling.place import place
 from titan.scheduling.pool import Pool
@@ -30,7 +31,7 @@ def test_jobs_are_spread_by_load() -> None:
 
 
 def test_lanes_that_share_a_worker_take_turns_by_priority_and_age() -> None:
-    lanes = {"A": lane_of((1, 1), (9, 4), (1, 5)), "B": lane_of((5, 2), (1, 3))}
+    lanes: dict[LaneKey, Lane] = {"A": lane_of((1, 1), (9, 4), (1, 5)), "B": lane_of((5, 2), (1, 3))}
     assert place(lanes, {}, [], pool_of((("A", "B"), 4))) == {1: [4, 2, 1, 3]}
 
 
@@ -39,14 +40,14 @@ def test_a_lane_that_nobody_serves_blocks_nobody() -> None:
 
 
 def test_a_pinned_job_leads_those_behind_it_and_follows_those_before_it() -> None:
-    lanes = {"A": lane_of((9, 3), (1, 4))}
+    lanes: dict[LaneKey, Lane] = {"A": lane_of((9, 3), (1, 4))}
     assert place(lanes, {1: lane_of((5, 2))}, [1], pool_of((("A",), 2))) == {1: [3, 2]}
     lanes = {"A": lane_of((1, 4), (1, 5))}
     assert place(lanes, {1: lane_of((1, 2))}, [1], pool_of((("A",), 2))) == {1: [2, 4]}
 
 
 def test_a_pinned_job_goes_before_a_lesser_one_also_behind_a_greater_one_that_goes_elsewhere() -> None:
-    lanes = {"A": lane_of((9, 3), (1, 4))}
+    lanes: dict[LaneKey, Lane] = {"A": lane_of((9, 3), (1, 4))}
     assert place(lanes, {2: lane_of((5, 2))}, [2], pool_of((("A",), 1), (("A",), 1))) == {1: [3], 2: [2]}
 
 

@@ -1,0 +1,39 @@
+"""`titan why`: what a job waits for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from titan.cli.options import home_option, json_option, master_option
+from titan.cli.session import open_client
+
+MAX_ROWS = 20
+
+
+@click.command()
+@click.argument("target", metavar="RUN/JOB")
+@click.option("--all", "every", is_flag=True, help="Tell of every worker.")
+@master_option
+@home_option("Read this home of an earlier private cluster instead of asking a running master.")
+@json_option
+def why(target: str, every: bool, master: str | None, home: Path | None, as_json: bool) -> None:
+    """Why a job does not run: what it waits for, and what keeps each worker from taking it."""
+    with open_client(master, home=home, offline=True) as client:
+        told = client.why(target)
+        if as_json:
+            print(json.dumps(told.to_dict()))
+            return
+        print(f"{told.run}/{told.job} is {told.state}")
+        for reason in told.reasons:
+            print(f"  {reason.text.replace('HOST:PORT', client.address)}")
+        shown = told.workers if every else told.workers[:MAX_ROWS]
+        width = max((len(w.worker) for w in shown), default=0)
+        for worker in shown:
+            print(f"  {worker.worker.ljust(width)}  {'; '.join(reason.text for reason in worker.reasons)}")
+        hidden = len(told.workers) - len(shown)
+        if hidden or told.left_off:
+            hint = " (--all)" if hidden else ""
+            print(f"  and {hidden + told.left_off} more workers{hint}")

@@ -1,0 +1,154 @@
+"""What a job asks of the worker that runs it: capabilities, and resources in whole units, so that sums are exact.
+
+Jobs of one demand are alike to a scheduler: they share a lane. A demand of one capability and nothing else, which nearly all jobs
+have, is that capability's name. Must not know who asks or what is free.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from titan.model.dag import JobTemplate, Needs
+
+Amounts = tuple[int, int, int]
+"""Thousandths of a CPU, bytes of memory, GPUs."""
+
+NOTHING: Amounts = (0, 0, 0)
+MILLI = 1000
+MAX_CPUS = 65_536.0
+MAX_MEMORY = 1 << 50
+MAX_GPUS = 1024
+MAX_CAPABILITIES = 16
+
+
+class Demand(msgspec.Struct, frozen=True, gc=False):
+    """Several capabilities, or resources beside them. `capabilities` are sorted."""
+
+    capabilities: tuple[str, ...]
+    amounts: Amounts = NOTHING
+
+    @property
+    def scarce(self) -> bool:
+        """Whether it takes anything up besides a slot."""
+        return self.amounts != NOTHING
+
+
+LaneKey = str | Demand
+
+
+def demand_of(template: JobTemplate) -> LaneKey:
+    """
+    >>> demand_of(JobTemplate(command="true"))
+    'GENERAL'
+    >>> demand_of(JobTemplate(command="true", requirement="GPU", needs=Needs(cpus=0.5, gpus=1)))
+    Demand(capabilities=('GPU',), amounts=(500, 0, 1))
+    """
+    needs = template.needs
+    if needs is None:
+        return template.requirement
+    amounts = amounts_of(needs)
+    capabilities = tuple(sorted(dict.fromkeys((template.requirement, *needs.capabilities))))
+    return capabilities[0] if len(capabilities) == 1 and amounts == NOTHING else Demand(capabilities, amounts)
+
+
+def amounts_of(needs: Needs) -> Amounts:
+    return round(needs.cpus * MILLI), needs.memory, needs.gpus
+
+
+def capabilities_of(key: LaneKey) -> tuple[str, ...]:
+    return (key,) if isinstance(key, str) else key.capabilities
+
+
+def amounts_in(key: LaneKey) -> Amounts:
+    return NOTHING if isinstance(key, str) else key.amounts
+
+
+def totals_of(facts: Mapping[str, str | int | float]) -> Amounts:
+    """What a worker has, by what it says of itself; what it does not say, or says amiss, it has none of."""
+    cpus, memory, gpus = (_number(facts.get(name)) for name in ("cpus", "memory_bytes", "gpus"))
+    return round(min(cpus, MAX_CPUS) * MILLI), int(min(memory, MAX_MEMORY)), int(min(gpus, MAX_GPUS))
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0.0
+    return value if value > 0 else 0.0  # also for NaN
+
+
+def plus(a: Amounts, b: Amounts) -> Amounts:
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
+
+
+def minus(a: Amounts, b: Amounts) -> Amounts:
+    return a[0] - b[0], a[1] - b[1], a[2] - b[2]
+
+
+def within(a: Amounts, b: Amounts) -> bool:
+    """Whether there is no more of anything in `a` than in `b`."""
+    return a[0] <= b[0] and a[1] <= b[1] and a[2] <= b[2]
+
+
+def fits_beside(asked: Amounts, taken: Amounts, total: Amounts) -> bool:
+    """Whether there is enough left of each thing that is asked for. What is not asked for does not matter."""
+    return all(not want or have + want <= all_ for want, have, all_ in zip(asked, taken, total, strict=True))
+
+
+# -- for people ---------------------------------------------------------------------------------------------------------
+_UNITS = (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?(?:[eE][0-9]{1,2})?) *([kKmMgGtT]?(?:[iI]?[bB])?|[kKmMgGtT][iI])")
+_FACTORS: dict[str, int] = {"": 1, "b": 1, "ib": 1} | {
+    unit + tail: base ** (i + 1)
+    for i, unit in enumerate("kmgt")
+    for tail, base in (("", 1024), ("i", 1024), ("ib", 1024), ("b", 1000))
+}
+
+
+def size_text(size: int) -> str:
+    """
+    >>> size_text(4 << 30), size_text(1536 << 20), size_text(100)
+    ('4 GiB', '1.5 GiB', '100 bytes')
+    """
+    for unit, factor in _UNITS:
+        if size >= factor:
+            return f"{size / factor:.4g} {unit}"
+    return f"{size} byte{'s' if size != 1 else ''}"
+
+
+def size_of(text: str) -> int:
+    """Bytes of `4GiB`, `1.5 G`, `512 MiB`, `100` or `1e9`; K, M, G and T are powers of 1024, KB, MB, GB and TB of 1000.
+
+    Raises ValueError, which says what is wrong.
+
+    >>> size_of("4GiB"), size_of("1.5 MB"), size_of("1024")
+    (4294967296, 1500000, 1024)
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text[:40]!r} is no size: say how many bytes, or 512MiB, 4GiB, 1.5TB")
+    factor = _FACTORS[found[2].lower()]
+    size = float(found[1]) * factor
+    if not 0 <= size <= MAX_MEMORY:
+        raise ValueError(f"{text[:40]!r}: must be 0 to {size_text(MAX_MEMORY)}")
+    return round(size)
+
+
+def amount_text(kind: int, amount: int) -> str:
+    """`kind`: the position in Amounts."""
+    if kind == 1:
+        return size_text(amount)
+    return f"{amount / MILLI:g}" if kind == 0 else str(amount)
+
+
+KINDS = ("cpus", "memory", "gpus")
+
+
+def demand_text(key: LaneKey) -> str:
+    """
+    >>> demand_text("GPU"), demand_text(Demand(("GPU", "HIGH_MEM"), (2000, 4 << 30, 1)))
+    ('GPU', 'GPU and HIGH_MEM, cpus 2, memory 4 GiB, gpus 1')
+    """
+    parts = [f"{KINDS[i]} {amount_text(i, n)}" for i, n in enumerate(amounts_in(key)) if n]
+    return ", ".join([" and ".join(capabilities_of(key)), *parts])

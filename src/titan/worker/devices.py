@@ -1,0 +1,80 @@
+"""What this host has: CPUs, memory, and the GPUs that this process may use."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from titan.worker.stock import Stock
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+ASK_S = 10.0
+_DEVICE = re.compile(r"nvidia\d+")
+
+
+def find_stock(
+    *, cpus: float | None = None, memory: int | None = None, gpus: int | None = None, environment: Mapping[str, str] = os.environ
+) -> Stock:
+    """What is given counts, the rest is looked for. `memory` in bytes.
+
+    GPUs are those of CUDA_VISIBLE_DEVICES, if this process has it, else 0 up to as many as there are; `gpus` says how many of them.
+    """
+    devices = _visible(environment)
+    if gpus is not None:
+        named = devices if devices is not None and len(devices) >= gpus else tuple(map(str, range(gpus)))
+        devices = named[:gpus]
+    elif devices is None:
+        devices = tuple(map(str, range(count_gpus())))
+    return Stock(
+        float(len(os.sched_getaffinity(0))) if cpus is None else cpus,
+        psutil.virtual_memory().total if memory is None else memory,
+        devices,
+    )
+
+
+def _visible(environment: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The devices that CUDA would show this process, None if it was not restricted. As in CUDA nothing counts after a -1."""
+    text = environment.get(VISIBLE)
+    if text is None:
+        return None
+    found: list[str] = []
+    for name in (part.strip() for part in text.split(",")):
+        if not name or name.startswith("-"):
+            break
+        if name not in found:
+            found.append(name)
+    return tuple(found)
+
+
+def count_gpus(dev: Path = Path("/dev"), proc: Path = Path("/proc/driver/nvidia/gpus")) -> int:
+    """NVIDIA GPUs: as nvidia-smi tells, which sees what a container may use; else by the driver's files."""
+    listed = _ask_driver()
+    if listed is not None:
+        return listed
+    try:
+        by_device = sum(_DEVICE.fullmatch(name) is not None for name in os.listdir(dev))
+    except OSError:
+        by_device = 0
+    if by_device:
+        return by_device
+    return len(os.listdir(proc)) if proc.is_dir() else 0
+
+
+def _ask_driver() -> int | None:
+    """How many GPUs nvidia-smi lists; None if it is not there or cannot tell."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return None
+    try:
+        done = subprocess.run(
+            [command, "--list-gpus"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ASK_S, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return sum(line.startswith("GPU ") for line in done.stdout.splitlines()) if done.returncode == 0 else None

@@ -1,0 +1,69 @@
+"""An attempt that a worker holds, and what its end means. Pure: part of the worker's machine."""
+
+from __future__ import annotations
+
+import signal
+from enum import IntEnum
+
+import msgspec
+
+from titan.model.states import Outcome
+from titan.worker.words import Assignment, Result
+
+
+class Phase(IntEnum):
+    FETCHING = 0
+    WAITING = 1
+    STARTING = 2
+    RUNNING = 3
+    ENDED = 4
+    DONE = 5
+
+
+class Held(msgspec.Struct, gc=False):
+    """An attempt that this worker has."""
+
+    assignment: Assignment
+    phase: Phase
+    started_at: float = 0.0
+    stopping: Outcome | None = None
+    """Why it was told to end, if it was: STOPPED, TIMED_OUT or RETURNED."""
+    orphaned: bool = False
+    """Of a cluster that is no more: end it and tell nobody."""
+    ran: bool = False
+    """It was started, or that was tried: there may be output."""
+    result: Result | None = None
+    sent_at: float = 0.0
+    runner: int = -1
+    """Of a call: the runner that has it."""
+    recalled: bool = False
+    """The master wants it back if its runner has not begun with it."""
+
+
+def forgive(h: Held, ended_at: float) -> None:
+    """An attempt that had ended in time did not time out; this worker was late to see it."""
+    if h.stopping is Outcome.TIMED_OUT and ended_at < h.started_at + h.assignment.template.timeout_s:
+        h.stopping = None
+
+
+def verdict(h: Held, exit_code: int) -> tuple[Outcome, int, str]:
+    code = 128 - exit_code if exit_code < 0 else exit_code
+    match h.stopping:
+        case Outcome.TIMED_OUT:
+            return Outcome.TIMED_OUT, code, f"timed out after {h.assignment.template.timeout_s:g} s"
+        case Outcome.STOPPED:
+            return Outcome.STOPPED, code, "stopped"
+        case Outcome.RETURNED:
+            return Outcome.RETURNED, code, "the worker was stopped"
+    if exit_code == 0:
+        return Outcome.SUCCEEDED, 0, ""
+    if exit_code < 0:
+        return Outcome.SIGNALED, code, f"killed by {_signal_name(-exit_code)}"
+    return Outcome.EXITED, code, f"exit code {exit_code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

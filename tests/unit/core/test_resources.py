@@ -1,0 +1,163 @@
+"""What attempts take up on a worker, in the state: counted while they are there, also while they are being ended."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from support_core import FIRST, Master, alike, beat, cancel, dag, picture, register, replay, results, submit, succeeded
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core import inputs as seen
+from titan.core.state import FENCED_LIMIT
+from titan.errors import InvalidGraph
+from titan.model.dag import JobTemplate, Needs
+from titan.model.settings import Settings
+from titan.model.states import JobState, Outcome, WorkerState
+
+ONE_GPU = JobTemplate(command="true", needs=Needs(gpus=1))
+HALF = JobTemplate(command="true", needs=Needs(cpus=0.5))
+
+
+def rich(
+    name: str = "w1", *, origin: int = 1, slots: int = 4, cpus: float = 2, gpus: int = 1, held: dict[int, float] | None = None
+) -> seen.WorkerRegistered:
+    said = register(name, origin=origin, slots=slots, held=held)
+    return msgspec.structs.replace(said, facts={"cpus": cpus, "memory_bytes": 8, "gpus": gpus})
+
+
+def on_worker(master: Master, worker: int = 1) -> list[int]:
+    return [number - FIRST for number in master.state.workers[worker].held.values()]
+
+
+def test_no_more_run_than_there_is_for() -> None:
+    master = Master()
+    master.see(rich(slots=9), submit(alike("a b c d e", HALF)))
+    assert on_worker(master) == [0, 1, 2, 3]
+    assert master.state.workers[1].taken == (2000, 0, 0)
+    master.see(succeeded(1, master.lease(0)))
+    assert on_worker(master) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.EXITED, Outcome.RETURNED])
+def test_what_ended_takes_nothing(outcome: Outcome) -> None:
+    master = Master()
+    master.see(rich(), submit(alike("a b", ONE_GPU)))
+    assert on_worker(master) == [0]
+    master.see(results(1, (master.lease(0), outcome)))
+    assert on_worker(master) == ([0] if outcome is Outcome.RETURNED else [1])
+    assert master.state.workers[1].taken == (0, 0, 1)
+
+
+def test_a_cancelled_attempt_takes_it_until_the_worker_says_that_it_is_gone() -> None:
+    master = Master()
+    master.see(rich(), submit(alike("a b", ONE_GPU)))
+    lease = master.lease(0)
+    master.see(cancel("r", "a"))
+    assert (on_worker(master), master.state.workers[1].taken) == ([], (0, 0, 1))
+    assert replay(master.events).workers[1].taken == (0, 0, 1)
+    master.see(results(1, (lease, Outcome.STOPPED)))
+    assert (on_worker(master), master.state.workers[1].fenced) == ([1], {})
+
+
+def test_an_attempt_that_was_given_up_counts_when_it_turns_out_to_be_there() -> None:
+    """The worker was lost, and comes back as the same process, with its attempt."""
+    master = Master()
+    master.see(rich(), submit(alike("a b", ONE_GPU)))
+    lease = master.lease(0)
+    master.see(seen.TimePassed(), at=40.0)
+    assert (master.state.workers[1].state, master.state.workers[1].taken) == (WorkerState.LOST, (0, 0, 0))
+    master.see(rich(origin=2, held={lease: 1.0}), at=41.0)
+    assert (on_worker(master), list(master.state.workers[1].ending)) == ([], [lease])
+    assert picture(replay(master.events)) == picture(master.state)
+    master.see(beat(1, {}), at=46.0)
+    assert on_worker(master) == [0]
+
+
+def test_a_new_process_begins_with_nothing_taken() -> None:
+    master = Master()
+    master.see(rich(), submit(alike("a", ONE_GPU)))
+    anew = msgspec.structs.replace(rich(origin=2), incarnation="2")
+    master.see(anew, at=20.0)
+    assert (on_worker(master), master.state.workers[1].fenced) == ([0], {})
+
+
+def test_what_is_remembered_of_attempts_that_were_given_up_is_bounded() -> None:
+    master = Master()
+    master.see(rich(), submit(alike(" ".join(f"j{i}" for i in range(FENCED_LIMIT + 50)), ONE_GPU)))
+    for i in range(FENCED_LIMIT + 40):
+        master.see(succeeded(1, master.lease(i)))
+    assert len(master.state.workers[1].fenced) == FENCED_LIMIT
+
+
+def test_a_worker_that_comes_back_with_more_is_given_more() -> None:
+    master = Master()
+    master.see(rich(gpus=0), submit(alike("a", ONE_GPU)))
+    assert on_worker(master) == []
+    master.see(seen.WorkerDisconnected(1, 1))
+    events, _ = master.see(rich(origin=2, gpus=1))
+    assert any(isinstance(event, ev.WorkerJoined) for event in events)
+    assert on_worker(master) == [0]
+
+
+def test_affinity_is_released_when_its_node_never_has_enough() -> None:
+    master = Master()
+    big = msgspec.structs.replace(ONE_GPU, affinity=True)
+    master.see(rich(gpus=0), submit(dag({"a": "", "b": "a"}, {"b": big})))
+    master.see(rich("w2", origin=2))
+    master.see(succeeded(1, FIRST), at=3.0)
+    assert on_worker(master, 2) == [1]
+    assert [p.reason for p in master.job(1).history or ()] == [
+        "affinity released: worker w1, where its parent ran, has less than it asks for"
+    ]
+
+
+def test_it_waits_for_what_its_node_has_in_use() -> None:
+    master = Master()
+    near = msgspec.structs.replace(ONE_GPU, affinity=True)
+    other = msgspec.structs.replace(ONE_GPU, priority=5)
+    master.see(rich(), submit(dag({"a": "", "b": "a", "c": ""}, {"b": near, "c": other})))
+    master.see(rich("w2", origin=2))
+    master.see(succeeded(1, master.lease(0)), at=3.0)
+    assert (master.job(1).state, master.job(1).pin) == (JobState.QUEUED, 1)
+    assert fx.SendDispatch(1, [FIRST + 1], FIRST + 2) in master.see(succeeded(1, master.lease(2)), at=4.0).effects
+
+
+def test_one_that_asks_for_resources_is_never_asked_back() -> None:
+    """It has its slot; only what waits for one goes to a worker that is idle."""
+    master = Master(Settings(prefetch=1))
+    master.see(rich(slots=1), submit(alike("a", ONE_GPU)), submit(alike("b", JobTemplate(command="true")), run="s"))
+    assert on_worker(master) == [0, 1]
+    assert master.see(rich("w2", origin=2)).effects[1:] == [fx.SendRecall(1, [FIRST + 1])]
+
+
+def test_a_snapshot_of_an_older_version_is_counted_anew() -> None:
+    master = Master()
+    master.see(rich(), submit(alike("a", ONE_GPU)))
+    state = replay(master.events)
+    state.workers[1].taken = (0, 0, 0)
+    state.reindex()
+    assert state.workers[1].taken == state.pool.seats[1].taken == (0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("needs", "says"),
+    [
+        (Needs(cpus=-1.0), "cpus must be 0 to 65,536"),
+        (Needs(cpus=float("nan")), "cpus must be"),
+        (Needs(memory=1 << 60), "memory must be 0 to"),
+        (Needs(gpus=-1), "gpus must be 0 to 1,024"),
+        (Needs(capabilities=("a b",)), "requirement 'a b' is malformed"),
+        (Needs(capabilities=tuple(f"c{i}" for i in range(16))), "at most 16 capabilities"),
+    ],
+)
+def test_needs_that_cannot_be(needs: Needs, says: str) -> None:
+    (refusal,) = Master().see(submit(alike("a", JobTemplate(command="true", needs=needs)))).effects
+    assert isinstance(refusal, fx.Refuse)
+    assert (refusal.code, says in refusal.message) == (InvalidGraph.code, True)
+
+
+def test_a_function_asks_for_no_resources() -> None:
+    template = JobTemplate(function="0" * 64, needs=Needs(gpus=1))
+    (refusal,) = Master().see(submit(alike("a", template))).effects
+    assert isinstance(refusal, fx.Refuse) and "a function cannot ask for" in refusal.message
