@@ -18,6 +18,7 @@ from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState, WorkerState
 from titan.model.timing import Timing
 from titan.scheduling.lane import Lane
+from titan.scheduling.place import Terms
 from titan.scheduling.pool import Pool
 
 TIMER_JOB, TIMER_WORKER = 0, 1
@@ -287,7 +288,7 @@ class State:
         "_names", "archived", "burst_serial", "bursts", "cluster", "dead", "filling", "forgotten", "gates", "jobs", "keys", "lanes",
         "live", "next_job", "next_lease", "next_schedule", "next_worker", "opening", "pinned", "pool", "releasing", "runs",
         "scale_changed", "scale_due", "scale_reasons", "scale_waiting", "schedule_names", "schedules", "settings", "stale",
-        "term", "timers", "tokens", "touched", "worker_numbers", "workers",
+        "term", "terms", "timers", "tokens", "touched", "worker_numbers", "workers",
     )  # fmt: skip
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -326,6 +327,7 @@ class State:
         self.touched: dict[int, None] = {}
         """Workers whose pinned jobs or room changed since the last placement."""
         self.pool = Pool()
+        self.terms = Terms(self.demand, 0.0, self.settings.hold_s)
         self.timers: list[tuple[float, int, int]] = []
         self.stale = 0
         """About how many of the timers nobody waits for any more."""

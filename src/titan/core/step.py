@@ -40,7 +40,7 @@ from titan.core.workers import (
     on_worker_registered,
 )
 from titan.model.states import JobState, RunState
-from titan.scheduling.place import Terms, place
+from titan.scheduling.place import place
 
 
 class Decision(NamedTuple):
@@ -117,8 +117,8 @@ def _on_time_passed(turn: Turn, it: seen.TimePassed) -> None:
 
 def _dispatch(turn: Turn) -> None:
     state = turn.state
-    terms = Terms(state.demand, turn.now, state.settings.hold_s)
-    placed = place(state.lanes, state.pinned, list(state.touched), state.pool, terms)
+    state.terms.now = turn.now
+    placed = place(state.lanes, state.pinned, list(state.touched), state.pool, state.terms)
     for worker, jobs in placed.items():
         first = state.next_lease
         turn.emit(ev.JobsDispatched(worker, jobs, first, turn.now))

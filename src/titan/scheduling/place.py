@@ -18,8 +18,8 @@ from titan.scheduling.lane import Lane, job_of
 from titan.scheduling.pool import Pool
 
 
-class Terms(msgspec.Struct, frozen=True):
-    """What a placement needs to know besides queues and workers."""
+class Terms(msgspec.Struct):
+    """What a placement needs to know besides queues and workers. May be used again, with another `now`."""
 
     demand_of: Callable[[int], LaneKey] = lambda job: ""
     """By job."""
@@ -34,7 +34,8 @@ def place(
     """worker -> jobs. `touched` are the workers whose pinned jobs or room changed since the last call. O(log n) a job."""
     placed: dict[int, list[int]] = {}
     terms = terms or Terms()
-    pool.begin()
+    if pool.holds or pool.stuck:
+        pool.begin()
     _fill(lanes, pinned, pool, placed, terms)
     for worker in touched:
         lane = pinned.get(worker)
@@ -123,4 +124,4 @@ def _assign(worker: int, lane: Lane, demand: LaneKey, pool: Pool, placed: dict[i
         pool.use(worker, seat.used + 1)
     else:
         pool.use(worker, seat.used + 1, plus(seat.taken, amounts_in(demand)))
-    lane.blocked_at = -1.0
+        lane.blocked_at = -1.0

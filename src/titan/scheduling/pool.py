@@ -80,8 +80,8 @@ class Group:
 
 class Pool:
     __slots__ = (
-        "_changed", "_fresh", "_groups", "_hopeless", "_log", "_most", "_read", "_serving", "_stamp", "_stuck", "_views", "holds",
-        "idle", "seats", "surplus",
+        "_changed", "_fresh", "_groups", "_hopeless", "_log", "_most", "_read", "_serving", "_stamp", "_views", "holds",
+        "idle", "seats", "stuck", "surplus",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Pool:
         """Workers that changed, for the views."""
         self._read = 0
         """How many entries the log has lost at its beginning."""
-        self._stuck: dict[Demand, None] = {}
+        self.stuck: dict[Demand, None] = {}
         """Demands that were found to fit nowhere: only a worker that changed since can meet them."""
         self._changed: dict[int, None] = {}
         """Workers that changed since this placement began, as long as anything is stuck."""
@@ -217,13 +217,12 @@ class Pool:
 
     def begin(self) -> None:
         """A placement begins: in it room is held anew, and workers that changed since the last one are looked at anew."""
-        if self.holds:
-            for worker in self.holds:
-                seat = self.seats[worker]
-                seat.hold = None
-                self._enter(worker, seat)
-            self.holds.clear()
-        if self._stuck:
+        for worker in self.holds:
+            seat = self.seats[worker]
+            seat.hold = None
+            self._enter(worker, seat)
+        self.holds.clear()
+        if self.stuck:
             self._fresh, self._changed, self._most = self._changed, {}, None
 
     def nearest(self, demand: Demand, preferred: int) -> int | None:
@@ -240,7 +239,7 @@ class Pool:
     def forget(self, demand: Demand) -> None:
         """No job has this demand any more."""
         self._serving.pop(demand, None)
-        self._stuck.pop(demand, None)
+        self.stuck.pop(demand, None)
         self._hopeless.pop(demand, None)
 
     # -- views ----------------------------------------------------------------------------------------------------------
@@ -284,15 +283,15 @@ class Pool:
 
     def _best_for(self, demand: Demand) -> int | None:
         """The same of a demand for resources."""
-        if demand in self._stuck:
+        if demand in self.stuck:
             if len(self._fresh) <= FRESH:
                 return self._best_fresh(demand)
-            del self._stuck[demand]
+            del self.stuck[demand]
         worker = self._first_fit(demand)
         if worker is None:
             worker = self._fitting(self._view(demand))
         if worker is None:
-            self._stuck[demand] = None
+            self.stuck[demand] = None
         return worker
 
     def _first_fit(self, demand: Demand) -> int | None:
@@ -350,7 +349,7 @@ class Pool:
         seat.stamp = self._stamp
         if self._views:
             self._note_change(worker)
-        if self._stuck:
+        if self.stuck:
             self._changed[worker] = None
         used, slots = seat.used, seat.slots
         if used < slots and seat.open:
