@@ -84,6 +84,8 @@ class Master:
     def submit(self, count: int) -> None:
         while count > 0:
             self.note(self.see([self.submission(min(count, 1_000_000))]))
+            while self.state.releasing:  # a large one is made ready in slices
+                self.note(self.see([seen.TimePassed()]))
             count -= 1_000_000
 
     def results(self, worker: int, count: int) -> seen.ResultsReported:
