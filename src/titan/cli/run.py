@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -171,7 +171,9 @@ def dag_of(
 ) -> tuple[DAG, Path]:
     """(the DAG, the folder beside which a private cluster is kept). A `deadline` that is given goes before the pipeline's."""
     dag, beside = _dag_of(what, retries=retries, asked=asked or _Asked(), python=python, limits=limits)
-    return (dag if deadline is None else replace(dag, deadline=deadline)), beside
+    if deadline is not None:
+        dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, deadline=deadline)
+    return dag, beside
 
 
 def _dag_of(
