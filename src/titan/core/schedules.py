@@ -31,6 +31,8 @@ CATCH_UPS = ("skip", "last", "all")
 MAX_SCHEDULES = 100_000
 MAX_SCHEDULED_JOBS = 100_000
 """Of a schedule's DAG."""
+MAX_SCHEDULED_BYTES = 16 * 1024 * 1024
+"""Of the arguments of all its jobs."""
 MAX_WAITING = 1_000
 """Times of one schedule that wait for their turn, so also the most that catching up brings back."""
 PART_JOBS = 5_000
@@ -89,6 +91,10 @@ def _check(turn: Turn, seen: ScheduleRequested, known: Schedule | None) -> list[
     if len(seen.dag.ids) > MAX_SCHEDULED_JOBS:
         raise LimitExceeded(
             f"DAG {seen.dag.name!r} has {len(seen.dag.ids):,} jobs; one of a schedule has at most {MAX_SCHEDULED_JOBS:,}: split it"
+        )
+    if sum(sum(map(len, args)) for args in seen.dag.args if args) + sum(map(len, seen.dag.payloads)) > MAX_SCHEDULED_BYTES:
+        raise LimitExceeded(
+            f"the arguments of DAG {seen.dag.name!r} exceed {MAX_SCHEDULED_BYTES:,} bytes, the limit of a schedule: pass files"
         )
     check_timing(seen.timing, turn.now)
     parents = resolve(seen.dag)

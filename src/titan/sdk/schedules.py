@@ -97,8 +97,8 @@ class AsyncSchedules:
           ``"last"``, or ``"all"`` (the last 1,000), one after the other.
         - `replace`: change the schedule of that name, if there is one; it keeps its counts.
 
-        A DAG of at most 100,000 jobs. Raises CallerError for a wrong expression, one that never fires and an unknown zone, Conflict
-        for a name that is taken, InvalidGraph, LimitExceeded.
+        A DAG of at most 100,000 jobs and 16 MiB of arguments. Raises CallerError for a wrong expression, one that never fires and
+        an unknown zone, Conflict for a name that is taken, InvalidGraph, LimitExceeded.
         """
         timing = _timing(cron, tz, every, start)
         key = secrets.token_hex(16)

@@ -9,7 +9,7 @@ from support_core import CLIENT, FIRST, Master, alike, dag, picture, register, r
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
-from titan.core.schedules import COUNTED, MAX_WAITING, PART_JOBS, key_of
+from titan.core.schedules import COUNTED, MAX_SCHEDULED_JOBS, MAX_WAITING, PART_JOBS, key_of
 from titan.core.state import STALE_TIMERS, Schedule
 from titan.core.step import Decision, next_due
 from titan.model.dag import DagSpec, JobTemplate
@@ -25,6 +25,7 @@ def patient() -> Master:
 
 EVERY = Timing(every_s=10.0)
 ONE = dag({"a": ""})
+HEAVY = msgspec.structs.replace(ONE, ids=["a"] * 200, template_of=[0] * 200, args=[("x" * 100_000,)] * 200, parents=[()] * 200)
 
 
 def ask(
@@ -122,6 +123,8 @@ def test_the_same_request_sent_twice_is_one() -> None:
         (ask(timing=Timing("0 0 30 2 *")), "caller", "never fires"),
         (ask(timing=Timing("* * * * *", "Mars/Olympus")), "caller", "there is no time zone"),
         (ask(spec=dag({"a": "b", "b": "a"})), "invalid_graph", "cycle"),
+        (ask(spec=dag({f"j{i}": "" for i in range(MAX_SCHEDULED_JOBS + 1)})), "limit_exceeded", "at most 100,000: split it"),
+        (ask(spec=HEAVY), "limit_exceeded", "exceed 16,777,216 bytes"),
         (ask("there"), "conflict", "there is a schedule 'there' already: say --replace"),
         (pause("none"), "not_found", "there is no schedule 'none'"),
         (seen.RemovalRequested(CLIENT, 4, "none"), "not_found", "there is no schedule 'none'"),
