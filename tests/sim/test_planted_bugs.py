@@ -683,11 +683,28 @@ PLANTS: list[Callable[[Patch], None]] = [
 ]
 
 
+FOUND_BY = {
+    "a_burst_worker_that_ended_is_taken_in_again": 313,
+    "a_dead_runner_takes_its_successors_calls_along": 622,
+    "a_drained_worker_is_told_only_once": 106,
+    "a_retry_that_is_said_twice_is_refused": 274,
+    "affinity_is_never_released": 77,
+    "heartbeats_list_what_was_reported": 127,
+    "orders_to_stop_are_not_repeated": 82,
+    "reconciliation_ignores_unknown_leases": 349,
+    "snapshots_forget_blame": 622,
+    "the_first_call_is_always_to_blame": 622,
+    "what_is_told_to_stop_leaves_its_gpus_at_once": 532,
+    "what_was_changed_while_it_was_written_leaves": 107,
+}
+"""The seed that found a rare one last: it is tried first. When scenarios change it may find nothing, and all are tried."""
+
+
 @pytest.mark.parametrize("plant", PLANTS, ids=[plant.__name__ for plant in PLANTS])
 def test_a_planted_bug_is_found(plant: Callable[[Patch], None], monkeypatch: Patch) -> None:
     plant(monkeypatch)
     monkeypatch.setattr("titan.sim.master.check", lambda state: None)
-    for seed in SEEDS:
+    for seed in (FOUND_BY.get(plant.__name__, 1), *SEEDS):
         try:
             simulate(seed)
         except SimulationFailed as failure:
