@@ -17,9 +17,11 @@ import msgspec
 
 from titan.cli.options import DEFAULT_HOME, home_option, parent_options, start_logging
 from titan.errors import CallerError
-from titan.model.demand import MAX_CPUS, MAX_GPUS, size_of
+from titan.model.dag import MAX_CPUS
+from titan.model.demand import MAX_GPUS
 from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
 from titan.model.settings import Settings
+from titan.model.sizes import size_of
 
 
 @click.command()

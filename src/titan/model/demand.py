@@ -6,20 +6,18 @@ have, is that capability's name. Must not know who asks or what is free.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import msgspec
 
-from titan.model.dag import JobTemplate, Needs
+from titan.model.dag import MAX_CPUS, MAX_MEMORY, JobTemplate, Needs
+from titan.model.sizes import size_text
 
 Amounts = tuple[int, int, int]
 """Thousandths of a CPU, bytes of memory, GPUs."""
 
 NOTHING: Amounts = (0, 0, 0)
 MILLI = 1000
-MAX_CPUS = 65_536.0
-MAX_MEMORY = 1 << 50
 MAX_GPUS = 1024
 MAX_CAPABILITIES = 16
 
@@ -97,44 +95,6 @@ def fits_beside(asked: Amounts, taken: Amounts, total: Amounts) -> bool:
 
 
 # -- for people ---------------------------------------------------------------------------------------------------------
-_UNITS = (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?(?:[eE][0-9]{1,2})?) *([kKmMgGtT]?(?:[iI]?[bB])?|[kKmMgGtT][iI])")
-_FACTORS: dict[str, int] = {"": 1, "b": 1, "ib": 1} | {
-    unit + tail: base ** (i + 1)
-    for i, unit in enumerate("kmgt")
-    for tail, base in (("", 1024), ("i", 1024), ("ib", 1024), ("b", 1000))
-}
-
-
-def size_text(size: int) -> str:
-    """
-    >>> size_text(4 << 30), size_text(1536 << 20), size_text(100)
-    ('4 GiB', '1.5 GiB', '100 bytes')
-    """
-    for unit, factor in _UNITS:
-        if size >= factor:
-            return f"{size / factor:.4g} {unit}"
-    return f"{size} byte{'s' if size != 1 else ''}"
-
-
-def size_of(text: str) -> int:
-    """Bytes of `4GiB`, `1.5 G`, `512 MiB`, `100` or `1e9`; K, M, G and T are powers of 1024, KB, MB, GB and TB of 1000.
-
-    Raises ValueError, which says what is wrong.
-
-    >>> size_of("4GiB"), size_of("1.5 MB"), size_of("1024")
-    (4294967296, 1500000, 1024)
-    """
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        raise ValueError(f"{text[:40]!r} is no size: say how many bytes, or 512MiB, 4GiB, 1.5TB")
-    factor = _FACTORS[found[2].lower()]
-    size = float(found[1]) * factor
-    if not 0 <= size <= MAX_MEMORY:
-        raise ValueError(f"{text[:40]!r}: must be 0 to {size_text(MAX_MEMORY)}")
-    return round(size)
-
-
 def amount_text(kind: int, amount: int) -> str:
     """`kind`: the position in Amounts."""
     if kind == 1:

@@ -12,7 +12,7 @@ from typing import Protocol
 from titan.errors import InvalidGraph
 from titan.model import dag as limits
 from titan.model.dag import DagSpec, JobTemplate, Needs
-from titan.model.demand import MAX_CAPABILITIES, MAX_CPUS, MAX_GPUS, MAX_MEMORY
+from titan.model.demand import MAX_CAPABILITIES, MAX_GPUS
 from titan.model.failure import template_problem
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
 from titan.model.sizes import format_size
@@ -230,7 +230,11 @@ def _check_needs(where: str, t: JobTemplate, needs: Needs) -> None:
     for capability in needs.capabilities:
         if not is_capability(capability):
             raise InvalidGraph(f"{where}: requirement {capability[:80]!r} is malformed: a capability is {CAPABILITY_RULE}")
-    for word, value, most in (("cpus", needs.cpus, MAX_CPUS), ("memory", needs.memory, MAX_MEMORY), ("gpus", needs.gpus, MAX_GPUS)):
+    for word, value, most in (
+        ("cpus", needs.cpus, limits.MAX_CPUS),
+        ("memory", needs.memory, limits.MAX_MEMORY),
+        ("gpus", needs.gpus, MAX_GPUS),
+    ):
         if not 0 <= value <= most:  # also false for NaN
             raise InvalidGraph(f"{where}: {word} must be 0 to {most:,.0f}")
     if t.function and (needs.cpus or needs.memory or needs.gpus):

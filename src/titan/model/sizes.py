@@ -1,17 +1,24 @@
-"""Amounts of memory as people write them: `512MiB`, `1.5GB`, or bytes."""
+"""Amounts of memory as people write them, `512MiB`, `1.5GB` or bytes, and as they are shown to them.
+
+A limit (`parse_size`) is exact and spells its unit out; what a job asks for (`size_of`) may be shorter. One table of units serves
+both.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-_UNITS: Final = {
+from titan.model.dag import MAX_MEMORY
+
+_UNITS: Final[dict[str, int]] = {
     "": 1,
     "B": 1,
     **{f"{p}iB": 1024**i for i, p in enumerate("KMGT", 1)},
     **{f"{p}B": 1000**i for i, p in enumerate("KMGT", 1)},
 }
 _SIZE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)")
+_SHORT: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?(?:[eE][0-9]{1,2})?) *([kKmMgGtT]?)((?:[iI]?[bB])?|(?<=[kKmMgGtT])[iI])")
 SIZE_RULE: Final = "bytes, or a number with KiB, MiB, GiB, TiB (1024) or KB, MB, GB, TB (1000), as 512MiB"
 
 
@@ -28,6 +35,37 @@ def parse_size(text: str) -> int | None:
     if unit not in _UNITS:
         return None
     return int(float(found[1]) * _UNITS[unit]) if "." in found[1] else int(found[1]) * _UNITS[unit]
+
+
+def size_of(text: str) -> int:
+    """Bytes of `4GiB`, `1.5 G`, `512 MiB`, `100` or `1e9`; K, M, G and T are powers of 1024, KB, MB, GB and TB of 1000.
+
+    Raises ValueError, which says what is wrong.
+
+    >>> size_of("4GiB"), size_of("1.5 MB"), size_of("1024"), size_of("2g")
+    (4294967296, 1500000, 1024, 2147483648)
+    """
+    found = _SHORT.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text[:40]!r} is no size: say how many bytes, or 512MiB, 4GiB, 1.5TB")
+    prefix, tail = found[2].upper(), found[3].lower()
+    size = float(found[1]) * _UNITS[prefix + ("B" if tail == "b" else "iB") if prefix else ""]
+    if not 0 <= size <= MAX_MEMORY:
+        raise ValueError(f"{text[:40]!r}: must be 0 to {size_text(MAX_MEMORY)}")
+    return round(size)
+
+
+def size_text(size: int) -> str:
+    """Rounded to four digits; `format_size` is exact.
+
+    >>> size_text(4 << 30), size_text(1536 << 20), size_text(100)
+    ('4 GiB', '1.5 GiB', '100 bytes')
+    """
+    for prefix in "TGMK":
+        factor = _UNITS[f"{prefix}iB"]
+        if size >= factor:
+            return f"{size / factor:.4g} {prefix}iB"
+    return f"{size} byte{'s' if size != 1 else ''}"
 
 
 def format_size(size: int) -> str:

@@ -8,24 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from titan.model.dag import JobTemplate, Needs
+from titan.model.dag import MAX_CPUS, MAX_MEMORY, JobTemplate, Needs
 from titan.model.demand import (
     KINDS,
     MAX_CAPABILITIES,
-    MAX_CPUS,
     MAX_GPUS,
-    MAX_MEMORY,
     NOTHING,
     LaneKey,
     amount_text,
     amounts_in,
     capabilities_of,
     demand_of,
-    size_of,
-    size_text,
     totals_of,
 )
 from titan.model.names import CAPABILITY_RULE, is_capability
+from titan.model.sizes import size_of, size_text
 from titan.sdk.status import WorkerStatus
 
 if TYPE_CHECKING:

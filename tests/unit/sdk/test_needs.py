@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from titan.model.dag import Needs
-from titan.model.demand import Demand, demand_of, size_of, totals_of
+from titan.model.demand import Demand, demand_of, totals_of
+from titan.model.sizes import size_of
 from titan.sdk.functions import Function
 from titan.sdk.job import DAG, Job
 from titan.sdk.needs import describe_unmet
