@@ -31,10 +31,10 @@ from typing import Any
 
 from titan.errors import Bug, EnvironmentFault, LimitExceeded
 from titan.worker import runner
+from titan.worker.stream import LocalStream
 
 __all__ = ["Columns", "RunnerHub", "RunnerLink", "command_line"]
 
-READ_BYTES = 256 * 1024
 BATCH_BYTES = 1024 * 1024
 HELLO_BYTES = 1024
 HELLO_S = 10.0
@@ -203,10 +203,7 @@ class RunnerLink:
         self._held: list[tuple[Any, ...]] = []  # orders of this turn, or of the time until "given_back"
         self._scheduled = False
         self._giving_back = False
-        self._socket: socket.socket | None = None
-        self._inbox = bytearray()
-        self._outbox = bytearray()
-        self._writing = False
+        self._stream = LocalStream(self._loop, self._on_data, self._on_end)
         self._closed = False
         self._last_marks = (0, 0)
         self._tokens, self._memory = -1, -1
@@ -284,7 +281,7 @@ class RunnerLink:
         if read:
             self._giving_back = True
             self._pack([("give_back", read)])
-            self._write()
+            self._stream.flush()
         self.pending -= taken + read
         return taken + read
 
@@ -293,7 +290,7 @@ class RunnerLink:
         if not self._closed:
             self._held = []
             self._pack([("quit",)])
-            self._write()
+            self._stream.flush()
 
     def close(self) -> None:
         """Give up the runner at once: no more callbacks. It exits when it next looks at its stream; killing it is for the owner."""
@@ -340,7 +337,7 @@ class RunnerLink:
         self._scheduled = False
         if not self._giving_back and not self._closed:
             self._send_held()
-            self._write()
+            self._stream.flush()
 
     def _send_held(self) -> None:
         """The tokens first: the runner starts nothing without one. Messages of about 1 MiB."""
@@ -362,12 +359,12 @@ class RunnerLink:
             self._pack(batch)
 
     def _pack(self, orders: list[tuple[Any, ...]]) -> None:
-        self._outbox += runner.pack_message(orders)
+        self._stream.add(runner.pack_message(orders))
 
     # the stream
     def _on_connected(self, stream: socket.socket, pid: int) -> None:
         self._token = None
-        self._socket = stream
+        self._stream.open(stream)
         self.pid = pid
         try:
             socket.send_fds(stream, [b"\0"], [self._tokens, self._memory])
@@ -376,45 +373,13 @@ class RunnerLink:
             return
         os.close(self._memory)
         self._memory = -1
-        self._loop.add_reader(stream, self._on_readable)
-        self._write()
+        self._stream.flush()
         if self._on_ready is not None:
             self._on_ready(self)
 
-    def _write(self) -> None:
-        if self._socket is None:
-            return
+    def _on_data(self, inbox: bytearray) -> None:
         try:
-            while self._outbox:
-                with memoryview(self._outbox) as whole:
-                    sent = self._socket.send(whole)
-                del self._outbox[:sent]
-        except BlockingIOError:
-            if not self._writing:
-                self._writing = True
-                self._loop.add_writer(self._socket, self._write)
-            return
-        except OSError:  # the reader sees the end of the stream, after the last results
-            self._outbox.clear()
-        if self._writing:
-            self._writing = False
-            self._loop.remove_writer(self._socket)
-
-    def _on_readable(self) -> None:
-        if self._socket is None:
-            return
-        try:
-            data = self._socket.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._on_end()
-            return
-        self._inbox += data
-        try:
-            reports = [_checked(report) for report in runner.take_messages(self._inbox)]
+            reports = [_checked(report) for report in runner.take_messages(inbox)]
         except (ValueError, EOFError, TypeError):  # a call has written to the runner's stream
             self._on_end()
             return
@@ -431,7 +396,7 @@ class RunnerLink:
         else:
             self._giving_back = False
             self._send_held()
-            self._write()
+            self._stream.flush()
 
     def _on_end(self) -> None:
         if not self._closed:
@@ -445,17 +410,13 @@ class RunnerLink:
         self._closed = True
         if self._token is not None:
             self._hub._forget(self._token)
-        if self._socket is not None:
-            self._loop.remove_reader(self._socket)
-            self._loop.remove_writer(self._socket)
-            self._socket.close()
-            self._socket = None
+        self._stream.close()
         self._marks.release()
         self._map.close()
         os.close(self._tokens)
         if self._memory >= 0:
             os.close(self._memory)
-        self._held, self._outbox = [], bytearray()
+        self._held = []
 
 
 _PLAIN = {bytes}

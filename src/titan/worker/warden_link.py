@@ -27,11 +27,11 @@ from typing import Any
 
 from titan.errors import Bug, EnvironmentFault
 from titan.worker import warden, warm
+from titan.worker.stream import LocalStream
 from titan.worker.warden import become_subreaper
 
 __all__ = ["WardenLink", "become_subreaper", "kill_descendants", "kill_marked"]
 
-READ_BYTES = 256 * 1024
 CLOSE_S = 4.0  # the warden's own bound for killing everything is 2 s
 DEATH_POLL_S = 0.005
 DEATH_POLLS = 400
@@ -90,11 +90,8 @@ class WardenLink:
         self._jobs_env = dict(jobs_env or {})
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
+        self._stream: LocalStream | None = None
         self._orders: list[tuple[Any, ...]] = []
-        self._inbox = bytearray()
-        self._outbox = bytearray()
-        self._writing = False
         self._paused = False
         self._closing = False
         self._ended: asyncio.Future[None] | None = None
@@ -129,8 +126,8 @@ class WardenLink:
         finally:
             theirs.close()
         ours.setblocking(False)
-        self._socket = ours
-        self._loop.add_reader(ours, self._on_readable)
+        self._stream = LocalStream(self._loop, self._on_data, self._on_end)
+        self._stream.open(ours)
         self._order(("environment", self._jobs_env))
 
     def _boot(self, python: str, fd: str) -> list[str]:
@@ -192,13 +189,13 @@ class WardenLink:
 
     def pause_output(self) -> None:
         """Stop taking reports, all of them. The warden's buffer fills, then jobs wait on their own output."""
-        if not self._paused and self._loop is not None and self._socket is not None:
-            self._loop.remove_reader(self._socket)
+        if not self._paused and self._stream is not None:
+            self._stream.pause()
         self._paused = True
 
     def resume_output(self) -> None:
-        if self._paused and self._loop is not None and self._socket is not None:
-            self._loop.add_reader(self._socket, self._on_readable)
+        if self._paused and self._stream is not None:
+            self._stream.resume()
         self._paused = False
 
     async def close(self) -> None:
@@ -226,13 +223,14 @@ class WardenLink:
     def _send_orders(self) -> None:
         orders, self._orders = self._orders, []
         self._pack(orders)
-        if not self._writing:
-            self._write()
+        assert self._stream is not None
+        self._stream.flush()
 
     def _pack(self, orders: list[tuple[Any, ...]]) -> None:
         message = warden.pack_message(orders)
         if len(message) - 4 <= warden.FRAME_BYTES:
-            self._outbox += message
+            assert self._stream is not None
+            self._stream.add(message)
         elif len(orders) > 1:
             self._pack(orders[: len(orders) // 2])
             self._pack(orders[len(orders) // 2 :])
@@ -241,40 +239,9 @@ class WardenLink:
             self._on_reports([("refused", orders[0][1], errno.E2BIG, text)])
 
     # the stream
-    def _write(self) -> None:
-        if self._socket is None or self._loop is None:
-            return
+    def _on_data(self, inbox: bytearray) -> None:
         try:
-            while self._outbox:
-                with memoryview(self._outbox) as whole:
-                    sent = self._socket.send(whole)
-                del self._outbox[:sent]
-        except BlockingIOError:
-            if not self._writing:
-                self._writing = True
-                self._loop.add_writer(self._socket, self._write)
-            return
-        except OSError:  # the reader sees the end of the stream, after the last reports
-            self._outbox.clear()
-        if self._writing:
-            self._writing = False
-            self._loop.remove_writer(self._socket)
-
-    def _on_readable(self) -> None:
-        if self._socket is None:
-            return
-        try:
-            data = self._socket.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._on_end()
-            return
-        self._inbox += data
-        try:
-            reports = warden.take_messages(self._inbox)
+            reports = warden.take_messages(inbox)
         except (ValueError, EOFError, TypeError):  # only a broken warden writes that
             assert self._process is not None
             self._process.kill()
@@ -289,13 +256,7 @@ class WardenLink:
             self._await_death(DEATH_POLLS)
 
     def _hang_up(self) -> None:
-        if self._socket is None or self._loop is None or self._ended is None:
-            return
-        self._loop.remove_reader(self._socket)
-        self._loop.remove_writer(self._socket)
-        self._socket.close()
-        self._socket = None
-        if not self._ended.done():
+        if self._stream is not None and self._ended is not None and self._stream.close() and not self._ended.done():
             self._ended.set_result(None)
 
     def _await_death(self, polls: int) -> None:
