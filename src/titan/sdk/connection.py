@@ -7,6 +7,7 @@ master that is killed and restarted costs its clients a pause and nothing else.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
@@ -153,7 +154,7 @@ class Connection:
             raise ConnectionLost(f"the connection to {self.host}:{self.port} broke") from e
 
     async def fetch(self, hash_: str, size: int) -> bytearray:
-        """The content of an artifact; goes on where it was if the connection breaks."""
+        """The content of an artifact, as its hash says; goes on where it was if the connection breaks. Raises ProtocolError."""
         content, have = bytearray(size), 0
         while True:
             request = 0
@@ -170,7 +171,10 @@ class Connection:
                     content[have : have + len(piece)] = piece
                     have += len(piece)
                     if have == size:
-                        return content
+                        break
+                if (await asyncio.to_thread(hashlib.sha256, content)).hexdigest() != hash_:
+                    raise ProtocolError(f"artifact {hash_[:12]} arrived with another content than its hash says")
+                return content
             except ConnectionLost:
                 await self.reopen()
             finally:
