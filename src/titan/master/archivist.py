@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TypeVar
 
 from titan.core import events as ev
 from titan.core import image
 from titan.core.inputs import HistoryKept
-from titan.core.state import NO_WORKER, Run
+from titan.core.state import Run
 from titan.errors import EnvironmentFault
 from titan.master.core_loop import CoreLoop
-from titan.master.history import CHUNK_JOBS, History, KeptRun, compressed
+from titan.master.history import CHUNK_JOBS, History, KeptRun, compressed, kept_run
 from titan.master.log_store import LogStore
-from titan.model.states import JobState, RunState
+from titan.model.states import RunState
 
 log = logging.getLogger("titan.master")
-T = TypeVar("T")
 
 BATCH_RUNS = 500
 BATCH_JOBS = 20_000
@@ -106,7 +103,6 @@ class Archivist:
     async def _archive_some(self) -> None:
         await self._core.settled()  # that they ended is durable
         batch: list[KeptRun] = []
-        workers: dict[int, str] = {}
         changes: list[int] = []
         jobs = 0
         state = self._core.state
@@ -117,15 +113,11 @@ class Archivist:
             if run is None or not _is_over(run):
                 continue
             chunks = [await _compressed(chunk, run) for chunk in image.dump_run(state, run, CHUNK_JOBS)]
-            for number in {job.worker for job in (state.jobs[j] for j in range(run.first, run.first + run.count))}:
-                if number != NO_WORKER:
-                    workers[number] = state.worker_name(number)
-            dead = sum(state.jobs[j].in_dlq for j in range(run.first, run.first + run.count)) if run.tally[JobState.DEAD] else 0
-            batch.append(KeptRun(run, dead, chunks, self._logs.size(name)))
+            batch.append(kept_run(state, run, chunks, self._logs.size(name)))
             changes.append(run.changes)
             jobs += run.count
         try:
-            await _in_thread(lambda: self._history.put(batch, workers))
+            await asyncio.to_thread(self._history.put, batch)
         except BaseException:
             for kept in batch:
                 self._add(kept.run)
@@ -150,7 +142,7 @@ class Archivist:
     async def prune(self) -> int:
         s = self._core.state.settings
         before = self._core.clock.now() - s.history_s
-        gone = await _in_thread(lambda: self._history.prune(before=before, most_bytes=s.history_bytes))
+        gone = await asyncio.to_thread(self._history.prune, before=before, most_bytes=s.history_bytes)
         for run in gone:
             if run not in self._core.state.runs:
                 self._logs.remove(run)
@@ -167,10 +159,6 @@ def _is_over(run: Run) -> bool:
     return run.state not in (RunState.RUNNING, RunState.OPENING)
 
 
-async def _in_thread(call: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(None, call)
-
-
 async def _compressed(chunk: bytes, run: Run) -> bytes:
     """A large run is compressed beside the master's work, chunk by chunk."""
-    return await _in_thread(lambda: compressed(chunk)) if run.count > CHUNK_JOBS else compressed(chunk)
+    return await asyncio.to_thread(compressed, chunk) if run.count > CHUNK_JOBS else compressed(chunk)

@@ -20,9 +20,10 @@ import msgspec
 import zstandard
 
 from titan.core import image
-from titan.core.state import Run, State, Worker
+from titan.core.state import NO_WORKER, Run, State, Worker
 from titan.errors import EnvironmentFault
 from titan.master import views
+from titan.model.states import JobState
 from titan.protocol import messages as msg
 
 log = logging.getLogger("titan.master")
@@ -46,12 +47,25 @@ _SCHEMA = """
 
 
 class KeptRun(NamedTuple):
-    """A run on its way into the history. `dead`: of its jobs in the dead letter queue; `output_bytes` is what its logs take."""
+    """A run on its way into the history."""
 
     run: Run
     dead: int
+    """Of its jobs, in the dead letter queue."""
+    workers: dict[int, str]
+    """Those that its jobs ran on, by number."""
     chunks: list[bytes]
     output_bytes: int
+    """What its logs take."""
+
+
+def kept_run(state: State, run: Run, chunks: list[bytes], output_bytes: int) -> KeptRun:
+    """`chunks`: those of `image.dump_run`, compressed."""
+    jobs = [state.jobs[number] for number in range(run.first, run.first + run.count)]
+    ran_on = dict.fromkeys(job.worker for job in jobs if job.worker != NO_WORKER)
+    workers = {number: state.worker_name(number) for number in ran_on}
+    dead = sum(job.in_dlq for job in jobs) if run.tally[JobState.DEAD] else 0
+    return KeptRun(run, dead, workers, chunks, output_bytes)
 
 
 def compressed(chunk: bytes) -> bytes:
@@ -87,10 +101,10 @@ class History:
             self._db.close()
 
     # -- in -------------------------------------------------------------------------------------------------------------
-    def put(self, kept: Iterable[KeptRun], workers: dict[int, str]) -> None:
-        """Durable when it returns. A run that is there already is replaced. `workers`: number -> name of those that ran them."""
+    def put(self, kept: Iterable[KeptRun]) -> None:
+        """Durable when it returns. A run that is there already is replaced."""
         with self._writing() as db:
-            for run, dead, chunks, output_bytes in kept:
+            for run, dead, workers, chunks, output_bytes in kept:
                 size = sum(map(len, chunks)) + output_bytes
                 tally = msgspec.msgpack.encode(run.tally)
                 db.execute("DELETE FROM chunks WHERE run = ?", (run.id,))
@@ -100,7 +114,8 @@ class History:
                      run.finished_at, size),
                 )  # fmt: skip
                 db.executemany("INSERT INTO chunks VALUES (?, ?, ?)", ((run.id, i, chunk) for i, chunk in enumerate(chunks)))
-            db.executemany("INSERT OR REPLACE INTO workers VALUES (?, ?)", workers.items())
+                # A number stands for one name: what is known already may be more than the master still knows.
+                db.executemany("INSERT OR IGNORE INTO workers VALUES (?, ?)", workers.items())
 
     def prune(self, *, before: float, most_bytes: int) -> list[str]:
         """Removes runs that ended before that time, and the oldest while there is more than that; returns which."""

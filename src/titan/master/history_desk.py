@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from titan.core.state import State
 from titan.errors import EnvironmentFault, TitanError
@@ -20,7 +20,6 @@ from titan.protocol import messages as msg
 from titan.protocol.codec import error_of
 
 log = logging.getLogger("titan.master")
-T = TypeVar("T")
 REMEMBERED_JOBS = 50_000
 """Of runs that were asked for last, whose states are kept for the next question."""
 DEAD_LIMIT = 10_000
@@ -59,7 +58,7 @@ class HistoryDesk:
         """Calls `use` with the run as the history has it, [] if it has come back to the state; NotFound if there is none."""
 
         async def call() -> None:
-            chunks = await _in_thread(lambda: self._history.chunks(run))
+            chunks = await asyncio.to_thread(self._history.chunks, run)
             self._core.turn()
             live = self.is_live(run)  # it may have come back meanwhile
             if not chunks and not live:
@@ -76,7 +75,7 @@ class HistoryDesk:
     async def _remove(self, run: str) -> None:
         try:
             if self.is_live(run):
-                await _in_thread(lambda: self._history.forget(run))
+                await asyncio.to_thread(self._history.forget, run)
         except EnvironmentFault as error:  # it is shadowed by the live run, and replaced when that leaves
             log.warning("%s", error)
 
@@ -85,7 +84,7 @@ class HistoryDesk:
         live = views.runs(self._core.state, ask)
 
         async def call() -> None:
-            old = await _in_thread(lambda: self._history.runs(ask))
+            old = await asyncio.to_thread(self._history.runs, ask)
             # One that is just leaving is in both.
             rows = {row.run: row for row in (*old, *live)}
             newest = sorted(rows, reverse=True)[: views.run_limit(ask)]
@@ -98,7 +97,7 @@ class HistoryDesk:
 
         async def call() -> None:
             rows, limit = list(live), max(1, min(ask.limit, DEAD_LIMIT))
-            for name in await _in_thread(lambda: self._history.dead_runs(ask.run)):
+            for name in await asyncio.to_thread(self._history.dead_runs, ask.run):
                 if len(rows) >= limit:
                     break
                 if not self.is_live(name):
@@ -145,7 +144,7 @@ class HistoryDesk:
     async def _state_of(self, run: str) -> State:
         state = self._remembered.get(run)
         if state is None:
-            state = await _in_thread(lambda: self._history.load(run))
+            state = await asyncio.to_thread(self._history.load, run)
             if state is None:
                 _raise_unknown(run)
             self._remembered[run] = state
@@ -162,7 +161,3 @@ class HistoryDesk:
 def _raise_unknown(run: str) -> NoReturn:
     views.find_run(State(), run)
     raise AssertionError("an empty state holds no run")
-
-
-async def _in_thread(call: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(None, call)

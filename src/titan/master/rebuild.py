@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from titan.core import events as ev
 from titan.core import image
 from titan.core.apply import apply
-from titan.core.state import NO_WORKER, State
+from titan.core.state import State
 from titan.home_lock import HomeLock
 from titan.journal import read_records
 from titan.journal.files import list_segments, list_snapshots
 from titan.journal.snapshot import read_snapshot
-from titan.master.history import CHUNK_JOBS, History, KeptRun, compressed
+from titan.master.history import CHUNK_JOBS, History, KeptRun, compressed, kept_run
 from titan.master.log_store import LogStore
 from titan.model.settings import Settings
 
@@ -46,16 +47,10 @@ def rebuild(home: Path) -> Rebuilt:
             state.reindex()
             seq = snapshots[0].seq
         count = 0
-        batch: list[KeptRun] = []
-        workers: dict[int, str] = {}
-        for kept, ran_on in _leaving(state, store, seq, logs):
-            batch.append(kept)
-            workers.update(ran_on)
-            count += 1
-            if len(batch) >= BATCH:
-                history.put(batch, workers)
-                batch, workers = [], {}
-        history.put(batch, workers)
+        leaving = _leaving(state, store, seq, logs)
+        while batch := list(islice(leaving, BATCH)):
+            history.put(batch)
+            count += len(batch)
         return Rebuilt(count, whole)
     finally:
         history.close()
@@ -63,15 +58,12 @@ def rebuild(home: Path) -> Rebuilt:
         lock.release()
 
 
-def _leaving(state: State, store: Path, seq: int, logs: LogStore) -> Iterator[tuple[KeptRun, dict[int, str]]]:
-    """Each run as it was when it left, with the names of the workers that it ran on."""
+def _leaving(state: State, store: Path, seq: int, logs: LogStore) -> Iterator[KeptRun]:
+    """Each run as it was when it left."""
     for record in read_records(store, seq):
         for event in ev.decode(record.payload):
             if isinstance(event, ev.RunArchived):
                 run = state.runs[event.run]
                 chunks = [compressed(chunk) for chunk in image.dump_run(state, run, CHUNK_JOBS)]
-                numbers = dict.fromkeys(state.jobs[j].worker for j in range(run.first, run.first + run.count))
-                names = {number: state.worker_name(number) for number in numbers if number != NO_WORKER}
-                dead = sum(state.jobs[j].in_dlq for j in range(run.first, run.first + run.count))
-                yield KeptRun(run, dead, chunks, logs.size(run.id)), names
+                yield kept_run(state, run, chunks, logs.size(run.id))
             apply(state, event)
