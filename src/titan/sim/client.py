@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from titan.model.graph import resolve
 from titan.protocol import messages as pm
-from titan.protocol.codec import MessageDecoder, Misfit, encode
-from titan.protocol.handshake import hello
 from titan.sim.network import Connection
 from titan.sim.scenario import Submission
 from titan.sim.truth import Violation
+from titan.sim.user import PATIENCE_S, SimUser
 from titan.sim.wire import describe
-from titan.sim.world import SOFTWARE, World
+from titan.sim.world import World
 
-PATIENCE_S = 6.0
 PARTS = 1000
 """Requests above are submissions in parts."""
 STOPS, DECISIONS, REVIVALS = 100, 200, 400
+"""Requests from here on cancel what was retried, are about gates, and about the dead letter queue."""
 MAX_LOOKS = 40
 """So long the key of a decision grows, by one character each time its gate is not open yet."""
-"""Requests from here on cancel what was retried, are about gates, and about the dead letter queue."""
 
 
-class SimClient:
+class SimClient(SimUser):
     def __init__(self, world: World, submission: Submission) -> None:
-        self.world = world
+        super().__init__(world, f"client-{submission.key}")
         self.submission = submission
-        self.host = f"client-{submission.key}"
         self.run = ""
         self._cancels: dict[int, str] = {}
         """Request -> job: cancels that nobody has confirmed."""
@@ -36,30 +33,7 @@ class SimClient:
         """Submissions in parts that were begun."""
         self._planned = 0
         """Cancels and the like whose time has not come."""
-        self._link: Connection | None = None
-        self._decoder = MessageDecoder()
         world.clock.after(submission.at_s, self._dial)
-
-    def _dial(self) -> None:
-        self.world.network.dial(self.host, self, self._retry)
-
-    def _retry(self) -> None:
-        self.world.clock.after(0.5 + self.world.rng.random(), self._dial)
-
-    def on_opened(self, link: Connection) -> None:
-        self._link, self._decoder = link, MessageDecoder()
-        self._send(hello("client", SOFTWARE))
-        self._ask()
-
-    def on_closed(self, link: Connection) -> None:
-        if self._link is link:
-            self._link = None
-            if self.open_work():
-                self._retry()
-
-    def _send(self, message: pm.Message) -> None:
-        if self._link is not None:
-            self.world.network.send(self._link, self._link.up, encode(message))
 
     def _ask(self) -> None:
         """Says all that is unanswered, and hangs up if that stays so."""
@@ -89,45 +63,36 @@ class SimClient:
     def _lose_patience(self, link: Connection) -> None:
         if self._link is not link or (self.run and not self._cancels and not self._humans):
             return
-        if self.world.rng.random() < 0.5:
-            self._ask()
-        else:
-            self.world.network.close(link, link.up)
-            self.on_closed(link)
+        self._ask_again_or_hang_up(link)
 
-    def on_received(self, link: Connection, data: bytes) -> None:
-        if self._link is not link:
-            return
-        for received in self._decoder.receive_data(data):
-            if isinstance(received, Misfit):
-                raise Violation(f"{self.host} cannot read an answer: {received.error}")
-            match received.message:
-                case pm.Welcome():
-                    pass
-                case pm.Submitted(_, run, _):
-                    self._on_submitted(run)
-                case pm.Cancelled(request):
-                    job = self._cancels.pop(request, None)
-                    if job is not None:
-                        self.world.trace.note(self.host, f"hears that {self.run}/{job} is cancelled")
-                        self.world.oracle.on_cancelled(self.run, job)
-                case pm.Decided() | pm.Retried() | pm.Purged() as answer:
-                    self._on_human(answer)
-                case pm.Error(request, "conflict" | "not_found", why) if DECISIONS <= request < PARTS:
-                    asked = self._humans.pop(request, None)
-                    self.world.trace.count(f"{type(asked).__name__} refused")
-                    self.world.trace.note(self.host, f"hears: {why}")
-                    if isinstance(asked, (pm.Decide, pm.RetryDead)):
-                        self.world.oracle.on_refused(asked.run or self.run, asked.key)
-                    if isinstance(asked, pm.Decide) and "not open yet" in why:
-                        self._ask_later(request, asked)
-                case pm.Error(request, "invalid_graph") if request > PARTS and not self.world.scenario.calm:
-                    self.world.trace.note(self.host, "begins again: a part was lost")
-                    self.world.trace.count("part lost")
-                    if not self.run:
-                        self._submit()
-                case unexpected:
-                    raise Violation(f"{self.host} was answered {unexpected}")
+    def _on_message(self, message: pm.Message) -> None:
+        match message:
+            case pm.Welcome():
+                pass
+            case pm.Submitted(_, run, _):
+                self._on_submitted(run)
+            case pm.Cancelled(request):
+                job = self._cancels.pop(request, None)
+                if job is not None:
+                    self.world.trace.note(self.host, f"hears that {self.run}/{job} is cancelled")
+                    self.world.oracle.on_cancelled(self.run, job)
+            case pm.Decided() | pm.Retried() | pm.Purged() as answer:
+                self._on_human(answer)
+            case pm.Error(request, "conflict" | "not_found", why) if DECISIONS <= request < PARTS:
+                asked = self._humans.pop(request, None)
+                self.world.trace.count(f"{type(asked).__name__} refused")
+                self.world.trace.note(self.host, f"hears: {why}")
+                if isinstance(asked, (pm.Decide, pm.RetryDead)):
+                    self.world.oracle.on_refused(asked.run or self.run, asked.key)
+                if isinstance(asked, pm.Decide) and "not open yet" in why:
+                    self._ask_later(request, asked)
+            case pm.Error(request, "invalid_graph") if request > PARTS and not self.world.scenario.calm:
+                self.world.trace.note(self.host, "begins again: a part was lost")
+                self.world.trace.count("part lost")
+                if not self.run:
+                    self._submit()
+            case unexpected:
+                raise Violation(f"{self.host} was answered {unexpected}")
 
     def _on_submitted(self, run: str) -> None:
         self.world.oracle.on_submitted(self.submission.key, run)
@@ -168,10 +133,7 @@ class SimClient:
         self._planned -= 1
         self._humans[request] = message
         self.world.trace.count(type(message).__name__)
-        if self._link is None:
-            self._dial()
-        else:
-            self._ask()
+        self._dial_or_ask()
 
     def _on_human(self, answer: pm.Decided | pm.Retried | pm.Purged) -> None:
         asked = self._humans.pop(answer.request, None)
@@ -199,10 +161,7 @@ class SimClient:
         self._planned -= 1
         self._cancels[request] = job
         self.world.trace.count("cancel")
-        if self._link is None:
-            self._dial()
-        else:
-            self._ask()
+        self._dial_or_ask()
 
     def open_work(self) -> list[str]:
         """What is not done yet; empty in the end."""

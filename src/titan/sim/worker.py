@@ -59,8 +59,7 @@ class SimWorker:
         self._turn: Timer | None = None
         self._alarm: Timer | None = None
         self._flushed: dict[int, None] = {}
-        """Attempts all of whose output has been written."""
-        """Attempts that ended and whose output waits for a connection."""
+        """Attempts all of whose output has been written; of those that ended it may wait for a connection."""
         self._dial()
 
     # -- life and death -------------------------------------------------------------------------------------------------
