@@ -17,14 +17,14 @@ import msgspec
 from titan.protocol import messages as msg
 
 PAGE = Path(__file__).parent / "protocol.md"
-TO_WORKERS = (160,)
+TO_WORKERS = (154, 160)
 """Of the features' range."""
 GROUPS = {
     "BOTH": range(1, 16),
     "CLIENTS": (*range(16, 64), *[opcode for opcode in range(128, 192) if opcode not in TO_WORKERS]),
     "WORKERS": (*range(64, 128), *TO_WORKERS),
 }
-ROWS = (msg.JobRow, msg.RunRow, msg.WorkerRow, msg.DeadRow, msg.GateRow, msg.ScheduleRow, msg.ScaleRow)
+ROWS = (msg.JobRow, msg.RunRow, msg.WorkerRow, msg.DeadRow, msg.GateRow, msg.ScheduleRow, msg.ScaleRow, msg.ServiceRow)
 
 
 def type_name(kind: Any) -> str:

@@ -91,6 +91,12 @@ class Peer(asyncio.BufferedProtocol):
         return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else "an unknown address"
 
     @property
+    def host(self) -> str:
+        """The address of the other end, without its port."""
+        name = self._transport.get_extra_info("peername") if self._transport else None
+        return str(name[0]).removeprefix("::ffff:").partition("%")[0] if isinstance(name, tuple) else "127.0.0.1"
+
+    @property
     def congested(self) -> bool:
         """The peer reads more slowly than it is written to."""
         return not self._writable.is_set()

@@ -26,6 +26,7 @@ from titan.core import (
     ready,
     scaling,
     schedules,
+    services,
     step,
     workers,
 )
@@ -33,7 +34,7 @@ from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.apply import apply
-from titan.core.state import TIMER_JOB, Run, Schedule, State, Worker
+from titan.core.state import TIMER_JOB, Job, Run, Schedule, State, Worker
 from titan.core.turn import Turn
 from titan.model import timing
 from titan.model.demand import NOTHING, Amounts
@@ -44,6 +45,8 @@ from titan.sim.disk import Disk
 from titan.sim.master import SimMaster
 from titan.sim.run import SimulationFailed, simulate
 from titan.worker import machine as wm
+from titan.worker import services as worker_services
+from titan.worker import words
 from titan.worker.calls import Runners
 
 Patch = pytest.MonkeyPatch
@@ -520,6 +523,82 @@ def the_first_call_is_always_to_blame(patch: Patch) -> None:
     )
 
 
+# -- services ------------------------------------------------------------------------------------------------------------------
+def a_service_is_ready_for_ever(patch: Patch) -> None:
+    """Its children are queued while it moves to another worker."""
+
+    def release_lease(state: State, job: Job) -> None:
+        worker = state.workers[job.worker]
+        del worker.held[job.lease]
+        worker.recalled.pop(job.lease, None)
+        job.lease = 0
+
+    patch.setattr("titan.core.apply_jobs.release_lease", release_lease)
+
+
+def children_of_a_lost_service_stay_queued(patch: Patch) -> None:
+    patch.setattr(step, "hold", lambda turn: turn.state.unsettled.clear())
+
+
+def a_service_that_runs_is_taken_for_ready(patch: Patch) -> None:
+    real = _steps[seen.ServicesSeen]
+    patch.setitem(_steps, seen.ServicesSeen, lambda turn, it: real(turn, msgspec.structs.replace(it, ready_ats=it.started)))
+
+
+def late_reports_of_services_count(patch: Patch) -> None:
+    real = _steps[seen.ServicesSeen]
+
+    def on_seen(turn: Turn, it: seen.ServicesSeen) -> None:
+        for job in turn.state.jobs.values():
+            if job.service is not None:
+                job.service.serial = 0
+        real(turn, it)
+
+    patch.setitem(_steps, seen.ServicesSeen, on_seen)
+
+
+def the_address_of_a_service_that_moved_is_the_old_one(patch: Patch) -> None:
+    real = _writes[ev.ServicesReported]
+
+    def write(state: State, e: ev.ServicesReported) -> None:
+        known = [state.jobs[number].service for number in e.jobs]
+        addresses = [s.address if s is not None and s.address else e.addresses[i] for i, s in enumerate(known)]
+        real(state, msgspec.structs.replace(e, addresses=addresses))
+
+    patch.setitem(_writes, ev.ServicesReported, write)
+
+
+def helpers_are_never_stopped(patch: Patch) -> None:
+    patch.setattr(step, "stop_helpers", lambda turn: None)
+
+
+def helpers_are_stopped_too_early(patch: Patch) -> None:
+    def stop_helpers(turn: Turn) -> None:
+        for run in list(turn.runs.values()):
+            live = turn.state.services.get(run.id, {})
+            services.stop(turn, [n for n in live if not services.goes_on(turn.state, turn.state.jobs[n])], "stopped")
+
+    patch.setattr(step, "stop_helpers", stop_helpers)
+
+
+def what_is_replaced_is_forgotten_when_it_is_gone(patch: Patch) -> None:
+    patch.setitem(_writes, ev.ServicesRetired, lambda state, e: None)
+
+
+def a_service_is_started_again_before_it_has_ended(patch: Patch) -> None:
+    real = worker_services.Services._replace
+
+    def replace(it: worker_services.Services, lease: int, watch: worker_services.Watch, why: str) -> None:
+        real(it, lease, watch, why)
+        it._machine._out.append(words.RestartService(lease))
+
+    patch.setattr(worker_services.Services, "_replace", replace)
+
+
+def a_service_between_two_processes_cannot_be_stopped(patch: Patch) -> None:
+    patch.setattr(worker_services.Services, "_end_if_idle", lambda *args: False)
+
+
 # -- the shell's rules -------------------------------------------------------------------------------------------------------
 def effects_do_not_wait_for_the_sync(patch: Patch) -> None:
     def release(master: SimMaster) -> None:
@@ -670,6 +749,16 @@ PLANTS: list[Callable[[Patch], None]] = [
     heartbeats_list_what_was_reported,
     a_dead_runner_takes_its_successors_calls_along,
     the_first_call_is_always_to_blame,
+    a_service_is_ready_for_ever,
+    children_of_a_lost_service_stay_queued,
+    a_service_that_runs_is_taken_for_ready,
+    late_reports_of_services_count,
+    the_address_of_a_service_that_moved_is_the_old_one,
+    helpers_are_never_stopped,
+    helpers_are_stopped_too_early,
+    what_is_replaced_is_forgotten_when_it_is_gone,
+    a_service_is_started_again_before_it_has_ended,
+    a_service_between_two_processes_cannot_be_stopped,
     effects_do_not_wait_for_the_sync,
     effects_without_events_do_not_wait,
     a_sync_claims_what_was_written_meanwhile,

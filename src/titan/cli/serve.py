@@ -116,6 +116,7 @@ def master(
 )
 @click.option("--log-limit", default=16, show_default=True, type=click.IntRange(1, 4096), help="MiB kept of each stream of a job.")
 @click.option("--preload", default="", metavar="NAMES", help="Modules that Python scripts find imported already: numpy,pandas")
+@click.option("--advertise", default="", metavar="HOST", help="Where others reach services here.  [default: as the master sees it]")
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
 @parent_options
 def worker(
@@ -130,6 +131,7 @@ def worker(
     shared: Path | None,
     log_limit: int,
     preload: str,
+    advertise: str,
     quiet: bool,
     parent_fd: int | None,
     ready_fd: int | None,
@@ -162,6 +164,7 @@ def worker(
         capabilities=capabilities or ("GENERAL",),
         shared=shared,
         log_limit=log_limit << 20,
+        advertise=advertise,
         preload=tuple(name.strip() for name in preload.split(",") if name.strip()),
         stock=find_stock(cpus=cpus, memory=size, gpus=gpus),
     )

@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from titan.core import apply_failure, apply_jobs, apply_runs, apply_scaling, apply_schedules, apply_workers
+from titan.core import (
+    apply_failure,
+    apply_jobs,
+    apply_runs,
+    apply_scaling,
+    apply_schedules,
+    apply_services,
+    apply_workers,
+)
 from titan.core import events as ev
 from titan.core.state import State
 
@@ -21,6 +29,7 @@ _WRITERS: dict[type, Callable[[State, Any], None]] = {
     **apply_workers.WRITERS,
     **apply_failure.WRITERS,
     **apply_scaling.WRITERS,
+    **apply_services.WRITERS,
 }
 
 

@@ -38,16 +38,22 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
         job = state.jobs[number]
         dead = job.state is JobState.DEAD
         assert dead == (i < e.retried), job.name
-        goes_on = dead and job.template.on_failure == "continue"
-        for child in job.children or ():  # those that went on without it, or took it for over, miss it again
+        # Children for which it is over, or that went on without it, miss it again.
+        goes_on = job.state is JobState.COMPLETED or (dead and job.template.on_failure == "continue")
+        for child in job.children or ():
             entry = state.jobs[child]
             if goes_on or entry.template.kind == "handler":
                 entry.missing += 1
-        revive(job, e.at)
+        stopped = job.state is JobState.COMPLETED
+        revive(state, number, job, e.at)
+        if job.service is not None:
+            job.service.refused_by.clear()
         state.dead.pop(number, None)
         if dead:
             job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, f"taken off the dead letter queue by {e.by}: {job.reason}"))
             _forgive(job)
+        elif stopped:
+            job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, "a service again: what is retried depends on it"))
         else:
             job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, f"waits again: it was CANCELLED because {job.reason}"))
         job.reason, job.finished_at, job.due = "", 0.0, 0.0

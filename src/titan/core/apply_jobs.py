@@ -100,8 +100,10 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
         if e.values:
             job.value = e.values[i]
         if job.children is not None:
+            was_ready = job.service is not None and job.service.ready_at > 0
             for child in job.children:
-                jobs[child].missing -= 1
+                if not was_ready or jobs[child].template.kind == "handler":
+                    jobs[child].missing -= 1
     state.note_pace(worker, (sum(e.finished) - sum(e.started)) / len(e.jobs))
     rest(worker, at)
     state.reload(worker)
@@ -119,6 +121,8 @@ def _jobs_failed(state: State, e: ev.JobsFailed) -> None:
         job.outcome, job.exit_code, job.reason = Outcome(e.outcomes[i]), e.exit_codes[i], e.reasons[i]
         if e.values:
             job.value = e.values[i]
+        if job.service is not None and job.outcome is Outcome.REFUSED:
+            job.service.refused_by.append(e.worker)
         job.note(Past(e.finished[i], job.attempt, e.worker, e.outcomes[i], e.exit_codes[i], e.reasons[i]))
         job.due = e.retry_at[i]
         if job.due:
@@ -137,6 +141,8 @@ def _jobs_lost(state: State, e: ev.JobsLost) -> None:
         job.note(Past(e.at, job.attempt, e.worker, Outcome.RETURNED, -1, e.reason))
         job.started_at = 0.0
         state.enqueue(number, job)
+        if job.missing:
+            state.unsettled[number] = None
     for number in e.blamed:
         state.jobs[number].losses += 1
         worker.blamed[number] = None

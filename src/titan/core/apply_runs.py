@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from titan.core import events as ev
-from titan.core.state import ARCHIVED_LIMIT, Job, Opening, Run, State
+from titan.core.state import ARCHIVED_LIMIT, Job, Opening, Run, ServiceState, State
 from titan.model.states import JobState, RunState
 
 WAITING = JobState.WAITING
@@ -52,6 +52,7 @@ def _run_dropped(state: State, e: ev.RunDropped) -> None:
     assert run.state is RunState.OPENING, run.id
     state.opening.pop(run.id, None)
     state.filling.pop(run.schedule, None)
+    state.services.pop(run.id, None)
     for number in range(run.first, run.first + run.added):
         del state.jobs[number]
 
@@ -108,6 +109,11 @@ def _add_jobs(state: State, run: Run, position: int, e: ev.RunSubmitted | ev.Job
         jobs[first + i] = Job(name, run, templates[e.template_of[i]], e.args[i], parents, len(parents), since=e.at)
     for i, payload in enumerate(e.payloads):
         jobs[first + i].payload = payload
+    if any(template.kind == "service" for template in templates):
+        for number in range(first, first + len(e.ids)):
+            if jobs[number].template.kind == "service":
+                jobs[number].service = ServiceState()
+                state.add_service(number, jobs[number])
     for i, positions in enumerate(e.parents):
         for p in positions:
             parent = jobs[base + p]

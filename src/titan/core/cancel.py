@@ -56,6 +56,8 @@ def cancel(turn: Turn, jobs: list[int], reason: str) -> None:
         turn.runs[job.run.id] = job.run
         if job.lease:
             stops.setdefault(job.worker, []).append(job.lease)
+        if job.service is not None and job.service.old_lease:
+            stops.setdefault(job.service.old_worker, []).append(job.service.old_lease)
     turn.emit(ev.JobsCancelled(jobs, reason, turn.now))
     for worker, leases in stops.items():
         turn.order(fx.SendStop(worker, leases))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from titan.core.moves import blocks, satisfies
+from titan.core.moves import blocks, lacks_service, satisfies
 from titan.core.schedules import MAX_WAITING, key_of
 from titan.core.state import BURST_PREFIX, NO_WORKER, TIMER_JOB, TIMER_RUN, TIMER_SCHEDULE, TIMER_WORKER, Job, State
 from titan.model.demand import LaneKey, capabilities_of, demand_of, totals_of
@@ -38,7 +38,20 @@ def _check_jobs(state: State) -> None:
         for parent in job.parents:
             assert number in (state.jobs[parent].children or ()), f"{where} is unknown to its parent"
             if blocks(state.jobs[parent], job) and state.jobs[parent].template.on_failure != "continue":
-                assert job.state is JobState.CANCELLED, f"{where} is {job.state.name} behind a parent that never completes"
+                ended = job.state in TERMINAL if state.jobs[parent].service is not None else job.state is JobState.CANCELLED
+                assert ended, f"{where} is {job.state.name} behind a parent that never completes"
+        queued = job.state in (JobState.QUEUED, JobState.DELAYED)
+        assert not queued or not lacks_service(state, job), f"{where} is queued before its services are READY"
+        assert (job.service is not None) == (job.template.kind == "service"), f"{where}: no service, or no state of one"
+        if job.service is not None:
+            ready = job.service.ready_at > 0
+            old = job.service.old_lease
+            assert not ready or old or job.state in (JobState.RUNNING, JobState.COMPLETED), f"{where} is READY and {job.state.name}"
+            assert not ready or old or job.service.lease == job.lease or not job.lease, f"{where} is READY by an older attempt"
+            assert not old or ready, f"{where}: what is replaced is not READY"
+            assert not old or state.workers[job.service.old_worker].retiring.get(old) == number, f"{where}: lease {old} is nowhere"
+            listed = number in state.services.get(job.run.id, ())
+            assert listed == (job.state not in TERMINAL), f"{where} is {job.state.name}, among the services: {listed}"
         assert (job.state in ON_WORKER) == bool(job.lease), f"{where} is {job.state.name} with lease {job.lease}"
         if job.lease:
             assert state.workers[job.worker].held.get(job.lease) == number, f"{where}: its worker does not hold lease {job.lease}"
@@ -49,13 +62,14 @@ def _check_jobs(state: State) -> None:
         if job.template.kind == "gate":
             assert job.state in GATE_STATES and not job.attempt, f"{where} is a gate and {job.state.name}, attempt {job.attempt}"
         assert 0 <= job.losses <= state.settings.poison_losses, f"{where}: {job.losses} losses"
-        assert job.failures <= job.template.retries + 1, f"{where}: {job.failures} failures"
+        assert job.failures <= job.template.retries + 1 or job.service is not None, f"{where}: {job.failures} failures"
 
 
 def _went_on(state: State, job: Job) -> bool:
-    """It ran as a handler, or behind a DEAD parent that was retried since."""
+    """It ran as a handler, or behind a DEAD parent that was retried since, or a service that is not READY any more."""
     behind = [state.jobs[p] for p in job.parents if not satisfies(state.jobs[p], job)]
-    return job.template.kind == "handler" or all(parent.template.on_failure == "continue" for parent in behind)
+    went_on = all(parent.template.on_failure == "continue" or parent.service is not None for parent in behind)
+    return job.template.kind == "handler" or went_on
 
 
 def _check_runs(state: State) -> None:
@@ -70,6 +84,7 @@ def _check_runs(state: State) -> None:
         running = not opening and run.open > 0
         assert (run.state is RunState.RUNNING) == running, f"run {run.id} is {run.state.name} with {run.open} jobs open"
     assert state.keys == {run.key: run.id for run in state.runs.values() if run.key and run.state is not RunState.OPENING}
+    assert not state.unsettled and all(state.services.values()), "services are not settled"
     assert not state.archived.keys() & state.keys.keys(), "a run is archived and live"
     tokens = {token: n for n, j in state.jobs.items() if j.extra and j.extra.gate for token in j.extra.gate.tokens}
     assert state.tokens == tokens, "the tokens are not those of the gates"
@@ -84,10 +99,14 @@ def _check_workers(state: State) -> None:
         for lease, number in worker.held.items():
             assert state.jobs[number].lease == lease, f"{worker.name} holds lease {lease} of a job that has another"
         if worker.state in (WorkerState.LOST, WorkerState.LEFT):
-            assert not worker.held, f"{worker.name} is {worker.state.name} and holds attempts"
+            assert not worker.held and not worker.retiring, f"{worker.name} is {worker.state.name} and holds attempts"
             assert not worker.connection, f"{worker.name} is {worker.state.name} and connected"
         seat = state.pool.seats[worker.number]
-        used = len(worker.held) + len(worker.ending)
+        used = worker.used
+        for lease, number in worker.retiring.items():
+            service = state.jobs[number].service
+            assert service is not None and service.old_lease == lease, f"{worker.name} keeps lease {lease} for nobody"
+            assert lease not in worker.held and lease not in worker.ending, f"{worker.name} has lease {lease} twice"
         assert (seat.used, seat.slots, seat.open) == (used, worker.slots, worker.takes_work), f"{worker.name}: the pool has {seat}"
         taken = state.count_taken(worker)
         assert worker.taken == taken == seat.taken, f"{worker.name}: {worker.taken} taken, {seat.taken} in the pool, really {taken}"

@@ -1,7 +1,8 @@
 """The dead letter queue: a DEAD job is tried again, with what was cancelled because of it, or is dismissed.
 
 What comes back with a job: every job that was cancelled because of an ancestor, a handler that was not needed included, and has
-no other parent which will never complete. What a user cancelled, a gate that was rejected, and a handler that has run stay.
+no other parent which will never complete; and the services that were stopped,
+on which any of these depend. What a user cancelled, a gate that was rejected, and a handler that has run stay.
 A run that has left the state comes back whole, from what the history has of it.
 """
 
@@ -108,16 +109,31 @@ def plan(state: State, dead: list[int]) -> tuple[list[int], int]:
     """(those of `dead` that can run again, and behind them the cancelled ones that come back; how many are of the first kind)."""
     jobs = state.jobs
     region: dict[int, None] = dict.fromkeys(dead)
-    stack = list(dead)
-    while stack:
-        for child in jobs[stack.pop()].children or ():
-            entry = jobs[child]
-            if child not in region and entry.state is JobState.CANCELLED and is_consequence(entry):
-                region[child] = None
-                stack.append(child)
-    _narrow(region, jobs.__getitem__)
+    fresh = list(dead)
+    while fresh:
+        _spread(region, fresh, jobs.__getitem__)
+        _narrow(region, jobs.__getitem__)
+        fresh = _services_of(region, jobs.__getitem__)
+        region.update(dict.fromkeys(fresh))
     retried = [j for j in region if jobs[j].state is JobState.DEAD]
     return [*retried, *(j for j in region if jobs[j].state is not JobState.DEAD)], len(retried)
+
+
+def _spread(region: dict[int, None], fresh: list[int], entry: Callable[[int], Job]) -> None:
+    """Takes in what was cancelled because of these."""
+    stack = list(fresh)
+    while stack:
+        for child in entry(stack.pop()).children or ():
+            job = entry(child)
+            if child not in region and job.state is JobState.CANCELLED and is_consequence(job):
+                region[child] = None
+                stack.append(child)
+
+
+def _services_of(region: dict[int, None], entry: Callable[[int], Job]) -> list[int]:
+    """Services that are COMPLETED, and without which what is in the region cannot run."""
+    parents = dict.fromkeys(p for number in region for p in entry(number).parents if entry(number).template.kind != "handler")
+    return [p for p in parents if p not in region and entry(p).service is not None and entry(p).state is JobState.COMPLETED]
 
 
 def _narrow(region: dict[int, None], entry: Callable[[int], Job]) -> None:

@@ -124,12 +124,24 @@ class ReplyPurged(msgspec.Struct, frozen=True, gc=False):
     jobs: int
 
 
+class ReplyServicesStopped(msgspec.Struct, frozen=True, gc=False):
+    origin: int
+    request: int
+    jobs: int
+
+
 class ReplyScheduled(msgspec.Struct, frozen=True, gc=False):
     """Answer with the schedule as it is now, or that there is none any more."""
 
     origin: int
     request: int
     name: str
+
+
+class ReplyServiceReplaced(msgspec.Struct, frozen=True, gc=False):
+    origin: int
+    request: int
+    rolling: bool
 
 
 class Refuse(msgspec.Struct, frozen=True, gc=False):
@@ -160,5 +172,7 @@ Effect = (
     | ReplyRetried
     | ReplyPurged
     | ReplyScheduled
+    | ReplyServicesStopped
+    | ReplyServiceReplaced
     | Refuse
 )

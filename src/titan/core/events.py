@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import msgspec
 
+from titan.core.fact import Fact as _Fact
+from titan.core.service_events import JobsHeld as JobsHeld
+from titan.core.service_events import ServiceReplaced as ServiceReplaced
+from titan.core.service_events import ServicesReported as ServicesReported
+from titan.core.service_events import ServicesRetired as ServicesRetired
+from titan.core.service_events import ServicesStopped as ServicesStopped
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.timing import Timing
-
-
-class _Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Common to all."""
 
 
 class MasterStarted(_Fact, frozen=True, tag="master_started"):
@@ -526,6 +528,11 @@ Event = (
     | WorkerLeft
     | LeasesEnding
     | LeasesEnded
+    | ServicesReported
+    | ServicesStopped
+    | ServiceReplaced
+    | ServicesRetired
+    | JobsHeld
     | WorkerConnected
     | WorkerHeard
     | LeasesRecalled

@@ -83,7 +83,7 @@ def _at_rest(state: State, number: int, job: Job, now: float) -> Reason:
             return Reason("running", runs, {"worker": where, "attempt": job.attempt, "started_at": job.started_at})
         case _:
             worker = state.workers[job.worker]
-            full = len(worker.held) + len(worker.ending) > worker.slots
+            full = worker.used > worker.slots
             ahead = "it waits there for a slot" if full else "it has not said that it started"
             sent: Detail = {"worker": where, "attempt": job.attempt, "since": job.since}
             return Reason("dispatched", f"sent to {where} as attempt {job.attempt}: {ahead}", sent)
@@ -149,7 +149,7 @@ def _option(kind: int, amount: int) -> str:
 
 def _bound(state: State, pin: int) -> Reason:
     worker = state.workers[pin]
-    busy = len(worker.held) + len(worker.ending)
+    busy = worker.used
     how = {WorkerState.SUSPECT: "whose connection broke", WorkerState.ALIVE: f"where {_attempts(busy, worker.slots)}"}
     text = f"bound by affinity to {worker.name}, {how.get(worker.state, f'which is {worker.state.name}')}"
     return Reason("affinity", text, {"worker": worker.name, "state": worker.state.name, "held": busy})
@@ -188,7 +188,7 @@ def _of_worker(state: State, worker: Worker, job: Job, key: int) -> list[Reason]
     reasons += _of_resources(worker, job)
     if worker.state is WorkerState.SUSPECT:
         reasons.append(Reason("suspect", "its connection broke: it may come back", {"until": worker.deadline}))
-    busy = len(worker.held) + len(worker.ending)
+    busy = worker.used
     if busy >= worker.slots:
         waits = f", {busy - worker.slots} of them to wait there" if busy > worker.slots else ""
         full = f"no free slot: {_attempts(busy, worker.slots)}{waits}; until when is not known"

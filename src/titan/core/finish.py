@@ -9,6 +9,7 @@ from titan.core import events as ev
 from titan.core.cancel import cancel_descendants, dismiss
 from titan.core.inputs import AttemptsStarted, ResultsReported
 from titan.core.ready import choose_pins, release, unlock
+from titan.core.services import service_retry_at
 from titan.core.state import State
 from titan.core.turn import Turn
 from titan.model.dag import JobTemplate, Retry
@@ -43,18 +44,23 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
     bad: list[int] = []
     returned: list[int] = []
     ended: list[int] = []
+    retired: list[int] = []
     current: dict[int, int] = {}
     for i, lease in enumerate(seen.leases):
         number = worker.held.get(lease)
         if number is None or number in current:
             if lease in worker.ending:
                 ended.append(lease)
+            elif lease in worker.retiring and lease not in retired:
+                retired.append(lease)
             continue
         current[number] = i
         outcome = seen.outcomes[i]
         (good if outcome == Outcome.SUCCEEDED else returned if outcome == Outcome.RETURNED else bad).append(number)
     if ended:
         turn.emit(ev.LeasesEnded(seen.worker, ended))
+    if retired:
+        turn.emit(ev.ServicesRetired(seen.worker, retired, turn.now))
     if good:
         at = [current[number] for number in good]
         turn.emit(
@@ -108,6 +114,8 @@ def _fail(turn: Turn, seen: ResultsReported, jobs: list[int], at: list[int]) -> 
 def _retry_at(state: State, now: float, number: int, outcome: int, jitter: float) -> float:
     """When the next attempt is due, 0 if there is none."""
     job = state.jobs[number]
+    if job.service is not None and (outcome != Outcome.BROKEN or job.service.old_lease):
+        return service_retry_at(state, now, number, outcome)
     if outcome == Outcome.REFUSED or job.failures >= job.template.retries:
         return 0.0
     return now + backoff_s(state.settings, job.template.retry, job.failures, (jitter + number * _GOLDEN) % 1.0)

@@ -7,13 +7,15 @@ nor reading needs a second state in memory. Derived indexes are not in it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 
-from titan.core.state import Burst, Extra, Job, Past, Run, Schedule, State, Worker
+from titan.core.state import Burst, Extra, Job, Past, Run, Schedule, ServiceState, State, Worker
 from titan.errors import JournalCorrupt
 from titan.model.states import JobState, Outcome
 
+T = TypeVar("T")
 CHUNK_JOBS = 20_000
 FORMAT = 1
 
@@ -70,6 +72,7 @@ class JobChunk(msgspec.Struct, array_like=True, tag="jobs"):
     values: list[bytes] = []
     extras: dict[int, Extra] = {}
     """By position in the columns."""
+    services: list[ServiceState | None] = []
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -149,10 +152,11 @@ def _columns(first: int, jobs: list[Job], index: dict[int, int]) -> JobChunk:
         _unless_empty([j.payload for j in jobs]),
         _unless_empty([j.value for j in jobs]),
         {i: j.extra for i, j in enumerate(jobs) if j.extra is not None},
+        _unless_empty([j.service for j in jobs]),
     )
 
 
-def _unless_empty(column: list[bytes]) -> list[bytes]:
+def _unless_empty(column: list[T]) -> list[T]:
     return column if any(column) else []
 
 
@@ -162,7 +166,7 @@ def _restore(state: State, run: Run, c: JobChunk) -> None:
     rows = zip(
         c.names, templates, c.args, c.parents, c.missing, c.states, c.children, c.since, c.due, c.attempts, c.failures, c.losses,
         c.workers, c.leases, c.pins, c.started, c.finished, c.outcomes, c.exit_codes, c.cpu_s, c.peak_bytes, c.reasons, c.histories,
-        c.payloads or nothing, c.values or nothing,
+        c.payloads or nothing, c.values or nothing, c.services or [None] * len(c.names),
         strict=True,
     )  # fmt: skip
     state.jobs.update((c.first + i, Job(name, run, *rest)) for i, (name, *rest) in enumerate(rows))

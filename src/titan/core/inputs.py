@@ -225,6 +225,45 @@ class ResultsReported(msgspec.Struct, frozen=True):
     """Empty, or for each what a call returned or raised."""
 
 
+class ServicesSeen(msgspec.Struct, frozen=True):
+    """What a worker says of the services that it runs. `ready_ats` 0: not READY. `serials` number the reports of each attempt."""
+
+    worker: int
+    leases: list[int]
+    serials: list[int]
+    started: list[float]
+    ready_ats: list[float]
+    ports: list[int]
+    restarts: list[int]
+    reasons: list[str]
+
+
+class ServiceStopRequested(msgspec.Struct, frozen=True):
+    """`job` "" means every service of the run."""
+
+    origin: int
+    request: int
+    run: str
+    job: str
+
+
+class ServiceReplaceRequested(msgspec.Struct, frozen=True):
+    """Run a service anew: with another `file` (staged as `file_hash`), `command` or `argv`, or as it is.
+
+    `args` None keeps those.
+    """
+
+    origin: int
+    request: int
+    run: str
+    job: str
+    file: str
+    file_hash: str
+    command: str
+    argv: tuple[str, ...]
+    args: tuple[str, ...] | None
+
+
 class WorkerDraining(msgspec.Struct, frozen=True):
     """It finishes what runs and takes nothing new."""
 
@@ -280,6 +319,9 @@ Input = (
     | WorkerBeat
     | AttemptsStarted
     | ResultsReported
+    | ServicesSeen
+    | ServiceStopRequested
+    | ServiceReplaceRequested
     | WorkerDraining
     | WorkerLeaving
     | WorkerDisconnected

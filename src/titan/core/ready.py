@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from titan.core import effects as fx
 from titan.core import events as ev
+from titan.core.moves import lacks_service
 from titan.core.state import NO_WORKER, Job, State, Worker
 from titan.core.turn import Turn
 from titan.model.dag import JobTemplate
@@ -77,6 +78,10 @@ def unlock(turn: Turn, completed: Sequence[int]) -> list[int]:
 
 def queue(turn: Turn, jobs: Sequence[int]) -> None:
     """Queues WAITING, DELAYED or FAILED jobs whose time has come."""
+    held = [number for number in jobs if lacks_service(turn.state, turn.state.jobs[number])]
+    if held:
+        turn.emit(ev.JobsHeld(held, turn.now))
+        jobs = [number for number in jobs if number not in held]
     if not jobs:
         return
     pins, released = choose_pins(turn.state, jobs)
@@ -97,6 +102,8 @@ def choose_pins(state: State, jobs: Sequence[int]) -> tuple[list[int], dict[int,
             if pin != NO_WORKER and not can_keep(state, pin, job.template):
                 released.setdefault(pin, []).append(number)
                 pin = NO_WORKER
+        elif job.service is not None and job.service.refused_by:
+            pin = elsewhere(state, job)
         pins.append(pin)
     return (pins if any(pin != NO_WORKER for pin in pins) else []), released
 
@@ -107,6 +114,33 @@ def _home_of(state: State, job: Job) -> int:
     while parent.template.kind == "gate" and parent.parents:
         parent = state.jobs[parent.parents[0]]
     return parent.worker
+
+
+def elsewhere(state: State, job: Job, *, besides: int = NO_WORKER) -> int:
+    """The least loaded worker that may take a service and has not refused it, nor is `besides`; NO_WORKER if there is none."""
+    refused, seats = (*job.service.refused_by, besides) if job.service is not None else (), state.pool.seats
+    fit = [
+        (seats[number].used / seats[number].slots, number)
+        for number in state.workers
+        if number not in refused and can_keep(state, number, job.template)
+    ]
+    return min(fit)[1] if fit else NO_WORKER
+
+
+def hold(turn: Turn) -> None:
+    """Sends jobs that are queued or delayed back to wait if a service that they depend on is no longer READY."""
+    state = turn.state
+    if not state.unsettled:
+        return
+    entries = [(number, state.jobs.get(number)) for number in state.unsettled]
+    state.unsettled.clear()
+    held = [
+        n
+        for n, job in entries
+        if job is not None and job.state in (JobState.QUEUED, JobState.DELAYED) and lacks_service(state, job)
+    ]
+    if held:
+        turn.emit(ev.JobsHeld(held, turn.now))
 
 
 def release(turn: Turn, worker: int, jobs: list[int]) -> None:

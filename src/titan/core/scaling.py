@@ -77,7 +77,7 @@ def on_worker_told_to_leave(turn: Turn, seen: WorkerToldToLeave) -> None:
         return
     if worker.state not in GONE:
         ask_to_leave(turn, worker, now=seen.now)
-    turn.order(fx.ReplyTold(seen.origin, seen.request, worker.state.name, len(worker.held) + len(worker.ending)))
+    turn.order(fx.ReplyTold(seen.origin, seen.request, worker.state.name, worker.used))
 
 
 # -- the look ------------------------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def look_at(state: State, rule: Rule, now: float) -> Look:
     idle = []
     for burst in staying:
         worker = _worker_of(state, burst.name)
-        if worker is not None and worker.takes_work and not worker.held and not worker.ending:
+        if worker is not None and worker.takes_work and not worker.used:
             idle.append((burst.name, now - worker.idle_since))
     idle.sort(key=lambda entry: -entry[1])
     since = now - state.scale_changed.get(rule.name, float("-inf"))

@@ -15,7 +15,7 @@ import msgspec
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.demand import NOTHING, Amounts, LaneKey, amounts_of, demand_of, plus, totals_of
 from titan.model.settings import Settings
-from titan.model.states import JobState, Outcome, RunState, WorkerState
+from titan.model.states import TERMINAL, JobState, Outcome, RunState, WorkerState
 from titan.model.timing import Timing
 from titan.scheduling.lane import Lane
 from titan.scheduling.place import Terms
@@ -164,6 +164,30 @@ class Extra(msgspec.Struct, array_like=True, gc=False):
     gate: GateFacts | None = None
 
 
+class ServiceState(msgspec.Struct, array_like=True):
+    """What the newest report of its worker says of a service."""
+
+    lease: int = 0
+    """The attempt that it is about."""
+    serial: int = 0
+    """The number of that report: older ones are dropped."""
+    ready_at: float = 0.0
+    """Since when it is READY, 0 if it is not."""
+    address: str = ""
+    """HOST:PORT, also of the last attempt that had one."""
+    restarts: int = 0
+    """Of this attempt."""
+    earlier: int = 0
+    """Restarts of earlier attempts."""
+    reason: str = ""
+    """Why it was restarted the last time, or is not READY yet."""
+    refused_by: list[int] = msgspec.field(default_factory=list)
+    """Workers that could not start it since it was READY."""
+    old_lease: int = 0
+    """It is being replaced: the attempt that is READY, and goes on until the new one is. 0: none."""
+    old_worker: int = NO_WORKER
+
+
 class Job(msgspec.Struct, gc=False):
     """A node of a run. Times are seconds since the epoch, 0 while they have not come."""
 
@@ -200,6 +224,8 @@ class Job(msgspec.Struct, gc=False):
     """Of a call: its pickled arguments."""
     value: bytes = b""
     """Of a call: what it returned or raised, opaque here."""
+    service: ServiceState | None = None
+    """Of a service, else None."""
     extra: Extra | None = None
 
     @property
@@ -213,6 +239,11 @@ class Job(msgspec.Struct, gc=False):
     def add_doubts(self, count: int) -> None:
         self.extra = self.extra or Extra()
         self.extra.doubts += count
+
+    @property
+    def is_done(self) -> bool:
+        """As far as its children are concerned."""
+        return self.state is JobState.COMPLETED or (self.service is not None and self.service.ready_at > 0)
 
     def note(self, past: Past) -> None:
         if self.history is None:
@@ -254,10 +285,12 @@ class Worker(msgspec.Struct):
     """When it is LOST if nothing is heard. Not durable."""
     watched: bool = False
     """Whether its deadline is among the timers. Not durable."""
+    retiring: dict[int, int] = msgspec.field(default_factory=dict)
+    """lease -> service: attempts that are READY while another one, that replaces them, is not yet."""
     pace_s: float = 0.0
     """How long an attempt took here of late, 0 for not known. Slow ones count at once, quick ones by and by."""
     taken: Amounts = NOTHING
-    """What its attempts take up: those that it should have, and those in `ending`."""
+    """What its attempts take up: those that it should have, and those in `ending` and `retiring`."""
     fenced: dict[int, Amounts] = msgspec.field(default_factory=dict)
     """What attempts that were taken from it last would take up if they were still there."""
 
@@ -265,6 +298,11 @@ class Worker(msgspec.Struct):
     """It was told to leave: LEAVE, or LEAVE_NOW."""
     idle_since: float = 0.0
     """When it last had an attempt, or joined."""
+
+    @property
+    def used(self) -> int:
+        """Slots that are, or may be, taken."""
+        return len(self.held) + len(self.ending) + len(self.retiring)
 
     @property
     def takes_work(self) -> bool:
@@ -287,8 +325,8 @@ class State:
     __slots__ = (
         "_names", "archived", "burst_serial", "bursts", "cluster", "dead", "filling", "forgotten", "gates", "jobs", "keys", "lanes",
         "live", "next_job", "next_lease", "next_schedule", "next_worker", "opening", "pinned", "pool", "releasing", "runs",
-        "scale_changed", "scale_due", "scale_reasons", "scale_waiting", "schedule_names", "schedules", "settings", "stale",
-        "term", "terms", "timers", "tokens", "touched", "worker_numbers", "workers",
+        "scale_changed", "scale_due", "scale_reasons", "scale_waiting", "schedule_names", "schedules", "services", "settings",
+        "stale", "term", "terms", "timers", "tokens", "touched", "unsettled", "worker_numbers", "workers",
     )  # fmt: skip
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -343,6 +381,10 @@ class State:
         """Runs some of whose jobs may be without open parents and still WAITING -> the position from which on."""
         self.opening: dict[str, Opening] = {}
         """By run. Its `ids` are of use while parts come in, and not built anew."""
+        self.services: dict[str, dict[int, None]] = {}
+        """Run -> its services that are not over."""
+        self.unsettled: dict[int, None] = {}
+        """Jobs of which a service that they depend on is no longer READY: `hold` looks at them before the next placement."""
         self._names: dict[str, dict[str, int]] = {}
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -406,12 +448,11 @@ class State:
 
     def seat(self, worker: Worker) -> None:
         """Tells the pool all about a worker."""
-        used = len(worker.held) + len(worker.ending)
         self.pool.put(
             worker.number,
             worker.capabilities,
             worker.slots,
-            used,
+            worker.used,
             open_=worker.takes_work,
             depth=self.depth(worker),
             total=totals_of(worker.facts),
@@ -421,7 +462,7 @@ class State:
 
     def reload(self, worker: Worker) -> None:
         """Tells the pool that a worker's load changed."""
-        self.pool.use(worker.number, len(worker.held) + len(worker.ending), worker.taken)
+        self.pool.use(worker.number, worker.used, worker.taken)
         if worker.number in self.pinned:
             self.touched[worker.number] = None
 
@@ -432,7 +473,7 @@ class State:
             needs = self.jobs[number].template.needs
             if needs is not None:
                 taken = plus(taken, amounts_of(needs))
-        for lease in worker.ending:
+        for lease in (*worker.ending, *worker.retiring):
             taken = plus(taken, worker.fenced.get(lease, NOTHING))
         return taken
 
@@ -451,6 +492,16 @@ class State:
         mean_s = max(mean_s, 1e-6)
         worker.pace_s = mean_s if mean_s >= worker.pace_s else 0.75 * worker.pace_s + 0.25 * mean_s
         self.pool.deepen(worker.number, self.depth(worker))
+
+    def add_service(self, number: int, job: Job) -> None:
+        self.services.setdefault(job.run.id, {})[number] = None
+
+    def drop_service(self, number: int, job: Job) -> None:
+        """It is over."""
+        live = self.services[job.run.id]
+        del live[number]
+        if not live:
+            del self.services[job.run.id]
 
     def arm(self, due: float, kind: int, number: int) -> None:
         heappush(self.timers, (due, kind, number))
@@ -501,11 +552,14 @@ class State:
         self.releasing = {}
         self.worker_numbers = {w.name: w.number for w in self.workers.values()}
         self.dead, self.lanes, self.pinned, self.touched, self.timers, self._names = {}, {}, {}, {}, [], {}
+        self.services, self.unsettled = {}, {}
         self.gates, self.tokens = {}, {}
         self._reindex_schedules()
         self.pool = Pool()
         for number, job in self.jobs.items():
             self.index_gate(number, job)
+            if job.service is not None and job.state not in TERMINAL:
+                self.add_service(number, job)
             if job.state is JobState.QUEUED:
                 self.enqueue(number, job)
             elif job.state is JobState.WAITING:

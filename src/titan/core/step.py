@@ -15,7 +15,7 @@ from titan.core.deadline import expire as expire_run
 from titan.core.dlq import on_dead_dismissed, on_dead_retried
 from titan.core.finish import on_attempts_started, on_results_reported
 from titan.core.gates import announce_open, expire, on_gate_decision_made, on_token_drawn, on_webhook_answered
-from titan.core.ready import open_gates, queue, release_roots
+from titan.core.ready import hold, open_gates, queue, release_roots
 from titan.core.scaling import forget_if_due, on_burst_gone, on_worker_told_to_leave, review_if_due, take_stock
 from titan.core.schedules import (
     catch_up_all,
@@ -27,6 +27,7 @@ from titan.core.schedules import (
     on_schedule_requested,
     on_schedule_run_requested,
 )
+from titan.core.services import on_service_replace_requested, on_service_stop_requested, on_services_seen, stop_helpers
 from titan.core.state import TIMED, TIMER_FORGET, TIMER_JOB, TIMER_RUN, TIMER_SCALE, TIMER_SCHEDULE, Run, State
 from titan.core.submit import drop_openings, on_dag_submitted, on_jobs_arrived, on_run_begun, on_submitter_gone
 from titan.core.take_back import take_back
@@ -63,6 +64,8 @@ def step(state: State, now: float, inputs: Sequence[seen.Input]) -> Decision:
         _HANDLERS[type(one)](turn, one)
     fill_runs(turn)
     release_roots(turn)
+    stop_helpers(turn)
+    hold(turn)
     _dispatch(turn)
     take_back(turn)
     _finish_runs(turn)
@@ -166,6 +169,9 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     seen.WorkerBeat: on_worker_beat,
     seen.AttemptsStarted: on_attempts_started,
     seen.ResultsReported: on_results_reported,
+    seen.ServicesSeen: on_services_seen,
+    seen.ServiceStopRequested: on_service_stop_requested,
+    seen.ServiceReplaceRequested: on_service_replace_requested,
     seen.WorkerDraining: on_worker_draining,
     seen.WorkerLeaving: on_worker_leaving,
     seen.WorkerDisconnected: on_worker_disconnected,
@@ -176,6 +182,7 @@ _OF_A_WORKER = (
     seen.WorkerBeat,
     seen.AttemptsStarted,
     seen.ResultsReported,
+    seen.ServicesSeen,
     seen.WorkerDraining,
     seen.WorkerLeaving,
     seen.WorkerDisconnected,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from titan.core.state import NO_WORKER, State
+from titan.core.state import NO_WORKER, Job, State
 from titan.model.demand import demand_of, demand_text
 from titan.model.states import JobState, Outcome
 from titan.model.timing import iso
@@ -45,15 +45,31 @@ def _present(state: State, number: int) -> str:
             anyone = f"a worker with {demand_text(demand_of(job.template))}"
             return f"QUEUED for {f'worker {_worker_name(state, job.pin)}' if job.pin != NO_WORKER else anyone}"
         case JobState.DISPATCHED | JobState.RUNNING:
-            return f"{job.state.name} as attempt {job.attempt} on {_worker_name(state, job.worker)} (lease {job.lease})"
+            served = f", {describe(job)}" if job.service is not None and job.state is JobState.RUNNING else ""
+            return f"{job.state.name} as attempt {job.attempt} on {_worker_name(state, job.worker)} (lease {job.lease}){served}"
         case JobState.PAUSED:
             return f"PAUSED until {job.due:.3f}: " + " ".join(job.template.gate.message.split() if job.template.gate else ())
         case JobState.FAILED:
             return f"FAILED attempt {job.attempt}: {job.reason}; " + (f"next one at {job.due:.3f}" if job.due else "no further one")
         case JobState.DEAD | JobState.CANCELLED:
             return f"{job.state.name}: {job.reason}"
+        case JobState.COMPLETED if job.reason:
+            return f"COMPLETED: {job.reason}"
         case _:
             return job.state.name
+
+
+def describe(job: Job) -> str:
+    """A service that runs: whether it is READY, where, and how often it was restarted."""
+    assert job.service is not None
+    s = job.service
+    if s.old_lease:
+        why = f": {s.reason}" if s.reason else ""
+        return f"its former process is READY at {s.address} and goes on; this one, which replaces it, is not READY yet{why}"
+    what = f"READY at {s.address}" if s.ready_at else "not READY"
+    if s.restarts:
+        what += f", {s.restarts} restart{'s' if s.restarts != 1 else ''}"
+    return what + (f", the last one: {s.reason}" if s.restarts and s.reason else f": {s.reason}" if s.reason else "")
 
 
 def _worker_name(state: State, number: int) -> str:

@@ -60,7 +60,7 @@ def _waiting(state: State, worker: Worker, capabilities: tuple[str, ...], chosen
     """Leases beyond the worker's slots that have not started and that one with these capabilities may take, the newest first."""
     if not worker.connection:
         return []
-    spare = len(worker.held) + len(worker.ending) - worker.slots - len(worker.recalled) - len(chosen)
+    spare = worker.used - worker.slots - len(worker.recalled) - len(chosen)
     found: list[int] = []
     for lease in reversed(worker.held):
         if len(found) >= spare:

@@ -75,6 +75,7 @@ def _changed(known: Worker, seen: WorkerRegistered) -> bool:
         or known.capabilities != seen.capabilities
         or known.slots != seen.slots
         or totals_of(known.facts) != totals_of(seen.facts)
+        or known.facts.get("address") != seen.facts.get("address")
     )
 
 
@@ -106,7 +107,11 @@ def _reconcile(turn: Turn, worker: Worker, leases: Sequence[int], started: Seque
         number for lease, number in worker.held.items() if lease not in listed and (all_seen or _sent_at(state, number) < fresh)
     ]
     lose(turn, worker.number, gone, [], f"worker {worker.name} does not hold it")
-    unknown = [lease for lease in leases if lease not in worker.held and lease not in worker.ending]
+    retired = [lease for lease in worker.retiring if lease not in listed]
+    if retired:
+        turn.emit(ev.ServicesRetired(worker.number, retired, turn.now))
+    known = (worker.held, worker.ending, worker.retiring)
+    unknown = [lease for lease in leases if not any(lease in those for those in known)]
     if unknown:
         turn.emit(ev.LeasesEnding(worker.number, unknown))
     ended = [lease for lease in worker.ending if lease not in listed]
@@ -167,8 +172,11 @@ def depart(turn: Turn, worker: Worker, *, lost: bool, blame: bool, reason: str) 
 
 
 def _lose_all(turn: Turn, worker: Worker, doubted: list[int], *, blame: bool, reason: str) -> None:
+    if worker.retiring:
+        turn.emit(ev.ServicesRetired(worker.number, list(worker.retiring), turn.now))
     jobs = list(worker.held.values())
-    running = [j for j in jobs if blame and turn.state.jobs[j].state is JobState.RUNNING]
+    # A service that was READY is not to blame for its worker's end.
+    running = [j for j in jobs if blame and (job := turn.state.jobs[j]).state is JobState.RUNNING and not job.is_done]
     lose(turn, worker.number, jobs, running, reason, doubted)
 
 
@@ -178,7 +186,7 @@ def _first_in_line(state: State, worker: Worker) -> list[int]:
     What waits behind them had not started, whatever took the worker down.
     """
     running = sum(state.jobs[number].state is JobState.RUNNING for number in worker.held.values())
-    free = worker.slots - running - len(worker.ending)
+    free = worker.slots - running - len(worker.ending) - len(worker.retiring)
     waiting = (number for number in worker.held.values() if state.jobs[number].state is JobState.DISPATCHED)
     return list(islice(waiting, max(0, free)))
 

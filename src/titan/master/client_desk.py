@@ -83,6 +83,15 @@ class ClientDesk:
                 self._core.see(seen.CancelRequested(peer.number, message.request, message.run, message.job))
             case msg.AddSchedule() | msg.ListSchedules() | msg.PauseSchedule() | msg.RemoveSchedule() | msg.RunSchedule():
                 self.schedules.on_message(peer, message)
+            case msg.StopService() if not self._past.is_live(message.run):
+                # Stopping what is over stops nothing.
+                self._past.answer(peer, message.request, message.run, lambda _: [msg.ServicesStopped(message.request, 0)])
+            case msg.StopService():
+                self._core.see(seen.ServiceStopRequested(peer.number, message.request, message.run, message.job))
+            case msg.ReplaceService():
+                self._replace_service(peer, message)
+            case msg.ListServices():
+                self._answer(peer, lambda: views.services(self._state, message))
             case msg.GetRun():
                 self._answer_of(peer, message, message.run, lambda state: [views.run_status(state, message)])
             case msg.ReadValues():
@@ -237,6 +246,12 @@ class ClientDesk:
             arguments = artifact_of(payload)
             if arguments is not None and not self._registry.has(arguments):
                 raise NotFound(f"the arguments of a call ({arguments[:12]}) are not on the master: stage them before you submit")
+
+    def _replace_service(self, peer: Peer, it: msg.ReplaceService) -> None:
+        if it.file_hash and not self._registry.has(it.file_hash):
+            raise NotFound(f"{it.file} ({it.file_hash[:12]}) is not on the master: stage it before you ask")
+        what = (it.run, it.job, it.file, it.file_hash, it.command, it.argv, it.args)
+        self._core.see(seen.ServiceReplaceRequested(peer.number, it.request, *what))
 
     def _new_run(self) -> str:
         """Ids sort by submission, also within a millisecond. The 15th bit of the entropy is the core's, for what schedules make."""

@@ -349,6 +349,10 @@ class Master:
                     self._then(replies, effect.origin, self.clients.schedules.scheduled(effect.request, effect.name))
                 case fx.ReplyTold():
                     self._then(replies, effect.origin, msg.Told(effect.request, effect.state, effect.held))
+                case fx.ReplyServicesStopped():
+                    self._then(replies, effect.origin, msg.ServicesStopped(effect.request, effect.jobs))
+                case fx.ReplyServiceReplaced():
+                    self._then(replies, effect.origin, msg.ServiceReplaced(effect.request, effect.rolling))
                 case fx.Refuse():
                     self.clients.refused(effect.origin, effect.request)
                     self._then(replies, effect.origin, msg.Error(effect.request, effect.code, effect.message, effect.job))

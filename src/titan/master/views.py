@@ -6,7 +6,7 @@ from heapq import nlargest
 
 from titan.core.explain import Reason, explain
 from titan.core.state import NO_WORKER, Job, Run, State
-from titan.core.story import story
+from titan.core.story import describe, story
 from titan.errors import NotFound
 from titan.model.states import JobState, RunState, WorkerState
 from titan.protocol import messages as msg
@@ -39,7 +39,13 @@ def job_row(state: State, job: Job) -> msg.JobRow:
         submitted_at=job.run.submitted_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
-        reason=" ".join(job.template.gate.message.split()) if job.state is JobState.PAUSED and job.template.gate else job.reason,
+        reason=describe(job)
+        if job.service is not None and job.state is JobState.RUNNING
+        else " ".join(job.template.gate.message.split())
+        if job.state is JobState.PAUSED and job.template.gate
+        else job.reason
+        if job.reason or job.state is not JobState.QUEUED
+        else "",
         cpu_s=job.cpu_s,
         peak_bytes=job.peak_bytes,
     )
@@ -103,7 +109,7 @@ def workers(state: State, ask: msg.ListWorkers) -> msg.Workers:
                 state="DRAINING" if w.draining and w.state in (WorkerState.ALIVE, WorkerState.SUSPECT) else w.state.name,
                 capabilities=w.capabilities,
                 slots=w.slots,
-                held=len(w.held) + len(w.ending),
+                held=w.used,
                 heard_at=w.heard_at,
                 joined_at=w.joined_at,
                 facts=w.facts,
@@ -111,6 +117,33 @@ def workers(state: State, ask: msg.ListWorkers) -> msg.Workers:
             )
             for w in sorted(state.workers.values(), key=lambda w: w.name)
         ],
+    )
+
+
+def services(state: State, ask: msg.ListServices) -> msg.Services:
+    """Those that are not over, in the order of their runs."""
+    if ask.run:
+        find_run(state, ask.run)
+    numbers = [number for run, live in state.services.items() if not ask.run or run == ask.run for number in live]
+    limit = max(1, min(ask.limit, 10_000))
+    opening = [number for number in numbers if state.jobs[number].run.state is not RunState.OPENING]
+    return msg.Services(ask.request, [_service_row(state, state.jobs[number]) for number in sorted(opening)[:limit]])
+
+
+def _service_row(state: State, job: Job) -> msg.ServiceRow:
+    s = job.service
+    assert s is not None
+    return msg.ServiceRow(
+        run=job.run.id,
+        dag=job.run.name,
+        job=job.name,
+        state="READY" if s.ready_at else job.state.name,
+        worker=state.worker_name(job.worker) if job.worker != NO_WORKER else "",
+        address=s.address,
+        restarts=s.earlier + s.restarts,
+        since=s.ready_at or job.since,
+        attempt=job.attempt,
+        reason=s.reason if job.lease else job.reason or s.reason,
     )
 
 

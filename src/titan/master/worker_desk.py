@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 from collections.abc import Callable
 
 import msgspec
 
 from titan.core import effects as fx
 from titan.core import inputs as seen
+from titan.core.services import addresses_of
 from titan.core.state import Job, State
 from titan.errors import CallerError, ProtocolError
 from titan.master.core_loop import CoreLoop
@@ -19,6 +21,7 @@ from titan.master.log_store import LogStore
 from titan.master.outlet import Outlet
 from titan.model.dag import MAX_INPUT_BYTES, JobTemplate
 from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
+from titan.model.services import MAX_PORT
 from titan.model.states import JobState
 from titan.peer import Peer
 from titan.protocol import messages as msg
@@ -29,6 +32,8 @@ log = logging.getLogger("titan.master")
 MAX_SLOTS = 65_536
 DISPATCH_BYTES = 16 << 20
 FAILED_JOB = "TITAN_FAILED_JOB"
+MAX_REASON = 500
+_HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}")
 
 
 class WorkerDesk:
@@ -68,6 +73,8 @@ class WorkerDesk:
             case msg.Started():
                 _same_length(message.leases, message.ats)
                 self._core.see(seen.AttemptsStarted(worker, message.leases, message.ats))
+            case msg.ServiceStates():
+                self._on_services(worker, message)
             case msg.Results():
                 self._on_results(worker, message)
             case msg.LogData():
@@ -100,6 +107,9 @@ class WorkerDesk:
         if not 1 <= it.slots <= MAX_SLOTS:
             raise CallerError(f"a worker has 1 to {MAX_SLOTS} slots, not {it.slots}")
         _same_length(it.leases, it.started)
+        host = str(it.facts.get("advertise") or peer.host)
+        if not _HOST.fullmatch(host):
+            raise CallerError(f"--advertise {host[:80]!r} is no host: give a name or an address, without a port")
         ours = it.cluster == self._state.cluster
         self._core.see(
             seen.WorkerRegistered(
@@ -109,12 +119,19 @@ class WorkerDesk:
                 incarnation=it.incarnation,
                 capabilities=tuple(dict.fromkeys(it.capabilities)),
                 slots=it.slots,
-                facts=it.facts,
+                facts={**it.facts, "address": host},
                 leases=it.leases if ours else [],
                 started=it.started if ours else [],
                 draining=it.draining,
             )
         )
+
+    def _on_services(self, worker: int, it: msg.ServiceStates) -> None:
+        _same_length(it.leases, it.serials, it.started, it.ready_ats, it.ports, it.restarts, it.reasons)
+        if not all(0 <= port <= MAX_PORT for port in it.ports):
+            raise ProtocolError("a service at a port that does not exist")
+        reasons = [reason[:MAX_REASON] for reason in it.reasons]
+        self._core.see(seen.ServicesSeen(worker, it.leases, it.serials, it.started, it.ready_ats, it.ports, it.restarts, reasons))
 
     def _on_results(self, worker: int, it: msg.Results) -> None:
         _same_length(it.leases, it.outcomes, it.exit_codes, it.reasons, it.started, it.finished, it.cpu_s, it.peak_bytes)
@@ -218,6 +235,7 @@ class WorkerDesk:
                 at = index[id(job.template)] = len(templates)
                 templates.append(job.template)
             template_of.append(at)
+        services = [addresses_of(self._state, job) for job in jobs]
         message = msg.Dispatch(
             0,
             templates,
@@ -229,6 +247,7 @@ class WorkerDesk:
             [j.args for j in jobs],
             [j.payload for j in jobs] if any(t.function for t in templates) else [],
             inputs if any(inputs) else [],
+            services if any(services) else [],
         )
         return self._to(worker, message)
 

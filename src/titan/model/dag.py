@@ -64,7 +64,7 @@ class Service(msgspec.Struct, frozen=True, array_like=True, gc=False):
     port: int = 0
     """0: any free one."""
     health: str = ""
-    """"tcp", "http" or "command"; "" is tcp."""
+    """"tcp", "http", "command" or "none" (healthy as soon as it runs); "" is tcp."""
     target: str = ""
     """The path of the http check, the command line of the other."""
     interval_s: float = 0.0
@@ -75,6 +75,12 @@ class Service(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """"always", "on-failure" or "never"; "" is always."""
     backoff_s: float = 0.0
     backoff_max_s: float = 0.0
+    keep: bool = False
+    """It goes on when the jobs that depend on it are over."""
+    misses: int = 0
+    """So many checks in a row that fail make it unhealthy; 0: as `titan.model.services` says."""
+    max_restarts: int = 0
+    """So many restarts without a long healthy time in between are the last; 0: no limit."""
 
 
 class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -45,17 +45,18 @@ class WorkerState(IntEnum):
 
 TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED)
 
+# A job whose parent is a service goes back to WAITING when that is no longer READY, as long as it has not been dispatched.
 # Reports can be lost or overtaken, so a result may arrive for an attempt whose start was never reported: DISPATCHED leads
 # wherever RUNNING does.
 _ATTEMPT_ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.QUEUED, JobState.DEAD, JobState.CANCELLED)
 TRANSITIONS: dict[JobState, tuple[JobState, ...]] = {
     JobState.WAITING: (JobState.QUEUED, JobState.DELAYED, JobState.PAUSED, JobState.CANCELLED),
-    JobState.DELAYED: (JobState.QUEUED, JobState.PAUSED, JobState.CANCELLED),
-    JobState.QUEUED: (JobState.DISPATCHED, JobState.CANCELLED),
+    JobState.DELAYED: (JobState.QUEUED, JobState.PAUSED, JobState.WAITING, JobState.CANCELLED),
+    JobState.QUEUED: (JobState.DISPATCHED, JobState.WAITING, JobState.CANCELLED),
     JobState.DISPATCHED: (JobState.RUNNING, *_ATTEMPT_ENDS),
     JobState.RUNNING: _ATTEMPT_ENDS,
     JobState.PAUSED: (JobState.COMPLETED, JobState.CANCELLED),
-    JobState.FAILED: (JobState.QUEUED, JobState.DEAD, JobState.CANCELLED),
+    JobState.FAILED: (JobState.QUEUED, JobState.WAITING, JobState.DEAD, JobState.CANCELLED),
     JobState.COMPLETED: (),
     JobState.DEAD: (),
     JobState.CANCELLED: (),
@@ -63,6 +64,8 @@ TRANSITIONS: dict[JobState, tuple[JobState, ...]] = {
 
 REVIVABLE = (JobState.DEAD, JobState.CANCELLED)
 """A user may take a DEAD job off the dead letter queue: then it, and what was CANCELLED because of it, is WAITING again."""
+STOPPABLE = (JobState.WAITING, JobState.DELAYED, JobState.QUEUED, JobState.FAILED)
+"""A service that is stopped goes from these, too, straight to COMPLETED."""
 
 # The same as one bit mask per state, for the hot path: `ALLOWED[old] >> new & 1`.
 ALLOWED: tuple[int, ...] = tuple(sum(1 << new for new in TRANSITIONS[old]) for old in JobState)

@@ -38,6 +38,14 @@ from titan.protocol.schedule_messages import RunSchedule as RunSchedule
 from titan.protocol.schedule_messages import Scheduled as Scheduled
 from titan.protocol.schedule_messages import ScheduleRow as ScheduleRow
 from titan.protocol.schedule_messages import Schedules as Schedules
+from titan.protocol.service_messages import ListServices as ListServices
+from titan.protocol.service_messages import ReplaceService as ReplaceService
+from titan.protocol.service_messages import ServiceReplaced as ServiceReplaced
+from titan.protocol.service_messages import ServiceRow as ServiceRow
+from titan.protocol.service_messages import Services as Services
+from titan.protocol.service_messages import ServicesStopped as ServicesStopped
+from titan.protocol.service_messages import ServiceStates as ServiceStates
+from titan.protocol.service_messages import StopService as StopService
 
 
 # -- both ways --------------------------------------------------------------------------------------------------------
@@ -393,7 +401,8 @@ class Dispatch(Message, frozen=True):
 
     `payloads`, if not empty: the pickled arguments of those that are calls; `inputs`, if not empty: the values of their parents, in
     order, as in Values, or "x" and the text that says why they cannot be had. Persistent id i of the pickle stands for value i.
-    Arguments may be by content too, as "h" in Values.
+    Arguments may be by content too, as "h" in Values. `services`, if not empty: (id, HOST:PORT) of the services that
+    each depends on.
     """
 
     templates: list[JobTemplate]
@@ -405,6 +414,7 @@ class Dispatch(Message, frozen=True):
     args: list[tuple[str, ...]]
     payloads: list[bytes] = []
     inputs: list[tuple[bytes, ...]] = []
+    services: list[tuple[tuple[str, str], ...]] = []
 
 
 class Started(Message, frozen=True):
@@ -557,6 +567,13 @@ OPCODES: dict[int, type[Message]] = {
     143: Retried,
     144: PurgeDead,
     145: Purged,
+    148: ListServices,
+    149: Services,
+    150: StopService,
+    151: ServicesStopped,
+    152: ReplaceService,
+    153: ServiceReplaced,
+    154: ServiceStates,
     156: TellWorker,
     157: Told,
     158: GetScale,

@@ -14,15 +14,16 @@ from typing import Any, Self, TypeVar, overload
 from titan.errors import ConnectionLost
 from titan.model.names import split_job
 from titan.protocol import messages as msg
-from titan.sdk import decisions, scaling, submission
+from titan.sdk import decisions, scaling, services, submission
 from titan.sdk.address import find_address
 from titan.sdk.calls import Calls, TitanExecutor
 from titan.sdk.connection import Connection
 from titan.sdk.decisions import Decision, OpenGate, Retried
-from titan.sdk.job import DAG
+from titan.sdk.job import DAG, Job
 from titan.sdk.run import AsyncRun, Run
 from titan.sdk.scaling import ScaleStatus, Told
 from titan.sdk.schedules import AsyncSchedules, Schedules
+from titan.sdk.services import ServiceStatus
 from titan.sdk.staging import StagedDag, stage
 from titan.sdk.status import (
     DeadJob,
@@ -243,6 +244,25 @@ class AsyncClient:
                         return
             except ConnectionLost:
                 await self._connection.reopen()
+
+    async def services(self, run: str = "", limit: int = 1000) -> list[ServiceStatus]:
+        """The services that are not over, of one run or of all. Raises NotFound."""
+        return await services.list_services(self._connection, run, limit)
+
+    async def stop(self, target: str) -> int:
+        """Stops the service `RUN/JOB`, or all of `RUN`, which are COMPLETED by that; returns how many (0: all were over).
+
+        What depends on one and has not begun is cancelled. Raises NotFound, and CallerError for a job that is no service.
+        """
+        return await services.stop_service(self._connection, target)
+
+    async def replace(self, target: str, job: Job | None = None) -> bool:
+        """Runs the service `RUN/JOB` anew, by the `file` or `command` and the `args` of `job`, or as it is.
+
+        If a worker has room for both, the old process goes on until the new one is READY (True); else it is stopped first (False).
+        A fixed `port` needs another worker for that. Raises NotFound, CallerError, Conflict for one that is over.
+        """
+        return await services.replace_service(self, target, job)
 
     async def stop_master(self) -> None:
         """Asks the master to end. Workers keep their jobs and wait for the next one."""
@@ -494,6 +514,18 @@ class Client:
     def logs(self, target: str, follow: bool = False, attempt: int | None = None) -> Iterator[tuple[int, bytes]]:
         """(1 for stdout or 2 for stderr, bytes) of `RUN/JOB`; with `follow` until the job is over."""
         return self._iterate(self._async.logs(target, follow=follow, attempt=attempt))
+
+    def services(self, run: str = "", limit: int = 1000) -> list[ServiceStatus]:
+        """The services that are not over, of one run or of all. Raises NotFound."""
+        return self._wait(self._async.services(run, limit))
+
+    def stop(self, target: str) -> int:
+        """Stops the service `RUN/JOB`, or all of `RUN`; see AsyncClient.stop."""
+        return self._wait(self._async.stop(target))
+
+    def replace(self, target: str, job: Job | None = None) -> bool:
+        """Runs the service `RUN/JOB` anew, by what `job` says or as it is; see AsyncClient.replace."""
+        return self._wait(self._async.replace(target, job))
 
     def stop_master(self) -> None:
         """Asks the master to end. Workers keep their jobs and wait for the next one."""

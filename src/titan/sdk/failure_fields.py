@@ -19,9 +19,10 @@ GATE_KEYS: Final[tuple[str, ...]] = ("message", "max_wait", "webhook")
 NOT_OF_A_GATE: Final[tuple[str, ...]] = (
     *("file", "command", "args", "requirement", "priority", "affinity", "retries", "timeout", "env", "python", "driver"),
     *("foreach", "matrix", "backoff", "backoff_max", "no_retry", "on_failure", "hitl_message", "max_wait_seconds"),
+    *("port", "health", "restart", "keep"),
 )
 """Fields that a gate has no use for: nothing runs."""
-TYPES: Final = ("run", "gate")
+TYPES: Final = ("run", "gate", "service")
 
 
 _DEFAULTS: Final = (*((name, ()) for name in ("args", "env", "no_retry")), ("on_failure", "cancel"), ("handler", ""))
@@ -86,7 +87,7 @@ def webhook_of(value: object) -> str:
 
 def type_of(value: object) -> str:
     if not isinstance(value, str) or value not in TYPES:
-        raise BadField(f"must be run (the default) or gate, not {_said(value)}")
+        raise BadField(f"must be run (the default), gate or service, not {_said(value)}")
     return value
 
 

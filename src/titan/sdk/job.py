@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from titan.errors import InvalidGraph
-from titan.model.dag import Limits
+from titan.model.dag import Limits, Service
 from titan.model.names import MAX_NAME
 from titan.sdk import failure_fields as ff
 from titan.sdk.arrays import BadArray, Foreach, Matrix, foreach_of, matrix_of, member, rows, size_of
 from titan.sdk.fields import dag_problem_of, id_problem, kind_of, moment_of, no_script, problem_of, shown, text_problem
 from titan.sdk.limits import limits_of
 from titan.sdk.needs import bytes_of, listed, several
+from titan.sdk.services import BadService, service_of
 from titan.sdk.tasks import TaskCall, ordered
 
 _T = TypeVar("_T")
@@ -69,6 +70,14 @@ class Job:
     - `hitl_message`: puts a gate with this message behind the job, named ``ID.gate``: whoever waits for the job waits for the gate.
       `max_wait_seconds`: undecided after so long it is rejected, default 48 h.
     - `type`: ``"run"``; ``"gate"`` is a human decision, see `Gate`, with `message`, `max_wait` and `webhook`.
+
+    - `type`: ``"service"`` for a process that should not end; children start when it is READY, and find its HOST:PORT as
+      ``${service:ID}`` in `args`, `env` and `command`, and in TITAN_SERVICE_ID. It has no `timeout`; `retries` are attempts on
+      other workers where one cannot start it. `port`: where it listens, 0 or None for any free one, which it finds in TITAN_PORT
+      and as ``${port}`` in its `args` and `env`. `health`: ``"tcp"`` (default), ``"http:/path"``, ``"none"``, or a mapping with
+      `type`, `path` or `command`, `interval`, `timeout`, `start` (seconds) and `failures`. `restart`: ``"always"`` (default),
+      ``"on-failure"``, ``"never"``, or a mapping with `policy`, `backoff`, `backoff_max` (seconds) and `max`. `keep`: it goes
+      on when what depends on it is over.
 
     Raises InvalidGraph, which names the job and the field.
 
@@ -120,6 +129,7 @@ class Job:
     memory: int
     """Bytes."""
     gpus: int
+    service: Service | None
 
     def __init__(
         self,
@@ -154,6 +164,10 @@ class Job:
         cpus: float = 0.0,
         memory: int | str = 0,
         gpus: int = 0,
+        port: int | None = None,
+        health: str | Mapping[str, object] | None = None,
+        restart: str | Mapping[str, object] | None = None,
+        keep: bool = False,
     ) -> None:
         put = object.__setattr__
         if problem := id_problem(id):
@@ -190,6 +204,14 @@ class Job:
         put(self, "limits", None if limits is None else limits_of(_checked(id, "limits", limits)))
         if (python is not None or driver == "python") and (problem := no_script(self.file)):
             raise _fault(id, "driver" if python is None else "python", problem)
+        try:
+            put(self, "service", service_of(type, port, health, restart, keep))
+        except BadService as error:
+            raise _fault(id, error.field, str(error)) from None
+        if self.service is not None and timeout is not None:
+            raise _fault(id, "timeout", "a service has none: leave it out, and stop it with `titan stop`")
+        if self.service is not None and hitl_message is not None:
+            raise _fault(id, "hitl_message", "a service has none: put a gate in front of what depends on it")
         for name, given in (("backoff", backoff), ("backoff_max", backoff_max), ("hitl_message", hitl_message)):
             put(self, name, None if given is None else _made(id, name, given))
         put(self, "no_retry", () if no_retry == () else _made(id, "no_retry", no_retry))

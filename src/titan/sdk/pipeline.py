@@ -23,6 +23,9 @@
       - id: ship
         type: gate               # a human decision: message, max_wait, webhook
         depends_on: [train]
+      - id: db                   # and port, health, restart, keep: see sdk.services
+        type: service
+        command: exec redis-server --port "$TITAN_PORT"
 
       - id: resize             # resize[0] and resize[1]
         command: ./resize "$1"
@@ -84,7 +87,13 @@ JOB_KEYS: Final = (
     "cpus",
     "memory",
     "gpus",
+    "port",
+    "health",
+    "restart",
+    "keep",
 )
+_BY_JOB: Final = ("type", "port", "health", "restart", "keep")
+"""What makes a service: looked at as a whole, by `Job`."""
 _WITH_PLACES: Final = ("args", "depends_on", "foreach", "matrix")
 """Of an array: looked at with an item in its place, by `Job`."""
 # What other tools call it.
@@ -272,7 +281,7 @@ def _read_job(source: Source, node: Entries, present: dict[str, str], python: st
             continue
         converted = _CONVERT[key](source, key, line, value)
         field_name = "parents" if key == "depends_on" else key
-        by_job = (key == "args" and isinstance(converted, str)) or (is_array and key in _WITH_PLACES)
+        by_job = key in _BY_JOB or (key == "args" and isinstance(converted, str)) or (is_array and key in _WITH_PLACES)
         if not by_job and (problem := problem_of(field_name, converted)):
             raise source.fault(line, key, problem)
         fields[field_name] = converted
@@ -325,10 +334,8 @@ def _check_keys(source: Source, node: Entries, known: tuple[str, ...], synonyms:
 
 def _type_of(source: Source, line: int, node: Node) -> str:
     text = _as_text(source, "type", line, node)
-    if text == "service":
-        raise source.fault(line, "type", "service is not supported yet: this version has run, which is the default, and gate")
     if text not in TYPES:
-        raise source.fault(line, "type", f"unknown type {text[:80]!r}: this version has run, which is the default, and gate")
+        raise source.fault(line, "type", f"unknown type {text[:80]!r}: there are run, which is the default, gate and service")
     return text
 
 
@@ -345,6 +352,18 @@ def _check_gate(source: Source, node: Entries) -> bool:
     if "max_wait_seconds" in entries and "hitl_message" not in entries:
         raise source.fault(entries["max_wait_seconds"][0], "max_wait_seconds", "goes with hitl_message: say what is to be decided")
     return is_gate
+
+
+def _as_value(source: Source, key: str, line: int, node: Node) -> object:
+    """A text, a number or a mapping of such; `Job` says what is wrong with it."""
+    if isinstance(node, Entries):
+        return {name: _as_value(source, key, at, value) for name, (at, value) in node.entries.items()}
+    if isinstance(node, Items):
+        raise source.fault(line, key, "must be a word or a mapping, not a list")
+    value = value_of(node)
+    if value is None:
+        raise source.fault(line, key, "has no value: write one, or leave the key out")
+    return value
 
 
 def _as_text(source: Source, key: str, line: int, node: Node) -> str:
@@ -523,4 +542,8 @@ _CONVERT: dict[str, Callable[[Source, str, int, Node], Any]] = {
     "max_wait": _as_seconds,
     "webhook": _as_text,
     "limits": _as_limits,
+    "port": _as_integer,
+    "health": _as_value,
+    "restart": _as_value,
+    "keep": _as_bool,
 }

@@ -29,6 +29,7 @@ from titan.sdk.fields import PERM, perm_name
 from titan.sdk.functions import Function
 from titan.sdk.job import DAG, Job
 from titan.sdk.needs import main_capability, needs_of
+from titan.sdk.services import unknown_service
 from titan.sdk.tasks import TaskCall, template_of_task
 from titan.sdk.wiring import handlers_of, wired
 
@@ -184,6 +185,7 @@ class _Staging:
         jobs = wired(dag.jobs)
         table = Table(jobs)
         self._handlers = handlers_of(dag.jobs)
+        services = [name for job in jobs if job.service is not None for name, *_ in job.rows()]
         for job in jobs:
             shape = (
                 job.command,
@@ -207,8 +209,11 @@ class _Staging:
                 job.cpus,
                 job.memory,
                 job.gpus,
+                job.service,
             )
             number = shapes.get(shape)
+            if number is None or services:
+                self._check_services(job, services)
             if number is None:
                 number = shapes[shape] = numbers.setdefault(self._template(job), len(numbers))
             template_of += [number] * table.add(job)
@@ -281,12 +286,24 @@ class _Staging:
             env=job.env,
             driver="process" if job.driver == "process" else "",
             python="" if job.python is None else self._interpreter(job.python),
-            kind="handler" if job.id in self._handlers else "",
+            kind="service" if job.service is not None else "handler" if job.id in self._handlers else "",
             retry=retry_of(job.backoff, job.backoff_max, job.no_retry),
             on_failure="" if job.on_failure == "cancel" else job.on_failure,
             limits=job.limits,
             needs=needs_of(job.requirement, job.cpus, job.memory, job.gpus),
+            service=job.service,
         )
+
+    def _check_services(self, job: Job, services: list[str]) -> None:
+        """The services that it names are there, and it depends on them."""
+        command = (job.command,) if isinstance(job.command, str) else job.command or ()
+        fixed = (*command, *(text for _, text in job.env))
+        for _, args, parents in job.rows():
+            known = [*parents, *(name for name in services if name.partition("[")[0] in parents)]
+            if problem := unknown_service((*fixed, *args), known, services):
+                raise InvalidGraph(f"job {job.id!r}: {problem}", job.id)
+            if not any("${service:" in text for text in job.args):
+                return
 
     def _interpreter(self, python: str) -> str:
         """Where it is to be looked for on the worker. A relative path means a place beside the project: nothing of it travels."""

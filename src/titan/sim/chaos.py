@@ -70,7 +70,8 @@ class Chaos:
         capabilities = plan.capabilities
         if plan.mortal and rng.random() < 0.5:
             capabilities = rng.choice((("GENERAL",), ("GPU",), plan.capabilities))
-        fickle = msgspec.structs.replace(plan, capabilities=capabilities, slots=rng.randint(1, 4))
+        slots = max(plan.least, rng.randint(1, 4))
+        fickle = msgspec.structs.replace(plan, capabilities=capabilities, slots=slots)
         return msgspec.structs.replace(fickle, total=draw_total(rng, plan))
 
     def _pick(self) -> SimWorker | None:

@@ -12,6 +12,7 @@ from titan.core import events as ev
 from titan.model.demand import KINDS
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState
+from titan.sim import service_rules
 from titan.sim.facts import JobFacts, LeaseFacts, WorkerFacts, asked_of, lacking_of, total_of
 from titan.sim.trace import Trace, short
 from titan.sim.truth import Process, Truth, Violation
@@ -97,6 +98,8 @@ class Chronicle:
         if host.name != process.host.name or facts.incarnation != process.host.incarnation:
             raise Violation(f"{job.where} starts on {process.host}, its lease is of {host.name} {facts.incarnation}")
         for parent in job.parents if job.template.kind != "handler" else ():
+            if self.jobs[parent].is_service:
+                continue
             if self.jobs[parent].state is not JobState.COMPLETED and self.jobs[parent].template.on_failure != "continue":
                 raise Violation(f"{job.where} starts while its parent {self.jobs[parent].name} is {self.jobs[parent].state.name}")
         if process.started_at < job.ready_at + job.template.delay_s - EPSILON:
@@ -177,6 +180,7 @@ class Chronicle:
             self._turn(job, JobState.QUEUED, JobState.WAITING, JobState.DELAYED, JobState.FAILED)
             if job.template.kind == "gate":
                 raise Violation(f"{job.where} is a gate and was queued")
+            self._judge_parents(job)
             if e.at < job.due - EPSILON:
                 raise Violation(f"{job.where} was queued {job.due - e.at:.3f} s before it was due")
             job.due, job.released_from = 0.0, 0
@@ -196,9 +200,7 @@ class Chronicle:
         if job.template.kind == "handler":
             fit = any(p.state is JobState.DEAD for p in parents)
         else:
-            fit = all(
-                p.state is JobState.COMPLETED or (p.state is JobState.DEAD and p.template.on_failure == "continue") for p in parents
-            )
+            fit = all(p.is_done or (p.state is JobState.DEAD and p.template.on_failure == "continue") for p in parents)
         if not fit:
             raise Violation(f"{job.where} is made ready behind {[(p.name, p.state.name) for p in parents]}")
 
@@ -220,9 +222,20 @@ class Chronicle:
             job.attempts += 1
             if lease in self.leases:
                 raise Violation(f"lease {short(lease)} was given out twice")
-            self.leases[lease] = LeaseFacts(number, e.worker, worker.incarnation, job.attempts)
+            self._judge_parents(job)
+            parents = [self.jobs[parent] for parent in job.parents]
+            services = tuple([(p.name, p.address) for p in parents if p.is_service])
+            self.leases[lease] = LeaseFacts(number, e.worker, worker.incarnation, job.attempts, services)
             job.lease, job.ran_on = lease, e.worker
             self._judge_placement(job, e.worker, worker)
+
+    def _judge_parents(self, job: JobFacts) -> None:
+        for parent in job.parents:
+            entry = self.jobs[parent]
+            went_on = entry.state is JobState.DEAD and entry.template.on_failure == "continue"
+            if entry.is_service and not entry.is_done and not went_on and job.template.kind != "handler":
+                told = f"{self.jobs[parent].name} is {self.jobs[parent].state.name}"
+                raise Violation(f"{job.where} became {job.state.name} while {told} and not READY")
 
     def _judge_placement(self, job: JobFacts, number: int, worker: WorkerFacts) -> None:
         if lacking := lacking_of(job.template, worker):
@@ -256,12 +269,15 @@ class Chronicle:
             self._turn(job, JobState.RUNNING, JobState.DISPATCHED)
             process = self._truth.processes.get(job.lease)
             # That a call has started is told when it turns out slow, and no sooner than it has.
-            if process is None or (process.started_at > at if job.template.function else process.started_at != at):
+            if process is None or (process.began_at > at if job.template.function else process.began_at != at):
                 raise Violation(f"{job.where} is recorded as started at {at}; really {process}")
 
     def _end_lease(self, job: JobFacts, worker: int, into: JobState) -> tuple[int, Process | None]:
         self._turn(job, into, *ON_WORKER)
         lease, job.lease = job.lease, 0
+        job.ready = job.ready and (into is JobState.COMPLETED or (bool(job.old_lease) and into is not JobState.DEAD))
+        if into in TERMINAL:
+            job.old_lease = 0
         if worker and self.leases[lease].worker != worker:
             raise Violation(f"{job.where} became {into.name} by worker {worker}; lease {short(lease)} is of another")
         return lease, self._truth.processes.get(lease)
@@ -295,6 +311,11 @@ class Chronicle:
             retry = job.template.retry
             job.final = outcome is Outcome.EXITED and retry is not None and e.exit_codes[i] in retry.final_codes
             final = outcome is Outcome.REFUSED or len(job.failures) > job.template.retries or job.final
+            if job.is_service:  # what it did is final, what its worker could not do is tried again there or elsewhere
+                final = not e.retry_at[i] if outcome in (Outcome.REFUSED, Outcome.BROKEN) else True
+                final = final and not (job.old_lease and e.retry_at[i])
+                if e.retry_at[i] and len(job.failures) > job.template.retries and not job.old_lease:
+                    raise Violation(f"{job.where} is tried again after {len(job.failures)} failures")
             if final != (not e.retry_at[i]):
                 raise Violation(f"{job.where} failed {len(job.failures)} times and is due at {e.retry_at[i]}")
             job.due = e.retry_at[i]
@@ -302,7 +323,9 @@ class Chronicle:
     def _is_true(self, outcome: Outcome, exit_code: int, lease: int, process: Process | None) -> bool:
         match outcome:
             case Outcome.EXITED:
-                return process is not None and process.ended_at > 0 and process.exit_code == exit_code > 0
+                return (
+                    process is not None and process.ended_at > 0 and process.exit_code == exit_code >= (0 if process.service else 1)
+                )
             case Outcome.SIGNALED:
                 return process is not None and process.ended_at > 0 and process.exit_code == 128 - exit_code < 0
             case Outcome.TIMED_OUT:
@@ -339,8 +362,9 @@ class Chronicle:
         for number in e.jobs:
             job = self.jobs[number]
             if job.state is JobState.FAILED:
-                job.state = JobState.DEAD
-                if len(job.failures) <= job.template.retries and job.failures[-1] is not Outcome.REFUSED and not job.final:
+                job.state, job.ready, job.old_lease = JobState.DEAD, False, 0
+                early = len(job.failures) <= job.template.retries and not job.final
+                if early and not job.is_service and job.failures[-1] is not Outcome.REFUSED:
                     raise Violation(f"{job.where} is DEAD after {len(job.failures)} failures with {job.template.retries} retries")
             else:
                 self._trace.count("poison")
@@ -359,7 +383,8 @@ class Chronicle:
             job = self.jobs[number]
             if job.state in TERMINAL:
                 raise Violation(f"{job.where} is {job.state.name} and was cancelled")
-            job.state, job.lease, job.why = JobState.CANCELLED, 0, e.reason
+            job.state, job.lease, job.ready, job.old_lease = JobState.CANCELLED, 0, False, 0
+            job.why = e.reason
             self._told(job, e.at)
 
     def _run_cancelled(self, e: ev.RunCancelled) -> None:
@@ -393,11 +418,16 @@ class Chronicle:
                 job.blamed.clear()
                 job.doubted.clear()
                 self.purged.pop(number, None)
+            elif job.is_service and job.state is JobState.COMPLETED:
+                self._turn(job, JobState.WAITING, JobState.COMPLETED)
+                job.stopped_by_user = False
+                if not any(child in e.jobs for child in job.children):
+                    raise Violation(f"{job.where} is revived, and nothing that depends on it")
             else:
                 self._turn(job, JobState.WAITING, JobState.CANCELLED)
                 if not any(parent in e.jobs for parent in job.parents) or job.why.startswith("cancelled by"):
                     raise Violation(f"{job.where} is revived; it was cancelled because {job.why}")
-            job.revived, job.why = True, ""
+            job.revived, job.revived_at, job.why = True, e.at, ""
             job.ready_at = e.at - job.template.delay_s  # it has waited already
 
     def _dead_purged(self, e: ev.DeadPurged) -> None:
@@ -514,6 +544,7 @@ class Chronicle:
 
 
 _READERS: dict[type, Callable[[Chronicle, Any], None]] = {
+    **service_rules.READERS,
     ev.MasterStarted: Chronicle._master_started,
     ev.RunSubmitted: Chronicle._run_submitted,
     ev.RunOpened: Chronicle._run_opened,

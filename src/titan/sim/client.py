@@ -13,8 +13,8 @@ from titan.sim.world import World
 
 PARTS = 1000
 """Requests above are submissions in parts."""
-STOPS, DECISIONS, REVIVALS = 100, 200, 400
-"""Requests from here on cancel what was retried, are about gates, and about the dead letter queue."""
+STOPS, DECISIONS, REVIVALS, SERVICES, REPLACES = 100, 200, 400, 500, 800
+"""Requests from here on cancel what was retried, are about gates, about the dead letter queue, and stop or replace services."""
 MAX_LOOKS = 40
 """So long the key of a decision grows, by one character each time its gate is not open yet."""
 
@@ -28,9 +28,13 @@ class SimClient(SimUser):
         """Request -> job: cancels that nobody has confirmed."""
         self._humans: dict[int, pm.Decide | pm.RetryDead | pm.PurgeDead] = {}
         """What somebody wants with gates and the dead letter queue and nobody has answered, by request."""
-        self._stops = 0
+        self._again = 0
         self._parts = 0
         """Submissions in parts that were begun."""
+        self._stops: dict[int, tuple[str, float]] = {}
+        """Request -> (job, since when): services that nobody has confirmed to be stopped."""
+        self._replaces: dict[int, str] = {}
+        """The same for services that are to be replaced."""
         self._planned = 0
         """Cancels and the like whose time has not come."""
         world.clock.after(submission.at_s, self._dial)
@@ -46,6 +50,11 @@ class SimClient(SimUser):
             self._send(pm.Cancel(request, self.run, job))
         for message in self._humans.values():
             self._send(message)
+        for request, (job, _) in self._stops.items():
+            self._send(pm.StopService(request, self.run, job))
+        for request, job in self._replaces.items():
+            changed = "serve anew" if request % 2 else ""
+            self._send(pm.ReplaceService(request, self.run, job, command=changed))
         self.world.clock.after(PATIENCE_S, lambda: self._lose_patience(link))
 
     def _submit(self) -> None:
@@ -61,7 +70,7 @@ class SimClient(SimUser):
             self._send(pm.AddJobs(request, at, dag.ids[part], dag.template_of[part], dag.args[part], parents[part]))
 
     def _lose_patience(self, link: Connection) -> None:
-        if self._link is not link or (self.run and not self._cancels and not self._humans):
+        if self._link is not link or (self.run and not self._wanted()):
             return
         self._ask_again_or_hang_up(link)
 
@@ -76,9 +85,19 @@ class SimClient(SimUser):
                 if job is not None:
                     self.world.trace.note(self.host, f"hears that {self.run}/{job} is cancelled")
                     self.world.oracle.on_cancelled(self.run, job)
+            case pm.ServicesStopped(request):
+                stopped = self._stops.pop(request, None)
+                if stopped is not None:
+                    self.world.oracle.on_stopped(self.run, stopped[0], asked_at=stopped[1])
+            case pm.ServiceReplaced(request):
+                self._replaces.pop(request, None)
+            case pm.Error(request, "conflict" | "not_found") if REPLACES <= request < PARTS:
+                self._replaces.pop(request, None)  # it is over
+            case pm.Error(request, "not_found") if SERVICES <= request < REPLACES:
+                self._stops.pop(request, None)
             case pm.Decided() | pm.Retried() | pm.Purged() as answer:
                 self._on_human(answer)
-            case pm.Error(request, "conflict" | "not_found", why) if DECISIONS <= request < PARTS:
+            case pm.Error(request, "conflict" | "not_found", why) if DECISIONS <= request < SERVICES:
                 asked = self._humans.pop(request, None)
                 self.world.trace.count(f"{type(asked).__name__} refused")
                 self.world.trace.note(self.host, f"hears: {why}")
@@ -110,6 +129,14 @@ class SimClient(SimUser):
         for i, (after_s, job, purge) in enumerate(self.submission.revivals):
             self._planned += 1
             self.world.clock.after(after_s, lambda i=i, job=job, purge=purge: self._revive(i, job, purge))  # type: ignore[misc]
+
+        for i, (after_s, job) in enumerate(self.submission.stops):
+            self._planned += 1
+            self.world.clock.after(after_s, lambda i=i, job=job: self._stop(SERVICES + i, job))  # type: ignore[misc]
+
+        for i, (after_s, job) in enumerate(self.submission.replaces):
+            self._planned += 1
+            self.world.clock.after(after_s, lambda i=i, job=job: self._replace(REPLACES + i, job))  # type: ignore[misc]
 
     def _decide(self, i: int, gate: str, approve: bool, by_token: bool) -> None:
         key = f"{self.submission.key}-decision-{i}"
@@ -153,9 +180,28 @@ class SimClient(SimUser):
         for job, args in zip(dag.ids, dag.args, strict=True):
             if args[0] == "endless":
                 self._planned += 1
-                self._stops += 1
-                request = STOPS + self._stops
+                self._again += 1
+                request = STOPS + self._again
                 self.world.clock.after(self.world.rng.uniform(5.0, 60.0), lambda r=request, j=job: self._cancel(r, j))  # type: ignore[misc]
+
+        for _, service in self.submission.stops:
+            self._planned += 1
+            self._again += 1
+            later = SERVICES + STOPS + self._again
+            self.world.clock.after(self.world.rng.uniform(5.0, 60.0), lambda r=later, j=service: self._stop(r, j))  # type: ignore[misc]
+
+    def _replace(self, request: int, job: str) -> None:
+        self._planned -= 1
+        self._replaces[request] = job
+        self.world.trace.count("service replaced")
+        self._dial_or_ask()
+
+    def _stop(self, request: int, job: str) -> None:
+        self._planned -= 1
+        self._stops[request] = job, self.world.clock.now
+        self.world.oracle.on_stop_asked(self.run, job)
+        self.world.trace.count("service stopped")
+        self._dial_or_ask()
 
     def _cancel(self, request: int, job: str) -> None:
         self._planned -= 1
@@ -163,8 +209,12 @@ class SimClient(SimUser):
         self.world.trace.count("cancel")
         self._dial_or_ask()
 
+    def _wanted(self) -> bool:
+        """Whether something was asked and not answered."""
+        return bool(self._cancels or self._humans or self._stops or self._replaces)
+
     def open_work(self) -> list[str]:
         """What is not done yet; empty in the end."""
-        if self.run and not self._cancels and not self._humans and not self._planned:
+        if self.run and not (self._wanted() or self._planned):
             return []
         return [f"{self.host} waits for an answer"]

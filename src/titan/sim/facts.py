@@ -31,14 +31,32 @@ class JobFacts(msgspec.Struct):
     released_from: int = 0
     blamed: dict[tuple[int, str], None] = msgspec.field(default_factory=dict)
     """(worker, incarnation) of the losses that count against it."""
+    ready: bool = False
+    """Of a service."""
+    serial: tuple[int, int] = (0, 0)
+    """(lease, number) of the newest report of a service."""
+    address: str = ""
+    stopped_by_user: bool = False
+    old_lease: int = 0
+    """Of a service: the attempt that is READY while the newest is to replace it."""
     doubted: dict[tuple[int, str], None] = msgspec.field(default_factory=dict)
     """The same of those that count half."""
     final: bool = False
     """It ended with a code that is not tried again."""
     revived: bool = False
     """It was taken off the dead letter queue, or came back with such a job."""
+    revived_at: float = 0.0
     why: str = ""
     """It is CANCELLED."""
+
+    @property
+    def is_service(self) -> bool:
+        return self.template.kind == "service"
+
+    @property
+    def is_done(self) -> bool:
+        """As far as its children are concerned."""
+        return self.state is JobState.COMPLETED or self.ready
 
     @property
     def where(self) -> str:
@@ -50,6 +68,7 @@ class LeaseFacts(msgspec.Struct, frozen=True):
     worker: int
     incarnation: str
     attempt: int
+    services: tuple[tuple[str, str], ...]
 
 
 class WorkerFacts(msgspec.Struct):

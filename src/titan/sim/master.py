@@ -197,8 +197,9 @@ class SimMaster:
             peer.opening[message.request] = run
         elif isinstance(message, pm.AddJobs):
             run = peer.opening.get(message.request, "")
-        if isinstance(message, pm.Cancel) and message.run not in state.runs and message.run in self._history:
-            answer_ = encode(pm.Cancelled(message.request, 0))
+        if isinstance(message, (pm.Cancel, pm.StopService)) and message.run not in state.runs and message.run in self._history:
+            over = pm.Cancelled if isinstance(message, pm.Cancel) else pm.ServicesStopped
+            answer_ = encode(over(message.request, 0))
             self._orders.append(Order(self.disk.next_seq - 1, lambda: self._send(peer, answer_)))
             self._release()
             return
@@ -444,8 +445,10 @@ class SimMaster:
             if len(bursts) != least:
                 left.append(f"{len(bursts)} burst workers of {rule} where {least} should be: {' '.join(bursts)}")
         for worker in state.workers.values():
-            if worker.held or worker.ending:
-                left.append(f"{worker.name} holds {shorts(list(worker.held))}, is to end {shorts(list(worker.ending))}")
+            if worker.used:
+                left.append(
+                    f"{worker.name} holds {shorts(list(worker.held))}, is to end {shorts([*worker.ending, *worker.retiring])}"
+                )
             if worker.state is WorkerState.SUSPECT:
                 left.append(f"{worker.name} is SUSPECT")
         return left

@@ -29,6 +29,8 @@ class Oracle:
         """How many heartbeats may list an attempt that is fenced before an order to stop it comes."""
         self.submitted: dict[str, str] = {}
         """Acknowledged submissions: key -> run."""
+        self.stops_asked: dict[tuple[str, str], None] = {}
+        """Services that a client asked to stop: (run, job)."""
         self.cancelled: dict[tuple[str, str], None] = {}
         """Acknowledged cancels: (run, job or "")."""
 
@@ -102,10 +104,23 @@ class Oracle:
         if (facts is None) is not (what == "remove") or (facts is not None and facts.paused is not (what == "pause")):
             raise Violation(f"{what} of schedule {name} is acknowledged; durable is {facts}")
 
-    def on_dispatched(self, lease: int) -> None:
-        """A worker reads that it shall run an attempt."""
-        if lease not in self.chronicle.leases:
+    def on_stop_asked(self, run: str, job: str) -> None:
+        """A client is about to ask that a service be stopped."""
+        self.stops_asked[run, job] = None
+
+    def on_stopped(self, run: str, job: str, *, asked_at: float) -> None:
+        """A client reads that a service was stopped, as it first asked at that time. A retry may have brought it back since."""
+        facts = next(self.chronicle.jobs[n] for n in self.chronicle.runs[run] if self.chronicle.jobs[n].name == job)
+        if facts.state not in TERMINAL and facts.revived_at < asked_at:
+            raise Violation(f"the stop of {facts.where} is acknowledged while it is {facts.state.name} in the durable log")
+
+    def on_dispatched(self, lease: int, services: tuple[tuple[str, str], ...]) -> None:
+        """A worker reads that it shall run an attempt, and where the services are that it depends on."""
+        facts = self.chronicle.leases.get(lease)
+        if facts is None:
             raise Violation(f"lease {short(lease)} reached a worker and is not durable")
+        if facts.services != services:
+            raise Violation(f"lease {short(lease)} is told {services}; its services were at {facts.services}")
 
     def on_acked(self, lease: int) -> None:
         """A worker reads that it may forget a result."""
@@ -119,7 +134,8 @@ class Oracle:
             return
         for lease in leases:
             process = self.truth.live.get(lease)
-            if process is not None and not self._is_current(process) and not self.truth.is_told_to_stop(host, lease):
+            current = process is not None and (self._is_current(process) or self._is_being_replaced(process))
+            if process is not None and not current and not self.truth.is_told_to_stop(host, lease):
                 strays[lease] = strays.get(lease, 0) + 1
                 if strays[lease] > self._patience:
                     raise Violation(
@@ -146,6 +162,9 @@ class Oracle:
         facts = self.chronicle.leases[process.lease]
         return self.chronicle.jobs[facts.job].lease == process.lease
 
+    def _is_being_replaced(self, process: Process) -> bool:
+        return self.chronicle.jobs[self.chronicle.leases[process.lease].job].old_lease == process.lease
+
     # -- the end --------------------------------------------------------------------------------------------------------
     def judge_recovered(self, state: State) -> None:
         """A master has replayed its log."""
@@ -164,6 +183,9 @@ class Oracle:
                 raise Violation(f"run {run.id} never ended")
         self._judge_agreement(state)
         for job in self.chronicle.jobs.values():
+            asked = (job.run, job.name) in self.stops_asked
+            if job.stopped_by_user and not asked:
+                raise Violation(f"{job.where} was stopped and nobody asked for it")
             if job.state not in TERMINAL:
                 raise Violation(f"{job.where} ended as {job.state.name}")
             if job.state is JobState.CANCELLED:
@@ -176,11 +198,12 @@ class Oracle:
     def _judge_child(self, job: JobFacts, child: JobFacts) -> None:
         told = f"{child.where} is {child.state.name} behind {job.name}, which is {job.state.name}"
         if child.template.kind == "handler":
-            if job.state is JobState.DEAD and child.state is JobState.CANCELLED and not self._is_users(child):
+            asked = self._is_users(child) or self.almanac.may_cancel(child.run)
+            if job.state is JobState.DEAD and child.state is JobState.CANCELLED and not asked:
                 raise Violation(told)
         elif job.template.on_failure == "continue":
             return  # it may have gone on without it before
-        elif job.state in (JobState.DEAD, JobState.CANCELLED) and child.state is not JobState.CANCELLED:
+        elif job.state in (JobState.DEAD, JobState.CANCELLED) and child.state is not JobState.CANCELLED and not job.is_service:
             raise Violation(told)
 
     def _is_users(self, job: JobFacts) -> bool:
@@ -193,6 +216,8 @@ class Oracle:
         behind = any(facts.blocks(facts.jobs[p], job) for p in job.parents)
         if job.template.kind == "handler":
             behind = not any(facts.jobs[p].state is JobState.DEAD for p in job.parents)
+        behind = behind or any((job.run, facts.jobs[p].name) in self.stops_asked for p in job.parents)
+        behind = behind or (job.run, job.name) in self.stops_asked
         rejected = facts.decisions.get((job.run, job.name), ("", True))[1] is False
         if not (behind or rejected or self._is_users(job) or self.almanac.may_cancel(job.run)):
             raise Violation(f"{job.where} is CANCELLED and nobody asked for it")
@@ -213,7 +238,18 @@ class Oracle:
             told = facts.jobs[number]
             if (number in state.dead) != (told.state is JobState.DEAD and number not in facts.purged):
                 raise Violation(f"{told.where} is {told.state.name}; in the dead letter queue: {number in state.dead}")
-            mine = (job.name, job.state, job.lease, job.attempt, job.failures, job.losses, job.doubts)
-            log = (told.name, told.state, told.lease, told.attempts, len(told.failures), len(told.blamed), len(told.doubted))
+            served = (job.service.ready_at > 0, job.service.old_lease) if job.service is not None else (False, 0)
+            mine = (job.name, job.state, job.lease, job.attempt, job.failures, job.losses, job.doubts, *served)
+            log = (
+                told.name,
+                told.state,
+                told.lease,
+                told.attempts,
+                len(told.failures),
+                len(told.blamed),
+                len(told.doubted),
+                told.ready,
+                told.old_lease,
+            )
             if mine != log:
                 raise Violation(f"{told.where} is {mine} for the master and {log} in the log")

@@ -12,6 +12,7 @@ from titan.sim.clock import Timer
 from titan.sim.truth import Host, Process
 from titan.sim.world import World
 from titan.worker import machine as wm
+from titan.worker import words
 
 SIGKILL, SIGTERM, SIGSEGV = 9, 15, 11
 
@@ -41,15 +42,49 @@ class Fate:
         """From its end until its last output is on its way."""
 
 
+class ServiceFate(Fate):
+    """How process `number` of an attempt of a service goes. After some that crash or fall ill one goes on for ever."""
+
+    def __init__(self, seed: int, assignment: wm.Assignment, number: int, host: str) -> None:
+        super().__init__(seed, assignment)
+        where = f"{seed}/{assignment.run}/{assignment.job}/{assignment.attempt}"
+        rng = Random(f"{where}/{number}")
+        trouble = int(assignment.args[2])
+        self.lasts_s, self.sick_after_s = 1e6, 1e6
+        self.healthy_after_s = rng.choice((0.0, 0.04, 0.5, 3.0))
+        if assignment.attempt > 1 and number < 2:  # long enough for what it replaces to be lost meanwhile
+            self.healthy_after_s = rng.choice((0.0, 8.0, 20.0))
+        if number < trouble:
+            how = rng.choice(("crash", "crash", "sick", "late"))
+            if assignment.args[0] == "crash":  # and is never healthy before
+                self.lasts_s, self.healthy_after_s = 0.1, 1e6
+            elif how == "crash":
+                self.lasts_s = rng.choice((0.0, 0.1, 0.1, 1.0, 10.0))
+            elif how == "sick":
+                self.sick_after_s = rng.uniform(0.5, 20.0)
+            else:
+                self.healthy_after_s = 1e6
+        self.exit_code = rng.choice((0, 1, 7, -SIGSEGV))
+        self.refusal = None
+        if number == 0 and Random(f"{seed}/{assignment.run}/{assignment.job}/{host}").random() < float(assignment.args[3]):
+            self.refusal = Outcome.REFUSED
+        self.obeys_after_s = rng.choice((0.0, 0.01, 0.3, 1e6))
+
+
 class _Running:
-    __slots__ = ("ends_at", "fate", "started", "timer")
+    __slots__ = ("ends_at", "fate", "started", "started_at", "timer")
 
     def __init__(self, fate: Fate, timer: Timer) -> None:
         self.fate = fate
         self.timer = timer
         self.started = False
+        self.started_at = 0.0
         self.ends_at = float("inf")
         """When a stop will have ended it."""
+
+    def is_healthy(self, now: float) -> bool:
+        fate, age = self.fate, now - self.started_at
+        return isinstance(fate, ServiceFate) and fate.healthy_after_s <= age < fate.sick_after_s
 
 
 class Processes:
@@ -61,9 +96,43 @@ class Processes:
         self._say = say
         self._on_ended = on_ended
         self._all: dict[int, _Running] = {}
+        self._services: dict[int, tuple[wm.Assignment, tuple[str, ...], int]] = {}
+        """lease -> what it is, its GPUs, and how many processes it has had."""
 
     def start(self, assignment: wm.Assignment, gpus: tuple[str, ...]) -> None:
-        fate = Fate(self._world.scenario.seed, assignment)
+        if assignment.template.service is not None:
+            self._services[assignment.lease] = (assignment, gpus, 0)
+            self._say(words.PortChosen(assignment.lease, 1024 + assignment.lease % 50_000))
+            self.restart(assignment.lease)
+            return
+        self._begin(assignment, gpus, Fate(self._world.scenario.seed, assignment))
+
+    def restart(self, lease: int) -> None:
+        """The next process of a service."""
+        assignment, gpus, number = self._services[lease]
+        self._services[lease] = (assignment, gpus, number + 1)
+        self._begin(assignment, gpus, ServiceFate(self._world.scenario.seed, assignment, number, self._host.name))
+
+    def close(self, lease: int) -> None:
+        """An attempt of a service is over."""
+        if self._services.pop(lease, None) is not None:
+            self._on_ended(lease, 0.0)
+
+    def check(self, lease: int, probe: int) -> None:
+        """Looks at the health of a service."""
+        world = self._world
+
+        def look() -> None:
+            running, now = self._all.get(lease), world.clock.now
+            healthy = running is not None and running.started and running.is_healthy(now)
+            if healthy:
+                world.oracle.truth.found_healthy(lease, now)
+            self._say(words.HealthSeen(lease, probe, healthy, "" if healthy else "connection refused", now))
+
+        world.clock.after(world.rng.choice((0.0, 0.001, 0.2)), look)
+
+    def _begin(self, assignment: wm.Assignment, gpus: tuple[str, ...], fate: Fate) -> None:
+        assert assignment.lease not in self._all
         timer = self._world.clock.after(fate.launch_s, lambda: self._launch(assignment, gpus))
         self._all[assignment.lease] = _Running(fate, timer)
 
@@ -75,7 +144,7 @@ class Processes:
             del self._all[lease]
             world.oracle.truth.trouble(lease, fate.refusal)
             self._say(wm.AttemptRefused(lease, "no such thing", fate.refusal is Outcome.REFUSED, world.clock.now))
-            self._on_ended(lease, fate.flush_s)
+            self._flush_after(lease, fate.flush_s)
             return
         running.started = True
         world.oracle.on_started(
@@ -89,10 +158,12 @@ class Processes:
                 started_at=world.clock.now,
                 asked=NOTHING if assignment.template.needs is None else amounts_of(assignment.template.needs),
                 gpus=gpus,
+                service=lease in self._services,
             )
         )
         world.trace.note(self._host.name, f"starts {assignment.run}/{assignment.job}#{assignment.attempt}")
         world.trace.count("process")
+        running.started_at = world.clock.now
         running.timer = world.clock.after(fate.lasts_s, lambda: self._end(lease, fate.exit_code))
         self._say(wm.AttemptStarted(lease, world.clock.now))
 
@@ -117,7 +188,11 @@ class Processes:
             self._world.oracle.truth.ended(lease, exit_code, now)
         self._world.trace.note(self._host.name, f"process of {lease >> 32}.{lease & 0xFFFFFFFF} ends with {exit_code}")
         self._say(wm.AttemptExited(lease, exit_code, now, 0.1, 1 << 20))
-        self._on_ended(lease, running.fate.flush_s)
+        self._flush_after(lease, running.fate.flush_s)
+
+    def _flush_after(self, lease: int, flush_s: float) -> None:
+        if lease not in self._services:  # else there may be more to come
+            self._on_ended(lease, flush_s)
 
     def kill_all(self) -> None:
         """The worker dies, and its processes with it."""
@@ -135,8 +210,8 @@ class Processes:
             self._world.oracle.truth.trouble(lease, Outcome.BROKEN)
         self._say(wm.WardenDied(leases, self._world.clock.now))
         for lease in leases:
-            self._on_ended(lease, 0.0)
+            self._flush_after(lease, 0.0)
 
     @property
     def count(self) -> int:
-        return len(self._all)
+        return len(self._all) + len(self._services)

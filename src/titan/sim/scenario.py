@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from titan.model.dag import DagSpec, Gate, JobTemplate, Needs, Retry
-from titan.model.demand import NOTHING, Amounts
+from titan.model.dag import DagSpec, Gate, JobTemplate, Needs, Retry, Service
+from titan.model.demand import NOTHING, Amounts, amounts_of, plus
 from titan.model.graph import resolve
 from titan.model.settings import Settings
 from titan.model.timing import Timing
@@ -67,6 +67,10 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     """May go for good, or lose a capability: others can do all that it can."""
     total: Amounts = NOTHING
     """What its jobs may ask for."""
+    least: int = 1
+    """Slots that it always has."""
+    beside: Amounts = NOTHING
+    """What it always has beside that: for services, which go on while jobs wait for it."""
 
 
 class BurstPlan(msgspec.Struct, frozen=True):
@@ -92,6 +96,10 @@ class Submission(msgspec.Struct, frozen=True):
     """(seconds after the run is known, gate, approve, with a token of its webhook if one has come)."""
     revivals: tuple[tuple[float, str, bool], ...] = ()
     """(seconds after the run is known, job or "" for the run, purge it rather than retry)."""
+    stops: tuple[tuple[float, str], ...] = ()
+    """(seconds after the run is known, a service that is stopped then)."""
+    replaces: tuple[tuple[float, str], ...] = ()
+    """The same for services that are replaced."""
 
 
 class SchedulePlan(msgspec.Struct, frozen=True):
@@ -138,12 +146,16 @@ def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
     needy = Random(f"{seed}/needs")
     share = needy.choice((0.0, 0.3, 0.8))
     settings = msgspec.structs.replace(_settings(rng, calm=kind != "rough"), hold_s=needy.choice((0.5, 5.0, 60.0)), **scaling)
+    workers = [msgspec.structs.replace(plan, total=draw_total(needy, plan)) for plan in _workers(rng)]
+    submissions = [_needy(needy, share, submission) for submission in _submissions(rng)]
+    submissions, workers, count = with_services(Random(f"services {seed}"), submissions, workers)
+    settings = msgspec.structs.replace(settings, burst_slots=settings.burst_slots + count)
     scenario = Scenario(
         seed=seed,
         kind=kind,
         settings=settings,
-        workers=[msgspec.structs.replace(plan, total=draw_total(needy, plan)) for plan in _workers(rng)],
-        submissions=[_needy(needy, share, submission) for submission in _submissions(rng)],
+        workers=workers,
+        submissions=submissions,
         faults=msgspec.structs.replace(faults, **off),
         fault_s=rng.uniform(30.0, 120.0),
         latency_s=rng.choice((0.0002, 0.001, 0.05)),
@@ -295,9 +307,10 @@ def _schedule(rng: Random, name: str, fault_s: float) -> SchedulePlan:
 
 def draw_total(rng: Random, plan: WorkerPlan) -> Amounts:
     """The one that always comes back has enough for every job."""
-    if not plan.mortal:
-        return MOST_CPUS * 1000, MOST_MEMORY, MOST_GPUS
-    return rng.randint(0, 2 * MOST_CPUS) * 500, rng.randint(0, MOST_MEMORY), rng.randint(0, MOST_GPUS)
+    total = MOST_CPUS * 1000, MOST_MEMORY, MOST_GPUS
+    if plan.mortal:
+        total = rng.randint(0, 2 * MOST_CPUS) * 500, rng.randint(0, MOST_MEMORY), rng.randint(0, MOST_GPUS)
+    return plus(total, plan.beside)
 
 
 def _needy(rng: Random, share: float, submission: Submission) -> Submission:
@@ -473,3 +486,65 @@ def _wide(rng: Random, count: int) -> list[tuple[int, ...]]:
 
 def _any(rng: Random, count: int) -> list[tuple[int, ...]]:
     return [tuple(sorted(rng.sample(range(i), rng.randint(0, min(3, i))))) for i in range(count)]
+
+
+# -- services ----------------------------------------------------------------------------------------------------------
+def with_services(
+    rng: Random, submissions: list[Submission], workers: list[WorkerPlan]
+) -> tuple[list[Submission], list[WorkerPlan], int]:
+    """Makes some jobs services, by draws of its own; how many more slots a worker gets.
+
+    Workers get slots for all of them, and whatever else they ask for, so that no job waits for one that goes on.
+    """
+    if rng.random() < 0.5:
+        return submissions, workers, 0
+    count, beside = 0, NOTHING
+    found = []
+    for submission in submissions:
+        dag = submission.dag
+        chosen = [n for n, args in enumerate(dag.args) if args[0] != "endless" and _may_serve(dag.templates[dag.template_of[n]])]
+        chosen = rng.sample(chosen, min(len(chosen), rng.choice((0, 1, 1, 2, 3))))
+        templates, template_of, args = list(dag.templates), list(dag.template_of), list(dag.args)
+        stops, replaces = [], []
+        waiting = [n for n, t in enumerate(dag.template_of) if dag.templates[t].kind != "handler"]
+        parents = {name for n in waiting for name in dag.parents[n]}
+        for n in chosen:
+            service = _service(rng)
+            old = templates[template_of[n]]
+            if old.needs is not None:
+                asked = amounts_of(old.needs)
+                beside = plus(beside, plus(asked, asked))
+            template_of[n] = len(templates)
+            templates.append(msgspec.structs.replace(old, kind="service", service=service, timeout_s=0.0))
+            args[n] = ("serve", "1", str(rng.choice((0, 0, 1, 3, 30))), str(rng.choice((0.0, 0.0, 0.3))))
+            if service.keep or dag.ids[n] not in parents or rng.random() < 0.1:
+                stops.append((rng.uniform(0.0, 150.0), dag.ids[n]))
+            while rng.random() < 0.6:
+                replaces.append((rng.uniform(0.0, 100.0), dag.ids[n]))
+        count += 2 * len(chosen)
+        dag = msgspec.structs.replace(dag, templates=templates, template_of=template_of, args=args)
+        found.append(msgspec.structs.replace(submission, dag=dag, stops=tuple(stops), replaces=tuple(replaces)))
+    more = [
+        msgspec.structs.replace(plan, slots=plan.slots + count, least=1 + count, total=plus(plan.total, beside), beside=beside)
+        for plan in workers
+    ]
+    return found, more, count
+
+
+def _may_serve(template: JobTemplate) -> bool:
+    return not template.kind and not template.function
+
+
+def _service(rng: Random) -> Service:
+    return Service(
+        port=rng.choice((0, 8080)),
+        health=rng.choice(("tcp", "http", "command")),
+        target="/",
+        interval_s=rng.choice((0.2, 2.0)),
+        start_s=rng.choice((2.0, 10.0, 30.0)),
+        restart=rng.choice(("always", "always", "on-failure", "never")),
+        backoff_s=rng.choice((0.05, 0.5)),
+        backoff_max_s=rng.choice((0.5, 5.0)),
+        keep=rng.random() < 0.4,
+        max_restarts=rng.choice((0, 0, 0, 5)),
+    )

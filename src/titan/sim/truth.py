@@ -40,22 +40,30 @@ class Process(msgspec.Struct):
     """It was told to stop."""
     asked: Amounts = NOTHING
     gpus: tuple[str, ...] = ()
+    service: bool = False
+    """Others may follow it under its lease."""
+    began_at: float = 0.0
+    """Of a service: when the first one under this lease started."""
 
 
 class Truth:
     def __init__(self, *, grace_s: float, slack_s: float) -> None:
         self.processes: dict[int, Process] = {}
-        """By lease: an attempt has one process at most."""
+        """By lease: an attempt has one process at most; of a service this is the newest."""
         self.live: dict[int, Process] = {}
         self.troubles: dict[int, list[Outcome]] = {}
         """Attempts that the worker's machinery could not start or lost: REFUSED, BROKEN."""
+        self.healthy: dict[int, dict[float, None]] = {}
+        """Of the services, by lease: when a check found a live process healthy."""
         self._stopped: dict[tuple[str, str, int], None] = {}
         self._grace_s = grace_s
         self._slack_s = slack_s
 
     def started(self, process: Process) -> None:
         lease, host = process.lease, process.host
-        if lease in self.processes:
+        earlier = self.processes.get(lease)
+        process.began_at = earlier.began_at if earlier is not None else process.started_at
+        if earlier is not None and not (process.service and earlier.ended_at):
             raise Violation(f"lease {short(lease)} of {process.run}/{process.job} has a second process")
         if (host.name, host.incarnation, lease) in self._stopped:
             raise Violation(f"{process.run}/{process.job} starts on {host.name} after the order to stop lease {short(lease)} came")
@@ -87,6 +95,9 @@ class Truth:
             raise Violation(
                 f"{process.run}/{process.job} ran {at - process.started_at:.1f} s with a limit of {process.timeout_s} s"
             )
+
+    def found_healthy(self, lease: int, at: float) -> None:
+        self.healthy.setdefault(lease, {})[at] = None
 
     def trouble(self, lease: int, outcome: Outcome) -> None:
         self.troubles.setdefault(lease, []).append(outcome)

@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from titan.core import effects as fx
 from titan.core import inputs as seen
+from titan.core.services import addresses_of
 from titan.core.state import Job, State
 from titan.model.dag import JobTemplate
 from titan.protocol import messages as pm
@@ -38,6 +39,11 @@ def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter:
             return seen.GateDecisionMade(origin, request, run_id, job, approve, by, comment, key, digest)
         case pm.TellWorker(request, name, now):
             return seen.WorkerToldToLeave(origin, request, name, now)
+        case pm.StopService(request, run_id, job):
+            return seen.ServiceStopRequested(origin, request, run_id, job)
+        case pm.ReplaceService() as r:
+            what = (r.run, r.job, r.file, r.file_hash, r.command, r.argv, r.args)
+            return seen.ServiceReplaceRequested(origin, r.request, *what)
         case pm.Register() as r:
             return seen.WorkerRegistered(
                 origin=origin,
@@ -61,6 +67,8 @@ def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter:
         case pm.Results(_, leases, outcomes, codes, reasons, started, finished, cpu_s, peak_bytes, values):
             columns = (leases, outcomes, codes, reasons, started, finished, cpu_s, peak_bytes)
             return seen.ResultsReported(worker, *columns, jitter, values)
+        case pm.ServiceStates(_, leases, serials, started, ready_ats, ports, restarts, reasons):
+            return seen.ServicesSeen(worker, leases, serials, started, ready_ats, ports, restarts, reasons)
         case pm.Draining():
             return seen.WorkerDraining(worker)
         case pm.Leaving():
@@ -100,6 +108,10 @@ def message_of(state: State, effect: fx.Effect) -> tuple[int, pm.Message] | None
             return origin, pm.Purged(request, count)
         case fx.ReplyScheduled(origin, request, _):
             return origin, pm.Scheduled(request, None)
+        case fx.ReplyServicesStopped(origin, request, count):
+            return origin, pm.ServicesStopped(request, count)
+        case fx.ReplyServiceReplaced(origin, request, rolling):
+            return origin, pm.ServiceReplaced(request, rolling)
         case fx.Refuse(origin, request, code, text, job):
             return origin, pm.Error(request, code, text, job)
         case fx.SendLeave(worker, now):
@@ -128,6 +140,7 @@ def _dispatch(state: State, jobs: list[int], first_lease: int) -> pm.Dispatch:
         args=[entry.args for entry in entries],
         payloads=[entry.payload for entry in entries],
         inputs=[_inputs(state, entry) for entry in entries],
+        services=services if any(services := [addresses_of(state, entry) for entry in entries]) else [],
     )
 
 
@@ -149,7 +162,13 @@ def describe(message: pm.Message) -> str:
             return f"{name} {message.name} {message.incarnation} [{told}]"
         case pm.Submitted(_, run, _):
             return f"{name} {run}"
-        case pm.Cancel(_, run, job) | pm.RetryDead(_, run, job) | pm.PurgeDead(_, run, job):
+        case (
+            pm.Cancel(_, run, job)
+            | pm.RetryDead(_, run, job)
+            | pm.PurgeDead(_, run, job)
+            | pm.StopService(_, run, job)
+            | pm.ReplaceService(_, run, job)
+        ):
             return f"{name} {run}/{job}"
         case pm.Decide() | pm.Decided():
             return f"{name} {message.run}/{message.job} by {message.by}"

@@ -22,6 +22,7 @@ from titan.sim.truth import Host, Violation
 from titan.sim.wire import describe
 from titan.sim.world import SOFTWARE, World
 from titan.worker import machine as wm
+from titan.worker import words
 from titan.worker.stock import Stock
 from titan.worker.wire import assignments
 
@@ -50,6 +51,8 @@ class SimWorker:
         """Register is sent on this connection."""
         self._registered = False
         """And was accepted."""
+        self.nameless = False
+        """The last time it was not, as another has its name."""
         self._heard_at = 0.0
         self._listed: list[int] = []
         """What the last heartbeat listed."""
@@ -150,16 +153,16 @@ class SimWorker:
                     self._register(message.cluster)
             case pm.Registered():
                 self._see(wm.Registered(message.heartbeat_s))
-                self._registered = True
-                for lease, held in self.machine.held.items():
-                    if held.phase is wm.Phase.ENDED and lease in self._flushed:
+                self._registered, self.nameless = True, False
+                for lease in self.machine.held:
+                    if lease in self._flushed:  # that it ended is in the inbox, if not handled already
                         self._flush(lease)
             case pm.Heard():
                 listed, self._listed = self._listed, []
                 oracle.on_heard(self.kernel, listed, self._strays)
             case pm.Dispatch():
-                for lease in message.leases:
-                    oracle.on_dispatched(lease)
+                for i, lease in enumerate(message.leases):
+                    oracle.on_dispatched(lease, message.services[i] if message.services else ())
                 self._see(wm.Dispatched(assignments(message)))
             case pm.Recall(_, leases):
                 self._see(wm.RecallOrdered(leases))
@@ -208,6 +211,7 @@ class SimWorker:
             self._kill_all()
             self._die(silent=False)
         else:
+            self.nameless = True
             self._hang_up(wait_s=2.0)
 
     # -- turns --------------------------------------------------------------------------------------------------------------
@@ -254,6 +258,15 @@ class SimWorker:
                 self.runners.kill(runner)
             case wm.StopAttempt(lease, grace_s):
                 self.processes.stop(lease, grace_s)
+            case words.RestartService(lease):
+                self.world.trace.count("service restarted")
+                self.processes.restart(lease)
+            case words.CheckHealth(lease, probe):
+                self.processes.check(lease, probe)
+            case words.CloseService(lease):
+                self.processes.close(lease)
+            case words.ReportServices(leases, serials, started, ready_ats, ports, restarts, reasons):
+                self._send(pm.ServiceStates(0, leases, serials, started, ready_ats, ports, restarts, reasons))
             case wm.FetchArtifact(digest):
                 self._later(self.world.rng.random() * 2.0, lambda: self._on_fetched(digest))
             case wm.ReportStarted(leases, ats):
@@ -303,6 +316,8 @@ class SimWorker:
         if not self.alive:
             return []
         held = len(self.machine.held)
+        if self.nameless and all(h.phase >= wm.Phase.ENDED for h in self.machine.held.values()):
+            held = 0  # it was forgotten, an older process has its name, and nobody wants its results
         return (
             [f"{self.plan.name} {self.incarnation} holds {held} attempts"]
             if held or self._inbox or self.processes.count or self.runners.count

@@ -89,7 +89,7 @@ class Limiter:
                     self._tell_once()
                     how.update(_per_process(kind, amount, lease))
                     continue
-                group = place.folder / str(lease)
+                group = self._group(place.folder, lease, made)
                 if group not in made:
                     with contextlib.suppress(FileExistsError):
                         group.mkdir()
@@ -102,13 +102,25 @@ class Limiter:
             how["cgroups"] = [str(group / "cgroup.procs") for group in made]
         return how
 
+    def _group(self, folder: Path, lease: int, made: list[Path]) -> Path:
+        """Where a group is, or is to be: not where one of a former process of a service is still to go."""
+        for group in made:
+            if group.parent == folder:
+                return group
+        found, number = folder / str(lease), 0
+        while found in self._leaving:
+            number += 1
+            found = folder / f"{lease}.{number}"
+        return found
+
     def end(self, lease: int) -> Usage:
         """The attempt is over: what it used; its groups go, with what may be left in them. An unknown lease used nothing."""
         groups = self._groups.pop(lease, [])
         memory = self._places.get("memory")
         usage = Usage(False, 0)
-        if memory is not None and memory.folder / str(lease) in groups:
-            usage = _usage(memory.folder / str(lease), memory.version)
+        for group in groups:
+            if memory is not None and group.parent == memory.folder:
+                usage = _usage(group, memory.version)
         self._leaving += [group for group in groups if not _remove(group)]
         return usage
 

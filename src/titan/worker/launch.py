@@ -26,6 +26,7 @@ from titan.worker.functions import FunctionDriver
 from titan.worker.interpreters import Interpreters, NoPython, executable_of
 from titan.worker.log_pump import LogPump
 from titan.worker.sandbox import Place, Workspace
+from titan.worker.service_driver import NULL, Awaited, ServiceDriver, Unplaced
 from titan.worker.warden_link import WardenLink, kill_descendants
 
 log = logging.getLogger("titan.worker")
@@ -57,6 +58,7 @@ class Launcher:
         log_limit: int,
         preload: tuple[str, ...],
         limiter: Limiter,
+        advertised: str = "",
     ) -> None:
         """`environment` is what every job gets; `mark` the TITAN_WORKER_HOME by which its processes are known."""
         self._machine = machine
@@ -74,6 +76,18 @@ class Launcher:
         self._sweeping = False
         self._at: dict[int, WardenLink] = {}
         """Where the processes are, of attempts and of function runners."""
+        self.services = ServiceDriver(
+            pump,
+            clock,
+            see=see,
+            work=work,
+            launch=self._launch,
+            start_check=self._start_health_check,
+            stop_check=self.stop_process,
+            is_ending=lambda lease: (held := machine.held.get(lease)) is not None and held.stopping is not None,
+            advertised=advertised,
+            log_limit=log_limit,
+        )
         self._interpreters = Interpreters(
             workspace.root / "interpreters",
             link=self._link,
@@ -107,6 +121,8 @@ class Launcher:
     # -- attempts ---------------------------------------------------------------------------------------------------------
     def start(self, it: m.Assignment, gpus: tuple[str, ...]) -> None:
         """`gpus` are the devices that CUDA is to show it; one that asked for none sees what the worker sees."""
+        if it.template.service is not None:
+            self.services.add(it, gpus)
         if it.template.archive:
             self._work(self._unpack_and_launch(it, gpus))
             return
@@ -130,6 +146,18 @@ class Launcher:
         self._launch(it, place, gpus)
 
     def _launch(self, it: m.Assignment, place: Place, gpus: tuple[str, ...]) -> None:
+        log_limit = self._log_limit
+        if self.services.is_first(it.lease):
+            self._pump.open(it, place.stdout, place.stderr)
+        if it.services or it.template.service is not None:
+            try:
+                it, place, log_limit = self.services.prepare(it, place)
+            except Awaited as e:
+                self.services.launch_after(e.lease, it, place, gpus)
+                return
+            except Unplaced as e:
+                self._refuse(it.lease, str(e), final=True)
+                return
         env = {
             "TITAN_RUN": it.run,
             "TITAN_JOB": it.job,
@@ -139,13 +167,12 @@ class Launcher:
             **dict(it.template.env),
             **({VISIBLE: ",".join(gpus)} if gpus else {}),
         }
-        self._pump.open(it, place.stdout, place.stderr)
         how: dict[str, Any] = {
             "cwd": place.cwd,
             "env": env,
             "stdout_path": place.stdout,
             "stderr_path": place.stderr,
-            "log_limit": self._log_limit,
+            "log_limit": log_limit,
             "grace_s": self._machine.grace_s,
         }
         if it.template.limits is not None and not self._limit(it, how):
@@ -213,29 +240,36 @@ class Launcher:
         link = self._at.get(lease)
         if link is not None:
             link.stop(lease, grace_s)
-        elif self._interpreters.give_up(lease):
+        elif self.services.give_up(lease) or self._interpreters.give_up(lease):
             self._stopped_before(lease)
 
     def _stopped_before(self, lease: int) -> None:
         """It was stopped before its process was there."""
         self._end_limits(lease)
         self._see(m.AttemptExited(lease, -signal.SIGTERM, self._clock.now(), 0.0, 0))
-        self._pump.on_ended(lease)
+        self._on_ended(lease)
 
     def _refuse(self, lease: int, text: str, *, final: bool) -> None:
         self._end_limits(lease)
         self._see(m.AttemptRefused(lease, text, final, self._clock.now()))
-        self._pump.on_ended(lease)
+        self._on_ended(lease)
+
+    def _on_ended(self, lease: int) -> None:
+        """There is no process any more; of a service another may come."""
+        if not self.services.has(lease):
+            self._pump.on_ended(lease)
 
     # -- processes that are no attempts -------------------------------------------------------------------------------------
-    def start_process(self, key: int, argv: list[str], cwd: str, stdout: str, stderr: str) -> None:
-        """Of a function runner, or of the look at an interpreter: `key` is below 0."""
+    def start_process(
+        self, key: int, argv: list[str], cwd: str, stdout: str, stderr: str, env: Mapping[str, str] | None = None
+    ) -> None:
+        """Of a function runner, or of the look at an interpreter or at the health of a service: `key` is below 0."""
         self._at[key] = self._warden
         self._warden.start(
             key,
             argv,
             cwd=cwd,
-            env={"TITAN_LEASE": str(key)},
+            env={**(env or {}), "TITAN_LEASE": str(key)},
             stdout_path=stdout,
             stderr_path=stderr,
             log_limit=self._log_limit,
@@ -248,12 +282,17 @@ class Launcher:
     def _start_check(self, key: int, argv: list[str], base: str) -> None:
         self.start_process(key, argv, "/", f"{base}.stdout", f"{base}.stderr")
 
+    def _start_health_check(self, key: int, argv: list[str], cwd: str, env: dict[str, str]) -> None:
+        self.start_process(key, argv, cwd, NULL, NULL, env)
+
     # -- what the wardens say -----------------------------------------------------------------------------------------------
     def _on_reports(self, reports: list[tuple[Any, ...]]) -> None:
         for report in reports:
             kind, lease = report[0], report[1]
             if lease < 0:
                 self._on_process_report(report)
+            elif kind == "output" and self.services.has(lease):
+                self.services.on_output(lease, report[2], report[4])
             elif kind == "output":
                 self._pump.on_output(lease, report[2], report[3], report[4])
             elif kind == "started":
@@ -267,7 +306,7 @@ class Launcher:
                 self._at.pop(lease, None)
                 usage = self._end_limits(lease)
                 self._see(m.AttemptExited(lease, code, at, cpu_s, usage.peak_bytes or peak, usage.over_memory))
-                self._pump.on_ended(lease)
+                self._on_ended(lease)
             elif kind == "refused":
                 _, _, number, text = report
                 self._at.pop(lease, None)
@@ -281,7 +320,7 @@ class Launcher:
         kind, key = report[:2]
         if kind in ("exited", "refused"):
             self._at.pop(key, None)
-        if self._interpreters.on_report(report):
+        if self.services.on_report(report) or self._interpreters.on_report(report):
             return
         if kind == "exited":
             self.functions.on_exited(key, report[2])
@@ -294,6 +333,7 @@ class Launcher:
         dead = self._warden
         self._bury(dead)
         self.functions.on_warden_died()
+        self.services.on_warden_died()
         self.open()
         self._interpreters.on_checks_lost()
 
@@ -313,4 +353,4 @@ class Launcher:
         self._see(m.WardenDied(attempts, self._clock.now()))
         for lease in attempts:
             self._end_limits(lease)
-            self._pump.on_ended(lease)
+            self._on_ended(lease)

@@ -19,6 +19,7 @@ from titan.model.sizes import format_size
 from titan.model.states import Outcome
 from titan.worker.calls import Runners
 from titan.worker.held import Held, Phase, forgive, verdict
+from titan.worker.services import Services
 from titan.worker.stock import Stock
 from titan.worker.words import (
     AnnounceDrain,
@@ -126,6 +127,7 @@ class WorkerMachine:
         self.busy = 0
         """Attempts whose processes are, or may be, there."""
         self.runners = Runners()
+        self.services = Services(self)
         self._heartbeat_s = 5.0
         self._next_beat = 0.0
         self._beat_due = False
@@ -139,8 +141,10 @@ class WorkerMachine:
     def handle(self, now: float, inputs: list[Any]) -> list[Instruction]:
         """One turn: reports of the same turn go out as one message each."""
         for one in inputs:
-            _HANDLERS[type(one)](self, now, one)
+            if not self.services.take(now, one):
+                _HANDLERS[type(one)](self, now, one)
         self._fill(now)
+        self.services.work(now)
         self._flush(now)
         out, self._out = self._out, []
         return out
@@ -150,9 +154,9 @@ class WorkerMachine:
         due = self._timers[0][0] if self._timers else None
         if self.connected:
             due = self._next_beat if due is None else min(due, self._next_beat)
-        stall = self.runners.next_due()
-        if stall is not None:
-            due = stall if due is None else min(due, stall)
+        for other in (self.runners.next_due(), self.services.next_due()):
+            if other is not None:
+                due = other if due is None else min(due, other)
         if self._report_by:
             due = self._report_by if due is None else min(due, self._report_by)
         return due
@@ -447,6 +451,7 @@ class WorkerMachine:
         if started:
             self.busy -= 1
             self.stock.give_back(lease)
+            self.services.ended(lease)
         if h.orphaned:
             self._drop(lease)
             return

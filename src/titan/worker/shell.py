@@ -21,6 +21,7 @@ from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
 from titan.protocol.handshake import hello
 from titan.worker import machine as m
+from titan.worker import words
 from titan.worker.cgroups import open_limiter
 from titan.worker.devices import find_stock
 from titan.worker.functions import FunctionDriver
@@ -43,7 +44,7 @@ KEEP_S = 7 * 86_400.0
 SWEEP_S = 3600.0
 _OWN_VARIABLES = (
     *("TITAN_RUN", "TITAN_JOB", "TITAN_ATTEMPT", "TITAN_SHARED", "TITAN_LEASE", "TITAN_WORKER_HOME", "TITAN_PARENT_FD"),
-    *("TITAN_FAILED_JOB", "TITAN_WEBHOOK_SECRET"),
+    *("TITAN_FAILED_JOB", "TITAN_PORT", "TITAN_WEBHOOK_SECRET"),
 )
 
 
@@ -63,8 +64,12 @@ class Worker:
         keep_s: float = KEEP_S,
         preload: tuple[str, ...] = (),
         stock: Stock | None = None,
+        advertise: str = "",
     ) -> None:
-        """`preload`: modules that Python scripts find imported already. `stock`: what it has to give; None: all that is found."""
+        """`preload`: modules that Python scripts find imported already. `stock`: what it has to give; None: all that is found.
+
+        `advertise`: the host under which others reach services here; "" for the address that the master sees.
+        """
         self.master = master
         self.home = home
         self.name = name
@@ -73,6 +78,7 @@ class Worker:
         self._log_limit = log_limit
         self._keep_s = keep_s
         self._preload = preload
+        self._advertise = advertise
         self._lock = HomeLock(home / "lock")
         self.machine = m.WorkerMachine(slots, stock=stock or find_stock())
         self._clock = SteadyClock()
@@ -137,6 +143,7 @@ class Worker:
             log_limit=self._log_limit,
             preload=self._preload,
             limiter=await asyncio.to_thread(open_limiter),
+            advertised=self._advertise,
         )
         self._launcher.open()
         self._launcher.functions = self._functions = FunctionDriver(
@@ -248,6 +255,15 @@ class Worker:
                 self._functions.kill(it.runner)
             case m.StopAttempt():
                 self._launcher.stop(it.lease, it.grace_s)
+            case words.RestartService():
+                self._launcher.services.restart(it.lease)
+            case words.CheckHealth():
+                self._launcher.services.check(it.lease, it.probe)
+            case words.CloseService():
+                self._launcher.services.close(it.lease)
+            case words.ReportServices():
+                about = (it.leases, it.serials, it.started, it.ready_ats, it.ports, it.restarts, it.reasons)
+                self._send(msg.ServiceStates(0, *about))
             case m.ReportStarted():
                 self._send(msg.Started(0, it.leases, it.ats))
             case m.ReportResults():
@@ -369,6 +385,7 @@ class Worker:
                 leases, started = self.machine.holdings()
                 me, slots, draining = (self.name, self.incarnation), self.machine.slots, self.machine.draining
                 about = facts(self.machine.stock, self._launcher.limiter.mechanism)
+                about |= {"advertise": self._advertise} if self._advertise else {}
                 self._send(msg.Register(1, *me, message.cluster, self.capabilities, slots, about, leases, started, draining))
             case msg.Registered():
                 self._heartbeat_s = message.heartbeat_s

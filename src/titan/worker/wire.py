@@ -7,6 +7,7 @@ import platform
 import socket
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from titan._version import __version__
 from titan.model.demand import MILLI
@@ -19,11 +20,12 @@ MESSAGE_BYTES = 16 << 20
 
 def assignments(it: msg.Dispatch) -> list[m.Assignment]:
     templates = [it.templates[t] for t in it.template_of]
-    if not it.payloads:
+    if not it.payloads and not it.services:
         rows = zip(it.leases, it.runs, it.jobs, it.attempts, templates, it.args, strict=True)
         return [m.Assignment(*row) for row in rows]
-    inputs = it.inputs or [()] * len(it.leases)
-    calls = zip(it.leases, it.runs, it.jobs, it.attempts, templates, it.args, it.payloads, inputs, strict=True)
+    nothing: list[tuple[Any, ...]] = [()] * len(it.leases)
+    more = (it.payloads or [b""] * len(it.leases), it.inputs or nothing, it.services or nothing)
+    calls = zip(it.leases, it.runs, it.jobs, it.attempts, templates, it.args, *more, strict=True)
     return [m.Assignment(*call) for call in calls]
 
 

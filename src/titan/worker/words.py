@@ -19,6 +19,8 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
     args: tuple[str, ...]
     payload: bytes = b""
     inputs: tuple[bytes, ...] = ()
+    services: tuple[tuple[str, str], ...] = ()
+    """(id, HOST:PORT) of the services that it depends on."""
 
     @property
     def needs(self) -> list[str]:
@@ -100,6 +102,23 @@ class AttemptExited(msgspec.Struct, frozen=True, gc=False):
     peak_bytes: int
     over_memory: bool = False
     """Something of it was killed because it used more than its memory limit."""
+
+
+class PortChosen(msgspec.Struct, frozen=True, gc=False):
+    """A service is about to be started, and is to listen there."""
+
+    lease: int
+    port: int
+
+
+class HealthSeen(msgspec.Struct, frozen=True, gc=False):
+    """What the check `probe` of a service found; `message` says why it is not healthy."""
+
+    lease: int
+    probe: int
+    healthy: bool
+    message: str
+    at: float
 
 
 class WardenDied(msgspec.Struct, frozen=True):
@@ -198,6 +217,37 @@ class StopAttempt(msgspec.Struct, frozen=True, gc=False):
     grace_s: float
 
 
+class RestartService(msgspec.Struct, frozen=True, gc=False):
+    """Start the process of a service again, in the same sandbox and if that can be at the same port."""
+
+    lease: int
+
+
+class CheckHealth(msgspec.Struct, frozen=True, gc=False):
+    """See whether a service is healthy; HealthSeen with that `probe` follows within `timeout_s`."""
+
+    lease: int
+    probe: int
+
+
+class CloseService(msgspec.Struct, frozen=True, gc=False):
+    """An attempt of a service is over: no process of it is started any more."""
+
+    lease: int
+
+
+class ReportServices(msgspec.Struct, frozen=True, gc=False):
+    """As in the protocol's ServiceStates."""
+
+    leases: list[int]
+    serials: list[int]
+    started: list[float]
+    ready_ats: list[float]
+    ports: list[int]
+    restarts: list[int]
+    reasons: list[str]
+
+
 class ReportStarted(msgspec.Struct, frozen=True, gc=False):
     leases: list[int]
     ats: list[float]
@@ -233,6 +283,10 @@ Instruction = (
     | TakeBack
     | KillRunner
     | StopAttempt
+    | RestartService
+    | CheckHealth
+    | CloseService
+    | ReportServices
     | ReportStarted
     | ReportResults
     | Beat

@@ -116,6 +116,11 @@ def events_of_every_kind() -> list[ev.Event]:
         ev.BurstRetired(["burst-1-1"], "nothing is queued", 2.0),
         ev.BurstEnded(["burst-1-1"], "it ended with code 0", 3.0),
         ev.WorkersForgotten([2], 3.0),
+        ev.ServicesReported(1, [FIRST], [3], [1.0], ["h:80"], [2], ["why"], 1.0),
+        ev.ServicesStopped([FIRST], "why", 1.0),
+        ev.ServiceReplaced(FIRST, template, ("x",), True, "why", 1.0, 3),
+        ev.ServicesRetired(1, [FIRST], 1.0),
+        ev.JobsHeld([FIRST], 1.0),
     ]
 
 

@@ -41,7 +41,7 @@ GOLDEN: list[tuple[msg.Message, bytes | None, str]] = [
     (
         msg.Dispatch(0, [], [1 << 32], ["r"], ["j"], [1], [0], [("x",)]),
         None,
-        "014400000000001d 9a 00 90 91cf0000000100000000 91a172 91a16a 9101 9100 9191a178 90 90",
+        "014400000000001e 9b 00 90 91cf0000000100000000 91a172 91a16a 9101 9100 9191a178 90 90 90",
     ),
     (
         msg.Results(0, [1 << 32], [1], [3], ["why"], [1.5], [2.0], [0.25], [4096]),
@@ -102,6 +102,8 @@ def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
         138: "Decide", 139: "Decided", 140: "ListGates", 141: "Gates", 142: "RetryDead", 143: "Retried", 144: "PurgeDead",
         145: "Purged",
         156: "TellWorker", 157: "Told", 158: "GetScale", 159: "Scale", 160: "Leave",
+        148: "ListServices", 149: "Services", 150: "StopService", 151: "ServicesStopped",
+        152: "ReplaceService", 153: "ServiceReplaced", 154: "ServiceStates",
     }  # fmt: skip
     assert len(msg.OPCODE_OF) == len(msg.OPCODES)
 

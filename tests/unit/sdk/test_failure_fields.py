@@ -101,7 +101,7 @@ def test_a_gate_behind_a_job_takes_its_children() -> None:
         ({"hitl_message": "m", "max_wait_seconds": 0}, "max_wait_seconds: must be more than 0"),
         ({"message": "m"}, "message: goes with type gate alone: say hitl_message"),
         ({"webhook": "http://h/"}, "webhook: goes with type gate, or with hitl_message"),
-        ({"type": "batch"}, "type: must be run (the default) or gate, not 'batch'"),
+        ({"type": "batch"}, "type: must be run (the default), gate or service, not 'batch'"),
         ({"type": "gate"}, "command: a gate runs nothing"),
     ],
 )
@@ -230,7 +230,7 @@ def test_a_pipeline_with_all_of_it(tmp_path: Path) -> None:
             "  - id: a\n    command: x\n    hitl_message: m\n  - {id: a.gate, command: x}\n",
             "7: id: the gate behind 'a' has that id",
         ),
-        ("  - id: a\n    command: x\n    type: cron\n", "6: type: unknown type 'cron': this version has run"),
+        ("  - id: a\n    command: x\n    type: cron\n", "6: type: unknown type 'cron': there are run"),
     ],
 )
 def test_bad_pipelines(tmp_path: Path, text: str, says: str) -> None:

@@ -54,6 +54,7 @@ def test_defaults_are_the_contract() -> None:
         "cpus": 0.0,
         "memory": 0,
         "gpus": 0,
+        "service": None,
     }
 
 

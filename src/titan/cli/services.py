@@ -1,0 +1,83 @@
+"""`titan services`, `titan stop` and `titan replace`."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+
+import click
+
+from titan.cli.ask import _ago, print_table
+from titan.cli.options import json_option, master_option
+from titan.cli.session import open_client
+from titan.sdk.job import Job
+
+
+@click.command()
+@click.argument("run", required=False, default="")
+@click.option("--limit", default=200, show_default=True, type=click.IntRange(1, 10_000))
+@master_option
+@json_option
+def services(run: str, limit: int, master: str | None, as_json: bool) -> None:
+    """The services that are not over: where they are, whether they are READY, and why they were restarted."""
+    with open_client(master) as client:
+        found = client.services(run, limit)
+        if as_json:
+            print(json.dumps([asdict(s) for s in found]))
+            return
+        if not found:
+            print("no services; a job with `type: service` is one")
+            return
+        rows = [
+            (f"{s.run}/{s.job}", s.state, s.address or "", s.worker or "", str(s.restarts), _since(s.since), s.reason)
+            for s in found
+        ]
+        print_table(("SERVICE", "STATE", "ADDRESS", "WORKER", "RESTARTS", "SINCE", "REASON"), rows)
+
+
+@click.command()
+@click.argument("target", metavar="RUN|RUN/SERVICE")
+@master_option
+@json_option
+def stop(target: str, master: str | None, as_json: bool) -> None:
+    """Stop a service, or all services of a run: they are COMPLETED. What waits for one and has not begun is cancelled."""
+    with open_client(master) as client:
+        count = client.stop(target)
+        if as_json:
+            print(json.dumps({"target": target, "stopped": count}))
+        elif count:
+            print(f"{count} service{'s' if count != 1 else ''} stopped")
+        else:
+            print("nothing to stop: all services of it are over")
+
+
+@click.command()
+@click.argument("target", metavar="RUN/SERVICE")
+@click.option("--file", metavar="FILE", help="Run this script or binary instead.")
+@click.option("--command", metavar="COMMAND", help="Run this instead, by /bin/sh.")
+@click.option("--args", metavar="ARGS", default="", help="Of the new file or command, split as a shell does.")
+@master_option
+@json_option
+def replace(target: str, file: str | None, command: str | None, args: str, master: str | None, as_json: bool) -> None:
+    """Run a service anew, by another file or command or as it is.
+
+    The old process goes on until the new one is READY, if some worker has room for both (with a fixed port: another worker); else
+    it is stopped first.
+    """
+    if "/" not in target:
+        raise click.UsageError(f"{target!r} names no service: say RUN/SERVICE (`titan services` lists them)")
+    if args and not (file or command):
+        raise click.UsageError("--args goes with --file or --command")
+    job = Job("replacement", file=file, command=command, args=args) if file or command else None
+    with open_client(master) as client:
+        rolling = client.replace(target, job)
+        if as_json:
+            print(json.dumps({"target": target, "rolling": rolling}))
+        else:
+            how = "the old process goes on until the new one is READY" if rolling else "the old process is stopped first"
+            print(f"{target} is being replaced: {how}")
+
+
+def _since(at: float) -> str:
+    return _ago(min(at, time.time()))

@@ -1,0 +1,217 @@
+"""What a program or a pipeline says of a service, made into a `Service`; which services a job names; and how services are shown.
+
+    port: 8080                  # 0 or absent: any free one
+    health: tcp                 # http:/path, none, or a mapping: {type: command, command: pg_isready, interval: 2, timeout: 2,
+                                # start: 60, failures: 3}
+    restart: always             # on-failure, never, or a mapping: {policy: always, backoff: 0.5, backoff_max: 30, max: 10}
+    keep: true
+
+Owns these forms and the sentence that says what is wrong with one; must not touch a file or the network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from titan.model.dag import MAX_SECONDS, Service
+from titan.model.names import split_job
+from titan.model.services import HEALTH, MAX_MISSES, MAX_PORT, MAX_RESTARTS, RESTART, names_in
+from titan.protocol import messages as msg
+
+if TYPE_CHECKING:
+    from titan.sdk.client import AsyncClient
+    from titan.sdk.connection import Connection
+    from titan.sdk.job import Job
+
+_HEALTH_KEYS: Final = ("type", "path", "command", "interval", "timeout", "start", "failures")
+_RESTART_KEYS: Final = ("policy", "backoff", "backoff_max", "max")
+
+
+class BadService(ValueError):
+    """`field` is at fault; the text says what is wrong, for after a colon."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(problem)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """A service. `state`: READY, or the state of its job; `since`: when that began, in seconds since the epoch.
+
+    `address`, "HOST:PORT", is where it is, or was last; None if it never was READY. `restarts` are those of all its attempts;
+    `reason` says why it is not READY, or was restarted last.
+    """
+
+    run: str
+    dag: str
+    job: str
+    state: str
+    worker: str | None
+    address: str | None
+    restarts: int
+    since: float
+    attempt: int
+    reason: str
+
+
+# -- what may be given, made into what is kept ---------------------------------------------------------------------------
+def service_of(type_: object, port: object, health: object, restart: object, keep: object) -> Service | None:
+    """None for a job that is no service. Raises BadService.
+
+    >>> service_of("service", 8080, "http:/healthz", "on-failure", False).target
+    '/healthz'
+    """
+    if type_ != "service":
+        given = (("port", port), ("health", health), ("restart", restart), ("keep", keep or None))
+        for field, value in given:
+            if value is not None:
+                raise BadService(field, "is for a service: say type: service")
+        return None
+    fields: dict[str, Any] = {"port": _port(port), **_health(health), **_restart(restart)}
+    if not isinstance(keep, bool):
+        raise BadService("keep", f"must be true or false, not {keep!r}"[:200])
+    return Service(**fields, keep=keep)
+
+
+def _port(value: object) -> int:
+    if value is None:
+        return 0
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadService("port", f"must be a port number, or 0 for any free one, not {value!r}"[:200])
+    if not 0 <= value <= MAX_PORT:
+        raise BadService("port", f"{value} is out of range: give 1 to {MAX_PORT}, or 0 for any free one")
+    return value
+
+
+def _health(value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        kind, colon, path = value.partition(":")
+        value = {"type": kind} | ({"path": path} if colon else {})
+    if not isinstance(value, Mapping):
+        raise BadService("health", "must be tcp, http:/path, none, or a mapping with type, and path or command")
+    _check_keys("health", value, _HEALTH_KEYS)
+    kind = value.get("type", "command" if "command" in value else "http" if "path" in value else "tcp")
+    if kind not in HEALTH:
+        raise BadService("health", f"type {kind!r} is unknown: there are {', '.join(HEALTH)}"[:200])
+    for key, owner in (("path", "http"), ("command", "command")):
+        if key in value and kind != owner:
+            raise BadService("health", f"{key} is for type: {owner}")
+    target = value.get("path", "/") if kind == "http" else value.get("command", "")
+    if not isinstance(target, str):
+        raise BadService("health", "path and command must be strings")
+    if kind == "http" and not (target.startswith("/") and target.isascii() and target.isprintable() and " " not in target):
+        raise BadService("health", f"path {target[:80]!r} must start with / and hold no spaces: write them as %20")
+    if kind == "command" and (not target.strip() or "\0" in target):
+        raise BadService("health", "type: command needs a command")
+    return {
+        "health": kind,
+        "target": target,
+        "interval_s": _seconds("health", "interval", value),
+        "timeout_s": _seconds("health", "timeout", value),
+        "start_s": _seconds("health", "start", value),
+        "misses": _count("health", "failures", value, MAX_MISSES),
+    }
+
+
+def _restart(value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if isinstance(value, str):
+        value = {"policy": value}
+    if not isinstance(value, Mapping):
+        raise BadService("restart", f"must be {', '.join(RESTART)}, or a mapping with {', '.join(_RESTART_KEYS)}")
+    _check_keys("restart", value, _RESTART_KEYS)
+    policy = value.get("policy", "always")
+    if policy not in RESTART:
+        raise BadService("restart", f"{policy!r} is unknown: there are {', '.join(RESTART)}"[:200])
+    return {
+        "restart": policy,
+        "backoff_s": _seconds("restart", "backoff", value),
+        "backoff_max_s": _seconds("restart", "backoff_max", value),
+        "max_restarts": _count("restart", "max", value, MAX_RESTARTS),
+    }
+
+
+def _check_keys(field: str, value: Mapping[Any, Any], known: Sequence[str]) -> None:
+    for key in value:
+        if key not in known:
+            raise BadService(field, f"unknown key {key!r}: there are {', '.join(known)}"[:200])
+
+
+def _seconds(field: str, key: str, value: Mapping[Any, Any]) -> float:
+    if key not in value:
+        return 0.0
+    number = value[key]
+    if not isinstance(number, (int, float)) or isinstance(number, bool) or not 0 < number <= MAX_SECONDS:
+        raise BadService(field, f"{key} must be a number of seconds above 0, not {number!r}"[:200])
+    return float(number)
+
+
+def _count(field: str, key: str, value: Mapping[Any, Any], most: int) -> int:
+    if key not in value:
+        return 0
+    number = value[key]
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= most:
+        raise BadService(field, f"{key} must be 1 to {most:,}, not {number!r}"[:200])
+    return number
+
+
+def unknown_service(texts: Iterable[str], parents: Sequence[str], services: Iterable[str]) -> str:
+    """What is wrong with the services that a job's texts name, "" if nothing is. `services` are those of the DAG."""
+    known = None
+    for text in texts:
+        for name in names_in(text):
+            known = dict.fromkeys(services) if known is None else known
+            if name not in known:
+                there = f"services are {', '.join(list(known)[:8])}" if known else "the DAG has no service"
+                return f"${{service:{name}}} names no service: {there}"
+            if name not in parents:
+                return f"${{service:{name}}}: the job does not depend on {name!r}: put it into depends_on"
+    return ""
+
+
+# -- asking ---------------------------------------------------------------------------------------------------------------
+async def list_services(connection: Connection, run: str, limit: int) -> list[ServiceStatus]:
+    """Raises NotFound for a run that is not there."""
+    answer = await connection.call(lambda n: msg.ListServices(n, run, limit))
+    assert isinstance(answer, msg.Services)
+    return [
+        ServiceStatus(s.run, s.dag, s.job, s.state, s.worker or None, s.address or None, s.restarts, s.since, s.attempt, s.reason)
+        for s in answer.services
+    ]
+
+
+async def replace_service(client: AsyncClient, target: str, job: Job | None) -> bool:
+    """`job`: what is to be run instead, None for the same again. Raises NotFound, Conflict, and what staging raises."""
+    from titan.sdk.job import DAG
+    from titan.sdk.staging import stage
+
+    run, name = split_job(target)
+    fields: dict[str, Any] = {}
+    if job is not None:
+        staged = await asyncio.to_thread(stage, DAG("replacement", [job]))
+        try:
+            if staged.unresolved:
+                staged = staged.resolve({name: (await client._resolve(name)).hash for name in staged.unresolved})
+            await client._upload(staged)
+        finally:
+            staged.close()
+        t = staged.spec.templates[0]
+        fields = {"file": t.file, "file_hash": t.file_hash, "command": t.command, "argv": t.argv, "args": job.args}
+    answer = await client._connection.call(lambda n: msg.ReplaceService(n, run, name, **fields))
+    assert isinstance(answer, msg.ServiceReplaced)
+    return answer.rolling
+
+
+async def stop_service(connection: Connection, target: str) -> int:
+    """Raises NotFound, and CallerError for a job that is no service."""
+    run, job = split_job(target)
+    answer = await connection.call(lambda n: msg.StopService(n, run, job))
+    assert isinstance(answer, msg.ServicesStopped)
+    return answer.jobs
