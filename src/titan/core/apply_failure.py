@@ -44,10 +44,13 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
             entry = state.jobs[child]
             if goes_on or entry.template.kind == "handler":
                 entry.missing += 1
+                if job.service is not None:
+                    state.unsettled[child] = None  # what has not been dispatched waits again
         stopped = job.state is JobState.COMPLETED
         revive(state, number, job, e.at)
         if job.service is not None:
             job.service.refused_by.clear()
+            job.service.ready_at = 0.0  # it may have been until it ended by itself
         state.dead.pop(number, None)
         if dead:
             job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, f"taken off the dead letter queue by {e.by}: {job.reason}"))

@@ -420,7 +420,7 @@ class Chronicle:
                 self.purged.pop(number, None)
             elif job.is_service and job.state is JobState.COMPLETED:
                 self._turn(job, JobState.WAITING, JobState.COMPLETED)
-                job.stopped_by_user = False
+                job.stopped_by_user = job.ready = False
                 if not any(child in e.jobs for child in job.children):
                     raise Violation(f"{job.where} is revived, and nothing that depends on it")
             else:

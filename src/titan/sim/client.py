@@ -101,9 +101,10 @@ class SimClient(SimUser):
                 asked = self._humans.pop(request, None)
                 self.world.trace.count(f"{type(asked).__name__} refused")
                 self.world.trace.note(self.host, f"hears: {why}")
-                if isinstance(asked, (pm.Decide, pm.RetryDead)):
+                early = isinstance(asked, pm.Decide) and "not open yet" in why  # said again, it may have come in time
+                if isinstance(asked, (pm.Decide, pm.RetryDead)) and not early:
                     self.world.oracle.on_refused(asked.run or self.run, asked.key)
-                if isinstance(asked, pm.Decide) and "not open yet" in why:
+                if isinstance(asked, pm.Decide) and early:
                     self._ask_later(request, asked)
             case pm.Error(request, "invalid_graph") if request > PARTS and not self.world.scenario.calm:
                 self.world.trace.note(self.host, "begins again: a part was lost")

@@ -148,7 +148,7 @@ def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
     settings = msgspec.structs.replace(_settings(rng, calm=kind != "rough"), hold_s=needy.choice((0.5, 5.0, 60.0)), **scaling)
     workers = [msgspec.structs.replace(plan, total=draw_total(needy, plan)) for plan in _workers(rng)]
     submissions = [_needy(needy, share, submission) for submission in _submissions(rng)]
-    submissions, workers, count = with_services(Random(f"services {seed}"), submissions, workers)
+    submissions, workers, count = with_services(Random(f"long-lived {seed}"), submissions, workers)
     settings = msgspec.structs.replace(settings, burst_slots=settings.burst_slots + count)
     scenario = Scenario(
         seed=seed,
