@@ -588,8 +588,8 @@ def what_is_replaced_is_forgotten_when_it_is_gone(patch: Patch) -> None:
 def a_service_is_started_again_before_it_has_ended(patch: Patch) -> None:
     real = worker_services.Services._replace
 
-    def replace(it: worker_services.Services, lease: int, watch: worker_services.Watch, why: str) -> None:
-        real(it, lease, watch, why)
+    def replace(it: worker_services.Services, now: float, lease: int, watch: worker_services.Watch, why: str) -> None:
+        real(it, now, lease, watch, why)
         it._machine._out.append(words.RestartService(lease))
 
     patch.setattr(worker_services.Services, "_replace", replace)

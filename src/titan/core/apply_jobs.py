@@ -66,6 +66,8 @@ def _jobs_dispatched(state: State, e: ev.JobsDispatched) -> None:
         lease += 1
         if job.template.needs is not None:
             worker.taken = plus(worker.taken, amounts_of(job.template.needs))
+        if job.service is not None:
+            state.serve(worker, 1)
     state.next_lease = lease
     state.reload(worker)
 
@@ -89,6 +91,8 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
         if job.template.needs is not None:
             give_back(worker, job.lease, job.template.needs)
         move(state, number, job, COMPLETED, at)
+        if job.service is not None:
+            worker.serving -= 1  # how much may wait there follows from the pace
         job.lease = 0
         job.started_at = e.started[i]
         job.finished_at = e.finished[i]

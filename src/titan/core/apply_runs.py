@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from titan.core import events as ev
-from titan.core.state import ARCHIVED_LIMIT, Job, Opening, Run, ServiceState, State
+from titan.core.service_state import ServiceState
+from titan.core.state import ARCHIVED_LIMIT, Job, Opening, Run, State
 from titan.model.states import JobState, RunState
 
 WAITING = JobState.WAITING

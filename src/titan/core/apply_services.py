@@ -22,6 +22,7 @@ def _services_reported(state: State, e: ev.ServicesReported) -> None:
             s.lease = job.lease
         was, now = s.ready_at > 0, e.ready_ats[i] > 0
         s.serial, s.restarts, s.reason = e.serials[i], e.restarts[i], e.reasons[i]
+        s.next_start = e.next_starts[i] if e.next_starts else 0.0
         if s.old_lease and not now:
             continue  # the one that it replaces is READY still
         replaced = bool(s.old_lease)
@@ -80,6 +81,8 @@ def _service_replaced(state: State, e: ev.ServiceReplaced) -> None:
     else:
         worker.ending[job.lease] = None
     release_lease(state, job)
+    if e.rolling:
+        state.serve(worker, 1)
     rest(worker, e.at)
     move(state, e.job, job, JobState.QUEUED, e.at)
     job.pin, job.started_at = e.pin, 0.0
@@ -95,6 +98,7 @@ def _services_retired(state: State, e: ev.ServicesRetired) -> None:
         s = job.service
         assert s is not None and s.old_lease == lease, job.name
         s.old_lease, s.ready_at = 0, 0.0
+        state.serve(worker, -1)
         count_missing(state, job, 1)
         job.note(Past(e.at, job.attempt, e.worker, -1, -1, "its former process is gone, and the new one is not READY yet"))
     if worker.fenced:

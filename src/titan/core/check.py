@@ -108,6 +108,7 @@ def _check_workers(state: State) -> None:
             assert service is not None and service.old_lease == lease, f"{worker.name} keeps lease {lease} for nobody"
             assert lease not in worker.held and lease not in worker.ending, f"{worker.name} has lease {lease} twice"
         assert (seat.used, seat.slots, seat.open) == (used, worker.slots, worker.takes_work), f"{worker.name}: the pool has {seat}"
+        assert worker.serving == state.count_serving(worker), f"{worker.name}: {worker.serving} services"
         taken = state.count_taken(worker)
         assert worker.taken == taken == seat.taken, f"{worker.name}: {worker.taken} taken, {seat.taken} in the pool, really {taken}"
         assert seat.total == totals_of(worker.facts), f"{worker.name}: the pool has {seat.total} in all"

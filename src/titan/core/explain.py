@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
+from titan.core.moves import satisfies
 from titan.core.ready import has_capabilities
+from titan.core.service_state import ServiceState
 from titan.core.state import NO_WORKER, Job, State, Worker
 from titan.model.demand import KINDS, NOTHING, Demand, amount_text, amounts_in, capabilities_of, demand_of, demand_text, totals_of
 from titan.model.states import TERMINAL, JobState, Outcome, RunState, WorkerState
@@ -20,9 +22,12 @@ MAX_WORKERS = 1000
 
 _OF_JOB = (
     *("over", "running", "dispatched", "parents", "releasing", "delayed", "backoff", "paused"),
-    *("no_worker", "affinity", "behind", "placeable"),
+    *("no_worker", "affinity", "behind", "placeable", "ready", "starting", "restarting", "replacing", "service", "bound"),
 )
-_OF_WORKER = ("fits", "held", "slots", "resources_busy", "suspect", "elsewhere", "draining", "resources", "capability", "gone")
+_OF_WORKER = (
+    *("fits", "held", "slots", "resources_busy", "suspect", "elsewhere", "refused", "draining"),
+    *("resources", "capability", "gone"),
+)
 """What passes soonest first."""
 CODES = (*_OF_JOB, *_OF_WORKER)
 
@@ -57,10 +62,11 @@ def explain(state: State, number: int, now: float) -> Explanation:
     job = state.jobs[number]
     if job.state is JobState.QUEUED:
         return _queued(state, number, job)
-    return Explanation(job.state, [_at_rest(state, number, job, now)], [])
+    reasons = _waiting(state, job, now) if job.state is JobState.WAITING else [_at_rest(state, job, now)]
+    return Explanation(job.state, reasons, [])
 
 
-def _at_rest(state: State, number: int, job: Job, now: float) -> Reason:
+def _at_rest(state: State, job: Job, now: float) -> Reason:
     """The one reason of a job that no worker is looked for."""
     where = _name(state, job.worker)
     if job.state in TERMINAL:
@@ -68,8 +74,6 @@ def _at_rest(state: State, number: int, job: Job, now: float) -> Reason:
         over: Detail = {"state": job.state.name, "finished_at": job.finished_at or job.since}
         return Reason("over", f"it is over: {job.state.name}{why}", over)
     match job.state:
-        case JobState.WAITING:
-            return _waiting(state, job)
         case JobState.DELAYED:
             return Reason("delayed", f"delayed for another {max(0.0, job.due - now):.1f} s", {"until": job.due})
         case JobState.FAILED:
@@ -78,6 +82,8 @@ def _at_rest(state: State, number: int, job: Job, now: float) -> Reason:
             return Reason("backoff", wait, failed)
         case JobState.PAUSED:
             return Reason("paused", "paused: it waits for a decision", {"since": job.since})
+        case JobState.RUNNING if job.service is not None:
+            return _serving(job, job.service, where, now)
         case JobState.RUNNING:
             runs = f"it runs: attempt {job.attempt} on {where}, for {max(0.0, now - job.started_at):.1f} s"
             return Reason("running", runs, {"worker": where, "attempt": job.attempt, "started_at": job.started_at})
@@ -89,15 +95,61 @@ def _at_rest(state: State, number: int, job: Job, now: float) -> Reason:
             return Reason("dispatched", f"sent to {where} as attempt {job.attempt}: {ahead}", sent)
 
 
-def _waiting(state: State, job: Job) -> Reason:
-    open_ = [state.jobs[p] for p in job.parents if state.jobs[p].state is not JobState.COMPLETED]
+def _serving(job: Job, service: ServiceState, where: str, now: float) -> Reason:
+    """What an attempt of a service that runs is about: it serves, or why it does not."""
+    heard = service.lease == job.lease
+    restarts = service.restarts if heard else 0
+    about: Detail = {"worker": where, "attempt": job.attempt, "restarts": restarts, "address": service.address}
+    why = f": {service.reason}" if heard and service.reason else ""
+    wait = service.next_start - now if heard else 0.0
+    if service.old_lease:
+        return Reason("replacing", f"it serves, READY at {service.address}, and {_replaced(why, wait)}", about)
+    if service.ready_at:
+        again = f"; restarted {_times(restarts)}, the last time{why}" if restarts else ""
+        serves = f"it serves: READY at {service.address} on {where}, for {max(0.0, now - service.ready_at):.1f} s{again}"
+        return Reason("ready", serves, about)
+    if wait > 0:
+        backs_off = f"backs off: its process on {where} is started again in {wait:.1f} s, for the {_nth(restarts)} time{why}"
+        return Reason("restarting", backs_off, {**about, "until": service.next_start})
+    begun = f", started again {_times(restarts)}," if restarts else ""
+    return Reason("starting", f"its process on {where}{begun} is not READY yet{why}", about)
+
+
+def _replaced(why: str, wait: float) -> str:
+    later = f", and is started again in {wait:.1f} s" if wait > 0 else ""
+    return f"goes on until what replaces it is READY; that is not READY yet{why}{later}"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
+
+
+def _nth(count: int) -> str:
+    last = "th" if count % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(count % 10, "th")
+    return f"{count:,}{last}"
+
+
+def _waiting(state: State, job: Job, now: float) -> list[Reason]:
+    open_ = [parent for p in job.parents if not satisfies(parent := state.jobs[p], job)]
     if not open_:
         what = "its run is still coming in" if job.run.state is RunState.OPENING else "it is about to be queued: its run is large"
-        return Reason("releasing", what)
+        return [Reason("releasing", what)]
     named = ", ".join(f"{p.name} ({p.state.name})" for p in open_[:MAX_NAMED])
     more = f" and {len(open_) - MAX_NAMED} more" if len(open_) > MAX_NAMED else ""
     parents: Detail = {"open": len(open_), "parents": len(job.parents), "first": open_[0].name}
-    return Reason("parents", f"waits for {len(open_)} of {len(job.parents)} parents: {named}{more}", parents)
+    reasons = [Reason("parents", f"waits for {len(open_)} of {len(job.parents)} parents: {named}{more}", parents)]
+    services = [p for p in open_ if p.service is not None and job.template.kind != "handler"]
+    return [*reasons, *[_of_service(state, service, now) for service in services[:MAX_NAMED]]]
+
+
+def _of_service(state: State, service: Job, now: float) -> Reason:
+    """A service that a job waits for."""
+    if service.state in (JobState.WAITING, JobState.QUEUED):
+        why = f"it is {service.state.name} itself: `titan why {service.run.id}/{service.name}`"
+    else:
+        why = _at_rest(state, service, now).text
+    about: Detail = {"service": service.name, "state": service.state.name}
+    return Reason("service", f"waits for the service {service.name} to be READY: {why}", about)
 
 
 # -- jobs that wait for a worker ------------------------------------------------------------------------------------------
@@ -110,7 +162,7 @@ def _queued(state: State, number: int, job: Job) -> Explanation:
     if lacking is not None:
         reasons.append(lacking)
     if job.pin != NO_WORKER:
-        reasons.append(_bound(state, job.pin))
+        reasons.append(_bound(state, job))
     if lacking is None:
         reasons += _behind(state, job, demand, key)
     past = job.history[-1] if job.history else None
@@ -147,12 +199,17 @@ def _option(kind: int, amount: int) -> str:
     return str(amount) if kind else f"{amount / 1000:g}"
 
 
-def _bound(state: State, pin: int) -> Reason:
-    worker = state.workers[pin]
+def _bound(state: State, job: Job) -> Reason:
+    worker = state.workers[job.pin]
     busy = worker.used
     how = {WorkerState.SUSPECT: "whose connection broke", WorkerState.ALIVE: f"where {_attempts(busy, worker.slots)}"}
-    text = f"bound by affinity to {worker.name}, {how.get(worker.state, f'which is {worker.state.name}')}"
-    return Reason("affinity", text, {"worker": worker.name, "state": worker.state.name, "held": busy})
+    there = f"{worker.name}, {how.get(worker.state, f'which is {worker.state.name}')}"
+    about: Detail = {"worker": worker.name, "state": worker.state.name, "held": busy}
+    if job.template.affinity:
+        return Reason("affinity", f"bound by affinity to {there}", about)
+    refused = job.service is not None and job.service.refused_by
+    why = "others could not start it" if refused else "its port is in use where its former process is"
+    return Reason("bound", f"goes to {there}: {why}", about)
 
 
 def _behind(state: State, job: Job, demand: str | Demand, key: int) -> list[Reason]:
@@ -184,7 +241,10 @@ def _of_worker(state: State, worker: Worker, job: Job, key: int) -> list[Reason]
     if worker.draining:
         reasons.append(Reason("draining", "drains: it takes nothing new"))
     if job.pin not in (NO_WORKER, worker.number):
-        reasons.append(Reason("elsewhere", f"affinity binds the job to {_name(state, job.pin)}"))
+        what = "affinity binds the job to" if job.template.affinity else "the service is to go to"
+        reasons.append(Reason("elsewhere", f"{what} {_name(state, job.pin)}"))
+    if job.service is not None and worker.number in job.service.refused_by:
+        reasons.append(Reason("refused", "could not start it"))
     reasons += _of_resources(worker, job)
     if worker.state is WorkerState.SUSPECT:
         reasons.append(Reason("suspect", "its connection broke: it may come back", {"until": worker.deadline}))

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import msgspec
 
-from titan.core.state import Burst, Extra, Job, Past, Run, Schedule, ServiceState, State, Worker
+from titan.core.service_state import ServiceState
+from titan.core.state import Burst, Extra, Job, Past, Run, Schedule, State, Worker
 from titan.errors import JournalCorrupt
 from titan.model.states import JobState, Outcome
 

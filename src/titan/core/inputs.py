@@ -226,7 +226,10 @@ class ResultsReported(msgspec.Struct, frozen=True):
 
 
 class ServicesSeen(msgspec.Struct, frozen=True):
-    """What a worker says of the services that it runs. `ready_ats` 0: not READY. `serials` number the reports of each attempt."""
+    """What a worker says of the services that it runs. `ready_ats` 0: not READY. `serials` number the reports of each attempt.
+
+    `next_starts`: when its next process starts, 0 if it has one.
+    """
 
     worker: int
     leases: list[int]
@@ -236,6 +239,7 @@ class ServicesSeen(msgspec.Struct, frozen=True):
     ports: list[int]
     restarts: list[int]
     reasons: list[str]
+    next_starts: list[float]
 
 
 class ServiceStopRequested(msgspec.Struct, frozen=True):

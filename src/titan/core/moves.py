@@ -78,7 +78,10 @@ def release_lease(state: State, job: Job) -> None:
         give_back(worker, job.lease, job.template.needs)
     worker.recalled.pop(job.lease, None)
     job.lease = 0
-    if job.service is not None and job.service.ready_at and not job.service.old_lease:
+    if job.service is None:
+        return
+    state.serve(worker, -1)
+    if job.service.ready_at and not job.service.old_lease:
         job.service.ready_at = 0.0
         count_missing(state, job, 1)
 
@@ -115,6 +118,7 @@ def end_old(state: State, job: Job) -> None:
         del worker.retiring[s.old_lease]
         worker.ending[s.old_lease] = None
         s.old_lease = 0
+        state.serve(worker, -1)
 
 
 def count_missing(state: State, job: Job, change: int) -> None:

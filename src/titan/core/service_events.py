@@ -7,7 +7,9 @@ from titan.model.dag import JobTemplate
 
 
 class ServicesReported(Fact, frozen=True, tag="services_reported"):
-    """What a worker says of services that it runs. `ready_ats` 0: it is not READY; `serials` number the reports of each."""
+    """What a worker says of services that it runs. `ready_ats` 0: it is not READY; `serials` number the reports of each;
+    `next_starts`: when its next process starts, 0 if it has one.
+    """
 
     worker: int
     jobs: list[int]
@@ -17,6 +19,7 @@ class ServicesReported(Fact, frozen=True, tag="services_reported"):
     restarts: list[int]
     reasons: list[str]
     at: float
+    next_starts: list[float] = []
 
 
 class ServicesStopped(Fact, frozen=True, tag="services_stopped"):

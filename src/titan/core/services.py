@@ -54,10 +54,12 @@ def on_services_seen(turn: Turn, seen: ServicesSeen) -> None:
             restarts=[seen.restarts[i] for i in rows],
             reasons=[seen.reasons[i] for i in rows],
             at=turn.now,
+            next_starts=[seen.next_starts[i] for i in rows],
         )
     )
     for old_worker, lease in stops:
         turn.order(fx.SendStop(old_worker, [lease]))
+    turn.runs.update({state.jobs[number].run.id: state.jobs[number].run for number in fresh})
     unlock(turn, [number for number in fresh if state.jobs[number].is_done])
 
 

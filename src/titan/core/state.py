@@ -12,6 +12,7 @@ from heapq import heapify, heappush
 
 import msgspec
 
+from titan.core.service_state import ServiceState
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.demand import NOTHING, Amounts, LaneKey, amounts_of, demand_of, plus, totals_of
 from titan.model.settings import Settings
@@ -164,30 +165,6 @@ class Extra(msgspec.Struct, array_like=True, gc=False):
     gate: GateFacts | None = None
 
 
-class ServiceState(msgspec.Struct, array_like=True):
-    """What the newest report of its worker says of a service."""
-
-    lease: int = 0
-    """The attempt that it is about."""
-    serial: int = 0
-    """The number of that report: older ones are dropped."""
-    ready_at: float = 0.0
-    """Since when it is READY, 0 if it is not."""
-    address: str = ""
-    """HOST:PORT, also of the last attempt that had one."""
-    restarts: int = 0
-    """Of this attempt."""
-    earlier: int = 0
-    """Restarts of earlier attempts."""
-    reason: str = ""
-    """Why it was restarted the last time, or is not READY yet."""
-    refused_by: list[int] = msgspec.field(default_factory=list)
-    """Workers that could not start it since it was READY."""
-    old_lease: int = 0
-    """It is being replaced: the attempt that is READY, and goes on until the new one is. 0: none."""
-    old_worker: int = NO_WORKER
-
-
 class Job(msgspec.Struct, gc=False):
     """A node of a run. Times are seconds since the epoch, 0 while they have not come."""
 
@@ -289,6 +266,8 @@ class Worker(msgspec.Struct):
     """lease -> service: attempts that are READY while another one, that replaces them, is not yet."""
     pace_s: float = 0.0
     """How long an attempt took here of late, 0 for not known. Slow ones count at once, quick ones by and by."""
+    serving: int = 0
+    """Services among those in `held` and `retiring`."""
     taken: Amounts = NOTHING
     """What its attempts take up: those that it should have, and those in `ending` and `retiring`."""
     fenced: dict[int, Amounts] = msgspec.field(default_factory=dict)
@@ -477,21 +456,34 @@ class State:
             taken = plus(taken, worker.fenced.get(lease, NOTHING))
         return taken
 
+    def count_serving(self, worker: Worker) -> int:
+        return sum(self.jobs[number].service is not None for number in worker.held.values()) + len(worker.retiring)
+
     def demand(self, number: int) -> LaneKey:
         return demand_of(self.jobs[number].template)
 
     def depth(self, worker: Worker) -> int:
-        """How many attempts may wait on the worker beyond its slots: as many as it gets through in a moment."""
+        """How many attempts may wait on the worker beyond its slots: as many as it gets through in a moment.
+
+        None behind a service, whose slot does not become free.
+        """
         s = self.settings
+        slots = max(0, worker.slots - worker.serving)
         if not s.prefetch or not worker.pace_s:
-            return worker.slots * s.prefetch
-        return worker.slots * max(s.prefetch, min(s.prefetch_max, int(s.prefetch_s / worker.pace_s)))
+            return slots * s.prefetch
+        return slots * max(s.prefetch, min(s.prefetch_max, int(s.prefetch_s / worker.pace_s)))
 
     def note_pace(self, worker: Worker, mean_s: float) -> None:
         """The attempts of a batch took so long in the mean."""
         mean_s = max(mean_s, 1e-6)
         worker.pace_s = mean_s if mean_s >= worker.pace_s else 0.75 * worker.pace_s + 0.25 * mean_s
         self.pool.deepen(worker.number, self.depth(worker))
+
+    def serve(self, worker: Worker, change: int) -> None:
+        """A worker has a service more or less in its slots."""
+        worker.serving += change
+        self.pool.deepen(worker.number, self.depth(worker))
+        self.reload(worker)
 
     def add_service(self, number: int, job: Job) -> None:
         self.services.setdefault(job.run.id, {})[number] = None
@@ -571,7 +563,7 @@ class State:
             elif job.due and job.state in TIMED:
                 self.arm(job.due, TIMER_JOB, number)
         for worker in self.workers.values():
-            worker.taken = self.count_taken(worker)
+            worker.taken, worker.serving = self.count_taken(worker), self.count_serving(worker)
             self.seat(worker)
             worker.watched = False
             if worker.state in (WorkerState.ALIVE, WorkerState.SUSPECT):

@@ -63,9 +63,12 @@ def describe(job: Job) -> str:
     """A service that runs: whether it is READY, where, and how often it was restarted."""
     assert job.service is not None
     s = job.service
+    heard = s.lease == job.lease
     if s.old_lease:
-        why = f": {s.reason}" if s.reason else ""
+        why = f": {s.reason}" if s.reason and heard else ""
         return f"its former process is READY at {s.address} and goes on; this one, which replaces it, is not READY yet{why}"
+    if not heard:
+        return "not READY"
     what = f"READY at {s.address}" if s.ready_at else "not READY"
     if s.restarts:
         what += f", {s.restarts} restart{'s' if s.restarts != 1 else ''}"

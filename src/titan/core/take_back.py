@@ -21,9 +21,9 @@ LOOK_AT = 16
 
 def take_back(turn: Turn) -> None:
     pool = turn.state.pool
-    if not pool.idle or not pool.surplus:
+    if not pool.surplus or not (pool.idle or turn.state.services):
         return
-    recalls: dict[int, list[int]] = {}
+    recalls = _behind_services(turn.state) if turn.state.services else {}
     share = _spare(turn.state) // (1 + min(LOOK_AT, len(pool.idle)))
     for idle in islice(pool.idle, LOOK_AT):
         seat = pool.seats[idle]
@@ -41,6 +41,25 @@ def take_back(turn: Turn) -> None:
     for worker, leases in recalls.items():
         turn.emit(ev.LeasesRecalled(worker, leases))
         turn.order(fx.SendRecall(worker, leases))
+
+
+def _behind_services(state: State) -> dict[int, list[int]]:
+    """What waits behind as many services as its worker has slots, by worker: it would wait for ever, and is to be queued again."""
+    recalls: dict[int, list[int]] = {}
+    for number in islice(state.pool.surplus, LOOK_AT):
+        worker = state.workers[number]
+        if worker.serving < worker.slots or not worker.connection:
+            continue
+        ahead, found = len(worker.retiring), []
+        for lease, waiting in worker.held.items():
+            job = state.jobs[waiting]
+            if ahead < worker.slots:
+                ahead += job.service is not None
+            elif job.state is JobState.DISPATCHED and not job.template.affinity and lease not in worker.recalled:
+                found.append(lease)
+        if found:
+            recalls[number] = found
+    return recalls
 
 
 def _spare(state: State) -> int:

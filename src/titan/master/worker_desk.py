@@ -127,11 +127,12 @@ class WorkerDesk:
         )
 
     def _on_services(self, worker: int, it: msg.ServiceStates) -> None:
-        _same_length(it.leases, it.serials, it.started, it.ready_ats, it.ports, it.restarts, it.reasons)
+        _same_length(it.leases, it.serials, it.started, it.ready_ats, it.ports, it.restarts, it.reasons, it.next_starts)
         if not all(0 <= port <= MAX_PORT for port in it.ports):
             raise ProtocolError("a service at a port that does not exist")
         reasons = [reason[:MAX_REASON] for reason in it.reasons]
-        self._core.see(seen.ServicesSeen(worker, it.leases, it.serials, it.started, it.ready_ats, it.ports, it.restarts, reasons))
+        about = (it.leases, it.serials, it.started, it.ready_ats, it.ports, it.restarts, reasons, it.next_starts)
+        self._core.see(seen.ServicesSeen(worker, *about))
 
     def _on_results(self, worker: int, it: msg.Results) -> None:
         _same_length(it.leases, it.outcomes, it.exit_codes, it.reasons, it.started, it.finished, it.cpu_s, it.peak_bytes)

@@ -70,8 +70,8 @@ class ServiceReplaced(Message, frozen=True):
 
 class ServiceStates(Message, frozen=True):
     """From a worker: the services that it runs, in columns: when it started the attempt, since when it is READY (0: it is not), its
-    port, how often its process was restarted, and why it was the last time. `serials` number the states of each attempt: what is
-    not newer than what was heard is ignored. All are repeated with each heartbeat."""
+    port, how often its process was restarted, why it was the last time, and when the next one starts (0: it has one). `serials`
+    number the states of each attempt: what is not newer than what was heard is ignored. All are repeated with each heartbeat."""
 
     leases: list[int]
     serials: list[int]
@@ -80,3 +80,4 @@ class ServiceStates(Message, frozen=True):
     ports: list[int]
     restarts: list[int]
     reasons: list[str]
+    next_starts: list[float]

@@ -67,8 +67,8 @@ def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter:
         case pm.Results(_, leases, outcomes, codes, reasons, started, finished, cpu_s, peak_bytes, values):
             columns = (leases, outcomes, codes, reasons, started, finished, cpu_s, peak_bytes)
             return seen.ResultsReported(worker, *columns, jitter, values)
-        case pm.ServiceStates(_, leases, serials, started, ready_ats, ports, restarts, reasons):
-            return seen.ServicesSeen(worker, leases, serials, started, ready_ats, ports, restarts, reasons)
+        case pm.ServiceStates(_, leases, serials, started, ready_ats, ports, restarts, reasons, next_starts):
+            return seen.ServicesSeen(worker, leases, serials, started, ready_ats, ports, restarts, reasons, next_starts)
         case pm.Draining():
             return seen.WorkerDraining(worker)
         case pm.Leaving():

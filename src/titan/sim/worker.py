@@ -265,8 +265,9 @@ class SimWorker:
                 self.processes.check(lease, probe)
             case words.CloseService(lease):
                 self.processes.close(lease)
-            case words.ReportServices(leases, serials, started, ready_ats, ports, restarts, reasons):
-                self._send(pm.ServiceStates(0, leases, serials, started, ready_ats, ports, restarts, reasons))
+            case words.ReportServices() as r:
+                about = (r.leases, r.serials, r.started, r.ready_ats, r.ports, r.restarts, r.reasons, r.next_starts)
+                self._send(pm.ServiceStates(0, *about))
             case wm.FetchArtifact(digest):
                 self._later(self.world.rng.random() * 2.0, lambda: self._on_fetched(digest))
             case wm.ReportStarted(leases, ats):

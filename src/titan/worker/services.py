@@ -19,6 +19,7 @@ import msgspec
 
 from titan.model.dag import Service
 from titan.model.services import STEADY_S, resolved
+from titan.model.sizes import format_size
 from titan.model.states import Outcome
 from titan.worker.words import (
     AttemptExited,
@@ -113,7 +114,8 @@ class Services:
             return None
         dues = [watch.due for watch in self.all.values() if watch.due]
         if self._machine.connected:
-            dues += [watch.told_at + REPORT_S for watch in self.all.values() if watch.told != watch.serial]
+            news = [(watch, self._machine.held[lease]) for lease, watch in self.all.items() if watch.told != watch.serial]
+            dues += [watch.told_at + REPORT_S for watch, held in news if held.started_at and not held.orphaned]
         return min(dues, default=None)
 
     def ended(self, lease: int) -> None:
@@ -128,7 +130,9 @@ class Services:
             held = self._machine.held[lease]
             changed = watch.told != watch.serial and now >= watch.told_at + REPORT_S
             if held.started_at and not held.orphaned and (changed or everything):
-                rows.append((lease, watch.serial, held.started_at, watch.ready_at, watch.port, watch.restarts, watch.reason))
+                next_start = 0.0 if watch.process else watch.due
+                about = (held.started_at, watch.ready_at, watch.port, watch.restarts, watch.reason, next_start)
+                rows.append((lease, watch.serial, *about))
                 watch.told, watch.told_at = watch.serial, now
         if rows:
             self._machine._out.append(ReportServices(*[list(column) for column in zip(*rows, strict=True)]))
@@ -164,7 +168,10 @@ class Services:
         watch, held = self._running(seen.lease)
         if watch is None or held is None:
             return False
+        limits = held.assignment.template.limits
         why = watch.killed_for or _how(seen.exit_code)
+        if seen.over_memory and limits is not None:
+            why = f"used more than its memory limit of {format_size(limits.memory)}"
         policy = watch.service.restart
         if policy == "never" or (policy == "on-failure" and seen.exit_code == 0 and not watch.killed_for):
             if not watch.killed_for:
@@ -235,11 +242,11 @@ class Services:
         elif watch.ready_at:
             watch.misses += 1
             if watch.misses >= service.misses:
-                self._replace(seen.lease, watch, f"unhealthy, {watch.misses} checks in a row failed: {seen.message}")
+                self._replace(now, seen.lease, watch, f"unhealthy, {watch.misses} checks in a row failed: {seen.message}")
             else:
                 watch.due = now + service.interval_s
         elif now - watch.begun_at >= service.start_s:
-            self._replace(seen.lease, watch, f"was not healthy within {service.start_s:g} s: {seen.message}")
+            self._replace(now, seen.lease, watch, f"was not healthy within {service.start_s:g} s: {seen.message}")
         else:
             if watch.reason != seen.message and not watch.restarts:
                 watch.reason = seen.message
@@ -248,8 +255,10 @@ class Services:
             watch.due = now + min(watch.wait_s, max(0.001, watch.begun_at + service.start_s - now))
         return True
 
-    def _replace(self, lease: int, watch: Watch, why: str) -> None:
+    def _replace(self, now: float, lease: int, watch: Watch, why: str) -> None:
         """Ends its process; what follows is decided when that has ended."""
+        if self._was_steady(watch, now):
+            watch.in_a_row = 0
         watch.killed_for = watch.reason = why
         watch.ready_at = 0.0
         watch.serial += 1

@@ -262,7 +262,7 @@ class Worker:
             case words.CloseService():
                 self._launcher.services.close(it.lease)
             case words.ReportServices():
-                about = (it.leases, it.serials, it.started, it.ready_ats, it.ports, it.restarts, it.reasons)
+                about = (it.leases, it.serials, it.started, it.ready_ats, it.ports, it.restarts, it.reasons, it.next_starts)
                 self._send(msg.ServiceStates(0, *about))
             case m.ReportStarted():
                 self._send(msg.Started(0, it.leases, it.ats))

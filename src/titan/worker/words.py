@@ -246,6 +246,7 @@ class ReportServices(msgspec.Struct, frozen=True, gc=False):
     ports: list[int]
     restarts: list[int]
     reasons: list[str]
+    next_starts: list[float]
 
 
 class ReportStarted(msgspec.Struct, frozen=True, gc=False):
