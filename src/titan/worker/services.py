@@ -246,7 +246,8 @@ class Services:
             else:
                 watch.due = now + service.interval_s
         elif now - watch.begun_at >= service.start_s:
-            self._replace(now, seen.lease, watch, f"was not healthy within {service.start_s:g} s: {seen.message}")
+            hint = "; does it listen on $TITAN_PORT?" if not service.port and service.health in ("tcp", "http") else ""
+            self._replace(now, seen.lease, watch, f"was not healthy within {service.start_s:g} s: {seen.message}{hint}")
         else:
             if watch.reason != seen.message and not watch.restarts:
                 watch.reason = seen.message

@@ -172,6 +172,29 @@ def test_what_dead_workers_left_goes_and_what_lives_stays(machine: Machine) -> N
     assert left == sorted(["other", "titan-1-4001-5", "titan-4026531836-4000-11", f"titan-4026531836-{os.getpid()}-777"])
 
 
+def test_what_is_still_to_go_is_not_used_again(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service's next process comes while its last one is dying: to sweep that one's group must not kill the new one."""
+    for kind in ("memory", "cpu", "pids"):
+        machine.mount("cgroup", kind, "/")
+    limiter = open_limiter(machine.proc, probe=False)
+    (first,) = limiter.prepare(5, Limits(processes=64))["cgroups"]
+    real = cgroups._rmdir
+
+    def busy(path: Path) -> None:
+        raise OSError(16, "busy", str(path))
+
+    monkeypatch.setattr(cgroups, "_rmdir", busy)
+    limiter.end(5)
+    (second,) = limiter.prepare(5, Limits(processes=64))["cgroups"]
+    assert second != first
+    monkeypatch.setattr(cgroups, "_rmdir", real)
+    assert not limiter.sweep()
+    assert not Path(first).parent.exists() and Path(second).parent.exists()
+    limiter.end(5)
+    assert not Path(second).parent.exists()
+    limiter.close()
+
+
 def test_a_group_that_cannot_be_set_up_leaves_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     pids = machine.mount("cgroup", "pids", "/")
     limiter = open_limiter(machine.proc, probe=False)

@@ -80,7 +80,7 @@ def test_it_has_so_long_to_become_healthy() -> None:
         assert at < 13.0
         orders = healthy(node, at, well=False)
     assert at >= 11.0
-    assert node.machine.services.all[1].reason == "was not healthy within 10 s: connection refused"
+    assert node.machine.services.all[1].reason == "was not healthy within 10 s: connection refused; does it listen on $TITAN_PORT?"
     node.see(exited(1, -15), at=at)
     assert restarts(node.see(m.TimePassed(), at=at + 0.5))
 
