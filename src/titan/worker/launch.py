@@ -74,6 +74,7 @@ class Launcher:
         self._sweeping = False
         self._at: dict[int, WardenLink] = {}
         """Where the processes are, of attempts and of function runners."""
+        self._places: dict[int, Place] = {}
         self._interpreters = Interpreters(
             workspace.root / "interpreters",
             link=self._link,
@@ -139,6 +140,7 @@ class Launcher:
             **dict(it.template.env),
             **({VISIBLE: ",".join(gpus)} if gpus else {}),
         }
+        self._places[it.lease] = place
         self._pump.open(it, place.stdout, place.stderr)
         how: dict[str, Any] = {
             "cwd": place.cwd,
@@ -171,8 +173,11 @@ class Launcher:
             return False
         return True
 
-    def _end_limits(self, lease: int) -> Usage:
-        """The attempt is over: what it used, as far as that was counted."""
+    def _end(self, lease: int, *, well: bool = False) -> Usage:
+        """The attempt is over: what it used, as far as that was counted. `well`: with code 0, and left no process."""
+        place = self._places.pop(lease, None)
+        if well and place is not None:
+            self._workspace.give_back(place)
         usage = self.limiter.end(lease)
         self._sweep_limits()
         return usage
@@ -218,12 +223,12 @@ class Launcher:
 
     def _stopped_before(self, lease: int) -> None:
         """It was stopped before its process was there."""
-        self._end_limits(lease)
+        self._end(lease)
         self._see(m.AttemptExited(lease, -signal.SIGTERM, self._clock.now(), 0.0, 0))
         self._pump.on_ended(lease)
 
     def _refuse(self, lease: int, text: str, *, final: bool) -> None:
-        self._end_limits(lease)
+        self._end(lease)
         self._see(m.AttemptRefused(lease, text, final, self._clock.now()))
         self._pump.on_ended(lease)
 
@@ -265,7 +270,7 @@ class Launcher:
                 if dropped_out or dropped_err:
                     log.info("lease %d printed %d bytes over the limit; they were dropped", lease, dropped_out + dropped_err)
                 self._at.pop(lease, None)
-                usage = self._end_limits(lease)
+                usage = self._end(lease, well=code == 0 and not leftover)
                 self._see(m.AttemptExited(lease, code, at, cpu_s, usage.peak_bytes or peak, usage.over_memory))
                 self._pump.on_ended(lease)
             elif kind == "refused":
@@ -312,5 +317,5 @@ class Launcher:
         attempts = [lease for lease in leases if lease >= 0]
         self._see(m.WardenDied(attempts, self._clock.now()))
         for lease in attempts:
-            self._end_limits(lease)
+            self._end(lease)
             self._pump.on_ended(lease)
