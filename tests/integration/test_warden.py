@@ -247,7 +247,7 @@ def test_what_cannot_start_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
             y.start(14, "true")  # it goes on
             assert (await y.exited(14))[2] == 0
             fds = os.listdir(f"/proc/{y.link.pid}/fd")
-            assert len(fds) == 12, fds  # ten of its own, two pipes of job 12: a refusal leaks nothing
+            assert len(fds) == 14, fds  # ten of its own, both ends of two pipes of job 12: a refusal leaks nothing
 
     run(main())
 

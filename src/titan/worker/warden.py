@@ -82,6 +82,7 @@ MARKER_BYTES = 128  # room for the line that says how much was dropped
 BACKLOG_BYTES = 1024 * KIB
 FRAME_BYTES = 64 * KIB * KIB
 OPEN_FILES = 64 * KIB
+FILES_PER_JOB, FILES_SPARE = 6, 64
 STARTED_S = 0.005  # how long "started" may wait for the end of a quick job, which then goes with it
 CLOSE_S = 0.2  # after its end, how long a job's pipes may be held open by a process that escaped
 SWEEP_DELAY_S = 0.25
@@ -241,14 +242,16 @@ def explain(code: int, name: str, cwd: str, paths: Iterable[bytes]) -> str:
 def fork_exec(arguments: tuple[Any, ...], open_files: int) -> int:
     """The call below subprocess.Popen: vfork, and nothing that Popen does round it. Raises TypeError if it is not as known."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, hard))  # the child takes it over; descriptors above it stay usable
+    if soft != open_files:  # the child takes it over; descriptors above it stay usable
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, hard))
     try:
         call: Any = _posixsubprocess.fork_exec
         if sys.version_info >= (3, 14):
             return int(call(*arguments))
         return int(call(*arguments, True))  # allow_vfork
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft != open_files:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def spawn(
@@ -461,14 +464,15 @@ class Capture:
 class Job:
     """The bookkeeping of one job, however its process was started. It runs until `end` is set, then closes, then is forgotten."""
 
-    __slots__ = ("born_ticks", "captures", "close_by", "end", "grace_s", "key", "killed", "pid")
+    __slots__ = ("born_ticks", "captures", "close_by", "end", "ends", "grace_s", "key", "killed", "pid")
 
-    def __init__(self, key: int, pid: int, grace_s: float, born_ticks: int, captures: tuple[Capture, Capture]) -> None:
+    def __init__(self, key: int, pid: int, grace_s: float, born_ticks: int, captures: Sequence[Capture], ends: list[int]) -> None:
         self.key = key
         self.pid = pid  # of the main process, and so the id of its session and group
         self.grace_s = grace_s
         self.born_ticks = born_ticks
         self.captures = captures
+        self.ends = ends  # the job's of the pipes: held here too, so that its end wakes the warden once, not thrice
         self.killed: set[int] = set()  # processes other than the main one that the warden had to kill
         self.end: tuple[int, float, float, int] | None = None  # exit code, at_s, cpu_s, peak_rss_bytes
         self.close_by = 0.0
@@ -566,10 +570,9 @@ class Warden:
         self.channel = Channel(fd)
         self.pid = os.getpid()
         self.stdin = os.open(os.devnull, os.O_RDONLY)
-        # The warden holds many pipes and logs, and so raises its limit. A job gets the one that the worker had.
-        self.open_files, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        raised = OPEN_FILES if hard < 0 else min(OPEN_FILES, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(self.open_files, raised), hard))
+        # The warden holds many pipes and logs, and so raises its limit when it has to. A job gets the one that the worker had.
+        self.open_files, self.most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.raised = False
         self._watch()
 
     def _watch(self) -> None:
@@ -723,6 +726,9 @@ class Warden:
         if key in self.jobs:
             self.reports.append(("refused", key, errno.EEXIST, f"a job with the key {key} is running"))
             return []
+        if not self.raised and len(self.jobs) * FILES_PER_JOB + FILES_SPARE > self.open_files:
+            most, self.raised = OPEN_FILES if self.most_files < 0 else min(OPEN_FILES, self.most_files), True
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(self.open_files, most), self.most_files))
         self.born_ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S)
         ends: list[int] = []
         try:
@@ -740,10 +746,8 @@ class Warden:
             os.close(fd)
 
     def _begun(self, pid: int, key: int, ends: list[int], paths: tuple[str, str], log_limit: int, grace_s: float) -> None:
-        os.close(ends[1])
-        os.close(ends[3])
         captures = (Capture(key, 1, ends[0], paths[0], log_limit), Capture(key, 2, ends[2], paths[1], log_limit))
-        job = Job(key, pid, grace_s, self.born_ticks, captures)
+        job = Job(key, pid, grace_s, self.born_ticks, captures, ends[1::2])
         self.jobs[key] = self.mains[pid] = self.leases[job.lease] = job
         for capture in captures:
             os.set_blocking(capture.pipe, False)
@@ -804,6 +808,8 @@ class Warden:
     def on_main_ended(self, job: Job) -> None:
         signal_group(job.pid, signal.SIGKILL)  # before the main process is reaped: till then its id cannot mean another group
         _, status, usage = os.wait4(job.pid, 0)
+        for fd in job.ends:
+            os.close(fd)
         job.end = (os.waitstatus_to_exitcode(status), time.time(), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * KIB)
         job.close_by = time.monotonic() + CLOSE_S
         del self.mains[job.pid], self.leases[job.lease]
