@@ -61,8 +61,14 @@ class Processes:
         self._say = say
         self._on_ended = on_ended
         self._all: dict[int, _Running] = {}
+        self._behind: dict[int, tuple[int, wm.Assignment]] = {}
+        """Attempts that begin when another has ended -> which other."""
 
-    def start(self, assignment: wm.Assignment, gpus: tuple[str, ...]) -> None:
+    def start(self, assignment: wm.Assignment, gpus: tuple[str, ...], behind: int = 0) -> None:
+        if behind in self._all:
+            self._world.trace.count("attempt ahead")
+            self._behind[assignment.lease] = behind, assignment
+            return
         fate = Fate(self._world.scenario.seed, assignment)
         timer = self._world.clock.after(fate.launch_s, lambda: self._launch(assignment, gpus))
         self._all[assignment.lease] = _Running(fate, timer)
@@ -76,6 +82,7 @@ class Processes:
             world.oracle.truth.trouble(lease, fate.refusal)
             self._say(wm.AttemptRefused(lease, "no such thing", fate.refusal is Outcome.REFUSED, world.clock.now))
             self._on_ended(lease, fate.flush_s)
+            self._go_on(lease)
             return
         running.started = True
         world.oracle.on_started(
@@ -96,8 +103,21 @@ class Processes:
         running.timer = world.clock.after(fate.lasts_s, lambda: self._end(lease, fate.exit_code))
         self._say(wm.AttemptStarted(lease, world.clock.now))
 
+    def withdraw(self, lease: int) -> None:
+        if self._behind.pop(lease, None) is not None:
+            self._world.trace.count("attempt withdrawn")
+            self._say(wm.AttemptWithdrawn(lease))
+
+    def _go_on(self, ended: int) -> None:
+        """The next one begins."""
+        for lease, (other, assignment) in list(self._behind.items()):
+            if other == ended:
+                del self._behind[lease]
+                self.start(assignment, ())
+
     def stop(self, lease: int, grace_s: float) -> None:
         """SIGTERM, and SIGKILL after the grace. What is still being launched never starts."""
+        self.withdraw(lease)
         running = self._all.get(lease)
         if running is None:
             return
@@ -118,6 +138,7 @@ class Processes:
         self._world.trace.note(self._host.name, f"process of {lease >> 32}.{lease & 0xFFFFFFFF} ends with {exit_code}")
         self._say(wm.AttemptExited(lease, exit_code, now, 0.1, 1 << 20))
         self._on_ended(lease, running.fate.flush_s)
+        self._go_on(lease)
 
     def kill_all(self) -> None:
         """The worker dies, and its processes with it."""
@@ -126,14 +147,15 @@ class Processes:
             if running.started:
                 self._world.oracle.truth.ended(lease, -SIGKILL, self._world.clock.now, crashed=True)
         self._all.clear()
+        self._behind.clear()
 
     def kill_runner(self) -> None:
         """The process that runs the attempts dies, and they with it; the worker lives."""
-        leases = list(self._all)
+        leases, behind = list(self._all), list(self._behind)
         self.kill_all()
         for lease in leases:
             self._world.oracle.truth.trouble(lease, Outcome.BROKEN)
-        self._say(wm.WardenDied(leases, self._world.clock.now))
+        self._say(wm.WardenDied([*leases, *behind], self._world.clock.now))
         for lease in leases:
             self._on_ended(lease, 0.0)
 

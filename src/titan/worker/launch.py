@@ -106,8 +106,9 @@ class Launcher:
         return link
 
     # -- attempts ---------------------------------------------------------------------------------------------------------
-    def start(self, it: m.Assignment, gpus: tuple[str, ...]) -> None:
-        """`gpus` are the devices that CUDA is to show it; one that asked for none sees what the worker sees."""
+    def start(self, it: m.Assignment, gpus: tuple[str, ...], behind: int = 0) -> None:
+        """`gpus` are the devices that CUDA is to show it; one that asked for none sees what the worker sees. `behind`: once that
+        attempt has ended."""
         if it.template.archive:
             self._work(self._unpack_and_launch(it, gpus))
             return
@@ -116,7 +117,7 @@ class Launcher:
         except OSError as e:
             self._refuse(it.lease, f"its sandbox could not be made: {e}", final=False)
             return
-        self._launch(it, place, gpus)
+        self._launch(it, place, gpus, behind)
 
     async def _unpack_and_launch(self, it: m.Assignment, gpus: tuple[str, ...]) -> None:
         try:
@@ -130,7 +131,7 @@ class Launcher:
             return
         self._launch(it, place, gpus)
 
-    def _launch(self, it: m.Assignment, place: Place, gpus: tuple[str, ...]) -> None:
+    def _launch(self, it: m.Assignment, place: Place, gpus: tuple[str, ...], behind: int = 0) -> None:
         env = {
             "TITAN_RUN": it.run,
             "TITAN_JOB": it.job,
@@ -149,6 +150,7 @@ class Launcher:
             "stderr_path": place.stderr,
             "log_limit": self._log_limit,
             "grace_s": self._machine.grace_s,
+            "behind": behind,
         }
         if it.template.limits is not None and not self._limit(it, how):
             return
@@ -221,6 +223,10 @@ class Launcher:
         elif self._interpreters.give_up(lease):
             self._stopped_before(lease)
 
+    def withdraw(self, lease: int) -> None:
+        """Takes it away from behind another, if it still stands there."""
+        self._warden.withdraw(lease)
+
     def _stopped_before(self, lease: int) -> None:
         """It was stopped before its process was there."""
         self._end(lease)
@@ -273,6 +279,10 @@ class Launcher:
                 usage = self._end(lease, well=code == 0 and not leftover)
                 self._see(m.AttemptExited(lease, code, at, cpu_s, usage.peak_bytes or peak, usage.over_memory))
                 self._pump.on_ended(lease)
+            elif kind == "withdrawn":
+                self._at.pop(lease, None)
+                self._end(lease, well=True)
+                self._see(m.AttemptWithdrawn(lease))
             elif kind == "refused":
                 _, _, number, text = report
                 self._at.pop(lease, None)
