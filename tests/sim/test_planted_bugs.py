@@ -44,6 +44,7 @@ from titan.sim.disk import Disk
 from titan.sim.master import SimMaster
 from titan.sim.run import SimulationFailed, simulate
 from titan.worker import machine as wm
+from titan.worker.ahead import Ahead
 from titan.worker.calls import Runners
 
 Patch = pytest.MonkeyPatch
@@ -521,6 +522,15 @@ def the_first_call_is_always_to_blame(patch: Patch) -> None:
 
 
 # -- the shell's rules -------------------------------------------------------------------------------------------------------
+def who_stands_behind_another_never_has_its_slot(patch: Patch) -> None:
+    real = Ahead.ended
+    patch.setattr(Ahead, "ended", lambda self, lease: real(self, lease) * 0)
+
+
+def what_was_taken_away_from_behind_another_is_forgotten(patch: Patch) -> None:
+    patch.setitem(wm._HANDLERS, wm.AttemptWithdrawn, lambda machine, now, seen: None)
+
+
 def effects_do_not_wait_for_the_sync(patch: Patch) -> None:
     def release(master: SimMaster) -> None:
         while master._orders:
@@ -670,6 +680,8 @@ PLANTS: list[Callable[[Patch], None]] = [
     heartbeats_list_what_was_reported,
     a_dead_runner_takes_its_successors_calls_along,
     the_first_call_is_always_to_blame,
+    who_stands_behind_another_never_has_its_slot,
+    what_was_taken_away_from_behind_another_is_forgotten,
     effects_do_not_wait_for_the_sync,
     effects_without_events_do_not_wait,
     a_sync_claims_what_was_written_meanwhile,
