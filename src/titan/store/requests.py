@@ -26,7 +26,9 @@ _SIGN = {int: b":", list: b"*", float: b",", bool: b"#", dict: b"%", set: b"~"}
 
 
 class BadRequest(PeerError):
-    """What came is no request. `message` is the text behind "ERR Protocol error: "; the connection cannot go on."""
+    """What came is no request: the text behind "ERR Protocol error: ". The connection cannot go on. `before`: requests before it."""
+
+    before: list[list[bytes]] = []
 
 
 class Requests:
@@ -50,9 +52,17 @@ class Requests:
 
     def feed(self, data: bytes) -> list[list[bytes]]:
         found: list[list[bytes]] = []
+        try:
+            self._feed(data, found)
+        except BadRequest as error:
+            error.before = found
+            raise
+        return found
+
+    def _feed(self, data: bytes, found: list[list[bytes]]) -> None:
         if self._open or self._inline or data[:1] != b"*" or _LONG_NUMBER.search(data):
             self._feed_exactly(data, found)
-            return found
+            return
         reader = self._reader
         reader.feed(data)
         try:
@@ -62,13 +72,12 @@ class Requests:
                     found.append(_checked(request))
                     lines += 2 * len(request) + 1
             if data[-1] == 10 and not reader.has_data() and (lines == data.count(b"\n") or len(data) == sum(map(_size, found))):
-                return found
+                return
         except hiredis.ProtocolError:  # an inline command between the others
             pass
         self._reader = hiredis.Reader()
-        found = []
+        found.clear()
         self._feed_exactly(data, found)
-        return found
 
     def _feed_exactly(self, data: bytes, found: list[list[bytes]]) -> None:
         """Request by request, each header before hiredis has it."""
