@@ -62,7 +62,8 @@ def test_a_service_keeps_its_gpu_over_its_restarts_and_why_says_who_waits(c: Clu
     until(lambda: len(lines(log)) >= 4, "it was restarted")
     assert {tuple(line[1:]) for line in lines(log)} == {(lines(log)[0][1], "0")}, "its port and its GPU stay its own"
     other = c.client.submit(DAG("other", [Job("train", command=f"echo $CUDA_VISIBLE_DEVICES >{tmp_path}/train", gpus=1)]))
-    told = until(lambda: found if (found := c.client.why(f"{other.id}/train")).workers else None, "why tells of the worker")
+    told = until(lambda: why if (why := c.client.why(f"{other.id}/train")).workers else None, "why tells of the worker")
+    assert told is not None
     assert [r.code for r in told.workers[0].reasons] == ["resources_busy"]
     assert c.client.stop(run.id) == 1 and other.wait(20).ok
     assert (tmp_path / "train").read_text() == "0\n"

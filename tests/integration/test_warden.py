@@ -247,7 +247,43 @@ def test_what_cannot_start_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
             y.start(14, "true")  # it goes on
             assert (await y.exited(14))[2] == 0
             fds = os.listdir(f"/proc/{y.link.pid}/fd")
-            assert len(fds) == 12, fds  # ten of its own, two pipes of job 12: a refusal leaks nothing
+            assert len(fds) == 14, fds  # ten of its own, both ends of two pipes of job 12: a refusal leaks nothing
+
+    run(main())
+
+
+def test_a_job_stands_behind_another(tmp_path: Path) -> None:
+    """It begins when that one has ended, whatever became of it, and not at all if it is taken away before."""
+
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "sleep", "600")
+            y.start(2, "sh", "-c", "echo 2; read x < go", behind=1)
+            y.start(3, "true", behind=1)
+            y.start(5, "sh", "-c", "exit 5", behind=99)  # nobody is there
+            assert (await y.exited(5))[2] == 5
+            y.link.withdraw(3)
+            await y.until(lambda: y.of("withdrawn", 3))
+            y.link.withdraw(1)  # it has begun
+            y.link.withdraw(99)
+            os.mkfifo(tmp_path / "go")
+            y.link.stop(1, 0.0)
+            assert (await y.exited(1))[2] == -9
+            await y.until(lambda: y.streamed(2, 1) == b"2\n", "job 2 to run")
+            y.start(4, "true", behind=2)
+            y.start(6, "true", behind=2)
+            y.link.stop(6)
+            await y.until(lambda: y.of("withdrawn", 6))
+            y.start(7, "no-such-command", behind=2)
+            y.start(8, "true", behind=7)  # which is not there yet, so this one does not wait for it
+            assert (await y.exited(8))[2] == 0
+            assert not y.of("started", 4)
+            (tmp_path / "go").write_text("on\n")
+            await y.exited(2)
+            assert (await y.refused(7))[0] == errno.ENOENT
+            assert (await y.exited(4))[2] == 0
+            begun = {report[1] for report in y.reports if report[0] == "started"}
+            assert begun == {1, 2, 4, 5, 8}
 
     run(main())
 

@@ -47,6 +47,7 @@ from titan.sim.run import SimulationFailed, simulate
 from titan.worker import machine as wm
 from titan.worker import services as worker_services
 from titan.worker import words
+from titan.worker.ahead import Ahead
 from titan.worker.calls import Runners
 
 Patch = pytest.MonkeyPatch
@@ -600,6 +601,15 @@ def a_service_between_two_processes_cannot_be_stopped(patch: Patch) -> None:
 
 
 # -- the shell's rules -------------------------------------------------------------------------------------------------------
+def who_stands_behind_another_never_has_its_slot(patch: Patch) -> None:
+    real = Ahead.ended
+    patch.setattr(Ahead, "ended", lambda self, lease: real(self, lease) * 0)
+
+
+def what_was_taken_away_from_behind_another_is_forgotten(patch: Patch) -> None:
+    patch.setitem(wm._HANDLERS, wm.AttemptWithdrawn, lambda machine, now, seen: None)
+
+
 def effects_do_not_wait_for_the_sync(patch: Patch) -> None:
     def release(master: SimMaster) -> None:
         while master._orders:
@@ -749,6 +759,8 @@ PLANTS: list[Callable[[Patch], None]] = [
     heartbeats_list_what_was_reported,
     a_dead_runner_takes_its_successors_calls_along,
     the_first_call_is_always_to_blame,
+    who_stands_behind_another_never_has_its_slot,
+    what_was_taken_away_from_behind_another_is_forgotten,
     a_service_is_ready_for_ever,
     children_of_a_lost_service_stay_queued,
     a_service_that_runs_is_taken_for_ready,

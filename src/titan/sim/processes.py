@@ -98,8 +98,14 @@ class Processes:
         self._all: dict[int, _Running] = {}
         self._services: dict[int, tuple[wm.Assignment, tuple[str, ...], int]] = {}
         """lease -> what it is, its GPUs, and how many processes it has had."""
+        self._behind: dict[int, tuple[int, wm.Assignment]] = {}
+        """Attempts that begin when another has ended -> which other."""
 
-    def start(self, assignment: wm.Assignment, gpus: tuple[str, ...]) -> None:
+    def start(self, assignment: wm.Assignment, gpus: tuple[str, ...], behind: int = 0) -> None:
+        if behind in self._all:
+            self._world.trace.count("attempt ahead")
+            self._behind[assignment.lease] = behind, assignment
+            return
         if assignment.template.service is not None:
             self._services[assignment.lease] = (assignment, gpus, 0)
             self._say(words.PortChosen(assignment.lease, 1024 + assignment.lease % 50_000))
@@ -145,6 +151,7 @@ class Processes:
             world.oracle.truth.trouble(lease, fate.refusal)
             self._say(wm.AttemptRefused(lease, "no such thing", fate.refusal is Outcome.REFUSED, world.clock.now))
             self._flush_after(lease, fate.flush_s)
+            self._go_on(lease)
             return
         running.started = True
         world.oracle.on_started(
@@ -167,8 +174,21 @@ class Processes:
         running.timer = world.clock.after(fate.lasts_s, lambda: self._end(lease, fate.exit_code))
         self._say(wm.AttemptStarted(lease, world.clock.now))
 
+    def withdraw(self, lease: int) -> None:
+        if self._behind.pop(lease, None) is not None:
+            self._world.trace.count("attempt withdrawn")
+            self._say(wm.AttemptWithdrawn(lease))
+
+    def _go_on(self, ended: int) -> None:
+        """The next one begins."""
+        for lease, (other, assignment) in list(self._behind.items()):
+            if other == ended:
+                del self._behind[lease]
+                self.start(assignment, ())
+
     def stop(self, lease: int, grace_s: float) -> None:
         """SIGTERM, and SIGKILL after the grace. What is still being launched never starts."""
+        self.withdraw(lease)
         running = self._all.get(lease)
         if running is None:
             return
@@ -189,6 +209,7 @@ class Processes:
         self._world.trace.note(self._host.name, f"process of {lease >> 32}.{lease & 0xFFFFFFFF} ends with {exit_code}")
         self._say(wm.AttemptExited(lease, exit_code, now, 0.1, 1 << 20))
         self._flush_after(lease, running.fate.flush_s)
+        self._go_on(lease)
 
     def _flush_after(self, lease: int, flush_s: float) -> None:
         if lease not in self._services:  # else there may be more to come
@@ -201,14 +222,15 @@ class Processes:
             if running.started:
                 self._world.oracle.truth.ended(lease, -SIGKILL, self._world.clock.now, crashed=True)
         self._all.clear()
+        self._behind.clear()
 
     def kill_runner(self) -> None:
         """The process that runs the attempts dies, and they with it; the worker lives."""
-        leases = list(self._all)
+        leases, behind = list(self._all), list(self._behind)
         self.kill_all()
         for lease in leases:
             self._world.oracle.truth.trouble(lease, Outcome.BROKEN)
-        self._say(wm.WardenDied(leases, self._world.clock.now))
+        self._say(wm.WardenDied([*leases, *behind], self._world.clock.now))
         for lease in leases:
             self._flush_after(lease, 0.0)
 

@@ -124,6 +124,8 @@ class Scenario(msgspec.Struct, frozen=True):
     latency_s: float
     schedules: list[SchedulePlan] = []
     burst: BurstPlan = BurstPlan()
+    quick_s: float = 0.02
+    """Attempts that take no longer are kept ready behind one another."""
 
     @property
     def quiet(self) -> bool:
@@ -160,6 +162,7 @@ def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
         fault_s=rng.uniform(30.0, 120.0),
         latency_s=rng.choice((0.0002, 0.001, 0.05)),
         burst=burst,
+        quick_s=Random(f"{seed}/quick").choice((0.02, 2.0, 20.0)),
     )
     return _with_times(Random(f"times of {seed}"), scenario)
 

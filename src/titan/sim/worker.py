@@ -40,7 +40,9 @@ class SimWorker:
         """Its machine as the network knows it."""
         cpus, memory, gpus = plan.total
         stock = Stock(cpus / MILLI, memory, tuple([f"gpu{n}" for n in range(gpus)]))
-        self.machine = wm.WorkerMachine(plan.slots, grace_s=world.scenario.settings.stop_grace_s, stock=stock)
+        self.machine = wm.WorkerMachine(
+            plan.slots, grace_s=world.scenario.settings.stop_grace_s, stock=stock, quick_s=world.scenario.quick_s
+        )
         self.kernel = Host(plan.name, self.incarnation, plan.slots, plan.total)
         self.processes = Processes(world, self.kernel, self._see, self._on_process_ended)
         self.runners = Runners(world, self.kernel, self._see, self._on_process_ended)
@@ -248,8 +250,10 @@ class SimWorker:
 
     def _follow(self, instruction: wm.Instruction) -> None:
         match instruction:
-            case wm.StartAttempt(assignment, gpus):
-                self.processes.start(assignment, gpus)
+            case wm.StartAttempt(assignment, gpus, behind):
+                self.processes.start(assignment, gpus, behind)
+            case wm.WithdrawAttempt(lease):
+                self._later(self.world.pause(), lambda: self.processes.withdraw(lease))
             case wm.StartCalls(runner, assignments):
                 self.runners.call(runner, assignments)
             case wm.TakeBack(runner, count):
@@ -317,7 +321,7 @@ class SimWorker:
         if not self.alive:
             return []
         held = len(self.machine.held)
-        if self.nameless and all(h.phase >= wm.Phase.ENDED for h in self.machine.held.values()):
+        if self.nameless and all(h.phase in (wm.Phase.ENDED, wm.Phase.DONE) for h in self.machine.held.values()):
             held = 0  # it was forgotten, an older process has its name, and nobody wants its results
         return (
             [f"{self.plan.name} {self.incarnation} holds {held} attempts"]

@@ -47,6 +47,9 @@ class Usage(NamedTuple):
     """0: not known."""
 
 
+NOTHING = Usage(False, 0)
+
+
 class Place(NamedTuple):
     """Where the groups of one limit are made."""
 
@@ -115,9 +118,11 @@ class Limiter:
 
     def end(self, lease: int) -> Usage:
         """The attempt is over: what it used; its groups go, with what may be left in them. An unknown lease used nothing."""
-        groups = self._groups.pop(lease, [])
+        groups = self._groups.pop(lease, None)
+        if not groups:
+            return NOTHING
         memory = self._places.get("memory")
-        usage = Usage(False, 0)
+        usage = NOTHING
         for group in groups:
             if memory is not None and group.parent == memory.folder:
                 usage = _usage(group, memory.version)

@@ -18,6 +18,8 @@ class Phase(IntEnum):
     RUNNING = 3
     ENDED = 4
     DONE = 5
+    AHEAD = 6
+    """With the warden, behind another attempt: it has no slot yet."""
 
 
 class Held(msgspec.Struct, gc=False):
@@ -37,7 +39,7 @@ class Held(msgspec.Struct, gc=False):
     runner: int = -1
     """Of a call: the runner that has it."""
     recalled: bool = False
-    """The master wants it back if its runner has not begun with it."""
+    """The master wants it back if it has not begun."""
 
 
 def forgive(h: Held, ended_at: float) -> None:

@@ -76,6 +76,7 @@ class Launcher:
         self._sweeping = False
         self._at: dict[int, WardenLink] = {}
         """Where the processes are, of attempts and of function runners."""
+        self._places: dict[int, Place] = {}
         self.services = ServiceDriver(
             pump,
             clock,
@@ -119,8 +120,9 @@ class Launcher:
         return link
 
     # -- attempts ---------------------------------------------------------------------------------------------------------
-    def start(self, it: m.Assignment, gpus: tuple[str, ...]) -> None:
-        """`gpus` are the devices that CUDA is to show it; one that asked for none sees what the worker sees."""
+    def start(self, it: m.Assignment, gpus: tuple[str, ...], behind: int = 0) -> None:
+        """`gpus` are the devices that CUDA is to show it; one that asked for none sees what the worker sees. `behind`: once that
+        attempt has ended."""
         if it.template.service is not None:
             self.services.add(it, gpus)
         if it.template.archive:
@@ -131,7 +133,7 @@ class Launcher:
         except OSError as e:
             self._refuse(it.lease, f"its sandbox could not be made: {e}", final=False)
             return
-        self._launch(it, place, gpus)
+        self._launch(it, place, gpus, behind)
 
     async def _unpack_and_launch(self, it: m.Assignment, gpus: tuple[str, ...]) -> None:
         try:
@@ -145,10 +147,12 @@ class Launcher:
             return
         self._launch(it, place, gpus)
 
-    def _launch(self, it: m.Assignment, place: Place, gpus: tuple[str, ...]) -> None:
+    def _launch(self, it: m.Assignment, place: Place, gpus: tuple[str, ...], behind: int = 0) -> None:
         log_limit = self._log_limit
         if self.services.is_first(it.lease):
             self._pump.open(it, place.stdout, place.stderr)
+        if it.template.service is None:  # the folder of a service is its next process's
+            self._places[it.lease] = place
         if it.services or it.template.service is not None:
             try:
                 it, place, log_limit = self.services.prepare(it, place)
@@ -174,6 +178,7 @@ class Launcher:
             "stderr_path": place.stderr,
             "log_limit": log_limit,
             "grace_s": self._machine.grace_s,
+            "behind": behind,
         }
         if it.template.limits is not None and not self._limit(it, how):
             return
@@ -198,8 +203,11 @@ class Launcher:
             return False
         return True
 
-    def _end_limits(self, lease: int) -> Usage:
-        """The attempt is over: what it used, as far as that was counted."""
+    def _end(self, lease: int, *, well: bool = False) -> Usage:
+        """The attempt is over: what it used, as far as that was counted. `well`: with code 0, and left no process."""
+        place = self._places.pop(lease, None)
+        if well and place is not None:
+            self._workspace.give_back(place)
         usage = self.limiter.end(lease)
         self._sweep_limits()
         return usage
@@ -243,14 +251,18 @@ class Launcher:
         elif self.services.give_up(lease) or self._interpreters.give_up(lease):
             self._stopped_before(lease)
 
+    def withdraw(self, lease: int) -> None:
+        """Takes it away from behind another, if it still stands there."""
+        self._warden.withdraw(lease)
+
     def _stopped_before(self, lease: int) -> None:
         """It was stopped before its process was there."""
-        self._end_limits(lease)
+        self._end(lease)
         self._see(m.AttemptExited(lease, -signal.SIGTERM, self._clock.now(), 0.0, 0))
         self._on_ended(lease)
 
     def _refuse(self, lease: int, text: str, *, final: bool) -> None:
-        self._end_limits(lease)
+        self._end(lease)
         self._see(m.AttemptRefused(lease, text, final, self._clock.now()))
         self._on_ended(lease)
 
@@ -304,9 +316,13 @@ class Launcher:
                 if dropped_out or dropped_err:
                     log.info("lease %d printed %d bytes over the limit; they were dropped", lease, dropped_out + dropped_err)
                 self._at.pop(lease, None)
-                usage = self._end_limits(lease)
+                usage = self._end(lease, well=code == 0 and not leftover)
                 self._see(m.AttemptExited(lease, code, at, cpu_s, usage.peak_bytes or peak, usage.over_memory))
                 self._on_ended(lease)
+            elif kind == "withdrawn":
+                self._at.pop(lease, None)
+                self._end(lease, well=True)
+                self._see(m.AttemptWithdrawn(lease))
             elif kind == "refused":
                 _, _, number, text = report
                 self._at.pop(lease, None)
@@ -352,5 +368,5 @@ class Launcher:
         attempts = [lease for lease in leases if lease >= 0]
         self._see(m.WardenDied(attempts, self._clock.now()))
         for lease in attempts:
-            self._end_limits(lease)
+            self._end(lease)
             self._on_ended(lease)

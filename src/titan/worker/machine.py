@@ -3,9 +3,10 @@
 It holds an attempt from its dispatch until the master has said that its result is durable, so no crash or cut of the
 connection on either side loses one. It must not know processes, files or sockets.
 
-    FETCHING -> WAITING -> STARTING -> RUNNING -> ENDED -> DONE -> (acknowledged: gone)
+    FETCHING -> WAITING -> [AHEAD ->] STARTING -> RUNNING -> ENDED -> DONE -> (acknowledged: gone)
 
-FETCHING waits for its script; WAITING for a slot; ENDED for its last output to be on its way; DONE for the acknowledgement.
+FETCHING waits for its script; WAITING for a slot, and AHEAD as well (see `ahead`); ENDED for its last output to be on its way;
+DONE for the acknowledgement.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from titan.model.sizes import format_size
 from titan.model.states import Outcome
+from titan.worker.ahead import QUICK_S, Ahead, starts_at_once
 from titan.worker.calls import Runners
 from titan.worker.held import Held, Phase, forgive, verdict
 from titan.worker.services import Services
@@ -29,6 +31,7 @@ from titan.worker.words import (
     AttemptExited,
     AttemptRefused,
     AttemptStarted,
+    AttemptWithdrawn,
     Beat,
     CallsEnded,
     CallsReturned,
@@ -58,6 +61,7 @@ from titan.worker.words import (
     TimePassed,
     WardenDied,
     Welcomed,
+    WithdrawAttempt,
 )
 
 __all__ = [
@@ -70,6 +74,7 @@ __all__ = [
     "AttemptExited",
     "AttemptRefused",
     "AttemptStarted",
+    "AttemptWithdrawn",
     "Beat",
     "CallsEnded",
     "CallsReturned",
@@ -92,6 +97,7 @@ __all__ = [
     "Result",
     "ResultsAcked",
     "WardenDied",
+    "WithdrawAttempt",
     "RunnerEnded",
     "RunnerUp",
     "StartAttempt",
@@ -110,7 +116,8 @@ GATHER_S = 0.005
 
 
 class WorkerMachine:
-    def __init__(self, slots: int, *, grace_s: float = 5.0, stock: Stock | None = None) -> None:
+    def __init__(self, slots: int, *, grace_s: float = 5.0, stock: Stock | None = None, quick_s: float = QUICK_S) -> None:
+        """`quick_s`: attempts that take no longer are kept ready behind one another."""
         self.slots = slots
         self.stock = stock or Stock()
         self.grace_s = grace_s
@@ -128,6 +135,7 @@ class WorkerMachine:
         """Attempts whose processes are, or may be, there."""
         self.runners = Runners()
         self.services = Services(self)
+        self._ahead = Ahead(quick_s)
         self._heartbeat_s = 5.0
         self._next_beat = 0.0
         self._beat_due = False
@@ -154,7 +162,7 @@ class WorkerMachine:
         due = self._timers[0][0] if self._timers else None
         if self.connected:
             due = self._next_beat if due is None else min(due, self._next_beat)
-        for other in (self.runners.next_due(), self.services.next_due()):
+        for other in (self.runners.next_due(), self._ahead.next_due(), self.services.next_due()):
             if other is not None:
                 due = other if due is None else min(due, other)
         if self._report_by:
@@ -191,7 +199,7 @@ class WorkerMachine:
             for lease, h in list(self.held.items()):
                 if h.runner >= 0:
                     h.orphaned = True  # a call is left to end
-                elif h.phase in (Phase.STARTING, Phase.RUNNING):
+                elif h.phase in _WITH_WARDEN:
                     h.orphaned = True
                     h.stopping = Outcome.STOPPED
                     self._out.append(StopAttempt(lease, 0.0))
@@ -231,6 +239,7 @@ class WorkerMachine:
                 self._started.append(slow.lease)
             if slow.behind:
                 self._out.append(TakeBack(slow.runner, slow.behind))
+        self._out.extend([WithdrawAttempt(lease) for lease in self._ahead.late(now)])
         if self.connected and self._next_beat <= now:
             self._next_beat = now + self._heartbeat_s
             self._beat_due = True
@@ -267,7 +276,7 @@ class WorkerMachine:
             elif h.runner >= 0 and h.phase is Phase.RUNNING:
                 h.stopping = Outcome.STOPPED
                 self._out.append(TakeBack(h.runner, len(self.runners.queues[h.runner])))
-            elif h.phase in (Phase.STARTING, Phase.RUNNING) and h.stopping is not Outcome.STOPPED:
+            elif h.phase in _WITH_WARDEN and h.stopping is not Outcome.STOPPED:
                 h.stopping = Outcome.STOPPED
                 self._out.append(StopAttempt(lease, seen.grace_s))
 
@@ -278,6 +287,9 @@ class WorkerMachine:
                 self._end(now, lease, Outcome.RETURNED, "taken back for an idle worker")
             elif h is not None and h.runner >= 0 and h.phase is Phase.RUNNING:
                 h.recalled = True
+            elif h is not None and h.phase is Phase.AHEAD:
+                h.recalled = True
+                self._out.append(WithdrawAttempt(lease))
 
     def on_results_acked(self, now: float, seen: ResultsAcked) -> None:
         gone = [lease for lease in dict.fromkeys(seen.leases) if (h := self.held.get(lease)) is not None and h.phase is Phase.DONE]
@@ -295,12 +307,14 @@ class WorkerMachine:
         for lease, h in self.held.items():
             if h.phase in (Phase.FETCHING, Phase.WAITING):
                 self._end(now, lease, Outcome.RETURNED, "the worker drains")
+            elif h.phase is Phase.AHEAD:
+                self._out.append(WithdrawAttempt(lease))
 
     def on_quit_ordered(self, now: float, seen: QuitOrdered) -> None:
         self.on_drain_ordered(now, DrainOrdered())
         self.quitting = True
         for lease, h in self.held.items():
-            if h.phase in (Phase.STARTING, Phase.RUNNING):
+            if h.phase in _WITH_WARDEN:
                 if h.stopping is None:
                     h.stopping = Outcome.RETURNED
                 if h.runner < 0:
@@ -333,10 +347,17 @@ class WorkerMachine:
             heappush(self._timers, (seen.at + h.assignment.template.timeout_s, seen.lease))
         self._started.append(seen.lease)
 
+    def on_attempt_withdrawn(self, now: float, seen: AttemptWithdrawn) -> None:
+        h = self.held.get(seen.lease)
+        if h is not None and h.phase is Phase.AHEAD:
+            self._ahead.gone(seen.lease)
+            self._requeue(now, [seen.lease])
+
     def on_attempt_refused(self, now: float, seen: AttemptRefused) -> None:
         h = self.held.get(seen.lease)
-        if h is None or h.phase is not Phase.STARTING:
+        if h is None or h.phase not in (Phase.AHEAD, Phase.STARTING):
             return
+        self._ahead.gone(seen.lease)
         self._end(now, seen.lease, Outcome.REFUSED if seen.final else Outcome.BROKEN, seen.message, finished_at=seen.at)
 
     def on_attempt_exited(self, now: float, seen: AttemptExited) -> None:
@@ -344,6 +365,8 @@ class WorkerMachine:
         if h is None or h.phase not in (Phase.STARTING, Phase.RUNNING):
             return
         forgive(h, seen.at)
+        if h.phase is Phase.RUNNING:
+            self._ahead.took(seen.at - h.started_at)
         outcome, code, reason = verdict(h, seen.exit_code)
         limits = h.assignment.template.limits
         if seen.over_memory and limits is not None and outcome in (Outcome.SIGNALED, Outcome.EXITED):
@@ -360,6 +383,8 @@ class WorkerMachine:
         )
 
     def on_warden_died(self, now: float, seen: WardenDied) -> None:
+        for lease in seen.leases:
+            self.on_attempt_withdrawn(now, AttemptWithdrawn(lease))
         for lease in seen.leases:
             h = self.held.get(lease)
             if h is not None and h.phase in (Phase.STARTING, Phase.RUNNING) and h.runner < 0:
@@ -398,7 +423,7 @@ class WorkerMachine:
         self._requeue(now, [lease for lease in leases if lease not in guilty])
 
     def _requeue(self, now: float, leases: list[int]) -> None:
-        """Calls that a runner did not come to wait again, before all others."""
+        """Those that a runner, or the warden, did not come to wait again, before all others."""
         for lease in reversed(leases):
             h = self.held[lease]
             h.runner = -1
@@ -452,6 +477,9 @@ class WorkerMachine:
             self.busy -= 1
             self.stock.give_back(lease)
             self.services.ended(lease)
+            follower = self._ahead.ended(lease)
+            if follower:
+                self._begin(now, follower)
         if h.orphaned:
             self._drop(lease)
             return
@@ -460,6 +488,14 @@ class WorkerMachine:
         h.phase = Phase.ENDED if started else Phase.DONE
         if not started:
             self._results.append(h.result)
+
+    def _begin(self, now: float, lease: int) -> None:
+        """It has a slot."""
+        h = self.held[lease]
+        h.phase = Phase.STARTING
+        self.busy += 1
+        if starts_at_once(h.assignment.template):
+            self._ahead.began(now, lease)
 
     def _drop(self, lease: int) -> None:
         del self.held[lease]
@@ -480,16 +516,19 @@ class WorkerMachine:
                     calls.setdefault(runner, []).append(h.assignment)
                     self._waiting.popleft()
                     continue
-                if not free:
-                    break
                 lease, template = h.assignment.lease, h.assignment.template
-                if problem := self.stock.problem_of(template):
+                if not free:
+                    front = self._ahead.place(now, lease) if starts_at_once(template) and not self.draining else 0
+                    if not front:
+                        break
+                    h.phase = Phase.AHEAD
+                    self._out.append(StartAttempt(h.assignment, (), front))
+                elif problem := self.stock.problem_of(template):
                     self._end(now, lease, Outcome.BROKEN, problem)
                 elif (gpus := self.stock.take(lease, template)) is None:
                     passed.append(lease)  # what it asks for is still in use
                 else:
-                    h.phase = Phase.STARTING
-                    self.busy += 1
+                    self._begin(now, lease)
                     self._out.append(StartAttempt(h.assignment, gpus))
             self._waiting.popleft()
         self._waiting.extendleft(reversed(passed))
@@ -497,7 +536,7 @@ class WorkerMachine:
 
     def _gather(self, now: float) -> bool:
         """Whether the reports of this turn wait for those of the next ones."""
-        if not (self._started or self._results) or not self._waiting or self._beat_due or self.draining:
+        if not (self._started or self._results) or not (self._waiting or self._ahead) or self._beat_due or self.draining:
             return False
         if not self._report_by:
             self._report_by = now + GATHER_S
@@ -528,6 +567,8 @@ class WorkerMachine:
             self._out.append(Leave())
 
 
+_WITH_WARDEN = (Phase.AHEAD, Phase.STARTING, Phase.RUNNING)
+
 _HANDLERS: dict[type, Callable[[WorkerMachine, float, Any], None]] = {
     Welcomed: WorkerMachine.on_welcomed,
     Registered: WorkerMachine.on_registered,
@@ -540,6 +581,7 @@ _HANDLERS: dict[type, Callable[[WorkerMachine, float, Any], None]] = {
     ArtifactFailed: WorkerMachine.on_artifact_failed,
     AttemptStarted: WorkerMachine.on_attempt_started,
     AttemptRefused: WorkerMachine.on_attempt_refused,
+    AttemptWithdrawn: WorkerMachine.on_attempt_withdrawn,
     AttemptExited: WorkerMachine.on_attempt_exited,
     CallsEnded: WorkerMachine.on_calls_ended,
     RunnerUp: WorkerMachine.on_runner_up,

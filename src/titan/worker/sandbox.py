@@ -1,6 +1,7 @@
 """titan_workspace/: where attempts run and what they share.
 
-    jobs/RUN/JOB.ATTEMPT/       the attempt's working directory, with its own copy of its script or project
+    jobs/RUN/JOB.ATTEMPT/       the attempt's working directory, with its own copy of its script or project; one that ended well
+                                and left nothing is used again by a later attempt
     jobs/RUN/JOB.ATTEMPT.stdout and .stderr
     shared/RUN/                 files that the jobs of a run share on this node (TITAN_SHARED)
     cache/HASH                  scripts and archives, by content
@@ -21,9 +22,14 @@ from typing import BinaryIO, NamedTuple
 
 from titan.archive import unpack_archive
 from titan.errors import PeerError
+from titan.model.dag import JobTemplate
 from titan.worker.machine import Assignment
+from titan.worker.spares import PROGRAM_BYTES, Content, Made, Spares, note
 
 COPY_BYTES = 256 * 1024
+PROGRAMS = 64
+TOUCH_S = 60.0
+"""How often at most the use of a cached artifact is noted."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -34,6 +40,8 @@ class Place(NamedTuple):
     stdout: str
     stderr: str
     shared: str
+    made: Made | None = None
+    """How the folder was made, if it may be used again."""
 
 
 class Workspace:
@@ -50,6 +58,9 @@ class Workspace:
         self._jobs, self._cache = str(self.jobs), str(self.cache)
         self._distrust_before_boot()
         self._shared_made: dict[str, str] = {}
+        self._spares = Spares()
+        self._programs: dict[str, bytes] = {}
+        self._touched: dict[str, float] = {}
 
     def _distrust_before_boot(self) -> None:
         """What is in the cache was not synced: after a loss of power a file may have its name and not its content."""
@@ -69,6 +80,25 @@ class Workspace:
     def prepare(self, it: Assignment) -> Place:
         """Makes the attempt's folder with what it runs in it; unpacking a project may take long. Raises OSError, TitanError."""
         cwd = f"{self._jobs}/{it.run}/{it.job}.{it.attempt}"
+        template = it.template
+        content = None if template.archive else self._content(template)
+        made = None if content is None else self._spares.take(cwd, content)
+        if made is None:
+            self._make(cwd)
+            if template.archive:
+                os.utime(self.cache / template.archive)
+                unpack_archive(self.cache / template.archive, Path(cwd))
+            elif template.file_hash:
+                copy_program(f"{self._cache}/{template.file_hash}", f"{cwd}/{template.file}")
+            made = None if content is None else note(cwd, content)
+        return Place(cwd, f"{cwd}.stdout", f"{cwd}.stderr", self.shared_folder(it.run), made)
+
+    def give_back(self, place: Place) -> None:
+        """An attempt ended well there, and all its processes with it: if it left nothing, the folder is used again."""
+        if place.made is not None:
+            self._spares.give(place.made)
+
+    def _make(self, cwd: str) -> None:
         try:
             os.mkdir(cwd)
         except FileNotFoundError:
@@ -78,15 +108,23 @@ class Workspace:
             os.mkdir(cwd)
             for stream in ("stdout", "stderr"):
                 Path(f"{cwd}.{stream}").unlink(missing_ok=True)
-        template = it.template
-        if template.archive:
-            os.utime(self.cache / template.archive)
-            unpack_archive(self.cache / template.archive, Path(cwd))
-        elif template.file_hash:
-            source = f"{self._cache}/{template.file_hash}"
+
+    def _content(self, template: JobTemplate) -> Content | None:
+        """None: too large to be compared. Notes that the program was used."""
+        hash_ = template.file_hash
+        if not hash_:
+            return Content()
+        source, now = f"{self._cache}/{hash_}", time.monotonic()
+        if now - self._touched.get(hash_, -TOUCH_S) >= TOUCH_S:
             os.utime(source)
-            copy_program(source, f"{cwd}/{template.file}")
-        return Place(cwd, f"{cwd}.stdout", f"{cwd}.stderr", self.shared_folder(it.run))
+            if len(self._programs) >= PROGRAMS:
+                self._programs.clear()
+                self._touched.clear()
+            self._touched[hash_] = now
+            with open(source, "rb") as file:
+                self._programs[hash_] = file.read(PROGRAM_BYTES + 1)
+        program = self._programs[hash_]
+        return Content(template.file, program) if len(program) <= PROGRAM_BYTES else None
 
     def shared_folder(self, run: str) -> str:
         path = self._shared_made.get(run)

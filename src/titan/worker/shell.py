@@ -246,13 +246,15 @@ class Worker:
     def _perform(self, it: m.Instruction) -> None:
         match it:
             case m.StartAttempt():
-                self._launcher.start(it.assignment, it.gpus)
+                self._launcher.start(it.assignment, it.gpus, it.behind)
             case m.StartCalls():
                 self._functions.call(it.runner, it.assignments)
             case m.TakeBack():
                 self._functions.take_back(it.runner, it.count)
             case m.KillRunner():
                 self._functions.kill(it.runner)
+            case m.WithdrawAttempt():
+                self._launcher.withdraw(it.lease)
             case m.StopAttempt():
                 self._launcher.stop(it.lease, it.grace_s)
             case words.RestartService():

@@ -1,9 +1,9 @@
 """The warden: one small process per worker that starts job processes, captures their output, reaps and kills them.
 
 It owns the guarantee that no process of a job outlives its job, the worker, or the warden's own orderly end. It knows nothing of
-runs, attempts, retries or the master: a job is an integer key here. It imports nothing of Titan but `confine`, which is like it,
-and as little as it can of the standard library, because it runs as `python -I -S warden.py FD` (or calls `main(FD)` from cached
-bytecode, as its link does) and has to stay small and start fast.
+runs, attempts, retries or the master: a job is an integer key here. It imports nothing of Titan but `confine` and `capture`,
+which are like it, and as little as it can of the standard library, because it runs as `python -I -S warden.py FD` (or calls
+`main(FD)` from cached bytecode, as its link does) and has to stay small and start fast.
 A warm warden is the same with a `warm.Warm`: it runs scripts by forking itself.
 
 Protocol: FD is one end of an AF_UNIX stream. A message is a 4-byte big-endian length and `marshal.dumps(list_of_tuples, 4)`.
@@ -15,12 +15,15 @@ Orders
     ("script", key, path, args, cwd, env, stdout_path, stderr_path, log_limit, grace_s, rlimits or None, content_hash)
                                       as "start" with [sys.executable, path, *args], but by a fork where the warden is warm and
                                       the result is the same. Scripts of one `content_hash` are compiled once; "": each time
+    ("behind", other, order)          carry out the "start" or "script" once job `other` has ended: at once if it is not here
+    ("withdraw", key)                 forget the order of a job that still stands behind another
     ("stop", key, grace_s or None)    SIGTERM to the group, after the grace SIGKILL to all of the job; 0 kills at once; None: the
-                                      grace of the start order
+                                      grace of the start order. One that stands behind another is forgotten
     ("quit",)                         kill everything and exit; so does the end of the stream
 Reports, batched per turn of the loop; "started" waits up to 5 ms for others
     ("started", key, pid, at_s)
     ("refused", key, errno, message)
+    ("withdrawn", key)                              it stood behind another and will not begin
     ("output", key, stream, offset, data)           `data` was just written to the log of stream 1 or 2 at `offset`
     ("log_failed", key, stream, errno, message)     once per stream; its output is drained and dropped from there on
     ("exited", key, exit_code, at_s, cpu_s, peak_rss_bytes, dropped_stdout, dropped_stderr, leftover_killed)
@@ -60,15 +63,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from titan.worker.capture import Capture
     from titan.worker.confine import limits_setter
     from titan.worker.warm import Warm
 else:
     import _signal as signal
 
     if __package__:
+        from titan.worker.capture import Capture
         from titan.worker.confine import limits_setter
     else:  # beside this file, in a process that has nothing of Titan
         sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+        from capture import Capture
         from confine import limits_setter
 
         sys.path.pop()
@@ -77,11 +83,10 @@ KIB = 1024
 READ_BYTES = 64 * KIB
 PIPES_PER_TURN = 16
 DRAIN_BYTES = 1024 * KIB  # the largest pipe an unprivileged process can make: read at a job's end, per stream
-TAIL_BYTES = 256 * KIB
-MARKER_BYTES = 128  # room for the line that says how much was dropped
 BACKLOG_BYTES = 1024 * KIB
 FRAME_BYTES = 64 * KIB * KIB
 OPEN_FILES = 64 * KIB
+FILES_PER_JOB, FILES_SPARE = 6, 64
 STARTED_S = 0.005  # how long "started" may wait for the end of a quick job, which then goes with it
 CLOSE_S = 0.2  # after its end, how long a job's pipes may be held open by a process that escaped
 SWEEP_DELAY_S = 0.25
@@ -241,14 +246,16 @@ def explain(code: int, name: str, cwd: str, paths: Iterable[bytes]) -> str:
 def fork_exec(arguments: tuple[Any, ...], open_files: int) -> int:
     """The call below subprocess.Popen: vfork, and nothing that Popen does round it. Raises TypeError if it is not as known."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, hard))  # the child takes it over; descriptors above it stay usable
+    if soft != open_files:  # the child takes it over; descriptors above it stay usable
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, hard))
     try:
         call: Any = _posixsubprocess.fork_exec
         if sys.version_info >= (3, 14):
             return int(call(*arguments))
         return int(call(*arguments, True))  # allow_vfork
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if soft != open_files:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def spawn(
@@ -351,124 +358,19 @@ def spawn_by_popen(
     return process.pid
 
 
-# -- what a job prints ----------------------------------------------------------------------------------------------
-class Capture:
-    """One stream of one job: from its pipe into its log, which is made with the first byte and never grows over `limit`.
-
-    The last quarter of the limit (at most 256 KiB) is kept back for the end: what comes after the head goes into a ring of that
-    size and is appended when the job ends, after a line that says how much was dropped between, if anything was.
-    """
-
-    __slots__ = (
-        *("_at", "_excess", "_failed", "_file", "_head", "_key", "_limit", "_path", "_ring", "_room", "_size", "_stream"),
-        *("dropped", "pipe"),
-    )
-
-    def __init__(self, key: int, stream: int, pipe: int, path: str, limit: int) -> None:
-        reserve = min(TAIL_BYTES, limit // 4)
-        self.pipe = pipe  # -1 once it is closed
-        self.dropped = 0
-        self._key, self._stream, self._path, self._limit = key, stream, path, limit
-        self._room = max(0, reserve - MARKER_BYTES)
-        self._head = limit - reserve if self._room else limit  # a limit too small for a tail is all head
-        self._file = -1
-        self._size = 0
-        self._failed = False
-        self._ring = bytearray()
-        self._at = 0  # where in the ring the next byte goes
-        self._excess = 0  # bytes that came after the head
-
-    def pump(self, reports: list[tuple[Any, ...]], budget: int) -> None:
-        """Take up to about `budget` bytes. Closes the pipe at its end."""
-        while budget > 0 and self.pipe >= 0:
-            in_head = self._size < self._head and not self._failed
-            try:
-                data = os.read(self.pipe, min(READ_BYTES, self._head - self._size) if in_head else READ_BYTES)
-            except BlockingIOError:
-                return
-            if not data:
-                self._close_pipe()
-            elif in_head:
-                self.dropped += len(data) - self._write(data, reports)
-            else:
-                self._keep_last(data)
-            budget -= len(data)
-
-    def finish(self, reports: list[tuple[Any, ...]]) -> None:
-        """Append the tail, close everything. `dropped` is final after it."""
-        if self.pipe >= 0:
-            self._close_pipe()
-        kept = min(self._excess, self._room)
-        lost = self._excess - kept
-        tail = bytes(self._ring[:kept]) if self._excess <= self._room else bytes(self._ring[self._at :] + self._ring[: self._at])
-        marker = b""
-        if lost and self._room:
-            marker = b"\n[titan: %d bytes of output were dropped here; the limit is %d bytes]\n" % (lost, self._limit)
-        written = self._write(marker + tail, reports) if tail else 0
-        self.dropped += self._excess - max(0, written - len(marker))
-        self._ring = bytearray()
-        self._excess = 0
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-    def _close_pipe(self) -> None:
-        os.close(self.pipe)
-        self.pipe = -1
-
-    def _keep_last(self, data: bytes) -> None:
-        room, count = self._room, len(data)
-        if self._failed:
-            self.dropped += count
-            return
-        self._excess += count
-        if not room:
-            return
-        if not self._ring:
-            self._ring = bytearray(room)
-        if count >= room:
-            self._ring[:] = data[count - room :]
-            self._at = 0
-            return
-        first = min(count, room - self._at)
-        self._ring[self._at : self._at + first] = data[:first]
-        self._ring[: count - first] = data[first:]
-        self._at = (self._at + count) % room
-
-    def _write(self, data: bytes, reports: list[tuple[Any, ...]]) -> int:
-        """Write to the log; returns how many bytes got there. The first error ends the log."""
-        done = 0
-        try:
-            if self._failed:
-                return 0
-            if self._file < 0:  # not through a link, and not blocking on a fifo, that the job has put there
-                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
-                self._file = os.open(encode(self._path), flags, 0o644)
-            while done < len(data):
-                done += os.write(self._file, data[done:] if done else data)
-        except (OSError, ValueError) as error:
-            self._failed = True
-            code = error.errno if isinstance(error, OSError) and error.errno else errno.EINVAL
-            message = f"{self._path}: cannot write this log: {os.strerror(code)}"
-            reports.append(("log_failed", self._key, self._stream, code, message))
-        if done:
-            reports.append(("output", self._key, self._stream, self._size, data[:done]))
-            self._size += done
-        return done
-
-
 # -- one job --------------------------------------------------------------------------------------------------------
 class Job:
     """The bookkeeping of one job, however its process was started. It runs until `end` is set, then closes, then is forgotten."""
 
-    __slots__ = ("born_ticks", "captures", "close_by", "end", "grace_s", "key", "killed", "pid")
+    __slots__ = ("born_ticks", "captures", "close_by", "end", "ends", "grace_s", "key", "killed", "pid")
 
-    def __init__(self, key: int, pid: int, grace_s: float, born_ticks: int, captures: tuple[Capture, Capture]) -> None:
+    def __init__(self, key: int, pid: int, grace_s: float, born_ticks: int, captures: Sequence[Capture], ends: list[int]) -> None:
         self.key = key
         self.pid = pid  # of the main process, and so the id of its session and group
         self.grace_s = grace_s
         self.born_ticks = born_ticks
         self.captures = captures
+        self.ends = ends  # the job's of the pipes: held here too, so that its end wakes the warden once, not thrice
         self.killed: set[int] = set()  # processes other than the main one that the warden had to kill
         self.end: tuple[int, float, float, int] | None = None  # exit code, at_s, cpu_s, peak_rss_bytes
         self.close_by = 0.0
@@ -557,6 +459,7 @@ class Warden:
         self.doomed: list[Job] = []  # to be killed in this turn
         self.readers: dict[int, Capture] = {}
         self.environment: dict[str, bytes] = {}  # of every job: name to NAME=VALUE
+        self.behind: dict[int, list[tuple[Any, ...]]] = {}  # orders that stand behind a job, by that job's key
         self.orders: list[tuple[Any, ...]] = []  # those that came and are not carried out yet, the last first
         self.forking: tuple[Any, ...] = ()  # what `_begun` is to know of a script that is about to be forked
         self.reports: list[tuple[Any, ...]] = []
@@ -566,10 +469,9 @@ class Warden:
         self.channel = Channel(fd)
         self.pid = os.getpid()
         self.stdin = os.open(os.devnull, os.O_RDONLY)
-        # The warden holds many pipes and logs, and so raises its limit. A job gets the one that the worker had.
-        self.open_files, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        raised = OPEN_FILES if hard < 0 else min(OPEN_FILES, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(self.open_files, raised), hard))
+        # The warden holds many pipes and logs, and so raises its limit when it has to. A job gets the one that the worker had.
+        self.open_files, self.most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.raised = False
         self._watch()
 
     def _watch(self) -> None:
@@ -666,8 +568,12 @@ class Warden:
                 self.on_start(*fields)
             elif name == "script":
                 self.on_script(*fields)
+            elif name == "behind":
+                self.on_behind(*fields)
             elif name == "stop":
                 self.on_stop(*fields)
+            elif name == "withdraw":
+                self.withdraw(*fields)
             elif name == "environment":
                 self.environment = {key: encode(f"{key}={value}") for key, value in fields[0].items()}
                 if self.warm is not None:
@@ -675,6 +581,22 @@ class Warden:
             elif name == "quit":
                 return False
         return True
+
+    def on_behind(self, other: int, order: tuple[Any, ...]) -> None:
+        if other in self.jobs:
+            self.behind.setdefault(other, []).append(order)
+        else:
+            self.orders.append(order)
+
+    def withdraw(self, key: int) -> None:
+        for other, orders in self.behind.items():
+            for order in orders:
+                if order[1] == key:
+                    orders.remove(order)
+                    if not orders:
+                        del self.behind[other]
+                    self.reports.append(("withdrawn", key))
+                    return
 
     def on_script(self, key: int, path: str, args: list[str], *how: Any) -> None:
         self.on_start(key, [sys.executable, path, *args], *how[:-1], script=(path, args, how[-1]))
@@ -723,6 +645,9 @@ class Warden:
         if key in self.jobs:
             self.reports.append(("refused", key, errno.EEXIST, f"a job with the key {key} is running"))
             return []
+        if not self.raised and len(self.jobs) * FILES_PER_JOB + FILES_SPARE > self.open_files:
+            most, self.raised = OPEN_FILES if self.most_files < 0 else min(OPEN_FILES, self.most_files), True
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(self.open_files, most), self.most_files))
         self.born_ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S)
         ends: list[int] = []
         try:
@@ -740,10 +665,8 @@ class Warden:
             os.close(fd)
 
     def _begun(self, pid: int, key: int, ends: list[int], paths: tuple[str, str], log_limit: int, grace_s: float) -> None:
-        os.close(ends[1])
-        os.close(ends[3])
         captures = (Capture(key, 1, ends[0], paths[0], log_limit), Capture(key, 2, ends[2], paths[1], log_limit))
-        job = Job(key, pid, grace_s, self.born_ticks, captures)
+        job = Job(key, pid, grace_s, self.born_ticks, captures, ends[1::2])
         self.jobs[key] = self.mains[pid] = self.leases[job.lease] = job
         for capture in captures:
             os.set_blocking(capture.pipe, False)
@@ -755,6 +678,8 @@ class Warden:
 
     def on_stop(self, key: int, grace_s: float | None) -> None:
         job = self.jobs.get(key)
+        if job is None:
+            self.withdraw(key)
         if job is None or job.end is not None:
             return  # its "exited" is on the way
         grace_s = job.grace_s if grace_s is None else grace_s
@@ -804,6 +729,8 @@ class Warden:
     def on_main_ended(self, job: Job) -> None:
         signal_group(job.pid, signal.SIGKILL)  # before the main process is reaped: till then its id cannot mean another group
         _, status, usage = os.wait4(job.pid, 0)
+        for fd in job.ends:
+            os.close(fd)
         job.end = (os.waitstatus_to_exitcode(status), time.time(), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * KIB)
         job.close_by = time.monotonic() + CLOSE_S
         del self.mains[job.pid], self.leases[job.lease]
@@ -837,6 +764,7 @@ class Warden:
         del self.closing[job.key], self.jobs[job.key]
         dropped = (job.captures[0].dropped, job.captures[1].dropped)
         self.reports.append(("exited", job.key, *job.end, *dropped, len(job.killed)))
+        self.orders.extend(self.behind.pop(job.key, ()))
 
     # due times
     def on_due(self, now: float) -> None:

@@ -154,12 +154,15 @@ class WardenLink:
         log_limit: int,
         grace_s: float,
         rlimits: Mapping[str, Any] | None = None,
+        behind: int = 0,
     ) -> None:
         """Start a job. `env` comes on top of `jobs_env` and should hold TITAN_LEASE=<key>: by it the warden knows the job's
-        processes again when they leave its session. `log_limit` bounds each stream's log in bytes. Paths are absolute."""
+        processes again when they leave its session. `log_limit` bounds each stream's log in bytes. Paths are absolute.
+        `behind`: once that job has ended; 0, or one that is not here: at once."""
         _check_absolute(key, cwd, stdout_path, stderr_path)
         limits = None if rlimits is None else dict(rlimits)
-        self._order(("start", key, list(argv), cwd, dict(env), stdout_path, stderr_path, log_limit, grace_s, limits))
+        order = ("start", key, list(argv), cwd, dict(env), stdout_path, stderr_path, log_limit, grace_s, limits)
+        self._order(("behind", behind, order) if behind else order)
 
     def script(
         self,
@@ -175,13 +178,19 @@ class WardenLink:
         grace_s: float,
         rlimits: Mapping[str, Any] | None = None,
         content_hash: str = "",
+        behind: int = 0,
     ) -> None:
         """Start `python path args`, with the warden's python; else as `start`. `path` may be relative to `cwd`. Scripts with
         one `content_hash` hold the same text: it is read and compiled once."""
         _check_absolute(key, cwd, stdout_path, stderr_path)
         limits = None if rlimits is None else dict(rlimits)
         where = (cwd, dict(env), stdout_path, stderr_path, log_limit, grace_s, limits)
-        self._order(("script", key, path, list(args), *where, content_hash))
+        order = ("script", key, path, list(args), *where, content_hash)
+        self._order(("behind", behind, order) if behind else order)
+
+    def withdraw(self, key: int) -> None:
+        """Forget a job that stands behind another; "withdrawn" is reported. One that has begun goes on."""
+        self._order(("withdraw", key))
 
     def stop(self, key: int, grace_s: float | None = None) -> None:
         """SIGTERM, after `grace_s` (None: the one of `start`) SIGKILL; 0 kills at once. An unknown or ended key is ignored."""
@@ -235,8 +244,9 @@ class WardenLink:
             self._pack(orders[: len(orders) // 2])
             self._pack(orders[len(orders) // 2 :])
         else:
+            key = orders[0][2][1] if orders[0][0] == "behind" else orders[0][1]
             text = f"the order to start this job takes {len(message)} bytes; the limit is {warden.FRAME_BYTES}"
-            self._on_reports([("refused", orders[0][1], errno.E2BIG, text)])
+            self._on_reports([("refused", key, errno.E2BIG, text)])
 
     # the stream
     def _on_data(self, inbox: bytearray) -> None:

@@ -83,6 +83,12 @@ class AttemptStarted(msgspec.Struct, frozen=True, gc=False):
     at: float
 
 
+class AttemptWithdrawn(msgspec.Struct, frozen=True, gc=False):
+    """It stood behind another and was taken away from there before it began."""
+
+    lease: int
+
+
 class AttemptRefused(msgspec.Struct, frozen=True, gc=False):
     """It could not be started. `final`: and never can be."""
 
@@ -194,6 +200,14 @@ class StartAttempt(msgspec.Struct, frozen=True, gc=False):
     assignment: Assignment
     gpus: tuple[str, ...] = ()
     """Those that it alone may use, if it asked for any."""
+    behind: int = 0
+    """Not before this attempt has ended; 0: now."""
+
+
+class WithdrawAttempt(msgspec.Struct, frozen=True, gc=False):
+    """If it still stands behind another: AttemptWithdrawn follows. Else it is too late."""
+
+    lease: int
 
 
 class StartCalls(msgspec.Struct, frozen=True, gc=False):
@@ -284,6 +298,7 @@ Instruction = (
     | TakeBack
     | KillRunner
     | StopAttempt
+    | WithdrawAttempt
     | RestartService
     | CheckHealth
     | CloseService

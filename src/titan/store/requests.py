@@ -1,0 +1,222 @@
+"""Requests as they arrive: RESP arrays of bulk strings, or inline commands, from any split of the bytes.
+
+hiredis does the work. It believes every length, and allocates what an array's header announces; so a header is looked at here
+before hiredis sees it whenever it could be a lie: in a request that is not whole yet, and in bytes that hold a long number.
+What is whole costs a search and a count.
+
+Sans-IO; the limits are of one connection, `pending` is for whoever bounds the sum of all.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import hiredis
+
+from titan.errors import PeerError
+
+INLINE_BYTES = 64 * 1024
+MAX_ARGS = 1024 * 1024
+MAX_BULK_BYTES = 512 * 1024 * 1024
+HEADER_BYTES = 32
+
+_LONG_NUMBER = re.compile(rb"[*$][^\r\n]{7}")
+_SIGN = {int: b":", list: b"*", float: b",", bool: b"#", dict: b"%", set: b"~"}
+
+
+class BadRequest(PeerError):
+    """What came is no request: the text behind "ERR Protocol error: ". The connection cannot go on. `before`: those before it."""
+
+    before: list[list[bytes]] = []
+
+
+class Requests:
+    """`feed(data)` returns the requests that are whole by now, each a list of bytes; empty ones are left out. Raises BadRequest."""
+
+    def __init__(self, *, max_bulk_bytes: int = MAX_BULK_BYTES, max_args: int = MAX_ARGS) -> None:
+        self.max_bulk_bytes = max_bulk_bytes
+        self.max_args = max_args
+        self.pending = 0
+        """Bytes of the request that is not whole yet."""
+        self._reader = hiredis.Reader()
+        self._inline = bytearray()
+        self._open = False
+        """A request has begun and is not whole."""
+        self._line = bytearray()
+        """What has come of a header."""
+        self._args = -1
+        """Arguments that are to come; -1: their number is."""
+        self._skip = 0
+        """Bytes of an argument that are to come, with what ends it."""
+
+    def feed(self, data: bytes) -> list[list[bytes]]:
+        found: list[list[bytes]] = []
+        try:
+            self._feed(data, found)
+        except BadRequest as error:
+            error.before = found
+            raise
+        return found
+
+    def _feed(self, data: bytes, found: list[list[bytes]]) -> None:
+        if self._open or self._inline or data[:1] != b"*" or _LONG_NUMBER.search(data):
+            self._feed_exactly(data, found)
+            return
+        reader = self._reader
+        reader.feed(data)
+        try:
+            lines = 0
+            while (request := reader.gets()) is not False:
+                if request:
+                    found.append(_checked(request))
+                    lines += 2 * len(request) + 1
+            if data[-1] == 10 and not reader.has_data() and (lines == data.count(b"\n") or len(data) == sum(map(_size, found))):
+                return
+        except hiredis.ProtocolError:  # an inline command between the others
+            pass
+        self._reader = hiredis.Reader()
+        found.clear()
+        self._feed_exactly(data, found)
+
+    def _feed_exactly(self, data: bytes, found: list[list[bytes]]) -> None:
+        """Request by request, each header before hiredis has it."""
+        at = 0
+        while at < len(data):
+            if not self._open and (self._inline or data[at] != 42):
+                at = self._take_inline(data, at, found)
+                continue
+            self._open = True
+            begun = at
+            whole = False
+            while at < len(data) and not whole:
+                at, whole = self._advance(data, at)
+            self._reader.feed(data[begun:at])
+            self.pending += at - begun
+            if whole:
+                self._open, self._args, self.pending = False, -1, 0
+                request = self._reader.gets()
+                if request:
+                    found.append(_checked(request))
+
+    def _advance(self, data: bytes, at: int) -> tuple[int, bool]:
+        """One step through a request: (how far, whether it is whole)."""
+        if self._skip:
+            taken = min(self._skip, len(data) - at)
+            self._skip -= taken
+            at += taken
+            if self._skip:
+                return at, False
+            self._args -= 1
+            return at, self._args == 0
+        end = data.find(b"\n", at)
+        self._line += data[at:] if end < 0 else data[at : end + 1]
+        if len(self._line) > HEADER_BYTES:
+            raise BadRequest("too big mbulk count string" if self._args < 0 else "too big bulk count string")
+        if end < 0:
+            return len(data), False
+        line, self._line = bytes(self._line), bytearray()
+        if self._args < 0:
+            self._args = max(0, _number(line, self.max_args, "invalid multibulk length"))
+            return end + 1, self._args == 0
+        if line[:1] != b"$":
+            raise BadRequest(f"expected '$', got '{line[:1].decode('latin-1')}'")
+        size = _number(line, self.max_bulk_bytes, "invalid bulk length")
+        if size < 0:
+            raise BadRequest("invalid bulk length")
+        self._skip = size + 2
+        return end + 1, False
+
+    def _take_inline(self, data: bytes, at: int, found: list[list[bytes]]) -> int:
+        end = data.find(b"\n", at)
+        self._inline += data[at:] if end < 0 else data[at:end]
+        self.pending = len(self._inline)
+        if len(self._inline) > INLINE_BYTES:
+            raise BadRequest("too big inline request")
+        if end < 0:
+            return len(data)
+        line, self._inline, self.pending = bytes(self._inline), bytearray(), 0
+        words = split_line(line)
+        if words is None:
+            raise BadRequest("unbalanced quotes in request")
+        if words:
+            found.append(words)
+        return end + 1
+
+
+def _number(line: bytes, most: int, problem: str) -> int:
+    digits = line[1:].rstrip(b"\r\n")
+    if not re.fullmatch(rb"-?[0-9]{1,19}", digits) or int(digits) > most:
+        raise BadRequest(problem)
+    return int(digits)
+
+
+def _size(request: list[bytes]) -> int:
+    """Of its bytes, as everybody writes it."""
+    return len(b"*%d\r\n" % len(request)) + sum(len(b"$%d\r\n\r\n" % len(arg)) + len(arg) for arg in request)
+
+
+def _checked(request: Any) -> list[bytes]:
+    """hiredis reads replies, which hold more than a request may."""
+    for arg in request:
+        if arg.__class__ is not bytes:
+            if arg is None:
+                raise BadRequest("invalid bulk length")
+            raise BadRequest(f"expected '$', got '{_SIGN.get(arg.__class__, b'-').decode()}'")
+    checked: list[bytes] = request
+    return checked
+
+
+_ESCAPES = {ord("n"): 10, ord("r"): 13, ord("t"): 9, ord("b"): 8, ord("a"): 7}
+_BLANKS = b" \t\r\n\0\v\f"
+
+
+def split_line(line: bytes) -> list[bytes] | None:
+    r"""The words of an inline command, which may be in quotes: "..." with \n, \xFF and so on, '...' with \' alone. None: a quote
+    is not closed, or something sticks to it.
+
+    >>> split_line(b'set k "a b\\x21"')
+    [b'set', b'k', b'a b!']
+    """
+    words: list[bytes] = []
+    at, size = 0, len(line)
+    while True:
+        while at < size and line[at] in _BLANKS:
+            at += 1
+        if at == size:
+            return words
+        word = bytearray()
+        while at < size and line[at] not in _BLANKS:
+            if line[at] in b"\"'":
+                end = _quoted(line, at, word)
+                if end < 0 or (end < size and line[end] not in _BLANKS):
+                    return None
+                at = end
+                break
+            word.append(line[at])
+            at += 1
+        words.append(bytes(word))
+
+
+def _quoted(line: bytes, at: int, word: bytearray) -> int:
+    """Adds what is in the quotes that open at `at`; the position behind them, -1 if they do not close."""
+    quote, at = line[at], at + 1
+    while at < len(line):
+        byte = line[at]
+        if byte == quote:
+            return at + 1
+        if byte == 92 and at + 1 < len(line):
+            at += 1
+            if quote == 39:
+                if line[at] != 39:
+                    word.append(92)
+                word.append(line[at])
+            elif line[at] == 120 and re.fullmatch(rb"[0-9a-fA-F]{2}", line[at + 1 : at + 3]):
+                word.append(int(line[at + 1 : at + 3], 16))
+                at += 2
+            else:
+                word.append(_ESCAPES.get(line[at], line[at]))
+        else:
+            word.append(byte)
+        at += 1
+    return -1

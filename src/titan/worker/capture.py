@@ -1,0 +1,120 @@
+"""What a job prints: from its pipe into its log, within a limit. Part of the warden, and like it without anything of Titan."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+KIB = 1024
+READ_BYTES = 64 * KIB
+TAIL_BYTES = 256 * KIB
+MARKER_BYTES = 128  # room for the line that says how much was dropped
+
+
+class Capture:
+    """One stream of one job: from its pipe into its log, which is made with the first byte and never grows over `limit`.
+
+    The last quarter of the limit (at most 256 KiB) is kept back for the end: what comes after the head goes into a ring of that
+    size and is appended when the job ends, after a line that says how much was dropped between, if anything was.
+    """
+
+    __slots__ = (
+        *("_at", "_excess", "_failed", "_file", "_head", "_key", "_limit", "_path", "_ring", "_room", "_size", "_stream"),
+        *("dropped", "pipe"),
+    )
+
+    def __init__(self, key: int, stream: int, pipe: int, path: str, limit: int) -> None:
+        reserve = min(TAIL_BYTES, limit // 4)
+        self.pipe = pipe  # -1 once it is closed
+        self.dropped = 0
+        self._key, self._stream, self._path, self._limit = key, stream, path, limit
+        self._room = max(0, reserve - MARKER_BYTES)
+        self._head = limit - reserve if self._room else limit  # a limit too small for a tail is all head
+        self._file = -1
+        self._size = 0
+        self._failed = False
+        self._ring = bytearray()
+        self._at = 0  # where in the ring the next byte goes
+        self._excess = 0  # bytes that came after the head
+
+    def pump(self, reports: list[tuple[Any, ...]], budget: int) -> None:
+        """Take up to about `budget` bytes. Closes the pipe at its end."""
+        while budget > 0 and self.pipe >= 0:
+            in_head = self._size < self._head and not self._failed
+            try:
+                data = os.read(self.pipe, min(READ_BYTES, self._head - self._size) if in_head else READ_BYTES)
+            except BlockingIOError:
+                return
+            if not data:
+                self._close_pipe()
+            elif in_head:
+                self.dropped += len(data) - self._write(data, reports)
+            else:
+                self._keep_last(data)
+            budget -= len(data)
+
+    def finish(self, reports: list[tuple[Any, ...]]) -> None:
+        """Append the tail, close everything. `dropped` is final after it."""
+        if self.pipe >= 0:
+            self._close_pipe()
+        kept = min(self._excess, self._room)
+        lost = self._excess - kept
+        tail = bytes(self._ring[:kept]) if self._excess <= self._room else bytes(self._ring[self._at :] + self._ring[: self._at])
+        marker = b""
+        if lost and self._room:
+            marker = b"\n[titan: %d bytes of output were dropped here; the limit is %d bytes]\n" % (lost, self._limit)
+        written = self._write(marker + tail, reports) if tail else 0
+        self.dropped += self._excess - max(0, written - len(marker))
+        self._ring = bytearray()
+        self._excess = 0
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _close_pipe(self) -> None:
+        os.close(self.pipe)
+        self.pipe = -1
+
+    def _keep_last(self, data: bytes) -> None:
+        room, count = self._room, len(data)
+        if self._failed:
+            self.dropped += count
+            return
+        self._excess += count
+        if not room:
+            return
+        if not self._ring:
+            self._ring = bytearray(room)
+        if count >= room:
+            self._ring[:] = data[count - room :]
+            self._at = 0
+            return
+        first = min(count, room - self._at)
+        self._ring[self._at : self._at + first] = data[:first]
+        self._ring[: count - first] = data[first:]
+        self._at = (self._at + count) % room
+
+    def _write(self, data: bytes, reports: list[tuple[Any, ...]]) -> int:
+        """Write to the log; returns how many bytes got there. The first error ends the log."""
+        done = 0
+        try:
+            if self._failed:
+                return 0
+            if self._file < 0:  # not through a link, and not blocking on a fifo, that the job has put there
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
+                self._file = os.open(self._path.encode("utf-8", "surrogateescape"), flags, 0o644)
+            while done < len(data):
+                done += os.write(self._file, data[done:] if done else data)
+        except (OSError, ValueError) as error:
+            self._failed = True
+            code = error.errno if isinstance(error, OSError) and error.errno else errno.EINVAL
+            message = f"{self._path}: cannot write this log: {os.strerror(code)}"
+            reports.append(("log_failed", self._key, self._stream, code, message))
+        if done:
+            reports.append(("output", self._key, self._stream, self._size, data[:done]))
+            self._size += done
+        return done

@@ -1,0 +1,151 @@
+"""An attempt that stands behind another: it begins the moment that one ends, and waits behind no slow one."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from support_worker import PLAIN, Node, assignment, dispatched, exited, start, unstarted
+from titan.model.dag import JobTemplate, Limits, Needs, Service
+from titan.model.states import Outcome
+from titan.worker import machine as m
+from titan.worker.ahead import QUICK_S, starts_at_once
+from titan.worker.machine import Phase
+
+
+def behind(lease: int, front: int, template: JobTemplate = PLAIN) -> m.StartAttempt:
+    return m.StartAttempt(assignment(lease, template), (), front)
+
+
+def quick(*leases: int, slots: int = 1) -> Node:
+    """The first was quick, the second has its slot since 1.01, the third stands behind it, the others wait."""
+    node = Node(slots)
+    node.see(dispatched(*leases), at=1.0)
+    node.see(m.AttemptStarted(leases[0], 1.0))
+    instructions = node.see(exited(leases[0], at=1.0 + QUICK_S / 2), at=1.01)
+    assert instructions == [start(leases[1]), behind(leases[2], leases[1])]
+    assert node.phases()[leases[2]] is Phase.AHEAD
+    return node
+
+
+def test_nothing_stands_behind_what_nothing_is_known_of_or_what_was_slow() -> None:
+    node = Node()
+    assert node.see(dispatched(1, 2, 3), at=1.0) == [start(1)]
+    node.see(m.AttemptStarted(1, 1.0))
+    assert node.see(exited(1, at=1.0 + 2 * QUICK_S), at=1.05) == [start(2)]
+
+
+def test_who_stands_behind_has_the_slot_when_it_is_free_and_the_next_stands_behind_it() -> None:
+    node = quick(1, 2, 3, 4)
+    assert node.see(m.AttemptStarted(2, 1.01), exited(2, at=1.012), at=1.012) == [behind(4, 3)]
+    assert node.phases() == {1: Phase.ENDED, 2: Phase.ENDED, 3: Phase.STARTING, 4: Phase.AHEAD}
+    assert node.machine.busy == 1
+    node.see(m.AttemptStarted(3, 1.013), exited(3, at=1.014), at=1.014)
+    node.see(m.AttemptStarted(4, 1.014), exited(4, at=1.015), at=1.015)
+    assert node.machine.busy == 0
+
+
+def test_one_stands_behind_each_that_has_a_slot() -> None:
+    node = Node(slots=2)
+    node.see(dispatched(*range(1, 8)), at=1.0)
+    node.see(m.AttemptStarted(1, 1.0), m.AttemptStarted(2, 1.0))
+    assert node.see(exited(1, at=1.001), at=1.001) == [start(3), behind(4, 2), behind(5, 3)]
+    assert node.see(exited(2, at=1.002), at=1.002) == [behind(6, 4)]
+    assert node.machine.busy == 2
+
+
+def test_one_that_turns_out_slow_keeps_nobody() -> None:
+    node = quick(1, 2, 3)
+    due = node.machine.next_due()
+    assert due == pytest.approx(1.01 + QUICK_S / 2)
+    assert m.WithdrawAttempt(3) in node.see(m.TimePassed(), at=1.021)
+    node.see(m.AttemptWithdrawn(3), at=1.022)
+    assert node.phases()[3] is Phase.WAITING
+    assert start(3) in node.see(m.AttemptStarted(2, 1.01), exited(2, at=9.0), at=9.0)
+
+
+def test_nothing_stands_behind_what_has_run_for_longer_than_what_is_quick() -> None:
+    node = Node(slots=2)
+    node.see(dispatched(1, 2), at=1.0)
+    node.see(m.AttemptStarted(1, 1.0), m.AttemptStarted(2, 1.0))
+    node.see(exited(1, at=1.001), at=1.001)
+    assert node.see(dispatched(3, 4), at=2.0) == [start(3), behind(4, 3)]
+
+
+def test_one_that_is_asked_back_too_late_goes_on() -> None:
+    node = quick(1, 2, 3)
+    node.see(m.TimePassed(), at=1.021)
+    node.see(m.AttemptStarted(2, 1.01), exited(2, at=1.021), m.AttemptStarted(3, 1.021), at=1.022)
+    assert node.phases()[3] is Phase.RUNNING
+
+
+def test_stop() -> None:
+    node = quick(1, 2, 3)
+    assert m.StopAttempt(3, 5.0) in node.see(m.StopOrdered([3], 5.0), at=1.012)
+    out = node.see(m.AttemptWithdrawn(3), at=1.013)
+    assert m.ReportResults([unstarted(3, Outcome.STOPPED, "stopped before it started", 1.013)]) in [
+        replace(one, results=[r for r in one.results if r.lease == 3]) for one in out if isinstance(one, m.ReportResults)
+    ]
+    assert node.machine.busy == 1
+
+
+def test_recall() -> None:
+    node = quick(1, 2, 3)
+    assert m.WithdrawAttempt(3) in node.see(m.RecallOrdered([3]), at=1.012)
+    node.see(m.AttemptWithdrawn(3), at=1.013)
+    held = node.machine.held[3]
+    assert held.result is not None and held.result.outcome is Outcome.RETURNED
+
+
+def test_drain_takes_it_back_and_quit_costs_it_nothing() -> None:
+    node = quick(1, 2, 3)
+    assert m.WithdrawAttempt(3) in node.see(m.DrainOrdered(), at=1.012)
+    node.see(m.AttemptWithdrawn(3), at=1.013)
+    assert (result := node.machine.held[3].result) is not None and result.outcome is Outcome.RETURNED
+    node = quick(1, 2, 3)
+    assert {m.StopAttempt(2, 0.0), m.StopAttempt(3, 0.0)} <= set(node.see(m.QuitOrdered(), at=1.012))
+    node.see(m.AttemptWithdrawn(3), at=1.013)
+    assert (result := node.machine.held[3].result) is not None and result.outcome is Outcome.RETURNED
+
+
+def test_with_the_warden_it_waits_again_and_is_not_to_blame() -> None:
+    node = quick(1, 2, 3)
+    assert start(3) in node.see(m.WardenDied([2, 3], 1.013), at=1.013)
+    assert node.phases()[3] is Phase.STARTING
+    assert (result := node.machine.held[2].result) is not None and result.outcome is Outcome.BROKEN
+
+
+def test_its_sandbox_could_not_be_made() -> None:
+    node = quick(1, 2, 3, 4)
+    node.see(m.AttemptRefused(3, "disk full", False, 1.012), at=1.012)
+    assert node.phases()[3] is Phase.DONE
+    assert node.machine.busy == 1
+    assert start(4) in node.see(m.AttemptStarted(2, 1.01), exited(2, at=1.013), at=1.013)
+
+
+def test_another_cluster_knows_nothing_of_it() -> None:
+    node = quick(1, 2, 3)
+    node.see(m.Disconnected())
+    assert m.StopAttempt(3, 0.0) in node.see(m.Welcomed("other"), at=1.02)
+    node.see(m.AttemptWithdrawn(3), exited(2, at=1.02), m.LogsSent(2), at=1.02)
+    assert 2 not in node.machine.held and 3 not in node.machine.held
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        JobTemplate(command="true", limits=Limits(memory=1 << 30)),
+        JobTemplate(command="true", needs=Needs(cpus=1.0)),
+        JobTemplate(file="x.py", file_hash="f" * 64, python="/usr/bin/python3"),
+        JobTemplate(file="x.py", archive="f" * 64),
+        JobTemplate(function="f" * 64),
+        JobTemplate(command="true", service=Service()),
+    ],
+)
+def test_what_needs_more_than_a_slot_waits(template: JobTemplate) -> None:
+    assert not starts_at_once(template)
+    node = Node()
+    node.machine.have["f" * 64] = None
+    node.see(dispatched(1, 2), m.Dispatched([assignment(3, template)]), at=1.0)
+    node.see(m.AttemptStarted(1, 1.0))
+    assert node.see(exited(1, at=1.001), at=1.001) == [start(2)]

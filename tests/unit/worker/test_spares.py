@@ -1,0 +1,126 @@
+"""Folders that are used again: only those that are as they were made."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from titan.model.dag import JobTemplate
+from titan.worker import spares
+from titan.worker.machine import Assignment
+from titan.worker.sandbox import Workspace
+
+SCRIPT = b"print(1)\n"
+HASH = hashlib.sha256(SCRIPT).hexdigest()
+COMMAND = JobTemplate(command="true")
+PYTHON = JobTemplate(file="x.py", file_hash=HASH)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    workspace = Workspace(tmp_path)
+    (workspace.cache / HASH).write_bytes(SCRIPT)
+    return workspace
+
+
+def attempt(template: JobTemplate, number: int = 1, run: str = "r") -> Assignment:
+    return Assignment(1, run, "job", number, template, ())
+
+
+def inode(path: str) -> int:
+    return os.stat(path).st_ino
+
+
+@pytest.mark.parametrize("template", [COMMAND, PYTHON])
+def test_a_folder_that_was_left_as_it_was_made_is_used_again(workspace: Workspace, template: JobTemplate) -> None:
+    first = workspace.prepare(attempt(template))
+    number = inode(first.cwd)
+    workspace.give_back(first)
+    workspace.prepare(attempt(template, run="s"))  # a new run has no folder yet, so this one is made
+    workspace.give_back(workspace.prepare(attempt(template, 2)))
+    third = workspace.prepare(attempt(template, 3))
+    assert os.listdir(third.cwd) == (["x.py"] if template.file else [])
+    assert inode(third.cwd) != number, "the spare that had no place to go to is given up"
+    assert sorted(os.listdir(workspace.jobs / "r")) == ["job.1", "job.3"]
+    if template.file:
+        assert (Path(third.cwd) / "x.py").read_bytes() == SCRIPT and os.access(f"{third.cwd}/x.py", os.X_OK)
+
+
+def test_one_of_another_content_is_not_taken(workspace: Workspace) -> None:
+    workspace.give_back(workspace.prepare(attempt(COMMAND)))
+    assert os.listdir(workspace.prepare(attempt(PYTHON, 2)).cwd) == ["x.py"]
+    workspace.give_back(workspace.prepare(attempt(PYTHON, 3)))
+    other = workspace.prepare(attempt(JobTemplate(file="y.py", file_hash=HASH), 4))
+    assert os.listdir(other.cwd) == ["y.py"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "touch left",
+        "mkdir .left",
+        "printf 'print(2)\\n' > x.py",
+        "echo >> x.py",
+        "rm x.py",
+        "chmod 644 x.py",
+        "chmod 700 .",
+        "mv x.py z.py",
+        "cp x.py ../kept; ln -sf ../kept x.py",
+        "rm x.py; mkfifo x.py",
+        "rm x.py; mkdir x.py",
+        "touch left; sleep 0.02; rm left",
+    ],
+)
+def test_what_a_job_changed_is_not_used_again(workspace: Workspace, change: str) -> None:
+    first = workspace.prepare(attempt(PYTHON))
+    number = inode(first.cwd)
+    subprocess.run(["sh", "-c", change], cwd=first.cwd, check=True)
+    workspace.give_back(first)
+    second = workspace.prepare(attempt(PYTHON, 2))
+    assert inode(second.cwd) != number
+    assert os.listdir(second.cwd) == ["x.py"] and (Path(second.cwd) / "x.py").read_bytes() == SCRIPT
+
+
+def test_an_old_log_of_the_same_attempt_is_not_taken_over(workspace: Workspace) -> None:
+    spare = workspace.prepare(attempt(COMMAND))
+    left = workspace.prepare(attempt(COMMAND, 2))
+    Path(left.stdout).write_text("of a worker process that died")
+    workspace.give_back(spare)
+    again = workspace.prepare(attempt(COMMAND, 2))
+    assert not Path(again.stdout).exists() and os.listdir(again.cwd) == []
+
+
+def test_a_spare_that_was_swept_meanwhile(workspace: Workspace) -> None:
+    spare = workspace.prepare(attempt(COMMAND))
+    workspace.give_back(spare)
+    workspace.prepare(attempt(COMMAND, run="s"))
+    workspace.give_back(spare)
+    os.rmdir(spare.cwd)
+    assert os.listdir(workspace.prepare(attempt(COMMAND, 2)).cwd) == []
+
+
+def test_a_large_program_is_copied_each_time(workspace: Workspace) -> None:
+    text = b"#" * (spares.PROGRAM_BYTES + 1)
+    hash_ = hashlib.sha256(text).hexdigest()
+    (workspace.cache / hash_).write_bytes(text)
+    template = JobTemplate(file="x.py", file_hash=hash_)
+    first = workspace.prepare(attempt(template))
+    assert first.made is None
+    workspace.give_back(first)
+    assert inode(workspace.prepare(attempt(template, 2)).cwd) != inode(first.cwd)
+
+
+def test_spares_are_bounded_and_the_newest_kind_is_kept(workspace: Workspace) -> None:
+    places = [workspace.prepare(attempt(COMMAND, n)) for n in range(spares.FOLDERS + 5)]
+    for place in places:
+        workspace.give_back(place)
+    script = workspace.prepare(attempt(PYTHON, 1000))
+    number = inode(script.cwd)
+    workspace.give_back(script)
+    assert inode(workspace.prepare(attempt(PYTHON, 1001)).cwd) == number
+    made = workspace.prepare(attempt(COMMAND, 1002))
+    assert inode(made.cwd) not in {inode(place.cwd) for place in places}
