@@ -47,7 +47,7 @@ class Runners:
         if it is None:
             it = self._all[number] = _Runner(number)
             runner = it
-            it.timer = self._world.clock.after(self._world.rng.choice((0.0, 0.02, 0.5)), lambda: self._come_up(runner))
+            it.timer = self._world.clock.after(self._world.rng.choice((0.0, 0.02, 0.5, 5.0)), lambda: self._come_up(runner))
         it.queue.extend(assignments)
         if it.up and not it.begun_at:
             self._begin(it)
