@@ -1,7 +1,7 @@
 """Requests as they arrive: RESP arrays of bulk strings, or inline commands, from any split of the bytes.
 
-hiredis does the work. It believes every length, and allocates what an array's header announces; so a header is looked at here
-before hiredis sees it whenever it could be a lie: in a request that is not whole yet, and in bytes that hold a long number.
+hiredis does the work. It allocates what an array's header announces; so a header is looked at here before hiredis sees it
+whenever it could be a lie: in a request that is not whole yet, and in bytes that hold what may be the header of a long array.
 What is whole costs a search and a count.
 
 Sans-IO; the limits are of one connection, `pending` is for whoever bounds the sum of all.
@@ -21,7 +21,8 @@ MAX_ARGS = 1024 * 1024
 MAX_BULK_BYTES = 512 * 1024 * 1024
 HEADER_BYTES = 32
 
-_LONG_NUMBER = re.compile(rb"[*$][^\r\n]{7}")
+_LONG_ARRAY = re.compile(rb"\*[^\r\n]{7}")
+_ONLY_BYTES = frozenset((bytes,))
 _SIGN = {int: b":", list: b"*", float: b",", bool: b"#", dict: b"%", set: b"~"}
 
 
@@ -60,7 +61,7 @@ class Requests:
         return found
 
     def _feed(self, data: bytes, found: list[list[bytes]]) -> None:
-        if self._open or self._inline or data[:1] != b"*" or _LONG_NUMBER.search(data):
+        if self._open or self._inline or data[:1] != b"*" or _LONG_ARRAY.search(data):
             self._feed_exactly(data, found)
             return
         reader = self._reader
@@ -158,8 +159,10 @@ def _size(request: list[bytes]) -> int:
 
 def _checked(request: Any) -> list[bytes]:
     """hiredis reads replies, which hold more than a request may."""
-    for arg in request:
-        if arg.__class__ is not bytes:
+    if not _ONLY_BYTES.issuperset(map(type, request)):
+        for arg in request:
+            if arg.__class__ is bytes:
+                continue
             if arg is None:
                 raise BadRequest("invalid bulk length")
             raise BadRequest(f"expected '$', got '{_SIGN.get(arg.__class__, b'-').decode()}'")

@@ -1,0 +1,140 @@
+"""Sessions that wait for keys: BLPOP and its relatives, XREAD and XREADGROUP.
+
+A command that finds nothing registers a Wait at its keys. Whenever a key changes that somebody waits for, the command that changed
+it is completed, and then those who wait are served, in the order in which they came. Serving changes keys in turn, until nobody can
+be served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from math import ceil
+from typing import TYPE_CHECKING
+
+from titan.store.context import Context
+from titan.store.parsing import INT_MAX, extended
+from titan.store.replies import BLOCKED, NEGATIVE_TIMEOUT, NO_REPLY, Error, Refusal, Reply
+
+if TYPE_CHECKING:
+    from titan.store.session import Session
+
+_OUT_OF_RANGE = b"ERR timeout is out of range"
+Serve = Callable[[Context, bytes], Reply]
+"""Tries to complete a command at a key that changed, in the session that waits; BLOCKED if it still cannot."""
+
+
+class Wait:
+    __slots__ = ("empty", "index", "keys", "number", "serve", "until_ms")
+
+    def __init__(self, index: int, keys: list[bytes], until_ms: int, serve: Serve, empty: Reply, number: int) -> None:
+        self.index = index
+        """Of the database."""
+        self.keys = keys
+        self.until_ms = until_ms
+        """0: for ever."""
+        self.serve = serve
+        self.empty = empty
+        """The reply when the time is over."""
+        self.number = number
+
+
+def deadline(ctx: Context, seconds: bytes) -> int:
+    """The end of a timeout in seconds, in ms since the epoch; 0 waits for ever. Raises Refusal."""
+    amount = extended(seconds, Error(b"ERR timeout is not a float or out of range"))
+    if amount is None:
+        raise Refusal(NEGATIVE_TIMEOUT if seconds.startswith(b"-") else _OUT_OF_RANGE)
+    return _until(ctx, ceil(amount * 1000))
+
+
+def deadline_ms(ctx: Context, milliseconds: int) -> int:
+    """The same for a number of milliseconds."""
+    return _until(ctx, milliseconds)
+
+
+def _until(ctx: Context, milliseconds: int) -> int:
+    if milliseconds > INT_MAX:
+        raise Refusal(_OUT_OF_RANGE)
+    if milliseconds < 0:
+        raise Refusal(NEGATIVE_TIMEOUT)
+    if milliseconds + ctx.now > INT_MAX:
+        raise Refusal(_OUT_OF_RANGE)
+    return ctx.now + milliseconds if milliseconds else 0
+
+
+def wait(ctx: Context, keys: list[bytes], until_ms: int, serve: Serve, empty: Reply) -> Reply:
+    """Lets the present session wait until `until_ms` for a change of one of `keys` that `serve` can use. In EXEC: `empty`."""
+    if ctx.executing:
+        return empty
+    session, db = ctx.session, ctx.db
+    ctx.waits += 1
+    waiting = Wait(db.index, list(dict.fromkeys(keys)), until_ms, serve, empty, ctx.waits)
+    session.blocked = waiting
+    for key in waiting.keys:
+        db.observe(key).waiters[session] = waiting
+    if until_ms:
+        heappush(ctx.timeouts, (until_ms, ctx.waits, session))
+        if len(ctx.timeouts) > 64 + 2 * len(ctx.sessions):
+            ctx.timeouts = [entry for entry in ctx.timeouts if _is_current(entry)]
+            heapify(ctx.timeouts)
+    return BLOCKED
+
+
+def release(ctx: Context, session: Session) -> None:
+    """The session waits no more."""
+    waiting = session.blocked
+    if waiting is not None:
+        db = ctx.databases[waiting.index]
+        for key in waiting.keys:
+            db.leave(key, session, watching=False)
+        session.blocked = None
+
+
+def answer(ctx: Context, session: Session, reply: Reply) -> None:
+    """Ends a wait with a reply."""
+    release(ctx, session)
+    if session.muted:
+        return
+    if reply is not NO_REPLY:
+        ctx.deliveries.append((session, reply))
+
+
+def serve_ready(ctx: Context) -> None:
+    """Serves those who wait for keys that changed."""
+    while ctx.ready:
+        index, key = next(iter(ctx.ready))
+        del ctx.ready[index, key]
+        db = ctx.databases[index]
+        observers = db.observed.get(key)
+        if observers is None:
+            continue
+        for session, waiting in list(observers.waiters.items()):
+            if session.blocked is not waiting:
+                continue
+            ctx.session, ctx.db = session, db
+            try:
+                reply = waiting.serve(ctx, key)
+            except Refusal as refusal:
+                reply = refusal.reply
+            if reply is not BLOCKED:
+                answer(ctx, session, reply)
+
+
+def next_timeout(ctx: Context) -> int | None:
+    """When the first session has waited long enough."""
+    while ctx.timeouts and not _is_current(ctx.timeouts[0]):
+        heappop(ctx.timeouts)
+    return ctx.timeouts[0][0] if ctx.timeouts else None
+
+
+def time_out(ctx: Context, now_ms: int) -> None:
+    """Answers those who have waited long enough."""
+    while (at := next_timeout(ctx)) is not None and at <= now_ms:
+        session = heappop(ctx.timeouts)[2]
+        assert session.blocked is not None
+        answer(ctx, session, session.blocked.empty)
+
+
+def _is_current(entry: tuple[int, int, Session]) -> bool:
+    blocked = entry[2].blocked
+    return blocked is not None and blocked.number == entry[1]

@@ -1,0 +1,147 @@
+"""What commands work on: the databases, and for whom, where and when the present command runs.
+
+A command is a function of the context and its arguments. It tells each key that it changed (`changed`, `touch`), and each change
+in the form in which it is to be repeated (`changed`, `log`): without chance, without time that is relative, without conditions on
+what has expired.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from titan.store.dice import Dice
+from titan.store.hooks import Hooks
+from titan.store.keyspace import Database
+from titan.store.memory import Meter
+from titan.store.replies import WRONG_TYPE, Push, Refusal, Reply
+from titan.store.scan_positions import ScanPositions
+from titan.store.session import Session
+from titan.store.settings import Settings
+
+T = TypeVar("T")
+Change = tuple[int, list[bytes]]
+"""A database and a command that repeats what was done there. What a transaction did stands between [MULTI] and [EXEC]."""
+
+
+SPACES = 1 << 32
+"""Databases from this number on are spaces of runs: made when they are first named, and beyond the reach of SELECT."""
+
+
+class Databases(dict[int, Database]):
+    """By number."""
+
+    def __init__(self, count: int, context: Context) -> None:
+        super().__init__((i, Database(i, context)) for i in range(count))
+        self._context = context
+
+    def __missing__(self, index: int) -> Database:
+        if index < SPACES:
+            raise KeyError(index)
+        made = self[index] = Database(index, self._context)
+        made.lively = self._context.meter is not None
+        return made
+
+
+class Counters:
+    """What INFO tells of this life of the store."""
+
+    __slots__ = ("commands", "evicted", "expired", "hits", "misses", "sessions")
+
+    def __init__(self) -> None:
+        self.commands = self.expired = self.evicted = self.hits = self.misses = self.sessions = 0
+
+
+class Context:
+    """Long-lived; `now`, `session` and `db` are set for each command."""
+
+    def __init__(self, databases: int, seed: int, settings: Settings, hooks: Hooks) -> None:
+        self.now = 0
+        """Milliseconds since the epoch. 0 during a replay, when nothing expires."""
+        self.databases = Databases(databases, self)
+        self.db = self.databases[0]
+        self.session = Session(0, self.db, address="", local_address="", now_ms=0)
+        self.settings = settings
+        self.hooks = hooks
+        self.dice = Dice(seed)
+        self.changes: list[Change] = []
+        self.deliveries: list[tuple[Session, Reply]] = []
+        self.closing: list[Session] = []
+        self.sessions: dict[int, Session] = {}
+        self.channels: dict[bytes, dict[Session, None]] = {}
+        self.patterns: dict[bytes, dict[Session, None]] = {}
+        self.ready: dict[tuple[int, bytes], None] = {}
+        """Keys that changed and that somebody waits for."""
+        self.timeouts: list[tuple[int, int, Session]] = []
+        """A heap of (when, a number, session) of those that wait so long; out of date if the number is not of their wait."""
+        self.waits = 0
+        self.scans = ScanPositions()
+        self.meter: Meter | None = None
+        """Measures keys if there is a limit on memory."""
+        self.guarded = False
+        """Writing commands are to be looked at before they run: there are mounts, or a limit on memory."""
+        self.executing = False
+        """Within EXEC, where nobody waits."""
+        self.counters = Counters()
+
+    def review(self) -> None:
+        """After a change of the settings or the mounts."""
+        limited = self.settings.max_memory > 0
+        if not limited:
+            self.meter = None
+        elif self.meter is None:
+            self.meter = Meter()
+            self.meter.measure(list(self.databases.values()))
+        for db in self.databases.values():
+            db.lively = bool(db.mounts) or limited
+        self.guarded = limited or any(db.mounts for db in self.databases.values())
+
+    def typed(self, key: bytes, kind: type[T]) -> T | None:
+        """What a key holds, which is of class `kind`; None if it is not there. Raises Refusal(WRONG_TYPE)."""
+        value = self.db.find(key)
+        if value is None or value.__class__ is kind:
+            return value
+        raise Refusal(WRONG_TYPE)
+
+    def changed(self, key: bytes, args: list[bytes]) -> None:
+        """`key` changed, and `args` does the same again in this database."""
+        db = self.db
+        self.changes.append((db.index, args))
+        if db.observed and key in db.observed:
+            self._notice(db, key)
+        if self.meter is not None:
+            self.meter.weigh(db, key)
+
+    def log(self, args: list[bytes]) -> None:
+        """`args` does the same again in this database."""
+        self.changes.append((self.db.index, args))
+
+    def touch(self, key: bytes, db: Database | None = None) -> None:
+        """`key` changed."""
+        db = db or self.db
+        if db.observed and key in db.observed:
+            self._notice(db, key)
+        if self.meter is not None:
+            self.meter.weigh(db, key)
+
+    def expire(self, db: Database, key: bytes) -> None:
+        """Deletes a key that has expired."""
+        db.remove(key)
+        self.counters.expired += 1
+        self.changes.append((db.index, [b"DEL", key]))
+        self.touch(key, db)
+
+    def drop_if_empty(self, key: bytes, value: dict[bytes, bytes] | object) -> None:
+        """A key holds no empty hash, list, set or sorted set."""
+        if not value:
+            self.db.remove(key)
+
+    def deliver(self, session: Session, message: Push) -> None:
+        self.deliveries.append((session, message))
+
+    def _notice(self, db: Database, key: bytes) -> None:
+        observers = db.observed[key]
+        for session in observers.watchers:
+            if not session.watched[db.index, key] or key in db.data:
+                session.stale = True
+        if observers.waiters:
+            self.ready[db.index, key] = None

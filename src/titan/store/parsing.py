@@ -1,0 +1,161 @@
+"""Numbers in arguments and in values, as strict as Redis takes them, and how it writes them.
+
+INCRBYFLOAT and HINCRBYFLOAT calculate with the 80 bits of an x86 long double: a fraction of 64 bits. Here that is exact arithmetic
+on fractions, rounded to 64 bits after each step, so the answer is the same on every machine.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from math import inf, isnan
+
+from titan.store.replies import NOT_FLOAT, NOT_INTEGER, NOT_POSITIVE, Error, Refusal
+
+INT_MAX = (1 << 63) - 1
+INT_MIN = -(1 << 63)
+_DECIMAL = b"0123456789.eE+-"
+_HEX = re.compile(rb"[+-]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)(?:[pP][+-]?[0-9]+)?")
+_NUMBER = re.compile(rb"([+-]?)(?:([0-9]+)(?:\.([0-9]*))?|\.([0-9]+))(?:[eE]([+-]?[0-9]+))?")
+_SIGN = re.compile(rb"^[+-]")
+_INFINITE = (b"inf", b"infinity")
+_MANTISSA = 64
+_LARGEST = Fraction((1 << _MANTISSA) - 1) * Fraction(2) ** (16384 - _MANTISSA)
+_SMALLEST = Fraction(1, 2) * Fraction(2) ** -16444
+_MOST_DIGITS = 5_000
+"""Exponents beyond this are outside of a long double anyway."""
+
+
+def integer(text: bytes, error: Error = NOT_INTEGER) -> int:
+    """A signed integer of 64 bits in its one canonical form. Raises Refusal(error).
+
+    >>> integer(b"-12")
+    -12
+    """
+    try:
+        number = int(text)
+    except ValueError:
+        raise Refusal(error) from None
+    if INT_MIN <= number <= INT_MAX and b"%d" % number == text:
+        return number
+    raise Refusal(error)
+
+
+def is_integer(text: bytes) -> bool:
+    """Whether `text` is a signed integer of 64 bits in canonical form."""
+    try:
+        integer(bytes(text[:21]))
+    except Refusal:
+        return False
+    return len(text) <= 20
+
+
+def positive(text: bytes) -> int:
+    """An integer from 0. Raises Refusal, with Redis's message that says positive."""
+    number = integer(text, NOT_POSITIVE)
+    if number < 0:
+        raise Refusal(NOT_POSITIVE)
+    return number
+
+
+def bounded(text: bytes, low: int, high: int, error: Error | None = None) -> int:
+    """An integer in `low..high`. Raises Refusal(error), by default with Redis's messages, of which one names the bounds."""
+    number = integer(text, error or NOT_INTEGER)
+    if not low <= number <= high:
+        raise Refusal(error or b"ERR value is out of range, value must between %d and %d" % (low, high))
+    return number
+
+
+def floating(text: bytes, error: Error = NOT_FLOAT) -> float:
+    """A double as C reads it: decimal, hexadecimal or infinite; never NaN. Raises Refusal(error).
+
+    >>> floating(b"0x1p3"), floating(b"-inf")
+    (8.0, -inf)
+    """
+    try:
+        if not text.strip(_DECIMAL):
+            number = float(text)
+            if number in (inf, -inf) or (number == 0.0 and text.partition(b"e")[0].partition(b"E")[0].strip(b"0.+-")):
+                raise Refusal(error)  # too large, or too small to be told from zero
+            return number
+        if _SIGN.sub(b"", text.lower()) in _INFINITE:
+            return float(text)
+        if _HEX.fullmatch(text):
+            return float.fromhex(text.decode("ascii"))
+    except (ValueError, OverflowError):
+        pass
+    raise Refusal(error)
+
+
+def bound(text: bytes, error: Error) -> float:
+    """An end of a range of scores, or a weight of SORT: as C's strtod reads a text up to a zero byte. Raises Refusal(error)."""
+    shown = text.partition(b"\0")[0]
+    if not shown:
+        return 0.0
+    shown = shown.lstrip(b" \t\n\v\f\r")
+    if not shown.strip(_DECIMAL):
+        try:
+            return float(shown)
+        except ValueError:
+            raise Refusal(error) from None
+    return floating(shown, error)
+
+
+def extended(text: bytes, error: Error = NOT_FLOAT) -> Fraction | None:
+    """A long double, exactly; None for one that is infinite. Raises Refusal(error)."""
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        if _HEX.fullmatch(text):
+            return _rounded(Fraction(floating(text, error)))
+        if _SIGN.sub(b"", text.lower()) in _INFINITE:
+            return None
+        raise Refusal(error)
+    sign, whole, after, only, exponent = found.groups()
+    digits = (whole or b"") + (after or only or b"")
+    power = int(exponent[:8]) if exponent else 0
+    power -= len(after or only or b"")
+    if len(digits) > _MOST_DIGITS or abs(power) > 2 * _MOST_DIGITS:
+        raise Refusal(error)
+    number = _rounded(Fraction(int(digits)) * Fraction(10) ** power)
+    if number > _LARGEST or (digits.strip(b"0") and number < _SMALLEST):
+        raise Refusal(error)
+    return -number if sign == b"-" else number
+
+
+def extended_sum(first: Fraction, second: Fraction) -> Fraction | None:
+    """The sum as a long double; None if it is infinite."""
+    total = _rounded(first + second)
+    return total if abs(total) <= _LARGEST else None
+
+
+def extended_text(number: Fraction) -> bytes:
+    """With up to 17 digits after the point and no zeros at the end.
+
+    >>> extended_text(extended_sum(extended(b"0.1"), extended(b"0.2")))
+    b'0.3'
+    """
+    scaled, rest = divmod(abs(number.numerator) * 10**17, number.denominator)
+    if 2 * rest > number.denominator or (2 * rest == number.denominator and scaled & 1):
+        scaled += 1
+    whole, after = divmod(scaled, 10**17)
+    text = f"{whole}.{after:017d}".rstrip("0").rstrip(".")
+    return (b"-" if number < 0 and text != "0" else b"") + text.encode()
+
+
+def score_text(score: float) -> bytes:
+    """A score in a change: read back as the same double."""
+    assert not isnan(score)
+    return b"%.17g" % score if score not in (inf, -inf) else (b"inf" if score > 0 else b"-inf")
+
+
+def _rounded(number: Fraction) -> Fraction:
+    """To the nearest with 64 bits, ties to even."""
+    if not number:
+        return number
+    top = abs(number.numerator).bit_length() - number.denominator.bit_length()
+    shift = _MANTISSA - top  # so that the scaled number has 64 or 65 bits
+    scaled = number * Fraction(2) ** shift
+    if abs(scaled) >= 1 << _MANTISSA:
+        shift -= 1
+        scaled /= 2
+    return Fraction(round(scaled)) * Fraction(2) ** -shift

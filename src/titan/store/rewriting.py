@@ -1,0 +1,99 @@
+"""Values as the commands that make them: what a snapshot of the store holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from titan.store.context import Change
+from titan.store.keyspace import Database
+from titan.store.parsing import score_text
+from titan.store.stream_log import Stream, id_text
+from titan.store.values import SetValue, SortedSet, Value
+
+ELEMENTS = 256
+"""In one command."""
+
+
+def changes_of(db: Database) -> Iterator[Change]:
+    """All of a database."""
+    for key, value in db.data.items():
+        for args in _commands(key, value):
+            yield db.index, args
+        at = db.expires.get(key)
+        if at is not None:
+            yield db.index, [b"PEXPIREAT", key, b"%d" % at]
+
+
+def described(value: Value) -> Any:
+    """Something that is equal, and looks alike, for equal values."""
+    if isinstance(value, bytes | bytearray):
+        return bytes(value)
+    if isinstance(value, dict):
+        return sorted(value.items())
+    if isinstance(value, SetValue):
+        return sorted(value)
+    if isinstance(value, SortedSet):
+        return sorted(value.scores.items())
+    if isinstance(value, Stream):
+        groups = [
+            (
+                name,
+                group.last,
+                group.read,
+                sorted((entry, p.consumer.name, p.delivered_ms, p.count) for entry, p in group.pending.items()),
+                sorted(group.consumers),
+            )
+            for name, group in sorted(value.groups.items())
+        ]
+        return list(value.entries.items()), value.last, value.added, value.max_deleted, groups
+    return list(value)
+
+
+def _commands(key: bytes, value: Value) -> Iterator[list[bytes]]:
+    if isinstance(value, bytes | bytearray):
+        yield [b"SET", key, bytes(value)]
+    elif isinstance(value, dict):
+        for part in _parts(value.items()):
+            yield [b"HSET", key, *(half for pair in part for half in pair)]
+    elif isinstance(value, SetValue):
+        for part in _parts(value):
+            yield [b"SADD", key, *part]
+    elif isinstance(value, SortedSet):
+        for part in _parts(value.scores.items()):
+            yield [b"ZADD", key, *(half for member, score in part for half in (score_text(score), member))]
+    elif isinstance(value, Stream):
+        yield from _of_a_stream(key, value)
+    else:
+        for part in _parts(value):
+            yield [b"RPUSH", key, *part]
+
+
+def _of_a_stream(key: bytes, stream: Stream) -> Iterator[list[bytes]]:
+    if stream.entries:
+        for entry, fields in stream.entries.items():
+            yield [b"XADD", key, id_text(entry), *fields]
+    else:  # an entry makes the stream, and goes again
+        made = id_text(max(1, stream.last))
+        yield [b"XADD", key, made, b"f", b"v"]
+        yield [b"XDEL", key, made]
+    yield [
+        *(b"XSETID", key, id_text(stream.last)),
+        *(b"ENTRIESADDED", b"%d" % stream.added, b"MAXDELETEDID", id_text(stream.max_deleted)),
+    ]
+    for name, group in stream.groups.items():
+        yield [b"XGROUP", b"CREATE", key, name, id_text(group.last), b"ENTRIESREAD", b"%d" % group.read]
+        for consumer in group.consumers.values():
+            yield [b"XGROUP", b"CREATECONSUMER", key, name, consumer.name]
+        for entry, pending in group.pending.items():
+            yield [
+                *(b"XCLAIM", key, name, pending.consumer.name, b"0", id_text(entry), b"TIME", b"%d" % pending.delivered_ms),
+                *(b"RETRYCOUNT", b"%d" % pending.count, b"FORCE", b"JUSTID"),
+            ]
+
+
+def _parts(values: Iterable[Any]) -> Iterator[list[Any]]:
+    each = iter(values)
+    while part := list(islice(each, ELEMENTS)):
+        yield part

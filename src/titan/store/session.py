@@ -1,0 +1,85 @@
+"""One connection, as far as the engine knows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from titan.store.blocking import Wait
+    from titan.store.keyspace import Database
+    from titan.store.table import Command
+
+
+class Session:
+    """Made by `Store.open_session`; the shell reads `resp` to encode, and closes it if `Store.take_closing` names it."""
+
+    __slots__ = (
+        "address",
+        "authenticated",
+        "blocked",
+        "channels",
+        "closed",
+        "created_ms",
+        "db",
+        "flags",
+        "id",
+        "last_command",
+        "last_ms",
+        "library",
+        "library_version",
+        "local_address",
+        "muted",
+        "name",
+        "patterns",
+        "queue",
+        "queue_failed",
+        "resp",
+        "skip_next",
+        "special",
+        "stale",
+        "watched",
+    )
+
+    def __init__(self, number: int, db: Database, *, address: str, local_address: str, now_ms: int) -> None:
+        self.id = number
+        self.db = db
+        self.address = address
+        self.local_address = local_address
+        self.created_ms = now_ms
+        self.last_ms = now_ms
+        self.last_command = b"NULL"
+        self.name = b""
+        self.library = b""
+        self.library_version = b""
+        self.resp = 2
+        self.authenticated = True
+        self.queue: list[tuple[Command, list[bytes]]] | None = None
+        """Commands since MULTI; None outside of a transaction."""
+        self.queue_failed = False
+        """A command was refused when it was queued."""
+        self.watched: dict[tuple[int, bytes], bool] = {}
+        """Database and key; whether the key had expired by then."""
+        self.stale = False
+        """A watched key has changed."""
+        self.channels: dict[bytes, None] = {}
+        self.patterns: dict[bytes, None] = {}
+        self.blocked: Wait | None = None
+        self.muted = False
+        """CLIENT REPLY OFF."""
+        self.skip_next = 0
+        """CLIENT REPLY SKIP: 2 until its own command is over, 1 during the next, whose reply is left out."""
+        self.flags: dict[str, None] = {}
+        """no-evict, no-touch."""
+        self.special = False
+        """Commands need more than the ordinary way. Kept by `review`."""
+        self.closed = False
+
+    def review(self) -> None:
+        """After a change of what makes a session special."""
+        self.special = bool(
+            not self.authenticated
+            or self.queue is not None
+            or self.muted
+            or self.skip_next
+            or (self.resp == 2 and (self.channels or self.patterns))
+        )

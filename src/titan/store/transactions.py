@@ -1,0 +1,94 @@
+"""MULTI, EXEC and DISCARD, WATCH and UNWATCH."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from titan.store.context import Context
+from titan.store.replies import NULL_ARRAY, OK, Error, Refusal, Reply
+from titan.store.session import Session
+
+_ABORTED = Error(b"EXECABORT Transaction discarded because of previous errors.")
+
+
+def multi(ctx: Context, args: list[bytes]) -> Reply:
+    session = ctx.session
+    if session.queue is not None:
+        raise Refusal(b"ERR MULTI calls can not be nested")
+    session.queue = []
+    session.review()
+    return OK
+
+
+def discard(ctx: Context, args: list[bytes]) -> Reply:
+    if ctx.session.queue is None:
+        raise Refusal(b"ERR DISCARD without MULTI")
+    end(ctx, ctx.session)
+    return OK
+
+
+def exec_(ctx: Context, args: list[bytes]) -> Reply:
+    session = ctx.session
+    queue = session.queue
+    if queue is None:
+        raise Refusal(b"ERR EXEC without MULTI")
+    failed, stale = session.queue_failed, session.stale or _has_expired(ctx, session)
+    end(ctx, session)
+    if failed:
+        return _ABORTED
+    if stale:
+        return NULL_ARRAY
+    first = len(ctx.changes)
+    index = ctx.db.index
+    replies: list[Any] = []
+    ctx.executing = True
+    try:
+        for command, queued in queue:
+            ctx.session, ctx.db = session, session.db
+            assert command.run is not None
+            try:
+                replies.append(command.run(ctx, queued))
+            except Refusal as refusal:
+                replies.append(refusal.reply)
+    finally:
+        ctx.executing = False
+    if len(ctx.changes) > first + 1:
+        ctx.changes.insert(first, (index, [b"MULTI"]))
+        ctx.changes.append((index, [b"EXEC"]))
+    return replies
+
+
+def watch(ctx: Context, args: list[bytes]) -> Reply:
+    session = ctx.session
+    if session.queue is not None:
+        raise Refusal(b"ERR WATCH inside MULTI is not allowed")
+    for key in args[1:]:
+        at = (ctx.db.index, key)
+        if at not in session.watched:
+            session.watched[at] = ctx.db.has_expired(key)
+            ctx.db.observe(key).watchers[session] = None
+    return OK
+
+
+def unwatch(ctx: Context, args: list[bytes]) -> Reply:
+    forget_watched(ctx, ctx.session)
+    return OK
+
+
+def forget_watched(ctx: Context, session: Session) -> None:
+    for index, key in session.watched:
+        ctx.databases[index].leave(key, session, watching=True)
+    session.watched = {}
+    session.stale = False
+
+
+def end(ctx: Context, session: Session) -> None:
+    """The session is in no transaction any more, and watches nothing."""
+    session.queue = None
+    session.queue_failed = False
+    forget_watched(ctx, session)
+    session.review()
+
+
+def _has_expired(ctx: Context, session: Session) -> bool:
+    return any(not expired and ctx.databases[index].has_expired(key) for (index, key), expired in session.watched.items())
