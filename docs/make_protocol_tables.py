@@ -17,7 +17,7 @@ import msgspec
 from titan.protocol import messages as msg
 
 PAGE = Path(__file__).parent / "protocol.md"
-TO_WORKERS = (154, 160)
+TO_WORKERS = (154, 160, 171)
 """Of the features' range."""
 GROUPS = {
     "BOTH": range(1, 16),

@@ -7,6 +7,7 @@
         NotFound           no such run, job, log or artifact
         Conflict           the state of things forbids it: a name that is taken, a home that is locked
         LimitExceeded      more than Titan takes in one piece
+        StoreRefused       TitanStore refuses a command
       JobError           a job did what it did: the code of its owner
         JobFailed          a call whose job is DEAD without an exception of its own
       PeerError          the other end of a connection broke the protocol
@@ -66,6 +67,12 @@ class Conflict(CallerError):
 
 class LimitExceeded(CallerError):
     code = "limit_exceeded"
+
+
+class StoreRefused(CallerError):
+    """TitanStore refused a command; the message is Redis's, its first word the kind: WRONGTYPE, NOAUTH, ERR, ..."""
+
+    code = "store_refused"
 
 
 class JobError(TitanError):

@@ -10,7 +10,7 @@ import pytest
 import titan
 
 SOURCE = Path(titan.__file__).parent
-PURE = ("model", "core", "scheduling", "protocol")
+PURE = ("model", "core", "scheduling", "protocol", "store")
 PURE_FILES = ("worker/machine.py", "worker/services.py", "journal/records.py", "journal/scan.py")
 BANNED = {
     *("asyncio", "time", "random", "uuid", "os", "socket", "threading", "subprocess", "logging"),
@@ -26,7 +26,7 @@ TAGS = """
     run_opened jobs_added run_sealed run_dropped run_archived roots_released
     run_expired schedule_added schedule_changed schedule_removed schedule_fired schedule_waited schedule_skipped
     worker_asked burst_requested burst_retired burst_ended workers_forgotten scale_reviewed
-    services_reported services_stopped service_replaced services_retired jobs_held
+    services_reported services_stopped service_replaced services_retired jobs_held store_changed
 """
 
 

@@ -32,7 +32,7 @@ LATER: set[type] = {
     *(ev.RunRestored, ev.JobsRevived, ev.DeadPurged, ev.GatesOpened, ev.TokenIssued, ev.WebhookEnded, ev.GatesDecided),
     *(ev.RunExpired, ev.ScheduleAdded, ev.ScheduleChanged, ev.ScheduleRemoved),
     *(ev.ScheduleFired, ev.ScheduleWaited, ev.ScheduleSkipped),
-    *(ev.WorkerAsked, ev.BurstRequested, ev.BurstRetired, ev.BurstEnded, ev.WorkersForgotten),
+    *(ev.WorkerAsked, ev.BurstRequested, ev.BurstRetired, ev.BurstEnded, ev.WorkersForgotten, ev.StoreChanged),
     *(ev.ServicesReported, ev.ServicesStopped, ev.ServiceReplaced, ev.ServicesRetired, ev.JobsHeld),
 }
 """Events that came after version 0.1.0, whose journal this is."""

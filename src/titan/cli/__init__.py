@@ -36,6 +36,7 @@ _COMMANDS = {
     "journal": "titan.cli.journal",
     "history": "titan.cli.history",
     "schedule": "titan.cli.schedule",
+    "store": "titan.cli.store",
 }
 EXIT_FAILED, EXIT_INPUT, EXIT_NO_MASTER, EXIT_BUG, EXIT_ENVIRONMENT, EXIT_INTERRUPTED = 1, 2, 3, 70, 74, 130
 

@@ -10,7 +10,7 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import click
 import msgspec
@@ -48,6 +48,12 @@ from titan.model.sizes import size_of
     type=click.Path(path_type=Path, dir_okay=False),
     help="Signs the webhooks of gates.  [default: TITAN_WEBHOOK_SECRET, else webhook.secret in the home]",
 )
+@click.option("--store-port", type=click.IntRange(0, 65535), help="Where Redis clients find TitanStore; 0 takes a free one.")
+@click.option(
+    "--store-password-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Its first line is what AUTH asks for.",
+)
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
 @parent_options
 def master(
@@ -62,6 +68,8 @@ def master(
     burst_idle: float | None,
     insecure: bool,
     webhook_secret_file: Path | None,
+    store_port: int | None,
+    store_password_file: Path | None,
     quiet: bool,
     parent_fd: int | None,
     ready_fd: int | None,
@@ -75,26 +83,18 @@ def master(
     short = (f"{name}={value}" for name, value in (("burst_slots", burst_slots), ("burst_idle_s", burst_idle)) if value is not None)
     settings = msgspec.structs.replace(_settings((*given, *short)), scale=_rules(scale))
 
-    async def serve() -> None:
-        server = Master(
-            home or DEFAULT_HOME,
-            host=host,
-            port=port,
-            policy=policy,
-            settings=settings,
-            insecure=insecure,
-            webhook_secret_file=webhook_secret_file,
-        )
-        await server.start()
-        try:
-            _on_signals(server.request_stop, server.request_stop)
-            _watch_parent(parent_fd, server.request_stop)
-            _tell_ready(ready_fd, server.address)
-            await server.run()
-        finally:
-            await server.stop()
-
-    _run(serve())
+    server = Master(
+        home or DEFAULT_HOME,
+        host=host,
+        port=port,
+        policy=policy,
+        settings=settings,
+        insecure=insecure,
+        webhook_secret_file=webhook_secret_file,
+        store_port=store_port,
+        store_password=first_line(store_password_file),
+    )
+    run_server(server, parent_fd, ready_fd)
 
 
 @click.command()
@@ -219,6 +219,41 @@ def _rules(given: tuple[str, ...]) -> dict[str, tuple[int, int]]:
             raise CallerError(f"--scale {text}: {rule.name} is given twice")
         found[rule.name] = (rule.least, rule.most)
     return found
+
+
+def first_line(path: Path | None) -> str:
+    """Of a file with a secret; "" if there is none. Raises CallerError if the line is empty."""
+    if path is None:
+        return ""
+    line = path.read_text().partition("\n")[0].strip()
+    if not line:
+        raise CallerError(f"{path} has no first line: it should be the password")
+    return line
+
+
+class Server(Protocol):
+    """What runs until it is told to stop."""
+
+    @property
+    def address(self) -> str: ...
+    async def start(self) -> None: ...
+    async def run(self) -> None: ...
+    async def stop(self) -> None: ...
+    def request_stop(self) -> None: ...
+
+
+def run_server(server: Server, parent_fd: int | None, ready_fd: int | None) -> None:
+    async def serve() -> None:
+        await server.start()
+        try:
+            _on_signals(server.request_stop, server.request_stop)
+            _watch_parent(parent_fd, server.request_stop)
+            _tell_ready(ready_fd, server.address)
+            await server.run()
+        finally:
+            await server.stop()
+
+    _run(serve())
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

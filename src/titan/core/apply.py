@@ -2,7 +2,7 @@
 
 Every writer takes a decision as given; it asserts what must hold (an impossible transition raises Bug with the job's story) and
 never decides. They stand by what they are about: `apply_runs`, `apply_jobs`, `apply_schedules`, `apply_workers`,
-`apply_scaling`, and `apply_failure` for gates and the dead letter queue.
+`apply_scaling`, `apply_store`, and `apply_failure` for gates and the dead letter queue.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from titan.core import (
     apply_scaling,
     apply_schedules,
     apply_services,
+    apply_store,
     apply_workers,
 )
 from titan.core import events as ev
@@ -30,6 +31,7 @@ _WRITERS: dict[type, Callable[[State, Any], None]] = {
     **apply_failure.WRITERS,
     **apply_scaling.WRITERS,
     **apply_services.WRITERS,
+    **apply_store.WRITERS,
 }
 
 

@@ -436,6 +436,13 @@ class WorkersForgotten(_Fact, frozen=True, tag="workers_forgotten"):
     at: float
 
 
+class StoreChanged(_Fact, frozen=True, tag="store_changed"):
+    """Commands that repeat what was done in TitanStore, each with its database. A transaction stands between MULTI and EXEC."""
+
+    databases: list[int]
+    commands: list[list[bytes]]
+
+
 class ScaleReviewed(_Fact, frozen=True, tag="scale_reviewed"):
     """What was decided of each rule, in words; whether that changed something, and whether jobs wait. Not durable."""
 
@@ -543,6 +550,7 @@ Event = (
     | BurstEnded
     | WorkersForgotten
     | ScaleReviewed
+    | StoreChanged
 )
 
 VOLATILE: tuple[type, ...] = (WorkerConnected, WorkerHeard, LeasesRecalled, WorkerSuspected, RootsReleased, ScaleReviewed)

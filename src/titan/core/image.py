@@ -7,6 +7,7 @@ nor reading needs a second state in memory. Derived indexes are not in it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 import msgspec
@@ -18,6 +19,7 @@ from titan.model.states import JobState, Outcome
 
 T = TypeVar("T")
 CHUNK_JOBS = 20_000
+CHUNK_COMMANDS = 1_000
 FORMAT = 1
 
 
@@ -36,6 +38,13 @@ class Head(msgspec.Struct, array_like=True, tag="head"):
 
 class ScheduleChunk(msgspec.Struct, array_like=True, tag="schedule"):
     schedule: Schedule
+
+
+class StoreChunk(msgspec.Struct, array_like=True, tag="store"):
+    """Commands that make a part of TitanStore's data, each with its database."""
+
+    databases: list[int]
+    commands: list[list[bytes]]
 
 
 class RunChunk(msgspec.Struct, array_like=True, tag="run"):
@@ -77,7 +86,7 @@ class JobChunk(msgspec.Struct, array_like=True, tag="jobs"):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(Head | ScheduleChunk | RunChunk | JobChunk)
+_decoder = msgspec.msgpack.Decoder(Head | ScheduleChunk | RunChunk | JobChunk | StoreChunk)
 
 
 def dump(state: State) -> Iterator[bytes]:
@@ -87,6 +96,9 @@ def dump(state: State) -> Iterator[bytes]:
     yield _encode(head)
     for schedule in state.schedules.values():
         yield _encode(ScheduleChunk(schedule))
+    changes = state.store.rewrite()
+    while part := list(islice(changes, CHUNK_COMMANDS)):
+        yield _encode(StoreChunk([db for db, _ in part], [args for _, args in part]))
     for run in state.runs.values():
         yield from dump_run(state, run, CHUNK_JOBS)
 
@@ -117,6 +129,9 @@ def load(state: State, chunks: Iterable[bytes]) -> None:
             state.bursts, state.forgotten = {b.name: b for b in part.bursts}, part.forgotten
         elif isinstance(part, ScheduleChunk):
             state.schedules[part.schedule.name] = part.schedule
+        elif isinstance(part, StoreChunk):
+            for db, args in zip(part.databases, part.commands, strict=True):
+                state.store.replay(db, args)
         elif isinstance(part, RunChunk):
             run = state.runs[part.run.id] = part.run
         else:

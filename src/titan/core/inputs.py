@@ -289,6 +289,12 @@ class WorkerToldToLeave(msgspec.Struct, frozen=True):
     now: bool
 
 
+class StoreWritten(msgspec.Struct, frozen=True, gc=False):
+    """Commands were executed on the state's store; these repeat what they changed."""
+
+    changes: list[tuple[int, list[bytes]]]
+
+
 class BurstGone(msgspec.Struct, frozen=True):
     """The provider says that this burst worker has ended, or never came to be."""
 
@@ -331,4 +337,5 @@ Input = (
     | WorkerDisconnected
     | WorkerToldToLeave
     | BurstGone
+    | StoreWritten
 )

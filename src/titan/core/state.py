@@ -21,6 +21,7 @@ from titan.model.timing import Timing
 from titan.scheduling.lane import Lane
 from titan.scheduling.place import Terms
 from titan.scheduling.pool import Pool
+from titan.store.store import Store
 
 TIMER_JOB, TIMER_WORKER = 0, 1
 TIMER_RUN, TIMER_SCHEDULE = 8, 9
@@ -305,7 +306,7 @@ class State:
         "_names", "archived", "burst_serial", "bursts", "cluster", "dead", "filling", "forgotten", "gates", "jobs", "keys", "lanes",
         "live", "next_job", "next_lease", "next_schedule", "next_worker", "opening", "pinned", "pool", "releasing", "runs",
         "scale_changed", "scale_due", "scale_reasons", "scale_waiting", "schedule_names", "schedules", "services", "settings",
-        "stale", "term", "terms", "timers", "tokens", "touched", "unsettled", "worker_numbers", "workers",
+        "stale", "store", "store_is_live", "term", "terms", "timers", "tokens", "touched", "unsettled", "worker_numbers", "workers",
     )  # fmt: skip
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -322,7 +323,10 @@ class State:
         self.bursts: dict[str, Burst] = {}
         self.forgotten: dict[int, str] = {}
         """Number -> name of workers that are no more, as far as jobs may refer to them."""
+        self.store = Store()
         # Of this process of the master alone:
+        self.store_is_live = False
+        """Commands are executed on the store here: what an event says of it has been done when the event is applied."""
         self.burst_serial = 0
         self.scale_due = 0.0
         self.scale_reasons: dict[str, tuple[float, str]] = {}

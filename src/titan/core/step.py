@@ -29,6 +29,7 @@ from titan.core.schedules import (
 )
 from titan.core.services import on_service_replace_requested, on_service_stop_requested, on_services_seen, stop_helpers
 from titan.core.state import TIMED, TIMER_FORGET, TIMER_JOB, TIMER_RUN, TIMER_SCALE, TIMER_SCHEDULE, Run, State
+from titan.core.storing import on_store_written
 from titan.core.submit import drop_openings, on_dag_submitted, on_jobs_arrived, on_run_begun, on_submitter_gone
 from titan.core.take_back import take_back
 from titan.core.turn import Turn
@@ -177,6 +178,7 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     seen.WorkerDisconnected: on_worker_disconnected,
     seen.WorkerToldToLeave: on_worker_told_to_leave,
     seen.BurstGone: on_burst_gone,
+    seen.StoreWritten: on_store_written,
 }
 _OF_A_WORKER = (
     seen.WorkerBeat,

@@ -22,6 +22,8 @@ from titan.master.outlet import Outlet
 from titan.master.registry import Registry
 from titan.master.scale_view import scale_view
 from titan.master.schedule_desk import ScheduleDesk
+from titan.master.store_desk import StoreDesk
+from titan.master.store_lanes import StoreLanes
 from titan.master.watch import WatchHub, whole_run
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.names import run_id
@@ -44,6 +46,7 @@ class ClientDesk:
         outlet: Outlet,
         hub: WatchHub,
         past: HistoryDesk,
+        store: StoreDesk,
         stop: Callable[[], None],
     ) -> None:
         self._core = core
@@ -54,6 +57,7 @@ class ClientDesk:
         self._hub = hub
         self._past = past
         self._stop = stop
+        self._lanes = StoreLanes(store)
         self._collector = Collector(core.state)
         self._failures = FailureDesk(core, past)
         self.schedules = ScheduleDesk(core, check=self._check_dag, new_run=self._new_run)
@@ -130,6 +134,10 @@ class ClientDesk:
                 self._intake.put(peer, message, blob)
             case msg.Fetch():
                 self._outlet.send(peer, message)
+            case msg.StoreCommands():
+                self._lanes.put(peer, message)
+            case msg.CloseLane():
+                self._lanes.close(peer, message.lane)
             case msg.Resolve():
                 peer.send(msg.Resolved(message.request, *self._registry.resolve(message.name)))
             case msg.Ping():
@@ -142,6 +150,7 @@ class ClientDesk:
 
     def on_closed(self, peer: Peer) -> None:
         self._hub.forget(peer)
+        self._lanes.forget(peer)
         self._collector.forget(peer)
         for key in [key for key in self._opening if key[0] == peer.number]:
             self._core.see(seen.SubmitterGone(self._opening.pop(key)))

@@ -64,6 +64,8 @@ class CoreLoop:
         self._dead = False
         self._store: Path | None = None
         self._since_snapshot = 0
+        self.snapshot_at = 0.0
+        """When this process made the last one, in seconds since the epoch; 0: it has made none."""
         self._sealing: int | None = None
         self._compactor: asyncio.Task[None] | None = None
 
@@ -210,6 +212,12 @@ class CoreLoop:
         self._timer = None
         self.turn()
 
+    def snapshot_soon(self) -> None:
+        """One is made though little has been logged since the last."""
+        if self._since_snapshot:
+            self._since_snapshot = max(self._since_snapshot, self.state.settings.snapshot_bytes)
+            self._loop.call_soon(self._maybe_compact)
+
     # -- snapshots --------------------------------------------------------------------------------------------------------
     def _maybe_compact(self) -> None:
         """When enough has been logged: seal the segment, then have a process of its own replay and write a snapshot."""
@@ -237,6 +245,8 @@ class CoreLoop:
                     await process.wait()
             if process.returncode:
                 log.warning("no snapshot was made: %s", said.decode(errors="replace").strip()[-2000:])
+            else:
+                self.snapshot_at = self.clock.now()
         finally:
             self._compactor = None
         self._maybe_compact()  # so much may have been logged meanwhile that the next is due, and nothing more may come

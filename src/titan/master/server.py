@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import gc
-import ipaddress
 import json
 import logging
 import os
 import secrets
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,22 +19,27 @@ from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core.inputs import WorkerDisconnected
 from titan.core.state import State
-from titan.errors import CallerError, EnvironmentFault, PeerError, PortInUse, ProtocolError, TitanError
+from titan.errors import EnvironmentFault, PeerError, PortInUse, ProtocolError, TitanError
 from titan.home_lock import HomeLock
 from titan.journal import SyncPolicy
 from titan.master.archivist import Archivist
 from titan.master.client_desk import ClientDesk
+from titan.master.cluster_keys import EVENTS_KEY, PREFIX, ClusterKeys
 from titan.master.core_loop import CoreLoop
 from titan.master.gatekeeper import Gatekeeper
 from titan.master.history import History
 from titan.master.history_desk import HistoryDesk
 from titan.master.intake import Intake
+from titan.master.listening import check_host
 from titan.master.local_provider import LocalProvider
 from titan.master.log_store import LogStore
 from titan.master.outlet import Outlet
 from titan.master.provider import Bursts
 from titan.master.recovery import recover
 from titan.master.registry import Registry
+from titan.master.store_desk import StoreDesk
+from titan.master.store_port import StorePort
+from titan.master.tuning import tune_interpreter
 from titan.master.watch import WatchHub
 from titan.master.webhook_secret import webhook_secret
 from titan.master.worker_desk import WorkerDesk
@@ -65,7 +67,10 @@ class Master:
         settings: Settings | None = None,
         insecure: bool = False,
         webhook_secret_file: Path | None = None,
+        store_port: int | None = None,
+        store_password: str = "",
     ) -> None:
+        """`store_port`: where Redis clients find TitanStore, on `host`; None: nowhere."""
         self.home = home
         self.host = host
         self.port = port
@@ -73,6 +78,8 @@ class Master:
         self._settings = settings or Settings()
         self._insecure = insecure
         self._webhook_secret_file = webhook_secret_file
+        self._store_port = store_port
+        self._store_password = store_password
         self._lock = HomeLock(home / "lock")
         self._peers: dict[int, Peer] = {}
         self._numbers = 0
@@ -87,7 +94,7 @@ class Master:
     # -- life -----------------------------------------------------------------------------------------------------------
     async def start(self) -> None:
         """Recovers and listens. Raises Conflict (the home is taken), PortInUse, JournalCorrupt, JournalFailed, CallerError."""
-        self._check_host()
+        check_host(self.host, "the master", "run commands on your workers", insecure=self._insecure)
         self._stopped = asyncio.get_running_loop().create_future()
         try:
             self.home.mkdir(parents=True, exist_ok=True)
@@ -117,6 +124,9 @@ class Master:
         if self._log_syncer is not None:
             self._log_syncer.cancel()
             await asyncio.gather(self._log_syncer, return_exceptions=True)
+        if self.store_port is not None:
+            self.store_port.close()
+        self.store.close()
         await self.gatekeeper.close()
         await self.archivist.stop()
         await self.past.close()
@@ -132,17 +142,6 @@ class Master:
             (self.home / "master.json").unlink()
         self._lock.release()
 
-    def _check_host(self) -> None:
-        try:
-            loopback = self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            loopback = False
-        if not loopback and not self._insecure:
-            raise CallerError(
-                f"binding to {self.host} opens the master to everyone who can reach it, and anyone who can may run "
-                "commands on your workers: say --insecure if that network is yours alone"
-            )
-
     async def _open(self) -> None:
         state, next_seq = State(self._settings), 1
         if self._policy is not None:
@@ -157,7 +156,7 @@ class Master:
                 )
         else:
             log.warning("no journal is kept: a crash of this master loses every run")
-        _tune_interpreter()
+        tune_interpreter()
         self.logs = LogStore(self.home / "logs")
         self.registry = Registry(self.home / "perm_files")
         latest = max((max(j.since, j.finished_at) for j in state.jobs.values()), default=0.0)
@@ -177,22 +176,37 @@ class Master:
         self.gatekeeper = Gatekeeper(self.core, webhook_secret(self.home, self._webhook_secret_file))
         self.intake = Intake(self.registry)
         self.outlet = Outlet(self.registry)
+        self.store = StoreDesk(self.core)
+        self.store_port: StorePort | None = None
+        self.cluster_keys = ClusterKeys(state)
+        self.store.store.mount(PREFIX, self.cluster_keys)
         desks = (self.intake, self.outlet, self.hub, self.past)
-        self.clients = ClientDesk(self.core, self.logs, self.registry, *desks, self.request_stop)
-        self.workers = WorkerDesk(self.core, self.logs, self.intake, self.outlet, self.clients.on_output)
+        self.clients = ClientDesk(self.core, self.logs, self.registry, *desks, self.store, self.request_stop)
+        self.workers = WorkerDesk(self.core, self.logs, self.intake, self.outlet, self.store, self.clients.on_output)
         self.bursts = Bursts(LocalProvider(self.home) if self._settings.scale else None, self.core.see)
         sock_server = await self._listen()
         try:
+            if self._store_port is not None:
+                if self._store_password:
+                    self.store.configure({"requirepass": self._store_password})
+                self.store_port = StorePort(self.store, self.host, self._store_port)
+                await self.store_port.open()
             if self._policy is not None:
                 self.core.open_journal(self.home / "store", next_seq, self._policy)
             self.core.boot(secrets.token_hex(8), await self.bursts.open(_dialled(self.host, self.port)))
             await self.core.settled()
+            if self.store_port is not None:
+                await self.store_port.serve()
         except BaseException:
             sock_server.close()
+            if self.store_port is not None:
+                self.store_port.close()
             raise
         self._server = sock_server
         await sock_server.start_serving()
         about = {"address": self.address, "pid": os.getpid(), "software": SOFTWARE}
+        if self.store_port is not None:
+            about["store"] = self.store_port.address
         (self.home / "master.json").write_text(json.dumps(about) + "\n")
         self.archivist.start()
         self._log_syncer = asyncio.get_running_loop().create_task(self._sync_logs())
@@ -280,6 +294,8 @@ class Master:
                 peer.pause_reading("journal")
             else:
                 peer.resume_reading("journal")
+        if self.store_port is not None:
+            self.store_port.press(pressed=pressed)
 
     def _on_fatal(self, error: BaseException) -> None:
         if self._stopped is not None and not self._stopped.done():
@@ -291,6 +307,11 @@ class Master:
         self.archivist.note(events)
         self.gatekeeper.note(events)
         self.clients.note(events)
+        if any(isinstance(event, (ev.RunArchived, ev.RunDropped)) for event in events):
+            self.store.keep_spaces({run.first for run in self.core.state.runs.values()})
+        self.cluster_keys.events.note(self.store.now_ms(), events)
+        if self.cluster_keys.events.has_news:
+            self.store.notice(EVENTS_KEY)
         for event in events:
             if isinstance(event, ev.WorkerJoined):
                 log.info("worker %s joined: %d slots, %s", event.name, event.slots, " ".join(event.capabilities))
@@ -372,11 +393,3 @@ class Master:
 def _dialled(host: str, port: int) -> str:
     """Where a process of this machine finds what listens there."""
     return f"{ {'0.0.0.0': '127.0.0.1', '::': '::1'}.get(host, host) }:{port}"
-
-
-def _tune_interpreter() -> None:
-    """The state is large, old and free of cycles: keep the collector from walking it, and the threads from waiting."""
-    sys.setswitchinterval(0.0005)  # the journal's thread needs the interpreter for moments only, but at once
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)

@@ -19,6 +19,8 @@ from titan.master.core_loop import CoreLoop
 from titan.master.intake import Intake
 from titan.master.log_store import LogStore
 from titan.master.outlet import Outlet
+from titan.master.store_desk import StoreDesk
+from titan.master.store_relay import StoreRelay
 from titan.model.dag import MAX_INPUT_BYTES, JobTemplate
 from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
 from titan.model.services import MAX_PORT
@@ -38,13 +40,20 @@ _HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}")
 
 class WorkerDesk:
     def __init__(
-        self, core: CoreLoop, logs: LogStore, intake: Intake, outlet: Outlet, on_output: Callable[[str, str], None]
+        self,
+        core: CoreLoop,
+        logs: LogStore,
+        intake: Intake,
+        outlet: Outlet,
+        store: StoreDesk,
+        on_output: Callable[[str, str], None],
     ) -> None:
         self._core = core
         self._logs = logs
         self._intake = intake
         self._outlet = outlet
         self._on_output = on_output
+        self._relay = StoreRelay(core.state, store)
         self.peers: dict[int, Peer] = {}
         """worker -> the connection it speaks on."""
         self._complain_after = 0.0
@@ -81,6 +90,8 @@ class WorkerDesk:
                 self._on_log_data(message, blob)
             case msg.Fetch():
                 self._outlet.send(peer, message)
+            case msg.StoreStream():
+                self._relay.on_stream(peer, worker, message, blob)
             case msg.Put():
                 self._intake.put(peer, message, blob)
             case msg.Draining():
@@ -94,6 +105,7 @@ class WorkerDesk:
 
     def on_closed(self, peer: Peer) -> None:
         worker = peer.state
+        self._relay.forget(peer)
         if worker is not None and self.peers.get(worker) is peer:
             del self.peers[worker]
             self._core.see(seen.WorkerDisconnected(worker, peer.number))

@@ -46,6 +46,11 @@ from titan.protocol.service_messages import Services as Services
 from titan.protocol.service_messages import ServicesStopped as ServicesStopped
 from titan.protocol.service_messages import ServiceStates as ServiceStates
 from titan.protocol.service_messages import StopService as StopService
+from titan.protocol.store_messages import WINDOW as WINDOW
+from titan.protocol.store_messages import CloseLane as CloseLane
+from titan.protocol.store_messages import StoreCommands as StoreCommands
+from titan.protocol.store_messages import StoreReplies as StoreReplies
+from titan.protocol.store_messages import StoreStream as StoreStream
 
 
 # -- both ways --------------------------------------------------------------------------------------------------------
@@ -579,5 +584,9 @@ OPCODES: dict[int, type[Message]] = {
     158: GetScale,
     159: Scale,
     160: Leave,
+    168: StoreCommands,
+    169: StoreReplies,
+    170: CloseLane,
+    171: StoreStream,
 }
 OPCODE_OF: dict[type[Message], int] = {kind: opcode for opcode, kind in OPCODES.items()}

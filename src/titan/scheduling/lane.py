@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heappop, heappush, merge, nsmallest
 from itertools import islice
 
 EXACT = 10_000
@@ -95,6 +95,12 @@ class Lane:
             return min(low + len(before), self.count)
         found = dict.fromkeys([*islice(run, low), *before])
         return sum(self.alive(k & _JOB_MASK) for k in found)
+
+    def first(self, limit: int) -> list[int]:
+        """The first that are alive, in order. Looks at little more than it returns."""
+        keys = merge(self._run, nsmallest(limit, self._heap))
+        jobs = (key & _JOB_MASK for key in keys)
+        return list(islice(dict.fromkeys(islice((job for job in jobs if self.alive(job)), 2 * limit)), limit))
 
     def jobs(self) -> list[int]:
         """All that are alive, in order."""

@@ -35,6 +35,7 @@ from titan.sdk.status import (
     run_state,
     run_summary,
 )
+from titan.sdk.store import AsyncStore, Store
 from titan.sdk.submission import Progress
 from titan.sdk.tasks import TaskCall, nodes_of
 from titan.sdk.why import Why, ask_why
@@ -80,6 +81,11 @@ class AsyncClient:
         async with self._staged(dag) as staged:
             answer = await submission.submit(self._connection, staged.spec, staged.parents, progress)
         return AsyncRun(self, answer.run, dag.name)
+
+    @property
+    def store(self) -> AsyncStore:
+        """TitanStore: `await client.store.execute("INCR", "n")`."""
+        return AsyncStore(self._connection)
 
     @property
     def schedules(self) -> AsyncSchedules:
@@ -378,6 +384,12 @@ class Client:
     def submit(self, dag: DAG, *, progress: Progress | None = None) -> Run:
         """Stages the DAG's files and submits it, whole or not at all; see AsyncClient.submit."""
         return Run(self, self._wait(self._async.submit(dag, progress=progress)))
+
+    @property
+    def store(self) -> Store:
+        """TitanStore, with Redis's types and commands: `client.store.incr("n")`."""
+        exchange = self._async.store.exchange
+        return Store(lambda commands: self._wait(exchange(commands)))
 
     @property
     def schedules(self) -> Schedules:

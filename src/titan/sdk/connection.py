@@ -83,6 +83,11 @@ class Connection:
             self._peer.close()
             self._peer = None
 
+    def tell(self, message: msg.Message) -> None:
+        """Sends what nobody answers, if there is a connection."""
+        if self._peer is not None and not self._peer.closed:
+            self._peer.send(message)
+
     async def call(self, make: Callable[[int], msg.Message]) -> msg.Message:
         """Sends `make(request id)` and returns the answer; again on a new connection if this one breaks first."""
         while True:
@@ -179,6 +184,19 @@ class Connection:
                 await self.reopen()
             finally:
                 self._waiting.pop(request, None)
+
+    async def exchange(self, make: Callable[[int], msg.Message]) -> tuple[msg.Message, Blob]:
+        """Sends `make(request id)` once and returns the answer with its blob. Raises ConnectionLost if the connection breaks before
+        that comes: whether what was asked for has been done nobody knows then."""
+        request, queue, peer = await self._begin()
+        try:
+            peer.send(make(request))
+            item = await queue.get()
+            if isinstance(item, TitanError):
+                raise item
+            return item
+        finally:
+            self._waiting.pop(request, None)
 
     async def reopen(self) -> None:
         """Tries until the master is back or patience ends."""

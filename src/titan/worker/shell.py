@@ -23,6 +23,7 @@ from titan.protocol.handshake import hello
 from titan.worker import machine as m
 from titan.worker import words
 from titan.worker.cgroups import open_limiter
+from titan.worker.context_relay import ContextRelay
 from titan.worker.devices import find_stock
 from titan.worker.functions import FunctionDriver
 from titan.worker.launch import Launcher
@@ -44,7 +45,7 @@ KEEP_S = 7 * 86_400.0
 SWEEP_S = 3600.0
 _OWN_VARIABLES = (
     *("TITAN_RUN", "TITAN_JOB", "TITAN_ATTEMPT", "TITAN_SHARED", "TITAN_LEASE", "TITAN_WORKER_HOME", "TITAN_PARENT_FD"),
-    *("TITAN_FAILED_JOB", "TITAN_PORT", "TITAN_WEBHOOK_SECRET"),
+    *("TITAN_FAILED_JOB", "TITAN_PORT", "TITAN_WEBHOOK_SECRET", "TITAN_CONTEXT"),
 )
 
 
@@ -130,6 +131,8 @@ class Worker:
             in_use=lambda: [hash_ for held in self.machine.held.values() for hash_ in held.assignment.needs],
             on_dropped=lambda hash_: self.machine.have.pop(hash_, None),
         )
+        self._relay = ContextRelay(self._workspace.root, self._send, self._can_send)
+        await self._relay.open()
         self._launcher = Launcher(
             self.machine,
             self._workspace,
@@ -138,7 +141,10 @@ class Worker:
             see=self.see,
             work=self._spawn,
             reported=self._on_reported,
-            environment={k: v for k, v in os.environ.items() if k not in _OWN_VARIABLES},
+            environment={
+                **{k: v for k, v in os.environ.items() if k not in _OWN_VARIABLES},
+                "TITAN_CONTEXT": self._relay.path,
+            },
             mark=mark,
             log_limit=self._log_limit,
             preload=self._preload,
@@ -174,6 +180,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(connecting, *self._tasks, return_exceptions=True)
             self._functions.close()
+            self._relay.close()
             await self._launcher.close()
             if self._peer is not None:
                 self._peer.close()
@@ -362,6 +369,7 @@ class Worker:
             self._resumed = False
             self._pump.disconnected()
             self._values.on_disconnected()
+            self._relay.disconnected()
             self.see(m.Disconnected())
             self._fetches.clear()
             self._lost.set()
@@ -381,6 +389,8 @@ class Worker:
                 self.see(m.RecallOrdered(message.leases))
             case msg.Piece():
                 self._on_piece(message, blob)
+            case msg.StoreStream():
+                self._relay.heard(message, blob)
             case msg.Welcome():
                 self.see(m.Welcomed(message.cluster))
                 self._turn()
@@ -448,9 +458,9 @@ class Worker:
     def _can_send_logs(self) -> bool:
         return self._resumed and self._can_send() and self._peer is not None and not self._peer.congested
 
-    def _send(self, message: msg.Message) -> None:
+    def _send(self, message: msg.Message, blob: bytes | None = None) -> None:
         if self._peer is not None:
-            self._peer.send(message)
+            self._peer.send(message, blob)
 
     def _beat(self, it: m.Beat) -> None:
         if self._clock.now() - self._heard_at > 3 * self._heartbeat_s:

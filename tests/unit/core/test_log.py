@@ -121,6 +121,7 @@ def events_of_every_kind() -> list[ev.Event]:
         ev.ServiceReplaced(FIRST, template, ("x",), True, "why", 1.0, 3),
         ev.ServicesRetired(1, [FIRST], 1.0),
         ev.JobsHeld([FIRST], 1.0),
+        ev.StoreChanged([0, 1 << 32], [[b"SET", b"k", b"v"], [b"DEL", b"k"]]),
     ]
 
 

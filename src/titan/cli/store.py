@@ -1,0 +1,123 @@
+"""`titan store`: TitanStore standing alone, and commands for the one in a master."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from titan.cli.options import home_option, json_option, master_option, parent_options, start_logging
+from titan.cli.serve import first_line, run_server
+from titan.cli.session import open_client
+from titan.errors import CallerError
+
+STORE_HOME = Path(".titan-store")
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.argument("command", nargs=-1, metavar="[COMMAND [ARGS]...]")
+@home_option("Where it keeps its journal.  [default: .titan-store]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens.")
+@click.option("--port", default=6379, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option(
+    "--fsync", type=click.Choice(["always", "everysec", "no"]), default="always", show_default=True, help="As of a master."
+)
+@click.option("--journal", type=click.Choice(["disk", "none"]), default="disk", show_default=True, help="none: keep no journal.")
+@click.option("--config", "given", multiple=True, metavar="NAME=VALUE", help="As CONFIG SET, e.g. maxmemory=1gb; may be repeated.")
+@click.option(
+    "--password-file", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Its first line is what AUTH asks for."
+)
+@click.option("--insecure", is_flag=True, help="Listen on an address that others can reach.")
+@click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
+@master_option
+@json_option
+@parent_options
+def store(
+    command: tuple[str, ...],
+    home: Path | None,
+    host: str,
+    port: int,
+    fsync: str,
+    journal: str,
+    given: tuple[str, ...],
+    password_file: Path | None,
+    insecure: bool,
+    quiet: bool,
+    master: str | None,
+    as_json: bool,
+    parent_fd: int | None,
+    ready_fd: int | None,
+) -> None:
+    """With a COMMAND, as redis-cli would take it: executes that in the store of a running master. Exits with 1 if there is no such
+    key. Without one: runs a store of its own, for any Redis client.
+
+    titan store set greeting "hello"; titan store get greeting; titan store --port 6379
+    """
+    if command:
+        _ask(master, command, as_json=as_json)
+        return
+    from titan.journal import SyncPolicy
+    from titan.master.store_server import StoreServer
+
+    start_logging(quiet=quiet)
+    config: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise CallerError(f"--config {text}: give NAME=VALUE, for example maxmemory=1gb")
+        config[name] = value
+    server = StoreServer(
+        home or STORE_HOME,
+        host=host,
+        port=port,
+        policy=SyncPolicy(fsync) if journal == "disk" else None,
+        insecure=insecure,
+        password=first_line(password_file),
+        config=config,
+    )
+    run_server(server, parent_fd, ready_fd)
+
+
+def _ask(master: str | None, command: tuple[str, ...], *, as_json: bool) -> None:
+    with open_client(master) as client:
+        reply = client.store.execute(*(word.encode(errors="surrogateescape") for word in command))
+    if as_json:
+        print(json.dumps(_plain(reply)))
+    else:
+        for line in _lines(reply):
+            sys.stdout.buffer.write(line + b"\n")
+    if reply is None:
+        sys.exit(1)
+
+
+def _plain(reply: Any) -> Any:
+    """Bytes that are no UTF-8 are {"base64": ...}."""
+    if isinstance(reply, bytes):
+        try:
+            return reply.decode()
+        except UnicodeDecodeError:
+            return {"base64": base64.b64encode(reply).decode()}
+    if isinstance(reply, dict):
+        return {str(_plain(key)): _plain(value) for key, value in reply.items()}
+    if isinstance(reply, (list, tuple, set)):
+        return [_plain(item) for item in (sorted(reply) if isinstance(reply, set) else reply)]
+    return reply
+
+
+def _lines(reply: Any) -> list[bytes]:
+    """One for each item, pairs on one line."""
+    if reply is None:
+        return []
+    if isinstance(reply, bytes):
+        return [reply]
+    if isinstance(reply, dict):
+        return [b" ".join((*_lines(key), *_lines(value))) for key, value in reply.items()]
+    if isinstance(reply, set):
+        reply = sorted(reply)
+    if isinstance(reply, (list, tuple)):
+        return [b" ".join(_lines(item)) if isinstance(item, (list, tuple)) else b"".join(_lines(item)) for item in reply]
+    return [str(reply).encode(errors="surrogateescape")]

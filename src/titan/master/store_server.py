@@ -1,0 +1,129 @@
+"""TitanStore standing alone: the store, its journal and its port, and nothing that schedules.
+
+The same journal as a master's, so a home can be opened by either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+from pathlib import Path
+
+from titan.clock import SteadyClock
+from titan.core.state import State
+from titan.errors import EnvironmentFault
+from titan.home_lock import HomeLock
+from titan.journal import SyncPolicy
+from titan.master.core_loop import CoreLoop
+from titan.master.listening import check_host
+from titan.master.recovery import recover
+from titan.master.store_desk import StoreDesk
+from titan.master.store_port import StorePort
+from titan.master.tuning import tune_interpreter
+from titan.model.settings import Settings
+
+log = logging.getLogger("titan.store")
+
+
+class StoreServer:
+    """`policy` None keeps no journal. `port` 0 takes a free one."""
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 6379,
+        policy: SyncPolicy | None = SyncPolicy.ALWAYS,
+        insecure: bool = False,
+        password: str = "",
+        config: dict[str, str] | None = None,
+    ) -> None:
+        """`config`: what CONFIG SET would set, such as maxmemory."""
+        self.home = home
+        self._host = host
+        self._port = port
+        self._policy = policy
+        self._insecure = insecure
+        self._config = {**(config or {}), **({"requirepass": password} if password else {})}
+        self._lock = HomeLock(home / "lock")
+        self._stopped: asyncio.Future[None] | None = None
+
+    @property
+    def address(self) -> str:
+        return self.port.address
+
+    async def start(self) -> None:
+        """Recovers and listens. Raises Conflict (the home is taken), PortInUse, JournalCorrupt, JournalFailed, CallerError."""
+        check_host(self._host, "the store", "read and change all of it", insecure=self._insecure)
+        self._stopped = asyncio.get_running_loop().create_future()
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise EnvironmentFault(f"the home {self.home} cannot be made: {e.strerror}: give another with --home") from e
+        self._lock.acquire()
+        try:
+            await self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    async def _open(self) -> None:
+        state, next_seq = State(Settings()), 1
+        if self._policy is not None:
+            recovered = recover(self.home / "store", state.settings)
+            state, next_seq = recovered.state, recovered.next_seq
+            for warning in (*recovered.warnings, *([str(recovered.torn)] if recovered.torn else [])):
+                log.warning("%s", warning)
+        else:
+            log.warning("no journal is kept: a crash of this store loses everything")
+        tune_interpreter()
+        self.core = CoreLoop(
+            state,
+            SteadyClock(0.0),
+            prepare=lambda effects: [],
+            on_events=lambda events: None,
+            on_pressure=lambda pressed: self.port.press(pressed=pressed),
+            on_fatal=self._on_fatal,
+        )
+        self.desk = StoreDesk(self.core, stop=self.request_stop)
+        self.desk.configure(self._config)
+        self.port = StorePort(self.desk, self._host, self._port)
+        await self.port.open()
+        try:
+            if self._policy is not None:
+                self.core.open_journal(self.home / "store", next_seq, self._policy)
+            self.core.boot(secrets.token_hex(8))
+            await self.core.settled()
+            await self.port.serve()
+        except BaseException:
+            self.port.close()
+            raise
+        about = {"store": self.address, "pid": os.getpid()}
+        (self.home / "store.json").write_text(json.dumps(about) + "\n")
+        log.info("store on %s, home %s", self.address, self.home)
+
+    async def run(self) -> None:
+        """Until `request_stop`, or an error that is final, which it raises."""
+        assert self._stopped is not None
+        await self._stopped
+
+    def request_stop(self) -> None:
+        if self._stopped is not None and not self._stopped.done():
+            self._stopped.set_result(None)
+
+    async def stop(self) -> None:
+        self.port.close()
+        self.desk.close()
+        await self.core.close()
+        with contextlib.suppress(OSError):
+            (self.home / "store.json").unlink()
+        self._lock.release()
+
+    def _on_fatal(self, error: BaseException) -> None:
+        if self._stopped is not None and not self._stopped.done():
+            self._stopped.set_exception(error)

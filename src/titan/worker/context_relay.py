@@ -1,0 +1,154 @@
+"""Where the jobs of this worker find TitanStore: a local socket, whose connections are carried over the worker's own to the master.
+
+A job's first line is `TITAN LEASE run` or `TITAN LEASE shared`, then RESP, as at the store's port. The relay looks at nothing but
+that line. While no master is there nobody is let in; a job tries again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from titan.protocol import messages as msg
+
+log = logging.getLogger("titan.worker")
+FIRST_LINE_BYTES = 64
+CONNECTIONS = 4096
+MOST_PATH_BYTES = 100
+"""Of a socket's path; the kernel's limit is 107."""
+
+
+class ContextRelay:
+    """`send(message, blob)` is to be called while `can_send()`."""
+
+    def __init__(self, folder: Path, send: Callable[[msg.Message, bytes | None], None], can_send: Callable[[], bool]) -> None:
+        self._folder = folder
+        self._away: str | None = None
+        self.path = f"{folder}/context"
+        if len(os.fsencode(self.path)) > MOST_PATH_BYTES:
+            self._away = tempfile.mkdtemp(prefix="titan-")
+            self.path = f"{self._away}/context"
+        self.send = send
+        self.can_send = can_send
+        self.connections: dict[int, _Connection] = {}
+        self._numbers = 0
+        self._server: asyncio.AbstractServer | None = None
+
+    async def open(self) -> None:
+        """Raises OSError."""
+        Path(self.path).unlink(missing_ok=True)
+        self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Connection(self), self.path, backlog=1024)
+        os.chmod(self.path, 0o600)
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self.disconnected()
+        Path(self.path).unlink(missing_ok=True)
+        if self._away is not None:
+            shutil.rmtree(self._away, ignore_errors=True)
+
+    def disconnected(self) -> None:
+        """The master is gone: what it was asked may have been done, or not; that is for the jobs to find out."""
+        for connection in list(self.connections.values()):
+            connection.abort()
+
+    def heard(self, message: msg.StoreStream, blob: bytes | memoryview) -> None:
+        connection = self.connections.get(message.request)
+        if connection is not None:
+            connection.hear(message, blob)
+        elif not message.closed:
+            self.send(msg.StoreStream(message.request, closed=True), None)
+
+    def number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, relay: ContextRelay) -> None:
+        self._relay = relay
+        self._number = 0
+        self._line = b""
+        self._transport: asyncio.Transport | None = None
+        self._under_way = 0
+        """Bytes that the master has not dealt with."""
+        self._untold = 0
+        """Bytes that the job was given, and the master does not know."""
+        self._writable = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        if not self._relay.can_send() or len(self._relay.connections) >= CONNECTIONS:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._number:
+            data = self._begin(data)
+            if not self._number:
+                return
+        if not self._relay.can_send():
+            self.abort()
+        elif data:
+            self._relay.send(msg.StoreStream(self._number), data)
+            self._under_way += len(data)
+            if self._under_way > msg.WINDOW and self._transport is not None:
+                self._transport.pause_reading()
+
+    def _begin(self, data: bytes) -> bytes:
+        """What follows the first line, once that is there."""
+        line, end, rest = (self._line + data).partition(b"\n")
+        self._line = line
+        words = line.split()
+        if not end and len(line) <= FIRST_LINE_BYTES:
+            return b""
+        if len(words) != 3 or words[0] != b"TITAN" or not words[1].isdigit() or words[2] not in (b"run", b"shared"):
+            self.abort()
+            return b""
+        self._number = self._relay.number()
+        self._relay.connections[self._number] = self
+        self._relay.send(msg.StoreStream(self._number, int(words[1]), words[2] == b"shared"), None)
+        return rest
+
+    def hear(self, message: msg.StoreStream, blob: bytes | memoryview) -> None:
+        if self._transport is None:
+            return
+        if message.taken:
+            before, self._under_way = self._under_way, self._under_way - message.taken
+            if before > msg.WINDOW >= self._under_way:
+                self._transport.resume_reading()
+        if blob:
+            self._transport.write(bytes(blob))
+            self._untold += len(blob)
+            self._tell()
+        if message.closed:
+            self._relay.connections.pop(self._number, None)
+            self._number = 0
+            self._transport.close()
+
+    def _tell(self) -> None:
+        if self._writable and self._untold and self._relay.can_send():
+            self._relay.send(msg.StoreStream(self._number, taken=self._untold), None)
+            self._untold = 0
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._tell()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._relay.connections.pop(self._number, None) is not None and self._relay.can_send():
+            self._relay.send(msg.StoreStream(self._number, closed=True), None)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
