@@ -32,6 +32,8 @@ def integer(text: bytes, error: Error = NOT_INTEGER) -> int:
     >>> integer(b"-12")
     -12
     """
+    if text.isdigit() and len(text) < 19 and (text[0] != 48 or len(text) == 1):
+        return int(text)
     try:
         number = int(text)
     except ValueError:
@@ -72,6 +74,8 @@ def floating(text: bytes, error: Error = NOT_FLOAT) -> float:
     >>> floating(b"0x1p3"), floating(b"-inf")
     (8.0, -inf)
     """
+    if text.isdigit() and len(text) < 16:
+        return float(text)
     try:
         if not text.strip(_DECIMAL):
             number = float(text)

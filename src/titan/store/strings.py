@@ -224,6 +224,13 @@ def _check_length(ctx: Context, length: int) -> None:
 
 
 def incr(ctx: Context, args: list[bytes]) -> Reply:
+    key, db = args[1], ctx.db
+    value = db.find(key)
+    if value.__class__ is bytes and value.isdigit() and len(value) < 18 and value[0] != 48:
+        number = int(value) + 1
+        db.data[key] = b"%d" % number
+        ctx.changed(key, args)
+        return number
     return _increment(ctx, args, 1)
 
 
