@@ -44,6 +44,7 @@ from titan.scheduling.scale import Look, Plan, Rule
 from titan.sim.disk import Disk
 from titan.sim.master import SimMaster
 from titan.sim.run import SimulationFailed, simulate
+from titan.store.store import Store
 from titan.worker import machine as wm
 from titan.worker import services as worker_services
 from titan.worker import words
@@ -604,6 +605,23 @@ def what_was_taken_away_from_behind_another_is_forgotten(patch: Patch) -> None:
     patch.setitem(wm._HANDLERS, wm.AttemptWithdrawn, lambda machine, now, seen: None)
 
 
+def what_was_written_to_the_store_is_not_replayed(patch: Patch) -> None:
+    patch.setitem(_writes, ev.StoreChanged, lambda state, event: None)
+
+
+def the_store_answers_before_the_sync(patch: Patch) -> None:
+    def write_store(self: SimMaster, written: seen.StoreWritten, acknowledge: Callable[[], None]) -> None:
+        self._see(written)
+        acknowledge()
+
+    patch.setattr(SimMaster, "write_store", write_store)
+
+
+def snapshots_forget_the_store(patch: Patch) -> None:
+    patch.setattr(Store, "rewrite", lambda self: iter(()))
+    patch.setattr("titan.sim.master.canonical", lambda state: b"")
+
+
 def effects_do_not_wait_for_the_sync(patch: Patch) -> None:
     def release(master: SimMaster) -> None:
         while master._orders:
@@ -764,6 +782,9 @@ PLANTS: list[Callable[[Patch], None]] = [
     what_is_replaced_is_forgotten_when_it_is_gone,
     a_service_is_started_again_before_it_has_ended,
     a_service_between_two_processes_cannot_be_stopped,
+    what_was_written_to_the_store_is_not_replayed,
+    the_store_answers_before_the_sync,
+    snapshots_forget_the_store,
     effects_do_not_wait_for_the_sync,
     effects_without_events_do_not_wait,
     a_sync_claims_what_was_written_meanwhile,

@@ -32,6 +32,7 @@ from titan.sim.clock import Timer
 from titan.sim.disk import Disk, Snapshot
 from titan.sim.network import Connection
 from titan.sim.provider import SimProvider
+from titan.sim.store_user import SimStoreUser
 from titan.sim.trace import shorts
 from titan.sim.truth import Violation
 from titan.sim.wire import describe, input_of, message_of
@@ -82,6 +83,9 @@ class SimMaster:
         self.provider = SimProvider(world, world.scenario.burst, gone=self._on_burst_gone)
         self._history: dict[str, list[bytes]] = {}
         """Runs that the history has, as in a snapshot. It is durable."""
+        self._store_user = SimStoreUser(world, self)
+        self._store_acks: list[Callable[[], None]] = []
+        """Of what was written to the store and is in the inbox."""
         self._tokens: dict[bytes, tuple[int, str]] = {}
         """SHA-256 -> gate and token, until that is durable and its webhook is told."""
 
@@ -90,6 +94,8 @@ class SimMaster:
         """Replays the log and begins a term."""
         self._life += 1
         self.state = self._recover()
+        self._store_user.on_recovered(self.state.store)
+        self.state.store_is_live = True
         self.up = True
         self.world.network.master = self
         self.world.trace.note("master", f"starts at sequence {self.disk.safe_seq}")
@@ -99,7 +105,9 @@ class SimMaster:
         """`silent`: the machine lost its power, so nobody hears that its connections are gone."""
         self.world.trace.note("master", "crashes")
         self.world.trace.count("master crash")
-        self._judge_image(self.state)
+        if not self._store_acks:  # else the store has changed already, and the log would have been told in the next turn
+            self._judge_image(self.state)
+        self._store_acks.clear()
         self.up = False
         self.provider.on_master_gone()
         self.world.network.master = None
@@ -228,6 +236,11 @@ class SimMaster:
     def _send(self, peer: Peer, data: bytes) -> None:
         self.world.network.send(peer.link, peer.link.down, data)
 
+    def write_store(self, written: seen.StoreWritten, acknowledge: Callable[[], None]) -> None:
+        """What was executed on the state's store; `acknowledge` comes when it is durable."""
+        self._see(written)
+        self._store_acks.append(acknowledge)
+
     # -- turns --------------------------------------------------------------------------------------------------------------
     def _see(self, one: seen.Input) -> None:
         self._inbox.append(one)
@@ -250,6 +263,8 @@ class SimMaster:
             world.trace.count("room held")
         seq = self._append(decision.events)
         self._order(seq, decision.effects)
+        self._orders.extend(Order(seq, ack) for ack in self._store_acks)
+        self._store_acks.clear()
         for event in decision.events:
             ends = isinstance(event, ev.RunFinished) and world.chance(world.faults.archive)
             if isinstance(event, (ev.RunFinished, ev.RunRestored)) and (ends or isinstance(event, ev.RunRestored)):

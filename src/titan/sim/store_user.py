@@ -1,0 +1,88 @@
+"""Somebody who writes to TitanStore while all else happens, and counts what was acknowledged.
+
+The commands are executed on the master's state as its desk does it, and answered when what they changed is durable. After each
+recovery what was acknowledged has to be there, and nothing that was never asked for.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+from titan.core import inputs as seen
+from titan.sim.truth import Violation
+from titan.sim.world import World
+from titan.store.store import Store
+
+if TYPE_CHECKING:
+    from titan.sim.master import SimMaster
+
+KEYS = 3
+SHARE = 0.25
+"""Of all scenarios that have one."""
+
+
+class SimStoreUser:
+    def __init__(self, world: World, master: SimMaster) -> None:
+        self._world = world
+        self._master = master
+        self._rng = Random(f"{world.scenario.seed}/store")
+        self._left = self._rng.randint(1, 60) if self._rng.random() < SHARE else 0
+        self._asked = [0] * KEYS
+        self._acknowledged = [0] * KEYS
+        self._store: Store | None = None
+        if self._left:
+            world.clock.after(self._rng.random(), self._go_on)
+
+    def on_recovered(self, store: Store) -> None:
+        """A master has begun, with this store. Raises Violation."""
+        for i in range(KEYS):
+            there = self._read(store, b"GET", i)
+            if not self._acknowledged[i] <= there <= self._asked[i]:
+                raise Violation(f"n{i} is {there} in the store: {self._acknowledged[i]} was acknowledged of {self._asked[i]}")
+            listed = self._read(store, b"LLEN", i)
+            if listed != there:
+                raise Violation(f"a transaction was torn: n{i} is {there}, its list has {listed}")
+            self._asked[i] = self._acknowledged[i] = there  # what was not acknowledged is decided now
+        self._store = store
+
+    def _go_on(self) -> None:
+        if self._left and self._world.clock.elapsed < self._world.scenario.fault_s:
+            self._left -= 1
+            if self._master.up and self._store is not None:
+                self._write(self._store)
+            self._world.clock.after(self._rng.uniform(0.01, 3.0), self._go_on)
+
+    def _write(self, store: Store) -> None:
+        now_ms = int(self._world.clock.now * 1000)
+        store.expire_due(now_ms, 10)
+        session = store.open_session(1, now_ms=now_ms)
+        written = [0] * KEYS
+        for _ in range(self._rng.randint(1, 4)):
+            i = self._rng.randrange(KEYS)
+            for args in (
+                [b"MULTI"],
+                [b"INCR", b"n%d" % i],
+                [b"RPUSH", b"l%d" % i, b"%d" % self._asked[i]],
+                [b"EXEC"],
+                [b"SET", b"passing", b"v", b"PX", b"%d" % self._rng.randint(1, 5000)],
+                [b"SADD", b"s", b"%d" % self._rng.randrange(9)],
+                [b"SPOP", b"s"],
+                [b"XADD", b"x", b"MAXLEN", b"5", b"*", b"f", b"v"],
+            ):
+                store.execute(now_ms, session, args)
+            self._asked[i] += 1
+            written[i] += 1
+        store.close_session(session)
+        self._world.trace.count("store write")
+        self._master.write_store(seen.StoreWritten(store.take_changes()), lambda: self._on_durable(written))
+
+    def _on_durable(self, written: list[int]) -> None:
+        for i, count in enumerate(written):
+            self._acknowledged[i] += count
+
+    def _read(self, store: Store, name: bytes, i: int) -> int:
+        session = store.open_session(2)
+        found = store.execute(0, session, [name, (b"l%d" if name == b"LLEN" else b"n%d") % i])
+        store.close_session(session)
+        return int(found) if isinstance(found, (bytes, int)) else 0
