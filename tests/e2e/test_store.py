@@ -174,6 +174,36 @@ def test_what_was_acknowledged_is_there_after_kill_9(store: Standing) -> None:
             c.rpush(f"l{number}", *range(there))
 
 
+def test_everysec_loses_a_second_at_most(tmp_path: Path) -> None:
+    store = Standing(tmp_path, "--fsync", "everysec")
+    try:
+        store.start()
+        told: list[float] = []
+
+        def work() -> None:
+            c = Redis(host="127.0.0.1", port=store.port, retry=None)
+            try:
+                while True:
+                    c.incr("n")
+                    told.append(time.monotonic())
+            except redis.ConnectionError:
+                pass
+            finally:
+                c.close()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        until(lambda: len(told) > 1000, "work goes on")
+        killed = time.monotonic()
+        store.kill()
+        thread.join(20)
+        store.start()
+        there = int(store.client().get("n") or 0)
+        assert sum(at < killed - 1.0 for at in told) <= there <= len(told) + 1
+    finally:
+        store.close()
+
+
 def test_nobody_is_harmed(store: Standing) -> None:
     c = store.client()
     c.set("big", b"x" * 1_000_000)
