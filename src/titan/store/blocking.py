@@ -43,8 +43,11 @@ def deadline(ctx: Context, seconds: bytes) -> int:
     """The end of a timeout in seconds, in ms since the epoch; 0 waits for ever. Raises Refusal."""
     amount = extended(seconds, Error(b"ERR timeout is not a float or out of range"))
     if amount is None:
-        raise Refusal(NEGATIVE_TIMEOUT if seconds.startswith(b"-") else _OUT_OF_RANGE)
-    return _until(ctx, ceil(amount * 1000))
+        raise Refusal(NEGATIVE_TIMEOUT)
+    milliseconds = ceil(amount * 1000)
+    if milliseconds > INT_MAX:
+        raise Refusal(NEGATIVE_TIMEOUT)  # which it is to Redis 7.0, where it has wrapped round
+    return _until(ctx, milliseconds)
 
 
 def deadline_ms(ctx: Context, milliseconds: int) -> int:
@@ -53,8 +56,6 @@ def deadline_ms(ctx: Context, milliseconds: int) -> int:
 
 
 def _until(ctx: Context, milliseconds: int) -> int:
-    if milliseconds > INT_MAX:
-        raise Refusal(_OUT_OF_RANGE)
     if milliseconds < 0:
         raise Refusal(NEGATIVE_TIMEOUT)
     if milliseconds + ctx.now > INT_MAX:

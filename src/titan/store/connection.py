@@ -6,8 +6,8 @@ import hmac
 
 from titan.store import blocking, pubsub, transactions
 from titan.store.context import Context
-from titan.store.parsing import integer
-from titan.store.replies import NO_REPLY, OK, PONG, SYNTAX, Error, Refusal, Reply, Status, Verbatim
+from titan.store.parsing import bounded, integer
+from titan.store.replies import NO_REPLY, OK, PONG, SYNTAX, Error, Refusal, Reply, Status, Verbatim, shown
 from titan.store.session import Session
 
 VERSION = b"7.0.15"
@@ -34,7 +34,7 @@ def echo(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def select(ctx: Context, args: list[bytes]) -> Reply:
-    index = integer(args[1], Error(b"ERR invalid DB index"))
+    index = bounded(args[1], -(1 << 31), (1 << 31) - 1)
     if not 0 <= index < ctx.settings.number("databases"):
         raise Refusal(b"ERR DB index is out of range")
     ctx.session.db = ctx.databases[index]
@@ -79,7 +79,7 @@ def hello(ctx: Context, args: list[bytes]) -> Reply:
             _check_name(name)
             at += 2
         else:
-            raise Refusal(b"ERR Syntax error in HELLO option '%b'" % args[at])
+            raise Refusal(b"ERR Syntax error in HELLO option '%b'" % shown(args[at]))
     if login is not None:
         _log_in(ctx, *login)
     if not session.authenticated:
@@ -153,7 +153,7 @@ def client_setinfo(ctx: Context, args: list[bytes]) -> Reply:
     elif what == b"LIB-VER":
         ctx.session.library_version = value
     else:
-        raise Refusal(b"ERR Unrecognized option '%b'" % args[2])
+        raise Refusal(b"ERR Unrecognized option '%b'" % shown(args[2]))
     return OK
 
 
@@ -227,7 +227,7 @@ def client_kill(ctx: Context, args: list[bytes]) -> Reply:
             sessions = [session for session in sessions if session.local_address.encode() == value]
         elif word == b"USER":
             if value != b"default":
-                raise Refusal(b"ERR No such user '%b'" % value)
+                raise Refusal(b"ERR No such user '%b'" % shown(value))
         elif word == b"SKIPME" and value.lower() in (b"yes", b"no"):
             spare_me = value.lower() == b"yes"
         else:
@@ -297,5 +297,5 @@ def _kind(session: Session) -> bytes:
 
 def _kind_named(text: bytes) -> bytes:
     if text.lower() not in (b"normal", b"pubsub", b"master", b"replica", b"slave"):
-        raise Refusal(b"ERR Unknown client type '%b'" % text)
+        raise Refusal(b"ERR Unknown client type '%b'" % shown(text))
     return text.lower()

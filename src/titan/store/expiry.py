@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from titan.store.context import Context
 from titan.store.parsing import INT_MAX, integer
-from titan.store.replies import SYNTAX, Refusal, Reply
+from titan.store.replies import SYNTAX, Refusal, Reply, shown
 
 _UNITS = (b"EX", b"PX", b"EXAT", b"PXAT")
 _FORMS = (b"NX", b"XX", b"GT", b"LT")
@@ -73,7 +73,7 @@ def _expire(ctx: Context, args: list[bytes], command: bytes, base: int, scale: i
     chosen: dict[bytes, None] = {}
     for option in args[3:]:
         if option.upper() not in _FORMS:
-            raise Refusal(b"ERR Unsupported option %b" % option)
+            raise Refusal(b"ERR Unsupported option %b" % shown(option))
         chosen[option.upper()] = None
     if b"NX" in chosen and len(chosen) > 1:
         raise Refusal(b"ERR NX and XX, GT or LT options at the same time are not compatible")

@@ -18,7 +18,7 @@ from titan.store.keyspace import Database
 from titan.store.memory import SAMPLES, size_of_key
 from titan.store.parsing import bounded, integer, is_integer
 from titan.store.patterns import is_literal, matcher
-from titan.store.replies import NO_SUCH_KEY, OK, SYNTAX, Error, Refusal, Reply, Status
+from titan.store.replies import NO_SUCH_KEY, OK, SYNTAX, Error, Refusal, Reply, Status, shown
 from titan.store.settings import Settings
 from titan.store.stream_log import Stream
 from titan.store.values import TYPE_NAMES, SetValue, Value, copy_of
@@ -28,6 +28,8 @@ _NO_SUCH_DB = Error(b"ERR DB index is out of range")
 _EMBEDDED = 44
 """Up to so many bytes Redis keeps a string beside its header."""
 _INT_BITS = 31
+_SHARED = (1 << 31) - 1
+"""How many hold an integer below 10,000, as Redis tells it."""
 _TRIES = 100
 """So often RANDOMKEY tries to find a key that has not expired before it looks through all."""
 
@@ -149,7 +151,7 @@ def _numbered(ctx: Context, text: bytes) -> Database:
 def _check_mount(db: Database, key: bytes) -> None:
     """Raises Refusal for a key of another database that is derived; those of the present one are looked at before any command."""
     if db.mounts and db.mount_of(key) is not None:
-        raise Refusal(b"ERR '%b' belongs to the cluster and can only be read" % key[:128])
+        raise Refusal(b"ERR '%b' belongs to the cluster and can only be read" % shown(key))
 
 
 # -- all keys -----------------------------------------------------------------------------------------------------------
@@ -248,7 +250,10 @@ def object_encoding(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def object_refcount(ctx: Context, args: list[bytes]) -> Reply:
-    return None if ctx.db.find(args[2]) is None else 1
+    value = ctx.db.find(args[2])
+    if value is None:
+        return None
+    return _SHARED if isinstance(value, bytes) and len(value) <= 4 and value.isdigit() and is_integer(value) else 1
 
 
 def object_idletime(ctx: Context, args: list[bytes]) -> Reply:

@@ -334,8 +334,8 @@ def lmpop(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def blmpop(ctx: Context, args: list[bytes]) -> Reply:
-    until = blocking.deadline(ctx, args[1])
     keys, side, count = pop_options(args, 2, _side)
+    until = blocking.deadline(ctx, args[1])
     found = _pop_first(ctx, keys, side, count)
     if found is not None:
         return found

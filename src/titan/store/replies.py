@@ -110,6 +110,15 @@ NEGATIVE_TIMEOUT: Final = Error(b"ERR timeout is negative")
 OUT_OF_MEMORY: Final = Error(b"OOM command not allowed when used memory > 'maxmemory'.")
 
 
+SHOWN_BYTES = 128
+"""Of an argument, in an error."""
+
+
+def shown(argument: bytes, most: int = SHOWN_BYTES) -> bytes:
+    """What an error shows of an argument: as C does, up to a zero byte."""
+    return argument.partition(b"\0")[0][:most]
+
+
 class Refusal(Exception):
     """Ends a command with an Error reply. Nothing of the command has been carried out by then."""
 

@@ -76,8 +76,7 @@ def _of_a_stream(key: bytes, stream: Stream) -> Iterator[list[bytes]]:
             yield [b"XADD", key, id_text(entry), *fields]
     else:  # an entry makes the stream, and goes again
         made = id_text(max(1, stream.last))
-        yield [b"XADD", key, made, b"f", b"v"]
-        yield [b"XDEL", key, made]
+        yield [b"XADD", key, b"MAXLEN", b"=", b"0", made, b"f", b"v"]
     yield [
         *(b"XSETID", key, id_text(stream.last)),
         *(b"ENTRIESADDED", b"%d" % stream.added, b"MAXDELETEDID", id_text(stream.max_deleted)),

@@ -9,7 +9,7 @@ from titan.store.connection import VERSION
 from titan.store.context import Context
 from titan.store.parsing import integer
 from titan.store.patterns import folded
-from titan.store.replies import OK, SYNTAX, Error, Refusal, Reply, SetReply, Status, Verbatim
+from titan.store.replies import OK, SYNTAX, Error, Refusal, Reply, SetReply, Status, Verbatim, shown
 
 if TYPE_CHECKING:
     from titan.store.table import Command
@@ -158,7 +158,7 @@ def command_getkeys(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def unknown_subcommand(args: list[bytes]) -> Error:
-    return Error(b"ERR unknown subcommand '%b'. Try %b HELP." % (args[1][:128], args[0].upper()))
+    return Error(b"ERR unknown subcommand '%b'. Try %b HELP." % (shown(args[1]), args[0].upper()))
 
 
 def _table() -> dict[bytes, Command]:
@@ -209,8 +209,8 @@ def config_set(ctx: Context, args: list[bytes]) -> Reply:
         try:
             checked = ctx.settings.checked(name, value.decode(errors="surrogateescape"))
         except KeyError:
-            shown = name_bytes
-            raise Refusal(b"ERR Unknown option or number of arguments for CONFIG SET - '%b'" % shown) from None
+            text = shown(name_bytes)
+            raise Refusal(b"ERR Unknown option or number of arguments for CONFIG SET - '%b'" % text) from None
         except CallerError as error:
             raise Refusal(
                 f"ERR CONFIG SET failed (possibly related to argument '{name}') - {error}".encode("latin-1", "replace")

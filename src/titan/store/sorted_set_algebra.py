@@ -138,7 +138,9 @@ def zdiff(ctx: Context, args: list[bytes]) -> Reply:
 
 def _keep(ctx: Context, args: list[bytes], operation: bytes) -> Reply:
     found = _combined(operation, _request(ctx, args, 2, operation, storing=True))
-    return store_or_delete(ctx, args, args[1], SortedSet(found) if found else None)
+    return store_or_delete(
+        ctx, args, args[1], SortedSet({member: score + 0.0 for member, score in found.items()}) if found else None
+    )
 
 
 def zunionstore(ctx: Context, args: list[bytes]) -> Reply:

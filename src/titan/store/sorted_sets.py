@@ -213,8 +213,8 @@ def zmpop(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def bzmpop(ctx: Context, args: list[bytes]) -> Reply:
-    until = blocking.deadline(ctx, args[1])
     keys, end, count = pop_options(args, 2, _end)
+    until = blocking.deadline(ctx, args[1])
     found = _pop_first(ctx, keys, end, count)
     if found is not None:
         return found

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from titan.store.context import Context
 from titan.store.parsing import bound, integer
-from titan.store.replies import SYNTAX, WRONG_TYPE, Error, Refusal, Reply
+from titan.store.replies import SYNTAX, WRONG_TYPE, Error, Refusal, Reply, shown
 from titan.store.values import SetValue, SortedSet
 
 _NO_NUMBERS = Error(b"ERR One or more scores can't be converted into double")
@@ -130,7 +130,7 @@ def _found_by(ctx: Context, pattern: bytes, element: bytes, request: _Request) -
     rest, _, field = after.partition(b"->")
     key = before + element + (rest if field else after)
     if request.store is not None and ctx.db.mounts and ctx.db.mount_of(key) is not None:
-        raise Refusal(b"ERR '%b' belongs to the cluster and can only be read" % key[:128])
+        raise Refusal(b"ERR '%b' belongs to the cluster and can only be read" % shown(key))
     value = ctx.db.find(key)
     if field:
         return value.get(field) if isinstance(value, dict) else None

@@ -20,13 +20,11 @@ from titan.store import blocking, pubsub, rewriting, server_info, transactions
 from titan.store.context import SPACES, Change, Context
 from titan.store.hooks import Hooks
 from titan.store.keyspace import Mount
-from titan.store.replies import BLOCKED, NO_REPLY, OUT_OF_MEMORY, QUEUED, Error, Refusal, Reply
+from titan.store.replies import BLOCKED, NO_REPLY, OUT_OF_MEMORY, QUEUED, SHOWN_BYTES, Error, Refusal, Reply, shown
 from titan.store.session import Session
 from titan.store.settings import Settings
 from titan.store.table import COMMANDS, SPELLED, Command
 
-SHOWN_BYTES = 128
-"""Of a command that is not known, in the error."""
 _WHILE_LISTENING = (b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe", b"ping", b"quit", b"reset")
 _NO_AUTH = Error(b"NOAUTH Authentication required.")
 
@@ -111,7 +109,7 @@ class Store:
         session.last_command = command.name
         count, arity = len(args), command.arity
         if count != arity and (arity >= 0 or count < -arity):
-            return _wrong_arity(command)
+            return self._refuse(session, _wrong_arity(command), command)
         try:
             if ctx.guarded:
                 self._guard(command, args)
@@ -147,9 +145,9 @@ class Store:
             return self._refuse(session, found)
         session.last_command = found.name
         if not session.authenticated and not found.unguarded:
-            return self._refuse(session, _NO_AUTH)
+            return self._refuse(session, _NO_AUTH, found)
         if not found.takes(len(args)):
-            return self._refuse(session, _wrong_arity(found))
+            return self._refuse(session, _wrong_arity(found), found)
         if session.resp == 2 and (session.channels or session.patterns) and found.name not in _WHILE_LISTENING:
             return self._refuse(
                 session,
@@ -157,6 +155,7 @@ class Store:
                     b"ERR Can't execute '%b': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET "
                     b"are allowed in this context" % found.name
                 ),
+                found,
             )
         if ctx.guarded:
             try:
@@ -181,9 +180,11 @@ class Store:
             return _wrong_arity(command)
         return command
 
-    @staticmethod
-    def _refuse(session: Session, error: Error) -> Error:
-        """An error before a command was queued or carried out: it spoils a transaction."""
+    def _refuse(self, session: Session, error: Error, command: Command | None = None) -> Error:
+        """An error before a command was queued or carried out: it spoils a transaction. EXEC itself ends it."""
+        if command is not None and command.name == b"exec":
+            transactions.end(self._ctx, session)
+            return Error(b"EXECABORT Transaction discarded because of: " + error.partition(b" ")[2])
         if session.queue is not None:
             session.queue_failed = True
         return error
@@ -194,7 +195,7 @@ class Store:
         if command.writes and ctx.db.mounts:
             for key in args[1:2] if command.keys == "1" else command.keys_of(args):
                 if ctx.db.mount_of(key) is not None:
-                    raise Refusal(b"ERR '%b' belongs to the cluster and can only be read" % key[:SHOWN_BYTES])
+                    raise Refusal(b"ERR '%b' belongs to the cluster and can only be read" % shown(key))
         if ctx.meter is not None and not self._make_room() and command.grows:
             raise Refusal(OUT_OF_MEMORY)
 
@@ -318,9 +319,9 @@ def _wrong_arity(command: Command) -> Error:
 def _unknown(args: list[bytes]) -> Error:
     if not args:
         return Error(b"ERR unknown command '', with args beginning with: ")
-    shown = b""
+    told = b""
     for arg in args[1:]:
-        if len(shown) >= SHOWN_BYTES:
+        if len(told) >= SHOWN_BYTES:
             break
-        shown += b"'%b' " % arg[: SHOWN_BYTES - len(shown)]
-    return Error(b"ERR unknown command '%b', with args beginning with: %b" % (args[0][:SHOWN_BYTES], shown))
+        told += b"'%b' " % shown(arg, SHOWN_BYTES - len(told))
+    return Error(b"ERR unknown command '%b', with args beginning with: %b" % (shown(args[0]), told))

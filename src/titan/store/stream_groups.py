@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from titan.store.context import Context
 from titan.store.parsing import integer
-from titan.store.replies import NULL_ARRAY, OK, SYNTAX, Error, Refusal, Reply
+from titan.store.replies import NULL_ARRAY, OK, SYNTAX, Error, Refusal, Reply, shown
 from titan.store.stream_log import MAX_ID, UNKNOWN, Consumer, Group, Pending, Stream, id_text
 from titan.store.stream_reading import consumer_of, log_claims
 from titan.store.streams import count_option, entry_reply, interval_start, parse_id, parse_interval, stream_of
@@ -31,7 +31,7 @@ def _group_options(args: list[bytes], *, creating: bool) -> tuple[bool, int]:
                 raise Refusal(b"ERR value for ENTRIESREAD must be positive or -1")
             at += 2
         else:
-            raise Refusal(b"ERR unknown subcommand or wrong number of arguments for '%b'. Try XGROUP HELP." % args[1][:128])
+            raise Refusal(b"ERR unknown subcommand or wrong number of arguments for '%b'. Try XGROUP HELP." % shown(args[1]))
     return make, read
 
 
@@ -58,7 +58,7 @@ def _existing(ctx: Context, args: list[bytes]) -> tuple[Stream, Group]:
         raise Refusal(_NO_KEY)
     group = stream.groups.get(args[3])
     if group is None:
-        raise Refusal(b"NOGROUP No such consumer group '%b' for key name '%b'" % (args[3], args[2]))
+        raise Refusal(b"NOGROUP No such consumer group '%b' for key name '%b'" % (shown(args[3]), shown(args[2])))
     return stream, group
 
 
@@ -104,7 +104,7 @@ def _group(ctx: Context, key: bytes, name: bytes) -> tuple[Stream, Group]:
     stream = stream_of(ctx, key)
     group = stream.groups.get(name) if stream is not None else None
     if stream is None or group is None:
-        raise Refusal(b"NOGROUP No such key '%b' or consumer group '%b'" % (key, name))
+        raise Refusal(b"NOGROUP No such key '%b' or consumer group '%b'" % (shown(key), shown(name)))
     return stream, group
 
 
@@ -193,7 +193,7 @@ def xclaim(ctx: Context, args: list[bytes]) -> Reply:
             last = parse_id(args[at + 1])
             at += 1
         else:
-            raise Refusal(b"ERR Unrecognized XCLAIM option '%b'" % args[at])
+            raise Refusal(b"ERR Unrecognized XCLAIM option '%b'" % shown(args[at]))
         at += 1
     if last > group.last:
         group.last = last

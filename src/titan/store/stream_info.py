@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from titan.store.context import Context
 from titan.store.parsing import integer
-from titan.store.replies import NO_SUCH_KEY, SYNTAX, Refusal, Reply
+from titan.store.replies import NO_SUCH_KEY, SYNTAX, Refusal, Reply, shown
 from titan.store.stream_groups import own_consumers
 from titan.store.stream_log import MAX_ID, UNKNOWN, Consumer, Group, Stream, id_text
 from titan.store.streams import entries_between, entry_reply, stream_of
@@ -21,6 +21,7 @@ def _stream(ctx: Context, key: bytes) -> Stream:
 
 
 def xinfo_stream(ctx: Context, args: list[bytes]) -> Reply:
+    stream = _stream(ctx, args[2])
     full = len(args) > 3
     count: int | None = 10
     if full:
@@ -31,7 +32,6 @@ def xinfo_stream(ctx: Context, args: list[bytes]) -> Reply:
                 raise Refusal(SYNTAX)
             count = integer(args[5])
             count = 10 if count < 0 else count or None
-    stream = _stream(ctx, args[2])
     entries = stream.entries
     nodes = -(-len(stream) // _PER_NODE)
     shown: dict[bytes, object] = {
@@ -66,7 +66,7 @@ def _full_group(name: bytes, group: Group, stream: Stream, count: int | None) ->
         b"entries-read": None if group.read == UNKNOWN else group.read,
         b"lag": _lag(stream, group),
         b"pel-count": len(group.pending),
-        b"pel": pending,
+        b"pending": pending,
         b"consumers": [_full_consumer(consumer, count) for consumer in own_consumers(group)],
     }
 
@@ -78,7 +78,7 @@ def _full_consumer(consumer: Consumer, count: int | None) -> dict[bytes, object]
             break
         item = consumer.pending[entry]
         pending.append([id_text(entry), item.delivered_ms, item.count])
-    return {b"name": consumer.name, b"seen-time": consumer.seen_ms, b"pel-count": len(consumer.pending), b"pel": pending}
+    return {b"name": consumer.name, b"seen-time": consumer.seen_ms, b"pel-count": len(consumer.pending), b"pending": pending}
 
 
 def _lag(stream: Stream, group: Group) -> int | None:
@@ -110,7 +110,7 @@ def xinfo_consumers(ctx: Context, args: list[bytes]) -> Reply:
     stream = _stream(ctx, args[2])
     group = stream.groups.get(args[3])
     if group is None:
-        raise Refusal(b"NOGROUP No such consumer group '%b' for key name '%b'" % (args[3], args[2]))
+        raise Refusal(b"NOGROUP No such consumer group '%b' for key name '%b'" % (shown(args[3]), shown(args[2])))
     return [
         {b"name": consumer.name, b"pending": len(consumer.pending), b"idle": max(0, ctx.now - consumer.seen_ms)}
         for consumer in own_consumers(group)

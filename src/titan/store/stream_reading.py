@@ -7,7 +7,7 @@ from typing import NamedTuple
 from titan.store import blocking
 from titan.store.context import Context
 from titan.store.parsing import integer
-from titan.store.replies import BLOCKED, NULL_ARRAY, SYNTAX, Error, Keyed, Refusal, Reply
+from titan.store.replies import BLOCKED, NULL_ARRAY, SYNTAX, Error, Keyed, Refusal, Reply, shown
 from titan.store.stream_log import MAX_ID, UNKNOWN, Consumer, Group, Pending, Stream, id_text
 from titan.store.streams import entries_between, entry_reply, parse_id, stream_of
 
@@ -45,10 +45,7 @@ def _request(ctx: Context, args: list[bytes], *, grouped: bool) -> _Request:
             at += 2
         elif option == b"STREAMS" and more:
             if more % 2:
-                raise Refusal(
-                    b"ERR Unbalanced '%b' list of streams: for each stream key an ID or '%b' must be specified."
-                    % (args[0].lower(), b">" if grouped else b"$")
-                )
+                raise Refusal(b"ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.")
             break
         elif option == b"GROUP" and more >= 2:
             if not grouped:
@@ -108,7 +105,9 @@ def xreadgroup(ctx: Context, args: list[bytes]) -> Reply:
         stream = stream_of(ctx, key)
         group = stream.groups.get(name) if stream is not None else None
         if stream is None or group is None:
-            raise Refusal(b"NOGROUP No such key '%b' or consumer group '%b' in XREADGROUP with GROUP option" % (key, name))
+            raise Refusal(
+                b"NOGROUP No such key '%b' or consumer group '%b' in XREADGROUP with GROUP option" % (shown(key), shown(name))
+            )
         if position == b"$":
             raise Refusal(
                 b"ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by "

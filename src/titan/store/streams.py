@@ -83,12 +83,16 @@ class _Options(NamedTuple):
     create: bool
     at: int
     """Where the id of XADD stands."""
+    wanted: int | None
+    """That id; None for ``*``."""
+    any_sequence: bool
+    """Its second half is ``*``."""
 
 
 def _options(args: list[bytes], *, adding: bool) -> _Options:
     """The options of XADD and XTRIM. Raises Refusal."""
-    length = min_id = limit = None
-    about = create = False
+    length = min_id = limit = wanted = None
+    about = any_sequence = False
     create = True
     at = 2
     while at < len(args):
@@ -106,7 +110,7 @@ def _options(args: list[bytes], *, adding: bool) -> _Options:
                 if length < 0:
                     raise Refusal(b"ERR The MAXLEN argument must be >= 0.")
             else:
-                min_id = parse_end(args[at + 1], 0)
+                min_id = parse_id(args[at + 1])
             at += 1
         elif option == b"LIMIT" and more:
             limit = integer(args[at + 1])
@@ -116,6 +120,8 @@ def _options(args: list[bytes], *, adding: bool) -> _Options:
         elif adding and option == b"NOMKSTREAM":
             create = False
         elif adding:
+            any_sequence = option.endswith(b"-*")
+            wanted = parse_id(option[:-2] if any_sequence else option)
             break
         else:
             raise Refusal(SYNTAX)
@@ -130,19 +136,13 @@ def _options(args: list[bytes], *, adding: bool) -> _Options:
     if about and limit is None:
         limit = APPROXIMATE_LIMIT
     trim = None if length is None and min_id is None else _Trim(length, min_id, limit or None)
-    return _Options(trim, create, at)
+    return _Options(trim, create, at, wanted, any_sequence)
 
 
 def xadd(ctx: Context, args: list[bytes]) -> Reply:
     options = _options(args, adding=True)
-    at = options.at
-    wanted: int | None = None
-    any_sequence = False
-    if at < len(args) and args[at] != b"*":
-        text = args[at]
-        any_sequence = text.endswith(b"-*")
-        wanted = parse_id(text[:-2] if any_sequence else text)
-    fields = tuple(args[at + 1 :])
+    wanted, any_sequence = options.wanted, options.any_sequence
+    fields = tuple(args[options.at + 1 :])
     if len(fields) < 2 or len(fields) % 2:
         raise Refusal(b"ERR wrong number of arguments for 'xadd' command")
     if wanted == 0 and not any_sequence:

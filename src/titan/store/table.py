@@ -109,7 +109,7 @@ class Command:
             fixed, _, number = kind.partition("n")
             at = int(number)
             count = args[at] if at < len(args) else b""
-            if not count.isdigit() or len(count) > 9:
+            if not count.isdigit() or len(count) > 9 or int(count) > len(args) - at - 1:
                 return []
             return [*args[1 : 2 if fixed else 1], *args[at + 1 : at + 1 + int(count)]]
         first, last, step = self.key_range
@@ -391,7 +391,7 @@ bgsave            -1 a  - Makes everything durable
 command           -1 -  - All commands
 command|count      2 -  - How many there are
 command|docs      -2 -  - What they are for
-command|getkeys   -3 -  - Which arguments of a command are keys
+command|getkeys   -4 -  - Which arguments of a command are keys
 command|info      -2 -  - Facts about commands
 command|list      -2 -  - Their names
 config            -2 -  - Settings

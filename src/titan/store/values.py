@@ -95,7 +95,7 @@ class SortedSet:
     def put(self, member: bytes, score: float) -> None:
         if self._order is not None:
             self._note(member)
-        self.scores[member] = score
+        self.scores[member] = score + 0.0  # which makes 0 of -0
 
     def discard(self, member: bytes) -> bool:
         """Whether it was there."""

@@ -1,0 +1,87 @@
+"""Where Redis promises no order, or answers by chance or by its clock: what of two replies has to be equal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from differential.peer import Tree
+
+UNORDERED = b"SMEMBERS SINTER SUNION SDIFF KEYS HKEYS HVALS PUBSUB|CHANNELS UNSUBSCRIBE PUNSUBSCRIBE".split()
+PAIRED = b"HGETALL".split()
+BY_CHANCE = b"SPOP SRANDMEMBER HRANDFIELD ZRANDMEMBER RANDOMKEY".split()
+CLOCKS = {b"TTL": 10, b"PTTL": 10_000, b"EXPIRETIME": 10, b"PEXPIRETIME": 10_000}
+"""How far times may be apart: commands with relative times run at two moments."""
+MASKED_FIELDS = (b"idle", b"inactive", b"seen-time", b"active-time", b"radix-tree-keys", b"radix-tree-nodes", b"id")
+
+
+def name_of(args: list[bytes]) -> bytes:
+    name = args[0].upper()
+    return name + b"|" + args[1].upper() if name in (b"PUBSUB", b"XINFO", b"CLIENT", b"MEMORY") and len(args) > 1 else name
+
+
+def comparable(args: list[bytes], tree: Tree) -> Any:
+    """Equal for replies that count as equal."""
+    sign, value = tree
+    name = name_of(args)
+    if sign == b"-":
+        return tree
+    if name in BY_CHANCE:
+        return _shape(tree)
+    if name in CLOCKS and sign == b":":
+        number, step = int(value), CLOCKS[name]
+        return number if number < 0 else (b"about", (number + step // 2) // step // 100)
+    if name in (b"SCAN", b"HSCAN", b"SSCAN", b"ZSCAN") and sign == b"*" and len(value) == 2 and value[1][0] == b"*":
+        if b"1000" not in args:
+            return sign  # how much comes with a page, and what its cursor is, is nobody's promise
+        step = 2 if name in (b"HSCAN", b"ZSCAN") else 1
+        items = value[1][1]
+        return sorted(repr(items[i : i + step]) for i in range(0, len(items), step))
+    if sign == b"*" and value is not None and (name in UNORDERED or _is_unordered_sort(args)):
+        return sign, sorted(value, key=repr)
+    if name in PAIRED and value is not None:
+        return sign, sorted((value[i : i + 2] for i in range(0, len(value), 2)), key=repr)
+    if name == b"SMEMBERS" or (sign == b"~" and value is not None):
+        return sign, sorted(value, key=repr)
+    if name in (b"XINFO|STREAM", b"XINFO|CONSUMERS", b"XINFO|GROUPS", b"HELLO"):
+        return _masked(tree)
+    if name == b"XPENDING" and sign == b"*" and value and value[0][0] == b"*":
+        return [[item[0], item[1], item[3]] for _, item in value]
+    if name == b"MEMORY|USAGE" and sign == b":":
+        return sign
+    return tree
+
+
+def comparable_push(tree: Tree) -> Any:
+    return tree
+
+
+def _is_unordered_sort(args: list[bytes]) -> bool:
+    """BY a constant on what may be a set, or by texts that may be equal."""
+    words = [arg.upper() for arg in args]
+    return words[0] in (b"SORT", b"SORT_RO") and b"BY" in words
+
+
+def _shape(tree: Tree) -> Any:
+    """Types and counts, without what was picked."""
+    sign, value = tree
+    if isinstance(value, list):
+        return sign, [_shape(item) for item in value]
+    return sign, value is None
+
+
+def _masked(tree: Tree) -> Any:
+    """Facts without those that go by a clock or by how Redis keeps a stream."""
+    sign, value = tree
+    if not isinstance(value, list):
+        return tree
+    found: list[Any] = []
+    hidden = False
+    for item in value:
+        if hidden:
+            found.append(None)
+            hidden = False
+            continue
+        hidden = item[0] == b"$" and item[1] in MASKED_FIELDS
+        delivered = item[0] == b":" and len(item[1]) >= 13
+        found.append(b"time" if delivered else _masked(item))
+    return sign, found
