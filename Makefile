@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check install packages lint types imports format sim bench bench-core clean
+.PHONY: demo test check install packages lint types imports format sim test-redis bench bench-core bench-store clean
 
 demo: $(VENV)/.demo ## a real pipeline on a private cluster of this machine
 	@cd examples/census && ../../$(BIN)/titan run --workers 2 --slots 1 pipeline.yaml
@@ -31,6 +31,12 @@ format: install
 
 sim: install ## more seeds than the tests run: make sim SEEDS=0..2000
 	$(BIN)/python -m titan.sim --seeds $(or $(SEEDS),0..1000)
+
+test-redis: packages install ## TitanStore beside redis-server, more sequences than the tests run: make test-redis EXAMPLES=2000
+	TITAN_REDIS_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest tests/differential
+
+bench-store: packages install ## TitanStore beside redis-server: rates, memory, loading
+	$(BIN)/python benchmarks/store.py $(BENCH)
 
 bench: $(VENV)/.bench ## Titan beside every peer that can be installed; some 20 minutes: make bench BENCH="--rounds 5"
 	$(BIN)/python -m benchmarks.compare $(BENCH)
