@@ -41,7 +41,7 @@ def on_dead_retried(turn: Turn, seen: DeadRetried) -> None:
         turn.emit(ev.RunRestored(seen.run, seen.chunks, turn.now))
     turn.emit(ev.JobsRevived(seen.run, jobs, retried, seen.by, seen.key, turn.now))
     entries = turn.state.jobs
-    queue(turn, [j for j in jobs if not entries[j].missing and entries[j].template.kind != "handler"])
+    queue(turn, [j for j in jobs if not entries[j].missing])
     turn.order(fx.ReplyRetried(seen.origin, seen.request, seen.run, retried, len(jobs) - retried))
 
 

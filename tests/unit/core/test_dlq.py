@@ -161,6 +161,17 @@ def test_a_handler_that_ran_stays_and_one_that_was_not_needed_waits_again() -> N
     assert master.states() == [COMPLETED, DEAD, COMPLETED, DISPATCHED, WAITING]
 
 
+def test_a_handler_that_is_dead_is_tried_again_whatever_became_of_its_jobs() -> None:
+    master = begun({"a": "", "ha": "a"}, {"ha": HANDLER})
+    fail(master, "a")
+    fail(master, "ha")
+    assert master.states() == [DEAD, DEAD]
+    master.see(retry("ha"))
+    assert master.states() == [DEAD, DISPATCHED]
+    end(master, "ha")
+    assert master.states() == [DEAD, COMPLETED]
+
+
 def test_a_rejected_gate_stays_rejected() -> None:
     gate = JobTemplate(kind="gate", gate=Gate("", 10.0))
     master = begun({"a": "", "g": "", "b": "a g", "c": "a"}, {"g": gate})
