@@ -57,6 +57,8 @@ KINDS: dict[str, st.SearchStrategy[bytes]] = {
     "score": _rarely(_of("0 1 2 3 1.5 -1 -0 0.1 1e20 100 +inf -inf 0.30000000000000004 1e-7 123456789012345678"), NO_FLOATS),
     "bound": _rarely(_of("-inf +inf 0 1 2 3 (1 (2 (-inf 1.5 (+inf inf"), [b"abc", b"(", b"", b"nan", b"[1", b"((1"]),
     "lex": _rarely(_of("- + [a (a [b (b [aa [c [d ( ["), [b"a", b"", b"x"]),
+    "lexm": st.sampled_from(_of("[m050 (m050 [m055 (m150 [m150 - + [m (n")),
+    "scorem": st.sampled_from(_of("(10 10 (12 50 -inf +inf (60")),
     "rank": _rarely(_of("0 1 2 -1 -2 -100 100"), NO_NUMBERS),
     "id": _rarely(
         _of("1-1 1-2 2-1 2 3-0 5-5 7 0 0-0 9-9"),
@@ -91,7 +93,75 @@ KINDS: dict[str, st.SearchStrategy[bytes]] = {
     "empty": st.just(b""),
 }
 
+MANY: dict[str, Words] = {
+    "scores200": st.sampled_from(
+        [[w for i in range(200) for w in (b"%d" % (i * scale % 61), b"m%03d" % i)] for scale in (0, 1, 7)]
+    ),
+    "equal200": st.just([w for i in range(200) for w in (b"5", b"m%03d" % i)]),
+    "members200": st.sampled_from([[b"m%03d" % i for i in range(start, start + 200)] for start in (0, 100)]),
+    "integers": st.sampled_from([[b"%d" % (i * 7 % 1000) for i in range(start, start + 600)] for start in (0, 300)]),
+    "fields200": st.just([w for i in range(200) for w in (b"m%03d" % i, b"L" * (i % 70))]),
+}
+"""So many that Redis keeps them in another way, and TitanStore's shortcuts for few do not apply."""
+
 TEMPLATES: dict[str, str] = {
+    "large": """
+        ZADD kz scores200
+        ZADD z1 scores200
+        ZADD z9 equal200
+        ZADD z9 equal200
+        ZREM z9 m050 m051 m149
+        SADD kt members200
+        SADD kt integers
+        RPUSH kl members200
+        HSET kh fields200
+        ZADD kz (score m)+
+        ZRANGE kz bound bound BYSCORE [REV] [LIMIT int int] [WITHSCORES]
+        ZRANGE z9 lexm lexm BYLEX [REV] [LIMIT int int]
+        ZRANGE kz rank rank [REV] WITHSCORES
+        ZRANGEBYLEX z9 lexm lexm
+        ZRANGEBYLEX z9 lexm lexm LIMIT int int
+        ZREVRANGEBYLEX z9 lexm - LIMIT 3 5
+        ZLEXCOUNT z9 lexm lexm
+        ZCOUNT kz scorem scorem
+        ZREMRANGEBYLEX z9 lexm lexm
+        ZREMRANGEBYSCORE kz scorem scorem
+        ZREMRANGEBYRANK kz 50 60
+        ZRANK kz m077
+        ZREVRANK kz m077
+        ZREM kz m+
+        ZINCRBY kz float m
+        ZINCRBY kz -20 m077
+        ZPOPMIN kz 3
+        ZPOPMAX kz 3
+        ZUNIONSTORE kz 2 kz kz|kt [WEIGHTS 2 -1] [AGGREGATE SUM|MIN|MAX]
+        ZINTER 2 kz kz|kt WITHSCORES
+        ZDIFF 2 kz kz|kt
+        ZSCAN kz 0 COUNT big [MATCH pat]
+        SINTER kt kt
+        SUNIONSTORE kt kt kt
+        SDIFFSTORE kt kt kt
+        SREM kt members200
+        SPOP kt 50
+        SRANDMEMBER kt -5
+        SSCAN kt 0 COUNT big
+        LPOS kl m077 [COUNT 0] [RANK -1]
+        LRANGE kl int int
+        LINDEX kl 150
+        LSET kl 150 m
+        LINSERT kl BEFORE m150 m
+        LREM kl -1 m150
+        LTRIM kl 20 -20
+        LMOVE kl kl LEFT RIGHT
+        SORT kl|kt|kz ALPHA LIMIT 5 10
+        SORT kt|kz ALPHA DESC STORE kl
+        HGETALL kh
+        HDEL kh m000 m077
+        HRANDFIELD kh 5
+        HSCAN kh 0 COUNT big
+        COPY kz kz REPLACE
+        RENAME kt kt
+    """,
     "strings": """
         SET ks v [NX|XX] [GET] [(EX sec)|(PX ms)|(EXAT ats)|(PXAT atms)|KEEPTTL]
         SET ks v
@@ -512,6 +582,8 @@ def _several(inner: Words) -> Words:
 def _word(name: str) -> Words:
     if name.endswith("+") and name[:-1] in KINDS:
         return _several(_word(name[:-1]))
+    if name in MANY:
+        return MANY[name]
     kind = KINDS.get(name)
     return kind.map(lambda word: [word]) if kind is not None else st.just([name.encode()])
 

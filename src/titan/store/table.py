@@ -38,6 +38,7 @@ from titan.store import (
     transactions,
 )
 from titan.store.context import Context
+from titan.store.differences import DIFFERS
 from titan.store.replies import Reply
 
 Run = Callable[[Context, list[bytes]], Reply]
@@ -50,6 +51,7 @@ class Command:
         "arity",
         "at_once",
         "blocks",
+        "differs",
         "flags",
         "group",
         "grows",
@@ -77,6 +79,8 @@ class Command:
         self.blocks = "b" in flags
         self.at_once = "x" in flags
         self.unguarded = "n" in flags
+        self.differs = DIFFERS.get(name, "")
+        """How it differs from Redis's; empty if it does not."""
 
     def takes(self, count: int) -> bool:
         """So many arguments, the name included."""
