@@ -21,6 +21,11 @@ def test_the_tables_of_the_protocol_are_those_of_the_code() -> None:
     assert done.returncode == 0, "run: python docs/make_protocol_tables.py"
 
 
+def test_the_page_of_the_stores_commands_is_made_from_their_table() -> None:
+    done = subprocess.run([sys.executable, ROOT / "docs/make_store_doc.py", "--check"], check=False)
+    assert done.returncode == 0, "run: python docs/make_store_doc.py"
+
+
 def test_the_protocols_example_is_what_goes_over_the_wire() -> None:
     page = (ROOT / "docs/protocol.md").read_text()
     header, body = re.findall(r"`((?:[0-9a-f]{2,} ?)+)`", page.partition("## An example")[2])[:2]
