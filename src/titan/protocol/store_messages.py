@@ -34,7 +34,7 @@ class StoreStream(Message, frozen=True):
     chooses; the blob is what comes next of the bytes of RESP.
 
     The first from the worker has the job's `lease`, 0 for none, and says whether the keys of its run are meant or those `shared` by
-    all. `taken`: so many bytes more were dealt with; each side sends at most WINDOW bytes that are not. `closed`: no more comes.
+    all. `taken`: so many bytes more were dealt with; each side sends at most 4 MiB (WINDOW) that are not. `closed`: no more comes.
     """
 
     lease: int = 0
