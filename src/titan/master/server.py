@@ -20,7 +20,6 @@ from titan.core import events as ev
 from titan.core.inputs import WorkerDisconnected
 from titan.core.state import State
 from titan.errors import EnvironmentFault, PeerError, PortInUse, ProtocolError, TitanError
-from titan.home_lock import HomeLock
 from titan.journal import SyncPolicy
 from titan.master.archivist import Archivist
 from titan.master.client_desk import ClientDesk
@@ -29,8 +28,8 @@ from titan.master.core_loop import CoreLoop
 from titan.master.gatekeeper import Gatekeeper
 from titan.master.history import History
 from titan.master.history_desk import HistoryDesk
+from titan.master.home_server import HomeServer
 from titan.master.intake import Intake
-from titan.master.listening import check_host
 from titan.master.local_provider import LocalProvider
 from titan.master.log_store import LogStore
 from titan.master.outlet import Outlet
@@ -54,8 +53,11 @@ SOFTWARE = f"titan {__version__}"
 HELLO_S = 10.0
 
 
-class Master:
+class Master(HomeServer):
     """`policy` None keeps no journal: what a crash of the master takes is gone."""
+
+    WHAT = "the master"
+    DANGER = "run commands on your workers"
 
     def __init__(
         self,
@@ -71,20 +73,16 @@ class Master:
         store_password: str = "",
     ) -> None:
         """`store_port`: where Redis clients find TitanStore, on `host`; None: nowhere."""
-        self.home = home
-        self.host = host
+        super().__init__(home, host, insecure=insecure)
         self.port = port
         self._policy = policy
         self._settings = settings or Settings()
-        self._insecure = insecure
         self._webhook_secret_file = webhook_secret_file
         self._store_port = store_port
         self._store_password = store_password
-        self._lock = HomeLock(home / "lock")
         self._peers: dict[int, Peer] = {}
         self._numbers = 0
         self._server: asyncio.Server | None = None
-        self._stopped: asyncio.Future[None] | None = None
         self._log_syncer: asyncio.Task[None] | None = None
 
     @property
@@ -92,32 +90,8 @@ class Master:
         return f"{self.host}:{self.port}"
 
     # -- life -----------------------------------------------------------------------------------------------------------
-    async def start(self) -> None:
-        """Recovers and listens. Raises Conflict (the home is taken), PortInUse, JournalCorrupt, JournalFailed, CallerError."""
-        check_host(self.host, "the master", "run commands on your workers", insecure=self._insecure)
-        self._stopped = asyncio.get_running_loop().create_future()
-        try:
-            self.home.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise EnvironmentFault(f"the home {self.home} cannot be made: {e.strerror}: give another with --home") from e
-        self._lock.acquire()
-        try:
-            await self._open()
-        except BaseException:
-            self._lock.release()
-            raise
-
-    async def run(self) -> None:
-        """Until `request_stop`, or an error that is final, which it raises."""
-        assert self._stopped is not None
-        await self._stopped
-
-    def request_stop(self) -> None:
-        if self._stopped is not None and not self._stopped.done():
-            self._stopped.set_result(None)
-
-    async def stop(self) -> None:
-        """Closes every connection and the journal. Workers keep their jobs and wait for the next master."""
+    async def _close(self) -> None:
+        """Workers keep their jobs and wait for the next master."""
         await self.bursts.close()
         if self._server is not None:
             self._server.close()
@@ -140,7 +114,6 @@ class Master:
         self.history.close()
         with contextlib.suppress(OSError):
             (self.home / "master.json").unlink()
-        self._lock.release()
 
     async def _open(self) -> None:
         state, next_seq = State(self._settings), 1
@@ -296,10 +269,6 @@ class Master:
                 peer.resume_reading("journal")
         if self.store_port is not None:
             self.store_port.press(pressed=pressed)
-
-    def _on_fatal(self, error: BaseException) -> None:
-        if self._stopped is not None and not self._stopped.done():
-            self._stopped.set_exception(error)
 
     # -- what the core decided ------------------------------------------------------------------------------------------
     def _on_events(self, events: list[ev.Event]) -> None:

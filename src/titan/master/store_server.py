@@ -5,7 +5,6 @@ The same journal as a master's, so a home can be opened by either.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -15,11 +14,9 @@ from pathlib import Path
 
 from titan.clock import SteadyClock
 from titan.core.state import State
-from titan.errors import EnvironmentFault
-from titan.home_lock import HomeLock
 from titan.journal import SyncPolicy
 from titan.master.core_loop import CoreLoop
-from titan.master.listening import check_host
+from titan.master.home_server import HomeServer
 from titan.master.recovery import recover
 from titan.master.store_desk import StoreDesk
 from titan.master.store_port import StorePort
@@ -29,8 +26,11 @@ from titan.model.settings import Settings
 log = logging.getLogger("titan.store")
 
 
-class StoreServer:
+class StoreServer(HomeServer):
     """`policy` None keeps no journal. `port` 0 takes a free one."""
+
+    WHAT = "the store"
+    DANGER = "read and change all of it"
 
     def __init__(
         self,
@@ -44,33 +44,14 @@ class StoreServer:
         config: dict[str, str] | None = None,
     ) -> None:
         """`config`: what CONFIG SET would set, such as maxmemory."""
-        self.home = home
-        self._host = host
+        super().__init__(home, host, insecure=insecure)
         self._port = port
         self._policy = policy
-        self._insecure = insecure
         self._config = {**(config or {}), **({"requirepass": password} if password else {})}
-        self._lock = HomeLock(home / "lock")
-        self._stopped: asyncio.Future[None] | None = None
 
     @property
     def address(self) -> str:
         return self.port.address
-
-    async def start(self) -> None:
-        """Recovers and listens. Raises Conflict (the home is taken), PortInUse, JournalCorrupt, JournalFailed, CallerError."""
-        check_host(self._host, "the store", "read and change all of it", insecure=self._insecure)
-        self._stopped = asyncio.get_running_loop().create_future()
-        try:
-            self.home.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise EnvironmentFault(f"the home {self.home} cannot be made: {e.strerror}: give another with --home") from e
-        self._lock.acquire()
-        try:
-            await self._open()
-        except BaseException:
-            self._lock.release()
-            raise
 
     async def _open(self) -> None:
         state, next_seq = State(Settings()), 1
@@ -92,7 +73,7 @@ class StoreServer:
         )
         self.desk = StoreDesk(self.core, stop=self.request_stop)
         self.desk.configure(self._config)
-        self.port = StorePort(self.desk, self._host, self._port)
+        self.port = StorePort(self.desk, self.host, self._port)
         await self.port.open()
         try:
             if self._policy is not None:
@@ -107,23 +88,9 @@ class StoreServer:
         (self.home / "store.json").write_text(json.dumps(about) + "\n")
         log.info("store on %s, home %s", self.address, self.home)
 
-    async def run(self) -> None:
-        """Until `request_stop`, or an error that is final, which it raises."""
-        assert self._stopped is not None
-        await self._stopped
-
-    def request_stop(self) -> None:
-        if self._stopped is not None and not self._stopped.done():
-            self._stopped.set_result(None)
-
-    async def stop(self) -> None:
+    async def _close(self) -> None:
         self.port.close()
         self.desk.close()
         await self.core.close()
         with contextlib.suppress(OSError):
             (self.home / "store.json").unlink()
-        self._lock.release()
-
-    def _on_fatal(self, error: BaseException) -> None:
-        if self._stopped is not None and not self._stopped.done():
-            self._stopped.set_exception(error)
