@@ -69,5 +69,5 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """So much history and output is kept; beyond it the oldest runs go first."""
     keep_journal: bool = False
     """Whether segments of the log that no recovery needs stay, so that the history can be made anew from the beginning."""
-    snapshot_bytes: int = 64 * 1024 * 1024
+    snapshot_bytes: int = 32 * 1024 * 1024
     """So much log since the last snapshot makes the next."""
