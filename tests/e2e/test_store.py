@@ -21,7 +21,7 @@ import redis
 import redis.asyncio
 
 from support.cluster import QUIET, Cluster, Spawned, cluster, until
-from titan import DAG, Client, Job
+from titan import DAG, AsyncClient, Client, Job
 from titan.errors import StoreRefused
 
 Redis: Any = redis.Redis
@@ -289,6 +289,51 @@ def test_jobs_and_data_recover_together(tmp_path: Path) -> None:
             other.store.rpush("q", "v")
         waiting.join(20)
         assert got == [[b"q", b"v"]]
+
+
+def test_from_asyncio(tmp_path: Path) -> None:
+    async def main(address: str) -> None:
+        async with AsyncClient(address) as client:
+            store = client.store
+            assert await asyncio.gather(*(store.execute("INCR", "n") for _ in range(100))) == list(range(1, 101))
+            assert await store.exchange([[b"MULTI"], [b"INCR", b"n"], [b"GET", b"n"], [b"EXEC"]]) == [
+                b"OK",
+                b"QUEUED",
+                b"QUEUED",
+                [101, b"101"],
+            ]
+            waiting = asyncio.ensure_future(store.execute("BLPOP", "q", 20))
+            while b"blocked_clients:1" not in await store.execute("INFO", "clients"):
+                await asyncio.sleep(0.01)
+            await store.execute("RPUSH", "q", "v")
+            assert await waiting == [b"q", b"v"]
+            with pytest.raises(StoreRefused, match="unknown command 'NOPE'"):
+                await store.execute("NOPE")
+
+    with cluster(tmp_path) as c:
+        asyncio.run(main(c.address))
+
+
+@pytest.mark.parametrize(("policy", "refused"), [("noeviction", True), ("allkeys-lru", False)])
+def test_a_limit_on_memory(tmp_path: Path, policy: str, refused: bool) -> None:
+    store = Standing(tmp_path, "--config", "maxmemory=1mb", "--config", f"maxmemory-policy={policy}")
+    try:
+        store.start()
+        c = store.client()
+        try:
+            for i in range(200):
+                c.set(f"k{i}", b"x" * 10_000)
+                c.get("k0")
+        except redis.ResponseError as e:
+            assert refused and "command not allowed when used memory" in str(e)
+        else:
+            assert not refused
+        assert 50 < c.dbsize() < 110 and c.exists("k0"), "what was used last stays"
+        store.kill()
+        store.start()
+        assert store.client().dbsize() == c.dbsize()
+    finally:
+        store.close()
 
 
 def test_the_command_line(tmp_path: Path) -> None:
