@@ -20,7 +20,7 @@ def _run_restored(state: State, e: ev.RunRestored) -> None:
     assert run.first + run.count <= before, run.id
     for number in range(run.first, run.first + run.count):
         job = state.jobs[number]
-        if job.worker not in state.workers and job.worker not in state.forgotten:  # of a journal that knows them no longer
+        if job.worker >= state.next_worker:  # of another journal; one that is forgotten stays where the job ran
             job.worker = NO_WORKER
         if job.in_dlq:
             state.dead[number] = None

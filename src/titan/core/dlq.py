@@ -1,8 +1,9 @@
 """The dead letter queue: a DEAD job is tried again, with what was cancelled because of it, or is dismissed.
 
 What comes back with a job: every job that was cancelled because of an ancestor, a handler that was not needed included, and has
-no other parent which will never complete; and the services that were stopped,
-on which any of these depend. What a user cancelled, a gate that was rejected, and a handler that has run stay.
+no other parent which will never complete; and the services that were stopped, on which any of these depend. What a user
+cancelled, a gate that was rejected, and a handler that has run stay. A handler that is tried again itself runs at once if one of
+its jobs is still DEAD, and is not needed if all have come through meanwhile.
 A run that has left the state comes back whole, from what the history has of it.
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import image
-from titan.core.cancel import is_consequence
+from titan.core.cancel import dismiss, is_consequence
 from titan.core.inputs import DeadDismissed, DeadRetried
 from titan.core.moves import blocks
 from titan.core.ready import queue
@@ -40,9 +41,25 @@ def on_dead_retried(turn: Turn, seen: DeadRetried) -> None:
     if run is None:
         turn.emit(ev.RunRestored(seen.run, seen.chunks, turn.now))
     turn.emit(ev.JobsRevived(seen.run, jobs, retried, seen.by, seen.key, turn.now))
-    entries = turn.state.jobs
-    queue(turn, [j for j in jobs if not entries[j].missing])
+    ready, unneeded = _ready(turn.state, jobs)
+    queue(turn, ready)
+    dismiss(turn, unneeded)
     turn.order(fx.ReplyRetried(seen.origin, seen.request, seen.run, retried, len(jobs) - retried))
+
+
+def _ready(state: State, revived: list[int]) -> tuple[list[int], list[int]]:
+    """Those that wait for nothing, and handlers that nobody needs any more. A handler runs as soon as one of its jobs is DEAD."""
+    ready, unneeded = [], []
+    for number in revived:
+        job = state.jobs[number]
+        if job.template.kind == "handler":
+            if any(state.jobs[p].state is JobState.DEAD for p in job.parents):
+                ready.append(number)
+            elif not job.missing:
+                unneeded.append(number)
+        elif not job.missing:
+            ready.append(number)
+    return ready, unneeded
 
 
 def on_dead_dismissed(turn: Turn, seen: DeadDismissed) -> None:

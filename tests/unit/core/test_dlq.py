@@ -7,6 +7,7 @@ from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import image
 from titan.core import inputs as seen
+from titan.core.state import NO_WORKER
 from titan.core.step import Decision
 from titan.core.story import story
 from titan.model.dag import Gate, JobTemplate
@@ -161,15 +162,37 @@ def test_a_handler_that_ran_stays_and_one_that_was_not_needed_waits_again() -> N
     assert master.states() == [COMPLETED, DEAD, COMPLETED, DISPATCHED, WAITING]
 
 
-def test_a_handler_that_is_dead_is_tried_again_whatever_became_of_its_jobs() -> None:
-    master = begun({"a": "", "ha": "a"}, {"ha": HANDLER})
-    fail(master, "a")
-    fail(master, "ha")
-    assert master.states() == [DEAD, DEAD]
-    master.see(retry("ha"))
-    assert master.states() == [DEAD, DISPATCHED]
-    end(master, "ha")
-    assert master.states() == [DEAD, COMPLETED]
+def test_a_handler_that_died_runs_again_for_jobs_that_are_dead() -> None:
+    """It waited for ever: nothing was to come that would have made it ready."""
+    master = begun({"a": "", "h": "a", "after": "h"}, {"h": HANDLER})
+    fail(master, "a", "h")
+    master.see(retry("h"))
+    assert master.states() == [DEAD, DISPATCHED, WAITING]
+    end(master, "h", "after")
+    assert verdict(master) is RunState.FAILED
+
+
+def test_a_handler_that_died_runs_again_at_once_though_another_of_its_jobs_goes_on() -> None:
+    """It was CANCELLED as not needed when the other one was COMPLETED."""
+    master = begun({"a": "", "b": "", "h": "a b"}, {"h": HANDLER})
+    fail(master, "a", "h")
+    assert master.states() == [DEAD, DISPATCHED, DEAD]
+    master.see(retry("h"))
+    assert master.states() == [DEAD, DISPATCHED, DISPATCHED]
+    end(master, "b", "h")
+    assert master.states() == [DEAD, COMPLETED, COMPLETED]
+
+
+def test_a_handler_that_died_is_not_needed_once_its_jobs_have_come_through() -> None:
+    master = begun({"a": "", "h": "a", "after": "h"}, {"h": HANDLER})
+    fail(master, "a", "h")
+    master.see(retry("a"))
+    end(master, "a")
+    effects = master.see(retry("h")).effects
+    assert master.states() == [COMPLETED, CANCELLED, CANCELLED]
+    assert fx.ReplyRetried(CLIENT, 8, "r", 1, 1) in effects
+    assert verdict(master) is RunState.COMPLETED
+    assert picture(replay(master.events)) == picture(master.state)
 
 
 def test_a_rejected_gate_stays_rejected() -> None:
@@ -216,6 +239,36 @@ def test_a_run_of_the_history_comes_back_and_ends_well() -> None:
     assert verdict(master) is RunState.COMPLETED
     leave(master)
     assert picture(replay(master.events)) == picture(master.state)
+
+
+def test_a_run_that_comes_back_knows_where_its_jobs_ran_though_that_worker_is_forgotten() -> None:
+    """Its affinity was given up, and its story said nothing of it."""
+    master = begun({"a": "", "b": "", "c": "a b"}, {"c": JobTemplate(command="x", affinity=True)})
+    end(master, "a")
+    fail(master, "b")
+    chunks = leave(master)
+    master.see(seen.WorkerLeaving(1), at=10.0)
+    master.see(register("w2", origin=2), at=11.0)
+    gone = master.see(seen.TimePassed(), at=20.0 + master.state.settings.forget_s)
+    assert ev.WorkersForgotten([1], master.now) in gone.events
+    master.see(register("w2", origin=3), retry("b", chunks=chunks), at=master.now + 1.0)
+    assert (master.job(0).worker, master.job(1).worker) == (1, 2)
+    job = master.job(1)
+    master.see(results(2, (job.lease, Outcome.SUCCEEDED)), at=master.now + 1.0)
+    assert master.states() == [COMPLETED, COMPLETED, DISPATCHED]
+    told = "affinity released: worker a forgotten worker, where its parent ran, is no more"
+    assert any(told in line for line in story(master.state, FIRST + 2))
+    assert picture(replay(master.events)) == picture(master.state)
+
+
+def test_a_run_of_another_journal_comes_back_and_its_workers_are_unknown() -> None:
+    master = begun({"a": "", "b": ""})
+    fail(master, "a", "b")
+    chunks = leave(master)
+    other = Master()
+    other.see(seen.MasterBooted("c"))
+    other.see(retry("a", chunks=chunks))
+    assert (other.job(1).state, other.job(1).worker) == (DEAD, NO_WORKER)
 
 
 def test_a_purged_job_stays_dead_and_is_no_longer_listed() -> None:
