@@ -218,7 +218,9 @@ def run(redis: Redis, steps: list[Step], *, hello: bool = True) -> None:
 
 @pytest.mark.parametrize("theme", list(THEMES))
 def test_the_replies_and_the_keys_are_those_of_redis(redis: Redis, theme: str) -> None:
-    @settings(max_examples=EXAMPLES, derandomize=not CHOSEN, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+    @settings(
+        max_examples=EXAMPLES, derandomize=not CHOSEN, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
+    )
     @given(sequences(theme, STEPS), st.booleans())
     def check(steps: list[Step], hello: bool) -> None:
         run(redis, steps, hello=hello)
