@@ -6,7 +6,7 @@ from typing import Any
 
 from differential.peer import Tree
 
-UNORDERED = b"SMEMBERS SINTER SUNION SDIFF KEYS HKEYS HVALS PUBSUB|CHANNELS UNSUBSCRIBE PUNSUBSCRIBE".split()
+UNORDERED = b"SMEMBERS SINTER SUNION SDIFF KEYS HKEYS HVALS PUBSUB|CHANNELS".split()
 PAIRED = b"HGETALL".split()
 BY_CHANCE = b"SPOP SRANDMEMBER HRANDFIELD ZRANDMEMBER RANDOMKEY".split()
 CLOCKS = {b"TTL": 10, b"PTTL": 10_000, b"EXPIRETIME": 10, b"PEXPIRETIME": 10_000}
@@ -16,7 +16,9 @@ MASKED_FIELDS = (b"idle", b"inactive", b"seen-time", b"active-time", b"radix-tre
 
 def name_of(args: list[bytes]) -> bytes:
     name = args[0].upper()
-    return name + b"|" + args[1].upper() if name in (b"PUBSUB", b"XINFO", b"CLIENT", b"MEMORY") and len(args) > 1 else name
+    return (
+        name + b"|" + args[1].upper() if name in (b"PUBSUB", b"XINFO", b"CLIENT", b"MEMORY", b"COMMAND") and len(args) > 1 else name
+    )
 
 
 def comparable(args: list[bytes], tree: Tree) -> Any:
@@ -25,6 +27,8 @@ def comparable(args: list[bytes], tree: Tree) -> Any:
     name = name_of(args)
     if sign == b"-":
         return tree
+    if name.startswith((b"Z", b"BZ")):
+        tree = sign, value = _unsigned_zeros(tree)
     if name in BY_CHANCE:
         return _shape(tree)
     if name in CLOCKS and sign == b":":
@@ -46,12 +50,8 @@ def comparable(args: list[bytes], tree: Tree) -> Any:
         return _masked(tree)
     if name == b"XPENDING" and sign == b"*" and value and value[0][0] == b"*":
         return [[item[0], item[1], item[3]] for _, item in value]
-    if name == b"MEMORY|USAGE" and sign == b":":
+    if name in (b"MEMORY|USAGE", b"LASTSAVE", b"COMMAND|COUNT", b"COMMAND"):
         return sign
-    return tree
-
-
-def comparable_push(tree: Tree) -> Any:
     return tree
 
 
@@ -59,6 +59,14 @@ def _is_unordered_sort(args: list[bytes]) -> bool:
     """BY a constant on what may be a set, or by texts that may be equal."""
     words = [arg.upper() for arg in args]
     return words[0] in (b"SORT", b"SORT_RO") and b"BY" in words
+
+
+def _unsigned_zeros(tree: Tree) -> Tree:
+    """Redis keeps the sign of a score of zero in large sorted sets, and drops it in small ones."""
+    sign, value = tree
+    if isinstance(value, list):
+        return sign, [_unsigned_zeros(item) for item in value]
+    return sign, b"0" if value == b"-0" else value
 
 
 def _shape(tree: Tree) -> Any:

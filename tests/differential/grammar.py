@@ -9,8 +9,6 @@ Keys of a type's own are mostly of that type, and sometimes of another.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from hypothesis import strategies as st
 
 Words = st.SearchStrategy[list[bytes]]
@@ -589,17 +587,40 @@ def _word(name: str) -> Words:
 
 
 def commands(theme: str) -> Words:
-    return st.one_of([command(line) for line in TEMPLATES[theme].strip().splitlines()])
+    return _one_of([command(line) for line in TEMPLATES[theme].strip().splitlines()])
+
+
+def _one_of(options: list[Words]) -> Words:
+    """Like st.one_of, which would take the options of options as its own and so lose what weighs more."""
+    return st.integers(0, len(options) - 1).flatmap(options.__getitem__)
 
 
 THEMES: dict[str, Words] = {theme: commands(theme) for theme in TEMPLATES}
-ANY: Words = st.one_of(list(THEMES.values()))
+MAKERS: dict[str, Words] = {
+    theme: _one_of([command(line) for line in lines.split("; ")])
+    for theme, lines in {
+        "strings": "SET ks v; MSET (ks v)+; SET ks int; APPEND ks v",
+        "bitmaps": "SET ks v; SETBIT ks off 1; SETRANGE ks 3 v",
+        "keys": "SET ks v; RPUSH kl m+; SADD kt m+; HSET kh (m v)+; ZADD kz (score m)+; SET k v EX 1000",
+        "sorting": "RPUSH kl m+; RPUSH kl 3 1 2 10; SADD kt 3 2 1; ZADD kz 1 3 2 1 3 2; MSET w_1 3 w_2 1 w_3 2 w_a 1",
+        "hashes": "HSET kh (m v)+",
+        "lists": "RPUSH kl m+; LPUSH kl m+; RPUSH kl a b a c a b",
+        "sets": "SADD kt m+; SADD kt a b 1 2 3",
+        "sorted sets": "ZADD kz (score m)+; ZADD kz 1 a 2 b 3 d; ZADD kz 0 a 0 b 0 aa 0 ab 0 d",
+        "streams": "XADD kx newid (m v)+; XADD x1 1-* f v; XADD x1 5-* f v; XADD x1 9-* f v; XADD x2 9-* f v",
+        "stream groups": "XADD x1 1-* f v; XADD x1 7-* f v; XGROUP CREATE x1 g1 0 MKSTREAM; XREADGROUP GROUP g1 c STREAMS x1 >",
+        "transactions": "MULTI; SET ks v; RPUSH kl m",
+        "pubsub": "SUBSCRIBE ch; PSUBSCRIBE n*; PUBLISH ch v",
+    }.items()
+}
+"""What fills the keys of a theme, so that the others find something."""
+OTHERS = _one_of([THEMES["keys"], THEMES["strings"], THEMES["transactions"], THEMES["connection"]])
 Step = tuple[int, list[bytes]]
 
 
 def sequences(theme: str, most: int) -> st.SearchStrategy[list[Step]]:
-    """Commands of two connections, mostly of one theme; an empty list is one, too."""
-    others: Callable[[], Words] = lambda: st.one_of(THEMES["keys"], THEMES["strings"], THEMES["transactions"])  # noqa: E731
+    """Commands of two connections, mostly of one theme."""
     own = THEMES[theme]
-    chosen = st.one_of(own, own, own, own, own, own, own, others())
-    return st.lists(st.tuples(st.integers(0, 1), chosen), min_size=1, max_size=most)
+    chosen = _one_of([own] * 9 + [MAKERS.get(theme, own)] * 3 + [OTHERS])
+    step = st.tuples(st.sampled_from((0, 0, 1)), chosen)
+    return st.integers(1, most).flatmap(lambda size: st.lists(step, min_size=size, max_size=size))

@@ -110,9 +110,11 @@ class Pair:
 
     @staticmethod
     def _comparable(side: Side, args: list[bytes], trees: list[Tree], own: int) -> Any:
-        if args[0].upper() == b"EXEC" and trees and trees[0][0] == b"*" and trees[0][1] is not None:
+        if args[0].upper() == b"EXEC" and own and trees and trees[0][0] == b"*" and trees[0][1] is not None:
             first = [comparable(queued, tree) for queued, tree in zip(side.queue, trees[0][1], strict=True)]
             return [first, *trees[1:]]
+        if own and args[0].upper() in (b"UNSUBSCRIBE", b"PUNSUBSCRIBE") and len(args) == 1 and trees[0][0] in (b"*", b">"):
+            return [sorted(repr(tree[1][part]) for tree in trees) for part in range(3)]  # they are left in any order
         if len(trees) == 1 and own == 1:
             return [comparable(args, trees[0])]
         return sorted(trees, key=repr)

@@ -60,6 +60,7 @@ DIFFERS: dict[str, str] = {
     "xadd": "trims exactly: `~` is taken as `=` with its LIMIT",
     "xinfo|stream": "the numbers of radix-tree-keys and -nodes are made up",
     "xtrim": "trims exactly: `~` is taken as `=` with its LIMIT",
+    "zadd": "a score of -0 is 0, as Redis has it in small sorted sets alone",
     "zrandmember": _PICKS,
     "zscan": _PAGES,
 }

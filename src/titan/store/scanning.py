@@ -19,6 +19,7 @@ from titan.store.values import TYPE_NAMES, SetValue, SortedSet
 _CURSOR = re.compile(rb"([+-]?)([0-9]+)")
 _LARGEST = (1 << 64) - 1
 _COUNT = 10
+_INTEGERS = 1 << 62
 
 
 class _Options(NamedTuple):
@@ -70,7 +71,12 @@ def zscan(ctx: Context, args: list[bytes]) -> Reply:
     if value is None:
         return [b"0", []]
     following, members = _page(ctx, args, cursor, value.scores)
-    return [b"%d" % following, [half for member in members for half in (member, score_text(value.scores[member]))]]
+    return [b"%d" % following, [half for member in members for half in (member, _score(value.scores[member]))]]
+
+
+def _score(score: float) -> bytes:
+    """Integers in full, as far as Redis keeps them as such."""
+    return b"%d" % score if score.is_integer() and abs(score) < _INTEGERS else score_text(score)
 
 
 def _page(

@@ -84,7 +84,7 @@ def _ranks(value: SortedSet, wanted: _Range, bounds: _Bounds) -> tuple[int, int]
     assert not isinstance(high, int | float)
     if low is not None and high is not None and (low > high or (low == high and (bounds.above or bounds.below))):
         return 0, 0
-    return value.ranks_of_members(low, high, above=bounds.above, below=bounds.below)
+    return value.ranks_of_members(low, high, above=bounds.above, below=bounds.below, reverse=wanted.reverse)
 
 
 def _pairs(value: SortedSet, wanted: _Range, bounds: _Bounds) -> list[tuple[float, bytes]]:

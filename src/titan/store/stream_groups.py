@@ -7,7 +7,7 @@ from titan.store.parsing import integer
 from titan.store.replies import NULL_ARRAY, OK, SYNTAX, Error, Refusal, Reply, shown
 from titan.store.stream_log import MAX_ID, UNKNOWN, Consumer, Group, Pending, Stream, id_text
 from titan.store.stream_reading import consumer_of, log_claims
-from titan.store.streams import count_option, entry_reply, interval_start, parse_id, parse_interval, stream_of
+from titan.store.streams import count_option, entry_reply, interval_start, parse_end, parse_id, parse_interval, stream_of
 
 _NO_KEY = (
     b"ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option to create "
@@ -65,7 +65,7 @@ def _existing(ctx: Context, args: list[bytes]) -> tuple[Stream, Group]:
 def xgroup_setid(ctx: Context, args: list[bytes]) -> Reply:
     _, read = _group_options(args, creating=False)
     stream, group = _existing(ctx, args)
-    group.last = stream.last if args[4] == b"$" else parse_id(args[4])
+    group.last = stream.last if args[4] == b"$" else parse_end(args[4], 0)
     group.read = read
     ctx.changed(args[2], [b"XGROUP", b"SETID", args[2], args[3], id_text(group.last), b"ENTRIESREAD", b"%d" % read])
     return OK
@@ -200,20 +200,20 @@ def xclaim(ctx: Context, args: list[bytes]) -> Reply:
         ctx.changed(key, [b"XGROUP", b"SETID", key, args[2], id_text(last), b"ENTRIESREAD", b"%d" % group.read])
     if delivered_ms is None or (ctx.now and not 0 <= delivered_ms <= ctx.now):
         delivered_ms = ctx.now
-    consumer = consumer_of(ctx, key, args[2], group, args[3])
     found: list[object] = []
     taken: list[int] = []
     for entry in ids:
         pending = group.pending.get(entry)
-        if entry not in stream.entries:
+        if entry not in stream.entries and ctx.now:  # in a snapshot it may be pending all the same
             _drop_deleted(ctx, key, args[2], group, [entry])
             continue
         if pending is None:
             if not force:
                 continue
-            pending = Pending(consumer, delivered_ms, 1)
         elif idle_ms > 0 and ctx.now - pending.delivered_ms < idle_ms:
             continue
+        consumer = consumer_of(ctx, key, args[2], group, args[3])  # which only comes into being if it gets something
+        pending = pending or Pending(consumer, delivered_ms, 1)
         pending.delivered_ms = delivered_ms
         if count is not None and count >= 0:
             pending.count = count
@@ -222,7 +222,8 @@ def xclaim(ctx: Context, args: list[bytes]) -> Reply:
         group.assign(entry, pending, consumer)
         taken.append(entry)
         found.append(id_text(entry) if only_ids else entry_reply(entry, stream.entries[entry]))
-    log_claims(ctx, key, args[2], consumer, taken)
+    if taken:
+        log_claims(ctx, key, args[2], group.consumers[args[3]], taken)
     return found
 
 
@@ -251,17 +252,18 @@ def xautoclaim(ctx: Context, args: list[bytes]) -> Reply:
             raise Refusal(SYNTAX)
         at += 1
     stream, group = _group(ctx, key, args[2])
-    consumer = consumer_of(ctx, key, args[2], group, args[3])
     taken, deleted, following = _claimable(ctx, stream, group, start, count, idle_ms)
     _drop_deleted(ctx, key, args[2], group, deleted)
-    for entry in taken:
-        pending = group.pending[entry]
-        pending.delivered_ms = ctx.now
-        pending.count += not only_ids
-        group.assign(entry, pending, consumer)
-    log_claims(ctx, key, args[2], consumer, taken)
-    shown: list[object] = [id_text(entry) if only_ids else entry_reply(entry, stream.entries[entry]) for entry in taken]
-    return [id_text(following), shown, [id_text(entry) for entry in deleted]]
+    if taken:
+        consumer = consumer_of(ctx, key, args[2], group, args[3])
+        for entry in taken:
+            pending = group.pending[entry]
+            pending.delivered_ms = ctx.now
+            pending.count += not only_ids
+            group.assign(entry, pending, consumer)
+        log_claims(ctx, key, args[2], consumer, taken)
+    replies: list[object] = [id_text(entry) if only_ids else entry_reply(entry, stream.entries[entry]) for entry in taken]
+    return [id_text(following), replies, [id_text(entry) for entry in deleted]]
 
 
 def _claimable(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from titan.store.context import Context
 from titan.store.parsing import integer
-from titan.store.replies import NO_SUCH_KEY, SYNTAX, Refusal, Reply, shown
+from titan.store.replies import NO_SUCH_KEY, Refusal, Reply, shown
 from titan.store.stream_groups import own_consumers
 from titan.store.stream_log import MAX_ID, UNKNOWN, Consumer, Group, Stream, id_text
 from titan.store.streams import entries_between, entry_reply, stream_of
@@ -25,16 +25,14 @@ def xinfo_stream(ctx: Context, args: list[bytes]) -> Reply:
     full = len(args) > 3
     count: int | None = 10
     if full:
-        if args[3].upper() != b"FULL" or len(args) not in (4, 6):
-            raise Refusal(SYNTAX)
+        if args[3].upper() != b"FULL" or len(args) not in (4, 6) or (len(args) == 6 and args[4].upper() != b"COUNT"):
+            raise Refusal(b"ERR unknown subcommand or wrong number of arguments for '%b'. Try XINFO HELP." % shown(args[1]))
         if len(args) == 6:
-            if args[4].upper() != b"COUNT":
-                raise Refusal(SYNTAX)
             count = integer(args[5])
             count = 10 if count < 0 else count or None
     entries = stream.entries
     nodes = -(-len(stream) // _PER_NODE)
-    shown: dict[bytes, object] = {
+    facts: dict[bytes, object] = {
         b"length": len(stream),
         b"radix-tree-keys": nodes,
         b"radix-tree-nodes": nodes + 1,
@@ -44,13 +42,13 @@ def xinfo_stream(ctx: Context, args: list[bytes]) -> Reply:
         b"recorded-first-entry-id": id_text(stream.first()),
     }
     if full:
-        shown[b"entries"] = entries_between(stream, 0, MAX_ID, count)
-        shown[b"groups"] = [_full_group(name, group, stream, count) for name, group in sorted(stream.groups.items())]
-        return shown
-    shown[b"groups"] = len(stream.groups)
-    shown[b"first-entry"] = entry_reply(entries.first(), entries[entries.first()]) if entries else None
-    shown[b"last-entry"] = entry_reply(entries.last(), entries[entries.last()]) if entries else None
-    return shown
+        facts[b"entries"] = entries_between(stream, 0, MAX_ID, count)
+        facts[b"groups"] = [_full_group(name, group, stream, count) for name, group in sorted(stream.groups.items())]
+        return facts
+    facts[b"groups"] = len(stream.groups)
+    facts[b"first-entry"] = entry_reply(entries.first(), entries[entries.first()]) if entries else None
+    facts[b"last-entry"] = entry_reply(entries.last(), entries[entries.last()]) if entries else None
+    return facts
 
 
 def _full_group(name: bytes, group: Group, stream: Stream, count: int | None) -> dict[bytes, object]:

@@ -126,12 +126,15 @@ class SortedSet:
         stop = order.bisect_left((high,)) if below else self._after(high)
         return int(start), max(int(start), int(stop))
 
-    def ranks_of_members(self, low: bytes | None, high: bytes | None, *, above: bool, below: bool) -> tuple[int, int]:
-        """Likewise by member, which means something if all scores are equal; None has no bound."""
+    def ranks_of_members(
+        self, low: bytes | None, high: bytes | None, *, above: bool, below: bool, reverse: bool = False
+    ) -> tuple[int, int]:
+        """Likewise by member, which means something if all scores are equal; None has no bound. Where they are not, few members
+        are looked at one by one, as Redis does: from the lowest score, or with `reverse` from the highest."""
         order = self._ordered()
         size = len(order)
         if size <= _SMALL:
-            return self._ranks_one_by_one(low, high, above=above, below=below)
+            return self._ranks_one_by_one(low, high, above=above, below=below, reverse=reverse)
         score = order[0][0]
         start = 0 if low is None else order.bisect_left((score, low + b"\0" if above else low))
         stop = size if high is None else order.bisect_left((score, high if below else high + b"\0"))
@@ -141,7 +144,9 @@ class SortedSet:
         """All, in order."""
         return iter(self._ordered())
 
-    def _ranks_one_by_one(self, low: bytes | None, high: bytes | None, *, above: bool, below: bool) -> tuple[int, int]:
+    def _ranks_one_by_one(
+        self, low: bytes | None, high: bytes | None, *, above: bool, below: bool, reverse: bool
+    ) -> tuple[int, int]:
         def enough(member: bytes) -> bool:
             return low is None or (member > low if above else member >= low)
 
@@ -151,6 +156,10 @@ class SortedSet:
         members = [member for _, member in self._ordered()]
         if not members or not enough(members[-1]) or not within(members[0]):
             return 0, 0
+        if reverse:
+            stop = next(i for i in range(len(members), 0, -1) if within(members[i - 1]))
+            start = next((i for i in range(stop, 0, -1) if not enough(members[i - 1])), 0)
+            return start, stop
         start = next(i for i, member in enumerate(members) if enough(member))
         stop = next((i for i, member in enumerate(members) if i >= start and not within(member)), len(members))
         return start, max(start, stop)
