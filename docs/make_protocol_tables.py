@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from titan.protocol import messages as msg
+from titan.protocol.opcodes import OPCODES
 
 PAGE = Path(__file__).parent / "protocol.md"
 TO_WORKERS = (154, 160, 171)
@@ -66,7 +67,7 @@ def words(kind: type) -> str:
 
 def message_table(opcodes: range) -> str:
     lines = ["| opcode | message | fields after the request id | |", "| --- | --- | --- | --- |"]
-    for opcode, kind in msg.OPCODES.items():
+    for opcode, kind in OPCODES.items():
         if opcode in opcodes:
             lines.append(f"| {opcode} | {kind.__name__} | {fields_of(kind, skip_request=True)} | {words(kind)} |")
     return "\n".join(lines)

@@ -118,6 +118,12 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Not before this time (seconds since the epoch); 0: at once."""
     on_failure: str = ""
     """What becomes of its children when it is DEAD: "" or "cancel"; "continue"."""
+    secrets: tuple[str, ...] = ()
+    """Names of secrets that its environment has, each as a variable of that name."""
+    outputs: tuple[tuple[str, str], ...] = ()
+    """(name, path in its folder) of files that must be there when it has succeeded."""
+    inputs: tuple[tuple[str, str, str], ...] = ()
+    """(path in its folder, id of the job, name of the output of that job) of files that are there before it starts."""
 
     def __hash__(self) -> int:
         what = (self.file, self.file_hash, self.archive, self.command, self.argv, self.function)

@@ -13,7 +13,8 @@ import msgspec
 
 from titan.errors import ProtocolError, TitanError
 from titan.protocol.frames import BLOB, ERROR, LARGE, MAX_FRAME, MAX_MESSAGE, Frame, FrameDecoder, encode_frame, frame_header
-from titan.protocol.messages import OPCODE_OF, OPCODES, Error, Message
+from titan.protocol.messages import Error, Message
+from titan.protocol.opcodes import OPCODE_OF, OPCODES
 
 _length = Struct(">I")
 _encode = msgspec.msgpack.Encoder().encode

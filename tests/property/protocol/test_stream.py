@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from titan.errors import PeerError
 from titan.protocol.codec import MessageDecoder, Misfit, Received, encode
 from titan.protocol.frames import encode_frame
-from titan.protocol.messages import OPCODES, Message
+from titan.protocol.messages import Message
+from titan.protocol.opcodes import OPCODES
 
 SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     int: st.integers(-(1 << 63), (1 << 64) - 1),

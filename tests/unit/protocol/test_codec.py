@@ -14,6 +14,7 @@ from titan.protocol import messages as msg
 from titan.protocol.codec import MessageDecoder, Misfit, Received, encode, error_of
 from titan.protocol.frames import BLOB, ERROR, encode_frame
 from titan.protocol.handshake import answer, hello
+from titan.protocol.opcodes import OPCODE_OF, OPCODES
 
 TEMPLATE = JobTemplate(command="ls", retries=1, env=(("K", "v"),))
 
@@ -33,9 +34,9 @@ GOLDEN: list[tuple[msg.Message, bytes | None, str]] = [
     (
         msg.Submit(2, "k", DagSpec("d", "1", [TEMPLATE], ["a", "b"], [0, 0], [(), ("x",)], [(), ("a",)])),
         None,
-        "0110000000000068 95 02 a16b 99 a164 a131"
-        "91 dc0017 a0 a0 a0 a26c73 90 a747454e4552414c 01 cb0000000000000000 c2 01 cb0000000000000000 91 92a14ba176 a0 a0 a0"
-        "a0 c0 c0 c0 c0 c0 cb0000000000000000 a0"
+        "011000000000006b 95 02 a16b 99 a164 a131"
+        "91 dc001a a0 a0 a0 a26c73 90 a747454e4552414c 01 cb0000000000000000 c2 01 cb0000000000000000 91 92a14ba176 a0 a0 a0"
+        "a0 c0 c0 c0 c0 c0 cb0000000000000000 a0 90 90 90"
         "92a161a162 920000 92 90 91a178 92 90 91a161 90 cb0000000000000000 c2 90",
     ),
     (
@@ -88,7 +89,7 @@ def test_a_message_of_an_older_peer_lacks_the_newer_fields() -> None:
 
 
 def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
-    assert {op: kind.__name__ for op, kind in msg.OPCODES.items()} == {
+    assert {op: kind.__name__ for op, kind in OPCODES.items()} == {
         1: "Hello", 2: "Welcome", 3: "Error", 4: "Ping", 5: "Pong",
         16: "Submit", 17: "Submitted", 18: "Cancel", 19: "Cancelled", 20: "GetRun", 21: "RunStatus", 22: "ListRuns", 23: "Runs",
         24: "ListWorkers", 25: "Workers", 26: "ListDead", 27: "DeadJobs", 28: "Watch", 29: "Unwatch", 30: "Changes", 31: "ReadLogs",
@@ -106,12 +107,12 @@ def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
         152: "ReplaceService", 153: "ServiceReplaced", 154: "ServiceStates",
         168: "StoreCommands", 169: "StoreReplies", 170: "CloseLane", 171: "StoreStream",
     }  # fmt: skip
-    assert len(msg.OPCODE_OF) == len(msg.OPCODES)
+    assert len(OPCODE_OF) == len(OPCODES)
 
 
 def frame(kind: type[msg.Message], *fields: object) -> bytes:
     """A frame of that kind with those fields, whatever they are."""
-    return encode_frame(msg.OPCODE_OF[kind], msgspec.msgpack.encode(fields))
+    return encode_frame(OPCODE_OF[kind], msgspec.msgpack.encode(fields))
 
 
 def misfit(data: bytes) -> msg.Error:
