@@ -22,10 +22,20 @@ TO_WORKERS = (154, 160, 171)
 """Of the features' range."""
 GROUPS = {
     "BOTH": range(1, 16),
-    "CLIENTS": (*range(16, 64), *[opcode for opcode in range(128, 192) if opcode not in TO_WORKERS]),
+    "CLIENTS": (*range(16, 64), *[opcode for opcode in range(128, 256) if opcode not in TO_WORKERS]),
     "WORKERS": (*range(64, 128), *TO_WORKERS),
 }
-ROWS = (msg.JobRow, msg.RunRow, msg.WorkerRow, msg.DeadRow, msg.GateRow, msg.ScheduleRow, msg.ScaleRow, msg.ServiceRow)
+ROWS = (
+    msg.JobRow,
+    msg.RunRow,
+    msg.WorkerRow,
+    msg.DeadRow,
+    msg.GateRow,
+    msg.ScheduleRow,
+    msg.ScaleRow,
+    msg.ServiceRow,
+    msg.PipelineRow,
+)
 
 
 def type_name(kind: Any) -> str:

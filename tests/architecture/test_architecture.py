@@ -27,6 +27,7 @@ TAGS = """
     run_expired schedule_added schedule_changed schedule_removed schedule_fired schedule_waited schedule_skipped
     worker_asked burst_requested burst_retired burst_ended workers_forgotten scale_reviewed
     services_reported services_stopped service_replaced services_retired jobs_held store_changed
+    run_grown pipeline_saved pipeline_removed
 """
 
 

@@ -34,6 +34,7 @@ LATER: set[type] = {
     *(ev.ScheduleFired, ev.ScheduleWaited, ev.ScheduleSkipped),
     *(ev.WorkerAsked, ev.BurstRequested, ev.BurstRetired, ev.BurstEnded, ev.WorkersForgotten, ev.StoreChanged),
     *(ev.ServicesReported, ev.ServicesStopped, ev.ServiceReplaced, ev.ServicesRetired, ev.JobsHeld),
+    *(ev.RunGrown, ev.PipelineSaved, ev.PipelineRemoved),
 }
 """Events that came after version 0.1.0, whose journal this is."""
 

@@ -2,7 +2,7 @@
 
 Every writer takes a decision as given; it asserts what must hold (an impossible transition raises Bug with the job's story) and
 never decides. They stand by what they are about: `apply_runs`, `apply_jobs`, `apply_schedules`, `apply_workers`,
-`apply_scaling`, `apply_store`, and `apply_failure` for gates and the dead letter queue.
+`apply_scaling`, `apply_store`, `apply_growth`, and `apply_failure` for gates and the dead letter queue.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from titan.core import (
     apply_failure,
+    apply_growth,
     apply_jobs,
     apply_runs,
     apply_scaling,
@@ -32,6 +33,7 @@ _WRITERS: dict[type, Callable[[State, Any], None]] = {
     **apply_scaling.WRITERS,
     **apply_services.WRITERS,
     **apply_store.WRITERS,
+    **apply_growth.WRITERS,
 }
 
 

@@ -17,8 +17,8 @@ def _run_restored(state: State, e: ev.RunRestored) -> None:
     before = state.next_job
     image.load(state, e.chunks)
     run = state.runs[e.run]
-    assert run.first + run.count <= before, run.id
-    for number in range(run.first, run.first + run.count):
+    assert max((it.stop for it in run.ranges(0, run.count)), default=0) <= before, run.id
+    for number in run.numbers():
         job = state.jobs[number]
         if job.worker >= state.next_worker:  # of another journal; one that is forgotten stays where the job ran
             job.worker = NO_WORKER

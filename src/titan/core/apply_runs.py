@@ -15,7 +15,7 @@ WAITING = JobState.WAITING
 
 def _run_submitted(state: State, e: ev.RunSubmitted) -> None:
     run = Run(e.run, e.key, e.name, e.version, e.templates, e.first_job, len(e.ids), e.at)
-    run.deadline_s, run.schedule, run.scheduled_at = e.deadline_s, e.schedule, e.scheduled_at
+    run.deadline_s, run.schedule, run.scheduled_at, run.group = e.deadline_s, e.schedule, e.scheduled_at, e.group
     _enter_run(state, run)
     _add_jobs(state, run, 0, e)
     _seal(state, run)
@@ -23,7 +23,7 @@ def _run_submitted(state: State, e: ev.RunSubmitted) -> None:
 
 def _run_opened(state: State, e: ev.RunOpened) -> None:
     run = Run(e.run, e.key, e.name, e.version, e.templates, e.first_job, e.count, e.at, RunState.OPENING, added=0)
-    run.deadline_s, run.schedule, run.scheduled_at = e.deadline_s, e.schedule, e.scheduled_at
+    run.deadline_s, run.schedule, run.scheduled_at, run.group = e.deadline_s, e.schedule, e.scheduled_at, e.group
     if run.schedule:
         state.filling[run.schedule] = run.id
     _enter_run(state, run)
@@ -61,7 +61,7 @@ def _run_dropped(state: State, e: ev.RunDropped) -> None:
 def _run_archived(state: State, e: ev.RunArchived) -> None:
     run = state.runs.pop(e.run)
     assert run.state not in (RunState.RUNNING, RunState.OPENING), run.id
-    for number in range(run.first, run.first + run.count):
+    for number in run.numbers():
         job = state.jobs.pop(number)
         state.dead.pop(number, None)
         if job.extra is not None and job.extra.gate is not None:

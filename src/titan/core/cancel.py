@@ -28,7 +28,7 @@ def on_cancel_requested(turn: Turn, seen: CancelRequested) -> None:
         turn.order(fx.Refuse(seen.origin, seen.request, NotFound.code, f"there is no run {seen.run!r}: `titan runs` lists them"))
         return
     if not seen.job:
-        doomed = [j for j in range(run.first, run.first + run.count) if state.jobs[j].state not in TERMINAL]
+        doomed = [j for j in run.numbers() if state.jobs[j].state not in TERMINAL]
         if doomed and run.state is RunState.RUNNING:
             turn.emit(ev.RunCancelled(run.id, turn.now))
         cancel(turn, doomed, "cancelled by a user")

@@ -32,7 +32,7 @@ def _check_jobs(state: State) -> None:
         missing = sum(not satisfies(state.jobs[p], job) for p in job.parents)
         assert job.missing == missing, f"{where}: {job.missing} parents missing, really {missing}"
         if job.state is JobState.WAITING and not missing and job.run.state is not RunState.OPENING:
-            assert number - job.run.first >= state.releasing.get(job.run.id, job.run.count), f"{where} waits for nothing"
+            assert job.run.position(number) >= state.releasing.get(job.run.id, job.run.count), f"{where} waits for nothing"
         if job.attempt:
             assert missing == 0 or _went_on(state, job), f"{where} was dispatched before its parents were COMPLETED"
         for parent in job.parents:

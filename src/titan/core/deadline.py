@@ -12,7 +12,7 @@ from titan.model.states import TERMINAL
 def expire(turn: Turn, run: Run) -> None:
     """The run's deadline passed; if all of it is over by now, nothing happens."""
     jobs = turn.state.jobs
-    doomed = [j for j in range(run.first, run.first + run.count) if jobs[j].state not in TERMINAL]
+    doomed = [j for j in run.numbers() if jobs[j].state not in TERMINAL]
     if doomed:
         turn.emit(ev.RunExpired(run.id, turn.now))
         cancel(turn, doomed, f"the deadline of its run passed, {run.deadline_s:g} s after it was submitted")

@@ -102,7 +102,7 @@ def _wanted(state: State, seen: DeadRetried | DeadDismissed) -> list[int]:
     """The dead jobs that are meant, in the order of the DAG. Raises NotFound, Conflict."""
     run = state.runs[seen.run]
     if not seen.job:
-        return [j for j in range(run.first, run.first + run.count) if state.jobs[j].state is JobState.DEAD]
+        return [j for j in run.numbers() if state.jobs[j].state is JobState.DEAD]
     number = state.find(run, seen.job)
     if number is None:
         raise NotFound(f"run {run.id} has no job {seen.job[:128]!r}: `titan dlq {run.id}` lists its dead jobs")

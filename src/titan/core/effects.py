@@ -88,6 +88,23 @@ class ReplySubmitted(msgspec.Struct, frozen=True, gc=False):
     jobs: int
 
 
+class ReplyGrown(msgspec.Struct, frozen=True, gc=False):
+    """`jobs` is how many were added."""
+
+    origin: int
+    request: int
+    run: str
+    jobs: int
+
+
+class ReplySaved(msgspec.Struct, frozen=True, gc=False):
+    """A pipeline is kept by that name, or is no more."""
+
+    origin: int
+    request: int
+    name: str
+
+
 class ReplyCancelled(msgspec.Struct, frozen=True, gc=False):
     origin: int
     request: int
@@ -174,5 +191,7 @@ Effect = (
     | ReplyScheduled
     | ReplyServicesStopped
     | ReplyServiceReplaced
+    | ReplyGrown
+    | ReplySaved
     | Refuse
 )

@@ -9,6 +9,9 @@ from __future__ import annotations
 import msgspec
 
 from titan.core.fact import Fact as _Fact
+from titan.core.growth_events import PipelineRemoved as PipelineRemoved
+from titan.core.growth_events import PipelineSaved as PipelineSaved
+from titan.core.growth_events import RunGrown as RunGrown
 from titan.core.service_events import JobsHeld as JobsHeld
 from titan.core.service_events import ServiceReplaced as ServiceReplaced
 from titan.core.service_events import ServicesReported as ServicesReported
@@ -45,6 +48,7 @@ class RunSubmitted(_Fact, frozen=True, tag="run_submitted"):
     schedule: str = ""
     scheduled_at: float = 0.0
     """The nominal time for which the schedule made it."""
+    group: str = ""
 
 
 class RunOpened(_Fact, frozen=True, tag="run_opened"):
@@ -64,6 +68,7 @@ class RunOpened(_Fact, frozen=True, tag="run_opened"):
     deadline_s: float = 0.0
     schedule: str = ""
     scheduled_at: float = 0.0
+    group: str = ""
 
 
 class JobsAdded(_Fact, frozen=True, tag="jobs_added"):
@@ -551,6 +556,9 @@ Event = (
     | WorkersForgotten
     | ScaleReviewed
     | StoreChanged
+    | RunGrown
+    | PipelineSaved
+    | PipelineRemoved
 )
 
 VOLATILE: tuple[type, ...] = (WorkerConnected, WorkerHeard, LeasesRecalled, WorkerSuspected, RootsReleased, ScaleReviewed)

@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from titan.core.service_state import ServiceState
-from titan.core.state import Burst, Extra, Job, Past, Run, Schedule, State, Worker
+from titan.core.state import Burst, Extra, Job, Past, Run, SavedPipeline, Schedule, State, Worker
 from titan.errors import JournalCorrupt
 from titan.model.states import JobState, Outcome
 
@@ -38,6 +38,10 @@ class Head(msgspec.Struct, array_like=True, tag="head"):
 
 class ScheduleChunk(msgspec.Struct, array_like=True, tag="schedule"):
     schedule: Schedule
+
+
+class SavedChunk(msgspec.Struct, array_like=True, tag="saved"):
+    pipeline: SavedPipeline
 
 
 class StoreChunk(msgspec.Struct, array_like=True, tag="store"):
@@ -86,7 +90,7 @@ class JobChunk(msgspec.Struct, array_like=True, tag="jobs"):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(Head | ScheduleChunk | RunChunk | JobChunk | StoreChunk)
+_decoder = msgspec.msgpack.Decoder(Head | ScheduleChunk | SavedChunk | RunChunk | JobChunk | StoreChunk)
 
 
 def dump(state: State) -> Iterator[bytes]:
@@ -96,6 +100,8 @@ def dump(state: State) -> Iterator[bytes]:
     yield _encode(head)
     for schedule in state.schedules.values():
         yield _encode(ScheduleChunk(schedule))
+    for pipeline in state.saved.values():
+        yield _encode(SavedChunk(pipeline))
     changes = state.store.rewrite()
     while part := list(islice(changes, CHUNK_COMMANDS)):
         yield _encode(StoreChunk([db for db, _ in part], [args for _, args in part]))
@@ -107,10 +113,10 @@ def dump_run(state: State, run: Run, chunk_jobs: int) -> Iterator[bytes]:
     """One run with its jobs. `load` takes it back; it may stand alone, if the numbers of its workers are known."""
     yield _encode(RunChunk(run))
     index = {id(t): i for i, t in enumerate(run.templates)}
-    end = run.first + (run.count if run.added < 0 else run.added)
-    for first in range(run.first, end, chunk_jobs):
-        jobs = [state.jobs[j] for j in range(first, min(first + chunk_jobs, end))]
-        yield _encode(_columns(first, jobs, index))
+    for part in run.ranges(0, run.count if run.added < 0 else run.added):
+        for first in range(part.start, part.stop, chunk_jobs):
+            jobs = [state.jobs[j] for j in range(first, min(first + chunk_jobs, part.stop))]
+            yield _encode(_columns(first, jobs, index))
 
 
 def load(state: State, chunks: Iterable[bytes]) -> None:
@@ -129,6 +135,8 @@ def load(state: State, chunks: Iterable[bytes]) -> None:
             state.bursts, state.forgotten = {b.name: b for b in part.bursts}, part.forgotten
         elif isinstance(part, ScheduleChunk):
             state.schedules[part.schedule.name] = part.schedule
+        elif isinstance(part, SavedChunk):
+            state.saved[part.pipeline.name] = part.pipeline
         elif isinstance(part, StoreChunk):
             for db, args in zip(part.databases, part.commands, strict=True):
                 state.store.replay(db, args)

@@ -46,6 +46,7 @@ class RunBegun(msgspec.Struct, frozen=True):
     templates: list[JobTemplate]
     count: int
     deadline_s: float = 0.0
+    group: str = ""
 
 
 class JobsArrived(msgspec.Struct, frozen=True):
@@ -73,6 +74,40 @@ class HistoryKept(msgspec.Struct, frozen=True):
 
     runs: list[str]
     changes: list[int] = []
+
+
+class RunGrowthRequested(msgspec.Struct, frozen=True):
+    """Add jobs to a run that runs: to that of the attempt that `worker` holds under `lease`, or, if `worker` is 0, to `run`.
+
+    Parents in `dag` are ids of its own jobs or of jobs that are there. `before`: ids of jobs that wait for the addition from now
+    on; `before_children`: so do the jobs that depend on the one that asks. `key`: the same addition sent twice is one.
+    """
+
+    origin: int
+    request: int
+    worker: int
+    lease: int
+    run: str
+    key: str
+    dag: DagSpec
+    before: tuple[str, ...] = ()
+    before_children: bool = False
+
+
+class PipelineSaveRequested(msgspec.Struct, frozen=True):
+    """Keep a DAG by a name. `replace`: there may be one of that name already."""
+
+    origin: int
+    request: int
+    name: str
+    dag: DagSpec
+    replace: bool
+
+
+class PipelineRemovalRequested(msgspec.Struct, frozen=True):
+    origin: int
+    request: int
+    name: str
 
 
 class CancelRequested(msgspec.Struct, frozen=True):
@@ -338,4 +373,7 @@ Input = (
     | WorkerToldToLeave
     | BurstGone
     | StoreWritten
+    | RunGrowthRequested
+    | PipelineSaveRequested
+    | PipelineRemovalRequested
 )

@@ -43,7 +43,7 @@ def release_roots(turn: Turn) -> None:
             jobs = state.jobs
             make_ready(
                 turn,
-                [n for n in range(run.first + begin, run.first + end) if not jobs[n].missing and jobs[n].state is JobState.WAITING],
+                [n for n in run.numbers(begin, end) if not jobs[n].missing and jobs[n].state is JobState.WAITING],
             )
         turn.emit(ev.RootsReleased(run_id, end))
 

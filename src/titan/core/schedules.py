@@ -233,7 +233,7 @@ def _cancel_live(turn: Turn, schedule: Schedule, nominal: float) -> None:
     state = turn.state
     for name in list(state.live.get(schedule.name, ())):
         run = state.runs[name]
-        doomed = [j for j in range(run.first, run.first + run.count) if state.jobs[j].state not in TERMINAL]
+        doomed = [j for j in run.numbers() if state.jobs[j].state not in TERMINAL]
         if doomed and run.state is RunState.RUNNING:
             turn.emit(ev.RunCancelled(run.id, turn.now))
             cancel(turn, doomed, f"replaced by the run of schedule {schedule.name} for {iso(nominal)}")
@@ -256,7 +256,7 @@ def _fire(turn: Turn, schedule: Schedule, nominal: float, due: float) -> None:
     else:
         dag, first = schedule.dag, state.next_job
         head = (_new_run(turn), key, dag.name, dag.version, _templates(schedule, nominal))
-        turn.emit(ev.RunOpened(*head, first, len(dag.ids), now, dag.deadline_s, name, nominal))
+        turn.emit(ev.RunOpened(*head, first, len(dag.ids), now, dag.deadline_s, name, nominal, dag.group))
 
 
 def _submit(turn: Turn, schedule: Schedule, run: str, key: str, nominal: float) -> None:
@@ -276,6 +276,7 @@ def _submit(turn: Turn, schedule: Schedule, run: str, key: str, nominal: float) 
             at=turn.now,
             payloads=dag.payloads,
             deadline_s=dag.deadline_s,
+            group=dag.group,
             schedule=schedule.name,
             scheduled_at=nominal,
         )

@@ -12,6 +12,9 @@ from heapq import heapify, heappush
 
 import msgspec
 
+from titan.core.run import Growth as Growth
+from titan.core.run import Opening as Opening
+from titan.core.run import Run as Run
 from titan.core.service_state import ServiceState
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.demand import NOTHING, Amounts, LaneKey, amounts_of, demand_of, plus, totals_of
@@ -44,55 +47,12 @@ ARCHIVED_LIMIT = 50_000
 """Archived runs whose submission keys are still known."""
 
 
-class Run(msgspec.Struct):
-    """One submission of a DAG. Its jobs are the numbers `first` to `first + count - 1`."""
+class SavedPipeline(msgspec.Struct, frozen=True):
+    """A DAG that is run by its name."""
 
-    id: str
-    key: str
-    """The submitter's own token: the same submission sent twice is one run."""
     name: str
-    version: str
-    templates: list[JobTemplate]
-    first: int
-    count: int
-    submitted_at: float
-    state: RunState = RunState.RUNNING
-    cancelled: bool = False
-    finished_at: float = 0.0
-    retried: tuple[str, int, int] = ("", 0, 0)
-    """The last request that took jobs of it off the dead letter queue: its key, and how many jobs it retried and revived."""
-    changes: int = 0
-    """How often it was changed after its end: jobs retried, or purged from the dead letter queue."""
-    added: int = -1
-    """OPENING: how many of its jobs are there; else -1."""
-    tally: list[int] = msgspec.field(default_factory=lambda: [0] * len(JobState))
-    """How many of its jobs are in each state."""
-    deadline_s: float = 0.0
-    """It must be over so many seconds after it was submitted; 0: no deadline. A retry from the dead letter queue lifts it."""
-    expired: bool = False
-    """Its deadline passed before it was over."""
-    schedule: str = ""
-    """The schedule that made it."""
-    scheduled_at: float = 0.0
-    """The nominal time for which it was made."""
-
-    @property
-    def deadline(self) -> float:
-        """Seconds since the epoch, 0 for none."""
-        return self.submitted_at + self.deadline_s if self.deadline_s else 0.0
-
-    @property
-    def open(self) -> int:
-        """Jobs that are not in a terminal state."""
-        tally = self.tally
-        return self.count - tally[JobState.COMPLETED] - tally[JobState.DEAD] - tally[JobState.CANCELLED]
-
-
-class Opening(msgspec.Struct):
-    """A submission in parts that is under way. Not durable: a restart drops its run."""
-
-    run: Run
-    ids: set[str]
+    dag: DagSpec
+    saved_at: float
 
 
 class Schedule(msgspec.Struct):
@@ -303,10 +263,48 @@ class Burst(msgspec.Struct):
 
 class State:
     __slots__ = (
-        "_names", "archived", "burst_serial", "bursts", "cluster", "dead", "filling", "forgotten", "gates", "jobs", "keys", "lanes",
-        "live", "next_job", "next_lease", "next_schedule", "next_worker", "opening", "pinned", "pool", "releasing", "runs",
-        "scale_changed", "scale_due", "scale_reasons", "scale_waiting", "schedule_names", "schedules", "services", "settings",
-        "stale", "store", "store_is_live", "term", "terms", "timers", "tokens", "touched", "unsettled", "worker_numbers", "workers",
+        "_names",
+        "archived",
+        "burst_serial",
+        "bursts",
+        "cluster",
+        "dead",
+        "filling",
+        "forgotten",
+        "gates",
+        "jobs",
+        "keys",
+        "lanes",
+        "live",
+        "next_job",
+        "next_lease",
+        "next_schedule",
+        "next_worker",
+        "opening",
+        "pinned",
+        "pool",
+        "releasing",
+        "runs",
+        "saved",
+        "scale_changed",
+        "scale_due",
+        "scale_reasons",
+        "scale_waiting",
+        "schedule_names",
+        "schedules",
+        "services",
+        "settings",
+        "stale",
+        "store",
+        "store_is_live",
+        "term",
+        "terms",
+        "timers",
+        "tokens",
+        "touched",
+        "unsettled",
+        "worker_numbers",
+        "workers",
     )  # fmt: skip
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -323,6 +321,7 @@ class State:
         self.bursts: dict[str, Burst] = {}
         self.forgotten: dict[int, str] = {}
         """Number -> name of workers that are no more, as far as jobs may refer to them."""
+        self.saved: dict[str, SavedPipeline] = {}
         self.store = Store()
         # Of this process of the master alone:
         self.store_is_live = False
@@ -375,7 +374,7 @@ class State:
         """The number of a job by its name. Builds the run's table at the first question; keeps the last few."""
         table = self._names.get(run.id)
         if table is None:
-            table = {self.jobs[j].name: j for j in range(run.first, run.first + run.count)}
+            table = {self.jobs[j].name: j for j in run.numbers()}
             while len(self._names) >= 8:
                 del self._names[next(iter(self._names))]
             self._names[run.id] = table
@@ -385,6 +384,12 @@ class State:
         """Of any worker that a job refers to, also one that is forgotten."""
         worker = self.workers.get(number)
         return worker.name if worker is not None else self.forgotten.get(number, "a forgotten worker")
+
+    def name_jobs(self, run: Run, numbers: range) -> None:
+        """It has these too."""
+        table = self._names.get(run.id)
+        if table is not None:
+            table.update((self.jobs[number].name, number) for number in numbers)
 
     def forget_names(self, run: Run) -> None:
         self._names.pop(run.id, None)
@@ -560,7 +565,8 @@ class State:
                 self.enqueue(number, job)
             elif job.state is JobState.WAITING:
                 if not job.missing and job.run.state is RunState.RUNNING:
-                    self.releasing.setdefault(job.run.id, number - job.run.first)
+                    position = job.run.position(number)
+                    self.releasing[job.run.id] = min(position, self.releasing.get(job.run.id, position))
             elif job.state is JobState.DEAD:
                 if job.in_dlq:
                     self.dead[number] = None

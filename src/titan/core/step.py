@@ -15,6 +15,7 @@ from titan.core.deadline import expire as expire_run
 from titan.core.dlq import on_dead_dismissed, on_dead_retried
 from titan.core.finish import on_attempts_started, on_results_reported
 from titan.core.gates import announce_open, expire, on_gate_decision_made, on_token_drawn, on_webhook_answered
+from titan.core.growth import on_pipeline_removal_requested, on_pipeline_save_requested, on_run_growth_requested
 from titan.core.ready import hold, open_gates, queue, release_roots
 from titan.core.scaling import forget_if_due, on_burst_gone, on_worker_told_to_leave, review_if_due, take_stock
 from titan.core.schedules import (
@@ -144,7 +145,7 @@ def _only_unneeded_are_missing(state: State, run: Run) -> bool:
     """Whether all that is not COMPLETED are handlers that were not needed, and what waits for those."""
     if run.tally[JobState.DEAD] or not any(t.kind == "handler" for t in run.templates):
         return False
-    jobs = (state.jobs[j] for j in range(run.first, run.first + run.count))
+    jobs = (state.jobs[j] for j in run.numbers())
     return all(is_unneeded(job) for job in jobs if job.state is JobState.CANCELLED)
 
 
@@ -179,6 +180,9 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     seen.WorkerToldToLeave: on_worker_told_to_leave,
     seen.BurstGone: on_burst_gone,
     seen.StoreWritten: on_store_written,
+    seen.RunGrowthRequested: on_run_growth_requested,
+    seen.PipelineSaveRequested: on_pipeline_save_requested,
+    seen.PipelineRemovalRequested: on_pipeline_removal_requested,
 }
 _OF_A_WORKER = (
     seen.WorkerBeat,

@@ -35,6 +35,7 @@ def on_dag_submitted(turn: Turn, seen: DagSubmitted) -> None:
             at=turn.now,
             payloads=dag.payloads,
             deadline_s=dag.deadline_s,
+            group=dag.group,
         )
     )
     turn.order(fx.ReplySubmitted(seen.origin, seen.request, seen.run, len(dag.ids)))
@@ -44,7 +45,7 @@ def on_run_begun(turn: Turn, seen: RunBegun) -> None:
     if is_answered(turn, seen.origin, seen.request, seen.key, seen.run):
         return
     try:
-        check_head(seen.name, seen.templates, seen.count, seen.deadline_s)
+        check_head(seen.name, seen.templates, seen.count, seen.deadline_s, seen.group)
     except InvalidGraph as e:
         turn.order(fx.Refuse(seen.origin, seen.request, e.code, str(e), e.job))
         return
@@ -52,7 +53,7 @@ def on_run_begun(turn: Turn, seen: RunBegun) -> None:
         turn.emit(ev.RunDropped(run.id))  # its submitter lost the connection, and begins again
     first = turn.state.next_job
     head = (seen.run, seen.key, seen.name, seen.version, seen.templates)
-    turn.emit(ev.RunOpened(*head, first, seen.count, turn.now, seen.deadline_s))
+    turn.emit(ev.RunOpened(*head, first, seen.count, turn.now, seen.deadline_s, group=seen.group))
 
 
 def on_jobs_arrived(turn: Turn, seen: JobsArrived) -> None:

@@ -15,6 +15,7 @@ from titan.master import views
 from titan.master.collect import Collector
 from titan.master.core_loop import CoreLoop
 from titan.master.failure_desk import FailureDesk
+from titan.master.growth_desk import GrowthDesk
 from titan.master.history_desk import HistoryDesk
 from titan.master.intake import Intake
 from titan.master.log_store import LogStore
@@ -61,6 +62,7 @@ class ClientDesk:
         self._collector = Collector(core.state)
         self._failures = FailureDesk(core, past)
         self.schedules = ScheduleDesk(core, check=self._check_dag, new_run=self._new_run)
+        self.growth = GrowthDesk(core, check=self._check_dag)
         self._opening: dict[tuple[int, int], str] = {}
         """(connection, request) -> the run of a submission that comes in parts."""
         self._streams: dict[tuple[int, int], asyncio.Task[None]] = {}
@@ -87,6 +89,8 @@ class ClientDesk:
                 self._core.see(seen.CancelRequested(peer.number, message.request, message.run, message.job))
             case msg.AddSchedule() | msg.ListSchedules() | msg.PauseSchedule() | msg.RemoveSchedule() | msg.RunSchedule():
                 self.schedules.on_message(peer, message)
+            case msg.Grow() | msg.SavePipeline() | msg.RemovePipeline() | msg.ListPipelines() | msg.GetPipeline():
+                self.growth.on_message(peer, message)
             case msg.StopService() if not self._past.is_live(message.run):
                 # Stopping what is over stops nothing.
                 self._past.answer(peer, message.request, message.run, lambda _: [msg.ServicesStopped(message.request, 0)])
@@ -209,8 +213,8 @@ class ClientDesk:
             raise CallerError(f"{MAX_OPENINGS} submissions in parts at once on a connection, each under a request id of its own")
         self._check_submission(peer, it, it.templates)
         run = self._opening[place] = self._new_run()
-        begun = seen.RunBegun(peer.number, it.request, run, it.key, it.name, it.version, it.templates, it.count, it.deadline_s)
-        self._core.see(begun)
+        head = (it.key, it.name, it.version, it.templates, it.count, it.deadline_s, it.group)
+        self._core.see(seen.RunBegun(peer.number, it.request, run, *head))
 
     def _add_jobs(self, peer: Peer, it: msg.AddJobs) -> None:
         place = (peer.number, it.request)

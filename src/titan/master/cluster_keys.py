@@ -78,7 +78,7 @@ class ClusterKeys:
         for run in state.runs.values():
             if run.state is not RunState.OPENING:
                 yield b"titan:run:%b" % run.id.encode()
-                for number in range(run.first, run.first + run.count if run.count <= LISTED else run.first):
+                for number in run.numbers() if run.count <= LISTED else ():
                     yield b"titan:job:%b" % _name(state.jobs[number])
 
     def _job(self, name: str) -> Value | None:

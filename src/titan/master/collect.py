@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from titan.core import events as ev
-from titan.core.state import State
+from titan.core.state import Run, State
 from titan.errors import CallerError, Conflict
 from titan.master import views
 from titan.model.states import TERMINAL, JobState, RunState
@@ -48,14 +48,10 @@ class Collector:
         over = run.state is not RunState.RUNNING
         if not over:
             self._runs.setdefault(run_id, {})[peer, request] = wanted
-        ended = (
-            [n for n in range(run.first, run.first + run.count) if self._state.jobs[n].state in TERMINAL]
-            if run.open < run.count
-            else []
-        )
+        ended = [n for n in run.numbers(0, run.begun_with) if self._state.jobs[n].state in TERMINAL] if run.open < run.count else []
         if not ended:
             return None
-        frames = self._values(request, run.first, ended, wanted, last=over)
+        frames = self._values(request, run, ended, wanted, last=over)
 
         def tell() -> None:
             for frame in frames:
@@ -66,7 +62,7 @@ class Collector:
     def all_of(self, request: int, run_id: str, wanted: frozenset[int] | None) -> list[msg.Values]:
         """All that the jobs of a run that is over came to."""
         run = self._state.runs[run_id]
-        return self._values(request, run.first, list(range(run.first, run.first + run.count)), wanted, last=True)
+        return self._values(request, run, list(run.numbers(0, run.begun_with)), wanted, last=True)
 
     def some_of(self, ask: msg.ReadValues) -> list[msg.Values]:
         """What these jobs came to. Raises NotFound, Conflict."""
@@ -78,7 +74,7 @@ class Collector:
             job = self._state.jobs[number]
             if job.state not in TERMINAL:
                 raise Conflict(f"{run.id}/{job.name} is {job.state.name}: it has no result yet")
-        return self._values(ask.request, run.first, numbers, None, last=True)
+        return self._values(ask.request, run, numbers, None, last=True)
 
     def note(self, events: list[ev.Event]) -> Callable[[], None] | None:
         """Takes notice of what these (applied) events ended; returns what tells of it."""
@@ -89,9 +85,12 @@ class Collector:
         for event in events:
             if isinstance(event, (ev.JobsCompleted, ev.JobsDied, ev.JobsCancelled, ev.GatesDecided)):
                 for number in event.jobs:
-                    name = jobs[number].run.id
-                    if name in self._runs:
-                        ended.setdefault(name, []).append(number)
+                    run = jobs[number].run
+                    if run.id in self._runs and not (run.grown and run.position(number) >= run.begun_with):
+                        ended.setdefault(run.id, []).append(number)
+        finished = [event.run for event in events if isinstance(event, ev.RunFinished) and event.run in self._runs]
+        for name in finished:  # what it grew by may have ended last
+            ended.setdefault(name, [])
         if not ended:
             return None
         frames: list[tuple[Peer, msg.Values]] = []
@@ -99,7 +98,7 @@ class Collector:
             run = self._state.runs[run_id]
             over = run.state is not RunState.RUNNING
             for (peer, request), wanted in self._runs[run_id].items():
-                frames += [(peer, frame) for frame in self._values(request, run.first, numbers, wanted, last=over)]
+                frames += [(peer, frame) for frame in self._values(request, run, numbers, wanted, last=over)]
             if over:
                 del self._runs[run_id]
 
@@ -128,17 +127,15 @@ class Collector:
             if not collectors:
                 del self._runs[run]
 
-    def _values(
-        self, request: int, first: int, numbers: list[int], wanted: frozenset[int] | None, *, last: bool
-    ) -> list[msg.Values]:
+    def _values(self, request: int, run: Run, numbers: list[int], wanted: frozenset[int] | None, *, last: bool) -> list[msg.Values]:
         """What to say of these jobs, in messages of bounded size. All are told of one that is DEAD: others are CANCELLED for it."""
         jobs = self._state.jobs
         if wanted is not None:
-            numbers = [n for n in numbers if n - first in wanted or jobs[n].state is JobState.DEAD]
+            numbers = [n for n in numbers if run.position(n) in wanted or jobs[n].state is JobState.DEAD]
         frames: list[msg.Values] = []
         for page in _pages(numbers, [len(jobs[n].value) for n in numbers]):
             entries = [jobs[n] for n in page]
-            positions = [n - first for n in page]
+            positions = [run.position(n) for n in page]
             states, values, reasons = [int(j.state) for j in entries], [j.value for j in entries], [j.reason for j in entries]
             frames.append(msg.Values(request, positions, states, values, reasons, last and page[-1] == numbers[-1]))
         return frames or ([msg.Values(request, [], [], [], [], last)] if last else [])

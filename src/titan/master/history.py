@@ -35,14 +35,16 @@ _SCHEMA = """
     PRAGMA synchronous = FULL;
     CREATE TABLE IF NOT EXISTS runs (
         id TEXT PRIMARY KEY, dag TEXT NOT NULL, version TEXT NOT NULL, state INTEGER NOT NULL, jobs INTEGER NOT NULL,
-        tally BLOB NOT NULL, dead INTEGER NOT NULL, submitted_at REAL NOT NULL, finished_at REAL NOT NULL, bytes INTEGER NOT NULL
+        tally BLOB NOT NULL, dead INTEGER NOT NULL, submitted_at REAL NOT NULL, finished_at REAL NOT NULL, bytes INTEGER NOT NULL,
+        grp TEXT NOT NULL DEFAULT ''
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS runs_dag ON runs (dag, id);
+    CREATE INDEX IF NOT EXISTS runs_group ON runs (grp, id) WHERE grp <> '';
     CREATE INDEX IF NOT EXISTS runs_finished ON runs (finished_at);
     CREATE INDEX IF NOT EXISTS runs_dead ON runs (id) WHERE dead > 0;
     CREATE TABLE IF NOT EXISTS chunks (run TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (run, number));
     CREATE TABLE IF NOT EXISTS workers (number INTEGER PRIMARY KEY, name TEXT NOT NULL);
-    PRAGMA user_version = 1;
+    PRAGMA user_version = 2;
 """
 
 
@@ -61,7 +63,7 @@ class KeptRun(NamedTuple):
 
 def kept_run(state: State, run: Run, chunks: list[bytes], output_bytes: int) -> KeptRun:
     """`chunks`: those of `image.dump_run`, compressed."""
-    jobs = [state.jobs[number] for number in range(run.first, run.first + run.count)]
+    jobs = [state.jobs[number] for number in run.numbers()]
     ran_on = dict.fromkeys(job.worker for job in jobs if job.worker != NO_WORKER)
     workers = {number: state.worker_name(number) for number in ran_on}
     dead = sum(job.in_dlq for job in jobs) if run.tally[JobState.DEAD] else 0
@@ -109,9 +111,9 @@ class History:
                 tally = msgspec.msgpack.encode(run.tally)
                 db.execute("DELETE FROM chunks WHERE run = ?", (run.id,))
                 db.execute(
-                    "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (run.id, run.name, run.version, int(run.state), run.count, tally, dead, run.submitted_at,
-                     run.finished_at, size),
+                     run.finished_at, size, run.group),
                 )  # fmt: skip
                 db.executemany("INSERT INTO chunks VALUES (?, ?, ?)", ((run.id, i, chunk) for i, chunk in enumerate(chunks)))
                 # A number stands for one name: what is known already may be more than the master still knows.
@@ -168,20 +170,25 @@ class History:
     def runs(self, ask: msg.ListRuns) -> list[msg.RunRow]:
         """The newest first."""
         where, values = ["1"], list[str | int | float]()
-        for clause, value in (("id < ?", ask.before), ("dag = ?", ask.dag), ("submitted_at >= ?", ask.since)):
+        for clause, value in (
+            ("id < ?", ask.before),
+            ("dag = ?", ask.dag),
+            ("grp = ?", ask.group),
+            ("submitted_at >= ?", ask.since),
+        ):
             if value:
                 where.append(clause)
                 values.append(value)
         if ask.states:
             where.append(f"state IN ({', '.join('?' * len(ask.states))})")
             values += ask.states
-        columns = "id, dag, version, state, jobs, tally, submitted_at, finished_at"
+        columns = "id, dag, version, state, jobs, tally, submitted_at, finished_at, grp"
         with self._lock:
             rows = self._db.execute(
                 f"SELECT {columns} FROM runs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?", (*values, views.run_limit(ask))
             ).fetchall()
         unpack = msgspec.msgpack.Decoder(list[int]).decode
-        return [msg.RunRow(r[0], r[1], r[2], r[3], r[4], unpack(r[5]), r[6], r[7]) for r in rows]
+        return [msg.RunRow(r[0], r[1], r[2], r[3], r[4], unpack(r[5]), r[6], r[7], group=r[8]) for r in rows]
 
     def dead_runs(self, run: str = "") -> Iterator[str]:
         """Runs with jobs in the dead letter queue, the newest first."""
@@ -223,8 +230,10 @@ def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > 1:
+        if version > 2:
             raise EnvironmentFault(f"the history {path} is of a later Titan (format {version}): use that one")
+        if version == 1:
+            db.execute("ALTER TABLE runs ADD COLUMN grp TEXT NOT NULL DEFAULT ''")
         db.executescript(_SCHEMA)
     except BaseException:
         db.close()

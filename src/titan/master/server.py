@@ -343,6 +343,10 @@ class Master(HomeServer):
                     self._then(replies, effect.origin, msg.ServicesStopped(effect.request, effect.jobs))
                 case fx.ReplyServiceReplaced():
                     self._then(replies, effect.origin, msg.ServiceReplaced(effect.request, effect.rolling))
+                case fx.ReplyGrown(origin, request, run, jobs):
+                    self._then(replies, origin, msg.Grown(request, run, jobs))
+                case fx.ReplySaved(origin, request, name):
+                    self._then(replies, origin, msg.Saved(request, name))
                 case fx.Refuse():
                     self.clients.refused(effect.origin, effect.request)
                     self._then(replies, effect.origin, msg.Error(effect.request, effect.code, effect.message, effect.job))

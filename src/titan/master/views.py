@@ -55,7 +55,7 @@ def run_row(run: Run) -> msg.RunRow:
     tally = list(run.tally)
     return msg.RunRow(
         run.id, run.name, run.version, run.state, run.count, tally, run.submitted_at, run.finished_at,
-        run.schedule, run.scheduled_at, run.deadline,
+        run.schedule, run.scheduled_at, run.deadline, run.group,
     )  # fmt: skip
 
 
@@ -64,10 +64,10 @@ def run_status(state: State, ask: msg.GetRun) -> msg.RunStatus:
     if ask.job:
         number = find_job(state, run, ask.job)
         return msg.RunStatus(ask.request, run_row(run), [job_row(state, state.jobs[number])], 0, story(state, number))
-    first = run.first + max(0, ask.after)
-    end = min(first + max(1, min(ask.limit, MAX_PAGE)), run.first + run.count)
-    rows = [job_row(state, state.jobs[j]) for j in range(first, end)]
-    return msg.RunStatus(ask.request, run_row(run), rows, end - run.first if end < run.first + run.count else 0)
+    first = max(0, ask.after)
+    end = min(first + max(1, min(ask.limit, MAX_PAGE)), run.count)
+    rows = [job_row(state, state.jobs[j]) for j in run.numbers(first, end)]
+    return msg.RunStatus(ask.request, run_row(run), rows, end if end < run.count else 0)
 
 
 def why(state: State, ask: msg.Why, now: float) -> msg.Reasons:
@@ -94,6 +94,7 @@ def runs(state: State, ask: msg.ListRuns) -> list[msg.RunRow]:
         if run.state is not RunState.OPENING
         and (not ask.before or run.id < ask.before)
         and (not ask.dag or run.name == ask.dag)
+        and (not ask.group or run.group == ask.group)
         and (not ask.states or run.state in ask.states)
         and run.submitted_at >= ask.since
     ]

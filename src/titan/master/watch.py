@@ -117,9 +117,8 @@ def whole_run(state: State, ask: msg.Watch) -> list[msg.Message]:
     run = views.find_run(state, ask.run)
     row = views.run_row(run)
     over = run.state is not RunState.RUNNING
-    end = run.first + run.count
     frames: list[msg.Message] = []
-    for first in range(run.first, end, PAGE) if ask.jobs else ():
-        rows = [views.job_row(state, state.jobs[j]) for j in range(first, min(first + PAGE, end))]
-        frames.append(msg.Changes(ask.request, row, rows, True, over and first + PAGE >= end))
+    for first in range(0, run.count, PAGE) if ask.jobs else ():
+        rows = [views.job_row(state, state.jobs[j]) for j in run.numbers(first, first + PAGE)]
+        frames.append(msg.Changes(ask.request, row, rows, True, over and first + PAGE >= run.count))
     return frames or [msg.Changes(ask.request, row, [], True, over)]

@@ -146,3 +146,5 @@ class DagSpec(msgspec.Struct, frozen=True, array_like=True):
     payloads: list[bytes] = []
     deadline_s: float = 0.0
     """Its run must be over so many seconds after it was submitted; 0: no deadline."""
+    group: str = ""
+    """The submitter's own name for runs that belong together: `agent_run_id`."""

@@ -6,7 +6,7 @@ client). A DAG is refused whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from typing import Protocol
 
 from titan.errors import InvalidGraph
@@ -19,17 +19,39 @@ from titan.model.services import service_problem
 from titan.model.sizes import format_size
 from titan.model.timing import MAX_TIME
 
+MAX_GROUP = 256
+
 
 def resolve(dag: DagSpec) -> list[tuple[int, ...]]:
     """The parents of each job as positions in `dag.ids`, without repeats. Raises InvalidGraph with the job and reason."""
-    check_head(dag.name, dag.templates, len(dag.ids), dag.deadline_s)
+    parents = _resolve(dag, lambda _: None, 0)
+    cycle = find_cycle(parents)
+    if cycle:
+        path = " -> ".join(dag.ids[i] for i in [*cycle, cycle[0]])
+        raise InvalidGraph(f"the jobs depend on each other in a cycle: {path}", dag.ids[cycle[0]])
+    return parents
+
+
+def resolve_addition(dag: DagSpec, known: Callable[[str], int | None], count: int) -> list[tuple[int, ...]]:
+    """The same of jobs that are added to a run of `count` jobs, as positions in that run; `known` gives those of its jobs.
+
+    Does not look for cycles.
+    """
+    for name in dag.ids:
+        if known(name) is not None:
+            raise InvalidGraph(f"the run has a job {name!r} already; ids must be unique within a run", name)
+    return _resolve(dag, known, count)
+
+
+def _resolve(dag: DagSpec, known: Callable[[str], int | None], offset: int) -> list[tuple[int, ...]]:
+    check_head(dag.name, dag.templates, len(dag.ids), dag.deadline_s, dag.group)
     if len(dag.parents) != len(dag.ids):
         raise InvalidGraph("the columns of the DAG differ in length")
     _check_columns(dag, len(dag.templates))
     position: dict[str, int] = {}
     for i, name in enumerate(dag.ids):
         _check_id(name)
-        if position.setdefault(name, i) != i:
+        if position.setdefault(name, offset + i) != offset + i:
             raise _repeated(name)
     parents: list[tuple[int, ...]] = []
     for i, names in enumerate(dag.parents):
@@ -40,16 +62,15 @@ def resolve(dag: DagSpec) -> list[tuple[int, ...]]:
         for name in dict.fromkeys(names):
             at = position.get(name)
             if at is None:
-                raise InvalidGraph(f"job {dag.ids[i]!r} depends on {name!r}, which is no job of this DAG", dag.ids[i])
-            if at == i:
+                at = known(name)
+            if at is None:
+                where = "this DAG" if not offset else "this addition or its run"
+                raise InvalidGraph(f"job {dag.ids[i]!r} depends on {name!r}, which is no job of {where}", dag.ids[i])
+            if at == offset + i:
                 raise InvalidGraph(f"job {name!r} depends on itself", name)
             found.append(at)
         parents.append(tuple(found))
     _check_handlers(dag.ids, dag.template_of, dag.templates, parents)
-    cycle = find_cycle(parents)
-    if cycle:
-        path = " -> ".join(dag.ids[i] for i in [*cycle, cycle[0]])
-        raise InvalidGraph(f"the jobs depend on each other in a cycle: {path}", dag.ids[cycle[0]])
     return parents
 
 
@@ -105,7 +126,7 @@ class ResolvedPart(Part, Protocol):
     def parents(self) -> list[tuple[int, ...]]: ...
 
 
-def check_head(name: str, templates: list[JobTemplate], count: int, deadline_s: float = 0.0) -> None:
+def check_head(name: str, templates: list[JobTemplate], count: int, deadline_s: float = 0.0, group: str = "") -> None:
     """What can be told of a DAG before its jobs are there. Raises InvalidGraph."""
     if not name or len(name) > 256 or not name.isprintable():
         raise InvalidGraph("a DAG's name is 1 to 256 printable characters")
@@ -115,6 +136,8 @@ def check_head(name: str, templates: list[JobTemplate], count: int, deadline_s: 
         raise InvalidGraph(f"DAG {name!r} has {count:,} jobs; the limit is {limits.MAX_JOBS:,}: split it")
     if not 0 <= deadline_s <= limits.MAX_SECONDS:  # also false for NaN
         raise InvalidGraph(f"DAG {name!r}: deadline must be 0 to {limits.MAX_SECONDS:,.0f} seconds")
+    if len(group) > MAX_GROUP or not group.isprintable():
+        raise InvalidGraph(f"DAG {name!r}: agent_run_id is at most {MAX_GROUP} printable characters")
     for template in templates:
         _check_template(template)
 

@@ -37,6 +37,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """So many jobs of one new run are looked at, and made ready if they have no parents, before anything else gets its turn."""
     poison_losses: int = 2
     """A job whose attempts took down this many workers is DEAD. A loss before its start was reported counts half."""
+    run_jobs: int = 1_000_000
+    """So many jobs a run may have, what it grows by included."""
+    growth_depth: int = 1_000
+    """A job that was submitted with its run may add jobs (depth 1), those may add jobs (depth 2), and so on to this depth."""
     stop_grace_s: float = 5.0
     """From SIGTERM to SIGKILL for a job that is stopped."""
     scale: dict[str, tuple[int, int]] = {}

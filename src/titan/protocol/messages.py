@@ -20,6 +20,16 @@ from titan.protocol.failure_messages import Purged as Purged
 from titan.protocol.failure_messages import PurgeDead as PurgeDead
 from titan.protocol.failure_messages import Retried as Retried
 from titan.protocol.failure_messages import RetryDead as RetryDead
+from titan.protocol.growth_messages import GetPipeline as GetPipeline
+from titan.protocol.growth_messages import Grow as Grow
+from titan.protocol.growth_messages import Grown as Grown
+from titan.protocol.growth_messages import ListPipelines as ListPipelines
+from titan.protocol.growth_messages import Pipeline as Pipeline
+from titan.protocol.growth_messages import PipelineRow as PipelineRow
+from titan.protocol.growth_messages import Pipelines as Pipelines
+from titan.protocol.growth_messages import RemovePipeline as RemovePipeline
+from titan.protocol.growth_messages import Saved as Saved
+from titan.protocol.growth_messages import SavePipeline as SavePipeline
 from titan.protocol.routing_messages import ReasonRow as ReasonRow
 from titan.protocol.routing_messages import Reasons as Reasons
 from titan.protocol.routing_messages import Why as Why
@@ -119,6 +129,7 @@ class OpenRun(Message, frozen=True):
     collect: bool = False
     wanted: list[int] = []
     deadline_s: float = 0.0
+    group: str = ""
 
 
 class AddJobs(Message, frozen=True):
@@ -194,6 +205,7 @@ class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     schedule: str = ""
     scheduled_at: float = 0.0
     deadline_at: float = 0.0
+    group: str = ""
 
 
 class RunStatus(Message, frozen=True):
@@ -208,7 +220,7 @@ class RunStatus(Message, frozen=True):
 class ListRuns(Message, frozen=True):
     """The newest `limit` runs, before the run `before` if that is given.
 
-    Only those of the DAG `dag`, submitted at or after `since`, in one of `states`, as far as these are given.
+    Only those of the DAG `dag` or the group `group`, submitted at or after `since`, in one of `states`, as far as these are given.
     """
 
     limit: int = 100
@@ -216,6 +228,7 @@ class ListRuns(Message, frozen=True):
     dag: str = ""
     since: float = 0.0
     states: list[int] = []
+    group: str = ""
 
 
 class Runs(Message, frozen=True):

@@ -87,5 +87,14 @@ OPCODES: dict[int, type[msg.Message]] = {
     169: msg.StoreReplies,
     170: msg.CloseLane,
     171: msg.StoreStream,
+    216: msg.Grow,
+    217: msg.Grown,
+    218: msg.SavePipeline,
+    219: msg.Saved,
+    220: msg.RemovePipeline,
+    221: msg.ListPipelines,
+    222: msg.Pipelines,
+    223: msg.GetPipeline,
+    224: msg.Pipeline,
 }
 OPCODE_OF: dict[type[msg.Message], int] = {kind: opcode for opcode, kind in OPCODES.items()}

@@ -12,7 +12,7 @@ from titan.core import events as ev
 from titan.model.demand import KINDS
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState
-from titan.sim import service_rules
+from titan.sim import growth_rules, service_rules
 from titan.sim.facts import JobFacts, LeaseFacts, WorkerFacts, asked_of, lacking_of, total_of
 from titan.sim.trace import Trace, short
 from titan.sim.truth import Process, Truth, Violation
@@ -25,7 +25,9 @@ EPSILON = 1e-6
 class Chronicle:
     def __init__(self, truth: Truth, settings: Settings, trace: Trace, *, calm: bool, quiet: bool) -> None:
         self.jobs: dict[int, JobFacts] = {}
-        self.runs: dict[str, range] = {}
+        self.runs: dict[str, list[int]] = {}
+        self.growths: dict[tuple[str, int, str], list[str]] = {}
+        """(run, job that asked, key) -> the jobs that came."""
         self.opening: dict[str, tuple[ev.RunOpened, list[ev.JobsAdded]]] = {}
         self.archived: dict[str, None] = {}
         self.keys: dict[str, str] = {}
@@ -118,7 +120,7 @@ class Chronicle:
     def _run_submitted(self, e: ev.RunSubmitted) -> None:
         if e.run in self.runs or e.key in self.keys:
             raise Violation(f"submission {e.key} became a second run {e.run}")
-        self.runs[e.run] = range(e.first_job, e.first_job + len(e.ids))
+        self.runs[e.run] = list(range(e.first_job, e.first_job + len(e.ids)))
         self.keys[e.key] = e.run
         for i, name in enumerate(e.ids):
             parents = tuple([e.first_job + p for p in e.parents[i]])
@@ -247,7 +249,7 @@ class Chronicle:
             parent = self.jobs[job.parents[0]]
             while parent.template.kind == "gate" and parent.parents:
                 parent = self.jobs[parent.parents[0]]
-            home = parent.ran_on
+            home = parent.ran_on if parent.state in TERMINAL or parent.is_service else 0  # else it runs anew since then
             if home and home not in (number, job.released_from):
                 raise Violation(f"{job.where} went to {worker.name}; its affinity to {self.workers[home].name} was not released")
 
@@ -545,6 +547,7 @@ class Chronicle:
 
 _READERS: dict[type, Callable[[Chronicle, Any], None]] = {
     **service_rules.READERS,
+    **growth_rules.READERS,
     ev.MasterStarted: Chronicle._master_started,
     ev.RunSubmitted: Chronicle._run_submitted,
     ev.RunOpened: Chronicle._run_opened,

@@ -8,6 +8,7 @@ from math import ceil
 from titan.core import events as ev
 from titan.core.state import State
 from titan.model.states import JobState, RunState
+from titan.protocol import messages as pm
 from titan.sim.almanac import Almanac, following
 from titan.sim.chronicle import TERMINAL, Chronicle
 from titan.sim.facts import JobFacts
@@ -64,6 +65,13 @@ class Oracle:
             if facts.jobs[number].state not in TERMINAL and not facts.jobs[number].revived:
                 told = f"{facts.jobs[number].where} is {facts.jobs[number].state.name}"
                 raise Violation(f"the cancel of {run}/{job} is acknowledged while {told} in the durable log")
+
+    def on_grown(self, run: str, job: str, grow: pm.Grow) -> None:
+        """A job hears that its run has grown."""
+        facts = self.chronicle
+        by = next(n for n in facts.runs[run] if facts.jobs[n].name == job)
+        if facts.growths.get((run, by, grow.key)) != grow.dag.ids:
+            raise Violation(f"the growth of {run} by {job} is acknowledged; durable is {facts.growths.get((run, by, grow.key))}")
 
     def on_decided(self, run: str, gate: str, key: str, *, approved: bool) -> None:
         """A client reads that its decision is the one."""

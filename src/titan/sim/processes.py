@@ -95,6 +95,7 @@ class Processes:
         self._host = host
         self._say = say
         self._on_ended = on_ended
+        self.on_started: Callable[[wm.Assignment], None] = lambda _: None
         self._all: dict[int, _Running] = {}
         self._services: dict[int, tuple[wm.Assignment, tuple[str, ...], int]] = {}
         """lease -> what it is, its GPUs, and how many processes it has had."""
@@ -173,6 +174,7 @@ class Processes:
         running.started_at = world.clock.now
         running.timer = world.clock.after(fate.lasts_s, lambda: self._end(lease, fate.exit_code))
         self._say(wm.AttemptStarted(lease, world.clock.now))
+        self.on_started(assignment)
 
     def withdraw(self, lease: int) -> None:
         if self._behind.pop(lease, None) is not None:
@@ -233,6 +235,9 @@ class Processes:
         self._say(wm.WardenDied([*leases, *behind], self._world.clock.now))
         for lease in leases:
             self._flush_after(lease, 0.0)
+
+    def is_running(self, lease: int) -> bool:
+        return lease in self._all
 
     @property
     def count(self) -> int:

@@ -20,7 +20,10 @@ def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter:
         case pm.Submit(request, key, dag):
             return seen.DagSubmitted(origin, request, run, key, dag)
         case pm.OpenRun() as o:
-            return seen.RunBegun(origin, o.request, run, o.key, o.name, o.version, o.templates, o.count, o.deadline_s)
+            return seen.RunBegun(origin, o.request, run, o.key, o.name, o.version, o.templates, o.count, o.deadline_s, o.group)
+        case pm.Grow() as g:
+            how = (g.before, g.before_children and worker > 0)
+            return seen.RunGrowthRequested(origin, g.request, worker, g.lease, g.run, g.key, g.dag, *how)
         case pm.AddSchedule() as a:
             policies = (a.overlap, a.catch_up, a.paused, a.replace)
             return seen.ScheduleRequested(origin, a.request, a.key, a.name, a.dag, a.timing, *policies)
@@ -112,6 +115,10 @@ def message_of(state: State, effect: fx.Effect) -> tuple[int, pm.Message] | None
             return origin, pm.ServicesStopped(request, count)
         case fx.ReplyServiceReplaced(origin, request, rolling):
             return origin, pm.ServiceReplaced(request, rolling)
+        case fx.ReplyGrown(origin, request, run, count):
+            return origin, pm.Grown(request, run, count)
+        case fx.ReplySaved(origin, request, name):
+            return origin, pm.Saved(request, name)
         case fx.Refuse(origin, request, code, text, job):
             return origin, pm.Error(request, code, text, job)
         case fx.SendLeave(worker, now):

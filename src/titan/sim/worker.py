@@ -14,6 +14,7 @@ from titan.protocol import messages as pm
 from titan.protocol.codec import MessageDecoder, Misfit, encode
 from titan.protocol.handshake import hello
 from titan.sim.clock import Timer
+from titan.sim.growing import Growing
 from titan.sim.network import Connection
 from titan.sim.processes import Processes
 from titan.sim.runners import Runners
@@ -46,6 +47,8 @@ class SimWorker:
         self.kernel = Host(plan.name, self.incarnation, plan.slots, plan.total)
         self.processes = Processes(world, self.kernel, self._see, self._on_process_ended)
         self.runners = Runners(world, self.kernel, self._see, self._on_process_ended)
+        self.growing = Growing(world, self._send, self.processes.is_running)
+        self.processes.on_started = self.growing.on_started
         self.alive = True
         self.link: Connection | None = None
         self._decoder = MessageDecoder()
@@ -179,6 +182,10 @@ class SimWorker:
                 for lease in leases:
                     oracle.on_acked(lease)
                 self._see(wm.ResultsAcked(leases))
+            case pm.Grown():
+                self.growing.heard(message)
+            case pm.Error() if self.growing.heard(message):
+                pass
             case pm.Error():
                 self._on_refused(message)
 

@@ -122,6 +122,9 @@ def events_of_every_kind() -> list[ev.Event]:
         ev.ServicesRetired(1, [FIRST], 1.0),
         ev.JobsHeld([FIRST], 1.0),
         ev.StoreChanged([0, 1 << 32], [[b"SET", b"k", b"v"], [b"DEL", b"k"]]),
+        ev.RunGrown("r", FIRST, 1, "k", [template], ["c"], [0], [("x",)], [(0,)], [(FIRST + 1, (2,))], FIRST + 2, 1.0),
+        ev.PipelineSaved("p", SPEC, 1.0),
+        ev.PipelineRemoved("p", 1.0),
     ]
 
 

@@ -34,10 +34,10 @@ GOLDEN: list[tuple[msg.Message, bytes | None, str]] = [
     (
         msg.Submit(2, "k", DagSpec("d", "1", [TEMPLATE], ["a", "b"], [0, 0], [(), ("x",)], [(), ("a",)])),
         None,
-        "011000000000006b 95 02 a16b 99 a164 a131"
+        "011000000000006c 95 02 a16b 9a a164 a131"
         "91 dc001a a0 a0 a0 a26c73 90 a747454e4552414c 01 cb0000000000000000 c2 01 cb0000000000000000 91 92a14ba176 a0 a0 a0"
         "a0 c0 c0 c0 c0 c0 cb0000000000000000 a0 90 90 90"
-        "92a161a162 920000 92 90 91a178 92 90 91a161 90 cb0000000000000000 c2 90",
+        "92a161a162 920000 92 90 91a178 92 90 91a161 90 cb0000000000000000 a0 c2 90",
     ),
     (
         msg.Dispatch(0, [], [1 << 32], ["r"], ["j"], [1], [0], [("x",)]),
@@ -64,7 +64,7 @@ GOLDEN: list[tuple[msg.Message, bytes | None, str]] = [
     (
         msg.AddSchedule(2, "k", "n", DagSpec("d", "", [], [], [], [], []), Timing("@daily"), paused=True),
         None,
-        "0180000000000043 99 02 a16b a16e 99 a164 a0 90 90 90 90 90 90 cb0000000000000000"
+        "0180000000000044 99 02 a16b a16e 9a a164 a0 90 90 90 90 90 90 cb0000000000000000 a0"
         "94 a6406461696c79 a3555443 cb0000000000000000 cb0000000000000000 a4736b6970 a46c617374 c3 c2",
     ),
     (msg.Put(9, "00ff", 3, 0, "n"), b"abc", "0123080000000012 0000000b 95 09 a430306666 03 00 a16e 616263"),
@@ -105,6 +105,8 @@ def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
         156: "TellWorker", 157: "Told", 158: "GetScale", 159: "Scale", 160: "Leave",
         148: "ListServices", 149: "Services", 150: "StopService", 151: "ServicesStopped",
         152: "ReplaceService", 153: "ServiceReplaced", 154: "ServiceStates",
+        216: "Grow", 217: "Grown", 218: "SavePipeline", 219: "Saved", 220: "RemovePipeline", 221: "ListPipelines",
+        222: "Pipelines", 223: "GetPipeline", 224: "Pipeline",
         168: "StoreCommands", 169: "StoreReplies", 170: "CloseLane", 171: "StoreStream",
     }  # fmt: skip
     assert len(OPCODE_OF) == len(OPCODES)

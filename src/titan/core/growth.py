@@ -1,0 +1,218 @@
+"""A run grows while it runs, by one of its own jobs or by a user; and pipelines that are kept by name.
+
+An addition is there whole or refused. Its jobs may depend on each other and on jobs that are there already, and jobs that still
+wait may be told to wait for it too. What bounds it: `Settings.run_jobs`, `growth_depth`, and MAX_GROWTHS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core.inputs import PipelineRemovalRequested, PipelineSaveRequested, RunGrowthRequested
+from titan.core.state import Job, Run, State
+from titan.core.turn import Turn
+from titan.errors import Conflict, InvalidGraph, NotFound, TitanError
+from titan.model.graph import find_cycle, resolve, resolve_addition
+from titan.model.names import NAME_RULE, match_name
+from titan.model.states import TERMINAL, JobState, RunState
+
+MAX_GROWTHS = 10_000
+"""So often one run may grow."""
+MAX_ADDITION = 100_000
+"""Jobs that come at once."""
+MAX_SAVED = 1_000
+
+
+def on_run_growth_requested(turn: Turn, seen: RunGrowthRequested) -> None:
+    try:
+        run, by = _who(turn.state, seen)
+        known = next((it for it in run.grown if it.key == seen.key and it.by == by), None)
+        if known is not None:  # said again, by another attempt or after its answer was lost
+            turn.order(fx.ReplyGrown(seen.origin, seen.request, run.id, known.count))
+            return
+        event = _planned(turn, run, by, seen)
+    except TitanError as error:
+        job = error.job if isinstance(error, InvalidGraph) else ""
+        turn.order(fx.Refuse(seen.origin, seen.request, error.code, str(error), job))
+        return
+    turn.emit(event)
+    turn.order(fx.ReplyGrown(seen.origin, seen.request, run.id, len(event.ids)))
+
+
+def _who(state: State, seen: RunGrowthRequested) -> tuple[Run, int]:
+    """The run, and which of its jobs asks. Raises NotFound, Conflict."""
+    by = 0
+    if seen.worker:
+        worker = state.workers.get(seen.worker)
+        by = worker.held.get(seen.lease, 0) if worker is not None else 0
+        if not by:
+            raise Conflict("this attempt is over for the master: the job was cancelled, timed out, or runs elsewhere by now")
+        run = state.jobs[by].run
+    else:
+        found = state.runs.get(seen.run)
+        if found is None or found.state is RunState.OPENING:
+            raise NotFound(f"there is no run {seen.run[:80]!r} that could grow: `titan runs` lists them")
+        run = found
+    if run.state is not RunState.RUNNING or run.cancelled or run.expired:
+        raise Conflict(f"run {run.id} is {'being cancelled' if run.open else run.state.name}: it takes no further jobs")
+    return run, by
+
+
+def _planned(turn: Turn, run: Run, by: int, seen: RunGrowthRequested) -> ev.RunGrown:
+    """Raises what is wrong with it."""
+    state, dag = turn.state, seen.dag
+    origin = run.growth_of(by) if by else None
+    depth = 1 + (origin.depth if origin is not None else 0)
+    _check_bounds(state, run, len(dag.ids), depth)
+
+    def position_of(name: str) -> int | None:
+        number = state.find(run, name)
+        return None if number is None else run.position(number)
+
+    parents = resolve_addition(dag, position_of, run.count)
+    _check_parents(state, run, dag.ids, parents, [dag.templates[i].kind for i in dag.template_of])
+    before = _targets(state, run, by, seen, _ends_of(run, parents, [dag.templates[i].kind for i in dag.template_of]))
+    _check_no_cycle(state, run, dag.ids, parents, before)
+    return ev.RunGrown(
+        run.id, by, depth, seen.key, dag.templates, dag.ids, dag.template_of, dag.args, parents, before,
+        state.next_job, turn.now, dag.payloads,
+    )  # fmt: skip
+
+
+def _check_bounds(state: State, run: Run, count: int, depth: int) -> None:
+    settings = state.settings
+    if count > MAX_ADDITION:
+        raise InvalidGraph(f"{count:,} jobs at once; the limit of one addition is {MAX_ADDITION:,}: add them in parts")
+    if run.count + count > settings.run_jobs:
+        raise InvalidGraph(
+            f"run {run.id} has {run.count:,} jobs and would have {run.count + count:,}; the limit is {settings.run_jobs:,} "
+            "(`titan master --set run_jobs=N`)"
+        )
+    if depth > settings.growth_depth:
+        raise InvalidGraph(
+            f"run {run.id} would have jobs added by jobs added by jobs, {depth:,} deep; the limit is {settings.growth_depth:,}: "
+            "does it grow for ever? (`titan master --set growth_depth=N`)"
+        )
+    if len(run.grown) >= MAX_GROWTHS:
+        raise InvalidGraph(f"run {run.id} has grown {MAX_GROWTHS:,} times, which is the limit: add more jobs at a time")
+
+
+def _check_parents(state: State, run: Run, ids: list[str], parents: list[tuple[int, ...]], kinds: list[str]) -> None:
+    """Nothing is put behind what will never complete, and no handler behind what is over."""
+    for name, kind, positions in zip(ids, kinds, parents, strict=True):
+        for position in positions:
+            if position >= run.count:
+                continue
+            parent = state.jobs[run.number(position)]
+            if kind == "handler" and parent.state in TERMINAL:
+                raise InvalidGraph(f"job {name!r} is a handler of {parent.name!r}, which is over: {parent.state.name}", name)
+            lost = parent.state is JobState.CANCELLED or (
+                parent.state is JobState.DEAD and parent.template.on_failure != "continue"
+            )
+            if lost and kind != "handler":
+                raise InvalidGraph(
+                    f"job {name!r} depends on {parent.name!r}, which is {parent.state.name}: it would never run", name
+                )
+
+
+def _ends_of(run: Run, parents: list[tuple[int, ...]], kinds: list[str]) -> tuple[int, ...]:
+    """Positions of the new jobs behind which there is no further one. A handler, which may not be needed, ends nothing."""
+    inner = {p for kind, ps in zip(kinds, parents, strict=True) if kind != "handler" for p in ps}
+    return tuple([p for p, kind in enumerate(kinds, run.count) if p not in inner and kind != "handler"])
+
+
+def _targets(state: State, run: Run, by: int, seen: RunGrowthRequested, ends: tuple[int, ...]) -> list[tuple[int, tuple[int, ...]]]:
+    """The jobs that are to wait for the addition. Raises NotFound, Conflict."""
+    targets: dict[int, None] = {}
+    for name in seen.before:
+        number = state.find(run, name)
+        if number is None:
+            raise NotFound(f"run {run.id} has no job {name[:128]!r} that could wait for the addition")
+        job = state.jobs[number]
+        if job.state is not JobState.WAITING or job.attempt:
+            raise Conflict(f"{name} cannot wait for the addition any more: it is {_where(job)}")
+        if job.template.kind == "handler":
+            raise InvalidGraph(f"{name} is a handler: it runs when one of its jobs is DEAD, and waits for nothing else", name)
+        targets[number] = None
+    if seen.before_children and by:
+        for number in state.jobs[by].children or ():
+            job = state.jobs[number]
+            if job.state in TERMINAL or job.template.kind == "handler":
+                continue
+            if job.state is not JobState.WAITING or job.attempt:
+                raise Conflict(f"{job.name} depends on {state.jobs[by].name} and is {_where(job)}: it cannot wait for the addition")
+            targets[number] = None
+    if targets and not ends:
+        raise InvalidGraph("nothing can wait for an addition of handlers alone")
+    return [(number, ends) for number in targets]
+
+
+def _where(job: Job) -> str:
+    return f"{job.state.name}, and has run before" if job.attempt and job.state is JobState.WAITING else job.state.name
+
+
+def _check_no_cycle(
+    state: State, run: Run, ids: list[str], parents: list[tuple[int, ...]], before: list[tuple[int, tuple[int, ...]]]
+) -> None:
+    """Among the new jobs, those that are to wait for them, and all that is behind these."""
+    offset = run.count
+    nodes: dict[int, int] = {offset + i: i for i in range(len(ids))}
+    names, edges = list(ids), [list(ps) for ps in parents]
+    stack = [number for number, _ in before]
+    extra = dict(before)
+    while stack:
+        number = stack.pop()
+        position = run.position(number)
+        if position in nodes:
+            continue
+        nodes[position] = len(names)
+        job = state.jobs[number]
+        names.append(job.name)
+        edges.append([*map(run.position, job.parents), *extra.get(number, ())])
+        stack += job.children or ()
+    if not before and all(p < offset or p < offset + i for i, ps in enumerate(parents) for p in ps):
+        return
+    cycle = find_cycle([[nodes[p] for p in ps if p in nodes] for ps in edges])
+    if cycle:
+        path = " -> ".join(names[i] for i in [*cycle, cycle[0]])
+        raise InvalidGraph(f"with this addition jobs would depend on each other in a cycle: {path}", names[cycle[0]])
+
+
+# -- saved pipelines ------------------------------------------------------------------------------------------------------
+def on_pipeline_save_requested(turn: Turn, seen: PipelineSaveRequested) -> None:
+    state, name = turn.state, seen.name
+    try:
+        if match_name(name) is None:
+            raise InvalidGraph(f"the name {name[:128]!r} of a pipeline is malformed: it is {NAME_RULE}")
+        resolve(seen.dag)
+        known = state.saved.get(name)
+        if known is not None and not seen.replace and known.dag != seen.dag:
+            raise Conflict(f"there is a saved pipeline {name!r} already: say --replace, or choose another name")
+        if known is None and len(state.saved) >= MAX_SAVED:
+            raise Conflict(f"{MAX_SAVED:,} pipelines are saved, which is the limit: `titan save --remove NAME`")
+    except TitanError as error:
+        job = error.job if isinstance(error, InvalidGraph) else ""
+        turn.order(fx.Refuse(seen.origin, seen.request, error.code, str(error), job))
+        return
+    if known is None or known.dag != seen.dag:
+        turn.emit(ev.PipelineSaved(name, seen.dag, turn.now))
+    turn.order(fx.ReplySaved(seen.origin, seen.request, name))
+
+
+def on_pipeline_removal_requested(turn: Turn, seen: PipelineRemovalRequested) -> None:
+    if seen.name not in turn.state.saved:
+        names = ", ".join(sorted(turn.state.saved)[:10])
+        text = f"there is no saved pipeline {seen.name[:128]!r}" + (f"; there are {names}" if names else "")
+        turn.order(fx.Refuse(seen.origin, seen.request, NotFound.code, text))
+        return
+    turn.emit(ev.PipelineRemoved(seen.name, turn.now))
+    turn.order(fx.ReplySaved(seen.origin, seen.request, seen.name))
+
+
+def numbers_are_apart(run: Run) -> bool:
+    """Whether a run's parts follow one another. For `check`."""
+    parts: Iterable[range] = run.ranges(0, run.count)
+    return all(one.stop <= other.start for one, other in pairwise(parts))
