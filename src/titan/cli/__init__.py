@@ -37,6 +37,7 @@ _COMMANDS = {
     "history": "titan.cli.history",
     "schedule": "titan.cli.schedule",
     "store": "titan.cli.store",
+    "save": "titan.cli.save",
 }
 EXIT_FAILED, EXIT_INPUT, EXIT_NO_MASTER, EXIT_BUG, EXIT_ENVIRONMENT, EXIT_INTERRUPTED = 1, 2, 3, 70, 74, 130
 

@@ -106,16 +106,24 @@ def cancel(target: str, master: str | None, as_json: bool) -> None:
 @click.option("--since", metavar="TIME", help="Submitted since: 90s, 15m, 12h, 7d ago, or 2026-01-31[T12:00[:30]] local time.")
 @click.option("--state", "states", multiple=True, type=click.Choice(_RUN_STATES, case_sensitive=False), help="May be repeated.")
 @click.option("--dag", default="", metavar="NAME", help="Of this DAG.")
+@click.option("--group", default="", metavar="ID", help="Of this agent_run_id.")
 @master_option
 @home_option(_HOME)
 @json_option
 def runs(
-    limit: int, since: str | None, states: tuple[str, ...], dag: str, master: str | None, home: Path | None, as_json: bool
+    limit: int,
+    since: str | None,
+    states: tuple[str, ...],
+    dag: str,
+    group: str,
+    master: str | None,
+    home: Path | None,
+    as_json: bool,
 ) -> None:
     """The newest runs, those of the history included."""
     at = _moment(since) if since else 0.0
     with open_client(master, home=home, offline=True) as client:
-        found = client.runs(limit=limit, dag=dag, since=at, states=states)
+        found = client.runs(limit=limit, dag=dag, since=at, states=states, group=group)
         if as_json:
             print(json.dumps([asdict(r) for r in found]))
         else:
@@ -129,6 +137,8 @@ def _print_run(run: RunStatus, *, every: bool) -> None:
     print(f"run {run.run} of {run.dag}: {run.state}{took}; {tally}")
     if s.schedule and s.scheduled_at:
         print(f"by schedule {s.schedule} for {iso(s.scheduled_at)}")
+    if s.group:
+        print(f"group {s.group}")
     if s.deadline_at:
         print(f"its deadline {'is' if not s.over else 'was'} {iso(s.deadline_at)}")
     jobs = run.jobs

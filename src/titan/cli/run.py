@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,9 @@ from titan.cli.follow import submit as submit_dag
 from titan.cli.local_cluster import LocalCluster, interrupt_on_sigterm
 from titan.cli.options import DEFAULT_HOME, home_option, json_option, master_option, python_option
 from titan.cli.session import open_client
-from titan.errors import CallerError, MasterUnreachable, TitanError
+from titan.errors import CallerError, MasterUnreachable, NotFound, TitanError
+from titan.model.names import match_name
+from titan.protocol.messages import Pipeline
 from titan.sdk.address import VARIABLE
 from titan.sdk.client import Client
 from titan.sdk.job import DAG, Job
@@ -36,6 +39,9 @@ TAIL_LINES = 20
 SHOWN_OUTPUT = 256 * 1024
 deadline_option = click.option(
     "--deadline", type=float, metavar="SECONDS", help="Cancel what is not over by then.  [default: the pipeline's]"
+)
+group_option = click.option(
+    "--group", default="", metavar="ID", help="The run's agent_run_id: `titan runs --group ID`.  [default: the pipeline's]"
 )
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -60,9 +66,10 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 )
 @python_option
 @deadline_option
+@group_option
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @json_option
-@click.argument("what", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE [ARGS]... | -- COMMAND [ARGS]...")
+@click.argument("what", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE [ARGS]... | NAME | -- COMMAND [ARGS]...")
 def run(
     master: str | None,
     workers: int,
@@ -77,26 +84,36 @@ def run(
     limits: tuple[str, ...],
     python: str | None,
     deadline: float | None,
+    group: str,
     quiet: bool,
     as_json: bool,
     what: tuple[str, ...],
 ) -> None:
-    """Submit a pipeline (.yaml), a script (.py, .sh, .jar) or any command; follow it; exit with 0 if all of it COMPLETED.
+    """Submit a pipeline (.yaml, or the NAME of a saved one), a script (.py, .sh, .jar) or any command; follow it; exit with 0 if
+    all of it COMPLETED.
 
     With neither --master nor TITAN_MASTER, and nothing on the default port, a private cluster of this machine is started for it
     and stopped afterwards. Its home stays for `titan status` and `titan logs`. Ctrl-C (or SIGTERM) cancels the run.
     """
     asked = _Asked(requirement or ("GENERAL",), cpus, memory, gpus)
-    dag, beside = dag_of(what, retries=retries, asked=asked, python=python, deadline=deadline, limits=limits)
+    make = partial(dag_of, retries=retries, asked=asked, python=python, deadline=deadline, limits=limits, group=group)
+    named = may_be_saved(what)
+    dag, beside = (None, Path.cwd()) if named else make(what)
     interrupt_on_sigterm()
     with _client_or_cluster(master, home, beside, workers=workers, slots=slots, ephemeral=ephemeral) as place:
         client = place.client
-        handle = submit_dag(client, dag, quiet=quiet or as_json)
+        saved = saved_of(client, what[0]) if named else None
+        if saved is None:
+            dag = dag or make(what)[0]
+            handle, about = submit_dag(client, dag, quiet=quiet or as_json), _About.of(dag)
+        else:
+            handle, about = client.pipelines.run(what[0], agent_run_id=group, deadline=deadline), _About.of_saved(saved)
         try:
             if not (quiet or as_json):
-                print(f"run {handle.id} of {dag.name}, {dag.size:,} job{'s' if dag.size != 1 else ''}", file=sys.stderr)
-                _print_unmet(client, dag, private=place.private)
-            summary = _follow_run(client, handle, dag, quiet=quiet, as_json=as_json)
+                print(f"run {handle.id} of {about.name}, {about.size:,} job{'s' if about.size != 1 else ''}", file=sys.stderr)
+                if dag is not None:
+                    _print_unmet(client, dag, private=place.private)
+            summary = _follow_run(client, handle, about, quiet=quiet, as_json=as_json)
         except KeyboardInterrupt:
             print("\ntitan: interrupted, cancelling the run", file=sys.stderr)
             with contextlib.suppress(TitanError, KeyboardInterrupt):
@@ -106,20 +123,27 @@ def run(
             with contextlib.suppress(TitanError):
                 handle.cancel()
             raise
-        _conclude(place, summary, dag, quiet=quiet, as_json=as_json)
+        _conclude(place, summary, about, quiet=quiet, as_json=as_json)
     click.get_current_context().exit(0 if summary.ok else EXIT_FAILED)
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE|NAME")
 @python_option
 @deadline_option
+@group_option
 @master_option
 @json_option
-def submit(file: Path, python: str | None, deadline: float | None, master: str | None, as_json: bool) -> None:
-    """Submit a pipeline or script and return at once. The run survives this terminal, and the master's death."""
-    dag, _ = dag_of((str(file),), retries=3, python=python, deadline=deadline)
+def submit(file: str, python: str | None, deadline: float | None, group: str, master: str | None, as_json: bool) -> None:
+    """Submit a pipeline, saved or not, or a script, and return at once. The run survives this terminal, and the master's death."""
+    named = may_be_saved((file,))
+    dag = None if named else dag_of((file,), retries=3, python=python, deadline=deadline, group=group)[0]
     with open_client(master) as client:
+        if named and saved_of(client, file) is not None:
+            handle = client.pipelines.run(file, agent_run_id=group, deadline=deadline)
+            print(json.dumps({"run": handle.id}) if as_json else handle.id, flush=True)
+            return
+        dag = dag or dag_of((file,), retries=3, python=python, deadline=deadline, group=group)[0]
         handle = submit_dag(client, dag, quiet=as_json)
         print(json.dumps({"run": handle.id}) if as_json else handle.id, flush=True)
         if not as_json:
@@ -159,6 +183,25 @@ class _Asked(NamedTuple):
     gpus: int = 0
 
 
+class _About(NamedTuple):
+    """What is shown of a DAG that runs."""
+
+    name: str
+    size: int
+    first: str
+    last: str
+    """The job that all others lead to, if there is just one: its output is what the run was for."""
+
+    @classmethod
+    def of(cls, dag: DAG) -> _About:
+        return cls(dag.name, dag.size, dag.jobs[0].id, _only_sink([(job.id, job.parents) for job in dag.jobs]))
+
+    @classmethod
+    def of_saved(cls, pipeline: Pipeline) -> _About:
+        dag = pipeline.dag
+        return cls(dag.name, len(dag.ids), dag.ids[0], _only_sink(list(zip(dag.ids, dag.parents, strict=True))))
+
+
 # -- what to run ----------------------------------------------------------------------------------------------------------
 def dag_of(
     what: tuple[str, ...],
@@ -168,11 +211,14 @@ def dag_of(
     deadline: float | None,
     asked: _Asked | None = None,
     limits: tuple[str, ...] = (),
+    group: str = "",
 ) -> tuple[DAG, Path]:
-    """(the DAG, the folder beside which a private cluster is kept). A `deadline` that is given goes before the pipeline's."""
+    """(the DAG, the folder beside which a private cluster is kept). `deadline` and `group` go before the pipeline's."""
     dag, beside = _dag_of(what, retries=retries, asked=asked or _Asked(), python=python, limits=limits)
+    if group:
+        dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, dag.deadline, group)
     if deadline is not None:
-        dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, deadline=deadline)
+        dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, deadline, dag.agent_run_id)
     return dag, beside
 
 
@@ -205,6 +251,20 @@ def _dag_of(
         _refuse_slips(first, path)
     job = Job(name, command=list(what), retries=retries, limits=_limits_of(limits), **asked._asdict())
     return DAG(" ".join(what)[:200].encode("ascii", "replace").decode() or "command", [job]), Path.cwd()
+
+
+def may_be_saved(what: tuple[str, ...]) -> bool:
+    """Whether that is one word that could name a saved pipeline, and is no file."""
+    first, *rest = what
+    is_file = "/" in first or first.endswith((".yaml", ".yml", ".py", ".sh", ".jar")) or Path(first).exists()
+    return not rest and not is_file and match_name(first) is not None
+
+
+def saved_of(client: Client, name: str) -> Pipeline | None:
+    try:
+        return client.pipelines.get(name)
+    except NotFound:
+        return None
 
 
 def _limits_of(given: tuple[str, ...]) -> dict[str, str | float] | None:
@@ -286,14 +346,14 @@ def _own_workers(dag: DAG) -> list[WorkerStatus]:
     return [WorkerStatus("", "ALIVE", ("GENERAL",), 1, 0, 0.0, 0.0, about)]
 
 
-def _follow_run(client: Client, handle: Run, dag: DAG, *, quiet: bool, as_json: bool) -> RunSummary:
+def _follow_run(client: Client, handle: Run, dag: _About, *, quiet: bool, as_json: bool) -> RunSummary:
     if dag.size == 1 and not as_json:
-        _copy_output(client, f"{handle.id}/{dag.jobs[0].id}", follow_=True)
+        _copy_output(client, f"{handle.id}/{dag.first}", follow_=True)
         return handle.wait()
     return follow(client, handle.id, quiet=quiet or as_json)
 
 
-def _conclude(place: _Place, summary: RunSummary, dag: DAG, *, quiet: bool, as_json: bool) -> None:
+def _conclude(place: _Place, summary: RunSummary, dag: _About, *, quiet: bool, as_json: bool) -> None:
     client = place.client
     if as_json:
         print(json.dumps(client.status(summary.run).to_dict()))
@@ -301,19 +361,16 @@ def _conclude(place: _Place, summary: RunSummary, dag: DAG, *, quiet: bool, as_j
     took = (summary.finished_at or 0.0) - summary.submitted_at
     if not summary.ok:
         _print_failures(client, client.status(summary.run), place.later)
-    elif dag.size > 1:
-        last = _only_sink(dag)
-        if last:
-            _copy_output(client, f"{summary.run}/{last}", follow_=False)
+    elif dag.size > 1 and dag.last:
+        _copy_output(client, f"{summary.run}/{dag.last}", follow_=False)
     if not quiet:
         tally = ", ".join(f"{n} {state}" for state, n in summary.tally.items())
         print(f"run {summary.run} {summary.state} in {took:.2f} s: {tally}", file=sys.stderr)
 
 
-def _only_sink(dag: DAG) -> str:
-    """The job that all others lead to, if there is just one: its output is what the run was for."""
-    parents = {p if isinstance(p, str) else p.id for job in dag.jobs for p in job.parents}
-    sinks = [job.id for job in dag.jobs if job.id not in parents]
+def _only_sink(jobs: list[tuple[str, tuple[str, ...]]]) -> str:
+    parents = {parent for _, parents in jobs for parent in parents}
+    sinks = [name for name, _ in jobs if name not in parents]
     return sinks[0] if len(sinks) == 1 else ""
 
 

@@ -20,6 +20,7 @@ from titan.sdk.calls import Calls, TitanExecutor
 from titan.sdk.connection import Connection
 from titan.sdk.decisions import Decision, OpenGate, Retried
 from titan.sdk.job import DAG, Job
+from titan.sdk.pipelines import AsyncPipelines, Pipelines
 from titan.sdk.run import AsyncRun, Run
 from titan.sdk.scaling import ScaleStatus, Told
 from titan.sdk.schedules import AsyncSchedules, Schedules
@@ -92,20 +93,25 @@ class AsyncClient:
         """What runs by the clock: `await client.schedules.add("nightly", dag, cron="0 2 * * *")`."""
         return AsyncSchedules(self)
 
+    @property
+    def pipelines(self) -> AsyncPipelines:
+        """What is run by name: `await client.pipelines.save("nightly", dag)`."""
+        return AsyncPipelines(self)
+
     def run(self, run: str) -> AsyncRun:
         """A handle on a run that was submitted before. Nothing is asked yet."""
         return AsyncRun(self, run, "")
 
     async def runs(
-        self, limit: int = 100, before: str = "", *, dag: str = "", since: float = 0.0, states: Iterable[str] = ()
+        self, limit: int = 100, before: str = "", *, dag: str = "", since: float = 0.0, states: Iterable[str] = (), group: str = ""
     ) -> list[RunSummary]:
         """The newest first, at most 10,000, those of the history included.
 
-        Only those with an id before the run `before`, of the DAG `dag`, submitted at or after `since` (seconds since the epoch), in
-        one of `states` (RUNNING, COMPLETED, FAILED, CANCELLED), as far as these are given.
+        Only those with an id before the run `before`, of the DAG `dag` or the `group` (`agent_run_id`), submitted at or after
+        `since` (seconds since the epoch), in one of `states` (RUNNING, COMPLETED, FAILED, CANCELLED), as far as these are given.
         """
         wanted = [run_state(state) for state in states]
-        answer = await self._connection.call(lambda n: msg.ListRuns(n, limit, before, dag, since, wanted))
+        answer = await self._connection.call(lambda n: msg.ListRuns(n, limit, before, dag, since, wanted, group))
         assert isinstance(answer, msg.Runs)
         return [run_summary(row) for row in answer.runs]
 
@@ -277,9 +283,9 @@ class AsyncClient:
 
     # -- artifacts ------------------------------------------------------------------------------------------------------
     @contextlib.asynccontextmanager
-    async def _staged(self, dag: DAG) -> AsyncIterator[StagedDag]:
+    async def _staged(self, dag: DAG, *, addition: bool = False) -> AsyncIterator[StagedDag]:
         """The DAG, with its files on the master."""
-        staged = await asyncio.to_thread(stage, dag)
+        staged = await asyncio.to_thread(stage, dag, addition=addition)
         try:
             if staged.unresolved:
                 found = {name: (await self._resolve(name)).hash for name in staged.unresolved}
@@ -396,6 +402,11 @@ class Client:
         """What runs by the clock: `client.schedules.add("nightly", dag, cron="0 2 * * *")`."""
         return Schedules(self)
 
+    @property
+    def pipelines(self) -> Pipelines:
+        """What is run by name: `client.pipelines.save("nightly", dag)`, `client.pipelines.run("nightly")`."""
+        return Pipelines(self)
+
     def run(self, run: str) -> Run:
         """A handle on a run that was submitted before. Nothing is asked yet."""
         return Run(self, self._async.run(run))
@@ -460,10 +471,10 @@ class Client:
         return self._calls
 
     def runs(
-        self, limit: int = 100, before: str = "", *, dag: str = "", since: float = 0.0, states: Iterable[str] = ()
+        self, limit: int = 100, before: str = "", *, dag: str = "", since: float = 0.0, states: Iterable[str] = (), group: str = ""
     ) -> list[RunSummary]:
         """The newest first, those of the history included; see AsyncClient.runs."""
-        return self._wait(self._async.runs(limit, before, dag=dag, since=since, states=states))
+        return self._wait(self._async.runs(limit, before, dag=dag, since=since, states=states, group=group))
 
     def workers(self) -> list[WorkerStatus]:
         return self._wait(self._async.workers())

@@ -58,6 +58,10 @@ def id_problem(value: object) -> str:
     return "" if match_name(value) else f"is malformed: an id is {NAME_RULE}"
 
 
+def _pipeline(value: object) -> str:
+    return "" if isinstance(value, str) and match_name(value) else f"must be the name of a saved pipeline, which is {NAME_RULE}"
+
+
 def _file(value: object) -> str:
     if problem := text_problem(value):
         return problem
@@ -214,6 +218,7 @@ _PROBLEMS: dict[str, Callable[[object], str]] = {
     "driver": _driver,
     **{field: ff.problem_of(field) for field in ff.FIELDS},
     "limits": limits_problem,
+    "pipeline": _pipeline,
 }
 
 

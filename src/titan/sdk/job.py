@@ -71,6 +71,11 @@ class Job:
       `max_wait_seconds`: undecided after so long it is rejected, default 48 h.
     - `type`: ``"run"``; ``"gate"`` is a human decision, see `Gate`, with `message`, `max_wait` and `webhook`.
 
+    - `expand`: a parent whose result is a list, or a number: when it is there, a job for each item (or so many) is added to the
+      run, ``ID[0]``, ``ID[1]``..., as of `foreach`, with ``${item}``, ``${item.KEY}`` and ``${index}`` in `args`. What depends on
+      this job waits for all of them.
+    - `pipeline`: the name of a saved pipeline, whose jobs are added to the run as ``ID.JOB`` when the parents are done. What
+      depends on this job waits for all of them.
     - `type`: ``"service"`` for a process that should not end; children start when it is READY, and find its HOST:PORT as
       ``${service:ID}`` in `args`, `env` and `command`, and in TITAN_SERVICE_ID. It has no `timeout`; `retries` are attempts on
       other workers where one cannot start it. `port`: where it listens, 0 or None for any free one, which it finds in TITAN_PORT
@@ -130,6 +135,8 @@ class Job:
     """Bytes."""
     gpus: int
     service: Service | None
+    expand: str | None
+    pipeline: str | None
 
     def __init__(
         self,
@@ -168,6 +175,8 @@ class Job:
         health: str | Mapping[str, object] | None = None,
         restart: str | Mapping[str, object] | None = None,
         keep: bool = False,
+        expand: str | Job | TaskCall[Any] | None = None,
+        pipeline: str | None = None,
     ) -> None:
         put = object.__setattr__
         if problem := id_problem(id):
@@ -176,7 +185,9 @@ class Job:
         put(self, "type", _made(id, "type", type))
         if type == "gate" and (file is not None or command is not None):
             raise _fault(id, "file" if command is None else "command", "a gate runs nothing: leave it out")
-        if type != "gate" and (file is None) is (command is None):
+        if pipeline is not None and (file is not None or command is not None):
+            raise _fault(id, "pipeline", "stands for the jobs of a saved pipeline: leave file and command out")
+        if type != "gate" and pipeline is None and (file is None) is (command is None):
             raise _fault(id, "file", "give exactly one of file and command" + ("" if file is None else ", not both"))
         put(self, "file", None if file is None else _checked(id, "file", _path(file)))
         if command is not None and not isinstance(command, str):
@@ -188,6 +199,8 @@ class Job:
         if foreach is not None and matrix is not None:
             raise _fault(id, "matrix", "give one of foreach and matrix, not both")
         put(self, "parents", () if parents == () else _ids(id, parents, array=self.is_array))
+        put(self, "expand", None if expand is None else _expanded(self, expand))
+        put(self, "pipeline", None if pipeline is None else _checked(id, "pipeline", pipeline))
         put(self, "requirement", several(_checked(id, "requirement", listed(requirement))))
         put(self, "cpus", float(_checked(id, "cpus", cpus)))
         put(self, "memory", bytes_of(_checked(id, "memory", memory)))
@@ -225,6 +238,13 @@ class Job:
             raise _fault(id, *wrong)
         if self.is_array:
             _check_array(self)
+        if (expand is not None or pipeline is not None) and (self.service is not None or self.is_array or type == "gate"):
+            kind = "an array" if self.is_array else f"a {type}"
+            raise _fault(id, "pipeline" if expand is None else "expand", f"makes jobs when its time has come: it cannot be {kind}")
+        if expand is not None and pipeline is not None:
+            raise _fault(id, "pipeline", "give one of expand and pipeline, not both")
+        if pipeline is not None and self.args:
+            raise _fault(id, "args", "a saved pipeline takes none: leave them out")
 
     @property
     def is_array(self) -> bool:
@@ -245,7 +265,7 @@ class Job:
 
     def __repr__(self) -> str:
         what = f"file={self.file!r}" if self.file is not None else f"command={self.command!r}"
-        what = "type='gate'" if self.type == "gate" else what
+        what = "type='gate'" if self.type == "gate" else f"pipeline={self.pipeline!r}" if self.pipeline else what
         return f"Job({self.id!r}, {what}{f', parents={list(self.parents)!r}' if self.parents else ''})"
 
 
@@ -257,6 +277,7 @@ class DAG:
       `task.after(job)(...)` make one wait for the other.
     - `name`: 1 to 256 printable characters. `version`: any text of yours that `titan status` shows, up to 256 characters.
     - `deadline`: seconds after its submission by which the run has to be over; what is not by then is cancelled.
+    - `agent_run_id`: any text of yours for runs that belong together, up to 256 characters: `titan runs --group` lists them.
     - `project`: a folder. It travels as one archive, and each job runs inside its own unpacked copy; the jobs' `file` are paths in
       it. None: each `file` travels by itself.
 
@@ -274,6 +295,7 @@ class DAG:
     version: str
     project: Path | None
     deadline: float | None
+    agent_run_id: str
 
     def __init__(
         self,
@@ -282,13 +304,15 @@ class DAG:
         version: str = "",
         project: str | os.PathLike[str] | None = None,
         deadline: float | None = None,
+        agent_run_id: str = "",
     ) -> None:
         put = object.__setattr__
-        for field, value in (("name", name), ("version", version)):
+        for field, value in (("name", name), ("version", version), ("agent_run_id", agent_run_id)):
             if problem := dag_problem_of(field, value):
                 raise InvalidGraph(f"DAG {shown(name)}: {field}: {problem}")
         put(self, "name", name)
         put(self, "version", version)
+        put(self, "agent_run_id", agent_run_id)
         if isinstance(jobs, (str, bytes, Job, TaskCall, Mapping)) or not isinstance(jobs, Iterable):
             raise InvalidGraph(f"DAG {name!r}: jobs: must be a list of Job, not {kind_of(jobs)}")
         given = tuple(jobs)
@@ -402,6 +426,19 @@ def _ids(job: str, value: object, *, array: bool) -> tuple[str, ...]:
     if array and all(isinstance(item, str) for item in found):
         return found  # looked at with an item in its place
     return _checked(job, "parents", found)
+
+
+def _expanded(job: Job, value: object) -> str:
+    """The parent whose items are meant; it is among the parents from now on."""
+    name = value.id if isinstance(value, (Job, TaskCall)) else value
+    if problem := id_problem(name):
+        raise _fault(job.id, "expand", f"{shown(name)} is no job: {problem}")
+    assert isinstance(name, str)
+    if name == job.id:
+        raise _fault(job.id, "expand", "a job cannot make jobs of its own result")
+    if name not in job.parents:
+        object.__setattr__(job, "parents", (*job.parents, name))
+    return name
 
 
 def _environment(job: str, value: object) -> tuple[tuple[str, str], ...]:

@@ -4,6 +4,7 @@
     project: true                # the default: this folder travels as one archive; false: single files
     version: "3"                 # optional text
     deadline: 7200               # optional: seconds after which what is not over is cancelled
+    agent_run_id: agent-7        # optional: text that groups runs
     python: .venv                # optional: what runs the .py files of jobs that do not say it themselves
     jobs:                        # required
       - id: fetch                # required, unique
@@ -31,6 +32,12 @@
         command: ./resize "$1"
         foreach: [a.png, b.png]  # or a number of jobs, or matrix: {axis: [values]}
 
+      - id: part               # part[0], part[1]...: one for each item of the result of `plan`
+        expand: plan
+        command: ./work "$1"
+      - id: nightly            # nightly.JOB for each job of a saved pipeline
+        pipeline: NAME
+
 Where text is wanted a number must be quoted, as `1.10` and `007` would else lose what they are; in `args`, `env`, `foreach` and
 `matrix` scalars are taken as they are written. The YAML itself is read by `yaml_nodes`.
 """
@@ -54,7 +61,7 @@ from titan.sdk.job import DAG, Job
 from titan.sdk.wiring import wired
 from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, kind_of, load_nodes, value_of
 
-ROOT_KEYS: Final = ("name", "project", "version", "python", "deadline", "jobs")
+ROOT_KEYS: Final = ("name", "project", "version", "python", "deadline", "agent_run_id", "jobs")
 JOB_KEYS: Final = (
     "id",
     "file",
@@ -91,8 +98,10 @@ JOB_KEYS: Final = (
     "health",
     "restart",
     "keep",
+    "expand",
+    "pipeline",
 )
-_BY_JOB: Final = ("type", "port", "health", "restart", "keep")
+_BY_JOB: Final = ("type", "port", "health", "restart", "keep", "expand")
 """What makes a service: looked at as a whole, by `Job`."""
 _WITH_PLACES: Final = ("args", "depends_on", "foreach", "matrix")
 """Of an array: looked at with an item in its place, by `Job`."""
@@ -156,7 +165,7 @@ def _read_root(source: Source, root: Entries) -> DAG:
         if key not in root.entries:
             raise source.fault(root.line, key, "is missing: a pipeline needs it")
     texts = {}
-    for key in ("name", "version"):
+    for key in ("name", "version", "agent_run_id"):
         if key in root.entries:
             line, node = root.entries[key]
             texts[key] = _as_text(source, key, line, node)
@@ -185,7 +194,8 @@ def _read_root(source: Source, root: Entries) -> DAG:
         raise source.fault(line, "jobs", "is empty: a pipeline has at least one job")
     jobs = _read_jobs(source, node, python, project=project)
     folder = source.folder if project else None
-    return DAG(texts["name"], jobs, version=texts.get("version", ""), project=folder, deadline=deadline)
+    more = {key: texts.get(key, "") for key in ("version", "agent_run_id")}
+    return DAG(texts["name"], jobs, project=folder, deadline=deadline, **more)
 
 
 def _read_jobs(source: Source, nodes: Items, python: str | None, *, project: bool) -> list[Job]:
@@ -257,9 +267,10 @@ def _position_of(parent: str, position: dict[str, int], jobs: list[Job]) -> int 
 
 def _parent_line(node: Node, index: int) -> int:
     assert isinstance(node, Entries)
-    listed = node.entries["depends_on"][1]
-    assert isinstance(listed, Items)
-    return listed.items[index].line
+    listed = node.entries["depends_on"][1] if "depends_on" in node.entries else None
+    if isinstance(listed, Items) and index < len(listed.items):
+        return listed.items[index].line
+    return node.entries["expand"][0]
 
 
 def _read_job(source: Source, node: Entries, present: dict[str, str], python: str | None, *, project: bool) -> Job:
@@ -269,7 +280,7 @@ def _read_job(source: Source, node: Entries, present: dict[str, str], python: st
     if "id" not in entries:
         raise source.fault(node.line, "id", "is missing: each job needs one")
     is_gate = _check_gate(source, node)
-    if not is_gate and ("file" in entries) is ("command" in entries):
+    if not is_gate and "pipeline" not in entries and ("file" in entries) is ("command" in entries):
         both = "file" in entries
         line = entries["command"][0] if both else node.line
         raise source.fault(line, "command", "give exactly one of file and command" + (", not both" if both else ""))
@@ -546,4 +557,6 @@ _CONVERT: dict[str, Callable[[Source, str, int, Node], Any]] = {
     "health": _as_value,
     "restart": _as_value,
     "keep": _as_bool,
+    "expand": _as_text,
+    "pipeline": _as_text,
 }

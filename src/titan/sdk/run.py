@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from titan.errors import Conflict
 from titan.model.values import artifact_of, size_of
 from titan.protocol import messages as msg
 from titan.sdk.functions import value_of
+from titan.sdk.job import DAG, Job
 from titan.sdk.status import JobChange, RunStatus, RunSummary
 from titan.sdk.tasks import TaskCall
 
@@ -41,6 +44,21 @@ class AsyncRun:
 
     async def cancel(self) -> int:
         return await self.client.cancel(self.id)
+
+    async def add(
+        self, *jobs: Job | TaskCall[Any], before: Iterable[str | Job] = (), project: str | os.PathLike[str] | None = None
+    ) -> int:
+        """Adds jobs to the run while it runs, all or none; how many there were.
+
+        Their `parents` may be jobs of the run. The jobs of the run that `before` names wait for the addition too; they must not
+        have been ready yet. Raises InvalidGraph, Conflict for a run that is over, NotFound.
+        """
+        names = tuple([job if isinstance(job, str) else job.id for job in before])
+        key = secrets.token_hex(16)
+        async with self.client._staged(DAG(self.dag or "addition", jobs, project=project), addition=True) as staged:
+            answer = await self.client._connection.call(lambda n: msg.Grow(n, 0, self.id, key, staged.spec, names))
+        assert isinstance(answer, msg.Grown)
+        return answer.jobs
 
     async def result(self, job: str | TaskCall[T]) -> Any:
         """What the call `job` (its id, or the node) returned, when it is over; None of a job that is no call.
@@ -75,6 +93,16 @@ class Run:
     def cancel(self) -> int:
         """Cancels what is not over; returns how many jobs that was."""
         return self._client._wait(self._run.cancel())
+
+    def add(
+        self, *jobs: Job | TaskCall[Any], before: Iterable[str | Job] = (), project: str | os.PathLike[str] | None = None
+    ) -> int:
+        """Adds jobs to the run while it runs; see AsyncRun.add.
+
+        >>> run.add(Job("more", command="echo more", parents=["fetch"]), before=["report"])     # doctest: +SKIP
+        1
+        """
+        return self._client._wait(self._run.add(*jobs, before=before, project=project))
 
     def result(self, job: str | TaskCall[T], timeout: float | None = None) -> Any:
         """What the call `job` returned, when it is over; see AsyncRun.result. Raises TimeoutError after `timeout` seconds."""

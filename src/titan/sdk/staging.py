@@ -23,6 +23,7 @@ from titan.archive import IGNORE_FILE, SUFFIX, Survey, build_archive, survey
 from titan.errors import InvalidGraph
 from titan.model import graph
 from titan.model.dag import DagSpec, Gate, JobTemplate
+from titan.sdk import growing
 from titan.sdk.arrays import member
 from titan.sdk.failure_fields import retry_of
 from titan.sdk.fields import PERM, perm_name
@@ -80,20 +81,21 @@ class StagedDag:
             self.scratch.close()
 
 
-def stage(dag: DAG) -> StagedDag:
+def stage(dag: DAG, *, addition: bool = False, archive: str = "") -> StagedDag:
     """Looks at every file, builds the archive of the project if there is one, and checks the graph.
 
-    Raises InvalidGraph with the job: for a file that is missing, no regular file, unreadable or outside its project; for an unknown
-    or repeated id and for a cycle. LimitExceeded for a project over 2 GiB.
+    `addition`: parents may be jobs of the run that it is for, which the master knows. `archive`: the project is on the master,
+    under this hash, and is not looked at. Raises InvalidGraph with the job: for a file that is missing, no regular file,
+    unreadable or outside its project; for an unknown or repeated id and for a cycle. LimitExceeded for a project over 2 GiB.
 
     >>> staged = stage(DAG("many", [Job(f"job-{i}", command="echo $1", args=(i,)) for i in range(1000)]))
     >>> len(staged.spec.ids), len(staged.spec.templates), staged.artifacts
     (1000, 1, {})
     """
-    staging = _Staging(dag)
+    staging = _Staging(dag, archive)
     try:
         spec = staging.spec()
-        parents = graph.resolve(spec)
+        parents = [] if addition else graph.resolve(spec)
     except BaseException:
         if staging.scratch is not None:
             staging.scratch.close()
@@ -140,6 +142,18 @@ class Table:
         self.parents.append((*[parent.id for parent in call.parents], *self._spread(call, tuple(after))))
         self.payloads.append(call.payload)
 
+    def add_planner(self, job: Job) -> tuple[str, ...]:
+        """Its parents. Its payload is to be added next."""
+        self.payloads += [b""] * (len(self.ids) - len(self.payloads))
+        self.ids.append(job.id)
+        self.args.append(())
+        self.parents.append(self._spread(job, job.parents) if job.parents and self._arrays else job.parents)
+        return tuple(dict.fromkeys(self.parents[-1]))
+
+    def all_payloads(self) -> list[bytes]:
+        """One for each job, or none at all."""
+        return self.payloads + [b""] * (len(self.ids) - len(self.payloads)) if self.payloads else []
+
     def _spread(self, job: Job | TaskCall[Any], parents: tuple[str, ...]) -> tuple[str, ...]:
         """The parents with every array replaced by its jobs."""
         found = self._members.get(parents)
@@ -164,14 +178,14 @@ class Table:
 
 
 class _Staging:
-    def __init__(self, dag: DAG) -> None:
+    def __init__(self, dag: DAG, archive: str = "") -> None:
         self.dag = dag
         self.artifacts: dict[str, Path] = {}
         self.names: dict[str, str] = {}
         self.unresolved: dict[str, None] = {}
         self.scratch: Scratch | None = None
         self._project = dag.project
-        self._archive = ""
+        self._archive = archive
         self._survey: Survey | None = None
         self._hashes: dict[str, str] = {}
         self._handlers: dict[str, list[str]] = {}
@@ -210,13 +224,18 @@ class _Staging:
                 job.memory,
                 job.gpus,
                 job.service,
+                job.expand,
+                job.pipeline,
             )
             number = shapes.get(shape)
             if number is None or services:
                 self._check_services(job, services)
             if number is None:
                 number = shapes[shape] = numbers.setdefault(self._template(job), len(numbers))
-            template_of += [number] * table.add(job)
+            if job.expand is not None or job.pipeline is not None:
+                template_of.append(numbers.setdefault(self._planner(job, list(numbers)[number], table), len(numbers)))
+            else:
+                template_of += [number] * table.add(job)
         functions: dict[Callable[..., Any], Function] = {}
         for call in dag.calls:
             function = functions.get(call.task.function)
@@ -236,9 +255,26 @@ class _Staging:
             template_of=template_of,
             args=table.args,
             parents=table.parents,
-            payloads=table.payloads if dag.calls else [],
+            payloads=table.all_payloads(),
             deadline_s=dag.deadline or 0.0,
+            group=dag.agent_run_id,
         )
+
+    def _planner(self, job: Job, like: JobTemplate, table: Table) -> JobTemplate:
+        """Of the call that stands for the jobs which it will add. Those are `like` this."""
+        kind = "pipeline" if job.expand is None else "expand"
+        parents = table.add_planner(job)
+        if job.expand is not None:
+            growing.check_items_shape(job.id, job.args)
+            if job.expand not in parents:
+                raise InvalidGraph(f"job {job.id!r}: expand: {job.expand!r} is an array, which has no single result", job.id)
+            payload = growing.payload_of_expansion(growing.Shape(job.id, like, job.args), parents.index(job.expand))
+        else:
+            payload = growing.payload_of_pipeline(job.pipeline or "", job.id)
+        table.payloads.append(payload)
+        function = growing.function_of(kind)
+        self._keep(function.hash, function.pickled)
+        return growing.planner_template(kind, like)
 
     def _keep(self, hash_: str, data: bytes) -> None:
         """Makes an artifact of what is in memory."""
@@ -253,6 +289,15 @@ class _Staging:
         if job.type == "gate":
             gate = Gate(job.message, job.max_wait, job.webhook)
             return JobTemplate(kind="gate", gate=gate, delay_s=job.delay, retries=0)
+        if job.pipeline is not None:
+            return JobTemplate(
+                requirement=main_capability(job.requirement),
+                priority=job.priority,
+                delay_s=job.delay,
+                run_at=job.run_at or 0.0,
+                retries=job.retries,
+                on_failure="" if job.on_failure == "cancel" else job.on_failure,
+            )
         file = file_hash = archive = command = ""
         argv: tuple[str, ...] = ()
         if job.file is None:
@@ -352,7 +397,8 @@ class _Staging:
             if not path.startswith(f"{root.rstrip('/')}/"):
                 raise _fault(job, f"{file}: lies outside the project {project}: only the project travels")
         _check_file(job, file, Path(path))
-        assert self._survey is not None
+        if self._survey is None:  # it is there already
+            return os.path.relpath(path, root)
         if os.path.relpath(os.path.realpath(path), root) not in self._survey.files:
             raise _fault(
                 job, f"{file}: is left out of the project's archive, by {IGNORE_FILE} or as one of .git, venv and the like"

@@ -44,6 +44,8 @@ class RunSummary:
     scheduled_at: float | None = None
     """The nominal time for which it was made."""
     deadline_at: float | None = None
+    group: str | None = None
+    """Its `agent_run_id`."""
 
     @property
     def ok(self) -> bool:
@@ -76,6 +78,7 @@ class RunStatus:
             "schedule": of.schedule,
             "scheduled_at": of.scheduled_at,
             "deadline_at": of.deadline_at,
+            "agent_run_id": of.group,
         }
 
 
@@ -138,7 +141,7 @@ def run_summary(row: msg.RunRow) -> RunSummary:
     tally = {JobState(i).name: n for i, n in enumerate(row.tally) if n}
     return RunSummary(
         row.run, row.dag, row.version, RunState(row.state).name, row.jobs, tally, row.submitted_at, row.finished_at or None,
-        row.schedule or None, row.scheduled_at or None, row.deadline_at or None,
+        row.schedule or None, row.scheduled_at or None, row.deadline_at or None, row.group or None,
     )  # fmt: skip
 
 

@@ -55,6 +55,8 @@ def test_defaults_are_the_contract() -> None:
         "memory": 0,
         "gpus": 0,
         "service": None,
+        "expand": None,
+        "pipeline": None,
     }
 
 

@@ -191,7 +191,10 @@ jobs:
         ("name: x\nproject: yes\njobs: []", "2: project: must be true or false, not the string 'yes'"),
         ("name: x\nproject: ./src\njobs: []", "2: project: must be true or false"),
         ("name: x\njob: []\n", "2: job: unknown key: did you mean 'jobs'?"),
-        ("name: x\nzzz: 1\njobs: []", "2: zzz: unknown key: the keys here are name, project, version, python, deadline, jobs"),
+        (
+            "name: x\nzzz: 1\njobs: []",
+            "2: zzz: unknown key: the keys here are name, project, version, python, deadline, agent_run_id, jobs",
+        ),
         ("name: x\n1: x\n", "2: 1: unknown key"),
         ("name: x\nname: y\n", "2: name: duplicate key: it is in line 1 already"),
         ("name: x\njobs: []\n---\nname: y\n", "3: ---: a second document"),

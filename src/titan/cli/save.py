@@ -1,0 +1,64 @@
+"""`titan save`: pipelines that are run by name."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import click
+
+from titan.cli.ask import print_table
+from titan.cli.options import json_option, master_option, python_option
+from titan.cli.run import dag_of
+from titan.cli.session import open_client
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.argument("file", required=False, metavar="PIPELINE|SCRIPT")
+@click.option("--replace", is_flag=True, help="Change the pipeline of that name, if there is one.")
+@click.option("--list", "list_", is_flag=True, help="Show what is saved.")
+@click.option("--remove", is_flag=True, help="Forget the pipeline NAME. Its runs go on.")
+@python_option
+@master_option
+@json_option
+def save(
+    name: str | None,
+    file: str | None,
+    replace: bool,
+    list_: bool,
+    remove: bool,
+    python: str | None,
+    master: str | None,
+    as_json: bool,
+) -> None:
+    """Keep a pipeline or script, as its files are now, under a name: `titan run NAME`, or `pipeline: NAME` in another pipeline."""
+    if list_:
+        if name or file or remove:
+            raise click.UsageError("--list goes by itself")
+        _list(master, as_json=as_json)
+        return
+    if name is None or (file is None) is not remove:
+        raise click.UsageError("say: titan save NAME FILE, titan save --remove NAME, or titan save --list")
+    if remove:
+        with open_client(master) as client:
+            client.pipelines.remove(name)
+        print(json.dumps({"name": name, "removed": True}) if as_json else f"pipeline {name} is removed")
+        return
+    assert file is not None
+    dag, _ = dag_of((file,), retries=3, python=python, deadline=None)
+    with open_client(master) as client:
+        client.pipelines.save(name, dag, replace=replace)
+    print(json.dumps({"name": name, "jobs": dag.size}) if as_json else f"pipeline {name} is saved: titan run {name}")
+
+
+def _list(master: str | None, *, as_json: bool) -> None:
+    with open_client(master) as client:
+        found = client.pipelines.list()
+    if as_json:
+        print(json.dumps([it.to_dict() for it in found]))
+    elif not found:
+        print("no pipeline is saved: titan save NAME FILE")
+    else:
+        rows = [(it.name, it.dag, it.version, str(it.jobs), time.strftime("%F %T", time.localtime(it.saved_at))) for it in found]
+        print_table(("NAME", "DAG", "VERSION", "JOBS", "SAVED"), rows)

@@ -1,0 +1,121 @@
+"""Pipelines that are kept by name on the master."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from titan.errors import ConnectionLost, NotFound
+from titan.model.graph import resolve
+from titan.protocol import messages as msg
+from titan.sdk import submission
+from titan.sdk.job import DAG
+from titan.sdk.run import AsyncRun, Run
+
+if TYPE_CHECKING:
+    from titan.sdk.client import AsyncClient, Client
+
+
+@dataclass(frozen=True, slots=True)
+class SavedPipeline:
+    """What `titan save --list` shows. `jobs`: how many; `saved_at`: seconds since the epoch."""
+
+    name: str
+    dag: str
+    version: str
+    jobs: int
+    saved_at: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class AsyncPipelines:
+    """`AsyncClient.pipelines`."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def save(self, name: str, dag: DAG, *, replace: bool = False) -> None:
+        """Keeps the DAG, with its files as they are now, under a name: at most 20,000 jobs, and 1,000 pipelines in all.
+
+        Raises Conflict for a name that is taken, unless `replace`; InvalidGraph.
+        """
+        async with self._client._staged(dag) as staged:
+            await self._client._connection.call(lambda n: msg.SavePipeline(n, name, staged.spec, replace))
+
+    async def list(self) -> list[SavedPipeline]:
+        """All of them, by name."""
+        found: list[SavedPipeline] = []
+        while True:
+            after = found[-1].name if found else ""
+            answer = await self._client._connection.call(lambda n, at=after: msg.ListPipelines(n, at))  # type: ignore[misc]
+            assert isinstance(answer, msg.Pipelines)
+            found += [SavedPipeline(r.name, r.dag, r.version, r.jobs, r.saved_at) for r in answer.pipelines]
+            if not answer.pipelines:
+                return found
+
+    async def get(self, name: str) -> msg.Pipeline:
+        """With its DAG, in columns. Raises NotFound."""
+        answer = await self._client._connection.call(lambda n: msg.GetPipeline(n, name))
+        assert isinstance(answer, msg.Pipeline)
+        return answer
+
+    async def remove(self, name: str) -> None:
+        """Runs of it go on. Raises NotFound."""
+        asked = False
+        while True:
+            try:
+                await self._client._connection._call_once(lambda n: msg.RemovePipeline(n, name))
+                return
+            except ConnectionLost:
+                asked = True
+                await self._client._connection.reopen()
+            except NotFound:
+                if asked:  # the answer was lost, not the request
+                    return
+                raise
+
+    async def run(self, name: str, *, agent_run_id: str = "", deadline: float | None = None) -> AsyncRun:
+        """Submits a run of it. `agent_run_id` and `deadline` go before its own. Raises NotFound."""
+        spec = (await self.get(name)).dag
+        spec = msgspec.structs.replace(
+            spec, group=agent_run_id or spec.group, deadline_s=spec.deadline_s if deadline is None else deadline
+        )
+        answer = await submission.submit(self._client._connection, spec, resolve(spec), None)
+        return AsyncRun(self._client, answer.run, spec.name)
+
+
+class Pipelines:
+    """`Client.pipelines`: see `AsyncPipelines` for what each takes and raises."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._async = AsyncPipelines(client._async)
+
+    def save(self, name: str, dag: DAG, *, replace: bool = False) -> None:
+        """Keeps the DAG, with its files as they are now, under a name; see AsyncPipelines.save.
+
+        >>> with Client() as client:                   # doctest: +SKIP
+        ...     client.pipelines.save("nightly", load_pipeline("nightly.yaml"), replace=True)
+        ...     client.pipelines.run("nightly", agent_run_id="agent-7").wait()
+        """
+        self._client._wait(self._async.save(name, dag, replace=replace))
+
+    def list(self) -> list[SavedPipeline]:
+        """All of them, by name."""
+        return self._client._wait(self._async.list())
+
+    def get(self, name: str) -> msg.Pipeline:
+        """With its DAG, in columns. Raises NotFound."""
+        return self._client._wait(self._async.get(name))
+
+    def remove(self, name: str) -> None:
+        """Runs of it go on. Raises NotFound."""
+        self._client._wait(self._async.remove(name))
+
+    def run(self, name: str, *, agent_run_id: str = "", deadline: float | None = None) -> Run:
+        """Submits a run of it. Raises NotFound."""
+        return Run(self._client, self._client._wait(self._async.run(name, agent_run_id=agent_run_id, deadline=deadline)))
