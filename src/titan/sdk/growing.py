@@ -142,7 +142,6 @@ def planner_template(kind: str, like: JobTemplate) -> JobTemplate:
         delay_s=like.delay_s,
         run_at=like.run_at,
         retries=max(like.retries, 1),
-        on_failure=like.on_failure,
     )
 
 

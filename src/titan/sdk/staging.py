@@ -201,6 +201,10 @@ class _Staging:
         self._handlers = handlers_of(dag.jobs)
         services = [name for job in jobs if job.service is not None for name, *_ in job.rows()]
         for job in jobs:
+            if job.expand is not None or job.pipeline is not None:
+                self._check_services(job, services)
+                template_of.append(numbers.setdefault(self._planner(job, self._template(job), table), len(numbers)))
+                continue
             shape = (
                 job.command,
                 job.file,
@@ -224,18 +228,13 @@ class _Staging:
                 job.memory,
                 job.gpus,
                 job.service,
-                job.expand,
-                job.pipeline,
             )
             number = shapes.get(shape)
             if number is None or services:
                 self._check_services(job, services)
             if number is None:
                 number = shapes[shape] = numbers.setdefault(self._template(job), len(numbers))
-            if job.expand is not None or job.pipeline is not None:
-                template_of.append(numbers.setdefault(self._planner(job, list(numbers)[number], table), len(numbers)))
-            else:
-                template_of += [number] * table.add(job)
+            template_of += [number] * table.add(job)
         functions: dict[Callable[..., Any], Function] = {}
         for call in dag.calls:
             function = functions.get(call.task.function)
