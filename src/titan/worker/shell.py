@@ -142,6 +142,7 @@ class Worker:
             work=self._spawn,
             reported=self._on_reported,
             environment={
+                "TITAN_MASTER": f"{self.master[0]}:{self.master[1]}",
                 **{k: v for k, v in os.environ.items() if k not in _OWN_VARIABLES},
                 "TITAN_CONTEXT": self._relay.path,
             },
