@@ -39,8 +39,8 @@ def test_a_pipeline_whose_jobs_talk_through_the_store(c: Cluster, tmp_path: Path
         "print(client.store_sadd('files', 'a.csv'), client.store_sadd('files', 'a.csv'))\nprint('extracted', file=sys.stderr)\n"
     )
     (folder / "train.py").write_text(
-        IMPORT
-        + "client = TitanClient()\nprint('rows', client.store_get('rows'), client.store_smembers('files'), client.store_get('no'))\n"
+        IMPORT + "client = TitanClient()\n"
+        "print('rows', client.store_get('rows'), client.store_smembers('files'), client.store_get('no'))\n"
     )
     done = run(
         c,
