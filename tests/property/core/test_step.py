@@ -17,7 +17,7 @@ from titan.core import events as ev
 from titan.core import image
 from titan.core import inputs as seen
 from titan.core.check import check
-from titan.model.dag import Gate, JobTemplate, Needs
+from titan.model.dag import DagSpec, Gate, JobTemplate, Needs
 from titan.model.demand import NOTHING, amounts_in, capabilities_of, demand_of, totals_of, within
 from titan.model.settings import Settings
 from titan.model.states import Outcome, RunState, WorkerState
@@ -156,6 +156,27 @@ class AnyOrder(RuleBasedStateMachine):
                 case _:
                     self.see(seen.WorkerLeaving(worker))
 
+    @rule(
+        by=st.integers(-1, 40),
+        run=st.integers(0, 3),
+        parents=st.lists(st.sets(st.integers(0, 9), max_size=2), min_size=1, max_size=4),
+        before=st.integers(-1, 6),
+        children=st.booleans(),
+        kind=TEMPLATES,
+    )
+    def grows(self, by: int, run: int, parents: list[set[int]], before: int, children: bool, kind: JobTemplate) -> None:
+        """Some attempt, or a user, adds jobs: behind each other, behind some that are there, before one that is there."""
+        held = [(w.number, lease) for w in self.master.state.workers.values() for lease in w.held]
+        worker, lease = held[by % len(held)] if by >= 0 and held else (0, 0)
+        name = self.master.state.jobs[self.master.state.workers[worker].held[lease]].run.id if worker else f"r{run}"
+        grown = self.master.state.runs.get(name)
+        there = [self.master.state.jobs[n].name for n in grown.numbers()] if grown is not None else []
+        ids = [f"g{self.runs}-{len(there)}-{i}" for i in range(len(parents))]
+        behind = [tuple([(ids + there)[p] for p in sorted(ps) if p < len(ids + there) and p != i]) for i, ps in enumerate(parents)]
+        spec = DagSpec("more", "", [kind], ids, [0] * len(ids), [()] * len(ids), behind)
+        targets = (there[before],) if 0 <= before < len(there) else ()
+        self.see(seen.RunGrowthRequested(CLIENT, 9, worker, lease, name, f"k{len(there)}", spec, targets, children))
+
     @rule(run=st.integers(0, 3), job=st.integers(-1, 4))
     def cancels(self, run: int, job: int) -> None:
         self.see(cancel(f"r{run}", f"j{job}" if job >= 0 else ""))
@@ -281,6 +302,9 @@ def test_a_long_walk(seed: int) -> None:
     def policies() -> tuple[str, str]:
         return chance.choice(["skip", "queue", "replace"]), chance.choice(["skip", "last", "all"])
 
+    def additions() -> list[set[int]]:
+        return [{chance.randrange(10) for _ in range(chance.randrange(3))} for _ in range(chance.randint(1, 4))]
+
     ways: list[tuple[int, Callable[[], None]]] = [
         (3, lambda: walk.submits([{chance.randrange(5)} for _ in range(5)], [template() for _ in range(5)], shapes())),
         (3, lambda: walk.registers(name(), chance.random() < 0.3, bits() | bits(), chance.random() < 0.1)),
@@ -289,6 +313,7 @@ def test_a_long_walk(seed: int) -> None:
         (2, lambda: walk.beats(name(), bits() | bits())),
         (6, lambda: walk.beats_in_order(name())),
         (2, lambda: walk.goes(name(), chance.choices(["disconnects", "drains", "leaves"], [6, 1, 1])[0])),
+        (3, lambda: walk.grows(bits() % 42 - 1, run(), additions(), bits() % 8 - 1, chance.random() < 0.5, template())),
         (2, lambda: walk.cancels(run(), chance.randrange(-1, 5))),
         (4, lambda: walk.decides(run(), chance.randrange(5), chance.random() < 0.7, chance.random() < 0.5)),
         (4, lambda: walk.takes_off_the_dlq(run(), chance.randrange(-1, 5), chance.random() < 0.3)),
