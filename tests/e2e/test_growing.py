@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, cluster
+from support.cluster import Cluster, cluster, until
+from titan import context
+from titan.context import NotInJob
+from titan.core.events import RunGrown
 from titan.errors import Conflict, InvalidGraph, NotFound
 from titan.sdk.job import DAG, Job
+from titan.sdk.tasks import TaskCall, task
 
 
 @pytest.fixture
@@ -77,3 +81,164 @@ def test_a_pipeline_is_saved_and_run_by_name_also_after_kill_9(c: Cluster, tmp_p
     assert gone.returncode == 2 and "there is no saved pipeline 'night'" in gone.stderr
     with pytest.raises(NotFound, match="no saved pipeline"):
         c.client.pipelines.run("night")
+
+
+# -- from within jobs ---------------------------------------------------------------------------------------------------------
+def run_script(c: Cluster, tmp_path: Path, text: str, *more: Job, retries: int = 0) -> str:
+    """Runs it as job `plan` of a run with these; returns the run's id."""
+    script = tmp_path / "plan.py"
+    script.write_text(text)
+    run = c.client.submit(DAG("planned", [Job("plan", file=script, retries=retries), *more]))
+    try:
+        run.wait(60)
+    except TimeoutError:
+        pytest.fail(
+            str(
+                [
+                    (job.id, job.state, job.reason, c.client.why(f"{run.id}/{job.id}"))
+                    for job in run.status().jobs
+                    if job.finished_at is None
+                ]
+            )
+        )
+    return run.id
+
+
+def states(c: Cluster, run: str) -> dict[str, str]:
+    return {job.id: job.state for job in c.client.status(run).jobs}
+
+
+def test_a_script_adds_jobs_of_all_kinds_and_what_follows_it_waits(c: Cluster, tmp_path: Path) -> None:
+    tool = tmp_path / "tool.py"
+    tool.write_text("import sys\nprint('tool', *sys.argv[1:])\n")
+    run = run_script(
+        c,
+        tmp_path,
+        f"""
+from titan import Job, context, task
+
+@task
+def square(x):
+    return x * x
+
+@task
+def total(numbers):
+    from titan import context
+    return [context.run, context.job, context.attempt, sum(numbers)]
+
+nine = total([square(1), square(2), square(2)])
+ids = context.submit(Job("tool", file={str(tool)!r}, args=["a b"]), Job("shell", command="echo $TITAN_JOB", parents=["tool"]),
+                     nine, before_children=True)
+print(len(ids))
+""",
+        Job("end", command="echo end", parents=["plan"]),
+    )
+    status = c.client.status(run)
+    assert status.state == "COMPLETED", [(j.id, j.state, j.reason) for j in status.jobs]
+    assert output(c, run, "plan") == "6\n" and output(c, run, "tool") == "tool a b\n" and output(c, run, "shell") == "shell\n"
+    jobs = {job.id: job for job in status.jobs}
+    name = next(job for job in jobs if job.startswith("total"))
+    assert c.client.run(run).result(name) == [run, name, 1, 9]
+    assert all((jobs["end"].started_at or 0) >= (job.finished_at or 0) for job in jobs.values() if job.id != "end")
+
+
+def test_a_map_over_a_result_and_a_saved_pipeline_in_yaml(c: Cluster, tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    (folder / "work.py").write_text("import sys\nprint('work on', *sys.argv[1:])\n")
+    (folder / "sub.yaml").write_text(
+        "name: sub\njobs:\n- {id: a, file: work.py, args: [saved]}\n- {id: b, command: echo b, depends_on: [a]}\n"
+    )
+    assert c.cli("save", "sub", str(folder / "sub.yaml")).returncode == 0
+    listing = _names()
+    dag = DAG(
+        "map",
+        [
+            Job("list", command="true"),
+            Job("work", file="work.py", args=["${item}", "${index}"], parents=["list"], expand=listing),
+            Job("sub", pipeline="sub", parents=["work"]),
+            Job("end", command="echo end", parents=["sub"]),
+            listing,
+        ],
+        project=folder,
+    )
+    run = c.client.submit(dag)
+    assert run.wait(60).ok, [(j.id, j.state, j.reason) for j in run.status().jobs]
+    assert [output(c, run.id, f"work[{i}]") for i in range(3)] == ["work on x 0\n", "work on y 1\n", "work on z 2\n"]
+    assert output(c, run.id, "sub.a") == "work on saved\n"
+    jobs = {job.id: job for job in run.status().jobs}
+    assert (jobs["sub"].started_at or 0) >= max(jobs[f"work[{i}]"].finished_at or 0 for i in range(3))
+    assert (jobs["end"].started_at or 0) >= (jobs["sub.b"].finished_at or 0)
+
+
+def _names() -> TaskCall[list[str]]:
+    @task(name="names")
+    def names() -> list[str]:
+        return ["x", "y", "z"]
+
+    return names()
+
+
+def test_a_planner_that_is_tried_again_adds_its_jobs_once(c: Cluster, tmp_path: Path) -> None:
+    run = run_script(
+        c,
+        tmp_path,
+        "import sys\nfrom titan import Job, context\n"
+        "print(context.expand(Job('part', command='echo ${item}'), 3, join=Job('join', command='echo all'))[-1])\n"
+        "sys.exit(context.attempt < 3)\n",
+        retries=3,
+    )
+    assert states(c, run) == dict.fromkeys(["plan", "part[0]", "part[1]", "part[2]", "join"], "COMPLETED")
+    assert c.completions(run)["join"] == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("context.submit(Job('plan', command='true'))", "has a job 'plan' already"),
+        ("context.submit(Job('x', command='true', parents=['nobody']))", "'nobody', which is no job of this addition or its run"),
+        ("context.submit(Job('x', command='true', parents=['y']), Job('y', command='true', parents=['x']))", "in a cycle"),
+        ("context.submit(Job('x', command='true'), before=['other'])", "other cannot wait for the addition any more"),
+        ("context.submit(Job('x', file='no.py'))", "no.py: there is no such file"),
+        ("context.submit_saved('nobody')", "there is no saved pipeline 'nobody'"),
+        ("context.expand(Job('x', command='true'), [[1]])", "each item must be"),
+    ],
+)
+def test_bad_additions_are_errors_in_the_job(c: Cluster, tmp_path: Path, line: str, says: str) -> None:
+    run = run_script(c, tmp_path, f"from titan import Job, context\n{line}\n", Job("other", command="true"))
+    assert states(c, run) == {"plan": "DEAD", "other": "COMPLETED"}
+    said = b"".join(data for stream, data in c.client.logs(f"{run}/plan") if stream == 2).decode()
+    assert says in said, said
+
+
+def test_outside_of_a_job_nothing_grows() -> None:
+    with pytest.raises(NotInJob, match="this is no job of Titan"):
+        context.submit(Job("x", command="true"))
+
+
+@pytest.mark.parametrize("when", ["asking", "answered", "first part"])
+def test_a_thousand_jobs_and_a_join_through_kill_9_of_the_master(c: Cluster, tmp_path: Path, when: str) -> None:
+    script = tmp_path / "plan.py"
+    script.write_text(
+        f"""
+import pathlib
+from titan import Job, context
+here = pathlib.Path({str(tmp_path)!r})
+(here / "asking").touch()
+context.expand(Job("part", command=f"[ ${{{{index}}}} != 0 ] || touch '{{here}}/first part'; echo $TITAN_JOB"), 1000,
+               join=Job("join", command="echo all"), before_children=True)
+(here / "answered").touch()
+"""
+    )
+    run = c.client.submit(DAG("thousand", [Job("plan", file=script), Job("end", command="true", parents=["plan"])]))
+    until((tmp_path / when).exists, when)
+    c.kill_master()
+    c.restart_master()
+    summary = run.wait(120)
+    assert summary.ok and summary.count == 1003, summary
+    done = c.completions(run.id)
+    assert len(done) == 1003 and set(done.values()) == {1}
+    jobs = {job.id: job for job in run.status().jobs}
+    last = max(job.finished_at or 0.0 for name, job in jobs.items() if name.startswith("part"))
+    assert (jobs["join"].started_at or 0.0) >= last and (jobs["end"].started_at or 0.0) >= (jobs["join"].finished_at or 0.0)
+    assert sum(isinstance(event, RunGrown) for event in c.events()) == 1

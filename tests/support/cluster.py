@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from titan.core.events import Event, JobsCompleted, RunSubmitted, decode
+from titan.core.events import Event, JobsCompleted, RunGrown, RunSubmitted, decode
 from titan.journal import read_records
 from titan.sdk.client import Client
 from titan.sdk.status import WorkerStatus
@@ -267,7 +267,7 @@ class Cluster:
         names: dict[int, str] = {}
         counts: dict[str, int] = {}
         for event in self.events():
-            if isinstance(event, RunSubmitted) and event.run == run:
+            if isinstance(event, (RunSubmitted, RunGrown)) and event.run == run:
                 names.update(enumerate(event.ids, event.first_job))
             elif isinstance(event, JobsCompleted):
                 for number in event.jobs:

@@ -133,7 +133,7 @@ class ClientDesk:
             case msg.ReadLogs():
                 self._read_logs(peer, message)
             case msg.Stage():
-                peer.send(msg.Staged(message.request, [h for h in dict.fromkeys(message.hashes) if not self._registry.has(h)]))
+                peer.send(msg.Staged(message.request, self._registry.lacks(message.hashes)))
             case msg.Put():
                 self._intake.put(peer, message, blob)
             case msg.Fetch():

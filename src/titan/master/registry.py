@@ -76,6 +76,10 @@ class Registry:
     def has(self, hash_: str) -> bool:
         return _HASH.fullmatch(hash_) is not None and os.path.isfile(f"{self._objects}/{hash_}")
 
+    def lacks(self, hashes: list[str]) -> list[str]:
+        """Those that are not here, each once."""
+        return [hash_ for hash_ in dict.fromkeys(hashes) if not self.has(hash_)]
+
     def path(self, hash_: str) -> Path:
         """Raises NotFound."""
         if not self.has(hash_):

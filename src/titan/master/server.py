@@ -155,7 +155,8 @@ class Master(HomeServer):
         self.store.store.mount(PREFIX, self.cluster_keys)
         desks = (self.intake, self.outlet, self.hub, self.past)
         self.clients = ClientDesk(self.core, self.logs, self.registry, *desks, self.store, self.request_stop)
-        self.workers = WorkerDesk(self.core, self.logs, self.intake, self.outlet, self.store, self.clients.on_output)
+        asked = (self.clients.growth, self.registry.lacks)
+        self.workers = WorkerDesk(self.core, self.logs, self.intake, self.outlet, self.store, *asked, self.clients.on_output)
         self.bursts = Bursts(LocalProvider(self.home) if self._settings.scale else None, self.core.see)
         sock_server = await self._listen()
         try:

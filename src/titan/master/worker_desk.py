@@ -16,6 +16,7 @@ from titan.core.services import addresses_of
 from titan.core.state import Job, State
 from titan.errors import CallerError, ProtocolError
 from titan.master.core_loop import CoreLoop
+from titan.master.growth_desk import GrowthDesk
 from titan.master.intake import Intake
 from titan.master.log_store import LogStore
 from titan.master.outlet import Outlet
@@ -46,13 +47,18 @@ class WorkerDesk:
         intake: Intake,
         outlet: Outlet,
         store: StoreDesk,
+        growth: GrowthDesk,
+        lacks: Callable[[list[str]], list[str]],
         on_output: Callable[[str, str], None],
     ) -> None:
+        """`lacks(hashes)`: which of these artifacts are not here."""
         self._core = core
         self._logs = logs
         self._intake = intake
         self._outlet = outlet
         self._on_output = on_output
+        self._growth = growth
+        self._lacks = lacks
         self._relay = StoreRelay(core.state, store)
         self.peers: dict[int, Peer] = {}
         """worker -> the connection it speaks on."""
@@ -94,6 +100,10 @@ class WorkerDesk:
                 self._relay.on_stream(peer, worker, message, blob)
             case msg.Put():
                 self._intake.put(peer, message, blob)
+            case msg.Grow() | msg.GetPipeline():
+                self._growth.on_message(peer, message, worker)
+            case msg.Stage():
+                peer.send(msg.Staged(message.request, self._lacks(message.hashes)))
             case msg.Draining():
                 self._core.see(seen.WorkerDraining(worker))
             case msg.Leaving():

@@ -11,6 +11,8 @@ import msgspec
 
 from titan.model.dag import DagSpec, JobTemplate
 from titan.protocol.base import Message as Message
+from titan.protocol.context_messages import Identity as Identity
+from titan.protocol.context_messages import WhoAmI as WhoAmI
 from titan.protocol.failure_messages import Decide as Decide
 from titan.protocol.failure_messages import Decided as Decided
 from titan.protocol.failure_messages import GateRow as GateRow

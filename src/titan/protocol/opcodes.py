@@ -87,6 +87,8 @@ OPCODES: dict[int, type[msg.Message]] = {
     169: msg.StoreReplies,
     170: msg.CloseLane,
     171: msg.StoreStream,
+    184: msg.WhoAmI,
+    185: msg.Identity,
     216: msg.Grow,
     217: msg.Grown,
     218: msg.SavePipeline,

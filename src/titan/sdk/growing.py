@@ -6,22 +6,27 @@ saved pipeline. Whoever depends on such a job waits for all that it added. What 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from titan.errors import CallerError, InvalidGraph
+from titan.errors import CallerError, InvalidGraph, LimitExceeded
 from titan.model.dag import DagSpec, JobTemplate
 from titan.protocol import messages as msg
 from titan.sdk.arrays import BadArray, foreach_of, member, rows
 from titan.sdk.functions import Function
+from titan.sdk.job import DAG, Job
+from titan.sdk.tasks import TaskCall
 
 Ask = Callable[[Callable[[int], msg.Message]], msg.Message]
 """Sends what is made of a request number through the job's worker to the master, and returns the answer."""
 MAX_ITEMS = 100_000
+MAX_FILE = 32 << 20
 
 
 def key_of(spec: DagSpec, before: Sequence[str], *, before_children: bool) -> str:
@@ -36,6 +41,92 @@ def grow(ask: Ask, spec: DagSpec, *, before: Sequence[str] = (), before_children
     answer = ask(lambda n: msg.Grow(n, 0, "", key, spec, tuple(before), before_children))
     assert isinstance(answer, msg.Grown)
     return answer.jobs
+
+
+# -- from within a job ------------------------------------------------------------------------------------------------------
+def submit(
+    *jobs: Job | TaskCall[Any],
+    before: Iterable[str | Job] = (),
+    before_children: bool = False,
+    key: str = "",
+) -> list[str]:
+    """Adds jobs to the run of the job that calls this, all or none; returns their ids.
+
+    - Their `parents` may be jobs of the run: the job itself, or others, over or not.
+    - `before`: jobs of the run that wait for the addition from now on. They must not have been ready yet. `before_children`: so do
+      the jobs that depend on this one.
+    - A relative `file` is one of the project, if this job is of one; else, and with an absolute path, it is read here, at most
+      32 MiB.
+    - `key`: an addition of the same job with the same key is made once, also by a later attempt. Default: the ids.
+
+    Raises InvalidGraph, Conflict, LimitExceeded; NotInJob outside of a job.
+    """
+    from titan import context
+    from titan.sdk.staging import stage
+
+    it = context.identity()
+    dag = DAG(it.job, jobs, project="/" if it.archive else None)
+    staged = stage(dag, addition=True, archive=it.archive)
+    try:
+        if staged.unresolved:
+            raise InvalidGraph(f"file: perm:{staged.unresolved[0]}: files of the master cannot be named in an addition")
+        for hash_ in _lacking(list(staged.artifacts)):
+            _put(hash_, staged.artifacts[hash_].read_bytes())
+        names = [job if isinstance(job, str) else job.id for job in before]
+        grow(context.ask, staged.spec, before=names, before_children=before_children, key=key)
+    finally:
+        staged.close()
+    return staged.spec.ids
+
+
+def expand(
+    job: Job, items: Iterable[Any] | int, *, join: Job | None = None, before_children: bool = False, key: str = ""
+) -> list[str]:
+    """Adds a job like `job` for each item (a string, number, path, or a mapping of names to such), as ID[0], ID[1], ..., and
+    `join`, which waits for them all. In `args` ``${item}``, ``${item.KEY}`` and ``${index}`` stand for what differs.
+
+    See `submit`.
+    """
+    if job.is_array:
+        raise InvalidGraph(f"job {job.id!r}: foreach: it is an array already", job.id)
+    given = items if isinstance(items, int) else list(items)
+    if not given:
+        return submit(join, before_children=before_children, key=key) if join is not None else []
+    many = _remade(job, foreach=foreach_of(given))
+    more = [] if join is None else [_remade(join, parents=(*join.parents, job.id))]
+    return submit(many, *more, before_children=before_children, key=key)
+
+
+def submit_saved(name: str, prefix: str = "", *, before_children: bool = False) -> list[str]:
+    """Adds the jobs of a saved pipeline, each as PREFIX.ID (default: the pipeline's name). See `submit`. Raises NotFound."""
+    from titan import context
+
+    spec = prefixed(saved(context.ask, name), prefix or name)
+    grow(context.ask, spec, before_children=before_children)
+    return spec.ids
+
+
+def _remade(job: Job, **fields: Any) -> Job:
+    made = copy.copy(job)
+    for name, value in fields.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+def _lacking(hashes: list[str]) -> list[str]:
+    from titan.context import ask
+
+    answer = ask(lambda n: msg.Stage(n, hashes, [0] * len(hashes))) if hashes else msg.Staged(0, [])
+    assert isinstance(answer, msg.Staged)
+    return answer.missing
+
+
+def _put(hash_: str, data: bytes) -> None:
+    from titan.context import ask
+
+    if len(data) > MAX_FILE:
+        raise LimitExceeded(f"a file of {len(data):,} bytes; one that a job adds a job with takes at most {MAX_FILE:,}")
+    ask(lambda n: msg.Put(n, hash_, len(data), 0), data)
 
 
 # -- jobs that stand for others ---------------------------------------------------------------------------------------------

@@ -186,6 +186,7 @@ class _Staging:
         self.scratch: Scratch | None = None
         self._project = dag.project
         self._archive = archive
+        self._is_there = bool(archive)
         self._survey: Survey | None = None
         self._hashes: dict[str, str] = {}
         self._handlers: dict[str, list[str]] = {}
@@ -309,7 +310,7 @@ class _Staging:
         elif name := perm_name(job.file):
             self.unresolved[name] = None
             file, file_hash = posixpath.basename(name), f"{PERM}{name}"
-        elif self._project is not None:
+        elif self._project is not None and not (self._is_there and os.path.isabs(job.file)):
             archive = self._packed(self._project, job)
             file = self._inside(self._project, job, job.file)
         else:
@@ -395,9 +396,10 @@ class _Staging:
             path = os.path.normpath(os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)))
             if not path.startswith(f"{root.rstrip('/')}/"):
                 raise _fault(job, f"{file}: lies outside the project {project}: only the project travels")
-        _check_file(job, file, Path(path))
-        if self._survey is None:  # it is there already
+        if self._is_there:
             return os.path.relpath(path, root)
+        _check_file(job, file, Path(path))
+        assert self._survey is not None
         if os.path.relpath(os.path.realpath(path), root) not in self._survey.files:
             raise _fault(
                 job, f"{file}: is left out of the project's archive, by {IGNORE_FILE} or as one of .git, venv and the like"

@@ -1,7 +1,9 @@
-"""Where the jobs of this worker find TitanStore: a local socket, whose connections are carried over the worker's own to the master.
+"""Where the jobs of this worker find TitanStore, and the worker: a local socket.
 
-A job's first line is `TITAN LEASE run` or `TITAN LEASE shared`, then RESP, as at the store's port. The relay looks at nothing but
-that line. While no master is there nobody is let in; a job tries again.
+A job's first line is `TITAN LEASE run` or `TITAN LEASE shared`, then RESP, as at the store's port: such a connection is carried
+over the worker's own to the master, and nothing but that line is looked at. While no master is there nobody is let in; a job
+tries again. After `TITAN LEASE job` the connection is the job desk's. A call, which shares its process with others, says
+`KEY:SEQ` for its lease: its runner, and which call of that it is.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import cast
 
 from titan.protocol import messages as msg
+from titan.worker.job_desk import JobDesk
 
 log = logging.getLogger("titan.worker")
 FIRST_LINE_BYTES = 64
@@ -27,7 +30,15 @@ MOST_PATH_BYTES = 100
 class ContextRelay:
     """`send(message, blob)` is to be called while `can_send()`."""
 
-    def __init__(self, folder: Path, send: Callable[[msg.Message, bytes | None], None], can_send: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        send: Callable[[msg.Message, bytes | None], None],
+        can_send: Callable[[], bool],
+        desk: JobDesk,
+        lease_of: Callable[[int, int], int],
+    ) -> None:
+        """`lease_of(key, seq)`: of the call that a runner is at, 0 if it is at another."""
         self._folder = folder
         self._away: str | None = None
         self.path = f"{folder}/context"
@@ -36,6 +47,8 @@ class ContextRelay:
             self.path = f"{self._away}/context"
         self.send = send
         self.can_send = can_send
+        self.desk = desk
+        self._lease_of = lease_of
         self.connections: dict[int, _Connection] = {}
         self._numbers = 0
         self._server: asyncio.AbstractServer | None = None
@@ -66,6 +79,15 @@ class ContextRelay:
         elif not message.closed:
             self.send(msg.StoreStream(message.request, closed=True), None)
 
+    def lease(self, word: bytes) -> int:
+        """0: it says none."""
+        key, colon, seq = word.decode("ascii", "replace").partition(":")
+        if not colon:
+            return int(key) if key.isdigit() else 0
+        if not (key.removeprefix("-").isdigit() and seq.isdigit()):
+            return 0
+        return self._lease_of(int(key), int(seq))
+
     def number(self) -> int:
         self._numbers += 1
         return self._numbers
@@ -85,7 +107,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if not self._relay.can_send() or len(self._relay.connections) >= CONNECTIONS:
+        if len(self._relay.connections) + len(self._relay.desk.peers) >= CONNECTIONS:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -108,13 +130,30 @@ class _Connection(asyncio.Protocol):
         words = line.split()
         if not end and len(line) <= FIRST_LINE_BYTES:
             return b""
-        if len(words) != 3 or words[0] != b"TITAN" or not words[1].isdigit() or words[2] not in (b"run", b"shared"):
+        lease = self._relay.lease(words[1]) if len(words) == 3 and words[0] == b"TITAN" else 0
+        if lease and words[2] == b"job":
+            self._hand_over(lease, rest)
+            return b""
+        if not lease or words[2] not in (b"run", b"shared") or not self._relay.can_send():
             self.abort()
             return b""
         self._number = self._relay.number()
         self._relay.connections[self._number] = self
-        self._relay.send(msg.StoreStream(self._number, int(words[1]), words[2] == b"shared"), None)
+        self._relay.send(msg.StoreStream(self._number, lease, words[2] == b"shared"), None)
         return rest
+
+    def _hand_over(self, lease: int, rest: bytes) -> None:
+        """From now on this connection speaks TITAN_PROTO."""
+        transport, self._transport = self._transport, None
+        assert transport is not None
+        peer = self._relay.desk.open(lease)
+        transport.set_protocol(peer)
+        peer.connection_made(transport)
+        while rest:
+            space = peer.get_buffer(-1)
+            count = min(len(space), len(rest))
+            space[:count], rest = rest[:count], rest[count:]
+            peer.buffer_updated(count)
 
     def hear(self, message: msg.StoreStream, blob: bytes | memoryview) -> None:
         if self._transport is None:

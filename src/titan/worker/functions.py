@@ -98,6 +98,13 @@ class FunctionDriver:
             del it.leases[len(it.leases) - taken :]
         self._see(m.CallsReturned(number, taken))
 
+    def lease_of(self, key: int, seq: int) -> int:
+        """Of the call that a runner is at, 0 if it has ended or was never begun."""
+        it = self._by_key.get(key)
+        if it is None or it.link.current_seq() != seq:
+            return 0
+        return next((lease for at, lease in it.leases if at == seq), 0)
+
     def kill(self, number: int) -> None:
         it = self._runners.get(number)
         if it is not None:

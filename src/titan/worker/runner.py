@@ -374,6 +374,7 @@ class Runner:
         self.stream = stream
         self.tokens = tokens
         self.marks = marks  # of two 8-byte numbers
+        sys._titan_marks = marks  # type: ignore[attr-defined]  # titan.context tells by them which call asks
         self.output = output
         self.values = values
         self.functions = Functions()

@@ -8,6 +8,7 @@ import logging
 import os
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from titan.worker.cgroups import open_limiter
 from titan.worker.context_relay import ContextRelay
 from titan.worker.devices import find_stock
 from titan.worker.functions import FunctionDriver
+from titan.worker.job_desk import JobDesk
 from titan.worker.launch import Launcher
 from titan.worker.log_pump import LogPump
 from titan.worker.sandbox import Download, Workspace
@@ -131,7 +133,10 @@ class Worker:
             in_use=lambda: [hash_ for held in self.machine.held.values() for hash_ in held.assignment.needs],
             on_dropped=lambda hash_: self.machine.have.pop(hash_, None),
         )
-        self._relay = ContextRelay(self._workspace.root, self._send, self._can_send)
+        self._desk = JobDesk(self._send, self._can_send, self._next_request, self.machine.held.__contains__)
+        self._desk.answer(msg.WhoAmI, self._introduce)
+        self._desk.forward(msg.Grow, msg.GetPipeline, msg.Stage, msg.Put)
+        self._relay = ContextRelay(self._workspace.root, self._send, self._can_send, self._desk, self._call_of)
         await self._relay.open()
         self._launcher = Launcher(
             self.machine,
@@ -182,6 +187,7 @@ class Worker:
             await asyncio.gather(connecting, *self._tasks, return_exceptions=True)
             self._functions.close()
             self._relay.close()
+            self._desk.close()
             await self._launcher.close()
             if self._peer is not None:
                 self._peer.close()
@@ -299,6 +305,14 @@ class Worker:
         else:
             self._gone.set()
 
+    # -- what jobs ask ------------------------------------------------------------------------------------------------------
+    def _call_of(self, key: int, seq: int) -> int:
+        return self._functions.lease_of(key, seq)
+
+    def _introduce(self, lease: int, it: msg.WhoAmI, blob: Blob, reply: Callable[[msg.Message], None]) -> None:
+        a = self.machine.held[lease].assignment
+        reply(msg.Identity(it.request, a.run, a.job, a.attempt, lease, a.template.archive))
+
     # -- output of calls ------------------------------------------------------------------------------------------------
     def _on_call_output(self, lease: int, stream: int, data: bytes) -> None:
         """A call printed: it gets a folder and logs like any attempt, which the others do without."""
@@ -371,13 +385,14 @@ class Worker:
             self._pump.disconnected()
             self._values.on_disconnected()
             self._relay.disconnected()
+            self._desk.disconnected()
             self.see(m.Disconnected())
             self._fetches.clear()
             self._lost.set()
 
     def _on_message(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
         self._heard_at = self._clock.now()
-        if self._values.heard(message):
+        if self._desk.heard(message) or self._values.heard(message):
             return
         match message:
             case msg.Dispatch():

@@ -105,6 +105,7 @@ def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
         156: "TellWorker", 157: "Told", 158: "GetScale", 159: "Scale", 160: "Leave",
         148: "ListServices", 149: "Services", 150: "StopService", 151: "ServicesStopped",
         152: "ReplaceService", 153: "ServiceReplaced", 154: "ServiceStates",
+        184: "WhoAmI", 185: "Identity",
         216: "Grow", 217: "Grown", 218: "SavePipeline", 219: "Saved", 220: "RemovePipeline", 221: "ListPipelines",
         222: "Pipelines", 223: "GetPipeline", 224: "Pipeline",
         168: "StoreCommands", 169: "StoreReplies", 170: "CloseLane", 171: "StoreStream",
