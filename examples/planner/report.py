@@ -1,0 +1,8 @@
+"""The largest packages, by what the jobs before have counted."""
+
+from titan import context
+
+lines = {name.decode(): int(count) for name, count in context.store.hgetall("lines").items()}
+for name in sorted(lines, key=lambda name: -lines[name])[:5]:
+    print(f"{lines[name]:>8,} {name}")
+print(f"{sum(lines.values()):>8,} in {len(lines)} packages")
