@@ -34,10 +34,11 @@ def place(
     """worker -> jobs. `touched` are the workers whose pinned jobs or room changed since the last call. O(log n) a job."""
     placed: dict[int, list[int]] = {}
     terms = terms or Terms()
-    if pool.holds or pool.stuck:
+    held = list(pool.holds)  # what waited behind such a hold may have room when another comes in its place
+    if held or pool.stuck:
         pool.begin()
     _fill(lanes, pinned, pool, placed, terms)
-    for worker in touched:
+    for worker in dict.fromkeys((*touched, *held)) if held else touched:
         lane = pinned.get(worker)
         while lane is not None:
             key = lane.head()

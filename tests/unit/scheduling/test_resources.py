@@ -43,9 +43,9 @@ class Queue:
             lane.count += 1
             lane.push(priority, job)
 
-    def place(self, now: float = 0.0) -> dict[int, list[int]]:
+    def place(self, now: float = 0.0, *, touched: list[int] | None = None) -> dict[int, list[int]]:
         terms = Terms(lambda job: self.demands[job], now, self._patience_s)
-        placed = place(self.lanes, self.pinned, list(self.pool.seats), self.pool, terms)
+        placed = place(self.lanes, self.pinned, list(self.pool.seats) if touched is None else touched, self.pool, terms)
         self.where.update({job: worker for worker, jobs in placed.items() for job in jobs})
         return placed
 
@@ -231,3 +231,16 @@ def test_how_many_come_before() -> None:
     for job in (2, 4, 5, 6, 8, 3, 7):
         lane.push(1, job)
     assert [lane.ahead(sort_key(1, job)) for job in (2, 3, 6, 9)] == [0, 1, 2, 4]
+
+
+def test_who_waits_behind_a_hold_has_room_when_a_lesser_job_has_it_instead() -> None:
+    queue = Queue(pool_of((1, (4, 9, 9)), depth=1), patience_s=0.0)
+    queue.add(PLAIN)
+    queue.place()  # the slot is taken; an attempt may wait behind it
+    queue.add(wants(cpus=4))
+    queue.add(PLAIN, pin=1)
+    queue.add(wants(cpus=3))
+    assert queue.place(1.0) == {} and queue.pool.holds, "room is held for what comes before the pinned one"
+    queue.lanes[wants(cpus=4)].pop()
+    queue.lanes[wants(cpus=4)].count -= 1  # it was cancelled: nothing changed on the worker
+    assert queue.place(2.0, touched=[]) == {1: [3]}
