@@ -40,7 +40,9 @@ def comparable(args: list[bytes], tree: Tree) -> Any:
         step = 2 if name in (b"HSCAN", b"ZSCAN") else 1
         items = value[1][1]
         return sorted(repr(items[i : i + step]) for i in range(0, len(items), step))
-    if sign == b"*" and value is not None and (name in UNORDERED or _is_unordered_sort(args)):
+    if sign == b"*" and value is not None and name in (b"SORT", b"SORT_RO") and _is_ambiguous_sort(args, value):
+        return _shape(tree) if b"LIMIT" in map(bytes.upper, args) else (sign, sorted(value, key=repr))
+    if sign == b"*" and value is not None and name in UNORDERED:
         return sign, sorted(value, key=repr)
     if name in PAIRED and value is not None:
         return sign, sorted((value[i : i + 2] for i in range(0, len(value), 2)), key=repr)
@@ -55,10 +57,12 @@ def comparable(args: list[bytes], tree: Tree) -> Any:
     return tree
 
 
-def _is_unordered_sort(args: list[bytes]) -> bool:
-    """BY a constant on what may be a set, or by texts that may be equal."""
+def _is_ambiguous_sort(args: list[bytes], found: list[Tree]) -> bool:
+    """BY a constant on what may be a set, by texts that may be equal, or of texts that are alike up to a zero byte, which ends them
+    for Redis. GET may hide those."""
     words = [arg.upper() for arg in args]
-    return words[0] in (b"SORT", b"SORT_RO") and b"BY" in words
+    texts = b"ALPHA" in words and (b"GET" in words or any(b"\0" in value for _, value in found))
+    return b"BY" in words or texts
 
 
 def _unsigned_zeros(tree: Tree) -> Tree:

@@ -89,6 +89,7 @@ KINDS: dict[str, st.SearchStrategy[bytes]] = {
     "word": st.sampled_from([*_of("a NX XX COUNT LIMIT STORE WITHSCORES 1 -1 GET * get"), b"", b"\r\n"]),
     "type": st.sampled_from(_of("string list set zset hash stream none STRING foo")),
     "empty": st.just(b""),
+    "lexname": st.sampled_from(_of("a aa ab b bb c d dd m z")),
 }
 
 MANY: dict[str, Words] = {
@@ -297,7 +298,7 @@ TEMPLATES: dict[str, str] = {
         LSET kl int m
         LREM kl int m
         LINSERT kl BEFORE|AFTER|FOO m m
-        LPOS kl m [RANK int] [COUNT int] [MAXLEN int]
+        LPOS kl m [RANK rank] [COUNT int] [MAXLEN int]
         LMOVE kl kl LEFT|RIGHT LEFT|RIGHT|FOO
         RPOPLPUSH kl kl
         LMPOP n kl+ LEFT|RIGHT [COUNT pos]
@@ -379,10 +380,71 @@ TEMPLATES: dict[str, str] = {
         ZSCAN kz cur COUNT big [MATCH pat]
         SADD kt m+
     """,
+    "sorted sets by name": """
+        ZADD kz (1 m)+
+        ZADD kz 1 a 1 b 1 aa 1 ab 1 c
+        ZADD kz (1 lexname)+
+        ZRANGEBYLEX kz lex lex [LIMIT int int]
+        ZREVRANGEBYLEX kz lex lex [LIMIT int int]
+        ZRANGE kz lex lex BYLEX [REV] [LIMIT int int]
+        ZRANGE kz lex lex BYLEX WITHSCORES
+        ZRANGESTORE kz kz lex lex BYLEX [REV] [LIMIT int int]
+        ZLEXCOUNT kz lex lex
+        ZREMRANGEBYLEX kz lex lex
+        ZREM kz m+
+        ZPOPMIN kz [int]
+        ZINCRBY kz 0 m
+        ZRANK kz m
+        DEL kz
+    """,
+    "waiting": """
+        BLPOP kl+ 0
+        BRPOP kl kz 0
+        BLMOVE kl kl LEFT|RIGHT LEFT|RIGHT 0
+        BRPOPLPUSH kl kl 0
+        BLMPOP 0 n kl kl LEFT|RIGHT [COUNT pos]
+        BZPOPMIN kz+ 0
+        BZPOPMAX kz kl 0
+        BZMPOP 0 n kz kz MIN|MAX [COUNT pos]
+        XREAD [COUNT pos] BLOCK 0 STREAMS kx kx $ 0
+        XREAD BLOCK 0 STREAMS kx $
+        XREADGROUP GROUP g c [COUNT pos] BLOCK 0 [NOACK] STREAMS kx >
+        RPUSH kl m+
+        LPUSH kl m+
+        RPUSH l1 m m m
+        ZADD kz (score m)+
+        ZADD z1 1 a 2 b
+        XADD kx newid m v
+        XADD x1 20-* m v
+        XADD x2 20-* m v
+        XGROUP CREATE kx g id|$ MKSTREAM
+        XGROUP DESTROY kx g
+        XGROUP SETID kx g id
+        DEL kl|kz|kx
+        SET kl|kz|kx v
+        RENAME kl|kz|kx kl|kz|kx
+        COPY kl|kz|kx kl|kz|kx [REPLACE]
+        LMOVE kl kl LEFT RIGHT
+        LPOP kl
+        ZPOPMIN kz
+        SORT kl ALPHA STORE kl
+        ZUNIONSTORE kz 2 kz kz
+        ZRANGESTORE kz kz 0 -1
+        EXPIRE kl sec
+        SELECT 0|1
+        SWAPDB 0 1
+        MOVE kl|kz|kx 0|1
+        FLUSHDB
+        MULTI
+        EXEC
+        EXEC
+    """,
     "streams": """
         XADD kx newid (m v)+
-        XADD kx [NOMKSTREAM] [MAXLEN [~|=] int] [LIMIT int] newid m v
-        XADD kx [MINID [~|=] id] newid (m v)+
+        XADD kx [NOMKSTREAM] [MAXLEN [=] int] [LIMIT int] newid m v
+        XADD kx MAXLEN ~ 1000 [LIMIT int] newid m v
+        XADD kx MAXLEN|MINID ~ -1|x LIMIT int newid m v
+        XADD kx [MINID [=] id] newid (m v)+
         XLEN kx
         XRANGE kx end end [COUNT int]
         XREVRANGE kx end end [COUNT int]
@@ -614,13 +676,46 @@ MAKERS: dict[str, Words] = {
     }.items()
 }
 """What fills the keys of a theme, so that the others find something."""
+WAITING = "waiting"
+WATCHING = "watching"
+MIXED = "mixed"
+ALL_THEMES = [*THEMES, WATCHING, MIXED]
+_DATA = [theme for theme in THEMES if theme not in ("transactions", "pubsub", "connection", "waiting")]
+_NOT_WATCHED = (b"MULTI", b"EXEC", b"DISCARD", b"WATCH", b"UNWATCH", b"RESET", b"QUIT")
 OTHERS = _one_of([THEMES["keys"], THEMES["strings"], THEMES["transactions"], THEMES["connection"]])
 Step = tuple[int, list[bytes]]
 
 
 def sequences(theme: str, most: int) -> st.SearchStrategy[list[Step]]:
-    """Commands of two connections, mostly of one theme."""
+    """Commands of several connections, mostly of one theme."""
+    if theme == WATCHING:
+        return _watched(most)
+    if theme == MIXED:
+        chosen = _one_of([*(THEMES[name] for name in _DATA), *(MAKERS[name] for name in _DATA if name in MAKERS)])
+        return _steps(st.tuples(st.sampled_from((0, 0, 1)), chosen), most)
     own = THEMES[theme]
     chosen = _one_of([own] * 9 + [MAKERS.get(theme, own)] * 3 + [OTHERS])
-    step = st.tuples(st.sampled_from((0, 0, 1)), chosen)
+    if theme == WAITING:
+        return _steps(st.tuples(st.sampled_from((0, 1, 2, 3)), _one_of([own] * 15 + [THEMES["lists"]])), most)
+    return _steps(st.tuples(st.sampled_from((0, 0, 1)), chosen), most)
+
+
+def _steps(step: st.SearchStrategy[Step], most: int) -> st.SearchStrategy[list[Step]]:
     return st.integers(1, most).flatmap(lambda size: st.lists(step, min_size=size, max_size=size))
+
+
+def _watched(most: int) -> st.SearchStrategy[list[Step]]:
+    """Connection 0 watches some keys while 1 says something; whether that was a change, EXEC tells."""
+    keys = st.lists(KINDS["k"], min_size=1, max_size=6)
+    said = _one_of(
+        [*(THEMES[name] for name in _DATA), *(MAKERS[name] for name in _DATA if name in MAKERS)] + [THEMES["stream groups"]] * 3
+    )
+
+    def steps(drawn: tuple[list[bytes], list[bytes]]) -> list[Step]:
+        watched, args = drawn
+        if args[0].upper() in _NOT_WATCHED:
+            return []
+        return [(0, [b"WATCH", *watched]), (1, args), (0, [b"MULTI"]), (0, [b"PING"]), (0, [b"EXEC"])]
+
+    turns = st.lists(st.tuples(keys, said).map(steps), min_size=1, max_size=most // 2)
+    return turns.map(lambda found: [step for turn in found for step in turn])

@@ -291,6 +291,30 @@ def test_jobs_and_data_recover_together(tmp_path: Path) -> None:
         assert got == [[b"q", b"v"]]
 
 
+def test_a_session_that_is_killed_does_not_hold_up_its_client(tmp_path: Path) -> None:
+    with cluster(tmp_path, settings=QUIET, options=("--store-port", "0")) as c:
+        port = int(json.loads((c.home / "master.json").read_text())["store"].rpartition(":")[2])
+        operator = Redis(host="127.0.0.1", port=port, socket_timeout=20)
+        refused: list[str] = []
+
+        def wait() -> None:
+            try:
+                c.client.store.execute("BLPOP", "q", 20)
+            except StoreRefused as e:
+                refused.append(str(e))
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        until(lambda: operator.info("clients")["blocked_clients"] == 1, "somebody waits")
+        killed = operator.client_kill_filter(_type="normal")
+        assert killed >= 1
+        operator.rpush("q", "v")
+        waiting.join(20)
+        assert len(refused) == 1 and "CLIENT KILL" in refused[0], refused
+        assert c.client.store.execute("LPOP", "q") == b"v", "who is killed gets no element"
+        operator.close()
+
+
 def test_from_asyncio(tmp_path: Path) -> None:
     async def main(address: str) -> None:
         async with AsyncClient(address) as client:

@@ -52,7 +52,7 @@ class StoreClient:
 
     def take(self, requests: list[list[bytes]]) -> None:
         """Executes them in order, as far as that goes now."""
-        if self._waiting or self.session.blocked is not None or not self.ready:
+        if self._waiting or self.session.blocked is not None or self.session.closed or not self.ready:
             self._waiting.extend(requests)
             return
         execute, session, now = self._desk.store.execute, self.session, self._desk.now_ms()

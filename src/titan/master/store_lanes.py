@@ -10,12 +10,13 @@ from titan.errors import CallerError, LimitExceeded
 from titan.master.store_desk import StoreClient, StoreDesk
 from titan.peer import Peer
 from titan.protocol import messages as msg
-from titan.store.replies import BLOCKED, Reply
+from titan.store.replies import BLOCKED, Error, Reply
 from titan.store.resp import encode
 
 LANES = 1024
 """Of one connection."""
 RESP = 3
+_KILLED = Error(b"ERR the session was closed by CLIENT KILL: try again")
 _OF_A_PORT = (
     b"SUBSCRIBE",
     b"PSUBSCRIBE",
@@ -49,6 +50,7 @@ class Lane(StoreClient):
         self._peer = peer
         self._batches: deque[_Batch] = deque()
         self._done: list[_Batch] = []
+        self.closed = False
 
     def put(self, request: int, commands: list[list[bytes]]) -> None:
         self._batches.append(_Batch(request, len(commands)))
@@ -73,7 +75,15 @@ class Lane(StoreClient):
             self._peer.send(msg.StoreReplies(batch.request, batch.count), bytes(batch.out))
 
     def close(self) -> None:
-        pass
+        """CLIENT KILL: what is not answered is refused, and the next command has another session."""
+        if self.session.closed and not self.closed:
+            self.closed = True
+            self._waiting.clear()
+            while self._batches:
+                self.answer(_KILLED)
+            done, self._done = self._done, []
+            self._send(done)
+            self._desk.leave(self)
 
 
 class StoreLanes:
@@ -93,8 +103,8 @@ class StoreLanes:
                 raise CallerError(f"{name} is for connections to the store's port: open it with titan master --store-port 6379")
         lanes = self._lanes.setdefault(peer, {})
         lane = lanes.get(it.lane)
-        if lane is None:
-            if len(lanes) >= LANES:
+        if lane is None or lane.closed:
+            if lane is None and len(lanes) >= LANES:
                 raise LimitExceeded(f"{LANES} lanes of this connection are open: close some")
             lane = lanes[it.lane] = Lane(self._desk, peer)
         lane.put(it.request, it.commands)

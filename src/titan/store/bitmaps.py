@@ -155,7 +155,7 @@ def bitop(ctx: Context, args: list[bytes]) -> Reply:
         result = numbers[0] ^ ((1 << 8 * size) - 1)
     else:
         result = reduce(_OPERATIONS[operation], numbers)
-    ctx.db.put(target, result.to_bytes(size, "big"))
+    ctx.db.put(target, bytearray(result.to_bytes(size, "big")))
     ctx.changed(target, args)
     return size
 

@@ -13,7 +13,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from titan.store.context import Context
-from titan.store.parsing import INT_MAX, extended
+from titan.store.parsing import INT_MAX, extended, extended_product
 from titan.store.replies import BLOCKED, NEGATIVE_TIMEOUT, NO_REPLY, Error, Refusal, Reply
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def deadline(ctx: Context, seconds: bytes) -> int:
     amount = extended(seconds, Error(b"ERR timeout is not a float or out of range"))
     if amount is None:
         raise Refusal(NEGATIVE_TIMEOUT)
-    milliseconds = ceil(amount * 1000)
+    milliseconds = ceil(extended_product(amount, 1000))
     if milliseconds > INT_MAX:
         raise Refusal(NEGATIVE_TIMEOUT)  # which it is to Redis 7.0, where it has wrapped round
     return _until(ctx, milliseconds)

@@ -7,7 +7,7 @@ import hmac
 from titan.store import blocking, pubsub, transactions
 from titan.store.context import Context
 from titan.store.parsing import bounded, integer
-from titan.store.replies import NO_REPLY, OK, PONG, SYNTAX, Error, Refusal, Reply, Status, Verbatim, shown
+from titan.store.replies import NO_REPLY, OK, PONG, SYNTAX, Error, Refusal, Reply, Status, Verbatim, misused, shown
 from titan.store.session import Session
 
 VERSION = b"7.0.15"
@@ -84,7 +84,7 @@ def hello(ctx: Context, args: list[bytes]) -> Reply:
         _log_in(ctx, *login)
     if not session.authenticated:
         raise Refusal(
-            b"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> "
+            b"NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> "
             b"option can be used to authenticate the client and select the RESP protocol version at the same time"
         )
     if name is not None:
@@ -123,9 +123,12 @@ def reset(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def close(ctx: Context, session: Session) -> None:
-    """The shell is to close the connection once what was said is written."""
+    """The shell is to close the connection once what was said is written. Until then it gets no element and no message any more."""
     if not session.closed:
         session.closed = True
+        blocking.release(ctx, session)
+        transactions.end(ctx, session)
+        pubsub.leave_everything(ctx, session)
         ctx.closing.append(session)
 
 
@@ -240,7 +243,9 @@ def client_kill(ctx: Context, args: list[bytes]) -> Reply:
 
 def client_unblock(ctx: Context, args: list[bytes]) -> Reply:
     how = args[3].upper() if len(args) == 4 else b"TIMEOUT"
-    if len(args) > 4 or how not in (b"TIMEOUT", b"ERROR"):
+    if len(args) > 4:
+        raise Refusal(misused(args))
+    if how not in (b"TIMEOUT", b"ERROR"):
         raise Refusal(b"ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
     session = ctx.sessions.get(integer(args[2]))
     if session is None or session.blocked is None:

@@ -79,6 +79,8 @@ class Context:
         """Measures keys if there is a limit on memory."""
         self.guarded = False
         """Writing commands are to be looked at before they run: there are mounts, or a limit on memory."""
+        self.prefixes: tuple[bytes, ...] = ()
+        """Of all mounts."""
         self.executing = False
         """Within EXEC, where nobody waits."""
         self.counters = Counters()
@@ -93,7 +95,8 @@ class Context:
             self.meter.measure(list(self.databases.values()))
         for db in self.databases.values():
             db.lively = bool(db.mounts) or limited
-        self.guarded = limited or any(db.mounts for db in self.databases.values())
+        self.prefixes = tuple(prefix for db in self.databases.values() for prefix in db.mounts)
+        self.guarded = limited or bool(self.prefixes)
 
     def typed(self, key: bytes, kind: type[T]) -> T | None:
         """What a key holds, which is of class `kind`; None if it is not there. Raises Refusal(WRONG_TYPE)."""
@@ -110,6 +113,19 @@ class Context:
             self._notice(db, key)
         if self.meter is not None:
             self.meter.weigh(db, key)
+
+    def regrouped(self, key: bytes, args: list[bytes]) -> None:
+        """Like `changed`, for what those who watch a stream or wait for it take no notice of: its groups and its last id."""
+        db = self.db
+        self.changes.append((db.index, args))
+        if self.meter is not None:
+            self.meter.weigh(db, key)
+
+    def wake(self, key: bytes) -> None:
+        """Whoever waits for `key` is to look again, though it has not changed."""
+        observers = self.db.observed.get(key)
+        if observers is not None and observers.waiters:
+            self.ready[self.db.index, key] = None
 
     def log(self, args: list[bytes]) -> None:
         """`args` does the same again in this database."""

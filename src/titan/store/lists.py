@@ -325,7 +325,7 @@ def _blocking_move(ctx: Context, args: list[bytes], from_side: bytes, to_side: b
             return WRONG_TYPE
         return _move(ctx, key, target, from_side, to_side)
 
-    return blocking.wait(ctx, [source], until, serve, None)
+    return None if ctx.executing else blocking.wait(ctx, [source], until, serve, NULL_ARRAY)
 
 
 def lmpop(ctx: Context, args: list[bytes]) -> Reply:

@@ -132,6 +132,11 @@ def extended_sum(first: Fraction, second: Fraction) -> Fraction | None:
     return total if abs(total) <= _LARGEST else None
 
 
+def extended_product(number: Fraction, factor: int) -> Fraction:
+    """The product as a long double, which here may be larger than the largest."""
+    return _rounded(number * factor)
+
+
 def extended_text(number: Fraction) -> bytes:
     """With up to 17 digits after the point and no zeros at the end.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from titan.store.context import Context
 from titan.store.patterns import matcher
-from titan.store.replies import Push, Reply, Several
+from titan.store.replies import Push, Refusal, Reply, Several, misused
 from titan.store.session import Session
 
 
@@ -39,6 +39,8 @@ def publish(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def pubsub_channels(ctx: Context, args: list[bytes]) -> Reply:
+    if len(args) > 3:
+        raise Refusal(misused(args))
     if len(args) == 2:
         return list(ctx.channels)
     matches = matcher(args[2])

@@ -119,6 +119,11 @@ def shown(argument: bytes, most: int = SHOWN_BYTES) -> bytes:
     return argument.partition(b"\0")[0][:most]
 
 
+def misused(args: list[bytes]) -> Error:
+    """A subcommand with arguments that make no sense."""
+    return Error(b"ERR unknown subcommand or wrong number of arguments for '%b'. Try %b HELP." % (shown(args[1]), args[0].upper()))
+
+
 class Refusal(Exception):
     """Ends a command with an Error reply. Nothing of the command has been carried out by then."""
 

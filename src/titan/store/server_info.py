@@ -1,18 +1,15 @@
-"""What the store tells of itself, and its settings: INFO, COMMAND, CONFIG, TIME, and the commands that ask for durability."""
+"""What the store tells of itself, and its settings: INFO, CONFIG, TIME, and the commands that ask for durability."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from titan.errors import CallerError
 from titan.store.connection import VERSION
 from titan.store.context import Context
-from titan.store.parsing import integer
+from titan.store.parsing import INT_MAX, bounded, integer
 from titan.store.patterns import folded
-from titan.store.replies import OK, SYNTAX, Error, Refusal, Reply, SetReply, Status, Verbatim, shown
-
-if TYPE_CHECKING:
-    from titan.store.table import Command
+from titan.store.replies import OK, SYNTAX, Error, Refusal, Reply, Verbatim, misused, shown
 
 
 # -- INFO ---------------------------------------------------------------------------------------------------------------
@@ -89,110 +86,6 @@ _SECTIONS: dict[str, Any] = {
 }
 
 
-# -- COMMAND ------------------------------------------------------------------------------------------------------------
-_FLAG_NAMES = {
-    "w": b"write",
-    "r": b"readonly",
-    "m": b"denyoom",
-    "b": b"blocking",
-    "p": b"pubsub",
-    "a": b"admin",
-    "f": b"fast",
-    "n": b"no_auth",
-}
-
-
-def command(ctx: Context, args: list[bytes]) -> Reply:
-    if len(args) > 1:
-        raise Refusal(unknown_subcommand(args))
-    return [_facts(one) for one in _table().values()]
-
-
-def command_count(ctx: Context, args: list[bytes]) -> Reply:
-    return len(_table())
-
-
-def command_info(ctx: Context, args: list[bytes]) -> Reply:
-    if len(args) == 2:
-        return command(ctx, args[:1])
-    found = (_named(name) for name in args[2:])
-    return [None if one is None else _facts(one) for one in found]
-
-
-def command_list(ctx: Context, args: list[bytes]) -> Reply:
-    names = list(_table())
-    if len(args) == 2:
-        return list(names)
-    if len(args) != 5 or args[2].upper() != b"FILTERBY":
-        raise Refusal(SYNTAX)
-    how, value = args[3].upper(), args[4]
-    if how == b"PATTERN":
-        matches = folded(value)
-        return [name for name in names if matches(name)]
-    if how in (b"MODULE", b"ACLCAT"):
-        return []
-    raise Refusal(SYNTAX)
-
-
-def command_docs(ctx: Context, args: list[bytes]) -> Reply:
-    table = _table()
-    chosen = [table[name.lower()] for name in args[2:] if name.lower() in table] if len(args) > 2 else list(table.values())
-    return {one.name: _docs(one) for one in chosen}
-
-
-def command_getkeys(ctx: Context, args: list[bytes]) -> Reply:
-    called = args[2:]
-    found = _table().get(called[0].lower())
-    if found is not None and found.sub and len(called) > 1:
-        found = found.sub.get(called[1].lower())
-    if found is None:
-        raise Refusal(b"ERR Invalid command specified")
-    if not found.takes(len(called)):
-        raise Refusal(b"ERR Invalid number of arguments specified for command")
-    if found.keys == "-":
-        raise Refusal(b"ERR The command has no key arguments")
-    keys = found.keys_of(called)
-    if not keys:
-        raise Refusal(b"ERR Invalid arguments specified for command")
-    return list(keys)
-
-
-def unknown_subcommand(args: list[bytes]) -> Error:
-    return Error(b"ERR unknown subcommand '%b'. Try %b HELP." % (shown(args[1]), args[0].upper()))
-
-
-def _table() -> dict[bytes, Command]:
-    from titan.store.table import COMMANDS  # which names this module
-
-    return COMMANDS
-
-
-def _named(name: bytes) -> Command | None:
-    parent, _, sub = name.lower().partition(b"|")
-    found = _table().get(parent)
-    return found.sub.get(sub) if found is not None and sub else found
-
-
-def _facts(one: Command) -> list[Any]:
-    flags = SetReply(Status(_FLAG_NAMES[letter]) for letter in one.flags if letter in _FLAG_NAMES)
-    if one.keys == "streams" or "n" in one.keys or one.keys == "sort":
-        flags.append(Status(b"movablekeys"))
-    first, last, step = one.key_range
-    sub = [_facts(child) for child in one.sub.values()]
-    return [one.name, one.arity, flags, first, last, step, SetReply(), [], [], sub]
-
-
-def _docs(one: Command) -> dict[bytes, Any]:
-    found: dict[bytes, Any] = {
-        b"summary": one.summary.encode(),
-        b"since": b"1.0.0",
-        b"group": one.group.replace(" ", "-").encode(),
-    }
-    if one.sub:
-        found[b"subcommands"] = {child.name: _docs(child) for child in one.sub.values()}
-    return found
-
-
 # -- CONFIG -------------------------------------------------------------------------------------------------------------
 def config_get(ctx: Context, args: list[bytes]) -> Reply:
     matchers = [folded(pattern) for pattern in args[2:]]
@@ -202,7 +95,7 @@ def config_get(ctx: Context, args: list[bytes]) -> Reply:
 
 def config_set(ctx: Context, args: list[bytes]) -> Reply:
     if len(args) % 2:
-        raise Refusal(b"ERR wrong number of arguments for 'config|set' command")
+        raise Refusal(SYNTAX)
     changes: dict[str, str] = {}
     for name_bytes, value in zip(args[2::2], args[3::2], strict=True):
         name = name_bytes.lower().decode("latin-1")
@@ -232,6 +125,10 @@ def config_resetstat(ctx: Context, args: list[bytes]) -> Reply:
 
 def config_rewrite(ctx: Context, args: list[bytes]) -> Reply:
     raise Refusal(b"ERR The server is running without a config file")
+
+
+def unknown_subcommand(args: list[bytes]) -> Error:
+    return Error(b"ERR unknown subcommand '%b'. Try %b HELP." % (shown(args[1]), args[0].upper()))
 
 
 # -- the rest -----------------------------------------------------------------------------------------------------------
@@ -276,6 +173,10 @@ def wait(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def slowlog_get(ctx: Context, args: list[bytes]) -> Reply:
+    if len(args) > 3:
+        raise Refusal(misused(args))
+    if len(args) == 3:
+        bounded(args[2], -1, INT_MAX, Error(b"ERR count should be greater than or equal to -1"))
     return []
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable
 from math import inf
+from sys import float_info
 from typing import NamedTuple
 
 from titan.store.context import Context
@@ -13,6 +15,8 @@ from titan.store.replies import SYNTAX, WRONG_TYPE, Error, Refusal, Reply, shown
 from titan.store.values import SetValue, SortedSet
 
 _NO_NUMBERS = Error(b"ERR One or more scores can't be converted into double")
+_MANTISSA = re.compile(rb"[ \t\n\v\f\r]*[+-]?(?:[0.]*[1-9]|0[xX][0.]*[1-9a-fA-F])")
+"""Of a number that is not zero as it is written."""
 
 
 class _Request(NamedTuple):
@@ -115,8 +119,11 @@ def _number(weight: bytes | None) -> float:
     if weight is None:
         return 0.0
     number = bound(weight, _NO_NUMBERS)
-    if number in (inf, -inf) and b"n" not in weight.lower():
-        raise Refusal(_NO_NUMBERS)
+    if number in (inf, -inf):
+        if b"n" not in weight.lower():
+            raise Refusal(_NO_NUMBERS)
+    elif abs(number) < float_info.min and _MANTISSA.match(weight):
+        raise Refusal(_NO_NUMBERS)  # too small for a double in full
     return number
 
 

@@ -16,16 +16,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 
-from titan.store import blocking, pubsub, rewriting, server_info, transactions
+from titan.errors import JournalCorrupt
+from titan.store import blocking, guarding, pubsub, rewriting, server_info, transactions
 from titan.store.context import SPACES, Change, Context
 from titan.store.hooks import Hooks
 from titan.store.keyspace import Mount
-from titan.store.replies import BLOCKED, NO_REPLY, OUT_OF_MEMORY, QUEUED, SHOWN_BYTES, Error, Refusal, Reply, shown
+from titan.store.replies import BLOCKED, NO_REPLY, QUEUED, SHOWN_BYTES, Error, Refusal, Reply, shown
 from titan.store.session import Session
 from titan.store.settings import Settings
 from titan.store.table import COMMANDS, SPELLED, Command
 
 _WHILE_LISTENING = (b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe", b"ping", b"quit", b"reset")
+_NOT_QUEUED = Error(b"ERR Command not allowed inside a transaction")
 _NO_AUTH = Error(b"NOAUTH Authentication required.")
 
 
@@ -112,7 +114,7 @@ class Store:
             return self._refuse(session, _wrong_arity(command), command)
         try:
             if ctx.guarded:
-                self._guard(command, args)
+                guarding.check(ctx, command, args)
             reply = command.run(ctx, args)  # type: ignore[misc]
         except Refusal as refusal:
             reply = refusal.reply
@@ -144,10 +146,10 @@ class Store:
         if isinstance(found, Error):
             return self._refuse(session, found)
         session.last_command = found.name
-        if not session.authenticated and not found.unguarded:
-            return self._refuse(session, _NO_AUTH, found)
         if not found.takes(len(args)):
             return self._refuse(session, _wrong_arity(found), found)
+        if not session.authenticated and not found.unguarded:
+            return self._refuse(session, _NO_AUTH, found)
         if session.resp == 2 and (session.channels or session.patterns) and found.name not in _WHILE_LISTENING:
             return self._refuse(
                 session,
@@ -157,9 +159,11 @@ class Store:
                 ),
                 found,
             )
+        if session.queue is not None and found.alone:
+            return self._refuse(session, _NOT_QUEUED)
         if ctx.guarded:
             try:
-                self._guard(found, args)
+                guarding.check(ctx, found, args)
             except Refusal as refusal:
                 return self._refuse(session, refusal.reply)
         if session.queue is not None and not found.at_once:
@@ -188,32 +192,6 @@ class Store:
         if session.queue is not None:
             session.queue_failed = True
         return error
-
-    def _guard(self, command: Command, args: list[bytes]) -> None:
-        """Raises Refusal for a write to keys that are derived, and for one that memory is not there for; makes room first."""
-        ctx = self._ctx
-        if command.writes and ctx.db.mounts:
-            for key in args[1:2] if command.keys == "1" else command.keys_of(args):
-                if ctx.db.mount_of(key) is not None:
-                    raise Refusal(b"ERR '%b' belongs to the cluster and can only be read" % shown(key))
-        if ctx.meter is not None and not self._make_room() and command.grows:
-            raise Refusal(OUT_OF_MEMORY)
-
-    def _make_room(self) -> bool:
-        """Whether the keys take no more than `maxmemory`, of which the policy may have made some go."""
-        ctx = self._ctx
-        meter, limit = ctx.meter, ctx.settings.max_memory
-        assert meter is not None
-        while meter.total > limit:
-            idlest = meter.idlest() if ctx.settings.evicts else None
-            if idlest is None:
-                return False
-            db, key = ctx.databases[idlest[0]], idlest[1]
-            db.remove(key)
-            ctx.counters.evicted += 1
-            ctx.changes.append((db.index, [b"DEL", key]))
-            ctx.touch(key, db)
-        return True
 
     def notice(self, now_ms: int, key: bytes) -> bool:
         """A mounted key of database 0 has changed: whoever waits for it is served. Whether somebody looks at it."""
@@ -275,24 +253,26 @@ class Store:
 
     # -- recovery -------------------------------------------------------------------------------------------------------
     def replay(self, database: int, args: list[bytes]) -> None:
-        """Repeats a change. Leaves no change and wakes nobody; there should be no session yet."""
-        command = SPELLED.get(args[0])
-        if command is None or command.run is None:
-            command = self._of_a_replay(args)
-            if command is None:
-                return
+        """Repeats a change. Leaves no change and wakes nobody; there should be no session yet.
+
+        Raises JournalCorrupt for what cannot be repeated, as when a later Titan wrote it.
+        """
         ctx = self._ctx
-        ctx.now = 0
-        ctx.session = self._replayer
-        ctx.db = self._replayer.db = ctx.databases[database]
-        command.run(ctx, args)  # type: ignore[misc]
+        try:
+            command = SPELLED.get(args[0])
+            if command is None or command.run is None:
+                command = COMMANDS[args[0].lower()].sub[args[1].lower()]
+            ctx.now = 0
+            ctx.session = self._replayer
+            ctx.db = self._replayer.db = ctx.databases[database]
+            command.run(ctx, args)  # type: ignore[misc]
+        except (Refusal, LookupError) as error:
+            told = b" ".join(shown(arg) for arg in args[:3])
+            raise JournalCorrupt(
+                f"the store cannot repeat {told.decode('latin-1')!r} in database {database}: use the Titan that wrote it ({error})"
+            ) from error
         if ctx.changes:
             ctx.changes.clear()
-
-    @staticmethod
-    def _of_a_replay(args: list[bytes]) -> Command | None:
-        parent = COMMANDS.get(args[0].lower())
-        return parent.sub.get(args[1].lower()) if parent is not None and len(args) > 1 else None
 
     def rewrite(self) -> Iterator[Change]:
         """Changes that make, from nothing, all that is there. Do not execute anything until the last was taken."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from titan.store.context import Context
 from titan.store.parsing import integer
-from titan.store.replies import NULL_ARRAY, OK, SYNTAX, Error, Refusal, Reply, shown
+from titan.store.replies import NULL_ARRAY, OK, SYNTAX, Error, Refusal, Reply, misused, shown
 from titan.store.stream_log import MAX_ID, UNKNOWN, Consumer, Group, Pending, Stream, id_text
 from titan.store.stream_reading import consumer_of, log_claims
 from titan.store.streams import count_option, entry_reply, interval_start, parse_end, parse_id, parse_interval, stream_of
@@ -31,7 +31,7 @@ def _group_options(args: list[bytes], *, creating: bool) -> tuple[bool, int]:
                 raise Refusal(b"ERR value for ENTRIESREAD must be positive or -1")
             at += 2
         else:
-            raise Refusal(b"ERR unknown subcommand or wrong number of arguments for '%b'. Try XGROUP HELP." % shown(args[1]))
+            raise Refusal(misused(args))
     return make, read
 
 
@@ -46,8 +46,9 @@ def xgroup_create(ctx: Context, args: list[bytes]) -> Reply:
         raise Refusal(b"BUSYGROUP Consumer Group name already exists")
     if stream is None:
         stream = ctx.db.data[key] = Stream()
+        ctx.touch(key)
     stream.groups[name] = Group(last, read)
-    ctx.changed(key, [b"XGROUP", b"CREATE", key, name, id_text(last), b"MKSTREAM", b"ENTRIESREAD", b"%d" % read])
+    ctx.regrouped(key, [b"XGROUP", b"CREATE", key, name, id_text(last), b"MKSTREAM", b"ENTRIESREAD", b"%d" % read])
     return OK
 
 
@@ -67,7 +68,7 @@ def xgroup_setid(ctx: Context, args: list[bytes]) -> Reply:
     stream, group = _existing(ctx, args)
     group.last = stream.last if args[4] == b"$" else parse_end(args[4], 0)
     group.read = read
-    ctx.changed(args[2], [b"XGROUP", b"SETID", args[2], args[3], id_text(group.last), b"ENTRIESREAD", b"%d" % read])
+    ctx.regrouped(args[2], [b"XGROUP", b"SETID", args[2], args[3], id_text(group.last), b"ENTRIESREAD", b"%d" % read])
     return OK
 
 
@@ -77,7 +78,8 @@ def xgroup_destroy(ctx: Context, args: list[bytes]) -> Reply:
         raise Refusal(_NO_KEY)
     if stream.groups.pop(args[3], None) is None:
         return 0
-    ctx.changed(args[2], args)
+    ctx.regrouped(args[2], args)
+    ctx.wake(args[2])  # for those who wait for this group
     return 1
 
 
@@ -96,7 +98,7 @@ def xgroup_delconsumer(ctx: Context, args: list[bytes]) -> Reply:
         return 0
     for entry in consumer.pending:
         group.pending.drop(entry)
-    ctx.changed(args[2], args)
+    ctx.regrouped(args[2], args)
     return len(consumer.pending)
 
 
@@ -115,7 +117,7 @@ def xack(ctx: Context, args: list[bytes]) -> Reply:
         return 0
     done = sum(group.acknowledge(entry) for entry in [parse_id(text) for text in args[3:]])
     if done:
-        ctx.changed(args[1], args)
+        ctx.regrouped(args[1], args)
     return done
 
 
@@ -197,7 +199,7 @@ def xclaim(ctx: Context, args: list[bytes]) -> Reply:
         at += 1
     if last > group.last:
         group.last = last
-        ctx.changed(key, [b"XGROUP", b"SETID", key, args[2], id_text(last), b"ENTRIESREAD", b"%d" % group.read])
+        ctx.regrouped(key, [b"XGROUP", b"SETID", key, args[2], id_text(last), b"ENTRIESREAD", b"%d" % group.read])
     if delivered_ms is None or (ctx.now and not 0 <= delivered_ms <= ctx.now):
         delivered_ms = ctx.now
     found: list[object] = []
@@ -231,7 +233,7 @@ def _drop_deleted(ctx: Context, key: bytes, name: bytes, group: Group, entries: 
     """What is no more in the stream is not pending either."""
     gone = [id_text(entry) for entry in entries if group.acknowledge(entry)]
     if gone:
-        ctx.changed(key, [b"XACK", key, name, *gone])
+        ctx.regrouped(key, [b"XACK", key, name, *gone])
 
 
 def xautoclaim(ctx: Context, args: list[bytes]) -> Reply:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from titan.store.context import Context
 from titan.store.parsing import integer
-from titan.store.replies import NO_SUCH_KEY, Refusal, Reply, shown
+from titan.store.replies import NO_SUCH_KEY, Refusal, Reply, misused, shown
 from titan.store.stream_groups import own_consumers
 from titan.store.stream_log import MAX_ID, UNKNOWN, Consumer, Group, Stream, id_text
 from titan.store.streams import entries_between, entry_reply, stream_of
@@ -26,7 +26,7 @@ def xinfo_stream(ctx: Context, args: list[bytes]) -> Reply:
     count: int | None = 10
     if full:
         if args[3].upper() != b"FULL" or len(args) not in (4, 6) or (len(args) == 6 and args[4].upper() != b"COUNT"):
-            raise Refusal(b"ERR unknown subcommand or wrong number of arguments for '%b'. Try XINFO HELP." % shown(args[1]))
+            raise Refusal(misused(args))
         if len(args) == 6:
             count = integer(args[5])
             count = 10 if count < 0 else count or None

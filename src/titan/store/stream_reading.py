@@ -144,7 +144,7 @@ def consumer_of(ctx: Context, key: bytes, group_name: bytes, group: Group, name:
     consumer = group.consumers.get(name)
     if consumer is None:
         consumer = group.consumers[name] = Consumer(name, ctx.now)
-        ctx.changed(key, [b"XGROUP", b"CREATECONSUMER", key, group_name, name])
+        ctx.regrouped(key, [b"XGROUP", b"CREATECONSUMER", key, group_name, name])
     consumer.seen_ms = ctx.now
     return consumer
 
@@ -171,7 +171,7 @@ def _deliver(ctx: Context, key: bytes, stream: Stream, group: Group, request: _R
             group.assign(entry, pending, consumer)
     if not request.acknowledged:
         log_claims(ctx, key, request.group, consumer, given)
-    ctx.changed(key, [b"XGROUP", b"SETID", key, request.group, id_text(group.last), b"ENTRIESREAD", b"%d" % group.read])
+    ctx.regrouped(key, [b"XGROUP", b"SETID", key, request.group, id_text(group.last), b"ENTRIESREAD", b"%d" % group.read])
     return found
 
 
@@ -204,7 +204,7 @@ def log_claims(ctx: Context, key: bytes, group: bytes, consumer: Consumer, entri
         pending = consumer.pending[entry]
         alike.setdefault((pending.delivered_ms, pending.count), []).append(id_text(entry))
     for (at_ms, count), ids in alike.items():
-        ctx.changed(
+        ctx.regrouped(
             key,
             [
                 *(b"XCLAIM", key, group, consumer.name, b"0", *ids),

@@ -243,7 +243,7 @@ def xsetid(ctx: Context, args: list[bytes]) -> Reply:
         stream.added = added
     if deleted:
         stream.max_deleted = deleted
-    ctx.changed(args[1], args)
+    ctx.regrouped(args[1], args)
     return OK
 
 

@@ -5,9 +5,9 @@ Arity checks, transactions, COMMAND and docs/store.md are all made from this one
     name  arity  flags  keys  summary
 
 Arity counts the name; -n is at least n. Flags: w writes, r reads, m may take more memory, b may wait, p channels, a for
-operators, f quick, n without AUTH, x not in a transaction's queue but at once. Keys: `-` none, `1`, `1:-1`, `1:-1:2` first to
-last argument and step, `n1` a number of keys at argument 1 and the keys behind it, `1+n2` the key 1 and a number at 2, `streams`
-after STREAMS, `sort` the first and what follows STORE.
+operators, f quick, n without AUTH, x not in a transaction's queue but at once, o not in a transaction. Keys: `-` none, `1`,
+`1:-1`, `1:-1:2` first to last argument and step, `n1` a number of keys at argument 1 and the keys behind it, `1+n2` the key 1 and
+a number at 2, `streams` after STREAMS, `sort` the first and what follows STORE.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from types import ModuleType
 from titan.store import (
     bitmaps,
     connection,
+    described,
     expiry,
     hashes,
     keys,
@@ -48,6 +49,7 @@ class Command:
     """One of the table, or a subcommand of one (`parent|name`)."""
 
     __slots__ = (
+        "alone",
         "arity",
         "at_once",
         "blocks",
@@ -78,6 +80,7 @@ class Command:
         self.grows = "m" in flags
         self.blocks = "b" in flags
         self.at_once = "x" in flags
+        self.alone = "o" in flags
         self.unguarded = "n" in flags
         self.differs = DIFFERS.get(name, "")
         """How it differs from Redis's; empty if it does not."""
@@ -367,16 +370,16 @@ watch   -2 xf 1:-1 The next transaction is executed only if these keys do not ch
         """
 auth              -2 nf - Says a password
 client            -2 -  - The connection
-client|getname     2 f  - Its name
-client|id          2 f  - Its number
-client|info        2 f  - What CLIENT LIST says of it
+client|getname     2 -  - Its name
+client|id          2 -  - Its number
+client|info        2 -  - What CLIENT LIST says of it
 client|kill       -3 a  - Closes connections
 client|list       -2 a  - All connections
 client|no-evict    3 a  - For the sake of clients that say it
-client|no-touch    3 f  - Reading marks no key as used
-client|reply       3 f  - Whether commands are answered
-client|setinfo     4 f  - Which library is used
-client|setname     3 f  - Names the connection
+client|no-touch    3 -  - Reading marks no key as used
+client|reply       3 -  - Whether commands are answered
+client|setinfo     4 -  - Which library is used
+client|setname     3 -  - Names the connection
 client|unblock    -3 a  - Ends the waiting of another connection
 echo               2 f  - What was said
 hello             -1 nf - Chooses the version of the protocol
@@ -388,7 +391,7 @@ select             2 f  - Chooses a database
     ),
     (
         "server",
-        (server_info, keys),
+        (server_info, described, keys),
         """
 bgrewriteaof       1 a  - Makes a snapshot
 bgsave            -1 a  - Makes everything durable
@@ -420,15 +423,15 @@ object|freq        3 r  2 How often it is used
 object|idletime    3 r  2 How long it was not used
 object|refcount    3 r  2 1
 role               1 f  - master
-save               1 a  - Makes everything durable
-shutdown          -1 a  - Ends the store
+save               1 ao - Makes everything durable
+shutdown          -1 ao - Ends the store
 slowlog           -2 -  - For the sake of clients that ask
 slowlog|get       -2 a  - Nothing is recorded
 slowlog|len        2 a  - Nothing is recorded
 slowlog|reset      2 a  - Nothing is recorded
 swapdb             3 wf - Exchanges two databases
 time               1 f  - The time
-wait               3 b  - How many replicas have it: 0
+wait               3 -  - How many replicas have it: 0
 """,
     ),
 )

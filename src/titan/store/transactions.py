@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from titan.store import guarding
 from titan.store.context import Context
-from titan.store.replies import NULL_ARRAY, OK, Error, Refusal, Reply
+from titan.store.replies import NULL_ARRAY, OK, OUT_OF_MEMORY, Error, Refusal, Reply
 from titan.store.session import Session
 
 _ABORTED = Error(b"EXECABORT Transaction discarded because of previous errors.")
+_NO_MEMORY = Error(b"EXECABORT Transaction discarded because of: " + OUT_OF_MEMORY)
 
 
 def multi(ctx: Context, args: list[bytes]) -> Reply:
@@ -34,6 +36,8 @@ def exec_(ctx: Context, args: list[bytes]) -> Reply:
         raise Refusal(b"ERR EXEC without MULTI")
     failed, stale = session.queue_failed, session.stale or _has_expired(ctx, session)
     end(ctx, session)
+    if ctx.meter is not None and any(command.grows for command, _ in queue) and not guarding.make_room(ctx):
+        return _NO_MEMORY
     if failed:
         return _ABORTED
     if stale:
@@ -47,6 +51,7 @@ def exec_(ctx: Context, args: list[bytes]) -> Reply:
             ctx.session, ctx.db = session, session.db
             assert command.run is not None
             try:
+                guarding.check_names(ctx, command, queued)  # in the database of now
                 replies.append(command.run(ctx, queued))
             except Refusal as refusal:
                 replies.append(refusal.reply)

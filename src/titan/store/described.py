@@ -1,0 +1,169 @@
+"""What COMMAND tells of commands: flags, keys, and the categories by which ACL groups them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from titan.store.context import Context
+from titan.store.patterns import folded
+from titan.store.replies import SYNTAX, Refusal, Reply, SetReply, Status
+from titan.store.server_info import unknown_subcommand
+
+if TYPE_CHECKING:
+    from titan.store.table import Command
+
+
+def _by_name(table: dict[str, str]) -> dict[bytes, list[str]]:
+    """From words to names, the words by name."""
+    return {name.encode(): words.split() for words, names in table.items() for name in names.split()}
+
+
+_FLAGS = {
+    "w": "write",
+    "r": "readonly",
+    "m": "denyoom",
+    "b": "blocking",
+    "p": "pubsub",
+    "a": "admin",
+    "f": "fast",
+    "n": "no_auth",
+    "o": "no_multi",
+}
+"""By the letters of the table."""
+_FURTHER_FLAGS = _by_name(
+    {
+        "loading stale": "publish pubsub|channels pubsub|numpat pubsub|numsub echo select command command|count command|docs "
+        "command|getkeys command|info command|list info lastsave slowlog|get slowlog|len slowlog|reset time",
+        "noscript": "blmove blpop brpop brpoplpush bzpopmax bzpopmin wait",
+        "noscript loading stale": "psubscribe punsubscribe subscribe unsubscribe client|getname client|id client|info client|kill "
+        "client|list client|no-evict client|no-touch client|reply client|setinfo client|setname client|unblock config|get "
+        "config|resetstat config|rewrite config|set latency|history latency|latest latency|reset role",
+        "noscript loading stale allow_busy": "discard multi unwatch watch auth hello quit reset shutdown",
+        "noscript loading stale skip_slowlog": "exec",
+        "noscript no_async_loading": "bgrewriteaof bgsave save",
+    }
+)
+"""What Redis has besides, and means nothing here: clients look at it."""
+_CATEGORIES = {"write": "write", "readonly": "read", "admin": "admin dangerous", "pubsub": "pubsub", "blocking": "blocking"}
+"""By flag."""
+_OF_GROUPS = {"sorted set": "sortedset", "generic": "keyspace", "transactions": "transaction", "server": ""}
+"""Where it is not the group itself."""
+_FURTHER_CATEGORIES = _by_name(
+    {
+        "dangerous": "keys info",
+        "dangerous list set sortedset": "sort sort_ro",
+        "connection": "command command|count command|docs command|getkeys command|info command|list wait",
+        "keyspace": "dbsize object|encoding object|freq object|idletime object|refcount",
+        "dangerous keyspace": "flushall flushdb swapdb",
+        "admin dangerous": "lastsave role",
+    }
+)
+_SORTING = (b"sort", b"sort_ro")
+"""Whose keys go by what a list holds."""
+
+
+def command(ctx: Context, args: list[bytes]) -> Reply:
+    if len(args) > 1:
+        raise Refusal(unknown_subcommand(args))
+    return [_facts(one) for one in _table().values()]
+
+
+def command_count(ctx: Context, args: list[bytes]) -> Reply:
+    return len(_table())
+
+
+def command_info(ctx: Context, args: list[bytes]) -> Reply:
+    if len(args) == 2:
+        return command(ctx, args[:1])
+    found = (_named(name) for name in args[2:])
+    return [None if one is None else _facts(one) for one in found]
+
+
+def command_list(ctx: Context, args: list[bytes]) -> Reply:
+    names = list(_table())
+    if len(args) == 2:
+        return list(names)
+    if len(args) != 5 or args[2].upper() != b"FILTERBY":
+        raise Refusal(SYNTAX)
+    how, value = args[3].upper(), args[4]
+    if how == b"PATTERN":
+        matches = folded(value)
+        return [name for name in names if matches(name)]
+    if how == b"ACLCAT":
+        category = value.lower().decode("latin-1")
+        return [one.name for one in _table().values() if category in _categories(one)]
+    if how == b"MODULE":
+        return []
+    raise Refusal(SYNTAX)
+
+
+def command_docs(ctx: Context, args: list[bytes]) -> Reply:
+    table = _table()
+    chosen = [table[name.lower()] for name in args[2:] if name.lower() in table] if len(args) > 2 else list(table.values())
+    return {one.name: _docs(one) for one in chosen}
+
+
+def command_getkeys(ctx: Context, args: list[bytes]) -> Reply:
+    called = args[2:]
+    found = _table().get(called[0].lower())
+    if found is not None and found.sub and len(called) > 1:
+        found = found.sub.get(called[1].lower())
+    if found is None:
+        raise Refusal(b"ERR Invalid command specified")
+    if not found.takes(len(called)):
+        raise Refusal(b"ERR Invalid number of arguments specified for command")
+    if found.keys == "-":
+        raise Refusal(b"ERR The command has no key arguments")
+    keys = found.keys_of(called)
+    if not keys:
+        raise Refusal(b"ERR Invalid arguments specified for command")
+    return list(keys)
+
+
+def _table() -> dict[bytes, Command]:
+    from titan.store.table import COMMANDS  # which names this module
+
+    return COMMANDS
+
+
+def _named(name: bytes) -> Command | None:
+    parent, _, sub = name.lower().partition(b"|")
+    found = _table().get(parent)
+    return found.sub.get(sub) if found is not None and sub else found
+
+
+def _facts(one: Command) -> list[Any]:
+    first, last, step = one.key_range
+    flags = SetReply(Status(flag.encode()) for flag in _flags(one))
+    categories = SetReply(Status(b"@" + category.encode()) for category in _categories(one))
+    sub = [_facts(child) for child in one.sub.values()]
+    return [one.name, one.arity, flags, first, last, step, categories, [], [], sub]
+
+
+def _flags(one: Command) -> list[str]:
+    flags = [_FLAGS[letter] for letter in one.flags if letter in _FLAGS]
+    flags += _FURTHER_FLAGS.get(one.name, [])
+    if one.keys == "streams" or "n" in one.keys or one.name in _SORTING:
+        flags.append("movablekeys")
+    return flags
+
+
+def _categories(one: Command) -> list[str]:
+    flags = _flags(one)
+    found = " ".join(_CATEGORIES[flag] for flag in flags if flag in _CATEGORIES).split()
+    found += ["fast" if "fast" in flags else "slow", *_FURTHER_CATEGORIES.get(one.name, [])]
+    group = _OF_GROUPS.get(one.group, one.group)
+    if group and not one.sub and one.name not in _SORTING:
+        found.append(group)
+    return list(dict.fromkeys(found))
+
+
+def _docs(one: Command) -> dict[bytes, Any]:
+    found: dict[bytes, Any] = {
+        b"summary": one.summary.encode(),
+        b"since": b"1.0.0",
+        b"group": one.group.replace(" ", "-").encode(),
+    }
+    if one.sub:
+        found[b"subcommands"] = {child.name: _docs(child) for child in one.sub.values()}
+    return found
