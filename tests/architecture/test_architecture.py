@@ -10,7 +10,7 @@ import pytest
 import titan
 
 SOURCE = Path(titan.__file__).parent
-PURE = ("model", "core", "scheduling", "protocol", "store")
+PURE = ("model", "core", "scheduling", "protocol", "store", "predict")
 PURE_FILES = ("worker/machine.py", "worker/services.py", "journal/records.py", "journal/scan.py")
 BANNED = {
     *("asyncio", "time", "random", "uuid", "os", "socket", "threading", "subprocess", "logging"),
@@ -90,6 +90,14 @@ def test_every_event_is_known_by_a_name_that_never_changes() -> None:
 
     tags = {kind.__struct_config__.tag for kind in _WRITERS}  # type: ignore[attr-defined]
     assert tags == set(TAGS.split())
+
+
+def test_every_durable_event_says_when_it_was_decided() -> None:
+    """A replay up to a time rests on that."""
+    from titan.core.apply import _WRITERS
+    from titan.core.events import VOLATILE
+
+    assert [kind for kind in _WRITERS if kind not in VOLATILE and "at" not in kind.__struct_fields__] == []  # type: ignore[attr-defined]
 
 
 def test_no_file_is_too_long_to_hold_one_idea() -> None:

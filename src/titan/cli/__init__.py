@@ -34,6 +34,8 @@ _COMMANDS = {
     "master": "titan.cli.serve",
     "worker": "titan.cli.serve",
     "journal": "titan.cli.journal",
+    "replay": "titan.cli.replay",
+    "simulate": "titan.cli.simulate",
     "history": "titan.cli.history",
     "schedule": "titan.cli.schedule",
     "store": "titan.cli.store",

@@ -19,7 +19,7 @@ from titan.sdk.status import JobStatus, RunStatus, RunSummary, job_dict
 
 MAX_ROWS = 200
 _RUN_STATES = ("RUNNING", "COMPLETED", "FAILED", "CANCELLED")
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
 _HOME = "Read this home of an earlier private cluster instead of asking a running master."
 
 
@@ -44,22 +44,19 @@ def status(target: str | None, every: bool, master: str | None, home: Path | Non
             alive = [w for w in workers if w.state == "ALIVE"]
             slots, held = sum(w.slots for w in alive), sum(min(w.held, w.slots) for w in alive)
             print(f"master {client.address}: {len(alive)} of {len(workers)} workers alive, {held} of {slots} slots busy")
-            _print_runs(newest)
+            print_runs(newest)
         elif "/" in target:
             job, story = client.job(target)
             if as_json:
                 print(json.dumps({"run": target.partition("/")[0], **job_dict(job), "story": story}))
                 return
-            _print_jobs([job])
-            for line in story:
-                at, _, what = line.partition("  ")
-                print(f"  {_clock(float(at))}  {what}")
+            print_job(job, story)
         else:
             run = client.status(target)
             if as_json:
                 print(json.dumps(run.to_dict()))
             else:
-                _print_run(run, every=every)
+                print_run(run, every=every)
 
 
 @click.command()
@@ -127,12 +124,13 @@ def runs(
         if as_json:
             print(json.dumps([asdict(r) for r in found]))
         else:
-            _print_runs(found)
+            print_runs(found)
 
 
-def _print_run(run: RunStatus, *, every: bool) -> None:
+def print_run(run: RunStatus, *, every: bool, now: float | None = None) -> None:
+    """`now`: as of when; else as of this moment."""
     s = run.summary
-    took = f", {(s.finished_at or time.time()) - s.submitted_at:.1f} s"
+    took = f", {(s.finished_at or now or time.time()) - s.submitted_at:.1f} s"
     tally = ", ".join(f"{n} {state}" for state, n in s.tally.items())
     print(f"run {run.run} of {run.dag}: {run.state}{took}; {tally}")
     if s.schedule and s.scheduled_at:
@@ -144,14 +142,21 @@ def _print_run(run: RunStatus, *, every: bool) -> None:
     jobs = run.jobs
     if not every and len(jobs) > MAX_ROWS:
         first = [j for j in jobs if j.state in ("DEAD", "RUNNING", "FAILED", "DISPATCHED", "PAUSED")][:MAX_ROWS]
-        _print_jobs(first)
+        print_jobs(first, now)
         print(f"{len(jobs) - len(first)} more jobs: --all prints every one, --json for programs")
     else:
-        _print_jobs(jobs)
+        print_jobs(jobs, now)
 
 
-def _print_jobs(jobs: Iterable[JobStatus]) -> None:
-    rows = [(j.id, j.state, _text(j.attempt or None), j.worker or "", _text(j.exit_code), _took(j), j.reason) for j in jobs]
+def print_job(job: JobStatus, story: Iterable[str], now: float | None = None) -> None:
+    print_jobs([job], now)
+    for line in story:
+        at, _, what = line.partition("  ")
+        print(f"  {_clock(float(at))}  {what}")
+
+
+def print_jobs(jobs: Iterable[JobStatus], now: float | None = None) -> None:
+    rows = [(j.id, j.state, _text(j.attempt or None), j.worker or "", _text(j.exit_code), _took(j, now), j.reason) for j in jobs]
     if rows:
         print_table(("JOB", "STATE", "ATTEMPT", "WORKER", "EXIT", "TOOK", "REASON"), rows)
 
@@ -159,20 +164,20 @@ def _print_jobs(jobs: Iterable[JobStatus]) -> None:
 def _moment(text: str) -> float:
     """Seconds since the epoch of `--since`."""
     amount, unit = text[:-1], text[-1:]
-    if unit in _UNITS and amount.replace(".", "", 1).isdigit():
-        return time.time() - float(amount) * _UNITS[unit]
+    if unit in UNITS and amount.replace(".", "", 1).isdigit():
+        return time.time() - float(amount) * UNITS[unit]
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
         raise click.UsageError(f"--since {text!r}: say 90s, 15m, 12h, 7d or 2w ago, or a date as 2026-01-31T12:00") from None
 
 
-def _print_runs(found: list[RunSummary]) -> None:
+def print_runs(found: list[RunSummary], now: float | None = None) -> None:
     if not found:
         print("no such runs; runs come from: titan run FILE, or titan submit FILE")
         return
     rows = [
-        (r.run, r.dag, r.state, f"{r.tally.get('COMPLETED', 0)}/{r.count}", _clock(r.submitted_at), _ago(r.submitted_at))
+        (r.run, r.dag, r.state, f"{r.tally.get('COMPLETED', 0)}/{r.count}", _clock(r.submitted_at), _ago(r.submitted_at, now))
         for r in found
     ]
     print_table(("RUN", "DAG", "STATE", "DONE", "SUBMITTED", ""), rows)
@@ -189,20 +194,20 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _took(j: JobStatus) -> str:
+def _took(j: JobStatus, now: float | None) -> str:
     if not j.started_at:
         return ""
-    return f"{(j.finished_at or time.time()) - j.started_at:.2f} s"
+    return f"{(j.finished_at or now or time.time()) - j.started_at:.2f} s"
 
 
 def _clock(at: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at * 1000) % 1000:03d}"
 
 
-def _ago(at: float) -> str:
+def _ago(at: float, now: float | None = None) -> str:
     if not at:
         return "never"
-    seconds = max(0.0, time.time() - at)
+    seconds = max(0.0, (now or time.time()) - at)
     for limit, unit in ((60, "s"), (3600, "min"), (86_400, "h")):
         if seconds < limit:
             return f"{seconds / (limit / 60 if unit != 'h' else 3600):.0f} {unit} ago"

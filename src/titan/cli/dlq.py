@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict
@@ -16,7 +16,7 @@ from titan.cli.session import open_client
 from titan.errors import Conflict
 from titan.model.names import split_job
 from titan.sdk.client import Client
-from titan.sdk.status import job_dict
+from titan.sdk.status import DeadJob, job_dict
 
 TAIL_LINES = 20
 TAIL_BYTES = 64 * 1024
@@ -53,6 +53,10 @@ def list_dead(run: str, limit: int, master: str | None, home: Path | None, as_js
     if not found:
         print("no dead jobs")
         return
+    print_dead(found)
+
+
+def print_dead(found: Sequence[DeadJob]) -> None:
     rows = [(f"{d.run}/{d.job.id}", d.dag, str(d.job.attempt), _text(d.job.exit_code), d.job.reason) for d in found]
     print_table(("JOB", "DAG", "ATTEMPTS", "EXIT", "REASON"), rows)
 

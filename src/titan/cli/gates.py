@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ import click
 from titan.cli.ask import print_table
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
+from titan.sdk.decisions import OpenGate
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,11 +33,15 @@ def gates(run: str, limit: int, master: str | None, as_json: bool) -> None:
     if not found:
         print("no open gates")
         return
+    print_gates(found, time.time())
+
+
+def print_gates(found: Sequence[OpenGate], now: float) -> None:
     rows = []
     for gate in found:
         failed = gate.webhook not in ("", "due", "delivered")
         message = " ".join(gate.message.split()) + (f" (webhook: {gate.webhook})" if failed else "")
-        rows.append((f"{gate.run}/{gate.job}", gate.dag, _left(gate.expires_at - time.time()), message))
+        rows.append((f"{gate.run}/{gate.job}", gate.dag, _left(gate.expires_at - now), message))
     print_table(("GATE", "DAG", "LEFT", "MESSAGE"), rows)
 
 

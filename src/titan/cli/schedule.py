@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -88,20 +89,7 @@ def list_(master: str | None, home: Path | None, as_json: bool) -> None:
         if not found:
             print("no schedules; they come from: titan schedule add NAME PIPELINE --cron EXPR")
             return
-        rows = [
-            (
-                s.name,
-                s.dag,
-                _when(s),
-                _next(s),
-                s.last_run or "",
-                str(s.fired),
-                str(s.skipped + s.missed),
-                f"{s.overlap}/{s.catch_up}",
-            )
-            for s in found
-        ]
-        print_table(("NAME", "DAG", "WHEN", "NEXT", "LAST RUN", "RUNS", "SKIPPED", "OVERLAP/CATCH-UP"), rows)
+        print_schedules(found, time.time())
 
 
 @schedule.command()
@@ -157,12 +145,29 @@ def run(name: str, master: str | None, as_json: bool) -> None:
         print(json.dumps({"run": handle.id}) if as_json else handle.id)
 
 
+def print_schedules(found: Sequence[ScheduleStatus], now: float) -> None:
+    rows = [
+        (
+            s.name,
+            s.dag,
+            _when(s),
+            _next(s, now),
+            s.last_run or "",
+            str(s.fired),
+            str(s.skipped + s.missed),
+            f"{s.overlap}/{s.catch_up}",
+        )
+        for s in found
+    ]
+    print_table(("NAME", "DAG", "WHEN", "NEXT", "LAST RUN", "RUNS", "SKIPPED", "OVERLAP/CATCH-UP"), rows)
+
+
 def _show(s: ScheduleStatus, *, as_json: bool) -> None:
     upcoming = s.upcoming()
     if as_json:
         print(json.dumps({**s.to_dict(), "upcoming": upcoming}))
         return
-    state = "paused" if s.paused else f"next {_next(s)}"
+    state = "paused" if s.paused else f"next {_next(s, time.time())}"
     print(f"schedule {s.name} of {s.dag} ({s.count:,} job{'s' if s.count != 1 else ''}): {_when(s)}, {state}")
     print(
         f"  overlap {s.overlap}, catch-up {s.catch_up}; {s.fired} runs, {s.skipped} skipped, {s.missed} missed, {s.waiting} waiting"
@@ -177,12 +182,12 @@ def _when(s: ScheduleStatus) -> str:
     return f"{s.cron} {s.tz}" if s.cron else f"every {s.every:g} s"
 
 
-def _next(s: ScheduleStatus) -> str:
+def _next(s: ScheduleStatus, now: float) -> str:
     if s.paused:
         return "paused"
     if not s.next_at:
         return "never"
-    return f"{iso(s.next_at, s.tz)} (in {_span(s.next_at - time.time())})"
+    return f"{iso(s.next_at, s.tz)} (in {_span(s.next_at - now)})"
 
 
 def _span(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
@@ -12,6 +13,7 @@ from titan.cli.ask import _ago, print_table
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
 from titan.sdk.job import Job
+from titan.sdk.services import ServiceStatus
 
 
 @click.command()
@@ -29,11 +31,15 @@ def services(run: str, limit: int, master: str | None, as_json: bool) -> None:
         if not found:
             print("no services; a job with `type: service` is one")
             return
-        rows = [
-            (f"{s.run}/{s.job}", s.state, s.address or "", s.worker or "", str(s.restarts), _since(s.since), s.reason)
-            for s in found
-        ]
-        print_table(("SERVICE", "STATE", "ADDRESS", "WORKER", "RESTARTS", "SINCE", "REASON"), rows)
+        print_services(found, time.time())
+
+
+def print_services(found: Sequence[ServiceStatus], now: float) -> None:
+    rows = [
+        (f"{s.run}/{s.job}", s.state, s.address or "", s.worker or "", str(s.restarts), _ago(min(s.since, now), now), s.reason)
+        for s in found
+    ]
+    print_table(("SERVICE", "STATE", "ADDRESS", "WORKER", "RESTARTS", "SINCE", "REASON"), rows)
 
 
 @click.command()
@@ -77,7 +83,3 @@ def replace(target: str, file: str | None, command: str | None, args: str, maste
         else:
             how = "the old process goes on until the new one is READY" if rolling else "the old process is stopped first"
             print(f"{target} is being replaced: {how}")
-
-
-def _since(at: float) -> str:
-    return _ago(min(at, time.time()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
@@ -11,6 +12,7 @@ from titan.cli.ask import _ago, print_table
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
 from titan.sdk.needs import taken_text
+from titan.sdk.status import WorkerStatus
 
 
 @click.group(invoke_without_command=True)
@@ -30,19 +32,24 @@ def workers(ctx: click.Context, master: str | None, as_json: bool) -> None:
         if not found:
             print(f"no worker has registered yet: titan worker --master {client.address}")
             return
-        rows = [
-            (
-                w.name,
-                w.state,
-                f"{min(w.held, w.slots)}/{w.slots}",
-                " ".join(w.capabilities),
-                taken_text(w),
-                str(w.facts.get("host", "")),
-                _ago(w.heard_at),
-            )
-            for w in found
-        ]
-        print_table(("NAME", "STATE", "BUSY", "CAPABILITIES", "TAKEN", "HOST", "HEARD"), rows)
+        print_workers(found)
+
+
+def print_workers(found: Sequence[WorkerStatus], *, heard: bool = True) -> None:
+    rows = [
+        (
+            w.name,
+            w.state,
+            f"{min(w.held, w.slots)}/{w.slots}",
+            " ".join(w.capabilities),
+            taken_text(w),
+            str(w.facts.get("host", "")),
+            _ago(w.heard_at),
+        )
+        for w in found
+    ]
+    head = ("NAME", "STATE", "BUSY", "CAPABILITIES", "TAKEN", "HOST", "HEARD")
+    print_table(head if heard else head[:-1], rows if heard else [row[:-1] for row in rows])
 
 
 @workers.command()

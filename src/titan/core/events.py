@@ -94,6 +94,7 @@ class RunDropped(_Fact, frozen=True, tag="run_dropped"):
     """A run that was never sealed is gone, with its jobs."""
 
     run: str
+    at: float = 0.0
 
 
 class RunArchived(_Fact, frozen=True, tag="run_archived"):
@@ -143,9 +144,12 @@ class JobsDispatched(_Fact, frozen=True, tag="jobs_dispatched"):
 
 
 class JobsStarted(_Fact, frozen=True, tag="jobs_started"):
+    """`ats` are their worker's word, `at` when the master heard it (0 in journals of old)."""
+
     worker: int
     jobs: list[int]
     ats: list[float]
+    at: float = 0.0
 
 
 class JobsCompleted(_Fact, frozen=True, tag="jobs_completed"):
@@ -446,6 +450,7 @@ class StoreChanged(_Fact, frozen=True, tag="store_changed"):
 
     databases: list[int]
     commands: list[list[bytes]]
+    at: float = 0.0
 
 
 class ScaleReviewed(_Fact, frozen=True, tag="scale_reviewed"):
@@ -463,11 +468,13 @@ class LeasesEnding(_Fact, frozen=True, tag="leases_ending"):
 
     worker: int
     leases: list[int]
+    at: float = 0.0
 
 
 class LeasesEnded(_Fact, frozen=True, tag="leases_ended"):
     worker: int
     leases: list[int]
+    at: float = 0.0
 
 
 class WorkerConnected(_Fact, frozen=True, tag="worker_connected"):

@@ -33,7 +33,7 @@ def report_started(turn: Turn, worker: int, leases: Sequence[int], ats: Sequence
         if at and number is not None and state.jobs[number].state is JobState.DISPATCHED:
             times.setdefault(number, at)
     if times:
-        turn.emit(ev.JobsStarted(worker, list(times), list(times.values())))
+        turn.emit(ev.JobsStarted(worker, list(times), list(times.values()), turn.now))
 
 
 def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
@@ -58,7 +58,7 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
         outcome = seen.outcomes[i]
         (good if outcome == Outcome.SUCCEEDED else returned if outcome == Outcome.RETURNED else bad).append(number)
     if ended:
-        turn.emit(ev.LeasesEnded(seen.worker, ended))
+        turn.emit(ev.LeasesEnded(seen.worker, ended, turn.now))
     if retired:
         turn.emit(ev.ServicesRetired(seen.worker, retired, turn.now))
     if good:

@@ -298,4 +298,4 @@ def _new_run(turn: Turn) -> str:
 
 def _drop_filling(turn: Turn, name: str) -> None:
     if name in turn.state.filling:
-        turn.emit(ev.RunDropped(turn.state.filling[name]))
+        turn.emit(ev.RunDropped(turn.state.filling[name], turn.now))

@@ -40,7 +40,7 @@ def on_services_seen(turn: Turn, seen: ServicesSeen) -> None:
         return
     unstarted = {number: i for number, i in fresh.items() if state.jobs[number].state is JobState.DISPATCHED}
     if unstarted:
-        turn.emit(ev.JobsStarted(worker.number, list(unstarted), [seen.started[i] for i in unstarted.values()]))
+        turn.emit(ev.JobsStarted(worker.number, list(unstarted), [seen.started[i] for i in unstarted.values()], turn.now))
     rows = list(fresh.values())
     replaced = [s for number, i in fresh.items() if seen.ready_ats[i] and (s := state.jobs[number].service) and s.old_lease]
     stops = [(s.old_worker, s.old_lease) for s in replaced]

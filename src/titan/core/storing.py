@@ -8,4 +8,4 @@ from titan.core.turn import Turn
 
 
 def on_store_written(turn: Turn, it: seen.StoreWritten) -> None:
-    turn.emit(ev.StoreChanged([db for db, _ in it.changes], [args for _, args in it.changes]))
+    turn.emit(ev.StoreChanged([db for db, _ in it.changes], [args for _, args in it.changes], turn.now))

@@ -50,7 +50,7 @@ def on_run_begun(turn: Turn, seen: RunBegun) -> None:
         turn.order(fx.Refuse(seen.origin, seen.request, e.code, str(e), e.job))
         return
     for run in [o.run for o in turn.state.opening.values() if seen.key and o.run.key == seen.key]:
-        turn.emit(ev.RunDropped(run.id))  # its submitter lost the connection, and begins again
+        turn.emit(ev.RunDropped(run.id, turn.now))  # its submitter lost the connection, and begins again
     first = turn.state.next_job
     head = (seen.run, seen.key, seen.name, seen.version, seen.templates)
     turn.emit(ev.RunOpened(*head, first, seen.count, turn.now, seen.deadline_s, group=seen.group))
@@ -66,7 +66,7 @@ def on_jobs_arrived(turn: Turn, seen: JobsArrived) -> None:
     try:
         check_part(seen, expected=run.added, count=run.count, templates=run.templates, known=opening.ids)
     except InvalidGraph as e:
-        turn.emit(ev.RunDropped(run.id))
+        turn.emit(ev.RunDropped(run.id, turn.now))
         turn.order(fx.Refuse(seen.origin, seen.request, e.code, str(e), e.job))
         return
     turn.emit(ev.JobsAdded(run.id, seen.ids, seen.template_of, seen.args, seen.parents, turn.now, seen.payloads))
@@ -77,13 +77,13 @@ def on_jobs_arrived(turn: Turn, seen: JobsArrived) -> None:
 
 def on_submitter_gone(turn: Turn, seen: SubmitterGone) -> None:
     if seen.run in turn.state.opening:
-        turn.emit(ev.RunDropped(seen.run))
+        turn.emit(ev.RunDropped(seen.run, turn.now))
 
 
 def drop_openings(turn: Turn) -> None:
     """What was coming in when the master ended: its submitters begin again."""
     for run in [run for run in turn.state.runs.values() if run.state is RunState.OPENING]:
-        turn.emit(ev.RunDropped(run.id))
+        turn.emit(ev.RunDropped(run.id, turn.now))
 
 
 def is_answered(turn: Turn, origin: int, request: int, key: str, run: str) -> bool:

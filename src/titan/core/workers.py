@@ -113,10 +113,10 @@ def _reconcile(turn: Turn, worker: Worker, leases: Sequence[int], started: Seque
     known = (worker.held, worker.ending, worker.retiring)
     unknown = [lease for lease in leases if not any(lease in those for those in known)]
     if unknown:
-        turn.emit(ev.LeasesEnding(worker.number, unknown))
+        turn.emit(ev.LeasesEnding(worker.number, unknown, turn.now))
     ended = [lease for lease in worker.ending if lease not in listed]
     if ended:
-        turn.emit(ev.LeasesEnded(worker.number, ended))
+        turn.emit(ev.LeasesEnded(worker.number, ended, turn.now))
     if worker.ending:
         turn.order(fx.SendStop(worker.number, list(worker.ending)))
     report_started(turn, worker.number, leases, started)

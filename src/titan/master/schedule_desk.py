@@ -49,17 +49,17 @@ class ScheduleDesk:
     def scheduled(self, request: int, name: str) -> msg.Scheduled:
         """The answer to a request that was granted."""
         schedule = self._core.state.schedules.get(name)
-        return msg.Scheduled(request, None if schedule is None else _row(schedule))
+        return msg.Scheduled(request, None if schedule is None else schedule_row(schedule))
 
     def _list(self, ask: msg.ListSchedules) -> msg.Schedules:
         known = self._core.state.schedules
         if ask.name:
             if ask.name not in known:
                 raise NotFound(f"there is no schedule {ask.name[:128]!r}: `titan schedule list` lists them")
-            return msg.Schedules(ask.request, [_row(known[ask.name])])
+            return msg.Schedules(ask.request, [schedule_row(known[ask.name])])
         names = sorted(name for name in known if name > ask.after)
         page = names[: max(1, min(ask.limit, MAX_PAGE))]
-        return msg.Schedules(ask.request, [_row(known[name]) for name in page], len(page) < len(names))
+        return msg.Schedules(ask.request, [schedule_row(known[name]) for name in page], len(page) < len(names))
 
     def _check_room(self, key: str) -> None:
         if self._core.low_space:
@@ -68,7 +68,7 @@ class ScheduleDesk:
             raise CallerError("the key of a request is at most 128 characters")
 
 
-def _row(s: Schedule) -> msg.ScheduleRow:
+def schedule_row(s: Schedule) -> msg.ScheduleRow:
     return msg.ScheduleRow(
         name=s.name,
         dag=s.dag.name,

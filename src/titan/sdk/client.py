@@ -32,9 +32,11 @@ from titan.sdk.status import (
     RunStatus,
     RunSummary,
     WorkerStatus,
+    dead_job,
     job_status,
     run_state,
     run_summary,
+    worker_status,
 )
 from titan.sdk.store import AsyncStore, Store
 from titan.sdk.submission import Progress
@@ -118,10 +120,7 @@ class AsyncClient:
     async def workers(self) -> list[WorkerStatus]:
         answer = await self._connection.call(msg.ListWorkers)
         assert isinstance(answer, msg.Workers)
-        return [
-            WorkerStatus(w.name, w.state, w.capabilities, w.slots, w.held, w.heard_at, w.joined_at, w.facts, w.taken)
-            for w in answer.workers
-        ]
+        return [worker_status(w) for w in answer.workers]
 
     async def drain_worker(self, name: str) -> Told:
         """It takes nothing new, finishes what runs, and leaves. Returns at once. Raises NotFound."""
@@ -142,7 +141,7 @@ class AsyncClient:
         """The dead letter queue, of one run or of all, the newest first."""
         answer = await self._connection.call(lambda n: msg.ListDead(n, run, limit))
         assert isinstance(answer, msg.DeadJobs)
-        return [DeadJob(d.run, d.dag, job_status(d.job), d.history) for d in answer.dead]
+        return [dead_job(d) for d in answer.dead]
 
     async def cancel(self, target: str) -> int:
         """`RUN` or `RUN/JOB`, the latter with what depends on it; returns how many jobs that cancelled (0: all were over)."""

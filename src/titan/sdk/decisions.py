@@ -65,7 +65,11 @@ async def decide(connection: Connection, gate: str, *, approve: bool, by: str | 
 async def list_gates(connection: Connection, run: str, limit: int) -> list[OpenGate]:
     answer = await connection.call(lambda n: msg.ListGates(n, run, limit))
     assert isinstance(answer, msg.Gates)
-    return [OpenGate(g.run, g.dag, g.job, g.message, g.opened_at, g.expires_at, g.webhook) for g in answer.gates]
+    return [open_gate(g) for g in answer.gates]
+
+
+def open_gate(g: msg.GateRow) -> OpenGate:
+    return OpenGate(g.run, g.dag, g.job, g.message, g.opened_at, g.expires_at, g.webhook)
 
 
 async def retry_dead(connection: Connection, target: str, by: str | None) -> Retried:

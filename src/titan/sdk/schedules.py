@@ -119,7 +119,7 @@ class AsyncSchedules:
             after = found[-1].name if found else ""
             answer = await self._client._connection.call(lambda n, at=after: msg.ListSchedules(n, "", at))  # type: ignore[misc]
             assert isinstance(answer, msg.Schedules)
-            found += map(_status, answer.schedules)
+            found += map(schedule_status, answer.schedules)
             if not answer.more:
                 return found
 
@@ -127,7 +127,7 @@ class AsyncSchedules:
         """Raises NotFound."""
         answer = await self._client._connection.call(lambda n: msg.ListSchedules(n, name))
         assert isinstance(answer, msg.Schedules)
-        return _status(answer.schedules[0])
+        return schedule_status(answer.schedules[0])
 
     async def pause(self, name: str) -> ScheduleStatus:
         """It makes no run until it is resumed. Runs that it made go on. Raises NotFound."""
@@ -241,10 +241,10 @@ def _timing(cron: str | None, tz: str, every: float | None, start: datetime | fl
 
 def _only(answer: msg.Message) -> ScheduleStatus:
     assert isinstance(answer, msg.Scheduled) and answer.schedule is not None
-    return _status(answer.schedule)
+    return schedule_status(answer.schedule)
 
 
-def _status(row: msg.ScheduleRow) -> ScheduleStatus:
+def schedule_status(row: msg.ScheduleRow) -> ScheduleStatus:
     return ScheduleStatus(
         name=row.name,
         dag=row.dag,

@@ -181,10 +181,13 @@ async def list_services(connection: Connection, run: str, limit: int) -> list[Se
     """Raises NotFound for a run that is not there."""
     answer = await connection.call(lambda n: msg.ListServices(n, run, limit))
     assert isinstance(answer, msg.Services)
-    return [
-        ServiceStatus(s.run, s.dag, s.job, s.state, s.worker or None, s.address or None, s.restarts, s.since, s.attempt, s.reason)
-        for s in answer.services
-    ]
+    return [service_status(s) for s in answer.services]
+
+
+def service_status(s: msg.ServiceRow) -> ServiceStatus:
+    return ServiceStatus(
+        s.run, s.dag, s.job, s.state, s.worker or None, s.address or None, s.restarts, s.since, s.attempt, s.reason
+    )
 
 
 async def replace_service(client: AsyncClient, target: str, job: Job | None) -> bool:

@@ -145,6 +145,14 @@ def run_summary(row: msg.RunRow) -> RunSummary:
     )  # fmt: skip
 
 
+def worker_status(w: msg.WorkerRow) -> WorkerStatus:
+    return WorkerStatus(w.name, w.state, w.capabilities, w.slots, w.held, w.heard_at, w.joined_at, w.facts, w.taken)
+
+
+def dead_job(d: msg.DeadRow) -> DeadJob:
+    return DeadJob(d.run, d.dag, job_status(d.job), d.history)
+
+
 def run_state(name: str) -> int:
     """Raises CallerError for what is no state of a run."""
     state = RunState.__members__.get(name.upper())

@@ -46,7 +46,7 @@ def test_what_runs_is_stopped_and_keeps_its_slot_until_its_worker_says_that_it_i
     assert list(master.state.workers[1].ending) == [FIRST]
     assert master.see(beat(1, {FIRST: 1.0}), at=4.0) == ([ev.WorkerHeard(1, 4.0)], [fx.SendStop(1, [FIRST])])
     assert master.see(results(1, (FIRST, Outcome.STOPPED)), at=5.0) == (
-        [ev.LeasesEnded(1, [FIRST]), ev.JobsDispatched(1, [FIRST + 1], FIRST + 1, 5.0)],
+        [ev.LeasesEnded(1, [FIRST], 5.0), ev.JobsDispatched(1, [FIRST + 1], FIRST + 1, 5.0)],
         [fx.SendAck(1, [FIRST]), fx.SendDispatch(1, [FIRST + 1], FIRST + 1)],
     )
 
@@ -55,7 +55,7 @@ def test_a_result_that_crosses_the_order_to_stop_does_not_count() -> None:
     master = Master()
     master.see(register(), submit(dag({"a": "", "b": "a"})))
     master.see(cancel("r", "a"))
-    assert master.see(succeeded(1, FIRST), at=5.0) == ([ev.LeasesEnded(1, [FIRST])], [fx.SendAck(1, [FIRST])])
+    assert master.see(succeeded(1, FIRST), at=5.0) == ([ev.LeasesEnded(1, [FIRST], 5.0)], [fx.SendAck(1, [FIRST])])
     assert master.states() == [JobState.CANCELLED, JobState.CANCELLED]
 
 
@@ -66,7 +66,7 @@ def test_a_heartbeat_without_it_frees_the_slot_too() -> None:
     events, _ = master.see(beat(1, {}), at=4.0)
     assert events == [
         ev.WorkerHeard(1, 4.0),
-        ev.LeasesEnded(1, [FIRST]),
+        ev.LeasesEnded(1, [FIRST], 4.0),
         ev.JobsDispatched(1, [FIRST + 1], FIRST + 1, 4.0),
     ]
 

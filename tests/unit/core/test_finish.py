@@ -96,7 +96,7 @@ def test_contradicting_reports_of_one_attempt_in_one_batch() -> None:
 
 def test_a_start_is_recorded_once() -> None:
     master = running({"a": ""})
-    assert master.see(started(1, {FIRST: 1.5}), at=2.0) == ([ev.JobsStarted(1, [FIRST], [1.5])], [])
+    assert master.see(started(1, {FIRST: 1.5}), at=2.0) == ([ev.JobsStarted(1, [FIRST], [1.5], 2.0)], [])
     assert master.see(started(1, {FIRST: 1.5}), at=3.0) == ([], [])
     assert (master.job().state, master.job().started_at, master.job().since) == (JobState.RUNNING, 1.5, 1.5)
 

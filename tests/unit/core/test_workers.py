@@ -66,7 +66,7 @@ def test_the_same_process_on_a_new_connection_keeps_what_it_runs() -> None:
 def test_a_registration_tells_what_started_meanwhile() -> None:
     master = busy(runs=False)
     events, _ = master.see(register(origin=4, held={FIRST: 1.5}), at=3.0)
-    assert events == [ev.WorkerConnected(1, 4, 3.0), ev.JobsStarted(1, [FIRST], [1.5])]
+    assert events == [ev.WorkerConnected(1, 4, 3.0), ev.JobsStarted(1, [FIRST], [1.5], 3.0)]
 
 
 def test_a_registration_without_an_attempt_means_that_its_dispatch_was_lost() -> None:
@@ -150,12 +150,15 @@ def test_an_attempt_that_the_master_gave_up_is_stopped_and_takes_a_slot_until_th
     master = Master()
     master.see(register(), at=1.0)
     assert master.see(beat(1, {77: 1.0, 78: 0.0}), at=2.0) == (
-        [ev.WorkerHeard(1, 2.0), ev.LeasesEnding(1, [77, 78])],
+        [ev.WorkerHeard(1, 2.0), ev.LeasesEnding(1, [77, 78], 2.0)],
         [fx.SendStop(1, [77, 78])],
     )
     assert master.see(submit(dag({"a": ""}))).effects == [fx.ReplySubmitted(9, 5, "r", 1)]
-    assert master.see(beat(1, {78: 0.0}), at=3.0) == ([ev.WorkerHeard(1, 3.0), ev.LeasesEnded(1, [77])], [fx.SendStop(1, [78])])
-    assert master.see(beat(1, {}), at=4.0).events[1:] == [ev.LeasesEnded(1, [78]), ev.JobsDispatched(1, [FIRST], FIRST, 4.0)]
+    assert master.see(beat(1, {78: 0.0}), at=3.0) == (
+        [ev.WorkerHeard(1, 3.0), ev.LeasesEnded(1, [77], 3.0)],
+        [fx.SendStop(1, [78])],
+    )
+    assert master.see(beat(1, {}), at=4.0).events[1:] == [ev.LeasesEnded(1, [78], 4.0), ev.JobsDispatched(1, [FIRST], FIRST, 4.0)]
 
 
 def test_a_heartbeat_of_a_worker_that_is_lost_is_not_heard() -> None:
@@ -246,7 +249,7 @@ def test_the_blame_is_taken_back_when_the_same_process_returns() -> None:
     lost(master, at=30.0)
     assert (master.job().losses, list(master.state.workers[1].blamed)) == (1, [FIRST])
     assert master.see(register(origin=4, held={FIRST: 1.0}), at=31.0) == (
-        [joined(1, "w1", 31.0), ev.WorkerConnected(1, 4, 31.0), ev.LeasesEnding(1, [FIRST])],
+        [joined(1, "w1", 31.0), ev.WorkerConnected(1, 4, 31.0), ev.LeasesEnding(1, [FIRST], 31.0)],
         [fx.AcceptWorker(4, 7, 1), fx.SendStop(1, [FIRST])],
     )
     assert master.job().losses == 0

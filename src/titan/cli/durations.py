@@ -1,0 +1,191 @@
+"""What jobs take: from the runs that a cluster remembers, from a file, or assumed; and which of these it was."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+
+from titan.errors import CallerError, NotFound
+from titan.model.dag import MAX_SECONDS, DagSpec
+from titan.predict.plan import Overheads, Takes
+from titan.predict.recording import Host, Recording, Row, overheads_of, takes_of
+from titan.sdk.client import Client
+from titan.sdk.status import RunSummary
+
+MAX_FILE_BYTES = 64 << 20
+MAX_RECORDED_JOBS = 2_000_000
+MAX_STORIES = 2_000
+"""Jobs with several attempts that are asked how many of these failed; of others none is taken to have."""
+_FAILED = re.compile(r"attempt \d+ on .*: (EXITED|SIGNALED|TIMED_OUT|BROKEN)\b")
+
+
+@dataclass
+class Recorded:
+    """What the runs of a DAG tell."""
+
+    takes: dict[str, Takes] = field(default_factory=dict)
+    overheads: Overheads = field(default_factory=Overheads)
+    runs: list[str] = field(default_factory=list)
+    shared_cpus: float = 0.0
+    """Of the one machine that all its workers were on; 0 if there were several, or none is known."""
+
+
+@dataclass
+class Durations:
+    takes: list[Takes]
+    """By job."""
+    recorded: int = 0
+    from_file: int = 0
+    alike: int = 0
+    """By the median of jobs of the same template that are known."""
+    assumed: list[str] = field(default_factory=list)
+    """Jobs of which nothing is known."""
+
+
+def read_recordings(
+    client: Client, spec: DagSpec, parents: Sequence[tuple[int, ...]], wanted: Sequence[str], most: int
+) -> Recorded:
+    """From the runs `wanted`, or the newest of the same DAG that are over, at most `most`."""
+    found: list[RunSummary] = [client.status(run).summary for run in wanted]
+    if not wanted:
+        found = client.runs(limit=most, dag=spec.name, states=["COMPLETED"])
+        found = found or client.runs(limit=most, dag=spec.name, states=["FAILED", "CANCELLED"])
+    hosts = {w.name: Host(str(w.facts.get("host", "")), _number(w.facts.get("cpus")), w.slots) for w in client.workers()}
+    recordings: list[Recording] = []
+    used: list[str] = []
+    jobs = asked = 0
+    for summary in found:
+        jobs += summary.count
+        if jobs > MAX_RECORDED_JOBS and recordings:
+            break
+        rows = []
+        for j in client.status(summary.run).jobs:
+            if j.state == "COMPLETED" and j.worker and j.started_at and j.finished_at:
+                failed = 0
+                if j.attempt > 1 and asked < MAX_STORIES:
+                    asked += 1
+                    failed = _failures(client.job(f"{summary.run}/{j.id}")[1])
+                rows.append(Row(j.id, j.worker, j.started_at, j.finished_at, j.cpu_s, 1 + failed))
+        if rows:
+            recordings.append(Recording(summary.submitted_at, rows, hosts))
+            used.append(summary.run)
+    if wanted and not recordings:
+        raise NotFound(f"no job of {', '.join(wanted)} has COMPLETED: there is nothing to learn from")
+    names = {spec.ids[i]: [spec.ids[p] for p in ps] for i, ps in enumerate(parents)}
+    on = {hosts.get(row.worker, Host()) for r in recordings for row in r.rows}
+    shared = next(iter(on)).cpus if len({host.name for host in on}) == 1 else 0.0
+    return Recorded(takes_of(recordings), overheads_of(recordings, names), used, shared)
+
+
+def durations_of(spec: DagSpec, recorded: Mapping[str, Takes], given: Mapping[str, Takes], default_s: float) -> Durations:
+    """By the file first: the job's id, then the first pattern that fits; then as recorded; then as its template's others."""
+    found: list[Takes | None] = []
+    patterns = [(re.compile(_expression(name)), takes) for name, takes in given.items() if "*" in name or "?" in name]
+    result = Durations([])
+    by_template: dict[int, list[Takes]] = {}
+    for name, kind in zip(spec.ids, spec.template_of, strict=True):
+        takes = given.get(name) or next((t for pattern, t in patterns if pattern.fullmatch(name)), None)
+        if takes is not None:
+            result.from_file += 1
+        elif (takes := recorded.get(name)) is not None:
+            result.recorded += 1
+        if takes is None and spec.templates[kind].kind == "gate":
+            takes = _NOTHING
+        elif takes is not None:
+            by_template.setdefault(kind, []).append(takes)
+        found.append(takes)
+    typical: Mapping[int, Takes] = {kind: _typical(takes) for kind, takes in by_template.items()}
+    assumed = Takes((default_s,))
+    for name, kind, takes in zip(spec.ids, spec.template_of, found, strict=True):
+        if takes is None and kind in typical:
+            result.alike += 1
+        elif takes is None:
+            result.assumed.append(name)
+        result.takes.append(takes or typical.get(kind, assumed))
+    return result
+
+
+_NOTHING = Takes((0.0,))
+
+
+def _typical(takes: list[Takes]) -> Takes:
+    return Takes((median(t.attempts[-1] for t in takes),), median(t.cpu_s for t in takes))
+
+
+def _failures(story: Sequence[str]) -> int:
+    """Attempts that failed, by a job's story; one that was handed back, or lost its worker, did not."""
+    return sum(_FAILED.search(line) is not None for line in story)
+
+
+def _expression(pattern: str) -> str:
+    """`*` and `?` are wild, and nothing else: ids of arrays have brackets."""
+    return "".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in pattern)
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+# -- the file -------------------------------------------------------------------------------------------------------------
+def read_durations(path: Path) -> dict[str, Takes]:
+    """A JSON or YAML mapping: a job id, or a pattern with `*` and `?`, to seconds; to a list for attempts of which all but the last
+    fail; or to {seconds: 3, cpu: 2.5}. Raises CallerError."""
+    try:
+        if os.path.getsize(path) > MAX_FILE_BYTES:
+            raise CallerError(f"{path} is over {MAX_FILE_BYTES >> 20} MiB: use patterns")
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CallerError(f"{path} cannot be read: {error}") from None
+    content = _parsed(path, text)
+    if not isinstance(content, dict):
+        raise CallerError(f"{path}: must be a mapping of job ids or patterns to seconds")
+    return {str(name): _takes(path, str(name), value) for name, value in content.items()}
+
+
+def _parsed(path: Path, text: str) -> Any:
+    if path.suffix == ".json":
+        import json
+
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise CallerError(f"{path} is no JSON: {error}") from None
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise CallerError(f"{path} is no YAML: {' '.join(str(error).split())[:300]}") from None
+
+
+def _takes(path: Path, name: str, value: object) -> Takes:
+    cpu = 0.0
+    if isinstance(value, dict):
+        if not set(value) <= {"seconds", "cpu"} or "seconds" not in value:
+            raise CallerError(f"{path}: {name}: say seconds, or {{seconds: 3, cpu: 2.5}}")
+        cpu, value = _seconds(path, name, value.get("cpu", 0.0)), value["seconds"]
+    attempts = value if isinstance(value, list) else [value]
+    if not attempts or len(attempts) > 1001:
+        raise CallerError(f"{path}: {name}: say seconds, or a list of 1 to 1,001 attempts")
+    return Takes(tuple([_seconds(path, name, one) for one in attempts]), cpu)
+
+
+def _seconds(path: Path, name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= MAX_SECONDS:
+        raise CallerError(f"{path}: {name}: {value!r} is no number of seconds from 0 to {MAX_SECONDS:,.0f}"[:500])
+    return float(value)
+
+
+def usage_of(seconds: float) -> float:
+    if not math.isfinite(seconds) or not 0 <= seconds <= MAX_SECONDS:
+        raise click.UsageError(f"{seconds} is no number of seconds from 0 to {MAX_SECONDS:,.0f}")
+    return seconds

@@ -1,0 +1,298 @@
+"""`titan simulate`: how long a pipeline would take, on workers that need not be there."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from titan.cli.ask import print_table
+from titan.cli.durations import Durations, Recorded, durations_of, read_durations, read_recordings, usage_of
+from titan.cli.fleet import Has, fleets
+from titan.cli.options import DEFAULT_HOME, json_option, master_option
+from titan.cli.run import dag_of
+from titan.cli.session import open_client
+from titan.errors import CallerError, MasterUnreachable
+from titan.master.tuning import tune_interpreter
+from titan.model.dag import DagSpec
+from titan.model.demand import demand_text
+from titan.predict.engine import Course, play
+from titan.predict.plan import Group, Pipeline, Plan
+from titan.predict.verdict import Verdict, judge
+from titan.sdk.address import VARIABLE
+from titan.sdk.needs import bytes_of
+from titan.sdk.outline import outline
+
+SHOWN = 20
+TELL_EVERY_S = 1.0
+
+
+@click.command()
+@click.argument("pipeline", type=click.Path(path_type=Path))
+@click.option("--workers", multiple=True, default=("1",), show_default=True, metavar="N[:SLOTS[:TAG+TAG]]",
+              help="May be repeated. 1..8 predicts for each N and compares.")  # fmt: skip
+@click.option("--slots", type=click.IntRange(1, 65_536), help="Of workers that do not say.  [default: the number of CPUs]")
+@click.option("--each", multiple=True, metavar="NAME=AMOUNT", help="What each worker has: cpus=8, memory=32GiB, gpus=1.")
+@click.option("--cpus", type=float, metavar="N",
+              help="All workers share one machine of N CPUs; 0: each has a machine.  [default: as recorded]")  # fmt: skip
+@click.option("--run", "runs", multiple=True, metavar="RUN", help="Learn from this run; may be repeated.  [default: the newest]")
+@click.option("--last", default=5, show_default=True, type=click.IntRange(1, 100), help="Learn from so many runs of this name.")
+@click.option("--from-home", type=click.Path(path_type=Path, file_okay=False), metavar="HOME",
+              help="Learn from a private cluster's home.  [default: .titan beside it, if no master answers]")  # fmt: skip
+@click.option("--durations", "file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="JSON or YAML: {job id or pattern: seconds}. Goes before what is recorded.")  # fmt: skip
+@click.option("--default-duration", default=1.0, show_default=True, metavar="SECONDS", help="Of jobs of which nothing is known.")
+@click.option("--gate-wait", default=0.0, show_default=True, metavar="SECONDS", help="After which each gate is approved.")
+@click.option("--jobs", "every", is_flag=True, help="Print each job's start and end.")
+@master_option
+@json_option
+def simulate(
+    pipeline: Path, workers: tuple[str, ...], slots: int | None, each: tuple[str, ...], cpus: float | None, runs: tuple[str, ...],
+    last: int, from_home: Path | None, file: Path | None, default_duration: float, gate_wait: float, every: bool,
+    master: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Predict how long a pipeline takes on some workers, from what its jobs took before. Nothing is run.
+
+    The scheduler is the real one, under a clock that does not wait. Recorded are the times of each job, of the CPU it used, and of
+    what lies between two jobs; a failure that was recorded happens again.
+    """
+    default_s, gate_wait_s = usage_of(default_duration), usage_of(gate_wait)
+    found = fleets(workers, slots or os.cpu_count() or 1, _each(each))
+    dag, beside = dag_of((str(pipeline),), retries=3, python=None, deadline=None)
+    spec, parents = outline(dag)
+    given = read_durations(file) if file is not None else {}
+    recorded = _recorded(spec, parents, runs, last, master, from_home, beside, needed=not given)
+    durations = durations_of(spec, recorded.takes, given, default_s)
+    shared = _shared(cpus, recorded)
+    graph = Pipeline(spec.name, spec.templates, spec.ids, spec.template_of, parents, spec.deadline_s)
+    if len(spec.ids) > SHOWN:
+        tune_interpreter()
+    predictions = []
+    for groups in found:
+        plan = Plan(graph, durations.takes, groups, recorded.overheads, shared, gate_wait_s, time.time())
+        began = time.perf_counter()
+        course = play(plan, _progress(quiet=as_json))
+        predictions.append(_Prediction(plan, course, judge(plan, course), time.perf_counter() - began))
+    about = _about(durations, recorded, default_s, shared, given=bool(given))
+    if as_json:
+        _print_json(predictions, about, spec)
+    elif len(predictions) > 1:
+        _print_sources(about)
+        _print_comparison(predictions)
+    else:
+        _print_sources(about)
+        _print_one(predictions[0], spec, every=every)
+
+
+class _Prediction:
+    def __init__(self, plan: Plan, course: Course, verdict: Verdict, took_s: float) -> None:
+        self.plan = plan
+        self.course = course
+        self.verdict = verdict
+        self.took_s = took_s
+
+    @property
+    def rate(self) -> float:
+        """Jobs simulated a second."""
+        return len(self.plan.pipeline.ids) / max(self.took_s, 1e-9)
+
+
+# -- what is asked --------------------------------------------------------------------------------------------------------
+def _each(texts: Sequence[str]) -> Has:
+    given: dict[str, Any] = {}
+    for text in texts:
+        name, equals, amount = text.partition("=")
+        try:
+            if not equals or name not in Has._fields:
+                raise ValueError
+            given[name] = bytes_of(amount) if name == "memory" else float(amount) if name == "cpus" else int(amount)
+            if not 0 <= given[name] < 1 << 60:
+                raise ValueError
+        except (ValueError, CallerError):
+            raise click.UsageError(f"--each {text[:80]!r}: say cpus=8, memory=32GiB or gpus=1") from None
+    return Has(**given)
+
+
+def _shared(cpus: float | None, recorded: Recorded) -> float:
+    if cpus is None:
+        return recorded.shared_cpus
+    if not 0 <= cpus <= 65_536:
+        raise click.UsageError(f"--cpus {cpus:g}: 0 to 65,536")
+    return cpus
+
+
+def _recorded(
+    spec: DagSpec, parents: list[tuple[int, ...]], runs: tuple[str, ...], last: int, master: str | None, home: Path | None,
+    beside: Path, *, needed: bool,
+) -> Recorded:  # fmt: skip
+    """What is asked for must be there; where nothing is, a cluster that happens to be there is looked at."""
+    if home is not None or master or runs or os.environ.get(VARIABLE):
+        with open_client(master, home=home, offline=True) as client:
+            return read_recordings(client, spec, parents, runs, last)
+    if needed:
+        with suppress(MasterUnreachable), open_client(None) as client:
+            recorded = read_recordings(client, spec, parents, (), last)
+            if recorded.runs:
+                return recorded
+        folder = beside / DEFAULT_HOME
+        if (folder / "store").is_dir():
+            with open_client(None, home=folder, offline=True) as client:
+                return read_recordings(client, spec, parents, (), last)
+    return Recorded()
+
+
+def _progress(*, quiet: bool) -> Callable[[int, int], None] | None:
+    if quiet:
+        return None
+    told = began = time.monotonic()
+
+    def tell(done: int, count: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= TELL_EVERY_S:
+            told = now
+            print(f"{done:,} of {count:,} jobs, {done / (now - began):,.0f} a second", file=sys.stderr, flush=True)
+
+    return tell
+
+
+# -- what is told ---------------------------------------------------------------------------------------------------------
+def _about(durations: Durations, recorded: Recorded, default_s: float, shared: float, *, given: bool) -> dict[str, Any]:
+    o = recorded.overheads
+    return {
+        "runs": recorded.runs,
+        "recorded": durations.recorded,
+        "from_file": durations.from_file,
+        "alike": durations.alike,
+        "assumed": len(durations.assumed),
+        "assumed_jobs": durations.assumed[:SHOWN],
+        "default_duration": default_s,
+        "overheads": {"begin": o.begin_s, "link": o.link_s, "turn": o.turn_s, "measured": bool(recorded.runs)},
+        "shared_cpus": shared,
+    }
+
+
+def _print_sources(about: dict[str, Any]) -> None:
+    parts = []
+    if about["from_file"]:
+        parts.append(f"{about['from_file']:,} from the file")
+    if about["recorded"]:
+        runs = about["runs"]
+        parts.append(f"{about['recorded']:,} recorded ({len(runs)} run{'s' if len(runs) != 1 else ''}, the newest {runs[0]})")
+    if about["alike"]:
+        parts.append(f"{about['alike']:,} as jobs of the same template")
+    if about["assumed"]:
+        names = ", ".join(about["assumed_jobs"][:5]) + (", ..." if about["assumed"] > 5 else "")
+        parts.append(f"{about['assumed']:,} ASSUMED to take {about['default_duration']:g} s (--default-duration): {names}")
+    print("durations: " + "; ".join(parts or ["none needed"]))
+    o = about["overheads"]
+    how = "measured" if o["measured"] else "assumed"
+    print(
+        f"overheads, {how}: first start {o['begin'] * 1000:.1f} ms, parent to child {o['link'] * 1000:.1f} ms,"
+        f" next on a worker {o['turn'] * 1000:.1f} ms"
+    )
+    where = (
+        f"the workers share one machine of {about['shared_cpus']:g} CPUs" if about["shared_cpus"] else "each worker has a machine"
+    )
+    print(f"{where} (--cpus)")
+
+
+def _workers_text(groups: list[Group]) -> str:
+    return " and ".join(
+        f"{g.count} x {g.slots}" + ("" if g.capabilities == ("GENERAL",) else f" {'+'.join(g.capabilities)}") for g in groups
+    )
+
+
+def _print_one(p: _Prediction, spec: DagSpec, *, every: bool) -> None:
+    course, verdict = p.course, p.verdict
+    tally = ", ".join(f"{n:,} {state}" for state, n in course.tally.items())
+    print(f"\n{_workers_text(p.plan.groups)} slots: {course.makespan_s:.2f} s, {course.state}; {tally}")
+    least = min(verdict.least_s, course.makespan_s)
+    print(f"utilisation {verdict.utilisation:.0%}; no number of workers does it in less than {least:.2f} s")
+    print(f"limited by {verdict.limited_by}: {verdict.why}")
+    if verdict.chain:
+        print(f"\nwhat decided it, {len(verdict.chain):,} jobs:")
+        links = verdict.chain if len(verdict.chain) <= SHOWN else [*verdict.chain[: SHOWN // 2], *verdict.chain[-SHOWN // 2 :]]
+        names = {"parent": "the one before", "slot": "its slot", "begin": ""}
+        rows = [(spec.ids[k.job], f"{k.start_s:.2f}", f"{k.end_s:.2f}", names[k.waited]) for k in links]
+        print_table(("JOB", "START", "END", "WAITED FOR"), rows)
+        if len(links) < len(verdict.chain):
+            print(f"the first and last {SHOWN // 2} of them; --json has all")
+    if every:
+        print()
+        rows = [
+            (name, f"w{course.workers[i]}" if course.workers[i] else "", _at(course.starts[i]), _at(course.ends[i]))
+            for i, name in enumerate(spec.ids)
+        ]
+        print_table(("JOB", "WORKER", "START", "END"), rows)
+    print(f"\n{len(spec.ids):,} jobs simulated in {p.took_s:.2f} s: {p.rate:,.0f} a second", file=sys.stderr)
+
+
+def _print_comparison(predictions: list[_Prediction]) -> None:
+    first = predictions[0].course.makespan_s
+    rows = [
+        (
+            _workers_text(p.plan.groups),
+            f"{p.course.makespan_s:.2f} s",
+            f"{first / p.course.makespan_s:.2f}" if p.course.makespan_s else "",
+            f"{p.verdict.utilisation:.0%}",
+            p.verdict.limited_by,
+            p.course.state,
+        )
+        for p in predictions
+    ]
+    print()
+    print_table(("WORKERS", "MAKESPAN", "SPEED-UP", "UTILISATION", "LIMITED BY", "STATE"), rows)
+
+
+def _at(seconds: float) -> str:
+    return f"{seconds:.3f}" if seconds >= 0 else ""
+
+
+def _print_json(predictions: list[_Prediction], about: dict[str, Any], spec: DagSpec) -> None:
+    """A job a line, so that a million of them need not be one text in memory."""
+    out = sys.stdout
+    out.write(json.dumps({"pipeline": spec.name, "jobs": len(spec.ids), "durations": about})[:-1] + ', "predictions": [')
+    for i, p in enumerate(predictions):
+        out.write((",\n" if i else "\n") + json.dumps(_summary(p, spec))[:-1] + ', "jobs": [')
+        course = p.course
+        for n, name in enumerate(spec.ids):
+            row = {
+                "id": name,
+                "worker": f"w{course.workers[n]}" if course.workers[n] else None,
+                "start": course.starts[n] if course.starts[n] >= 0 else None,
+                "end": course.ends[n] if course.ends[n] >= 0 else None,
+            }
+            out.write((",\n" if n else "\n") + json.dumps(row))
+        out.write("]}")
+    out.write("]}\n")
+
+
+def _summary(p: _Prediction, spec: DagSpec) -> dict[str, Any]:
+    course, verdict = p.course, p.verdict
+    return {
+        "workers": [
+            {"count": g.count, "slots": g.slots, "capabilities": g.capabilities, "cpus": g.cpus, "memory": g.memory, "gpus": g.gpus}
+            for g in p.plan.groups
+        ],
+        "makespan": course.makespan_s,
+        "state": course.state,
+        "tally": course.tally,
+        "attempts": course.attempts,
+        "utilisation": verdict.utilisation,
+        "least": verdict.least_s,
+        "limited_by": verdict.limited_by,
+        "why": verdict.why,
+        "waited": {demand_text(demand): seconds for demand, seconds in course.waited_s.items()},
+        "cpu_full": course.cpu_full_s,
+        "chain": [{"id": spec.ids[k.job], "start": k.start_s, "end": k.end_s, "waited_for": k.waited} for k in verdict.chain],
+        "simulated_in": p.took_s,
+        "jobs_per_second": p.rate,
+    }

@@ -1,0 +1,119 @@
+"""`titan simulate` beside real runs, of jobs that sleep: nothing else on the machine makes those much longer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.cluster import Cluster, cluster
+
+NAP_S = 0.3
+NAPS = 12
+SLACK_S = 0.8
+"""What a busy machine may add to a run in all."""
+
+
+@pytest.fixture(scope="module")
+def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with cluster(tmp_path_factory.mktemp("simulate") / "c", "w1", slots=2) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def naps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("naps") / "naps.yaml"
+    path.write_text(
+        f"name: naps\nproject: false\njobs:\n"
+        f"  - {{id: first, command: 'sleep {NAP_S}'}}\n"
+        f"  - {{id: nap, command: 'sleep {NAP_S}', foreach: {NAPS}, depends_on: [first]}}\n"
+        f"  - {{id: last, command: 'exec sleep {NAP_S}', depends_on: [nap]}}\n"
+    )
+    return path
+
+
+def test_what_was_recorded_on_two_slots_predicts_other_clusters(c: Cluster, naps: Path) -> None:
+    ran = json.loads(c.cli("run", "--json", str(naps)).stdout)
+    span = max(j["finished_at"] for j in ran["jobs"]) - min(j["submitted_at"] for j in ran["jobs"])
+    told = c.json("simulate", str(naps), "--workers", "1:2", "--workers", "0:1")
+    about = told["durations"]
+    assert (about["recorded"], about["assumed"], about["runs"]) == (NAPS + 2, 0, [ran["run"]])
+    (same,) = told["predictions"]
+    assert same["state"] == "COMPLETED" and same["tally"] == {"COMPLETED": NAPS + 2}
+    assert same["makespan"] == pytest.approx(span, rel=0.2)
+    assert len(same["jobs"]) == NAPS + 2 and all(j["end"] >= j["start"] + NAP_S for j in same["jobs"])
+
+    compared = c.json("simulate", str(naps), "--workers", "1..6:2")
+    spans = [p["makespan"] for p in compared["predictions"]]
+    for workers, predicted in enumerate(spans, 1):
+        rounds = -(-NAPS // (2 * workers))
+        assert (2 + rounds) * NAP_S <= predicted <= (2 + rounds) * NAP_S + SLACK_S, workers
+    assert compared["predictions"][-1]["limited_by"] == "dependencies"
+
+
+def test_a_larger_array_learns_from_a_smaller_one(c: Cluster, naps: Path, tmp_path: Path) -> None:
+    larger = tmp_path / "larger.yaml"
+    larger.write_text(naps.read_text().replace(f"foreach: {NAPS}", "foreach: 1000"))
+    c.cli("run", str(naps))
+    told = c.json("simulate", str(larger), "--workers", "10:10")
+    assert (told["durations"]["recorded"], told["durations"]["alike"]) == (NAPS + 2, 1000 - NAPS)
+    assert 12 * NAP_S <= told["predictions"][0]["makespan"] <= 12 * NAP_S + 4 * SLACK_S
+
+
+def test_a_file_says_what_jobs_take(c: Cluster, naps: Path, tmp_path: Path) -> None:
+    alone = {"TITAN_MASTER": ""}
+    file = tmp_path / "durations.yaml"
+    file.write_text("first: 10\n'nap[*]': 5\n'nap[0]': [1, 1, 2]\n")
+    told = c.json("simulate", str(naps), "--workers", "12:1", "--durations", str(file), "--default-duration", "7", env=alone)
+    about = told["durations"]
+    assert (about["from_file"], about["assumed_jobs"], about["runs"]) == (NAPS + 1, ["last"], [])
+    (prediction,) = told["predictions"]
+    assert prediction["attempts"] == NAPS + 2 + 2, "one fails twice"
+    assert prediction["makespan"] == pytest.approx(10 + 5.5 + 7, abs=0.7)
+    text = c.cli("simulate", str(naps), "--durations", str(file), env=alone)
+    assert text.returncode == 0
+    assert "1 ASSUMED to take 1 s (--default-duration): last" in text.stdout
+    assert "limited by slots" in text.stdout and "what decided it" in text.stdout
+
+
+def test_a_home_is_learnt_from(c: Cluster, naps: Path, tmp_path: Path) -> None:
+    alone = {"TITAN_MASTER": ""}
+    ran = c.cli("run", "--home", str(tmp_path / "h"), "--workers", "1", "--slots", "4", "--json", str(naps), env=alone)
+    run = json.loads(ran.stdout)["run"]
+    told = c.json("simulate", str(naps), "--from-home", str(tmp_path / "h"), "--workers", "1:4", env=alone)
+    assert told["durations"]["runs"] == [run] and told["durations"]["shared_cpus"] > 0
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--workers", "x"), "say N, N:SLOTS"),
+        (("--workers", "0"), "a cluster without workers"),
+        (("--workers", "5..2"), "say N, N:SLOTS"),
+        (("--workers", "1..3", "--workers", "1..2"), "compare over one of them"),
+        (("--workers", "1:0"), "1 to 65,536 slots"),
+        (("--workers", "1:1:G P U"), "--workers"),
+        (("--each", "cpus=many"), "say cpus=8"),
+        (("--cpus", "-1"), "0 to 65,536"),
+        (("--default-duration", "-2"), "no number of seconds"),
+        (("--gate-wait", "nan"), "no number of seconds"),
+        (("--run", "nosuchrun"), "there is no run"),
+        (("--durations", "nosuchfile.json"), "cannot be read"),
+    ],
+)
+def test_bad_input_is_said(c: Cluster, naps: Path, args: tuple[str, ...], says: str) -> None:
+    done = c.cli("simulate", str(naps), *args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+
+
+@pytest.mark.parametrize(
+    "content", ["- 1", "{nap: soon}", "{nap: -1}", "{nap: []}", "{nap: {cpu: 1}}", "{nap: .nan}", "{nap: true}", "{", "7"]
+)
+def test_a_bad_file_is_said(c: Cluster, naps: Path, tmp_path: Path, content: str) -> None:
+    for name in ("d.yaml", "d.json"):
+        (tmp_path / name).write_text(content)
+        done = c.cli("simulate", str(naps), "--durations", str(tmp_path / name))
+        assert done.returncode == 2 and str(tmp_path / name) in done.stderr

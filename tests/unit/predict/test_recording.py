@@ -1,0 +1,72 @@
+"""What is learnt from a run: predicted courses are recorded, and must give back what they were made of."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from titan.model.dag import JobTemplate
+from titan.predict.engine import play
+from titan.predict.plan import Group, Overheads, Pipeline, Plan, Takes
+from titan.predict.recording import Host, Recording, Row, overheads_of, takes_of
+
+
+def recorded(plan: Plan, cpus: float = 2.0) -> Recording:
+    course = play(plan)
+    rows = [
+        Row(name, f"w{course.workers[i]}", plan.begin + course.starts[i], plan.begin + course.ends[i], plan.takes[i].cpu_s)
+        for i, name in enumerate(plan.pipeline.ids)
+    ]
+    hosts = {f"w{n}": Host("h", cpus, plan.groups[0].slots) for n in range(1, plan.groups[0].count + 1)}
+    return Recording(plan.begin, rows, hosts)
+
+
+def diamond(workers: int, *, cpu: float, shared: float, overheads: Overheads) -> tuple[Plan, dict[str, list[str]]]:
+    ids = ["first", *(f"j{i}" for i in range(24)), "last"]
+    parents = [(), *((0,) for _ in range(24)), tuple(range(1, 25))]
+    takes = [Takes((0.2 + 0.1 * (i % 5),), cpu * (0.2 + 0.1 * (i % 5))) for i in range(26)]
+    plan = Plan(
+        Pipeline("d", [JobTemplate(command="x")], ids, [0] * 26, parents), takes, [Group(workers)], overheads, shared_cpus=shared
+    )
+    return plan, {ids[i]: [ids[p] for p in ps] for i, ps in enumerate(parents)}
+
+
+def test_overheads_come_back() -> None:
+    overheads = Overheads(begin_s=0.25, link_s=0.03, turn_s=0.004)
+    plan, parents = diamond(2, cpu=0.0, shared=0.0, overheads=overheads)
+    found = overheads_of([recorded(plan)], parents)
+    assert (found.begin_s, found.link_s, found.turn_s) == pytest.approx((0.25, 0.03, 0.004), abs=1e-4)
+    assert overheads_of([], parents) == Overheads()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4, 8])
+@pytest.mark.parametrize("cpu", [0.0, 1.0])
+def test_durations_come_back_though_the_machine_was_full(workers: int, cpu: float) -> None:
+    plan, _ = diamond(workers, cpu=cpu, shared=2.0, overheads=Overheads())
+    found = takes_of([recorded(plan)])
+    own = [found[name].attempts[0] for name in plan.pipeline.ids]
+    assert sum(own) == pytest.approx(sum(t.attempts[0] for t in plan.takes), rel=0.05)
+
+
+def test_a_prediction_from_any_recording_is_the_same() -> None:
+    """From runs on 1, 2 and 4 workers that shared two CPUs the same course on 3 is predicted."""
+    spans = []
+    for workers in (1, 2, 4):
+        plan, parents = diamond(workers, cpu=1.0, shared=2.0, overheads=Overheads())
+        told = recorded(plan)
+        takes, overheads = takes_of([told]), overheads_of([told], parents)
+        learnt = [takes[name] for name in plan.pipeline.ids]
+        spans.append(play(Plan(plan.pipeline, learnt, [Group(3)], overheads, shared_cpus=2.0)).makespan_s)
+    for one, other in pairwise(spans):
+        assert one == pytest.approx(other, rel=0.08)
+
+
+def test_the_median_of_several_runs_counts() -> None:
+    runs = [Recording(0.0, [Row("a", "w", 1.0, 1.0 + s, 0.0, attempts)]) for s, attempts in ((1.0, 1), (2.0, 3), (9.0, 3))]
+    assert takes_of(runs) == {"a": Takes((2.0, 2.0, 2.0), 0.0)}
+
+
+def test_of_nothing_nothing_is_learnt() -> None:
+    assert takes_of([]) == {}
+    assert takes_of([Recording(0.0, [Row("a", "w", 1.0, 1.0, 0.0)], {"w": Host("h", 2.0, 1)})]) == {"a": Takes((0.0,), 0.0)}
