@@ -18,7 +18,7 @@ from titan.protocol import messages as msg
 from titan.protocol.opcodes import OPCODES
 
 PAGE = Path(__file__).parent / "protocol.md"
-TO_WORKERS = (154, 160, 171)
+TO_WORKERS = (154, 160, 171, 182)
 """Of the features' range."""
 GROUPS = {
     "BOTH": range(1, 16),
@@ -35,6 +35,7 @@ ROWS = (
     msg.ScaleRow,
     msg.ServiceRow,
     msg.PipelineRow,
+    msg.SecretRow,
 )
 
 

@@ -40,6 +40,7 @@ _COMMANDS = {
     "schedule": "titan.cli.schedule",
     "store": "titan.cli.store",
     "save": "titan.cli.save",
+    "secret": "titan.cli.secret",
 }
 EXIT_FAILED, EXIT_INPUT, EXIT_NO_MASTER, EXIT_BUG, EXIT_ENVIRONMENT, EXIT_INTERRUPTED = 1, 2, 3, 70, 74, 130
 

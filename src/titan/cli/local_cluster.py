@@ -111,8 +111,12 @@ class LocalCluster:
         ready, told = os.pipe()
         quiet = ["--quiet"] if self._quiet else []
         command = [sys.executable, "-m", "titan", role, *options, *quiet, "--parent-fd", str(held), "--ready-fd", str(told)]
+        env = dict(os.environ)
+        if role != "master":  # it seals the master's secrets, and is nothing for what runs jobs
+            env.pop("TITAN_SECRETS_PASSPHRASE", None)
         process = subprocess.Popen(
             command,
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

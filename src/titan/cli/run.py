@@ -64,6 +64,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
     metavar="NAME=AMOUNT",
     help="Of a single file or command: memory=512MiB, cpus=1.5, processes=64.",
 )
+@click.option("--secret", "secrets", multiple=True, metavar="NAME", help="Of a single file or command: a variable with it.")
 @python_option
 @deadline_option
 @group_option
@@ -82,6 +83,7 @@ def run(
     memory: str,
     gpus: int,
     limits: tuple[str, ...],
+    secrets: tuple[str, ...],
     python: str | None,
     deadline: float | None,
     group: str,
@@ -95,7 +97,7 @@ def run(
     With neither --master nor TITAN_MASTER, and nothing on the default port, a private cluster of this machine is started for it
     and stopped afterwards. Its home stays for `titan status` and `titan logs`. Ctrl-C (or SIGTERM) cancels the run.
     """
-    asked = _Asked(requirement or ("GENERAL",), cpus, memory, gpus)
+    asked = _Asked(requirement or ("GENERAL",), cpus, memory, gpus, secrets)
     make = partial(dag_of, retries=retries, asked=asked, python=python, deadline=deadline, limits=limits, group=group)
     named = may_be_saved(what)
     dag, beside = (None, Path.cwd()) if named else make(what)
@@ -175,12 +177,13 @@ def wait(run_id: str, timeout: float | None, quiet: bool, master: str | None, as
 
 
 class _Asked(NamedTuple):
-    """What a single file or command asks of its worker."""
+    """What a single file or command asks of its worker and its master."""
 
     requirement: tuple[str, ...] = ("GENERAL",)
     cpus: float = 0.0
     memory: str = "0"
     gpus: int = 0
+    secrets: tuple[str, ...] = ()
 
 
 class _About(NamedTuple):
@@ -234,6 +237,10 @@ def _dag_of(
             raise CallerError(f"--python is for a single .py file: in {first} write python: {python}")
         if limits:
             raise CallerError(f"--limit is for a single file or command: in {first} write limits: {{memory: 512MiB}} with a job")
+        if asked.secrets:
+            raise CallerError(
+                f"--secret is for a single file or command: in {first} write secrets: [{asked.secrets[0]}] with a job"
+            )
         if args:
             raise CallerError(f"a pipeline takes no arguments: {' '.join(args)!r} is too much")
         return load_pipeline(path), path.resolve().parent

@@ -48,6 +48,16 @@ from titan.model.sizes import size_of
     type=click.Path(path_type=Path, dir_okay=False),
     help="Signs the webhooks of gates.  [default: TITAN_WEBHOOK_SECRET, else webhook.secret in the home]",
 )
+@click.option(
+    "--secrets-passphrase-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Its first line seals the secrets.  [default: TITAN_SECRETS_PASSPHRASE, else a key file]",
+)
+@click.option(
+    "--secrets-key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="What it holds seals them.  [default: secrets.key in the home, made with the first secret]",
+)
 @click.option("--store-port", type=click.IntRange(0, 65535), help="Where Redis clients find TitanStore; 0 takes a free one.")
 @click.option(
     "--store-password-file",
@@ -68,6 +78,8 @@ def master(
     burst_idle: float | None,
     insecure: bool,
     webhook_secret_file: Path | None,
+    secrets_passphrase_file: Path | None,
+    secrets_key_file: Path | None,
     store_port: int | None,
     store_password_file: Path | None,
     quiet: bool,
@@ -77,6 +89,7 @@ def master(
     """Run a master. SIGTERM or Ctrl-C ends it; workers keep their jobs and wait for the next one."""
     from titan.journal import SyncPolicy
     from titan.master.server import Master
+    from titan.master.vault import find_key
 
     start_logging(quiet=quiet)
     policy = SyncPolicy(fsync) if journal == "disk" else None
@@ -93,6 +106,7 @@ def master(
         webhook_secret_file=webhook_secret_file,
         store_port=store_port,
         store_password=first_line(store_password_file),
+        secrets_key=find_key(secrets_passphrase_file, secrets_key_file),
     )
     run_server(server, parent_fd, ready_fd)
 

@@ -17,18 +17,21 @@ from titan.sdk.client import Client
 
 
 @contextmanager
-def open_client(master: str | None, *, home: Path | None = None, offline: bool = False) -> Iterator[Client]:
-    """`offline`: if no master was named and none answers, `home` (default: .titan here) is opened for as long as this takes."""
+def open_client(master: str | None, *, home: Path | None = None, offline: bool = False, make: bool = False) -> Iterator[Client]:
+    """`offline`: if no master was named and none answers, `home` (default: .titan here) is opened for as long as this takes.
+
+    `make`: a `home` that was named need not be there yet."""
     try:
         if home is not None and not master:
-            if not (home / "store").is_dir():
+            if not make and not (home / "store").is_dir():
                 raise NotFound(f"{home} is no home of a cluster: {home / 'store'} is not there")
             raise MasterUnreachable(f"no master of {home} runs")
         client = Client(master)
         client.open()
     except MasterUnreachable:
         folder = home or DEFAULT_HOME
-        if not offline or master or (home is None and os.environ.get(VARIABLE)) or not (folder / "store").is_dir():
+        there = (folder / "store").is_dir() or (make and home is not None)
+        if not offline or master or (home is None and os.environ.get(VARIABLE)) or not there:
             raise
         with _opened_home(folder) as address, Client(address) as stand_in:
             yield stand_in

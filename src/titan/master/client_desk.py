@@ -23,6 +23,7 @@ from titan.master.outlet import Outlet
 from titan.master.registry import Registry
 from titan.master.scale_view import scale_view
 from titan.master.schedule_desk import ScheduleDesk
+from titan.master.secret_desk import SecretDesk
 from titan.master.store_desk import StoreDesk
 from titan.master.store_lanes import StoreLanes
 from titan.master.watch import WatchHub, whole_run
@@ -47,6 +48,7 @@ class ClientDesk:
         outlet: Outlet,
         hub: WatchHub,
         past: HistoryDesk,
+        secret_desk: SecretDesk,
         store: StoreDesk,
         stop: Callable[[], None],
     ) -> None:
@@ -57,6 +59,7 @@ class ClientDesk:
         self._outlet = outlet
         self._hub = hub
         self._past = past
+        self._secrets = secret_desk
         self._stop = stop
         self._lanes = StoreLanes(store)
         self._collector = Collector(core.state)
@@ -149,7 +152,7 @@ class ClientDesk:
             case msg.Stop():
                 self._core.release(lambda: peer.send(msg.Pong(message.request)))
                 self._core.release(self._stop)
-            case _ if not self._failures.on_message(peer, message):
+            case _ if not (self._failures.on_message(peer, message) or self._secrets.on_message(peer, message)):
                 raise ProtocolError(f"a {type(message).__name__} is nothing that a client asks")
 
     def on_closed(self, peer: Peer) -> None:
@@ -240,12 +243,15 @@ class ClientDesk:
         if len(it.key) > 128:
             raise CallerError("a submission key is at most 128 characters")
         self._check_artifacts(templates)
+        if not (it.key and (it.key in self._state.keys or it.key in self._state.archived)):  # else it is a run already
+            self._secrets.check(templates)
         if it.collect:
             self._collector.expect(peer, it.request, it.wanted)
 
     def _check_dag(self, dag: DagSpec) -> None:
         self._check_payloads(dag.payloads)
         self._check_artifacts(dag.templates)
+        self._secrets.check(dag.templates)
 
     def _check_artifacts(self, templates: list[JobTemplate]) -> None:
         for template in templates:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from titan.errors import Conflict
 from titan.home_lock import HomeLock
+from titan.no_core import core_dumps_as_before
 
 log = logging.getLogger("titan.master")
 
@@ -62,14 +63,15 @@ class LocalProvider:
         tags = [part for capability in capabilities for part in ("--capability", capability)]
         where = ["--master", self._address, "--home", str(home), "--shared", str(self._home / "shared")]
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "titan", "worker", "--name", name, "--slots", str(slots), *tags, *where),
-                *("--quiet", "--parent-fd", str(held)),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                pass_fds=(held,),
-                start_new_session=True,
-            )
+            with core_dumps_as_before():
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "titan", "worker", "--name", name, "--slots", str(slots), *tags, *where),
+                    *("--quiet", "--parent-fd", str(held)),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.DEVNULL,
+                    pass_fds=(held,),
+                    start_new_session=True,
+                )
         except BaseException:
             os.close(hold)
             shutil.rmtree(home, ignore_errors=True)

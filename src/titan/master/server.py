@@ -36,9 +36,11 @@ from titan.master.outlet import Outlet
 from titan.master.provider import Bursts
 from titan.master.recovery import recover
 from titan.master.registry import Registry
+from titan.master.secret_desk import SecretDesk
 from titan.master.store_desk import StoreDesk
 from titan.master.store_port import StorePort
 from titan.master.tuning import tune_interpreter
+from titan.master.vault import Key, Vault
 from titan.master.watch import WatchHub
 from titan.master.webhook_secret import webhook_secret
 from titan.master.worker_desk import WorkerDesk
@@ -71,8 +73,10 @@ class Master(HomeServer):
         webhook_secret_file: Path | None = None,
         store_port: int | None = None,
         store_password: str = "",
+        secrets_key: Key | None = None,
     ) -> None:
-        """`store_port`: where Redis clients find TitanStore, on `host`; None: nowhere."""
+        """`store_port`: where Redis clients find TitanStore, on `host`; None: nowhere. `secrets_key`: what seals the secrets;
+        None: a key file in the home."""
         super().__init__(home, host, insecure=insecure)
         self.port = port
         self._policy = policy
@@ -80,6 +84,7 @@ class Master(HomeServer):
         self._webhook_secret_file = webhook_secret_file
         self._store_port = store_port
         self._store_password = store_password
+        self._secrets_key = secrets_key
         self._peers: dict[int, Peer] = {}
         self._numbers = 0
         self._server: asyncio.Server | None = None
@@ -105,6 +110,7 @@ class Master(HomeServer):
         await self.archivist.stop()
         await self.past.close()
         await self.clients.close()
+        await self.secrets.close()
         await self.outlet.close()
         await self.intake.close()
         for peer in list(self._peers.values()):
@@ -116,6 +122,7 @@ class Master(HomeServer):
             (self.home / "master.json").unlink()
 
     async def _open(self) -> None:
+        vault = Vault.open(self.home, self._secrets_key)
         state, next_seq = State(self._settings), 1
         if self._policy is not None:
             recovered = recover(self.home / "store", self._settings)
@@ -153,9 +160,10 @@ class Master(HomeServer):
         self.store_port: StorePort | None = None
         self.cluster_keys = ClusterKeys(state)
         self.store.store.mount(PREFIX, self.cluster_keys)
-        desks = (self.intake, self.outlet, self.hub, self.past)
+        self.secrets = SecretDesk(vault, self.core.clock.now)
+        desks = (self.intake, self.outlet, self.hub, self.past, self.secrets)
         self.clients = ClientDesk(self.core, self.logs, self.registry, *desks, self.store, self.request_stop)
-        asked = (self.clients.growth, self.registry.lacks)
+        asked = (self.secrets, self.clients.growth, self.registry.lacks)
         self.workers = WorkerDesk(self.core, self.logs, self.intake, self.outlet, self.store, *asked, self.clients.on_output)
         self.bursts = Bursts(LocalProvider(self.home) if self._settings.scale else None, self.core.see)
         sock_server = await self._listen()

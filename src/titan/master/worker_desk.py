@@ -20,6 +20,7 @@ from titan.master.growth_desk import GrowthDesk
 from titan.master.intake import Intake
 from titan.master.log_store import LogStore
 from titan.master.outlet import Outlet
+from titan.master.secret_desk import SecretDesk
 from titan.master.store_desk import StoreDesk
 from titan.master.store_relay import StoreRelay
 from titan.model.dag import MAX_INPUT_BYTES, JobTemplate
@@ -47,6 +48,7 @@ class WorkerDesk:
         intake: Intake,
         outlet: Outlet,
         store: StoreDesk,
+        secrets: SecretDesk,
         growth: GrowthDesk,
         lacks: Callable[[list[str]], list[str]],
         on_output: Callable[[str, str], None],
@@ -56,6 +58,7 @@ class WorkerDesk:
         self._logs = logs
         self._intake = intake
         self._outlet = outlet
+        self._secrets = secrets
         self._on_output = on_output
         self._growth = growth
         self._lacks = lacks
@@ -272,7 +275,8 @@ class WorkerDesk:
             inputs if any(inputs) else [],
             services if any(services) else [],
         )
-        return self._to(worker, message)
+        given = self._secrets.given(first_lease, jobs) if any(t.secrets for t in templates) else None
+        return (self._to(worker, given) if given is not None else []) + self._to(worker, message)
 
     def _handling(self, job: Job) -> JobTemplate:
         """The template of a handler, whose environment names the job that is DEAD: the first, if several share it."""

@@ -15,6 +15,7 @@ from titan.model.dag import DagSpec, JobTemplate, Needs
 from titan.model.demand import MAX_CAPABILITIES, MAX_GPUS
 from titan.model.failure import template_problem
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
+from titan.model.secrets import secrets_problem
 from titan.model.services import service_problem
 from titan.model.sizes import format_size
 from titan.model.timing import MAX_TIME
@@ -230,7 +231,7 @@ def _check_template(t: JobTemplate) -> None:
         raise InvalidGraph(f"{where}: priority must be within +-{limits.MAX_PRIORITY:,}")
     if t.limits is not None:
         _check_limits(where, t, t.limits)
-    if problem := service_problem(t):
+    if problem := service_problem(t) or secrets_problem(t):
         raise InvalidGraph(f"{where}: {problem}")
     for word, seconds in (("delay", t.delay_s), ("timeout", t.timeout_s)):
         if not 0 <= seconds <= limits.MAX_SECONDS:  # also false for NaN

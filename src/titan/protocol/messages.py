@@ -50,6 +50,14 @@ from titan.protocol.schedule_messages import RunSchedule as RunSchedule
 from titan.protocol.schedule_messages import Scheduled as Scheduled
 from titan.protocol.schedule_messages import ScheduleRow as ScheduleRow
 from titan.protocol.schedule_messages import Schedules as Schedules
+from titan.protocol.secret_messages import GiveSecrets as GiveSecrets
+from titan.protocol.secret_messages import ListSecrets as ListSecrets
+from titan.protocol.secret_messages import RemoveSecret as RemoveSecret
+from titan.protocol.secret_messages import SecretRemoved as SecretRemoved
+from titan.protocol.secret_messages import SecretRow as SecretRow
+from titan.protocol.secret_messages import Secrets as Secrets
+from titan.protocol.secret_messages import SecretSet as SecretSet
+from titan.protocol.secret_messages import SetSecret as SetSecret
 from titan.protocol.service_messages import ListServices as ListServices
 from titan.protocol.service_messages import ReplaceService as ReplaceService
 from titan.protocol.service_messages import ServiceReplaced as ServiceReplaced

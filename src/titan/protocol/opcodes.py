@@ -98,5 +98,12 @@ OPCODES: dict[int, type[msg.Message]] = {
     222: msg.Pipelines,
     223: msg.GetPipeline,
     224: msg.Pipeline,
+    176: msg.SetSecret,
+    177: msg.SecretSet,
+    178: msg.ListSecrets,
+    179: msg.Secrets,
+    180: msg.RemoveSecret,
+    181: msg.SecretRemoved,
+    182: msg.GiveSecrets,
 }
 OPCODE_OF: dict[type[msg.Message], int] = {kind: opcode for opcode, kind in OPCODES.items()}

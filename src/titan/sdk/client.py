@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar, overload
 from titan.errors import ConnectionLost
 from titan.model.names import split_job
 from titan.protocol import messages as msg
-from titan.sdk import decisions, scaling, services, submission
+from titan.sdk import decisions, scaling, services, submission, uploads
 from titan.sdk.address import find_address
 from titan.sdk.calls import Calls, TitanExecutor
 from titan.sdk.connection import Connection
@@ -24,6 +24,7 @@ from titan.sdk.pipelines import AsyncPipelines, Pipelines
 from titan.sdk.run import AsyncRun, Run
 from titan.sdk.scaling import ScaleStatus, Told
 from titan.sdk.schedules import AsyncSchedules, Schedules
+from titan.sdk.secrets import AsyncSecrets, Secrets
 from titan.sdk.services import ServiceStatus
 from titan.sdk.staging import StagedDag, stage
 from titan.sdk.status import (
@@ -44,7 +45,6 @@ from titan.sdk.tasks import TaskCall, nodes_of
 from titan.sdk.why import Why, ask_why
 
 T = TypeVar("T")
-PIECE_BYTES = 1 << 20
 PAGE = 10_000
 
 
@@ -89,6 +89,11 @@ class AsyncClient:
     def store(self) -> AsyncStore:
         """TitanStore: `await client.store.execute("INCR", "n")`."""
         return AsyncStore(self._connection)
+
+    @property
+    def secrets(self) -> AsyncSecrets:
+        """Values for jobs: `await client.secrets.set("API_TOKEN", token)`."""
+        return AsyncSecrets(self)
 
     @property
     def schedules(self) -> AsyncSchedules:
@@ -300,34 +305,10 @@ class AsyncClient:
         return answer
 
     async def _upload(self, staged: StagedDag) -> None:
-        if not staged.artifacts:
-            return
-        hashes = list(staged.artifacts)
-        sizes = [staged.artifacts[h].stat().st_size for h in hashes]
-        answer = await self._connection.call(lambda n: msg.Stage(n, hashes, sizes))
-        assert isinstance(answer, msg.Staged)
-        for hash_ in answer.missing:
-            while True:
-                try:
-                    await self._put(hash_, staged.artifacts[hash_], staged.names.get(hash_, ""))
-                    break
-                except ConnectionLost:
-                    await self._connection.reopen()
+        await uploads.upload(self._connection, staged.artifacts, staged.names)
 
     async def _put(self, hash_: str, path: Path, name: str) -> None:
-        size = path.stat().st_size
-
-        async def pieces() -> AsyncIterator[tuple[int, bytes]]:
-            with path.open("rb") as source:
-                at = 0
-                while True:
-                    piece = source.read(PIECE_BYTES)
-                    yield at, piece
-                    at += len(piece)
-                    if at >= size or not piece:
-                        return
-
-        await self._connection.put(lambda n, at, _: msg.Put(n, hash_, size, at, name), pieces())
+        await uploads.put(self._connection, hash_, path, name)
 
 
 class Client:
@@ -395,6 +376,11 @@ class Client:
         """TitanStore, with Redis's types and commands: `client.store.incr("n")`."""
         exchange = self._async.store.exchange
         return Store(lambda commands: self._wait(exchange(commands)))
+
+    @property
+    def secrets(self) -> Secrets:
+        """Values for jobs: `client.secrets.set("API_TOKEN", token)`."""
+        return Secrets(self)
 
     @property
     def schedules(self) -> Schedules:

@@ -15,6 +15,7 @@ from titan.model.timing import MAX_TIME
 from titan.sdk import failure_fields as ff
 from titan.sdk.limits import limits_problem
 from titan.sdk.needs import cpus_problem, gpus_problem, memory_problem, requirement_problem
+from titan.sdk.secrets import secrets_problem
 
 PERM: Final = "perm:"
 """A `file` that starts so is looked up by name in the master's registry, perm_files/."""
@@ -219,6 +220,7 @@ _PROBLEMS: dict[str, Callable[[object], str]] = {
     **{field: ff.problem_of(field) for field in ff.FIELDS},
     "limits": limits_problem,
     "pipeline": _pipeline,
+    "secrets": secrets_problem,
 }
 
 

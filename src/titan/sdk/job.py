@@ -23,6 +23,7 @@ from titan.sdk.arrays import BadArray, Foreach, Matrix, foreach_of, matrix_of, m
 from titan.sdk.fields import dag_problem_of, id_problem, kind_of, moment_of, no_script, problem_of, shown, text_problem
 from titan.sdk.limits import limits_of
 from titan.sdk.needs import bytes_of, listed, several
+from titan.sdk.secrets import both, secrets_of
 from titan.sdk.services import BadService, service_of
 from titan.sdk.tasks import TaskCall, ordered
 
@@ -51,6 +52,8 @@ class Job:
     - `run_at`: not before this time, a datetime (one without a zone is local time) or seconds since the epoch.
     - `retries`: how often a failed attempt is tried again, 0 to 1,000.
     - `env`: added to the job's environment; values are strings, numbers or paths.
+    - `secrets`: names of secrets that its environment has too, each as the variable of that name; at most 64. They are masked in
+      what it prints.
     - `python`: of a ``.py`` file, what runs it: the path, on the worker, of an interpreter or of a virtual environment's folder.
       None: the worker's own interpreter. A relative path begins at the DAG's `project`, else at the working directory.
     - `driver`: of a ``.py`` file, ``"process"`` for a fresh interpreter, where ``"python"`` (the default) forks a warm one.
@@ -137,6 +140,7 @@ class Job:
     service: Service | None
     expand: str | None
     pipeline: str | None
+    secrets: tuple[str, ...]
 
     def __init__(
         self,
@@ -177,6 +181,7 @@ class Job:
         keep: bool = False,
         expand: str | Job | TaskCall[Any] | None = None,
         pipeline: str | None = None,
+        secrets: Iterable[str] = (),
     ) -> None:
         put = object.__setattr__
         if problem := id_problem(id):
@@ -212,6 +217,9 @@ class Job:
         put(self, "retries", _checked(id, "retries", retries))
         put(self, "timeout", None if timeout is None else float(_checked(id, "timeout", timeout)))
         put(self, "env", () if env is None else _environment(id, env))
+        put(self, "secrets", () if secrets == () else tuple(_checked(id, "secrets", secrets_of(secrets))))  # type: ignore[arg-type]
+        if problem := both(self.secrets, self.env):
+            raise _fault(id, "secrets", problem)
         put(self, "python", None if python is None else _checked(id, "python", _path(python)))
         put(self, "driver", None if driver is None else _checked(id, "driver", driver))
         put(self, "limits", None if limits is None else limits_of(_checked(id, "limits", limits)))

@@ -16,6 +16,7 @@
         depends_on: [fetch]
         requirement: GPU         # or [GPU, HIGH_MEM]; cpus: 0.5, memory: 4GiB, gpus: 1
                                  # priority, delay, run_at, affinity, retries, timeout, env, python, driver, limits, type: run
+                                 # secrets: [API_TOKEN], variables whose values only the master has
         backoff: 10              # backoff_max, no_retry: [2, 64]
         on_failure: {run: alarm} # or continue, or cancel, the default
         hitl_message: Ship it?   # a gate train.gate behind it; max_wait_seconds
@@ -100,6 +101,7 @@ JOB_KEYS: Final = (
     "keep",
     "expand",
     "pipeline",
+    "secrets",
 )
 _BY_JOB: Final = ("type", "port", "health", "restart", "keep", "expand")
 """What makes a service: looked at as a whole, by `Job`."""
@@ -134,6 +136,7 @@ _SYNONYMS: Final = {
     "mem": "memory",
     "ram": "memory",
     "gpu": "gpus",
+    "secret": "secrets",
 }
 _ROOT_SYNONYMS: Final = {name: "python" for name, key in _SYNONYMS.items() if key == "python"}
 
@@ -465,6 +468,12 @@ def _as_ids(source: Source, key: str, line: int, node: Node) -> list[str]:
     return [_as_text(source, key, item.line, item) for item in node.items]
 
 
+def _as_secrets(source: Source, key: str, line: int, node: Node) -> list[str]:
+    if not isinstance(node, Items):
+        raise source.fault(line, key, f"must be a list of names of secrets, [API_TOKEN], not {kind_of(node)}")
+    return [_as_text(source, key, item.line, item) for item in node.items]
+
+
 def _as_env(source: Source, key: str, line: int, node: Node) -> dict[str, str]:
     if not isinstance(node, Entries):
         raise source.fault(line, key, f"must be a mapping of names to values, not {kind_of(node)}")
@@ -559,4 +568,5 @@ _CONVERT: dict[str, Callable[[Source, str, int, Node], Any]] = {
     "keep": _as_bool,
     "expand": _as_text,
     "pipeline": _as_text,
+    "secrets": _as_secrets,
 }

@@ -229,6 +229,7 @@ class _Staging:
                 job.memory,
                 job.gpus,
                 job.service,
+                job.secrets,
             )
             number = shapes.get(shape)
             if number is None or services:
@@ -337,6 +338,7 @@ class _Staging:
             limits=job.limits,
             needs=needs_of(job.requirement, job.cpus, job.memory, job.gpus),
             service=job.service,
+            secrets=job.secrets,
         )
 
     def _check_services(self, job: Job, services: list[str]) -> None:

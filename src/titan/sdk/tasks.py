@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overloa
 from titan.errors import CallerError, InvalidGraph
 from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS, DagSpec, JobTemplate
 from titan.model.names import NAME_RULE, match_name
+from titan.model.secrets import NOT_FOR_CALLS
 from titan.sdk.functions import Function, Parcel, arguments_of, parcelled, printable
 from titan.sdk.needs import listed, main_capability, needs_of, requirement_problem, several
 
@@ -81,6 +82,8 @@ class Task(Generic[T_co]):
     def options(self, **changes: Any) -> Task[T_co]:
         """The same function with other options: `retries`, `timeout`, `priority`, `requirement`, `name`."""
         unknown = [key for key in changes if key not in Options.__slots__]
+        if "secrets" in unknown:
+            raise InvalidGraph(f"task {self._options.name!r}: secrets: {NOT_FOR_CALLS}")
         if unknown:
             raise InvalidGraph(
                 f"task {self._options.name!r}: there is no option {unknown[0]!r}: there are {', '.join(Options.__slots__)}"
@@ -158,13 +161,14 @@ def task(
     timeout: float | None = None,
     priority: int = 1,
     requirement: str | Sequence[str] = "GENERAL",
+    secrets: Sequence[str] = (),
 ) -> Any:
     """Makes a function a task: a call of it does not run but is a node (TaskCall) that waits for the nodes among its arguments.
 
     Those may stand anywhere in the arguments, also inside lists, dicts and objects; each is replaced by its result where the call
     runs. `Client.compute` submits what a node needs as one run, a job per node. `run(...)` of a task calls the function at once;
     inside a job the decorated name is the plain function. `retries`: how often a call that raised is tried again; `timeout` in
-    seconds; `requirement`: the capability that the worker must offer, or several.
+    seconds; `requirement`: the capability that the worker must offer, or several. `secrets` are for scripts: InvalidGraph.
 
     >>> @task(retries=2)
     ... def add(x, y):
@@ -179,6 +183,8 @@ def task(
         if not callable(function) or isinstance(function, Task):
             raise CallerError(f"task: {function!r} is no plain function")
         called = name or str(getattr(function, "__name__", None) or type(function).__name__)
+        if secrets:
+            raise InvalidGraph(f"task {called!r}: secrets: {NOT_FOR_CALLS}")
         return Task(function, Options(called, retries, timeout, priority, listed(requirement)))
 
     return make if function is None else make(function)

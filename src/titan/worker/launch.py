@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,9 +23,11 @@ from titan.worker.cgroups import Limiter, Usage
 from titan.worker.devices import VISIBLE
 from titan.worker.drivers import command_line, warm_script
 from titan.worker.functions import FunctionDriver
+from titan.worker.given_secrets import GivenSecrets, NotGiven
 from titan.worker.interpreters import Interpreters, NoPython, executable_of
 from titan.worker.log_pump import LogPump
 from titan.worker.sandbox import Place, Workspace
+from titan.worker.secret_forms import forms_of
 from titan.worker.service_driver import NULL, Awaited, ServiceDriver, Unplaced
 from titan.worker.warden_link import WardenLink, kill_descendants
 
@@ -58,6 +60,7 @@ class Launcher:
         log_limit: int,
         preload: tuple[str, ...],
         limiter: Limiter,
+        secrets: GivenSecrets,
         advertised: str = "",
     ) -> None:
         """`environment` is what every job gets; `mark` the TITAN_WORKER_HOME by which its processes are known."""
@@ -73,6 +76,7 @@ class Launcher:
         self._log_limit = log_limit
         self._preload = preload
         self.limiter = limiter
+        self._secrets = secrets
         self._sweeping = False
         self._at: dict[int, WardenLink] = {}
         """Where the processes are, of attempts and of function runners."""
@@ -180,6 +184,8 @@ class Launcher:
             "grace_s": self._machine.grace_s,
             "behind": behind,
         }
+        if it.template.secrets and not self._give_secrets(it, how):
+            return
         if it.template.limits is not None and not self._limit(it, how):
             return
         if it.template.python:
@@ -192,6 +198,17 @@ class Launcher:
         else:
             path, content = script
             self._warden.script(it.lease, path, it.args, content_hash=content, **how)
+
+    def _give_secrets(self, it: m.Assignment, how: dict[str, Any]) -> bool:
+        """Puts them into the environment, and what is to be masked into the order. False: it lacks one, and is refused."""
+        try:
+            values = self._secrets.of(it)
+        except NotGiven as e:
+            self._refuse(it.lease, str(e), final=e.final)
+            return False
+        how["env"].update({name: value.decode("utf-8", "surrogateescape") for name, value in values.items()})
+        how["masks"] = forms_of(values.values())
+        return True
 
     def _limit(self, it: m.Assignment, how: dict[str, Any]) -> bool:
         """Makes what holds the attempt to its limits. False: that failed, and it is refused."""
@@ -273,7 +290,14 @@ class Launcher:
 
     # -- processes that are no attempts -------------------------------------------------------------------------------------
     def start_process(
-        self, key: int, argv: list[str], cwd: str, stdout: str, stderr: str, env: Mapping[str, str] | None = None
+        self,
+        key: int,
+        argv: list[str],
+        cwd: str,
+        stdout: str,
+        stderr: str,
+        env: Mapping[str, str] | None = None,
+        masks: Sequence[bytes] = (),
     ) -> None:
         """Of a function runner, or of the look at an interpreter or at the health of a service: `key` is below 0."""
         self._at[key] = self._warden
@@ -286,6 +310,7 @@ class Launcher:
             stderr_path=stderr,
             log_limit=self._log_limit,
             grace_s=self._machine.grace_s,
+            masks=masks,
         )
 
     def stop_process(self, key: int) -> None:
@@ -294,8 +319,11 @@ class Launcher:
     def _start_check(self, key: int, argv: list[str], base: str) -> None:
         self.start_process(key, argv, "/", f"{base}.stdout", f"{base}.stderr")
 
-    def _start_health_check(self, key: int, argv: list[str], cwd: str, env: dict[str, str]) -> None:
-        self.start_process(key, argv, cwd, NULL, NULL, env)
+    def _start_health_check(self, key: int, it: m.Assignment, argv: list[str], cwd: str, env: dict[str, str]) -> None:
+        """It has what the service has, and what it says of the service has no secret in it either."""
+        how: dict[str, Any] = {"env": env, "masks": ()}
+        if not it.template.secrets or self._give_secrets(it, how):
+            self.start_process(key, argv, cwd, NULL, NULL, **how)
 
     # -- what the wardens say -----------------------------------------------------------------------------------------------
     def _on_reports(self, reports: list[tuple[Any, ...]]) -> None:

@@ -73,7 +73,7 @@ class _Check:
 
 
 class ServiceDriver:
-    """`launch(assignment, place, gpus)` starts a process; `start_check(key, argv, cwd, env)` and `stop_check(key)` are its."""
+    """`launch(assignment, place, gpus)` starts a process; `start_check(key, assignment, argv, cwd, env)` a check."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class ServiceDriver:
         see: Callable[[Any], None],
         work: Callable[[Coroutine[Any, Any, None]], None],
         launch: Callable[[Assignment, Place, tuple[str, ...]], None],
-        start_check: Callable[[int, list[str], str, dict[str, str]], None],
+        start_check: Callable[[int, Assignment, list[str], str, dict[str, str]], None],
         stop_check: Callable[[int], None],
         is_ending: Callable[[int], bool],
         advertised: str,
@@ -269,7 +269,7 @@ class ServiceDriver:
         self._checks[key] = check
         command = put_port(serving.service.target, serving.port)
         env = {**serving.env, "TITAN_RUN": serving.it.run, "TITAN_JOB": serving.it.job}
-        self._start_check(key, ["/bin/sh", "-c", command], serving.place.cwd, env)
+        self._start_check(key, serving.it, ["/bin/sh", "-c", command], serving.place.cwd, env)
         try:
             return await asyncio.shield(check.ended)
         finally:

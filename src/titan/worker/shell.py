@@ -17,6 +17,7 @@ from titan.clock import SteadyClock
 from titan.errors import Conflict, EnvironmentFault, MasterUnreachable, TitanError, from_code
 from titan.home_lock import HomeLock
 from titan.model.names import run_id
+from titan.no_core import forbid_core_dumps
 from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
@@ -27,6 +28,7 @@ from titan.worker.cgroups import open_limiter
 from titan.worker.context_relay import ContextRelay
 from titan.worker.devices import find_stock
 from titan.worker.functions import FunctionDriver
+from titan.worker.given_secrets import GivenSecrets
 from titan.worker.job_desk import JobDesk
 from titan.worker.launch import Launcher
 from titan.worker.log_pump import LogPump
@@ -48,7 +50,10 @@ SWEEP_S = 3600.0
 _OWN_VARIABLES = (
     *("TITAN_RUN", "TITAN_JOB", "TITAN_ATTEMPT", "TITAN_SHARED", "TITAN_LEASE", "TITAN_WORKER_HOME", "TITAN_PARENT_FD"),
     *("TITAN_FAILED_JOB", "TITAN_PORT", "TITAN_WEBHOOK_SECRET", "TITAN_CONTEXT"),
+    "TITAN_SECRETS_PASSPHRASE",
 )
+_KEYS = ("TITAN_SECRETS_PASSPHRASE", "TITAN_WEBHOOK_SECRET")
+"""The master's: a worker that has them by inheritance hands them to no process."""
 
 
 class Worker:
@@ -94,6 +99,7 @@ class Worker:
         self._resumed = False
         self._heartbeat_s = 5.0
         self._requests = 10
+        self._secrets = GivenSecrets()
         self._downloads: dict[str, Download] = {}
         self._fetches: dict[int, str] = {}
         self._refusal: TitanError | None = None
@@ -115,6 +121,8 @@ class Worker:
             self._lock.release()
 
     async def _live(self) -> None:
+        for name in _KEYS:
+            os.environ.pop(name, None)
         self._loop = asyncio.get_running_loop()
         become_subreaper()
         mark = str(self.home.resolve())
@@ -155,6 +163,7 @@ class Worker:
             log_limit=self._log_limit,
             preload=self._preload,
             limiter=await asyncio.to_thread(open_limiter),
+            secrets=self._secrets,
             advertised=self._advertise,
         )
         self._launcher.open()
@@ -293,6 +302,7 @@ class Worker:
                 for lease in it.leases:
                     self._pump.forget(lease)
                     self._values.forget(lease)
+                    self._secrets.forget(lease)
             case m.AnnounceDrain():
                 self._send(msg.Draining(0))
             case m.Leave():
@@ -395,6 +405,9 @@ class Worker:
         if self._desk.heard(message) or self._values.heard(message):
             return
         match message:
+            case msg.GiveSecrets():
+                forbid_core_dumps()
+                self._secrets.take(message)
             case msg.Dispatch():
                 self.see(m.Dispatched(assignments(message)))
             case msg.Acked():
@@ -410,6 +423,7 @@ class Worker:
             case msg.Welcome():
                 self.see(m.Welcomed(message.cluster))
                 self._turn()
+                self._secrets.keep(self.machine.held)
                 leases, started = self.machine.holdings()
                 me, slots, draining = (self.name, self.incarnation), self.machine.slots, self.machine.draining
                 about = facts(self.machine.stock, self._launcher.limiter.mechanism)

@@ -1,9 +1,9 @@
 """The warden: one small process per worker that starts job processes, captures their output, reaps and kills them.
 
 It owns the guarantee that no process of a job outlives its job, the worker, or the warden's own orderly end. It knows nothing of
-runs, attempts, retries or the master: a job is an integer key here. It imports nothing of Titan but `confine` and `capture`,
-which are like it, and as little as it can of the standard library, because it runs as `python -I -S warden.py FD` (or calls
-`main(FD)` from cached bytecode, as its link does) and has to stay small and start fast.
+runs, attempts, retries or the master: a job is an integer key here. It imports nothing of Titan but `confine`, `capture` and
+`masking`, which are like it, and as little as it can of the standard library, because it runs as `python -I -S warden.py FD` (or
+calls `main(FD)` from cached bytecode, as its link does) and has to stay small and start fast.
 A warm warden is the same with a `warm.Warm`: it runs scripts by forking itself.
 
 Protocol: FD is one end of an AF_UNIX stream. A message is a 4-byte big-endian length and `marshal.dumps(list_of_tuples, 4)`.
@@ -15,6 +15,7 @@ Orders
     ("script", key, path, args, cwd, env, stdout_path, stderr_path, log_limit, grace_s, rlimits or None, content_hash)
                                       as "start" with [sys.executable, path, *args], but by a fork where the warden is warm and
                                       the result is the same. Scripts of one `content_hash` are compiled once; "": each time
+    ("masked", patterns, order)       carry out the "start" or "script", whose output is to have no occurrence of these bytes
     ("behind", other, order)          carry out the "start" or "script" once job `other` has ended: at once if it is not here
     ("withdraw", key)                 forget the order of a job that still stands behind another
     ("stop", key, grace_s or None)    SIGTERM to the group, after the grace SIGKILL to all of the job; 0 kills at once; None: the
@@ -39,6 +40,9 @@ of the warden when its parent ends. Such an orphan belongs to
     3. else (environment cleared or overwritten) possibly any running job that was started before the orphan was born.
 A sweep after a job's end kills the orphans, with their descendants, that no running job can own. So a helper of a running job is
 never touched, and one that hides completely lives at most as long as the jobs that ran when it was born.
+
+Secrets: a job whose output is masked has secrets in its environment, and this process and its forks may have them in their memory.
+So from the first of them on neither they nor such jobs make core dumps; what is executed without secrets has the limit as before.
 
 Limits: a log holds `log_limit` bytes: the head, and the last part of what followed (see Capture). A turn reads at most 64 KiB from
 each of 16 pipes. Above 1 MiB of unsent reports no pipe is read until the worker takes some: jobs then wait on their own output;
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
 
     from titan.worker.capture import Capture
     from titan.worker.confine import limits_setter
+    from titan.worker.masking import MaskedCapture, Masker, Patterns
     from titan.worker.warm import Warm
 else:
     import _signal as signal
@@ -72,10 +77,12 @@ else:
     if __package__:
         from titan.worker.capture import Capture
         from titan.worker.confine import limits_setter
+        from titan.worker.masking import MaskedCapture, Masker, Patterns
     else:  # beside this file, in a process that has nothing of Titan
         sys.path.append(os.path.dirname(os.path.abspath(__file__)))
         from capture import Capture
         from confine import limits_setter
+        from masking import MaskedCapture, Masker, Patterns
 
         sys.path.pop()
 
@@ -86,6 +93,7 @@ DRAIN_BYTES = 1024 * KIB  # the largest pipe an unprivileged process can make: r
 BACKLOG_BYTES = 1024 * KIB
 FRAME_BYTES = 64 * KIB * KIB
 OPEN_FILES = 64 * KIB
+NO_CORE = 1  # a soft limit: unlike 0 it also holds where core dumps go to a program
 FILES_PER_JOB, FILES_SPARE = 6, 64
 STARTED_S = 0.005  # how long "started" may wait for the end of a quick job, which then goes with it
 CLOSE_S = 0.2  # after its end, how long a job's pipes may be held open by a process that escaped
@@ -243,11 +251,14 @@ def explain(code: int, name: str, cwd: str, paths: Iterable[bytes]) -> str:
     return f"{name}: {os.strerror(code)}"
 
 
-def fork_exec(arguments: tuple[Any, ...], open_files: int) -> int:
+def fork_exec(arguments: tuple[Any, ...], open_files: int, core: int | None) -> int:
     """The call below subprocess.Popen: vfork, and nothing that Popen does round it. Raises TypeError if it is not as known."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != open_files:  # the child takes it over; descriptors above it stay usable
         resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, hard))
+    forbidden = resource.getrlimit(resource.RLIMIT_CORE)
+    if core is not None:
+        resource.setrlimit(resource.RLIMIT_CORE, (core, forbidden[1]))
     try:
         call: Any = _posixsubprocess.fork_exec
         if sys.version_info >= (3, 14):
@@ -256,6 +267,8 @@ def fork_exec(arguments: tuple[Any, ...], open_files: int) -> int:
     finally:
         if soft != open_files:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if core is not None:
+            resource.setrlimit(resource.RLIMIT_CORE, forbidden)
 
 
 def spawn(
@@ -267,8 +280,10 @@ def spawn(
     rlimits: Mapping[str, Any] | None,
     stdio: tuple[int, int, int],
     open_files: int,
+    core: int | None = None,
 ) -> int:
-    """Start a process in a session of its own, with `stdio` as 0, 1, 2 and `open_files` as its soft limit on descriptors.
+    """Start a process in a session of its own, with `stdio` as 0, 1, 2 and `open_files` as its soft limit on descriptors, `core`
+    as that on core dumps (None: this process's).
 
     `base`, name to NAME=VALUE, is its environment where `env` has nothing else. Returns its pid once exec has succeeded. Raises
     Refused.
@@ -290,7 +305,7 @@ def spawn(
         try:
             ends = (stdio[0], -1, -1, stdio[1], -1, stdio[2], failures, failures_in)
             rest = (True, True, -1, None, None, None, -1, before_exec)  # default signals, a new session
-            pid = fork_exec((args, paths, False, (), encode(cwd), list(pairs.values()), *ends, *rest), open_files)
+            pid = fork_exec((args, paths, False, (), encode(cwd), list(pairs.values()), *ends, *rest), open_files, core)
             os.close(failures_in)
             failures_in = -1
             failure = b""
@@ -301,7 +316,7 @@ def spawn(
             if failures_in >= 0:
                 os.close(failures_in)
     except TypeError:
-        return spawn_by_popen(argv, cwd, pairs, before_exec=before_exec, stdio=stdio, open_files=open_files)
+        return spawn_by_popen(argv, cwd, pairs, before_exec=before_exec, stdio=stdio, open_files=open_files, core=core)
     except (ValueError, AttributeError) as error:  # a null byte in argv, env or cwd; text that has no bytes
         raise Refused(errno.EINVAL, f"{argv[0]!r}: {error}") from error
     except OSError as error:
@@ -326,12 +341,15 @@ def spawn_by_popen(
     before_exec: Callable[[], None] | None,
     stdio: tuple[int, int, int],
     open_files: int,
+    core: int | None,
 ) -> int:
     """The public way, for a Python whose private one has changed: slower to import and to call, else the same."""
     import subprocess
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        if core is not None:
+            resource.setrlimit(resource.RLIMIT_CORE, (core, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         if before_exec is not None:
             before_exec()
 
@@ -461,6 +479,8 @@ class Warden:
         self.environment: dict[str, bytes] = {}  # of every job: name to NAME=VALUE
         self.behind: dict[int, list[tuple[Any, ...]]] = {}  # orders that stand behind a job, by that job's key
         self.orders: list[tuple[Any, ...]] = []  # those that came and are not carried out yet, the last first
+        self.masks: dict[int, Patterns] = {}  # of jobs whose order comes next, by key
+        self.core: int | None = None  # the soft limit on core dumps that jobs without secrets have, if not this process's
         self.forking: tuple[Any, ...] = ()  # what `_begun` is to know of a script that is about to be forked
         self.reports: list[tuple[Any, ...]] = []
         self.held_since = 0.0  # since when there are reports
@@ -570,6 +590,8 @@ class Warden:
                 self.on_script(*fields)
             elif name == "behind":
                 self.on_behind(*fields)
+            elif name == "masked":
+                self.on_masked(*fields)
             elif name == "stop":
                 self.on_stop(*fields)
             elif name == "withdraw":
@@ -587,6 +609,13 @@ class Warden:
             self.behind.setdefault(other, []).append(order)
         else:
             self.orders.append(order)
+
+    def on_masked(self, patterns: list[bytes], order: tuple[Any, ...]) -> None:
+        if self.core is None:
+            self.core, hard = resource.getrlimit(resource.RLIMIT_CORE)
+            resource.setrlimit(resource.RLIMIT_CORE, (NO_CORE if hard < 0 else min(NO_CORE, hard), hard))
+        self.masks[order[1]] = Patterns(patterns)
+        self.orders.append(order)
 
     def withdraw(self, key: int) -> None:
         for other, orders in self.behind.items():
@@ -616,17 +645,19 @@ class Warden:
         script: Any = None,
     ) -> None:
         """`script`: the path, arguments and content hash of one that need not be executed if it can be forked."""
+        masks = self.masks.pop(key, None)
         ends = self._open(key)
         if not ends:
             return
-        begun = (key, ends, (stdout_path, stderr_path), log_limit, grace_s)
+        begun = (key, ends, (stdout_path, stderr_path), log_limit, grace_s, masks)
         options: Any = {"stdio": (self.stdin, ends[1], ends[3]), "open_files": self.open_files}
         try:
             warm = self.warm if script is not None else None
             if warm is not None and warm.prepare(script, cwd, env, set_limits=setter(rlimits), **options):
                 self.forking = begun
                 return
-            pid = spawn(argv, cwd, env, base=self.environment, rlimits=rlimits, **options)
+            core = self.core if masks is None else None
+            pid = spawn(argv, cwd, env, base=self.environment, rlimits=rlimits, core=core, **options)
         except (Refused, OSError) as error:
             self._refuse(key, ends, error)
         else:
@@ -664,8 +695,24 @@ class Warden:
         for fd in ends:
             os.close(fd)
 
-    def _begun(self, pid: int, key: int, ends: list[int], paths: tuple[str, str], log_limit: int, grace_s: float) -> None:
-        captures = (Capture(key, 1, ends[0], paths[0], log_limit), Capture(key, 2, ends[2], paths[1], log_limit))
+    def _begun(
+        self,
+        pid: int,
+        key: int,
+        ends: list[int],
+        paths: tuple[str, str],
+        log_limit: int,
+        grace_s: float,
+        masks: Patterns | None,
+    ) -> None:
+        captures: tuple[Capture, Capture]
+        if masks is None:
+            captures = (Capture(key, 1, ends[0], paths[0], log_limit), Capture(key, 2, ends[2], paths[1], log_limit))
+        else:
+            captures = (
+                MaskedCapture(key, 1, ends[0], paths[0], log_limit, Masker(masks)),
+                MaskedCapture(key, 2, ends[2], paths[1], log_limit, Masker(masks)),
+            )
         job = Job(key, pid, grace_s, self.born_ticks, captures, ends[1::2])
         self.jobs[key] = self.mains[pid] = self.leases[job.lease] = job
         for capture in captures:

@@ -26,6 +26,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from titan.errors import Bug, EnvironmentFault
+from titan.no_core import core_dumps_as_before
 from titan.worker import warden, warm
 from titan.worker.stream import LocalStream
 from titan.worker.warden import become_subreaper
@@ -111,15 +112,16 @@ class WardenLink:
         ours, theirs = socket.socketpair()
         python = sys.executable if self._python is None else self._python
         try:
-            self._process = subprocess.Popen(
-                [python, "-I", "-S", "-c", *self._boot(python, str(theirs.fileno()))],
-                cwd="/",
-                env=self._warden_env(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
+            with core_dumps_as_before():
+                self._process = subprocess.Popen(
+                    [python, "-I", "-S", "-c", *self._boot(python, str(theirs.fileno()))],
+                    cwd="/",
+                    env=self._warden_env(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
         except OSError as error:
             ours.close()
             raise EnvironmentFault(f"cannot start the warden with {python}: {error.strerror}") from error
@@ -155,14 +157,16 @@ class WardenLink:
         grace_s: float,
         rlimits: Mapping[str, Any] | None = None,
         behind: int = 0,
+        masks: Sequence[bytes] = (),
     ) -> None:
         """Start a job. `env` comes on top of `jobs_env` and should hold TITAN_LEASE=<key>: by it the warden knows the job's
         processes again when they leave its session. `log_limit` bounds each stream's log in bytes. Paths are absolute.
-        `behind`: once that job has ended; 0, or one that is not here: at once."""
+        `behind`: once that job has ended; 0, or one that is not here: at once. `masks`: what its output is not to have in it; then
+        there is nothing to be behind."""
         _check_absolute(key, cwd, stdout_path, stderr_path)
         limits = None if rlimits is None else dict(rlimits)
         order = ("start", key, list(argv), cwd, dict(env), stdout_path, stderr_path, log_limit, grace_s, limits)
-        self._order(("behind", behind, order) if behind else order)
+        self._start(order, behind, masks)
 
     def script(
         self,
@@ -179,6 +183,7 @@ class WardenLink:
         rlimits: Mapping[str, Any] | None = None,
         content_hash: str = "",
         behind: int = 0,
+        masks: Sequence[bytes] = (),
     ) -> None:
         """Start `python path args`, with the warden's python; else as `start`. `path` may be relative to `cwd`. Scripts with
         one `content_hash` hold the same text: it is read and compiled once."""
@@ -186,6 +191,13 @@ class WardenLink:
         limits = None if rlimits is None else dict(rlimits)
         where = (cwd, dict(env), stdout_path, stderr_path, log_limit, grace_s, limits)
         order = ("script", key, path, list(args), *where, content_hash)
+        self._start(order, behind, masks)
+
+    def _start(self, order: tuple[Any, ...], behind: int, masks: Sequence[bytes]) -> None:
+        if masks:
+            if behind:
+                raise Bug(f"job {order[1]}, which has secrets, is ordered behind {behind}")
+            order = ("masked", list(masks), order)
         self._order(("behind", behind, order) if behind else order)
 
     def withdraw(self, key: int) -> None:
@@ -244,7 +256,7 @@ class WardenLink:
             self._pack(orders[: len(orders) // 2])
             self._pack(orders[len(orders) // 2 :])
         else:
-            key = orders[0][2][1] if orders[0][0] == "behind" else orders[0][1]
+            key = orders[0][2][1] if orders[0][0] in ("behind", "masked") else orders[0][1]
             text = f"the order to start this job takes {len(message)} bytes; the limit is {warden.FRAME_BYTES}"
             self._on_reports([("refused", key, errno.E2BIG, text)])
 

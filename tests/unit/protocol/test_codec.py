@@ -108,6 +108,8 @@ def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
         184: "WhoAmI", 185: "Identity",
         216: "Grow", 217: "Grown", 218: "SavePipeline", 219: "Saved", 220: "RemovePipeline", 221: "ListPipelines",
         222: "Pipelines", 223: "GetPipeline", 224: "Pipeline",
+        176: "SetSecret", 177: "SecretSet", 178: "ListSecrets", 179: "Secrets", 180: "RemoveSecret", 181: "SecretRemoved",
+        182: "GiveSecrets",
         168: "StoreCommands", 169: "StoreReplies", 170: "CloseLane", 171: "StoreStream",
     }  # fmt: skip
     assert len(OPCODE_OF) == len(OPCODES)

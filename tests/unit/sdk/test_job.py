@@ -57,6 +57,7 @@ def test_defaults_are_the_contract() -> None:
         "service": None,
         "expand": None,
         "pipeline": None,
+        "secrets": (),
     }
 
 

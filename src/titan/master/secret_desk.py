@@ -1,0 +1,108 @@
+"""What clients say of secrets, and what the attempts that go to a worker are given of them.
+
+No answer has a value in it. Changes are written by a thread, one after the other, and answered when they are on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from titan.core.state import Job
+from titan.errors import EnvironmentFault, NotFound, TitanError
+from titan.master.vault import Sealed, Vault, missing
+from titan.model.dag import JobTemplate
+from titan.peer import Peer
+from titan.protocol import messages as msg
+from titan.protocol.codec import error_of
+
+log = logging.getLogger("titan.master")
+
+MAX_WAITING = 64
+"""Changes that wait for the disk, of all clients."""
+
+
+class SecretDesk:
+    def __init__(self, vault: Vault, now: Callable[[], float]) -> None:
+        self._vault = vault
+        self._now = now
+        self._turn = asyncio.Lock()
+        self._changes: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """What is being written is written to its end."""
+        await asyncio.gather(*self._changes, return_exceptions=True)
+
+    def on_message(self, peer: Peer, message: msg.Message) -> bool:
+        """Whether it was about secrets. Raises TitanError, which becomes the answer."""
+        match message:
+            case msg.SetSecret():
+                self._begin(peer, message.request, self._set(peer, message))
+            case msg.RemoveSecret():
+                self._begin(peer, message.request, self._remove(peer, message))
+            case msg.ListSecrets():
+                peer.send(msg.Secrets(message.request, [_row(one) for one in self._vault.listed()]))
+            case _:
+                return False
+        return True
+
+    def check(self, templates: Sequence[JobTemplate]) -> None:
+        """Raises NotFound if one of them names a secret that is not there."""
+        for template in templates:
+            for name in template.secrets:
+                if not self._vault.has(name):
+                    raise NotFound(f"{_what(template)} asks for the secret {name[:128]!r}: {missing(name)}")
+
+    def given(self, first_lease: int, jobs: Sequence[Job]) -> msg.GiveSecrets | None:
+        """What these attempts, which are about to be dispatched, are to have; None: nothing."""
+        names: dict[str, int] = {}
+        leases: list[int] = []
+        given: list[tuple[int, ...]] = []
+        for lease, job in enumerate(jobs, first_lease):
+            wanted = job.template.secrets
+            if wanted:
+                leases.append(lease)
+                given.append(tuple([names.setdefault(name, len(names)) for name in wanted]))
+        if not leases:
+            return None
+        return msg.GiveSecrets(0, list(names), [self._vault.value(name) or b"" for name in names], leases, given)
+
+    # -- changes ----------------------------------------------------------------------------------------------------------
+    def _begin(self, peer: Peer, request: int, change: Coroutine[Any, Any, msg.Message]) -> None:
+        if len(self._changes) >= MAX_WAITING:
+            change.close()
+            raise EnvironmentFault(f"{MAX_WAITING} changes of secrets wait for the master's disk: try again")
+        task = asyncio.get_running_loop().create_task(self._answered(peer, request, change))
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+
+    async def _answered(self, peer: Peer, request: int, change: Coroutine[Any, Any, msg.Message]) -> None:
+        try:
+            async with self._turn:
+                peer.send(await change)
+        except TitanError as e:
+            peer.send(error_of(request, e))
+        except OSError as e:
+            log.error("a secret could not be written: %s", e.strerror)
+            peer.send(error_of(request, EnvironmentFault(f"the master's disk refuses the secrets: {e.strerror}")))
+
+    async def _set(self, peer: Peer, it: msg.SetSecret) -> msg.Message:
+        self._vault = await asyncio.to_thread(self._vault.put, it.name, it.value, self._now())
+        row = next(_row(one) for one in self._vault.listed() if one.name == it.name)
+        log.info("secret %s was set by %s, version %d", it.name, peer.address, row.version)
+        return msg.SecretSet(it.request, row)
+
+    async def _remove(self, peer: Peer, it: msg.RemoveSecret) -> msg.Message:
+        self._vault = await asyncio.to_thread(self._vault.remove, it.name)
+        log.info("secret %s was removed by %s", it.name, peer.address)
+        return msg.SecretRemoved(it.request, it.name)
+
+
+def _row(one: Sealed) -> msg.SecretRow:
+    return msg.SecretRow(one.name, one.version, one.set_at)
+
+
+def _what(template: JobTemplate) -> str:
+    return template.file or (template.command or " ".join(template.argv) or "a job")[:60]

@@ -1,0 +1,306 @@
+"""Secrets at rest: `secrets.sealed` in the master's home, each value sealed by AES-256-GCM.
+
+The key is scrypt of a passphrase or of what a key file holds, with a salt of this file's own. Each value has a nonce of its own;
+its name, version and time are authenticated with it, so none can be passed off under another name. The file is written whole,
+synced and put in the place of the old one: after a kill it is either.
+
+Values are unsealed one by one when they are needed. Owns the file and the key; must not know who asks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+import msgspec
+
+from titan.errors import CallerError, EnvironmentFault, LimitExceeded, NotFound
+from titan.journal.files import sync_directory
+from titan.model.secrets import MAX_SECRETS, MAX_TOTAL, MAX_VALUE, SECRET_NAME_RULE, is_secret_name, value_problem
+from titan.no_core import forbid_core_dumps
+
+log = logging.getLogger("titan.master")
+
+VARIABLE = "TITAN_SECRETS_PASSPHRASE"
+FILE, KEY_FILE = "secrets.sealed", "secrets.key"
+MAGIC = "titan secrets"
+FORMAT = 1
+SALT_BYTES, NONCE_BYTES, TAG_BYTES = 16, 12, 16
+SHORTEST_PASSPHRASE, SHORTEST_KEY = 8, 32
+SCRYPT_MEMORY = 64 * 1024 * 1024
+"""Twice what n=2**15, r=8 takes."""
+MAX_KEY_BYTES = 64 * 1024
+MOST_BYTES = MAX_TOTAL + 64 * 1024 * 1024
+"""Of the file: the values, and what is beside them."""
+
+
+class Key(NamedTuple):
+    """What opens the file. `kind`: which sort of thing the user has to come with."""
+
+    kind: Literal["passphrase", "key file"]
+    material: bytes
+    where: str
+
+    def __repr__(self) -> str:
+        return f"Key({self.kind} from {self.where})"
+
+
+class Cipher(Protocol):
+    def encrypt(self, nonce: bytes, data: bytes, associated_data: bytes) -> bytes: ...
+    def decrypt(self, nonce: bytes, data: bytes, associated_data: bytes) -> bytes: ...
+
+
+class Sealed(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    name: str
+    version: int
+    set_at: float
+    nonce: bytes
+    sealed: bytes
+
+
+class _File(msgspec.Struct, frozen=True, array_like=True):
+    magic: str
+    format: int
+    kind: str
+    salt: bytes
+    check_nonce: bytes
+    check: bytes
+    """Nothing, sealed: whether a key is the right one shows here."""
+    secrets: list[Sealed]
+
+
+class Vault:
+    """The secrets as they were at one time. `put` and `remove` block on the disk and return the vault with the change."""
+
+    def __init__(self, path: Path, key: Key | None, file: _File | None, cipher: Cipher | None) -> None:
+        self._path = path
+        self._key = key
+        self._file = file
+        self._cipher = cipher
+        self._entries = {one.name: one for one in file.secrets} if file is not None else {}
+
+    @classmethod
+    def open(cls, home: Path, key: Key | None = None) -> Vault:
+        """`key` None: the home's own key file, which is made with the first secret.
+
+        Raises CallerError for a key that does not open what is there, EnvironmentFault for a file that is damaged or unreadable.
+        """
+        path = home / FILE
+        try:
+            data = _read(path)
+        except FileNotFoundError:
+            return cls(path, key, None, None)
+        except OSError as e:
+            raise EnvironmentFault(f"the secrets in {path} cannot be read: {e.strerror}") from e
+        file = _decoded(path, data)
+        if key is None and file.kind == "key file":
+            key = _own_key(home, make=False)
+        if key is None or key.kind != file.kind:
+            raise CallerError(_other_kind(path, file.kind, key))
+        forbid_core_dumps()
+        cipher = _cipher(key, file.salt)
+        if _unsealed(cipher, file.check_nonce, file.check, _bound("", 0, 0.0)) is None:
+            raise CallerError(
+                f"the {key.kind} from {key.where} does not open the secrets in {path}: give the one under which they were set"
+            )
+        vault = cls(path, key, file, cipher)
+        for one in file.secrets:
+            if vault.value(one.name) is None:
+                raise _damaged(path, f"the value of {one.name} is not what was written")
+        return vault
+
+    # -- asking -----------------------------------------------------------------------------------------------------------
+    def has(self, name: str) -> bool:
+        return name in self._entries
+
+    def listed(self) -> list[Sealed]:
+        """By name; the values are sealed."""
+        return [self._entries[name] for name in sorted(self._entries)]
+
+    def value(self, name: str) -> bytes | None:
+        one = self._entries.get(name)
+        if one is None or self._cipher is None:
+            return None
+        return _unsealed(self._cipher, one.nonce, one.sealed, _bound(one.name, one.version, one.set_at))
+
+    # -- changes ----------------------------------------------------------------------------------------------------------
+    def put(self, name: str, value: bytes, at: float) -> Vault:
+        """The vault with that value, durable. Raises CallerError, LimitExceeded, OSError."""
+        if not is_secret_name(name):
+            raise CallerError(f"{name[:80]!r} is no name of a secret: a name is {SECRET_NAME_RULE}")
+        if problem := value_problem(value):
+            raise (LimitExceeded if len(value) > MAX_VALUE else CallerError)(f"secret {name}: {problem}")
+        old = self._entries.get(name)
+        if old is None and len(self._entries) >= MAX_SECRETS:
+            raise LimitExceeded(f"there are {MAX_SECRETS:,} secrets, which is the limit: remove some")
+        others = sum(len(one.sealed) - TAG_BYTES for one in self._entries.values() if one is not old)
+        if others + len(value) > MAX_TOTAL:
+            raise LimitExceeded(f"the values of all secrets together are at most {MAX_TOTAL >> 20} MiB: remove some")
+        vault = self if self._file is not None else self._founded()
+        version = 1 if old is None else old.version + 1
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        assert vault._cipher is not None
+        sealed = vault._cipher.encrypt(nonce, value, _bound(name, version, at))
+        return vault._written({**self._entries, name: Sealed(name, version, at, nonce, sealed)})
+
+    def remove(self, name: str) -> Vault:
+        """The vault without it, durable. Raises NotFound, OSError."""
+        if name not in self._entries:
+            raise NotFound(missing(name))
+        return self._written({other: one for other, one in self._entries.items() if other != name})
+
+    def _founded(self) -> Vault:
+        """One with a file that is not written yet."""
+        forbid_core_dumps()
+        key = self._key or _own_key(self._path.parent, make=True)
+        salt, nonce = secrets.token_bytes(SALT_BYTES), secrets.token_bytes(NONCE_BYTES)
+        cipher = _cipher(key, salt)
+        check = cipher.encrypt(nonce, b"", _bound("", 0, 0.0))
+        return Vault(self._path, key, _File(MAGIC, FORMAT, key.kind, salt, nonce, check, []), cipher)
+
+    def _written(self, entries: dict[str, Sealed]) -> Vault:
+        assert self._file is not None
+        file = msgspec.structs.replace(self._file, secrets=list(entries.values()))
+        _replace(self._path, msgspec.msgpack.encode(file))
+        return Vault(self._path, self._key, file, self._cipher)
+
+
+def missing(name: str) -> str:
+    """What to say of a secret that is not there."""
+    return f"there is no secret {name[:128]!r} on this master: set it with `titan secret set {name[:128]}`"
+
+
+# -- keys -----------------------------------------------------------------------------------------------------------------
+def find_key(passphrase_file: Path | None, key_file: Path | None) -> Key | None:
+    """What was given, the passphrase in a file, in the environment, or a key file; None: nothing. Raises CallerError.
+
+    The variable is taken out of the environment, so that no process that this one starts has it.
+    """
+    given = os.environ.pop(VARIABLE, "")
+    if key_file is not None and (passphrase_file is not None or given):
+        other = "--secrets-passphrase-file" if passphrase_file is not None else VARIABLE
+        raise CallerError(f"--secrets-key-file and {other}: give one of them")
+    if key_file is not None:
+        return _key_in(key_file)
+    if passphrase_file is not None:
+        line = _content(passphrase_file, "the passphrase").partition(b"\n")[0].strip(b"\r")
+        return _passphrase(line, str(passphrase_file))
+    return _passphrase(os.fsencode(given), VARIABLE) if given else None
+
+
+def _passphrase(text: bytes, where: str) -> Key:
+    if len(text) < SHORTEST_PASSPHRASE:
+        raise CallerError(f"the passphrase for secrets in {where} has {len(text)} bytes: give at least {SHORTEST_PASSPHRASE}")
+    return Key("passphrase", text, where)
+
+
+def _key_in(path: Path) -> Key:
+    material = _content(path, "the key file").strip()
+    if len(material) < SHORTEST_KEY:
+        hint = f"give at least {SHORTEST_KEY}, for example from: openssl rand -hex 32"
+        raise CallerError(f"the key file for secrets {path} has {len(material)} bytes: {hint}")
+    return Key("key file", material, str(path))
+
+
+def _content(path: Path, what: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                log.warning("%s can be read by other users, and so can the secrets: chmod 600 %s", path, path)
+            return file.read(MAX_KEY_BYTES)
+    except OSError as e:
+        raise CallerError(f"{what} for secrets {path} cannot be read: {e.strerror}") from e
+
+
+def _own_key(home: Path, *, make: bool) -> Key:
+    path = home / KEY_FILE
+    if make and not path.exists():
+        _replace(path, secrets.token_hex(32).encode() + b"\n")
+    return _key_in(path)
+
+
+def _other_kind(path: Path, kind: str, key: Key | None) -> str:
+    if kind == "passphrase":
+        return f"the secrets in {path} are sealed by a passphrase: give it by --secrets-passphrase-file or {VARIABLE}"
+    what = f"by the {key.kind} from {key.where}" if key is not None else "without one"
+    return (
+        f"the secrets in {path} are sealed by a key file, not {what}: start with --secrets-key-file, or with nothing if that is "
+        f"{KEY_FILE} in the home. For another key take the file away and set the secrets anew"
+    )
+
+
+# -- sealing --------------------------------------------------------------------------------------------------------------
+def _cipher(key: Key, salt: bytes) -> Cipher:
+    try:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    except ImportError as e:
+        raise EnvironmentFault(
+            "secrets need the package cryptography, which is not installed here: pip install cryptography"
+        ) from e
+    made = hashlib.scrypt(key.material, salt=salt, n=2**15, r=8, p=1, maxmem=SCRYPT_MEMORY, dklen=32)
+    return AESGCM(made)
+
+
+def _bound(name: str, version: int, set_at: float) -> bytes:
+    """What is authenticated with a value."""
+    return msgspec.msgpack.encode((MAGIC, FORMAT, name, version, set_at))
+
+
+def _unsealed(cipher: Cipher, nonce: bytes, sealed: bytes, bound: bytes) -> bytes | None:
+    """None: it is not what was sealed by this key."""
+    from cryptography.exceptions import InvalidTag
+
+    try:
+        return cipher.decrypt(nonce, sealed, bound)
+    except (InvalidTag, ValueError):
+        return None
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------------
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+            os.fchmod(file.fileno(), 0o600)
+        return file.read(MOST_BYTES + 1)
+
+
+def _decoded(path: Path, data: bytes) -> _File:
+    try:
+        file = msgspec.msgpack.decode(data, type=_File)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise _damaged(path, "it is cut off or overwritten") from e
+    if file.magic != MAGIC or file.kind not in ("passphrase", "key file") or len(file.salt) != SALT_BYTES:
+        raise _damaged(path, "it does not begin as one")
+    if file.format != FORMAT:
+        raise EnvironmentFault(f"the secrets in {path} have the format {file.format}: this Titan reads {FORMAT}")
+    if len({one.name for one in file.secrets}) < len(file.secrets):
+        raise _damaged(path, "a name is in it twice")
+    return file
+
+
+def _damaged(path: Path, how: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"the file of secrets {path} is damaged ({how}): put a copy of it back, or take it away and set the secrets anew"
+    )
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Whole or not at all, and for its owner alone. Raises OSError."""
+    beside = path.with_name(f"{path.name}.part")
+    beside.unlink(missing_ok=True)
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        beside.rename(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)

@@ -1,0 +1,69 @@
+"""Secrets by name: which names there can be, and what a template may say of them. Values are the master's shell's and the worker's.
+
+Both the SDK (before it sends) and the master (when it receives) ask here, so both say the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from titan.model.dag import JobTemplate
+
+MIN_VALUE = 4
+"""Bytes: what is shorter stands in every output by chance, and could not be masked."""
+MAX_VALUE = 64 * 1024
+MAX_SECRETS = 10_000
+MAX_TOTAL = 64 * 1024 * 1024
+"""Bytes of all values together."""
+MAX_OF_A_JOB = 64
+OWN_PREFIX = "TITAN_"
+SECRET_NAME_RULE = "1 to 128 of A-Z a-z 0-9 _, the first no digit, not beginning with TITAN_"
+NOT_FOR_CALLS = "a call shares its process with others, which would see them: make it a script"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+def is_secret_name(text: str) -> bool:
+    """A name is one of an environment variable that is not Titan's own."""
+    return _NAME.fullmatch(text) is not None and not text.startswith(OWN_PREFIX)
+
+
+def names_problem(names: Sequence[str]) -> str:
+    """What is wrong with the secrets that a job names, for after a colon; "" if nothing is."""
+    if len(names) > MAX_OF_A_JOB:
+        return f"{len(names)} are too many for a job: the limit is {MAX_OF_A_JOB}"
+    for at, name in enumerate(names):
+        if not is_secret_name(name):
+            return f"{name[:80]!r} is no name of a secret: a name is {SECRET_NAME_RULE}"
+        if name in names[:at]:
+            return f"{name} is named twice"
+    return ""
+
+
+def secrets_problem(t: JobTemplate) -> str:
+    """The same of a whole template."""
+    if not t.secrets:
+        return ""
+    if t.function:
+        return f"secrets: {NOT_FOR_CALLS}"
+    if t.kind == "gate":
+        return "secrets: a gate runs nothing: leave it out"
+    if problem := names_problem(t.secrets):
+        return f"secrets: {problem}"
+    return both_problem(t.secrets, [name for name, _ in t.env])
+
+
+def both_problem(names: Sequence[str], env: Sequence[str]) -> str:
+    both = next((name for name in names if name in env), "")
+    return f"secrets: {both} is in env too: a variable has one value" if both else ""
+
+
+def value_problem(value: bytes) -> str:
+    """What keeps a value from being a secret, for after its name; never tells the value."""
+    if len(value) < MIN_VALUE:
+        return f"the value has {len(value)} bytes: less than {MIN_VALUE} could not be masked in what a job prints"
+    if len(value) > MAX_VALUE:
+        return f"the value has more than {MAX_VALUE:,} bytes, which is the limit: keep the key to a larger file as the secret"
+    if b"\0" in value:
+        return "the value holds a NUL byte, which no environment variable can: encode it, for example by base64"
+    return ""

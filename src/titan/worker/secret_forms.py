@@ -1,0 +1,78 @@
+"""The forms in which a job may print a secret: what is masked of its output.
+
+Of a value: itself, as base64 and quoted for URLs; of one with several lines each line too, as programs wrap and indent. Pure.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote, quote_plus
+
+SHORTEST = 4
+"""Bytes. What is shorter stands in every output by chance."""
+WIDTHS = (76, 64)
+"""Characters at which base64 is wrapped: by base64(1) and MIME, and in PEM."""
+SCRIPTS_LEAVE = "!'()*~"
+"""What encodeURIComponent leaves as it is."""
+
+
+def forms_of(values: Iterable[bytes]) -> list[bytes]:
+    """Each once, each of at least 4 bytes.
+
+    >>> forms_of([b"a&b c"])[:2]
+    [b'a&b c', b'YSZiIGM=']
+    """
+    found: dict[bytes, None] = {}
+    for value in values:
+        for form in _forms(value):
+            if len(form) >= SHORTEST:
+                found[form] = None
+    return list(found)
+
+
+def _forms(value: bytes) -> Iterator[bytes]:
+    yield value
+    yield from _base64(value)
+    yield from _quoted(value)
+    yield from _escaped(value)
+    if b"\n" in value or b"\r" in value:
+        for line in value.splitlines():
+            for text in dict.fromkeys((line, line.strip())):
+                yield text
+                yield from _escaped(text)
+
+
+def _base64(value: bytes) -> Iterator[bytes]:
+    """By itself, with the line end that `echo` adds, wrapped, and inside of something longer: then it begins at one of three places
+    in a group of three bytes, and those characters that no other byte has a part in are the same whatever stands around it."""
+    whole = [base64.b64encode(value), base64.b64encode(value + b"\n")]
+    for text in list(whole):
+        whole += [text[at : at + width] for width in WIDTHS if len(text) > width for at in range(0, len(text), width)]
+    for before, skipped in ((0, 0), (1, 2), (2, 3)):
+        length = before + len(value)
+        text = base64.b64encode(bytes(before) + value)
+        whole.append(text[skipped : length // 3 * 4 + (0, 1, 2)[length % 3]])
+    for text in whole:
+        yield text
+        yield text.translate(bytes.maketrans(b"+/", b"-_"))
+        yield text.translate(bytes.maketrans(b"+/", b"-_")).rstrip(b"=")
+
+
+def _quoted(value: bytes) -> Iterator[bytes]:
+    for text in (quote(value, safe=""), quote(value), quote(value, safe=SCRIPTS_LEAVE), quote_plus(value)):
+        yield text.encode()
+        yield _lower_hex(text).encode()
+
+
+def _lower_hex(text: str) -> str:
+    first, *rest = text.split("%")
+    return first + "".join([f"%{part[:2].lower()}{part[2:]}" for part in rest])
+
+
+def _escaped(value: bytes) -> Iterator[bytes]:
+    """As JSON and Python write it between quotes."""
+    text = value.decode("utf-8", "surrogateescape")
+    for form in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1], repr(value)[2:-1]):
+        yield form.encode("utf-8", "surrogateescape")
