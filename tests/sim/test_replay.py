@@ -114,7 +114,7 @@ def lives() -> list[Life]:
 def test_these_lives_are_worth_it(lives: list[Life]) -> None:
     happened = Counter(type(e) for life in lives for r in life.records for e in ev.decode(r.payload))
     assert all(happened[kind] for kind in (ev.RunArchived, ev.StoreChanged, ev.MasterStarted, ev.JobsLost, ev.RunFinished))
-    assert happened[ev.RunRestored] and happened[ev.ServicesReported]
+    assert happened[ev.RunRestored] and happened[ev.ServicesReported] and happened[ev.RunGrown]
 
 
 @pytest.mark.parametrize("which", range(len(SEEDS)))

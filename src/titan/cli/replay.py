@@ -98,6 +98,8 @@ class _Picture:
     gates: list[OpenGate]
     services: list[ServiceStatus]
     schedules: list[ScheduleStatus]
+    saved: list[str]
+    """Pipelines that are kept by name."""
     counts: dict[str, int]
     """How many there are of what is listed, of which at most ROWS are."""
 
@@ -115,6 +117,7 @@ def _picture(state: State) -> _Picture:
         gates=[open_gate(row) for row in gates(state, msg.ListGates(0, "", ROWS)).gates],
         services=[service_status(row) for row in views.services(state, msg.ListServices(0, "", ROWS)).services],
         schedules=[schedule_status(schedule_row(state.schedules[name])) for name in sorted(state.schedules)],
+        saved=sorted(state.saved),
         counts={"runs": len(state.runs), "jobs": len(state.jobs), "dead": len(state.dead), "store_keys": state.store.size()},
     )
 
@@ -150,6 +153,8 @@ def _show_cluster(folder: Path, found: _Picture, playback: Playback, when: float
     if found.schedules:
         print()
         print_schedules(found.schedules, when)
+    if found.saved:
+        print(f"\nsaved pipelines: {', '.join(found.saved)}")
 
 
 # -- a run or a job -------------------------------------------------------------------------------------------------------
@@ -171,7 +176,7 @@ def _show_run(state: State, playback: Playback, run: str, job: str, when: float,
             print(f"{run}/{job} at {local(when)}, sequence {playback.seq:,}")
             print_job(status, answer.story, when)
         return
-    jobs = [job_status(views.job_row(state, state.jobs[n])) for n in range(found.first, found.first + found.count)]
+    jobs = [job_status(views.job_row(state, state.jobs[n])) for n in found.numbers()]
     summary = run_summary(views.run_row(found))
     whole = RunStatus(summary.run, summary.dag, summary.state, jobs, summary)
     if as_json:

@@ -80,7 +80,8 @@ def simulate(
         began = time.perf_counter()
         course = play(plan, _progress(quiet=as_json))
         predictions.append(_Prediction(plan, course, judge(plan, course), time.perf_counter() - began))
-    about = _about(durations, recorded, default_s, shared, given=bool(given))
+    growing = [job.id for job in dag.jobs if job.expand is not None or job.pipeline is not None]
+    about = _about(durations, recorded, default_s, shared, growing)
     if as_json:
         _print_json(predictions, about, spec)
     elif len(predictions) > 1:
@@ -164,7 +165,7 @@ def _progress(*, quiet: bool) -> Callable[[int, int], None] | None:
 
 
 # -- what is told ---------------------------------------------------------------------------------------------------------
-def _about(durations: Durations, recorded: Recorded, default_s: float, shared: float, *, given: bool) -> dict[str, Any]:
+def _about(durations: Durations, recorded: Recorded, default_s: float, shared: float, growing: list[str]) -> dict[str, Any]:
     o = recorded.overheads
     return {
         "runs": recorded.runs,
@@ -176,6 +177,7 @@ def _about(durations: Durations, recorded: Recorded, default_s: float, shared: f
         "default_duration": default_s,
         "overheads": {"begin": o.begin_s, "link": o.link_s, "turn": o.turn_s, "measured": bool(recorded.runs)},
         "shared_cpus": shared,
+        "growing": growing,
     }
 
 
@@ -198,6 +200,8 @@ def _print_sources(about: dict[str, Any]) -> None:
         f"overheads, {how}: first start {o['begin'] * 1000:.1f} ms, parent to child {o['link'] * 1000:.1f} ms,"
         f" next on a worker {o['turn'] * 1000:.1f} ms"
     )
+    if about["growing"]:
+        print(f"NOT predicted: what these jobs add to the run while it runs: {', '.join(about['growing'][:5])}")
     where = (
         f"the workers share one machine of {about['shared_cpus']:g} CPUs" if about["shared_cpus"] else "each worker has a machine"
     )

@@ -28,6 +28,7 @@ _LEFT_OUT = (
     "digest",
     "facts",
     "at",
+    "before",
 )
 
 
@@ -92,8 +93,10 @@ def _plain(state: State, field: str, value: Any) -> Any:
             return [_worker(state, number) for number in value]
         case ("worker" | "pin" | "pins" | "workers", int()):
             return _worker(state, value)
-        case "job", int():
+        case ("job", int()):
             return job_name(state, value)
+        case ("by", int()):
+            return job_name(state, value) if value else "a user"
         case "outcomes", list():
             return [Outcome(one).name for one in value]
         case "outcomes", int():

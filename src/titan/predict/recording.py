@@ -92,8 +92,10 @@ def _gaps(recording: Recording, parents: Mapping[str, Sequence[str]], links: lis
             freed = heappop(busy)
         was_full = len(busy) == host.slots - 1 and freed > 0.0
         heappush(busy, row.finished)
-        known = [ends[p] for p in parents.get(row.id, ()) if p in ends]
-        if len(known) < len(parents.get(row.id, ())):
+        if row.id not in parents:  # it was added while the run ran
+            continue
+        known = [ends[p] for p in parents[row.id] if p in ends]
+        if len(known) < len(parents[row.id]):
             continue
         ready = max(known, default=recording.submitted_at)
         if was_full and freed > ready:
