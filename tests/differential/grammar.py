@@ -298,7 +298,7 @@ TEMPLATES: dict[str, str] = {
         LSET kl int m
         LREM kl int m
         LINSERT kl BEFORE|AFTER|FOO m m
-        LPOS kl m [RANK rank] [COUNT int] [MAXLEN int]
+        LPOS kl m [RANK int] [COUNT int] [MAXLEN int]
         LMOVE kl kl LEFT|RIGHT LEFT|RIGHT|FOO
         RPOPLPUSH kl kl
         LMPOP n kl+ LEFT|RIGHT [COUNT pos]

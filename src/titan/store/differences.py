@@ -40,7 +40,6 @@ DIFFERS: dict[str, str] = {
     "latency|history": _NOTHING,
     "latency|latest": _NOTHING,
     "lcs": "the product of both lengths is at most 4,000,000",
-    "lpos": "a RANK of -2^63 is refused, as later versions of Redis do",
     "memory|usage": "an estimate of what Python takes",
     "object|encoding": "by what is there now: a key that was large once is told by its present size; `embstr` up to 44 bytes",
     "object|idletime": "always 0",

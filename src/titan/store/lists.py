@@ -8,7 +8,7 @@ from itertools import islice
 
 from titan.store import blocking
 from titan.store.context import Context
-from titan.store.parsing import INT_MAX, bounded, integer, positive
+from titan.store.parsing import INT_MAX, INT_MIN, bounded, integer, positive
 from titan.store.replies import (
     BLOCKED,
     INDEX_RANGE,
@@ -164,7 +164,7 @@ def lset(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def lrem(ctx: Context, args: list[bytes]) -> Reply:
-    count = bounded(args[2], -INT_MAX, INT_MAX)
+    count = integer(args[2])
     key, element = args[1], args[3]
     value = ctx.typed(key, deque)
     if value is None:
@@ -207,7 +207,7 @@ def lpos(ctx: Context, args: list[bytes]) -> Reply:
         if at + 1 == len(args):
             raise Refusal(SYNTAX)
         if option == b"RANK":
-            rank = bounded(args[at + 1], -INT_MAX, INT_MAX)
+            rank = integer(args[at + 1])
             if not rank:
                 raise Refusal(
                     b"ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... "
@@ -231,7 +231,7 @@ def lpos(ctx: Context, args: list[bytes]) -> Reply:
 
 def _positions(value: deque[bytes], element: bytes, rank: int, count: int, most: int) -> list[int]:
     """Where `element` stands, from match `rank` on (negative: from the end); 0 matches or 0 compared elements mean all."""
-    skipped = abs(rank) - 1
+    skipped = 0 if rank == INT_MIN else abs(rank) - 1  # in Redis 7.0 it wraps round
     found: list[int] = []
     for i, present in enumerate(value if rank > 0 else reversed(value)):
         if most and i >= most:

@@ -59,6 +59,7 @@ SCRIPTS: dict[str, Script] = {
         ("LRANGE k 3 9", [b"d"]),
         ("LINSERT k BEFORE c x", 5),
         ("LPOS k c", 3),
+        ("LPOS k c RANK -9223372036854775808", 3),
         ("LREM k -1 x", 1),
         ("LMOVE k l LEFT RIGHT", b"a"),
         ("LMPOP 2 x k RIGHT COUNT 2", [b"k", [b"d", b"c"]]),
