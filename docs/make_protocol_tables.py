@@ -20,10 +20,14 @@ from titan.protocol.opcodes import OPCODES
 PAGE = Path(__file__).parent / "protocol.md"
 TO_WORKERS = (154, 160, 171, 182)
 """Of the features' range."""
+FROM_JOBS = (212, 213)
+"""Of the files' range."""
 GROUPS = {
     "BOTH": range(1, 16),
-    "CLIENTS": (*range(16, 64), *[opcode for opcode in range(128, 256) if opcode not in TO_WORKERS]),
+    "CLIENTS": (*range(16, 64), *[opcode for opcode in (*range(128, 184), *range(216, 256)) if opcode not in TO_WORKERS]),
     "WORKERS": (*range(64, 128), *TO_WORKERS),
+    "JOBS": (*range(184, 200), *FROM_JOBS),
+    "FILES": [opcode for opcode in range(200, 216) if opcode not in FROM_JOBS],
 }
 ROWS = (
     msg.JobRow,
@@ -37,6 +41,8 @@ ROWS = (
     msg.PipelineRow,
     msg.SecretRow,
 )
+ROWS = (msg.JobRow, msg.RunRow, msg.WorkerRow, msg.DeadRow, msg.GateRow, msg.ScheduleRow, msg.ScaleRow, msg.ServiceRow)
+ROWS += (msg.ArtifactRow, msg.StoredFile)
 
 
 def type_name(kind: Any) -> str:

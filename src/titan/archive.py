@@ -78,8 +78,8 @@ class Survey:
 
 
 # -- packing -----------------------------------------------------------------------------------------------------------
-def survey(folder: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_MEMBERS) -> Survey:
-    """What `build_archive` would pack. Reads names only.
+def survey(folder: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_MEMBERS, everything: bool = False) -> Survey:
+    """What `build_archive` would pack. Reads names only. `everything`: nothing is left out.
 
     Raises InvalidGraph for a folder that is not there, what cannot be packed (a link that leads out, a socket, a fifo, a device)
     and a bad .titanignore; LimitExceeded for more than 2 GiB or 100,000 members.
@@ -87,7 +87,7 @@ def survey(folder: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_M
     root = Path(os.path.realpath(folder))
     if not root.is_dir():
         raise InvalidGraph(f"project {folder}: " + ("is no folder" if root.exists() else "there is no such folder"))
-    ignored = _ignore_rules(root / IGNORE_FILE)
+    ignored = _ignore_rules(root / IGNORE_FILE) if not everything else lambda _path, _is_folder: False
     found = Survey()
     pending = [""]
     while pending:
@@ -99,7 +99,8 @@ def survey(folder: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_M
         for entry in entries:
             path = f"{at}/{entry.name}" if at else entry.name
             is_folder = entry.is_dir(follow_symlinks=False)
-            if entry.name in LEFT_OUT or entry.name.endswith(".pyc") or ignored(path, is_folder):
+            left_out = entry.name in LEFT_OUT or entry.name.endswith(".pyc")
+            if (left_out and not everything) or ignored(path, is_folder):
                 continue
             if is_folder:
                 found.folders.append(path)
@@ -125,7 +126,13 @@ def survey(folder: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_M
 
 
 def build_archive(
-    folder: Path, into_dir: Path, *, found: Survey | None = None, max_bytes: int = MAX_BYTES, max_members: int = MAX_MEMBERS
+    folder: Path,
+    into_dir: Path,
+    *,
+    found: Survey | None = None,
+    max_bytes: int = MAX_BYTES,
+    max_members: int = MAX_MEMBERS,
+    level: int = 3,
 ) -> Archive:
     """Packs `folder` into `into_dir`/SHA256.tar.zst.
 
@@ -144,7 +151,7 @@ def build_archive(
     try:
         with part.open("xb") as raw:
             sink = cast("IO[bytes]", _Digesting(raw, digest))
-            compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
+            compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
             with (
                 compressor.stream_writer(sink, closefd=False) as packed,
                 tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT, encoding="utf-8") as tar,

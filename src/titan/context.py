@@ -1,73 +1,193 @@
 """What a running job can ask of Titan: `from titan import context`.
 
     context.run, context.job, context.attempt       who it is
+    context.progress(0.4, "epoch 4 of 10")          how far it is: `titan status`, watchers
+    context.status("warming up")                    what it says of itself; kept
+    context.result({"accuracy": 0.93})              what it comes to: `titan result`, `Run.result`, calls that are given it
+    context.value_of("prepare")                     what an earlier job of its run came to
     context.store                                   TitanStore, keys of its run alone
     context.shared_store                            TitanStore, keys that all runs and clients share
     context.submit, context.expand                  more jobs for its run, see `titan.sdk.growing`
     context.submit_saved                            and those of a saved pipeline
+    context.publish(key, path)                      a file or folder, for its run or (shared=True) for all
+    context.artifact(key).download(path)            what is published under a key
 
 >>> from titan import context                          # doctest: +SKIP
 >>> context.store.incr("done")                         # doctest: +SKIP
 1
 
-Outside of a job everything but `in_job` raises NotInJob. Commands go through the job's worker, on a connection that is opened by
-the first; threads may share a store, and their commands wait for one another.
+It works in scripts, commands and services, in processes and threads that they start, and in calls (call, map, task). Threads and
+processes that outlive their call speak for the one that runs then. Outside of a job everything but `in_job` raises NotInJob. All
+goes through the job's worker, on connections that are opened by the first use; threads may share them.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import socket
-import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
-from titan.errors import CallerError, ConnectionLost
+from titan import job_files
+from titan.errors import CallerError, ConnectionLost, JobFailed, LimitExceeded
+from titan.job_files import JobArtifact
+from titan.job_link import (
+    LEASE,
+    READ_VALUE,
+    REPORT_PROGRESS,
+    SET_RESULT,
+    SET_STATUS,
+    SOCKET,
+    JobLink,
+    NotInJob,
+    Packed,
+    first_lease,
+)
+from titan.model.values import INLINE_BYTES, JSON, JSON_FILE, MAX_RESULT_BYTES, PIECE_BYTES, RETURNED, RETURNED_FILE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from titan.protocol.codec import MessageDecoder
-    from titan.protocol.messages import Identity, Message
+    from typing import Any, TypeVar
+
+    from titan.protocol.messages import Message
     from titan.sdk.store import Store
 
+    A = TypeVar("A", bound=Message)
+
 __all__ = [
-    "NotInJob",
-    "ask",
-    "attempt",
-    "expand",
-    "identity",
-    "in_job",
-    "job",
-    "run",
-    "shared_store",
-    "store",
-    "submit",
-    "submit_saved",
-]
+    "NotInJob", "artifact", "ask", "attempt", "expand", "in_job", "job", "progress", "publish", "result", "run", "shared_store",
+    "status", "store", "submit", "submit_saved", "value_of",
+]  # fmt: skip
+TEXT_BYTES = 1024
+"""Of a status, or of the words beside progress."""
 PATIENCE_S = 60.0
 """How long a command that was not sent yet waits for the master."""
-_SOCKET, _LEASE = "TITAN_CONTEXT", "TITAN_LEASE"
-
-
-class NotInJob(CallerError):
-    """This process was not started by a worker."""
-
-    code = "not_in_job"
 
 
 def in_job() -> bool:
     """Whether this process is a job's, or was started by one."""
-    return _SOCKET in os.environ and bool(_lease())
+    return bool(os.environ.get(SOCKET)) and os.environ.get(LEASE, "").removeprefix("-").isdigit()
 
 
-def _lease() -> str:
-    """What the worker knows the attempt by, "" if there is none. Of a call: its runner, and which one of that it is."""
-    text = os.environ.get(_LEASE, "")
-    if text.isdigit():
-        return text
-    marks = getattr(sys, "_titan_marks", None)
-    return f"{text}:{marks[0]}" if marks is not None and text.removeprefix("-").isdigit() else ""
+def progress(fraction: float | None, message: str = "") -> None:
+    """How far this job is, 0 to 1, or None if that is not known; and at most 1 KiB of text. Costs some microseconds.
+
+    Only the newest counts: it is shown within half a second by `titan status`, `titan run` and watchers, and is gone when the
+    attempt ends. Raises CallerError for another number, LimitExceeded, NotInJob.
+    """
+    if fraction is None:
+        given = -1.0
+    else:
+        if isinstance(fraction, bool) or not isinstance(fraction, (int, float)):
+            raise CallerError(f"progress: {fraction!r} is no number: give 0 to 1, or None if it is not known")
+        given = float(fraction)
+        if math.isnan(given) or not 0.0 <= given <= 1.0:
+            raise CallerError(f"progress: {fraction!r} is not between 0 and 1: give the part that is done, as done / total")
+    _notes.tell(REPORT_PROGRESS, (given, _text("progress", message)))
+
+
+def status(text: str) -> None:
+    """What this job says of itself, in a line of up to 1 KiB: shown with the job, also when the attempt is over, and durable.
+
+    "" takes it away. The master is told at most once a second: of several only the last. Raises LimitExceeded, NotInJob."""
+    _asks.ask(SET_STATUS, (_text("status", text),))
+
+
+def result(value: Any) -> None:
+    """What this job comes to, if it ends well: the value set last counts, and that of an attempt that fails does not.
+
+    What JSON can say and gives back as it was (None, bool, int, float, str, lists, dicts with str keys) travels as JSON, which
+    `titan result` prints and any language reads; all else is pickled. At most 48 MiB. Read by `Run.result(job)`, `titan result`,
+    `context.value_of(job)` in later jobs of the run, and given to calls of tasks that have the Job among their arguments.
+    Raises CallerError for what can be neither, LimitExceeded, NotInJob; and CallerError in a call, whose value is what it returns.
+    """
+    first_lease()
+    data = _as_json(value)
+    as_json = data is not None
+    if data is None:
+        data = _pickled(value)
+    set_result(data, as_json=as_json)
+
+
+def set_result(data: bytes, *, as_json: bool) -> None:
+    """As `result`, of a value that is JSON or a pickle already."""
+    if len(data) > MAX_RESULT_BYTES:
+        kind = "JSON" if as_json else "a pickle"
+        told = f"result: {len(data):,} bytes as {kind}; the limit is {MAX_RESULT_BYTES:,}: write a file, or results in parts"
+        raise LimitExceeded(told)
+    view = memoryview(data)
+    step = PIECE_BYTES if len(data) > INLINE_BYTES else INLINE_BYTES
+    with _setting:
+        for at in range(0, max(1, len(data)), step):
+            _asks.ask(SET_RESULT, (as_json, len(data), at), view[at : at + step])
+
+
+def value_of(job: str) -> Any:
+    """What a job of this run came to, by its id: what it set by `result`, or returned if it is a call; None if it set nothing.
+
+    It has to be COMPLETED: depend on it. What was pickled has to be importable here. Raises NotFound, Conflict, NotInJob.
+    """
+    kind, data = raw_value_of(job)
+    if not kind:
+        return None
+    if kind == JSON:
+        import json
+
+        return json.loads(data)
+    import pickle
+
+    return pickle.loads(data)
+
+
+def raw_value_of(job: str) -> tuple[bytes, bytes]:
+    """(b"" for nothing, b"j" for JSON or b"i" for a pickle; that)."""
+    for _ in range(3):
+        value: bytes = _asks.ask(READ_VALUE, (0, job))[1]
+        if value[:1] not in (RETURNED_FILE, JSON_FILE):
+            return value[:1], value[1:]
+        try:
+            with open(value[1:], "rb") as file:
+                return JSON if value[:1] == JSON_FILE else RETURNED, file.read()
+        except FileNotFoundError:  # the worker needed its room meanwhile
+            continue
+    raise JobFailed(f"the value of {job} does not stay in its worker's cache long enough to be read")
+
+
+def _text(what: str, text: str) -> str:
+    if not isinstance(text, str):
+        raise CallerError(f"{what}: {text!r} is no text")
+    size = len(text.encode("utf-8", "replace"))
+    if size > TEXT_BYTES:
+        raise LimitExceeded(f"{what}: a text of {size:,} bytes; the limit is {TEXT_BYTES:,}: a longer one belongs in the output")
+    return text
+
+
+def _as_json(value: Any) -> bytes | None:
+    """None if JSON cannot say it, or would give back something else."""
+    import json
+
+    try:
+        text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+        return text.encode() if json.loads(text) == value else None
+    except Exception:
+        return None
+
+
+def _pickled(value: Any) -> bytes:
+    import pickle
+
+    try:
+        return pickle.dumps(value, 5)
+    except Exception as first:
+        try:
+            import cloudpickle
+
+            data: bytes = cloudpickle.dumps(value, 5)
+            return data
+        except Exception:
+            told = f"result: a {type(value).__name__} can be said neither as JSON nor as a pickle ({type(first).__name__}: {first})"
+            raise CallerError(f"{told}: set plain values, or write a file") from first
 
 
 class _Link:
@@ -77,7 +197,9 @@ class _Link:
         self._space = space
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        self._whose = (0, "")
+        self._pid = 0
+        self._of = ""
+        """The run whose keys it works on, in a function runner: the next call may be another's."""
 
     def exchange(self, commands: list[list[bytes]]) -> list[Any]:
         from titan.sdk.store import packed_commands, replies_from
@@ -91,97 +213,38 @@ class _Link:
                 self._drop()
                 raise ConnectionLost(f"the way to the store broke ({e}): what was asked may have been done, or not") from e
 
-    def _greet(self, it: socket.socket) -> None:
+    def _open(self) -> socket.socket:
         from titan.sdk.store import greet
 
-        greet(it)
-
-    def _open(self) -> socket.socket:
-        whose = os.getpid(), _lease()
-        if self._socket is not None and self._whose == whose and not _is_closed(self._socket):
+        lease, of = first_lease(), ""
+        if lease.startswith("-") and self._space == "run":
+            it = _asks.identify()
+            lease, of = str(it.lease), it.run
+        if self._socket is not None and self._pid == os.getpid() and self._of == of and not _is_closed(self._socket):
             return self._socket
         self._drop()
-        path, lease = os.environ.get(_SOCKET), whose[1]
-        if not path or not lease:
-            raise NotInJob("this is no job of Titan: a worker sets TITAN_CONTEXT and TITAN_LEASE for those that it starts")
+        self._of, path = of, os.environ[SOCKET]
+        lease = "0" if lease.startswith("-") else lease
         until, wait = time.monotonic() + PATIENCE_S, 0.02
         while True:
-            it = socket.socket(socket.AF_UNIX)
+            stream = socket.socket(socket.AF_UNIX)
             try:
-                it.connect(path)
-                it.sendall(f"TITAN {lease} {self._space}\n".encode())
-                self._greet(it)
-                self._socket, self._whose = it, whose
-                return it
+                stream.connect(path)
+                stream.sendall(f"TITAN {lease} {self._space}\n".encode())
+                greet(stream)
+                self._socket, self._pid = stream, os.getpid()
+                return stream
             except OSError as e:
-                it.close()
+                stream.close()
                 if time.monotonic() > until:
                     raise ConnectionLost(f"no master was reached through the worker for {PATIENCE_S:g} s: {e}") from e
             time.sleep(wait)
             wait = min(1.0, wait * 2)
 
     def _drop(self) -> None:
-        """A child that was forked has its own, and leaves this one as it is."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-
-class _Channel(_Link):
-    """The way to the worker: requests and answers, one at a time."""
-
-    def __init__(self) -> None:
-        super().__init__("job")
-        self._requests = 0
-        self._decoder: MessageDecoder | None = None
-
-    def _greet(self, it: socket.socket) -> None:
-        from titan.protocol.codec import MessageDecoder
-
-        self._decoder = MessageDecoder()
-
-    def ask(self, make: Callable[[int], Message], blob: bytes | None = None, *, answered: bool = True) -> Message | None:
-        """Sends the message that is made of a request number, and returns the answer. Said again if the way breaks.
-
-        Without `answered` it does not wait: there is no answer. Raises what the answer says, ConnectionLost, NotInJob.
-        """
-        from titan.errors import from_code
-        from titan.protocol import messages as msg
-        from titan.protocol.codec import encode
-
-        until = time.monotonic() + PATIENCE_S
-        with self._lock:
-            while True:
-                it = self._open()
-                self._requests += 1
-                try:
-                    it.sendall(encode(make(self._requests), blob))
-                    answer = self._answer(it, self._requests) if answered else None
-                except OSError as e:
-                    self._drop()
-                    if time.monotonic() > until:
-                        raise ConnectionLost(f"the way to the worker broke: {e}") from e
-                    continue
-                if isinstance(answer, msg.Error):
-                    if answer.retryable and time.monotonic() < until:
-                        time.sleep(0.1)
-                        continue
-                    raise from_code(answer.code, answer.message)
-                return answer
-
-    def _answer(self, it: socket.socket, request: int) -> Message:
-        from titan.protocol.codec import Misfit
-
-        assert self._decoder is not None
-        while True:
-            data = it.recv(1 << 16)
-            if not data:
-                raise ConnectionResetError("the worker hung up")
-            for received in self._decoder.receive_data(data):
-                if isinstance(received, Misfit):
-                    raise ConnectionResetError(str(received.error))
-                if received.message.request == request:
-                    return received.message
 
 
 def _is_closed(it: socket.socket) -> bool:
@@ -194,29 +257,38 @@ def _is_closed(it: socket.socket) -> bool:
         return True
 
 
+def publish(key: str, path: str | os.PathLike[str], *, shared: bool = False) -> JobArtifact:
+    """A file or folder is published under a key of this run, `shared`: of all; durable when this returns.
+
+    The newest version of a key counts. Raises CallerError for a bad key, or if nothing is there; LimitExceeded; EnvironmentFault.
+    """
+    return job_files.publish(_asks, key, path, shared=shared)
+
+
+def artifact(key: str) -> JobArtifact:
+    """What this run published under the key, else what is shared under it; RUN/KEY: what another run did. Raises NotFound."""
+    return job_files.find(_asks, key)
+
+
 _links = {space: _Link(space) for space in ("run", "shared")}
-_channel = _Channel()
-_identity: tuple[tuple[int, str], Any] | None = None
+_asks = JobLink()
+_notes = JobLink()
+"""Of its own: progress does not wait for an answer to something else."""
+_setting = threading.Lock()
 
 
-def ask(make: Callable[[int], Message], blob: bytes | None = None) -> Message:
-    """Asks the worker, or through it the master; see `titan.worker.job_desk`. For the other parts of the SDK."""
-    answer = _channel.ask(make, blob)
-    assert answer is not None
-    return answer
+def ask(message: Message, kind: type[A], blob: bytes | None = None) -> A:
+    """Asks the worker, or through it the master, and returns the answer, which is of that kind. For the other parts of the SDK.
 
+    The number of the request is filled in. As `JobLink.ask`.
+    """
+    import msgspec
 
-def identity() -> Identity:
-    """Which job this is, as the worker knows it. Raises NotInJob."""
-    global _identity
-    from titan.protocol import messages as msg
+    from titan.protocol.opcodes import OPCODE_OF
 
-    whose = os.getpid(), _lease()
-    if _identity is None or _identity[0] != whose:
-        _identity = whose, ask(msg.WhoAmI)
-    known = _identity[1]
-    assert isinstance(known, msg.Identity)
-    return known
+    encode = msgspec.msgpack.Encoder().encode
+    fields = tuple([Packed(encode(getattr(message, name))) for name in message.__struct_fields__[1:]])
+    return msgspec.convert(_asks.ask(OPCODE_OF[type(message)], fields, blob), kind)
 
 
 def __getattr__(name: str) -> Any:
@@ -228,14 +300,9 @@ def __getattr__(name: str) -> Any:
         from titan.sdk.store import Store
 
         return Store(_links["run" if name == "store" else "shared"].exchange)
-    variable = {"run": "TITAN_RUN", "job": "TITAN_JOB", "attempt": "TITAN_ATTEMPT"}.get(name)
-    if variable is None:
+    if name not in ("run", "job", "attempt"):
         raise AttributeError(f"module 'titan.context' has no attribute {name!r}")
-    if not in_job():
-        raise NotInJob("this is no job of Titan")
-    if variable not in os.environ:  # a call
-        return getattr(identity(), name)
-    return int(os.environ[variable]) if name == "attempt" else os.environ[variable]
+    return getattr(_asks.identify(), name)
 
 
 if TYPE_CHECKING:

@@ -27,7 +27,9 @@ next, and `retryable`: whether the same call may succeed later without a change.
 
 from __future__ import annotations
 
-from typing import ClassVar
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 class TitanError(Exception):

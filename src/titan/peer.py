@@ -27,11 +27,12 @@ class Peer(asyncio.BufferedProtocol):
         on_message: Callable[[Peer, Message, Blob], None],
         on_closed: Callable[[Peer, Exception | None], None],
         on_opened: Callable[[Peer], None] | None = None,
+        decoder: MessageDecoder | None = None,
     ) -> None:
         self._on_message = on_message
         self._on_closed = on_closed
         self._on_opened = on_opened
-        self._decoder = MessageDecoder()
+        self._decoder = decoder or MessageDecoder()
         self._out: list[Blob] = []
         self._out_large = False
         self._pauses: dict[str, None] = {}
@@ -97,14 +98,20 @@ class Peer(asyncio.BufferedProtocol):
         return str(name[0]).removeprefix("::ffff:").partition("%")[0] if isinstance(name, tuple) else "127.0.0.1"
 
     @property
+    def pending(self) -> int:
+        """Bytes of a message that is not whole yet."""
+        return self._decoder.pending
+
+    @property
     def congested(self) -> bool:
         """The peer reads more slowly than it is written to."""
         return not self._writable.is_set()
 
-    def send(self, message: Message, blob: Blob | None = None) -> None:
-        """A large blob is not copied: its memory must stay as it is."""
-        if blob is None or len(blob) < APART_FROM or self.compress:
-            self.write(encode(message, blob, compress=self.compress))
+    def send(self, message: Message, blob: Blob | None = None, *, plain: bool = False) -> None:
+        """A large blob is not copied: its memory must stay as it is. `plain`: not compressed, whatever the peer can read."""
+        compress = self.compress and not plain
+        if blob is None or len(blob) < APART_FROM or compress:
+            self.write(encode(message, blob, compress=compress))
         elif not self.closed:
             self._out_large = True
             self._out.append(encode_apart(message, blob))

@@ -11,7 +11,7 @@ import titan
 
 SOURCE = Path(titan.__file__).parent
 PURE = ("model", "core", "scheduling", "protocol", "store", "predict")
-PURE_FILES = ("worker/machine.py", "worker/services.py", "journal/records.py", "journal/scan.py")
+PURE_FILES = ("worker/machine.py", "worker/services.py", "worker/job_values.py", "journal/records.py", "journal/scan.py")
 BANNED = {
     *("asyncio", "time", "random", "uuid", "os", "socket", "threading", "subprocess", "logging"),
     *("secrets", "datetime", "pathlib"),
@@ -28,6 +28,8 @@ TAGS = """
     worker_asked burst_requested burst_retired burst_ended workers_forgotten scale_reviewed
     services_reported services_stopped service_replaced services_retired jobs_held store_changed
     run_grown pipeline_saved pipeline_removed
+    artifact_published artifact_removed
+    progress_reported status_reported
 """
 
 

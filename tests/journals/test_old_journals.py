@@ -33,8 +33,10 @@ LATER: set[type] = {
     *(ev.RunExpired, ev.ScheduleAdded, ev.ScheduleChanged, ev.ScheduleRemoved),
     *(ev.ScheduleFired, ev.ScheduleWaited, ev.ScheduleSkipped),
     *(ev.WorkerAsked, ev.BurstRequested, ev.BurstRetired, ev.BurstEnded, ev.WorkersForgotten, ev.StoreChanged),
+    *(ev.ArtifactPublished, ev.ArtifactRemoved),
     *(ev.ServicesReported, ev.ServicesStopped, ev.ServiceReplaced, ev.ServicesRetired, ev.JobsHeld),
     *(ev.RunGrown, ev.PipelineSaved, ev.PipelineRemoved),
+    ev.StatusReported,
 }
 """Events that came after version 0.1.0, whose journal this is."""
 

@@ -24,6 +24,7 @@ from titan.core import (
     growth,
     image,
     moves,
+    publishing,
     ready,
     scaling,
     schedules,
@@ -510,7 +511,26 @@ def time_limits_are_ignored(patch: Patch) -> None:
 
 
 def heartbeats_list_what_was_reported(patch: Patch) -> None:
-    patch.setattr(wm.WorkerMachine, "_unreported", wm.WorkerMachine.holdings)
+    real = wm.WorkerMachine.holdings
+    patch.setattr(wm.WorkerMachine, "holdings", lambda machine, without=None: real(machine))
+
+
+def results_do_not_wait_for_outputs(patch: Patch) -> None:
+    patch.setattr("titan.worker.machine.begin_keeping", lambda h: [])
+
+
+def attempts_do_not_wait_for_their_inputs(patch: Patch) -> None:
+    real: Any = wm.Assignment.needs
+
+    def needs(it: wm.Assignment) -> list[str]:
+        return [hash_ for hash_ in real.fget(it) if not hash_.startswith(words.FILE_PREFIX)]
+
+    patch.setattr(wm.Assignment, "needs", property(needs))
+
+
+def an_input_is_another_output(patch: Patch) -> None:
+    real = publishing.output_of
+    patch.setattr(publishing, "output_of", lambda job, name: job.outputs[-1] if job.outputs else real(job, name))
 
 
 def the_first_call_is_always_to_blame(patch: Patch) -> None:
@@ -853,6 +873,9 @@ PLANTS: list[Callable[[Patch], None]] = [
     one_that_never_came_is_waited_for,
     a_drained_worker_is_told_only_once,
     those_who_come_back_are_forgotten_all_the_same,
+    results_do_not_wait_for_outputs,
+    attempts_do_not_wait_for_their_inputs,
+    an_input_is_another_output,
 ]
 
 

@@ -1,15 +1,12 @@
-"""The `titan` command. Each group of subcommands is a module of its own, imported when it is used."""
+"""The `titan` command.
+
+What is said in a job (`titan context`) is a module by itself and imports little: a shell script may say it every second.
+"""
 
 from __future__ import annotations
 
-import importlib
-import json
 import sys
-from typing import Any, NoReturn
 
-import click
-
-from titan._version import __version__
 from titan.errors import Bug, CallerError, EnvironmentFault, MasterUnreachable, TitanError
 
 _COMMANDS = {
@@ -42,42 +39,11 @@ _COMMANDS = {
     "save": "titan.cli.save",
     "secret": "titan.cli.secret",
 }
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 EXIT_FAILED, EXIT_INPUT, EXIT_NO_MASTER, EXIT_BUG, EXIT_ENVIRONMENT, EXIT_INTERRUPTED = 1, 2, 3, 70, 74, 130
-
-
-class _Lazy(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        home = _COMMANDS.get(cmd_name)
-        if home is None:
-            return None
-        command: click.Command = getattr(importlib.import_module(home), cmd_name)
-        return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as e:
-            import difflib
-
-            near = difflib.get_close_matches(args[0], _COMMANDS, 1) if args else []
-            if near and "Did you mean" not in e.message:
-                raise click.UsageError(f"{e.message} Did you mean {near[0]!r}?", ctx) from None
-            raise
-
-
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="titan")
-def titan() -> None:
-    """Titan runs scripts, binaries, functions and services as one durable graph on many machines.
-
-    \b
-    titan run pipeline.yaml     submit, follow, exit; without a master on a private cluster of this machine
-    titan up                    a master and a worker on this machine
-    titan status                what runs, and where
-    """
 
 
 def main() -> NoReturn:
@@ -85,34 +51,26 @@ def main() -> NoReturn:
 
     1: some job failed; 2: usage or input; 3: no master; 130: interrupted; 70 and 74 as in sysexits: a bug, the environment.
     """
-    as_json = "--json" in sys.argv
-    try:
-        code: Any = titan.main(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
-        sys.exit(EXIT_INTERRUPTED)
-    except click.ClickException as e:
-        e.show()
-        sys.exit(e.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
-    except TitanError as e:
-        _say(e, as_json=as_json)
-        sys.exit(_exit_code(e))
+    if sys.argv[1:2] == ["context"]:
+        from titan.cli import context
+
+        sys.exit(context.main(sys.argv[2:]))
+    from titan.cli import group
+
+    group.run()
 
 
-def _say(e: TitanError, *, as_json: bool) -> None:
+def say(e: TitanError, *, as_json: bool) -> None:
     if as_json:
+        import json
+
         what = {"error": {"code": e.code, "message": str(e), "retryable": e.retryable}}
         print(json.dumps(what), file=sys.stderr)
     else:
         print(f"titan: {e}", file=sys.stderr)
 
 
-def _exit_code(e: TitanError) -> int:
+def exit_code(e: TitanError) -> int:
     match e:
         case MasterUnreachable():
             return EXIT_NO_MASTER

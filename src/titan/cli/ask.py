@@ -6,18 +6,23 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
+from titan.errors import CallerError, JobError, TitanError
 from titan.model.timing import iso
 from titan.sdk.status import JobStatus, RunStatus, RunSummary, job_dict
 
 MAX_ROWS = 200
+SAID = 60
+"""Characters of what a job says, in a table."""
 _RUN_STATES = ("RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
 _HOME = "Read this home of an earlier private cluster instead of asking a running master."
@@ -80,6 +85,53 @@ def logs(target: str, follow: bool, attempt: int | None, master: str | None, hom
                 out = (sys.stdout if stream == 1 else sys.stderr).buffer
                 out.write(data)
                 out.flush()
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN|RUN/JOB")
+@click.argument("job", required=False, metavar="[JOB]")
+@click.option("--timeout", type=float, help="Give up after so many seconds if it is not over.  Exit code 1.")
+@master_option
+@home_option(_HOME)
+@json_option
+def result(run_id: str, job: str | None, timeout: float | None, master: str | None, home: Path | None, as_json: bool) -> None:
+    """What a job came to, when it is over: what it set by `context.result`, or what the call returned.
+
+    Text is printed as it is, other values that JSON can say as JSON, all else as Python shows it; with --json that is an error.
+    Exit code 1 if the job is DEAD or CANCELLED.
+    """
+    run_id, _, in_target = run_id.partition("/")
+    name = job or in_target
+    if not name:
+        raise click.UsageError(f"name the job: titan result {run_id} JOB (`titan status {run_id}` lists them)")
+    with open_client(master, home=home, offline=True) as client:
+        try:
+            value = client.run(run_id).result(name, timeout)
+        except TimeoutError:
+            print(f"titan: {run_id}/{name} is not over after {timeout:g} s; it goes on", file=sys.stderr)
+            sys.exit(1)
+        except TitanError as e:
+            if not isinstance(e, JobError):
+                raise
+            _fail_result(run_id, name, e)
+        except (Exception, CancelledError) as e:  # what the call raised
+            _fail_result(run_id, name, e)
+    if isinstance(value, str) and not as_json:
+        print(value)
+        return
+    try:
+        print(json.dumps(value, ensure_ascii=as_json, allow_nan=False))
+    except (TypeError, ValueError) as e:
+        if as_json:
+            raise CallerError(
+                f"{run_id}/{name} came to a {type(value).__name__}, which is no JSON ({e}): read it by Run.result"
+            ) from e
+        print(repr(value))
+
+
+def _fail_result(run: str, job: str, error: BaseException) -> NoReturn:
+    print(f"titan: {run}/{job} came to nothing: {type(error).__name__}: {error}", file=sys.stderr)
+    sys.exit(1)
 
 
 @click.command()
@@ -150,15 +202,33 @@ def print_run(run: RunStatus, *, every: bool, now: float | None = None) -> None:
 
 def print_job(job: JobStatus, story: Iterable[str], now: float | None = None) -> None:
     print_jobs([job], now)
+    if job.progress is not None or job.message:
+        print(f"  {said(job)}")
+    if job.status:
+        print(f"  says: {job.status}")
     for line in story:
         at, _, what = line.partition("  ")
         print(f"  {_clock(float(at))}  {what}")
 
 
 def print_jobs(jobs: Iterable[JobStatus], now: float | None = None) -> None:
-    rows = [(j.id, j.state, _text(j.attempt or None), j.worker or "", _text(j.exit_code), _took(j, now), j.reason) for j in jobs]
-    if rows:
-        print_table(("JOB", "STATE", "ATTEMPT", "WORKER", "EXIT", "TOOK", "REASON"), rows)
+    """What jobs say of themselves is a column if any says something."""
+    head = ("JOB", "STATE", "ATTEMPT", "WORKER", "EXIT", "TOOK", "REASON")
+    listed = list(jobs)
+    rows = [(j.id, j.state, _text(j.attempt or None), j.worker or "", _text(j.exit_code), _took(j, now), j.reason) for j in listed]
+    if any(said(j) for j in listed):
+        print_table(
+            (*head[:-1], "SAYS", head[-1]), [(*row[:-1], said(j)[:SAID], row[-1]) for row, j in zip(rows, listed, strict=True)]
+        )
+    elif rows:
+        print_table(head, rows)
+
+
+def said(job: JobStatus) -> str:
+    """Its progress and what it says, in a few words: `40% epoch 4 (warming up)`."""
+    part = f"{job.progress:.0%}" if job.progress is not None else ""
+    status = f"({job.status})" if job.status and (part or job.message) else job.status
+    return " ".join(filter(None, (part, job.message, status)))
 
 
 def _moment(text: str) -> float:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from titan.cli.ask import said
 from titan.sdk.client import Client
 from titan.sdk.job import DAG
 from titan.sdk.run import Run
@@ -14,6 +15,8 @@ from titan.sdk.status import JobStatus, RunSummary
 LINES_UP_TO = 200
 """A run of more jobs is followed by its tally, not job by job, where the terminal is not live."""
 TALLY_EVERY_S = 2.0
+SAID = 40
+"""Characters of what a job says, in the live display."""
 _SHOWN = ("COMPLETED", "FAILED", "DEAD", "CANCELLED")
 
 
@@ -40,10 +43,9 @@ def follow(client: Client, run: str, *, quiet: bool = False) -> RunSummary:
     """Shows the run until it is over."""
     if quiet:
         return client.run(run).wait()
-    changes = client.changes(run)
     if sys.stderr.isatty():
-        return _follow_live(changes, client.address)
-    return _follow_lines(changes, client.address)
+        return _follow_live(client.changes(run, progress=True), client.address)
+    return _follow_lines(client.changes(run), client.address)
 
 
 def _follow_lines(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address: str) -> RunSummary:
@@ -88,22 +90,25 @@ def _follow_live(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address:
         TimeElapsedColumn(), TextColumn("{task.fields[busy]}"), console=console, transient=False,
     )  # fmt: skip
     task = None
-    running: dict[str, None] = {}
+    running: dict[str, str] = {}
     with progress:
         for summary, jobs in changes:
             if task is None:
                 task = progress.add_task(summary.dag, total=summary.count, busy="")
             for job in jobs:
-                running.pop(job.id, None)
-                if job.state == "RUNNING":
-                    running[job.id] = None
-                elif job.state == "PAUSED":
+                if job.state != "RUNNING":
+                    running.pop(job.id, None)
+                else:
+                    running[job.id] = said(job)[:SAID]
+                if job.state == "PAUSED":
                     progress.console.print(Text(_gate(summary.run, job, address), style="cyan"))
                 elif job.state in ("FAILED", "DEAD"):
                     progress.console.print(Text(_line(job), style="red" if job.state == "DEAD" else "yellow"))
             over = sum(summary.tally.get(state, 0) for state in ("COMPLETED", "DEAD", "CANCELLED"))
             names = list(running)
-            busy = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            busy = ", ".join([f"{name} {running[name]}".strip() for name in names[:3]]) + (
+                f" and {len(names) - 3} more" if len(names) > 3 else ""
+            )
             progress.update(task, completed=over, busy="" if summary.over else busy)
             if summary.over:
                 return summary

@@ -130,6 +130,7 @@ def master(
 )
 @click.option("--log-limit", default=16, show_default=True, type=click.IntRange(1, 4096), help="MiB kept of each stream of a job.")
 @click.option("--preload", default="", metavar="NAMES", help="Modules that Python scripts find imported already: numpy,pandas")
+@click.option("--file-cache", metavar="SIZE", help="Files of jobs kept here.  [default: 10GiB, or 80 % of the free disk]")
 @click.option("--advertise", default="", metavar="HOST", help="Where others reach services here.  [default: as the master sees it]")
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
 @parent_options
@@ -145,6 +146,7 @@ def worker(
     shared: Path | None,
     log_limit: int,
     preload: str,
+    file_cache: str | None,
     advertise: str,
     quiet: bool,
     parent_fd: int | None,
@@ -181,6 +183,7 @@ def worker(
         advertise=advertise,
         preload=tuple(name.strip() for name in preload.split(",") if name.strip()),
         stock=find_stock(cpus=cpus, memory=size, gpus=gpus),
+        file_cache=_cache_size(file_cache),
     )
 
     async def serve() -> None:
@@ -190,6 +193,16 @@ def worker(
         await it.run()
 
     _run(serve())
+
+
+def _cache_size(text: str | None) -> int:
+    """Of --file-cache; 0 if it is not given. Raises CallerError."""
+    from titan.worker.file_cache import cache_size
+
+    try:
+        return 0 if text is None else cache_size(text)
+    except ValueError as error:
+        raise CallerError(f"--file-cache {text}: {error}") from None
 
 
 def _settings(given: tuple[str, ...]) -> Settings:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
 from titan.cli.options import home_option, json_option, master_option, parent_options, start_logging
+from titan.cli.replies import lines, plain
 from titan.cli.serve import first_line, run_server
 from titan.cli.session import open_client
 from titan.errors import CallerError
@@ -86,38 +85,9 @@ def _ask(master: str | None, command: tuple[str, ...], *, as_json: bool) -> None
     with open_client(master) as client:
         reply = client.store.execute(*(word.encode(errors="surrogateescape") for word in command))
     if as_json:
-        print(json.dumps(_plain(reply)))
+        print(json.dumps(plain(reply)))
     else:
-        for line in _lines(reply):
+        for line in lines(reply):
             sys.stdout.buffer.write(line + b"\n")
     if reply is None:
         sys.exit(1)
-
-
-def _plain(reply: Any) -> Any:
-    """Bytes that are no UTF-8 are {"base64": ...}."""
-    if isinstance(reply, bytes):
-        try:
-            return reply.decode()
-        except UnicodeDecodeError:
-            return {"base64": base64.b64encode(reply).decode()}
-    if isinstance(reply, dict):
-        return {str(_plain(key)): _plain(value) for key, value in reply.items()}
-    if isinstance(reply, (list, tuple, set)):
-        return [_plain(item) for item in (sorted(reply) if isinstance(reply, set) else reply)]
-    return reply
-
-
-def _lines(reply: Any) -> list[bytes]:
-    """One for each item, pairs on one line."""
-    if reply is None:
-        return []
-    if isinstance(reply, bytes):
-        return [reply]
-    if isinstance(reply, dict):
-        return [b" ".join((*_lines(key), *_lines(value))) for key, value in reply.items()]
-    if isinstance(reply, set):
-        reply = sorted(reply)
-    if isinstance(reply, (list, tuple)):
-        return [b" ".join(_lines(item)) if isinstance(item, (list, tuple)) else b"".join(_lines(item)) for item in reply]
-    return [str(reply).encode(errors="surrogateescape")]

@@ -2,7 +2,8 @@
 
 Every writer takes a decision as given; it asserts what must hold (an impossible transition raises Bug with the job's story) and
 never decides. They stand by what they are about: `apply_runs`, `apply_jobs`, `apply_schedules`, `apply_workers`,
-`apply_scaling`, `apply_store`, `apply_growth`, and `apply_failure` for gates and the dead letter queue.
+`apply_scaling`, `apply_store`, `apply_growth`, `apply_reports`, `apply_files`, and `apply_failure` for gates and the dead letter
+queue.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from typing import Any
 
 from titan.core import (
     apply_failure,
+    apply_files,
     apply_growth,
     apply_jobs,
+    apply_reports,
     apply_runs,
     apply_scaling,
     apply_schedules,
@@ -32,8 +35,10 @@ _WRITERS: dict[type, Callable[[State, Any], None]] = {
     **apply_failure.WRITERS,
     **apply_scaling.WRITERS,
     **apply_services.WRITERS,
+    **apply_reports.WRITERS,
     **apply_store.WRITERS,
     **apply_growth.WRITERS,
+    **apply_files.WRITERS,
 }
 
 

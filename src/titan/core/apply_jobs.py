@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from titan.core import events as ev
-from titan.core.moves import give_back, move, release_lease, rest
-from titan.core.state import NO_WORKER, TIMER_JOB, Past, State
+from titan.core.moves import give_back, hush, move, release_lease, rest
+from titan.core.state import NO_WORKER, TIMER_JOB, Extra, Past, State
 from titan.model.demand import amounts_of, plus
 from titan.model.states import JobState, Outcome
 
@@ -62,6 +62,8 @@ def _jobs_dispatched(state: State, e: ev.JobsDispatched) -> None:
         job.lease = lease
         job.pin = NO_WORKER
         job.started_at = job.finished_at = 0.0
+        if job.extra is not None:
+            hush(job)
         held[lease] = number
         lease += 1
         if job.template.needs is not None:
@@ -88,6 +90,8 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
         assert holder == number, job.name
         if worker.recalled:
             worker.recalled.pop(job.lease, None)
+        if state.progress:
+            state.progress.pop(job.lease, None)
         if job.template.needs is not None:
             give_back(worker, job.lease, job.template.needs)
         move(state, number, job, COMPLETED, at)
@@ -103,6 +107,9 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
         job.reason = ""
         if e.values:
             job.value = e.values[i]
+        if e.outputs and e.outputs[i]:
+            job.extra = job.extra or Extra()
+            job.extra.outputs = e.outputs[i]
         if job.children is not None:
             was_ready = job.service is not None and job.service.ready_at > 0
             for child in job.children:
@@ -144,6 +151,7 @@ def _jobs_lost(state: State, e: ev.JobsLost) -> None:
         job.pin = e.pins[i] if e.pins else NO_WORKER
         job.note(Past(e.at, job.attempt, e.worker, Outcome.RETURNED, -1, e.reason))
         job.started_at = 0.0
+        hush(job)
         state.enqueue(number, job)
         if job.missing:
             state.unsettled[number] = None

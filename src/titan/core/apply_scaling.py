@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from titan.core import events as ev
-from titan.core.state import FORGOTTEN_LIMIT, LEAVE, LEAVE_NOW, TIMER_SCALE, Burst, State
+from titan.core.burst_state import Burst
+from titan.core.state import FORGOTTEN_LIMIT, LEAVE, LEAVE_NOW, TIMER_SCALE, State
 
 
 def _worker_asked(state: State, e: ev.WorkerAsked) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from titan.core import events as ev
-from titan.core.moves import count_missing, end_old, move, release_lease, rest
+from titan.core.moves import count_missing, end_old, hush, move, release_lease, rest
 from titan.core.state import NO_WORKER, Past, State
 from titan.model.states import JobState, Outcome
 
@@ -86,6 +86,7 @@ def _service_replaced(state: State, e: ev.ServiceReplaced) -> None:
     rest(worker, e.at)
     move(state, e.job, job, JobState.QUEUED, e.at)
     job.pin, job.started_at = e.pin, 0.0
+    hush(job)
     state.enqueue(e.job, job)
     if job.missing:
         state.unsettled[e.job] = None

@@ -8,6 +8,7 @@ from titan.core.moves import blocks, lacks_service, satisfies
 from titan.core.schedules import MAX_WAITING, key_of
 from titan.core.state import BURST_PREFIX, NO_WORKER, TIMER_JOB, TIMER_RUN, TIMER_SCHEDULE, TIMER_WORKER, Job, State
 from titan.model.demand import LaneKey, capabilities_of, demand_of, totals_of
+from titan.model.files import MAX_KEYS, MAX_SHARED_KEYS, MAX_VERSIONS
 from titan.model.states import TERMINAL, JobState, RunState, WorkerState
 from titan.scheduling.lane import Lane, job_of
 
@@ -58,6 +59,8 @@ def _check_jobs(state: State) -> None:
         assert job.in_dlq == (number in state.dead), f"{where} and the dead letter queue disagree"
         assert job.pin == NO_WORKER or job.state in (JobState.QUEUED, JobState.CANCELLED), f"{where} is pinned and {job.state.name}"
         assert 0 <= job.doubts < 2 * state.settings.poison_losses, f"{where}: {job.doubts} doubts"
+        wanted = {name for name, _ in job.template.outputs} if job.state is JobState.COMPLETED else set()
+        assert {output.name for output in job.outputs} == wanted, f"{where} is {job.state.name} with outputs {job.outputs}"
         assert (job.state is JobState.PAUSED) == (number in state.gates), f"{where} is {job.state.name}; an open gate?"
         if job.template.kind == "gate":
             assert job.state in GATE_STATES and not job.attempt, f"{where} is a gate and {job.state.name}, attempt {job.attempt}"
@@ -86,6 +89,8 @@ def _check_runs(state: State) -> None:
     assert state.keys == {run.key: run.id for run in state.runs.values() if run.key and run.state is not RunState.OPENING}
     assert not state.unsettled and all(state.services.values()), "services are not settled"
     assert not state.archived.keys() & state.keys.keys(), "a run is archived and live"
+    for keys, most in ((state.published, MAX_SHARED_KEYS), *((run.published, MAX_KEYS) for run in state.runs.values())):
+        assert len(keys) <= most and all(0 < len(versions) <= MAX_VERSIONS for versions in keys.values()), "published"
     tokens = {token: n for n, j in state.jobs.items() if j.extra and j.extra.gate for token in j.extra.gate.tokens}
     assert state.tokens == tokens, "the tokens are not those of the gates"
     assert state.opening.keys() == {run.id for run in state.runs.values() if run.state is RunState.OPENING}
@@ -120,6 +125,7 @@ def _check_workers(state: State) -> None:
         assert (worker.number in state.pool.idle) == (seat.open and used < worker.slots), f"{worker.name}: idle?"
         assert (worker.number in state.pool.surplus) == (used > worker.slots), f"{worker.name}: surplus?"
     assert not leases or max(leases.values()) == 1, "a lease is held twice"
+    assert state.progress.keys() <= leases.keys(), "the progress of an attempt that is over is kept"
     assert all(lease < state.next_lease for lease in leases)
     assert state.worker_numbers == {w.name: w.number for w in state.workers.values()}
 

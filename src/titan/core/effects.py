@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from titan.model.files import Published
+
 
 class AcceptWorker(msgspec.Struct, frozen=True, gc=False):
     """Answer a registration; from now on this connection is this worker's, and an older one of its is closed."""
@@ -161,6 +163,15 @@ class ReplyServiceReplaced(msgspec.Struct, frozen=True, gc=False):
     rolling: bool
 
 
+class ReplyPublished(msgspec.Struct, frozen=True, gc=False):
+    """Answer with these versions of a key (RUN/KEY, or KEY if it is shared)."""
+
+    origin: int
+    request: int
+    key: str
+    versions: list[Published]
+
+
 class Refuse(msgspec.Struct, frozen=True, gc=False):
     """Answer with an error. `code` is that of a class in titan.errors."""
 
@@ -193,5 +204,6 @@ Effect = (
     | ReplyServiceReplaced
     | ReplyGrown
     | ReplySaved
+    | ReplyPublished
     | Refuse
 )

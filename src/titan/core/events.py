@@ -9,15 +9,20 @@ from __future__ import annotations
 import msgspec
 
 from titan.core.fact import Fact as _Fact
+from titan.core.file_events import ArtifactPublished as ArtifactPublished
+from titan.core.file_events import ArtifactRemoved as ArtifactRemoved
 from titan.core.growth_events import PipelineRemoved as PipelineRemoved
 from titan.core.growth_events import PipelineSaved as PipelineSaved
 from titan.core.growth_events import RunGrown as RunGrown
+from titan.core.report_events import ProgressReported as ProgressReported
+from titan.core.report_events import StatusReported as StatusReported
 from titan.core.service_events import JobsHeld as JobsHeld
 from titan.core.service_events import ServiceReplaced as ServiceReplaced
 from titan.core.service_events import ServicesReported as ServicesReported
 from titan.core.service_events import ServicesRetired as ServicesRetired
 from titan.core.service_events import ServicesStopped as ServicesStopped
 from titan.model.dag import DagSpec, JobTemplate
+from titan.model.files import StoredFile
 from titan.model.timing import Timing
 
 
@@ -153,7 +158,7 @@ class JobsStarted(_Fact, frozen=True, tag="jobs_started"):
 
 
 class JobsCompleted(_Fact, frozen=True, tag="jobs_completed"):
-    """`values`, if not empty, are the results of calls, as their workers made them."""
+    """`values`, if not empty, are the results of calls, as their workers made them; `outputs` the files that each left."""
 
     worker: int
     jobs: list[int]
@@ -163,6 +168,7 @@ class JobsCompleted(_Fact, frozen=True, tag="jobs_completed"):
     peak_bytes: list[int]
     at: float
     values: list[bytes] = []
+    outputs: list[tuple[StoredFile, ...]] = []
 
 
 class JobsFailed(_Fact, frozen=True, tag="jobs_failed"):
@@ -566,9 +572,16 @@ Event = (
     | RunGrown
     | PipelineSaved
     | PipelineRemoved
+    | ProgressReported
+    | StatusReported
+    | ArtifactPublished
+    | ArtifactRemoved
 )
 
-VOLATILE: tuple[type, ...] = (WorkerConnected, WorkerHeard, LeasesRecalled, WorkerSuspected, RootsReleased, ScaleReviewed)
+VOLATILE: tuple[type, ...] = (
+    *(WorkerConnected, WorkerHeard, LeasesRecalled, WorkerSuspected, RootsReleased, ScaleReviewed),
+    ProgressReported,
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Event])

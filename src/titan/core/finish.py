@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core.cancel import cancel_descendants, dismiss
@@ -56,6 +58,9 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
             continue
         current[number] = i
         outcome = seen.outcomes[i]
+        if outcome == Outcome.SUCCEEDED and state.jobs[number].template.outputs and not _left_all(state, number, seen, i):
+            seen = _broken(seen, i)
+            outcome = Outcome.BROKEN
         (good if outcome == Outcome.SUCCEEDED else returned if outcome == Outcome.RETURNED else bad).append(number)
     if ended:
         turn.emit(ev.LeasesEnded(seen.worker, ended, turn.now))
@@ -73,6 +78,7 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
                 peak_bytes=[seen.peak_bytes[i] for i in at],
                 at=turn.now,
                 values=[seen.values[i] for i in at] if seen.values else [],
+                outputs=[seen.outputs[i] for i in at] if seen.outputs else [],
             )
         )
         turn.runs.update((state.jobs[number].run.id, state.jobs[number].run) for number in good)
@@ -82,6 +88,17 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
     if bad:
         _fail(turn, seen, bad, [current[number] for number in bad])
     turn.order(fx.SendAck(seen.worker, seen.leases))
+
+
+def _left_all(state: State, number: int, seen: ResultsReported, i: int) -> bool:
+    names = {output.name for output in seen.outputs[i]} if seen.outputs else set()
+    return names == {name for name, _ in state.jobs[number].template.outputs}
+
+
+def _broken(seen: ResultsReported, i: int) -> ResultsReported:
+    outcomes, reasons = list(seen.outcomes), list(seen.reasons)
+    outcomes[i], reasons[i] = Outcome.BROKEN, "its worker did not say what became of its outputs: it may be an older Titan"
+    return replace(seen, outcomes=outcomes, reasons=reasons)
 
 
 def _fail(turn: Turn, seen: ResultsReported, jobs: list[int], at: list[int]) -> None:

@@ -15,6 +15,7 @@ from titan.core.inputs import PipelineRemovalRequested, PipelineSaveRequested, R
 from titan.core.state import Job, Run, State
 from titan.core.turn import Turn
 from titan.errors import Conflict, InvalidGraph, NotFound, TitanError
+from titan.model.dag import JobTemplate
 from titan.model.graph import find_cycle, resolve, resolve_addition
 from titan.model.names import NAME_RULE, match_name
 from titan.model.states import TERMINAL, JobState, RunState
@@ -72,7 +73,11 @@ def _planned(turn: Turn, run: Run, by: int, seen: RunGrowthRequested) -> ev.RunG
         number = state.find(run, name)
         return None if number is None else run.position(number)
 
-    parents = resolve_addition(dag, position_of, run.count)
+    def there(position: int) -> tuple[str, JobTemplate]:
+        job = state.jobs[run.number(position)]
+        return job.name, job.template
+
+    parents = resolve_addition(dag, position_of, there, run.count)
     _check_parents(state, run, dag.ids, parents, [dag.templates[i].kind for i in dag.template_of])
     before = _targets(state, run, by, seen, _ends_of(run, parents, [dag.templates[i].kind for i in dag.template_of]))
     _check_no_cycle(state, run, dag.ids, parents, before)

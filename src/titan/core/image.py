@@ -12,9 +12,11 @@ from typing import TypeVar
 
 import msgspec
 
+from titan.core.burst_state import Burst
 from titan.core.service_state import ServiceState
-from titan.core.state import Burst, Extra, Job, Past, Run, SavedPipeline, Schedule, State, Worker
+from titan.core.state import Extra, Job, Past, Run, SavedPipeline, Schedule, State, Worker
 from titan.errors import JournalCorrupt
+from titan.model.files import Published
 from titan.model.states import JobState, Outcome
 
 T = TypeVar("T")
@@ -34,6 +36,7 @@ class Head(msgspec.Struct, array_like=True, tag="head"):
     next_worker: int = 0
     bursts: list[Burst] = []
     forgotten: dict[int, str] = {}
+    published: dict[str, list[Published]] = {}
 
 
 class ScheduleChunk(msgspec.Struct, array_like=True, tag="schedule"):
@@ -97,6 +100,7 @@ def dump(state: State) -> Iterator[bytes]:
     workers = list(state.workers.values())
     head = Head(FORMAT, state.cluster, state.term, state.next_job, state.next_lease, workers, state.archived)
     head.next_worker, head.bursts, head.forgotten = state.next_worker, list(state.bursts.values()), state.forgotten
+    head.published = state.published
     yield _encode(head)
     for schedule in state.schedules.values():
         yield _encode(ScheduleChunk(schedule))
@@ -133,6 +137,7 @@ def load(state: State, chunks: Iterable[bytes]) -> None:
             state.archived = part.archived
             state.next_worker = part.next_worker or 1 + max(state.workers, default=0)
             state.bursts, state.forgotten = {b.name: b for b in part.bursts}, part.forgotten
+            state.published = part.published
         elif isinstance(part, ScheduleChunk):
             state.schedules[part.schedule.name] = part.schedule
         elif isinstance(part, SavedChunk):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from titan.model.dag import DagSpec, JobTemplate
+from titan.model.files import StoredFile
 from titan.model.timing import Timing
 
 
@@ -258,6 +259,8 @@ class ResultsReported(msgspec.Struct, frozen=True):
     jitter: float
     values: list[bytes] = []
     """Empty, or for each what a call returned or raised."""
+    outputs: list[tuple[StoredFile, ...]] = []
+    """Empty, or for each the files that it left; the master has them."""
 
 
 class ServicesSeen(msgspec.Struct, frozen=True):
@@ -275,6 +278,23 @@ class ServicesSeen(msgspec.Struct, frozen=True):
     restarts: list[int]
     reasons: list[str]
     next_starts: list[float]
+
+
+class ProgressSeen(msgspec.Struct, frozen=True):
+    """How far attempts of a worker are: 0 to 1, or -1 for not known."""
+
+    worker: int
+    leases: list[int]
+    fractions: list[float]
+    messages: list[str]
+
+
+class StatusesSeen(msgspec.Struct, frozen=True):
+    """What attempts of a worker say of themselves."""
+
+    worker: int
+    leases: list[int]
+    texts: list[str]
 
 
 class ServiceStopRequested(msgspec.Struct, frozen=True):
@@ -330,6 +350,28 @@ class StoreWritten(msgspec.Struct, frozen=True, gc=False):
     changes: list[tuple[int, list[bytes]]]
 
 
+class PublishRequested(msgspec.Struct, frozen=True):
+    """A file that the master has is to be published: by the attempt `lease` of a worker, or (0) by a client, then shared."""
+
+    origin: int
+    request: int
+    key: str
+    hash: str
+    size: int
+    kind: int
+    worker: int = 0
+    lease: int = 0
+    shared: bool = True
+
+
+class UnpublishRequested(msgspec.Struct, frozen=True):
+    """A shared key is to go."""
+
+    origin: int
+    request: int
+    key: str
+
+
 class BurstGone(msgspec.Struct, frozen=True):
     """The provider says that this burst worker has ended, or never came to be."""
 
@@ -365,6 +407,8 @@ Input = (
     | AttemptsStarted
     | ResultsReported
     | ServicesSeen
+    | ProgressSeen
+    | StatusesSeen
     | ServiceStopRequested
     | ServiceReplaceRequested
     | WorkerDraining
@@ -376,4 +420,6 @@ Input = (
     | RunGrowthRequested
     | PipelineSaveRequested
     | PipelineRemovalRequested
+    | PublishRequested
+    | UnpublishRequested
 )

@@ -34,6 +34,7 @@ def revive(state: State, number: int, job: Job, at: float) -> None:
     assert job.state in REVIVABLE or (job.service is not None and job.state is JobState.COMPLETED), job.name
     if job.service is not None:
         state.add_service(number, job)
+    hush(job)
     _turn(job, JobState.WAITING, at)
 
 
@@ -77,6 +78,7 @@ def release_lease(state: State, job: Job) -> None:
     if job.template.needs is not None:
         give_back(worker, job.lease, job.template.needs)
     worker.recalled.pop(job.lease, None)
+    state.progress.pop(job.lease, None)
     job.lease = 0
     if job.service is None:
         return
@@ -84,6 +86,12 @@ def release_lease(state: State, job: Job) -> None:
     if job.service.ready_at and not job.service.old_lease:
         job.service.ready_at = 0.0
         count_missing(state, job, 1)
+
+
+def hush(job: Job) -> None:
+    """What its last attempt said of itself is over: the next one says its own."""
+    if job.extra is not None and job.extra.status:
+        job.extra.status = ""
 
 
 def rest(worker: Worker, at: float) -> None:

@@ -9,6 +9,7 @@ from itertools import chain
 import msgspec
 
 from titan.model.dag import JobTemplate
+from titan.model.files import Published
 from titan.model.states import JobState, RunState
 
 
@@ -66,6 +67,8 @@ class Run(msgspec.Struct):
     """What it grew by, in order."""
     group: str = ""
     """The submitter's own name for runs that belong together: `agent_run_id`."""
+    published: dict[str, list[Published]] = {}
+    """Key -> what its jobs published under it, the newest last."""
 
     def numbers(self, begin: int = 0, end: int | None = None) -> Iterable[int]:
         """Of the jobs at the positions from `begin` to before `end`."""

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 
 from titan.core import effects as fx
 from titan.core import events as ev
+from titan.core.burst_state import Burst
 from titan.core.inputs import BurstGone, WorkerToldToLeave
-from titan.core.state import BURST_PREFIX, Burst, State, Worker
+from titan.core.state import BURST_PREFIX, State, Worker
 from titan.core.turn import Turn
 from titan.core.workers import ask_to_leave, depart
 from titan.errors import NotFound

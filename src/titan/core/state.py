@@ -12,12 +12,14 @@ from heapq import heapify, heappush
 
 import msgspec
 
+from titan.core.burst_state import Burst
 from titan.core.run import Growth as Growth
 from titan.core.run import Opening as Opening
 from titan.core.run import Run as Run
 from titan.core.service_state import ServiceState
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.demand import NOTHING, Amounts, LaneKey, amounts_of, demand_of, plus, totals_of
+from titan.model.files import Published, StoredFile
 from titan.model.settings import Settings
 from titan.model.states import TERMINAL, JobState, Outcome, RunState, WorkerState
 from titan.model.timing import Timing
@@ -124,6 +126,10 @@ class Extra(msgspec.Struct, array_like=True, gc=False):
     purged: bool = False
     """DEAD, and taken off the dead letter queue."""
     gate: GateFacts | None = None
+    status: str = ""
+    """What the newest attempt says of itself."""
+    outputs: tuple[StoredFile, ...] = ()
+    """COMPLETED: the files that it left."""
 
 
 class Job(msgspec.Struct, gc=False):
@@ -173,6 +179,14 @@ class Job(msgspec.Struct, gc=False):
     @property
     def in_dlq(self) -> bool:
         return self.state is JobState.DEAD and not (self.extra is not None and self.extra.purged)
+
+    @property
+    def outputs(self) -> tuple[StoredFile, ...]:
+        return self.extra.outputs if self.extra is not None else ()
+
+    @property
+    def status(self) -> str:
+        return self.extra.status if self.extra is not None else ""
 
     def add_doubts(self, count: int) -> None:
         self.extra = self.extra or Extra()
@@ -233,7 +247,6 @@ class Worker(msgspec.Struct):
     """What its attempts take up: those that it should have, and those in `ending` and `retiring`."""
     fenced: dict[int, Amounts] = msgspec.field(default_factory=dict)
     """What attempts that were taken from it last would take up if they were still there."""
-
     asked: int = 0
     """It was told to leave: LEAVE, or LEAVE_NOW."""
     idle_since: float = 0.0
@@ -249,62 +262,13 @@ class Worker(msgspec.Struct):
         return self.state is WorkerState.ALIVE and not self.draining and self.connection != 0
 
 
-class Burst(msgspec.Struct):
-    """A burst worker, from the request to its end."""
-
-    name: str
-    rule: str
-    capabilities: tuple[str, ...]
-    slots: int
-    requested_at: float
-    retired_at: float = 0.0
-    """When it was told to leave, 0 if it was not."""
-
-
 class State:
     __slots__ = (
-        "_names",
-        "archived",
-        "burst_serial",
-        "bursts",
-        "cluster",
-        "dead",
-        "filling",
-        "forgotten",
-        "gates",
-        "jobs",
-        "keys",
-        "lanes",
-        "live",
-        "next_job",
-        "next_lease",
-        "next_schedule",
-        "next_worker",
-        "opening",
-        "pinned",
-        "pool",
-        "releasing",
-        "runs",
-        "saved",
-        "scale_changed",
-        "scale_due",
-        "scale_reasons",
-        "scale_waiting",
-        "schedule_names",
-        "schedules",
-        "services",
-        "settings",
-        "stale",
-        "store",
-        "store_is_live",
-        "term",
-        "terms",
-        "timers",
-        "tokens",
-        "touched",
-        "unsettled",
-        "worker_numbers",
-        "workers",
+        "_names", "archived", "burst_serial", "bursts", "cluster", "dead", "filling", "forgotten", "gates", "jobs", "keys",
+        "lanes", "live", "next_job", "next_lease", "next_schedule", "next_worker", "opening", "pinned", "pool", "progress",
+        "published", "releasing", "runs", "saved", "scale_changed", "scale_due", "scale_reasons", "scale_waiting",
+        "schedule_names", "schedules", "services", "settings", "stale", "store", "store_is_live", "term", "terms", "timers",
+        "tokens", "touched", "unsettled", "worker_numbers", "workers",
     )  # fmt: skip
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -323,9 +287,13 @@ class State:
         """Number -> name of workers that are no more, as far as jobs may refer to them."""
         self.saved: dict[str, SavedPipeline] = {}
         self.store = Store()
+        self.published: dict[str, list[Published]] = {}
+        """Key -> what was published under it for all, the newest last."""
         # Of this process of the master alone:
         self.store_is_live = False
         """Commands are executed on the store here: what an event says of it has been done when the event is applied."""
+        self.progress: dict[int, tuple[float, str]] = {}
+        """Lease -> how far that attempt says it is (-1: not known), and its words."""
         self.burst_serial = 0
         self.scale_due = 0.0
         self.scale_reasons: dict[str, tuple[float, str]] = {}

@@ -16,7 +16,9 @@ from titan.core.dlq import on_dead_dismissed, on_dead_retried
 from titan.core.finish import on_attempts_started, on_results_reported
 from titan.core.gates import announce_open, expire, on_gate_decision_made, on_token_drawn, on_webhook_answered
 from titan.core.growth import on_pipeline_removal_requested, on_pipeline_save_requested, on_run_growth_requested
+from titan.core.publishing import on_publish_requested, on_unpublish_requested
 from titan.core.ready import hold, open_gates, queue, release_roots
+from titan.core.reports import on_progress_seen, on_statuses_seen
 from titan.core.scaling import forget_if_due, on_burst_gone, on_worker_told_to_leave, review_if_due, take_stock
 from titan.core.schedules import (
     catch_up_all,
@@ -172,6 +174,8 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     seen.AttemptsStarted: on_attempts_started,
     seen.ResultsReported: on_results_reported,
     seen.ServicesSeen: on_services_seen,
+    seen.ProgressSeen: on_progress_seen,
+    seen.StatusesSeen: on_statuses_seen,
     seen.ServiceStopRequested: on_service_stop_requested,
     seen.ServiceReplaceRequested: on_service_replace_requested,
     seen.WorkerDraining: on_worker_draining,
@@ -183,12 +187,16 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     seen.RunGrowthRequested: on_run_growth_requested,
     seen.PipelineSaveRequested: on_pipeline_save_requested,
     seen.PipelineRemovalRequested: on_pipeline_removal_requested,
+    seen.PublishRequested: on_publish_requested,
+    seen.UnpublishRequested: on_unpublish_requested,
 }
 _OF_A_WORKER = (
     seen.WorkerBeat,
     seen.AttemptsStarted,
     seen.ResultsReported,
     seen.ServicesSeen,
+    seen.ProgressSeen,
+    seen.StatusesSeen,
     seen.WorkerDraining,
     seen.WorkerLeaving,
     seen.WorkerDisconnected,

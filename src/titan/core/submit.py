@@ -63,8 +63,16 @@ def on_jobs_arrived(turn: Turn, seen: JobsArrived) -> None:
     run = opening.run
     if seen.position + len(seen.ids) <= run.added:  # it came twice
         return
+    jobs, first = turn.state.jobs, run.first
     try:
-        check_part(seen, expected=run.added, count=run.count, templates=run.templates, known=opening.ids)
+        check_part(
+            seen,
+            expected=run.added,
+            count=run.count,
+            templates=run.templates,
+            known=opening.ids,
+            job_at=lambda p: (jobs[first + p].name, jobs[first + p].template),
+        )
     except InvalidGraph as e:
         turn.emit(ev.RunDropped(run.id, turn.now))
         turn.order(fx.Refuse(seen.origin, seen.request, e.code, str(e), e.job))

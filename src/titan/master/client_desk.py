@@ -12,9 +12,11 @@ from titan.core import inputs as seen
 from titan.core.state import Job, State
 from titan.errors import CallerError, EnvironmentFault, NotFound, ProtocolError, TitanError
 from titan.master import views
+from titan.master.artifact_desk import ArtifactDesk
 from titan.master.collect import Collector
 from titan.master.core_loop import CoreLoop
 from titan.master.failure_desk import FailureDesk
+from titan.master.file_desk import FileDesk
 from titan.master.growth_desk import GrowthDesk
 from titan.master.history_desk import HistoryDesk
 from titan.master.intake import Intake
@@ -50,6 +52,8 @@ class ClientDesk:
         past: HistoryDesk,
         secret_desk: SecretDesk,
         store: StoreDesk,
+        files: FileDesk,
+        artifacts: ArtifactDesk,
         stop: Callable[[], None],
     ) -> None:
         self._core = core
@@ -61,6 +65,8 @@ class ClientDesk:
         self._past = past
         self._secrets = secret_desk
         self._stop = stop
+        self._files = files
+        self._artifacts = artifacts
         self._lanes = StoreLanes(store)
         self._collector = Collector(core.state)
         self._failures = FailureDesk(core, past)
@@ -152,6 +158,8 @@ class ClientDesk:
             case msg.Stop():
                 self._core.release(lambda: peer.send(msg.Pong(message.request)))
                 self._core.release(self._stop)
+            case _ if self._files.on_message(peer, message, blob) or self._artifacts.on_message(peer, message):
+                pass
             case _ if not (self._failures.on_message(peer, message) or self._secrets.on_message(peer, message)):
                 raise ProtocolError(f"a {type(message).__name__} is nothing that a client asks")
 
@@ -179,7 +187,7 @@ class ClientDesk:
             return
         jobs = self._state.jobs
         for event in events:
-            for number in getattr(event, "jobs", ()):
+            for number in () if type(event) is ev.ProgressReported else getattr(event, "jobs", ()):
                 self.on_output(jobs[number].run.id, jobs[number].name)
 
     def submitted(self, origin: int, request: int, run: str) -> Callable[[], None] | None:

@@ -20,6 +20,7 @@ import msgspec
 import zstandard
 
 from titan.core import image
+from titan.core.publishing import held_by
 from titan.core.state import NO_WORKER, Run, State, Worker
 from titan.errors import EnvironmentFault
 from titan.master import views
@@ -43,6 +44,7 @@ _SCHEMA = """
     CREATE INDEX IF NOT EXISTS runs_finished ON runs (finished_at);
     CREATE INDEX IF NOT EXISTS runs_dead ON runs (id) WHERE dead > 0;
     CREATE TABLE IF NOT EXISTS chunks (run TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (run, number));
+    CREATE TABLE IF NOT EXISTS files (run TEXT NOT NULL, hash TEXT NOT NULL, PRIMARY KEY (run, hash)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS workers (number INTEGER PRIMARY KEY, name TEXT NOT NULL);
     PRAGMA user_version = 2;
 """
@@ -59,6 +61,8 @@ class KeptRun(NamedTuple):
     chunks: list[bytes]
     output_bytes: int
     """What its logs take."""
+    files: frozenset[str] = frozenset()
+    """Hashes of what its jobs left and published."""
 
 
 def kept_run(state: State, run: Run, chunks: list[bytes], output_bytes: int) -> KeptRun:
@@ -67,7 +71,7 @@ def kept_run(state: State, run: Run, chunks: list[bytes], output_bytes: int) -> 
     ran_on = dict.fromkeys(job.worker for job in jobs if job.worker != NO_WORKER)
     workers = {number: state.worker_name(number) for number in ran_on}
     dead = sum(job.in_dlq for job in jobs) if run.tally[JobState.DEAD] else 0
-    return KeptRun(run, dead, workers, chunks, output_bytes)
+    return KeptRun(run, dead, workers, chunks, output_bytes, frozenset(held_by(state, run)))
 
 
 def compressed(chunk: bytes) -> bytes:
@@ -106,10 +110,12 @@ class History:
     def put(self, kept: Iterable[KeptRun]) -> None:
         """Durable when it returns. A run that is there already is replaced."""
         with self._writing() as db:
-            for run, dead, workers, chunks, output_bytes in kept:
+            for run, dead, workers, chunks, output_bytes, files in kept:
                 size = sum(map(len, chunks)) + output_bytes
                 tally = msgspec.msgpack.encode(run.tally)
-                db.execute("DELETE FROM chunks WHERE run = ?", (run.id,))
+                for table in ("chunks", "files"):
+                    db.execute(f"DELETE FROM {table} WHERE run = ?", (run.id,))
+                db.executemany("INSERT INTO files VALUES (?, ?)", ((run.id, hash_) for hash_ in files))
                 db.execute(
                     "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (run.id, run.name, run.version, int(run.state), run.count, tally, dead, run.submitted_at,
@@ -198,6 +204,11 @@ class History:
             ).fetchall()
         return (name for (name,) in rows)
 
+    def files(self) -> set[str]:
+        """The hashes of all that runs here left and published."""
+        with self._lock:
+            return {hash_ for (hash_,) in self._db.execute("SELECT DISTINCT hash FROM files")}
+
     def size(self) -> tuple[int, int, int]:
         """(runs, jobs, bytes with the output of the jobs)"""
         total = "SELECT COUNT(*), COALESCE(SUM(jobs), 0), COALESCE(SUM(bytes), 0) FROM runs"
@@ -222,7 +233,7 @@ class History:
                 raise EnvironmentFault(f"the history {self.path} could not be written: {error}") from error
 
     def _delete(self, db: sqlite3.Connection, runs: list[str]) -> None:
-        for table, column in (("chunks", "run"), ("runs", "id")):
+        for table, column in (("chunks", "run"), ("files", "run"), ("runs", "id")):
             db.executemany(f"DELETE FROM {table} WHERE {column} = ?", ((run,) for run in runs))
 
 

@@ -22,14 +22,17 @@ from titan.core.state import State
 from titan.errors import EnvironmentFault, PeerError, PortInUse, ProtocolError, TitanError
 from titan.journal import SyncPolicy
 from titan.master.archivist import Archivist
+from titan.master.artifact_desk import ArtifactDesk, published
 from titan.master.client_desk import ClientDesk
 from titan.master.cluster_keys import EVENTS_KEY, PREFIX, ClusterKeys
 from titan.master.core_loop import CoreLoop
+from titan.master.file_desk import FileDesk
 from titan.master.gatekeeper import Gatekeeper
 from titan.master.history import History
 from titan.master.history_desk import HistoryDesk
 from titan.master.home_server import HomeServer
 from titan.master.intake import Intake
+from titan.master.kept_files import KeptFiles
 from titan.master.local_provider import LocalProvider
 from titan.master.log_store import LogStore
 from titan.master.outlet import Outlet
@@ -113,6 +116,7 @@ class Master(HomeServer):
         await self.secrets.close()
         await self.outlet.close()
         await self.intake.close()
+        await self.files.close()
         for peer in list(self._peers.values()):
             peer.close()
         await self.core.close()
@@ -151,7 +155,8 @@ class Master(HomeServer):
         )
         self.hub = WatchHub(state, self.core.release)
         self.history = History(self.home / "history.sqlite")
-        self.archivist = Archivist(self.core, self.history, self.logs)
+        self.files = FileDesk(KeptFiles(self.home / "files"), self.registry, most_bytes=self._settings.file_bytes)
+        self.archivist = Archivist(self.core, self.history, self.logs, self.files)
         self.past = HistoryDesk(self.core, self.history)
         self.gatekeeper = Gatekeeper(self.core, webhook_secret(self.home, self._webhook_secret_file))
         self.intake = Intake(self.registry)
@@ -162,8 +167,9 @@ class Master(HomeServer):
         self.store.store.mount(PREFIX, self.cluster_keys)
         self.secrets = SecretDesk(vault, self.core.clock.now)
         desks = (self.intake, self.outlet, self.hub, self.past, self.secrets)
-        self.clients = ClientDesk(self.core, self.logs, self.registry, *desks, self.store, self.request_stop)
-        asked = (self.secrets, self.clients.growth, self.registry.lacks)
+        files = (self.files, ArtifactDesk(self.core, self.files, self.past))
+        self.clients = ClientDesk(self.core, self.logs, self.registry, *desks, self.store, *files, self.request_stop)
+        asked = (self.secrets, self.clients.growth, self.registry.lacks, *files)
         self.workers = WorkerDesk(self.core, self.logs, self.intake, self.outlet, self.store, *asked, self.clients.on_output)
         self.bursts = Bursts(LocalProvider(self.home) if self._settings.scale else None, self.core.see)
         sock_server = await self._listen()
@@ -263,6 +269,7 @@ class Master(HomeServer):
     def _on_closed(self, peer: Peer, error: Exception | None) -> None:
         self._peers.pop(peer.number, None)
         self.intake.forget(peer)
+        self.files.forget(peer)
         if isinstance(error, TitanError):
             log.warning("connection %d was closed: %s", peer.number, error)
         if peer.role == "worker":
@@ -356,6 +363,8 @@ class Master(HomeServer):
                     self._then(replies, origin, msg.Grown(request, run, jobs))
                 case fx.ReplySaved(origin, request, name):
                     self._then(replies, origin, msg.Saved(request, name))
+                case fx.ReplyPublished():
+                    self._then(replies, effect.origin, published(effect))
                 case fx.Refuse():
                     self.clients.refused(effect.origin, effect.request)
                     self._then(replies, effect.origin, msg.Error(effect.request, effect.code, effect.message, effect.job))

@@ -12,6 +12,7 @@ from titan.model.states import JobState, RunState, WorkerState
 from titan.protocol import messages as msg
 
 MAX_PAGE = 50_000
+NO_PROGRESS = (-1.0, "")
 
 
 def find_run(state: State, run_id: str) -> Run:
@@ -30,6 +31,7 @@ def find_job(state: State, run: Run, name: str) -> int:
 
 def job_row(state: State, job: Job) -> msg.JobRow:
     worker = state.worker_name(job.worker) if job.worker != NO_WORKER else ""
+    progress = state.progress.get(job.lease, NO_PROGRESS) if job.lease else NO_PROGRESS
     return msg.JobRow(
         id=job.name,
         state=job.state,
@@ -48,6 +50,9 @@ def job_row(state: State, job: Job) -> msg.JobRow:
         else "",
         cpu_s=job.cpu_s,
         peak_bytes=job.peak_bytes,
+        progress=progress[0],
+        message=progress[1],
+        status=job.status,
     )
 
 

@@ -1,7 +1,8 @@
 """Who watches which run, and what changed since they were last told. The master pushes; nobody polls.
 
 A change goes out at once if the run was quiet, else with others at most every `EVERY_S`: a watcher gets each job's newest state,
-not a backlog.
+not a backlog. Progress goes out at most every `PROGRESS_S`, and to a watcher that has not read what it was sent only when it has:
+then the newest of each job.
 """
 
 from __future__ import annotations
@@ -17,13 +18,27 @@ from titan.peer import Peer
 from titan.protocol import messages as msg
 
 EVERY_S = 0.02
+PROGRESS_S = 0.2
 PAGE = 10_000
+
+
+class Watcher:
+    __slots__ = ("behind", "wants_jobs")
+
+    def __init__(self, *, wants_jobs: bool) -> None:
+        self.wants_jobs = wants_jobs
+        self.behind: dict[int, None] = {}
+        """Jobs whose progress it was not told, as it did not read."""
 
 
 class WatchedRun:
     def __init__(self) -> None:
-        self.watchers: dict[tuple[Peer, int], bool] = {}
-        """(connection, request) -> whether it wants the jobs."""
+        self.watchers: dict[tuple[Peer, int], Watcher] = {}
+        """By connection and request."""
+        self.moved: dict[int, None] = {}
+        """Jobs whose progress is to be told."""
+        self.progress_timer: asyncio.TimerHandle | None = None
+        self.told_at = -PROGRESS_S
         self.changed: dict[int, None] = {}
         self.dirty = False
         self.timer: asyncio.TimerHandle | None = None
@@ -42,7 +57,7 @@ class WatchHub:
         frames = whole_run(self._state, ask)
         run = self._state.runs[ask.run]
         if run.state is RunState.RUNNING:
-            self._runs.setdefault(run.id, WatchedRun()).watchers[peer, ask.request] = ask.jobs
+            self._runs.setdefault(run.id, WatchedRun()).watchers[peer, ask.request] = Watcher(wants_jobs=ask.jobs)
 
         def send() -> None:
             for frame in frames:
@@ -68,6 +83,9 @@ class WatchHub:
         jobs = self._state.jobs
         touched: dict[str, WatchedRun] = {}
         for event in events:
+            if type(event) is ev.ProgressReported:
+                self._note_progress(event.jobs)
+                continue
             for number in getattr(event, "jobs", ()):
                 run = jobs[number].run.id
                 watched = self._runs.get(run)
@@ -83,6 +101,55 @@ class WatchHub:
             elif watched.timer is None:
                 watched.timer = loop.call_later(EVERY_S, self._flush, run)
 
+    def _note_progress(self, numbers: list[int]) -> None:
+        jobs, runs = self._state.jobs, self._runs
+        loop = asyncio.get_running_loop()
+        for number in numbers:
+            run = jobs[number].run.id
+            watched = runs.get(run)
+            if watched is not None:
+                watched.moved[number] = None
+                if watched.progress_timer is None:
+                    wait = max(0.0, watched.told_at + PROGRESS_S - loop.time())
+                    watched.progress_timer = loop.call_later(wait, self._tell_progress, run)
+
+    def _tell_progress(self, run_id: str) -> None:
+        watched = self._runs.get(run_id)
+        if watched is None:
+            return
+        loop = asyncio.get_running_loop()
+        watched.progress_timer, watched.told_at = None, loop.time()
+        moved, watched.moved = watched.moved, {}
+        row = views.run_row(self._state.runs[run_id])
+        columns = self._columns(moved)
+        told = []
+        for (peer, request), watcher in watched.watchers.items():
+            if not watcher.wants_jobs or peer.closed:
+                continue
+            if peer.congested:
+                watcher.behind.update(moved)
+                continue
+            mine = columns
+            if watcher.behind:
+                mine, watcher.behind = self._columns({**watcher.behind, **moved}), {}
+            if mine[0]:
+                told.append((peer, msg.Changes(request, row, [], False, False, *mine)))
+        if any(watcher.behind for watcher in watched.watchers.values()):
+            watched.progress_timer = loop.call_later(PROGRESS_S, self._tell_progress, run_id)
+
+        def send() -> None:
+            for peer, message in told:
+                peer.send(message)
+
+        if told:
+            self._release(send)
+
+    def _columns(self, numbers: dict[int, None]) -> tuple[list[str], list[float], list[str]]:
+        """Of those whose attempts still run."""
+        jobs, progress = self._state.jobs, self._state.progress
+        rows = [(job.name, *progress[job.lease]) for number in numbers if (job := jobs[number]).lease in progress]
+        return [name for name, _, _ in rows], [fraction for _, fraction, _ in rows], [text for _, _, text in rows]
+
     def _flush(self, run_id: str) -> None:
         watched = self._runs.get(run_id)
         if watched is None:
@@ -94,21 +161,28 @@ class WatchHub:
         run = self._state.runs[run_id]
         row, over = views.run_row(run), run.state is not RunState.RUNNING
         numbers, watched.changed = list(watched.changed), {}
-        rows = [views.job_row(self._state, self._state.jobs[j]) for j in numbers] if any(watched.watchers.values()) else []
+        rows = (
+            [views.job_row(self._state, self._state.jobs[j]) for j in numbers]
+            if any(w.wants_jobs for w in watched.watchers.values())
+            else []
+        )
         told = list(watched.watchers.items())
         if over:
             del self._runs[run_id]
+            if watched.progress_timer is not None:
+                watched.progress_timer.cancel()
 
         def send() -> None:
-            for (peer, request), wants_jobs in told:
-                peer.send(msg.Changes(request, row, rows if wants_jobs else [], False, over))
+            for (peer, request), watcher in told:
+                peer.send(msg.Changes(request, row, rows if watcher.wants_jobs else [], False, over))
 
         self._release(send)
 
     def _drop_if_unwatched(self, run: str, watched: WatchedRun) -> None:
         if not watched.watchers:
-            if watched.timer is not None:
-                watched.timer.cancel()
+            for timer in (watched.timer, watched.progress_timer):
+                if timer is not None:
+                    timer.cancel()
             self._runs.pop(run, None)
 
 

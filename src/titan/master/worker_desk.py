@@ -6,18 +6,22 @@ import asyncio
 import logging
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 
 import msgspec
 
 from titan.core import effects as fx
 from titan.core import inputs as seen
+from titan.core.publishing import files_for
 from titan.core.services import addresses_of
 from titan.core.state import Job, State
 from titan.errors import CallerError, ProtocolError
+from titan.master.artifact_desk import ArtifactDesk
 from titan.master.core_loop import CoreLoop
+from titan.master.file_desk import FileDesk
 from titan.master.growth_desk import GrowthDesk
 from titan.master.intake import Intake
+from titan.master.job_desk import JobDesk
 from titan.master.log_store import LogStore
 from titan.master.outlet import Outlet
 from titan.master.secret_desk import SecretDesk
@@ -26,7 +30,7 @@ from titan.master.store_relay import StoreRelay
 from titan.model.dag import MAX_INPUT_BYTES, JobTemplate
 from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
 from titan.model.services import MAX_PORT
-from titan.model.states import JobState
+from titan.model.states import JobState, Outcome
 from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob, encode
@@ -37,6 +41,7 @@ MAX_SLOTS = 65_536
 DISPATCH_BYTES = 16 << 20
 FAILED_JOB = "TITAN_FAILED_JOB"
 MAX_REASON = 500
+MAX_TEXT = 1024
 _HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}")
 
 
@@ -51,6 +56,8 @@ class WorkerDesk:
         secrets: SecretDesk,
         growth: GrowthDesk,
         lacks: Callable[[list[str]], list[str]],
+        files: FileDesk,
+        artifacts: ArtifactDesk,
         on_output: Callable[[str, str], None],
     ) -> None:
         """`lacks(hashes)`: which of these artifacts are not here."""
@@ -59,10 +66,13 @@ class WorkerDesk:
         self._intake = intake
         self._outlet = outlet
         self._secrets = secrets
+        self._files = files
+        self._artifacts = artifacts
         self._on_output = on_output
         self._growth = growth
         self._lacks = lacks
         self._relay = StoreRelay(core.state, store)
+        self._jobs = JobDesk(core)
         self.peers: dict[int, Peer] = {}
         """worker -> the connection it speaks on."""
         self._complain_after = 0.0
@@ -93,6 +103,15 @@ class WorkerDesk:
                 self._core.see(seen.AttemptsStarted(worker, message.leases, message.ats))
             case msg.ServiceStates():
                 self._on_services(worker, message)
+            case msg.Progress():
+                _same_length(message.leases, message.fractions, message.messages)
+                if not all(fraction == -1.0 or 0.0 <= fraction <= 1.0 for fraction in message.fractions):
+                    raise ProtocolError("a progress that is not 0 to 1, nor -1")
+                words = [text[:MAX_TEXT] for text in message.messages]
+                self._core.see(seen.ProgressSeen(worker, message.leases, message.fractions, words))
+            case msg.Statuses():
+                _same_length(message.leases, message.texts)
+                self._core.see(seen.StatusesSeen(worker, message.leases, [text[:MAX_TEXT] for text in message.texts]))
             case msg.Results():
                 self._on_results(worker, message)
             case msg.LogData():
@@ -113,7 +132,9 @@ class WorkerDesk:
                 self._core.see(seen.WorkerLeaving(worker))
                 request = message.request
                 self._core.release(lambda: peer.send(msg.Pong(request)))
-            case _:
+            case _ if self._files.on_message(peer, message, blob) or self._artifacts.on_message(peer, message, worker):
+                pass
+            case _ if not self._jobs.on_message(peer, worker, message, blob):
                 raise ProtocolError(f"a {type(message).__name__} is nothing that a worker says")
 
     def on_closed(self, peer: Peer) -> None:
@@ -165,6 +186,9 @@ class WorkerDesk:
             _same_length(it.leases, it.values)
         if not all(0 <= outcome <= 7 for outcome in it.outcomes):
             raise ProtocolError("a result with an outcome that does not exist")
+        if it.outputs:
+            _same_length(it.leases, it.outputs)
+            self._expect_files(it)
         self._core.see(
             seen.ResultsReported(
                 worker=worker,
@@ -178,8 +202,16 @@ class WorkerDesk:
                 peak_bytes=it.peak_bytes,
                 jitter=random.random(),
                 values=it.values,
+                outputs=it.outputs,
             )
         )
+
+    def _expect_files(self, it: msg.Results) -> None:
+        """A result whose files are not here, as they were removed since they were sent, is none: the attempt is tried again."""
+        for i, outputs in enumerate(it.outputs):
+            gone = next((output.name for output in outputs if not self._files.kept.has(output.hash)), None)
+            if gone is not None:
+                it.outcomes[i], it.reasons[i] = Outcome.BROKEN, f"output {gone!r} is not on the master's disk any more"
 
     def _on_log_data(self, it: msg.LogData, blob: Blob) -> None:
         _same_length(it.runs, it.jobs, it.attempts, it.streams, it.offsets, it.sizes)
@@ -262,6 +294,7 @@ class WorkerDesk:
                 templates.append(job.template)
             template_of.append(at)
         services = [addresses_of(self._state, job) for job in jobs]
+        files = [files_for(self._state, job) for job in jobs]
         message = msg.Dispatch(
             0,
             templates,
@@ -274,6 +307,7 @@ class WorkerDesk:
             [j.payload for j in jobs] if any(t.function for t in templates) else [],
             inputs if any(inputs) else [],
             services if any(services) else [],
+            files if any(files) else [],
         )
         given = self._secrets.given(first_lease, jobs) if any(t.secrets for t in templates) else None
         return (self._to(worker, given) if given is not None else []) + self._to(worker, message)
@@ -319,6 +353,6 @@ class WorkerDesk:
         return [lambda: peer.write(frame)]
 
 
-def _same_length(*columns: list[int] | list[float] | list[str] | list[bytes]) -> None:
+def _same_length(*columns: Sized) -> None:
     if len({len(c) for c in columns}) > 1:
         raise ProtocolError("the columns of a message differ in length")

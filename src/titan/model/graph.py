@@ -14,6 +14,7 @@ from titan.model import dag as limits
 from titan.model.dag import DagSpec, JobTemplate, Needs
 from titan.model.demand import MAX_CAPABILITIES, MAX_GPUS
 from titan.model.failure import template_problem
+from titan.model.files import check_inputs, files_problem
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
 from titan.model.secrets import secrets_problem
 from titan.model.services import service_problem
@@ -26,6 +27,7 @@ MAX_GROUP = 256
 def resolve(dag: DagSpec) -> list[tuple[int, ...]]:
     """The parents of each job as positions in `dag.ids`, without repeats. Raises InvalidGraph with the job and reason."""
     parents = _resolve(dag, lambda _: None, 0)
+    _check_files(dag, dag.templates, parents, lambda p: (dag.ids[p], dag.templates[dag.template_of[p]]))
     cycle = find_cycle(parents)
     if cycle:
         path = " -> ".join(dag.ids[i] for i in [*cycle, cycle[0]])
@@ -33,15 +35,24 @@ def resolve(dag: DagSpec) -> list[tuple[int, ...]]:
     return parents
 
 
-def resolve_addition(dag: DagSpec, known: Callable[[str], int | None], count: int) -> list[tuple[int, ...]]:
-    """The same of jobs that are added to a run of `count` jobs, as positions in that run; `known` gives those of its jobs.
+def resolve_addition(
+    dag: DagSpec, known: Callable[[str], int | None], there: Callable[[int], tuple[str, JobTemplate]], count: int
+) -> list[tuple[int, ...]]:
+    """The same of jobs that are added to a run of `count` jobs, as positions in that run.
 
-    Does not look for cycles.
+    `known` gives those of its jobs, `there` what is at a position. Does not look for cycles.
     """
     for name in dag.ids:
         if known(name) is not None:
             raise InvalidGraph(f"the run has a job {name!r} already; ids must be unique within a run", name)
-    return _resolve(dag, known, count)
+    parents = _resolve(dag, known, count)
+
+    def parent(position: int) -> tuple[str, JobTemplate]:
+        own = position - count
+        return there(position) if own < 0 else (dag.ids[own], dag.templates[dag.template_of[own]])
+
+    _check_files(dag, dag.templates, parents, parent)
+    return parents
 
 
 def _resolve(dag: DagSpec, known: Callable[[str], int | None], offset: int) -> list[tuple[int, ...]]:
@@ -143,8 +154,19 @@ def check_head(name: str, templates: list[JobTemplate], count: int, deadline_s: 
         _check_template(template)
 
 
-def check_part(part: ResolvedPart, *, expected: int, count: int, templates: list[JobTemplate], known: Set[str]) -> None:
-    """Jobs of a DAG of `count`, whose first `expected` are there and have the ids `known`. Raises InvalidGraph."""
+def check_part(
+    part: ResolvedPart,
+    *,
+    expected: int,
+    count: int,
+    templates: list[JobTemplate],
+    known: Set[str],
+    job_at: Callable[[int], tuple[str, JobTemplate]],
+) -> None:
+    """Jobs of a DAG of `count`, whose first `expected` are there and have the ids `known`. Raises InvalidGraph.
+
+    `job_at(position)`: id and template of one that is there.
+    """
     if part.position != expected:
         raise InvalidGraph(f"jobs from {part.position:,} on of a DAG of which {expected:,} are there: they come in order")
     if not part.ids or expected + len(part.ids) > count:
@@ -162,6 +184,22 @@ def check_part(part: ResolvedPart, *, expected: int, count: int, templates: list
     for i, (name, parents) in enumerate(zip(part.ids, part.parents, strict=True), expected):
         if parents and not (min(parents) >= 0 and max(parents) < i and len(set(parents)) == len(parents)):
             raise InvalidGraph(f"job {name!r}: a DAG in parts names parents by position, once each, before their children", name)
+
+    def parent(p: int) -> tuple[str, JobTemplate]:
+        return job_at(p) if p < expected else (part.ids[p - expected], templates[part.template_of[p - expected]])
+
+    _check_files(part, templates, part.parents, parent)
+
+
+def _check_files(
+    part: Part, templates: list[JobTemplate], parents: Sequence[tuple[int, ...]], parent: Callable[[int], tuple[str, JobTemplate]]
+) -> None:
+    """Whoever takes files is given them."""
+    takes = [bool(t.inputs) for t in templates]
+    if any(takes):
+        for name, of, ps in zip(part.ids, part.template_of, parents, strict=True):
+            if takes[of]:
+                check_inputs(name, templates[of], ps, parent)
 
 
 def _check_id(name: str) -> None:
@@ -206,6 +244,8 @@ def _check_template(t: JobTemplate) -> None:
     what = t.file or t.command or " ".join(t.argv) or "?"
     where = f"job specification {what[:80]!r}"
     if problem := template_problem(t):
+        raise InvalidGraph(f"{where}: {problem}")
+    if problem := files_problem(t):
         raise InvalidGraph(f"{where}: {problem}")
     if bool(t.file) + bool(t.command) + bool(t.argv) + bool(t.function) != (t.kind != "gate"):
         raise InvalidGraph(f"{where}: give exactly one of file and command")

@@ -71,6 +71,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """After this a run leaves the history too, with its output."""
     history_bytes: int = 20 * 1024 * 1024 * 1024
     """So much history and output is kept; beyond it the oldest runs go first."""
+    file_bytes: int = 16 * 1024 * 1024 * 1024
+    """What one output of a job, or one published file, may have."""
+    file_grace_s: float = 3600.0
+    """A file of the master that nothing refers to any more, and that nobody sent since, stays for so long."""
     keep_journal: bool = False
     """Whether segments of the log that no recovery needs stay, so that the history can be made anew from the beginning."""
     snapshot_bytes: int = 32 * 1024 * 1024

@@ -5,6 +5,8 @@
     b"e" + pickle           what was raised: a tuple of the exception's own pickle (or None), its type, its text and the traceback
     b"h" + digest + size    what was returned, by content: SHA-256 (32 bytes) and length (8, big-endian) of an artifact, the pickle
     b"r" + digest + size    what was raised, by content
+    b"j" + JSON             what a job said that it came to (`context.result`), if JSON can say it; else as what was returned
+    b"k" + digest + size    the same by content
     b"x" + text             why a value cannot be had (only on its way to a worker)
 
 Arguments are their pickle, which begins with another byte than these, or by content as with "h".
@@ -15,8 +17,15 @@ from __future__ import annotations
 INLINE_BYTES = 64 * 1024
 """A pickle up to this size travels and is journaled as it is; a larger one is an artifact."""
 MAX_VALUE_BYTES = 2 * 1024 * 1024 * 1024
+MAX_RESULT_BYTES = 48 * 1024 * 1024
+"""Of what a job says that it came to."""
+PIECE_BYTES = 1024 * 1024
+"""In which a large one comes to the worker."""
 NOTHING, RETURNED, RAISED, RETURNED_AT, RAISED_AT, REFUSED = b"", b"i", b"e", b"h", b"r", b"x"
-_AT = (RETURNED_AT, RAISED_AT)
+JSON, JSON_AT = b"j", b"k"
+RETURNED_FILE, JSON_FILE = b"f", b"g"
+"""What is by content, as a job or a runner is given it: the path of the artifact."""
+_AT = (RETURNED_AT, RAISED_AT, JSON_AT)
 BY_CONTENT_BYTES = 1 + 32 + 8
 
 

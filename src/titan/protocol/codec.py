@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from titan.errors import ProtocolError, TitanError
-from titan.protocol.frames import BLOB, ERROR, LARGE, MAX_FRAME, MAX_MESSAGE, Frame, FrameDecoder, encode_frame, frame_header
+from titan.protocol.frames import BLOB, ERROR, INBOX, LARGE, MAX_FRAME, MAX_MESSAGE, Frame, FrameDecoder, encode_frame, frame_header
 from titan.protocol.messages import Error, Message
 from titan.protocol.opcodes import OPCODE_OF, OPCODES
 
@@ -58,8 +58,8 @@ def encode_apart(message: Message, blob: Blob) -> bytes:
 class MessageDecoder:
     """receive_data(bytes) -> what came. Raises PeerError when the stream can no longer be read."""
 
-    def __init__(self, max_frame: int = MAX_FRAME, max_message: int = MAX_MESSAGE) -> None:
-        self._frames = FrameDecoder(max_frame, max_message)
+    def __init__(self, max_frame: int = MAX_FRAME, max_message: int = MAX_MESSAGE, inbox: int = INBOX) -> None:
+        self._frames = FrameDecoder(max_frame, max_message, inbox)
 
     @property
     def pending(self) -> int:

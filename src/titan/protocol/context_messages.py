@@ -1,4 +1,7 @@
-"""Messages between a job and its worker, on the worker's local socket after the line `TITAN LEASE job`."""
+"""What a job says to its worker on a connection of its own, and what of it goes on to the master. See docs/protocol.md.
+
+A message that goes on to the master has a field `lease`, which the worker fills in.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,73 @@ from titan.protocol.base import Message
 
 
 class WhoAmI(Message, frozen=True):
-    """Which job is this? Answered by Identity."""
+    """Answered by Identity. In a call: from now on the connection speaks for call `seq` of its runner; 0: for the one that runs."""
+
+    seq: int = 0
 
 
 class Identity(Message, frozen=True):
     """`archive`: of a job of a project, the SHA-256 of that."""
 
+    lease: int
     run: str
     job: str
     attempt: int
-    lease: int
     archive: str = ""
+
+
+class Noted(Message, frozen=True):
+    """It is done."""
+
+
+class ReportProgress(Message, frozen=True):
+    """How far the attempt is, 0 to 1, or -1 if that is not known; at most 1 KiB of text. Only the newest counts."""
+
+    fraction: float
+    message: str = ""
+
+
+class SetStatus(Message, frozen=True):
+    """What the job says of itself, at most 1 KiB; kept with the job. Answered by Noted."""
+
+    text: str
+
+
+class SetResult(Message, frozen=True):
+    """A piece of the job's value, in the blob: `json` if it is JSON, else a pickle, of `size` bytes in all.
+
+    The pieces come in order, each at most 1 MiB and answered by Noted; with the last the value is set. The one set last counts, if
+    the attempt succeeds.
+    """
+
+    json: bool
+    size: int
+    offset: int = 0
+
+
+class ReadValue(Message, frozen=True):
+    """What another job of the run came to; answered by ValueRead, or by a Conflict if it is not over."""
+
+    lease: int
+    job: str
+
+
+class ValueRead(Message, frozen=True):
+    """As in Values. To a job, instead of what is by content: "f" and the path of a file that is the pickle; "g" for JSON."""
+
+    value: bytes
+
+
+class Progress(Message, frozen=True):
+    """From a worker, in columns: what changed since the last, of each attempt the newest. `fractions`: -1 for not known."""
+
+    leases: list[int]
+    fractions: list[float]
+    messages: list[str]
+
+
+class Statuses(Message, frozen=True):
+    """From a worker, in columns: the status of each attempt whose status changed; of all of them after a registration."""
+
+    leases: list[int]
+    texts: list[str]

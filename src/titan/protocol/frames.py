@@ -70,9 +70,9 @@ class FrameDecoder:
     After an error it is of no further use: the stream has no known frame boundary any more.
     """
 
-    def __init__(self, max_frame: int = MAX_FRAME, max_message: int = MAX_MESSAGE) -> None:
+    def __init__(self, max_frame: int = MAX_FRAME, max_message: int = MAX_MESSAGE, inbox: int = INBOX) -> None:
         self._buffer = bytearray()
-        self._inbox = bytearray(INBOX)
+        self._inbox = bytearray(inbox)
         self._large: bytearray | None = None
         self._filled = 0
         """Of `_large`, which is a frame of known length that came only in part."""

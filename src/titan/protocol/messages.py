@@ -12,6 +12,14 @@ import msgspec
 from titan.model.dag import DagSpec, JobTemplate
 from titan.protocol.base import Message as Message
 from titan.protocol.context_messages import Identity as Identity
+from titan.protocol.context_messages import Noted as Noted
+from titan.protocol.context_messages import Progress as Progress
+from titan.protocol.context_messages import ReadValue as ReadValue
+from titan.protocol.context_messages import ReportProgress as ReportProgress
+from titan.protocol.context_messages import SetResult as SetResult
+from titan.protocol.context_messages import SetStatus as SetStatus
+from titan.protocol.context_messages import Statuses as Statuses
+from titan.protocol.context_messages import ValueRead as ValueRead
 from titan.protocol.context_messages import WhoAmI as WhoAmI
 from titan.protocol.failure_messages import Decide as Decide
 from titan.protocol.failure_messages import Decided as Decided
@@ -22,6 +30,23 @@ from titan.protocol.failure_messages import Purged as Purged
 from titan.protocol.failure_messages import PurgeDead as PurgeDead
 from titan.protocol.failure_messages import Retried as Retried
 from titan.protocol.failure_messages import RetryDead as RetryDead
+from titan.protocol.file_messages import FILE_WINDOW as FILE_WINDOW
+from titan.protocol.file_messages import ArtifactRow as ArtifactRow
+from titan.protocol.file_messages import Artifacts as Artifacts
+from titan.protocol.file_messages import FetchFile as FetchFile
+from titan.protocol.file_messages import FetchPath as FetchPath
+from titan.protocol.file_messages import FileEnd as FileEnd
+from titan.protocol.file_messages import FilePiece as FilePiece
+from titan.protocol.file_messages import FileTaken as FileTaken
+from titan.protocol.file_messages import FindArtifact as FindArtifact
+from titan.protocol.file_messages import ListArtifacts as ListArtifacts
+from titan.protocol.file_messages import Publish as Publish
+from titan.protocol.file_messages import PublishPath as PublishPath
+from titan.protocol.file_messages import RemoveArtifact as RemoveArtifact
+from titan.protocol.file_messages import SendFile as SendFile
+from titan.protocol.file_messages import SendFrom as SendFrom
+from titan.protocol.file_messages import StopSending as StopSending
+from titan.protocol.file_messages import StoredFile as StoredFile
 from titan.protocol.growth_messages import GetPipeline as GetPipeline
 from titan.protocol.growth_messages import Grow as Grow
 from titan.protocol.growth_messages import Grown as Grown
@@ -182,7 +207,10 @@ class GetRun(Message, frozen=True):
 
 
 class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A job as users see it. Times in seconds since the epoch, 0 for not yet; `exit_code` -1 for none."""
+    """A job as users see it. Times in seconds since the epoch, 0 for not yet; `exit_code` -1 for none.
+
+    `progress`: what its attempt that runs says, 0 to 1, or -1, and `message` beside it; `status`: what its newest attempt says.
+    """
 
     id: str
     state: int
@@ -195,6 +223,9 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reason: str
     cpu_s: float = 0.0
     peak_bytes: int = 0
+    progress: float = -1.0
+    message: str = ""
+    status: str = ""
 
 
 class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -302,12 +333,19 @@ class Unwatch(Message, frozen=True):
 
 
 class Changes(Message, frozen=True):
-    """`run` is the run as it is after these changes. `first`: this is the picture at the start. `last`: nothing follows."""
+    """`run` is the run as it is after these changes. `first`: this is the picture at the start. `last`: nothing follows.
+
+    `moved`: jobs (their ids) whose progress changed and nothing else, with `fractions` and `texts` in the same order: the newest,
+    at most five times a second; a watcher that reads slowly gets fewer.
+    """
 
     run: RunRow
     jobs: list[JobRow]
     first: bool = False
     last: bool = False
+    moved: list[str] = []
+    fractions: list[float] = []
+    texts: list[str] = []
 
 
 class ReadLogs(Message, frozen=True):
@@ -334,7 +372,8 @@ class Values(Message, frozen=True):
 
     A value is empty (None), or one byte and the rest: "i" and the pickle of what was returned; "e" and that of what was
     raised: a tuple of the exception's own pickle (or nil), its type, its text and the traceback. "h" and "r" are the same by
-    content: the SHA-256 (32 bytes) and the length (8 bytes, big-endian) of an artifact that is the pickle.
+    content: the SHA-256 (32 bytes) and the length (8 bytes, big-endian) of an artifact that is the pickle. "j" and JSON is what a
+    job said that it came to, "k" the same by content.
     """
 
     positions: list[int]
@@ -430,7 +469,7 @@ class Dispatch(Message, frozen=True):
     `payloads`, if not empty: the pickled arguments of those that are calls; `inputs`, if not empty: the values of their parents, in
     order, as in Values, or "x" and the text that says why they cannot be had. Persistent id i of the pickle stands for value i.
     Arguments may be by content too, as "h" in Values. `services`, if not empty: (id, HOST:PORT) of the services that
-    each depends on.
+    each depends on. `files`, if not empty: what each is given (name: the path in its folder).
     """
 
     templates: list[JobTemplate]
@@ -443,6 +482,7 @@ class Dispatch(Message, frozen=True):
     payloads: list[bytes] = []
     inputs: list[tuple[bytes, ...]] = []
     services: list[tuple[tuple[str, str], ...]] = []
+    files: list[tuple[StoredFile, ...]] = []
 
 
 class Started(Message, frozen=True):
@@ -453,7 +493,7 @@ class Started(Message, frozen=True):
 class Results(Message, frozen=True):
     """`outcomes` are titan.model.states.Outcome. An exit by signal n has exit code 128 + n.
 
-    `values`, if not empty, are as in Values.
+    `values`, if not empty, are as in Values. `outputs`, if not empty: the files that each left, which the master has (Stored).
     """
 
     leases: list[int]
@@ -465,6 +505,7 @@ class Results(Message, frozen=True):
     cpu_s: list[float]
     peak_bytes: list[int]
     values: list[bytes] = []
+    outputs: list[tuple[StoredFile, ...]] = []
 
 
 class Acked(Message, frozen=True):

@@ -16,6 +16,7 @@ from titan.model.names import split_job
 from titan.protocol import messages as msg
 from titan.sdk import decisions, scaling, services, submission, uploads
 from titan.sdk.address import find_address
+from titan.sdk.artifacts import Artifacts, AsyncArtifacts
 from titan.sdk.calls import Calls, TitanExecutor
 from titan.sdk.connection import Connection
 from titan.sdk.decisions import Decision, OpenGate, Retried
@@ -42,13 +43,14 @@ from titan.sdk.status import (
 from titan.sdk.store import AsyncStore, Store
 from titan.sdk.submission import Progress
 from titan.sdk.tasks import TaskCall, nodes_of
+from titan.sdk.watching import Picture
 from titan.sdk.why import Why, ask_why
 
 T = TypeVar("T")
 PAGE = 10_000
 
 
-class AsyncClient:
+class AsyncClient(AsyncArtifacts):
     """A connection to a master, for asyncio.
 
     `address`: "HOST:PORT"; else the environment's TITAN_MASTER, else 127.0.0.1:9090. Raises MasterUnreachable when it is opened
@@ -221,20 +223,17 @@ class AsyncClient:
         return self._submitter
 
     # -- streams --------------------------------------------------------------------------------------------------------
-    async def changes(self, run: str, *, jobs: bool = True) -> AsyncIterator[tuple[RunSummary, list[JobStatus]]]:
-        """The run as it is now, then every change as it happens, until it is over; across restarts of the master."""
-        known: dict[str, tuple[str, int]] = {}
+    async def changes(
+        self, run: str, *, jobs: bool = True, progress: bool = False
+    ) -> AsyncIterator[tuple[RunSummary, list[JobStatus]]]:
+        """The run as it is now, then every change as it happens, until it is over; across restarts of the master. With `progress`
+        also what jobs say of themselves: the newest, at most five times a second."""
+        picture = Picture(progress=progress)
         while True:
             try:
                 async for message, _ in self._connection.stream(lambda n: msg.Watch(n, run, jobs)):
                     assert isinstance(message, msg.Changes)
-                    fresh = []
-                    for row in message.jobs:
-                        status = job_status(row)
-                        if known.get(status.id) != (status.state, status.attempt):
-                            known[status.id] = (status.state, status.attempt)
-                            fresh.append(status)
-                    yield run_summary(message.run), fresh
+                    yield run_summary(message.run), picture.take(message)
                     if message.last:
                         return
             except ConnectionLost:
@@ -311,7 +310,7 @@ class AsyncClient:
         await uploads.put(self._connection, hash_, path, name)
 
 
-class Client:
+class Client(Artifacts):
     """A connection to a master, for code without an event loop. Thread-safe.
 
     `address`: "HOST:PORT"; else the environment's TITAN_MASTER, else 127.0.0.1:9090. Use it as a context manager. Raises
@@ -321,6 +320,8 @@ class Client:
     ...     run = client.submit(DAG("hello", [Job("a", command="echo hi")]))
     ...     assert run.wait().ok
     """
+
+    _async: AsyncClient
 
     def __init__(self, address: str | None = None, *, patience_s: float = 60.0) -> None:
         self._async = AsyncClient(address, patience_s=patience_s)
@@ -515,9 +516,9 @@ class Client:
         """Why `RUN/JOB` does not run: what it waits for, and what keeps each worker from taking it. Raises NotFound."""
         return self._wait(self._async.why(target))
 
-    def changes(self, run: str, *, jobs: bool = True) -> Iterator[tuple[RunSummary, list[JobStatus]]]:
+    def changes(self, run: str, *, jobs: bool = True, progress: bool = False) -> Iterator[tuple[RunSummary, list[JobStatus]]]:
         """The run as it is now, then every change as it happens, until it is over."""
-        return self._iterate(self._async.changes(run, jobs=jobs))
+        return self._iterate(self._async.changes(run, jobs=jobs, progress=progress))
 
     def logs(self, target: str, follow: bool = False, attempt: int | None = None) -> Iterator[tuple[int, bytes]]:
         """(1 for stdout or 2 for stderr, bytes) of `RUN/JOB`; with `follow` until the job is over."""

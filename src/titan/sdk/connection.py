@@ -198,6 +198,13 @@ class Connection:
         finally:
             self._waiting.pop(request, None)
 
+    async def begin(self) -> tuple[int, asyncio.Queue[_Answer], Peer]:
+        """A request id, what is answered to it until `end`, and the connection of now."""
+        return await self._begin()
+
+    def end(self, request: int) -> None:
+        self._waiting.pop(request, None)
+
     async def reopen(self) -> None:
         """Tries until the master is back or patience ends."""
         loop = asyncio.get_running_loop()

@@ -19,13 +19,14 @@ GATE_KEYS: Final[tuple[str, ...]] = ("message", "max_wait", "webhook")
 NOT_OF_A_GATE: Final[tuple[str, ...]] = (
     *("file", "command", "args", "requirement", "priority", "affinity", "retries", "timeout", "env", "python", "driver"),
     *("foreach", "matrix", "backoff", "backoff_max", "no_retry", "on_failure", "hitl_message", "max_wait_seconds"),
-    *("port", "health", "restart", "keep", "secrets"),
+    *("port", "health", "restart", "keep", "secrets", "outputs", "inputs"),
 )
 """Fields that a gate has no use for: nothing runs."""
 TYPES: Final = ("run", "gate", "service")
 
 
-_DEFAULTS: Final = (*((name, ()) for name in ("args", "env", "no_retry", "secrets")), ("on_failure", "cancel"), ("handler", ""))
+_EMPTY: Final = ("args", "env", "no_retry", "secrets", "outputs", "inputs")
+_DEFAULTS: Final = (*((name, ()) for name in _EMPTY), ("on_failure", "cancel"), ("handler", ""))
 _UNSET: Final = ("foreach", "matrix", "backoff", "backoff_max", "hitl_message", "timeout", "python", "driver")
 
 

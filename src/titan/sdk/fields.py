@@ -13,6 +13,7 @@ from titan.model.dag import MAX_ARGS_BYTES, MAX_PRIORITY, MAX_RETRIES, MAX_SECON
 from titan.model.names import NAME_RULE, match_name
 from titan.model.timing import MAX_TIME
 from titan.sdk import failure_fields as ff
+from titan.sdk.file_fields import problem_in
 from titan.sdk.limits import limits_problem
 from titan.sdk.needs import cpus_problem, gpus_problem, memory_problem, requirement_problem
 from titan.sdk.secrets import secrets_problem
@@ -221,6 +222,8 @@ _PROBLEMS: dict[str, Callable[[object], str]] = {
     "limits": limits_problem,
     "pipeline": _pipeline,
     "secrets": secrets_problem,
+    "outputs": problem_in("outputs"),
+    "inputs": problem_in("inputs"),
 }
 
 

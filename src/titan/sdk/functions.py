@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import pickle
 import site
 import sys
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 
 from titan.errors import CallerError, JobFailed, LimitExceeded
 from titan.model.states import JobState
-from titan.model.values import INLINE_BYTES, MAX_VALUE_BYTES, RAISED, RAISED_AT, RETURNED_AT, by_content
+from titan.model.values import INLINE_BYTES, JSON, JSON_AT, MAX_VALUE_BYTES, RAISED, RAISED_AT, RETURNED_AT, by_content
 
 
 class RemoteTraceback(Exception):
@@ -83,9 +84,13 @@ def _is_own(name: str, module: ModuleType) -> bool:
 
 
 def value_of(state: int, value: bytes, reason: str, content: bytes | bytearray | None = None) -> Any:
-    """What a call returned. Raises what it raised, JobFailed or CancelledError. `content`: of a value that is an artifact."""
+    """What a call returned, or a job said that it came to. Raises what it raised, JobFailed or CancelledError.
+
+    `content`: of a value that is an artifact."""
     pickled = memoryview(value)[1:] if content is None else content
     if state == JobState.COMPLETED:
+        if value[:1] in (JSON, JSON_AT):
+            return json.loads(bytes(pickled))
         return pickle.loads(pickled) if value else None
     if state == JobState.CANCELLED:
         raise CancelledError(reason)

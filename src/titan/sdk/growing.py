@@ -23,8 +23,8 @@ from titan.sdk.functions import Function
 from titan.sdk.job import DAG, Job
 from titan.sdk.tasks import TaskCall
 
-Ask = Callable[[Callable[[int], msg.Message]], msg.Message]
-"""Sends what is made of a request number through the job's worker to the master, and returns the answer."""
+Ask = Callable[[msg.Message, type[Any]], Any]
+"""Sends a request through the job's worker to the master, and returns the answer, of that kind."""
 MAX_ITEMS = 100_000
 MAX_FILE = 32 << 20
 
@@ -38,8 +38,7 @@ def key_of(spec: DagSpec, before: Sequence[str], *, before_children: bool) -> st
 def grow(ask: Ask, spec: DagSpec, *, before: Sequence[str] = (), before_children: bool = False, key: str = "") -> int:
     """Adds jobs to the run of the job that asks; how many. Raises InvalidGraph, Conflict, NotFound."""
     key = key or key_of(spec, before, before_children=before_children)
-    answer = ask(lambda n: msg.Grow(n, 0, "", key, spec, tuple(before), before_children))
-    assert isinstance(answer, msg.Grown)
+    answer: msg.Grown = ask(msg.Grow(0, 0, "", key, spec, tuple(before), before_children), msg.Grown)
     return answer.jobs
 
 
@@ -64,7 +63,7 @@ def submit(
     from titan import context
     from titan.sdk.staging import stage
 
-    it = context.identity()
+    it = context.ask(msg.WhoAmI(0), msg.Identity)
     dag = DAG(it.job, jobs, project="/" if it.archive else None)
     staged = stage(dag, addition=True, archive=it.archive)
     try:
@@ -116,9 +115,7 @@ def _remade(job: Job, **fields: Any) -> Job:
 def _lacking(hashes: list[str]) -> list[str]:
     from titan.context import ask
 
-    answer = ask(lambda n: msg.Stage(n, hashes, [0] * len(hashes))) if hashes else msg.Staged(0, [])
-    assert isinstance(answer, msg.Staged)
-    return answer.missing
+    return ask(msg.Stage(0, hashes, [0] * len(hashes)), msg.Staged).missing if hashes else []
 
 
 def _put(hash_: str, data: bytes) -> None:
@@ -126,7 +123,7 @@ def _put(hash_: str, data: bytes) -> None:
 
     if len(data) > MAX_FILE:
         raise LimitExceeded(f"a file of {len(data):,} bytes; one that a job adds a job with takes at most {MAX_FILE:,}")
-    ask(lambda n: msg.Put(n, hash_, len(data), 0), data)
+    ask(msg.Put(0, hash_, len(data), 0), msg.Stored, data)
 
 
 # -- jobs that stand for others ---------------------------------------------------------------------------------------------
@@ -191,8 +188,7 @@ def add_saved(name: str, prefix: str) -> list[str]:
 
 def saved(ask: Ask, name: str) -> DagSpec:
     """Raises NotFound."""
-    answer = ask(lambda n: msg.GetPipeline(n, name))
-    assert isinstance(answer, msg.Pipeline)
+    answer: msg.Pipeline = ask(msg.GetPipeline(0, name), msg.Pipeline)
     return answer.dag
 
 

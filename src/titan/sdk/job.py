@@ -21,6 +21,8 @@ from titan.model.names import MAX_NAME
 from titan.sdk import failure_fields as ff
 from titan.sdk.arrays import BadArray, Foreach, Matrix, foreach_of, matrix_of, member, rows, size_of
 from titan.sdk.fields import dag_problem_of, id_problem, kind_of, moment_of, no_script, problem_of, shown, text_problem
+from titan.sdk.file_fields import FIELDS as FILE_FIELDS
+from titan.sdk.file_fields import Input, Output
 from titan.sdk.limits import limits_of
 from titan.sdk.needs import bytes_of, listed, several
 from titan.sdk.secrets import both, secrets_of
@@ -86,6 +88,11 @@ class Job:
       `type`, `path` or `command`, `interval`, `timeout`, `start` (seconds) and `failures`. `restart`: ``"always"`` (default),
       ``"on-failure"``, ``"never"``, or a mapping with `policy`, `backoff`, `backoff_max` (seconds) and `max`. `keep`: it goes
       on when what depends on it is over.
+    - `outputs`: what must be there when it has succeeded, files or folders: ``{"model": "out/model.bin"}``, or a list of paths,
+      which are their names too. They are moved out of the job's folder and kept as long as the run.
+    - `inputs`: outputs of other jobs, which this one then waits for, by the path in its folder: ``{"data/model.bin":
+      "train.model"}`` or ``train.output("model")``; of a list each lies at the output's own path. They are read-only. In an array
+      ``"part[${index}].data"`` is the one of the same position.
 
     Raises InvalidGraph, which names the job and the field.
 
@@ -141,6 +148,9 @@ class Job:
     expand: str | None
     pipeline: str | None
     secrets: tuple[str, ...]
+    outputs: tuple[tuple[str, str], ...]
+    """(name, path)"""
+    inputs: tuple[Input, ...]
 
     def __init__(
         self,
@@ -182,6 +192,8 @@ class Job:
         expand: str | Job | TaskCall[Any] | None = None,
         pipeline: str | None = None,
         secrets: Iterable[str] = (),
+        outputs: Mapping[str, str | os.PathLike[str]] | Iterable[str | os.PathLike[str]] = (),
+        inputs: Mapping[str, str | Output] | Iterable[str | Output] = (),
     ) -> None:
         put = object.__setattr__
         if problem := id_problem(id):
@@ -241,6 +253,8 @@ class Job:
         put(self, "handler", handler)
         for name, value in (("max_wait_seconds", max_wait_seconds), ("max_wait", max_wait), ("message", message)):
             put(self, name, _made(id, name, value))
+        put(self, "outputs", () if outputs == () else _made(id, "outputs", outputs))
+        put(self, "inputs", () if inputs == () else _made(id, "inputs", inputs))
         put(self, "webhook", webhook and _made(id, "webhook", webhook))
         if (wrong := ff.misplaced(self))[0]:
             raise _fault(id, *wrong)
@@ -262,6 +276,12 @@ class Job:
     def size(self) -> int:
         """How many jobs of a run this makes."""
         return size_of(self.foreach, self.matrix) if self.is_array else 1
+
+    def output(self, name: str) -> Output:
+        """One of its outputs, for the `inputs` of another job. Raises InvalidGraph."""
+        if all(name != known for known, _ in self.outputs):
+            raise _fault(self.id, "outputs", f"there is no output {shown(name)}")
+        return Output(self.id, name)
 
     def rows(self) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
         """(id, args, parents) of each job of a run that this makes. A parent that is an array stays as it is named."""
@@ -362,7 +382,7 @@ def _checked(job: str, field: str, value: _T) -> _T:
 
 def _made(job: str, field: str, value: object) -> Any:
     try:
-        return ff.FIELDS[field](value)
+        return (ff.FIELDS.get(field) or FILE_FIELDS[field])(value)
     except ff.BadField as bad:
         raise _fault(job, field, str(bad)) from None
 

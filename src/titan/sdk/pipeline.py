@@ -19,12 +19,16 @@
                                  # secrets: [API_TOKEN], variables whose values only the master has
         backoff: 10              # backoff_max, no_retry: [2, 64]
         on_failure: {run: alarm} # or continue, or cancel, the default
+        outputs: {model: model.bin}  # files and folders that others are given; or a list of paths
         hitl_message: Ship it?   # a gate train.gate behind it; max_wait_seconds
       - id: alarm
         file: alarm.sh
       - id: ship
         type: gate               # a human decision: message, max_wait, webhook
         depends_on: [train]
+      - id: test
+        file: test.py
+        inputs: {in/model.bin: train.model}  # path in its folder: JOB.OUTPUT; or a list of JOB.OUTPUT
       - id: db                   # and port, health, restart, keep: see sdk.services
         type: service
         command: exec redis-server --port "$TITAN_PORT"
@@ -102,6 +106,8 @@ JOB_KEYS: Final = (
     "expand",
     "pipeline",
     "secrets",
+    "outputs",
+    "inputs",
 )
 _BY_JOB: Final = ("type", "port", "health", "restart", "keep", "expand")
 """What makes a service: looked at as a whole, by `Job`."""
@@ -522,6 +528,15 @@ def _as_limits(source: Source, key: str, line: int, node: Node) -> dict[str, str
     return {name: _as_written(source, f"{key}.{name[:80]}", value, at=at) for name, (at, value) in node.entries.items()}
 
 
+def _as_files(source: Source, key: str, line: int, node: Node) -> list[str] | dict[str, str]:
+    if isinstance(node, Entries):
+        return {name: _as_text(source, f"{key}.{name[:80]}", at, value) for name, (at, value) in node.entries.items()}
+    if isinstance(node, Items):
+        return [_as_text(source, key, item.line, item) for item in node.items]
+    example = "{model: out/model.bin}" if key == "outputs" else "{data/model.bin: train.model}"
+    raise source.fault(line, key, f"must be a mapping, {example}, or a list, not {kind_of(node)}")
+
+
 def _as_written(source: Source, key: str, node: Node, at: int = 0) -> str:
     """The text of any scalar: `1.10` and `007` stay as they are."""
     if not isinstance(node, Scalar):
@@ -569,4 +584,6 @@ _CONVERT: dict[str, Callable[[Source, str, int, Node], Any]] = {
     "expand": _as_text,
     "pipeline": _as_text,
     "secrets": _as_secrets,
+    "outputs": _as_files,
+    "inputs": _as_files,
 }

@@ -18,6 +18,7 @@ from titan.sdk.tasks import TaskCall
 
 if TYPE_CHECKING:
     from titan.sdk.client import AsyncClient, Client
+    from titan.sdk.job import Job
 
 T = TypeVar("T")
 _OVER = ("COMPLETED", "DEAD", "CANCELLED")
@@ -60,16 +61,18 @@ class AsyncRun:
         assert isinstance(answer, msg.Grown)
         return answer.jobs
 
-    async def result(self, job: str | TaskCall[T]) -> Any:
-        """What the call `job` (its id, or the node) returned, when it is over; None of a job that is no call.
+    async def result(self, job: str | Job | TaskCall[T]) -> Any:
+        """What `job` (its id, the Job, or the node) came to, when it is over: what the call returned, or the job set by
+        `context.result`; None if it set nothing.
 
         Raises what it raised, JobFailed if it died otherwise, CancelledError, NotFound. It can be asked for while the run is kept.
         """
         return await result_of(self.client, self.id, job if isinstance(job, str) else job.id)
 
-    async def events(self) -> AsyncIterator[JobChange]:
-        """Each job's state as it is now, then every change, until the run is over."""
-        async for summary, jobs in self.client.changes(self.id):
+    async def events(self, *, progress: bool = False) -> AsyncIterator[JobChange]:
+        """Each job's state as it is now, then every change, until the run is over; with `progress` also of what jobs say of
+        themselves (`status.progress`, `.message`, `.status`): the newest, at most five times a second."""
+        async for summary, jobs in self.client.changes(self.id, progress=progress):
             for job in jobs:
                 yield JobChange(summary.run, job.id, job.state, job)
 
@@ -104,13 +107,13 @@ class Run:
         """
         return self._client._wait(self._run.add(*jobs, before=before, project=project))
 
-    def result(self, job: str | TaskCall[T], timeout: float | None = None) -> Any:
-        """What the call `job` returned, when it is over; see AsyncRun.result. Raises TimeoutError after `timeout` seconds."""
+    def result(self, job: str | Job | TaskCall[T], timeout: float | None = None) -> Any:
+        """What `job` came to, when it is over; see AsyncRun.result. Raises TimeoutError after `timeout` seconds."""
         return self._client._wait(asyncio.wait_for(self._run.result(job), timeout))
 
-    def events(self) -> Iterator[JobChange]:
-        """Each job's state as it is now, then every change, until the run is over."""
-        return self._client._iterate(self._run.events())
+    def events(self, *, progress: bool = False) -> Iterator[JobChange]:
+        """Each job's state as it is now, then every change, until the run is over; see AsyncRun.events."""
+        return self._client._iterate(self._run.events(progress=progress))
 
     def __repr__(self) -> str:
         return f"<Run {self.id} of {self.dag or '?'}>"
@@ -118,6 +121,11 @@ class Run:
 
 async def result_of(client: AsyncClient, run: str, job: str) -> Any:
     """As AsyncRun.result."""
+    return value_of(*await value_when_over(client, run, job))
+
+
+async def value_when_over(client: AsyncClient, run: str, job: str) -> tuple[int, bytes, str, bytes | bytearray | None]:
+    """(state, value, reason, content of a value that is an artifact) of a job, when it is over."""
     connection = client._connection
     while True:
         try:
@@ -131,5 +139,5 @@ async def result_of(client: AsyncClient, run: str, job: str) -> Any:
     (state,), (value,), (reason,) = answer.states, answer.values, answer.reasons
     hash_ = artifact_of(value)
     if hash_ is None:
-        return value_of(state, value, reason)
-    return value_of(state, value, reason, await connection.fetch(hash_, size_of(value)))
+        return state, value, reason, None
+    return state, value, reason, await connection.fetch(hash_, size_of(value))

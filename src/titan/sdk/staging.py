@@ -230,6 +230,8 @@ class _Staging:
                 job.gpus,
                 job.service,
                 job.secrets,
+                job.outputs,
+                job.inputs,
             )
             number = shapes.get(shape)
             if number is None or services:
@@ -339,6 +341,8 @@ class _Staging:
             needs=needs_of(job.requirement, job.cpus, job.memory, job.gpus),
             service=job.service,
             secrets=job.secrets,
+            outputs=job.outputs,
+            inputs=tuple([(one.path, one.job, one.output) for one in job.inputs]),
         )
 
     def _check_services(self, job: Job, services: list[str]) -> None:

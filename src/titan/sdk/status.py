@@ -25,6 +25,12 @@ class JobStatus:
     reason: str
     cpu_s: float = 0.0
     peak_bytes: int = 0
+    progress: float | None = None
+    """How far it is, 0 to 1, while it runs and says so (`context.progress`)."""
+    message: str = ""
+    """What it says beside its progress."""
+    status: str = ""
+    """What its newest attempt says of itself (`context.status`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +140,9 @@ def job_status(row: msg.JobRow) -> JobStatus:
         row.reason,
         row.cpu_s,
         row.peak_bytes,
+        row.progress if row.progress >= 0 else None,
+        row.message,
+        row.status,
     )
 
 

@@ -10,15 +10,16 @@ import math
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import hiredis
 
 from titan.errors import ProtocolError, StoreRefused
-from titan.protocol import messages as msg
-from titan.sdk.connection import Connection
 
 Value = bytes | str | int | float
+if TYPE_CHECKING:
+    from titan.sdk.connection import Connection
+
 T = TypeVar("T")
 Exchange = Callable[[list[list[bytes]]], list[Any]]
 """Sends commands and returns their replies; an error is a StoreRefused among them."""
@@ -258,6 +259,8 @@ class AsyncStore:
         """Sends commands together; their replies, a StoreRefused for each that was refused.
 
         Those that wait for something, or are a transaction, have a session of their own, so that no others wait behind them."""
+        from titan.protocol import messages as msg  # the store of a job does without
+
         names = [command[0].upper() for command in commands]
         alone = any(name in BLOCKING or name in (b"MULTI", b"WATCH", b"SELECT") for name in names)
         lane = next(self._lanes) if alone else 0

@@ -14,7 +14,7 @@ import pickle
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar, cast, overload
 
 from titan.errors import CallerError, InvalidGraph
 from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS, DagSpec, JobTemplate
@@ -102,18 +102,31 @@ class Task(Generic[T_co]):
         return f"<Task {self._options.name}>"
 
 
+class JobValue(NamedTuple):
+    """Stands for what a Job of the same DAG comes to, among the arguments of a call."""
+
+    id: str
+
+
 class TaskCall(Generic[T_co]):
     """A call that has not run: the result it will have, to be given to other tasks or to `Client.compute`."""
 
     __slots__ = ("__weakref__", "_id", "parcel", "parents", "payload", "task")
 
-    def __init__(self, task: Task[T_co], payload: bytes, parcel: Parcel | None, parents: tuple[TaskCall[Any], ...]) -> None:
+    def __init__(
+        self, task: Task[T_co], payload: bytes, parcel: Parcel | None, parents: tuple[TaskCall[Any] | JobValue, ...]
+    ) -> None:
         self.task = task
         self.payload = payload
         self.parcel = parcel
         self.parents = parents
         """In the order of their placeholders."""
         self._id = ""
+
+    @property
+    def calls(self) -> list[TaskCall[Any]]:
+        """Those among its parents."""
+        return [parent for parent in self.parents if isinstance(parent, TaskCall)]
 
     @property
     def id(self) -> str:
@@ -166,9 +179,10 @@ def task(
     """Makes a function a task: a call of it does not run but is a node (TaskCall) that waits for the nodes among its arguments.
 
     Those may stand anywhere in the arguments, also inside lists, dicts and objects; each is replaced by its result where the call
-    runs. `Client.compute` submits what a node needs as one run, a job per node. `run(...)` of a task calls the function at once;
-    inside a job the decorated name is the plain function. `retries`: how often a call that raised is tried again; `timeout` in
-    seconds; `requirement`: the capability that the worker must offer, or several. `secrets` are for scripts: InvalidGraph.
+    runs. So may a Job of the DAG that the node is put into: it is replaced by what that set by `context.result`. `Client.compute`
+    submits what a node needs as one run, a job per node. `run(...)` of a task calls the function at once; inside a job the
+    decorated name is the plain function. `retries`: how often a call that raised is tried again; `timeout` in seconds;
+    `requirement`: the capability that the worker must offer, or several. `secrets` are for scripts: InvalidGraph.
 
     >>> @task(retries=2)
     ... def add(x, y):
@@ -191,14 +205,14 @@ def task(
 
 
 # -- arguments ------------------------------------------------------------------------------------------------------
-def _pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, Parcel | None, tuple[TaskCall[Any], ...]]:
+def _pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, Parcel | None, tuple[TaskCall[Any] | JobValue, ...]]:
     """(payload, what of it is to be staged, nodes): a node is persistent id i in the pickle, i its place in `nodes`.
 
     Raises CallerError, LimitExceeded.
     """
     what = arguments_of(args, kwargs)
     try:
-        nodes: dict[TaskCall[Any], int] = {}
+        nodes: dict[TaskCall[Any] | JobValue, int] = {}
         payload = _pickled(pickle.Pickler, what, nodes)
     except Exception:
         import cloudpickle
@@ -213,16 +227,28 @@ def _pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, Parcel 
 
 @functools.cache
 def _pickler_of(base: Any) -> Any:
+    from titan.sdk.job import Job
+
     class Pickler(base):  # type: ignore[misc]
-        nodes: dict[TaskCall[Any], int]
+        nodes: dict[TaskCall[Any] | JobValue, int]
 
         def persistent_id(self, it: Any) -> int | None:
-            return self.nodes.setdefault(it, len(self.nodes)) if type(it) is TaskCall else None
+            kind = type(it)
+            if kind is not TaskCall and kind is not Job:
+                return None
+            return self.nodes.setdefault(it if kind is TaskCall else _value_of(it), len(self.nodes))
 
     return Pickler
 
 
-def _pickled(base: Any, what: object, nodes: dict[TaskCall[Any], int]) -> bytes:
+def _value_of(job: Job) -> JobValue:
+    if job.is_array or job.type == "gate":
+        kind = "an array: give the call one of its jobs" if job.is_array else "a gate, which comes to nothing"
+        raise CallerError(f"the job {job.id!r} among the arguments is {kind}")
+    return JobValue(job.id)
+
+
+def _pickled(base: Any, what: object, nodes: dict[TaskCall[Any] | JobValue, int]) -> bytes:
     into = io.BytesIO()
     pickler = _pickler_of(base)(into, protocol=5)
     pickler.nodes = nodes
@@ -261,8 +287,8 @@ def plan(wanted: Sequence[TaskCall[Any]], function_of: Callable[[Callable[..., A
             raise CallerError(f"compute: {node!r} is no call of a task: decorate its function with @titan.task")
     position = ordered(wanted)
     for node in position:
-        if node.task._after:
-            raise CallerError(f"compute: {node!r} waits for {node.task._after[0]!r}: put both into a DAG and submit that")
+        if others := [*node.task._after, *[p.id for p in node.parents if isinstance(p, JobValue)]]:
+            raise CallerError(f"compute: {node!r} waits for {others[0]!r}: put both into a DAG and submit that")
     templates: dict[tuple[str, Options], int] = {}
     functions: dict[str, Function] = {}
     of_task: dict[Task[Any], int] = {}
@@ -279,7 +305,7 @@ def plan(wanted: Sequence[TaskCall[Any]], function_of: Callable[[Callable[..., A
                 specs.append(template_of_task(function, options))
             of_task[node.task] = at
         template_of.append(at)
-    parents = [[position[p] for p in node.parents] for node in position]
+    parents = [[position[p] for p in node.calls] for node in position]
     ids = [f"{_job_name(node.task._options.name)}-{i}" for i, node in enumerate(position)]
     names = list(dict.fromkeys(node.task._options.name for node in wanted))
     spec = DagSpec(
@@ -311,7 +337,7 @@ def ordered(wanted: Iterable[TaskCall[Any]]) -> dict[TaskCall[Any], int]:
     """Every node that is needed -> its position, parents before children. Without recursion: chains may be long."""
     position: dict[TaskCall[Any], int] = {}
     for root in wanted:
-        stack = [(root, iter(root.parents))]
+        stack = [(root, iter(root.calls))]
         while stack:
             node, parents = stack[-1]
             if node in position:
@@ -319,7 +345,7 @@ def ordered(wanted: Iterable[TaskCall[Any]]) -> dict[TaskCall[Any], int]:
                 continue
             parent = next((p for p in parents if p not in position), None)
             if parent is not None:
-                stack.append((parent, iter(parent.parents)))
+                stack.append((parent, iter(parent.calls)))
             else:
                 position[node] = len(position)
                 stack.pop()

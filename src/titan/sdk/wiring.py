@@ -1,4 +1,5 @@
-"""What `on_failure` and `hitl_message` do to a graph: a handler waits for the jobs that name it, a gate stands behind its job.
+"""What `on_failure`, `hitl_message` and `inputs` do to a graph: a handler waits for the jobs that name it, a gate stands behind its
+job, and whoever is given a file waits for who makes it.
 
 The jobs that come out say everything in their `parents`; who named a handler, and which gate was put in, shows there alone.
 """
@@ -9,8 +10,10 @@ import copy
 from collections.abc import Sequence
 
 from titan.errors import InvalidGraph
+from titan.model.files import INDEX, nested_problem
 from titan.sdk.arrays import array_of
-from titan.sdk.failure_fields import GATE_SUFFIX
+from titan.sdk.failure_fields import GATE_SUFFIX, BadField
+from titan.sdk.file_fields import Input, resolve_input
 from titan.sdk.gate import Gate
 from titan.sdk.job import Job
 
@@ -41,13 +44,19 @@ def wired(jobs: Sequence[Job]) -> Sequence[Job]:
     """The jobs as they are submitted, the given ones in their order; `jobs` itself if that is the same. Raises InvalidGraph."""
     handlers = handlers_of(jobs)
     gated = {job.id: job.id + GATE_SUFFIX for job in jobs if job.hitl_message is not None}
-    if not handlers and not gated:
+    if not handlers and not gated and not any(job.inputs for job in jobs):
         return jobs
+    outputs = {job.id: dict(job.outputs) for job in jobs}
     ids = {job.id for job in jobs}
     made: list[Job] = []
     for job in jobs:
         parents = tuple(handlers[job.id]) if job.id in handlers else _behind_gates(job.parents, gated)
-        made.append(job if parents == job.parents else _with_parents(job, parents))
+        inputs = _inputs(job, outputs) if job.inputs else ()
+        if inputs:  # behind the gate of who makes one too, if there is one
+            givers = [one.job for one in inputs]
+            parents = tuple(dict.fromkeys((*parents, *_behind_gates(tuple(givers), gated), *givers)))
+        changed = parents != job.parents or inputs != job.inputs
+        made.append(_with_parents(job, parents, inputs) if changed else job)
         if job.hitl_message is not None:
             gate = gated[job.id]
             if gate in ids:
@@ -68,10 +77,24 @@ def _array(parent: str) -> str:
     return parent.partition("[")[0] if "${" in parent else array_of(parent)[0]
 
 
-def _with_parents(job: Job, parents: tuple[str, ...]) -> Job:
+def _with_parents(job: Job, parents: tuple[str, ...], inputs: tuple[Input, ...]) -> Job:
     made = copy.copy(job)
     object.__setattr__(made, "parents", parents)
+    object.__setattr__(made, "inputs", inputs)
     return made
+
+
+def _inputs(job: Job, outputs: dict[str, dict[str, str]]) -> tuple[Input, ...]:
+    """Each with its path, and the job that makes it."""
+    try:
+        found = tuple([resolve_input(one, outputs) for one in job.inputs])
+        if problem := nested_problem([one.path for one in found]):
+            raise BadField(problem)
+        if not job.is_array and any(INDEX in one.job for one in found):
+            raise BadField(f"{INDEX} stands for the position in an array, and this is a single job")
+    except BadField as bad:
+        raise InvalidGraph(f"job {job.id!r}: inputs: {bad}", job.id) from None
+    return found
 
 
 def _fault(job: str, problem: str) -> InvalidGraph:

@@ -30,6 +30,7 @@ from titan.protocol.codec import MessageDecoder, Misfit, encode
 from titan.protocol.handshake import answer
 from titan.sim.clock import Timer
 from titan.sim.disk import Disk, Snapshot
+from titan.sim.files import MasterFiles
 from titan.sim.network import Connection
 from titan.sim.provider import SimProvider
 from titan.sim.store_user import SimStoreUser
@@ -83,6 +84,7 @@ class SimMaster:
         self.provider = SimProvider(world, world.scenario.burst, gone=self._on_burst_gone)
         self._history: dict[str, list[bytes]] = {}
         """Runs that the history has, as in a snapshot. It is durable."""
+        self._files = MasterFiles(world)
         self._store_user = SimStoreUser(world, self)
         self._store_acks: list[Callable[[], None]] = []
         """Of what was written to the store and is in the inbox."""
@@ -218,6 +220,11 @@ class SimMaster:
             return
         if isinstance(message, (pm.RetryDead, pm.PurgeDead)):
             self._see(self._about_the_dead(origin, message))
+            return
+        life = self._life
+        if peer.worker and self._files.answer(
+            message, lambda it: self._send(peer, encode(it)) if self.up and self._life == life else None
+        ):
             return
         one = input_of(message, origin=origin, worker=peer.worker, run=run, jitter=world.rng.random())
         if one is not None:

@@ -12,6 +12,7 @@ from titan.protocol import messages as pm
 from titan.sim.almanac import Almanac, following
 from titan.sim.chronicle import TERMINAL, Chronicle
 from titan.sim.facts import JobFacts
+from titan.sim.file_rules import FileJudge
 from titan.sim.scenario import Scenario
 from titan.sim.trace import Trace, short
 from titan.sim.truth import Host, Process, Truth, Violation
@@ -24,6 +25,7 @@ class Oracle:
         self.truth = Truth(grace_s=scenario.settings.stop_grace_s, slack_s=slack)
         self.chronicle = Chronicle(self.truth, scenario.settings, trace, calm=scenario.calm, quiet=scenario.quiet)
         self.almanac = Almanac(self.chronicle, trace, slack_s=2.0 + 2 * slack, calm=scenario.calm)
+        self.files = FileJudge(self.chronicle)
         late = 3 * scenario.faults.stall_s if scenario.faults.stall else 0.0
         late += 3 * scenario.faults.slow_sync_s if scenario.faults.slow_sync else 0.0
         self._patience = None if scenario.faults.loss else 1 + ceil(late / scenario.settings.heartbeat_s)
@@ -42,6 +44,7 @@ class Oracle:
         for event in events:
             self.chronicle.record(event)
             self.almanac.record(event)
+            self.files.record(event)
 
     # -- promises -------------------------------------------------------------------------------------------------------
     def on_submitted(self, key: str, run: str) -> None:

@@ -14,6 +14,7 @@ from titan.model.graph import resolve
 from titan.model.settings import Settings
 from titan.model.timing import Timing
 from titan.sim.clock import START
+from titan.sim.file_plans import draw_share, with_files
 
 MAX_JOBS = 60
 MOST_CPUS, MOST_MEMORY, MOST_GPUS = 4, 8, 3
@@ -164,7 +165,12 @@ def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
         burst=burst,
         quick_s=Random(f"{seed}/quick").choice((0.02, 2.0, 20.0)),
     )
-    return _with_times(Random(f"times of {seed}"), scenario)
+    scenario = _with_times(Random(f"times of {seed}"), scenario)
+    files = Random(f"files of {seed}")
+    if share := draw_share(files):
+        chosen = [msgspec.structs.replace(s, dag=with_files(files, share, s.dag)) for s in scenario.submissions]
+        scenario = msgspec.structs.replace(scenario, submissions=chosen)
+    return scenario
 
 
 def _settings(rng: Random, *, calm: bool) -> Settings:

@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from titan.core import effects as fx
 from titan.core import inputs as seen
+from titan.core.publishing import files_for
 from titan.core.services import addresses_of
 from titan.core.state import Job, State
 from titan.model.dag import JobTemplate
@@ -67,9 +68,9 @@ def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter:
             return seen.WorkerBeat(worker, leases, started)
         case pm.Started(_, leases, ats):
             return seen.AttemptsStarted(worker, leases, ats)
-        case pm.Results(_, leases, outcomes, codes, reasons, started, finished, cpu_s, peak_bytes, values):
+        case pm.Results(_, leases, outcomes, codes, reasons, started, finished, cpu_s, peak_bytes, values, outputs):
             columns = (leases, outcomes, codes, reasons, started, finished, cpu_s, peak_bytes)
-            return seen.ResultsReported(worker, *columns, jitter, values)
+            return seen.ResultsReported(worker, *columns, jitter, values, outputs)
         case pm.ServiceStates(_, leases, serials, started, ready_ats, ports, restarts, reasons, next_starts):
             return seen.ServicesSeen(worker, leases, serials, started, ready_ats, ports, restarts, reasons, next_starts)
         case pm.Draining():
@@ -125,7 +126,7 @@ def message_of(state: State, effect: fx.Effect) -> tuple[int, pm.Message] | None
             return state.workers[worker].connection, pm.Leave(0, now)
         case fx.ReplyTold(origin, request, worker_state, held):
             return origin, pm.Told(request, worker_state, held)
-        case fx.Disconnect() | fx.AnnounceGate() | fx.StartBurst() | fx.StopBurst():
+        case fx.Disconnect() | fx.AnnounceGate() | fx.StartBurst() | fx.StopBurst() | fx.ReplyPublished():
             return None
 
 
@@ -148,6 +149,7 @@ def _dispatch(state: State, jobs: list[int], first_lease: int) -> pm.Dispatch:
         payloads=[entry.payload for entry in entries],
         inputs=[_inputs(state, entry) for entry in entries],
         services=services if any(services := [addresses_of(state, entry) for entry in entries]) else [],
+        files=files if any(files := [files_for(state, entry) for entry in entries]) else [],
     )
 
 

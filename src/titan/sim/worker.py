@@ -14,6 +14,7 @@ from titan.protocol import messages as pm
 from titan.protocol.codec import MessageDecoder, Misfit, encode
 from titan.protocol.handshake import hello
 from titan.sim.clock import Timer
+from titan.sim.files import WorkerFiles
 from titan.sim.growing import Growing
 from titan.sim.network import Connection
 from titan.sim.processes import Processes
@@ -66,6 +67,9 @@ class SimWorker:
         self._inbox: list[Any] = []
         self._turn: Timer | None = None
         self._alarm: Timer | None = None
+        self.files = WorkerFiles(
+            world, send=self._send, see=self._see, kept=self._on_kept, later=self._later, trouble=self._trouble
+        )
         self._flushed: dict[int, None] = {}
         """Attempts all of whose output has been written; of those that ended it may wait for a connection."""
         self._dial()
@@ -149,6 +153,8 @@ class SimWorker:
 
     def _on_message(self, message: pm.Message) -> None:
         self._heard_at = self.world.clock.now
+        if self.files.heard(message):
+            return
         oracle = self.world.oracle
         match message:
             case pm.Welcome():
@@ -258,6 +264,7 @@ class SimWorker:
     def _follow(self, instruction: wm.Instruction) -> None:
         match instruction:
             case wm.StartAttempt(assignment, gpus, behind):
+                self.world.oracle.files.judge_start(assignment, self.files.here)
                 self.processes.start(assignment, gpus, behind)
             case wm.WithdrawAttempt(lease):
                 self._later(self.world.pause(), lambda: self.processes.withdraw(lease))
@@ -279,6 +286,13 @@ class SimWorker:
             case words.ReportServices() as r:
                 about = (r.leases, r.serials, r.started, r.ready_ats, r.ports, r.restarts, r.reasons, r.next_starts)
                 self._send(pm.ServiceStates(0, *about))
+            case words.KeepOutputs(lease):
+                self.files.keep(self.machine.held[lease].assignment)
+            case words.GiveUpOutputs(lease):
+                self.files.give_up(lease)
+                self._on_kept(lease)
+            case wm.FetchArtifact(digest) if digest.startswith(words.FILE_PREFIX):
+                self.files.fetch(digest.removeprefix(words.FILE_PREFIX))
             case wm.FetchArtifact(digest):
                 self._later(self.world.rng.random() * 2.0, lambda: self._on_fetched(digest))
             case wm.ReportStarted(leases, ats):
@@ -297,8 +311,9 @@ class SimWorker:
                 self.world.trace.note(self.plan.name, f"{self.incarnation} leaves")
                 self._send(pm.Leaving(3))
                 self._die(silent=False)
-            case wm.Forget():
-                pass
+            case wm.Forget(leases):
+                for lease in leases:
+                    self.files.give_up(lease)
 
     # -- what takes time ------------------------------------------------------------------------------------------------------
     def _on_fetched(self, digest: str) -> None:
@@ -306,13 +321,21 @@ class SimWorker:
             self._see(wm.ArtifactReady(digest))
             return
         retryable = self.world.rng.random() < 0.9
-        outcome = Outcome.BROKEN if retryable else Outcome.REFUSED
+        self._trouble(digest, Outcome.BROKEN if retryable else Outcome.REFUSED)
+        self._see(wm.ArtifactFailed(digest, "not there", retryable))
+
+    def _trouble(self, digest: str, outcome: Outcome) -> None:
+        """What all that wait for it come to."""
         known = [held.assignment for held in self.machine.held.values()]
         known += [it for one in self._inbox if isinstance(one, wm.Dispatched) for it in one.assignments]
         for assignment in known:
             if digest in assignment.needs:
                 self.world.oracle.truth.trouble(assignment.lease, outcome)
-        self._see(wm.ArtifactFailed(digest, "not there", retryable))
+
+    def _on_kept(self, lease: int) -> None:
+        """What it left is kept, or will not be: whether its output is sent is said after that."""
+        if lease in self._flushed:
+            self._flush(lease)
 
     def _on_process_ended(self, lease: int, flush_s: float) -> None:
         self._later(flush_s, lambda: self._flush(lease))
@@ -349,4 +372,5 @@ def _results(results: list[wm.Result]) -> pm.Results:
         cpu_s=[r.cpu_s for r in results],
         peak_bytes=[r.peak_bytes for r in results],
         values=[r.value for r in results] if any(r.value for r in results) else [],
+        outputs=[r.outputs for r in results] if any(r.outputs for r in results) else [],
     )

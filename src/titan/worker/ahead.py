@@ -16,7 +16,8 @@ QUICK_S = 0.02
 def starts_at_once(template: JobTemplate) -> bool:
     """Whether an attempt needs nothing but a slot and the worker's own warden. Others neither stand behind one nor before one."""
     simple = template.limits is None and template.needs is None and template.service is None
-    return simple and not (template.function or template.python or template.archive or template.secrets)
+    simple = simple and not (template.outputs or template.inputs or template.secrets)
+    return simple and not (template.function or template.python or template.archive)
 
 
 class Ahead:

@@ -1,9 +1,7 @@
-"""Where the jobs of this worker find TitanStore, and the worker: a local socket.
+"""Where the jobs of this worker find TitanStore: a local socket, whose connections are carried over the worker's own to the master.
 
-A job's first line is `TITAN LEASE run` or `TITAN LEASE shared`, then RESP, as at the store's port: such a connection is carried
-over the worker's own to the master, and nothing but that line is looked at. While no master is there nobody is let in; a job
-tries again. After `TITAN LEASE job` the connection is the job desk's. A call, which shares its process with others, says
-`KEY:SEQ` for its lease: its runner, and which call of that it is.
+A job's first line is `TITAN LEASE run` or `TITAN LEASE shared`, then RESP, as at the store's port. The relay looks at nothing but
+that line. While no master is there nobody is let in; a job tries again. After `TITAN LEASE job` a connection is the context desk's.
 """
 
 from __future__ import annotations
@@ -18,10 +16,10 @@ from pathlib import Path
 from typing import cast
 
 from titan.protocol import messages as msg
-from titan.worker.job_desk import JobDesk
 
 log = logging.getLogger("titan.worker")
 FIRST_LINE_BYTES = 64
+FIRST_LINE_S = 10.0
 CONNECTIONS = 4096
 MOST_PATH_BYTES = 100
 """Of a socket's path; the kernel's limit is 107."""
@@ -35,10 +33,9 @@ class ContextRelay:
         folder: Path,
         send: Callable[[msg.Message, bytes | None], None],
         can_send: Callable[[], bool],
-        desk: JobDesk,
-        lease_of: Callable[[int, int], int],
+        adopt: Callable[[int, asyncio.Transport, bytes], None],
     ) -> None:
-        """`lease_of(key, seq)`: of the call that a runner is at, 0 if it is at another."""
+        """`adopt(lease, transport, rest)` takes over what asks for the desk; `rest` came behind the first line."""
         self._folder = folder
         self._away: str | None = None
         self.path = f"{folder}/context"
@@ -47,8 +44,9 @@ class ContextRelay:
             self.path = f"{self._away}/context"
         self.send = send
         self.can_send = can_send
-        self.desk = desk
-        self._lease_of = lease_of
+        self.adopt = adopt
+        self.strangers = 0
+        """Connections whose first line is not there yet."""
         self.connections: dict[int, _Connection] = {}
         self._numbers = 0
         self._server: asyncio.AbstractServer | None = None
@@ -79,15 +77,6 @@ class ContextRelay:
         elif not message.closed:
             self.send(msg.StoreStream(message.request, closed=True), None)
 
-    def lease(self, word: bytes) -> int:
-        """0: it says none."""
-        key, colon, seq = word.decode("ascii", "replace").partition(":")
-        if not colon:
-            return int(key) if key.isdigit() else 0
-        if not (key.removeprefix("-").isdigit() and seq.isdigit()):
-            return 0
-        return self._lease_of(int(key), int(seq))
-
     def number(self) -> int:
         self._numbers += 1
         return self._numbers
@@ -98,6 +87,7 @@ class _Connection(asyncio.Protocol):
         self._relay = relay
         self._number = 0
         self._line = b""
+        self._patience: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self._under_way = 0
         """Bytes that the master has not dealt with."""
@@ -107,7 +97,9 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if len(self._relay.connections) + len(self._relay.desk.peers) >= CONNECTIONS:
+        self._relay.strangers += 1
+        self._patience = asyncio.get_running_loop().call_later(FIRST_LINE_S, self.abort)
+        if self._relay.strangers + len(self._relay.connections) > CONNECTIONS:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -130,30 +122,29 @@ class _Connection(asyncio.Protocol):
         words = line.split()
         if not end and len(line) <= FIRST_LINE_BYTES:
             return b""
-        lease = self._relay.lease(words[1]) if len(words) == 3 and words[0] == b"TITAN" else 0
-        if lease and words[2] == b"job":
-            self._hand_over(lease, rest)
-            return b""
-        if not lease or words[2] not in (b"run", b"shared") or not self._relay.can_send():
+        if len(words) != 3 or words[0] != b"TITAN" or not words[1].removeprefix(b"-").isdigit():
             self.abort()
             return b""
+        if words[2] == b"job" and self._transport is not None:
+            transport, self._transport = self._transport, None
+            self._known()
+            self._relay.adopt(int(words[1]), transport, rest)
+            return b""
+        if words[2] not in (b"run", b"shared") or not self._relay.can_send():
+            self.abort()
+            return b""
+        self._known()
         self._number = self._relay.number()
         self._relay.connections[self._number] = self
-        self._relay.send(msg.StoreStream(self._number, lease, words[2] == b"shared"), None)
+        self._relay.send(msg.StoreStream(self._number, int(words[1]), words[2] == b"shared"), None)
         return rest
 
-    def _hand_over(self, lease: int, rest: bytes) -> None:
-        """From now on this connection speaks TITAN_PROTO."""
-        transport, self._transport = self._transport, None
-        assert transport is not None
-        peer = self._relay.desk.open(lease)
-        transport.set_protocol(peer)
-        peer.connection_made(transport)
-        while rest:
-            space = peer.get_buffer(-1)
-            count = min(len(space), len(rest))
-            space[:count], rest = rest[:count], rest[count:]
-            peer.buffer_updated(count)
+    def _known(self) -> None:
+        """Its first line is there, or it is gone."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+            self._relay.strangers -= 1
 
     def hear(self, message: msg.StoreStream, blob: bytes | memoryview) -> None:
         if self._transport is None:
@@ -185,6 +176,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._known()
         if self._relay.connections.pop(self._number, None) is not None and self._relay.can_send():
             self._relay.send(msg.StoreStream(self._number, closed=True), None)
 

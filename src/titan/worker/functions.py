@@ -98,13 +98,6 @@ class FunctionDriver:
             del it.leases[len(it.leases) - taken :]
         self._see(m.CallsReturned(number, taken))
 
-    def lease_of(self, key: int, seq: int) -> int:
-        """Of the call that a runner is at, 0 if it has ended or was never begun."""
-        it = self._by_key.get(key)
-        if it is None or it.link.current_seq() != seq:
-            return 0
-        return next((lease for at, lease in it.leases if at == seq), 0)
-
     def kill(self, number: int) -> None:
         it = self._runners.get(number)
         if it is not None:
@@ -138,7 +131,8 @@ class FunctionDriver:
         if hash_ is None:
             return value
         self._values.keep(hash_, values.size_of(value))
-        return b"f" + os.fsencode(self._values.path(hash_))
+        file = values.JSON_FILE if value[:1] == values.JSON_AT else values.RETURNED_FILE
+        return file + os.fsencode(self._values.path(hash_))
 
     def _launch(self, number: int) -> _Runner:
         self._started += 1
@@ -154,6 +148,14 @@ class FunctionDriver:
         argv = command_line(sys.executable, self._hub.path, token, f"{base}.out", f"{base}.err", self._log_limit, str(self._folder))
         self._start(it.key, argv, base, f"{base}.stdout", f"{base}.stderr")
         return it
+
+    def lease_of(self, key: int, seq: int) -> int | None:
+        """The call of a runner that `seq` stands for, 0: the one that runs."""
+        it = self._by_key.get(key)
+        if it is None:
+            return None
+        wanted = seq or it.link.current_seq()
+        return next((lease for s, lease in it.leases if s == wanted), None)
 
     # -- what the links say ---------------------------------------------------------------------------------------------
     def _of(self, link: RunnerLink) -> _Runner | None:

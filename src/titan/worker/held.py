@@ -40,6 +40,12 @@ class Held(msgspec.Struct, gc=False):
     """Of a call: the runner that has it."""
     recalled: bool = False
     """The master wants it back if it has not begun."""
+    value: bytes = b""
+    """What it says that it came to."""
+    unstored: bool = False
+    """That is by content, and the master does not have it."""
+    keeping: bool = False
+    """ENDED: what it left is on its way to the master."""
 
 
 def forgive(h: Held, ended_at: float) -> None:

@@ -25,6 +25,7 @@ from titan.worker.drivers import command_line, warm_script
 from titan.worker.functions import FunctionDriver
 from titan.worker.given_secrets import GivenSecrets, NotGiven
 from titan.worker.interpreters import Interpreters, NoPython, executable_of
+from titan.worker.job_files import JobFiles
 from titan.worker.log_pump import LogPump
 from titan.worker.sandbox import Place, Workspace
 from titan.worker.secret_forms import forms_of
@@ -44,6 +45,8 @@ class Launcher:
 
     functions: FunctionDriver
     """Set before the first report."""
+    files: JobFiles
+    """Set before the first start."""
 
     def __init__(
         self,
@@ -129,7 +132,7 @@ class Launcher:
         attempt has ended."""
         if it.template.service is not None:
             self.services.add(it, gpus)
-        if it.template.archive:
+        if it.template.archive or it.files:
             self._work(self._unpack_and_launch(it, gpus))
             return
         try:
@@ -141,7 +144,13 @@ class Launcher:
 
     async def _unpack_and_launch(self, it: m.Assignment, gpus: tuple[str, ...]) -> None:
         try:
+            for file in it.files:  # one may have been changed since it came
+                await self.files.have(file.hash)
             place = await asyncio.to_thread(self._workspace.prepare, it)
+            if it.files:
+                given = await asyncio.to_thread(self.files.cache.give, it.files, place.cwd)
+                outputs = {f"{place.cwd}/{path}" for _, path in it.template.outputs}
+                place = place._replace(given=tuple([one for one in given if one.path not in outputs]))
         except (OSError, TitanError) as e:
             self._refuse(it.lease, f"its sandbox could not be made: {e}", final=False)
             return
@@ -225,6 +234,8 @@ class Launcher:
         place = self._places.pop(lease, None)
         if well and place is not None:
             self._workspace.give_back(place)
+        if place is not None and place.given:
+            self.files.cache.take_back(place.given)
         usage = self.limiter.end(lease)
         self._sweep_limits()
         return usage

@@ -21,6 +21,8 @@ from titan.model.states import Outcome
 from titan.worker.ahead import QUICK_S, Ahead, starts_at_once
 from titan.worker.calls import Runners
 from titan.worker.held import Held, Phase, forgive, verdict
+from titan.worker.job_values import JobValues
+from titan.worker.keeping import begin_keeping, give_up_keeping, on_outputs_kept
 from titan.worker.services import Services
 from titan.worker.stock import Stock
 from titan.worker.words import (
@@ -44,6 +46,7 @@ from titan.worker.words import (
     KillRunner,
     Leave,
     LogsSent,
+    OutputsKept,
     QuitOrdered,
     RecallOrdered,
     Registered,
@@ -135,6 +138,7 @@ class WorkerMachine:
         """Attempts whose processes are, or may be, there."""
         self.runners = Runners()
         self.services = Services(self)
+        self.values = JobValues(self)
         self._ahead = Ahead(quick_s)
         self._heartbeat_s = 5.0
         self._next_beat = 0.0
@@ -149,7 +153,7 @@ class WorkerMachine:
     def handle(self, now: float, inputs: list[Any]) -> list[Instruction]:
         """One turn: reports of the same turn go out as one message each."""
         for one in inputs:
-            if not self.services.take(now, one):
+            if not (self.services.take(now, one) or self.values.take(one)):
                 _HANDLERS[type(one)](self, now, one)
         self._fill(now)
         self.services.work(now)
@@ -174,17 +178,13 @@ class WorkerMachine:
         """Reports wait for others; so may output."""
         return self._report_by > 0
 
-    def holdings(self) -> tuple[list[int], list[float]]:
-        """(leases, start times; 0 for not started) of all that is held, for a registration."""
-        mine = [(lease, h.started_at) for lease, h in self.held.items() if not h.orphaned]
-        return [lease for lease, _ in mine], [at for _, at in mine]
+    def holdings(self, without: Phase | None = None) -> tuple[list[int], list[float]]:
+        """(leases, start times; 0 for not started) of all that is held, for a registration.
 
-    def _unreported(self) -> tuple[list[int], list[float]]:
-        """The same for a heartbeat: without those whose results went before it on this connection.
-
-        By the time the master reads the heartbeat it has recorded these, and would take them for strays that block a slot.
+        For a heartbeat `without` those that are DONE, whose results went before it on this connection: by the time the master reads
+        the heartbeat it has recorded these, and would take them for strays that block a slot.
         """
-        mine = [(lease, h.started_at) for lease, h in self.held.items() if not h.orphaned and h.phase is not Phase.DONE]
+        mine = [(lease, h.started_at) for lease, h in self.held.items() if not h.orphaned and h.phase is not without]
         return [lease for lease, _ in mine], [at for _, at in mine]
 
     # -- the connection -----------------------------------------------------------------------------------------------
@@ -279,6 +279,8 @@ class WorkerMachine:
             elif h.phase in _WITH_WARDEN and h.stopping is not Outcome.STOPPED:
                 h.stopping = Outcome.STOPPED
                 self._out.append(StopAttempt(lease, seen.grace_s))
+            else:
+                self._out.extend(give_up_keeping(h))
 
     def on_recall_ordered(self, now: float, seen: RecallOrdered) -> None:
         for lease in seen.leases:
@@ -453,7 +455,7 @@ class WorkerMachine:
 
     def on_logs_sent(self, now: float, seen: LogsSent) -> None:
         h = self.held.get(seen.lease)
-        if h is not None and h.phase is Phase.ENDED and h.result is not None:
+        if h is not None and h.phase is Phase.ENDED and h.result is not None and not h.keeping:
             h.phase = Phase.DONE
             self._results.append(h.result)
 
@@ -483,9 +485,11 @@ class WorkerMachine:
         if h.orphaned:
             self._drop(lease)
             return
-        h.result = Result(lease, outcome, exit_code, reason, h.started_at, finished_at or now, cpu_s, peak_bytes)
+        value = self.values.of(lease, outcome)
+        h.result = Result(lease, outcome, exit_code, reason, h.started_at, finished_at or now, cpu_s, peak_bytes, value)
         h.ran = started
         h.phase = Phase.ENDED if started else Phase.DONE
+        self._out.extend(begin_keeping(h))
         if not started:
             self._results.append(h.result)
 
@@ -559,7 +563,7 @@ class WorkerMachine:
                     self.held[result.lease].sent_at = now
                 self._out.append(ReportResults(self._results))
             if self._beat_due:
-                self._out.append(Beat(*self._unreported()))
+                self._out.append(Beat(*self.holdings(without=Phase.DONE)))
         # What was not sent goes with the next registration.
         self._started, self._results, self._beat_due = [], [], False
         if self.draining and not self.left and not self.held:
@@ -589,6 +593,7 @@ _HANDLERS: dict[type, Callable[[WorkerMachine, float, Any], None]] = {
     RunnerEnded: WorkerMachine.on_runner_ended,
     WardenDied: WorkerMachine.on_warden_died,
     LogsSent: WorkerMachine.on_logs_sent,
+    OutputsKept: on_outputs_kept,
     DrainOrdered: WorkerMachine.on_drain_ordered,
     QuitOrdered: WorkerMachine.on_quit_ordered,
     TimePassed: WorkerMachine.on_time_passed,

@@ -88,6 +88,7 @@ TRACEBACK_CHARS = 256 * KIB
 PROTOCOL = 5
 
 forked = False
+current_marks: "memoryview | None" = None  # by which `titan.context` knows which call it is in
 
 
 # -- what both ends of the stream use -------------------------------------------------------------------------------
@@ -126,8 +127,8 @@ def is_pair(arguments: "tuple[Any, ...]") -> bool:
 class Arguments(pickle.Unpickler):
     """A payload in which the results of other calls have their places: persistent id i is value i, unpickled when it is met.
 
-    A value is b"" (None), b"i" and its pickle, b"f" and the path of a file that is its pickle, or b"x" and the text that says why
-    it cannot be had. The payload may be such a path too.
+    A value is b"" (None), b"i" and its pickle, b"f" and the path of a file that is its pickle, b"j" and JSON, b"g" and the path of
+    a file that is JSON, or b"x" and the text that says why it cannot be had. The payload may be such a path, of a pickle, too.
     """
 
     def __init__(self, payload: bytes, values: "list[bytes]") -> None:
@@ -143,9 +144,20 @@ class Arguments(pickle.Unpickler):
             if value[:1] == b"f":
                 with open(value[1:], "rb") as file:
                     self._loaded[pid] = pickle.load(file)
+            elif value[:1] in (b"j", b"g"):
+                self._loaded[pid] = load_json(value)
             else:
                 self._loaded[pid] = pickle.loads(memoryview(value)[1:]) if value else None
         return self._loaded[pid]
+
+
+def load_json(value: bytes) -> "Any":
+    import json
+
+    if value[:1] == b"j":
+        return json.loads(value[1:])
+    with open(value[1:], "rb") as file:
+        return json.load(file)
 
 
 # -- errors ---------------------------------------------------------------------------------------------------------
@@ -374,7 +386,6 @@ class Runner:
         self.stream = stream
         self.tokens = tokens
         self.marks = marks  # of two 8-byte numbers
-        sys._titan_marks = marks  # type: ignore[attr-defined]  # titan.context tells by them which call asks
         self.output = output
         self.values = values
         self.functions = Functions()
@@ -616,9 +627,11 @@ def need_cloudpickle() -> str | None:
 
 
 def main(socket_path: str, token: str, stdout_path: str, stderr_path: str, log_limit: int, values: str) -> None:
+    global current_marks
     signal.signal(signal.SIGINT, ignore)
     output = Output(stdout_path, stderr_path, log_limit)
     stream, tokens, marks = connect(socket_path, token)
+    current_marks = marks
     runner = Runner(stream, tokens, marks, output, values)
 
     def after_fork() -> None:

@@ -5,6 +5,7 @@
     jobs/RUN/JOB.ATTEMPT.stdout and .stderr
     shared/RUN/                 files that the jobs of a run share on this node (TITAN_SHARED)
     cache/HASH                  scripts and archives, by content
+    files/                      what jobs left and are given, see `file_cache`
 
 Owns paths and copies; must not know when something runs. Old runs are swept after a while, the cache by age of last use.
 """
@@ -23,6 +24,7 @@ from typing import BinaryIO, NamedTuple
 from titan.archive import unpack_archive
 from titan.errors import PeerError
 from titan.model.dag import JobTemplate
+from titan.worker.file_cache import Given
 from titan.worker.machine import Assignment
 from titan.worker.spares import PROGRAM_BYTES, Content, Made, Spares, note
 
@@ -42,6 +44,8 @@ class Place(NamedTuple):
     shared: str
     made: Made | None = None
     """How the folder was made, if it may be used again."""
+    given: tuple[Given, ...] = ()
+    """Files in it that are those of the cache."""
 
 
 class Workspace:
@@ -56,32 +60,37 @@ class Workspace:
         for leftover in self.cache.glob("*.part"):
             leftover.unlink(missing_ok=True)
         self._jobs, self._cache = str(self.jobs), str(self.cache)
-        self._distrust_before_boot()
+        self.distrusted = self._distrust_before_boot()
+        """What was not synced may be damaged."""
         self._shared_made: dict[str, str] = {}
         self._spares = Spares()
         self._programs: dict[str, bytes] = {}
         self._touched: dict[str, float] = {}
 
-    def _distrust_before_boot(self) -> None:
+    def _distrust_before_boot(self) -> bool:
         """What is in the cache was not synced: after a loss of power a file may have its name and not its content."""
         try:
             boot = Path("/proc/sys/kernel/random/boot_id").read_text()
         except OSError:
-            return
+            return False
         noted = self.root / "boot"
-        if not noted.exists() or noted.read_text() != boot:
-            for name in self.cached():
-                (self.cache / name).unlink(missing_ok=True)
-            noted.write_text(boot)
+        if noted.exists() and noted.read_text() == boot:
+            return False
+        for name in self.cached():
+            (self.cache / name).unlink(missing_ok=True)
+        noted.write_text(boot)
+        return True
 
     def cached(self) -> list[str]:
         return [name for name in os.listdir(self.cache) if _HASH.fullmatch(name)]
 
+    def folder_of(self, it: Assignment) -> str:
+        return f"{self._jobs}/{it.run}/{it.job}.{it.attempt}"
+
     def prepare(self, it: Assignment) -> Place:
         """Makes the attempt's folder with what it runs in it; unpacking a project may take long. Raises OSError, TitanError."""
-        cwd = f"{self._jobs}/{it.run}/{it.job}.{it.attempt}"
-        template = it.template
-        content = None if template.archive else self._content(template)
+        cwd, template = self.folder_of(it), it.template
+        content = None if template.archive or template.outputs or it.files else self._content(template)
         made = None if content is None else self._spares.take(cwd, content)
         if made is None:
             self._make(cwd)

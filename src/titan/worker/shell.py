@@ -8,7 +8,6 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from titan.clock import SteadyClock
 from titan.errors import Conflict, EnvironmentFault, MasterUnreachable, TitanError, from_code
 from titan.home_lock import HomeLock
 from titan.model.names import run_id
+from titan.model.values import artifact_of, size_of
 from titan.no_core import forbid_core_dumps
 from titan.peer import Peer
 from titan.protocol import messages as msg
@@ -25,15 +25,20 @@ from titan.protocol.handshake import hello
 from titan.worker import machine as m
 from titan.worker import words
 from titan.worker.cgroups import open_limiter
+from titan.worker.context_desk import ContextDesk
 from titan.worker.context_relay import ContextRelay
 from titan.worker.devices import find_stock
+from titan.worker.downloads import Downloads
 from titan.worker.functions import FunctionDriver
 from titan.worker.given_secrets import GivenSecrets
-from titan.worker.job_desk import JobDesk
+from titan.worker.job_files import JobFiles
+from titan.worker.job_reports import JobReports
 from titan.worker.launch import Launcher
+from titan.worker.lines import WorkerLines
 from titan.worker.log_pump import LogPump
-from titan.worker.sandbox import Download, Workspace
+from titan.worker.sandbox import Workspace
 from titan.worker.stock import Stock
+from titan.worker.value_reader import ValueReader
 from titan.worker.values import Values
 from titan.worker.warden_link import become_subreaper, kill_marked
 from titan.worker.wire import assignments, facts, results_messages
@@ -73,10 +78,12 @@ class Worker:
         preload: tuple[str, ...] = (),
         stock: Stock | None = None,
         advertise: str = "",
+        file_cache: int = 0,
     ) -> None:
         """`preload`: modules that Python scripts find imported already. `stock`: what it has to give; None: all that is found.
 
-        `advertise`: the host under which others reach services here; "" for the address that the master sees.
+        `file_cache`: bytes of files of jobs that are kept here, 0 for the default. `advertise`: the host under which others
+        reach services here; "" for the address that the master sees.
         """
         self.master = master
         self.home = home
@@ -87,6 +94,7 @@ class Worker:
         self._keep_s = keep_s
         self._preload = preload
         self._advertise = advertise
+        self._file_cache = file_cache
         self._lock = HomeLock(home / "lock")
         self.machine = m.WorkerMachine(slots, stock=stock or find_stock())
         self._clock = SteadyClock()
@@ -100,8 +108,6 @@ class Worker:
         self._heartbeat_s = 5.0
         self._requests = 10
         self._secrets = GivenSecrets()
-        self._downloads: dict[str, Download] = {}
-        self._fetches: dict[int, str] = {}
         self._refusal: TitanError | None = None
         self._lost = asyncio.Event()
         self._gone = asyncio.Event()
@@ -138,13 +144,31 @@ class Worker:
             peer=lambda: self._peer if self._can_send() else None,
             next_request=self._next_request,
             on_stored=self._pump.on_ended,
-            in_use=lambda: [hash_ for held in self.machine.held.values() for hash_ in held.assignment.needs],
+            in_use=self._values_in_use,
             on_dropped=lambda hash_: self.machine.have.pop(hash_, None),
         )
-        self._desk = JobDesk(self._send, self._can_send, self._next_request, self.machine.held.__contains__)
-        self._desk.answer(msg.WhoAmI, self._introduce)
-        self._desk.forward(msg.Grow, msg.GetPipeline, msg.Stage, msg.Put)
-        self._relay = ContextRelay(self._workspace.root, self._send, self._can_send, self._desk, self._call_of)
+        self._lines = WorkerLines(lambda: self._peer if self._can_send() else None, self._next_request)
+        self._files = JobFiles(
+            self.machine, self._workspace, self._lines, see=self.see, kept=self._pump.on_ended, most_bytes=self._file_cache
+        )
+        self.desk = ContextDesk(
+            self.machine.held,
+            master=lambda: self._peer if self._can_send() else None,
+            next_request=self._next_request,
+        )
+        self.desk.forward(msg.ReadValue, msg.FindArtifact, msg.Grow, msg.GetPipeline, msg.Stage, msg.Put)
+        self._files.serve(self.desk)
+        self._reports = JobReports(
+            self.desk,
+            self._workspace.root / "results",
+            store=self._values,
+            send=self._send,
+            can_send=self._can_send,
+            see=self.see,
+        )
+        self._downloads = Downloads(self._workspace, self._send, self._next_request, self._fetched)
+        self._reader = ValueReader(self.desk, self._values, lambda: self.machine.have, self._downloads.begin)
+        self._relay = ContextRelay(self._workspace.root, self._send, self._can_send, self.desk.adopt)
         await self._relay.open()
         self._launcher = Launcher(
             self.machine,
@@ -167,6 +191,7 @@ class Worker:
             advertised=self._advertise,
         )
         self._launcher.open()
+        self._launcher.files = self._files
         self._launcher.functions = self._functions = FunctionDriver(
             self._workspace.root / "runners",
             self._clock,
@@ -178,6 +203,7 @@ class Worker:
             printed_all=self._pump.on_ended,
             log_limit=self._log_limit,
         )
+        self.desk.lease_of = self._functions.lease_of
         self._functions.open()
         self._spawn(self._catch_up())
         self._spawn(self._values.run())
@@ -196,7 +222,9 @@ class Worker:
             await asyncio.gather(connecting, *self._tasks, return_exceptions=True)
             self._functions.close()
             self._relay.close()
-            self._desk.close()
+            self.desk.close()
+            await self._files.close()
+            self._reports.close()
             await self._launcher.close()
             if self._peer is not None:
                 self._peer.close()
@@ -291,18 +319,25 @@ class Worker:
                 self._send(msg.ServiceStates(0, *about))
             case m.ReportStarted():
                 self._send(msg.Started(0, it.leases, it.ats))
+            case words.StoreValue():
+                self._values.hold(it.lease, artifact_of(it.value) or "", size_of(it.value))
             case m.ReportResults():
+                self._reports.say_statuses()
                 for part in results_messages(it.results):
                     self._send(part)
             case m.Beat():
                 self._beat(it)
-            case m.FetchArtifact():
-                self._begin_fetch(it.hash)
+            case words.KeepOutputs() | words.GiveUpOutputs():
+                self._files.follow(it)
+            case m.FetchArtifact() if not self._files.follow(it):
+                self._downloads.begin(it.hash)
             case m.Forget():
                 for lease in it.leases:
                     self._pump.forget(lease)
                     self._values.forget(lease)
                     self._secrets.forget(lease)
+                    self._reports.forget(lease)
+                    self._files.give_up(lease)
             case m.AnnounceDrain():
                 self._send(msg.Draining(0))
             case m.Leave():
@@ -314,14 +349,6 @@ class Worker:
             asyncio.get_running_loop().call_later(2.0, self._gone.set)
         else:
             self._gone.set()
-
-    # -- what jobs ask ------------------------------------------------------------------------------------------------------
-    def _call_of(self, key: int, seq: int) -> int:
-        return self._functions.lease_of(key, seq)
-
-    def _introduce(self, lease: int, it: msg.WhoAmI, blob: Blob, reply: Callable[[msg.Message], None]) -> None:
-        a = self.machine.held[lease].assignment
-        reply(msg.Identity(it.request, a.run, a.job, a.attempt, lease, a.template.archive))
 
     # -- output of calls ------------------------------------------------------------------------------------------------
     def _on_call_output(self, lease: int, stream: int, data: bytes) -> None:
@@ -342,6 +369,10 @@ class Worker:
             log.warning("the log of lease %d, stream %d, cannot be written: %s", lease, stream, e)
             return
         self._pump.on_output(lease, stream, end - len(data), data)
+
+    def _values_in_use(self) -> list[str]:
+        values = [hash_ for held in self.machine.held.values() if held.value and (hash_ := artifact_of(held.value))]
+        return values + [hash_ for held in self.machine.held.values() for hash_ in held.assignment.needs]
 
     def _on_reported(self) -> None:
         if not self._scheduled and not self.machine.gathering:
@@ -394,15 +425,17 @@ class Worker:
             self._resumed = False
             self._pump.disconnected()
             self._values.on_disconnected()
+            self._lines.disconnected()
             self._relay.disconnected()
-            self._desk.disconnected()
+            self.desk.disconnected()
+            self._reports.disconnected()
             self.see(m.Disconnected())
-            self._fetches.clear()
+            self._downloads.disconnected()
             self._lost.set()
 
     def _on_message(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
         self._heard_at = self._clock.now()
-        if self._desk.heard(message) or self._values.heard(message):
+        if self._lines.heard(message, blob) or self.desk.heard(message, blob) or self._values.heard(message):
             return
         match message:
             case msg.GiveSecrets():
@@ -417,7 +450,7 @@ class Worker:
             case msg.Recall():
                 self.see(m.RecallOrdered(message.leases))
             case msg.Piece():
-                self._on_piece(message, blob)
+                self._downloads.on_piece(message, blob)
             case msg.StoreStream():
                 self._relay.heard(message, blob)
             case msg.Welcome():
@@ -434,9 +467,9 @@ class Worker:
                 self.machine.grace_s = message.grace_s
                 self.see(m.Registered(message.heartbeat_s))
                 self._registered.set()
+                self._loop.call_soon(self._lines.registered)
                 log.info("registered with the master at %s:%d as %s, %d slots", *self.master, self.name, self.machine.slots)
-                for hash_ in self._downloads:
-                    self._fetch(hash_)
+                self._downloads.go_on()
                 self._note_home()
             case msg.Leave():
                 if message.now:
@@ -460,13 +493,12 @@ class Worker:
         self._turn()
         for lease in [lease for lease, held in self.machine.held.items() if held.phase is m.Phase.ENDED]:
             self._pump.on_ended(lease)
+        self._reports.connected()
         self._lag.set()
 
     def _on_error(self, peer: Peer, message: msg.Error) -> None:
-        hash_ = self._fetches.pop(message.request, None)
-        if hash_ is not None:
-            self._downloads.pop(hash_).abandon()
-            self.see(m.ArtifactFailed(hash_, message.message, message.retryable))
+        if self._downloads.failed(message):
+            pass
         elif message.request <= 1:
             self._refusal = from_code(message.code, message.message)
             if isinstance(self._refusal, Conflict) and self.machine.held:
@@ -503,39 +535,13 @@ class Worker:
         self._send(msg.Heartbeat(0, it.leases, it.started))
 
     # -- artifacts ----------------------------------------------------------------------------------------------------------
-    def _begin_fetch(self, hash_: str) -> None:
-        try:
-            self._downloads[hash_] = Download(self._workspace, hash_)
-        except OSError as e:
-            self.see(m.ArtifactFailed(hash_, str(e), True))
-            return
-        self._fetch(hash_)
-
-    def _fetch(self, hash_: str) -> None:
-        request = self._next_request()
-        self._fetches[request] = hash_
-        self._send(msg.Fetch(request, hash_, self._downloads[hash_].received))
+    def _fetched(self, hash_: str, problem: str, retryable: bool) -> None:
+        self.see(m.ArtifactFailed(hash_, problem, retryable) if problem else m.ArtifactReady(hash_))
+        self._reader.on_fetched(hash_, problem)
 
     def _next_request(self) -> int:
         self._requests += 1
         return self._requests
-
-    def _on_piece(self, it: msg.Piece, blob: Blob) -> None:
-        download = self._downloads.get(it.hash)
-        if download is None:
-            return
-        try:
-            whole = download.write(it.offset, blob, it.size)
-        except (OSError, TitanError) as e:
-            download.abandon()
-            del self._downloads[it.hash]
-            self._fetches.pop(it.request, None)
-            self.see(m.ArtifactFailed(it.hash, str(e), True))
-            return
-        if whole:
-            del self._downloads[it.hash]
-            self._fetches.pop(it.request, None)
-            self.see(m.ArtifactReady(it.hash))
 
     # -- output ---------------------------------------------------------------------------------------------------------------
     def _send_logs(self, message: msg.LogData, data: bytes) -> None:

@@ -20,11 +20,11 @@ MESSAGE_BYTES = 16 << 20
 
 def assignments(it: msg.Dispatch) -> list[m.Assignment]:
     templates = [it.templates[t] for t in it.template_of]
-    if not it.payloads and not it.services:
+    if not it.payloads and not it.services and not it.files:
         rows = zip(it.leases, it.runs, it.jobs, it.attempts, templates, it.args, strict=True)
         return [m.Assignment(*row) for row in rows]
     nothing: list[tuple[Any, ...]] = [()] * len(it.leases)
-    more = (it.payloads or [b""] * len(it.leases), it.inputs or nothing, it.services or nothing)
+    more = (it.payloads or [b""] * len(it.leases), it.inputs or nothing, it.services or nothing, it.files or nothing)
     calls = zip(it.leases, it.runs, it.jobs, it.attempts, templates, it.args, *more, strict=True)
     return [m.Assignment(*call) for call in calls]
 
@@ -55,6 +55,7 @@ def _results(results: list[m.Result]) -> msg.Results:
         [r.cpu_s for r in results],
         [r.peak_bytes for r in results],
         [r.value for r in results] if any(r.value for r in results) else [],
+        [r.outputs for r in results] if any(r.outputs for r in results) else [],
     )
 
 

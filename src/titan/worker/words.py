@@ -5,8 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from titan.model.dag import JobTemplate
+from titan.model.files import StoredFile
 from titan.model.states import Outcome
 from titan.model.values import RETURNED_AT, artifact_of
+
+FILE_PREFIX = "file:"
+"""Of a hash among the needs of an attempt: content that goes into its folder, and is kept apart from scripts and values."""
 
 
 # -- what was seen ------------------------------------------------------------------------------------------------------
@@ -21,6 +25,8 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
     inputs: tuple[bytes, ...] = ()
     services: tuple[tuple[str, str], ...] = ()
     """(id, HOST:PORT) of the services that it depends on."""
+    files: tuple[StoredFile, ...] = ()
+    """What it is given, by the paths in its folder."""
 
     @property
     def needs(self) -> list[str]:
@@ -28,7 +34,8 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
         template = self.template
         if not template.function:
             artifact = template.archive or template.file_hash
-            return [artifact] if artifact else []
+            given = dict.fromkeys(FILE_PREFIX + file.hash for file in self.files) if self.files else ()
+            return [artifact, *given] if artifact else [*given]
         if not self.inputs and self.payload[:1] != RETURNED_AT:
             return [template.function]
         large = [h for value in (self.payload, *self.inputs) if (h := artifact_of(value))]
@@ -173,10 +180,26 @@ class RunnerEnded(msgspec.Struct, frozen=True, gc=False):
     unfit: bool = False
 
 
+class OutputsKept(msgspec.Struct, frozen=True, gc=False):
+    """What an attempt left is on the master's disk; or `problem` says why not, and `outcome` what that makes of the attempt."""
+
+    lease: int
+    outputs: tuple[StoredFile, ...]
+    problem: str = ""
+    outcome: Outcome = Outcome.SUCCEEDED
+
+
 class LogsSent(msgspec.Struct, frozen=True, gc=False):
     """All output of an attempt that ended is on its way to the master."""
 
     lease: int
+
+
+class ResultSet(msgspec.Struct, frozen=True, gc=False):
+    """An attempt that runs says what it came to, as in model/values.py."""
+
+    lease: int
+    value: bytes
 
 
 class DrainOrdered(msgspec.Struct, frozen=True):
@@ -277,8 +300,30 @@ class Beat(msgspec.Struct, frozen=True, gc=False):
     started: list[float]
 
 
+class StoreValue(msgspec.Struct, frozen=True, gc=False):
+    """The value of an attempt that ended well is by content, and has to be with the master before that is told.
+
+    LogsSent follows when it is.
+    """
+
+    lease: int
+    value: bytes
+
+
 class AnnounceDrain(msgspec.Struct, frozen=True, gc=False):
     pass
+
+
+class KeepOutputs(msgspec.Struct, frozen=True, gc=False):
+    """The attempt succeeded: see that what it was to leave is there, and send it to the master. OutputsKept follows."""
+
+    lease: int
+
+
+class GiveUpOutputs(msgspec.Struct, frozen=True, gc=False):
+    """Nobody wants them any more; OutputsKept does not follow."""
+
+    lease: int
 
 
 class Forget(msgspec.Struct, frozen=True, gc=False):
@@ -307,6 +352,9 @@ Instruction = (
     | ReportResults
     | Beat
     | AnnounceDrain
+    | KeepOutputs
+    | GiveUpOutputs
+    | StoreValue
     | Forget
     | Leave
 )
@@ -322,3 +370,4 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     cpu_s: float
     peak_bytes: int
     value: bytes = b""
+    outputs: tuple[StoredFile, ...] = ()

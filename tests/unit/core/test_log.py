@@ -28,6 +28,7 @@ from titan.core.state import HISTORY_LIMIT, Past, State
 from titan.core.story import story
 from titan.errors import Bug
 from titan.model.dag import DagSpec, JobTemplate
+from titan.model.files import Published
 from titan.model.settings import Settings
 from titan.model.states import Outcome
 from titan.model.timing import Timing
@@ -125,6 +126,9 @@ def events_of_every_kind() -> list[ev.Event]:
         ev.PipelineSaved("p", SPEC, 1.0),
         ev.PipelineRemoved("p", 1.0),
         ev.StoreChanged([0, 1 << 32], [[b"SET", b"k", b"v"], [b"DEL", b"k"]], 1.0),
+        ev.ArtifactPublished("r", "models/best", Published("a" * 64, 7, 1, 1.0, "r/a"), 1.0),
+        ev.StatusReported([FIRST], ["warming up"], 1.0),
+        ev.ArtifactRemoved("models/best", 1.0),
     ]
 
 
@@ -134,6 +138,7 @@ VOLATILE: list[ev.Event] = [
     ev.LeasesRecalled(1, [FIRST]),
     ev.WorkerSuspected(1, 1.0),
     ev.RootsReleased("r", 2),
+    ev.ProgressReported([FIRST], [0.5], ["half"], 1.0),
     ev.ScaleReviewed(["GENERAL"], ["no change: nothing is queued"], [False], [False], 1.0),
 ]
 

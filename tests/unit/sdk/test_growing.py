@@ -76,13 +76,14 @@ def test_an_addition_is_known_by_the_jobs_it_adds() -> None:
 def test_grow_says_what_was_asked() -> None:
     said: list[msg.Message] = []
 
-    def ask(make: object) -> msg.Message:
-        said.append(make(7))  # type: ignore[operator]
+    def ask(message: msg.Message, kind: type[msg.Message]) -> msg.Message:
+        said.append(message)
+        assert kind is msg.Grown
         return msg.Grown(7, "r", 2)
 
     spec = DagSpec("d", "", [JobTemplate(command="true")], ["a", "b"], [0, 0], [(), ()], [(), ()])
     assert grow(ask, spec, before=["end"], key="k") == 2
-    assert said == [msg.Grow(7, 0, "", "k", spec, ("end",), False)]
+    assert said == [msg.Grow(0, 0, "", "k", spec, ("end",), False)]
 
 
 def test_a_pipeline_within_another_has_names_of_its_own() -> None:

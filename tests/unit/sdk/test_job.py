@@ -58,6 +58,8 @@ def test_defaults_are_the_contract() -> None:
         "expand": None,
         "pipeline": None,
         "secrets": (),
+        "outputs": (),
+        "inputs": (),
     }
 
 

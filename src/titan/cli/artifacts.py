@@ -1,0 +1,97 @@
+"""`titan artifacts` and `titan artifact`: files that are published under keys, and outputs of jobs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from titan.cli.ask import _clock, print_table
+from titan.cli.options import home_option, json_option, master_option
+from titan.cli.session import open_client
+from titan.errors import EnvironmentFault
+from titan.model.sizes import size_text
+from titan.sdk.artifacts import ArtifactInfo
+
+_HOME = "Read this home of an earlier private cluster instead of asking a running master."
+
+
+@click.command()
+@click.argument("prefix", required=False, default="")
+@click.option("--limit", default=1000, show_default=True, type=click.IntRange(1, 10_000))
+@master_option
+@home_option(_HOME)
+@json_option
+def artifacts(prefix: str, limit: int, master: str | None, home: Path | None, as_json: bool) -> None:
+    """The published files whose keys begin with PREFIX; with RUN as PREFIX what that run published, and what its jobs left."""
+    with open_client(master, home=home, offline=True) as client:
+        found = client.artifacts(prefix, limit)
+    if as_json:
+        print(json.dumps([_dict(one) for one in found]))
+        return
+    if not found:
+        print("no artifacts" + (f" of {prefix}" if prefix else "; of a run: titan artifacts RUN"))
+        return
+    rows = [
+        (f"{a.key}/" if a.is_folder else a.key, size_text(a.size), a.hash[:12], _clock(a.published_at), a.by or "a client")
+        for a in found
+    ]
+    print_table(("KEY", "SIZE", "HASH", "AT", "BY"), rows)
+
+
+@click.group()
+def artifact() -> None:
+    """Get, put or remove a published file or folder."""
+
+
+@artifact.command()
+@click.argument("key")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--version", default="", metavar="HASH", help="An older version, by the beginning of its hash.")
+@master_option
+@home_option(_HOME)
+@json_option
+def get(key: str, path: Path, version: str, master: str | None, home: Path | None, as_json: bool) -> None:
+    """Write what is published as KEY, or RUN/KEY, or the output RUN/JOB.OUTPUT, to PATH."""
+    with open_client(master, home=home, offline=True) as client:
+        one = client.artifact(key, version=version)
+        try:
+            one.download(path)
+        except OSError as error:
+            raise EnvironmentFault(f"{path} cannot be written: {error.strerror or error}") from None
+    if as_json:
+        print(json.dumps({"key": one.key, "hash": one.hash, "size": one.size, "path": str(path)}))
+    else:
+        print(f"{path}: {one.key}, {size_text(one.size)}, {one.hash[:12]}")
+
+
+@artifact.command()
+@click.argument("key")
+@click.argument("path", type=click.Path(path_type=Path))
+@master_option
+@json_option
+def put(key: str, path: Path, master: str | None, as_json: bool) -> None:
+    """Publish the file or folder PATH as KEY, for all."""
+    with open_client(master) as client:
+        try:
+            one = client.publish(key, path)
+        except OSError as error:
+            raise EnvironmentFault(f"{path} cannot be read: {error.strerror or error}") from None
+    print(json.dumps(_dict(one)) if as_json else f"{one.key}: {size_text(one.size)}, {one.hash[:12]}")
+
+
+@artifact.command()
+@click.argument("key")
+@master_option
+@json_option
+def rm(key: str, master: str | None, as_json: bool) -> None:
+    """Remove the shared KEY, with all its versions. What a run published goes with the run."""
+    with open_client(master) as client:
+        client.remove_artifact(key)
+    print(json.dumps({"removed": key}) if as_json else f"{key} is gone")
+
+
+def _dict(one: ArtifactInfo) -> dict[str, object]:
+    return asdict(one)

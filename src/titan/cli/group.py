@@ -1,0 +1,100 @@
+"""The group of all commands. Each of them is in a module of its own, imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from titan._version import __version__
+from titan.cli import EXIT_INTERRUPTED, exit_code, say
+from titan.errors import TitanError
+
+_COMMANDS = {
+    "up": "titan.cli.up",
+    "run": "titan.cli.run",
+    "submit": "titan.cli.run",
+    "wait": "titan.cli.run",
+    "status": "titan.cli.ask",
+    "logs": "titan.cli.ask",
+    "cancel": "titan.cli.ask",
+    "result": "titan.cli.ask",
+    "runs": "titan.cli.ask",
+    "workers": "titan.cli.workers",
+    "scale": "titan.cli.scale",
+    "dlq": "titan.cli.dlq",
+    "gates": "titan.cli.gates",
+    "approve": "titan.cli.gates",
+    "reject": "titan.cli.gates",
+    "why": "titan.cli.why",
+    "services": "titan.cli.services",
+    "stop": "titan.cli.services",
+    "replace": "titan.cli.services",
+    "master": "titan.cli.serve",
+    "worker": "titan.cli.serve",
+    "journal": "titan.cli.journal",
+    "history": "titan.cli.history",
+    "schedule": "titan.cli.schedule",
+    "store": "titan.cli.store",
+    "artifacts": "titan.cli.artifacts",
+    "artifact": "titan.cli.artifacts",
+    "context": "titan.cli.context_command",
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        home = _COMMANDS.get(cmd_name)
+        if home is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(home), cmd_name)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as e:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], _COMMANDS, 1) if args else []
+            if near and "Did you mean" not in e.message:
+                raise click.UsageError(f"{e.message} Did you mean {near[0]!r}?", ctx) from None
+            raise
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="titan")
+def titan() -> None:
+    """Titan runs scripts, binaries, functions and services as one durable graph on many machines.
+
+    \b
+    titan run pipeline.yaml     submit, follow, exit; without a master on a private cluster of this machine
+    titan up                    a master and a worker on this machine
+    titan status                what runs, and where
+    """
+
+
+def run() -> NoReturn:
+    """As `titan.cli.main`."""
+    as_json = "--json" in sys.argv
+    try:
+        code: Any = titan.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        sys.exit(EXIT_INTERRUPTED)
+    except click.ClickException as e:
+        e.show()
+        sys.exit(e.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except TitanError as e:
+        say(e, as_json=as_json)
+        sys.exit(exit_code(e))

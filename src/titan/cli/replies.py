@@ -1,0 +1,36 @@
+"""Answers of TitanStore in the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def plain(reply: Any) -> Any:
+    """Bytes that are no UTF-8 are {"base64": ...}."""
+    if isinstance(reply, bytes):
+        try:
+            return reply.decode()
+        except UnicodeDecodeError:
+            import base64
+
+            return {"base64": base64.b64encode(reply).decode()}
+    if isinstance(reply, dict):
+        return {str(plain(key)): plain(value) for key, value in reply.items()}
+    if isinstance(reply, (list, tuple, set)):
+        return [plain(item) for item in (sorted(reply) if isinstance(reply, set) else reply)]
+    return reply
+
+
+def lines(reply: Any) -> list[bytes]:
+    """One for each item, pairs on one line."""
+    if reply is None:
+        return []
+    if isinstance(reply, bytes):
+        return [reply]
+    if isinstance(reply, dict):
+        return [b" ".join((*lines(key), *lines(value))) for key, value in reply.items()]
+    if isinstance(reply, set):
+        reply = sorted(reply)
+    if isinstance(reply, (list, tuple)):
+        return [b" ".join(lines(item)) if isinstance(item, (list, tuple)) else b"".join(lines(item)) for item in reply]
+    return [str(reply).encode(errors="surrogateescape")]

@@ -1,0 +1,141 @@
+"""Files are published under keys, and found by them: the core decides, and its state tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from titan.core import effects as fx
+from titan.core import inputs as seen
+from titan.core.publishing import output_of
+from titan.core.state import Job, Run, State
+from titan.errors import CallerError, Conflict, NotFound
+from titan.master import views
+from titan.master.core_loop import CoreLoop
+from titan.master.file_desk import FileDesk
+from titan.master.history_desk import HistoryDesk
+from titan.model.files import FOLDER, Published, StoredFile, is_run
+from titan.peer import Peer
+from titan.protocol import messages as msg
+
+MOST_ROWS = 10_000
+
+
+class ArtifactDesk:
+    def __init__(self, core: CoreLoop, files: FileDesk, past: HistoryDesk) -> None:
+        self._core = core
+        self._files = files
+        self._past = past
+
+    def on_message(self, peer: Peer, message: msg.Message, worker: int = 0) -> bool:
+        """Whether the message was for this. `worker`: whose connection it is, 0 for a client's. Raises TitanError."""
+        match message:
+            case msg.Publish():
+                self._publish(peer, message, worker)
+            case msg.FindArtifact():
+                self._find(peer, message, worker)
+            case msg.ListArtifacts():
+                self._list(peer, message)
+            case msg.RemoveArtifact() if not worker:
+                self._core.see(seen.UnpublishRequested(peer.number, message.request, message.key))
+            case _:
+                return False
+        return True
+
+    def _publish(self, peer: Peer, it: msg.Publish, worker: int) -> None:
+        if bool(it.lease) != bool(worker):
+            raise CallerError("a worker publishes for an attempt, and a client for none")
+        if not 0 <= it.kind <= FOLDER or not self._files.kept.touch(it.hash):
+            raise NotFound(f"the file that is to be published as {it.key[:200]!r} is not on the master: send it first")
+        what = (it.key, it.hash, it.size, it.kind, worker, it.lease, it.shared)
+        self._core.see(seen.PublishRequested(peer.number, it.request, *what))
+
+    def _find(self, peer: Peer, it: msg.FindArtifact, worker: int) -> None:
+        self._core.turn()
+        state, key = self._core.state, it.key
+        if worker:
+            holder = state.workers.get(worker)
+            number = holder.held.get(it.lease) if holder is not None else None
+            if number is None:
+                raise Conflict("this attempt was given up")
+            run = state.jobs[number].run
+            if key in run.published:
+                self._tell(peer, it.request, _rows(f"{run.id}/{key}", run.published[key]))
+                return
+        name, _, rest = key.partition("/")
+        if is_run(name) and rest:
+            self._of_run(peer, it.request, name, lambda state, run: _found(state, run, rest))
+        elif key in state.published:
+            self._tell(peer, it.request, _rows(key, state.published[key]))
+        else:
+            raise NotFound(f"nothing is published as {key[:200]!r}: `titan artifacts` lists what is")
+
+    def _list(self, peer: Peer, it: msg.ListArtifacts) -> None:
+        self._core.turn()
+        name, _, rest = it.prefix.partition("/")
+        most = min(it.limit if it.limit > 0 else MOST_ROWS, MOST_ROWS)
+        if is_run(name):
+            self._of_run(peer, it.request, name, lambda state, run: _all_of(state, run, rest, most))
+        else:
+            self._tell(peer, it.request, _newest(self._core.state.published, it.prefix, most))
+
+    def _of_run(self, peer: Peer, request: int, name: str, rows: Callable[[State, Run], list[msg.ArtifactRow]]) -> None:
+        """Wherever that run is."""
+
+        def answer(state: State) -> list[msg.Message]:
+            return [msg.Artifacts(request, rows(state, views.find_run(state, name)))]
+
+        if self._past.is_live(name):
+            for message in answer(self._core.state):
+                self._core.release(partial(peer.send, message))
+        else:
+            self._past.answer(peer, request, name, answer)
+
+    def _tell(self, peer: Peer, request: int, rows: list[msg.ArtifactRow]) -> None:
+        message = msg.Artifacts(request, rows)
+        self._core.release(lambda: peer.send(message))
+
+
+def published(it: fx.ReplyPublished) -> msg.Artifacts:
+    """`versions`: the newest first."""
+    return msg.Artifacts(it.request, _rows(it.key, it.versions[::-1]))
+
+
+def _rows(key: str, versions: list[Published]) -> list[msg.ArtifactRow]:
+    """The newest first."""
+    return [msg.ArtifactRow(key, v.hash, v.size, v.kind, v.at, v.by) for v in reversed(versions)]
+
+
+def _output_row(job: Job, output: StoredFile) -> msg.ArtifactRow:
+    about = (output.hash, output.size, output.kind, job.finished_at, f"{job.run.id}/{job.name}")
+    return msg.ArtifactRow(f"{job.run.id}/{job.name}.{output.name}", *about)
+
+
+def _found(state: State, run: Run, key: str) -> list[msg.ArtifactRow]:
+    """Published by the run, or JOB.OUTPUT of a job of its."""
+    if key in run.published:
+        return _rows(f"{run.id}/{key}", run.published[key])
+    for at in [at for at, letter in enumerate(key) if letter == "."]:
+        number = state.find(run, key[:at])
+        if number is not None and (output := output_of(state.jobs[number], key[at + 1 :])) is not None:
+            return [_output_row(state.jobs[number], output)]
+    raise NotFound(
+        f"run {run.id} has nothing as {key[:200]!r}: `titan artifacts {run.id}` lists what it published, and its outputs"
+    )
+
+
+def _all_of(state: State, run: Run, prefix: str, most: int) -> list[msg.ArtifactRow]:
+    """What the run published, and behind it what its jobs left."""
+    rows = _newest(run.published, prefix, most, f"{run.id}/")
+    if any(template.outputs for template in run.templates):
+        for number in range(run.first, run.first + run.count):
+            job = state.jobs[number]
+            rows += [_output_row(job, output) for output in job.outputs if f"{job.name}.{output.name}".startswith(prefix)]
+            if len(rows) >= most:
+                break
+    return rows[:most]
+
+
+def _newest(keys: dict[str, list[Published]], prefix: str, most: int, before: str = "") -> list[msg.ArtifactRow]:
+    found = sorted(key for key in keys if key.startswith(prefix))[:most]
+    return [_rows(before + key, keys[key][-1:])[0] for key in found]

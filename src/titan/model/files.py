@@ -1,0 +1,156 @@
+"""Files that travel: what a job leaves for others (outputs), what it is given (inputs), and what is published under a key.
+
+Content goes by its SHA-256. A folder travels as one tar file. Owns the shapes, their limits and the rules for paths and keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from titan.errors import InvalidGraph
+from titan.model.dag import JobTemplate
+
+MAX_FILES = 256
+"""Outputs of one job; inputs of one job."""
+MAX_PATH = 1024
+MAX_PART = 255
+MAX_OUTPUT_NAME = 256
+MAX_KEY = 256
+MAX_KEYS = 10_000
+"""Keys that a run may have."""
+MAX_SHARED_KEYS = 100_000
+MAX_VERSIONS = 8
+"""Versions of a key that are kept, the newest."""
+FILE, PROGRAM, FOLDER = 0, 1, 2
+"""What lies at an output's path: a file, one that may be executed, or a folder."""
+INDEX = "${index}"
+"""In the job of an input of an array: the position of the job that is given it."""
+KEY_RULE = "1 to 256 characters, parts of A-Z a-z 0-9 _ . : @ + = , - with / between them, none of which begins with a dot"
+
+_PART = r"[A-Za-z0-9_:@+=,-][A-Za-z0-9_.:@+=,-]*"
+_KEY = re.compile(rf"{_PART}(?:/{_PART})*")
+_RUN = re.compile(r"[0-9a-hjkmnp-tv-z]{12}")
+_INDEX_OF = re.compile(r"\[([0-9]+)\]$")
+
+
+class StoredFile(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A file by content. `name` is that of an output, or the path of an input."""
+
+    name: str
+    hash: str
+    """SHA-256 in hex; of a folder, of its tar file."""
+    size: int
+    """Bytes."""
+    kind: int = FILE
+
+
+class Published(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One version of what is published under a key."""
+
+    hash: str
+    size: int
+    kind: int
+    at: float
+    by: str = ""
+    """The job that published it, RUN/JOB; "" for a client."""
+
+
+def is_key(key: str) -> bool:
+    return len(key) <= MAX_KEY and _KEY.fullmatch(key) is not None
+
+
+def is_run(text: str) -> bool:
+    """Whether it looks like the id of a run: no key that all share may begin with one."""
+    return _RUN.fullmatch(text) is not None
+
+
+def path_problem(path: str) -> str:
+    """Of a path in a job's folder; "" if nothing is wrong with it."""
+    if not path or "\0" in path:
+        return "a path must not be empty or hold a NUL character"
+    if len(path.encode(errors="replace")) > MAX_PATH:
+        return f"{path[:80]!r}... exceeds {MAX_PATH:,} bytes"
+    parts = path.split("/")
+    if path.startswith("/") or any(part in ("", ".", "..") for part in parts):
+        return f"{path[:200]!r} must be a plain path inside the job's folder: no leading '/', no '.', '..' or '//' in it"
+    if any(len(part.encode(errors="replace")) > MAX_PART for part in parts):
+        return f"{path[:80]!r} holds a name of more than {MAX_PART} bytes"
+    return ""
+
+
+def name_problem(name: str) -> str:
+    """Of an output's name."""
+    if not name or len(name) > MAX_OUTPUT_NAME or not name.isprintable():
+        return f"an output's name is 1 to {MAX_OUTPUT_NAME} printable characters"
+    return ""
+
+
+def nested_problem(paths: Sequence[str]) -> str:
+    """Whether two of them are the same, or one lies in another."""
+    known = set(paths)
+    if len(known) < len(paths):
+        return f"{next(p for i, p in enumerate(paths) if p in paths[:i])!r} is there twice"
+    for path in paths:
+        at = path.find("/")
+        while at >= 0:
+            if path[:at] in known:
+                return f"{path!r} lies in {path[:at]!r}, which is there too"
+            at = path.find("/", at + 1)
+    return ""
+
+
+def files_problem(t: JobTemplate) -> str:
+    """What is wrong with the outputs and inputs of a template by itself; "" if nothing is."""
+    if not t.outputs and not t.inputs:
+        return ""
+    if t.kind == "gate" or t.function:
+        what = "a gate" if t.kind == "gate" else "a call"
+        return f"{'outputs' if t.outputs else 'inputs'}: {what} has no folder of its own: use a job with file or command"
+    if t.kind == "service" and t.outputs:
+        return "outputs: a service has none, as it does not end: let it publish them"
+    if t.kind == "handler" and t.inputs:
+        return "inputs: a handler has none, as the jobs that it waits for have not succeeded"
+    for word, count in (("outputs", len(t.outputs)), ("inputs", len(t.inputs))):
+        if count > MAX_FILES:
+            return f"{word}: {count} of them; the limit is {MAX_FILES}: use a folder"
+    names = [name for name, _ in t.outputs]
+    if problem := next((p for name in names if (p := name_problem(name))), ""):
+        return f"outputs: {problem}"
+    if len(set(names)) < len(names):
+        return f"outputs: {next(n for i, n in enumerate(names) if n in names[:i])!r} is there twice"
+    for word, paths in (("outputs", [p for _, p in t.outputs]), ("inputs", [p for p, _, _ in t.inputs])):
+        problem = next((p for path in paths if (p := path_problem(path))), "") or (
+            nested_problem(paths) if word == "inputs" else ""
+        )
+        if problem:
+            return f"{word}: {problem}"
+    if t.file and any(path == t.file for path, _, _ in t.inputs):
+        return f"inputs: {t.file!r} is the script itself"
+    return ""
+
+
+def giver_of(job: str, source: str) -> str:
+    """The job that gives an input of `job`, which may name it by its own position in an array."""
+    if INDEX not in source:
+        return source
+    found = _INDEX_OF.search(job)
+    return source.replace(INDEX, found[1]) if found is not None else source
+
+
+def check_inputs(job: str, template: JobTemplate, parents: Sequence[int], parent: Callable[[int], tuple[str, JobTemplate]]) -> None:
+    """Each input is an output of a job that it depends on. `parent(position)`: its id and template. Raises InvalidGraph."""
+    known = dict(parent(p) for p in parents)
+    for path, source, name in template.inputs:
+        giver = giver_of(job, source)
+        found = known.get(giver)
+        if found is None:
+            raise InvalidGraph(f"job {job!r}: inputs: {path!r} is of {giver!r}, which is no job that it depends on", job)
+        if all(name != output for output, _ in found.outputs):
+            there = ", ".join(output for output, _ in found.outputs[:10])
+            hint = f"there is {there}" if there else "it has none: name it in the outputs of that job"
+            raise InvalidGraph(f"job {job!r}: inputs: {path!r}: job {giver!r} has no output {name!r}: {hint}", job)
+        if found.on_failure == "continue":
+            raise InvalidGraph(f"job {job!r}: inputs: {giver!r} has on_failure: continue, so there may be no file of it", job)

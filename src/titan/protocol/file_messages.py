@@ -1,0 +1,156 @@
+"""Messages about files: they travel in pieces, both ways, and are published under keys."""
+
+from __future__ import annotations
+
+import msgspec
+
+from titan.model.files import FILE, StoredFile
+from titan.protocol.base import Message
+
+FILE_WINDOW = 16 << 20
+"""Bytes of a file that may be on their way, or wait for the receiver's disk: more are sent as FileTaken comes."""
+
+
+class SendFile(Message, frozen=True):
+    """A file of `size` bytes is to be kept. `key`, drawn by the sender, names the sending: after a cut it goes on under the same.
+
+    `hash` "" says that it is not known yet. Answered by SendFrom; by Stored, if the master has the file; or by an Error.
+    """
+
+    key: str
+    size: int
+    hash: str = ""
+
+
+class SendFrom(Message, frozen=True):
+    """Send FilePieces from `offset` on, then FileEnd."""
+
+    offset: int
+
+
+class FilePiece(Message, frozen=True):
+    """Bytes of a file of `size` bytes, in the blob, in order. Never compressed."""
+
+    offset: int
+    size: int
+
+
+class FileEnd(Message, frozen=True):
+    """All is sent, and this is its SHA-256. Answered by Stored when it is on the master's disk, or by an Error."""
+
+    hash: str
+
+
+class FileTaken(Message, frozen=True):
+    """So many bytes more were written by whoever receives."""
+
+    size: int
+
+
+class FetchFile(Message, frozen=True):
+    """Send a file from `offset` on; answered by FilePieces, at least one. From workers and clients."""
+
+    hash: str
+    offset: int = 0
+
+
+class StopSending(Message, frozen=True):
+    """Nobody waits for what FetchFile `fetch` asked for any more."""
+
+    fetch: int
+
+
+class Publish(Message, frozen=True):
+    """A file that the master has (SendFile) is published under `key` from now on.
+
+    By a worker for the attempt `lease`, under the key of its run unless it is `shared`; by a client, shared. Answered by
+    ArtifactRow in Artifacts when that is durable.
+    """
+
+    key: str
+    hash: str
+    size: int
+    kind: int = FILE
+    lease: int = 0
+    shared: bool = True
+
+
+class ArtifactRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One version of what is published. `key` is RUN/KEY, or KEY if it is shared. `by`: RUN/JOB, "" for a client."""
+
+    key: str
+    hash: str
+    size: int
+    kind: int
+    at: float
+    by: str = ""
+
+
+class FindArtifact(Message, frozen=True):
+    """The versions of a key, the newest first; answered by Artifacts, or by an Error if there is none.
+
+    By a worker for the attempt `lease`: first of its run, then shared.
+    """
+
+    key: str
+    lease: int = 0
+
+
+class ListArtifacts(Message, frozen=True):
+    """The newest version of each key that begins so, by key: `RUN/` those of a run, else shared ones. Answered by Artifacts."""
+
+    prefix: str = ""
+    limit: int = 1000
+
+
+class Artifacts(Message, frozen=True):
+    artifacts: list[ArtifactRow]
+
+
+class RemoveArtifact(Message, frozen=True):
+    """A shared key, with all its versions, is gone. Answered by Artifacts, what there was."""
+
+    key: str
+
+
+class PublishPath(Message, frozen=True):
+    """From a job to its worker: publish the file or folder at this path. Answered by Artifacts; an empty one says that it goes on.
+
+    Then the job asks again.
+    """
+
+    key: str
+    path: str
+    shared: bool = False
+
+
+class FetchPath(Message, frozen=True):
+    """From a job to its worker: write what is published under the key, the version with that hash if one is named, to this path.
+
+    Answered as PublishPath.
+    """
+
+    key: str
+    path: str
+    hash: str = ""
+
+
+__all__ = [
+    "ArtifactRow",
+    "Artifacts",
+    "FILE_WINDOW",
+    "FetchFile",
+    "FetchPath",
+    "FileEnd",
+    "FilePiece",
+    "FileTaken",
+    "FindArtifact",
+    "ListArtifacts",
+    "Publish",
+    "PublishPath",
+    "RemoveArtifact",
+    "SendFile",
+    "SendFrom",
+    "StopSending",
+    "StoredFile",
+]

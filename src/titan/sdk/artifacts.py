@@ -1,0 +1,213 @@
+"""Published files: `client.publish("models/best", "model.bin")`, `client.artifact("models/best").download("model.bin")`.
+
+A key of a client is shared by the whole cluster. What a job published under a key of its run is RUN/KEY here, and what it left as
+an output is RUN/JOB.OUTPUT. Both clients inherit these methods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from titan.archive import build_archive, survey, unpack_archive
+from titan.errors import CallerError, ConnectionLost, InvalidGraph
+from titan.model.files import FILE, FOLDER, PROGRAM
+from titan.protocol import messages as msg
+from titan.sdk.connection import Connection
+from titan.transfer import Line, fetch_file, send_file
+
+T = TypeVar("T")
+HASH_FIRST = 8 << 20
+"""A file up to this size is hashed before it is sent: the master may have it."""
+MAX_FOLDER_BYTES = 64 << 30
+MAX_FOLDER_MEMBERS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactInfo:
+    """One version of what is published, or an output of a job."""
+
+    key: str
+    hash: str
+    """SHA-256 in hex; of a folder, of the archive in which it travels."""
+    size: int
+    """Bytes, of a folder of its archive."""
+    is_folder: bool
+    published_at: float
+    """Seconds since the epoch."""
+    by: str
+    """The job that published it, RUN/JOB; "" for a client."""
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncArtifact(ArtifactInfo):
+    """The newest version under a key, as it was when it was asked for."""
+
+    _connection: Connection | None = None
+
+    async def download(self, path: str | os.PathLike[str]) -> Path:
+        """Writes it to `path`, which a file replaces at once; a folder has to be empty or not there. Returns the path.
+
+        Raises PeerError if it does not arrive as its hash says, NotFound if the master has it no more, OSError.
+        """
+        assert self._connection is not None
+        target = Path(path)
+        part = target.with_name(f".{secrets.token_hex(6)}.part")
+        try:
+            await fetch_file(ConnectionLines(self._connection), self.hash, part)
+            if self.is_folder:
+                limits = {"max_bytes": MAX_FOLDER_BYTES, "max_members": MAX_FOLDER_MEMBERS}
+                await asyncio.to_thread(unpack_archive, part, target, **limits)
+            else:
+                part.chmod(0o755 if self.executable else 0o644)
+                part.rename(target)
+        finally:
+            part.unlink(missing_ok=True)
+        return target
+
+
+class Artifact:
+    """The same for code without an event loop."""
+
+    def __init__(self, client: Artifacts, it: AsyncArtifact) -> None:
+        self._client = client
+        self._it = it
+        self.key, self.hash, self.size = it.key, it.hash, it.size
+        self.is_folder, self.published_at, self.by = it.is_folder, it.published_at, it.by
+
+    def download(self, path: str | os.PathLike[str]) -> Path:
+        """Writes it to `path`; see AsyncArtifact.download."""
+        return self._client._wait(self._it.download(path))
+
+    def __repr__(self) -> str:
+        return f"<Artifact {self.key} {self.hash[:12]} of {self.size:,} bytes>"
+
+
+class AsyncArtifacts:
+    """What AsyncClient can do with published files."""
+
+    _connection: Connection
+
+    async def publish(self, key: str, path: str | os.PathLike[str]) -> ArtifactInfo:
+        """A file or folder is published under a key that all share; durable when this returns. The newest version counts.
+
+        Raises CallerError for a bad key, LimitExceeded, OSError.
+        """
+        source, kind = Path(path), FILE
+        scratch = None
+        try:
+            if source.is_dir():
+                kind = FOLDER
+                scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="titan-publish-"))
+                source = await asyncio.to_thread(_packed, source, scratch)
+            elif not source.is_file():
+                raise CallerError(f"{path} is no file or folder: nothing is published")
+            elif source.stat().st_mode & 0o100:
+                kind = PROGRAM
+            size = source.stat().st_size
+            known = await asyncio.to_thread(_hash_of, source) if size <= HASH_FIRST else ""
+            hash_ = await send_file(ConnectionLines(self._connection), source, key=secrets.token_hex(16), hash_=known)
+        finally:
+            if scratch is not None:
+                shutil.rmtree(scratch, ignore_errors=True)
+        answer = await self._connection.call(lambda n: msg.Publish(n, key, hash_, size, kind))
+        assert isinstance(answer, msg.Artifacts)
+        return _info(answer.artifacts[0])
+
+    async def artifact(self, key: str, *, version: str = "") -> AsyncArtifact:
+        """What is published as KEY or RUN/KEY, or is the output RUN/JOB.OUTPUT. `version`: the beginning of the hash of an
+        older one.
+
+        Raises NotFound.
+        """
+        answer = await self._connection.call(lambda n: msg.FindArtifact(n, key))
+        assert isinstance(answer, msg.Artifacts)
+        rows = [row for row in answer.artifacts if row.hash.startswith(version)]
+        if not rows:
+            there = ", ".join(row.hash[:12] for row in answer.artifacts)
+            raise CallerError(f"{key} has no version {version[:64]!r}: there is {there}")
+        row = rows[0]
+        about = (row.key, row.hash, row.size, row.kind == FOLDER, row.at, row.by, row.kind == PROGRAM)
+        return AsyncArtifact(*about, self._connection)
+
+    async def artifacts(self, prefix: str = "", limit: int = 1000) -> list[ArtifactInfo]:
+        """The newest version of each shared key that begins so; `RUN/...`: what a run published and its jobs left."""
+        answer = await self._connection.call(lambda n: msg.ListArtifacts(n, prefix, limit))
+        assert isinstance(answer, msg.Artifacts)
+        return [_info(row) for row in answer.artifacts]
+
+    async def remove_artifact(self, key: str) -> None:
+        """A shared key is gone, with all its versions. Raises NotFound."""
+        await self._connection.call(lambda n: msg.RemoveArtifact(n, key))
+
+
+class Artifacts:
+    """What Client can do with published files."""
+
+    _async: AsyncArtifacts
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        raise NotImplementedError
+
+    def publish(self, key: str, path: str | os.PathLike[str]) -> ArtifactInfo:
+        """A file or folder is published under a key that all share, durably; see AsyncClient.publish."""
+        return self._wait(self._async.publish(key, path))
+
+    def artifact(self, key: str, *, version: str = "") -> Artifact:
+        """What is published as KEY or RUN/KEY, or is the output RUN/JOB.OUTPUT; see AsyncClient.artifact.
+
+        >>> with Client() as client:                   # doctest: +SKIP
+        ...     client.artifact("models/best").download("model.bin")
+        """
+        return Artifact(self, self._wait(self._async.artifact(key, version=version)))
+
+    def artifacts(self, prefix: str = "", limit: int = 1000) -> list[ArtifactInfo]:
+        """The newest version of each shared key that begins so; `RUN/...`: what a run published and its jobs left."""
+        return self._wait(self._async.artifacts(prefix, limit))
+
+    def remove_artifact(self, key: str) -> None:
+        """A shared key is gone, with all its versions. Raises NotFound."""
+        self._wait(self._async.remove_artifact(key))
+
+
+class ConnectionLines:
+    """The requests of a transfer on a client's connection, which is made anew while its patience lasts."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def open(self) -> Line:
+        while True:
+            try:
+                return Line(*await self._connection.begin())
+            except ConnectionLost:
+                await self._connection.reopen()
+
+    def close(self, line: Line) -> None:
+        self._connection.end(line.request)
+
+
+def _info(row: msg.ArtifactRow) -> ArtifactInfo:
+    return ArtifactInfo(row.key, row.hash, row.size, row.kind == FOLDER, row.at, row.by, row.kind == PROGRAM)
+
+
+def _packed(folder: Path, into: Path) -> Path:
+    limits = {"max_bytes": MAX_FOLDER_BYTES, "max_members": MAX_FOLDER_MEMBERS}
+    try:
+        return build_archive(folder, into, found=survey(folder, everything=True, **limits), level=1, **limits).path
+    except InvalidGraph as error:
+        raise CallerError(str(error).replace("project ", "")) from None
+
+
+def _hash_of(path: Path) -> str:
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()

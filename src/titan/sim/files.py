@@ -1,0 +1,154 @@
+"""How files travel in a simulation. The master's disk keeps those that it confirmed, whatever crashes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from titan.model.files import StoredFile
+from titan.model.states import Outcome
+from titan.protocol import messages as pm
+from titan.sim.file_rules import content_of
+from titan.sim.truth import Violation
+from titan.sim.world import World
+from titan.worker import machine as wm
+from titan.worker import words
+
+AGAIN_S = 5.0
+"""After this without an answer a worker asks again."""
+SIZE = 1
+
+
+# -- the master's side ----------------------------------------------------------------------------------------------------
+class MasterFiles:
+    """Durable. `later` calls after some time, if the master lives then."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def answer(self, message: pm.Message, send: Callable[[pm.Message], None]) -> bool:
+        """Whether the message was for this."""
+        world, kept = self._world, self._world.oracle.files.kept
+        match message:
+            case pm.SendFile(request, _, _, hash_):
+                send(pm.Stored(request, hash_) if hash_ in kept else pm.SendFrom(request, 0))
+            case pm.FileEnd(request, hash_):
+
+                def stored() -> None:
+                    kept[hash_] = None
+                    send(pm.Stored(request, hash_))
+
+                world.clock.after(world.rng.choice((0.0, 0.01, 1.0)), stored)
+            case pm.FetchFile(request, hash_):
+                if hash_ not in kept:
+                    raise Violation(f"file {hash_} is asked for and is not on the master's disk")
+                send(pm.FilePiece(request, 0, SIZE))
+            case _:
+                return False
+        return True
+
+
+# -- a worker's side ------------------------------------------------------------------------------------------------------
+class WorkerFiles:
+    """What one process of a worker sends and fetches. `later` calls after some time, if it lives then."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        send: Callable[[pm.Message], None],
+        see: Callable[[Any], None],
+        kept: Callable[[int], None],
+        later: Callable[[float, Callable[[], None]], object],
+        trouble: Callable[[str, Outcome], None],
+    ) -> None:
+        self._world = world
+        self._send = send
+        self._see = see
+        self._kept = kept
+        self._later = later
+        self._trouble = trouble
+        self._requests = 100
+        self._sending: dict[int, tuple[int, str]] = {}
+        """request -> lease, hash"""
+        self._missing: dict[int, dict[str, StoredFile]] = {}
+        """lease -> what is not confirmed yet, by hash"""
+        self._stored: dict[int, list[StoredFile]] = {}
+        self._fetching: dict[int, str] = {}
+        self.here: dict[str, None] = {}
+
+    def keep(self, it: wm.Assignment) -> None:
+        self._later(self._world.rng.choice((0.0, 0.1, 3.0)), lambda: self._begin(it))
+
+    def _begin(self, it: wm.Assignment) -> None:
+        world = self._world
+        if world.chance(world.faults.fetch_failure / 2):
+            world.oracle.truth.trouble(it.lease, Outcome.BROKEN)
+            self._see(words.OutputsKept(it.lease, (), "output was not written", Outcome.BROKEN))
+            self._kept(it.lease)
+            return
+        left = [StoredFile(name, content_of(it.lease, name), SIZE) for name, _ in it.template.outputs]
+        self._missing[it.lease] = {file.hash: file for file in left}
+        self._stored[it.lease] = left
+        for file in left:
+            self._offer(it.lease, file.hash)
+
+    def _offer(self, lease: int, hash_: str) -> None:
+        if hash_ not in self._missing.get(lease, ()):
+            return
+        self._requests += 1
+        self._sending[self._requests] = lease, hash_
+        self._send(pm.SendFile(self._requests, "k" * 16, SIZE, hash_))
+        self._later(AGAIN_S, lambda: self._offer(lease, hash_))
+
+    def give_up(self, lease: int) -> None:
+        self._missing.pop(lease, None)
+        self._stored.pop(lease, None)
+
+    def fetch(self, hash_: str) -> None:
+        if self._world.chance(self._world.faults.fetch_failure):
+            name = words.FILE_PREFIX + hash_
+            self._trouble(name, Outcome.BROKEN)
+            self._see(wm.ArtifactFailed(name, "another content", True))
+            return
+        self._fetch_again(hash_)
+
+    def _fetch_again(self, hash_: str) -> None:
+        if hash_ in self.here:
+            return
+        self._requests += 1
+        self._fetching[self._requests] = hash_
+        self._send(pm.FetchFile(self._requests, hash_))
+        self._later(AGAIN_S, lambda: self._fetch_again(hash_))
+
+    def heard(self, message: pm.Message) -> bool:
+        match message:
+            case pm.SendFrom(request):
+                lease, hash_ = self._sending.get(request, (0, ""))
+                if hash_ in self._missing.get(lease, ()):
+                    self._send(pm.FileEnd(request, hash_))
+            case pm.Stored(request, hash_):
+                lease, _ = self._sending.pop(request, (0, ""))
+                if self._missing.get(lease, {}).pop(hash_, None) is not None:
+                    self._on_stored(lease)
+            case pm.FilePiece(request):
+                fetched = self._fetching.pop(request, "")
+                if fetched and fetched not in self.here:
+                    self.here[fetched] = None
+                    self._world.trace.count("file fetched")
+                    self._see(wm.ArtifactReady(words.FILE_PREFIX + fetched))
+            case _:
+                return False
+        return True
+
+    def _on_stored(self, lease: int) -> None:
+        if self._missing[lease]:
+            return
+        del self._missing[lease]
+        left = self._stored.pop(lease)
+        self.here.update(dict.fromkeys(file.hash for file in left))
+        self._world.trace.count("outputs kept")
+        for file in left:
+            self._see(wm.ArtifactReady(words.FILE_PREFIX + file.hash))
+        self._see(words.OutputsKept(lease, tuple(left)))
+        self._kept(lease)

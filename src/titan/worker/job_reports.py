@@ -1,0 +1,235 @@
+"""What jobs say of themselves on its way to the master: progress, status, and the value that they come to.
+
+Owns the newest of each per attempt, and when it is sent: progress in batches, at most every `EVERY_S`; a status as a change at most
+once in `STATUS_EVERY_S` per job, because each is journaled. What is overtaken meanwhile is never sent. A status goes before the
+result of its attempt, and after a cut all that is known is said again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from titan.errors import CallerError, Conflict, LimitExceeded
+from titan.model import values
+from titan.model.values import MAX_RESULT_BYTES, PIECE_BYTES
+from titan.protocol import messages as msg
+from titan.worker.context_desk import Ask, ContextDesk
+from titan.worker.values import Values
+from titan.worker.words import ArtifactReady, ResultSet
+
+EVERY_S = 0.2
+STATUS_EVERY_S = 1.0
+TEXT_BYTES = 1024
+ROWS = 4096
+"""In one message."""
+
+
+class _Status:
+    __slots__ = ("text", "told", "told_at")
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.told: str | None = None
+        self.told_at = 0.0
+
+
+class _Part:
+    """A large value that comes in pieces."""
+
+    def __init__(self, path: Path, *, as_json: bool, size: int) -> None:
+        self.path = path
+        self.as_json = as_json
+        self.size = size
+        self.offset = 0
+        self.digest = hashlib.sha256()
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.digest.update(data)
+        self.offset += len(data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class JobReports:
+    def __init__(
+        self,
+        desk: ContextDesk,
+        folder: Path,
+        *,
+        store: Values,
+        send: Callable[[msg.Message, bytes | None], None],
+        can_send: Callable[[], bool],
+        see: Callable[[Any], None],
+    ) -> None:
+        """`folder` is for values that come in; `store` keeps them; `see` takes what the machine is to hear."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._desk = desk
+        self._store = store
+        self._send = send
+        self._can_send = can_send
+        self._see = see
+        self._progress: dict[int, tuple[float, str]] = {}
+        self._fresh: dict[int, None] = {}
+        self._statuses: dict[int, _Status] = {}
+        self._unsaid: dict[int, None] = {}
+        self._parts: dict[int, _Part] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._sent_at = -EVERY_S
+        desk.serve(msg.ReportProgress, self._on_progress)
+        desk.serve(msg.SetStatus, self._on_status)
+        desk.serve(msg.SetResult, self._on_result)
+
+    # -- what jobs say ------------------------------------------------------------------------------------------------------
+    def _on_progress(self, ask: Ask) -> None:
+        it: msg.ReportProgress = ask.message
+        if it.fraction != -1.0 and not 0.0 <= it.fraction <= 1.0:  # NaN too
+            raise CallerError(f"a progress of {it.fraction!r}: it is 0 to 1, or -1 if it is not known")
+        self._progress[ask.lease] = (it.fraction, _line(it.message))
+        self._fresh[ask.lease] = None
+        self._arm()
+        ask.reply(msg.Noted(ask.request))
+
+    def _on_status(self, ask: Ask) -> None:
+        text = _line(ask.message.text)
+        self._statuses.setdefault(ask.lease, _Status()).text = text
+        self._unsaid[ask.lease] = None
+        self._arm()
+        ask.reply(msg.Noted(ask.request))
+
+    def _on_result(self, ask: Ask) -> None:
+        it: msg.SetResult = ask.message
+        assignment = self._desk.assignment(ask.lease)
+        if assignment is not None and assignment.template.function:
+            raise CallerError("this is a call: its value is what the function returns")
+        if it.size > MAX_RESULT_BYTES:
+            raise LimitExceeded(f"a result of {it.size:,} bytes; the limit is {MAX_RESULT_BYTES:,}: publish a file instead")
+        if len(ask.blob) > PIECE_BYTES or not 0 <= it.offset <= it.offset + len(ask.blob) <= it.size:
+            raise CallerError(f"a piece of {len(ask.blob):,} bytes at {it.offset:,} of a result of {it.size:,}")
+        if it.size > values.INLINE_BYTES:
+            self._add_piece(ask, it)
+        elif len(ask.blob) != it.size:
+            raise CallerError("a result of up to 64 KiB comes in one piece")
+        else:
+            data = bytes(ask.blob)
+            if it.json:
+                _check_json(data)
+            self._see(ResultSet(ask.lease, (values.JSON if it.json else values.RETURNED) + data))
+        ask.reply(msg.Noted(ask.request))
+
+    def _add_piece(self, ask: Ask, it: msg.SetResult) -> None:
+        part = self._parts.get(ask.lease)
+        if it.offset == 0:
+            if part is not None:
+                part.close()
+            path = self._folder / f"{ask.lease}.part"
+            part = self._parts[ask.lease] = _Part(path, as_json=it.json, size=it.size)
+        if part is None or (part.offset, part.size, part.as_json) != (it.offset, it.size, it.json) or not ask.blob:
+            raise Conflict("the pieces of a result are out of order: does another process of this job set its result, too?")
+        part.write(ask.blob)
+        if part.offset < part.size:
+            return
+        del self._parts[ask.lease]
+        part.close()
+        digest = part.digest.digest()
+        part.path.rename(self._store.path(digest.hex()))
+        self._store.keep(digest.hex(), part.size)
+        self._see(ArtifactReady(digest.hex()))
+        self._see(ResultSet(ask.lease, values.by_content(values.JSON_AT if it.json else values.RETURNED_AT, digest, part.size)))
+
+    # -- what the master is told --------------------------------------------------------------------------------------------
+    def _arm(self) -> None:
+        if self._timer is None and self._can_send():
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(max(0.0, self._sent_at + EVERY_S - loop.time()), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if not self._can_send():
+            return
+        self._sent_at = asyncio.get_running_loop().time()
+        fresh, self._fresh = list(self._fresh), {}
+        for first in range(0, len(fresh), ROWS):
+            leases = fresh[first : first + ROWS]
+            rows = [self._progress[lease] for lease in leases]
+            self._send(msg.Progress(0, leases, [fraction for fraction, _ in rows], [text for _, text in rows]), None)
+        self.say_statuses(every=False)
+        if self._unsaid:
+            self._arm()
+
+    def say_statuses(self, *, every: bool = True) -> None:
+        """What the master does not know yet; `every`: also what it would be told later, as an attempt ended."""
+        if not self._unsaid:
+            return
+        now = asyncio.get_running_loop().time()
+        due = [lease for lease in self._unsaid if every or self._statuses[lease].told_at + STATUS_EVERY_S <= now]
+        leases = []
+        for lease in due:
+            del self._unsaid[lease]
+            status = self._statuses[lease]
+            if status.told != status.text:
+                status.told, status.told_at = status.text, now
+                leases.append(lease)
+        for first in range(0, len(leases), ROWS):
+            part = leases[first : first + ROWS]
+            self._send(msg.Statuses(0, part, [self._statuses[lease].text for lease in part]), None)
+
+    def disconnected(self) -> None:
+        """The next master may know nothing of it."""
+        for status in self._statuses.values():
+            status.told, status.told_at = None, 0.0
+        self._unsaid = dict.fromkeys(self._statuses)
+        self._fresh = dict.fromkeys(self._progress)
+
+    def connected(self) -> None:
+        if self._unsaid or self._fresh:
+            self._arm()
+
+    def forget(self, lease: int) -> None:
+        """The attempt is over, and its end known."""
+        self._progress.pop(lease, None)
+        self._fresh.pop(lease, None)
+        self._statuses.pop(lease, None)
+        self._unsaid.pop(lease, None)
+        part = self._parts.pop(lease, None)
+        if part is not None:
+            part.close()
+            part.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _line(text: str) -> str:
+    """One line that can be shown anywhere. Raises LimitExceeded."""
+    if len(text) > TEXT_BYTES or (not text.isascii() and len(text.encode()) > TEXT_BYTES):
+        told = f"a text of {len(text.encode()):,} bytes; the limit is {TEXT_BYTES:,}: a longer one belongs in the output"
+        raise LimitExceeded(told)
+    return " ".join("".join([c if c.isprintable() else " " for c in text]).split())
+
+
+def _check_json(data: bytes) -> None:
+    try:
+        found = json.loads(data, parse_constant=_refuse)
+        assert not isinstance(found, float) or math.isfinite(found)
+    except (ValueError, RecursionError) as e:
+        raise CallerError(f"the result is no JSON: {e}") from e
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

@@ -1,0 +1,99 @@
+"""Outputs are recorded with the completion and given to whoever takes them; keys are published, and who holds what is known."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from support_core import CLIENT, FIRST, Master, dag, picture, register, replay, submit, succeeded
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core import inputs as seen
+from titan.core.publishing import files_for, held
+from titan.model.dag import JobTemplate
+from titan.model.files import MAX_VERSIONS, PROGRAM, Published, StoredFile
+from titan.model.states import JobState
+
+MAKE = JobTemplate(command="make", outputs=(("model", "out/m"), ("tool", "t")), retries=0)
+USE = JobTemplate(command="use", inputs=(("in/m", "make", "model"), ("bin/t", "make", "tool")))
+LEFT = (StoredFile("model", "a" * 64, 5), StoredFile("tool", "b" * 64, 6, PROGRAM))
+KEY = "models/best"
+
+
+def made() -> Master:
+    """`make` runs on worker 1, and `use` waits for it."""
+    m = Master()
+    m.see(register(), submit(dag({"make": "", "use": "make"}, {"make": MAKE, "use": USE})))
+    return m
+
+
+def test_what_a_job_left_is_recorded_and_given() -> None:
+    m = made()
+    decision = m.see(replace(succeeded(1, m.lease()), outputs=[LEFT]))
+    (event,) = [e for e in decision.events if isinstance(e, ev.JobsCompleted)]
+    assert event.outputs == [LEFT] and m.job().outputs == LEFT
+    assert files_for(m.state, m.job(1)) == (StoredFile("in/m", "a" * 64, 5), StoredFile("bin/t", "b" * 64, 6, PROGRAM))
+    assert held(m.state) == {"a" * 64, "b" * 64}
+    assert picture(replay(m.events)) == picture(m.state)
+
+
+def test_a_result_without_what_was_to_be_left_is_none() -> None:
+    for outputs in ([], [()], [LEFT[:1]]):
+        m = made()
+        m.see(replace(succeeded(1, m.lease()), outputs=outputs))
+        assert m.states() == [JobState.DEAD, JobState.CANCELLED]
+        assert m.job().reason.startswith("its worker did not say what became of its outputs")
+
+
+def publish(key: str = KEY, hash_: str = "c", *, lease: int = 0, shared: bool = True, worker: int = 0) -> seen.PublishRequested:
+    return seen.PublishRequested(CLIENT, 8, key, hash_ * 64, 3, 0, worker, lease, shared)
+
+
+def test_keys_of_a_run_and_keys_for_all() -> None:
+    m = made()
+    mine, ours = publish(lease=m.lease(), worker=1, shared=False), publish(hash_="d")
+    decision = m.see(mine, ours, at=2.0)
+    assert decision.events == [
+        ev.ArtifactPublished("r", KEY, Published("c" * 64, 3, 0, 2.0, "r/make"), 2.0),
+        ev.ArtifactPublished("", KEY, Published("d" * 64, 3, 0, 2.0), 2.0),
+    ]
+    assert decision.effects == [
+        fx.ReplyPublished(CLIENT, 8, f"r/{KEY}", [Published("c" * 64, 3, 0, 2.0, "r/make")]),
+        fx.ReplyPublished(CLIENT, 8, KEY, [Published("d" * 64, 3, 0, 2.0)]),
+    ]
+    assert held(m.state) == {"c" * 64, "d" * 64}
+    assert m.see(mine, at=3.0).events == []  # said again
+    assert picture(replay(m.events)) == picture(m.state)
+
+
+def test_the_newest_version_counts_and_few_older_ones_stay() -> None:
+    m = Master()
+    letters = "0123456789ab"
+    for letter in (*letters, "0"):
+        m.see(publish(hash_=letter))
+    assert [v.hash[0] for v in m.state.published[KEY]] == [*letters[-MAX_VERSIONS + 1 :], "0"]
+
+
+def refusal(m: Master, one: seen.Input) -> str:
+    decision = m.see(one)
+    (refused,) = decision.effects
+    assert isinstance(refused, fx.Refuse) and not decision.events
+    return refused.message
+
+
+def test_what_cannot_be_published() -> None:
+    m = made()
+    assert "is no key" in refusal(m, publish("../x"))
+    assert "a shared key must not begin with the id of one" in refusal(m, publish("1hf7yat00c1s/x"))
+    assert "was given up" in refusal(m, publish(lease=FIRST + 77, worker=1))
+    assert "was given up" in refusal(m, publish(lease=m.lease(), worker=9))
+    m.see(publish())
+    assert isinstance(m.see(seen.UnpublishRequested(CLIENT, 8, KEY)).events[0], ev.ArtifactRemoved)
+    assert "nothing is published" in refusal(m, seen.UnpublishRequested(CLIENT, 8, KEY))
+    assert held(m.state) == set()
+
+
+def test_what_a_run_published_leaves_with_it() -> None:
+    m = made()
+    m.see(publish(lease=m.lease(), worker=1, shared=False), seen.CancelRequested(CLIENT, 6, "r", ""))
+    m.see(seen.HistoryKept(["r"]))
+    assert not m.state.runs and held(m.state) == set()

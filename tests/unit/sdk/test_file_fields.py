@@ -1,0 +1,109 @@
+"""`outputs` and `inputs` in Python and in pipeline files: what they become, and what is said of those that are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from titan.errors import InvalidGraph, InvalidPipeline
+from titan.sdk.job import DAG, Job
+from titan.sdk.pipeline import load_pipeline
+from titan.sdk.staging import stage
+
+TRAIN = Job("train", command="true", outputs={"model": "out/model.bin", "v1.2/log": "log"})
+
+
+def test_an_input_makes_its_job_a_parent() -> None:
+    use = Job("use", command="true", inputs={"in.bin": TRAIN.output("model"), "l": "train.v1.2/log"})
+    spec = stage(DAG("d", [TRAIN, use])).spec
+    assert spec.parents == [(), ("train",)]
+    assert spec.templates[1].inputs == (("in.bin", "train", "model"), ("l", "train", "v1.2/log"))
+    assert spec.templates[0].outputs == (("model", "out/model.bin"), ("v1.2/log", "log"))
+
+
+def test_without_a_path_it_lies_where_it_was() -> None:
+    spec = stage(DAG("d", [TRAIN, Job("use", command="true", inputs=["train.model", TRAIN.output("v1.2/log")])])).spec
+    assert spec.templates[1].inputs == (("out/model.bin", "train", "model"), ("log", "train", "v1.2/log"))
+
+
+def test_arrays_give_and_take_by_position() -> None:
+    part = Job("part.a", command="true", foreach=3, outputs=["p.txt"])
+    each = Job("each", command="true", foreach=3, inputs=["part.a[${index}].p.txt"])
+    one = Job("one", command="true", inputs={"first": "part.a[0].p.txt"})
+    spec = stage(DAG("d", [part, each, one])).spec
+    assert spec.parents[3:] == [("part.a[0]",), ("part.a[1]",), ("part.a[2]",), ("part.a[0]",)]
+    assert spec.templates[1].inputs == (("p.txt", "part.a[${index}]", "p.txt"),)
+
+
+def test_behind_a_gate_it_waits_for_both() -> None:
+    gated = Job("train", command="true", outputs=["m"], hitl_message="well?")
+    spec = stage(DAG("d", [gated, Job("use", command="true", inputs=["train.m"])])).spec
+    assert spec.parents == [(), ("train",), ("train.gate", "train")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"outputs": {"model": "../m"}}, "outputs: '../m' must be a plain path"),
+        ({"outputs": "model"}, "outputs: must be a mapping, or a list of paths"),
+        ({"outputs": ["a", "a"]}, "outputs: 'a' is there twice"),
+        ({"outputs": {"": "a"}}, "outputs: an output's name"),
+        ({"inputs": {"/in": "train.model"}}, "inputs: '/in' must be a plain path"),
+        ({"inputs": {"in": "train"}}, "must be JOB.OUTPUT"),
+        ({"inputs": {"in": 3}}, "must be a string"),
+        ({"inputs": {"in": "train.model", "in/x": "train.model"}}, "lies in 'in'"),
+        ({"inputs": {"in": "part[${item}].x"}}, "only ${index} may stand"),
+        ({"outputs": [f"o{i}" for i in range(257)]}, "the limit is 256"),
+    ],
+)
+def test_fields_that_cannot_be(fields: dict[str, object], words: str) -> None:
+    with pytest.raises(InvalidGraph) as caught:
+        Job("j", command="true", **fields)  # type: ignore[arg-type]
+    assert words in str(caught.value) and str(caught.value).startswith("job 'j': ")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        (["train.nope"], "'train.nope' is no output of a job here: job 'train' has model, v1.2/log"),
+        (["nobody.model"], "there is train.model"),
+        (["train.model", "train.model"], "'out/model.bin' is there twice"),
+        (["train[${index}].model"], "this is a single job"),
+    ],
+)
+def test_inputs_that_nobody_gives(inputs: list[str], words: str) -> None:
+    with pytest.raises(InvalidGraph) as caught:
+        stage(DAG("d", [TRAIN, Job("use", command="true", inputs=inputs)]))
+    assert words in str(caught.value)
+
+
+def test_two_jobs_may_be_meant() -> None:
+    jobs = [Job("a", command="true", outputs=["b.c"]), Job("a.b", command="true", outputs=["c"])]
+    with pytest.raises(InvalidGraph, match="may be"):
+        stage(DAG("d", [*jobs, Job("use", command="true", inputs=["a.b.c"])]))
+    meant = Job("use", command="true", inputs=[jobs[1].output("c")])
+    assert stage(DAG("d", [*jobs, meant])).spec.parents[2] == ("a.b",)
+    with pytest.raises(InvalidGraph, match="there is no output 'x'"):
+        TRAIN.output("x")
+
+
+def test_in_a_pipeline_file(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "name: p\njobs:\n  - id: train\n    command: 'true'\n    outputs: {model: out/model.bin}\n"
+        "  - id: use\n    command: 'true'\n    inputs: {data/model.bin: train.model}\n"
+    )
+    spec = stage(load_pipeline(path)).spec
+    assert spec.templates[1].inputs == (("data/model.bin", "train", "model"),) and spec.parents[1] == ("train",)
+    for old, new, words in (
+        ("train.model", "train.nope", "p.yaml:8: inputs: 'train.nope' is no output"),
+        ("{model: out/model.bin}", "../x", "p.yaml:5: outputs: must be a mapping, {model: out/model.bin}, or a list"),
+        ("{model: out/model.bin}", "[/x]", "p.yaml:5: outputs: '/x' must be a plain path"),
+    ):
+        wrong = tmp_path / "wrong" / "p.yaml"
+        wrong.parent.mkdir(exist_ok=True)
+        wrong.write_text(path.read_text().replace(old, new))
+        with pytest.raises(InvalidPipeline) as caught:
+            load_pipeline(wrong)
+        assert words in str(caught.value)
