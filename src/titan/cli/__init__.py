@@ -9,36 +9,6 @@ import sys
 
 from titan.errors import Bug, CallerError, EnvironmentFault, MasterUnreachable, TitanError
 
-_COMMANDS = {
-    "up": "titan.cli.up",
-    "run": "titan.cli.run",
-    "submit": "titan.cli.run",
-    "wait": "titan.cli.run",
-    "status": "titan.cli.ask",
-    "logs": "titan.cli.ask",
-    "cancel": "titan.cli.ask",
-    "runs": "titan.cli.ask",
-    "workers": "titan.cli.workers",
-    "scale": "titan.cli.scale",
-    "dlq": "titan.cli.dlq",
-    "gates": "titan.cli.gates",
-    "approve": "titan.cli.gates",
-    "reject": "titan.cli.gates",
-    "why": "titan.cli.why",
-    "services": "titan.cli.services",
-    "stop": "titan.cli.services",
-    "replace": "titan.cli.services",
-    "master": "titan.cli.serve",
-    "worker": "titan.cli.serve",
-    "journal": "titan.cli.journal",
-    "replay": "titan.cli.replay",
-    "simulate": "titan.cli.simulate",
-    "history": "titan.cli.history",
-    "schedule": "titan.cli.schedule",
-    "store": "titan.cli.store",
-    "save": "titan.cli.save",
-    "secret": "titan.cli.secret",
-}
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn

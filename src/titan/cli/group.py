@@ -41,6 +41,10 @@ _COMMANDS = {
     "artifacts": "titan.cli.artifacts",
     "artifact": "titan.cli.artifacts",
     "context": "titan.cli.context_command",
+    "replay": "titan.cli.replay",
+    "simulate": "titan.cli.simulate",
+    "save": "titan.cli.save",
+    "secret": "titan.cli.secret",
 }
 
 

@@ -156,7 +156,7 @@ class Worker:
             master=lambda: self._peer if self._can_send() else None,
             next_request=self._next_request,
         )
-        self.desk.forward(msg.ReadValue, msg.FindArtifact, msg.Grow, msg.GetPipeline, msg.Stage, msg.Put)
+        self.desk.forward(msg.FindArtifact, msg.Grow, msg.GetPipeline, msg.Stage, msg.Put)
         self._files.serve(self.desk)
         self._reports = JobReports(
             self.desk,
