@@ -85,7 +85,7 @@ class Asking:
         with Client(self.address) as client:
             while not self._over.wait(0.01):
                 began = time.perf_counter()
-                client.compute(small())
+                client.compute(small()).result()
                 self.calls.append(time.perf_counter() - began)
 
 

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import time
 from functools import cache
 
 _KEEP_BYTES = 64 << 20
 """So much freed memory stays with the process."""
+STEP_BYTES = 8 << 20
+BEHIND_BYTES = 48 << 20
+"""So much stays in the cache behind what passes."""
+COLD_S = 0.0008
+"""CPU time for 1 MiB read or written; above, it is cold memory that costs."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _SYNC_FILE_RANGE_WRITE = 2
 
@@ -24,6 +31,45 @@ def reuse_memory() -> None:
         mallopt(_TRIM_THRESHOLD, _KEEP_BYTES)
     except (AttributeError, OSError):  # not glibc
         pass
+
+
+class Passing:
+    """A large file that passes through the page cache, in order.
+
+    Where the kernel has to find memory that is cold, as on a virtual machine that gives free pages back to its host, a page of the
+    cache costs ten times what writing it costs else. Then what is on the disk already leaves the cache again behind the file, so
+    that the same memory is used over and over; elsewhere it stays there for whoever reads it next. Waiting for the disk does not
+    count.
+    """
+
+    def __init__(self, fd: int, at: int, *, written: bool, writeback: bool = False) -> None:
+        """`written`: it is written, not read; `writeback`: the kernel is to begin with writing in any case."""
+        self._fd = fd
+        self._written = written
+        self._writeback = writeback
+        self._from = self._at = self._dropped = at
+        self._spent = 0.0
+        self._began = 0.0
+        self.cold = False
+
+    def begin(self) -> None:
+        """Of a read or a write, in the thread that does it."""
+        self._began = time.thread_time()
+
+    def end(self, size: int) -> None:
+        self._spent += time.thread_time() - self._began
+        self._at += size
+        new = self._at - self._from
+        if new < STEP_BYTES:
+            return
+        self.cold = self._spent / new > COLD_S / (1 << 20) or (self.cold and self._spent / new > COLD_S / (4 << 20))
+        if self._written and (self._writeback or self.cold):
+            begin_writing(self._fd, self._from, new)
+        if self.cold and self._at - BEHIND_BYTES > self._dropped:
+            end = self._at - BEHIND_BYTES
+            os.posix_fadvise(self._fd, self._dropped, end - self._dropped, os.POSIX_FADV_DONTNEED)
+            self._dropped = max(self._dropped, end - BEHIND_BYTES)  # what was not on the disk yet may be the next time
+        self._from, self._spent = self._at, 0.0
 
 
 def begin_writing(fd: int, start: int, size: int) -> None:

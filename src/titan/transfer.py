@@ -11,22 +11,22 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from titan.errors import CallerError, ConnectionLost, EnvironmentFault, PeerError, ProtocolError, TitanError
-from titan.large_files import begin_writing, reuse_memory
+from titan.large_files import Passing, reuse_memory
 from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 2 << 20
 TRIES = 3
 """How often a file that arrives with another content than its hash says is fetched."""
 LARGE_BYTES = 16 << 20
-WRITEBACK_BYTES = 16 << 20
-"""After so much the kernel is asked to begin with writing, where a sync follows: else all of it would wait for that."""
+"""From here on memory is looked after."""
 
 Answer = tuple[msg.Message, Blob] | TitanError
 
@@ -58,10 +58,13 @@ class Source:
         self.hash = hash_
         self._digest = hashlib.sha256()
         self._hashed = 0
+        self._passing = Passing(self._fd, 0, written=False)
 
     def read(self, at: int) -> bytes:
         """The next piece. Raises CallerError if the file became shorter."""
+        self._passing.begin()
         piece = os.pread(self._fd, min(PIECE_BYTES, self.size - at), at)
+        self._passing.end(len(piece))
         if not piece and at < self.size:
             raise CallerError("the file became shorter while it was sent: write it, and leave it then")
         if not self.hash and at <= self._hashed < at + len(piece):
@@ -167,7 +170,10 @@ class Sink:
         digest: Any = None,
         writeback: bool = False,
     ) -> None:
-        """`written` bytes of `path` are there already, with `digest`. Raises OSError."""
+        """`written` bytes of `path` are there already, with `digest`. `writeback`: a sync follows, which has little to do then.
+
+        Raises OSError.
+        """
         self.path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.ftruncate(self._fd, written)
@@ -176,9 +182,7 @@ class Sink:
         self.received = self.written = written
         self._on_taken = on_taken
         self._pool = pool
-        self._writeback = writeback
-        self._asked = written
-        """Up to here the kernel was asked to write."""
+        self._passing = Passing(self._fd, written, written=True, writeback=writeback)
         self._pieces: list[Blob] = []
         self._work: asyncio.Future[int] | None = None
         self.error: BaseException | None = None
@@ -232,19 +236,26 @@ class Sink:
         self._work.add_done_callback(self._on_done)
 
     def _take(self, pieces: list[Blob]) -> int:
-        """In a thread."""
-        size = 0
-        for piece in pieces:
-            view = memoryview(piece)
-            while view:
-                view = view[os.write(self._fd, view) :]
-            self.digest.update(piece)
-            size += len(piece)
-        end = self.written + size
-        if self._writeback and end - self._asked >= WRITEBACK_BYTES:
-            begin_writing(self._fd, self._asked, end - self._asked)
-            self._asked = end
+        """In a thread. Much is hashed by another one meanwhile."""
+        size = sum(map(len, pieces))
+        hashing = _hashers().submit(self._hash, pieces) if size >= PIECE_BYTES else None
+        try:
+            for piece in pieces:
+                view = memoryview(piece)
+                self._passing.begin()
+                while view:
+                    view = view[os.write(self._fd, view) :]
+                self._passing.end(len(piece))
+        finally:
+            if hashing is None:
+                self._hash(pieces)
+            else:
+                hashing.result()
         return size
+
+    def _hash(self, pieces: list[Blob]) -> None:
+        for piece in pieces:
+            self.digest.update(piece)
 
     def _on_done(self, work: asyncio.Future[int]) -> None:
         self._work = None
@@ -256,6 +267,11 @@ class Sink:
                 self._start()
                 return
         self._idle.set()
+
+
+@cache
+def _hashers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(4, thread_name_prefix="titan-hash")
 
 
 async def fetch_file(lines: Lines, hash_: str, part: Path, *, pool: Executor | None = None) -> int:

@@ -116,6 +116,8 @@ class JobFiles:
             self._keeping[it.lease] = self._spawn(self._keep(it))
 
     def give_up(self, lease: int) -> None:
+        """Nobody waits for what it left any more, and it needs nothing here."""
+        self._make_room()
         task = self._keeping.pop(lease, None)
         if task is not None:
             task.cancel()
