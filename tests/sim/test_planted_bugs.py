@@ -21,7 +21,6 @@ from titan.core import (
     dlq,
     finish,
     gates,
-    growth,
     image,
     moves,
     publishing,
@@ -40,7 +39,7 @@ from titan.core.state import TIMER_JOB, Job, Run, Schedule, State, Worker
 from titan.core.turn import Turn
 from titan.model import timing
 from titan.model.demand import NOTHING, Amounts
-from titan.model.states import JobState, Outcome, RunState
+from titan.model.states import JobState, Outcome
 from titan.scheduling import pool
 from titan.scheduling.scale import Look, Plan, Rule
 from titan.sim.disk import Disk
@@ -670,22 +669,6 @@ def a_join_does_not_wait_for_what_was_added_before_it(patch: Patch) -> None:
     patch.setitem(_writes, ev.RunGrown, write)
 
 
-def a_stale_attempt_still_adds_jobs(patch: Patch) -> None:
-    given: dict[int, int] = {}
-    real_write, real_who = _writes[ev.JobsDispatched], growth._who
-
-    def write(state: State, e: ev.JobsDispatched) -> None:
-        given.update((e.first_lease + i, number) for i, number in enumerate(e.jobs))
-        real_write(state, e)
-
-    def who(state: State, it: seen.RunGrowthRequested) -> tuple[Run, int]:
-        job = state.jobs.get(given.get(it.lease, 0))
-        return (job.run, given[it.lease]) if job is not None and job.run.state is RunState.RUNNING else real_who(state, it)
-
-    patch.setitem(_writes, ev.JobsDispatched, write)
-    patch.setattr(growth, "_who", who)
-
-
 def snapshots_forget_how_a_run_grew(patch: Patch) -> None:
     real = image.dump_run
 
@@ -861,7 +844,6 @@ PLANTS: list[Callable[[Patch], None]] = [
     snapshots_forget_the_store,
     additions_are_made_twice,
     a_join_does_not_wait_for_what_was_added_before_it,
-    a_stale_attempt_still_adds_jobs,
     snapshots_forget_how_a_run_grew,
     effects_do_not_wait_for_the_sync,
     effects_without_events_do_not_wait,
@@ -883,7 +865,6 @@ FOUND_BY = {
     "a_burst_worker_that_ended_is_taken_in_again": 116,
     "a_drained_worker_is_told_only_once": 321,
     "a_retry_that_is_said_twice_is_refused": 665,
-    "a_stale_attempt_still_adds_jobs": 1147,
     "a_service_between_two_processes_cannot_be_stopped": 211,
     "affinity_is_never_released": 77,
     "an_older_process_is_never_told_to_end": 69,
