@@ -79,7 +79,8 @@ def read_recordings(
             used.append(summary.run)
     if wanted and not recordings:
         raise NotFound(f"no job of {', '.join(wanted)} has COMPLETED: there is nothing to learn from")
-    names = {spec.ids[i]: [spec.ids[p] for p in ps] for i, ps in enumerate(parents)}
+    prompt = [not (t.delay_s or t.run_at) for t in spec.templates]
+    names = {spec.ids[i]: [spec.ids[p] for p in ps] for i, ps in enumerate(parents) if prompt[spec.template_of[i]]}
     on = {hosts.get(row.worker, Host()) for r in recordings for row in r.rows}
     shared = next(iter(on)).cpus if len({host.name for host in on}) == 1 else 0.0
     return Recorded(takes_of(recordings), overheads_of(recordings, names), used, shared)

@@ -87,6 +87,9 @@ class _Engine:
         self._machines: list[Machine] = []
         self._over = False
         self._first = 0
+        # What jobs hand each other, and secrets, are not there: nothing is run.
+        bare = [msgspec.structs.replace(t, outputs=(), inputs=(), secrets=()) for t in plan.pipeline.templates]
+        self._templates = bare
         self._needs = [amounts_of(t.needs) if t.needs is not None else NOTHING for t in plan.pipeline.templates]
         self._watched = any(t.kind in ("gate", "service") for t in plan.pipeline.templates)
         self._demands = [demand_of(t) for t in plan.pipeline.templates]
@@ -193,7 +196,7 @@ class _Engine:
     def _submit(self) -> None:
         """As a large DAG comes to a master: in parts. It costs no time; `begin_s` does."""
         p, count = self.plan.pipeline, len(self.plan.pipeline.ids)
-        self._step([seen.RunBegun(_CLIENT, 1, _RUN, "", p.name, "", p.templates, count, p.deadline_s)])
+        self._step([seen.RunBegun(_CLIENT, 1, _RUN, "", p.name, "", self._templates, count, p.deadline_s)])
         for at in range(0, count, PART_JOBS):
             part = slice(at, at + PART_JOBS)
             ids = p.ids[part]

@@ -16,8 +16,8 @@ import msgspec
 
 from titan.predict.plan import Overheads, Takes
 
-FULL = 0.8
-"""A machine is taken for full from this share of its CPUs on: attempts use a little less than they could."""
+BUSY, FULL = 0.65, 0.95
+"""Shares of a machine's CPUs: below the first nobody waited for one, above the second everybody did, between them in part."""
 MAX_SAMPLES = 100_000
 
 
@@ -63,7 +63,10 @@ def takes_of(recordings: Iterable[Recording]) -> dict[str, Takes]:
 
 
 def overheads_of(recordings: Iterable[Recording], parents: Mapping[str, Sequence[str]]) -> Overheads:
-    """The medians of what was recorded; what was not is as `Overheads` says. `parents` by job id."""
+    """The medians of what was recorded; what was not is as `Overheads` says.
+
+    `parents` by job id, of those that begin as soon as they can.
+    """
     begins: list[float] = []
     links: list[float] = []
     turns: list[float] = []
@@ -83,24 +86,28 @@ def overheads_of(recordings: Iterable[Recording], parents: Mapping[str, Sequence
 def _gaps(recording: Recording, parents: Mapping[str, Sequence[str]], links: list[float], turns: list[float]) -> None:
     """Before each job that began as soon as it could: from what it waited for last, a parent or a slot, to its start."""
     ends = {row.id: row.finished for row in recording.rows}
-    slots: dict[str, list[float]] = {}
+    busy: dict[str, list[float]] = {}
+    free: dict[str, list[float]] = {}
+    """By worker: when the attempts that ran end, and when the slots that are free fell free; 0: they never had one."""
     for row in sorted(recording.rows, key=lambda row: row.started):
-        busy = slots.setdefault(row.worker, [])
-        host = recording.hosts.get(row.worker, Host())
-        freed = 0.0
-        while busy and busy[0] <= row.started:
-            freed = heappop(busy)
-        was_full = len(busy) == host.slots - 1 and freed > 0.0
-        heappush(busy, row.finished)
-        if row.id not in parents:  # it was added while the run ran
-            continue
-        known = [ends[p] for p in parents[row.id] if p in ends]
-        if len(known) < len(parents[row.id]):
-            continue
+        running = busy.setdefault(row.worker, [])
+        slots = free.setdefault(row.worker, [0.0] * recording.hosts.get(row.worker, Host()).slots)
+        while running and running[0] <= row.started:
+            slots.append(heappop(running))
+        heappush(running, row.finished)
+        needed = parents.get(row.id)
+        known = [ends[p] for p in needed or () if p in ends]
         ready = max(known, default=recording.submitted_at)
-        if was_full and freed > ready:
+        idle = max((at for at in slots if at <= ready), default=None)
+        freed = min(slots, default=None) if idle is None else None
+        for taken in (idle, freed):
+            if taken is not None:
+                slots.remove(taken)
+        if needed is None or len(known) < len(needed):
+            continue  # it is delayed, was added while the run ran, or a parent of it did not run
+        if freed is not None:
             turns.append(row.started - freed)
-        elif known and row.started > ready >= freed:
+        elif idle is not None and known and row.started > ready:
             links.append(row.started - ready)
 
 
@@ -140,5 +147,7 @@ def _relieve(rows: list[Row], members: list[int], own: list[float], cpus: float)
             continue
         load = (through(load_until, loads, row.finished) - through(load_until, loads, row.started)) / seconds
         count = (through(count_until, counts, row.finished) - through(count_until, counts, row.started)) / seconds
-        if load >= FULL * cpus and count > cpus:
-            own[i] = max(min(row.cpu_s, seconds), seconds * cpus / count)
+        if count > cpus:
+            waited = min(1.0, max(0.0, (load / cpus - BUSY) / (FULL - BUSY)))
+            alone = max(min(row.cpu_s, seconds), seconds * min(load, cpus) / count)
+            own[i] = seconds + waited * (alone - seconds)

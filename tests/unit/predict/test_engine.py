@@ -163,6 +163,13 @@ def test_work_on_one_machine_shares_its_cpus() -> None:
     assert 1.4 < half.makespan_s < 2.1
 
 
+def test_files_between_jobs_and_secrets_hold_up_nothing() -> None:
+    made = JobTemplate(command="x", outputs=(("rows", "rows.csv"),), secrets=("TOKEN",))
+    used = JobTemplate(command="y", inputs=(("rows.csv", "a", "rows"),))
+    it = plan({"a": "", "b": "a"}, templates={"a": made, "b": used})
+    assert play(it).state == "COMPLETED" and ends(it) == {"a": 1.0, "b": 2.0}
+
+
 def test_a_deadline_ends_it() -> None:
     it = plan({"a": "", "b": "a"}, 5.0)
     it.pipeline.deadline_s = 7.0

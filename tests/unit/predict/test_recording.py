@@ -70,3 +70,21 @@ def test_the_median_of_several_runs_counts() -> None:
 def test_of_nothing_nothing_is_learnt() -> None:
     assert takes_of([]) == {}
     assert takes_of([Recording(0.0, [Row("a", "w", 1.0, 1.0, 0.0)], {"w": Host("h", 2.0, 1)})]) == {"a": Takes((0.0,), 0.0)}
+
+
+def test_slots_that_fall_free_together_are_not_taken_for_a_slow_link() -> None:
+    """Two slots in step: the second job of each round waits for its slot, and not since its parent's end."""
+    rows = [Row("first", "w", 0.0, 1.0, 0.0)]
+    for i in range(6):
+        begins = [1.01, 1.01, 2.02, 2.02, 3.03, 3.03][i]
+        rows.append(Row(f"n{i}", "w", begins, begins + 1.0, 0.0))
+    parents: dict[str, list[str]] = {"first": [], **{f"n{i}": ["first"] for i in range(6)}}
+    found = overheads_of([Recording(0.0, rows, {"w": Host("h", 2.0, 2)})], parents)
+    assert (found.link_s, found.turn_s) == pytest.approx((0.01, 0.01))
+
+
+def test_jobs_that_wait_for_something_else_are_not_taken_to_have_waited_for_a_cpu() -> None:
+    """Eight at once that need a tenth of a CPU each keep two of them busy to 40 %."""
+    rows = [Row(f"j{i}", "w", 0.0, 10.0, 1.0) for i in range(8)]
+    found = takes_of([Recording(0.0, rows, {"w": Host("h", 2.0, 8)})])
+    assert all(takes.attempts == (10.0,) for takes in found.values())
