@@ -60,6 +60,18 @@ stream, several entries
     1 XADD s 1-3 f v; 1 EXEC
 no stream
     2 XREAD BLOCK 0 STREAMS s $; 1 SET s x; 1 DEL s; 1 XADD s 1-1 f v
+stream, entries that go at once
+    2 XREAD BLOCK 0 STREAMS s $; 1 XADD s MAXLEN 0 1-1 f v; 1 XGROUP CREATE s g $; 3 XREADGROUP GROUP g a BLOCK 0 STREAMS s >;
+    1 XADD s MAXLEN 0 1-2 f v; 1 XINFO GROUPS s; 1 XPENDING s g; 2 XREAD BLOCK 0 STREAMS s $; 1 XSETID s 9-9; 1 XADD s 10-1 f v
+stream, added and deleted
+    2 XREAD BLOCK 0 STREAMS s $; 1 MULTI; 1 XADD s 1-1 f v; 1 XDEL s 1-1; 1 EXEC; 1 XLEN s
+group, what is claimed when nothing is pending
+    1 XGROUP CREATE s g 0 MKSTREAM; 1 XADD s 1-1 f v; 1 XADD s 2-1 f v; 1 XADD s 3-1 f v; 2 XREADGROUP GROUP g a STREAMS s >;
+    2 XACK s g 3-1 2-1 1-1; 2 XCLAIM s g b 0 2-1 FORCE; 2 XCLAIM s g b 0 1-1 FORCE JUSTID; 1 XPENDING s g; 1 XPENDING s g - + 9
+group, its history behind the largest id
+    1 XGROUP CREATE s g 0 MKSTREAM; 1 XADD s 1-1 f v; 2 XREADGROUP GROUP g a STREAMS s >;
+    2 XREADGROUP GROUP g a STREAMS s 18446744073709551615-18446744073709551615; 1 XADD s 2-1 f v;
+    2 XREADGROUP GROUP g a STREAMS s 18446744073709551615-18446744073709551615; 2 XREADGROUP GROUP g a STREAMS s 1-1
 group
     1 XGROUP CREATE s g $ MKSTREAM; 2 XREADGROUP GROUP g a BLOCK 0 STREAMS s >; 3 XREADGROUP GROUP g b BLOCK 0 STREAMS s >;
     1 XADD s 1-1 f v; 1 XADD s 1-2 f v; 1 XINFO GROUPS s; 1 XPENDING s g

@@ -61,11 +61,13 @@ class IdMap(dict[int, V], Generic[V]):
             end = len(ids)
             while at < end and ids[at] not in self:
                 at += 1
+            if at == end:  # nothing is left: what is put in next may lie below all that were there
+                self._ids, at = [], 0
             self._start = at
         elif ids[-1] == entry:
             while ids[-1] not in self:
                 ids.pop()
-        if len(ids) > 64 + 2 * len(self):
+        if len(self._ids) > 64 + 2 * len(self):
             self._ids = [kept for kept in ids[at:] if kept in self]
             self._start = 0
         return value

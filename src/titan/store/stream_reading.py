@@ -11,8 +11,8 @@ from titan.store.replies import BLOCKED, NULL_ARRAY, SYNTAX, Error, Keyed, Refus
 from titan.store.stream_log import MAX_ID, UNKNOWN, Consumer, Group, Pending, Stream, id_text
 from titan.store.streams import entries_between, entry_reply, parse_id, stream_of
 
-_NEW = -1
-"""The position ``>``: what was delivered to nobody yet."""
+_NEW = MAX_ID
+"""The position ``>``: what was delivered to nobody yet. The largest id says the same, as in Redis."""
 _GROUP_IS_GONE = Error(b"NOGROUP the consumer group this client was blocked on no longer exists")
 _KEY_IS_GONE = Error(b"UNBLOCKED the stream key no longer exists")
 
@@ -89,7 +89,7 @@ def xread(ctx: Context, args: list[bytes]) -> Reply:
 
     def serve(ctx: Context, key: bytes) -> Reply:
         stream = ctx.db.find(key)
-        if not isinstance(stream, Stream) or not stream.entries or stream.entries.last() <= after[key]:
+        if not isinstance(stream, Stream) or stream.last <= after[key]:
             return BLOCKED
         return Keyed([(key, entries_between(stream, after[key] + 1, MAX_ID, request.most))])
 
@@ -132,7 +132,7 @@ def xreadgroup(ctx: Context, args: list[bytes]) -> Reply:
         group = stream.groups.get(name)
         if group is None:
             return _GROUP_IS_GONE
-        if not stream.entries or stream.entries.last() <= group.last:
+        if stream.last <= group.last:
             return BLOCKED
         return Keyed([(key, _deliver(ctx, key, stream, group, request))])
 
