@@ -192,6 +192,42 @@ def test_a_planner_that_is_tried_again_adds_its_jobs_once(c: Cluster, tmp_path: 
     assert c.completions(run)["join"] == 1
 
 
+def test_a_shell_script_adds_jobs(c: Cluster, tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    (folder / "work.py").write_text("import helper, sys\nprint(helper.WORD, *sys.argv[1:])\n")
+    (folder / "helper.py").write_text("WORD = 'work on'\n")
+    (folder / "more.yaml").write_text("name: more\njobs:\n- {id: last, command: echo last, depends_on: ['part[1]', plan]}\n")
+    (folder / "saved.yaml").write_text("name: saved\njobs:\n- {id: a, command: echo a}\n")
+    (folder / "plan.sh").write_text(
+        """set -e
+titan context submit --before-children - <<EOF
+name: parts
+jobs:
+- {id: part, file: work.py, args: ["\\${item}"], foreach: [x, y]}
+EOF
+titan context submit --json --before=end --key more more.yaml
+titan context submit-saved saved sub
+! titan context submit nothing.yaml
+! titan context submit --befor end more.yaml
+! titan context submit-saved nobody
+"""
+    )
+    assert c.cli("save", "saved", str(folder / "saved.yaml")).returncode == 0
+    jobs = [Job("plan", command="bash plan.sh", retries=0), Job("end", command="echo end", parents=["plan"])]
+    run = c.client.submit(DAG("shell", jobs, project=folder))
+    summary = run.wait(60)
+    said = b"".join(data for stream, data in c.client.logs(f"{run.id}/plan") if stream == 2).decode()
+    assert summary.ok and summary.count == 6, said
+    assert output(c, run.id, "plan") == 'part[0]\npart[1]\n{"jobs": ["last"]}\nsub.a\n'
+    assert (output(c, run.id, "part[0]"), output(c, run.id, "part[1]")) == ("work on x\n", "work on y\n")
+    times = {job.id: (job.started_at or 0.0, job.finished_at or 0.0) for job in run.status().jobs}
+    assert times["end"][0] >= max(times[name][1] for name in ("part[0]", "part[1]", "last"))
+    assert times["last"][0] >= times["part[1]"][1]
+    for words in ("nothing.yaml:1: file: there is no such file", "there is no option --befor", "no saved pipeline 'nobody'"):
+        assert words in said, said
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

@@ -26,6 +26,9 @@ Commands:
   value JOB                       What another job of the run came to, as JSON. It has to be COMPLETED: depend on it.
   publish KEY PATH                A file or folder, under a key of its run or (--shared) of all.
   fetch KEY PATH                  What is published, by its run, for all, or by another run as RUN/KEY.
+  submit FILE|-                   Adds the jobs of a pipeline to the run; - reads it from stdin. --before JOB, again for more,
+                                  and --before-children: these wait for the addition; --key KEY: added once by this key.
+  submit-saved NAME [PREFIX]      Adds those of a saved pipeline, as PREFIX.ID. --before-children as above.
   run | job | attempt             Who it is.
   get KEY                         From the store of the run. Exit code 1 if it is not there.
   set KEY VALUE [--ttl SECONDS]
@@ -34,7 +37,7 @@ Commands:
 
 Options:
   --shared    With get, set, incr, store, publish, before their words: the keys that all runs and clients share.
-  --json      With get, incr, store, publish, before their words: the answer as JSON.
+  --json      With get, incr, store, publish, submit, submit-saved, before their words: the answer as JSON.
 
   titan context progress 4/10 "epoch 4"; titan context result '{"accuracy": 0.93}'
 """
@@ -60,6 +63,8 @@ def main(words: list[str]) -> int:
             raise CallerError(f"context: there is no command {name!r}: there are {near} (`titan context --help`)")
         if flags and name not in _WITH_FLAGS:
             raise CallerError(f"context {name}: {flags[0]} is for {', '.join(_WITH_FLAGS)}")
+        if "--shared" in flags and name not in _SHARED:
+            raise CallerError(f"context {name}: --shared is for {', '.join(_SHARED)}")
         if rest[:1] in (["-h"], ["--help"]) and name not in _WITH_FLAGS:
             print(USAGE, end="")
             return 0
@@ -227,7 +232,60 @@ def _words(name: str, words: list[str], least: int, most: int) -> list[str]:
     return words
 
 
-_WITH_FLAGS = ("get", "set", "incr", "store", "publish")
+def _submit(words: list[str], flags: list[str]) -> int:
+    rest, given = _options("submit", words, values=("--before", "--key"), switches=("--before-children",))
+    (path,) = _words("submit", rest, 1, 1)
+    from titan.sdk.growing import submit_file
+
+    keys = given.get("--key", [])
+    if len(keys) > 1:
+        raise CallerError("context submit: --key is given twice")
+    before, wait = given.get("--before", []), "--before-children" in given
+    return _tell(submit_file(path, before=before, before_children=wait, key=keys[0] if keys else ""), flags)
+
+
+def _submit_saved(words: list[str], flags: list[str]) -> int:
+    rest, given = _options("submit-saved", words, switches=("--before-children",))
+    name, *prefix = _words("submit-saved", rest, 1, 2)
+    from titan.sdk.growing import submit_saved
+
+    return _tell(submit_saved(name, *prefix, before_children="--before-children" in given), flags)
+
+
+def _tell(ids: list[str], flags: list[str]) -> int:
+    if "--json" in flags:
+        import json
+
+        print(json.dumps({"jobs": ids}))
+    else:
+        print("\n".join(ids))
+    return 0
+
+
+def _options(
+    name: str, words: list[str], *, values: tuple[str, ...] = (), switches: tuple[str, ...] = ()
+) -> tuple[list[str], dict[str, list[str]]]:
+    """(the words that are none, each option's values)."""
+    rest: list[str] = []
+    given: dict[str, list[str]] = {}
+    left = list(words)
+    while left:
+        word, equals, value = left.pop(0).partition("=")
+        if word in values:
+            if not equals and not left:
+                raise CallerError(f"context {name}: {word} needs a value")
+            given.setdefault(word, []).append(value if equals else left.pop(0))
+        elif word in switches and not equals:
+            given[word] = []
+        elif word.startswith("--"):
+            raise CallerError(f"context {name}: there is no option {word}: there are {', '.join(values + switches)}")
+        else:
+            rest.append(word + equals + value)
+    return rest, given
+
+
+_WITH_FLAGS = ("get", "set", "incr", "store", "publish", "submit", "submit-saved")
+_SHARED = _WITH_FLAGS[:5]
 _COMMANDS: dict[str, Callable[[list[str], list[str]], int]] = {
     "progress": _progress,
     "status": _status,
@@ -235,6 +293,8 @@ _COMMANDS: dict[str, Callable[[list[str], list[str]], int]] = {
     "value": _value,
     "publish": _publish,
     "fetch": _fetch,
+    "submit": _submit,
+    "submit-saved": _submit_saved,
     "run": _who("run"),
     "job": _who("job"),
     "attempt": _who("attempt"),

@@ -78,6 +78,17 @@ def submit(
     return staged.spec.ids
 
 
+def submit_file(path: str, *, before: Iterable[str] = (), before_children: bool = False, key: str = "") -> list[str]:
+    """Adds the jobs of a pipeline file, or with ``-`` of stdin. Their files are looked for beside it, in the project if this job is
+    of one. See `submit`. Raises InvalidPipeline."""
+    from titan import context
+    from titan.sdk.pipeline import load_addition
+
+    it = context.ask(msg.WhoAmI(0), msg.Identity)
+    jobs = load_addition(path, project=bool(it.archive))
+    return submit(*jobs, before=before, before_children=before_children, key=key)
+
+
 def expand(
     job: Job, items: Iterable[Any] | int, *, join: Job | None = None, before_children: bool = False, key: str = ""
 ) -> list[str]:

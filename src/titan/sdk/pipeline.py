@@ -167,8 +167,17 @@ def load_pipeline(path: str | os.PathLike[str]) -> DAG:
     return _read_root(source, load_nodes(source))
 
 
+def load_addition(path: str | os.PathLike[str], *, project: bool) -> list[Job]:
+    """The jobs of a pipeline file, or with ``-`` of stdin, which a job adds to its run: they may depend on jobs of that.
+
+    `project`: the job is of a project, and the jobs' files are in it. Raises InvalidPipeline.
+    """
+    source = Source(os.fspath(path))
+    return list(_read_root(source, load_nodes(source), addition=True, in_project=project).jobs)
+
+
 # -- pipelines ---------------------------------------------------------------------------------------------------------
-def _read_root(source: Source, root: Entries) -> DAG:
+def _read_root(source: Source, root: Entries, *, addition: bool = False, in_project: bool = True) -> DAG:
     _check_keys(source, root, ROOT_KEYS, _ROOT_SYNONYMS)
     for key in ("name", "jobs"):
         if key not in root.entries:
@@ -180,10 +189,10 @@ def _read_root(source: Source, root: Entries) -> DAG:
             texts[key] = _as_text(source, key, line, node)
             if problem := dag_problem_of(key, texts[key]):
                 raise source.fault(line, key, problem)
-    project = True
+    project = in_project
     if "project" in root.entries:
         line, node = root.entries["project"]
-        project = _as_bool(source, "project", line, node)
+        project = _as_bool(source, "project", line, node) and in_project
     python = None
     if "python" in root.entries:
         line, node = root.entries["python"]
@@ -201,13 +210,13 @@ def _read_root(source: Source, root: Entries) -> DAG:
         raise source.fault(line, "jobs", f"must be a list of jobs, each '- id: ...', not {kind_of(node)}")
     if not node.items:
         raise source.fault(line, "jobs", "is empty: a pipeline has at least one job")
-    jobs = _read_jobs(source, node, python, project=project)
+    jobs = _read_jobs(source, node, python, project=project, addition=addition)
     folder = source.folder if project else None
     more = {key: texts.get(key, "") for key in ("version", "agent_run_id")}
     return DAG(texts["name"], jobs, project=folder, deadline=deadline, **more)
 
 
-def _read_jobs(source: Source, nodes: Items, python: str | None, *, project: bool) -> list[Job]:
+def _read_jobs(source: Source, nodes: Items, python: str | None, *, project: bool, addition: bool) -> list[Job]:
     jobs: list[Job] = []
     position: dict[str, int] = {}
     lines: list[int] = []
@@ -227,6 +236,8 @@ def _read_jobs(source: Source, nodes: Items, python: str | None, *, project: boo
         parents.append([])
         for i, parent in enumerate(job.parents):
             at = _position_of(parent, position, jobs)
+            if at is None and addition:
+                continue
             if at is None:
                 base = parent.partition("[")[0]
                 near = (

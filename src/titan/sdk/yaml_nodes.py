@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,10 @@ class Source:
         return InvalidPipeline(f"{self.name}:{line}: {key}: {problem}")
 
     def read(self) -> str:
+        """A file, or with ``-`` stdin."""
         try:
+            if self.name == "-":
+                return self._decoded(sys.stdin.buffer.read(MAX_BYTES + 1))
             if not stat.S_ISREG(os.stat(self.name).st_mode):
                 raise self.fault(1, "file", "is no regular file: give the path of a pipeline's YAML")
             with open(self.name, "rb") as file:
@@ -47,6 +51,9 @@ class Source:
             raise self.fault(1, "file", "there is no such file") from None
         except (OSError, ValueError) as error:
             raise self.fault(1, "file", f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        return self._decoded(raw)
+
+    def _decoded(self, raw: bytes) -> str:
         if len(raw) > MAX_BYTES:
             raise self.fault(1, "file", f"exceeds {MAX_BYTES:,} bytes: submit that many jobs from Python, or split the pipeline")
         try:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +25,17 @@ FIRST_LINE_S = 10.0
 CONNECTIONS = 4096
 MOST_PATH_BYTES = 100
 """Of a socket's path; the kernel's limit is 107."""
+
+
+def put_command(folder: Path) -> str:
+    """The PATH of jobs: the worker's, and behind it a folder in which `titan` is this Titan, for `titan context`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = folder / "titan"
+    part = folder / "titan.part"
+    part.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m titan "$@"\n')
+    part.chmod(0o755)
+    part.rename(command)
+    return f"{os.environ.get('PATH', os.defpath)}:{folder}"
 
 
 class ContextRelay:

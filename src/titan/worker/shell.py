@@ -26,7 +26,7 @@ from titan.worker import machine as m
 from titan.worker import words
 from titan.worker.cgroups import open_limiter
 from titan.worker.context_desk import ContextDesk
-from titan.worker.context_relay import ContextRelay
+from titan.worker.context_relay import ContextRelay, put_command
 from titan.worker.devices import find_stock
 from titan.worker.downloads import Downloads
 from titan.worker.functions import FunctionDriver
@@ -181,6 +181,7 @@ class Worker:
             environment={
                 "TITAN_MASTER": f"{self.master[0]}:{self.master[1]}",
                 **{k: v for k, v in os.environ.items() if k not in _OWN_VARIABLES},
+                "PATH": put_command(self._workspace.root / "bin"),
                 "TITAN_CONTEXT": self._relay.path,
             },
             mark=mark,
