@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal # most of a test is waiting for processes; PARALLEL= runs one after another
 
 .PHONY: demo test check install packages lint types imports format sim test-redis bench bench-core bench-store clean
 
@@ -10,10 +11,10 @@ demo: $(VENV)/.demo ## a real pipeline on a private cluster of this machine
 	@cd examples/census && ../../$(BIN)/titan run --workers 2 --slots 1 pipeline.yaml
 
 test: packages install ## all tests; installs what they need
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests $(PARALLEL)
 
 check: install lint types imports ## everything that CI checks, what fails fastest first
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests $(PARALLEL)
 
 lint:
 	$(BIN)/ruff check .

@@ -6,7 +6,11 @@ Owns buffering, flow control and limits of a socket; must not know what a messag
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Callable
+from contextlib import suppress
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from typing import Any, cast
 
 from titan.errors import PeerError
@@ -73,6 +77,10 @@ class Peer(asyncio.BufferedProtocol):
                 assert isinstance(item, Misfit)
                 self.send(item.error)
 
+    def eof_received(self) -> None:
+        """The other end has closed, and nobody will read what is still to be written: waiting for that could last for ever."""
+        self.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         self._writable.set()
@@ -101,6 +109,17 @@ class Peer(asyncio.BufferedProtocol):
     def pending(self) -> int:
         """Bytes of a message that is not whole yet."""
         return self._decoder.pending
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the other end's machine has not taken yet, those in the kernel here included."""
+        it = self._transport
+        if it is None:
+            return 0
+        sock, waiting = it.get_extra_info("socket"), array("i", [0])
+        with suppress(OSError):
+            ioctl(sock.fileno(), TIOCOUTQ, waiting)
+        return it.get_write_buffer_size() + waiting[0]
 
     @property
     def congested(self) -> bool:

@@ -277,3 +277,31 @@ def test_the_master_is_killed_while_jobs_report(tmp_path: Path) -> None:
         jobs = c.client.status(run.id).jobs
         assert [job.status for job in jobs] == ["the end"] * 4
         assert all(run.result(job.id) > 0 for job in jobs)
+
+
+TOO_MUCH = """
+from titan import context
+from titan.errors import TitanError
+for what in (lambda: context.result("x" * (48 << 20)), lambda: context.status("x" * 1025),
+             lambda: context.progress(0.5, "x" * 1025), lambda: context.progress(1.5), lambda: context.value_of("nobody")):
+    try:
+        what()
+    except TitanError as e:
+        print(e)
+    else:
+        raise SystemExit("that should not do")
+"""
+
+
+def test_what_is_over_a_limit_is_refused_with_the_limit(tmp_path: Path) -> None:
+    script = tmp_path / "much.py"
+    script.write_text(TOO_MUCH)
+    with cluster(tmp_path / "c", "w1", settings=QUIET) as c:
+        run = c.client.submit(DAG("d", [Job("much", file=script, retries=0)]))
+        ok = run.wait(timeout=60).ok
+        said = b"".join(data for _, data in c.client.logs(f"{run.id}/much")).decode().splitlines()
+        assert ok, said
+        for line, words in zip(
+            said, ("50,331,648", "1,024", "1,024", "1.5 is not between 0 and 1", "no job 'nobody'"), strict=True
+        ):
+            assert words in line, said

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, cluster, until
+from support.cluster import QUIET, Cluster, cluster, until
 from titan import context
 from titan.context import NotInJob
 from titan.core.events import RunGrown
@@ -278,3 +278,24 @@ context.expand(Job("part", command=f"[ ${{{{index}}}} != 0 ] || touch '{{here}}/
     last = max(job.finished_at or 0.0 for name, job in jobs.items() if name.startswith("part"))
     assert (jobs["join"].started_at or 0.0) >= last and (jobs["end"].started_at or 0.0) >= (jobs["join"].finished_at or 0.0)
     assert sum(isinstance(event, RunGrown) for event in c.events()) == 1
+
+
+def test_a_graph_that_grows_for_ever_ends_with_an_error_that_says_so(tmp_path: Path) -> None:
+    script = tmp_path / "again.py"
+    script.write_text(
+        "from titan import Job, context\n"
+        f"context.submit(Job(context.job + '+', file={str(script)!r}, retries=0), before_children=True)\n"
+    )
+    with cluster(tmp_path / "c", "w1", settings={**QUIET, "growth_depth": 3, "run_jobs": 50}) as c:
+        run = c.client.submit(DAG("ever", [Job("job", file=script, retries=0)]))
+        assert run.wait(60).state == "FAILED"
+        assert states(c, run.id) == {"job": "COMPLETED", "job+": "COMPLETED", "job++": "COMPLETED", "job+++": "DEAD"}
+        said = b"".join(data for _, data in c.client.logs(f"{run.id}/job+++")).decode()
+        assert "does it grow for ever?" in said, said
+        wide = c.client.submit(DAG("wide", [Job("job", command=TITAN_SUBMIT, retries=0)]))
+        assert wide.wait(60).state == "FAILED"
+        said = b"".join(data for _, data in c.client.logs(f"{wide.id}/job")).decode()
+        assert "the limit is 50" in said, said
+
+
+TITAN_SUBMIT = """printf 'name: more\\njobs:\\n- {id: x, command: "true", foreach: 60}\\n' | titan context submit -"""

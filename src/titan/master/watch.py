@@ -20,6 +20,8 @@ from titan.protocol import messages as msg
 EVERY_S = 0.02
 PROGRESS_S = 0.2
 PAGE = 10_000
+UNSENT_BYTES = 64 * 1024
+"""A watcher whose machine has not taken so much is told nothing more of progress: it would find old news first."""
 
 
 class Watcher:
@@ -126,7 +128,7 @@ class WatchHub:
         for (peer, request), watcher in watched.watchers.items():
             if not watcher.wants_jobs or peer.closed:
                 continue
-            if peer.congested:
+            if peer.unsent > UNSENT_BYTES:
                 watcher.behind.update(moved)
                 continue
             mine = columns

@@ -43,7 +43,7 @@ from titan.sdk.status import (
 from titan.sdk.store import AsyncStore, Store
 from titan.sdk.submission import Progress
 from titan.sdk.tasks import TaskCall, nodes_of
-from titan.sdk.watching import Picture
+from titan.sdk.watching import NewsQueue, Picture
 from titan.sdk.why import Why, ask_why
 
 T = TypeVar("T")
@@ -231,7 +231,7 @@ class AsyncClient(AsyncArtifacts):
         picture = Picture(progress=progress)
         while True:
             try:
-                async for message, _ in self._connection.stream(lambda n: msg.Watch(n, run, jobs)):
+                async for message, _ in self._connection.stream(lambda n: msg.Watch(n, run, jobs), NewsQueue):
                     assert isinstance(message, msg.Changes)
                     yield run_summary(message.run), picture.take(message)
                     if message.last:

@@ -96,14 +96,16 @@ class Connection:
             except ConnectionLost:
                 await self.reopen()
 
-    async def stream(self, make: Callable[[int], msg.Message]) -> AsyncIterator[tuple[msg.Message, Blob]]:
-        """Everything that is answered to one request.
+    async def stream(
+        self, make: Callable[[int], msg.Message], kept: type[asyncio.Queue[_Answer]] = asyncio.Queue
+    ) -> AsyncIterator[tuple[msg.Message, Blob]]:
+        """Everything that is answered to one request. `kept` holds what is not taken yet.
 
         What the consumer has not taken yet is kept: the reading of one stream must not hold up the answers to others. The master
         bounds what it sends (logs have limits, changes are merged). Raises ConnectionLost when the connection breaks: the caller
         knows what to repeat.
         """
-        request, queue, peer = await self._begin()
+        request, queue, peer = await self._begin(kept)
         peer.send(make(request))
         open_ = True
         try:
@@ -229,7 +231,7 @@ class Connection:
         finally:
             self._waiting.pop(request, None)
 
-    async def _begin(self) -> tuple[int, asyncio.Queue[_Answer], Peer]:
+    async def _begin(self, kept: type[asyncio.Queue[_Answer]] = asyncio.Queue) -> tuple[int, asyncio.Queue[_Answer], Peer]:
         if self._closed:
             raise ConnectionLost("the client is closed")
         if self._peer is None or self._peer.closed:
@@ -241,10 +243,10 @@ class Connection:
         if peer is None:
             raise ConnectionLost(f"the connection to {self.host}:{self.port} broke")
         self._requests += 1
-        return self._requests, self._expect(self._requests), peer
+        return self._requests, self._expect(self._requests, kept), peer
 
-    def _expect(self, request: int) -> asyncio.Queue[_Answer]:
-        queue: asyncio.Queue[_Answer] = asyncio.Queue()
+    def _expect(self, request: int, kept: type[asyncio.Queue[_Answer]] = asyncio.Queue) -> asyncio.Queue[_Answer]:
+        queue = kept()
         self._waiting[request] = queue
         return queue
 

@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from typing import Any
 
 from titan.protocol import messages as msg
 from titan.sdk.status import JobStatus, job_status
+
+
+class NewsQueue(asyncio.Queue[Any]):
+    """Of a watch: progress that nobody has taken yet gives way to newer progress, so who is slow finds the newest."""
+
+    def _put(self, item: Any) -> None:
+        waiting = self._queue  # type: ignore[attr-defined]
+        if waiting and _is_progress(item) and _is_progress(waiting[-1]):
+            waiting[-1] = (_joined(waiting[-1][0], item[0]), item[1])
+        else:
+            waiting.append(item)
+
+
+def _is_progress(item: Any) -> bool:
+    """And nothing else."""
+    it = item[0] if isinstance(item, tuple) else None
+    return isinstance(it, msg.Changes) and not (it.jobs or it.first or it.last)
+
+
+def _joined(older: msg.Changes, newer: msg.Changes) -> msg.Changes:
+    told = {
+        name: (fraction, text)
+        for it in (older, newer)
+        for name, fraction, text in zip(it.moved, it.fractions, it.texts, strict=True)
+    }
+    fractions, texts = [fraction for fraction, _ in told.values()], [text for _, text in told.values()]
+    return msg.Changes(newer.request, newer.run, [], False, False, list(told), fractions, texts)
 
 
 class Picture:

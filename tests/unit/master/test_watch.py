@@ -21,8 +21,11 @@ from titan.protocol import messages as msg
 class Watcher:
     """Stands for a connection; keeps what it was sent."""
 
+    closed = False
+
     def __init__(self) -> None:
         self.got: list[msg.Changes] = []
+        self.unsent = 0
 
     def send(self, message: msg.Changes) -> None:
         self.got.append(message)
@@ -160,6 +163,38 @@ async def test_whoever_stops_watching_or_goes_is_told_nothing_more() -> None:
     await asyncio.sleep(2 * watch.EVERY_S)
     hub.durable()
     assert one.take() == other.take() == []
+
+
+def said(watcher: Watcher) -> list[tuple[list[str], list[float], list[str]]]:
+    got, watcher.got = watcher.got, []
+    return [(c.moved, c.fractions, c.texts) for c in got]
+
+
+@in_loop
+async def test_progress_is_told_by_its_newest_and_to_the_slow_when_they_have_read() -> None:
+    hub = Hub()
+    quick, slow = hub.watch(4), hub.watch(5)
+    hub.see(started(1, {FIRST: 1.0}))
+    hub.durable()
+    quick.take(), slow.take()
+    slow.unsent = watch.UNSENT_BYTES + 1
+
+    async def say(*fractions: float) -> None:
+        for fraction in fractions:
+            hub.see(seen.ProgressSeen(1, [FIRST, 99], [fraction, 1.0], [f"at {fraction}", "a lease that is not there"]))
+        while not hub.held and slow.unsent:
+            await asyncio.sleep(0.001)
+        hub.durable()
+
+    await say(0.25)
+    assert (said(quick), said(slow)) == ([(["a"], [0.25], ["at 0.25"])], [])
+    await say(0.375, 0.5)
+    assert (said(quick), said(slow)) == ([(["a"], [0.5], ["at 0.5"])], [])
+    slow.unsent = 0
+    while not hub.held:
+        await asyncio.sleep(0.001)
+    hub.durable()
+    assert (said(quick), said(slow)) == ([], [(["a"], [0.5], ["at 0.5"])])
 
 
 @in_loop

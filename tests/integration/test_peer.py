@@ -1,0 +1,31 @@
+"""`Peer` on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+import uvloop
+
+from titan.peer import Peer
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_an_end_that_stops_speaking_and_reading_is_closed(loop: object) -> None:
+    """A proxy that shuts a connection down and keeps its socket: the kernel takes no more, and says nothing more."""
+
+    async def live() -> Exception | None:
+        ours, theirs = socket.socketpair()
+        closed: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        peer = Peer(lambda *_: None, lambda _, error: closed.set_result(error))
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: peer, ours)
+        with theirs:
+            peer.write(bytes(32 << 20))
+            peer.flush()
+            assert peer.congested
+            theirs.shutdown(socket.SHUT_WR)
+            return await asyncio.wait_for(closed, 10)
+
+    with asyncio.Runner(loop_factory=loop) as runner:  # type: ignore[arg-type]
+        assert runner.run(live()) is None
