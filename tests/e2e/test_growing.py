@@ -42,10 +42,20 @@ def test_a_user_adds_jobs_to_a_run_that_runs(c: Cluster, tmp_path: Path) -> None
         run.add(Job("more", command="true"))
     with pytest.raises(InvalidGraph, match="which is no job of this addition or its run"):
         run.add(Job("x", command="true", parents=["nobody"]))
+    folder = tmp_path / "p"
+    folder.mkdir()
+    (folder / "late.sh").write_text("#!/bin/sh\ncat word\n")
+    (folder / "late.sh").chmod(0o755)
+    (folder / "word").write_text("late\n")
+    (folder / "p.yaml").write_text("name: p\njobs:\n- {id: late, file: late.sh, depends_on: [first]}\n")
+    assert c.json("add", run.id, str(folder / "p.yaml"), "--before", "end") == {"run": run.id, "jobs": 1}
+    refused = c.cli("add", run.id, str(folder / "p.yaml"))
+    assert refused.returncode == 2 and "has a job 'late' already" in refused.stderr
     go.touch()
     assert run.wait(30).ok
     status = c.client.status(run.id)
-    assert [job.id for job in status.jobs] == ["first", "end", "more", "all"]
+    assert [job.id for job in status.jobs] == ["first", "end", "more", "all", "late"]
+    assert output(c, run.id, "late") == "late\n"
     finished = {job.id: (job.started_at or 0.0, job.finished_at or 0.0) for job in status.jobs}
     assert finished["end"][0] >= finished["all"][1]
     assert output(c, run.id, "more") == "more\n"

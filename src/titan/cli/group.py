@@ -17,6 +17,7 @@ _COMMANDS = {
     "run": "titan.cli.run",
     "submit": "titan.cli.run",
     "wait": "titan.cli.run",
+    "add": "titan.cli.add",
     "status": "titan.cli.ask",
     "logs": "titan.cli.ask",
     "cancel": "titan.cli.ask",

@@ -85,8 +85,8 @@ def submit_file(path: str, *, before: Iterable[str] = (), before_children: bool 
     from titan.sdk.pipeline import load_addition
 
     it = context.ask(msg.WhoAmI(0), msg.Identity)
-    jobs = load_addition(path, project=bool(it.archive))
-    return submit(*jobs, before=before, before_children=before_children, key=key)
+    dag = load_addition(path, project=bool(it.archive))
+    return submit(*dag.jobs, before=before, before_children=before_children, key=key)
 
 
 def expand(

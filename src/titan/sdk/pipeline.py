@@ -167,13 +167,10 @@ def load_pipeline(path: str | os.PathLike[str]) -> DAG:
     return _read_root(source, load_nodes(source))
 
 
-def load_addition(path: str | os.PathLike[str], *, project: bool) -> list[Job]:
-    """The jobs of a pipeline file, or with ``-`` of stdin, which a job adds to its run: they may depend on jobs of that.
-
-    `project`: the job is of a project, and the jobs' files are in it. Raises InvalidPipeline.
-    """
+def load_addition(path: str | os.PathLike[str], *, project: bool = True) -> DAG:
+    """The same for jobs that are added to a run and may depend on jobs of that; ``-`` is stdin. `project`: else they have none."""
     source = Source(os.fspath(path))
-    return list(_read_root(source, load_nodes(source), addition=True, in_project=project).jobs)
+    return _read_root(source, load_nodes(source), addition=True, in_project=project)
 
 
 # -- pipelines ---------------------------------------------------------------------------------------------------------

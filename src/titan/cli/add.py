@@ -1,0 +1,25 @@
+"""`titan add`: jobs for a run that runs."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from titan.cli.options import json_option, master_option
+from titan.cli.session import open_client
+from titan.sdk.pipeline import load_addition
+
+
+@click.command()
+@click.argument("run")
+@click.argument("file", metavar="PIPELINE|-")
+@click.option("--before", multiple=True, metavar="JOB", help="A job of the run that waits for it; not ready yet.")
+@master_option
+@json_option
+def add(run: str, file: str, before: tuple[str, ...], master: str | None, as_json: bool) -> None:
+    """Add the jobs of a pipeline to a run that runs, all or none. They may depend on its jobs; `-` is stdin."""
+    dag = load_addition(file)
+    with open_client(master) as client:
+        count = client.run(run).add(*dag.jobs, before=before, project=dag.project)
+    print(json.dumps({"run": run, "jobs": count}) if as_json else f"{count:,} jobs are added to {run}")
