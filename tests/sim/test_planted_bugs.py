@@ -17,6 +17,7 @@ from titan.core import (
     apply_failure,
     apply_jobs,
     apply_schedules,
+    apply_services,
     cancel,
     dlq,
     finish,
@@ -50,6 +51,8 @@ from titan.worker import machine as wm
 from titan.worker import services as worker_services
 from titan.worker import words
 from titan.worker.ahead import Ahead
+from titan.worker.job_news import JobNews
+from titan.worker.job_values import JobValues
 
 Patch = pytest.MonkeyPatch
 SEEDS = range(1, 1201)
@@ -679,6 +682,100 @@ def snapshots_forget_how_a_run_grew(patch: Patch) -> None:
     patch.setattr(image, "dump_run", dump_run)
 
 
+# -- what jobs say of themselves -----------------------------------------------------------------------------------------------
+def statuses_of_fenced_attempts_count(patch: Patch) -> None:
+    jobs: dict[int, int] = {}
+    real_write, real_step = _writes[ev.JobsDispatched], _steps[seen.StatusesSeen]
+
+    def write(state: State, e: ev.JobsDispatched) -> None:
+        jobs.update((e.first_lease + i, number) for i, number in enumerate(e.jobs))
+        real_write(state, e)
+
+    def on_seen(turn: Turn, it: seen.StatusesSeen) -> None:
+        real_step(turn, it)
+        for lease, text in zip(it.leases, it.texts, strict=True):
+            job = turn.state.jobs.get(jobs.get(lease, 0))
+            if job is not None and job.lease not in (0, lease):
+                turn.emit(ev.StatusReported([jobs[lease]], [text], turn.now))
+
+    patch.setitem(_writes, ev.JobsDispatched, write)
+    patch.setitem(_steps, seen.StatusesSeen, on_seen)
+
+
+def the_first_status_is_said_again_after_a_cut(patch: Patch) -> None:
+    real_status, real_disconnected = JobNews.status, JobNews.disconnected
+    firsts: dict[tuple[JobNews, int], str] = {}
+
+    def status(news: JobNews, lease: int, text: str) -> float:
+        firsts.setdefault((news, lease), text)
+        return real_status(news, lease, text)
+
+    def disconnected(news: JobNews) -> None:
+        for lease, known in news._statuses.items():
+            known.text = firsts[news, lease]
+        real_disconnected(news)
+
+    patch.setattr(JobNews, "status", status)
+    patch.setattr(JobNews, "disconnected", disconnected)
+
+
+def a_status_that_was_told_before_a_cut_is_known(patch: Patch) -> None:
+    """What was on its way is gone, or the master that had it."""
+    real = JobNews.disconnected
+
+    def disconnected(news: JobNews) -> None:
+        told = {lease: status.told for lease, status in news._statuses.items()}
+        real(news)
+        for lease, status in news._statuses.items():
+            status.told = told[lease]
+
+    patch.setattr(JobNews, "disconnected", disconnected)
+
+
+def statuses_come_behind_the_results(patch: Patch) -> None:
+    patch.setattr(JobNews, "all_statuses", lambda news, now: [])
+
+
+def statuses_are_not_journaled(patch: Patch) -> None:
+    patch.setattr(ev, "VOLATILE", (*ev.VOLATILE, ev.StatusReported))
+
+
+def the_status_of_the_last_attempt_stays(patch: Patch) -> None:
+    for module in (moves, apply_jobs, apply_services):
+        patch.setattr(module, "hush", lambda job: None)
+
+
+def progress_is_not_said_again_after_a_cut(patch: Patch) -> None:
+    real = JobNews.disconnected
+
+    def disconnected(news: JobNews) -> None:
+        real(news)
+        news._fresh.clear()
+
+    patch.setattr(JobNews, "disconnected", disconnected)
+
+
+def progress_of_attempts_that_are_over_stays(patch: Patch) -> None:
+    real = _writes[ev.JobsCompleted]
+
+    def write(state: State, e: ev.JobsCompleted) -> None:
+        kept = dict(state.progress)
+        real(state, e)
+        state.progress = kept
+
+    patch.setitem(_writes, ev.JobsCompleted, write)
+
+
+def the_result_that_was_set_first_counts(patch: Patch) -> None:
+    real = JobValues.take
+
+    def take(values: JobValues, it: Any) -> bool:
+        h = values._machine.held.get(it.lease) if isinstance(it, words.ResultSet) else None
+        return real(values, it) if h is None or not h.value else True
+
+    patch.setattr(JobValues, "take", take)
+
+
 def effects_do_not_wait_for_the_sync(patch: Patch) -> None:
     def release(master: SimMaster) -> None:
         while master._orders:
@@ -845,6 +942,15 @@ PLANTS: list[Callable[[Patch], None]] = [
     additions_are_made_twice,
     a_join_does_not_wait_for_what_was_added_before_it,
     snapshots_forget_how_a_run_grew,
+    statuses_of_fenced_attempts_count,
+    the_first_status_is_said_again_after_a_cut,
+    a_status_that_was_told_before_a_cut_is_known,
+    statuses_come_behind_the_results,
+    statuses_are_not_journaled,
+    the_status_of_the_last_attempt_stays,
+    progress_is_not_said_again_after_a_cut,
+    progress_of_attempts_that_are_over_stays,
+    the_result_that_was_set_first_counts,
     effects_do_not_wait_for_the_sync,
     effects_without_events_do_not_wait,
     a_sync_claims_what_was_written_meanwhile,
@@ -863,17 +969,19 @@ PLANTS: list[Callable[[Patch], None]] = [
 
 FOUND_BY = {
     "a_burst_worker_that_ended_is_taken_in_again": 116,
-    "a_drained_worker_is_told_only_once": 321,
+    "a_drained_worker_is_told_only_once": 407,
     "a_retry_that_is_said_twice_is_refused": 665,
-    "a_service_between_two_processes_cannot_be_stopped": 211,
-    "affinity_is_never_released": 77,
-    "an_older_process_is_never_told_to_end": 69,
+    "a_service_between_two_processes_cannot_be_stopped": 90,
+    "affinity_is_never_released": 282,
+    "an_older_process_is_never_told_to_end": 1106,
     "children_of_a_lost_service_stay_queued": 116,
-    "heartbeats_list_what_was_reported": 127,
+    "heartbeats_list_what_was_reported": 139,
     "one_that_never_came_is_waited_for": 202,
     "orders_to_stop_are_not_repeated": 82,
     "reconciliation_ignores_unknown_leases": 349,
-    "snapshots_forget_blame": 77,
+    "snapshots_forget_blame": 248,
+    "progress_is_not_said_again_after_a_cut": 18,
+    "statuses_of_fenced_attempts_count": 17,
     "the_first_call_is_always_to_blame": 56,
     "what_is_replaced_is_forgotten_when_it_is_gone": 1070,
     "what_is_told_to_stop_leaves_its_gpus_at_once": 1252,

@@ -14,7 +14,7 @@ from titan.core import events as ev
 from titan.core.cancel import cancel, cancel_descendants, dismiss
 from titan.core.inputs import ServiceReplaceRequested, ServicesSeen, ServiceStopRequested
 from titan.core.ready import choose_pins, elsewhere, has_capabilities, release, unlock
-from titan.core.state import NO_WORKER, Job, State, Worker
+from titan.core.state import NO_WORKER, Job, Run, State, Worker
 from titan.core.turn import Turn
 from titan.errors import CallerError, Conflict, InvalidGraph, NotFound
 from titan.model.dag import JobTemplate
@@ -232,21 +232,23 @@ def stop_helpers(turn: Turn) -> None:
     What waits for the end of a service (its handlers, and what is behind those) may run yet: its services go on till
     that is decided, unless that is the end of the very service. If all that is left waits in a circle, all are stopped.
     """
-    state = turn.state
     for run in list(turn.runs.values()):
-        live = state.services.get(run.id)
-        if not live or run.state is not RunState.RUNNING:
-            continue
-        waiting = _waiting_for_the_end(state, list(live))
-        if run.open > len(live | waiting):
-            continue
-        helpers = [number for number in live if number not in waiting]
-        asked_for = _needed(state, [number for number in helpers if goes_on(state, state.jobs[number])])
-        awaited = _needed(state, [s for number, ends in waiting.items() for s in state.jobs[number].parents if s not in ends])
-        idle = [number for number in helpers if number not in asked_for and number not in awaited]
-        if not idle and not asked_for:
-            idle = helpers
-        stop(turn, idle, "stopped: all jobs that needed it are over")
+        while idle := _idle_helpers(turn.state, run):  # what is left may be a circle now
+            stop(turn, idle, "stopped: all jobs that needed it are over")
+
+
+def _idle_helpers(state: State, run: Run) -> list[int]:
+    live = state.services.get(run.id)
+    if not live or run.state is not RunState.RUNNING:
+        return []
+    waiting = _waiting_for_the_end(state, list(live))
+    if run.open > len(live | waiting):
+        return []
+    helpers = [number for number in live if number not in waiting]
+    asked_for = _needed(state, [number for number in helpers if goes_on(state, state.jobs[number])])
+    awaited = _needed(state, [s for number, ends in waiting.items() for s in state.jobs[number].parents if s not in ends])
+    idle = [number for number in helpers if number not in asked_for and number not in awaited]
+    return helpers if not idle and not asked_for else idle
 
 
 def _waits_for_it(state: State, child: int) -> bool:
@@ -268,15 +270,16 @@ def _waiting_for_the_end(state: State, live: list[int]) -> dict[int, dict[int, N
 
 
 def _needed(state: State, wanted: list[int]) -> dict[int, None]:
-    """These, and what they depend on."""
+    """These, and what those of them that are not over depend on."""
     found: dict[int, None] = {}
     stack = list(wanted)
     while stack:
         number = stack.pop()
         if number not in found:
             found[number] = None
-            if state.jobs[number].template.kind != "handler":
-                stack += state.jobs[number].parents
+            job = state.jobs[number]
+            if job.template.kind != "handler" and job.state not in TERMINAL:
+                stack += job.parents
     return found
 
 

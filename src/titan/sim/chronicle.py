@@ -291,8 +291,8 @@ class Chronicle:
             if process is None or not process.ended_at or process.exit_code != 0 or process.crashed:
                 raise Violation(f"{job.where} is COMPLETED under lease {short(lease)}; really {process}")
             job.value = e.values[i] if e.values else b""
-            wanted = f"i{job.where}#{self.leases[lease].attempt}".encode() if job.template.function else b""
-            if job.value != wanted:
+            wanted = f"i{job.where}#{self.leases[lease].attempt}".encode()
+            if job.template.function and job.value != wanted:
                 raise Violation(f"{job.where} is COMPLETED with the value {job.value!r}, really {wanted!r}")
             self._told(job, e.at)
 

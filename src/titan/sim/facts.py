@@ -21,7 +21,7 @@ class JobFacts(msgspec.Struct):
     """When its last parent was recorded, or it was submitted."""
     state: JobState = JobState.WAITING
     value: bytes = b""
-    """Of a call."""
+    """What it came to, once it is COMPLETED."""
     lease: int = 0
     attempts: int = 0
     failures: list[Outcome] = msgspec.field(default_factory=list)

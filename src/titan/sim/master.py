@@ -266,6 +266,7 @@ class SimMaster:
             inputs.insert(place, seen.TimePassed())
         decision = step(self.state, now, inputs)
         check(self.state)
+        world.oracle.talk.judge_turn(self.state)
         if self.state.pool.holds:
             world.trace.count("room held")
         seq = self._append(decision.events)

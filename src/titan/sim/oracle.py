@@ -14,6 +14,7 @@ from titan.sim.chronicle import TERMINAL, Chronicle
 from titan.sim.facts import JobFacts
 from titan.sim.file_rules import FileJudge
 from titan.sim.scenario import Scenario
+from titan.sim.talk_rules import TalkJudge
 from titan.sim.trace import Trace, short
 from titan.sim.truth import Host, Process, Truth, Violation
 
@@ -26,6 +27,7 @@ class Oracle:
         self.chronicle = Chronicle(self.truth, scenario.settings, trace, calm=scenario.calm, quiet=scenario.quiet)
         self.almanac = Almanac(self.chronicle, trace, slack_s=2.0 + 2 * slack, calm=scenario.calm)
         self.files = FileJudge(self.chronicle)
+        self.talk = TalkJudge(self.chronicle, self.truth, scenario.faults)
         late = 3 * scenario.faults.stall_s if scenario.faults.stall else 0.0
         late += 3 * scenario.faults.slow_sync_s if scenario.faults.slow_sync else 0.0
         self._patience = None if scenario.faults.loss else 1 + ceil(late / scenario.settings.heartbeat_s)
@@ -42,6 +44,7 @@ class Oracle:
 
     def on_durable(self, events: list[ev.Event]) -> None:
         for event in events:
+            self.talk.record(event)
             self.chronicle.record(event)
             self.almanac.record(event)
             self.files.record(event)
@@ -235,6 +238,7 @@ class Oracle:
 
     def _judge_agreement(self, state: State) -> None:
         """The state and the chronicle, two readers of one log."""
+        self.talk.judge_agreement(state)
         facts = self.chronicle
         plans = {s.name: (s.paused, s.due, s.waiting) for s in state.schedules.values()}
         told_plans = {s.name: (s.paused, following(s.timing, s.decided), s.waiting) for s in self.almanac.schedules.values()}

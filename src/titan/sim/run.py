@@ -18,6 +18,8 @@ from titan.sim.world import World
 DRAIN_S = 5000.0
 """After healing all must be done within this time."""
 
+LOOK_S = 2.0
+
 
 class SimulationFailed(AssertionError):
     """A seed found something. `trace` is what happened up to there; the message says how to see it again."""
@@ -61,6 +63,7 @@ def _play(world: World, until_s: float | None) -> None:
     clients = [SimClient(world, submission) for submission in scenario.submissions]
     planners = [SimPlanner(world, plan) for plan in scenario.schedules]
     chaos = Chaos(world, master)
+    _look_often(world, master, chaos)
     clock.run_until(min(limit, START + scenario.fault_s))
     chaos.heal()
     end = min(limit, clock.now + DRAIN_S)
@@ -80,6 +83,14 @@ def _play(world: World, until_s: float | None) -> None:
         raise Violation(f"not done {DRAIN_S:.0f} s after healing:\n    " + "\n    ".join([*left, *_stories(master)]))
     world.oracle.judge_end(master.state)
     master.judge_end()
+
+
+def _look_often(world: World, master: SimMaster, chaos: Chaos) -> None:
+    """Whether the master knows what running jobs said."""
+    for worker in chaos.workers:
+        if master.up and worker.alive:
+            world.oracle.talk.judge_settled(master.state, worker.kernel, worker.connected_s, world.clock.now)
+    world.clock.after(LOOK_S, lambda: _look_often(world, master, chaos))
 
 
 def _stories(master: SimMaster) -> list[str]:

@@ -46,6 +46,19 @@ class Process(msgspec.Struct):
     """Of a service: when the first one under this lease started."""
 
 
+class Said(msgspec.Struct):
+    """What an attempt said of itself, each in its order."""
+
+    progress: list[tuple[float, str]] = msgspec.field(default_factory=list)
+    progress_at: float = 0.0
+    statuses: list[str] = msgspec.field(default_factory=list)
+    """No two are equal."""
+    status_at: float = 0.0
+    value: bytes = b""
+    """The result that it last set."""
+    results: int = 0
+
+
 class Truth:
     def __init__(self, *, grace_s: float, slack_s: float) -> None:
         self.processes: dict[int, Process] = {}
@@ -55,6 +68,8 @@ class Truth:
         """Attempts that the worker's machinery could not start or lost: REFUSED, BROKEN."""
         self.healthy: dict[int, dict[float, None]] = {}
         """Of the services, by lease: when a check found a live process healthy."""
+        self.said: dict[int, Said] = {}
+        """By lease, while its process was there and its worker took it."""
         self._stopped: dict[tuple[str, str, int], None] = {}
         self._grace_s = grace_s
         self._slack_s = slack_s
@@ -95,6 +110,9 @@ class Truth:
             raise Violation(
                 f"{process.run}/{process.job} ran {at - process.started_at:.1f} s with a limit of {process.timeout_s} s"
             )
+
+    def said_by(self, lease: int) -> Said:
+        return self.said.setdefault(lease, Said())
 
     def found_healthy(self, lease: int, at: float) -> None:
         self.healthy.setdefault(lease, {})[at] = None

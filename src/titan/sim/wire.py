@@ -73,6 +73,10 @@ def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter:
             return seen.ResultsReported(worker, *columns, jitter, values, outputs)
         case pm.ServiceStates(_, leases, serials, started, ready_ats, ports, restarts, reasons, next_starts):
             return seen.ServicesSeen(worker, leases, serials, started, ready_ats, ports, restarts, reasons, next_starts)
+        case pm.Progress(_, leases, fractions, texts):
+            return seen.ProgressSeen(worker, leases, fractions, texts)
+        case pm.Statuses(_, leases, texts):
+            return seen.StatusesSeen(worker, leases, texts)
         case pm.Draining():
             return seen.WorkerDraining(worker)
         case pm.Leaving():

@@ -20,6 +20,7 @@ from titan.sim.network import Connection
 from titan.sim.processes import Processes
 from titan.sim.runners import Runners
 from titan.sim.scenario import WorkerPlan
+from titan.sim.talk import Talking
 from titan.sim.truth import Host, Violation
 from titan.sim.wire import describe
 from titan.sim.world import SOFTWARE, World
@@ -49,7 +50,16 @@ class SimWorker:
         self.processes = Processes(world, self.kernel, self._see, self._on_process_ended)
         self.runners = Runners(world, self.kernel, self._see, self._on_process_ended)
         self.growing = Growing(world, self._send, self.processes.is_running)
-        self.processes.on_started = self.growing.on_started
+        self.talking = Talking(
+            world,
+            self.machine.held,
+            send=self._send,
+            can_send=lambda: self._registered and self.machine.connected,
+            see=self._see,
+            is_running=self.processes.is_running,
+            later=self._later,
+        )
+        self.processes.on_started = self._on_process_started
         self.alive = True
         self.link: Connection | None = None
         self._decoder = MessageDecoder()
@@ -57,6 +67,7 @@ class SimWorker:
         """Register is sent on this connection."""
         self._registered = False
         """And was accepted."""
+        self._registered_at = 0.0
         self.nameless = False
         """The last time it was not, as another has its name."""
         self._heard_at = 0.0
@@ -136,6 +147,7 @@ class SimWorker:
             return
         self.world.network.close(self.link, self.link.up)
         self.link, self._registered = None, False
+        self.talking.disconnected()
         self._see(wm.Disconnected())
         self._later(wait_s + self.world.rng.random(), self._dial)
 
@@ -164,6 +176,8 @@ class SimWorker:
                     self._register(message.cluster)
             case pm.Registered():
                 self._see(wm.Registered(message.heartbeat_s))
+                if not self._registered:
+                    self._registered_at = self.world.clock.now
                 self._registered, self.nameless = True, False
                 for lease in self.machine.held:
                     if lease in self._flushed:  # that it ended is in the inbox, if not handled already
@@ -253,6 +267,7 @@ class SimWorker:
         for instruction in self.machine.handle(now, inputs):
             self._follow(instruction)
         if self.alive:
+            self.talking.go_on()
             self._set_alarm()
 
     def _set_alarm(self) -> None:
@@ -298,6 +313,7 @@ class SimWorker:
             case wm.ReportStarted(leases, ats):
                 self._send(pm.Started(0, leases, ats))
             case wm.ReportResults(results):
+                self.talking.before_results()
                 self._send(_results(results))
             case wm.Beat(leases, started):
                 if self.world.clock.now - self._heard_at > SILENCE_S:
@@ -314,6 +330,7 @@ class SimWorker:
             case wm.Forget(leases):
                 for lease in leases:
                     self.files.give_up(lease)
+                    self.talking.forget(lease)
 
     # -- what takes time ------------------------------------------------------------------------------------------------------
     def _on_fetched(self, digest: str) -> None:
@@ -337,6 +354,10 @@ class SimWorker:
         if lease in self._flushed:
             self._flush(lease)
 
+    def _on_process_started(self, it: wm.Assignment) -> None:
+        self.growing.on_started(it)
+        self.talking.on_started(it)
+
     def _on_process_ended(self, lease: int, flush_s: float) -> None:
         self._later(flush_s, lambda: self._flush(lease))
 
@@ -345,6 +366,14 @@ class SimWorker:
         self._flushed[lease] = None
         if self._registered:
             self._see(wm.LogsSent(lease))
+
+    @property
+    def connected_s(self) -> float:
+        """How long its connection has carried what it says; 0 while it may not."""
+        link = self.link
+        if link is None or link.broken or not self._registered or self.host in self.world.network.cut_off:
+            return 0.0
+        return self.world.clock.now - self._registered_at
 
     def open_work(self) -> list[str]:
         """What is not done yet; empty in the end."""

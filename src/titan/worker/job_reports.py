@@ -1,8 +1,7 @@
-"""What jobs say of themselves on its way to the master: progress, status, and the value that they come to.
+"""What jobs say of themselves, and the values that they come to: taken from their connections, checked, and handed on.
 
-Owns the newest of each per attempt, and when it is sent: progress in batches, at most every `EVERY_S`; a status as a change at most
-once in `STATUS_EVERY_S` per job, because each is journaled. What is overtaken meanwhile is never sent. A status goes before the
-result of its attempt, and after a cut all that is known is said again.
+Owns the limits of what they may say, the pieces of large values, and the timer by which the master is told; what it is told when is
+decided in `job_news`.
 """
 
 from __future__ import annotations
@@ -22,23 +21,11 @@ from titan.model import values
 from titan.model.values import MAX_RESULT_BYTES, PIECE_BYTES
 from titan.protocol import messages as msg
 from titan.worker.context_desk import Ask, ContextDesk
+from titan.worker.job_news import JobNews
 from titan.worker.values import Values
 from titan.worker.words import ArtifactReady, ResultSet
 
-EVERY_S = 0.2
-STATUS_EVERY_S = 1.0
 TEXT_BYTES = 1024
-ROWS = 4096
-"""In one message."""
-
-
-class _Status:
-    __slots__ = ("text", "told", "told_at")
-
-    def __init__(self) -> None:
-        self.text = ""
-        self.told: str | None = None
-        self.told_at = 0.0
 
 
 class _Part:
@@ -83,13 +70,9 @@ class JobReports:
         self._send = send
         self._can_send = can_send
         self._see = see
-        self._progress: dict[int, tuple[float, str]] = {}
-        self._fresh: dict[int, None] = {}
-        self._statuses: dict[int, _Status] = {}
-        self._unsaid: dict[int, None] = {}
+        self._news = JobNews()
         self._parts: dict[int, _Part] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._sent_at = -EVERY_S
         desk.serve(msg.ReportProgress, self._on_progress)
         desk.serve(msg.SetStatus, self._on_status)
         desk.serve(msg.SetResult, self._on_result)
@@ -99,16 +82,11 @@ class JobReports:
         it: msg.ReportProgress = ask.message
         if it.fraction != -1.0 and not 0.0 <= it.fraction <= 1.0:  # NaN too
             raise CallerError(f"a progress of {it.fraction!r}: it is 0 to 1, or -1 if it is not known")
-        self._progress[ask.lease] = (it.fraction, _line(it.message))
-        self._fresh[ask.lease] = None
-        self._arm()
+        self._arm(self._news.progress(ask.lease, it.fraction, _line(it.message)))
         ask.reply(msg.Noted(ask.request))
 
     def _on_status(self, ask: Ask) -> None:
-        text = _line(ask.message.text)
-        self._statuses.setdefault(ask.lease, _Status()).text = text
-        self._unsaid[ask.lease] = None
-        self._arm()
+        self._arm(self._news.status(ask.lease, _line(ask.message.text)))
         ask.reply(msg.Noted(ask.request))
 
     def _on_result(self, ask: Ask) -> None:
@@ -152,59 +130,41 @@ class JobReports:
         self._see(ResultSet(ask.lease, values.by_content(values.JSON_AT if it.json else values.RETURNED_AT, digest, part.size)))
 
     # -- what the master is told --------------------------------------------------------------------------------------------
-    def _arm(self) -> None:
-        if self._timer is None and self._can_send():
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(max(0.0, self._sent_at + EVERY_S - loop.time()), self._on_timer)
+    def _arm(self, due: float | None) -> None:
+        """The timer goes off then, or before."""
+        if due is None or not self._can_send():
+            return
+        loop = asyncio.get_running_loop()
+        due = max(due, loop.time())
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
         if not self._can_send():
             return
-        self._sent_at = asyncio.get_running_loop().time()
-        fresh, self._fresh = list(self._fresh), {}
-        for first in range(0, len(fresh), ROWS):
-            leases = fresh[first : first + ROWS]
-            rows = [self._progress[lease] for lease in leases]
-            self._send(msg.Progress(0, leases, [fraction for fraction, _ in rows], [text for _, text in rows]), None)
-        self.say_statuses(every=False)
-        if self._unsaid:
-            self._arm()
+        for message in self._news.due(asyncio.get_running_loop().time()):
+            self._send(message, None)
+        self._arm(self._news.next_due())
 
-    def say_statuses(self, *, every: bool = True) -> None:
-        """What the master does not know yet; `every`: also what it would be told later, as an attempt ended."""
-        if not self._unsaid:
-            return
-        now = asyncio.get_running_loop().time()
-        due = [lease for lease in self._unsaid if every or self._statuses[lease].told_at + STATUS_EVERY_S <= now]
-        leases = []
-        for lease in due:
-            del self._unsaid[lease]
-            status = self._statuses[lease]
-            if status.told != status.text:
-                status.told, status.told_at = status.text, now
-                leases.append(lease)
-        for first in range(0, len(leases), ROWS):
-            part = leases[first : first + ROWS]
-            self._send(msg.Statuses(0, part, [self._statuses[lease].text for lease in part]), None)
+    def say_statuses(self) -> None:
+        """What the master does not know yet, also what it would be told later: an attempt ended."""
+        for message in self._news.all_statuses(asyncio.get_running_loop().time()):
+            self._send(message, None)
 
     def disconnected(self) -> None:
         """The next master may know nothing of it."""
-        for status in self._statuses.values():
-            status.told, status.told_at = None, 0.0
-        self._unsaid = dict.fromkeys(self._statuses)
-        self._fresh = dict.fromkeys(self._progress)
+        self._news.disconnected()
 
     def connected(self) -> None:
-        if self._unsaid or self._fresh:
-            self._arm()
+        self._arm(self._news.next_due())
 
     def forget(self, lease: int) -> None:
         """The attempt is over, and its end known."""
-        self._progress.pop(lease, None)
-        self._fresh.pop(lease, None)
-        self._statuses.pop(lease, None)
-        self._unsaid.pop(lease, None)
+        self._news.forget(lease)
         part = self._parts.pop(lease, None)
         if part is not None:
             part.close()

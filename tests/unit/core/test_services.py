@@ -174,6 +174,26 @@ def test_what_waits_in_a_circle_of_services_ends() -> None:
     assert master.states() == [COMPLETED, COMPLETED, CANCELLED, CANCELLED, CANCELLED, CANCELLED]
 
 
+def test_a_service_that_is_awaited_only_by_what_is_over_is_stopped_with_the_others() -> None:
+    """`x` waits for the end of `s`, and behind `c`, which needed `s` and has ended."""
+    master = Master()
+    graph = {"s": "", "t": "", "c": "s", "d": "t", "h": "s", "x": "h c"}
+    master.see(register(slots=4), submit(dag(graph, {"s": SERVICE, "t": SERVICE, "h": HANDLER})))
+    master.see(says(master.lease(0), ready=2.0), says(master.lease(1), ready=2.0))
+    master.see(succeeded(1, master.lease(2)), succeeded(1, master.lease(3)))
+    assert master.states() == [COMPLETED, COMPLETED, COMPLETED, COMPLETED, CANCELLED, CANCELLED]
+
+
+def test_a_circle_of_services_is_seen_behind_a_helper_that_is_stopped() -> None:
+    master = Master()
+    graph = {"s": "", "t": "", "hs": "s", "ht": "t", "x": "hs t", "y": "ht s", "u": "", "d": "u"}
+    master.see(register(slots=4), submit(dag(graph, {"s": SERVICE, "t": SERVICE, "u": SERVICE, "hs": HANDLER, "ht": HANDLER})))
+    master.see(says(master.lease(6), ready=2.0))
+    master.see(succeeded(1, master.lease(7)))
+    assert master.states() == [COMPLETED, COMPLETED, CANCELLED, CANCELLED, CANCELLED, CANCELLED, COMPLETED, COMPLETED]
+    assert master.state.runs["r"].open == 0
+
+
 def test_its_end_by_itself_unblocks_no_child_twice() -> None:
     once = JobTemplate(command="serve", kind="service", service=Service(restart="never"))
     master = Master()
