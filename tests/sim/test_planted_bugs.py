@@ -22,6 +22,7 @@ from titan.core import (
     dlq,
     finish,
     gates,
+    growth,
     image,
     moves,
     publishing,
@@ -40,7 +41,7 @@ from titan.core.state import TIMER_JOB, Job, Run, Schedule, State, Worker
 from titan.core.turn import Turn
 from titan.model import timing
 from titan.model.demand import NOTHING, Amounts
-from titan.model.states import JobState, Outcome
+from titan.model.states import JobState, Outcome, RunState
 from titan.scheduling import pool
 from titan.scheduling.scale import Look, Plan, Rule
 from titan.sim.disk import Disk
@@ -672,6 +673,22 @@ def a_join_does_not_wait_for_what_was_added_before_it(patch: Patch) -> None:
     patch.setitem(_writes, ev.RunGrown, write)
 
 
+def a_stale_attempt_still_adds_jobs(patch: Patch) -> None:
+    given: dict[int, int] = {}
+    real_write, real_who = _writes[ev.JobsDispatched], growth._who
+
+    def write(state: State, e: ev.JobsDispatched) -> None:
+        given.update((e.first_lease + i, number) for i, number in enumerate(e.jobs))
+        real_write(state, e)
+
+    def who(state: State, it: seen.RunGrowthRequested) -> tuple[Run, int]:
+        job = state.jobs.get(given.get(it.lease, 0))
+        return (job.run, given[it.lease]) if job is not None and job.run.state is RunState.RUNNING else real_who(state, it)
+
+    patch.setitem(_writes, ev.JobsDispatched, write)
+    patch.setattr(growth, "_who", who)
+
+
 def snapshots_forget_how_a_run_grew(patch: Patch) -> None:
     real = image.dump_run
 
@@ -941,6 +958,7 @@ PLANTS: list[Callable[[Patch], None]] = [
     snapshots_forget_the_store,
     additions_are_made_twice,
     a_join_does_not_wait_for_what_was_added_before_it,
+    a_stale_attempt_still_adds_jobs,
     snapshots_forget_how_a_run_grew,
     statuses_of_fenced_attempts_count,
     the_first_status_is_said_again_after_a_cut,
@@ -974,6 +992,7 @@ FOUND_BY = {
     "a_service_between_two_processes_cannot_be_stopped": 90,
     "affinity_is_never_released": 282,
     "an_older_process_is_never_told_to_end": 1106,
+    "a_stale_attempt_still_adds_jobs": 656,
     "children_of_a_lost_service_stay_queued": 116,
     "heartbeats_list_what_was_reported": 139,
     "one_that_never_came_is_waited_for": 202,
