@@ -104,6 +104,18 @@ stored
     2 BLPOP a 0; 3 BZPOPMAX z 0; 1 RPUSH b 2 1; 1 SORT b STORE a; 1 ZADD y 1 m; 1 ZUNIONSTORE z 1 y; 1 DBSIZE
 stored ranges
     2 BZPOPMIN z 0; 1 ZADD y 1 m 2 n; 1 ZRANGESTORE z y 0 -1; 3 BZMPOP 0 1 w MAX; 1 SADD t a b; 1 ZINTERSTORE w 1 t
+stored over what was there
+    2 BZPOPMAX z 0; 1 SET z x; 1 ZADD y 1 m; 1 ZUNIONSTORE z 1 y; 1 ZADD z 2 n; 3 BZPOPMIN w 0; 1 SET w x; 1 ZRANGESTORE w y 0 -1;
+    1 ZADD w 3 o; 1 DEL z; 1 ZADD z 3 p; 1 COPY y w REPLACE; 1 EXISTS w z
+sorted over what was there
+    2 BLPOP l 0; 1 SET l x; 1 RPUSH k 2 1; 1 SORT k STORE l; 1 LLEN l; 1 RPUSH l 3; 1 RENAME k l; 1 LRANGE l 0 -1
+stored over what was there, and exchanged
+    2 BZPOPMAX z 0; 1 SET z x; 1 ZADD y 1 m; 1 ZUNIONSTORE z 1 y; 1 SWAPDB 0 1; 1 SWAPDB 0 1; 1 EXISTS z
+stored over what was there, in a transaction
+    2 BZPOPMAX z 0; 1 SET z x; 1 ZADD y 1 m; 1 MULTI; 1 ZUNIONSTORE z 1 y; 1 EXEC; 1 ZADD z 2 n; 3 BZPOPMAX w 0; 1 MULTI;
+    1 ZADD w 1 a; 1 ZUNIONSTORE w 1 y; 1 EXEC; 1 EXISTS w
+copied over what was there
+    2 BLPOP a 0; 1 SET a x; 1 RPUSH b y; 1 COPY b a REPLACE; 2 BLPOP a 0; 1 SET a x; 1 RENAME b a; 1 EXISTS a
 copied
     2 BLPOP a 0; 1 RPUSH b x; 1 COPY b a
 moved

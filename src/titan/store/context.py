@@ -114,6 +114,14 @@ class Context:
         if self.meter is not None:
             self.meter.weigh(db, key)
 
+    def stored(self, key: bytes, args: list[bytes], *, over: bool) -> None:
+        """Like `changed`, for the result of a command. `over`: the key was there, with something else. As in Redis 7.0, who waits
+        for it is not served then, and goes on waiting until the key is made anew."""
+        observers = self.db.observed.get(key)
+        if over and observers is not None and (self.db.index, key) not in self.ready:
+            observers.passed_over = True
+        self.changed(key, args)
+
     def regrouped(self, key: bytes, args: list[bytes]) -> None:
         """Like `changed`, for what those who watch a stream or wait for it take no notice of: its groups and its last id."""
         db = self.db
@@ -159,5 +167,7 @@ class Context:
         for session in observers.watchers:
             if not session.watched[db.index, key] or key in db.data:
                 session.stale = True
-        if observers.waiters:
+        if observers.passed_over and key not in db.data:
+            observers.passed_over = False
+        if observers.waiters and not observers.passed_over:
             self.ready[db.index, key] = None

@@ -136,6 +136,7 @@ def move(ctx: Context, args: list[bytes]) -> Reply:
 
 def _place(db: Database, key: bytes, value: Value, at: int | None) -> None:
     db.put(key, value)
+    _made_anew(db, key)
     if at is not None:
         db.expire_at(key, at)
 
@@ -232,10 +233,17 @@ def swapdb(ctx: Context, args: list[bytes]) -> Reply:
     for db in (one, two):
         for key in list(db.observed):
             if key in one.data or key in two.data:
+                _made_anew(db, key)
                 ctx.touch(key, db)
     _remeasure(ctx)
     ctx.log([b"SWAPDB", b"%d" % first, b"%d" % second])
     return OK
+
+
+def _made_anew(db: Database, key: bytes) -> None:
+    observers = db.observed.get(key)
+    if observers is not None:
+        observers.passed_over = False
 
 
 def _remeasure(ctx: Context) -> None:

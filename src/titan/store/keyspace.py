@@ -31,9 +31,11 @@ class Mount(Protocol):
 class Observers:
     """Who watches a key (WATCH), and who waits for it, first come first served."""
 
-    __slots__ = ("waiters", "watchers")
+    __slots__ = ("passed_over", "waiters", "watchers")
 
     def __init__(self) -> None:
+        self.passed_over = False
+        """What those who wait could take came over something else, see `Context.stored`."""
         self.watchers: dict[Session, None] = {}
         self.waiters: dict[Session, Wait] = {}
 

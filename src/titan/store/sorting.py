@@ -146,8 +146,9 @@ def _found_by(ctx: Context, pattern: bytes, element: bytes, request: _Request) -
 
 def _keep(ctx: Context, args: list[bytes], target: bytes, found: list[bytes | None]) -> int:
     if found:
+        over = ctx.db.find(target) is not None
         ctx.db.put(target, deque(element or b"" for element in found))
-        ctx.changed(target, args)
+        ctx.stored(target, args, over=over)
     elif ctx.db.find(target) is not None:
         ctx.db.remove(target)
         ctx.changed(target, [b"DEL", target])
