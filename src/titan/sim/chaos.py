@@ -63,7 +63,9 @@ class Chaos:
         plan = self._plans[name]
         if number > 1 and self.world.faults.fickle:
             plan = self._changed(plan)
-        self.workers.append(SimWorker(self.world, plan, number, host=host or name))
+        worker = SimWorker(self.world, plan, number, host=host or name)
+        worker.on_ended = lambda: self._start_worker(name)
+        self.workers.append(worker)
 
     def _changed(self, plan: WorkerPlan) -> WorkerPlan:
         rng = self.world.rng

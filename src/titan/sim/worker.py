@@ -60,6 +60,8 @@ class SimWorker:
             later=self._later,
         )
         self.processes.on_started = self._on_process_started
+        self.on_ended: Callable[[], None] = lambda: None
+        """Called some time after it ended because its name was refused."""
         self.alive = True
         self.link: Connection | None = None
         self._decoder = MessageDecoder()
@@ -239,6 +241,11 @@ class SimWorker:
             self.world.trace.count("worker superseded")
             self._kill_all()
             self._die(silent=False)
+        elif self.processes.count or self.runners.count:  # it ends and all of it; whoever looks after it starts it again
+            self.world.trace.count("worker refused")
+            self._kill_all()
+            self._die(silent=False)
+            self.world.clock.after(2.0, self.on_ended)
         else:
             self.nameless = True
             self._hang_up(wait_s=2.0)
