@@ -40,8 +40,8 @@ def report_started(turn: Turn, worker: int, leases: Sequence[int], ats: Sequence
 
 def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
     """Reports of attempts that are not current are acknowledged and change nothing but the worker's load."""
-    state = turn.state
-    worker = state.workers[seen.worker]
+    state, succeeded = turn.state, Outcome.SUCCEEDED
+    jobs, worker = state.jobs, state.workers[seen.worker]
     good: list[int] = []
     bad: list[int] = []
     returned: list[int] = []
@@ -58,10 +58,13 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
             continue
         current[number] = i
         outcome = seen.outcomes[i]
-        if outcome == Outcome.SUCCEEDED and state.jobs[number].template.outputs and not _left_all(state, number, seen, i):
+        if outcome != succeeded:
+            (returned if outcome == Outcome.RETURNED else bad).append(number)
+        elif jobs[number].template.outputs and not _left_all(state, number, seen, i):
             seen = _broken(seen, i)
-            outcome = Outcome.BROKEN
-        (good if outcome == Outcome.SUCCEEDED else returned if outcome == Outcome.RETURNED else bad).append(number)
+            bad.append(number)
+        else:
+            good.append(number)
     if ended:
         turn.emit(ev.LeasesEnded(seen.worker, ended, turn.now))
     if retired:
