@@ -1,0 +1,10 @@
+"""Leaves what it found in the store."""
+
+import sys
+
+from titan.compat import TitanClient
+
+client = TitanClient()
+client.store_put("rows", sys.argv[1])
+for name in ("a.csv", "b.csv"):
+    client.store_sadd("files", name)
