@@ -49,16 +49,20 @@ def cancel(turn: Turn, jobs: list[int], reason: str) -> None:
     """Cancels jobs that are not over, and has those that run stopped."""
     if not jobs:
         return
-    state = turn.state
+    end(turn, jobs, ev.JobsCancelled(jobs, reason, turn.now))
+
+
+def end(turn: Turn, jobs: list[int], event: ev.JobsCancelled | ev.ServicesStopped) -> None:
+    """Emits what ends these jobs, and has their processes stopped."""
     stops: dict[int, list[int]] = {}
     for number in jobs:
-        job = state.jobs[number]
+        job = turn.state.jobs[number]
         turn.runs[job.run.id] = job.run
         if job.lease:
             stops.setdefault(job.worker, []).append(job.lease)
         if job.service is not None and job.service.old_lease:
             stops.setdefault(job.service.old_worker, []).append(job.service.old_lease)
-    turn.emit(ev.JobsCancelled(jobs, reason, turn.now))
+    turn.emit(event)
     for worker, leases in stops.items():
         turn.order(fx.SendStop(worker, leases))
 

@@ -11,7 +11,7 @@ import msgspec
 
 from titan.core import effects as fx
 from titan.core import events as ev
-from titan.core.cancel import cancel, cancel_descendants, dismiss
+from titan.core.cancel import cancel, cancel_descendants, dismiss, end
 from titan.core.inputs import ServiceReplaceRequested, ServicesSeen, ServiceStopRequested
 from titan.core.ready import choose_pins, elsewhere, has_capabilities, release, unlock
 from titan.core.state import NO_WORKER, Job, Run, State, Worker
@@ -210,17 +210,7 @@ def stop(turn: Turn, services: list[int], reason: str) -> None:
     if not services:
         return
     state = turn.state
-    stops: dict[int, list[int]] = {}
-    for number in services:
-        job = state.jobs[number]
-        turn.runs[job.run.id] = job.run
-        if job.lease:
-            stops.setdefault(job.worker, []).append(job.lease)
-        if job.service is not None and job.service.old_lease:
-            stops.setdefault(job.service.old_worker, []).append(job.service.old_lease)
-    turn.emit(ev.ServicesStopped(services, reason, turn.now))
-    for worker, leases in stops.items():
-        turn.order(fx.SendStop(worker, leases))
+    end(turn, services, ev.ServicesStopped(services, reason, turn.now))
     children = [child for number in services for child in state.jobs[number].children or ()]
     idle = [n for n in dict.fromkeys(children) if (job := state.jobs[n]).state is JobState.WAITING and not job.missing]
     dismiss(turn, [n for n in idle if state.jobs[n].template.kind == "handler"])

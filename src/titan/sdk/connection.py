@@ -14,7 +14,7 @@ from contextlib import aclosing
 from typing import Any
 
 from titan._version import __version__
-from titan.errors import ConnectionLost, MasterUnreachable, ProtocolError, TitanError, from_code
+from titan.errors import ConnectionLost, MasterUnreachable, NotFound, ProtocolError, TitanError, from_code
 from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
@@ -95,6 +95,21 @@ class Connection:
                 return await self._call_once(make)
             except ConnectionLost:
                 await self.reopen()
+
+    async def remove(self, make: Callable[[int], msg.Message]) -> None:
+        """Like `call`, for what there is only once: that it is gone when it is asked for again means that it was done."""
+        asked = False
+        while True:
+            try:
+                await self._call_once(make)
+                return
+            except ConnectionLost:
+                asked = True
+                await self.reopen()
+            except NotFound:
+                if asked:
+                    return
+                raise
 
     async def stream(
         self, make: Callable[[int], msg.Message], kept: type[asyncio.Queue[_Answer]] = asyncio.Queue

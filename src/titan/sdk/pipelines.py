@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from titan.errors import ConnectionLost, NotFound
 from titan.model.graph import resolve
 from titan.protocol import messages as msg
 from titan.sdk import submission
@@ -65,18 +64,7 @@ class AsyncPipelines:
 
     async def remove(self, name: str) -> None:
         """Runs of it go on. Raises NotFound."""
-        asked = False
-        while True:
-            try:
-                await self._client._connection._call_once(lambda n: msg.RemovePipeline(n, name))
-                return
-            except ConnectionLost:
-                asked = True
-                await self._client._connection.reopen()
-            except NotFound:
-                if asked:  # the answer was lost, not the request
-                    return
-                raise
+        await self._client._connection.remove(lambda n: msg.RemovePipeline(n, name))
 
     async def run(self, name: str, *, agent_run_id: str = "", deadline: float | None = None) -> AsyncRun:
         """Submits a run of it. `agent_run_id` and `deadline` go before its own. Raises NotFound."""

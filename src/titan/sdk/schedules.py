@@ -13,7 +13,7 @@ from zoneinfo import available_timezones
 
 import msgspec
 
-from titan.errors import CallerError, ConnectionLost, NotFound
+from titan.errors import CallerError
 from titan.model.timing import MAX_TIME, Timing, check_timing, times, zone_of
 from titan.protocol import messages as msg
 from titan.sdk.fields import moment_of
@@ -139,18 +139,7 @@ class AsyncSchedules:
 
     async def remove(self, name: str) -> None:
         """Runs that it made go on. Raises NotFound."""
-        asked = False
-        while True:
-            try:
-                await self._client._connection._call_once(lambda n: msg.RemoveSchedule(n, name))
-                return
-            except ConnectionLost:
-                asked = True
-                await self._client._connection.reopen()
-            except NotFound:
-                if asked:  # the answer was lost, not the request
-                    return
-                raise
+        await self._client._connection.remove(lambda n: msg.RemoveSchedule(n, name))
 
     async def run(self, name: str) -> AsyncRun:
         """Makes a run of it now, whatever its timing and policies say, also of a paused one. Raises NotFound."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from titan.errors import CallerError, ConnectionLost, LimitExceeded, NotFound
+from titan.errors import CallerError, LimitExceeded
 from titan.model.secrets import MAX_VALUE, SECRET_NAME_RULE, both_problem, is_secret_name, names_problem, value_problem
 from titan.protocol import messages as msg
 
@@ -54,18 +54,7 @@ class AsyncSecrets:
 
     async def remove(self, name: str) -> None:
         """Attempts that run keep it; one that starts later and asks for it is DEAD. Raises NotFound."""
-        asked = False
-        while True:
-            try:
-                await self._client._connection._call_once(lambda n: msg.RemoveSecret(n, name))
-                return
-            except ConnectionLost:
-                asked = True
-                await self._client._connection.reopen()
-            except NotFound:
-                if asked:  # the answer was lost, not the request
-                    return
-                raise
+        await self._client._connection.remove(lambda n: msg.RemoveSecret(n, name))
 
 
 class Secrets:
