@@ -263,11 +263,11 @@ def replay_skips_an_event(patch: Patch) -> None:
     patch.setattr("titan.sim.master.apply", half_deaf)
 
 
-def an_older_process_is_never_told_to_end(patch: Patch) -> None:
+def an_older_process_is_taken_for_the_newer(patch: Patch) -> None:
     real = workers._why_not
 
     def why_not(state: State, known: Worker, it: seen.WorkerRegistered, now: float) -> str:
-        return "taken" if known.connection else real(state, known, it, now)
+        return "" if it.incarnation < known.incarnation else real(state, known, it, now)
 
     patch.setattr(workers, "_why_not", why_not)
 
@@ -908,7 +908,7 @@ PLANTS: list[Callable[[Patch], None]] = [
     starts_are_not_journaled,
     snapshots_forget_blame,
     replay_skips_an_event,
-    an_older_process_is_never_told_to_end,
+    an_older_process_is_taken_for_the_newer,
     a_retry_forgets_what_was_cancelled_because_of_the_job,
     a_retry_brings_back_what_a_user_cancelled,
     a_retried_job_keeps_its_failures,
@@ -991,7 +991,6 @@ FOUND_BY = {
     "a_retry_that_is_said_twice_is_refused": 665,
     "a_service_between_two_processes_cannot_be_stopped": 90,
     "affinity_is_never_released": 282,
-    "an_older_process_is_never_told_to_end": 1106,
     "a_stale_attempt_still_adds_jobs": 656,
     "children_of_a_lost_service_stay_queued": 116,
     "heartbeats_list_what_was_reported": 139,
