@@ -34,7 +34,7 @@ sim: install ## more seeds than the tests run: make sim SEEDS=0..2000
 	$(BIN)/python -m titan.sim --seeds $(or $(SEEDS),0..1000)
 
 test-redis: packages install ## TitanStore beside redis-server, more sequences than the tests run: make test-redis EXAMPLES=2000
-	TITAN_REDIS_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest tests/differential
+	TITAN_REDIS_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest tests/differential $(PARALLEL)
 
 bench-store: packages install ## TitanStore beside redis-server: rates, memory, loading
 	$(BIN)/python benchmarks/store.py $(BENCH)
