@@ -97,13 +97,33 @@ def output(c: Cluster, target: str, attempt: int | None = None) -> bytes:
     return b"".join(data for _, data in c.client.logs(target, attempt=attempt))
 
 
+SAYS = """
+import base64, os
+from titan import context
+from titan.errors import CallerError
+token, pem = os.environ["TOKEN"], os.environ["PEM"]
+context.status(f"with {token} and {base64.b64encode(token.encode()).decode()}")
+context.progress(0.5, pem[:500])
+for value in (token, {"token": [token]}, "x" * 200_000 + token, ("x" * 1_048_570, token, "y" * 1000), {1: pem}):
+    try:
+        context.result(value)
+    except CallerError as e:
+        print(e)
+    else:
+        raise SystemExit(f"a result with a secret is kept: {type(value)}")
+context.result({"fine": "x" * 100_000})
+"""
+
+
 def jobs(folder: Path) -> list[Job]:
     folder.mkdir()
     (folder / "show.py").write_text(SHOW)
     (folder / "serve.py").write_text(SERVE)
     show: dict[str, Any] = {"file": folder / "show.py", "secrets": BOTH, "env": {"CODE": 0}}
     health = {"command": 'echo "not yet: $TOKEN"; test -e ' + f"{folder}/go", "interval": 0.1, "start": 60}
+    (folder / "says.py").write_text(SAYS)
     return [
+        Job("says", file=folder / "says.py", secrets=BOTH, retries=0),
         Job("warm", **show),
         Job("cold", driver="process", **show),
         Job("other", python=os.path.realpath(sys.executable), **show),
@@ -129,6 +149,10 @@ def test_jobs_have_their_secrets_and_no_disk_log_or_answer_has(one: Cluster, tmp
         said = output(one, f"{run.id}/{job}")
         assert DIGESTS[0].encode() in said and b"***" in said, (job, said)
         assert job in ("shell", "argv") or DIGESTS[1].encode() in said
+    says, _ = one.client.job(f"{run.id}/says")
+    assert (says.state, says.status) == ("COMPLETED", "with *** and ***"), output(one, f"{run.id}/says")
+    assert output(one, f"{run.id}/says").count(b"the result holds a secret of the job") == 5
+    assert run.result("says") == {"fine": "x" * 100_000}
     status, _ = one.client.job(f"{run.id}/bad")
     assert (status.attempt, status.exit_code) == (2, 3)
     assert b"[][]" in output(one, f"{run.id}/without")

@@ -20,7 +20,9 @@ from titan.errors import CallerError, Conflict, LimitExceeded
 from titan.model import values
 from titan.model.values import MAX_RESULT_BYTES, PIECE_BYTES
 from titan.protocol import messages as msg
+from titan.protocol.codec import Blob
 from titan.worker.context_desk import Ask, ContextDesk
+from titan.worker.given_secrets import GivenSecrets
 from titan.worker.job_news import JobNews
 from titan.worker.values import Values
 from titan.worker.words import ArtifactReady, ResultSet
@@ -32,6 +34,8 @@ class _Part:
     """A large value that comes in pieces."""
 
     def __init__(self, path: Path, *, as_json: bool, size: int) -> None:
+        self.end = b""
+        """Of what came, as much as may be the beginning of a secret."""
         self.path = path
         self.as_json = as_json
         self.size = size
@@ -60,8 +64,10 @@ class JobReports:
         send: Callable[[msg.Message, bytes | None], None],
         can_send: Callable[[], bool],
         see: Callable[[Any], None],
+        secrets: GivenSecrets,
     ) -> None:
         """`folder` is for values that come in; `store` keeps them; `see` takes what the machine is to hear."""
+        self._secrets = secrets
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._folder = folder
@@ -82,12 +88,20 @@ class JobReports:
         it: msg.ReportProgress = ask.message
         if it.fraction != -1.0 and not 0.0 <= it.fraction <= 1.0:  # NaN too
             raise CallerError(f"a progress of {it.fraction!r}: it is 0 to 1, or -1 if it is not known")
-        self._arm(self._news.progress(ask.lease, it.fraction, _line(it.message)))
+        self._arm(self._news.progress(ask.lease, it.fraction, self._said(ask.lease, it.message)))
         ask.reply(msg.Noted(ask.request))
 
     def _on_status(self, ask: Ask) -> None:
-        self._arm(self._news.status(ask.lease, _line(ask.message.text)))
+        self._arm(self._news.status(ask.lease, self._said(ask.lease, ask.message.text)))
         ask.reply(msg.Noted(ask.request))
+
+    def _said(self, lease: int, text: str) -> str:
+        """One line that can be shown to anybody. Raises LimitExceeded."""
+        if len(text) > TEXT_BYTES or (not text.isascii() and len(text.encode()) > TEXT_BYTES):
+            told = f"a text of {len(text.encode()):,} bytes; the limit is {TEXT_BYTES:,}: a longer one belongs in the output"
+            raise LimitExceeded(told)
+        text = self._secrets.masked(lease, text)
+        return " ".join("".join([c if c.isprintable() else " " for c in text]).split())
 
     def _on_result(self, ask: Ask) -> None:
         it: msg.SetResult = ask.message
@@ -104,6 +118,7 @@ class JobReports:
             raise CallerError("a result of up to 64 KiB comes in one piece")
         else:
             data = bytes(ask.blob)
+            self._refuse_secrets(ask.lease, data, b"")
             if it.json:
                 _check_json(data)
             self._see(ResultSet(ask.lease, (values.JSON if it.json else values.RETURNED) + data))
@@ -118,6 +133,11 @@ class JobReports:
             part = self._parts[ask.lease] = _Part(path, as_json=it.json, size=it.size)
         if part is None or (part.offset, part.size, part.as_json) != (it.offset, it.size, it.json) or not ask.blob:
             raise Conflict("the pieces of a result are out of order: does another process of this job set its result, too?")
+        try:
+            part.end = self._refuse_secrets(ask.lease, ask.blob, part.end)
+        except CallerError:
+            self._drop_part(ask.lease)
+            raise
         part.write(ask.blob)
         if part.offset < part.size:
             return
@@ -128,6 +148,16 @@ class JobReports:
         self._store.keep(digest.hex(), part.size)
         self._see(ArtifactReady(digest.hex()))
         self._see(ResultSet(ask.lease, values.by_content(values.JSON_AT if it.json else values.RETURNED_AT, digest, part.size)))
+
+    def _refuse_secrets(self, lease: int, data: Blob, before: bytes) -> bytes:
+        """Returns the end that may be the beginning of one; `before` is what came before. Raises CallerError."""
+        patterns = self._secrets.patterns_of(lease)
+        if patterns is None or not patterns.all:
+            return b""
+        data = before + bytes(data)
+        if any(pattern in data for pattern in patterns.present(data)):
+            raise CallerError("the result holds a secret of the job, which everybody could read there: leave it out")
+        return data[-(len(patterns.all[0]) - 1) :]
 
     # -- what the master is told --------------------------------------------------------------------------------------------
     def _arm(self, due: float | None) -> None:
@@ -165,6 +195,9 @@ class JobReports:
     def forget(self, lease: int) -> None:
         """The attempt is over, and its end known."""
         self._news.forget(lease)
+        self._drop_part(lease)
+
+    def _drop_part(self, lease: int) -> None:
         part = self._parts.pop(lease, None)
         if part is not None:
             part.close()
@@ -173,14 +206,6 @@ class JobReports:
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-
-
-def _line(text: str) -> str:
-    """One line that can be shown anywhere. Raises LimitExceeded."""
-    if len(text) > TEXT_BYTES or (not text.isascii() and len(text.encode()) > TEXT_BYTES):
-        told = f"a text of {len(text.encode()):,} bytes; the limit is {TEXT_BYTES:,}: a longer one belongs in the output"
-        raise LimitExceeded(told)
-    return " ".join("".join([c if c.isprintable() else " " for c in text]).split())
 
 
 def _check_json(data: bytes) -> None:

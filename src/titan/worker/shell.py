@@ -165,6 +165,7 @@ class Worker:
             send=self._send,
             can_send=self._can_send,
             see=self.see,
+            secrets=self._secrets,
         )
         self._downloads = Downloads(self._workspace, self._send, self._next_request, self._fetched)
         self._reader = ValueReader(self.desk, self._values, lambda: self.machine.have, self._downloads.begin)
