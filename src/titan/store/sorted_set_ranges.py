@@ -65,38 +65,40 @@ def _member_end(text: bytes) -> bytes:
 
 
 def _ranks(value: SortedSet, wanted: _Range, bounds: _Bounds) -> tuple[int, int]:
-    """`start, stop` before the limit."""
-    low, high = bounds.low, bounds.high
+    """`start, stop` behind the offset, before the limit."""
+    low, high, offset = bounds.low, bounds.high, wanted.offset
     if wanted.kind == RANK:
         assert isinstance(low, int)
         assert isinstance(high, int)
         start, stop = clipped(low, high, len(value))
-        return (len(value) - stop, len(value) - start) if wanted.reverse else (start, stop)
+        return (len(value) - stop, len(value) - start - offset) if wanted.reverse else (start + offset, stop)
     if wanted.kind == SCORE:
         assert isinstance(low, float)
         assert isinstance(high, float)
         if low > high or (low == high and (bounds.above or bounds.below)):
             return 0, 0
-        return value.ranks_of_scores(low, high, above=bounds.above, below=bounds.below)
+        start, stop = value.ranks_of_scores(low, high, above=bounds.above, below=bounds.below)
+        return (start, stop - offset) if wanted.reverse else (start + offset, stop)
     if bounds.nothing:
         return 0, 0
     assert not isinstance(low, int | float)
     assert not isinstance(high, int | float)
     if low is not None and high is not None and (low > high or (low == high and (bounds.above or bounds.below))):
         return 0, 0
-    return value.ranks_of_members(low, high, above=bounds.above, below=bounds.below, reverse=wanted.reverse)
+    reverse = wanted.reverse
+    return value.ranks_of_members(low, high, above=bounds.above, below=bounds.below, reverse=reverse, skip=offset)
 
 
 def _pairs(value: SortedSet, wanted: _Range, bounds: _Bounds) -> list[tuple[float, bytes]]:
-    start, stop = _ranks(value, wanted, bounds)
     if wanted.offset < 0:
+        return []
+    start, stop = _ranks(value, wanted, bounds)
+    if start >= stop:
         return []
     limit = wanted.limit if wanted.limit >= 0 else stop - start
     if wanted.reverse:
-        stop -= wanted.offset
-        return value.between(max(start, stop - limit), stop, reverse=True) if stop > start else []
-    start += wanted.offset
-    return value.between(start, min(stop, start + limit)) if start < stop else []
+        return value.between(max(start, stop - limit), stop, reverse=True)
+    return value.between(start, min(stop, start + limit))
 
 
 def _parsed(args: list[bytes], at: int, kind: bytes, *, auto: bool, reverse: bool, storing: bool = False) -> _Range:

@@ -127,25 +127,28 @@ class SortedSet:
         return int(start), max(int(start), int(stop))
 
     def ranks_of_members(
-        self, low: bytes | None, high: bytes | None, *, above: bool, below: bool, reverse: bool = False
+        self, low: bytes | None, high: bytes | None, *, above: bool, below: bool, reverse: bool = False, skip: int = 0
     ) -> tuple[int, int]:
-        """Likewise by member, which means something if all scores are equal; None has no bound. Where they are not, few members
-        are looked at one by one, as Redis does: from the lowest score, or with `reverse` from the highest."""
+        """Likewise by member, without the first `skip`, with `reverse` without the last; None has no bound. It means something if
+        all scores are equal. Where they are not, few members are looked at one by one, as Redis does: from the lowest score, or
+        with `reverse` from the highest, and those that are skipped not at all."""
         order = self._ordered()
         size = len(order)
         if size <= _SMALL:
-            return self._ranks_one_by_one(low, high, above=above, below=below, reverse=reverse)
+            return self._ranks_one_by_one(low, high, above=above, below=below, reverse=reverse, skip=skip)
         score = order[0][0]
         start = 0 if low is None else order.bisect_left((score, low + b"\0" if above else low))
         stop = size if high is None else order.bisect_left((score, high if below else high + b"\0"))
-        return int(start), max(int(start), int(stop))
+        if reverse:
+            return int(start), max(int(start), int(stop) - skip)
+        return int(start) + skip, max(int(start) + skip, int(stop))
 
     def pairs(self) -> Iterator[tuple[float, bytes]]:
         """All, in order."""
         return iter(self._ordered())
 
     def _ranks_one_by_one(
-        self, low: bytes | None, high: bytes | None, *, above: bool, below: bool, reverse: bool
+        self, low: bytes | None, high: bytes | None, *, above: bool, below: bool, reverse: bool, skip: int
     ) -> tuple[int, int]:
         def enough(member: bytes) -> bool:
             return low is None or (member > low if above else member >= low)
@@ -157,10 +160,10 @@ class SortedSet:
         if not members or not enough(members[-1]) or not within(members[0]):
             return 0, 0
         if reverse:
-            stop = next(i for i in range(len(members), 0, -1) if within(members[i - 1]))
+            stop = max(0, next(i for i in range(len(members), 0, -1) if within(members[i - 1])) - skip)
             start = next((i for i in range(stop, 0, -1) if not enough(members[i - 1])), 0)
             return start, stop
-        start = next(i for i, member in enumerate(members) if enough(member))
+        start = min(len(members), next(i for i, member in enumerate(members) if enough(member)) + skip)
         stop = next((i for i, member in enumerate(members) if i >= start and not within(member)), len(members))
         return start, max(start, stop)
 
