@@ -78,6 +78,7 @@ KINDS: dict[str, st.SearchStrategy[bytes]] = {
     "atms": _rarely(TIMES_MS, [*NO_NUMBERS, *EXTREMES, b"1"]),
     "wait": _rarely(_of("0 1000 0 2000.5"), [b"-1", b"abc", b"", b"inf", b"nan", b"1e20", b"-0"]),
     "waitms": _rarely(_of("0 100000"), [b"-1", b"abc", b"1.5"]),
+    "idle": _rarely(_of("0 100000 -1"), NO_NUMBERS + EXTREMES),  # a few ms would pass on one side and not on the other
     "db": _rarely(_of("0 1 2"), [b"15", b"16", b"-1", b"x", b"99999999999"]),
     "bit": _rarely(_of("0 1"), [b"2", b"-1", b"x"]),
     "off": _rarely(_of("0 1 5 7 8 15 100"), [b"-1", b"x", b"4294967296000", b"", b"#1"]),
@@ -481,10 +482,10 @@ TEMPLATES: dict[str, str] = {
         XREADGROUP GROUP g c STREAMS kx kx > >|id
         XACK kx g id+
         XPENDING kx g
-        XPENDING kx g [IDLE int] end end int [c]
-        XCLAIM kx g c 0|int id+ [JUSTID]
+        XPENDING kx g [IDLE idle] end end int [c]
+        XCLAIM kx g c 0|idle id+ [JUSTID]
         XCLAIM kx g c 0 id+ [IDLE int] [RETRYCOUNT int] [FORCE] [JUSTID] [LASTID id]
-        XAUTOCLAIM kx g c 0|int end [COUNT int] [JUSTID]
+        XAUTOCLAIM kx g c 0|idle end [COUNT int] [JUSTID]
         XINFO STREAM kx
         XINFO STREAM kx FULL
         XINFO GROUPS kx

@@ -107,7 +107,9 @@ stored ranges
 members that are skipped are not looked at
     1 ZADD z 0 1 0 c 1 a 1 aa 1 ab 1 b 1 d; 1 ZRANGE z - [a BYLEX LIMIT 2 1; 1 ZRANGE z - [a BYLEX LIMIT 2 9; 1 ZRANGE z - [a BYLEX;
     1 ZREVRANGEBYLEX z [b (a LIMIT 1 2; 1 ZREVRANGEBYLEX z + [a LIMIT 5 9; 1 ZREVRANGEBYLEX z + [a LIMIT 9 9;
-    1 ZRANGEBYLEX z [a + LIMIT 7 1; 1 ZRANGESTORE y z - [aa BYLEX LIMIT 2 1; 1 ZRANGE y 0 -1; 1 ZLEXCOUNT z - [a
+    1 ZRANGEBYLEX z [a + LIMIT 7 1; 1 ZRANGESTORE y z - [aa BYLEX LIMIT 2 1; 1 ZRANGE y 0 -1; 1 ZLEXCOUNT z - [a;
+    1 ZADD x 0 b 1 a 1 c; 1 ZREVRANGEBYLEX x [b (a LIMIT 1 1; 1 ZREVRANGEBYLEX x [b (a; 1 ZADD w 0 a 1 c 2 b;
+    1 ZRANGE w [b (c BYLEX LIMIT 1 1
 stored over what was there
     2 BZPOPMAX z 0; 1 SET z x; 1 ZADD y 1 m; 1 ZUNIONSTORE z 1 y; 1 ZADD z 2 n; 3 BZPOPMIN w 0; 1 SET w x; 1 ZRANGESTORE w y 0 -1;
     1 ZADD w 3 o; 1 DEL z; 1 ZADD z 3 p; 1 COPY y w REPLACE; 1 EXISTS w z

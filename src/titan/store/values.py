@@ -160,10 +160,16 @@ class SortedSet:
         if not members or not enough(members[-1]) or not within(members[0]):
             return 0, 0
         if reverse:
-            stop = max(0, next(i for i in range(len(members), 0, -1) if within(members[i - 1])) - skip)
+            last = next(i for i in range(len(members), 0, -1) if within(members[i - 1]))
+            if not enough(members[last - 1]):
+                return 0, 0
+            stop = max(0, last - skip)
             start = next((i for i in range(stop, 0, -1) if not enough(members[i - 1])), 0)
             return start, stop
-        start = min(len(members), next(i for i, member in enumerate(members) if enough(member)) + skip)
+        first = next(i for i, member in enumerate(members) if enough(member))
+        if not within(members[first]):
+            return 0, 0
+        start = min(len(members), first + skip)
         stop = next((i for i, member in enumerate(members) if i >= start and not within(member)), len(members))
         return start, max(start, stop)
 
