@@ -91,8 +91,9 @@ class Job:
     - `outputs`: what must be there when it has succeeded, files or folders: ``{"model": "out/model.bin"}``, or a list of paths,
       which are their names too. They are moved out of the job's folder and kept as long as the run.
     - `inputs`: outputs of other jobs, which this one then waits for, by the path in its folder: ``{"data/model.bin":
-      "train.model"}`` or ``train.output("model")``; of a list each lies at the output's own path. They are read-only. In an array
-      ``"part[${index}].data"`` is the one of the same position.
+      "train.model"}`` or ``train.output("model")``; of a list each lies at the output's own path. They are read-only. Of an array
+      ``{"in": "part.data"}`` is all, as in/0, in/1, ...; within another array ``"part[${index}].data"`` is that of the same
+      position.
 
     Raises InvalidGraph, which names the job and the field.
 

@@ -10,8 +10,8 @@ import copy
 from collections.abc import Sequence
 
 from titan.errors import InvalidGraph
-from titan.model.files import INDEX, nested_problem
-from titan.sdk.arrays import array_of
+from titan.model.files import INDEX, MAX_FILES, nested_problem
+from titan.sdk.arrays import array_of, member
 from titan.sdk.failure_fields import GATE_SUFFIX, BadField
 from titan.sdk.file_fields import Input, resolve_input
 from titan.sdk.gate import Gate
@@ -47,14 +47,14 @@ def wired(jobs: Sequence[Job]) -> Sequence[Job]:
     if not handlers and not gated and not any(job.inputs for job in jobs):
         return jobs
     outputs = {job.id: dict(job.outputs) for job in jobs}
+    arrays = {job.id: job.size for job in jobs if job.is_array}
     ids = {job.id for job in jobs}
     made: list[Job] = []
     for job in jobs:
         parents = tuple(handlers[job.id]) if job.id in handlers else _behind_gates(job.parents, gated)
-        inputs = _inputs(job, outputs) if job.inputs else ()
+        inputs, givers = _inputs(job, outputs, arrays) if job.inputs else ((), ())
         if inputs:  # behind the gate of who makes one too, if there is one
-            givers = [one.job for one in inputs]
-            parents = tuple(dict.fromkeys((*parents, *_behind_gates(tuple(givers), gated), *givers)))
+            parents = tuple(dict.fromkeys((*parents, *_behind_gates(givers, gated), *givers)))
         changed = parents != job.parents or inputs != job.inputs
         made.append(_with_parents(job, parents, inputs) if changed else job)
         if job.hitl_message is not None:
@@ -84,17 +84,25 @@ def _with_parents(job: Job, parents: tuple[str, ...], inputs: tuple[Input, ...])
     return made
 
 
-def _inputs(job: Job, outputs: dict[str, dict[str, str]]) -> tuple[Input, ...]:
-    """Each with its path, and the job that makes it."""
+def _inputs(job: Job, outputs: dict[str, dict[str, str]], arrays: dict[str, int]) -> tuple[tuple[Input, ...], tuple[str, ...]]:
+    """Each with its path and the job that makes it, and the jobs and arrays that do. Of a whole array: PATH/0, PATH/1, ..."""
     try:
-        found = tuple([resolve_input(one, outputs) for one in job.inputs])
+        found: list[Input] = []
+        resolved = [resolve_input(one, outputs) for one in job.inputs]
+        for one in resolved:
+            if one.job in arrays:
+                found += [Input(f"{one.path}/{i}", member(one.job, i), one.output) for i in range(arrays[one.job])]
+            else:
+                found.append(one)
+        if len(found) > MAX_FILES:
+            raise BadField(f"{len(found):,} files; the limit is {MAX_FILES}: let jobs between them put several into a folder")
         if problem := nested_problem([one.path for one in found]):
             raise BadField(problem)
         if not job.is_array and any(INDEX in one.job for one in found):
             raise BadField(f"{INDEX} stands for the position in an array, and this is a single job")
     except BadField as bad:
         raise InvalidGraph(f"job {job.id!r}: inputs: {bad}", job.id) from None
-    return found
+    return tuple(found), tuple([one.job for one in resolved])
 
 
 def _fault(job: str, problem: str) -> InvalidGraph:

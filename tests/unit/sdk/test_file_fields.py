@@ -36,6 +36,21 @@ def test_arrays_give_and_take_by_position() -> None:
     assert spec.templates[1].inputs == (("p.txt", "part.a[${index}]", "p.txt"),)
 
 
+def test_the_outputs_of_a_whole_array() -> None:
+    parts = Job("part", command="true", foreach=3, outputs={"data": "out/p.txt"})
+    named = Job("named", command="true", inputs={"in": "part.data", "first": "part[0].data"})
+    spec = stage(DAG("d", [parts, named, Job("listed", command="true", inputs=[parts.output("data")])])).spec
+    all_of = [(f"part[{i}]", "data") for i in range(3)]
+    assert spec.templates[1].inputs == (*((f"in/{i}", *it) for i, it in enumerate(all_of)), ("first", "part[0]", "data"))
+    assert spec.templates[2].inputs == tuple((f"out/p.txt/{i}", *it) for i, it in enumerate(all_of))
+    assert set(spec.parents[3]) == set(spec.parents[4]) == {"part[0]", "part[1]", "part[2]"}
+    many = Job("part", command="true", foreach=257, outputs=["x"])
+    with pytest.raises(InvalidGraph, match="job 'use': inputs: 257 files; the limit is 256"):
+        stage(DAG("d", [many, Job("use", command="true", inputs={"in": "part.x"})]))
+    with pytest.raises(InvalidGraph, match="lies in 'in'"):
+        stage(DAG("d", [parts, Job("use", command="true", inputs={"in": "part.data", "in/0/x": "part[0].data"})]))
+
+
 def test_behind_a_gate_it_waits_for_both() -> None:
     gated = Job("train", command="true", outputs=["m"], hitl_message="well?")
     spec = stage(DAG("d", [gated, Job("use", command="true", inputs=["train.m"])])).spec
