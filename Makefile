@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PARALLEL := -n auto --maxprocesses 4 --dist worksteal # most of a test is waiting for processes; PARALLEL= runs one after another
+# As many processes as there are CPUs, from 2, as most of a test is waiting for processes, to 4. `make test PARALLEL=`: one after another.
+PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -ge 2 ] || n=2; [ $$n -le 4 ] || n=4; echo $$n) --dist worksteal
 
 .PHONY: demo test check install packages lint types imports format sim test-redis bench bench-core bench-store clean
 
