@@ -11,6 +11,8 @@ import pytest
 from support.cluster import Cluster, cluster
 
 NAP_S = 0.3
+LEAST_S = 0.9 * NAP_S
+"""What is recorded of one at least: that it started is noted a moment after it did, on a busy machine many of them."""
 NAPS = 12
 SLACK_S = 0.8
 """What a busy machine may add to a run in all."""
@@ -43,13 +45,13 @@ def test_what_was_recorded_on_two_slots_predicts_other_clusters(c: Cluster, naps
     (same,) = told["predictions"]
     assert same["state"] == "COMPLETED" and same["tally"] == {"COMPLETED": NAPS + 2}
     assert same["makespan"] == pytest.approx(span, rel=0.2)
-    assert len(same["jobs"]) == NAPS + 2 and all(j["end"] >= j["start"] + NAP_S for j in same["jobs"])
+    assert len(same["jobs"]) == NAPS + 2 and all(j["end"] >= j["start"] + LEAST_S for j in same["jobs"])
 
     compared = c.json("simulate", str(naps), "--workers", "1..6:2")
     spans = [p["makespan"] for p in compared["predictions"]]
     for workers, predicted in enumerate(spans, 1):
         rounds = -(-NAPS // (2 * workers))
-        assert (2 + rounds) * NAP_S <= predicted <= (2 + rounds) * NAP_S + SLACK_S, workers
+        assert (2 + rounds) * LEAST_S <= predicted <= (2 + rounds) * NAP_S + SLACK_S, workers
     assert compared["predictions"][-1]["limited_by"] == "dependencies"
 
 
@@ -59,7 +61,7 @@ def test_a_larger_array_learns_from_a_smaller_one(c: Cluster, naps: Path, tmp_pa
     c.cli("run", str(naps))
     told = c.json("simulate", str(larger), "--workers", "10:10")
     assert (told["durations"]["recorded"], told["durations"]["alike"]) == (NAPS + 2, 1000 - NAPS)
-    assert 12 * NAP_S <= told["predictions"][0]["makespan"] <= 12 * NAP_S + 4 * SLACK_S
+    assert 12 * LEAST_S <= told["predictions"][0]["makespan"] <= 12 * NAP_S + 4 * SLACK_S
 
 
 def test_a_file_says_what_jobs_take(c: Cluster, naps: Path, tmp_path: Path) -> None:
