@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import pytest
 import uvloop
@@ -12,7 +13,7 @@ from titan.peer import Peer
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_an_end_that_stops_speaking_and_reading_is_closed(loop: object) -> None:
+def test_an_end_that_stops_speaking_and_reading_is_closed(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     """A proxy that shuts a connection down and keeps its socket: the kernel takes no more, and says nothing more."""
 
     async def live() -> Exception | None:
@@ -27,5 +28,5 @@ def test_an_end_that_stops_speaking_and_reading_is_closed(loop: object) -> None:
             theirs.shutdown(socket.SHUT_WR)
             return await asyncio.wait_for(closed, 10)
 
-    with asyncio.Runner(loop_factory=loop) as runner:  # type: ignore[arg-type]
+    with asyncio.Runner(loop_factory=loop) as runner:
         assert runner.run(live()) is None

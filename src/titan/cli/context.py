@@ -65,7 +65,7 @@ def main(words: list[str]) -> int:
             raise CallerError(f"context {name}: {flags[0]} is for {', '.join(_WITH_FLAGS)}")
         if "--shared" in flags and name not in _SHARED:
             raise CallerError(f"context {name}: --shared is for {', '.join(_SHARED)}")
-        if rest[:1] in (["-h"], ["--help"]) and name not in _WITH_FLAGS:
+        if rest[:1] in (["-h"], ["--help"]) and name not in _SHARED:
             print(USAGE, end="")
             return 0
         return command(rest, flags)
@@ -284,8 +284,8 @@ def _options(
     return rest, given
 
 
-_WITH_FLAGS = ("get", "set", "incr", "store", "publish", "submit", "submit-saved")
-_SHARED = _WITH_FLAGS[:5]
+_SHARED = ("get", "set", "incr", "store", "publish")
+_WITH_FLAGS = (*_SHARED, "submit", "submit-saved")
 _COMMANDS: dict[str, Callable[[list[str], list[str]], int]] = {
     "progress": _progress,
     "status": _status,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,11 @@ from titan.sdk.status import JobStatus, job_status
 class NewsQueue(asyncio.Queue[Any]):
     """Of a watch: progress that nobody has taken yet gives way to newer progress, so who is slow finds the newest."""
 
+    def _init(self, maxsize: int) -> None:
+        self._queue: deque[Any] = deque()
+
     def _put(self, item: Any) -> None:
-        waiting = self._queue  # type: ignore[attr-defined]
+        waiting = self._queue
         if waiting and _is_progress(item) and _is_progress(waiting[-1]):
             waiting[-1] = (_joined(waiting[-1][0], item[0]), item[1])
         else:

@@ -19,6 +19,7 @@ DRAIN_S = 5000.0
 """After healing all must be done within this time."""
 
 LOOK_S = 2.0
+"""So often what the master knows is compared with what jobs said."""
 
 
 class SimulationFailed(AssertionError):

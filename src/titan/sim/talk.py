@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -69,7 +70,7 @@ class Talking:
     # -- what jobs say ------------------------------------------------------------------------------------------------------
     def on_started(self, it: words.Assignment) -> None:
         for after_s, what in talk_of(self._world, it):
-            self._later(after_s, lambda what=what: self._say(it.lease, what))  # type: ignore[misc]
+            self._later(after_s, partial(self._say, it.lease, what))
 
     def _say(self, lease: int, what: str) -> None:
         h = self._held.get(lease)
