@@ -209,6 +209,11 @@ def test_a_shell_script_adds_jobs(c: Cluster, tmp_path: Path) -> None:
     (folder / "helper.py").write_text("WORD = 'work on'\n")
     (folder / "more.yaml").write_text("name: more\njobs:\n- {id: last, command: echo last, depends_on: ['part[1]', plan]}\n")
     (folder / "saved.yaml").write_text("name: saved\njobs:\n- {id: a, command: echo a}\n")
+    (folder / "sub").mkdir()
+    (folder / "sub" / "deep.py").write_text("print('deep', __file__)\n")
+    for name in ("one", "two"):
+        text = f"name: deep\njobs:\n- {{id: {name}, file: deep.py}}\n"
+        (folder / "sub" / f"{name}.yaml").write_text(text)
     (folder / "plan.sh").write_text(
         """set -e
 titan context submit --before-children - <<EOF
@@ -218,6 +223,8 @@ jobs:
 EOF
 titan context submit --json --before=end --key more more.yaml
 titan context submit-saved saved sub
+titan context submit sub/one.yaml
+(cd sub && titan context submit two.yaml)
 ! titan context submit nothing.yaml
 ! titan context submit --befor end more.yaml
 ! titan context submit-saved nobody
@@ -228,8 +235,9 @@ titan context submit-saved saved sub
     run = c.client.submit(DAG("shell", jobs, project=folder))
     summary = run.wait(60)
     said = b"".join(data for stream, data in c.client.logs(f"{run.id}/plan") if stream == 2).decode()
-    assert summary.ok and summary.count == 6, said
-    assert output(c, run.id, "plan") == 'part[0]\npart[1]\n{"jobs": ["last"]}\nsub.a\n'
+    assert summary.ok and summary.count == 8, [said, output(c, run.id, "one"), states(c, run.id)]
+    assert output(c, run.id, "one").startswith("deep ") and output(c, run.id, "two").endswith("/sub/deep.py\n")
+    assert output(c, run.id, "plan") == 'part[0]\npart[1]\n{"jobs": ["last"]}\nsub.a\none\ntwo\n'
     assert (output(c, run.id, "part[0]"), output(c, run.id, "part[1]")) == ("work on x\n", "work on y\n")
     times = {job.id: (job.started_at or 0.0, job.finished_at or 0.0) for job in run.status().jobs}
     assert times["end"][0] >= max(times[name][1] for name in ("part[0]", "part[1]", "last"))

@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import io
+import os
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,6 +21,7 @@ from titan.errors import CallerError, InvalidGraph, LimitExceeded
 from titan.model.dag import DagSpec, JobTemplate
 from titan.protocol import messages as msg
 from titan.sdk.arrays import BadArray, foreach_of, member, rows
+from titan.sdk.fields import perm_name
 from titan.sdk.functions import Function
 from titan.sdk.job import DAG, Job
 from titan.sdk.tasks import TaskCall
@@ -79,14 +82,36 @@ def submit(
 
 
 def submit_file(path: str, *, before: Iterable[str] = (), before_children: bool = False, key: str = "") -> list[str]:
-    """Adds the jobs of a pipeline file, or with ``-`` of stdin. Their files are looked for beside it, in the project if this job is
-    of one. See `submit`. Raises InvalidPipeline."""
+    """Adds the jobs of a pipeline file, or with ``-`` of stdin, whose files lie beside it.
+
+    In the folder of a job that has a project they are those of the project, as it was submitted; else they are read here. See
+    `submit`. Raises InvalidPipeline.
+    """
     from titan import context
     from titan.sdk.pipeline import load_addition
 
     it = context.ask(msg.WhoAmI(0), msg.Identity)
-    dag = load_addition(path, project=bool(it.archive))
-    return submit(*dag.jobs, before=before, before_children=before_children, key=key)
+    root = _folder_of(it, Path(path).absolute().parent) if it.archive else None
+    dag = load_addition(path, project=root is not None)
+    jobs = dag.jobs
+    if root is not None and dag.project is not None:
+        inside = os.path.relpath(dag.project, root)
+        jobs = tuple([_beside(inside, job) for job in jobs])
+    return submit(*jobs, before=before, before_children=before_children, key=key)
+
+
+def _folder_of(it: msg.Identity, inside: Path) -> Path | None:
+    """The folder of this attempt, RUN/JOB.ATTEMPT, if `inside` lies in it."""
+    folders = (inside, *inside.parents)
+    return next((p for p in folders if p.name == f"{it.job}.{it.attempt}" and p.parent.name == it.run), None)
+
+
+def _beside(folder: str, job: Job) -> Job:
+    """A job whose file is named from this folder of its project, as one whose file is named from the project."""
+    file = job.file
+    if file is None or os.path.isabs(file) or perm_name(file):
+        return job
+    return _remade(job, file=os.path.join(folder, file))
 
 
 def expand(
