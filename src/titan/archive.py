@@ -17,7 +17,6 @@ import os
 import posixpath
 import re
 import secrets
-import shutil
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
@@ -28,10 +27,13 @@ from typing import IO, Final, NamedTuple, cast
 import zstandard
 
 from titan.errors import InvalidGraph, LimitExceeded
+from titan.folders import remove_folder
 
 MAX_BYTES: Final = 2 * 1024 * 1024 * 1024
 """Of all files of a project together, unpacked."""
 MAX_MEMBERS: Final = 100_000
+MAX_DEPTH: Final = 200
+"""Folders within folders: to find where a link leads costs a look at each."""
 MAX_IGNORE_BYTES: Final = 256 * 1024
 IGNORE_FILE: Final = ".titanignore"
 SUFFIX: Final = ".tar.zst"
@@ -103,6 +105,10 @@ def survey(folder: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_M
             if (left_out and not everything) or ignored(path, is_folder):
                 continue
             if is_folder:
+                if path.count("/") >= MAX_DEPTH:
+                    raise LimitExceeded(
+                        f"project {folder} is nested deeper than {MAX_DEPTH} folders: leave some out with {IGNORE_FILE}"
+                    )
                 found.folders.append(path)
                 pending.append(path)
             elif entry.is_symlink():
@@ -322,7 +328,7 @@ def unpack_archive(path: Path, into: Path, *, max_bytes: int = MAX_BYTES, max_me
     except BaseException:
         for entry in into.iterdir():
             if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
+                remove_folder(entry, ignore_errors=True)
             else:
                 with contextlib.suppress(OSError):
                     entry.unlink()
@@ -412,6 +418,8 @@ def _safe_name(name: str) -> str:
         raw = os.fsencode(name)
     except UnicodeEncodeError:
         raise InvalidGraph(f"the archive holds a path that is no text: {name[:200]!r}") from None
+    if len(parts) > MAX_DEPTH + 1:
+        raise InvalidGraph(f"the archive holds a path that is nested too deeply: {name[:200]!r}")
     if len(raw) > _MAX_PATH or any(len(os.fsencode(part)) > _MAX_PART for part in parts):
         raise InvalidGraph(f"the archive holds a path that is too long: {name[:200]!r}")
     return name

@@ -405,3 +405,18 @@ def test_no_archive_reaches_outside(tmp_path: Path, members: list[tuple[str, byt
     assert set(os.listdir(out)) == {"a", "into", "forged.tar.zst"}
     assert (out / "a").read_text() == "untouched"
     shutil.rmtree(out)
+
+
+def test_a_folder_that_is_nested_too_deeply_is_neither_packed_nor_unpacked(project: Path, out: Path) -> None:
+    (project / "/".join(["d"] * 201)).mkdir(parents=True)
+    with pytest.raises(LimitExceeded, match="nested deeper than 200 folders"):
+        survey(project)
+    (project / "/".join(["d"] * 201)).rmdir()
+    survey(project)
+    packed = out / "deep.tar.zst"
+    with tarfile.open(out / "deep.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("d/" * 1500 + "file"))
+    packed.write_bytes(zstandard.compress((out / "deep.tar").read_bytes()))
+    with pytest.raises(InvalidGraph, match="nested too deeply"):
+        unpack_archive(packed, out / "into")
+    assert list((out / "into").iterdir()) == []

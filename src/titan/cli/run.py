@@ -26,6 +26,7 @@ from titan.cli.local_cluster import LocalCluster, interrupt_on_sigterm
 from titan.cli.options import DEFAULT_HOME, home_option, json_option, master_option, python_option
 from titan.cli.session import open_client
 from titan.errors import CallerError, MasterUnreachable, NotFound, TitanError
+from titan.folders import remove_folder
 from titan.model.names import match_name
 from titan.protocol.messages import Pipeline
 from titan.sdk.address import VARIABLE
@@ -324,7 +325,7 @@ def _client_or_cluster(
             yield _Place(own, True, None if ephemeral else _home_words(folder))
     finally:
         if scratch:
-            shutil.rmtree(scratch, ignore_errors=True)
+            remove_folder(scratch, ignore_errors=True)
 
 
 def _master_words(master: str | None) -> str:

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from titan.errors import Conflict
+from titan.folders import remove_folder
 from titan.home_lock import HomeLock
 from titan.no_core import core_dumps_as_before
 
@@ -74,7 +74,7 @@ class LocalProvider:
                 )
         except BaseException:
             os.close(hold)
-            shutil.rmtree(home, ignore_errors=True)
+            remove_folder(home, ignore_errors=True)
             raise
         finally:
             os.close(held)
@@ -143,7 +143,7 @@ def _remove_home(home: Path) -> None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
-    shutil.rmtree(home, ignore_errors=True)
+    remove_folder(home, ignore_errors=True)
 
 
 def _marked(mark: bytes) -> list[int]:

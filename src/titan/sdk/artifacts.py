@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import os
 import secrets
-import shutil
 import tempfile
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 
 from titan.archive import build_archive, survey, unpack_archive
 from titan.errors import CallerError, ConnectionLost, InvalidGraph
+from titan.folders import remove_folder
 from titan.model.files import FILE, FOLDER, PROGRAM
 from titan.protocol import messages as msg
 from titan.sdk.connection import Connection
@@ -118,7 +118,7 @@ class AsyncArtifacts:
             hash_ = await send_file(ConnectionLines(self._connection), source, key=secrets.token_hex(16), hash_=known)
         finally:
             if scratch is not None:
-                shutil.rmtree(scratch, ignore_errors=True)
+                remove_folder(scratch, ignore_errors=True)
         answer = await self._connection.call(lambda n: msg.Publish(n, key, hash_, size, kind))
         assert isinstance(answer, msg.Artifacts)
         return _info(answer.artifacts[0])

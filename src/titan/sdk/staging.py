@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
-import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ import msgspec
 
 from titan.archive import IGNORE_FILE, SUFFIX, Survey, build_archive, survey
 from titan.errors import InvalidGraph
+from titan.folders import remove_folder
 from titan.model import graph
 from titan.model.dag import DagSpec, Gate, JobTemplate
 from titan.sdk import growing
@@ -42,7 +42,7 @@ class Scratch:
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="titan-staging-"))
-        self.close = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        self.close = weakref.finalize(self, remove_folder, self.path, ignore_errors=True)
 
 
 @dataclass(frozen=True)

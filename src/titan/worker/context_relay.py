@@ -10,13 +10,13 @@ import asyncio
 import logging
 import os
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+from titan.folders import remove_folder
 from titan.protocol import messages as msg
 
 log = logging.getLogger("titan.worker")
@@ -76,7 +76,7 @@ class ContextRelay:
         self.disconnected()
         Path(self.path).unlink(missing_ok=True)
         if self._away is not None:
-            shutil.rmtree(self._away, ignore_errors=True)
+            remove_folder(self._away, ignore_errors=True)
 
     def disconnected(self) -> None:
         """The master is gone: what it was asked may have been done, or not; that is for the jobs to find out."""

@@ -14,7 +14,6 @@ import fcntl
 import os
 import re
 import secrets
-import shutil
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import NamedTuple
 
 from titan.archive import build_archive, survey, unpack_archive
 from titan.errors import EnvironmentFault, TitanError
+from titan.folders import remove_folder
 from titan.model.files import FILE, FOLDER, PROGRAM, StoredFile
 from titan.model.sizes import format_size
 
@@ -244,7 +244,7 @@ def cache_size(text: str) -> int:
 
 def _remove(path: str) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
+        remove_folder(path)
     else:
         os.unlink(path)
 

@@ -10,7 +10,6 @@ import hashlib
 import os
 import pickle
 import secrets
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 from titan.clock import SteadyClock
 from titan.errors import TitanError
+from titan.folders import remove_folder
 from titan.model import values
 from titan.worker import machine as m
 from titan.worker import runner
@@ -55,7 +55,7 @@ class FunctionDriver:
     ) -> None:
         """`store` holds what is large, functions included; `print_(lease, stream, data)` takes output, `printed_all(lease)` its
         end."""
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._folder = folder
         self._clock = clock

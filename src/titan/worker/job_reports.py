@@ -11,12 +11,12 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from titan.errors import CallerError, Conflict, LimitExceeded
+from titan.folders import remove_folder
 from titan.model import values
 from titan.model.values import MAX_RESULT_BYTES, PIECE_BYTES
 from titan.protocol import messages as msg
@@ -68,7 +68,7 @@ class JobReports:
     ) -> None:
         """`folder` is for values that come in; `store` keeps them; `see` takes what the machine is to hear."""
         self._secrets = secrets
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._folder = folder
         self._desk = desk

@@ -22,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import mmap
 import os
-import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Sequence
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from titan.errors import Bug, EnvironmentFault, LimitExceeded
+from titan.folders import remove_folder
 from titan.worker import runner
 from titan.worker.stream import LocalStream
 
@@ -108,7 +108,7 @@ class RunnerHub:
 
     def _remove(self) -> None:
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            remove_folder(self._folder, ignore_errors=True)
             self._folder = None
         elif self.path and os.path.lexists(self.path):
             os.unlink(self.path)

@@ -16,13 +16,13 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 import time
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from titan.archive import unpack_archive
 from titan.errors import PeerError
+from titan.folders import remove_folder
 from titan.model.dag import JobTemplate
 from titan.worker.file_cache import Given
 from titan.worker.machine import Assignment
@@ -113,7 +113,7 @@ class Workspace:
         except FileNotFoundError:
             os.makedirs(cwd)
         except FileExistsError:  # an earlier worker process began this attempt and died
-            shutil.rmtree(cwd)
+            remove_folder(cwd)
             os.mkdir(cwd)
             for stream in ("stdout", "stderr"):
                 Path(f"{cwd}.{stream}").unlink(missing_ok=True)
@@ -158,7 +158,7 @@ class Workspace:
         for parent in (self.jobs, self.shared):
             for entry in list(os.scandir(parent)):
                 if entry.name not in in_use and _older(entry, limit):
-                    shutil.rmtree(entry.path, ignore_errors=True)
+                    remove_folder(entry.path, ignore_errors=True)
                     self._shared_made.pop(entry.name, None)
                     folders += 1
         for entry in list(os.scandir(self.cache)):
