@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 # As many processes as there are CPUs, from 2, as most of a test is waiting for processes, to 4. `make test PARALLEL=`: one after another.
 PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -ge 2 ] || n=2; [ $$n -le 4 ] || n=4; echo $$n) --dist worksteal
 
-.PHONY: demo test check install packages lint types imports format sim test-redis bench bench-core bench-store clean
+.PHONY: demo test check install packages lint types imports format sim fuzz test-redis bench bench-core bench-store clean
 
 demo: $(VENV)/.demo ## a real pipeline on a private cluster of this machine
 	@cd examples/census && ../../$(BIN)/titan run --workers 2 --slots 1 pipeline.yaml
@@ -36,6 +36,9 @@ sim: install ## more seeds than the tests run: make sim SEEDS=0..2000
 
 test-redis: packages install ## TitanStore beside redis-server, more sequences than the tests run: make test-redis EXAMPLES=2000
 	TITAN_REDIS_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest tests/differential $(PARALLEL)
+
+fuzz: install ## strangers' bytes for SECONDS: make fuzz TARGET=archives SECONDS=600 SEED=1
+	cd tests && ../$(BIN)/python -m fuzz.$(or $(TARGET),archives) --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 bench-store: packages install ## TitanStore beside redis-server: rates, memory, loading
 	$(BIN)/python benchmarks/store.py $(BENCH)
