@@ -69,6 +69,23 @@ def test_pure_code_iterates_no_set(path: Path) -> None:
         assert not is_set, f"{path}:{getattr(node, 'lineno', 0)}"
 
 
+IN_REACH_OF_USERS = {"runner.py": {"marshal", "pickle", "cloudpickle"}, "warden.py": {"marshal"}}
+"""What of the worker's package runs in processes that run users' code, or beside it; the worker itself uses their other halves."""
+THEIRS_ALONE = {"take_orders", "Arguments", "Runner", "Channel"}
+EXECUTES = {"marshal", "pickle", "cloudpickle", "dill", "shelve"}
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "worker").rglob("*.py")), ids=lambda p: p.name)
+def test_the_worker_reads_nothing_that_could_execute(path: Path) -> None:
+    """Runners and wardens are in reach of users' code: what comes from there is plain fields."""
+    tree = ast.parse(path.read_text())
+    assert set(imports_of(tree)) & EXECUTES <= IN_REACH_OF_USERS.get(path.name, set())
+    if path.name not in IN_REACH_OF_USERS:
+        names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert names & THEIRS_ALONE == set()
+
+
 def test_the_public_names_are_these() -> None:
     assert sorted(titan.__all__) == [
         "AsyncClient",

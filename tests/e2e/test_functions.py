@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import marshal
 import operator
 import os
+import pickle
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -18,6 +21,8 @@ import pytest
 from support.cluster import Cluster, cluster, until
 from titan import AsyncClient, Client
 from titan.errors import CallerError, JobFailed
+from titan.worker.reports import pack_reports
+from titan.worker.runner import pack_failure
 
 RESULT_S = 20.0
 
@@ -135,6 +140,57 @@ def test_a_process_that_dies_takes_its_own_call_only(client: Client) -> None:
     wait(futures, RESULT_S)
     errors = {n: f.exception(0) for n, f in enumerate(futures) if f.exception(0) is not None}
     assert list(errors) == [50] and isinstance(errors[50], JobFailed) and "died with it" in str(errors[50])
+
+
+def hostile(frame: bytes) -> str:
+    """Writes to whatever socket its process has: the runner's stream among them."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                os.write(int(name), frame)
+    return "the call itself went well"
+
+
+class Payload:
+    """What its reader executes."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+def hostile_frames(mark: Path) -> dict[str, bytes]:
+    """By what they are."""
+    evil = pickle.dumps(Payload(mark))
+    marshalled = marshal.dumps([("results", 1, b"\1", [evil], [1.0], [1.0])], 4)
+    nan = float("nan")
+    return {
+        "the stream of an older Titan": len(marshalled).to_bytes(4, "big") + marshalled,
+        "a pickle as a failure": pack_reports([("results", 1, b"\1", [evil], [1.0], [1.0])]),
+        "a pickle in a failure": pack_reports([("results", 1, b"\1", [pack_failure(evil, "E", "x", "")], [1.0], [1.0])]),
+        "a file of the worker's": pack_reports(
+            [("results", 1, b"\4", [bytes(32) + (1).to_bytes(8, "big") + b"../../identity"], [1.0], [1.0])]
+        ),
+        "a time that is none": pack_reports([("results", 1, b"\0", [b""], [nan], [nan])]),
+        "a status that is none": pack_reports([("results", 1, b"\x63", [b""], [1.0], [1.0])]),
+        "more results than calls": pack_reports([("results", 1, bytes(9), [b""] * 9, [1.0] * 9, [1.0] * 9)]),
+        "a warden's report": pack_reports([("exited", 1, 0, 1.0, 0.0, 0, 0, 0, 0)]),
+        "bytes": os.urandom(100),
+    }
+
+
+@pytest.mark.parametrize("what", list(hostile_frames(Path("/"))))
+def test_what_a_call_writes_to_titans_descriptors_executes_nothing(client: Client, tmp_path: Path, what: str) -> None:
+    mark = tmp_path / "executed"
+    worker = client.workers()[0]
+    error = client.call(hostile, hostile_frames(mark)[what]).exception(RESULT_S)
+    assert isinstance(error, JobFailed) or what == "a pickle in a failure", error
+    assert client.call(square, 3).result(RESULT_S) == 9
+    assert not mark.exists() or what == "a pickle in a failure", "its reader executed it"
+    (same,) = client.workers()
+    assert (same.name, same.state, same.joined_at) == (worker.name, "ALIVE", worker.joined_at)
 
 
 def test_what_a_call_prints_is_its_output(c: Cluster, client: Client) -> None:

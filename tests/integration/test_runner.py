@@ -19,7 +19,9 @@ import cloudpickle
 import pytest
 
 from titan.errors import Bug, LimitExceeded
+from titan.model.values import failure_of
 from titan.worker import runner
+from titan.worker.reports import pack_reports
 from titan.worker.runner import FILED, OK, RAISED, UNLOADABLE, UNPICKLABLE, pack_arguments
 from titan.worker.runner_link import Columns, RunnerHub, RunnerLink, command_line
 
@@ -28,11 +30,11 @@ DEADLINE_S = 20.0
 LOG_LIMIT = 64 * 1024
 
 
-def loaded(status: int, payload: bytes) -> Any:
+def loaded(folder: Path, status: int, payload: bytes) -> Any:
     """A value, of which the file is taken away if it is in one."""
     if status != FILED:
         return pickle.loads(payload) if payload else None
-    digest, size, path = payload[:32], int.from_bytes(payload[32:40], "big"), Path(os.fsdecode(payload[40:]))
+    digest, size, path = payload[:32], int.from_bytes(payload[32:40], "big"), folder / os.fsdecode(payload[40:])
     pickled = path.read_bytes()
     path.unlink()
     assert len(pickled) == size > runner.INLINE_BYTES and hashlib.sha256(pickled).digest() == digest
@@ -43,6 +45,7 @@ class Bench:
     """A runner process, its link, and everything it has reported."""
 
     def __init__(self, hub: RunnerHub, folder: Path, token: str, log_limit: int = LOG_LIMIT) -> None:
+        self.folder = folder
         self.results: dict[int, tuple[int, bytes]] = {}
         self.output: dict[tuple[int, int], bytes] = {}
         self.closed = 0
@@ -94,13 +97,13 @@ class Bench:
 
     async def value(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         status, payload = await self.result(self.order(function, *args, **kwargs))
-        assert status in (OK, FILED), pickle.loads(payload)
-        return loaded(status, payload)
+        assert status in (OK, FILED), failure_of(payload)
+        return loaded(self.folder, status, payload)
 
     async def failure(self, function: Callable[..., Any], *args: Any) -> tuple[int, bytes | None, str, str, str]:
         status, payload = await self.result(self.order(function, *args))
         assert status != OK
-        return (status, *pickle.loads(payload))
+        return (status, *failure_of(payload))
 
     async def ended(self) -> int:
         await self.until(lambda: self.closed, "on_closed")
@@ -207,11 +210,11 @@ async def test_a_call_sees_a_plain_interpreter(made: Bench, folder: Path) -> Non
 
 
 @scenario
-async def test_large_arguments_and_results(made: Bench, _folder: Path) -> None:
+async def test_large_arguments_and_results(made: Bench, folder: Path) -> None:
     blob = os.urandom(5 * 1024 * 1024)
     assert await made.value(lambda data: data, blob) == blob
     sizes = [made.order(lambda n: b"x" * n, size) for size in (65_536, 300_000, 1, 70_000)]
-    assert [len(loaded(*await made.result(seq))) for seq in sizes] == [65_536, 300_000, 1, 70_000]
+    assert [len(loaded(folder, *await made.result(seq))) for seq in sizes] == [65_536, 300_000, 1, 70_000]
 
 
 @scenario
@@ -246,11 +249,11 @@ async def test_arguments_and_what_they_wait_for_may_be_in_files(made: Bench, fol
     made.link.enter(b"f", cloudpickle.dumps(lambda a, rest: (len(a), rest[0], rest[1] is a)))
     file_of = [b"f" + os.fsencode(path) for path in (big, args)]
     seq = made.link.call(b"f", [(args.read_bytes(), [file_of[0], b""]), (file_of[1], [file_of[0], b"i" + pickle.dumps(7)])])
-    assert loaded(*await made.result(seq)) == (100_000, None, True)
-    assert loaded(*await made.result(seq + 1)) == (100_000, 7, True)
+    assert loaded(folder, *await made.result(seq)) == (100_000, None, True)
+    assert loaded(folder, *await made.result(seq + 1)) == (100_000, 7, True)
     seq = made.link.call(b"f", [(args.read_bytes(), [b"x" + b"too much", b""]), (b"f/nowhere", [])])
     status, payload = await made.result(seq)
-    assert (status, pickle.loads(payload)[1:3]) == (UNLOADABLE, ("Refused", "too much"))
+    assert (status, failure_of(payload)[1:3]) == (UNLOADABLE, ("Refused", "too much"))
     assert (await made.result(seq + 1))[0] == UNLOADABLE
 
 
@@ -323,10 +326,10 @@ async def test_what_cannot_be_loaded_or_returned_is_an_error_of_the_call(made: B
     first = made.link.call(b"missing", [pack_arguments((), {})] * 2)
     for seq in (first, first + 1):
         status, payload = await made.result(seq)
-        assert (status, pickle.loads(payload)[1]) == (UNLOADABLE, "ModuleNotFoundError")
+        assert (status, failure_of(payload)[1]) == (UNLOADABLE, "ModuleNotFoundError")
     made.link.enter(b"number", pickle.dumps(7))
     status, payload = await made.result(made.link.call(b"number", [pack_arguments((), {})]))
-    assert (status, pickle.loads(payload)[2]) == (UNLOADABLE, "what was sent as a function is a int, which cannot be called")
+    assert (status, failure_of(payload)[2]) == (UNLOADABLE, "what was sent as a function is a int, which cannot be called")
     status, payload = await made.result(made.link.call(b"never entered", [pack_arguments((), {})]))
     assert status == UNLOADABLE
 
@@ -549,7 +552,7 @@ def test_a_long_path_and_strangers(tmp_path: Path) -> None:
         made = Bench(hub, tmp_path, "known")
         with pytest.raises(Bug):
             hub._expect("known", made.link)
-        for hello in (b"GET / HTTP/1.1\r\n\r\n", runner.pack_message([("hello", "unknown", 1)]), runner.pack_message([(1,)])):
+        for hello in (b"GET / HTTP/1.1\r\n\r\n", pack_reports([("hello", 1, "unknown")]), pack_reports([("given_back", 1)])):
             reader, writer = await asyncio.open_unix_connection(hub.path)
             writer.write(hello)
             with contextlib.suppress(ConnectionResetError):

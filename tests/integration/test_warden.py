@@ -21,6 +21,7 @@ import uvloop
 
 from titan.errors import Bug, EnvironmentFault
 from titan.worker import warden
+from titan.worker.reports import FRAME_BYTES
 from titan.worker.warden_link import WardenLink, become_subreaper, kill_descendants, kill_marked
 
 MIB = 1024 * 1024
@@ -224,7 +225,7 @@ def test_what_cannot_start_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
             y.start(11, "true", env={"A=B": "c"})
             y.start(12, "sleep", "60")
             y.start(12, "true")
-            y.start(13, "x" * (warden.FRAME_BYTES + 1))
+            y.start(13, "x" * (FRAME_BYTES + 1))
             expected = [
                 (1, errno.ENOENT, "no such file"),
                 (2, errno.ENOENT, "no such command"),

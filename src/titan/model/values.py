@@ -2,7 +2,7 @@
 
     b""                     None
     b"i" + pickle           what was returned
-    b"e" + pickle           what was raised: a tuple of the exception's own pickle (or None), its type, its text and the traceback
+    b"e" + failure          what was raised: its type, its text, the traceback, and its own pickle or none (see `failure_of`)
     b"h" + digest + size    what was returned, by content: SHA-256 (32 bytes) and length (8, big-endian) of an artifact, the pickle
     b"r" + digest + size    what was raised, by content
     b"j" + JSON             what a job said that it came to (`context.result`), if JSON can say it; else as what was returned
@@ -10,9 +10,15 @@
     b"x" + text             why a value cannot be had (only on its way to a worker)
 
 Arguments are their pickle, which begins with another byte than these, or by content as with "h".
+
+A failure is the byte 1, four lengths (4 bytes each, big-endian), then three texts in UTF-8 and the pickle. The fourth length is
+that of the pickle and one more; 0: there is none. Reading it executes nothing: only the caller opens the pickle. Older journals
+have a pickle of all four in its place.
 """
 
 from __future__ import annotations
+
+import struct
 
 INLINE_BYTES = 64 * 1024
 """A pickle up to this size travels and is journaled as it is; a larger one is an artifact."""
@@ -29,6 +35,10 @@ _AT = (RETURNED_AT, RAISED_AT, JSON_AT)
 BY_CONTENT_BYTES = 1 + 32 + 8
 
 
+_FAILURE = struct.Struct(">BIIII")
+_FAILURE_MARK = 1
+
+
 def by_content(tag: bytes, digest: bytes, size: int) -> bytes:
     return tag + digest + size.to_bytes(8, "big")
 
@@ -41,3 +51,23 @@ def artifact_of(value: bytes) -> str | None:
 def size_of(value: bytes) -> int:
     """Of the artifact."""
     return int.from_bytes(value[33:], "big")
+
+
+def is_failure(data: bytes | bytearray | memoryview) -> bool:
+    """Whether a description of what was raised is plain fields; what an older Titan wrote is a pickle."""
+    return len(data) > 0 and data[0] == _FAILURE_MARK
+
+
+def failure_of(data: bytes | bytearray | memoryview) -> tuple[bytes | None, str, str, str]:
+    """(the exception's own pickle or None, its type, its text, the traceback). Raises ValueError for what is none."""
+    if len(data) < _FAILURE.size or not is_failure(data):
+        raise ValueError("no description of a failure")
+    _, *lengths, pickled = _FAILURE.unpack_from(data)
+    at, texts = _FAILURE.size, []
+    for length in lengths:
+        texts.append(bytes(data[at : at + length]).decode("utf-8", "replace"))
+        at += length
+    if at + max(0, pickled - 1) != len(data):
+        raise ValueError("a description of a failure whose lengths do not add up")
+    kind, text, trace = texts
+    return bytes(data[at:]) if pickled else None, kind, text, trace

@@ -16,7 +16,18 @@ from typing import Any, NamedTuple
 
 from titan.errors import CallerError, JobFailed, LimitExceeded
 from titan.model.states import JobState
-from titan.model.values import INLINE_BYTES, JSON, JSON_AT, MAX_VALUE_BYTES, RAISED, RAISED_AT, RETURNED_AT, by_content
+from titan.model.values import (
+    INLINE_BYTES,
+    JSON,
+    JSON_AT,
+    MAX_VALUE_BYTES,
+    RAISED,
+    RAISED_AT,
+    RETURNED_AT,
+    by_content,
+    failure_of,
+    is_failure,
+)
 
 
 class RemoteTraceback(Exception):
@@ -95,7 +106,7 @@ def value_of(state: int, value: bytes, reason: str, content: bytes | bytearray |
     if state == JobState.CANCELLED:
         raise CancelledError(reason)
     if value[:1] == RAISED or (value[:1] == RAISED_AT and content is not None):
-        raise error_of(pickle.loads(pickled))
+        raise error_of(failure_of(pickled) if is_failure(pickled) else pickle.loads(pickled))
     raise JobFailed(reason or "the job is DEAD")
 
 

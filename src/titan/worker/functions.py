@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
+import re
 import secrets
 import sys
 from collections.abc import Callable
@@ -25,6 +25,9 @@ from titan.worker.runner_link import Columns, Payload, RunnerHub, RunnerLink, co
 from titan.worker.values import Values
 
 DIGEST_BYTES = 32
+DIED = "the process that ran the call died with it: killed, crashed, or ended by os._exit"
+UNREADABLE = "the function runner sent a result that no runner sends: did the call write to descriptors of Titan?"
+_VALUE_FILE = re.compile(r"\d+-\d+\.value")
 
 
 class _Runner:
@@ -175,9 +178,9 @@ class FunctionDriver:
         for i in [i for i, status in enumerate(statuses) if status != runner.OK] if any(statuses) else ():
             lease = leases[i]
             if statuses[i] == runner.FILED:
-                results[i] = self._adopt(lease, payloads[i])
+                raised[i], results[i] = self._adopt(lease, payloads[i])
             else:
-                raised[i], results[i] = _reason(payloads[i]), self._describe(lease, payloads[i])
+                raised[i], results[i] = self._describe(lease, payloads[i])
             if self._values.holds(lease):
                 late.append(lease)
         printed = [lease for lease in leases if lease in it.printed]
@@ -187,24 +190,34 @@ class FunctionDriver:
         for lease in printed:
             self._printed_all(lease)
 
-    def _adopt(self, lease: int, payload: bytes) -> bytes:
-        """A runner has left a value in a file: it becomes an artifact of the cache."""
+    def _adopt(self, lease: int, payload: bytes) -> tuple[str, bytes]:
+        """("", value) of what a runner has left in a file: it becomes an artifact of the cache. (why not, nothing) else."""
         digest, size = payload[:DIGEST_BYTES], int.from_bytes(payload[DIGEST_BYTES : DIGEST_BYTES + 8], "big")
-        os.rename(payload[DIGEST_BYTES + 8 :], self._values.path(digest.hex()))
+        name = os.fsdecode(payload[DIGEST_BYTES + 8 :])
+        try:
+            if not _VALUE_FILE.fullmatch(name) or os.lstat(f"{self._folder}/{name}").st_size != size:
+                return f"{UNREADABLE}: a file {name[:100]!r} of {size} bytes", values.NOTHING
+            os.rename(f"{self._folder}/{name}", self._values.path(digest.hex()))
+        except OSError as e:
+            return f"the value, which the function runner left in a file, cannot be taken from there: {e}", values.NOTHING
         self._values.hold(lease, digest.hex(), size)
         self._see(m.ArtifactReady(digest.hex()))
-        return values.by_content(values.RETURNED_AT, digest, size)
+        return "", values.by_content(values.RETURNED_AT, digest, size)
 
-    def _describe(self, lease: int, payload: bytes) -> bytes:
-        """What was raised."""
+    def _describe(self, lease: int, payload: bytes) -> tuple[str, bytes]:
+        """(reason, value) of what was raised."""
+        try:
+            reason = _reason(payload)
+        except ValueError as e:
+            return f"{UNREADABLE}: {e}", values.NOTHING
         if len(payload) <= values.INLINE_BYTES:
-            return values.RAISED + payload
+            return reason, values.RAISED + payload
         digest = hashlib.sha256(payload).digest()
         part = self._folder / f"{digest.hex()}.value"
         part.write_bytes(payload)
         part.rename(self._values.path(digest.hex()))
         self._values.hold(lease, digest.hex(), len(payload))
-        return values.by_content(values.RAISED_AT, digest, len(payload))
+        return reason, values.by_content(values.RAISED_AT, digest, len(payload))
 
     def _on_ready(self, link: RunnerLink) -> None:
         it = self._of(link)
@@ -224,9 +237,9 @@ class FunctionDriver:
         if it is not None:
             begun = link.current_seq()
             ran = sum(seq <= begun for seq, _ in it.leases) if begun > link.ended_seq() else 0
-            self._end(
-                it.number, len(it.leases), ran, "the process that ran the call died with it: killed, crashed, or ended by os._exit"
-            )
+            if link.problem:  # somebody is to blame, or the calls would do it again for ever
+                ran = max(ran, min(1, len(it.leases)))
+            self._end(it.number, len(it.leases), ran, link.problem or DIED)
 
     # -- what the warden says --------------------------------------------------------------------------------------------
     def on_exited(self, key: int, code: int) -> None:
@@ -269,6 +282,6 @@ class FunctionDriver:
 
 
 def _reason(payload: bytes) -> str:
-    """What people see of an error: its type and message."""
-    _, kind, text, _ = pickle.loads(payload)
+    """What people see of an error: its type and message. Raises ValueError for what a runner does not write."""
+    _, kind, text, _ = values.failure_of(payload)
     return f"{kind}: {text}"[:2000] if text else kind

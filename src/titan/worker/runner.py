@@ -2,12 +2,14 @@
 
 It owns the calls in its queue, what they print, and the errors that they raise: whatever a call does short of killing the process
 becomes that call's result. It knows nothing of jobs, attempts or the master: a call is a sequence number here. It imports nothing
-of Titan, because it runs as `python runner.py SOCKET_PATH TOKEN STDOUT_PATH STDERR_PATH LOG_LIMIT VALUES_FOLDER` in the user's
-interpreter. That interpreter is Python 3.10 or later and needs cloudpickle; without the latter every call is refused.
+of Titan but `reports`, which is like it, because it runs as `python runner.py SOCKET_PATH TOKEN STDOUT_PATH STDERR_PATH LOG_LIMIT
+VALUES_FOLDER` in the user's interpreter. That interpreter is Python 3.10 or later and needs cloudpickle; without the latter every
+call is refused.
 
-Protocol: the runner connects to the AF_UNIX stream socket SOCKET_PATH and says ("hello", TOKEN, pid). The worker answers with one
+Protocol: the runner connects to the AF_UNIX stream socket SOCKET_PATH and says ("hello", pid, TOKEN). The worker answers with one
 zero byte that carries two descriptors: an eventfd (EFD_SEMAPHORE | EFD_NONBLOCK) of tokens, and a memfd of 4096 bytes, the marks.
-A message is a 4-byte big-endian length and `marshal.dumps(list_of_tuples, 4)`. Times are `time.time()` in seconds.
+A message of orders is a 4-byte big-endian length and `marshal.dumps(list_of_tuples, 4)`. Reports are plain fields, see `reports`:
+users' code runs here, so the worker reads them without executing anything. Times are `time.time()` in seconds.
 
 Orders
     ("function", hash, pickled)                     enters a function; it is unpickled at its first call, and a failure of that is
@@ -19,20 +21,21 @@ Orders
     ("quit",)                                       exit once it is read, whatever is queued; so does the end of the stream
 Reports
     ("results", first_seq, statuses, payloads, started_s, finished_s)   columns, one entry per call, in order
-    ("output", seq, stream, data)                   call `seq` printed `data` on stream 1 or 2; comes before the call's result
+    ("printed", seq, stream, data)                  call `seq` printed `data` on stream 1 or 2; comes before the call's result
     ("given_back", k)
 
 Statuses and payloads
     0 OK        the pickle of the value; b"" is None. A chunk: the pickle of a list of (True, value) or (False, description)
     1 RAISED, 2 UNPICKLABLE (the result), 3 UNLOADABLE (function or arguments)
-                the pickle of a description, a tuple (pickle of the exception or None, type name, str(exception), traceback). It
-                holds nothing but bytes and text, so it can be read where the exception's class does not exist
+                a description: type name, str(exception), traceback, and the pickle of the exception or none. All but the last is
+                text, so it can be read where the exception's class does not exist, and without executing anything
 
 Taking back: each queued call has one token. The worker adds tokens before it sends the calls; the runner takes one before it starts
 a call, always the front one; no token, no call. A worker that has read k tokens itself knows that the last k calls of the queue
 never run, even while the runner is busy. It sends "give_back", and no new calls until "given_back" has come.
 
-    4 FILED     the value's pickle is in a file: its SHA-256 (32 bytes), its length (8), the path. So are those over 64 KiB
+    4 FILED     the value's pickle is in a file: its SHA-256 (32 bytes), its length (8), its name in VALUES_FOLDER. So are those
+                over 64 KiB
 
 Marks: the first 8 bytes hold the seq of the call that was started last, the next 8 of the one that ended last (0: none). After a
 death the worker knows by them which call was running, which had ended without being reported, and which never began.
@@ -54,6 +57,7 @@ import os
 import pickle
 import signal
 import socket
+import struct
 import sys
 import time
 import traceback
@@ -66,9 +70,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+if TYPE_CHECKING or __package__:
+    from titan.worker.reports import FRAME_BYTES, pack_reports
+else:  # the process itself: its first path is the folder of this file
+    from reports import FRAME_BYTES, pack_reports
+
+    del sys.modules["reports"]  # the user's may be called so
+
 OK, RAISED, UNPICKLABLE, UNLOADABLE, FILED = range(5)
 KIB = 1024
-FRAME_BYTES = 64 * KIB * KIB
 PAYLOAD_BYTES = FRAME_BYTES - 1024 * KIB  # of one call or result: a message holds at most 256 KiB besides it, and the columns
 READ_BYTES = 64 * KIB
 FLUSH_BYTES = 256 * KIB
@@ -92,8 +102,11 @@ current_marks: "memoryview | None" = None  # by which `titan.context` knows whic
 
 
 # -- what both ends of the stream use -------------------------------------------------------------------------------
-def take_messages(inbox: bytearray) -> "list[tuple[Any, ...]]":
-    """Cut all complete messages off `inbox`; returns their tuples in one list. Raises ValueError for what is no message."""
+def take_orders(inbox: bytearray) -> "list[tuple[Any, ...]]":
+    """Cut all complete messages off `inbox`; returns their tuples in one list. Raises ValueError for what is no message.
+
+    For the runner alone: what unmarshals must not read what users' code may have written.
+    """
     taken: list[tuple[Any, ...]] = []
     at = 0
     while len(inbox) - at >= 4:
@@ -109,7 +122,7 @@ def take_messages(inbox: bytearray) -> "list[tuple[Any, ...]]":
     return taken
 
 
-def pack_message(entries: "list[tuple[Any, ...]]") -> bytes:
+def pack_orders(entries: "list[tuple[Any, ...]]") -> bytes:
     body = marshal.dumps(entries, 4)
     return len(body).to_bytes(4, "big") + body
 
@@ -186,6 +199,13 @@ def describe(error: BaseException) -> "tuple[bytes | None, str, str, str]":
     return pickled_error(error), name, cut(text, TEXT_CHARS), cut(lines, TRACEBACK_CHARS)
 
 
+def pack_failure(pickled: "bytes | None", kind: str, text: str, trace: str) -> bytes:
+    """What `describe` returns, as `titan.model.values.failure_of` reads it."""
+    fields = [part.encode("utf-8", "backslashreplace") for part in (kind, text, trace)]
+    head = struct.pack(">BIIII", 1, *map(len, fields), 0 if pickled is None else len(pickled) + 1)
+    return b"".join([head, *fields, pickled or b""])
+
+
 def cut(text: str, limit: int) -> str:
     """At most about `limit` characters, the head and the tail of `text`; what cannot be encoded is replaced."""
     if len(text) > limit:
@@ -258,7 +278,7 @@ class Value:
         if self._fd < 0:
             return OK, self._head
         os.close(self._fd)
-        return FILED, self._digest.digest() + self.size.to_bytes(8, "big") + os.fsencode(self._path)
+        return FILED, self._digest.digest() + self.size.to_bytes(8, "big") + os.fsencode(os.path.basename(self._path))
 
     def discard(self) -> None:
         if self._fd >= 0:
@@ -288,7 +308,7 @@ class Function:
                     raise Refused(f"what was sent as a function is a {type(target).__name__}, which cannot be called")
                 self.target = target
             except BaseException as error:
-                self.failure = pickle.dumps(describe(error), PROTOCOL)
+                self.failure = pack_failure(*describe(error))
             self.pickled = b""
         return self.target
 
@@ -312,9 +332,7 @@ class Functions:
             self._entries.move_to_end(key)
             return function
         missing = Function(b"")
-        missing.failure = pickle.dumps(
-            describe(Refused("the worker did not send this function before its call: a bug of Titan")), 5
-        )
+        missing.failure = pack_failure(*describe(Refused("the worker did not send this function before its call: a bug of Titan")))
         return missing
 
     def __contains__(self, key: object) -> bool:
@@ -430,7 +448,7 @@ class Runner:
             try:
                 status, result = self._run_chunk(function, payload) if is_chunk else self._run_call(function, payload)
             except BaseException as error:  # a signal handler of the call's, between its end and here
-                status, result = RAISED, pickle.dumps(describe(error), PROTOCOL)
+                status, result = RAISED, pack_failure(*describe(error))
             finished = now()
             if forked:
                 leave_fork()
@@ -469,11 +487,11 @@ class Runner:
             arguments = pickle.loads(payload) if type(payload) is bytes else Arguments(*payload).load()
             args, kwargs = arguments if is_pair(arguments) else (arguments, None)
         except BaseException as error:
-            return UNLOADABLE, pickle.dumps(describe(error), PROTOCOL)
+            return UNLOADABLE, pack_failure(*describe(error))
         try:
             value = target(*args, **kwargs) if kwargs else target(*args)
         except BaseException as error:
-            return RAISED, pickle.dumps(describe(error), PROTOCOL)
+            return RAISED, pack_failure(*describe(error))
         return (OK, b"") if value is None else self._pack_value(value)
 
     def _pack_value(self, value: object) -> tuple[int, bytes]:
@@ -494,7 +512,7 @@ class Runner:
             return made.end()
         except BaseException as error:
             made.discard()
-            return UNPICKLABLE, pickle.dumps(describe(error), PROTOCOL)
+            return UNPICKLABLE, pack_failure(*describe(error))
 
     def _run_chunk(self, function: Function, payload: bytes) -> tuple[int, bytes]:
         """One failing value is its own; arguments or a function that cannot be loaded fail the chunk."""
@@ -505,7 +523,7 @@ class Runner:
         try:
             rows = pickle.loads(payload)
         except BaseException as error:
-            return UNLOADABLE, pickle.dumps(describe(error), PROTOCOL)
+            return UNLOADABLE, pack_failure(*describe(error))
         results: list[tuple[bool, Any]] = []
         for args in rows:
             try:
@@ -528,19 +546,19 @@ class Runner:
     def _take_output(self, seq: int) -> None:
         for stream in (1, 2):
             if data := self.output.take(stream):
-                self._reports.append(("output", seq, stream, data))
+                self._reports.append(("printed", seq, stream, data))
                 self._bytes += len(data)
 
     # the stream
     def _flush(self) -> None:
         message = b""
         if self._reports:
-            message = pack_message(self._reports)
+            message = pack_reports(self._reports)
             self._reports = []
         if self._payloads:
             statuses = bytes(self._statuses)
             columns = ("results", self._first, statuses, self._payloads, self._started, self._finished)
-            message += pack_message([columns])
+            message += pack_reports([columns])
             self._statuses, self._payloads, self._started, self._finished = bytearray(), [], [], []
         self._bytes = 0
         if message:
@@ -555,7 +573,7 @@ class Runner:
         if not data:
             raise Ended
         self._inbox += data
-        for order in take_messages(self._inbox):
+        for order in take_orders(self._inbox):
             self._on_order(order)
 
     def _on_order(self, order: "tuple[Any, ...]") -> None:
@@ -571,7 +589,7 @@ class Runner:
         elif name == "give_back":
             for _ in range(order[1]):
                 self.queue.pop()
-            self.stream.sendall(pack_message([("given_back", order[1])]))
+            self.stream.sendall(pack_reports([("given_back", order[1])]))
         else:
             assert name == "quit", f"no such order: {name}"
             self._flush()
@@ -591,7 +609,7 @@ def connect(path: str, token: str) -> tuple[socket.socket, int, memoryview]:
     """Raises OSError."""
     stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     stream.connect(path)
-    stream.sendall(pack_message([("hello", token, os.getpid())]))
+    stream.sendall(pack_reports([("hello", os.getpid(), token)]))
     _, fds, _, _ = socket.recv_fds(stream, 1, 2, socket.MSG_CMSG_CLOEXEC)
     if len(fds) != 2:
         raise ConnectionAbortedError("the worker does not know this runner's token")

@@ -31,6 +31,7 @@ from typing import Any
 from titan.errors import Bug, EnvironmentFault, LimitExceeded
 from titan.folders import remove_folder
 from titan.worker import runner
+from titan.worker.reports import take_reports
 from titan.worker.stream import LocalStream
 
 __all__ = ["Columns", "RunnerHub", "RunnerLink", "command_line"]
@@ -38,6 +39,7 @@ __all__ = ["Columns", "RunnerHub", "RunnerLink", "command_line"]
 BATCH_BYTES = 1024 * 1024
 HELLO_BYTES = 1024
 HELLO_S = 10.0
+LAST_S = 1e11  # no time is later
 STRANGERS = 1024  # connections that have not said their token
 PATH_BYTES = 107  # what fits in sockaddr_un
 
@@ -143,16 +145,16 @@ class RunnerHub:
         try:
             data = stranger.recv(HELLO_BYTES)
             inbox += data
-            messages = runner.take_messages(inbox)
+            messages = take_reports(inbox)
         except BlockingIOError:
             return
-        except (OSError, ValueError, EOFError, TypeError):
+        except (OSError, ValueError):
             self._dismiss(stranger)
             return
         if not messages and data and len(inbox) < HELLO_BYTES:
             return
         match messages:
-            case [("hello", str(token), int(pid))] if not inbox and token in self._expected:
+            case [("hello", pid, token)] if not inbox and token in self._expected:
                 link = self._expected.pop(token)
                 self._release(stranger)
                 link._on_connected(stranger, pid)
@@ -205,6 +207,7 @@ class RunnerLink:
         self._giving_back = False
         self._stream = LocalStream(self._loop, self._on_data, self._on_end)
         self._closed = False
+        self.problem = ""  # why the runner was given up, if it sent what no runner sends
         self._last_marks = (0, 0)
         self._tokens, self._memory = -1, -1
         try:
@@ -359,7 +362,7 @@ class RunnerLink:
             self._pack(batch)
 
     def _pack(self, orders: list[tuple[Any, ...]]) -> None:
-        self._stream.add(runner.pack_message(orders))
+        self._stream.add(runner.pack_orders(orders))
 
     # the stream
     def _on_connected(self, stream: socket.socket, pid: int) -> None:
@@ -379,24 +382,42 @@ class RunnerLink:
 
     def _on_data(self, inbox: bytearray) -> None:
         try:
-            reports = [_checked(report) for report in runner.take_messages(inbox)]
-        except (ValueError, EOFError, TypeError):  # a call has written to the runner's stream
-            self._on_end()
+            reports = take_reports(inbox)
+        except ValueError as e:
+            self._distrust(str(e))
             return
         for report in reports:
             if not self._closed:  # a callback may close
                 self._on_report(report)
 
     def _on_report(self, report: tuple[Any, ...]) -> None:
-        if report[0] == "results":
+        """Outside input: users' code runs in the process at the other end."""
+        if report[0] == "results" and self._may_be(report):
             self.pending -= len(report[2])
             self._on_results(self, report[1], report[2:])
-        elif report[0] == "output":
+        elif report[0] == "printed" and report[2] in (1, 2):
             self._on_output(self, report[1], report[2], report[3])
-        else:
+        elif report[0] == "given_back":
             self._giving_back = False
             self._send_held()
             self._stream.flush()
+        else:
+            self._distrust(f"a report {report[0]!r} that cannot be")
+
+    def _distrust(self, what: str) -> None:
+        """A call has written to the runner's stream: nothing that comes from there means anything now."""
+        self.problem = f"its function runner sent what a runner does not send ({what}): did the call write to descriptors of Titan?"
+        self._on_end()
+
+    def _may_be(self, report: tuple[Any, ...]) -> bool:
+        """Whether the runner has so many calls, and ran them at times that there are."""
+        _, _, statuses, _, started, finished = report
+        return (
+            len(statuses) <= self.pending
+            and (not statuses or max(statuses) <= runner.FILED)
+            and all(0 <= at < LAST_S for at in started)
+            and all(0 <= at < LAST_S for at in finished)
+        )
 
     def _on_end(self) -> None:
         if not self._closed:
@@ -448,16 +469,3 @@ def _parts(order: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         size += payload_bytes
     parts.append(("calls", key, first + start, payloads[start:]))
     return parts
-
-
-def _checked(report: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Outside input: user code runs in the process at the other end. Raises ValueError."""
-    valid = False
-    match report:
-        case ("results", int(), bytes() as statuses, list() as payloads, list() as started, list() as finished):
-            valid = len(statuses) == len(payloads) == len(started) == len(finished)
-        case ("output", int(), 1 | 2, bytes()) | ("given_back", int()):
-            valid = True
-    if not valid:
-        raise ValueError("not a report of a runner")
-    return report

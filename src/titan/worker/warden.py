@@ -1,12 +1,13 @@
 """The warden: one small process per worker that starts job processes, captures their output, reaps and kills them.
 
 It owns the guarantee that no process of a job outlives its job, the worker, or the warden's own orderly end. It knows nothing of
-runs, attempts, retries or the master: a job is an integer key here. It imports nothing of Titan but `confine`, `capture` and
-`masking`, which are like it, and as little as it can of the standard library, because it runs as `python -I -S warden.py FD` (or
-calls `main(FD)` from cached bytecode, as its link does) and has to stay small and start fast.
+runs, attempts, retries or the master: a job is an integer key here. It imports nothing of Titan but `confine`, `capture`, `masking`
+and `reports`, which are like it, and as little as it can of the standard library, because it runs as `python -I -S warden.py FD`
+(or calls `main(FD)` from cached bytecode, as its link does) and has to stay small and start fast.
 A warm warden is the same with a `warm.Warm`: it runs scripts by forking itself.
 
-Protocol: FD is one end of an AF_UNIX stream. A message is a 4-byte big-endian length and `marshal.dumps(list_of_tuples, 4)`.
+Protocol: FD is one end of an AF_UNIX stream. A message of orders is a 4-byte big-endian length and `marshal.dumps(list_of_tuples,
+4)`. Reports are plain fields, see `reports`: what comes from beside users' processes the worker reads without executing anything.
 Text is UTF-8 with surrogateescape. Times are `time.time()` in seconds.
 
 Orders
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from titan.worker.capture import Capture
     from titan.worker.confine import limits_setter
     from titan.worker.masking import MaskedCapture, Masker, Patterns
+    from titan.worker.reports import FRAME_BYTES, pack_reports
     from titan.worker.warm import Warm
 else:
     import _signal as signal
@@ -78,11 +80,13 @@ else:
         from titan.worker.capture import Capture
         from titan.worker.confine import limits_setter
         from titan.worker.masking import MaskedCapture, Masker, Patterns
+        from titan.worker.reports import FRAME_BYTES, pack_reports
     else:  # beside this file, in a process that has nothing of Titan
         sys.path.append(os.path.dirname(os.path.abspath(__file__)))
         from capture import Capture
         from confine import limits_setter
         from masking import MaskedCapture, Masker, Patterns
+        from reports import FRAME_BYTES, pack_reports
 
         sys.path.pop()
 
@@ -91,7 +95,6 @@ READ_BYTES = 64 * KIB
 PIPES_PER_TURN = 16
 DRAIN_BYTES = 1024 * KIB  # the largest pipe an unprivileged process can make: read at a job's end, per stream
 BACKLOG_BYTES = 1024 * KIB
-FRAME_BYTES = 64 * KIB * KIB
 OPEN_FILES = 64 * KIB
 NO_CORE = 1  # a soft limit: unlike 0 it also holds where core dumps go to a program
 FILES_PER_JOB, FILES_SPARE = 6, 64
@@ -403,8 +406,11 @@ class WorkerGone(Exception):
     """The stream ended or broke, or carried what is no message."""
 
 
-def take_messages(inbox: bytearray) -> list[tuple[Any, ...]]:
-    """Cut all complete messages off `inbox`; returns their tuples in one list. Raises ValueError for what is no message."""
+def take_orders(inbox: bytearray) -> list[tuple[Any, ...]]:
+    """Cut all complete messages off `inbox`; returns their tuples in one list. Raises ValueError for what is no message.
+
+    For the warden alone: what unmarshals must not read what users' code may have written.
+    """
     taken: list[tuple[Any, ...]] = []
     at = 0
     while len(inbox) - at >= 4:
@@ -419,7 +425,7 @@ def take_messages(inbox: bytearray) -> list[tuple[Any, ...]]:
     return taken
 
 
-def pack_message(entries: list[tuple[Any, ...]]) -> bytes:
+def pack_orders(entries: list[tuple[Any, ...]]) -> bytes:
     body = marshal.dumps(entries, 4)
     return len(body).to_bytes(4, "big") + body
 
@@ -443,12 +449,12 @@ class Channel:
             raise WorkerGone
         self._inbox += data
         try:
-            return take_messages(self._inbox)
+            return take_orders(self._inbox)
         except (ValueError, EOFError, TypeError) as error:
             raise WorkerGone from error
 
     def send(self, reports: list[tuple[Any, ...]]) -> None:
-        self.outbox += pack_message(reports)
+        self.outbox += pack_reports(reports)
         self.flush()
 
     def flush(self) -> None:

@@ -28,6 +28,7 @@ from typing import Any
 from titan.errors import Bug, EnvironmentFault
 from titan.no_core import core_dumps_as_before
 from titan.worker import warden, warm
+from titan.worker.reports import FRAME_BYTES, take_reports
 from titan.worker.stream import LocalStream
 from titan.worker.warden import become_subreaper
 
@@ -248,8 +249,8 @@ class WardenLink:
         self._stream.flush()
 
     def _pack(self, orders: list[tuple[Any, ...]]) -> None:
-        message = warden.pack_message(orders)
-        if len(message) - 4 <= warden.FRAME_BYTES:
+        message = warden.pack_orders(orders)
+        if len(message) - 4 <= FRAME_BYTES:
             assert self._stream is not None
             self._stream.add(message)
         elif len(orders) > 1:
@@ -257,14 +258,14 @@ class WardenLink:
             self._pack(orders[len(orders) // 2 :])
         else:
             key = orders[0][2][1] if orders[0][0] in ("behind", "masked") else orders[0][1]
-            text = f"the order to start this job takes {len(message)} bytes; the limit is {warden.FRAME_BYTES}"
+            text = f"the order to start this job takes {len(message)} bytes; the limit is {FRAME_BYTES}"
             self._on_reports([("refused", key, errno.E2BIG, text)])
 
     # the stream
     def _on_data(self, inbox: bytearray) -> None:
         try:
-            reports = warden.take_messages(inbox)
-        except (ValueError, EOFError, TypeError):  # only a broken warden writes that
+            reports = take_reports(inbox)
+        except ValueError:  # only a broken warden writes that
             assert self._process is not None
             self._process.kill()
             self._on_end()
