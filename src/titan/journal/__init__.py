@@ -8,6 +8,8 @@ sequence.
 """
 
 from titan.journal.commit import SyncPolicy
+from titan.journal.compaction_lock import CompactionLock
+from titan.journal.files import remove_half_made
 from titan.journal.inspection import SegmentDescription, SnapshotDescription, VerifyReport, inspect, verify
 from titan.journal.reader import JournalImage, TornTail, open_journal, read_records, repair_tail
 from titan.journal.records import Record, encode_record
@@ -17,6 +19,7 @@ from titan.journal.snapshot import Snapshot, read_snapshot, write_snapshot
 from titan.journal.writer import JournalWriter
 
 __all__ = [
+    "CompactionLock",
     "DamagedSnapshot",
     "FileState",
     "JournalImage",
@@ -37,6 +40,7 @@ __all__ = [
     "prune",
     "read_records",
     "read_snapshot",
+    "remove_half_made",
     "repair_tail",
     "verify",
     "write_snapshot",

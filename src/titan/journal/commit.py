@@ -169,7 +169,7 @@ def failure_of(error: Exception, directory: Path) -> JournalFailed:
 def _prepare_directory(directory: Path, next_seq: int) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     files.sync_directory(directory.parent)
-    files.sweep(directory)
+    files.remove_half_made(directory)
     for path, first_seq in files.list_segments(directory)[-1:]:
         scan = SegmentScan(path.read_bytes(), first_seq=first_seq, is_last=True)
         scan.run()

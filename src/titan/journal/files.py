@@ -93,7 +93,7 @@ def delete(paths: Sequence[Path]) -> None:
         sync_directory(directory)
 
 
-def sweep(directory: Path) -> None:
+def remove_half_made(directory: Path) -> None:
     """Deletes half-made files of a process that is gone."""
     for path in sorted(directory.glob("*" + TEMPORARY_SUFFIX)):
         path.unlink(missing_ok=True)

@@ -10,10 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from titan.errors import EnvironmentFault
 from titan.journal import files
 from titan.journal.files import JournalFile
 from titan.journal.scan import FileState, SegmentScan, Verdict
 from titan.journal.snapshot import scan_snapshot
+
+TRIES = 5
+"""So often the files of a journal in use are read until none came or went meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +74,13 @@ class VerifyReport:
 
 def inspect(directory: Path) -> list[SegmentDescription | SnapshotDescription]:
     """All snapshots, then all segments, each by sequence. Every file is read in full."""
-    return [*_snapshots(directory), *_segments(directory)]
+    snapshots, segments = _read(directory)
+    return [*snapshots, *segments]
 
 
 def verify(directory: Path) -> VerifyReport:
     """Reads everything and says whether a recovery would succeed."""
-    snapshots, segments = _snapshots(directory), _segments(directory)
+    snapshots, segments = _read(directory)
     problems: list[str] = []
     good = [snapshot.seq for snapshot in snapshots if snapshot.verdict.state is FileState.OK]
     start = max(good, default=0)
@@ -101,6 +106,23 @@ def verify(directory: Path) -> VerifyReport:
     )
 
 
+def _read(directory: Path) -> tuple[list[SnapshotDescription], list[SegmentDescription]]:
+    """All of one moment: it is read again if files came or went meanwhile, as under a master that compacts."""
+    for tries_left in reversed(range(TRIES)):
+        names = _names(directory)
+        try:
+            found = _snapshots(directory), _segments(directory)
+        except FileNotFoundError:
+            continue
+        if not tries_left or names == _names(directory):
+            return found
+    raise EnvironmentFault(f"the files in {directory} change faster than they can be read: try again")
+
+
+def _names(directory: Path) -> list[JournalFile]:
+    return [*files.list_snapshots(directory), *files.list_segments(directory)]
+
+
 def _missing_start(snapshots: Sequence[SnapshotDescription], segments: Sequence[SegmentDescription], start: int) -> list[str]:
     if segments and segments[0].first_seq > start + 1:
         return [f"{segments[0].name}: sequences {start + 1} to {segments[0].first_seq - 1} are in no file"]
@@ -111,7 +133,7 @@ def _missing_start(snapshots: Sequence[SnapshotDescription], segments: Sequence[
 
 def _segments(directory: Path) -> list[SegmentDescription]:
     listed = files.list_segments(directory)
-    return [_segment(file, is_last=file is listed[-1]) for file in listed if file.path.exists()]
+    return [_segment(file, is_last=file is listed[-1]) for file in listed]
 
 
 def _segment(file: JournalFile, *, is_last: bool) -> SegmentDescription:
@@ -136,7 +158,7 @@ def _segment(file: JournalFile, *, is_last: bool) -> SegmentDescription:
 
 
 def _snapshots(directory: Path) -> list[SnapshotDescription]:
-    return [_snapshot(file) for file in files.list_snapshots(directory) if file.path.exists()]
+    return [_snapshot(file) for file in files.list_snapshots(directory)]
 
 
 def _snapshot(file: JournalFile) -> SnapshotDescription:

@@ -1,35 +1,54 @@
 """Snapshots, made by a process of their own: it replays the sealed part of the log as a recovery would and writes the state.
 
 So the master never stalls for one, and each snapshot proves that the log before it can be replayed. Run as
-`python -m titan.master.compaction STORE THROUGH [--keep-segments]`.
+`python -m titan.master.compaction STORE THROUGH PARENT [--keep-segments]`, where PARENT is the master's pid: it ends with
+the master, since nobody but the master of a home may delete segments there.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 from pathlib import Path
 
 from titan.core import image
 from titan.errors import TitanError
-from titan.journal import latest_snapshot, prune, write_snapshot
+from titan.journal import CompactionLock, latest_snapshot, prune, write_snapshot
 from titan.master.recovery import replay
 from titan.model.settings import Settings
 
+MODULE = "titan.master.compaction"
+_PR_SET_PDEATHSIG = 1
+
 
 def compact(store: Path, through: int, *, keep_segments: bool = False) -> Path | None:
-    """Writes a snapshot as of the last record at or before `through` and deletes what it makes needless."""
-    state, seq, _, _ = replay(store, Settings(), through)
-    if seq <= latest_snapshot(store).seq:
-        return None
-    path = write_snapshot(store, seq=seq, term=state.term, chunks=image.dump(state))
-    prune(store, keep_segments=keep_segments)
-    return path
+    """Writes a snapshot as of the last record at or before `through` and deletes what it makes needless.
+
+    Raises Conflict if that is being done by another process.
+    """
+    with CompactionLock(store, module=MODULE):
+        state, seq, _, _ = replay(store, Settings(), through)
+        if seq <= latest_snapshot(store).seq:
+            return None
+        path = write_snapshot(store, seq=seq, term=state.term, chunks=image.dump(state))
+        prune(store, keep_segments=keep_segments)
+        return path
+
+
+def end_with(parent: int) -> None:
+    """Has the kernel kill this process when its parent ends, and ends it now if that has happened already."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:
+        sys.exit("titan: no snapshot: the master has ended")
 
 
 def main(argv: list[str]) -> int:
+    store, through, parent = Path(argv[0]), int(argv[1]), int(argv[2])
+    end_with(parent)
     os.nice(10)
-    store, through = Path(argv[0]), int(argv[1])
     try:
         path = compact(store, through, keep_segments="--keep-segments" in argv)
     except TitanError as e:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -234,7 +235,7 @@ class CoreLoop:
         more = ["--keep-segments"] if self.state.settings.keep_journal else []
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "titan.master.compaction", str(self._store), str(through), *more,
+                sys.executable, "-m", "titan.master.compaction", str(self._store), str(through), str(os.getpid()), *more,
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from titan.core import image
 from titan.core.apply import apply
 from titan.core.state import State
 from titan.home_lock import HomeLock
-from titan.journal import read_records
+from titan.journal import CompactionLock, read_records
 from titan.journal.files import list_segments, list_snapshots
 from titan.journal.snapshot import read_snapshot
 from titan.master.history import CHUNK_JOBS, History, KeptRun, compressed, kept_run
@@ -33,29 +34,28 @@ def rebuild(home: Path) -> Rebuilt:
 
     The master of that home must not run: raises Conflict. JournalCorrupt if the journal is damaged.
     """
-    lock = HomeLock(home / "lock")
-    lock.acquire()
-    history = History(home / "history.sqlite")
-    logs = LogStore(home / "logs")
-    try:
-        store = home / "store"
-        segments, snapshots = list_segments(store), list_snapshots(store)
-        whole = bool(segments) and segments[0].seq <= 1
-        state, seq = State(Settings()), 0
-        if not whole and snapshots:
-            image.load(state, read_snapshot(snapshots[0].path).chunks)
-            state.reindex()
-            seq = snapshots[0].seq
-        count = 0
-        leaving = _leaving(state, store, seq, logs)
-        while batch := list(islice(leaving, BATCH)):
-            history.put(batch)
-            count += len(batch)
-        return Rebuilt(count, whole)
-    finally:
-        history.close()
-        logs.close()
-        lock.release()
+    with HomeLock(home / "lock"), closing(History(home / "history.sqlite")) as history, closing(LogStore(home / "logs")) as logs:
+        compaction = CompactionLock(home / "store")
+        compaction.take_over()
+        with compaction:
+            return rebuild_into(history, home / "store", logs)
+
+
+def rebuild_into(history: History, store: Path, logs: LogStore) -> Rebuilt:
+    """The same for whoever has the locks."""
+    segments, snapshots = list_segments(store), list_snapshots(store)
+    whole = bool(segments) and segments[0].seq <= 1
+    state, seq = State(Settings()), 0
+    if not whole and snapshots:
+        image.load(state, read_snapshot(snapshots[0].path).chunks)
+        state.reindex()
+        seq = snapshots[0].seq
+    count = 0
+    leaving = _leaving(state, store, seq, logs)
+    while batch := list(islice(leaving, BATCH)):
+        history.put(batch)
+        count += len(batch)
+    return Rebuilt(count, whole)
 
 
 def _leaving(state: State, store: Path, seq: int, logs: LogStore) -> Iterator[KeptRun]:

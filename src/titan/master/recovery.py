@@ -9,7 +9,16 @@ from titan.core import image
 from titan.core.apply import apply
 from titan.core.events import decode
 from titan.core.state import State
-from titan.journal import TornTail, latest_snapshot, open_journal, read_records, read_snapshot, repair_tail
+from titan.journal import (
+    CompactionLock,
+    TornTail,
+    latest_snapshot,
+    open_journal,
+    read_records,
+    read_snapshot,
+    remove_half_made,
+    repair_tail,
+)
 from titan.model.settings import Settings
 
 
@@ -23,11 +32,18 @@ class Recovered(NamedTuple):
 
 
 def recover(store: Path, settings: Settings) -> Recovered:
-    """Repairs a torn tail and replays. Raises JournalCorrupt for damage that no crash explains."""
+    """Repairs a torn tail and replays. Raises JournalCorrupt for damage that no crash explains.
+
+    A compaction that outlived its master is ended first: it would delete segments while they are read here.
+    """
     store.mkdir(parents=True, exist_ok=True)
-    torn = repair_tail(store)
-    state, seq, events, warnings = replay(store, settings)
-    return Recovered(state, max(open_journal(store).next_seq, seq + 1), events, torn, warnings)
+    lock = CompactionLock(store)
+    lock.take_over()
+    with lock:
+        remove_half_made(store)
+        torn = repair_tail(store)
+        state, seq, events, warnings = replay(store, settings)
+        return Recovered(state, max(open_journal(store).next_seq, seq + 1), events, torn, warnings)
 
 
 def replay(store: Path, settings: Settings, through: int | None = None) -> tuple[State, int, int, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -111,7 +112,7 @@ def test_a_snapshot_and_the_log_behind_it(tmp_path: Path) -> None:
 def test_a_snapshot_of_everything_needs_no_log(tmp_path: Path) -> None:
     master, turns = life()
     last = write(tmp_path, turns)
-    assert main([str(tmp_path), str(last)]) == 0
+    assert main([str(tmp_path), str(last), str(os.getppid())]) == 0
     recovered = recover(tmp_path, Settings())
     assert (recovered.next_seq, recovered.events) == (last + 1, 0)
     assert picture(recovered.state) == picture(master.state)
