@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core.cancel import cancel_descendants, dismiss
+from titan.core.heard import is_possible, made_possible, started_within
 from titan.core.inputs import AttemptsStarted, ResultsReported
 from titan.core.ready import choose_pins, release, unlock
 from titan.core.services import service_retry_at
@@ -33,7 +34,7 @@ def report_started(turn: Turn, worker: int, leases: Sequence[int], ats: Sequence
     for lease, at in zip(leases, ats, strict=True):
         number = held.get(lease)
         if at and number is not None and state.jobs[number].state is JobState.DISPATCHED:
-            times.setdefault(number, at)
+            times.setdefault(number, started_within(state.jobs[number], at, turn.now))
     if times:
         turn.emit(ev.JobsStarted(worker, list(times), list(times.values()), turn.now))
 
@@ -48,6 +49,8 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
     ended: list[int] = []
     retired: list[int] = []
     current: dict[int, int] = {}
+    odd: dict[int, int] = {}
+    now = turn.now
     for i, lease in enumerate(seen.leases):
         number = worker.held.get(lease)
         if number is None or number in current:
@@ -57,6 +60,8 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
                 retired.append(lease)
             continue
         current[number] = i
+        if not is_possible(jobs[number], seen, i, now):
+            odd[i] = number
         outcome = seen.outcomes[i]
         if outcome != succeeded:
             (returned if outcome == Outcome.RETURNED else bad).append(number)
@@ -65,6 +70,8 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
             bad.append(number)
         else:
             good.append(number)
+    if odd:
+        seen = made_possible(jobs, seen, odd, now)
     if ended:
         turn.emit(ev.LeasesEnded(seen.worker, ended, turn.now))
     if retired:

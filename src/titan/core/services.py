@@ -12,6 +12,7 @@ import msgspec
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core.cancel import cancel, cancel_descendants, dismiss, end
+from titan.core.heard import due_within, passed_within, started_within
 from titan.core.inputs import ServiceReplaceRequested, ServicesSeen, ServiceStopRequested
 from titan.core.ready import choose_pins, elsewhere, has_capabilities, release, unlock
 from titan.core.state import NO_WORKER, Job, Run, State, Worker
@@ -40,7 +41,8 @@ def on_services_seen(turn: Turn, seen: ServicesSeen) -> None:
         return
     unstarted = {number: i for number, i in fresh.items() if state.jobs[number].state is JobState.DISPATCHED}
     if unstarted:
-        turn.emit(ev.JobsStarted(worker.number, list(unstarted), [seen.started[i] for i in unstarted.values()], turn.now))
+        ats = [started_within(state.jobs[number], seen.started[i], turn.now) for number, i in unstarted.items()]
+        turn.emit(ev.JobsStarted(worker.number, list(unstarted), ats, turn.now))
     rows = list(fresh.values())
     replaced = [s for number, i in fresh.items() if seen.ready_ats[i] and (s := state.jobs[number].service) and s.old_lease]
     stops = [(s.old_worker, s.old_lease) for s in replaced]
@@ -49,12 +51,12 @@ def on_services_seen(turn: Turn, seen: ServicesSeen) -> None:
             worker=worker.number,
             jobs=list(fresh),
             serials=[seen.serials[i] for i in rows],
-            ready_ats=[seen.ready_ats[i] for i in rows],
+            ready_ats=[passed_within(state.jobs[number], seen.ready_ats[i], turn.now) for number, i in fresh.items()],
             addresses=[_address(worker, seen.ports[i]) for i in rows],
             restarts=[seen.restarts[i] for i in rows],
             reasons=[seen.reasons[i] for i in rows],
             at=turn.now,
-            next_starts=[seen.next_starts[i] for i in rows],
+            next_starts=[due_within(seen.next_starts[i], turn.now) for i in rows],
         )
     )
     for old_worker, lease in stops:

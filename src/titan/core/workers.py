@@ -19,6 +19,9 @@ from titan.errors import Conflict
 from titan.model.demand import totals_of
 from titan.model.states import JobState, WorkerState
 
+ENDING_LIMIT = 100_000
+"""Leases that a worker says it holds and should not, as many of them as are remembered until it says that they are gone."""
+
 
 def on_worker_registered(turn: Turn, seen: WorkerRegistered) -> None:
     state = turn.state
@@ -111,7 +114,11 @@ def _reconcile(turn: Turn, worker: Worker, leases: Sequence[int], started: Seque
     if retired:
         turn.emit(ev.ServicesRetired(worker.number, retired, turn.now))
     known = (worker.held, worker.ending, worker.retiring)
-    unknown = [lease for lease in leases if not any(lease in those for those in known)]
+    unknown = [lease for lease in listed if not any(lease in those for those in known)]
+    room = max(0, ENDING_LIMIT - len(worker.ending))
+    if len(unknown) > room:  # it is told to stop them all, and what is not remembered takes no slot
+        turn.order(fx.SendStop(worker.number, unknown[room:]))
+        del unknown[room:]
     if unknown:
         turn.emit(ev.LeasesEnding(worker.number, unknown, turn.now))
     ended = [lease for lease in worker.ending if lease not in listed]

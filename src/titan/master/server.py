@@ -17,6 +17,7 @@ from titan._version import __version__
 from titan.clock import SteadyClock
 from titan.core import effects as fx
 from titan.core import events as ev
+from titan.core.heard import latest_recorded
 from titan.core.inputs import WorkerDisconnected
 from titan.core.state import State
 from titan.errors import EnvironmentFault, PeerError, PortInUse, ProtocolError, TitanError
@@ -143,11 +144,9 @@ class Master(HomeServer):
         tune_interpreter()
         self.logs = LogStore(self.home / "logs")
         self.registry = Registry(self.home / "perm_files")
-        latest = max((max(j.since, j.finished_at) for j in state.jobs.values()), default=0.0)
-        latest = max([latest, *(s.changed_at for s in state.schedules.values())])
         self.core = CoreLoop(
             state,
-            SteadyClock(latest),
+            SteadyClock(latest_recorded(state)),
             prepare=self._prepare,
             on_events=self._on_events,
             on_pressure=self._on_pressure,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import re
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 
 import msgspec
 
@@ -15,21 +14,21 @@ from titan.core import inputs as seen
 from titan.core.publishing import files_for
 from titan.core.services import addresses_of
 from titan.core.state import Job, State
-from titan.errors import CallerError, ProtocolError
+from titan.errors import ProtocolError
+from titan.master.admission import check_columns, check_registration, check_results, facts_of
 from titan.master.artifact_desk import ArtifactDesk
 from titan.master.core_loop import CoreLoop
 from titan.master.file_desk import FileDesk
 from titan.master.growth_desk import GrowthDesk
 from titan.master.intake import Intake
 from titan.master.job_desk import JobDesk
-from titan.master.log_store import LogStore
+from titan.master.log_store import STDERR, STDOUT, LogStore
 from titan.master.outlet import Outlet
 from titan.master.secret_desk import SecretDesk
 from titan.master.store_desk import StoreDesk
 from titan.master.store_relay import StoreRelay
 from titan.model.dag import MAX_INPUT_BYTES, JobTemplate
-from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
-from titan.model.services import MAX_PORT
+from titan.model.plain import plain
 from titan.model.states import JobState, Outcome
 from titan.peer import Peer
 from titan.protocol import messages as msg
@@ -37,12 +36,13 @@ from titan.protocol.codec import Blob, encode
 
 log = logging.getLogger("titan.master")
 
-MAX_SLOTS = 65_536
 DISPATCH_BYTES = 16 << 20
 FAILED_JOB = "TITAN_FAILED_JOB"
 MAX_REASON = 500
 MAX_TEXT = 1024
-_HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}")
+MAX_RESUMED = 10_000
+MAX_GAP = 16 << 20
+"""Bytes of output that may be missing before a piece of an attempt that is over."""
 
 
 class WorkerDesk:
@@ -76,6 +76,8 @@ class WorkerDesk:
         self.peers: dict[int, Peer] = {}
         """worker -> the connection it speaks on."""
         self._complain_after = 0.0
+        self._resumed: dict[int, tuple[int, int]] = {}
+        """Lease -> what was here of its output when its worker was told last."""
 
     @property
     def _state(self) -> State:
@@ -95,27 +97,27 @@ class WorkerDesk:
             raise ProtocolError(f"a {type(message).__name__} from a worker that is not registered on this connection")
         match message:
             case msg.Heartbeat():
-                _same_length(message.leases, message.started)
+                check_columns(message)
                 self._core.see(seen.WorkerBeat(worker, message.leases, message.started))
                 peer.send(msg.Heard(message.request))
             case msg.Started():
-                _same_length(message.leases, message.ats)
+                check_columns(message)
                 self._core.see(seen.AttemptsStarted(worker, message.leases, message.ats))
             case msg.ServiceStates():
                 self._on_services(worker, message)
             case msg.Progress():
-                _same_length(message.leases, message.fractions, message.messages)
+                check_columns(message)
                 if not all(fraction == -1.0 or 0.0 <= fraction <= 1.0 for fraction in message.fractions):
                     raise ProtocolError("a progress that is not 0 to 1, nor -1")
-                words = [text[:MAX_TEXT] for text in message.messages]
+                words = [plain(text, MAX_TEXT) for text in message.messages]
                 self._core.see(seen.ProgressSeen(worker, message.leases, message.fractions, words))
             case msg.Statuses():
-                _same_length(message.leases, message.texts)
-                self._core.see(seen.StatusesSeen(worker, message.leases, [text[:MAX_TEXT] for text in message.texts]))
+                check_columns(message)
+                self._core.see(seen.StatusesSeen(worker, message.leases, [plain(text, MAX_TEXT) for text in message.texts]))
             case msg.Results():
                 self._on_results(worker, message)
             case msg.LogData():
-                self._on_log_data(message, blob)
+                self._on_log_data(peer, worker, message, blob)
             case msg.Fetch():
                 self._outlet.send(peer, message)
             case msg.StoreStream():
@@ -145,17 +147,8 @@ class WorkerDesk:
             self._core.see(seen.WorkerDisconnected(worker, peer.number))
 
     def _on_register(self, peer: Peer, it: msg.Register) -> None:
-        if not is_name(it.name):
-            raise CallerError(f"worker name {it.name[:128]!r} is malformed: a name is {NAME_RULE}")
-        bad = [c for c in it.capabilities if not is_capability(c)]
-        if bad or not it.capabilities:
-            raise CallerError(f"capability {(bad or [''])[0][:64]!r} is malformed: a capability is {CAPABILITY_RULE}")
-        if not 1 <= it.slots <= MAX_SLOTS:
-            raise CallerError(f"a worker has 1 to {MAX_SLOTS} slots, not {it.slots}")
-        _same_length(it.leases, it.started)
-        host = str(it.facts.get("advertise") or peer.host)
-        if not _HOST.fullmatch(host):
-            raise CallerError(f"--advertise {host[:80]!r} is no host: give a name or an address, without a port")
+        check_registration(it)
+        facts = facts_of(it, peer.host)
         ours = it.cluster == self._state.cluster
         self._core.see(
             seen.WorkerRegistered(
@@ -165,7 +158,7 @@ class WorkerDesk:
                 incarnation=it.incarnation,
                 capabilities=tuple(dict.fromkeys(it.capabilities)),
                 slots=it.slots,
-                facts={**it.facts, "address": host},
+                facts=facts,
                 leases=it.leases if ours else [],
                 started=it.started if ours else [],
                 draining=it.draining,
@@ -173,21 +166,14 @@ class WorkerDesk:
         )
 
     def _on_services(self, worker: int, it: msg.ServiceStates) -> None:
-        _same_length(it.leases, it.serials, it.started, it.ready_ats, it.ports, it.restarts, it.reasons, it.next_starts)
-        if not all(0 <= port <= MAX_PORT for port in it.ports):
-            raise ProtocolError("a service at a port that does not exist")
-        reasons = [reason[:MAX_REASON] for reason in it.reasons]
+        check_columns(it)
+        reasons = [plain(reason, MAX_REASON) for reason in it.reasons]
         about = (it.leases, it.serials, it.started, it.ready_ats, it.ports, it.restarts, reasons, it.next_starts)
         self._core.see(seen.ServicesSeen(worker, *about))
 
     def _on_results(self, worker: int, it: msg.Results) -> None:
-        _same_length(it.leases, it.outcomes, it.exit_codes, it.reasons, it.started, it.finished, it.cpu_s, it.peak_bytes)
-        if it.values:
-            _same_length(it.leases, it.values)
-        if not all(0 <= outcome <= 7 for outcome in it.outcomes):
-            raise ProtocolError("a result with an outcome that does not exist")
+        check_results(it)
         if it.outputs:
-            _same_length(it.leases, it.outputs)
             self._expect_files(it)
         self._core.see(
             seen.ResultsReported(
@@ -195,7 +181,7 @@ class WorkerDesk:
                 leases=it.leases,
                 outcomes=it.outcomes,
                 exit_codes=it.exit_codes,
-                reasons=it.reasons,
+                reasons=[plain(reason) for reason in it.reasons],
                 started=it.started,
                 finished=it.finished,
                 cpu_s=it.cpu_s,
@@ -213,26 +199,65 @@ class WorkerDesk:
             if gone is not None:
                 it.outcomes[i], it.reasons[i] = Outcome.BROKEN, f"output {gone!r} is not on the master's disk any more"
 
-    def _on_log_data(self, it: msg.LogData, blob: Blob) -> None:
-        _same_length(it.runs, it.jobs, it.attempts, it.streams, it.offsets, it.sizes)
+    def _on_log_data(self, peer: Peer, worker: int, it: msg.LogData, blob: Blob) -> None:
+        check_columns(it)
+        if sum(it.sizes) != len(blob):
+            raise ProtocolError(f"output of {sum(it.sizes):,} bytes was announced, {len(blob):,} came")
+        jobs = self._state.jobs
+        held = {(j.run.id, j.name, j.attempt): n for n, j in ((n, jobs[n]) for n in self._state.workers[worker].held.values())}
         view, at = memoryview(blob), 0
-        for i, size in enumerate(it.sizes):
-            run, job = it.runs[i], it.jobs[i]
-            if run in self._state.runs or self._logs.has(run):
-                self._keep_output(run, job, it.attempts[i], it.streams[i], it.offsets[i], view[at : at + size])
+        for run, job, attempt, stream, offset, size in zip(
+            it.runs, it.jobs, it.attempts, it.streams, it.offsets, it.sizes, strict=True
+        ):
+            number = held.get((run, job, attempt))
+            if number is None and not self._had(worker, run, job, attempt):
+                self._complain(f"worker {self._state.worker_name(worker)} sent output of {run[:40]}/{job[:128]}, which is not its")
+            elif not offset or not self._lacks_before(peer, number, run, job, attempt, stream, offset):
+                self._keep_output(run, job, attempt, stream, offset, view[at : at + size])
             at += size
+
+    def _had(self, worker: int, run: str, job: str, attempt: int) -> bool:
+        """Whether an attempt that a worker does not hold any more was once its."""
+        known = self._state.runs.get(run)
+        number = self._state.find(known, job) if known is not None else None
+        if number is None:
+            return False
+        it = self._state.jobs[number]
+        if it.attempt == attempt:
+            return it.worker == worker
+        retiring = number in self._state.workers[worker].retiring.values()
+        return retiring or any(one.attempt == attempt and one.worker == worker for one in it.history or ())
+
+    def _lacks_before(self, peer: Peer, number: int | None, run: str, job: str, attempt: int, stream: int, offset: int) -> bool:
+        """Whether output before this piece is not here. The worker is told from where on, and reads it back from its own log."""
+        have = self._logs.received(run, job, attempt)
+        if stream not in (STDOUT, STDERR) or offset <= have[stream - STDOUT]:
+            return False
+        if number is None:  # it is over, and its worker forgets it: what comes is kept as it comes, within reason
+            return offset > have[stream - STDOUT] + MAX_GAP
+        lease = self._state.jobs[number].lease
+        if self._resumed.get(lease) != have:  # else it was told, and what it sent before it heard is still coming
+            self._resumed[lease] = have
+            while len(self._resumed) > MAX_RESUMED:
+                del self._resumed[next(iter(self._resumed))]
+            peer.send(msg.LogResume(0, [lease], [have[0]], [have[1]]))
+        return True
 
     def _keep_output(self, run: str, job: str, attempt: int, stream: int, offset: int, data: memoryview) -> None:
         """Output that the disk refuses is dropped, with a word in the log once a minute: a job must not fail for it."""
         try:
             self._logs.append(run, job, attempt, stream, offset, data)
         except OSError as e:
-            now = asyncio.get_running_loop().time()
-            if now >= self._complain_after:
-                self._complain_after = now + 60.0
-                log.error("output of %s/%s cannot be kept here: %s; its worker has it", run, job, e)
+            self._complain(f"output of {run}/{job} cannot be kept here: {e}; its worker has it")
             return
         self._on_output(run, job)
+
+    def _complain(self, text: str) -> None:
+        """In the log, once a minute."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._complain_after:
+            self._complain_after = now + 60.0
+            log.error("%s", text)
 
     # -- out ------------------------------------------------------------------------------------------------------------
     def accept(self, peer: Peer, it: fx.AcceptWorker) -> list[Callable[[], None]]:
@@ -351,8 +376,3 @@ class WorkerDesk:
             return []
         frame = encode(message, compress=peer.compress)
         return [lambda: peer.write(frame)]
-
-
-def _same_length(*columns: Sized) -> None:
-    if len({len(c) for c in columns}) > 1:
-        raise ProtocolError("the columns of a message differ in length")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from titan.protocol.ranges import RequestId
+
 
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    request: int
+    request: RequestId

@@ -15,6 +15,7 @@ from titan.errors import ProtocolError, TitanError
 from titan.protocol.frames import BLOB, ERROR, INBOX, LARGE, MAX_FRAME, MAX_MESSAGE, Frame, FrameDecoder, encode_frame, frame_header
 from titan.protocol.messages import Error, Message
 from titan.protocol.opcodes import OPCODE_OF, OPCODES
+from titan.protocol.ranges import MAX_INT
 
 _length = Struct(">I")
 _encode = msgspec.msgpack.Encoder().encode
@@ -104,10 +105,10 @@ def _misfit(payload: bytes | memoryview, message: str) -> Misfit:
 
 
 def _request_of(payload: bytes | memoryview) -> int:
-    """The request id of a payload of unknown shape, 0 if it has none."""
+    """The request id of a payload of unknown shape, 0 if it has none that the other side could read."""
     try:
         fields = msgspec.msgpack.decode(payload)
     except (msgspec.DecodeError, RecursionError, ValueError):
         return 0
     first = fields[0] if isinstance(fields, list) and fields else 0
-    return first if isinstance(first, int) and not isinstance(first, bool) else 0
+    return first if isinstance(first, int) and not isinstance(first, bool) and 0 <= first <= MAX_INT else 0

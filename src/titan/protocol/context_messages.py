@@ -6,22 +6,23 @@ A message that goes on to the master has a field `lease`, which the worker fills
 from __future__ import annotations
 
 from titan.protocol.base import Message
+from titan.protocol.ranges import Bytes, Column, Count, Fraction, Lease, Name, Text
 
 
 class WhoAmI(Message, frozen=True):
     """Answered by Identity. In a call: from now on the connection speaks for call `seq` of its runner; 0: for the one that runs."""
 
-    seq: int = 0
+    seq: Count = 0
 
 
 class Identity(Message, frozen=True):
     """`archive`: of a job of a project, the SHA-256 of that."""
 
-    lease: int
-    run: str
-    job: str
-    attempt: int
-    archive: str = ""
+    lease: Lease
+    run: Name
+    job: Name
+    attempt: Count
+    archive: Name = ""
 
 
 class Noted(Message, frozen=True):
@@ -31,14 +32,14 @@ class Noted(Message, frozen=True):
 class ReportProgress(Message, frozen=True):
     """How far the attempt is, 0 to 1, or -1 if that is not known; at most 1 KiB of text. Only the newest counts."""
 
-    fraction: float
-    message: str = ""
+    fraction: Fraction
+    message: Text = ""
 
 
 class SetStatus(Message, frozen=True):
     """What the job says of itself, at most 1 KiB; kept with the job. Answered by Noted."""
 
-    text: str
+    text: Text
 
 
 class SetResult(Message, frozen=True):
@@ -49,33 +50,33 @@ class SetResult(Message, frozen=True):
     """
 
     json: bool
-    size: int
-    offset: int = 0
+    size: Count
+    offset: Count = 0
 
 
 class ReadValue(Message, frozen=True):
     """What another job of the run came to; answered by ValueRead, or by a Conflict if it is not over."""
 
-    lease: int
-    job: str
+    lease: Lease
+    job: Name
 
 
 class ValueRead(Message, frozen=True):
     """As in Values. To a job, instead of what is by content: "f" and the path of a file that is the pickle; "g" for JSON."""
 
-    value: bytes
+    value: Bytes
 
 
 class Progress(Message, frozen=True):
     """From a worker, in columns: what changed since the last, of each attempt the newest. `fractions`: -1 for not known."""
 
-    leases: list[int]
-    fractions: list[float]
-    messages: list[str]
+    leases: Column[Lease]
+    fractions: Column[Fraction]
+    messages: Column[Text]
 
 
 class Statuses(Message, frozen=True):
     """From a worker, in columns: the status of each attempt whose status changed; of all of them after a registration."""
 
-    leases: list[int]
-    texts: list[str]
+    leases: Column[Lease]
+    texts: Column[Text]

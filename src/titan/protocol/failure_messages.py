@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from titan.protocol.base import Message
+from titan.protocol.ranges import Column, Count, Measured, Moment, Name, Text
 
 
 class Decide(Message, frozen=True):
@@ -14,74 +15,74 @@ class Decide(Message, frozen=True):
     a gate that is decided is a conflict. `by`: who decides, 1 to 128 characters.
     """
 
-    run: str
-    job: str
+    run: Name
+    job: Name
     approve: bool
-    by: str
-    comment: str = ""
-    key: str = ""
-    token: str = ""
+    by: Name
+    comment: Text = ""
+    key: Name = ""
+    token: Name = ""
 
 
 class Decided(Message, frozen=True):
     """The decision is durable. `at`: seconds since the epoch."""
 
-    run: str
-    job: str
+    run: Name
+    job: Name
     approved: bool
-    by: str
-    at: float
+    by: Name
+    at: Moment
 
 
 class ListGates(Message, frozen=True):
     """The gates that wait for a decision, of one run or of all."""
 
-    run: str = ""
-    limit: int = 1000
+    run: Name = ""
+    limit: Count = 1000
 
 
 class GateRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An open gate. Times in seconds since the epoch. `webhook`: "" has none, "due", "delivered", or why it was given up."""
 
-    run: str
-    dag: str
-    job: str
-    message: str
-    opened_at: float
-    expires_at: float
-    webhook: str = ""
+    run: Name
+    dag: Name
+    job: Name
+    message: Text
+    opened_at: Measured
+    expires_at: Measured
+    webhook: Text = ""
 
 
 class Gates(Message, frozen=True):
     """The oldest first."""
 
-    gates: list[GateRow]
+    gates: Column[GateRow]
 
 
 class RetryDead(Message, frozen=True):
     """Take a DEAD job off the dead letter queue, or with `job` "" all of its run, and run it again with all that was cancelled
     because of it. `key` as in Decide."""
 
-    run: str
-    job: str = ""
-    by: str = ""
-    key: str = ""
+    run: Name
+    job: Name = ""
+    by: Name = ""
+    key: Name = ""
 
 
 class Retried(Message, frozen=True):
     """So many jobs run again, and so many that were cancelled because of them wait again."""
 
-    run: str
-    retried: int
-    revived: int
+    run: Name
+    retried: Count
+    revived: Count
 
 
 class PurgeDead(Message, frozen=True):
     """Take a DEAD job off the dead letter queue, or with `job` "" all of its run; they stay DEAD."""
 
-    run: str
-    job: str = ""
+    run: Name
+    job: Name = ""
 
 
 class Purged(Message, frozen=True):
-    jobs: int
+    jobs: Count

@@ -6,6 +6,7 @@ import msgspec
 
 from titan.model.files import FILE, StoredFile
 from titan.protocol.base import Message
+from titan.protocol.ranges import Column, Count, Lease, Measured, Name, Text
 
 FILE_WINDOW = 16 << 20
 """Bytes of a file that may be on their way, or wait for the receiver's disk: more are sent as FileTaken comes."""
@@ -17,47 +18,47 @@ class SendFile(Message, frozen=True):
     `hash` "" says that it is not known yet. Answered by SendFrom; by Stored, if the master has the file; or by an Error.
     """
 
-    key: str
-    size: int
-    hash: str = ""
+    key: Name
+    size: Count
+    hash: Name = ""
 
 
 class SendFrom(Message, frozen=True):
     """Send FilePieces from `offset` on, then FileEnd."""
 
-    offset: int
+    offset: Count
 
 
 class FilePiece(Message, frozen=True):
     """Bytes of a file of `size` bytes, in the blob, in order. Never compressed."""
 
-    offset: int
-    size: int
+    offset: Count
+    size: Count
 
 
 class FileEnd(Message, frozen=True):
     """All is sent, and this is its SHA-256. Answered by Stored when it is on the master's disk, or by an Error."""
 
-    hash: str
+    hash: Name
 
 
 class FileTaken(Message, frozen=True):
     """So many bytes more were written by whoever receives."""
 
-    size: int
+    size: Count
 
 
 class FetchFile(Message, frozen=True):
     """Send a file from `offset` on; answered by FilePieces, at least one. From workers and clients."""
 
-    hash: str
-    offset: int = 0
+    hash: Name
+    offset: Count = 0
 
 
 class StopSending(Message, frozen=True):
     """Nobody waits for what FetchFile `fetch` asked for any more."""
 
-    fetch: int
+    fetch: Count
 
 
 class Publish(Message, frozen=True):
@@ -67,23 +68,23 @@ class Publish(Message, frozen=True):
     ArtifactRow in Artifacts when that is durable.
     """
 
-    key: str
-    hash: str
-    size: int
-    kind: int = FILE
-    lease: int = 0
+    key: Name
+    hash: Name
+    size: Count
+    kind: Count = FILE
+    lease: Lease = 0
     shared: bool = True
 
 
 class ArtifactRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One version of what is published. `key` is RUN/KEY, or KEY if it is shared. `by`: RUN/JOB, "" for a client."""
 
-    key: str
-    hash: str
-    size: int
-    kind: int
-    at: float
-    by: str = ""
+    key: Name
+    hash: Name
+    size: Count
+    kind: Count
+    at: Measured
+    by: Name = ""
 
 
 class FindArtifact(Message, frozen=True):
@@ -92,25 +93,25 @@ class FindArtifact(Message, frozen=True):
     By a worker for the attempt `lease`: first of its run, then shared.
     """
 
-    key: str
-    lease: int = 0
+    key: Name
+    lease: Lease = 0
 
 
 class ListArtifacts(Message, frozen=True):
     """The newest version of each key that begins so, by key: `RUN/` those of a run, else shared ones. Answered by Artifacts."""
 
-    prefix: str = ""
-    limit: int = 1000
+    prefix: Name = ""
+    limit: Count = 1000
 
 
 class Artifacts(Message, frozen=True):
-    artifacts: list[ArtifactRow]
+    artifacts: Column[ArtifactRow]
 
 
 class RemoveArtifact(Message, frozen=True):
     """A shared key, with all its versions, is gone. Answered by Artifacts, what there was."""
 
-    key: str
+    key: Name
 
 
 class PublishPath(Message, frozen=True):
@@ -119,8 +120,8 @@ class PublishPath(Message, frozen=True):
     Then the job asks again.
     """
 
-    key: str
-    path: str
+    key: Name
+    path: Text
     shared: bool = False
 
 
@@ -130,9 +131,9 @@ class FetchPath(Message, frozen=True):
     Answered as PublishPath.
     """
 
-    key: str
-    path: str
-    hash: str = ""
+    key: Name
+    path: Text
+    hash: Name = ""
 
 
 __all__ = [

@@ -6,6 +6,7 @@ import msgspec
 
 from titan.model.dag import DagSpec
 from titan.protocol.base import Message
+from titan.protocol.ranges import Column, Count, Lease, Measured, Moment, Name, Row
 
 
 class Grow(Message, frozen=True):
@@ -16,25 +17,25 @@ class Grow(Message, frozen=True):
     within the job that asks.
     """
 
-    lease: int
-    run: str
-    key: str
+    lease: Lease
+    run: Name
+    key: Name
     dag: DagSpec
-    before: tuple[str, ...] = ()
+    before: Row[Name] = ()
     before_children: bool = False
 
 
 class Grown(Message, frozen=True):
     """`jobs` were added."""
 
-    run: str
-    jobs: int
+    run: Name
+    jobs: Count
 
 
 class SavePipeline(Message, frozen=True):
     """Keep a DAG by a name. `replace`: one of that name may be there already."""
 
-    name: str
+    name: Name
     dag: DagSpec
     replace: bool = False
 
@@ -42,37 +43,37 @@ class SavePipeline(Message, frozen=True):
 class Saved(Message, frozen=True):
     """A pipeline is kept by that name, or was removed."""
 
-    name: str
+    name: Name
 
 
 class RemovePipeline(Message, frozen=True):
-    name: str
+    name: Name
 
 
 class ListPipelines(Message, frozen=True):
     """Those whose names come after `after`, at most `limit`."""
 
-    after: str = ""
-    limit: int = 1000
+    after: Name = ""
+    limit: Count = 1000
 
 
 class PipelineRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    name: str
-    dag: str
-    version: str
-    jobs: int
-    saved_at: float
+    name: Name
+    dag: Name
+    version: Name
+    jobs: Count
+    saved_at: Measured
 
 
 class Pipelines(Message, frozen=True):
-    pipelines: list[PipelineRow]
+    pipelines: Column[PipelineRow]
 
 
 class GetPipeline(Message, frozen=True):
-    name: str
+    name: Name
 
 
 class Pipeline(Message, frozen=True):
-    name: str
+    name: Name
     dag: DagSpec
-    saved_at: float
+    saved_at: Moment

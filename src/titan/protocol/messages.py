@@ -57,6 +57,22 @@ from titan.protocol.growth_messages import Pipelines as Pipelines
 from titan.protocol.growth_messages import RemovePipeline as RemovePipeline
 from titan.protocol.growth_messages import Saved as Saved
 from titan.protocol.growth_messages import SavePipeline as SavePipeline
+from titan.protocol.ranges import (
+    Bytes,
+    Column,
+    Count,
+    ExitCode,
+    Facts,
+    Fraction,
+    Lease,
+    Measured,
+    Moment,
+    Name,
+    Row,
+    Seconds,
+    StateNumber,
+    Text,
+)
 from titan.protocol.routing_messages import ReasonRow as ReasonRow
 from titan.protocol.routing_messages import Reasons as Reasons
 from titan.protocol.routing_messages import Why as Why
@@ -102,28 +118,28 @@ from titan.protocol.store_messages import StoreStream as StoreStream
 class Hello(Message, frozen=True):
     """The first message of whoever dials. `role`: "client" or "worker". `features`: "zstd" if it can read compressed frames."""
 
-    role: str
-    version: int
-    software: str
-    features: tuple[str, ...] = ()
+    role: Name
+    version: Count
+    software: Name
+    features: Row[Name] = ()
 
 
 class Welcome(Message, frozen=True):
     """The answer to Hello. `cluster` names the log; leases of another cluster mean nothing here."""
 
-    version: int
-    software: str
-    cluster: str
-    term: int
-    features: tuple[str, ...] = ()
+    version: Count
+    software: Name
+    cluster: Name
+    term: Count
+    features: Row[Name] = ()
 
 
 class Error(Message, frozen=True):
     """`code` is stable; `message` says what happened and what to do; `job` the job at fault, if any."""
 
-    code: str
-    message: str
-    job: str = ""
+    code: Name
+    message: Text
+    job: Name = ""
     retryable: bool = False
 
 
@@ -143,10 +159,10 @@ class Submit(Message, frozen=True):
     only of the jobs at these positions, and of those that are DEAD.
     """
 
-    key: str
+    key: Name
     dag: DagSpec
     collect: bool = False
-    wanted: list[int] = []
+    wanted: Column[Count] = []
 
 
 class OpenRun(Message, frozen=True):
@@ -156,15 +172,15 @@ class OpenRun(Message, frozen=True):
     as in Submit, `deadline_s` as in its DAG.
     """
 
-    key: str
-    name: str
-    version: str
-    templates: list[JobTemplate]
-    count: int
+    key: Name
+    name: Name
+    version: Name
+    templates: Column[JobTemplate]
+    count: Count
     collect: bool = False
-    wanted: list[int] = []
-    deadline_s: float = 0.0
-    group: str = ""
+    wanted: Column[Count] = []
+    deadline_s: Seconds = 0.0
+    group: Name = ""
 
 
 class AddJobs(Message, frozen=True):
@@ -173,37 +189,37 @@ class AddJobs(Message, frozen=True):
     Jobs that are there already are passed over.
     """
 
-    position: int
-    ids: list[str]
-    template_of: list[int]
-    args: list[tuple[str, ...]]
-    parents: list[tuple[int, ...]]
-    payloads: list[bytes] = []
+    position: Count
+    ids: Column[Name]
+    template_of: Column[Count]
+    args: Column[Row[Text]]
+    parents: Column[Row[Count]]
+    payloads: Column[Bytes] = []
 
 
 class Submitted(Message, frozen=True):
-    run: str
-    jobs: int
+    run: Name
+    jobs: Count
 
 
 class Cancel(Message, frozen=True):
     """`job` "" means the whole run."""
 
-    run: str
-    job: str = ""
+    run: Name
+    job: Name = ""
 
 
 class Cancelled(Message, frozen=True):
-    jobs: int
+    jobs: Count
 
 
 class GetRun(Message, frozen=True):
     """Jobs `after` (a position in the DAG) and following, at most `limit`; or only `job`."""
 
-    run: str
-    job: str = ""
-    after: int = 0
-    limit: int = 10_000
+    run: Name
+    job: Name = ""
+    after: Count = 0
+    limit: Count = 10_000
 
 
 class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -212,20 +228,20 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `progress`: what its attempt that runs says, 0 to 1, or -1, and `message` beside it; `status`: what its newest attempt says.
     """
 
-    id: str
-    state: int
-    attempt: int
-    worker: str
-    exit_code: int
-    submitted_at: float
-    started_at: float
-    finished_at: float
-    reason: str
-    cpu_s: float = 0.0
-    peak_bytes: int = 0
-    progress: float = -1.0
-    message: str = ""
-    status: str = ""
+    id: Name
+    state: StateNumber
+    attempt: Count
+    worker: Name
+    exit_code: ExitCode
+    submitted_at: Measured
+    started_at: Measured
+    finished_at: Measured
+    reason: Text
+    cpu_s: Measured = 0.0
+    peak_bytes: Count = 0
+    progress: Fraction = -1.0
+    message: Text = ""
+    status: Text = ""
 
 
 class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -235,27 +251,27 @@ class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     only the status of the run itself tells these.
     """
 
-    run: str
-    dag: str
-    version: str
-    state: int
-    jobs: int
-    tally: list[int]
-    submitted_at: float
-    finished_at: float
-    schedule: str = ""
-    scheduled_at: float = 0.0
-    deadline_at: float = 0.0
-    group: str = ""
+    run: Name
+    dag: Name
+    version: Name
+    state: StateNumber
+    jobs: Count
+    tally: Column[Count]
+    submitted_at: Measured
+    finished_at: Measured
+    schedule: Name = ""
+    scheduled_at: Measured = 0.0
+    deadline_at: Measured = 0.0
+    group: Name = ""
 
 
 class RunStatus(Message, frozen=True):
     """`next` is the `after` of the following page, 0 if this was the last."""
 
     run: RunRow
-    jobs: list[JobRow]
-    next: int = 0
-    story: list[str] = []
+    jobs: Column[JobRow]
+    next: Count = 0
+    story: Column[Text] = []
 
 
 class ListRuns(Message, frozen=True):
@@ -264,16 +280,16 @@ class ListRuns(Message, frozen=True):
     Only those of the DAG `dag` or the group `group`, submitted at or after `since`, in one of `states`, as far as these are given.
     """
 
-    limit: int = 100
-    before: str = ""
-    dag: str = ""
-    since: float = 0.0
-    states: list[int] = []
-    group: str = ""
+    limit: Count = 100
+    before: Name = ""
+    dag: Name = ""
+    since: Moment = 0.0
+    states: Column[StateNumber] = []
+    group: Name = ""
 
 
 class Runs(Message, frozen=True):
-    runs: list[RunRow]
+    runs: Column[RunRow]
 
 
 class ListWorkers(Message, frozen=True):
@@ -281,39 +297,39 @@ class ListWorkers(Message, frozen=True):
 
 
 class WorkerRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    name: str
-    state: str
-    capabilities: tuple[str, ...]
-    slots: int
-    held: int
-    heard_at: float
-    joined_at: float
-    facts: dict[str, str | int | float]
-    taken: tuple[int, int, int] = (0, 0, 0)
+    name: Name
+    state: Name
+    capabilities: Row[Name]
+    slots: Count
+    held: Count
+    heard_at: Measured
+    joined_at: Measured
+    facts: Facts
+    taken: tuple[Count, Count, Count] = (0, 0, 0)
     """What its attempts asked for: thousandths of a CPU, bytes of memory, GPUs. In all it has `cpus`, `memory_bytes`, `gpus` of
     its facts."""
 
 
 class Workers(Message, frozen=True):
-    workers: list[WorkerRow]
+    workers: Column[WorkerRow]
 
 
 class ListDead(Message, frozen=True):
     """The dead letter queue, of one run or of all."""
 
-    run: str = ""
-    limit: int = 1000
+    run: Name = ""
+    limit: Count = 1000
 
 
 class DeadRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    run: str
-    dag: str
+    run: Name
+    dag: Name
     job: JobRow
-    history: list[str]
+    history: Column[Text]
 
 
 class DeadJobs(Message, frozen=True):
-    dead: list[DeadRow]
+    dead: Column[DeadRow]
 
 
 class Watch(Message, frozen=True):
@@ -322,14 +338,14 @@ class Watch(Message, frozen=True):
     `jobs` false: only the run's own row.
     """
 
-    run: str
+    run: Name
     jobs: bool = True
 
 
 class Unwatch(Message, frozen=True):
     """Ends the watch or the log stream of request `watch`."""
 
-    watch: int
+    watch: Count
 
 
 class Changes(Message, frozen=True):
@@ -340,29 +356,29 @@ class Changes(Message, frozen=True):
     """
 
     run: RunRow
-    jobs: list[JobRow]
+    jobs: Column[JobRow]
     first: bool = False
     last: bool = False
-    moved: list[str] = []
-    fractions: list[float] = []
-    texts: list[str] = []
+    moved: Column[Name] = []
+    fractions: Column[Fraction] = []
+    texts: Column[Text] = []
 
 
 class ReadLogs(Message, frozen=True):
     """`attempt` 0 means the newest. `follow`: go on until the attempt is over."""
 
-    run: str
-    job: str
-    attempt: int = 0
+    run: Name
+    job: Name
+    attempt: Count = 0
     follow: bool = False
 
 
 class LogChunk(Message, frozen=True):
     """Bytes of a stream (1 stdout, 2 stderr) of an attempt, in the blob. `last`: nothing follows."""
 
-    attempt: int
-    stream: int
-    offset: int
+    attempt: Count
+    stream: Count
+    offset: Count
     last: bool = False
 
 
@@ -376,54 +392,54 @@ class Values(Message, frozen=True):
     job said that it came to, "k" the same by content.
     """
 
-    positions: list[int]
-    states: list[int]
-    values: list[bytes]
-    reasons: list[str]
+    positions: Column[Count]
+    states: Column[StateNumber]
+    values: Column[Bytes]
+    reasons: Column[Text]
     last: bool = False
 
 
 class ReadValues(Message, frozen=True):
     """What calls of a run came to, by their ids, at most 10,000; answered by Values, or by a Conflict if one is not over."""
 
-    run: str
-    jobs: list[str]
+    run: Name
+    jobs: Column[Name]
 
 
 class Stage(Message, frozen=True):
     """Which of these artifacts (SHA-256, hex) does the master lack?"""
 
-    hashes: list[str]
-    sizes: list[int]
+    hashes: Column[Name]
+    sizes: Column[Count]
 
 
 class Staged(Message, frozen=True):
-    missing: list[str]
+    missing: Column[Name]
 
 
 class Put(Message, frozen=True):
     """A piece of an artifact, in the blob; from clients and workers. The answer (Stored) comes after the last piece, or at once if
     the artifact is there. `name` enters it in the registry."""
 
-    hash: str
-    size: int
-    offset: int
-    name: str = ""
+    hash: Name
+    size: Count
+    offset: Count
+    name: Name = ""
 
 
 class Stored(Message, frozen=True):
-    hash: str
+    hash: Name
 
 
 class Resolve(Message, frozen=True):
     """The hash of an artifact that is known by name in the registry; answered by Resolved."""
 
-    name: str
+    name: Name
 
 
 class Resolved(Message, frozen=True):
-    hash: str
-    size: int
+    hash: Name
+    size: Count
 
 
 class Stop(Message, frozen=True):
@@ -434,29 +450,29 @@ class Stop(Message, frozen=True):
 class Register(Message, frozen=True):
     """`leases`, `started`: the attempts it holds, running (start time), waiting (0) or finished and not yet acknowledged."""
 
-    name: str
-    incarnation: str
-    cluster: str
-    capabilities: tuple[str, ...]
-    slots: int
-    facts: dict[str, str | int | float]
-    leases: list[int]
-    started: list[float]
+    name: Name
+    incarnation: Name
+    cluster: Name
+    capabilities: Row[Name]
+    slots: Count
+    facts: Facts
+    leases: Column[Lease]
+    started: Column[Moment]
     draining: bool = False
 
 
 class Registered(Message, frozen=True):
-    worker: int
-    cluster: str
-    term: int
-    heartbeat_s: float
-    loss_s: float
-    grace_s: float
+    worker: Count
+    cluster: Name
+    term: Count
+    heartbeat_s: Seconds
+    loss_s: Seconds
+    grace_s: Seconds
 
 
 class Heartbeat(Message, frozen=True):
-    leases: list[int]
-    started: list[float]
+    leases: Column[Lease]
+    started: Column[Moment]
 
 
 class Heard(Message, frozen=True):
@@ -472,22 +488,22 @@ class Dispatch(Message, frozen=True):
     each depends on. `files`, if not empty: what each is given (name: the path in its folder).
     """
 
-    templates: list[JobTemplate]
-    leases: list[int]
-    runs: list[str]
-    jobs: list[str]
-    attempts: list[int]
-    template_of: list[int]
-    args: list[tuple[str, ...]]
-    payloads: list[bytes] = []
-    inputs: list[tuple[bytes, ...]] = []
-    services: list[tuple[tuple[str, str], ...]] = []
-    files: list[tuple[StoredFile, ...]] = []
+    templates: Column[JobTemplate]
+    leases: Column[Lease]
+    runs: Column[Name]
+    jobs: Column[Name]
+    attempts: Column[Count]
+    template_of: Column[Count]
+    args: Column[Row[Text]]
+    payloads: Column[Bytes] = []
+    inputs: Column[Row[Bytes]] = []
+    services: Column[Row[tuple[Name, Name]]] = []
+    files: Column[Row[StoredFile]] = []
 
 
 class Started(Message, frozen=True):
-    leases: list[int]
-    ats: list[float]
+    leases: Column[Lease]
+    ats: Column[Moment]
 
 
 class Results(Message, frozen=True):
@@ -496,69 +512,69 @@ class Results(Message, frozen=True):
     `values`, if not empty, are as in Values. `outputs`, if not empty: the files that each left, which the master has (Stored).
     """
 
-    leases: list[int]
-    outcomes: list[int]
-    exit_codes: list[int]
-    reasons: list[str]
-    started: list[float]
-    finished: list[float]
-    cpu_s: list[float]
-    peak_bytes: list[int]
-    values: list[bytes] = []
-    outputs: list[tuple[StoredFile, ...]] = []
+    leases: Column[Lease]
+    outcomes: Column[StateNumber]
+    exit_codes: Column[ExitCode]
+    reasons: Column[Text]
+    started: Column[Moment]
+    finished: Column[Moment]
+    cpu_s: Column[Measured]
+    peak_bytes: Column[Count]
+    values: Column[Bytes] = []
+    outputs: Column[Row[StoredFile]] = []
 
 
 class Acked(Message, frozen=True):
     """These results are durable: the worker may forget them."""
 
-    leases: list[int]
+    leases: Column[Lease]
 
 
 class StopAttempts(Message, frozen=True):
     """Stop these attempts. What the worker does not hold it ignores."""
 
-    leases: list[int]
-    grace_s: float
+    leases: Column[Lease]
+    grace_s: Seconds
 
 
 class Recall(Message, frozen=True):
     """Hand these attempts back (Results with RETURNED) if they have not started."""
 
-    leases: list[int]
+    leases: Column[Lease]
 
 
 class LogData(Message, frozen=True):
     """Output of attempts. Entry i is `sizes[i]` bytes of the blob, which belong at `offsets[i]` of that stream."""
 
-    runs: list[str]
-    jobs: list[str]
-    attempts: list[int]
-    streams: list[int]
-    offsets: list[int]
-    sizes: list[int]
+    runs: Column[Name]
+    jobs: Column[Name]
+    attempts: Column[Count]
+    streams: Column[Count]
+    offsets: Column[Count]
+    sizes: Column[Count]
 
 
 class LogResume(Message, frozen=True):
     """After a registration: how much of each attempt's stdout and stderr the master has; the worker goes on from there."""
 
-    leases: list[int]
-    stdout: list[int]
-    stderr: list[int]
+    leases: Column[Lease]
+    stdout: Column[Count]
+    stderr: Column[Count]
 
 
 class Fetch(Message, frozen=True):
     """Send an artifact from `offset` on; answered by Pieces with this request id. From workers and clients."""
 
-    hash: str
-    offset: int = 0
+    hash: Name
+    offset: Count = 0
 
 
 class Piece(Message, frozen=True):
     """Bytes of an artifact, in the blob."""
 
-    hash: str
-    size: int
-    offset: int
+    hash: Name
+    size: Count
+    offset: Count
 
 
 class Draining(Message, frozen=True):

@@ -5,37 +5,38 @@ from __future__ import annotations
 import msgspec
 
 from titan.protocol.base import Message
+from titan.protocol.ranges import Column, Count, Facts, Name, StateNumber, Text
 
 
 class Why(Message, frozen=True):
     """Why this job does not run; answered by Reasons."""
 
-    run: str
-    job: str
+    run: Name
+    job: Name
 
 
 class ReasonRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`code` is stable, `text` is for people, `detail` holds the names and numbers in it. Times are seconds since the epoch."""
 
-    code: str
-    text: str
-    detail: dict[str, str | int | float] = {}
+    code: Name
+    text: Text
+    detail: Facts = {}
 
 
 class WorkerReasons(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Why one worker does not take it, the most lasting reason first."""
 
-    worker: str
-    reasons: list[ReasonRow]
+    worker: Name
+    reasons: Column[ReasonRow]
 
 
 class Reasons(Message, frozen=True):
     """`state` is the job's. `workers`, of a job that is QUEUED: those first that could take it soonest; `left_off` more are not
     told of."""
 
-    run: str
-    job: str
-    state: int
-    reasons: list[ReasonRow]
-    workers: list[WorkerReasons] = []
-    left_off: int = 0
+    run: Name
+    job: Name
+    state: StateNumber
+    reasons: Column[ReasonRow]
+    workers: Column[WorkerReasons] = []
+    left_off: Count = 0

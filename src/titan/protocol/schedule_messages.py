@@ -7,6 +7,7 @@ import msgspec
 from titan.model.dag import DagSpec
 from titan.model.timing import Timing
 from titan.protocol.base import Message
+from titan.protocol.ranges import Column, Count, Measured, Name
 
 
 class ScheduleRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -16,22 +17,22 @@ class ScheduleRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `fired`, `skipped` (a run was open) and `missed` (nobody was there; at least so many) count nominal times.
     """
 
-    name: str
-    dag: str
-    version: str
-    jobs: int
+    name: Name
+    dag: Name
+    version: Name
+    jobs: Count
     timing: Timing
-    overlap: str
-    catch_up: str
+    overlap: Name
+    catch_up: Name
     paused: bool
-    next_at: float
-    last_at: float
-    last_run: str
-    waiting: int
-    fired: int
-    skipped: int
-    missed: int
-    added_at: float
+    next_at: Measured
+    last_at: Measured
+    last_run: Name
+    waiting: Count
+    fired: Count
+    skipped: Count
+    missed: Count
+    added_at: Measured
 
 
 class AddSchedule(Message, frozen=True):
@@ -41,12 +42,12 @@ class AddSchedule(Message, frozen=True):
     The same `key` sent twice is one request. Answered by Scheduled.
     """
 
-    key: str
-    name: str
+    key: Name
+    name: Name
     dag: DagSpec
     timing: Timing
-    overlap: str = "skip"
-    catch_up: str = "last"
+    overlap: Name = "skip"
+    catch_up: Name = "last"
     paused: bool = False
     replace: bool = False
 
@@ -60,33 +61,33 @@ class Scheduled(Message, frozen=True):
 class ListSchedules(Message, frozen=True):
     """By name: those after `after`, at most `limit`; or only `name`."""
 
-    name: str = ""
-    after: str = ""
-    limit: int = 10_000
+    name: Name = ""
+    after: Name = ""
+    limit: Count = 10_000
 
 
 class Schedules(Message, frozen=True):
     """`more`: there are others after the last of these."""
 
-    schedules: list[ScheduleRow]
+    schedules: Column[ScheduleRow]
     more: bool = False
 
 
 class PauseSchedule(Message, frozen=True):
     """Or let it go on. Answered by Scheduled."""
 
-    name: str
+    name: Name
     paused: bool
 
 
 class RemoveSchedule(Message, frozen=True):
     """Runs that it made go on. Answered by Scheduled."""
 
-    name: str
+    name: Name
 
 
 class RunSchedule(Message, frozen=True):
     """Make a run of it now. `key` is as in Submit. Answered by Submitted."""
 
-    key: str
-    name: str
+    key: Name
+    name: Name

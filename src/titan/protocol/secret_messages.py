@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from titan.protocol.base import Message
+from titan.protocol.ranges import Bytes, Column, Count, Lease, Measured, Name, Row
 
 
 class _Hidden(Message, frozen=True):
@@ -23,16 +24,16 @@ class SetSecret(_Hidden, frozen=True):
     """Keep this value, 4 bytes to 64 KiB without a NUL, under this name, instead of the one that it has if it has one. Answered by
     SecretSet."""
 
-    name: str
-    value: bytes
+    name: Name
+    value: Bytes
 
 
 class SecretRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A secret: how often it was set, and when last (seconds since the epoch)."""
 
-    name: str
-    version: int
-    set_at: float
+    name: Name
+    version: Count
+    set_at: Measured
 
 
 class SecretSet(Message, frozen=True):
@@ -48,24 +49,24 @@ class ListSecrets(Message, frozen=True):
 class Secrets(Message, frozen=True):
     """By name."""
 
-    secrets: list[SecretRow]
+    secrets: Column[SecretRow]
 
 
 class RemoveSecret(Message, frozen=True):
     """Attempts that run keep it. Answered by SecretRemoved."""
 
-    name: str
+    name: Name
 
 
 class SecretRemoved(Message, frozen=True):
-    name: str
+    name: Name
 
 
 class GiveSecrets(_Hidden, frozen=True):
     """To a worker, before the Dispatch of these leases: the secrets that each has, as positions in `names` and `values`. An empty
     value means that there is none of that name any more: the attempt is to be REFUSED."""
 
-    names: list[str]
-    values: list[bytes]
-    leases: list[int]
-    given: list[tuple[int, ...]]
+    names: Column[Name]
+    values: Column[Bytes]
+    leases: Column[Lease]
+    given: Column[Row[Count]]

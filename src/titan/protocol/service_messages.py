@@ -5,13 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from titan.protocol.base import Message
+from titan.protocol.ranges import Column, Count, Lease, Measured, Moment, Name, Port, Row, Text
 
 
 class ListServices(Message, frozen=True):
     """The services that are not over, of one run or of all; at most `limit`."""
 
-    run: str = ""
-    limit: int = 1000
+    run: Name = ""
+    limit: Count = 1000
 
 
 class ServiceRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -21,45 +22,45 @@ class ServiceRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     is not READY, or was restarted last.
     """
 
-    run: str
-    dag: str
-    job: str
-    state: str
-    worker: str
-    address: str
-    restarts: int
-    since: float
-    attempt: int
-    reason: str
+    run: Name
+    dag: Name
+    job: Name
+    state: Name
+    worker: Name
+    address: Name
+    restarts: Count
+    since: Measured
+    attempt: Count
+    reason: Text
 
 
 class Services(Message, frozen=True):
-    services: list[ServiceRow]
+    services: Column[ServiceRow]
 
 
 class StopService(Message, frozen=True):
     """Ends a service, which is COMPLETED by that; `job` "" means every service of the run."""
 
-    run: str
-    job: str = ""
+    run: Name
+    job: Name = ""
 
 
 class ServicesStopped(Message, frozen=True):
     """How many services that stopped; 0: all were over."""
 
-    jobs: int
+    jobs: Count
 
 
 class ReplaceService(Message, frozen=True):
     """Run a service anew: with another `file` (staged as `file_hash`), `command` or `argv`, or as it is; `args` nil keeps those."""
 
-    run: str
-    job: str
-    file: str = ""
-    file_hash: str = ""
-    command: str = ""
-    argv: tuple[str, ...] = ()
-    args: tuple[str, ...] | None = None
+    run: Name
+    job: Name
+    file: Text = ""
+    file_hash: Name = ""
+    command: Text = ""
+    argv: Row[Text] = ()
+    args: Row[Text] | None = None
 
 
 class ServiceReplaced(Message, frozen=True):
@@ -73,11 +74,11 @@ class ServiceStates(Message, frozen=True):
     port, how often its process was restarted, why it was the last time, and when the next one starts (0: it has one). `serials`
     number the states of each attempt: what is not newer than what was heard is ignored. All are repeated with each heartbeat."""
 
-    leases: list[int]
-    serials: list[int]
-    started: list[float]
-    ready_ats: list[float]
-    ports: list[int]
-    restarts: list[int]
-    reasons: list[str]
-    next_starts: list[float]
+    leases: Column[Lease]
+    serials: Column[Count]
+    started: Column[Moment]
+    ready_ats: Column[Moment]
+    ports: Column[Port]
+    restarts: Column[Count]
+    reasons: Column[Text]
+    next_starts: Column[Moment]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from titan.protocol.base import Message
+from titan.protocol.ranges import Bytes, Column, Count, Lease, Name
 
 
 class StoreCommands(Message, frozen=True):
@@ -12,21 +13,21 @@ class StoreCommands(Message, frozen=True):
     the next ones. `run`: work on the keys of that run instead of those of all. Answered by StoreReplies.
     """
 
-    commands: list[list[bytes]]
-    lane: int = 0
-    run: str = ""
+    commands: Column[Column[Bytes]]
+    lane: Count = 0
+    run: Name = ""
 
 
 class StoreReplies(Message, frozen=True):
     """Everything that the commands changed is durable. The blob is RESP3: one reply for each command, errors among them."""
 
-    count: int
+    count: Count
 
 
 class CloseLane(Message, frozen=True):
     """The session of a lane is over, with what it watches. Not answered."""
 
-    lane: int
+    lane: Count
 
 
 class StoreStream(Message, frozen=True):
@@ -37,9 +38,9 @@ class StoreStream(Message, frozen=True):
     all. `taken`: so many bytes more were dealt with; each side sends at most 4 MiB (WINDOW) that are not. `closed`: no more comes.
     """
 
-    lease: int = 0
+    lease: Lease = 0
     shared: bool = False
-    taken: int = 0
+    taken: Count = 0
     closed: bool = False
 
 

@@ -28,12 +28,19 @@ SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
 
 
 def values(kind: Any) -> st.SearchStrategy[Any]:
-    """Whatever a field of that type may hold."""
+    """Whatever a field of that type may hold, up to the ends of its range."""
     if kind is type(None):
         return st.none()
     if kind in SIMPLE:
         return SIMPLE[kind]
     origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        of, meta = args
+        if of is int:
+            return st.integers(meta.ge, meta.le)
+        if of is float:
+            return st.floats(meta.ge, meta.le)
+        return values(of)
     if origin is list:
         return st.lists(values(args[0]), max_size=3)
     if origin is tuple and args[-1] is Ellipsis:
@@ -42,10 +49,10 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return st.tuples(*map(values, args))
     if origin is dict:
         return st.dictionaries(values(args[0]), values(args[1]), max_size=3)
-    if origin is types.UnionType:
+    if origin in (types.UnionType, typing.Union):
         return st.one_of(*map(values, args))
     assert issubclass(kind, msgspec.Struct), kind
-    return st.builds(kind, **{name: values(hint) for name, hint in typing.get_type_hints(kind).items()})
+    return st.builds(kind, **{name: values(hint) for name, hint in typing.get_type_hints(kind, include_extras=True).items()})
 
 
 MESSAGES: st.SearchStrategy[Message] = st.sampled_from(list(OPCODES.values())).flatmap(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from support_core import FIRST, Master, alike, completed, dag, failed, register, results, started, submit, succeeded
@@ -70,7 +71,7 @@ def test_a_report_of_an_unknown_lease_is_acknowledged_and_changes_nothing(lease:
 
 def test_a_report_that_comes_twice_counts_once() -> None:
     master = running({"a": "", "b": "a"})
-    assert master.see(succeeded(1, FIRST, FIRST)).events[0] == completed(1, [FIRST], 0.0)
+    assert master.see(succeeded(1, FIRST, FIRST), at=3.0).events[0] == completed(1, [FIRST], 3.0)
     assert master.see(succeeded(1, FIRST), at=4.0) == ([], [fx.SendAck(1, [FIRST])])
 
 
@@ -90,8 +91,8 @@ def test_a_report_of_an_old_attempt_is_fenced() -> None:
 def test_contradicting_reports_of_one_attempt_in_one_batch() -> None:
     """The first is taken."""
     master = running({"a": ""})
-    events, _ = master.see(results(1, (FIRST, Outcome.SUCCEEDED), (FIRST, Outcome.EXITED)))
-    assert events == [completed(1, [FIRST], 0.0), ev.RunFinished("r", RunState.COMPLETED, 0.0)]
+    events, _ = master.see(results(1, (FIRST, Outcome.SUCCEEDED), (FIRST, Outcome.EXITED)), at=3.0)
+    assert events == [completed(1, [FIRST], 3.0), ev.RunFinished("r", RunState.COMPLETED, 3.0)]
 
 
 def test_a_start_is_recorded_once() -> None:
@@ -103,7 +104,37 @@ def test_a_start_is_recorded_once() -> None:
 
 def test_a_start_that_is_said_twice_in_one_report() -> None:
     master = running({"a": ""})
-    assert master.see(seen.AttemptsStarted(1, [FIRST, FIRST], [1.5, 1.75])).events == [ev.JobsStarted(1, [FIRST], [1.5])]
+    said = seen.AttemptsStarted(1, [FIRST, FIRST], [1.5, 1.75])
+    assert master.see(said, at=2.0).events == [ev.JobsStarted(1, [FIRST], [1.5], 2.0)]
+
+
+@pytest.mark.parametrize(("said", "taken"), [(1e11, 6.0), (7.0, 6.0), (0.5, 4.0), (1e-300, 4.0), (5.0, 5.0)])
+def test_a_start_is_between_the_dispatch_and_now(said: float, taken: float) -> None:
+    master = Master()
+    master.see(register(), submit(alike("a", JobTemplate(command="true"))), at=4.0)
+    assert master.see(started(1, {FIRST: said}), at=6.0).events == [ev.JobsStarted(1, [FIRST], [taken], 6.0)]
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [
+        ((1e11, 1e11), (6.0, 6.0)),
+        ((0.0, 5.0), (0.0, 5.0)),
+        ((1.0, 2.0), (4.0, 4.0)),
+        ((5.5, 4.5), (5.5, 5.5)),
+        ((4.5, 9.0), (4.5, 6.0)),
+        ((0.0, 0.0), (0.0, 0.0)),
+        ((4.5, 5.0), (4.5, 5.0)),
+    ],
+)
+def test_an_end_is_between_the_start_and_now(said: tuple[float, float], taken: tuple[float, float]) -> None:
+    master = Master()
+    master.see(register(), submit(alike("a", JobTemplate(command="true"))), at=4.0)
+    report = msgspec.structs.replace(
+        succeeded(1, FIRST), started=[said[0]], finished=[said[1]], cpu_s=[-1e18], peak_bytes=[2**63 - 1]
+    )
+    events = master.see(report, at=6.0).events
+    assert events[0] == ev.JobsCompleted(1, [FIRST], [taken[0]], [taken[1]], [0.0], [1 << 50], 6.0)
 
 
 def test_a_start_of_an_attempt_that_is_not_current_changes_nothing() -> None:

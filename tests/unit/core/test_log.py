@@ -216,7 +216,7 @@ def test_the_story_of_a_job_that_failed_and_was_retried() -> None:
     master.see(started(1, {FIRST + 1: 2.5}), at=2.5)
     master.see(results(1, (FIRST + 1, Outcome.EXITED), jitter=0.0), at=3.0)
     due = master.job(1).due
-    told = ["1.000  submitted in run r (d) as b", "1.000  depends on a", "2.000  attempt 1 on w1: EXITED with code 1: why"]
+    told = ["1.000  submitted in run r (d) as b", "1.000  depends on a", "2.500  attempt 1 on w1: EXITED with code 1: why"]
     assert story(master.state, FIRST + 1) == [*told, f"3.000  FAILED attempt 1: why; next one at {due:.3f}"]
     master.see(seen.TimePassed(), at=due)
     assert story(master.state, FIRST + 1) == [*told, f"{due:.3f}  DISPATCHED as attempt 2 on w1 (lease {FIRST + 2})"]

@@ -74,9 +74,9 @@ def timed(lease: int, took_s: float) -> ResultsReported:
 
 def test_where_attempts_are_short_more_of_them_wait() -> None:
     master = ahead(*[f"j{i}" for i in range(100)])
-    master.see(timed(FIRST, 0.01), at=2.0)
+    master.see(timed(FIRST, 0.01), at=11.0)
     assert len(master.state.workers[1].held) == 1 + 5, "50 ms of work, and what runs"
-    master.see(timed(FIRST + 1, 5.0), at=3.0)
+    master.see(timed(FIRST + 1, 5.0), at=16.0)
     assert master.state.pool.seats[1].depth == 1, "one long attempt, and it holds few again"
     assert len(master.state.workers[1].held) == 5, "what is there stays, nothing is added"
 

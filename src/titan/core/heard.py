@@ -1,0 +1,66 @@
+"""What a worker says of time and of amounts, as far as that can be: what it cannot be is brought to the nearest that it can.
+
+A worker's clock may be wrong and its word may be a lie. An attempt was started after it was dispatched, ended after it was
+started, and all of that was before the master heard of it. So nothing that a worker says moves a time of the cluster.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from titan.core.inputs import ResultsReported
+from titan.core.state import Job, State
+from titan.model.dag import MAX_MEMORY, MAX_SECONDS
+from titan.model.states import JobState
+from titan.model.timing import MAX_TIME
+
+MAX_CPU_S = 1e10
+"""CPU time of an attempt: 65,536 CPUs for two days."""
+_SOME = 1e-9
+"""What was said to have happened has a time, and 0 is none."""
+
+
+def latest_recorded(state: State) -> float:
+    """The latest time that a master wrote down of what it knows: no worker's word, and none beyond the calendar."""
+    times = [job.since for job in state.jobs.values() if job.state is not JobState.RUNNING]
+    times += [run.submitted_at for run in state.runs.values()]
+    times += [schedule.changed_at for schedule in state.schedules.values()]
+    return max((at for at in times if 0.0 <= at <= MAX_TIME), default=0.0)
+
+
+def started_within(job: Job, at: float, now: float) -> float:
+    """When the current attempt of a job started: after it was dispatched (or reported as started) and not later than now."""
+    return max(min(max(at, job.since), now), _SOME)
+
+
+def passed_within(job: Job, at: float, now: float) -> float:
+    """A time in the current attempt of a job that is over; 0 for none."""
+    return max(min(max(at, job.started_at), now), _SOME) if at else 0.0
+
+
+def due_within(at: float, now: float) -> float:
+    """A time that is to come; 0 for none."""
+    return max(min(max(at, now - MAX_SECONDS), now + MAX_SECONDS), _SOME) if at else 0.0
+
+
+def is_possible(job: Job, seen: ResultsReported, i: int, now: float) -> bool:
+    """Whether the times and amounts of result i may be as they are said to be."""
+    return (
+        job.since <= seen.started[i] <= seen.finished[i] <= now
+        and 0.0 <= seen.cpu_s[i] <= MAX_CPU_S
+        and seen.peak_bytes[i] <= MAX_MEMORY
+    )
+
+
+def made_possible(jobs: dict[int, Job], seen: ResultsReported, rows: dict[int, int], now: float) -> ResultsReported:
+    """The same results with times and amounts that may be. `rows`: position -> number of the job."""
+    started, finished, cpu_s, peak_bytes = list(seen.started), list(seen.finished), list(seen.cpu_s), list(seen.peak_bytes)
+    for i, number in rows.items():
+        job = jobs[number]
+        if started[i]:  # else it never started
+            started[i] = started_within(job, started[i], now)
+        if finished[i]:
+            finished[i] = min(max(finished[i], started[i], job.since), now)
+        cpu_s[i] = min(max(cpu_s[i], 0.0), MAX_CPU_S)
+        peak_bytes[i] = min(max(peak_bytes[i], 0), MAX_MEMORY)
+    return replace(seen, started=started, finished=finished, cpu_s=cpu_s, peak_bytes=peak_bytes)

@@ -1,0 +1,94 @@
+"""What follows from several fields of a message, checked before it becomes an input: refused whole, and nothing of it is applied.
+
+The range of each field by itself is the decoder's (`titan.protocol.ranges`).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Annotated, Any, get_args, get_origin
+
+import msgspec
+
+from titan.errors import CallerError, ProtocolError
+from titan.model.files import FILE, FOLDER, StoredFile, name_problem
+from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
+from titan.model.plain import plain
+from titan.model.states import Outcome
+from titan.protocol import messages as msg
+
+MAX_SLOTS = 65_536
+MAX_CAPABILITIES = 256
+MAX_FILE_SIZE = 1 << 60
+MAX_INLINE = 1 << 20
+"""Bytes of a result that comes in a message; larger ones are artifacts (`titan.model.values`)."""
+_OUTCOMES = frozenset(int(outcome) for outcome in Outcome)
+_HOST = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:_-]{0,252}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+def check_columns(message: msg.Message) -> None:
+    """All columns are equally long; those with a default may be empty. Raises ProtocolError."""
+    needed, optional = _columns(type(message))
+    lengths = {len(getattr(message, name)) for name in needed}
+    lengths |= {len(column) for name in optional if (column := getattr(message, name))}
+    if len(lengths) > 1:
+        raise ProtocolError(f"the columns of a {type(message).__name__} differ in length")
+
+
+@lru_cache(64)
+def _columns(kind: type[msg.Message]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The fields that are lists: those without and those with a default."""
+    fields = [f for f in msgspec.structs.fields(kind) if _is_list(f.type)]
+    needed = tuple(f.name for f in fields if f.required)
+    return needed, tuple(f.name for f in fields if not f.required)
+
+
+def _is_list(of: Any) -> bool:
+    return get_origin(get_args(of)[0] if get_origin(of) is Annotated else of) is list
+
+
+def check_results(it: msg.Results) -> None:
+    check_columns(it)
+    if not _OUTCOMES.issuperset(it.outcomes):
+        raise ProtocolError("a result with an outcome that does not exist")
+    if any(len(value) > MAX_INLINE for value in it.values):
+        raise ProtocolError(f"a result of more than {MAX_INLINE:,} bytes in a message: larger ones are artifacts")
+    for outputs in it.outputs:
+        for output in outputs:
+            if problem := _file_problem(output):
+                raise ProtocolError(f"an output {output.name[:80]!r}: {problem}")
+
+
+def _file_problem(it: StoredFile) -> str:
+    if not _HASH.fullmatch(it.hash):
+        return "its hash is no SHA-256"
+    if not 0 <= it.size <= MAX_FILE_SIZE or not FILE <= it.kind <= FOLDER:
+        return "its size or kind cannot be"
+    return name_problem(it.name)
+
+
+def check_registration(it: msg.Register) -> None:
+    """Raises CallerError, ProtocolError."""
+    if not is_name(it.name):
+        raise CallerError(f"worker name {it.name[:128]!r} is malformed: a name is {NAME_RULE}")
+    if not it.incarnation.isprintable():
+        raise CallerError("the incarnation of a worker holds control characters")
+    bad = [c for c in it.capabilities if not is_capability(c)]
+    if bad or not it.capabilities:
+        raise CallerError(f"capability {(bad or [''])[0][:64]!r} is malformed: a capability is {CAPABILITY_RULE}")
+    if len(it.capabilities) > MAX_CAPABILITIES:
+        raise CallerError(f"a worker has at most {MAX_CAPABILITIES} capabilities, not {len(it.capabilities):,}")
+    if not 1 <= it.slots <= MAX_SLOTS:
+        raise CallerError(f"a worker has 1 to {MAX_SLOTS} slots, not {it.slots}")
+    check_columns(it)
+
+
+def facts_of(it: msg.Register, host: str) -> dict[str, str | int | float]:
+    """What a worker says of itself, in plain text, and its address: what it advertises, else `host`. Raises CallerError."""
+    address = str(it.facts.get("advertise") or host)
+    if not _HOST.fullmatch(address):
+        raise CallerError(f"--advertise {address[:80]!r} is no host: give a name or an address, without a port")
+    facts = {plain(key, 256): plain(value, 4096) if isinstance(value, str) else value for key, value in it.facts.items()}
+    return {**facts, "address": address}

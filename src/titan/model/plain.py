@@ -1,0 +1,24 @@
+"""Plain text: what a terminal, a table and a log show as it is written. Control characters are spelt out, and long text is cut."""
+
+from __future__ import annotations
+
+MAX_REASON = 4000
+"""Characters of a reason that are kept."""
+_KEPT = "\n\t"
+
+
+def plain(text: str, most: int = MAX_REASON) -> str:
+    r"""The text without control characters, direction marks and lone surrogates, at most `most` characters long.
+
+    >>> plain("ok\x1b[2J"), plain("a\u202eb"), plain("abcdef", 5)
+    ('ok\\x1b[2J', 'a\\u202eb', 'ab...')
+    """
+    if len(text) <= most and text.isprintable():
+        return text
+    text = "".join([c if c.isprintable() or c in _KEPT else _spelt(c) for c in text[: most + 1]])
+    return text if len(text) <= most else text[: max(0, most - 3)] + "..."
+
+
+def _spelt(c: str) -> str:
+    code = ord(c)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

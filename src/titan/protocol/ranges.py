@@ -1,0 +1,57 @@
+"""The range of every number, the length of every text and of every column that a message may hold.
+
+The decoder refuses whatever is outside, so no handler ever sees a NaN, an infinity, a negative count or a text of a gigabyte.
+A refused message is answered by an Error that names the field, and nothing of it is applied. The ranges are wide: each holds
+whatever a well-meant peer of any version sends. What follows from several fields (columns of one length) is checked where a
+message becomes an input. Structs that are in the journal too (`DagSpec`, `JobTemplate`, `Timing`, `StoredFile`) state no
+ranges, as what was journaled must be read whatever the limits are now: `titan.model` checks them at admission.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+from msgspec import Meta
+
+T = TypeVar("T")
+
+MAX_INT = (1 << 63) - 1
+MAX_ROWS = 1_000_000
+MAX_NAME_TEXT = 1024
+MAX_LONG_TEXT = 1 << 20
+MAX_BYTES = 64 << 20
+MAX_MOMENT = 253_402_300_799.0
+"""The end of the year 9999."""
+MAX_SPAN_S = 1e11
+MAX_FACTS = 256
+
+# -- numbers -----------------------------------------------------------------------------------------------------------
+Count = Annotated[int, Meta(ge=0, le=MAX_INT)]
+"""Numbers of things, positions, sizes in bytes, serial numbers."""
+RequestId = Annotated[int, Meta(ge=0, le=MAX_INT)]
+Lease = Annotated[int, Meta(ge=0, le=MAX_INT)]
+ExitCode = Annotated[int, Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+StateNumber = Annotated[int, Meta(ge=0, le=63)]
+"""A JobState, RunState or Outcome; that it exists is checked by whoever takes it."""
+Moment = Annotated[float, Meta(ge=0.0, le=MAX_MOMENT)]
+"""Seconds since the epoch; 0 for none."""
+Seconds = Annotated[float, Meta(ge=0.0, le=MAX_SPAN_S)]
+Fraction = Annotated[float, Meta(ge=-1.0, le=1.0)]
+"""0 to 1, or -1 for not known."""
+Measured = Annotated[float, Meta(ge=-1e18, le=1e18)]
+"""What was measured, or recorded once: finite. The core clamps it where it matters."""
+
+# -- texts and bytes -----------------------------------------------------------------------------------------------------
+Name = Annotated[str, Meta(max_length=MAX_NAME_TEXT)]
+"""Names, keys, hashes, and other short texts."""
+Text = Annotated[str, Meta(max_length=MAX_LONG_TEXT)]
+"""Free text: reasons, messages, arguments. What is kept of it is shorter, see `titan.model.plain`."""
+Bytes = Annotated[bytes, Meta(max_length=MAX_BYTES)]
+
+# -- many ----------------------------------------------------------------------------------------------------------------
+Column = Annotated[list[T], Meta(max_length=MAX_ROWS)]
+Row = Annotated[tuple[T, ...], Meta(max_length=MAX_ROWS)]
+FactText = Annotated[str, Meta(max_length=4096)]
+FactInt = Annotated[int, Meta(ge=-MAX_INT, le=MAX_INT)]
+Facts = Annotated[dict[Name, FactText | FactInt | Measured], Meta(max_length=MAX_FACTS)]
