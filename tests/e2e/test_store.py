@@ -80,6 +80,23 @@ def store(tmp_path: Path) -> Iterator[Standing]:
         made.close()
 
 
+def test_what_was_done_under_other_limits_is_there_after_kill_9(store: Standing) -> None:
+    c = store.client()
+    c.config_set("proto-max-bulk-len", "1gb")
+    assert c.setrange("k", 540_000_000, "x") == 540_000_001
+    assert c.execute_command("sEt", "name in mixed case", "v") is True
+    with pytest.raises(redis.ResponseError, match="must be between 1048576 and 1073741824"):
+        c.config_set("proto-max-bulk-len", "2gb")
+    store.kill()
+    store.start()
+    again = store.client()
+    assert again.strlen("k") == 540_000_001
+    assert again.getrange("k", -1, -1) == b"x"
+    assert again.get("name in mixed case") == b"v"
+    with pytest.raises(redis.ResponseError, match="proto-max-bulk-len"):
+        again.append("k", "more")
+
+
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_redis_py(store: Standing, protocol: int) -> None:
     c = store.client(protocol=protocol, decode_responses=True)

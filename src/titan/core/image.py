@@ -7,12 +7,12 @@ nor reading needs a second state in memory. Derived indexes are not in it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import TypeVar
 
 import msgspec
 
 from titan.core.burst_state import Burst
+from titan.core.record_parts import chunks
 from titan.core.service_state import ServiceState
 from titan.core.state import Extra, Job, Past, Run, SavedPipeline, Schedule, State, Worker
 from titan.errors import JournalCorrupt
@@ -22,6 +22,8 @@ from titan.model.states import JobState, Outcome
 T = TypeVar("T")
 CHUNK_JOBS = 20_000
 CHUNK_COMMANDS = 1_000
+CHUNK_BYTES = 16 << 20
+"""Of commands, unless one alone has more."""
 FORMAT = 1
 
 
@@ -106,8 +108,7 @@ def dump(state: State) -> Iterator[bytes]:
         yield _encode(ScheduleChunk(schedule))
     for pipeline in state.saved.values():
         yield _encode(SavedChunk(pipeline))
-    changes = state.store.rewrite()
-    while part := list(islice(changes, CHUNK_COMMANDS)):
+    for part in chunks(state.store.rewrite(), CHUNK_COMMANDS, CHUNK_BYTES):
         yield _encode(StoreChunk([db for db, _ in part], [args for _, args in part]))
     for run in state.runs.values():
         yield from dump_run(state, run, CHUNK_JOBS)

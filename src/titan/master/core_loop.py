@@ -19,6 +19,7 @@ from titan.clock import SteadyClock
 from titan.core.effects import Effect
 from titan.core.events import Event, encode
 from titan.core.inputs import Input, MasterBooted, TimePassed
+from titan.core.record_parts import RECORD_BYTES, divided
 from titan.core.state import State
 from titan.core.step import next_due, step
 from titan.errors import JournalFailed
@@ -135,8 +136,7 @@ class CoreLoop:
                 if written is not None:
                     self._seq = self._durable = written
                 else:
-                    self._seq = self._journal.append(payload, count)
-                    self._watch_pressure()
+                    self._append(payload, count, events)
                 self._since_snapshot += len(payload)
             calls = self._prepare(effects)
             if calls:
@@ -150,6 +150,17 @@ class CoreLoop:
         if self._journal is not None and self._durable == self._seq:
             self._maybe_compact()
         self._arm()
+
+    def _append(self, payload: bytes, count: int, events: list[Event]) -> None:
+        assert self._journal is not None
+        if len(payload) <= RECORD_BYTES:
+            self._seq = self._journal.append(payload, count)
+        else:
+            for part in divided(events, RECORD_BYTES):
+                piece, inside = encode(part)
+                if inside:
+                    self._seq = self._journal.append(piece, inside)
+        self._watch_pressure()
 
     # -- out ------------------------------------------------------------------------------------------------------------
     def release(self, call: Callable[[], None]) -> None:

@@ -8,6 +8,7 @@ seen what is not durable yet. Owns sessions, expiry and time-outs; must not know
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections import deque
@@ -24,6 +25,8 @@ from titan.store.hooks import Hooks
 from titan.store.replies import BLOCKED, NO_REPLY, OK, Error, Reply, Status
 from titan.store.resp import encode
 from titan.store.session import Session
+
+log = logging.getLogger("titan.store")
 
 AT_ONCE_BYTES = 1 << 20
 """Replies of one client that are made before they are written; then others have their turn."""
@@ -122,6 +125,9 @@ class _Shell(Hooks):
             return Error(b"ERR this store is a part of a master: stop that, with SIGTERM")
         self._stop()
         return NO_REPLY
+
+    def broke(self, command: str, error: Exception) -> None:
+        log.error("the store: %s broke off: %s", command.upper(), error, exc_info=error)
 
     def facts(self) -> Mapping[str, Mapping[str, object]]:
         up = int(time.monotonic() - self._began)

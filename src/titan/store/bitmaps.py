@@ -26,7 +26,7 @@ def _offset(ctx: Context, text: bytes, *, width: int = 0) -> int:
     """Of a bit; with a `width`, ``#3`` is the third such integer. Raises Refusal."""
     counted = bool(width) and text.startswith(b"#")
     offset = integer(text[counted:], _NO_OFFSET) * (width if counted else 1)
-    if offset < 0 or offset >> 3 >= ctx.settings.max_bulk:
+    if offset < 0 or (offset >> 3 >= ctx.settings.max_bulk and not ctx.repeating):
         raise Refusal(_NO_OFFSET)
     return offset
 

@@ -85,6 +85,11 @@ class Context:
         """Within EXEC, where nobody waits."""
         self.counters = Counters()
 
+    @property
+    def repeating(self) -> bool:
+        """A change of the journal or of a snapshot is repeated. Limits are for admission: what was done once is done again."""
+        return not self.now
+
     def review(self) -> None:
         """After a change of the settings or the mounts."""
         limited = self.settings.max_memory > 0

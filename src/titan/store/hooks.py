@@ -30,5 +30,8 @@ class Hooks:
         """What INFO tells beyond the engine: section (Server, Persistence, ...) to field to value."""
         return {}
 
+    def broke(self, command: str, error: Exception) -> None:
+        """A command raised what it should not: to be logged. Its client got an error."""
+
     def configured(self, name: str, value: str) -> None:
         """CONFIG SET changed a setting."""

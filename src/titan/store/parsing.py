@@ -24,6 +24,8 @@ _LARGEST = Fraction((1 << _MANTISSA) - 1) * Fraction(2) ** (16384 - _MANTISSA)
 _SMALLEST = Fraction(1, 2) * Fraction(2) ** -16444
 _MOST_DIGITS = 5_000
 """Exponents beyond this are outside of a long double anyway."""
+_AT_ONCE = 4_000
+"""Digits that Python turns into an integer, and back: its own limit is 4,300."""
 
 
 def integer(text: bytes, error: Error = NOT_INTEGER) -> int:
@@ -120,7 +122,7 @@ def extended(text: bytes, error: Error = NOT_FLOAT) -> Fraction | None:
     power -= len(after or only or b"")
     if len(digits) > _MOST_DIGITS or abs(power) > 2 * _MOST_DIGITS:
         raise Refusal(error)
-    number = _rounded(Fraction(int(digits)) * Fraction(10) ** power)
+    number = _rounded(Fraction(_whole(digits)) * Fraction(10) ** power)
     if number > _LARGEST or (digits.strip(b"0") and number < _SMALLEST):
         raise Refusal(error)
     return -number if sign == b"-" else number
@@ -147,8 +149,18 @@ def extended_text(number: Fraction) -> bytes:
     if 2 * rest > number.denominator or (2 * rest == number.denominator and scaled & 1):
         scaled += 1
     whole, after = divmod(scaled, 10**17)
-    text = f"{whole}.{after:017d}".rstrip("0").rstrip(".")
+    text = f"{_digits(whole)}.{after:017d}".rstrip("0").rstrip(".")
     return (b"-" if number < 0 and text != "0" else b"") + text.encode()
+
+
+def _whole(digits: bytes) -> int:
+    last = digits[-_AT_ONCE:]
+    return int(last) + (10**_AT_ONCE * _whole(digits[:-_AT_ONCE]) if len(digits) > _AT_ONCE else 0)
+
+
+def _digits(number: int) -> str:
+    above, rest = divmod(number, 10**_AT_ONCE)
+    return f"{_digits(above)}{rest:0{_AT_ONCE}d}" if above else str(rest)
 
 
 def score_text(score: float) -> bytes:

@@ -15,10 +15,12 @@ from typing import Any
 import hiredis
 
 from titan.errors import PeerError
+from titan.store.settings import MOST_COMMAND
 
 INLINE_BYTES = 64 * 1024
 MAX_ARGS = 1024 * 1024
 MAX_BULK_BYTES = 512 * 1024 * 1024
+MAX_REQUEST_BYTES = MOST_COMMAND
 HEADER_BYTES = 32
 
 _LONG_ARRAY = re.compile(rb"\*[^\r\n]{7}")
@@ -125,6 +127,8 @@ class Requests:
         size = _number(line, self.max_bulk_bytes, "invalid bulk length")
         if size < 0:
             raise BadRequest("invalid bulk length")
+        if self.pending + end + size > MAX_REQUEST_BYTES:
+            raise BadRequest(f"too large request: the journal takes {MAX_REQUEST_BYTES} bytes in one piece")
         self._skip = size + 2
         return end + 1, False
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from titan.store.context import Change
@@ -13,17 +12,25 @@ from titan.store.stream_log import Stream, id_text
 from titan.store.values import SetValue, SortedSet, Value
 
 ELEMENTS = 256
-"""In one command."""
+PART_BYTES = 16 << 20
+"""In one command, which is one chunk of a snapshot at the most."""
 
 
 def changes_of(db: Database) -> Iterator[Change]:
     """All of a database."""
-    for key, value in db.data.items():
-        for args in _commands(key, value):
-            yield db.index, args
-        at = db.expires.get(key)
-        if at is not None:
-            yield db.index, [b"PEXPIREAT", key, b"%d" % at]
+    for key in db.data:
+        yield from changes_of_key(db, key)
+
+
+def changes_of_key(db: Database, key: bytes) -> Iterator[Change]:
+    """Nothing if it is not there."""
+    if key not in db.data:
+        return
+    for args in _commands(key, db.data[key]):
+        yield db.index, args
+    at = db.expires.get(key)
+    if at is not None:
+        yield db.index, [b"PEXPIREAT", key, b"%d" % at]
 
 
 def described(value: Value) -> Any:
@@ -53,15 +60,17 @@ def described(value: Value) -> Any:
 
 def _commands(key: bytes, value: Value) -> Iterator[list[bytes]]:
     if isinstance(value, bytes | bytearray):
-        yield [b"SET", key, bytes(value)]
+        yield [b"SET", key, bytes(value[:PART_BYTES])]
+        for at in range(PART_BYTES, len(value), PART_BYTES):
+            yield [b"APPEND", key, bytes(value[at : at + PART_BYTES])]
     elif isinstance(value, dict):
-        for part in _parts(value.items()):
+        for part in _parts(value.items(), _pair_size):
             yield [b"HSET", key, *(half for pair in part for half in pair)]
     elif isinstance(value, SetValue):
         for part in _parts(value):
             yield [b"SADD", key, *part]
     elif isinstance(value, SortedSet):
-        for part in _parts(value.scores.items()):
+        for part in _parts(value.scores.items(), _scored_size):
             yield [b"ZADD", key, *(half for member, score in part for half in (score_text(score), member))]
     elif isinstance(value, Stream):
         yield from _of_a_stream(key, value)
@@ -92,7 +101,22 @@ def _of_a_stream(key: bytes, stream: Stream) -> Iterator[list[bytes]]:
             ]
 
 
-def _parts(values: Iterable[Any]) -> Iterator[list[Any]]:
-    each = iter(values)
-    while part := list(islice(each, ELEMENTS)):
+def _parts(values: Iterable[Any], size: Callable[[Any], int] = len) -> Iterator[list[Any]]:
+    part: list[Any] = []
+    room = PART_BYTES
+    for value in values:
+        part.append(value)
+        room -= size(value)
+        if len(part) == ELEMENTS or room < 0:
+            yield part
+            part, room = [], PART_BYTES
+    if part:
         yield part
+
+
+def _pair_size(pair: tuple[bytes, bytes]) -> int:
+    return len(pair[0]) + len(pair[1])
+
+
+def _scored_size(pair: tuple[bytes, float]) -> int:
+    return len(pair[0])

@@ -33,6 +33,7 @@ class Session:
         "patterns",
         "queue",
         "queue_failed",
+        "queued_bytes",
         "resp",
         "skip_next",
         "special",
@@ -55,6 +56,7 @@ class Session:
         self.authenticated = True
         self.queue: list[tuple[Command, list[bytes]]] | None = None
         """Commands since MULTI; None outside of a transaction."""
+        self.queued_bytes = 0
         self.queue_failed = False
         """A command was refused when it was queued."""
         self.watched: dict[tuple[int, bytes], bool] = {}

@@ -10,12 +10,19 @@ NO_EVICTION = "noeviction"
 ALLKEYS_LRU = "allkeys-lru"
 _UNITS = {"": 1, "b": 1, "k": 1000, "kb": 1024, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
 _MOST = (1 << 63) - 1
+LEAST_BULK = 1 << 20
+MOST_BULK = 1 << 30
+"""The most that proto-max-bulk-len can be: whoever has a string has to be able to send, journal and keep it."""
+MOST_COMMAND = MOST_BULK - (1 << 20)
+"""The most bytes in the arguments of one command, and in those of one transaction: they are one record of the journal, which holds
+1 GiB."""
+MOST_PASSWORD = 512
 
 
 def _memory(text: str) -> str:
     digits = text.lower().rstrip("bkmg")
     unit = _UNITS.get(text.lower()[len(digits) :])
-    if unit is None or not (digits.isascii() and digits.isdigit()) or int(digits[:20]) * unit > _MOST:
+    if unit is None or not (digits.isascii() and digits.isdigit()) or len(digits) > 20 or int(digits) * unit > _MOST:
         raise CallerError("argument must be a memory value")
     return str(int(digits) * unit)
 
@@ -34,8 +41,8 @@ def _number(low: int, high: int) -> Callable[[str], str]:
 
 def _bulk_length(text: str) -> str:
     value = _memory(text)
-    if int(value) < 1 << 20:
-        raise CallerError(f"argument must be between {1 << 20} and {_MOST} inclusive")
+    if not LEAST_BULK <= int(value) <= MOST_BULK:
+        raise CallerError(f"argument must be between {LEAST_BULK} and {MOST_BULK} inclusive")
     return value
 
 

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Mapping
 from hashlib import sha256
 
 from titan.errors import JournalCorrupt
-from titan.store import blocking, guarding, pubsub, rewriting, server_info, transactions
+from titan.store import blocking, breaking, guarding, pubsub, rewriting, server_info, transactions
 from titan.store.context import SPACES, Change, Context
 from titan.store.hooks import Hooks
 from titan.store.keyspace import Mount
-from titan.store.replies import BLOCKED, NO_REPLY, QUEUED, SHOWN_BYTES, Error, Refusal, Reply, shown
+from titan.store.replies import BLOCKED, NO_REPLY, SHOWN_BYTES, Error, Refusal, Reply, shown
 from titan.store.session import Session
 from titan.store.settings import Settings
 from titan.store.table import COMMANDS, SPELLED, Command
@@ -118,6 +118,8 @@ class Store:
             reply = command.run(ctx, args)  # type: ignore[misc]
         except Refusal as refusal:
             reply = refusal.reply
+        except Exception as error:
+            reply = breaking.reply_to(ctx, command, args, error)
         if ctx.ready:
             blocking.serve_ready(ctx)
         return reply
@@ -167,10 +169,14 @@ class Store:
             except Refusal as refusal:
                 return self._refuse(session, refusal.reply)
         if session.queue is not None and not found.at_once:
-            session.queue.append((found, args))
-            return QUEUED
+            return transactions.put(session, found, args)
         assert found.run is not None, found.name
-        return found.run(ctx, args)
+        try:
+            return found.run(ctx, args)
+        except Refusal:
+            raise
+        except Exception as error:
+            return breaking.reply_to(ctx, found, args, error)
 
     def _find(self, command: Command | None, args: list[bytes]) -> Command | Error:
         if command is None:
@@ -259,17 +265,23 @@ class Store:
         """
         ctx = self._ctx
         try:
-            command = SPELLED.get(args[0])
-            if command is None or command.run is None:
-                command = COMMANDS[args[0].lower()].sub[args[1].lower()]
+            command = SPELLED.get(args[0]) or COMMANDS[args[0].lower()]
+            if command.run is None:
+                command = command.sub[args[1].lower()]
+            count, arity = len(args), command.arity
+            if count != arity and (arity >= 0 or count < -arity):
+                raise Refusal(_wrong_arity(command))
             ctx.now = 0
             ctx.session = self._replayer
             ctx.db = self._replayer.db = ctx.databases[database]
             command.run(ctx, args)  # type: ignore[misc]
-        except (Refusal, LookupError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # nothing that was done raises when it is repeated: the journal is not of this Titan
             told = b" ".join(shown(arg) for arg in args[:3])
+            reason = error.reply.decode("latin-1") if isinstance(error, Refusal) else f"{type(error).__name__}: {error}"
             raise JournalCorrupt(
-                f"the store cannot repeat {told.decode('latin-1')!r} in database {database}: use the Titan that wrote it ({error})"
+                f"the store cannot repeat {told.decode('latin-1')!r} in database {database} ({reason}): use the Titan that wrote it"
             ) from error
         if ctx.changes:
             ctx.changes.clear()

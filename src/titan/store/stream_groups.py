@@ -5,9 +5,9 @@ from __future__ import annotations
 from titan.store.context import Context
 from titan.store.parsing import integer
 from titan.store.replies import NULL_ARRAY, OK, SYNTAX, Error, Refusal, Reply, misused, shown
-from titan.store.stream_log import MAX_ID, UNKNOWN, Consumer, Group, Pending, Stream, id_text
+from titan.store.stream_log import MAX_ID, MOST_COUNTED, UNKNOWN, Consumer, Group, Pending, Stream, id_text
 from titan.store.stream_reading import consumer_of, log_claims
-from titan.store.streams import count_option, entry_reply, interval_start, parse_end, parse_id, parse_interval, stream_of
+from titan.store.streams import count_option, counter, entry_reply, interval_start, parse_end, parse_id, parse_interval, stream_of
 
 _NO_KEY = (
     b"ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option to create "
@@ -15,7 +15,7 @@ _NO_KEY = (
 )
 
 
-def _group_options(args: list[bytes], *, creating: bool) -> tuple[bool, int]:
+def _group_options(ctx: Context, args: list[bytes], *, creating: bool) -> tuple[bool, int]:
     """MKSTREAM and ENTRIESREAD, from argument 5 on."""
     make = False
     read = UNKNOWN
@@ -26,7 +26,7 @@ def _group_options(args: list[bytes], *, creating: bool) -> tuple[bool, int]:
             make = True
             at += 1
         elif option == b"ENTRIESREAD" and at + 1 < len(args):
-            read = integer(args[at + 1])
+            read = counter(ctx, args[at + 1])
             if read < 0 and read != UNKNOWN:
                 raise Refusal(b"ERR value for ENTRIESREAD must be positive or -1")
             at += 2
@@ -36,7 +36,7 @@ def _group_options(args: list[bytes], *, creating: bool) -> tuple[bool, int]:
 
 
 def xgroup_create(ctx: Context, args: list[bytes]) -> Reply:
-    make, read = _group_options(args, creating=True)
+    make, read = _group_options(ctx, args, creating=True)
     key, name = args[2], args[3]
     stream = stream_of(ctx, key)
     if stream is None and not make:
@@ -64,7 +64,7 @@ def _existing(ctx: Context, args: list[bytes]) -> tuple[Stream, Group]:
 
 
 def xgroup_setid(ctx: Context, args: list[bytes]) -> Reply:
-    _, read = _group_options(args, creating=False)
+    _, read = _group_options(ctx, args, creating=False)
     stream, group = _existing(ctx, args)
     group.last = stream.last if args[4] == b"$" else parse_end(args[4], 0)
     group.read = read
@@ -185,7 +185,7 @@ def xclaim(ctx: Context, args: list[bytes]) -> Reply:
         elif option == b"JUSTID":
             only_ids = True
         elif option in (b"IDLE", b"TIME", b"RETRYCOUNT") and more:
-            number = integer(args[at + 1], Error(b"ERR Invalid %b option argument for XCLAIM" % option))
+            number = counter(ctx, args[at + 1], Error(b"ERR Invalid %b option argument for XCLAIM" % option))
             if option == b"RETRYCOUNT":
                 count = number
             else:
@@ -220,7 +220,7 @@ def xclaim(ctx: Context, args: list[bytes]) -> Reply:
         if count is not None and count >= 0:
             pending.count = count
         elif not only_ids:
-            pending.count += 1
+            pending.count = min(pending.count + 1, MOST_COUNTED)
         group.assign(entry, pending, consumer)
         taken.append(entry)
         found.append(id_text(entry) if only_ids else entry_reply(entry, stream.entries[entry]))
@@ -261,7 +261,7 @@ def xautoclaim(ctx: Context, args: list[bytes]) -> Reply:
         for entry in taken:
             pending = group.pending[entry]
             pending.delivered_ms = ctx.now
-            pending.count += not only_ids
+            pending.count = min(pending.count + (not only_ids), MOST_COUNTED)
             group.assign(entry, pending, consumer)
         log_claims(ctx, key, args[2], consumer, taken)
     replies: list[object] = [id_text(entry) if only_ids else entry_reply(entry, stream.entries[entry]) for entry in taken]

@@ -15,6 +15,8 @@ MAX_HALF = (1 << SEQUENCE_BITS) - 1
 MAX_ID = (1 << 128) - 1
 UNKNOWN = -1
 """The `read` of a group that cannot be told any more."""
+MOST_COUNTED = (1 << 63) - 1
+"""Counters stay at this number, as no command takes a higher one."""
 
 
 def id_text(entry: int) -> bytes:
@@ -170,7 +172,7 @@ class Stream:
         """`entry` is above `last`."""
         self.entries.put(entry, fields)
         self.last = entry
-        self.added += 1
+        self.added = min(self.added + 1, MOST_COUNTED)
 
     def delete(self, entry: int) -> bool:
         """Whether it was there."""

@@ -8,7 +8,7 @@ from titan.store import blocking
 from titan.store.context import Context
 from titan.store.parsing import integer
 from titan.store.replies import BLOCKED, NULL_ARRAY, SYNTAX, Error, Keyed, Refusal, Reply, shown
-from titan.store.stream_log import MAX_ID, UNKNOWN, Consumer, Group, Pending, Stream, id_text
+from titan.store.stream_log import MAX_ID, MOST_COUNTED, UNKNOWN, Consumer, Group, Pending, Stream, id_text
 from titan.store.streams import entries_between, entry_reply, parse_id, stream_of
 
 _NEW = MAX_ID
@@ -160,7 +160,7 @@ def _deliver(ctx: Context, key: bytes, stream: Stream, group: Group, request: _R
             break
         given.append(entry)
         if group.read != UNKNOWN and not stream.gaps_after(entry):
-            group.read += 1
+            group.read = min(group.read + 1, MOST_COUNTED)
         elif stream.added:
             group.read = stream.position(entry)
         group.last = entry
@@ -190,7 +190,7 @@ def _history(ctx: Context, key: bytes, stream: Stream, group: Group, request: _R
         else:
             pending = consumer.pending[entry]
             pending.delivered_ms = ctx.now
-            pending.count += 1
+            pending.count = min(pending.count + 1, MOST_COUNTED)
             given.append(entry)
             found.append(entry_reply(entry, fields))
     log_claims(ctx, key, request.group, consumer, given)

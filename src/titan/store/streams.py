@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from titan.store.context import Context
 from titan.store.parsing import INT_MAX, bounded, integer
-from titan.store.replies import NO_SUCH_KEY, NULL_ARRAY, OK, SYNTAX, Error, Refusal, Reply
-from titan.store.stream_log import MAX_HALF, MAX_ID, SEQUENCE_BITS, Stream, id_text
+from titan.store.replies import NO_SUCH_KEY, NOT_INTEGER, NULL_ARRAY, OK, SYNTAX, Error, Refusal, Reply
+from titan.store.stream_log import MAX_HALF, MAX_ID, MOST_COUNTED, SEQUENCE_BITS, Stream, id_text
 
 _INVALID_ID = Error(b"ERR Invalid stream ID specified as stream command argument")
 _HALF = re.compile(rb"[+-]?[0-9]+")
@@ -18,6 +18,11 @@ APPROXIMATE_LIMIT = 10_000
 
 def stream_of(ctx: Context, key: bytes) -> Stream | None:
     return ctx.typed(key, Stream)
+
+
+def counter(ctx: Context, text: bytes, error: Error = NOT_INTEGER) -> int:
+    """A number of entries or deliveries. Raises Refusal(error). Old journals have some beyond 64 bits."""
+    return min(int(text), MOST_COUNTED) if ctx.repeating and text.isdigit() else integer(text, error)
 
 
 def parse_id(text: bytes, missing: int = 0) -> int:
@@ -218,7 +223,7 @@ def xsetid(ctx: Context, args: list[bytes]) -> Reply:
         if at + 1 == len(args):
             raise Refusal(SYNTAX)
         if option == b"ENTRIESADDED":
-            added = integer(args[at + 1])
+            added = counter(ctx, args[at + 1])
             if added < 0:
                 raise Refusal(b"ERR entries_added must be positive")
         elif option == b"MAXDELETEDID":

@@ -219,7 +219,7 @@ substr = getrange
 
 
 def _check_length(ctx: Context, length: int) -> None:
-    if length > ctx.settings.max_bulk:
+    if length > ctx.settings.max_bulk and not ctx.repeating:
         raise Refusal(_TOO_LONG)
 
 

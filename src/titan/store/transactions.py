@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from titan.store import guarding
+from titan.store import breaking, guarding
 from titan.store.context import Context
-from titan.store.replies import NULL_ARRAY, OK, OUT_OF_MEMORY, Error, Refusal, Reply
+from titan.store.replies import NULL_ARRAY, OK, OUT_OF_MEMORY, QUEUED, Error, Refusal, Reply
 from titan.store.session import Session
+from titan.store.settings import MOST_COMMAND
 
+if TYPE_CHECKING:
+    from titan.store.table import Command
+
+_QUEUED_BYTES = 64
+"""What an argument takes beside its bytes."""
 _ABORTED = Error(b"EXECABORT Transaction discarded because of previous errors.")
 _NO_MEMORY = Error(b"EXECABORT Transaction discarded because of: " + OUT_OF_MEMORY)
 
@@ -18,8 +24,21 @@ def multi(ctx: Context, args: list[bytes]) -> Reply:
     if session.queue is not None:
         raise Refusal(b"ERR MULTI calls can not be nested")
     session.queue = []
+    session.queued_bytes = 0
     session.review()
     return OK
+
+
+def put(session: Session, command: Command, args: list[bytes]) -> Reply:
+    """A command of the transaction, which is executed later. Raises Refusal."""
+    assert session.queue is not None
+    session.queued_bytes += sum(map(len, args)) + _QUEUED_BYTES * len(args)
+    if session.queued_bytes > MOST_COMMAND:
+        session.queue_failed = True
+        session.queue.clear()
+        raise Refusal(b"ERR the commands of this transaction have more than %d bytes together: make several of it" % MOST_COMMAND)
+    session.queue.append((command, args))
+    return QUEUED
 
 
 def discard(ctx: Context, args: list[bytes]) -> Reply:
@@ -55,6 +74,8 @@ def exec_(ctx: Context, args: list[bytes]) -> Reply:
                 replies.append(command.run(ctx, queued))
             except Refusal as refusal:
                 replies.append(refusal.reply)
+            except Exception as error:
+                replies.append(breaking.reply_to(ctx, command, queued, error))
     finally:
         ctx.executing = False
     if len(ctx.changes) > first + 1:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from titan.store.requests import INLINE_BYTES, BadRequest, Requests, split_line
+from titan.store.requests import INLINE_BYTES, MAX_REQUEST_BYTES, BadRequest, Requests, split_line
 
 ARGS = st.lists(
     st.one_of(st.binary(max_size=40), st.sampled_from([b"*99999999\r\n", b"$12345678\r\nx", b"\r\n", b""])), min_size=1, max_size=5
@@ -107,3 +107,10 @@ def test_a_length_that_is_announced_takes_no_memory(header: bytes) -> None:
 )
 def test_inline(line: bytes, words: list[bytes] | None) -> None:
     assert split_line(line) == words
+
+
+def test_a_request_is_no_larger_than_what_the_journal_takes_in_one_piece() -> None:
+    parser = Requests(max_bulk_bytes=1 << 30)
+    parser.feed(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n")
+    with pytest.raises(BadRequest, match="too large request"):
+        parser.feed(b"$%d\r\n" % MAX_REQUEST_BYTES)

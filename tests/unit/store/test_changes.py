@@ -102,3 +102,15 @@ def test_what_is_no_change_is_reported(change: tuple[int, list[bytes]]) -> None:
     with pytest.raises(JournalCorrupt):
         store.replay(*change)
     assert store.take_changes() == []
+
+
+def test_a_transaction_takes_no_more_than_one_record_of_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("titan.store.transactions.MOST_COMMAND", 10_000)
+    talk = Talk()
+    talk("MULTI")
+    assert talk.say([b"SET", b"k", b"v" * 9_000]) == b"QUEUED"
+    assert b"more than 10000 bytes together" in bytes(talk.say([b"SET", b"k", b"v" * 9_000]))  # type: ignore[arg-type]
+    assert bytes(talk("EXEC")).startswith(b"EXECABORT")  # type: ignore[arg-type]
+    talk("MULTI")
+    talk.say([b"SET", b"k", b"v" * 9_000])
+    assert talk("EXEC") == [b"OK"]

@@ -1,0 +1,60 @@
+"""A command that raises what it should not is answered, ends nobody, and leaves the journal as the keys are."""
+
+from __future__ import annotations
+
+import pytest
+
+from support_store import Talk, check, replayed, snapshot
+from titan.store.context import Context
+from titan.store.hooks import Hooks
+from titan.store.replies import Error, Reply
+from titan.store.table import COMMANDS
+
+
+class Log(Hooks):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def broke(self, command: str, error: Exception) -> None:
+        self.said.append(f"{command}: {error}")
+
+
+def half(ctx: Context, args: list[bytes]) -> Reply:
+    """Appends, and breaks off before it says so."""
+    value = ctx.db.data[args[1]]
+    assert isinstance(value, bytes)
+    ctx.db.data[args[1]] = value + args[2]
+    raise ValueError("planted")
+
+
+@pytest.mark.parametrize("transaction", [False, True])
+@pytest.mark.parametrize("word", ["APPEND", "aPPend"])
+def test_what_broke_off_is_journaled_as_it_is(monkeypatch: pytest.MonkeyPatch, word: str, *, transaction: bool) -> None:
+    talk, log = Talk(), Log()
+    talk.store.attach(log, 1)
+    talk("SET k v PX 100000")
+    monkeypatch.setattr(COMMANDS[b"append"], "run", half)
+    told = Error(b"ERR internal error: APPEND broke off; the log of the store says where")
+    if transaction:
+        talk("MULTI")
+        talk(f"{word} k w")
+        talk("SET l 1")
+        assert talk("EXEC") == [told, b"OK"]
+    else:
+        assert talk(f"{word} k w") == told
+        talk("SET l 1")
+    assert log.said == ["append: planted"]
+    assert talk("GET k") == b"vw"
+    check(talk.store)
+    monkeypatch.undo()
+    assert replayed(talk.store.take_changes()).digest() == snapshot(talk.store).digest() == talk.store.digest()
+
+
+def test_memory_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(ctx: Context, args: list[bytes]) -> Reply:
+        raise MemoryError
+
+    talk = Talk()
+    monkeypatch.setattr(COMMANDS[b"setrange"], "run", short)
+    assert talk("SETRANGE k 100 x") == Error(b"OOM the machine has not the memory for this command")
+    assert talk("PING") == b"PONG"
