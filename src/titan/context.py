@@ -30,7 +30,7 @@ import threading
 import time
 
 from titan import job_files
-from titan.errors import CallerError, ConnectionLost, JobFailed, LimitExceeded
+from titan.errors import CallerError, ConnectionLost, JobFailed, LimitExceeded, StoreRefused
 from titan.job_files import JobArtifact
 from titan.job_link import (
     LEASE,
@@ -43,6 +43,7 @@ from titan.job_link import (
     NotInJob,
     Packed,
     first_lease,
+    first_line,
 )
 from titan.model.values import INLINE_BYTES, JSON, JSON_FILE, MAX_RESULT_BYTES, PIECE_BYTES, RETURNED, RETURNED_FILE
 
@@ -224,16 +225,18 @@ class _Link:
             return self._socket
         self._drop()
         self._of, path = of, os.environ[SOCKET]
-        lease = "0" if lease.startswith("-") else lease
         until, wait = time.monotonic() + PATIENCE_S, 0.02
         while True:
             stream = socket.socket(socket.AF_UNIX)
             try:
                 stream.connect(path)
-                stream.sendall(f"TITAN {lease} {self._space}\n".encode())
+                stream.sendall(first_line(lease, self._space))
                 greet(stream)
                 self._socket, self._pid = stream, os.getpid()
                 return stream
+            except StoreRefused as e:
+                stream.close()
+                raise CallerError(str(e).removeprefix("NOPERM ")) from None
             except OSError as e:
                 stream.close()
                 if time.monotonic() > until:

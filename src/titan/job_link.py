@@ -1,4 +1,4 @@
-"""A job's connection to its worker, `TITAN LEASE job`: requests and notes as messages of TITAN_PROTO.
+"""A job's connection to its worker, `TITAN LEASE job TOKEN`: requests and notes as messages of TITAN_PROTO.
 
 It imports nothing but the standard library and the errors, so that `titan context` and a script's first word cost little; hence
 the bit of MessagePack here, which tests compare with the codec. The worker's side is `titan.worker.context_desk`.
@@ -30,7 +30,7 @@ PATIENCE_S = 60.0
 """How long what can be tried again is."""
 ANSWER_S = 120.0
 WAIT_MIN_S, WAIT_MAX_S = 0.02, 1.0
-SOCKET, LEASE = "TITAN_CONTEXT", "TITAN_LEASE"
+SOCKET, LEASE, TOKEN = "TITAN_CONTEXT", "TITAN_LEASE", "TITAN_CONTEXT_TOKEN"
 _BLOB = 0x08
 _header = struct.Struct(">BBBBI")
 
@@ -64,6 +64,11 @@ def first_lease() -> str:
             "Run it as a job (`titan run`), or from outside use titan.Client and `titan store`"
         )
     return lease
+
+
+def first_line(lease: str, what: str) -> bytes:
+    """How a connection to the worker begins."""
+    return f"TITAN {lease} {what} {os.environ.get(TOKEN, '')}\n".encode("utf-8", "surrogateescape")
 
 
 def call_seq() -> int:
@@ -133,7 +138,7 @@ class JobLink:
                 it.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(ANSWER_S), 0))
             try:
                 it.connect(os.environ[SOCKET])
-                it.sendall(f"TITAN {lease} job\n".encode())
+                it.sendall(first_line(lease, "job"))
             except OSError as e:
                 it.close()
                 raise ConnectionLost(f"this job's worker cannot be reached at {os.environ[SOCKET]}: {e}") from e

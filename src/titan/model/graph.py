@@ -13,6 +13,7 @@ from titan.errors import InvalidGraph
 from titan.model import dag as limits
 from titan.model.dag import DagSpec, JobTemplate, Needs
 from titan.model.demand import MAX_CAPABILITIES, MAX_GPUS
+from titan.model.environment import own_problem
 from titan.model.failure import template_problem
 from titan.model.files import check_inputs, files_problem
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
@@ -261,6 +262,8 @@ def _check_template(t: JobTemplate) -> None:
         raise InvalidGraph(f"{where}: the path of a file must stay inside its project")
     if "\0" in t.command or any("\0" in a for a in t.argv) or any("\0" in k + v or "=" in k or not k for k, v in t.env):
         raise InvalidGraph(f"{where}: a NUL character, or an environment name that is empty or holds '='")
+    if problem := own_problem([name for name, _ in t.env]):
+        raise InvalidGraph(f"{where}: env: {problem}")
     if not is_capability(t.requirement):
         raise InvalidGraph(f"{where}: requirement {t.requirement[:80]!r} is malformed: a capability is {CAPABILITY_RULE}")
     if t.needs is not None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from titan.model.dag import JobTemplate
+from titan.model.environment import OWN_PREFIX
 
 MIN_VALUE = 4
 """Bytes: what is shorter stands in every output by chance, and could not be masked."""
@@ -17,7 +18,6 @@ MAX_SECRETS = 10_000
 MAX_TOTAL = 64 * 1024 * 1024
 """Bytes of all values together."""
 MAX_OF_A_JOB = 64
-OWN_PREFIX = "TITAN_"
 SECRET_NAME_RULE = "1 to 128 of A-Z a-z 0-9 _, the first no digit, not beginning with TITAN_"
 NOT_FOR_CALLS = "a call shares its process with others, which would see them: make it a script"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")

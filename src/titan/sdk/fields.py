@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from titan.model.dag import MAX_ARGS_BYTES, MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS
+from titan.model.environment import own_problem
 from titan.model.names import NAME_RULE, match_name
 from titan.model.timing import MAX_TIME
 from titan.sdk import failure_fields as ff
@@ -161,7 +162,7 @@ def _env(value: object) -> str:
             return f"{shown(name)}: a variable's name must not be empty or hold '='"
         if len(name) + len(text) > MAX_ARGS_BYTES:
             return f"{shown(name)}: exceeds {MAX_ARGS_BYTES:,} characters: pass a file"
-    return ""
+    return own_problem(map(str, value))
 
 
 def _python(value: object) -> str:

@@ -302,6 +302,8 @@ def replies_from(it: socket.socket, count: int) -> list[Any]:
 
 
 def greet(it: socket.socket) -> None:
-    """Chooses RESP3. Raises OSError if nobody answers."""
+    """Chooses RESP3. Raises OSError if nobody answers, StoreRefused if it is not let in."""
     it.sendall(packed_commands([[b"HELLO", b"3"]]))
-    replies_from(it, 1)
+    (reply,) = replies_from(it, 1)
+    if isinstance(reply, StoreRefused):
+        raise reply

@@ -1,4 +1,4 @@
-"""What jobs ask for beside TitanStore: messages of TITAN_PROTO on a connection of the context socket, `TITAN LEASE job`.
+"""What jobs ask for beside TitanStore: messages of TITAN_PROTO on a connection of the context socket, `TITAN LEASE job TOKEN`.
 
 Owns these connections, their limits, and which attempt each speaks for; must not know what a request means. A kind of request is
 a message (protocol/context_messages.py) and a line in a table:
@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from titan.errors import Conflict, ConnectionLost, LimitExceeded, NotFound, ProtocolError, TitanError
+from titan.errors import CallerError, Conflict, ConnectionLost, LimitExceeded, NotFound, ProtocolError, TitanError
 from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob, MessageDecoder, encode, error_of
@@ -156,8 +156,8 @@ class ContextDesk:
         return held.assignment if held is not None and held.phase in _WITH_PROCESS and not held.orphaned else None
 
     # -- connections ----------------------------------------------------------------------------------------------------
-    def adopt(self, first: int, transport: asyncio.Transport, rest: bytes) -> None:
-        """A connection whose first line said so; `rest` came behind it."""
+    def adopt(self, first: int, transport: asyncio.Transport, rest: bytes, problem: str) -> None:
+        """A connection whose first line said so; `rest` came behind it. `problem`: why it may not, "" if it may."""
         lease = first if first >= 0 else self.lease_of(first, 0) or 0
         line = _Line(first, lease, asyncio.get_running_loop().time())
         line.peer = peer = _JobPeer(self, line)
@@ -165,7 +165,9 @@ class ContextDesk:
         self._per_attempt[first] += 1
         transport.set_protocol(peer)
         peer.connection_made(transport)
-        if self.assignment(line.lease) is None:
+        if problem:
+            self._refuse(peer, CallerError(problem))
+        elif self.assignment(line.lease) is None:
             self._refuse(peer, Conflict("this attempt is over, or was taken from this worker"))
         elif self._per_attempt[first] > PER_ATTEMPT:
             self._refuse(peer, LimitExceeded(f"{PER_ATTEMPT} connections of one job are open: close some"))

@@ -1,7 +1,8 @@
 """Where the jobs of this worker find TitanStore: a local socket, whose connections are carried over the worker's own to the master.
 
-A job's first line is `TITAN LEASE run` or `TITAN LEASE shared`, then RESP, as at the store's port. The relay looks at nothing but
-that line. While no master is there nobody is let in; a job tries again. After `TITAN LEASE job` a connection is the context desk's.
+A job's first line is `TITAN LEASE run TOKEN` or `TITAN LEASE shared TOKEN`, then RESP, as at the store's port. The relay looks at
+nothing but that line, and at who sends it (`callers`). While no master is there nobody is let in; a job tries again. After
+`TITAN LEASE job TOKEN` a connection is the context desk's.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import asyncio
 import logging
 import os
 import shlex
+import socket
+import struct
 import sys
 import tempfile
 from collections.abc import Callable
@@ -20,11 +23,13 @@ from titan.folders import remove_folder
 from titan.protocol import messages as msg
 
 log = logging.getLogger("titan.worker")
-FIRST_LINE_BYTES = 64
+FIRST_LINE_BYTES = 128
 FIRST_LINE_S = 10.0
 CONNECTIONS = 4096
 MOST_PATH_BYTES = 100
 """Of a socket's path; the kernel's limit is 107."""
+_CREDENTIALS = struct.Struct("iII")
+"""pid, uid, gid."""
 
 
 def put_command(folder: Path) -> str:
@@ -46,9 +51,13 @@ class ContextRelay:
         folder: Path,
         send: Callable[[msg.Message, bytes | None], None],
         can_send: Callable[[], bool],
-        adopt: Callable[[int, asyncio.Transport, bytes], None],
+        adopt: Callable[[int, asyncio.Transport, bytes, str], None],
+        problem: Callable[[int, bytes, int], str],
     ) -> None:
-        """`adopt(lease, transport, rest)` takes over what asks for the desk; `rest` came behind the first line."""
+        """`adopt(lease, transport, rest, problem)` takes over what asks for the desk; `rest` came behind the first line.
+
+        `problem(lease, token, pid)`: why that process may not speak for the attempt, "" if it may.
+        """
         self._folder = folder
         self._away: str | None = None
         self.path = f"{folder}/context"
@@ -58,6 +67,7 @@ class ContextRelay:
         self.send = send
         self.can_send = can_send
         self.adopt = adopt
+        self.problem = problem
         self.strangers = 0
         """Connections whose first line is not there yet."""
         self.connections: dict[int, _Connection] = {}
@@ -107,6 +117,7 @@ class _Connection(asyncio.Protocol):
         self._untold = 0
         """Bytes that the job was given, and the master does not know."""
         self._writable = True
+        self._refused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -116,6 +127,8 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         if not self._number:
             data = self._begin(data)
             if not self._number:
@@ -135,13 +148,17 @@ class _Connection(asyncio.Protocol):
         words = line.split()
         if not end and len(line) <= FIRST_LINE_BYTES:
             return b""
-        if len(words) != 3 or words[0] != b"TITAN" or not words[1].removeprefix(b"-").isdigit():
+        if not 3 <= len(words) <= 4 or words[0] != b"TITAN" or not words[1].removeprefix(b"-").isdigit():
             self.abort()
             return b""
+        lease, problem = int(words[1]), self._relay.problem(int(words[1]), b"".join(words[3:]), self._caller())
         if words[2] == b"job" and self._transport is not None:
             transport, self._transport = self._transport, None
             self._known()
-            self._relay.adopt(int(words[1]), transport, rest)
+            self._relay.adopt(lease, transport, rest, problem)
+            return b""
+        if problem:
+            self._refuse(problem)
             return b""
         if words[2] not in (b"run", b"shared") or not self._relay.can_send():
             self.abort()
@@ -149,8 +166,21 @@ class _Connection(asyncio.Protocol):
         self._known()
         self._number = self._relay.number()
         self._relay.connections[self._number] = self
-        self._relay.send(msg.StoreStream(self._number, int(words[1]), words[2] == b"shared"), None)
+        self._relay.send(msg.StoreStream(self._number, max(0, lease), words[2] == b"shared"), None)
         return rest
+
+    def _caller(self) -> int:
+        """The process that connected; 0 if it is in another pid namespace."""
+        assert self._transport is not None
+        about = self._transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(about)[0])
+
+    def _refuse(self, problem: str) -> None:
+        """Says so, in RESP. It may go on writing until it has read that, or its patience ends."""
+        assert self._transport is not None
+        self._refused = True
+        self._transport.write(f"-NOPERM {problem}\r\n".encode())
+        self._transport.write_eof()
 
     def _known(self) -> None:
         """Its first line is there, or it is gone."""

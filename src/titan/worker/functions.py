@@ -160,6 +160,10 @@ class FunctionDriver:
         wanted = seq or it.link.current_seq()
         return next((lease for s, lease in it.leases if s == wanted), None)
 
+    def runner_of(self, lease: int) -> int | None:
+        """The key of the runner that has this call."""
+        return next((key for key, it in self._by_key.items() if any(one == lease for _, one in it.leases)), None)
+
     # -- what the links say ---------------------------------------------------------------------------------------------
     def _of(self, link: RunnerLink) -> _Runner | None:
         return next((it for it in self._runners.values() if it.link is link), None)

@@ -18,7 +18,9 @@ from typing import Any
 
 from titan.clock import SteadyClock
 from titan.errors import TitanError
+from titan.model.environment import environment_of
 from titan.worker import machine as m
+from titan.worker.callers import Callers
 from titan.worker.cgroups import Limiter, Usage
 from titan.worker.devices import VISIBLE
 from titan.worker.drivers import command_line, warm_script
@@ -64,6 +66,7 @@ class Launcher:
         preload: tuple[str, ...],
         limiter: Limiter,
         secrets: GivenSecrets,
+        callers: Callers,
         advertised: str = "",
     ) -> None:
         """`environment` is what every job gets; `mark` the TITAN_WORKER_HOME by which its processes are known."""
@@ -80,6 +83,7 @@ class Launcher:
         self._preload = preload
         self.limiter = limiter
         self._secrets = secrets
+        self._callers = callers
         self._sweeping = False
         self._at: dict[int, WardenLink] = {}
         """Where the processes are, of attempts and of function runners."""
@@ -176,13 +180,14 @@ class Launcher:
                 self._refuse(it.lease, str(e), final=True)
                 return
         env = {
+            **environment_of(it.template),
+            **({VISIBLE: ",".join(gpus)} if gpus else {}),
             "TITAN_RUN": it.run,
             "TITAN_JOB": it.job,
             "TITAN_ATTEMPT": str(it.attempt),
             "TITAN_SHARED": place.shared,
             "TITAN_LEASE": str(it.lease),
-            **dict(it.template.env),
-            **({VISIBLE: ",".join(gpus)} if gpus else {}),
+            "TITAN_CONTEXT_TOKEN": self._callers.token_of(it.lease),
         }
         how: dict[str, Any] = {
             "cwd": place.cwd,
@@ -316,7 +321,7 @@ class Launcher:
             key,
             argv,
             cwd=cwd,
-            env={**(env or {}), "TITAN_LEASE": str(key)},
+            env={**(env or {}), "TITAN_LEASE": str(key), "TITAN_CONTEXT_TOKEN": self._callers.token_of(key)},
             stdout_path=stdout,
             stderr_path=stderr,
             log_limit=self._log_limit,
@@ -340,6 +345,10 @@ class Launcher:
     def _on_reports(self, reports: list[tuple[Any, ...]]) -> None:
         for report in reports:
             kind, lease = report[0], report[1]
+            if kind == "started":
+                self._callers.began(lease, report[2])
+            elif kind == "exited":
+                self._callers.ended(lease)
             if lease < 0:
                 self._on_process_report(report)
             elif kind == "output" and self.services.has(lease):
@@ -404,6 +413,7 @@ class Launcher:
         leases = [key for key, link in self._at.items() if link is dead]
         for key in leases:
             del self._at[key]
+            self._callers.ended(key)
         attempts = [lease for lease in leases if lease >= 0]
         self._see(m.WardenDied(attempts, self._clock.now()))
         for lease in attempts:

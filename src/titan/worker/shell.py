@@ -24,6 +24,7 @@ from titan.protocol.codec import Blob
 from titan.protocol.handshake import hello
 from titan.worker import machine as m
 from titan.worker import words
+from titan.worker.callers import Callers
 from titan.worker.cgroups import open_limiter
 from titan.worker.context_desk import ContextDesk
 from titan.worker.context_relay import ContextRelay, put_command
@@ -54,7 +55,7 @@ KEEP_S = 7 * 86_400.0
 SWEEP_S = 3600.0
 _OWN_VARIABLES = (
     *("TITAN_RUN", "TITAN_JOB", "TITAN_ATTEMPT", "TITAN_SHARED", "TITAN_LEASE", "TITAN_WORKER_HOME", "TITAN_PARENT_FD"),
-    *("TITAN_FAILED_JOB", "TITAN_PORT", "TITAN_WEBHOOK_SECRET", "TITAN_CONTEXT"),
+    *("TITAN_FAILED_JOB", "TITAN_PORT", "TITAN_WEBHOOK_SECRET", "TITAN_CONTEXT", "TITAN_CONTEXT_TOKEN"),
     "TITAN_SECRETS_PASSPHRASE",
 )
 _KEYS = ("TITAN_SECRETS_PASSPHRASE", "TITAN_WEBHOOK_SECRET")
@@ -169,7 +170,8 @@ class Worker:
         )
         self._downloads = Downloads(self._workspace, self._send, self._next_request, self._fetched)
         self._reader = ValueReader(self.desk, self._values, lambda: self.machine.have, self._downloads.begin)
-        self._relay = ContextRelay(self._workspace.root, self._send, self._can_send, self.desk.adopt)
+        callers = Callers(os.urandom(32))
+        self._relay = ContextRelay(self._workspace.root, self._send, self._can_send, self.desk.adopt, callers.problem)
         await self._relay.open()
         self._launcher = Launcher(
             self.machine,
@@ -190,6 +192,7 @@ class Worker:
             preload=self._preload,
             limiter=await asyncio.to_thread(open_limiter),
             secrets=self._secrets,
+            callers=callers,
             advertised=self._advertise,
         )
         self._launcher.open()
@@ -205,7 +208,7 @@ class Worker:
             printed_all=self._pump.on_ended,
             log_limit=self._log_limit,
         )
-        self.desk.lease_of = self._functions.lease_of
+        self.desk.lease_of, callers.runner_of = self._functions.lease_of, self._functions.runner_of
         self._functions.open()
         self._spawn(self._catch_up())
         self._spawn(self._values.run())

@@ -22,6 +22,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.s
     listening.listen()
     monkeypatch.setenv("TITAN_CONTEXT", str(tmp_path / "context"))
     monkeypatch.setenv("TITAN_LEASE", "7")
+    monkeypatch.setenv("TITAN_CONTEXT_TOKEN", "ab")
     monkeypatch.setenv("TITAN_RUN", "r")
     monkeypatch.setenv("TITAN_ATTEMPT", "2")
     yield listening
@@ -63,4 +64,4 @@ def test_a_command_is_sent_once_and_the_next_goes_on_a_new_connection(worker: so
     assert context.store.incr("n") == 5
     thread.join(10)
     incr = b"*3\r\n$6\r\nINCRBY\r\n$1\r\nn\r\n$1\r\n1\r\n"
-    assert heard == [b"TITAN 7 run", incr, b"TITAN 7 run", incr]
+    assert heard == [b"TITAN 7 run ab", incr, b"TITAN 7 run ab", incr]
