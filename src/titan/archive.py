@@ -28,6 +28,7 @@ import zstandard
 
 from titan.errors import InvalidGraph, LimitExceeded
 from titan.folders import remove_folder
+from titan.private import umask_before
 
 MAX_BYTES: Final = 2 * 1024 * 1024 * 1024
 """Of all files of a project together, unpacked."""
@@ -391,6 +392,8 @@ def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> 
     mode = 0o755 if member.mode & 0o100 else 0o644
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with open(fd, "wb") as sink:
+        if (umask := umask_before()) >= 0:  # a worker's own is narrower than that of the jobs for which it unpacks
+            os.fchmod(fd, mode & ~umask)
         source = tar.extractfile(member)
         assert source is not None  # it is a regular file
         left = member.size

@@ -25,6 +25,9 @@ def main() -> NoReturn:
         from titan.cli import context
 
         sys.exit(context.main(sys.argv[2:]))
+    from titan.private import leave_environment
+
+    leave_environment()
     from titan.cli import group
 
     group.run()

@@ -15,6 +15,7 @@ from types import FrameType, MappingProxyType, TracebackType
 from typing import NamedTuple, Self
 
 from titan.errors import Conflict, EnvironmentFault, PortInUse
+from titan.private import hand_on
 
 START_S = 60.0
 STOP_S = 10.0
@@ -111,20 +112,18 @@ class LocalCluster:
         ready, told = os.pipe()
         quiet = ["--quiet"] if self._quiet else []
         command = [sys.executable, "-m", "titan", role, *options, *quiet, "--parent-fd", str(held), "--ready-fd", str(told)]
-        env = dict(os.environ)
-        if role != "master":  # it seals the master's secrets, and is nothing for what runs jobs
-            env.pop("TITAN_SECRETS_PASSPHRASE", None)
+        keys, fds = hand_on() if role == "master" else ({}, ())  # they are nothing for what runs jobs
         process = subprocess.Popen(
             command,
-            env=env,
+            env={**os.environ, **keys},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            pass_fds=(held, told),
+            pass_fds=(held, told, *fds),
             process_group=0,
         )
-        os.close(told)
-        os.close(held)
+        for fd in (told, held, *fds):
+            os.close(fd)
         (self._master if role == "master" else self._working).append(_Child(process, hold))
         try:
             return self._await_ready(role, process, ready)

@@ -22,6 +22,7 @@ from titan.model.demand import MAX_GPUS
 from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
 from titan.model.settings import Settings
 from titan.model.sizes import size_of
+from titan.private import seclude
 
 
 @click.command()
@@ -92,6 +93,7 @@ def master(
     from titan.master.vault import find_key
 
     start_logging(quiet=quiet)
+    seclude()
     policy = SyncPolicy(fsync) if journal == "disk" else None
     short = (f"{name}={value}" for name, value in (("burst_slots", burst_slots), ("burst_idle_s", burst_idle)) if value is not None)
     settings = msgspec.structs.replace(_settings((*given, *short)), scale=_rules(scale))
@@ -158,6 +160,7 @@ def worker(
     from titan.worker.shell import Worker
 
     start_logging(quiet=quiet)
+    seclude()
     chosen = name or socket.gethostname().partition(".")[0]
     if not is_name(chosen):
         raise CallerError(f"{chosen!r} is no name for a worker: a name is {NAME_RULE}")

@@ -13,6 +13,7 @@ from titan.cli.replies import lines, plain
 from titan.cli.serve import first_line, run_server
 from titan.cli.session import open_client
 from titan.errors import CallerError
+from titan.private import seclude
 
 STORE_HOME = Path(".titan-store")
 
@@ -63,6 +64,7 @@ def store(
     from titan.master.store_server import StoreServer
 
     start_logging(quiet=quiet)
+    seclude()
     config: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")

@@ -7,8 +7,9 @@ import ipaddress
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from titan.errors import CallerError, EnvironmentFault
+from titan.errors import CallerError
 from titan.home_lock import HomeLock
+from titan.private import open_home
 
 
 class HomeServer(ABC):
@@ -30,10 +31,7 @@ class HomeServer(ABC):
         """Recovers and listens. Raises Conflict (the home is taken), PortInUse, JournalCorrupt, JournalFailed, CallerError."""
         self._check_host()
         self._stopped = asyncio.get_running_loop().create_future()
-        try:
-            self.home.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise EnvironmentFault(f"the home {self.home} cannot be made: {e.strerror}: give another with --home") from e
+        open_home(self.home)
         self._lock.acquire()
         try:
             await self._open()

@@ -22,6 +22,7 @@ from titan.errors import Conflict
 from titan.folders import remove_folder
 from titan.home_lock import HomeLock
 from titan.no_core import core_dumps_as_before
+from titan.private import umask_of_jobs
 
 log = logging.getLogger("titan.master")
 
@@ -71,6 +72,7 @@ class LocalProvider:
                     stdout=asyncio.subprocess.DEVNULL,
                     pass_fds=(held,),
                     start_new_session=True,
+                    preexec_fn=umask_of_jobs,
                 )
         except BaseException:
             os.close(hold)

@@ -23,6 +23,7 @@ from titan.errors import CallerError, EnvironmentFault, LimitExceeded, NotFound
 from titan.journal.files import sync_directory
 from titan.model.secrets import MAX_SECRETS, MAX_TOTAL, MAX_VALUE, SECRET_NAME_RULE, is_secret_name, value_problem
 from titan.no_core import forbid_core_dumps
+from titan.private import take_key
 
 log = logging.getLogger("titan.master")
 
@@ -181,7 +182,7 @@ def find_key(passphrase_file: Path | None, key_file: Path | None) -> Key | None:
 
     The variable is taken out of the environment, so that no process that this one starts has it.
     """
-    given = os.environ.pop(VARIABLE, "")
+    given = take_key(VARIABLE)
     if key_file is not None and (passphrase_file is not None or given):
         other = "--secrets-passphrase-file" if passphrase_file is not None else VARIABLE
         raise CallerError(f"--secrets-key-file and {other}: give one of them")

@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 from titan.errors import CallerError, EnvironmentFault
+from titan.private import take_key
 
 VARIABLE = "TITAN_WEBHOOK_SECRET"
 SHORTEST = 16
@@ -19,7 +20,7 @@ def webhook_secret(home: Path, file: Path | None) -> bytes:
             return _checked(file.read_bytes(), str(file))
         except OSError as error:
             raise CallerError(f"the webhook secret {file} cannot be read: {error.strerror}") from error
-    if given := os.environ.get(VARIABLE):
+    if given := take_key(VARIABLE):
         return _checked(given.encode(), VARIABLE)
     own = home / "webhook.secret"
     try:

@@ -106,7 +106,7 @@ class Capture:
                 return 0
             if self._file < 0:  # not through a link, and not blocking on a fifo, that the job has put there
                 flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
-                self._file = os.open(self._path.encode("utf-8", "surrogateescape"), flags, 0o644)
+                self._file = os.open(self._path.encode("utf-8", "surrogateescape"), flags, 0o600)
             while done < len(data):
                 done += os.write(self._file, data[done:] if done else data)
         except (OSError, ValueError) as error:

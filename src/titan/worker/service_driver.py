@@ -183,7 +183,7 @@ class ServiceDriver:
         offset = serving.written[stream]
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | (0 if offset else os.O_TRUNC)
-            fd = os.open(path, flags, 0o644)
+            fd = os.open(path, flags, 0o600)
             try:
                 os.pwrite(fd, data, offset)
             finally:

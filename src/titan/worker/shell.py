@@ -19,6 +19,7 @@ from titan.model.names import run_id
 from titan.model.values import artifact_of, size_of
 from titan.no_core import forbid_core_dumps
 from titan.peer import Peer
+from titan.private import drop_keys, open_home
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
 from titan.protocol.handshake import hello
@@ -58,8 +59,6 @@ _OWN_VARIABLES = (
     *("TITAN_FAILED_JOB", "TITAN_PORT", "TITAN_WEBHOOK_SECRET", "TITAN_CONTEXT", "TITAN_CONTEXT_TOKEN"),
     "TITAN_SECRETS_PASSPHRASE",
 )
-_KEYS = ("TITAN_SECRETS_PASSPHRASE", "TITAN_WEBHOOK_SECRET")
-"""The master's: a worker that has them by inheritance hands them to no process."""
 
 
 class Worker:
@@ -117,8 +116,8 @@ class Worker:
 
     # -- life -----------------------------------------------------------------------------------------------------------
     async def run(self) -> None:
+        open_home(self.home)
         try:
-            self.home.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except OSError as e:
             raise EnvironmentFault(f"the home {self.home} cannot be used: {e.strerror}: give another with --home") from e
@@ -128,8 +127,7 @@ class Worker:
             self._lock.release()
 
     async def _live(self) -> None:
-        for name in _KEYS:
-            os.environ.pop(name, None)
+        drop_keys()  # the master's: a worker that has them by inheritance hands them to no process
         self._loop = asyncio.get_running_loop()
         become_subreaper()
         mark = str(self.home.resolve())

@@ -27,6 +27,7 @@ from typing import Any
 
 from titan.errors import Bug, EnvironmentFault
 from titan.no_core import core_dumps_as_before
+from titan.private import umask_before
 from titan.worker import warden, warm
 from titan.worker.reports import FRAME_BYTES, take_reports
 from titan.worker.stream import LocalStream
@@ -122,6 +123,7 @@ class WardenLink:
                     stdout=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
+                    umask=umask_before(),
                 )
         except OSError as error:
             ours.close()
