@@ -171,7 +171,7 @@ def test_a_heartbeat_does_not_list_what_was_reported_before_it() -> None:
     machine = _machine()
     assert machine.handle(5.0, [wm.TimePassed()]) == [wm.Beat([], [])]
     machine.handle(6.0, [wm.Disconnected()])
-    assert machine.holdings() == ([1], [1.0])
+    assert machine.holdings() == wm.Beat([1], [1.0])
 
 
 @pytest.mark.parametrize(

@@ -100,9 +100,11 @@ def results_of_fenced_leases_count(patch: Patch) -> None:
 def reconciliation_ignores_unknown_leases(patch: Patch) -> None:
     real = workers._reconcile
 
-    def reconcile(turn: Turn, worker: Worker, leases: Sequence[int], started: Sequence[float], *, all_seen: bool) -> None:
+    def reconcile(
+        turn: Turn, worker: Worker, leases: Sequence[int], started: Sequence[float], foreign: Any, *, all_seen: bool
+    ) -> None:
         known = [(lease, at) for lease, at in zip(leases, started, strict=True) if lease in worker.held or lease in worker.ending]
-        real(turn, worker, [lease for lease, _ in known], [at for _, at in known], all_seen=all_seen)
+        real(turn, worker, [lease for lease, _ in known], [at for _, at in known], foreign, all_seen=all_seen)
 
     patch.setattr(workers, "_reconcile", reconcile)
 
@@ -110,9 +112,11 @@ def reconciliation_ignores_unknown_leases(patch: Patch) -> None:
 def reconciliation_misses_lost_dispatches(patch: Patch) -> None:
     real = workers._reconcile
 
-    def reconcile(turn: Turn, worker: Worker, leases: Sequence[int], started: Sequence[float], *, all_seen: bool) -> None:
+    def reconcile(
+        turn: Turn, worker: Worker, leases: Sequence[int], started: Sequence[float], foreign: Any, *, all_seen: bool
+    ) -> None:
         missing = [lease for lease in worker.held if lease not in leases]
-        real(turn, worker, [*leases, *missing], [*started, *[0.0] * len(missing)], all_seen=all_seen)
+        real(turn, worker, [*leases, *missing], [*started, *[0.0] * len(missing)], foreign, all_seen=all_seen)
 
     patch.setattr(workers, "_reconcile", reconcile)
 

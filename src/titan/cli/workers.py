@@ -31,8 +31,10 @@ def workers(ctx: click.Context, master: str | None, as_json: bool) -> None:
             return
         if not found:
             print(f"no worker has registered yet: titan worker --master {client.address}")
-            return
-        print_workers(found)
+        else:
+            print_workers(found)
+        for at, text in client.notices():
+            print(f"! {_ago(at)}: {text}")
 
 
 def print_workers(found: Sequence[WorkerStatus], *, heard: bool = True) -> None:

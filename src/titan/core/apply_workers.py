@@ -6,15 +6,28 @@ from collections.abc import Callable
 from typing import Any
 
 from titan.core import events as ev
+from titan.core.draws import keep_draw, keep_notice
 from titan.core.state import TIMER_FORGET, TIMER_SCALE, State, Worker
 from titan.model.states import WorkerState
 
 
+def _begin_term(state: State, term: int, draw: str) -> None:
+    assert term > state.term, "terms only grow"
+    state.term = term
+    state.next_job = state.next_lease = term << 32
+    keep_draw(state, term, draw)
+
+
+def _term_raised(state: State, e: ev.TermRaised) -> None:
+    _begin_term(state, e.term, e.draw)
+    state.heard_term = e.heard
+    keep_notice(state, e.at, e.notice)
+
+
 def _master_started(state: State, e: ev.MasterStarted) -> None:
-    assert e.term > state.term, "terms only grow"
-    state.term = e.term
+    _begin_term(state, e.term, e.draw)
+    keep_notice(state, e.at, e.notice)
     state.cluster = e.cluster
-    state.next_job = state.next_lease = e.term << 32
     state.burst_serial = 0
     if state.settings.scale:
         state.scale_due = e.at + state.settings.scale_every_s
@@ -135,6 +148,7 @@ def _worker_suspected(state: State, e: ev.WorkerSuspected) -> None:
 
 WRITERS: dict[type, Callable[[State, Any], None]] = {
     ev.MasterStarted: _master_started,
+    ev.TermRaised: _term_raised,
     ev.WorkerJoined: _worker_joined,
     ev.WorkerDrained: _worker_drained,
     ev.WorkerLost: _worker_lost,

@@ -21,17 +21,11 @@ from titan.core.service_events import ServiceReplaced as ServiceReplaced
 from titan.core.service_events import ServicesReported as ServicesReported
 from titan.core.service_events import ServicesRetired as ServicesRetired
 from titan.core.service_events import ServicesStopped as ServicesStopped
+from titan.core.term_events import MasterStarted as MasterStarted
+from titan.core.term_events import TermRaised as TermRaised
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.files import StoredFile
 from titan.model.timing import Timing
-
-
-class MasterStarted(_Fact, frozen=True, tag="master_started"):
-    """A term began. Every worker has until its deadline to come back."""
-
-    term: int
-    cluster: str
-    at: float
 
 
 class RunSubmitted(_Fact, frozen=True, tag="run_submitted"):
@@ -514,6 +508,7 @@ class WorkerSuspected(_Fact, frozen=True, tag="worker_suspected"):
 
 Event = (
     MasterStarted
+    | TermRaised
     | RunSubmitted
     | RunOpened
     | JobsAdded
@@ -582,6 +577,9 @@ VOLATILE: tuple[type, ...] = (
     *(WorkerConnected, WorkerHeard, LeasesRecalled, WorkerSuspected, RootsReleased, ScaleReviewed),
     ProgressReported,
 )
+
+SYNCED: tuple[type, ...] = (MasterStarted, TermRaised)
+"""What must be on the disk, whatever the sync policy says, before anything that follows from it is done."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Event])

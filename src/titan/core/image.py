@@ -39,6 +39,9 @@ class Head(msgspec.Struct, array_like=True, tag="head"):
     bursts: list[Burst] = []
     forgotten: dict[int, str] = {}
     published: dict[str, list[Published]] = {}
+    draws: dict[int, str] = {}
+    heard_term: int = 0
+    notices: list[tuple[float, str]] = []
 
 
 class ScheduleChunk(msgspec.Struct, array_like=True, tag="schedule"):
@@ -103,6 +106,7 @@ def dump(state: State) -> Iterator[bytes]:
     head = Head(FORMAT, state.cluster, state.term, state.next_job, state.next_lease, workers, state.archived)
     head.next_worker, head.bursts, head.forgotten = state.next_worker, list(state.bursts.values()), state.forgotten
     head.published = state.published
+    head.draws, head.heard_term, head.notices = state.draws, state.heard_term, state.notices
     yield _encode(head)
     for schedule in state.schedules.values():
         yield _encode(ScheduleChunk(schedule))
@@ -139,6 +143,7 @@ def load(state: State, chunks: Iterable[bytes]) -> None:
             state.next_worker = part.next_worker or 1 + max(state.workers, default=0)
             state.bursts, state.forgotten = {b.name: b for b in part.bursts}, part.forgotten
             state.published = part.published
+            state.draws, state.heard_term, state.notices = part.draws, part.heard_term, part.notices
         elif isinstance(part, ScheduleChunk):
             state.schedules[part.schedule.name] = part.schedule
         elif isinstance(part, SavedChunk):

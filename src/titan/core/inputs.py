@@ -15,11 +15,14 @@ from titan.model.timing import Timing
 class MasterBooted(msgspec.Struct, frozen=True):
     """The log was replayed and the master begins. `cluster` names a new cluster if the log was empty.
 
-    `bursts` are the burst workers that outlived the master's last process, as their provider says.
+    `bursts` are the burst workers that outlived the master's last process, as their provider says. `draw` is random and names this
+    start. `copied`, if not empty, says why the home is known to be a copy.
     """
 
     cluster: str
     bursts: tuple[str, ...] = ()
+    draw: str = ""
+    copied: str = ""
 
 
 class TimePassed(msgspec.Struct, frozen=True):
@@ -216,7 +219,10 @@ class ScheduleRunRequested(msgspec.Struct, frozen=True):
 
 
 class WorkerRegistered(msgspec.Struct, frozen=True):
-    """A worker came (back), with the attempts it holds: running (`started` > 0), waiting (0) or finished unreported."""
+    """A worker came (back), with the attempts it holds: running (`started` > 0), waiting (0) or finished unreported.
+
+    Lease i was given under `draws[draw_of[i]]`; no columns: a worker of an older Titan.
+    """
 
     origin: int
     request: int
@@ -228,6 +234,8 @@ class WorkerRegistered(msgspec.Struct, frozen=True):
     leases: list[int]
     started: list[float]
     draining: bool = False
+    draws: tuple[str, ...] = ()
+    draw_of: list[int] = []
 
 
 class WorkerBeat(msgspec.Struct, frozen=True):
@@ -236,6 +244,8 @@ class WorkerBeat(msgspec.Struct, frozen=True):
     worker: int
     leases: list[int]
     started: list[float]
+    draws: tuple[str, ...] = ()
+    draw_of: list[int] = []
 
 
 class AttemptsStarted(msgspec.Struct, frozen=True):

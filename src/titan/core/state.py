@@ -3,7 +3,7 @@
 Only `apply` writes here. The jobs, runs and workers are the truth and are what a snapshot holds; lanes, pool, timers and
 lookups are derived from them and can be built anew by `reindex`. Jobs are integers inside the core; their names live at
 the border. Numbers of jobs and leases are `term << 32 | counter`, so a number is never given out twice, also when a lax sync
-policy lost the tail of the log.
+policy lost the tail of the log; `fencing` sees to homes that were restored.
 """
 
 from __future__ import annotations
@@ -264,17 +264,24 @@ class Worker(msgspec.Struct):
 
 class State:
     __slots__ = (
-        "_names", "archived", "burst_serial", "bursts", "cluster", "dead", "filling", "forgotten", "gates", "jobs", "keys",
-        "lanes", "live", "next_job", "next_lease", "next_schedule", "next_worker", "opening", "pinned", "pool", "progress",
-        "published", "releasing", "runs", "saved", "scale_changed", "scale_due", "scale_reasons", "scale_waiting",
-        "schedule_names", "schedules", "services", "settings", "stale", "store", "store_is_live", "term", "terms", "timers",
-        "tokens", "touched", "unsettled", "worker_numbers", "workers",
+        "_names", "archived", "burst_serial", "bursts", "cluster", "dead", "draws", "filling", "forgotten", "gates",
+        "heard_term", "jobs", "keys", "lanes", "live", "next_job", "next_lease", "next_schedule", "next_worker",
+        "notices", "opening", "pinned", "pool", "progress", "published", "releasing", "runs", "saved", "scale_changed",
+        "scale_due", "scale_reasons", "scale_waiting", "schedule_names", "schedules", "services", "settings", "stale",
+        "store", "store_is_live", "term", "terms", "timers", "tokens", "touched", "unsettled", "worker_numbers",
+        "workers",
     )  # fmt: skip
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.cluster = ""
         self.term = 0
+        self.draws: dict[int, str] = {}
+        """Term -> the random id of the start that began it, of the terms of which somebody may hold a lease."""
+        self.heard_term = 0
+        """The latest term of another past than this home's that a worker proved: see `fencing`."""
+        self.notices: list[tuple[float, str]] = []
+        """What operators are to be told of this home, and since when; the newest last."""
         self.next_job = 1
         self.next_lease = 1
         self.jobs: dict[int, Job] = {}

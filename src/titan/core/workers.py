@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from titan.core import effects as fx
 from titan.core import events as ev
+from titan.core.fencing import fence_foreign
 from titan.core.finish import lose, report_started
 from titan.core.inputs import WorkerBeat, WorkerDisconnected, WorkerDraining, WorkerLeaving, WorkerRegistered
 from titan.core.ready import can_keep, release
@@ -59,7 +60,8 @@ def on_worker_registered(turn: Turn, seen: WorkerRegistered) -> None:
     if state.workers[number].asked or (burst is not None and burst.retired_at):
         ask_to_leave(turn, state.workers[number], now=state.workers[number].asked == LEAVE_NOW)
     _release_pinned(turn, state.workers[number])
-    _reconcile(turn, state.workers[number], seen.leases, seen.started, all_seen=True)
+    foreign = fence_foreign(turn, seen.name, seen.leases, seen.draws, seen.draw_of)
+    _reconcile(turn, state.workers[number], seen.leases, seen.started, foreign, all_seen=True)
 
 
 def _why_not(state: State, known: Worker, seen: WorkerRegistered, now: float) -> str:
@@ -98,19 +100,34 @@ def on_worker_beat(turn: Turn, seen: WorkerBeat) -> None:
     turn.emit(ev.WorkerHeard(seen.worker, turn.now))
     if turn.state.workers[seen.worker].asked:
         turn.order(fx.SendLeave(seen.worker, turn.state.workers[seen.worker].asked == LEAVE_NOW))
-    _reconcile(turn, turn.state.workers[seen.worker], seen.leases, seen.started, all_seen=False)
+    worker = turn.state.workers[seen.worker]
+    foreign = fence_foreign(turn, worker.name, seen.leases, seen.draws, seen.draw_of)
+    _reconcile(turn, worker, seen.leases, seen.started, foreign, all_seen=False)
 
 
-def _reconcile(turn: Turn, worker: Worker, leases: Sequence[int], started: Sequence[float], *, all_seen: bool) -> None:
-    """`all_seen`: nothing that was sent to the worker is still on its way, so what it does not list is not there."""
+def _reconcile(
+    turn: Turn,
+    worker: Worker,
+    leases: Sequence[int],
+    started: Sequence[float],
+    foreign: Mapping[int, None],
+    *,
+    all_seen: bool,
+) -> None:
+    """`all_seen`: nothing that was sent to the worker is still on its way, so what it does not list is not there.
+
+    Nor is what bears the number of a `foreign` attempt: the worker has that one, and would have passed over ours.
+    """
     state = turn.state
     listed = dict.fromkeys(leases)
     fresh = turn.now - state.settings.missing_s
     gone = [
         number for lease, number in worker.held.items() if lease not in listed and (all_seen or _sent_at(state, number) < fresh)
     ]
+    if foreign:
+        gone += [number for lease, number in worker.held.items() if lease in foreign]
     lose(turn, worker.number, gone, [], f"worker {worker.name} does not hold it")
-    retired = [lease for lease in worker.retiring if lease not in listed]
+    retired = [lease for lease in worker.retiring if lease not in listed or lease in foreign]
     if retired:
         turn.emit(ev.ServicesRetired(worker.number, retired, turn.now))
     known = (worker.held, worker.ending, worker.retiring)

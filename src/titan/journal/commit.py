@@ -37,6 +37,8 @@ class Append:
     payload: bytes
     first_seq: int
     count: int
+    synced: bool = False
+    """It is synced before it is reported, whatever the policy."""
 
     @property
     def record_bytes(self) -> int:
@@ -83,9 +85,10 @@ class Committer:
         """One write and one sync for as much of the batch as the segment has room for, then the same in the next segment."""
         buffers: list[bytes] = []
         size, last_seq, room = 0, self.written_seq, self._segment.room
+        synced = self._policy is SyncPolicy.ALWAYS or any(append.synced for append in batch)
         for append in batch:
             if size + append.record_bytes > room:
-                self._commit(buffers, size, last_seq, now)
+                self._commit(buffers, size, last_seq, now, synced=synced)
                 self._next_segment(append.record_bytes)
                 buffers, size, room = [], 0, self._segment.room
             header = encode_record_header(
@@ -94,7 +97,7 @@ class Committer:
             buffers += (header, append.payload)
             size += append.record_bytes
             last_seq = append.first_seq + append.count - 1
-        self._commit(buffers, size, last_seq, now)
+        self._commit(buffers, size, last_seq, now, synced=synced)
 
     def rotate(self, now: float) -> None:
         """Seals the segment and starts the next, if it holds any record. Not while space is low: the segment's rest is all there
@@ -120,12 +123,12 @@ class Committer:
         self._segment.close()
         self._maker.discard()
 
-    def _commit(self, buffers: list[bytes], size: int, last_seq: int, now: float) -> None:
+    def _commit(self, buffers: list[bytes], size: int, last_seq: int, now: float, *, synced: bool) -> None:
         if not buffers:
             return
         self._segment.write(buffers, size)
         self.written_seq = last_seq
-        if self._policy is SyncPolicy.ALWAYS:
+        if synced:
             self._sync()
         elif self._policy is SyncPolicy.EVERYSEC and self._sync_due is None:
             self._sync_due = now + self._sync_every_s

@@ -90,8 +90,10 @@ class JournalWriter:
         self._thread = threading.Thread(target=self._run, name="titan-journal", daemon=True)
         self._thread.start()
 
-    def append(self, payload: bytes, count: int) -> int:
+    def append(self, payload: bytes, count: int, *, synced: bool = False) -> int:
         """Queues one record of `count` events and returns its last sequence. Any thread may call it; it never waits for the disk.
+
+        `synced`: it is reported when it is on the disk, whatever the policy.
 
         Raises JournalFailed after a failure or `close()`, LimitExceeded if the payload is over 1 GiB.
         """
@@ -105,7 +107,7 @@ class JournalWriter:
             self._next_seq += count
             self._pending_bytes += RECORD_HEADER_BYTES + len(payload)
             self._unfinished += 1
-            self._queue.put(Append(payload, first_seq, count))
+            self._queue.put(Append(payload, first_seq, count, synced))
         return first_seq + count - 1
 
     def append_now(self, payload: bytes, count: int) -> int | None:

@@ -83,6 +83,13 @@ def check_registration(it: msg.Register) -> None:
     if not 1 <= it.slots <= MAX_SLOTS:
         raise CallerError(f"a worker has 1 to {MAX_SLOTS} slots, not {it.slots}")
     check_columns(it)
+    check_draws(it)
+
+
+def check_draws(it: msg.Register | msg.Heartbeat) -> None:
+    """Raises ProtocolError if an attempt is said to be of a draw that is not there."""
+    if it.draw_of and not max(it.draw_of) < len(it.draws):
+        raise ProtocolError("an attempt of a draw that is not in the message")
 
 
 def facts_of(it: msg.Register, host: str) -> dict[str, str | int | float]:

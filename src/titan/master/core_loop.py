@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from titan.clock import SteadyClock
 from titan.core.effects import Effect
-from titan.core.events import Event, encode
+from titan.core.events import SYNCED, Event, encode
 from titan.core.inputs import Input, MasterBooted, TimePassed
 from titan.core.record_parts import RECORD_BYTES, divided
 from titan.core.state import State
@@ -84,8 +85,9 @@ class CoreLoop:
             on_failed=lambda error: self._call_in_loop(self._fail, error),
         )
 
-    def boot(self, cluster: str, bursts: tuple[str, ...] = ()) -> None:
-        self.see(MasterBooted(cluster, bursts))
+    def boot(self, cluster: str, bursts: tuple[str, ...] = (), *, copied: str = "") -> None:
+        """`copied`: why the home is known to be a copy, if it is."""
+        self.see(MasterBooted(cluster, bursts, secrets.token_hex(8), copied))
         self.turn()
 
     async def settled(self) -> None:
@@ -132,11 +134,12 @@ class CoreLoop:
             events, effects = step(self.state, now, inputs)
             payload, count = encode(events)
             if count and self._journal is not None:
-                written = self._journal.append_now(payload, count)
+                synced = any(type(event) in SYNCED for event in events)
+                written = None if synced else self._journal.append_now(payload, count)
                 if written is not None:
                     self._seq = self._durable = written
                 else:
-                    self._append(payload, count, events)
+                    self._append(payload, count, events, synced=synced)
                 self._since_snapshot += len(payload)
             calls = self._prepare(effects)
             if calls:
@@ -151,15 +154,15 @@ class CoreLoop:
             self._maybe_compact()
         self._arm()
 
-    def _append(self, payload: bytes, count: int, events: list[Event]) -> None:
+    def _append(self, payload: bytes, count: int, events: list[Event], *, synced: bool) -> None:
         assert self._journal is not None
         if len(payload) <= RECORD_BYTES:
-            self._seq = self._journal.append(payload, count)
+            self._seq = self._journal.append(payload, count, synced=synced)
         else:
             for part in divided(events, RECORD_BYTES):
                 piece, inside = encode(part)
                 if inside:
-                    self._seq = self._journal.append(piece, inside)
+                    self._seq = self._journal.append(piece, inside, synced=synced)
         self._watch_pressure()
 
     # -- out ------------------------------------------------------------------------------------------------------------

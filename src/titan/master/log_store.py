@@ -24,6 +24,8 @@ from titan.model.names import is_name
 _header = Struct(">HBIQI")  # name length, stream, attempt, offset, length
 _MAX_OPEN = 32
 STDOUT, STDERR = 1, 2
+BEGUN_ANEW = 0
+"""The stream of a record without bytes: what came before it of that attempt does not count."""
 
 
 class Extent(NamedTuple):
@@ -63,7 +65,11 @@ class RunLog:
         self._end = at
 
     def _note(self, job: str, attempt: int, stream: int, extent: Extent) -> None:
-        self.extents.setdefault((job, attempt, stream), []).append(extent)
+        if stream == BEGUN_ANEW:
+            for real in (STDOUT, STDERR):
+                self.extents.pop((job, attempt, real), None)
+        else:
+            self.extents.setdefault((job, attempt, stream), []).append(extent)
         self._order += 1
 
     def received(self, job: str, attempt: int, stream: int) -> int:
@@ -88,6 +94,17 @@ class RunLog:
         self._end += len(record)
         self.dirty = True
         return len(data)
+
+    def begin(self, job: str, attempt: int) -> None:
+        """What is here of that attempt is of another past: it is heard from the beginning."""
+        if not any(self.received(job, attempt, stream) for stream in (STDOUT, STDERR)):
+            return
+        name = job.encode()
+        record = _header.pack(len(name), BEGUN_ANEW, attempt, 0, 0) + name
+        os.write(self._file.fileno(), record)
+        self._note(job, attempt, BEGUN_ANEW, Extent(0, self._end, 0, self._order))
+        self._end += len(record)
+        self.dirty = True
 
     def read(self, extent: Extent) -> bytes:
         return os.pread(self._file.fileno(), extent.length, extent.at)
@@ -115,6 +132,11 @@ class LogStore:
             return 0
         self.written.set()
         return self._of(run).append(job, attempt, stream, offset, data)
+
+    def begin(self, run: str, job: str, attempt: int) -> None:
+        """An attempt is dispatched. An attempt of that number may have run before in a past that this home has forgotten."""
+        if self._exists(run):
+            self._of(run).begin(job, attempt)
 
     def received(self, run: str, job: str, attempt: int) -> tuple[int, int]:
         """(stdout, stderr) bytes that are here."""

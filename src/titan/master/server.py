@@ -31,6 +31,7 @@ from titan.master.file_desk import FileDesk
 from titan.master.gatekeeper import Gatekeeper
 from titan.master.history import History
 from titan.master.history_desk import HistoryDesk
+from titan.master.home_mark import mark, why_copied
 from titan.master.home_server import HomeServer
 from titan.master.intake import Intake
 from titan.master.kept_files import KeptFiles
@@ -180,8 +181,11 @@ class Master(HomeServer):
                 await self.store_port.open()
             if self._policy is not None:
                 self.core.open_journal(self.home / "store", next_seq, self._policy)
-            self.core.boot(secrets.token_hex(8), await self.bursts.open(_dialled(self.host, self.port)))
+            copied = why_copied(self.home) if self._policy is not None and state.term else ""
+            self.core.boot(secrets.token_hex(8), await self.bursts.open(_dialled(self.host, self.port)), copied=copied)
             await self.core.settled()
+            if self._policy is not None:
+                mark(self.home)
             if self.store_port is not None:
                 await self.store_port.serve()
         except BaseException:
@@ -299,6 +303,9 @@ class Master(HomeServer):
         for event in events:
             if isinstance(event, ev.WorkerJoined):
                 log.info("worker %s joined: %d slots, %s", event.name, event.slots, " ".join(event.capabilities))
+            elif isinstance(event, (ev.MasterStarted, ev.TermRaised)):
+                if event.notice:
+                    log.warning("%s", event.notice)
             elif isinstance(event, ev.WorkerLost):
                 log.warning("worker lost: %s", event.reason)
             elif isinstance(event, (ev.BurstRequested, ev.BurstRetired)):

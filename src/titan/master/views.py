@@ -123,6 +123,7 @@ def workers(state: State, ask: msg.ListWorkers) -> msg.Workers:
             )
             for w in sorted(state.workers.values(), key=lambda w: w.name)
         ],
+        state.notices,
     )
 
 

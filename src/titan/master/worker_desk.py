@@ -15,7 +15,7 @@ from titan.core.publishing import files_for
 from titan.core.services import addresses_of
 from titan.core.state import Job, State
 from titan.errors import ProtocolError
-from titan.master.admission import check_columns, check_registration, check_results, facts_of
+from titan.master.admission import check_columns, check_draws, check_registration, check_results, facts_of
 from titan.master.artifact_desk import ArtifactDesk
 from titan.master.core_loop import CoreLoop
 from titan.master.file_desk import FileDesk
@@ -98,7 +98,8 @@ class WorkerDesk:
         match message:
             case msg.Heartbeat():
                 check_columns(message)
-                self._core.see(seen.WorkerBeat(worker, message.leases, message.started))
+                check_draws(message)
+                self._core.see(seen.WorkerBeat(worker, message.leases, message.started, message.draws, message.draw_of))
                 peer.send(msg.Heard(message.request))
             case msg.Started():
                 check_columns(message)
@@ -162,6 +163,8 @@ class WorkerDesk:
                 leases=it.leases if ours else [],
                 started=it.started if ours else [],
                 draining=it.draining,
+                draws=it.draws if ours else (),
+                draw_of=it.draw_of if ours else [],
             )
         )
 
@@ -318,6 +321,9 @@ class WorkerDesk:
                 at = index[id(job.template)] = len(templates)
                 templates.append(job.template)
             template_of.append(at)
+        for job in jobs:
+            if job.run.first >> 32 != self._state.term:
+                self._logs.begin(job.run.id, job.name, job.attempt)
         services = [addresses_of(self._state, job) for job in jobs]
         files = [files_for(self._state, job) for job in jobs]
         message = msg.Dispatch(
@@ -333,6 +339,7 @@ class WorkerDesk:
             inputs if any(inputs) else [],
             services if any(services) else [],
             files if any(files) else [],
+            self._state.draws.get(first_lease >> 32, ""),
         )
         given = self._secrets.given(first_lease, jobs) if any(t.secrets for t in templates) else None
         return (self._to(worker, given) if given is not None else []) + self._to(worker, message)

@@ -311,7 +311,10 @@ class WorkerRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Workers(Message, frozen=True):
+    """`notices`: what operators should know of this home, each with its time."""
+
     workers: Column[WorkerRow]
+    notices: Column[tuple[Moment, Text]] = []
 
 
 class ListDead(Message, frozen=True):
@@ -448,7 +451,10 @@ class Stop(Message, frozen=True):
 
 # -- workers ----------------------------------------------------------------------------------------------------------
 class Register(Message, frozen=True):
-    """`leases`, `started`: the attempts it holds, running (start time), waiting (0) or finished and not yet acknowledged."""
+    """`leases`, `started`: the attempts it holds, running (start time), waiting (0) or finished and not yet acknowledged.
+
+    Lease i came with the Dispatch whose draw is `draws[draw_of[i]]`.
+    """
 
     name: Name
     incarnation: Name
@@ -459,6 +465,8 @@ class Register(Message, frozen=True):
     leases: Column[Lease]
     started: Column[Moment]
     draining: bool = False
+    draws: Row[Name] = ()
+    draw_of: Column[Count] = []
 
 
 class Registered(Message, frozen=True):
@@ -471,8 +479,12 @@ class Registered(Message, frozen=True):
 
 
 class Heartbeat(Message, frozen=True):
+    """As in Register."""
+
     leases: Column[Lease]
     started: Column[Moment]
+    draws: Row[Name] = ()
+    draw_of: Column[Count] = []
 
 
 class Heard(Message, frozen=True):
@@ -485,7 +497,8 @@ class Dispatch(Message, frozen=True):
     `payloads`, if not empty: the pickled arguments of those that are calls; `inputs`, if not empty: the values of their parents, in
     order, as in Values, or "x" and the text that says why they cannot be had. Persistent id i of the pickle stands for value i.
     Arguments may be by content too, as "h" in Values. `services`, if not empty: (id, HOST:PORT) of the services that
-    each depends on. `files`, if not empty: what each is given (name: the path in its folder).
+    each depends on. `files`, if not empty: what each is given (name: the path in its folder). `draw` names the start of a master
+    that gave the leases.
     """
 
     templates: Column[JobTemplate]
@@ -499,6 +512,7 @@ class Dispatch(Message, frozen=True):
     inputs: Column[Row[Bytes]] = []
     services: Column[Row[tuple[Name, Name]]] = []
     files: Column[Row[StoredFile]] = []
+    draw: Name = ""
 
 
 class Started(Message, frozen=True):

@@ -129,6 +129,12 @@ class AsyncClient(AsyncArtifacts):
         assert isinstance(answer, msg.Workers)
         return [worker_status(w) for w in answer.workers]
 
+    async def notices(self) -> list[tuple[float, str]]:
+        """What operators should know of the master's home, each since when (seconds since the epoch), the newest last."""
+        answer = await self._connection.call(msg.ListWorkers)
+        assert isinstance(answer, msg.Workers)
+        return answer.notices
+
     async def drain_worker(self, name: str) -> Told:
         """It takes nothing new, finishes what runs, and leaves. Returns at once. Raises NotFound."""
         return await scaling.tell_worker(self._connection, name, now=False)
@@ -464,6 +470,10 @@ class Client(Artifacts):
 
     def workers(self) -> list[WorkerStatus]:
         return self._wait(self._async.workers())
+
+    def notices(self) -> list[tuple[float, str]]:
+        """What operators should know of the master's home, each since when (seconds since the epoch), the newest last."""
+        return self._wait(self._async.notices())
 
     def drain_worker(self, name: str) -> Told:
         """It takes nothing new, finishes what runs, and leaves. Returns at once. Raises NotFound."""

@@ -101,7 +101,7 @@ class SimMaster:
         self.up = True
         self.world.network.master = self
         self.world.trace.note("master", f"starts at sequence {self.disk.safe_seq}")
-        self._see(seen.MasterBooted("sim-cluster", self.provider.names()))
+        self._see(seen.MasterBooted("sim-cluster", self.provider.names(), f"draw-{self._life}"))
 
     def crash(self, *, silent: bool) -> None:
         """`silent`: the machine lost its power, so nobody hears that its connections are gone."""

@@ -60,12 +60,14 @@ def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter:
                 leases=r.leases,
                 started=r.started,
                 draining=r.draining,
+                draws=r.draws,
+                draw_of=r.draw_of,
             )
     if not worker:
         return None  # only a registered worker says the rest
     match message:
-        case pm.Heartbeat(_, leases, started):
-            return seen.WorkerBeat(worker, leases, started)
+        case pm.Heartbeat() as h:
+            return seen.WorkerBeat(worker, h.leases, h.started, h.draws, h.draw_of)
         case pm.Started(_, leases, ats):
             return seen.AttemptsStarted(worker, leases, ats)
         case pm.Results(_, leases, outcomes, codes, reasons, started, finished, cpu_s, peak_bytes, values, outputs):
@@ -154,6 +156,7 @@ def _dispatch(state: State, jobs: list[int], first_lease: int) -> pm.Dispatch:
         inputs=[_inputs(state, entry) for entry in entries],
         services=services if any(services := [addresses_of(state, entry) for entry in entries]) else [],
         files=files if any(files := [files_for(state, entry) for entry in entries]) else [],
+        draw=state.draws.get(first_lease >> 32, ""),
     )
 
 

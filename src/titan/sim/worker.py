@@ -190,7 +190,7 @@ class SimWorker:
             case pm.Dispatch():
                 for i, lease in enumerate(message.leases):
                     oracle.on_dispatched(lease, message.services[i] if message.services else ())
-                self._see(wm.Dispatched(assignments(message)))
+                self._see(wm.Dispatched(assignments(message), message.draw))
             case pm.Recall(_, leases):
                 self._see(wm.RecallOrdered(leases))
             case pm.StopAttempts(_, leases, grace_s):
@@ -213,7 +213,7 @@ class SimWorker:
 
     def _register(self, cluster: str) -> None:
         self._asked = True
-        leases, started = self.machine.holdings()
+        held = self.machine.holdings()
         plan = self.plan
         self._send(
             pm.Register(
@@ -229,9 +229,11 @@ class SimWorker:
                     "memory_bytes": plan.total[1],
                     "gpus": plan.total[2],
                 },
-                leases=leases,
-                started=started,
+                leases=held.leases,
+                started=held.started,
                 draining=self.machine.draining,
+                draws=held.draws,
+                draw_of=held.draw_of,
             )
         )
 
@@ -322,12 +324,12 @@ class SimWorker:
             case wm.ReportResults(results):
                 self.talking.before_results()
                 self._send(_results(results))
-            case wm.Beat(leases, started):
+            case wm.Beat(leases):
                 if self.world.clock.now - self._heard_at > SILENCE_S:
                     self._hang_up()
                 else:
                     self._listed = leases
-                    self._send(pm.Heartbeat(0, leases, started))
+                    self._send(pm.Heartbeat(0, leases, instruction.started, instruction.draws, instruction.draw_of))
             case wm.AnnounceDrain():
                 self._send(pm.Draining(0))
             case wm.Leave():

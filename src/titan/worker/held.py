@@ -44,6 +44,8 @@ class Held(msgspec.Struct, gc=False):
     """What it says that it came to."""
     unstored: bool = False
     """That is by content, and the master does not have it."""
+    draw: str = ""
+    """Names the start of a master that gave the lease."""
     keeping: bool = False
     """ENDED: what it left is on its way to the master."""
 

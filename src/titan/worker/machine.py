@@ -178,14 +178,16 @@ class WorkerMachine:
         """Reports wait for others; so may output."""
         return self._report_by > 0
 
-    def holdings(self, without: Phase | None = None) -> tuple[list[int], list[float]]:
-        """(leases, start times; 0 for not started) of all that is held, for a registration.
+    def holdings(self, without: Phase | None = None) -> Beat:
+        """All that is held, for a registration. For a heartbeat `without` those that are DONE, whose results went before it.
 
-        For a heartbeat `without` those that are DONE, whose results went before it on this connection: by the time the master reads
-        the heartbeat it has recorded these, and would take them for strays that block a slot.
+        By the time the master reads it, it has recorded these, and would take them for strays that block a slot.
         """
-        mine = [(lease, h.started_at) for lease, h in self.held.items() if not h.orphaned and h.phase is not without]
-        return [lease for lease, _ in mine], [at for _, at in mine]
+        mine = [(lease, h) for lease, h in self.held.items() if not h.orphaned and h.phase is not without]
+        draws: dict[str, int] = {}
+        draw_of = [draws.setdefault(h.draw, len(draws)) for _, h in mine]
+        leases, started = [lease for lease, _ in mine], [h.started_at for _, h in mine]
+        return Beat(leases, started, tuple(draws), draw_of) if any(draws) else Beat(leases, started)
 
     # -- the connection -----------------------------------------------------------------------------------------------
     def on_welcomed(self, now: float, seen: Welcomed) -> None:
@@ -253,14 +255,12 @@ class WorkerMachine:
             if lease in self.held:
                 continue  # said twice
             missing = [hash_ for hash_ in assignment.needs if hash_ not in self.have]
+            self.held[lease] = Held(assignment, Phase.FETCHING if missing and not self.draining else Phase.WAITING, draw=seen.draw)
             if self.draining:
-                self.held[lease] = Held(assignment, Phase.WAITING)
                 self._end(now, lease, Outcome.RETURNED, "the worker drains")
             elif not missing:
-                self.held[lease] = Held(assignment, Phase.WAITING)
                 self._waiting.append(lease)
             else:
-                self.held[lease] = Held(assignment, Phase.FETCHING)
                 for wanted in missing:
                     if wanted not in self._wanted:
                         self._out.append(FetchArtifact(wanted))
@@ -563,7 +563,7 @@ class WorkerMachine:
                     self.held[result.lease].sent_at = now
                 self._out.append(ReportResults(self._results))
             if self._beat_due:
-                self._out.append(Beat(*self.holdings(without=Phase.DONE)))
+                self._out.append(self.holdings(without=Phase.DONE))
         # What was not sent goes with the next registration.
         self._started, self._results, self._beat_due = [], [], False
         if self.draining and not self.left and not self.held:

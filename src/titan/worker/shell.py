@@ -445,7 +445,7 @@ class Worker:
                 forbid_core_dumps()
                 self._secrets.take(message)
             case msg.Dispatch():
-                self.see(m.Dispatched(assignments(message)))
+                self.see(m.Dispatched(assignments(message), message.draw))
             case msg.Acked():
                 self.see(m.ResultsAcked(message.leases))
             case msg.StopAttempts():
@@ -460,11 +460,12 @@ class Worker:
                 self.see(m.Welcomed(message.cluster))
                 self._turn()
                 self._secrets.keep(self.machine.held)
-                leases, started = self.machine.holdings()
-                me, slots, draining = (self.name, self.incarnation), self.machine.slots, self.machine.draining
+                held, slots, draining = self.machine.holdings(), self.machine.slots, self.machine.draining
+                me = (self.name, self.incarnation, message.cluster, self.capabilities)
                 about = facts(self.machine.stock, self._launcher.limiter.mechanism)
                 about |= {"advertise": self._advertise} if self._advertise else {}
-                self._send(msg.Register(1, *me, message.cluster, self.capabilities, slots, about, leases, started, draining))
+                draws = (held.draws, held.draw_of)
+                self._send(msg.Register(1, *me, slots, about, held.leases, held.started, draining, *draws))
             case msg.Registered():
                 self._heartbeat_s = message.heartbeat_s
                 self.machine.grace_s = message.grace_s
@@ -535,7 +536,7 @@ class Worker:
             if self._peer is not None:
                 self._peer.abort()
             return
-        self._send(msg.Heartbeat(0, it.leases, it.started))
+        self._send(msg.Heartbeat(0, it.leases, it.started, it.draws, it.draw_of))
 
     # -- artifacts ----------------------------------------------------------------------------------------------------------
     def _fetched(self, hash_: str, problem: str, retryable: bool) -> None:

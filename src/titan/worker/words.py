@@ -57,7 +57,10 @@ class Disconnected(msgspec.Struct, frozen=True):
 
 
 class Dispatched(msgspec.Struct, frozen=True):
+    """`draw` names the start of a master that gave these leases."""
+
     assignments: list[Assignment]
+    draw: str = ""
 
 
 class StopOrdered(msgspec.Struct, frozen=True):
@@ -296,8 +299,12 @@ class ReportResults(msgspec.Struct, frozen=True, gc=False):
 
 
 class Beat(msgspec.Struct, frozen=True, gc=False):
+    """What is held, as in the protocol's Heartbeat."""
+
     leases: list[int]
     started: list[float]
+    draws: tuple[str, ...] = ()
+    draw_of: list[int] = []
 
 
 class StoreValue(msgspec.Struct, frozen=True, gc=False):

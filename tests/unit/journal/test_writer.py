@@ -248,3 +248,13 @@ def test_bad_arguments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(LimitExceeded, match="11 bytes"):
         journal.append(bytes(11), 1)
     journal.close()
+
+
+@pytest.mark.parametrize("policy", SyncPolicy)
+def test_what_must_be_synced_is_on_the_disk_when_it_is_reported_whatever_the_policy(tmp_path: Path, policy: SyncPolicy) -> None:
+    told: Told = SimpleQueue()
+    journal = start(tmp_path, told, policy=policy)
+    seq = journal.append(b"a term began", 1, synced=True)
+    wait_for(told, seq)
+    assert journal.synced_seq == seq
+    journal.close()

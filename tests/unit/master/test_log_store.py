@@ -145,3 +145,19 @@ def test_sync_is_for_what_was_written(store: LogStore) -> None:
     assert store.written.is_set() and store._open["r"].dirty
     store.sync()
     assert not store._open["r"].dirty
+
+
+def test_an_attempt_that_is_begun_anew_is_heard_from_its_beginning(tmp_path: Path) -> None:
+    """Its number was given out before, in a past that the master's home has forgotten."""
+    logs = LogStore(tmp_path)
+    logs.append("r", "j", 1, log_store.STDOUT, 0, b"of another past")
+    logs.begin("r", "j", 1)
+    logs.begin("r", "j", 2)
+    logs.begin("elsewhere", "j", 1)
+    assert logs.received("r", "j", 1) == (0, 0)
+    logs.append("r", "j", 1, log_store.STDOUT, 0, b"now")
+    for store in (logs, LogStore(tmp_path)):
+        store.close()  # and is read anew from its file
+        assert [data for _, _, data in store.pieces("r", "j", 1, {})] == [b"now"]
+        assert store.received("r", "j", 1) == (3, 0)
+        store.close()

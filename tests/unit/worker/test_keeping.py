@@ -54,7 +54,7 @@ def test_a_cut_between_changes_nothing() -> None:
     node = running()
     node.see(exited(1))
     node.see(m.Disconnected(), m.Welcomed("c"), m.Registered(5.0), m.LogsSent(1))
-    assert node.machine.holdings() == ([1], [1.0])
+    assert node.machine.holdings() == m.Beat([1], [1.0])
     node.see(words.OutputsKept(1, LEFT))
     assert node.see(m.LogsSent(1)) == [m.ReportResults([replace(DONE, outputs=LEFT)])]
 

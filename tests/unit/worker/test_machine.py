@@ -233,7 +233,7 @@ def test_a_heartbeat_lists_what_is_held_and_not_reported() -> None:
     assert node.machine.next_due() == 5.0
     assert node.see(m.TimePassed(), at=5.0) == [m.Beat([1, 3, 4], [1.0, 0.0, 0.0])]
     assert node.machine.next_due() == 10.0
-    assert node.machine.holdings() == ([1, 2, 3, 4], [1.0, 1.0, 0.0, 0.0])
+    assert node.machine.holdings() == m.Beat([1, 2, 3, 4], [1.0, 1.0, 0.0, 0.0])
 
 
 def test_while_nobody_listens_nothing_is_said_and_work_goes_on() -> None:
@@ -245,7 +245,7 @@ def test_while_nobody_listens_nothing_is_said_and_work_goes_on() -> None:
     assert node.see(exited(1)) == [start(2)]
     assert node.see(m.LogsSent(1)) == []
     assert node.see(m.TimePassed(), at=60.0) == []
-    assert node.machine.holdings() == ([1, 2], [1.0, 0.0])
+    assert node.machine.holdings() == m.Beat([1, 2], [1.0, 0.0])
 
 
 def test_a_result_that_is_not_acknowledged_is_sent_again_on_the_next_connection_behind_its_output() -> None:
@@ -253,7 +253,7 @@ def test_a_result_that_is_not_acknowledged_is_sent_again_on_the_next_connection_
     node.run(1, 2)
     node.see(exited(1), exited(2), m.LogsSent(1))
     node.see(m.Disconnected(), m.LogsSent(2))
-    assert node.machine.holdings()[0] == [1, 2]
+    assert node.machine.holdings().leases == [1, 2]
     assert node.see(m.Welcomed("c"), m.Registered(5.0), at=9.0) == [m.ReportResults([result(2, Outcome.SUCCEEDED, 0, "")])]
     assert node.see(m.LogsSent(1)) == [m.ReportResults([result(1, Outcome.SUCCEEDED, 0, "")])]
 
@@ -306,7 +306,7 @@ def test_a_master_of_another_cluster_knows_nothing_of_what_is_held() -> None:
         m.Forget([7]),
         m.Forget([8]),
     ]
-    assert node.machine.holdings() == ([], [])
+    assert node.machine.holdings() == m.Beat([], [])
     assert node.see(m.Registered(5.0)) == []
     assert node.see(m.AttemptStarted(4, 2.0)) == [], "its start is nobody's business any more"
     assert node.see(m.TimePassed(), at=6.0) == [m.Beat([], [])]

@@ -1,0 +1,32 @@
+"""Facts about the terms of the master and what was noticed of them: see `events`."""
+
+from __future__ import annotations
+
+from titan.core.fact import Fact
+
+
+class MasterStarted(Fact, frozen=True, tag="master_started"):
+    """A term began. Every worker has until its deadline to come back.
+
+    `draw` names this start: a term that is given out twice, by a home that was restored, has two draws ("" in journals of old).
+    `notice`, if not empty, is what operators are to be told of this start.
+    """
+
+    term: int
+    cluster: str
+    at: float
+    draw: str = ""
+    notice: str = ""
+
+
+class TermRaised(Fact, frozen=True, tag="term_raised"):
+    """A worker proved that terms were given out which this home does not know, `heard` the latest of them.
+
+    A later term goes on, under a draw of its own.
+    """
+
+    term: int
+    heard: int
+    draw: str
+    notice: str
+    at: float

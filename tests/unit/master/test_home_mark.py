@@ -1,0 +1,31 @@
+"""A home knows whether it is the one that the last master left."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from titan.master.home_mark import mark, why_copied
+
+
+def test_a_home_is_the_original_until_it_is_copied(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    assert why_copied(home) == ""
+    mark(home)
+    assert why_copied(home) == ""
+    copy = tmp_path / "copy"
+    shutil.copytree(home, copy)
+    assert "is a copy" in why_copied(copy)
+    home.rename(tmp_path / "moved")
+    assert why_copied(tmp_path / "moved") == "", "it was moved, and is still the one"
+    mark(copy)
+    assert why_copied(copy) == ""
+
+
+def test_what_is_left_of_a_mark_is_no_proof(tmp_path: Path) -> None:
+    (tmp_path / "origin.json").write_text("{")
+    assert why_copied(tmp_path) == ""
+    mark(tmp_path)
+    (tmp_path / "origin").unlink()
+    assert "is a copy" in why_copied(tmp_path)
