@@ -13,7 +13,7 @@ from fcntl import ioctl
 from termios import TIOCOUTQ
 from typing import Any, cast
 
-from titan.errors import PeerError
+from titan.errors import LimitExceeded, PeerError
 from titan.protocol.codec import Blob, MessageDecoder, Misfit, Received, encode, encode_apart, error_of
 from titan.protocol.messages import Message
 
@@ -127,10 +127,17 @@ class Peer(asyncio.BufferedProtocol):
         return not self._writable.is_set()
 
     def send(self, message: Message, blob: Blob | None = None, *, plain: bool = False) -> None:
-        """A large blob is not copied: its memory must stay as it is. `plain`: not compressed, whatever the peer can read."""
+        """A large blob is not copied: its memory must stay as it is. `plain`: not compressed, whatever the peer can read.
+
+        An answer that is larger than a message may be becomes the error that says so.
+        """
         compress = self.compress and not plain
         if blob is None or len(blob) < APART_FROM or compress:
-            self.write(encode(message, blob, compress=compress))
+            try:
+                frame = encode(message, blob, compress=compress)
+            except LimitExceeded as e:
+                frame = encode(error_of(message.request, e))
+            self.write(frame)
         elif not self.closed:
             self._out_large = True
             self._out.append(encode_apart(message, blob))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from heapq import heappop
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ from titan.core.schedules import (
 from titan.core.services import on_service_replace_requested, on_service_stop_requested, on_services_seen, stop_helpers
 from titan.core.state import TIMED, TIMER_FORGET, TIMER_JOB, TIMER_RUN, TIMER_SCALE, TIMER_SCHEDULE, Run, State
 from titan.core.storing import on_store_written
+from titan.core.story import about
 from titan.core.submit import drop_openings, on_dag_submitted, on_jobs_arrived, on_run_begun, on_submitter_gone
 from titan.core.take_back import take_back
 from titan.core.turn import Turn
@@ -56,17 +57,23 @@ class Decision(NamedTuple):
     effects: list[fx.Effect]
 
 
-def step(state: State, now: float, inputs: Sequence[seen.Input]) -> Decision:
+def step(state: State, now: float, inputs: Iterable[seen.Input]) -> Decision:
     """One turn. `now`: seconds since the epoch, never less than at the last turn.
 
     Inputs are handled in order; placement happens once at the end, so a batch of results frees all its slots before the
-    next jobs are chosen.
+    next jobs are chosen. What raises carries a note of the input, and of the job that it is about: a bug, after which the state
+    is of no further use.
     """
     turn = Turn(state, now)
-    for one in inputs:
-        if type(one) in _OF_A_WORKER and one.worker not in state.workers:  # type: ignore[union-attr]
-            continue  # it is forgotten: a word of its last process that came late
-        _HANDLERS[type(one)](turn, one)
+    one: seen.Input | None = None
+    try:
+        for one in inputs:
+            if type(one) in _OF_A_WORKER and one.worker not in state.workers:  # type: ignore[union-attr]
+                continue  # it is forgotten: a word of its last process that came late
+            _HANDLERS[type(one)](turn, one)
+    except Exception as error:
+        error.add_note(about(state, one))
+        raise
     fill_runs(turn)
     release_roots(turn)
     stop_helpers(turn)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from titan.core.state import NO_WORKER, Job, State
 from titan.model.demand import demand_of, demand_text
 from titan.model.states import JobState, Outcome
@@ -32,6 +34,25 @@ def story(state: State, number: int) -> list[str]:
     told.append((job.since, _present(state, number)))
     told.sort(key=lambda entry: entry[0])
     return [f"{at:.3f}  {what}" for at, what in told]
+
+
+def about(state: State, seen: Any) -> str:
+    """What an input is, and the story of the first job that it names; for a bug report."""
+    if seen is None:
+        return "no input was handled yet"
+    numbers: list[int | None] = []
+    worker = state.workers.get(getattr(seen, "worker", 0) or 0)
+    if worker is not None:
+        leases = getattr(seen, "leases", None) or [getattr(seen, "lease", 0)]
+        numbers += [worker.held.get(lease) for lease in leases[:1000]]
+    named, job = getattr(seen, "run", None), getattr(seen, "job", None)
+    run = state.runs.get(named) if isinstance(named, str) else None
+    if run is not None and isinstance(job, str):
+        numbers.append(state.find(run, job))
+    number = next((n for n in numbers if n is not None and n in state.jobs), None)
+    told = story(state, number) if number is not None else []
+    shown = repr(seen)
+    return "\n  ".join([f"the last input was {shown if len(shown) <= 500 else shown[:500] + '...'}", *told])
 
 
 def _present(state: State, number: int) -> str:

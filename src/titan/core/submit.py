@@ -45,7 +45,7 @@ def on_run_begun(turn: Turn, seen: RunBegun) -> None:
     if is_answered(turn, seen.origin, seen.request, seen.key, seen.run):
         return
     try:
-        check_head(seen.name, seen.templates, seen.count, seen.deadline_s, seen.group)
+        check_head(seen.name, seen.templates, seen.count, seen.deadline_s, seen.group, seen.version)
     except InvalidGraph as e:
         turn.order(fx.Refuse(seen.origin, seen.request, e.code, str(e), e.job))
         return

@@ -23,8 +23,9 @@ from titan.core.inputs import Input, MasterBooted, TimePassed
 from titan.core.record_parts import RECORD_BYTES, divided
 from titan.core.state import State
 from titan.core.step import next_due, step
-from titan.errors import JournalFailed
+from titan.errors import Conflict, JournalFailed
 from titan.journal import JournalWriter, SyncPolicy
+from titan.master.blame import PATIENCE, Blame, Raised, Watched
 
 log = logging.getLogger("titan.master")
 
@@ -47,13 +48,20 @@ class CoreLoop:
         on_events: Callable[[list[Event]], None],
         on_pressure: Callable[[bool], None],
         on_fatal: Callable[[BaseException], None],
+        on_raised: Callable[[Raised], None] | None = None,
+        blame: Blame | None = None,
     ) -> None:
+        """`on_raised`: a turn raised, and nothing more is decided here; None: that is fatal."""
         self.state = state
         self.clock = clock
         self._prepare = prepare
         self._on_events = on_events
         self._on_pressure = on_pressure
         self._on_fatal = on_fatal
+        self._on_raised = on_raised
+        self._blame = blame
+        self.careful = False
+        """Whether each input has a turn of its own, so that it is known which one raises."""
         self._loop = asyncio.get_running_loop()
         self._inbox: list[Input] = []
         self._scheduled = False
@@ -65,6 +73,7 @@ class CoreLoop:
         self._timer_due = 0.0
         self._pressed = False
         self._dead = False
+        self._broken = False
         self._store: Path | None = None
         self._since_snapshot = 0
         self.snapshot_at = 0.0
@@ -112,7 +121,13 @@ class CoreLoop:
 
     # -- in -------------------------------------------------------------------------------------------------------------
     def see(self, seen: Input) -> None:
-        """Takes notice of an input; all of one loop turn are decided together."""
+        """Takes notice of an input; all of one loop turn are decided together. Raises Conflict if its sender is set aside."""
+        asks = self._blame is not None and self._blame.any and hasattr(seen, "request")
+        if asks and self._blame is not None and self._blame.is_set_aside(who := self._blame.who(self.state, seen)):
+            raise Conflict(
+                f"{who} is set aside until this master is restarted: what it sent made the master fail {PATIENCE} times; the "
+                "master's log has what and why"
+            )
         self._inbox.append(seen)
         if not self._scheduled:
             self._scheduled = True
@@ -130,8 +145,14 @@ class CoreLoop:
             self._arm()
             return
         inputs, self._inbox = self._inbox, []
+        if self.careful and len(inputs) > 1:
+            self._inbox = inputs[1:]
+            del inputs[1:]
+            self._scheduled = True
+            self._loop.call_soon(self.turn)
+        watched = Watched(inputs)
         try:
-            events, effects = step(self.state, now, inputs)
+            events, effects = step(self.state, now, watched)
             payload, count = encode(events)
             if count and self._journal is not None:
                 synced = any(type(event) in SYNCED for event in events)
@@ -146,8 +167,8 @@ class CoreLoop:
                 self._held.append((self._seq, calls))
             if events:
                 self._on_events(events)
-        except BaseException as error:  # the state can no longer be trusted: stop, and let a restart replay the log
-            self._fail(error)
+        except BaseException as error:  # the state can no longer be trusted: only the log can say what is true
+            self._give_up(error, watched.current)
             return
         self._let_go()
         if self._journal is not None and self._durable == self._seq:
@@ -168,8 +189,10 @@ class CoreLoop:
     # -- out ------------------------------------------------------------------------------------------------------------
     def release(self, call: Callable[[], None]) -> None:
         """Makes the call once everything decided so far, the inbox included, is durable."""
-        if self._inbox:
+        while self._inbox and not self._dead:
             self.turn()
+        if self._broken:
+            return
         self._held.append((self._seq, [call]))
         self._let_go()
 
@@ -177,7 +200,10 @@ class CoreLoop:
         held, durable = self._held, self._durable if self._journal is not None else self._seq
         while held and held[0][0] <= durable:
             for call in held.popleft()[1]:
-                call()
+                try:
+                    call()
+                except Exception:  # one that cannot be told must not keep the others from it
+                    log.exception("an answer could not be sent")
 
     def _synced(self, seq: int) -> None:
         self._durable = max(self._durable, seq)
@@ -195,6 +221,20 @@ class CoreLoop:
         elif self._pressed and pending < PENDING_LIMIT // 2:
             self._pressed = False
             self._on_pressure(False)
+
+    def _give_up(self, error: BaseException, seen: Input | None) -> None:
+        """A turn raised: whose input it was is told to `on_raised`, or the master stops."""
+        if self._dead or self._on_raised is None or self._blame is None or isinstance(error, JournalFailed):
+            self._fail(error)
+            return
+        if not isinstance(error, Exception):
+            self._fail(error)
+            return
+        self._dead = True
+        self._held.clear()  # what waits rests on a state that is not true
+        self._broken = True
+        who = self._blame.who(self.state, seen) if seen is not None else ""
+        self._on_raised(Raised(error, seen, who, getattr(seen, "origin", 0)))
 
     def _fail(self, error: BaseException) -> None:
         if self._dead:

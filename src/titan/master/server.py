@@ -20,10 +20,11 @@ from titan.core import events as ev
 from titan.core.heard import latest_recorded
 from titan.core.inputs import WorkerDisconnected
 from titan.core.state import State
-from titan.errors import EnvironmentFault, PeerError, PortInUse, ProtocolError, TitanError
+from titan.errors import Bug, EnvironmentFault, PeerError, PortInUse, ProtocolError, TitanError
 from titan.journal import SyncPolicy
 from titan.master.archivist import Archivist
 from titan.master.artifact_desk import ArtifactDesk, published
+from titan.master.blame import Blame, Raised
 from titan.master.client_desk import ClientDesk
 from titan.master.cluster_keys import EVENTS_KEY, PREFIX, ClusterKeys
 from titan.master.core_loop import CoreLoop
@@ -49,6 +50,7 @@ from titan.master.vault import Key, Vault
 from titan.master.watch import WatchHub
 from titan.master.webhook_secret import webhook_secret
 from titan.master.worker_desk import WorkerDesk
+from titan.model.plain import plain
 from titan.model.settings import Settings
 from titan.peer import Peer
 from titan.protocol import messages as msg
@@ -58,6 +60,8 @@ from titan.protocol.handshake import answer
 log = logging.getLogger("titan.master")
 SOFTWARE = f"titan {__version__}"
 HELLO_S = 10.0
+CAREFUL_S = 60.0
+"""After a turn raised, each input has a turn of its own for so long."""
 
 
 class Master(HomeServer):
@@ -94,6 +98,9 @@ class Master(HomeServer):
         self._numbers = 0
         self._server: asyncio.Server | None = None
         self._log_syncer: asyncio.Task[None] | None = None
+        self._blame = Blame(self._host_of)
+        self._reopening: asyncio.Task[None] | None = None
+        self._closed = False
 
     @property
     def address(self) -> str:
@@ -102,6 +109,9 @@ class Master(HomeServer):
     # -- life -----------------------------------------------------------------------------------------------------------
     async def _close(self) -> None:
         """Workers keep their jobs and wait for the next master."""
+        if self._closed:
+            return
+        self._closed = True
         await self.bursts.close()
         if self._server is not None:
             self._server.close()
@@ -127,7 +137,47 @@ class Master(HomeServer):
         with contextlib.suppress(OSError):
             (self.home / "master.json").unlink()
 
+    async def stop(self) -> None:
+        if self._reopening is not None:
+            await asyncio.gather(self._reopening, return_exceptions=True)
+        await super().stop()
+
+    def _on_raised(self, raised: Raised) -> None:
+        """A turn raised, which is a bug. What the journal has is true: everything begins anew from that, in this process."""
+        log.critical("%s made a handler raise: %s", raised.what, raised.cause, exc_info=raised.cause)
+        if self._policy is None or not self._blame.note(raised):
+            self._on_fatal(raised.cause)
+            return
+        if raised.who and self._blame.is_set_aside(raised.who):
+            log.critical("%s is set aside until this master is restarted", raised.who)
+        peer = self._peers.get(raised.origin)
+        if peer is not None:
+            told = (
+                f"{raised.what} made the master fail, which is a bug of the master: it was refused, and the master begins anew "
+                f"from its journal; its log has more ({type(raised.cause).__name__}: {raised.cause})"
+            )
+            peer.send(error_of(getattr(raised.seen, "request", 0), Bug(plain(told))))
+        for other in list(self._peers.values()):
+            other.close()
+        self._reopening = asyncio.get_running_loop().create_task(self._reopen())
+
+    async def _reopen(self) -> None:
+        try:
+            await self._close()
+            await self._open()
+        except Exception as error:  # nothing is left to go back to
+            self._on_fatal(error)
+            return
+        self.core.careful = True  # should it raise again, it will be known whose input it was
+        asyncio.get_running_loop().call_later(CAREFUL_S, setattr, self.core, "careful", False)
+        log.warning("the master began anew from its journal, in term %d; all that was acknowledged is there", self.core.state.term)
+
+    def _host_of(self, origin: int) -> str:
+        peer = self._peers.get(origin)
+        return peer.host if peer is not None else "an unknown address"
+
     async def _open(self) -> None:
+        self._closed = False
         vault = Vault.open(self.home, self._secrets_key)
         state, next_seq = State(self._settings), 1
         if self._policy is not None:
@@ -152,6 +202,8 @@ class Master(HomeServer):
             on_events=self._on_events,
             on_pressure=self._on_pressure,
             on_fatal=self._on_fatal,
+            on_raised=self._on_raised,
+            blame=self._blame,
         )
         self.hub = WatchHub(state, self.core.release)
         self.history = History(self.home / "history.sqlite")
@@ -179,6 +231,7 @@ class Master(HomeServer):
                     self.store.configure({"requirepass": self._store_password})
                 self.store_port = StorePort(self.store, self.host, self._store_port)
                 await self.store_port.open()
+                self._store_port = self.store_port.port
             if self._policy is not None:
                 self.core.open_journal(self.home / "store", next_seq, self._policy)
             copied = why_copied(self.home) if self._policy is not None and state.term else ""

@@ -27,7 +27,7 @@ from titan.master.outlet import Outlet
 from titan.master.secret_desk import SecretDesk
 from titan.master.store_desk import StoreDesk
 from titan.master.store_relay import StoreRelay
-from titan.model.dag import MAX_INPUT_BYTES, JobTemplate
+from titan.model.dag import MAX_INPUT_BYTES, JobTemplate, template_size
 from titan.model.plain import plain
 from titan.model.states import JobState, Outcome
 from titan.peer import Peer
@@ -37,6 +37,11 @@ from titan.protocol.codec import Blob, encode
 log = logging.getLogger("titan.master")
 
 DISPATCH_BYTES = 16 << 20
+"""Of one message, in characters; a character may take four bytes, and one job alone may be larger (MAX_INPUT_BYTES)."""
+JOB_BYTES = 256
+"""Of a job without arguments: its name, its run, its lease."""
+PARENT_BYTES = 512
+"""Of a parent, if it is a service or gives a file."""
 FAILED_JOB = "TITAN_FAILED_JOB"
 MAX_REASON = 500
 MAX_TEXT = 1024
@@ -286,21 +291,29 @@ class WorkerDesk:
         return [answer]
 
     def dispatch(self, it: fx.SendDispatch) -> list[Callable[[], None]]:
-        """In messages of bounded size, by the arguments and inputs of calls."""
+        """In messages of bounded size, by all that one job adds to the message."""
         calls: list[Callable[[], None]] = []
         jobs: list[Job] = []
         inputs: list[tuple[bytes, ...]] = []
         given: tuple[bytes, ...]
         lease, size = it.first_lease, 0
+        known: dict[int, None] = {}
+        """Templates of the message."""
         for number in it.jobs:
             job = self._state.jobs[number]
-            given, weight = (), len(job.payload)
+            given, weight = (), JOB_BYTES + len(job.payload)
+            if job.args:
+                weight += sum(map(len, job.args))
             if job.parents:
                 given = self._inputs(job)
-                weight += sum(map(len, given))
+                weight += sum(map(len, given)) + PARENT_BYTES * len(job.parents)
+            if id(job.template) not in known or job.template.kind == "handler":
+                weight += template_size(job.template)
             if jobs and size + weight > DISPATCH_BYTES:
                 calls += self._dispatch(it.worker, lease, jobs, inputs)
                 lease, size, jobs, inputs = lease + len(jobs), 0, [], []
+                known.clear()
+            known[id(job.template)] = None
             jobs.append(job)
             inputs.append(given)
             size += weight

@@ -13,6 +13,11 @@ MAX_ARGS_BYTES = 128 * 1024
 MAX_PAYLOAD_BYTES = 1024 * 1024
 MAX_INPUT_BYTES = 48 * 1024 * 1024
 """Values of parents that go to a call as they are."""
+MAX_TEMPLATE_BYTES = 1024 * 1024
+"""Characters of the command, the environment and all else that a job specification says."""
+MAX_VERSION = 256
+TEMPLATE_BYTES = 256
+"""Of a template that says nothing."""
 MAX_RETRIES = 1_000
 MAX_PRIORITY = 1_000_000
 MAX_SECONDS = 10 * 366 * 86_400.0
@@ -128,6 +133,19 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def __hash__(self) -> int:
         what = (self.file, self.file_hash, self.archive, self.command, self.argv, self.function)
         return hash((*what, self.requirement, self.priority, self.env))
+
+
+def template_size(t: JobTemplate) -> int:
+    """Characters of what a template says, about as many as it takes in a message."""
+    texts = [t.file, t.command, t.python, *t.argv, *t.secrets]
+    for pairs in (t.env, t.outputs, t.inputs):
+        for pair in pairs:
+            texts += pair
+    if t.gate is not None:
+        texts += [t.gate.message, t.gate.webhook]
+    if t.service is not None:
+        texts.append(t.service.target)
+    return TEMPLATE_BYTES + sum(map(len, texts)) + 2 * len(texts)
 
 
 class DagSpec(msgspec.Struct, frozen=True, array_like=True):

@@ -57,7 +57,7 @@ def resolve_addition(
 
 
 def _resolve(dag: DagSpec, known: Callable[[str], int | None], offset: int) -> list[tuple[int, ...]]:
-    check_head(dag.name, dag.templates, len(dag.ids), dag.deadline_s, dag.group)
+    check_head(dag.name, dag.templates, len(dag.ids), dag.deadline_s, dag.group, dag.version)
     if len(dag.parents) != len(dag.ids):
         raise InvalidGraph("the columns of the DAG differ in length")
     _check_columns(dag, len(dag.templates))
@@ -139,7 +139,9 @@ class ResolvedPart(Part, Protocol):
     def parents(self) -> list[tuple[int, ...]]: ...
 
 
-def check_head(name: str, templates: list[JobTemplate], count: int, deadline_s: float = 0.0, group: str = "") -> None:
+def check_head(
+    name: str, templates: list[JobTemplate], count: int, deadline_s: float = 0.0, group: str = "", version: str = ""
+) -> None:
     """What can be told of a DAG before its jobs are there. Raises InvalidGraph."""
     if not name or len(name) > 256 or not name.isprintable():
         raise InvalidGraph("a DAG's name is 1 to 256 printable characters")
@@ -151,6 +153,8 @@ def check_head(name: str, templates: list[JobTemplate], count: int, deadline_s: 
         raise InvalidGraph(f"DAG {name!r}: deadline must be 0 to {limits.MAX_SECONDS:,.0f} seconds")
     if len(group) > MAX_GROUP or not group.isprintable():
         raise InvalidGraph(f"DAG {name!r}: agent_run_id is at most {MAX_GROUP} printable characters")
+    if len(version) > limits.MAX_VERSION or not version.isprintable():
+        raise InvalidGraph(f"DAG {name!r}: version is at most {limits.MAX_VERSION} printable characters")
     for template in templates:
         _check_template(template)
 
@@ -244,6 +248,10 @@ def _check_columns(dag: Part, templates: int) -> None:
 def _check_template(t: JobTemplate) -> None:
     what = t.file or t.command or " ".join(t.argv) or "?"
     where = f"job specification {what[:80]!r}"
+    if (size := limits.template_size(t)) > limits.MAX_TEMPLATE_BYTES:
+        raise InvalidGraph(f"{where}: {size:,} characters in all; the limit is {limits.MAX_TEMPLATE_BYTES:,}: pass a file")
+    if any(len(hash_) > MAX_NAME for hash_ in (t.file_hash, t.archive, t.function)):
+        raise InvalidGraph(f"{where}: what should be a hash is none")
     if problem := template_problem(t):
         raise InvalidGraph(f"{where}: {problem}")
     if problem := files_problem(t):
