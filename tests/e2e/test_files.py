@@ -306,3 +306,22 @@ def test_files_go_when_nothing_refers_to_them(tmp_path: Path) -> None:
 
 def _is_archived(c: Cluster, run: str) -> bool:
     return any(isinstance(event, RunArchived) and event.run == run for event in c.events())
+
+
+def test_a_submission_leaves_the_operators_files_alone(tmp_path: Path) -> None:
+    mine, project = tmp_path / "tool.sh", tmp_path / "tools"
+    mine.write_text("echo the submitter\n")
+    project.mkdir()
+    (project / "x.sh").write_text("echo a project\n")
+    with cluster(tmp_path / "c", "w1", settings=QUIET) as c:
+        kept = c.home / "perm_files"
+        (kept / "tool.sh").write_text("echo the operator\n")
+        jobs = [Job("mine", file=mine), Job("theirs", file="perm:tool.sh")]
+        run = c.client.submit(DAG("d", jobs))
+        assert run.wait(timeout=60).ok
+        other = c.client.submit(DAG("p", [Job("x", file=project / "x.sh")], project=project))
+        assert other.wait(timeout=60).ok
+        said = {job.id: b"".join(data for _, data in c.client.logs(f"{run.id}/{job.id}")) for job in jobs}
+        assert said == {"mine": b"the submitter\n", "theirs": b"the operator\n"}
+        assert (kept / "tool.sh").read_text() == "echo the operator\n"
+        assert sorted(path.name for path in kept.iterdir()) == [".objects", "tool.sh"]

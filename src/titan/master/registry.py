@@ -1,6 +1,6 @@
 """perm_files/: the artifact registry. Scripts, binaries and archives by content hash, and by name.
 
-    perm_files/NAME            what a person put there, or the newest upload of that name
+    perm_files/NAME            what a person put there, or a client that was told to do so; what submissions stage has no name
     perm_files/.objects/HASH   the content, by SHA-256; immutable
 
 A file that is dropped into perm_files/ is picked up when its name is asked for. Names are paths inside the registry: what leads

@@ -310,7 +310,7 @@ class AsyncClient(AsyncArtifacts):
         return answer
 
     async def _upload(self, staged: StagedDag) -> None:
-        await uploads.upload(self._connection, staged.artifacts, staged.names)
+        await uploads.upload(self._connection, staged.artifacts)
 
     async def _put(self, hash_: str, path: Path, name: str) -> None:
         await uploads.put(self._connection, hash_, path, name)

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from titan.archive import IGNORE_FILE, SUFFIX, Survey, build_archive, survey
+from titan.archive import IGNORE_FILE, Survey, build_archive, survey
 from titan.errors import InvalidGraph
 from titan.folders import remove_folder
 from titan.model import graph
@@ -51,16 +51,14 @@ class StagedDag:
 
     `parents` are those of `spec` as positions in it.
 
-    `artifacts` maps a SHA-256 in hex to the file with that content; `names` gives those that have one the name under which the
-    master keeps them. `unresolved` are names of perm_files/ whose hash only the master knows: until `resolve`, the templates
-    that use them hold ``perm:NAME`` for a hash. The files of `artifacts` exist until `close` or until nothing refers to this
-    object.
+    `artifacts` maps a SHA-256 in hex to the file with that content, by which alone the master knows it. `unresolved` are names of
+    perm_files/ whose hash only the master knows: until `resolve`, the templates that use them hold ``perm:NAME`` for a hash. The
+    files of `artifacts` exist until `close` or until nothing refers to this object.
     """
 
     spec: DagSpec
     parents: list[tuple[int, ...]]
     artifacts: dict[str, Path] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
     unresolved: tuple[str, ...] = ()
     scratch: Scratch | None = None
 
@@ -100,7 +98,7 @@ def stage(dag: DAG, *, addition: bool = False, archive: str = "") -> StagedDag:
         if staging.scratch is not None:
             staging.scratch.close()
         raise
-    return StagedDag(spec, parents, staging.artifacts, staging.names, tuple(staging.unresolved), staging.scratch)
+    return StagedDag(spec, parents, staging.artifacts, tuple(staging.unresolved), staging.scratch)
 
 
 class Table:
@@ -181,7 +179,6 @@ class _Staging:
     def __init__(self, dag: DAG, archive: str = "") -> None:
         self.dag = dag
         self.artifacts: dict[str, Path] = {}
-        self.names: dict[str, str] = {}
         self.unresolved: dict[str, None] = {}
         self.scratch: Scratch | None = None
         self._project = dag.project
@@ -372,9 +369,6 @@ class _Staging:
                 raise _fault(job, f"{file}: cannot be read: {error.strerror}") from None
             self._hashes[real] = digest
             self.artifacts.setdefault(digest, Path(real))
-            name = os.path.basename(file)
-            if not name.startswith("."):
-                self.names.setdefault(digest, name)
         return self._hashes[real]
 
     def _packed(self, project: Path, job: Job) -> str:
@@ -388,9 +382,6 @@ class _Staging:
                 raise InvalidGraph(str(error), job.id) from None
             self._archive = packed.sha256
             self.artifacts[packed.sha256] = packed.path
-            name = Path(os.path.realpath(project)).name or "project"
-            if not name.startswith("."):
-                self.names[packed.sha256] = name + SUFFIX
         return self._archive
 
     def _inside(self, project: Path, job: Job, file: str) -> str:

@@ -12,8 +12,8 @@ from titan.sdk.connection import Connection
 PIECE_BYTES = 1 << 20
 
 
-async def upload(connection: Connection, artifacts: Mapping[str, Path], names: Mapping[str, str]) -> None:
-    """Those that the master lacks. `names`: under which some of them are entered in the registry."""
+async def upload(connection: Connection, artifacts: Mapping[str, Path]) -> None:
+    """Those that the master lacks."""
     if not artifacts:
         return
     hashes = list(artifacts)
@@ -23,7 +23,7 @@ async def upload(connection: Connection, artifacts: Mapping[str, Path], names: M
     for hash_ in answer.missing:
         while True:
             try:
-                await put(connection, hash_, artifacts[hash_], names.get(hash_, ""))
+                await put(connection, hash_, artifacts[hash_], "")
                 break
             except ConnectionLost:
                 await connection.reopen()

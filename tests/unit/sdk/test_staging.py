@@ -76,7 +76,6 @@ def test_single_files_travel_by_hash(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"echo hi\n").hexdigest()
     assert [(t.file, t.file_hash, t.archive) for t in staged.spec.templates] == [("run me.sh", digest, "")]
     assert staged.artifacts == {digest: script.resolve()}
-    assert staged.names == {digest: "run me.sh"}
 
 
 def test_equal_content_is_one_artifact_under_two_names(tmp_path: Path) -> None:
@@ -85,7 +84,6 @@ def test_equal_content_is_one_artifact_under_two_names(tmp_path: Path) -> None:
     staged = stage(DAG("d", [Job(f"j{i}", file=tmp_path / name) for i, name in enumerate((".hidden", "a.sh", "b.py"))]))
     assert [t.file for t in staged.spec.templates] == [".hidden", "a.sh", "b.py"]
     assert len(staged.artifacts) == 1
-    assert list(staged.names.values()) == ["a.sh"]  # perm_files/ has no name that begins with a dot
 
 
 def test_project_travels_as_one_archive(project: Path, tmp_path: Path) -> None:
@@ -101,7 +99,6 @@ def test_project_travels_as_one_archive(project: Path, tmp_path: Path) -> None:
         ("steps/one.py", "", "", digest),
         ("", "cat data.csv", "", digest),
     ]
-    assert staged.names == {digest: "project.tar.zst"}
     assert hashlib.sha256(archive.read_bytes()).hexdigest() == digest
     unpack_archive(archive, tmp_path / "copy")
     assert (tmp_path / "copy" / "steps" / "one.py").read_text() == "print(1)\n"
