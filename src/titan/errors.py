@@ -16,6 +16,7 @@
       EnvironmentFault   the machine or the network: nobody's code is wrong
         MasterUnreachable  nothing answers at the address
         ConnectionLost     the connection broke while an answer was due
+        CallsNotAcknowledged  a client ended before the master had all calls that were handed in
         JournalFailed      the disk under the journal refused a write or a sync; final
         JournalCorrupt     a record before the journal's tail is bad: names file and offset
         PortInUse          another program listens there
@@ -111,6 +112,16 @@ class MasterUnreachable(EnvironmentFault):
 class ConnectionLost(EnvironmentFault):
     code = "connection_lost"
     retryable = True
+
+
+class CallsNotAcknowledged(EnvironmentFault):
+    """`calls` says how many of which function were handed in and may be lost."""
+
+    code = "calls_not_acknowledged"
+
+    def __init__(self, message: str, calls: dict[str, int] | None = None) -> None:
+        super().__init__(message)
+        self.calls = calls or {}
 
 
 class JournalFailed(EnvironmentFault):

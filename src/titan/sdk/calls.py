@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -25,6 +25,7 @@ from titan.protocol import messages as msg
 from titan.sdk.compute import Computed, Settle
 from titan.sdk.connection import Connection
 from titan.sdk.functions import Function, Parcel, error_of, name_of, pack_arguments, parcelled, printable, value_of
+from titan.sdk.handed_in import CallFuture, HandedIn
 from titan.sdk.tasks import TaskCall, plan
 
 if TYPE_CHECKING:
@@ -42,16 +43,24 @@ AHEAD_BYTES = 64 << 20
 """Large values that are fetched before a map's consumer comes to them."""
 
 
+CLOSED = "the client was closed before the result was there: the call goes on, and its run keeps the result (`titan status`)"
+
+UNKNOWN = "the client was closed before the master had acknowledged the call: whether it runs is not known (`titan status`)"
+
+
 class Calls:
     """The calls of one client. Methods may be called from any thread; the connection's loop does the work."""
 
-    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, close_timeout_s: float) -> None:
         self._connection = connection
         self._loop = loop
         self._functions: weakref.WeakKeyDictionary[Callable[..., Any], Function] = weakref.WeakKeyDictionary()
         self._staged: dict[str, asyncio.Future[None]] = {}
-        self._lock = threading.Lock()
-        self._pending: list[tuple[Function, bytes, Parcel | None, Future[Any]]] = []
+        self.handed_in = HandedIn(loop, close_timeout_s)
+        self._lock = self.handed_in.lock
+        self._pending: list[tuple[Function, bytes, Parcel | None, CallFuture[Any]]] = []
+        self._ticket = 0
+        """Of what is pending."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: dict[int, Callable[[BaseException], None]] = {}
         self._numbers = 0
@@ -69,10 +78,13 @@ class Calls:
 
     # -- single calls ---------------------------------------------------------------------------------------------------
     def submit(self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:
-        entry = (self.function(function), *parcelled(pack_arguments(args, kwargs)), Future[Any]())
+        entry = (self.function(function), *parcelled(pack_arguments(args, kwargs)), CallFuture[Any]())
         with self._lock:
-            self._pending.append(entry)
-            first = len(self._pending) == 1
+            pending = self._pending
+            pending.append(entry)
+            first = len(pending) == 1
+            if first:
+                self._ticket = self.handed_in.add(lambda: [function.name for function, _, _, _ in pending])
         if first:
             self._loop.call_soon_threadsafe(self._flush)
         return entry[3]
@@ -80,12 +92,15 @@ class Calls:
     def _flush(self) -> None:
         with self._lock:
             pending, self._pending = self._pending, []
-        for at in range(0, len(pending), SUBMISSION):
-            part = pending[at : at + SUBMISSION]
+            parts = [pending[at : at + SUBMISSION] for at in range(0, len(pending), SUBMISSION)]
+            tickets = [self.handed_in.add(partial(_names_of, part)) for part in parts]
+            whole = self._ticket
+        self.handed_in.acknowledge(whole)
+        for part, ticket in zip(parts, tickets, strict=True):
             functions = list({entry[0].hash: entry[0] for entry in part}.values())
             make = partial(_spec, functions, [f.hash for f, _, _, _ in part], [payload for _, payload, _, _ in part])
             parcels = [parcel for _, _, parcel, _ in part if parcel is not None]
-            self._start(functions, parcels, make, _Futures([future for _, _, _, future in part], self.settle))
+            self._start(ticket, functions, parcels, make, _Futures(part, self.settle))
 
     # -- graphs of tasks ------------------------------------------------------------------------------------------------
     def compute(self, wanted: list[TaskCall[Any]]) -> list[Future[Any]]:
@@ -94,7 +109,11 @@ class Calls:
             return []
         planned = plan(wanted, self.function)
         sink, positions = Computed(planned, self.settle), sorted(set(planned.wanted))
-        self._loop.call_soon_threadsafe(self._start, planned.functions, planned.parcels, lambda: planned.spec, sink, positions)
+        with self._lock:
+            ticket = self.handed_in.add(lambda: planned.names)
+        self._loop.call_soon_threadsafe(
+            self._start, ticket, planned.functions, planned.parcels, lambda: planned.spec, sink, positions
+        )
         return [sink.futures[position] for position in planned.wanted]
 
     # -- maps -----------------------------------------------------------------------------------------------------------
@@ -117,10 +136,12 @@ class Calls:
             payloads, parcels = _part(rows)
             if not payloads:
                 break
-            slots = _Slots(len(payloads))
+            slots = _Slots(len(payloads), known.name)
             batches.append(slots)
             make = partial(_spec, [known], [known.hash] * len(payloads), payloads)
-            self._loop.call_soon_threadsafe(self._start, [known], parcels, make, slots)
+            with self._lock:
+                ticket = self.handed_in.add(slots.names)
+            self._loop.call_soon_threadsafe(self._start, ticket, [known], parcels, make, slots)
         return self._results(batches, until)
 
     def _map_chunks(
@@ -145,6 +166,7 @@ class Calls:
     # -- submissions ----------------------------------------------------------------------------------------------------
     def _start(
         self,
+        ticket: int,
         functions: list[Function],
         parcels: list[Parcel],
         make: Callable[[], DagSpec],
@@ -152,7 +174,7 @@ class Calls:
         wanted: Sequence[int] = (),
     ) -> None:
         """One submission of calls; in the loop's thread."""
-        task = self._loop.create_task(self._run(functions, parcels, make, sink, list(wanted)))
+        task = self._loop.create_task(self._run(ticket, functions, parcels, make, sink, list(wanted)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._numbers += 1
@@ -161,7 +183,13 @@ class Calls:
         task.add_done_callback(lambda _: self._open.pop(number, None))
 
     async def _run(
-        self, functions: list[Function], parcels: list[Parcel], make: Callable[[], DagSpec], sink: _Sink, wanted: list[int]
+        self,
+        ticket: int,
+        functions: list[Function],
+        parcels: list[Parcel],
+        make: Callable[[], DagSpec],
+        sink: _Sink,
+        wanted: list[int],
     ) -> None:
         try:
             for function in functions:
@@ -169,14 +197,15 @@ class Calls:
             if parcels:
                 await self._stage_parcels(parcels)
                 parcels.clear()
-            await self._collect(make(), sink, wanted)
+            await self._collect(ticket, make(), sink, wanted)
         except asyncio.CancelledError:
-            sink.fail(ConnectionLost("the client was closed"))
+            sink.fail(ConnectionLost(UNKNOWN if self.handed_in.waits(ticket) else CLOSED))
             raise
         except BaseException as e:
+            self.handed_in.refuse(ticket, e, sink.unseen)
             sink.fail(e)
 
-    async def _collect(self, spec: DagSpec, sink: _Sink, wanted: list[int]) -> None:
+    async def _collect(self, ticket: int, spec: DagSpec, sink: _Sink, wanted: list[int]) -> None:
         key = secrets.token_hex(16)
         while True:
             try:
@@ -186,7 +215,8 @@ class Calls:
                         if message.last:
                             return
                     elif isinstance(message, msg.Submitted):
-                        sink.accepted(partial(self._cancel, message.run))
+                        sink.accepted(message.run, partial(self._cancel, message.run))
+                        self.handed_in.acknowledge(ticket)
             except ConnectionLost:
                 await self._connection.reopen()
 
@@ -264,7 +294,7 @@ class Calls:
             try:
                 content = await self._content(value)
             except asyncio.CancelledError:
-                future.set_exception(ConnectionLost("the client was closed"))
+                future.set_exception(ConnectionLost(CLOSED))
                 raise
             except BaseException as e:
                 future.set_exception(e)
@@ -313,13 +343,18 @@ class Calls:
                     return
 
     def abandon(self) -> None:
-        """The client is closed: what has no result gets none."""
-        error = ConnectionLost("the client was closed")
+        """The client is closed: what has no result gets none here."""
+        self.handed_in.forget()
+        error = ConnectionLost(CLOSED)
         for fail in list(self._open.values()):
             fail(error)
         with self._lock:
             pending, self._pending = self._pending, []
-        _Futures([future for _, _, _, future in pending], self.settle).fail(error)
+        _Futures(pending, self.settle).fail(error)
+
+
+def _names_of(entries: list[tuple[Function, bytes, Parcel | None, CallFuture[Any]]]) -> list[str]:
+    return [function.name for function, _, _, _ in entries]
 
 
 def _spec(functions: list[Function], hashes: list[str], payloads: list[bytes]) -> DagSpec:
@@ -377,8 +412,11 @@ def _set(future: Future[Any], make: Callable[[], Any]) -> None:
 class _Sink(Protocol):
     """Where the results of one submission go."""
 
-    def accepted(self, cancel: Callable[[str], None]) -> None:
+    def accepted(self, run: str, cancel: Callable[[str], None]) -> None:
         """The run is there; `cancel(job)` cancels a job of it, "" all of it. May come again."""
+
+    def unseen(self) -> Iterable[str]:
+        """The functions of its calls, one per call, of which nobody has looked at what came of them."""
 
     def take(self, it: msg.Values) -> None: ...
 
@@ -388,13 +426,18 @@ class _Sink(Protocol):
 class _Futures:
     """Where the results of single calls go."""
 
-    def __init__(self, futures: list[Future[Any]], settle: Settle) -> None:
-        self._futures = futures
+    def __init__(self, entries: list[tuple[Function, bytes, Parcel | None, CallFuture[Any]]], settle: Settle) -> None:
+        self._futures = [future for _, _, _, future in entries]
+        self._names = _names_of(entries)
         self._settle = settle
 
-    def accepted(self, cancel: Callable[[str], None]) -> None:
+    def accepted(self, run: str, cancel: Callable[[str], None]) -> None:
         for i, future in enumerate(self._futures):
+            future.place = (run, str(i))
             future.add_done_callback(partial(_cancel_job, cancel, str(i)))
+
+    def unseen(self) -> list[str]:
+        return [name for name, future in zip(self._names, self._futures, strict=True) if not future.seen and not future.cancelled()]
 
     def take(self, it: msg.Values) -> None:
         for position, state, value, reason in zip(it.positions, it.states, it.values, it.reasons, strict=True):
@@ -416,13 +459,21 @@ def _cancel_job(cancel: Callable[[str], None], job: str, future: Future[Any]) ->
 class _Slots:
     """Where the results of a part of a map go; one thread waits for them in order."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, name: str) -> None:
         self.rows: list[tuple[int, bytes, str] | None] = [None] * count
         self.error: BaseException | None = None
+        self._name = name
+        self._seen = False
         self._news = threading.Event()
 
-    def accepted(self, cancel: Callable[[str], None]) -> None:
+    def accepted(self, run: str, cancel: Callable[[str], None]) -> None:
         pass
+
+    def names(self) -> list[str]:
+        return [self._name] * len(self.rows)
+
+    def unseen(self) -> list[str]:
+        return [] if self._seen else self.names()
 
     def take(self, it: msg.Values) -> None:
         rows = self.rows
@@ -441,6 +492,7 @@ class _Slots:
             if row is not None:
                 return row
             if self.error is not None:
+                self._seen = True
                 raise self.error
             if not self._news.wait(None if until is None else max(0.0, until - time.monotonic())):
                 raise TimeoutError("a result is not there yet")
@@ -469,6 +521,8 @@ class TitanExecutor(Executor):
             self._unfinished.pop(future, None)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """As the standard library has it, but `wait=False` waits too, until the master has acknowledged all calls: then they run,
+        whoever is there. Raises CallsNotAcknowledged."""
         with self._lock:
             self._shut = True
             unfinished = list(self._unfinished)
@@ -477,5 +531,7 @@ class TitanExecutor(Executor):
                 future.cancel()
         if wait:
             for future in unfinished:
-                with contextlib.suppress(BaseException):
+                with contextlib.suppress(CancelledError):
                     future.exception()
+        else:
+            self._client._settle_calls()

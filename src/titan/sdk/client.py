@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from titan.errors import ConnectionLost
+from titan.errors import CallsNotAcknowledged, ConnectionLost
 from titan.model.names import split_job
 from titan.protocol import messages as msg
 from titan.sdk import decisions, scaling, services, submission, uploads
@@ -20,6 +20,7 @@ from titan.sdk.artifacts import Artifacts, AsyncArtifacts
 from titan.sdk.calls import Calls, TitanExecutor
 from titan.sdk.connection import Connection
 from titan.sdk.decisions import Decision, OpenGate, Retried
+from titan.sdk.handed_in import CLOSE_TIMEOUT_S
 from titan.sdk.job import DAG, Job
 from titan.sdk.pipelines import AsyncPipelines, Pipelines
 from titan.sdk.run import AsyncRun, Run
@@ -43,6 +44,7 @@ from titan.sdk.status import (
 from titan.sdk.store import AsyncStore, Store
 from titan.sdk.submission import Progress
 from titan.sdk.tasks import TaskCall, nodes_of
+from titan.sdk.waiting import Waiting, shut
 from titan.sdk.watching import NewsQueue, Picture
 from titan.sdk.why import Why, ask_why
 
@@ -54,15 +56,17 @@ class AsyncClient(AsyncArtifacts):
     """A connection to a master, for asyncio.
 
     `address`: "HOST:PORT"; else the environment's TITAN_MASTER, else 127.0.0.1:9090. Raises MasterUnreachable when it is opened
-    and nothing answers; a master that restarts later is waited for up to `patience_s` seconds.
+    and nothing answers; a master that restarts later is waited for up to `patience_s` seconds. Leaving it waits, `close_timeout_s`
+    at most, until the master has acknowledged all calls that were handed in, and raises CallsNotAcknowledged for others.
 
     >>> async with AsyncClient() as client:        # doctest: +SKIP
     ...     run = await client.submit(DAG("hello", [Job("a", command="echo hi")]))
     ...     summary = await run.wait()
     """
 
-    def __init__(self, address: str | None = None, *, patience_s: float = 60.0) -> None:
+    def __init__(self, address: str | None = None, *, patience_s: float = 60.0, close_timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         self._connection = Connection(*find_address(address), patience_s=patience_s)
+        self.close_timeout_s = close_timeout_s
         self._submitter: Calls | None = None
 
     async def __aenter__(self) -> Self:
@@ -70,7 +74,18 @@ class AsyncClient(AsyncArtifacts):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._connection.close()
+        try:
+            await asyncio.sleep(0)  # tasks that were made for calls begin
+            if self._submitter is not None:
+                await self._submitter.handed_in.settled()
+        except CallsNotAcknowledged as lost:
+            if error is None:
+                raise
+            error.add_note(str(lost))
+        finally:
+            if self._submitter is not None:
+                self._submitter.abandon()
+            await self._connection.close()
 
     @property
     def address(self) -> str:
@@ -225,7 +240,7 @@ class AsyncClient(AsyncArtifacts):
     @property
     def _calls(self) -> Calls:
         if self._submitter is None:
-            self._submitter = Calls(self._connection, asyncio.get_running_loop())
+            self._submitter = Calls(self._connection, asyncio.get_running_loop(), self.close_timeout_s)
         return self._submitter
 
     # -- streams --------------------------------------------------------------------------------------------------------
@@ -316,11 +331,12 @@ class AsyncClient(AsyncArtifacts):
         await uploads.put(self._connection, hash_, path, name)
 
 
-class Client(Artifacts):
+class Client(Waiting, Artifacts):
     """A connection to a master, for code without an event loop. Thread-safe.
 
     `address`: "HOST:PORT"; else the environment's TITAN_MASTER, else 127.0.0.1:9090. Use it as a context manager. Raises
-    MasterUnreachable when it is opened and nothing answers.
+    MasterUnreachable when it is opened and nothing answers. `close_timeout_s`: how long leaving it waits at most until the master
+    has acknowledged what was handed in, see `close`.
 
     >>> with Client() as client:                   # doctest: +SKIP
     ...     run = client.submit(DAG("hello", [Job("a", command="echo hi")]))
@@ -329,9 +345,9 @@ class Client(Artifacts):
 
     _async: AsyncClient
 
-    def __init__(self, address: str | None = None, *, patience_s: float = 60.0) -> None:
+    def __init__(self, address: str | None = None, *, patience_s: float = 60.0, close_timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         self._async = AsyncClient(address, patience_s=patience_s)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.close_timeout_s = close_timeout_s
         self._thread: threading.Thread | None = None
         self._calls: Calls | None = None
 
@@ -340,7 +356,12 @@ class Client(Artifacts):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+        try:
+            self.close()
+        except CallsNotAcknowledged as lost:
+            if error is None:
+                raise
+            error.add_note(str(lost))
 
     def open(self) -> None:
         """Connects. Done by `with`; call it only if you do not use that."""
@@ -358,17 +379,30 @@ class Client(Artifacts):
             raise
 
     def close(self) -> None:
-        """May be called twice."""
+        """Waits until the master has acknowledged all calls that were handed in, `close_timeout_s` at most; their results are not
+        waited for. They go on, and their runs keep what they return: `titan status`, `client.run(run).result(job)`.
+
+        Raises CallsNotAcknowledged, which says what may be lost; so does Ctrl-C, in a note. The client is closed all the same. May
+        be called twice.
+        """
         loop, self._loop = self._loop, None
         if loop is None or self._thread is None:
             return
-        asyncio.run_coroutine_threadsafe(_shut(self._async), loop).result()
+        try:
+            self._settle_calls()
+        finally:
+            asyncio.run_coroutine_threadsafe(shut(self._async.__aexit__(None, None, None)), loop).result()
+            if self._calls is not None:
+                self._calls.abandon()
+                self._calls = None
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join()
+            loop.close()
+
+    def _settle_calls(self) -> None:
+        """Until the master has acknowledged what was handed in. Raises CallsNotAcknowledged."""
         if self._calls is not None:
-            self._calls.abandon()
-            self._calls = None
-        loop.call_soon_threadsafe(loop.stop)
-        self._thread.join()
-        loop.close()
+            self._calls.handed_in.wait()
 
     @property
     def address(self) -> str:
@@ -459,7 +493,7 @@ class Client(Artifacts):
         if self._loop is None:
             raise ConnectionLost("the client is not open: use it as `with Client() as client:`")
         if self._calls is None:
-            self._calls = Calls(self._async._connection, self._loop)
+            self._calls = Calls(self._async._connection, self._loop, self.close_timeout_s)
         return self._calls
 
     def runs(
@@ -549,42 +583,3 @@ class Client(Artifacts):
     def stop_master(self) -> None:
         """Asks the master to end. Workers keep their jobs and wait for the next one."""
         self._wait(self._async.stop_master())
-
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        if self._loop is None:
-            work.close()
-            raise ConnectionLost("the client is not open: use it as `with Client() as client:`")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def _iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
-        async def step() -> T:
-            return await anext(source)
-
-        async def end() -> None:
-            while source.ag_running:  # type: ignore[attr-defined]
-                await asyncio.sleep(0)  # a step that was interrupted is about to end
-            await source.aclose()  # type: ignore[attr-defined]
-
-        try:
-            while True:
-                try:
-                    yield self._wait(step())
-                except StopAsyncIteration:
-                    return
-        finally:
-            if self._loop is not None:
-                self._wait(end())
-
-
-async def _shut(client: AsyncClient) -> None:
-    await client.__aexit__(None, None, None)
-    tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.get_running_loop().shutdown_asyncgens()

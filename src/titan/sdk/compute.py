@@ -14,6 +14,7 @@ from titan.errors import JobFailed
 from titan.model.states import JobState
 from titan.protocol import messages as msg
 from titan.sdk.functions import value_of
+from titan.sdk.handed_in import CallFuture
 from titan.sdk.tasks import Plan
 
 Settle = Callable[[Future[Any], int, bytes, str], None]
@@ -24,11 +25,15 @@ class Computed:
     def __init__(self, plan: Plan, settle: Settle) -> None:
         self._plan = plan
         self._settle = settle
-        self.futures: dict[int, Future[Any]] = {position: Future() for position in plan.wanted}
+        self.futures: dict[int, CallFuture[Any]] = {position: CallFuture() for position in plan.wanted}
         self._failed: dict[int, BaseException] = {}
 
-    def accepted(self, cancel: Callable[[str], None]) -> None:
+    def unseen(self) -> list[str]:
+        return [] if any(future.seen for future in self.futures.values()) else self._plan.names
+
+    def accepted(self, run: str, cancel: Callable[[str], None]) -> None:
         for position, future in self.futures.items():
+            future.place = (run, self._plan.spec.ids[position])
             future.add_done_callback(partial(self._on_done, cancel, position))
 
     def _on_done(self, cancel: Callable[[str], None], position: int, future: Future[Any]) -> None:

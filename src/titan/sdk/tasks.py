@@ -268,6 +268,12 @@ class Plan:
     wanted: list[int]
     """The position of each wanted node."""
 
+    @property
+    def names(self) -> list[str]:
+        """The function's of each job."""
+        names = {function.hash: function.name for function in self.functions}
+        return [names[self.spec.templates[at].function] for at in self.spec.template_of]
+
     def needed_for(self, positions: Iterable[int]) -> set[int]:
         """Those and all their ancestors."""
         needed: set[int] = set()

@@ -182,7 +182,7 @@ def test_cancelling_spares_what_another_result_needs() -> None:
     a = inc(0)
     sink = Computed(planned(a, inc(a), inc(5)), settle)
     asked: list[str] = []
-    sink.accepted(asked.append)
+    sink.accepted("run", asked.append)
     first, second, third = sink.futures.values()
     first.cancel()
     assert asked == []
