@@ -671,6 +671,57 @@ def test_close_gets_rid_of_a_warden_that_hangs(tmp_path: Path, monkeypatch: pyte
     run(main())
 
 
+def test_a_warden_that_is_stopped_is_killed_with_its_jobs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "sh", "-c", "kill -STOP $PPID; sleep 600")
+            await y.until(lambda: y.returncodes, "it is seen and killed", 6.0)
+            assert y.returncodes == [-signal.SIGKILL]
+            assert not alive(y.link.pid)
+            kill_descendants(os.getpid())
+
+    become_subreaper()
+    try:
+        run(main())
+    finally:
+        become_subreaper(on=False)
+    assert "is stopped (SIGSTOP)" in caplog.text
+
+
+def test_a_warden_that_does_not_answer_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not stopped: what it starts waits for a reader of a pipe before it executes, as it would for a disk that hangs."""
+    monkeypatch.setattr("titan.worker.warden_link.WATCH_S", 0.1)
+
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "sleep", "600")
+            await y.until(lambda: y.of("started", 1))
+            os.mkfifo(tmp_path / "never")
+            y.start(2, "true", rlimits={"cgroups": [str(tmp_path / "never")]})
+            await y.until(lambda: y.returncodes, "it is seen and killed", 6.0)
+            kill_descendants(os.getpid())
+
+    become_subreaper()
+    try:
+        run(main())
+    finally:
+        become_subreaper(on=False)
+
+
+def test_an_idle_warden_is_not_asked(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with yard(tmp_path) as y:
+            y.start(1, "true")
+            await y.exited(1)
+            assert y.link._process is not None
+            await y.until(lambda: not y.link._watching, "the watch ends", 5.0)
+            os.kill(y.link.pid, signal.SIGSTOP)
+            y.start(2, "true")  # and begins with the next order
+            await y.until(lambda: y.returncodes, "it is seen and killed", 6.0)
+
+    run(main())
+
+
 def test_kill_descendants_spares_what_it_is_told_to(tmp_path: Path) -> None:
     become_subreaper()
     try:

@@ -21,11 +21,13 @@ Orders
     ("withdraw", key)                 forget the order of a job that still stands behind another
     ("stop", key, grace_s or None)    SIGTERM to the group, after the grace SIGKILL to all of the job; 0 kills at once; None: the
                                       grace of the start order. One that stands behind another is forgotten
+    ("ping", number)                  say "pong": by it the worker knows that this process is neither stopped nor stuck
     ("quit",)                         kill everything and exit; so does the end of the stream
 Reports, batched per turn of the loop; "started" waits up to 5 ms for others
     ("started", key, pid, at_s)
     ("refused", key, errno, message)
     ("withdrawn", key)                              it stood behind another and will not begin
+    ("pong", number)
     ("output", key, stream, offset, data)           `data` was just written to the log of stream 1 or 2 at `offset`
     ("log_failed", key, stream, errno, message)     once per stream; its output is drained and dropped from there on
     ("exited", key, exit_code, at_s, cpu_s, peak_rss_bytes, dropped_stdout, dropped_stderr, leftover_killed)
@@ -606,6 +608,8 @@ class Warden:
                 self.environment = {key: encode(f"{key}={value}") for key, value in fields[0].items()}
                 if self.warm is not None:
                     self.warm.on_environment(fields[0])
+            elif name == "ping":
+                self.reports.append(("pong", *fields))
             elif name == "quit":
                 return False
         return True

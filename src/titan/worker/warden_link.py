@@ -9,6 +9,9 @@ a report means is for the owner to say. The orders and reports themselves are de
     link.stop(7, grace_s=5)
     await link.close()
 
+The link watches the warden while jobs are with it: one that is stopped (SIGSTOP) or does not answer is killed, and that is a death
+like any other. While nothing is there nothing is watched, so an idle worker is not woken; the next order begins it anew.
+
 Limits: a message holds at most 64 MiB; an order that is larger alone is answered with "refused". While output is paused nothing is
 read, ends of jobs included.
 """
@@ -17,7 +20,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -39,6 +44,11 @@ CLOSE_S = 4.0  # the warden's own bound for killing everything is 2 s
 DEATH_POLL_S = 0.005
 DEATH_POLLS = 400
 KILL_S = 2.0
+WATCH_S = 1.0
+STOPPED_LOOKS = 2
+"""A warden that is found stopped so many times in a row is killed. A second look, as a debugger or a shell may stop one shortly."""
+SILENT_LOOKS = 10
+"""The same of one that gave no answer. Looks are counted, not seconds: a worker that was stopped itself has not looked."""
 HOME_MARK = b"TITAN_WORKER_HOME"
 # The same as `python warden.py FD`, but an imported module has its bytecode cached: 8 ms and 2 MB less. The folder is taken off
 # the path again, so that no module in it can stand in for one of the standard library.
@@ -63,6 +73,9 @@ serve(int(sys.argv[2]), sys.argv[3:], sys._getframe().f_code, base)
 """
 
 Report = tuple[Any, ...]
+_LAST = ("exited", "refused", "withdrawn")
+"""The reports after which a job is no longer here."""
+log = logging.getLogger("titan.worker")
 
 
 class WardenLink:
@@ -98,6 +111,10 @@ class WardenLink:
         self._paused = False
         self._closing = False
         self._ended: asyncio.Future[None] | None = None
+        self._keys: set[int] = set()  # jobs that were ordered and are not over
+        self._watching = False
+        self._heard = True  # something, since the last look
+        self._stopped = self._silent = 0  # looks in a row
 
     @property
     def pid(self) -> int:
@@ -197,6 +214,7 @@ class WardenLink:
         self._start(order, behind, masks)
 
     def _start(self, order: tuple[Any, ...], behind: int, masks: Sequence[bytes]) -> None:
+        self._keys.add(order[1])
         if masks:
             if behind:
                 raise Bug(f"job {order[1]}, which has secrets, is ordered behind {behind}")
@@ -221,6 +239,8 @@ class WardenLink:
         if self._paused and self._stream is not None:
             self._stream.resume()
         self._paused = False
+        if self._keys:
+            self._watch()
 
     async def close(self) -> None:
         """Kill all jobs and end the warden; reports that come meanwhile are dropped. Bounded: some 4 s, then by SIGKILL."""
@@ -242,6 +262,7 @@ class WardenLink:
             raise Bug("an order for a warden that was never launched")
         if not self._orders:
             self._loop.call_soon(self._send_orders)
+            self._watch()
         self._orders.append(order)
 
     def _send_orders(self) -> None:
@@ -261,7 +282,7 @@ class WardenLink:
         else:
             key = orders[0][2][1] if orders[0][0] in ("behind", "masked") else orders[0][1]
             text = f"the order to start this job takes {len(message)} bytes; the limit is {FRAME_BYTES}"
-            self._on_reports([("refused", key, errno.E2BIG, text)])
+            self._take([("refused", key, errno.E2BIG, text)])
 
     # the stream
     def _on_data(self, inbox: bytearray) -> None:
@@ -272,30 +293,78 @@ class WardenLink:
             self._process.kill()
             self._on_end()
             return
+        if reports:
+            self._heard = True
+            self._take(reports)
+
+    def _take(self, reports: list[Report]) -> None:
+        answers = 0
+        for report in reports:
+            if report[0] in _LAST:
+                self._keys.discard(report[1])
+            elif report[0] == "pong":
+                answers += 1
+        if answers:
+            reports = [report for report in reports if report[0] != "pong"]
         if reports and not self._closing:
             self._on_reports(reports)
 
     def _on_end(self) -> None:
-        self._hang_up()
-        if not self._closing:
+        if self._hang_up() and not self._closing:
             self._await_death(DEATH_POLLS)
 
-    def _hang_up(self) -> None:
-        if self._stream is not None and self._ended is not None and self._stream.close() and not self._ended.done():
+    def _hang_up(self) -> bool:
+        """Whether the stream was open until now."""
+        if self._stream is None or self._ended is None or not self._stream.close():
+            return False
+        if not self._ended.done():
             self._ended.set_result(None)
+        return True
 
     def _await_death(self, polls: int) -> None:
-        """The stream ends a moment before the process can be reaped."""
+        """The stream ends a moment before the process can be reaped. One that the kernel does not let go of (it waits for a disk
+        that hangs) is taken for dead: it will not return to its own code."""
         assert self._process is not None
         assert self._loop is not None
         returncode = self._process.poll()
-        if returncode is None:
-            if polls == 0:
-                self._process.kill()
+        if returncode is None and polls == 0:
+            self._process.kill()
+        if returncode is None and polls > -DEATH_POLLS:
             self._loop.call_later(DEATH_POLL_S, self._await_death, polls - 1)
         elif not self._closing:
             self._closing = True
-            self._on_died(returncode)
+            self._on_died(-signal.SIGKILL if returncode is None else returncode)
+
+    # the watch
+    def _watch(self) -> None:
+        if not self._watching and self._loop is not None:
+            self._watching, self._heard = True, True
+            self._stopped = self._silent = 0
+            self._loop.call_later(WATCH_S, self._look)
+
+    def _look(self) -> None:
+        """Once a second while jobs are here: is it alive, does it go on, did it say anything since the last look?"""
+        assert self._process is not None
+        assert self._loop is not None
+        self._watching = False
+        if self._closing or self._paused or (self._heard and not self._keys):
+            return
+        process = warden.read_process(self._process.pid)
+        self._stopped = self._stopped + 1 if process is not None and process.state == b"T" else 0
+        self._silent = 0 if self._heard else self._silent + 1
+        if process is None or not process.alive:
+            self._on_end()
+            return
+        if self._stopped >= STOPPED_LOOKS or self._silent >= SILENT_LOOKS:
+            how = "is stopped (SIGSTOP)" if self._stopped else f"has not answered for {SILENT_LOOKS * WATCH_S:g} s"
+            log.error("the warden %d %s: it is killed, with all that runs under it", self._process.pid, how)
+            self._process.kill()
+            self._loop.call_later(DEATH_POLL_S * DEATH_POLLS, self._on_end)
+            return
+        self._watching, self._heard = True, False
+        self._loop.call_later(WATCH_S, self._look)
+        if not self._silent:
+            self._order(("ping", 0))
 
 
 # -- what a dead warden or worker leaves ----------------------------------------------------------------------------
