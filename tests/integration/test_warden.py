@@ -248,7 +248,8 @@ def test_what_cannot_start_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
             y.start(14, "true")  # it goes on
             assert (await y.exited(14))[2] == 0
             fds = os.listdir(f"/proc/{y.link.pid}/fd")
-            assert len(fds) == 14, fds  # ten of its own, both ends of two pipes of job 12: a refusal leaks nothing
+            # Twelve of its own, both ends of two pipes of job 12, those of three jobs to come: a refusal leaks nothing.
+            assert len(fds) == 12 + 4 + 3 * 4, fds
 
     run(main())
 
@@ -669,6 +670,60 @@ def test_close_gets_rid_of_a_warden_that_hangs(tmp_path: Path, monkeypatch: pyte
             assert y.returncodes == []
 
     run(main())
+
+
+KILLERS = {
+    "at once": "printf said; kill -9 $PPID; sleep 600",
+    "much": "head -c 300000 /dev/zero | tr '\\0' x; printf err >&2; kill -9 $PPID",
+    "over the limit": "head -c 3000000 /dev/zero | tr '\\0' x; printf end; kill -9 $PPID",
+}
+
+
+@pytest.mark.parametrize("command", KILLERS.values(), ids=KILLERS.keys())
+def test_what_a_job_wrote_before_it_killed_its_warden_is_in_its_log(tmp_path: Path, command: str) -> None:
+    async def main() -> None:
+        y = Yard(tmp_path)
+        begun: list[int] = []
+
+        def died(_: int) -> None:
+            kill_descendants(os.getpid())
+            begun.extend(y.link.begun())
+            for report in y.link.salvage():
+                if report[4]:
+                    y._take([report])
+            y.returncodes.append(0)
+
+        y.link._on_died = died
+        y.link.launch()
+        y.start(1, "sleep", "600")
+        y.start(2, "sh", "-c", command)
+        await y.until(lambda: y.returncodes)
+        assert sorted(begun) == [1, 2]
+        log = y.log(2, 1).read_bytes()
+        if "said" in command:
+            assert log == b"said"
+        elif "err" in command:
+            assert log == b"x" * 300_000
+            assert y.log(2, 2).read_bytes() == b"err"
+        else:  # what the warden had of the tail is gone, and the log says so
+            assert len(log) <= MIB
+            assert log.startswith(b"x" * (MIB // 2))
+            assert log.endswith(b"end")
+            assert b"[titan: output was lost here" in log
+        assert not any(map(is_of_a_warden, os.listdir("/proc/self/fd")))
+
+    become_subreaper()
+    try:
+        run(main())
+    finally:
+        become_subreaper(on=False)
+
+
+def is_of_a_warden(fd: str) -> bool:
+    """Whether this process still has what it shared with one."""
+    with contextlib.suppress(OSError):
+        return "titan-warden" in os.readlink(f"/proc/self/fd/{fd}")
+    return False
 
 
 def test_a_warden_that_is_stopped_is_killed_with_its_jobs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import select
     from typing import Any
 
 KIB = 1024
@@ -20,22 +21,26 @@ class Capture:
 
     The last quarter of the limit (at most 256 KiB) is kept back for the end: what comes after the head goes into a ring of that
     size and is appended when the job ends, after a line that says how much was dropped between, if anything was.
+
+    `at`: go on in a log of so many bytes, that another process began and cannot end. What that had of the tail is lost.
     """
 
     __slots__ = (
-        *("_at", "_excess", "_failed", "_file", "_head", "_key", "_limit", "_path", "_ring", "_room", "_size", "_stream"),
-        *("dropped", "pipe"),
+        *("_at", "_excess", "_failed", "_file", "_head", "_key", "_limit", "_lost", "_path", "_ring", "_room", "_size", "_stream"),
+        *("dropped", "pipe", "polled_by"),
     )
 
-    def __init__(self, key: int, stream: int, pipe: int, path: str, limit: int) -> None:
+    def __init__(self, key: int, stream: int, pipe: int, path: str, limit: int, at: int = 0) -> None:
         reserve = min(TAIL_BYTES, limit // 4)
         self.pipe = pipe  # -1 once it is closed
+        self.polled_by: select.epoll | None = None  # to be told of the end: to close is not enough where others hold the pipe too
         self.dropped = 0
         self._key, self._stream, self._path, self._limit = key, stream, path, limit
-        self._room = max(0, reserve - MARKER_BYTES)
+        self._room = max(0, min(reserve, limit - at) - MARKER_BYTES)
         self._head = limit - reserve if self._room else limit  # a limit too small for a tail is all head
+        self._lost = at >= self._head
         self._file = -1
-        self._size = 0
+        self._size = at
         self._failed = False
         self._ring = bytearray()
         self._at = 0  # where in the ring the next byte goes
@@ -65,7 +70,9 @@ class Capture:
         lost = self._excess - kept
         tail = bytes(self._ring[:kept]) if self._excess <= self._room else bytes(self._ring[self._at :] + self._ring[: self._at])
         marker = b""
-        if lost and self._room:
+        if self._lost and kept:
+            marker = b"\n[titan: output was lost here with the process that kept it]\n"
+        elif lost and self._room:
             marker = b"\n[titan: %d bytes of output were dropped here; the limit is %d bytes]\n" % (lost, self._limit)
         written = self._write(marker + tail, reports) if tail else 0
         self.dropped += self._excess - max(0, written - len(marker))
@@ -76,6 +83,8 @@ class Capture:
             self._file = -1
 
     def _close_pipe(self) -> None:
+        if self.polled_by is not None:
+            self.polled_by.unregister(self.pipe)
         os.close(self.pipe)
         self.pipe = -1
 
@@ -105,8 +114,10 @@ class Capture:
             if self._failed:
                 return 0
             if self._file < 0:  # not through a link, and not blocking on a fifo, that the job has put there
-                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
+                flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | (0 if self._size else os.O_TRUNC)
                 self._file = os.open(self._path.encode("utf-8", "surrogateescape"), flags, 0o600)
+                if self._size:
+                    os.lseek(self._file, self._size, os.SEEK_SET)
             while done < len(data):
                 done += os.write(self._file, data[done:] if done else data)
         except (OSError, ValueError) as error:

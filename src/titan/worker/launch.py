@@ -410,6 +410,7 @@ class Launcher:
         kill_descendants(
             os.getpid(), except_pids=[link.pid for link in (self._warden, *self._interpreters.links()) if link is not dead]
         )
+        self._on_reports(dead.salvage())
         leases = [key for key, link in self._at.items() if link is dead]
         for key in leases:
             del self._at[key]

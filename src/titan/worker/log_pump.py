@@ -63,12 +63,14 @@ class LogPump:
         return None if output is None else (output.streams[STDOUT].path, output.streams[STDERR].path)
 
     def on_output(self, lease: int, stream: int, offset: int, data: bytes) -> None:
-        """`data` was just written to the log at `offset`."""
+        """`data` was just written to the log at `offset`. It may be nothing: then so much is there that nobody has told of."""
         output = self._outputs.get(lease)
         if output is None:
             return
         s = output.streams[stream]
         s.written = offset + len(data)
+        if s.sent == s.written:
+            return
         if s.sent == offset and self._ready():
             self._batch.append((output.assignment, stream, offset, data))
             s.sent = s.written

@@ -54,6 +54,19 @@ class Patterns:
                 found.update(self._by_word.keys() & set(memoryview(text)[offset:end].cast("I")))
         return sorted([pattern for word in found for pattern in self._by_word[word]], key=len, reverse=True)
 
+    def ends_at(self, text: bytes) -> int:
+        """How much of the beginning of `text` may be of a pattern whose own beginning is not there."""
+        most = 0
+        for pattern in self.all:
+            at = pattern.find(text[:1], 1)
+            while 0 < at < len(pattern) - most:
+                size = min(len(pattern) - at, len(text))
+                if text.startswith(pattern[at : at + size]):
+                    most = size
+                    break  # the others of this pattern are shorter
+                at = pattern.find(text[:1], at + 1)
+        return most
+
     def held_from(self, text: bytes, present: list[bytes]) -> tuple[int, bytes]:
         """Where the longest end of `text` begins that is the beginning of a pattern, and not all of one; which, if it is known."""
         size = hold = len(text)
@@ -78,15 +91,21 @@ class Patterns:
 class Masker:
     """One stream: `feed` what comes, then `flush`; what they return is the output, masked."""
 
-    __slots__ = ("_awaited", "_covered", "_held", "_patterns")
+    __slots__ = ("_awaited", "_begun", "_covered", "_held", "_patterns")
 
-    def __init__(self, patterns: Patterns) -> None:
+    def __init__(self, patterns: Patterns, *, begun: bool = True) -> None:
+        """`begun`: what comes first is the first of the output. Else the end of a pattern is masked there, its beginning is gone."""
         self._patterns = patterns
+        self._begun = begun
         self._held = b""
         self._covered = 0  # so many bytes of `_held` belong to what was masked already
         self._awaited = b""  # a pattern that `_held` is the beginning of
 
     def feed(self, data: bytes) -> bytes:
+        if not self._begun:
+            self._begun = True
+            cut = self._patterns.ends_at(data)
+            return (MASK if cut else b"") + self.feed(data[cut:])
         have = len(self._held)
         if have + len(data) < len(self._awaited) and self._awaited.startswith(data, have):
             self._held += data  # a long secret in small pieces: nothing to look for yet
@@ -131,8 +150,8 @@ class MaskedCapture(Capture):
 
     __slots__ = ("_masker",)
 
-    def __init__(self, key: int, stream: int, pipe: int, path: str, limit: int, masker: Masker) -> None:
-        Capture.__init__(self, key, stream, pipe, path, limit)
+    def __init__(self, key: int, stream: int, pipe: int, path: str, limit: int, masker: Masker, at: int = 0) -> None:
+        Capture.__init__(self, key, stream, pipe, path, limit, at)
         self._masker = masker
 
     def pump(self, reports: list[tuple[Any, ...]], budget: int) -> None:

@@ -1,10 +1,12 @@
 """The warden: one small process per worker that starts job processes, captures their output, reaps and kills them.
 
 It owns the guarantee that no process of a job outlives its job, the worker, or the warden's own orderly end. It knows nothing of
-runs, attempts, retries or the master: a job is an integer key here. It imports nothing of Titan but `confine`, `capture`, `masking`
-and `reports`, which are like it, and as little as it can of the standard library, because it runs as `python -I -S warden.py FD`
-(or calls `main(FD)` from cached bytecode, as its link does) and has to stay small and start fast.
+runs, attempts, retries or the master: a job is an integer key here. It imports nothing of Titan but `confine`, `capture`, `masking`,
+`job_pipes` and `reports`, which are like it, and as little as it can of the standard library, because it runs as `python -I -S
+warden.py FDS` (or calls `main(FDS)` from cached bytecode, as its link does) and has to stay small and start fast.
 A warm warden is the same with a `warm.Warm`: it runs scripts by forking itself.
+
+FDS is three descriptors with commas between them: FD for the protocol, and the two of `job_pipes.Pipes`, which may be left out.
 
 Protocol: FD is one end of an AF_UNIX stream. A message of orders is a 4-byte big-endian length and `marshal.dumps(list_of_tuples,
 4)`. Reports are plain fields, see `reports`: what comes from beside users' processes the worker reads without executing anything.
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
 
     from titan.worker.capture import Capture
     from titan.worker.confine import limits_setter
+    from titan.worker.job_pipes import BATCH, Pipes
     from titan.worker.masking import MaskedCapture, Masker, Patterns
     from titan.worker.reports import FRAME_BYTES, pack_reports
     from titan.worker.warm import Warm
@@ -81,12 +84,14 @@ else:
     if __package__:
         from titan.worker.capture import Capture
         from titan.worker.confine import limits_setter
+        from titan.worker.job_pipes import BATCH, Pipes
         from titan.worker.masking import MaskedCapture, Masker, Patterns
         from titan.worker.reports import FRAME_BYTES, pack_reports
     else:  # beside this file, in a process that has nothing of Titan
         sys.path.append(os.path.dirname(os.path.abspath(__file__)))
         from capture import Capture
         from confine import limits_setter
+        from job_pipes import BATCH, Pipes
         from masking import MaskedCapture, Masker, Patterns
         from reports import FRAME_BYTES, pack_reports
 
@@ -99,7 +104,7 @@ DRAIN_BYTES = 1024 * KIB  # the largest pipe an unprivileged process can make: r
 BACKLOG_BYTES = 1024 * KIB
 OPEN_FILES = 64 * KIB
 NO_CORE = 1  # a soft limit: unlike 0 it also holds where core dumps go to a program
-FILES_PER_JOB, FILES_SPARE = 6, 64
+FILES_PER_JOB, FILES_SPARE = 6, 64 + 4 * BATCH
 STARTED_S = 0.005  # how long "started" may wait for the end of a quick job, which then goes with it
 CLOSE_S = 0.2  # after its end, how long a job's pipes may be held open by a process that escaped
 SWEEP_DELAY_S = 0.25
@@ -475,7 +480,7 @@ class Channel:
 class Warden:
     """The reactor: orders, pipes, ended children and due times in; reports out. One thread; only disk and exec can block it."""
 
-    def __init__(self, fd: int, warm: Warm | None = None) -> None:
+    def __init__(self, fds: tuple[int, ...], warm: Warm | None = None) -> None:
         self.warm = warm
         self.jobs: dict[int, Job] = {}  # running or closing, by key
         self.mains: dict[int, Job] = {}  # running, by pid
@@ -494,7 +499,8 @@ class Warden:
         self.held_since = 0.0  # since when there are reports
         self.sweep_due: float | None = None
         self.swept_at = -SWEEP_EVERY_S
-        self.channel = Channel(fd)
+        self.channel = Channel(fds[0])
+        self.stock = Pipes(*fds[1:])
         self.pid = os.getpid()
         self.stdin = os.open(os.devnull, os.O_RDONLY)
         # The warden holds many pipes and logs, and so raises its limit when it has to. A job gets the one that the worker had.
@@ -690,14 +696,11 @@ class Warden:
             most, self.raised = OPEN_FILES if self.most_files < 0 else min(OPEN_FILES, self.most_files), True
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(self.open_files, most), self.most_files))
         self.born_ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S)
-        ends: list[int] = []
         try:
-            ends += os.pipe()
-            ends += os.pipe()
+            return self.stock.take(key)
         except OSError as error:
-            self._refuse(key, ends, error)
+            self._refuse(key, [], error)
             return []
-        return ends
 
     def _refuse(self, key: int, ends: list[int], error: Refused | OSError) -> None:
         code = error.code if isinstance(error, Refused) else error.errno or errno.EIO
@@ -729,6 +732,7 @@ class Warden:
             os.set_blocking(capture.pipe, False)
             self.readers[capture.pipe] = capture
             self.pipes.register(capture.pipe, select.EPOLLIN)
+            capture.polled_by = self.pipes
         if not self.reports:
             self.held_since = time.monotonic()
         self.reports.append(("started", key, pid, time.time()))
@@ -961,19 +965,20 @@ def subreaper_or_warn() -> None:
         print(f"titan warden: a job's process that leaves its session may outlive the job: {error}", file=sys.stderr)
 
 
-def prepare(fd: int, warm: Warm | None = None) -> Warden:
+def prepare(fds: str, warm: Warm | None = None) -> Warden:
     """The warden that this process is from now on."""
     prepare_signals()
     close_on_exec()
-    os.set_blocking(fd, False)
+    numbers = tuple(map(int, fds.split(",")))
+    os.set_blocking(numbers[0], False)
     if warm is None:
         subreaper_or_warn()
-    return Warden(fd, warm)
+    return Warden(numbers, warm)
 
 
-def main(fd: int) -> None:
-    prepare(fd).run()
+def main(fds: str) -> None:
+    prepare(fds).run()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1])

@@ -19,21 +19,26 @@ read, ends of jobs included.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from titan.errors import Bug, EnvironmentFault
 from titan.no_core import core_dumps_as_before
 from titan.private import umask_before
 from titan.worker import warden, warm
+from titan.worker.capture import Capture
+from titan.worker.job_pipes import NOTE_BYTES, HeldPipes
+from titan.worker.masking import MaskedCapture, Masker, Patterns
 from titan.worker.reports import FRAME_BYTES, take_reports
 from titan.worker.stream import LocalStream
 from titan.worker.warden import become_subreaper
@@ -52,7 +57,7 @@ SILENT_LOOKS = 10
 HOME_MARK = b"TITAN_WORKER_HOME"
 # The same as `python warden.py FD`, but an imported module has its bytecode cached: 8 ms and 2 MB less. The folder is taken off
 # the path again, so that no module in it can stand in for one of the standard library.
-BOOT = "import sys; sys.path.append(sys.argv[1]); from warden import main; sys.path.pop(); main(int(sys.argv[2]))"
+BOOT = "import sys; sys.path.append(sys.argv[1]); from warden import main; sys.path.pop(); main(sys.argv[2])"
 
 # The first stage of a warm warden is a plain one; it executes the second, in the same interpreter without -I and -S. That takes the
 # -c folder off the path, and hands on its own code and what a plain interpreter has imported. See `titan.worker.warm`.
@@ -69,13 +74,25 @@ from warm import serve
 sys.dont_write_bytecode = no_bytecode
 sys.path.pop()
 sys.path_importer_cache.pop(sys.argv[1], None)
-serve(int(sys.argv[2]), sys.argv[3:], sys._getframe().f_code, base)
+serve(sys.argv[2], sys.argv[3:], sys._getframe().f_code, base)
 """
+
+HELD_SHARE = 8
+"""Of the descriptors that this process may have, one in so many is a pair of pipes that it holds for a job; each is two."""
 
 Report = tuple[Any, ...]
 _LAST = ("exited", "refused", "withdrawn")
 """The reports after which a job is no longer here."""
 log = logging.getLogger("titan.worker")
+
+
+class _Logs(NamedTuple):
+    """Where the output of a job goes."""
+
+    stdout: str
+    stderr: str
+    limit: int
+    masks: Sequence[bytes]
 
 
 class WardenLink:
@@ -92,7 +109,7 @@ class WardenLink:
         jobs_env: Mapping[str, str] | None = None,
     ) -> None:
         """`on_died(returncode)` is called once if the warden ends unasked; all of its jobs must be taken for killed then, and
-        `kill_descendants` makes it true. `env` is the warden's own environment (default: this process's), not that of jobs:
+        `kill_descendants` makes it true. After that `begun` and `salvage` say what became of them, until it returns. `env` is the warden's own environment (default: this process's), not that of jobs:
         give it TITAN_WORKER_HOME so that `kill_marked` finds the warden too. `jobs_env` is what every job has beside its own.
 
         `python`, the path of an interpreter that need not have Titan, makes it a warm warden: `script` forks instead of executing
@@ -111,7 +128,8 @@ class WardenLink:
         self._paused = False
         self._closing = False
         self._ended: asyncio.Future[None] | None = None
-        self._keys: set[int] = set()  # jobs that were ordered and are not over
+        self._logs: dict[int, _Logs] = {}  # of jobs that were ordered and are not over
+        self._pipes: HeldPipes | None = None
         self._watching = False
         self._heard = True  # something, since the last look
         self._stopped = self._silent = 0  # looks in a row
@@ -128,25 +146,32 @@ class WardenLink:
             raise Bug("a WardenLink was launched twice")
         self._loop = asyncio.get_running_loop()
         self._ended = self._loop.create_future()
-        ours, theirs = socket.socketpair()
         python = sys.executable if self._python is None else self._python
+        ours, theirs = socket.socketpair()
+        taking, handing = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        note = os.memfd_create("titan-warden", os.MFD_CLOEXEC)
+        os.ftruncate(note, NOTE_BYTES)
+        self._pipes = HeldPipes(taking, note, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // HELD_SHARE)
+        fds = (theirs.fileno(), handing.fileno(), note)
         try:
             with core_dumps_as_before():
                 self._process = subprocess.Popen(
-                    [python, "-I", "-S", "-c", *self._boot(python, str(theirs.fileno()))],
+                    [python, "-I", "-S", "-c", *self._boot(python, ",".join(map(str, fds)))],
                     cwd="/",
                     env=self._warden_env(),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
+                    pass_fds=fds,
                     start_new_session=True,
                     umask=umask_before(),
                 )
         except OSError as error:
             ours.close()
+            self._pipes.close()
             raise EnvironmentFault(f"cannot start the warden with {python}: {error.strerror}") from error
         finally:
             theirs.close()
+            handing.close()
         ours.setblocking(False)
         self._stream = LocalStream(self._loop, self._on_data, self._on_end)
         self._stream.open(ours)
@@ -214,7 +239,8 @@ class WardenLink:
         self._start(order, behind, masks)
 
     def _start(self, order: tuple[Any, ...], behind: int, masks: Sequence[bytes]) -> None:
-        self._keys.add(order[1])
+        at = 5 if order[0] == "start" else 6
+        self._logs[order[1]] = _Logs(order[at], order[at + 1], order[at + 2], masks)
         if masks:
             if behind:
                 raise Bug(f"job {order[1]}, which has secrets, is ordered behind {behind}")
@@ -239,7 +265,7 @@ class WardenLink:
         if self._paused and self._stream is not None:
             self._stream.resume()
         self._paused = False
-        if self._keys:
+        if self._logs:
             self._watch()
 
     async def close(self) -> None:
@@ -255,7 +281,10 @@ class WardenLink:
             await asyncio.to_thread(kill_descendants, self._process.pid)
             self._process.kill()
             self._hang_up()
-        await asyncio.to_thread(self._process.wait)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel does not let go of it: see `_await_death`
+            await asyncio.to_thread(self._process.wait, KILL_S)
+        assert self._pipes is not None
+        self._pipes.close()
 
     def _order(self, order: tuple[Any, ...]) -> None:
         if self._loop is None:
@@ -299,9 +328,13 @@ class WardenLink:
 
     def _take(self, reports: list[Report]) -> None:
         answers = 0
+        if self._pipes is not None:
+            self._pipes.look()
         for report in reports:
             if report[0] in _LAST:
-                self._keys.discard(report[1])
+                self._logs.pop(report[1], None)
+                if self._pipes is not None:
+                    self._pipes.release(report[1])
             elif report[0] == "pong":
                 answers += 1
         if answers:
@@ -334,6 +367,33 @@ class WardenLink:
         elif not self._closing:
             self._closing = True
             self._on_died(-signal.SIGKILL if returncode is None else returncode)
+            assert self._pipes is not None
+            self._pipes.close()
+
+    # what a dead warden leaves
+    def begun(self) -> list[int]:
+        """The jobs that had a process when the warden died."""
+        if self._pipes is None:
+            return []
+        self._pipes.look()
+        return self._pipes.begun()
+
+    def salvage(self) -> list[Report]:
+        """What the jobs of a dead warden wrote and it did not report, as "output". For `on_died`, once all below it is dead too.
+
+        What it had written to a log is there; what is still in the pipes is added to it, within the limit of that log. Lost is what
+        the warden had in its memory: the tail of a log that is at its limit, and of a job with secrets what might have begun one.
+        """
+        assert self._pipes is not None, "nothing was launched"
+        reports: list[Report] = []
+        for key in self.begun():
+            logs, pair = self._logs.get(key), self._pipes.take(key)
+            for stream, pipe in enumerate(pair or (), 1):
+                if logs is None:
+                    os.close(pipe)
+                else:
+                    _read_out(key, stream, pipe, logs, reports)
+        return reports
 
     # the watch
     def _watch(self) -> None:
@@ -347,7 +407,7 @@ class WardenLink:
         assert self._process is not None
         assert self._loop is not None
         self._watching = False
-        if self._closing or self._paused or (self._heard and not self._keys):
+        if self._closing or self._paused or (self._heard and not self._logs):
             return
         process = warden.read_process(self._process.pid)
         self._stopped = self._stopped + 1 if process is not None and process.state == b"T" else 0
@@ -368,6 +428,24 @@ class WardenLink:
 
 
 # -- what a dead warden or worker leaves ----------------------------------------------------------------------------
+def _read_out(key: int, stream: int, pipe: int, logs: _Logs, reports: list[Report]) -> None:
+    """Closes `pipe`. What the log has already is reported as nothing at its end: whoever has less of it reads it there."""
+    path = logs.stdout if stream == 1 else logs.stderr
+    try:
+        size = os.stat(path).st_size
+    except OSError:  # no byte came so far
+        size = 0
+    if size:
+        reports.append(("output", key, stream, size, b""))
+    capture = (
+        MaskedCapture(key, stream, pipe, path, logs.limit, Masker(Patterns(logs.masks), begun=False), size)
+        if logs.masks
+        else Capture(key, stream, pipe, path, logs.limit, size)
+    )
+    capture.pump(reports, warden.DRAIN_BYTES)
+    capture.finish(reports)
+
+
 def _check_absolute(key: int, *paths: str) -> None:
     if not all(path.startswith("/") for path in paths):
         raise Bug(f"a path of job {key} is relative: {', '.join(paths)}")

@@ -253,7 +253,7 @@ def load_ahead(names: Iterable[str]) -> bool:
 
 
 # -- the child: becoming the script ---------------------------------------------------------------------------------
-def serve(fd: int, preload: Sequence[str], boot: CodeType, base: Iterable[str]) -> None:
+def serve(fds: str, preload: Sequence[str], boot: CodeType, base: Iterable[str]) -> None:
     """A warm warden's life. Returns in the warden at its end, and in each child: the caller has to end then, and do nothing."""
     import ending  # type: ignore[import-not-found]
     import warden  # type: ignore[import-not-found]
@@ -261,7 +261,7 @@ def serve(fd: int, preload: Sequence[str], boot: CodeType, base: Iterable[str]) 
     for name in set(sys.modules).difference(base):  # a script finds what a plain interpreter has imported
         del sys.modules[name]
     warm = Warm(preload)
-    loop = warden.prepare(fd, warm)
+    loop = warden.prepare(fds, warm)
     pid: Any = -1
     while pid != 0 and loop.run():
         try:
