@@ -18,7 +18,7 @@ from titan.worker.values import Values
 CALL = words.Assignment(1, "r", "j", 1, JobTemplate(function="f" * 64), (), b"\x80\x05)\x94.")
 
 
-def ended_by(folder: Path, what: Callable[[FunctionDriver], None]) -> words.RunnerEnded:
+def ended_by(folder: Path, what: Callable[[FunctionDriver], object]) -> words.RunnerEnded:
     """What the machine hears of a runner that was ordered and is not connected, once `what` has happened."""
     seen: list[Any] = []
 
@@ -63,10 +63,10 @@ def ended_by(folder: Path, what: Callable[[FunctionDriver], None]) -> words.Runn
         (lambda driver: driver.on_refused(-1, "no such file"), "could not be started: no such file"),
     ],
 )
-def test_a_runner_that_cannot_start_fails_its_calls(tmp_path: Path, what: Callable[[FunctionDriver], None], reason: str) -> None:
+def test_a_runner_that_cannot_start_fails_its_calls(tmp_path: Path, what: Callable[[FunctionDriver], object], reason: str) -> None:
     ended = ended_by(tmp_path / "runners", what)
     assert ended.unfit and reason in ended.reason
 
 
 def test_calls_of_a_runner_that_died_with_the_warden_before_it_was_ready_run_again(tmp_path: Path) -> None:
-    assert not ended_by(tmp_path / "runners", lambda driver: driver.on_warden_died()).unfit
+    assert not ended_by(tmp_path / "runners", lambda driver: driver.on_warden_died([-1], spared=True)).unfit

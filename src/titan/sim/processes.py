@@ -229,10 +229,11 @@ class Processes:
     def kill_runner(self) -> None:
         """The process that runs the attempts dies, and they with it; the worker lives."""
         leases, behind = list(self._all), list(self._behind)
+        begun = [lease for lease, running in self._all.items() if running.started]
         self.kill_all()
         for lease in leases:
             self._world.oracle.truth.trouble(lease, Outcome.BROKEN)
-        self._say(wm.WardenDied([*leases, *behind], self._world.clock.now))
+        self._say(wm.WardenDied([*leases, *behind], self._world.clock.now, begun))
         for lease in leases:
             self._flush_after(lease, 0.0)
 

@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from titan.model import values
 from titan.worker import machine as m
 from titan.worker import runner
 from titan.worker.runner_link import Columns, Payload, RunnerHub, RunnerLink, command_line
+from titan.worker.suspects import WARDEN_DIED
 from titan.worker.values import Values
 
 DIGEST_BYTES = 32
@@ -38,6 +39,8 @@ class _Runner:
         self.leases: list[tuple[int, int]] = []
         """(seq, lease) of what it has, in order."""
         self.printed: dict[int, None] = {}
+        self.spared = False
+        """It dies with its warden, for what something else did."""
 
 
 class FunctionDriver:
@@ -146,11 +149,15 @@ class FunctionDriver:
         self._by_key[it.key] = it
         token = secrets.token_hex(16)
         link.expect(token)
-        base = f"{self._folder}/{self._started}"
+        base = self._base(it)
         Path(base).mkdir()
         argv = command_line(sys.executable, self._hub.path, token, f"{base}.out", f"{base}.err", self._log_limit, str(self._folder))
         self._start(it.key, argv, base, f"{base}.stdout", f"{base}.stderr")
         return it
+
+    def _base(self, it: _Runner) -> str:
+        """What the names of its folder and files begin with."""
+        return f"{self._folder}/{-it.key}"
 
     def lease_of(self, key: int, seq: int) -> int | None:
         """The call of a runner that `seq` stands for, 0: the one that runs."""
@@ -243,7 +250,21 @@ class FunctionDriver:
             ran = sum(seq <= begun for seq, _ in it.leases) if begun > link.ended_seq() else 0
             if link.problem:  # somebody is to blame, or the calls would do it again for ever
                 ran = max(ran, min(1, len(it.leases)))
+            self._read_out(it, ran)
             self._end(it.number, len(it.leases), ran, link.problem or DIED)
+
+    def _read_out(self, it: _Runner, ran: int) -> None:
+        """What the call that a dead runner was in had printed is still in the files of that runner."""
+        lease = it.leases[ran - 1][1] if 0 < ran <= len(it.leases) else None
+        for stream, path in ((1, f"{self._base(it)}.out"), (2, f"{self._base(it)}.err")):
+            try:
+                with open(path, "rb") as file:
+                    data = file.read(self._log_limit)
+            except OSError:
+                continue
+            if data and lease is not None:
+                it.printed[lease] = None
+                self._print(lease, stream, data)
 
     # -- what the warden says --------------------------------------------------------------------------------------------
     def on_exited(self, key: int, code: int) -> None:
@@ -262,12 +283,19 @@ class FunctionDriver:
             it.link.close()
             self._end(it.number, len(it.leases), 0, f"the function runner could not be started: {text}", unfit=True)
 
-    def on_warden_died(self) -> None:
-        """Every runner is killed. One that had connected says so on its link; of the others nobody else would tell."""
-        for it in [it for it in self._runners.values() if not it.link.pid]:
-            it.link.close()
-            self._end(it.number, len(it.leases), 0, "the worker's process runner died")
-        self._by_key.clear()
+    def on_warden_died(self, keys: Collection[int], *, spared: bool) -> bool:
+        """These runners are killed. One that had connected says so on its link; of the others nobody else would tell.
+
+        `spared`: it may have been the deed of something else that ran there. Returns whether there was one."""
+        mine = [it for it in self._runners.values() if it.key in keys]
+        for it in mine:
+            it.spared = spared
+            if not it.link.pid:
+                it.link.close()
+                self._end(it.number, len(it.leases), 0, WARDEN_DIED)
+        for key in keys:
+            self._by_key.pop(key, None)
+        return bool(mine)
 
     def _last_words(self, key: int) -> str:
         try:
@@ -282,7 +310,11 @@ class FunctionDriver:
             self._stop(it.key)
             for leftover in self._folder.glob(f"{it.link.pid}-*.value"):  # of a value that it did not come to the end of
                 leftover.unlink(missing_ok=True)
-        self._see(m.RunnerEnded(number, calls, ran, reason, self._clock.now(), unfit))
+        printed = tuple(it.printed) if it is not None else ()
+        spared = it is not None and it.spared
+        self._see(m.RunnerEnded(number, calls, ran, reason, self._clock.now(), unfit, printed, spared))
+        for lease in () if spared else printed:
+            self._printed_all(lease)
 
 
 def _reason(payload: bytes) -> str:

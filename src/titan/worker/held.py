@@ -46,6 +46,8 @@ class Held(msgspec.Struct, gc=False):
     """That is by content, and the master does not have it."""
     draw: str = ""
     """Names the start of a master that gave the lease."""
+    alone: bool = False
+    """It has a warden of its own."""
     keeping: bool = False
     """ENDED: what it left is on its way to the master."""
 

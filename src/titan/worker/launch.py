@@ -87,6 +87,10 @@ class Launcher:
         self._sweeping = False
         self._at: dict[int, WardenLink] = {}
         """Where the processes are, of attempts and of function runners."""
+        self._own: dict[int, WardenLink] = {}
+        """Wardens of one attempt or runner each: see `suspects`."""
+        self._runners_alone = False
+        """A warden has died with runners under it."""
         self._places: dict[int, Place] = {}
         self.services = ServiceDriver(
             pump,
@@ -114,7 +118,7 @@ class Launcher:
         self._warden = self._link(sys.executable, self._on_reports, self._on_warden_died)
 
     async def close(self) -> None:
-        await asyncio.gather(self._warden.close(), self._interpreters.close())
+        await asyncio.gather(self._interpreters.close(), *[link.close() for link in (self._warden, *self._own.values())])
         await asyncio.to_thread(kill_descendants, os.getpid())
         await asyncio.to_thread(self.limiter.close)
 
@@ -205,13 +209,27 @@ class Launcher:
         if it.template.python:
             self._launch_elsewhere(it, how)
             return
-        self._at[it.lease] = self._warden
+        link = self._at[it.lease] = self._own_warden(it.lease) if self._is_alone(it.lease) else self._warden
         script = warm_script(it)
         if script is None:
-            self._warden.start(it.lease, command_line(it, place.cwd), **how)
+            link.start(it.lease, command_line(it, place.cwd), **how)
         else:
             path, content = script
-            self._warden.script(it.lease, path, it.args, content_hash=content, **how)
+            link.script(it.lease, path, it.args, content_hash=content, **how)
+
+    def _is_alone(self, lease: int) -> bool:
+        held = self._machine.held.get(lease)
+        return held is not None and held.alone
+
+    def _own_warden(self, key: int) -> WardenLink:
+        """One for it alone, that goes when it has ended."""
+        link = self._own[key] = self._link(sys.executable, self._on_reports, partial(self._on_own_died, key))
+        return link
+
+    def _close_own(self, key: int) -> None:
+        link = self._own.pop(key, None)
+        if link is not None:
+            self._work(link.close())
 
     def _give_secrets(self, it: m.Assignment, how: dict[str, Any]) -> bool:
         """Puts them into the environment, and what is to be masked into the order. False: it lacks one, and is refused."""
@@ -256,7 +274,7 @@ class Launcher:
 
     def _launch_elsewhere(self, it: m.Assignment, how: dict[str, Any]) -> None:
         """By the interpreter that the job names: in a fork of a warm one if there can be one, else in a process of its own."""
-        script = warm_script(it)
+        script = None if self._is_alone(it.lease) else warm_script(it)
         if script is not None:
             self._interpreters.use(it.lease, it.template.python, partial(self._begin_elsewhere, it, script, how))
             return
@@ -270,10 +288,11 @@ class Launcher:
     def _begin_elsewhere(
         self, it: m.Assignment, script: tuple[str, str], how: dict[str, Any], link: WardenLink | None, executable: str
     ) -> None:
-        self._at[it.lease] = link or self._warden
         if link is None:
-            self._warden.start(it.lease, command_line(it, how["cwd"], executable), **how)
+            own = self._at[it.lease] = self._own_warden(it.lease) if self._is_alone(it.lease) else self._warden
+            own.start(it.lease, command_line(it, how["cwd"], executable), **how)
         else:
+            self._at[it.lease] = link
             path, content = script
             link.script(it.lease, path, it.args, content_hash=content, **how)
 
@@ -316,8 +335,8 @@ class Launcher:
         masks: Sequence[bytes] = (),
     ) -> None:
         """Of a function runner, or of the look at an interpreter or at the health of a service: `key` is below 0."""
-        self._at[key] = self._warden
-        self._warden.start(
+        link = self._at[key] = self._own.get(key, self._warden)
+        link.start(
             key,
             argv,
             cwd=cwd,
@@ -329,8 +348,13 @@ class Launcher:
             masks=masks,
         )
 
+    def start_runner(self, key: int, argv: list[str], cwd: str, stdout: str, stderr: str) -> None:
+        if self._runners_alone:
+            self._own_warden(key)
+        self.start_process(key, argv, cwd, stdout, stderr)
+
     def stop_process(self, key: int) -> None:
-        self._warden.stop(key, 0.0)
+        self._at.get(key, self._warden).stop(key, 0.0)
 
     def _start_check(self, key: int, argv: list[str], base: str) -> None:
         self.start_process(key, argv, "/", f"{base}.stdout", f"{base}.stderr")
@@ -364,6 +388,7 @@ class Launcher:
                 if dropped_out or dropped_err:
                     log.info("lease %d printed %d bytes over the limit; they were dropped", lease, dropped_out + dropped_err)
                 self._at.pop(lease, None)
+                self._close_own(lease)
                 usage = self._end(lease, well=code == 0 and not leftover)
                 self._see(m.AttemptExited(lease, code, at, cpu_s, usage.peak_bytes or peak, usage.over_memory))
                 self._on_ended(lease)
@@ -374,6 +399,7 @@ class Launcher:
             elif kind == "refused":
                 _, _, number, text = report
                 self._at.pop(lease, None)
+                self._close_own(lease)
                 self._refuse(lease, text, final=number in _FINAL_ERRNOS)
             else:
                 _, _, stream, _, text = report
@@ -384,6 +410,7 @@ class Launcher:
         kind, key = report[:2]
         if kind in ("exited", "refused"):
             self._at.pop(key, None)
+            self._close_own(key)
         if self.services.on_report(report) or self._interpreters.on_report(report):
             return
         if kind == "exited":
@@ -396,7 +423,6 @@ class Launcher:
         log.error("the warden died with code %d; its jobs are killed and reported, a new one starts", returncode)
         dead = self._warden
         self._bury(dead)
-        self.functions.on_warden_died()
         self.services.on_warden_died()
         self.open()
         self._interpreters.on_checks_lost()
@@ -405,18 +431,27 @@ class Launcher:
         log.error("the warden of %s died with code %d; its jobs are killed and reported", python, returncode)
         self._bury(link)
 
+    def _on_own_died(self, key: int, returncode: int) -> None:
+        held = self._machine.held.get(key)
+        what = f"job {held.assignment.run}/{held.assignment.job}" if held is not None else "a function runner"
+        log.error("the warden of %s, which it had for itself, died with code %d", what, returncode)
+        self._bury(self._own.pop(key))
+
     def _bury(self, dead: WardenLink) -> None:
         """Its processes are this process's children now, a subreaper's, and are killed; what other wardens have is spared."""
-        kill_descendants(
-            os.getpid(), except_pids=[link.pid for link in (self._warden, *self._interpreters.links()) if link is not dead]
-        )
+        wardens = (self._warden, *self._interpreters.links(), *self._own.values())
+        kill_descendants(os.getpid(), except_pids=[link.pid for link in wardens if link is not dead])
+        begun = [key for key in dead.begun() if self._at.get(key) is dead]
         self._on_reports(dead.salvage())
         leases = [key for key, link in self._at.items() if link is dead]
         for key in leases:
             del self._at[key]
             self._callers.ended(key)
-        attempts = [lease for lease in leases if lease >= 0]
-        self._see(m.WardenDied(attempts, self._clock.now()))
+        attempts, runners = [lease for lease in leases if lease >= 0], [key for key in leases if key < 0]
+        self._see(m.WardenDied(attempts, self._clock.now(), [lease for lease in begun if lease >= 0]))
         for lease in attempts:
             self._end(lease)
             self._on_ended(lease)
+        shared = dead is self._warden
+        if self.functions.on_warden_died(runners, spared=shared) and shared:
+            self._runners_alone = True

@@ -25,6 +25,7 @@ from titan.worker.job_values import JobValues
 from titan.worker.keeping import begin_keeping, give_up_keeping, on_outputs_kept
 from titan.worker.services import Services
 from titan.worker.stock import Stock
+from titan.worker.suspects import Suspects, on_warden_died
 from titan.worker.words import (
     AnnounceDrain,
     ArtifactFailed,
@@ -140,6 +141,7 @@ class WorkerMachine:
         self.services = Services(self)
         self.values = JobValues(self)
         self._ahead = Ahead(quick_s)
+        self.suspects = Suspects()
         self._heartbeat_s = 5.0
         self._next_beat = 0.0
         self._beat_due = False
@@ -384,15 +386,6 @@ class WorkerMachine:
             peak_bytes=seen.peak_bytes,
         )
 
-    def on_warden_died(self, now: float, seen: WardenDied) -> None:
-        for lease in seen.leases:
-            self.on_attempt_withdrawn(now, AttemptWithdrawn(lease))
-        for lease in seen.leases:
-            h = self.held.get(lease)
-            if h is not None and h.phase in (Phase.STARTING, Phase.RUNNING) and h.runner < 0:
-                forgive(h, seen.at)
-                self._end(now, lease, h.stopping or Outcome.BROKEN, "the worker's process runner died", finished_at=seen.at)
-
     # -- calls --------------------------------------------------------------------------------------------------------
     def on_runner_up(self, now: float, seen: RunnerUp) -> None:
         self.runners.up(now, seen.runner)
@@ -415,13 +408,13 @@ class WorkerMachine:
 
     def on_runner_ended(self, now: float, seen: RunnerEnded) -> None:
         leases = self.runners.gone(now, seen.runner, seen.calls)
-        guilty = leases if seen.unfit else leases[max(0, seen.ran - 1) : seen.ran]
+        guilty = [] if seen.spared else leases if seen.unfit else leases[max(0, seen.ran - 1) : seen.ran]
         for lease in guilty:
             h = self.held[lease]
             outcome = h.stopping or Outcome.BROKEN
             timed_out = f"timed out after {h.assignment.template.timeout_s:g} s"
             reason = {Outcome.BROKEN: seen.reason, Outcome.TIMED_OUT: timed_out}.get(outcome, "stopped")
-            self._end_call(h, lease, outcome, reason, seen.at, b"", code=-1, printed=False)
+            self._end_call(h, lease, outcome, reason, seen.at, b"", code=-1, printed=lease in seen.printed)
         self._requeue(now, [lease for lease in leases if lease not in guilty])
 
     def _requeue(self, now: float, leases: list[int]) -> None:
@@ -497,8 +490,9 @@ class WorkerMachine:
         """It has a slot."""
         h = self.held[lease]
         h.phase = Phase.STARTING
+        h.alone = h.assignment in self.suspects
         self.busy += 1
-        if starts_at_once(h.assignment.template):
+        if starts_at_once(h.assignment.template) and not h.alone:
             self._ahead.began(now, lease)
 
     def _drop(self, lease: int) -> None:
@@ -522,7 +516,8 @@ class WorkerMachine:
                     continue
                 lease, template = h.assignment.lease, h.assignment.template
                 if not free:
-                    front = self._ahead.place(now, lease) if starts_at_once(template) and not self.draining else 0
+                    ahead = starts_at_once(template) and not self.draining and h.assignment not in self.suspects
+                    front = self._ahead.place(now, lease) if ahead else 0
                     if not front:
                         break
                     h.phase = Phase.AHEAD
@@ -591,7 +586,7 @@ _HANDLERS: dict[type, Callable[[WorkerMachine, float, Any], None]] = {
     RunnerUp: WorkerMachine.on_runner_up,
     CallsReturned: WorkerMachine.on_calls_returned,
     RunnerEnded: WorkerMachine.on_runner_ended,
-    WardenDied: WorkerMachine.on_warden_died,
+    WardenDied: on_warden_died,
     LogsSent: WorkerMachine.on_logs_sent,
     OutputsKept: on_outputs_kept,
     DrainOrdered: WorkerMachine.on_drain_ordered,

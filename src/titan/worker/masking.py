@@ -94,7 +94,7 @@ class Masker:
     __slots__ = ("_awaited", "_begun", "_covered", "_held", "_patterns")
 
     def __init__(self, patterns: Patterns, *, begun: bool = True) -> None:
-        """`begun`: what comes first is the first of the output. Else the end of a pattern is masked there, its beginning is gone."""
+        """`begun`: what comes first is the first of the output. Else it may be the end of a pattern, and is masked if it is."""
         self._patterns = patterns
         self._begun = begun
         self._held = b""

@@ -21,6 +21,7 @@ from titan.model.dag import Service
 from titan.model.services import STEADY_S, resolved
 from titan.model.sizes import format_size
 from titan.model.states import Outcome
+from titan.worker.suspects import WARDEN_DIED, on_warden_died
 from titan.worker.words import (
     AttemptExited,
     AttemptRefused,
@@ -193,8 +194,11 @@ class Services:
     def on_warden_died(self, now: float, seen: WardenDied) -> bool:
         mine = [lease for lease in seen.leases if (held := self._running(lease)[1]) is not None and held.phase == RUNNING]
         for lease in mine:
-            self._crashed(now, self.all[lease], "the worker's process runner died")
-        self._machine.on_warden_died(now, WardenDied([lease for lease in seen.leases if lease not in mine], seen.at))
+            self._crashed(now, self.all[lease], WARDEN_DIED)
+            if lease in seen.begun:
+                self._machine.suspects.suspect(self._machine.held[lease])
+        others = [lease for lease in seen.leases if lease not in mine]
+        on_warden_died(self._machine, now, WardenDied(others, seen.at, seen.begun))
         return True
 
     def _running(self, lease: int) -> tuple[Watch | None, Held | None]:

@@ -198,7 +198,7 @@ class Worker:
         self._launcher.functions = self._functions = FunctionDriver(
             self._workspace.root / "runners",
             self._clock,
-            start=self._launcher.start_process,
+            start=self._launcher.start_runner,
             stop=self._launcher.stop_process,
             see=self.see,
             store=self._values,

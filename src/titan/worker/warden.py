@@ -1,9 +1,9 @@
 """The warden: one small process per worker that starts job processes, captures their output, reaps and kills them.
 
 It owns the guarantee that no process of a job outlives its job, the worker, or the warden's own orderly end. It knows nothing of
-runs, attempts, retries or the master: a job is an integer key here. It imports nothing of Titan but `confine`, `capture`, `masking`,
-`job_pipes` and `reports`, which are like it, and as little as it can of the standard library, because it runs as `python -I -S
-warden.py FDS` (or calls `main(FDS)` from cached bytecode, as its link does) and has to stay small and start fast.
+runs, attempts, retries or the master: a job is an integer key here. It imports nothing of Titan but `confine`, `capture`,
+`masking`, `job_pipes` and `reports`, which are like it, and as little as it can of the standard library, because it runs as
+`python -I -S warden.py FDS` (or calls `main(FDS)` from cached bytecode, as its link does), has to stay small and start fast.
 A warm warden is the same with a `warm.Warm`: it runs scripts by forking itself.
 
 FDS is three descriptors with commas between them: FD for the protocol, and the two of `job_pipes.Pipes`, which may be left out.

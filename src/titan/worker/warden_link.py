@@ -109,8 +109,9 @@ class WardenLink:
         jobs_env: Mapping[str, str] | None = None,
     ) -> None:
         """`on_died(returncode)` is called once if the warden ends unasked; all of its jobs must be taken for killed then, and
-        `kill_descendants` makes it true. After that `begun` and `salvage` say what became of them, until it returns. `env` is the warden's own environment (default: this process's), not that of jobs:
-        give it TITAN_WORKER_HOME so that `kill_marked` finds the warden too. `jobs_env` is what every job has beside its own.
+        `kill_descendants` makes it true. After that `begun` and `salvage` say what became of them, until it returns. `env` is the
+        warden's own environment (default: this process's), not that of jobs: give it TITAN_WORKER_HOME so that `kill_marked` finds
+        the warden too. `jobs_env` is what every job has beside its own.
 
         `python`, the path of an interpreter that need not have Titan, makes it a warm warden: `script` forks instead of executing
         it, for jobs whose environment agrees with `env` in what Python reads at its start. `preload` names modules that it

@@ -138,10 +138,11 @@ class HealthSeen(msgspec.Struct, frozen=True, gc=False):
 
 
 class WardenDied(msgspec.Struct, frozen=True):
-    """The process that ran these attempts is gone, and they with it."""
+    """The process that ran these attempts is gone, and they with it. `begun`: those of which there was a process."""
 
     leases: list[int]
     at: float
+    begun: list[int] = []
 
 
 class CallsEnded(msgspec.Struct, frozen=True, gc=False):
@@ -172,7 +173,8 @@ class RunnerUp(msgspec.Struct, frozen=True, gc=False):
 class RunnerEnded(msgspec.Struct, frozen=True, gc=False):
     """A runner is gone with `calls` calls. `ran` of them had begun, the last of those is to blame; `unfit`: it never came up.
 
-    Calls for that number that were ordered since are a new runner's.
+    Calls for that number that were ordered since are a new runner's. `printed` as with `CallsEnded`. `spared`: the process went for
+    what something else did, and nobody is to blame.
     """
 
     runner: int
@@ -181,6 +183,8 @@ class RunnerEnded(msgspec.Struct, frozen=True, gc=False):
     reason: str
     at: float
     unfit: bool = False
+    printed: tuple[int, ...] = ()
+    spared: bool = False
 
 
 class OutputsKept(msgspec.Struct, frozen=True, gc=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_worker import SCRIPT, Node, dispatched, exited, result, start, unstarted
+from support_worker import PLAIN, SCRIPT, Node, dispatched, exited, result, start, unstarted
 from titan.model.dag import JobTemplate, Limits
 from titan.model.states import Outcome
 from titan.worker import machine as m
@@ -410,6 +410,55 @@ def test_when_a_warden_dies_its_attempts_are_broken_and_the_next_ones_start() ->
     why = "the worker's process runner died"
     broken = [m.Result(1, Outcome.BROKEN, -1, why, 1.0, 3.0, 0.0, 0), m.Result(2, Outcome.BROKEN, -1, why, 0.0, 3.0, 0.0, 0)]
     assert node.see(m.LogsSent(1), m.LogsSent(2)) == [m.ReportResults(broken)]
+
+
+def test_what_ran_when_its_warden_died_is_handed_back_and_runs_alone_when_it_comes_again() -> None:
+    node = Node(slots=2)
+    node.run(1)
+    node.run(2)
+    node.see(m.WardenDied([1, 2], 3.0, [1]))
+    why = "the worker's process runner died"
+    returned = m.Result(1, Outcome.RETURNED, -1, why, 1.0, 3.0, 0.0, 0)
+    innocent = m.Result(2, Outcome.RETURNED, -1, why, 1.0, 3.0, 0.0, 0)
+    assert node.see(m.LogsSent(1), m.LogsSent(2)) == [m.ReportResults([returned, innocent])]
+    again = m.Assignment(3, "r", "j1", 2, PLAIN, ())
+    node.see(m.ResultsAcked([1, 2]), m.Dispatched([again]), dispatched(4, 5))
+    assert [node.machine.held[lease].alone for lease in (3, 4)] == [True, False]
+
+
+def test_one_that_takes_its_own_warden_down_has_failed() -> None:
+    node = Node(slots=1)
+    node.run(1)
+    node.see(m.WardenDied([1], 3.0, [1]), m.LogsSent(1))
+    node.see(m.ResultsAcked([1]), m.Dispatched([m.Assignment(3, "r", "j1", 2, PLAIN, ())]), m.AttemptStarted(3, 4.0))
+    node.see(m.WardenDied([3], 5.0, [3]))
+    (report,) = node.see(m.LogsSent(3))
+    assert isinstance(report, m.ReportResults)
+    assert (report.results[0].outcome, report.results[0].exit_code) == (Outcome.SIGNALED, 137)
+    assert "a job must not kill its parent" in report.results[0].reason
+
+
+def test_nothing_stands_behind_or_before_one_that_is_suspect() -> None:
+    node = Node(slots=1)
+    node.run(1)
+    node.see(m.WardenDied([1], 1.001, [1]), m.LogsSent(1))
+    node.run(2)
+    node.see(exited(2, at=1.002), m.LogsSent(2), at=1.002)  # it was quick
+    again = m.Assignment(3, "r", "j1", 2, PLAIN, ())
+    node.see(dispatched(4), m.Dispatched([again]))
+    assert node.phases()[3] is m.Phase.WAITING
+    node.see(m.AttemptStarted(4, 1.002), exited(4, at=1.003), dispatched(5), at=1.003)
+    assert {lease: node.phases()[lease] for lease in (3, 5)} == {3: m.Phase.STARTING, 5: m.Phase.WAITING}
+
+
+def test_a_call_that_ran_when_its_warden_died_runs_again_and_is_not_to_blame() -> None:
+    node = Node(slots=1)
+    node.see(dispatched(1, template=JobTemplate(function="f" * 64)))
+    (order,) = node.see(m.ArtifactReady("f" * 64))
+    assert isinstance(order, m.StartCalls)
+    node.see(m.RunnerUp(order.runner))
+    again = node.see(m.RunnerEnded(order.runner, 1, 1, "died", 2.0, spared=True))
+    assert again + node.see(m.TimePassed(), at=3.0) == [m.StartCalls(order.runner, order.assignments)]
 
 
 def test_what_another_warden_runs_goes_on() -> None:

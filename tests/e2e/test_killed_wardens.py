@@ -1,0 +1,94 @@
+"""Jobs that kill or stop the process that runs them, their warden: what they said is kept, and their neighbours lose nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.cluster import Cluster, cluster, processes_below, until
+from titan import DAG, Client, Job
+from titan.sdk.run import Run
+
+
+@pytest.fixture
+def c(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path / "c", "w", slots=3) as made:
+        yield made
+
+
+def gate(folder: Path) -> tuple[str, Path, Path]:
+    """A command that says that it runs and ends when it is let go; what it says that in, and what lets it go."""
+    starts, go = folder / "starts", folder / "go"
+    return f"echo $$ >>{starts}; while [ ! -e {go} ]; do sleep 0.02; done; echo done", starts, go
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def output(client: Client, run: Run, job: str) -> bytes:
+    return b"".join(data for stream, data in client.logs(f"{run.id}/{job}") if stream == 1)
+
+
+KILL = {"command": "echo said; kill -9 $PPID; sleep 60", "script": "import os; os.write(1, b'said\\n'); os.kill(os.getppid(), 9)"}
+
+
+@pytest.mark.parametrize("how", ["command", "script"])
+def test_a_job_that_kills_its_warden_costs_its_neighbour_nothing_and_its_output_stays(c: Cluster, tmp_path: Path, how: str) -> None:
+    command, starts, go = gate(tmp_path)
+    beside = c.client.submit(DAG("beside", [Job("n", command=command, retries=0)]))
+    until(lambda: lines(starts) == 1, "the neighbour runs")
+    script = tmp_path / "kill.py"
+    script.write_text(KILL["script"])
+    bad = Job("k", command=KILL["command"], retries=0) if how == "command" else Job("k", file=script, retries=0)
+    killer = c.client.submit(DAG("killer", [bad]))
+    assert killer.wait(60).tally == {"DEAD": 1}
+    status = killer.status().jobs[0]
+    assert "must not kill its parent" in status.reason
+    assert output(c.client, killer, "k").count(b"said") >= 1
+    until(lambda: lines(starts) == 2, "the neighbour runs again")  # once it was taken along; the second time the killer was alone
+    go.touch()
+    assert beside.wait(30).ok
+    assert output(c.client, beside, "n").endswith(b"done\n")
+
+
+def test_a_job_that_stops_its_warden_is_found_and_a_time_out_beside_it_is_kept(c: Cluster, tmp_path: Path) -> None:
+    stopper = c.client.submit(DAG("stopper", [Job("s", command="echo said; kill -STOP $PPID; sleep 600", retries=0, timeout=1)]))
+    beside = c.client.submit(DAG("beside", [Job("n", command="sleep 600", retries=0, timeout=1)]))
+    assert stopper.wait(60).tally == {"DEAD": 1}
+    assert b"said" in output(c.client, stopper, "s")
+    assert beside.wait(60).tally == {"DEAD": 1}
+    assert "timed out" in beside.status().jobs[0].reason
+
+
+def test_sigterm_ends_a_worker_whose_warden_is_stopped(c: Cluster) -> None:
+    c.client.submit(DAG("stopper", [Job("s", command="kill -STOP $PPID; sleep 600", retries=0)]))
+    worker = c.workers["w"]
+    until(lambda: any("sleep 600" in command for command in processes_below(c.worker_home("w")).values()), "it runs")
+    worker.terminate()
+    worker.terminate()
+    worker.wait(15)
+    until(lambda: not processes_below(c.worker_home("w")), "nothing is left")
+
+
+def test_what_a_call_printed_before_it_killed_its_runner_is_kept(c: Cluster) -> None:
+    def end(how: int) -> None:
+        print("said", flush=True)
+        os.kill(os.getpid() if how == 0 else os.getppid(), signal.SIGKILL)
+        while True:
+            pass
+
+    def quiet(n: int) -> int:
+        return n + 1
+
+    for how in (0, 1):
+        known = {run.run for run in c.client.runs()}
+        assert "died" in str(c.client.call(end, how).exception(60)) or how
+        (run,) = [run.run for run in c.client.runs() if run.run not in known]
+        assert c.client.call(quiet, 1).result(60) == 2
+        handle = c.client.run(run)
+        assert b"said" in output(c.client, handle, handle.status().jobs[0].id), how
