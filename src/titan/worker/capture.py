@@ -38,7 +38,9 @@ class Capture:
         self._key, self._stream, self._path, self._limit = key, stream, path, limit
         self._room = max(0, min(reserve, limit - at) - MARKER_BYTES)
         self._head = limit - reserve if self._room else limit  # a limit too small for a tail is all head
-        self._lost = at >= self._head
+        self._lost = (
+            self._room > 0 and at == self._head
+        )  # a log at its head's end: the other process may have had a tail of it in its memory
         self._file = -1
         self._size = at
         self._failed = False
@@ -70,11 +72,11 @@ class Capture:
         lost = self._excess - kept
         tail = bytes(self._ring[:kept]) if self._excess <= self._room else bytes(self._ring[self._at :] + self._ring[: self._at])
         marker = b""
-        if self._lost and kept:
-            marker = b"\n[titan: output was lost here with the process that kept it]\n"
+        if self._lost:
+            marker = b"\n[titan: output may be missing here: the process that kept it was killed]\n"
         elif lost and self._room:
             marker = b"\n[titan: %d bytes of output were dropped here; the limit is %d bytes]\n" % (lost, self._limit)
-        written = self._write(marker + tail, reports) if tail else 0
+        written = self._write(marker + tail, reports) if marker or tail else 0
         self.dropped += self._excess - max(0, written - len(marker))
         self._ring = bytearray()
         self._excess = 0
