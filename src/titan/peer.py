@@ -14,6 +14,7 @@ from termios import TIOCOUTQ
 from typing import Any, cast
 
 from titan.errors import LimitExceeded, PeerError
+from titan.flow import Inflow, Outflow
 from titan.protocol.codec import Blob, MessageDecoder, Misfit, Received, encode, encode_apart, error_of
 from titan.protocol.messages import Message
 
@@ -32,11 +33,16 @@ class Peer(asyncio.BufferedProtocol):
         on_closed: Callable[[Peer, Exception | None], None],
         on_opened: Callable[[Peer], None] | None = None,
         decoder: MessageDecoder | None = None,
+        inflow: Inflow | None = None,
+        outflow: Outflow | None = None,
     ) -> None:
+        """`inflow`, `outflow`: budgets that it shares with others."""
         self._on_message = on_message
         self._on_closed = on_closed
         self._on_opened = on_opened
         self._decoder = decoder or MessageDecoder()
+        self._inflow = inflow
+        self._outflow = outflow
         self._out: list[Blob] = []
         self._out_large = False
         self._pauses: dict[str, None] = {}
@@ -76,6 +82,8 @@ class Peer(asyncio.BufferedProtocol):
             else:
                 assert isinstance(item, Misfit)
                 self.send(item.error)
+        if self._inflow is not None:
+            self._inflow.note(self, self._decoder.memory)
 
     def eof_received(self) -> None:
         """The other end has closed, and nobody will read what is still to be written: waiting for that could last for ever."""
@@ -85,6 +93,10 @@ class Peer(asyncio.BufferedProtocol):
         self.closed = True
         self._writable.set()
         self._transport = None
+        if self._inflow is not None:
+            self._inflow.forget(self)
+        if self._outflow is not None:
+            self._outflow.forget(self)
         self._on_closed(self, self.fault or exc)
 
     def pause_writing(self) -> None:
@@ -107,8 +119,17 @@ class Peer(asyncio.BufferedProtocol):
 
     @property
     def pending(self) -> int:
-        """Bytes of a message that is not whole yet."""
-        return self._decoder.pending
+        """Bytes of memory that a message takes up which is not whole yet."""
+        return self._decoder.memory
+
+    @property
+    def unwritten(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def allow(self, max_message: int) -> None:
+        """It has said who it is: from now on its messages may be so large, and compressed."""
+        self._decoder.allow(max_message=max_message)
 
     @property
     def unsent(self) -> int:
@@ -163,9 +184,16 @@ class Peer(asyncio.BufferedProtocol):
             transport.writelines(out)
         else:
             transport.write(out[0] if len(out) == 1 else b"".join(out))
-        if transport.get_write_buffer_size() > OUTGOING_LIMIT:
-            self.fault = PeerError(f"{self.address} does not read: {OUTGOING_LIMIT >> 20} MiB are waiting for it")
-            self.abort()
+        waiting = transport.get_write_buffer_size()
+        if waiting > OUTGOING_LIMIT:
+            self.cut(f"{self.address} does not read: {OUTGOING_LIMIT >> 20} MiB are waiting for it")
+        elif self._outflow is not None and waiting > self._outflow.NOTED:
+            self._outflow.note(self)
+
+    def cut(self, why: str) -> None:
+        """Closes at once, for what the other end does not do."""
+        self.fault = PeerError(why)
+        self.abort()
 
     async def drain(self) -> None:
         """Waits until the peer has read enough for more to be written. Raises ConnectionError once it is closed."""

@@ -14,7 +14,7 @@ from support.cluster import Cluster, cluster
 from titan import DAG, Job
 from titan.protocol import messages as msg
 from titan.protocol.codec import MessageDecoder, Received, encode
-from titan.protocol.frames import MAX_FRAME, VERSION
+from titan.protocol.frames import FIRST_FRAME, MAX_FRAME, VERSION
 from titan.protocol.handshake import hello
 from titan.sdk.staging import stage
 
@@ -119,7 +119,7 @@ def test_a_frame_over_the_limit(raw: Raw, *, greeted: bool) -> None:
     raw.send(HEADER.pack(VERSION, 1, 0, 0, MAX_FRAME + 1))
     error = raw.error()
     assert error.code == "protocol"
-    assert f"the limit is {MAX_FRAME:,}" in error.message
+    assert f"the limit is {MAX_FRAME if greeted else FIRST_FRAME:,}" in error.message
     assert raw.next() is None
 
 

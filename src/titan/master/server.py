@@ -20,7 +20,8 @@ from titan.core import events as ev
 from titan.core.heard import latest_recorded
 from titan.core.inputs import WorkerDisconnected
 from titan.core.state import State
-from titan.errors import Bug, EnvironmentFault, PeerError, PortInUse, ProtocolError, TitanError
+from titan.errors import Bug, EnvironmentFault, LimitExceeded, PeerError, PortInUse, ProtocolError, TitanError
+from titan.flow import Inflow, Outflow
 from titan.journal import SyncPolicy
 from titan.master.archivist import Archivist
 from titan.master.artifact_desk import ArtifactDesk, published
@@ -28,6 +29,7 @@ from titan.master.blame import Blame, Raised
 from titan.master.client_desk import ClientDesk
 from titan.master.cluster_keys import EVENTS_KEY, PREFIX, ClusterKeys
 from titan.master.core_loop import CoreLoop
+from titan.master.door import Door, raise_descriptor_limit
 from titan.master.file_desk import FileDesk
 from titan.master.gatekeeper import Gatekeeper
 from titan.master.history import History
@@ -54,12 +56,15 @@ from titan.model.plain import plain
 from titan.model.settings import Settings
 from titan.peer import Peer
 from titan.protocol import messages as msg
-from titan.protocol.codec import Blob, encode, error_of
+from titan.protocol.codec import Blob, MessageDecoder, encode, error_of
+from titan.protocol.frames import MAX_MESSAGE
 from titan.protocol.handshake import answer
 
 log = logging.getLogger("titan.master")
 SOFTWARE = f"titan {__version__}"
 HELLO_S = 10.0
+WORKER_MESSAGE = 256 << 20
+"""Bytes of one message of a worker, after decompression."""
 CAREFUL_S = 60.0
 """After a turn raised, each input has a turn of its own for so long."""
 
@@ -100,6 +105,8 @@ class Master(HomeServer):
         self._log_syncer: asyncio.Task[None] | None = None
         self._blame = Blame(self._host_of)
         self._reopening: asyncio.Task[None] | None = None
+        self._inflow, self._outflow = Inflow(), Outflow()
+        self._complain_after = 0.0
         self._closed = False
 
     @property
@@ -172,6 +179,9 @@ class Master(HomeServer):
         asyncio.get_running_loop().call_later(CAREFUL_S, setattr, self.core, "careful", False)
         log.warning("the master began anew from its journal, in term %d; all that was acknowledged is there", self.core.state.term)
 
+    def _redis_clients(self) -> int:
+        return len(self.store_port.connections) if self.store_port is not None else 0
+
     def _host_of(self, origin: int) -> str:
         peer = self._peers.get(origin)
         return peer.host if peer is not None else "an unknown address"
@@ -193,6 +203,7 @@ class Master(HomeServer):
         else:
             log.warning("no journal is kept: a crash of this master loses every run")
         tune_interpreter()
+        self._door = Door(self._settings, raise_descriptor_limit(), self._redis_clients)
         self.logs = LogStore(self.home / "logs")
         self.registry = Registry(self.home / "perm_files")
         self.core = CoreLoop(
@@ -229,7 +240,7 @@ class Master(HomeServer):
             if self._store_port is not None:
                 if self._store_password:
                     self.store.configure({"requirepass": self._store_password})
-                self.store_port = StorePort(self.store, self.host, self._store_port)
+                self.store_port = StorePort(self.store, self.host, self._store_port, has_room=lambda: self._door.has_room)
                 await self.store_port.open()
                 self._store_port = self.store_port.port
             if self._policy is not None:
@@ -282,13 +293,29 @@ class Master(HomeServer):
 
     # -- connections ------------------------------------------------------------------------------------------------------
     def _make_peer(self) -> Peer:
-        return Peer(self._on_message, self._on_closed, self._on_opened)
+        budgets = (MessageDecoder.of_stranger(), self._inflow, self._outflow)
+        return Peer(self._on_message, self._on_closed, self._on_opened, *budgets)
 
     def _on_opened(self, peer: Peer) -> None:
         self._numbers += 1
         peer.number = self._numbers
         self._peers[peer.number] = peer
+        try:
+            oldest = self._door.enter(peer)
+        except LimitExceeded as e:
+            self._turn_away(peer, e)
+            return
+        if oldest is not None:
+            self._turn_away(oldest, LimitExceeded("too many connections say nothing, and this one was the oldest of them"))
         asyncio.get_running_loop().call_later(HELLO_S, self._expect_hello, peer)
+
+    def _turn_away(self, peer: Peer, why: LimitExceeded) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._complain_after:
+            self._complain_after = now + 60.0
+            log.warning("a connection from %s was refused: %s", peer.host, why)
+        peer.send(error_of(0, why))
+        peer.close()
 
     def _expect_hello(self, peer: Peer) -> None:
         if not peer.role and not peer.closed:
@@ -312,18 +339,25 @@ class Master(HomeServer):
         except OSError as e:
             log.error("a %s could not be served: %s", type(message).__name__, e)
             peer.send(error_of(message.request, EnvironmentFault(f"the master's disk refuses: {e}")))
+        except Exception as e:  # a bug: who asked is told, and all others go on
+            log.exception("a %s could not be served", type(message).__name__)
+            told = f"a {type(message).__name__} could not be served, which is a bug of the master; its log has more"
+            peer.send(error_of(message.request, Bug(plain(f"{told} ({type(e).__name__}: {e})"))))
 
     def _on_hello(self, peer: Peer, message: msg.Message) -> None:
         state = self.core.state
         welcome = answer(message, software=SOFTWARE, cluster=state.cluster, term=state.term)
         assert isinstance(message, msg.Hello)
         peer.role = message.role
+        self._door.greet(peer)
+        peer.allow(MAX_MESSAGE if peer.role == "client" else WORKER_MESSAGE)
         local = peer.address.startswith(("127.", "::1"))
         peer.compress = "zstd" in welcome.features and not local
         peer.send(welcome)
 
     def _on_closed(self, peer: Peer, error: Exception | None) -> None:
         self._peers.pop(peer.number, None)
+        self._door.leave(peer)
         self.intake.forget(peer)
         self.files.forget(peer)
         if isinstance(error, TitanError):

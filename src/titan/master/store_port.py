@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import Callable
 from typing import cast
 
 from titan.errors import EnvironmentFault, PortInUse
@@ -27,7 +28,9 @@ WAITING = 1024
 class StorePort:
     """Listens from `open` to `close`."""
 
-    def __init__(self, desk: StoreDesk, host: str, port: int) -> None:
+    def __init__(self, desk: StoreDesk, host: str, port: int, *, has_room: Callable[[], bool] = lambda: True) -> None:
+        """`has_room()`: whether the process has descriptors for one more connection."""
+        self.has_room = has_room
         self._desk = desk
         self.host = host
         self.port = port
@@ -84,7 +87,7 @@ class StoreConnection(asyncio.Protocol):
         peer, here = it.get_extra_info("peername"), it.get_extra_info("sockname")
         self._client = _PortClient(self, self._desk, address=_text(peer), local_address=_text(here))
         self._port.connections[self] = None
-        if len(self._port.connections) > MAX_CLIENTS:
+        if len(self._port.connections) > MAX_CLIENTS or not self._port.has_room():
             it.write(b"-ERR max number of clients reached\r\n")
             it.close()
 

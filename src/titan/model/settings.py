@@ -75,6 +75,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What one output of a job, or one published file, may have."""
     file_grace_s: float = 3600.0
     """A file of the master that nothing refers to any more, and that nobody sent since, stays for so long."""
+    connections: int = 10_000
+    """So many connections at once, those of Redis clients included; fewer where the system grants fewer descriptors."""
+    connections_of_address: int = 1_000
+    """And so many of one address, other than the master's own machine."""
+    connections_waiting: int = 256
+    """And so many that have not said who they are: beyond, the one that has waited longest is closed."""
     keep_journal: bool = False
     """Whether segments of the log that no recovery needs stay, so that the history can be made anew from the beginning."""
     snapshot_bytes: int = 32 * 1024 * 1024

@@ -12,7 +12,19 @@ from typing import Any, NamedTuple
 import msgspec
 
 from titan.errors import ProtocolError, TitanError
-from titan.protocol.frames import BLOB, ERROR, INBOX, LARGE, MAX_FRAME, MAX_MESSAGE, Frame, FrameDecoder, encode_frame, frame_header
+from titan.protocol.frames import (
+    BLOB,
+    ERROR,
+    FIRST_FRAME,
+    INBOX,
+    LARGE,
+    MAX_FRAME,
+    MAX_MESSAGE,
+    Frame,
+    FrameDecoder,
+    encode_frame,
+    frame_header,
+)
 from titan.protocol.messages import Error, Message
 from titan.protocol.opcodes import OPCODE_OF, OPCODES
 from titan.protocol.ranges import MAX_INT
@@ -59,12 +71,26 @@ def encode_apart(message: Message, blob: Blob) -> bytes:
 class MessageDecoder:
     """receive_data(bytes) -> what came. Raises PeerError when the stream can no longer be read."""
 
-    def __init__(self, max_frame: int = MAX_FRAME, max_message: int = MAX_MESSAGE, inbox: int = INBOX) -> None:
-        self._frames = FrameDecoder(max_frame, max_message, inbox)
+    def __init__(
+        self, max_frame: int = MAX_FRAME, max_message: int = MAX_MESSAGE, inbox: int = INBOX, *, compressed: bool = True
+    ) -> None:
+        self._frames = FrameDecoder(max_frame, max_message, inbox, compressed=compressed)
+
+    @classmethod
+    def of_stranger(cls) -> MessageDecoder:
+        """For a peer that has not said who it is: small frames, none compressed, until `allow`."""
+        return cls(FIRST_FRAME, FIRST_FRAME, FIRST_FRAME, compressed=False)
+
+    def allow(self, max_frame: int = MAX_FRAME, max_message: int = MAX_MESSAGE) -> None:
+        self._frames.allow(max_frame, max_message)
 
     @property
     def pending(self) -> int:
         return self._frames.pending
+
+    @property
+    def memory(self) -> int:
+        return self._frames.memory
 
     def space(self) -> memoryview:
         """Where bytes may be received; `received` follows."""

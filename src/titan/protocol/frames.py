@@ -25,6 +25,22 @@ COMPRESS_FROM = 32 * 1024
 LARGE = 64 * 1024
 """Payload bytes from which a frame that comes in parts is put together in place."""
 INBOX = 128 * 1024
+FIRST_FRAME = 4 * 1024
+"""Payload bytes of the frame by which a peer that dialled says who it is."""
+GROWTH = 8
+"""The memory of a large frame is at most so many times what has come of it: an announcement alone takes none."""
+RATIO = 100
+"""Bytes that one compressed byte may become, above FREE_BYTES."""
+FREE_BYTES = 1024 * 1024
+MAX_WINDOW = 8 * 1024 * 1024
+"""What whoever compresses may look back, which is memory here."""
+_STEP = 1024 * 1024
+_LEAST = 4 * 1024
+_OFTEN = 2 * 1024 * 1024
+"""Pieces of files and values are of this size: that many bytes are had in few steps. What is larger grows by what has come."""
+_SKIPPED = Struct("<II")
+_SKIPPED_MAGIC = 0x184D2A50
+"""A frame of zstd that readers pass over."""
 _PART = 16 * 1024 * 1024
 
 COMPRESSED, ERROR, MORE, BLOB = 0x01, 0x02, 0x04, 0x08
@@ -49,6 +65,9 @@ def encode_frame(opcode: int, payload: bytes, flags: int = 0, *, compress: bool 
     """One message as one frame, or as several joined by MORE if it is over MAX_FRAME."""
     if compress and len(payload) >= COMPRESS_FROM:
         packed = zstandard.ZstdCompressor(level=1).compress(payload)
+        least = len(payload) // RATIO + 1
+        if len(packed) < least and len(payload) > FREE_BYTES:  # so good that it looks like an attack
+            packed += _SKIPPED.pack(_SKIPPED_MAGIC, least - len(packed)) + bytes(least - len(packed))
         if len(packed) < len(payload) * 0.9:
             payload, flags = packed, flags | COMPRESSED
     size = len(payload)
@@ -70,12 +89,16 @@ class FrameDecoder:
     After an error it is of no further use: the stream has no known frame boundary any more.
     """
 
-    def __init__(self, max_frame: int = MAX_FRAME, max_message: int = MAX_MESSAGE, inbox: int = INBOX) -> None:
+    def __init__(
+        self, max_frame: int = MAX_FRAME, max_message: int = MAX_MESSAGE, inbox: int = INBOX, *, compressed: bool = True
+    ) -> None:
+        """`compressed`: whether payloads may be."""
         self._buffer = bytearray()
         self._inbox = bytearray(inbox)
         self._large: bytearray | None = None
-        self._filled = 0
-        """Of `_large`, which is a frame of known length that came only in part."""
+        """What came of a frame of `_size` bytes, `_filled` of them, and room for more."""
+        self._filled = self._size = 0
+        self._compressed = compressed
         self._max_frame = max_frame
         self._max_message = max_message
         self._parts: list[bytes | memoryview] = []
@@ -84,12 +107,25 @@ class FrameDecoder:
 
     @property
     def pending(self) -> int:
-        """Bytes of a frame that is not whole yet."""
+        """Bytes of a message that is not whole yet."""
         return len(self._buffer) + self._filled + self._parts_bytes
+
+    @property
+    def memory(self) -> int:
+        """What these bytes take up, with the room that is kept for more."""
+        return len(self._buffer) + (len(self._large) if self._large is not None else 0) + self._parts_bytes
+
+    def allow(self, max_frame: int, max_message: int, inbox: int = INBOX) -> None:
+        """From now on frames of that size, compressed ones too. Not while `received` is under way."""
+        self._max_frame, self._max_message, self._compressed = max_frame, max_message, True
+        if len(self._inbox) != inbox:
+            self._inbox = bytearray(inbox)
 
     def space(self) -> memoryview:
         """Where bytes may be received without a copy of them; `received` says how many there are."""
-        return memoryview(self._inbox) if self._large is None else memoryview(self._large)[self._filled :]
+        if self._large is None:
+            return memoryview(self._inbox)
+        return memoryview(self._room(self._filled + 1))[self._filled :]
 
     def received(self, count: int) -> list[Frame]:
         """`count` bytes were put into `space`. Raises as `receive_data` does."""
@@ -97,7 +133,7 @@ class FrameDecoder:
             return self.receive_data(memoryview(self._inbox)[:count])
         frames: list[Frame] = []
         self._filled += count
-        if self._filled == len(self._large):
+        if self._filled == self._size:
             self._end(self._large, frames)
         return frames
 
@@ -105,7 +141,7 @@ class FrameDecoder:
         """Raises VersionMismatch, or ProtocolError for a frame over the limit or out of order."""
         frames: list[Frame] = []
         if self._large is not None:
-            data = self._fill(self._large, data, frames)
+            data = self._fill(data, frames)
             if not data:
                 return frames
         buffer = self._buffer
@@ -137,16 +173,30 @@ class FrameDecoder:
         return frames
 
     def _begin(self, size: int, data: bytes | memoryview, frames: list[Frame]) -> None:
-        self._large, self._filled = bytearray(size), 0
-        self._fill(self._large, data, frames)
+        self._large, self._filled, self._size = bytearray(min(size, GROWTH * max(len(data), _LEAST))), 0, size
+        self._fill(data, frames)
 
-    def _fill(self, large: bytearray, data: bytes | bytearray | memoryview, frames: list[Frame]) -> memoryview:
+    def _room(self, needed: int) -> bytearray:
+        """The memory of the large frame, with room for `needed` bytes of it."""
+        large = self._large
+        assert large is not None
+        if needed > len(large):
+            times = GROWTH if len(large) < _OFTEN else 2
+            more = min(self._size, max(needed, times * len(large))) - len(large)
+            try:
+                large += bytes(more)
+            except BufferError:  # somebody looks at it: it has to stay where it is
+                large = self._large = bytearray().join((large, bytes(more)))
+        return large
+
+    def _fill(self, data: bytes | bytearray | memoryview, frames: list[Frame]) -> memoryview:
         """Copies what belongs to the large frame to where it stays; returns the rest."""
         view = memoryview(data)
-        count = min(len(view), len(large) - self._filled)
+        count = min(len(view), self._size - self._filled)
+        large = self._room(self._filled + count)
         large[self._filled : self._filled + count] = view[:count]
         self._filled += count
-        if self._filled == len(large):
+        if self._filled == self._size:
             self._end(large, frames)
         return view[count:]
 
@@ -181,6 +231,8 @@ class FrameDecoder:
                 return
             frame = Frame(frame.opcode, frame.flags, b"".join(self._parts))
             self._parts, self._parts_bytes = [], 0
+        if frame.flags & COMPRESSED and not self._compressed:
+            raise ProtocolError("a compressed frame before a Hello")
         if frame.flags & COMPRESSED:
             frame = Frame(frame.opcode, frame.flags & ~COMPRESSED, self._expand(frame.payload))
         out.append(frame)
@@ -190,6 +242,20 @@ class FrameDecoder:
             announced = zstandard.frame_content_size(payload)
             if announced < 0 or announced > self._max_message:
                 raise ProtocolError("a compressed payload that announces no size, or one over the limit")
-            return zstandard.ZstdDecompressor().decompress(payload, max_output_size=self._max_message)
+            if announced > max(FREE_BYTES, RATIO * len(payload)):
+                raise ProtocolError(f"a payload of {len(payload):,} bytes would become {announced:,}, over {RATIO} times as many")
+            return _inflate(payload, announced)
         except zstandard.ZstdError as e:
             raise ProtocolError(f"a compressed payload that cannot be read: {e}") from e
+
+
+def _inflate(payload: bytes | memoryview, size: int) -> bytes:
+    """Exactly `size` bytes, in steps: what is announced and does not come takes no memory."""
+    parts, left = [], size
+    with zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(payload) as stream:
+        while left and (part := stream.read(min(left, _STEP))):
+            parts.append(part)
+            left -= len(part)
+    if left:
+        raise ProtocolError(f"a compressed payload that announces {size:,} bytes and has {size - left:,}")
+    return parts[0] if len(parts) == 1 else b"".join(parts)

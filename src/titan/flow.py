@@ -1,0 +1,107 @@
+"""Budgets of memory over all connections of a server: what came and is not whole yet, and what was not taken yet.
+
+A peer by itself has its limits; a thousand that each keep to theirs could still take all the memory there is. So the sum is bounded
+too. Incoming: beyond the budget nobody is read from but the one whose message has been coming for longest, so that it can be
+finished; if that one stalls while others wait, it is cut off. Outgoing: the one who leaves most unread is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from titan.errors import PeerError
+
+if TYPE_CHECKING:
+    from titan.peer import Peer
+
+INCOMING = 256 << 20
+OUTGOING = 512 << 20
+STALL_S = 10.0
+_WHY = "budget"
+
+
+class Inflow:
+    """Bytes of messages that are not whole yet, over all peers that note them here."""
+
+    def __init__(self, limit: int = INCOMING) -> None:
+        self.limit = limit
+        self.total = 0
+        self._sizes: dict[Peer, int] = {}
+        """The first is the one whose message has been coming for longest."""
+        self._held: dict[Peer, None] = {}
+        self._watch: asyncio.TimerHandle | None = None
+        self._watched: tuple[Peer, int] | None = None
+
+    def note(self, peer: Peer, size: int) -> None:
+        """So much memory does the message take up now that is coming from this peer; 0: none is."""
+        before = self._sizes.get(peer, 0)
+        if size == before:
+            return
+        self.total += size - before
+        if size:
+            self._sizes[peer] = size
+        else:
+            self._sizes.pop(peer, None)
+        if self.total > self.limit:
+            self._hold(peer)
+        if self._held:
+            self._let_go()
+
+    def forget(self, peer: Peer) -> None:
+        self._held.pop(peer, None)
+        self.note(peer, 0)
+
+    def _hold(self, peer: Peer) -> None:
+        if peer in self._sizes and peer is not next(iter(self._sizes)) and peer not in self._held:
+            self._held[peer] = None
+            peer.pause_reading(_WHY)
+            if self._watch is None:
+                self._watch = asyncio.get_running_loop().call_later(STALL_S, self._look)
+
+    def _let_go(self) -> None:
+        """The first may always go on, the others while there is room."""
+        first = next(iter(self._sizes), None)
+        room = self.total <= self.limit * 3 // 4
+        for peer in [p for p in self._held if room or p is first]:
+            del self._held[peer]
+            peer.resume_reading(_WHY)
+
+    def _look(self) -> None:
+        """Cuts off the first if nothing came from it since the last look."""
+        self._watch = None
+        first = next(iter(self._sizes.items()), None)
+        if not self._held or first is None:
+            self._watched = None
+            return
+        if first == self._watched:
+            self._watched = None
+            first[0].fail(PeerError(f"a message of which nothing came for {STALL_S:g} s, while others wait for memory"))
+            self.forget(first[0])
+        else:
+            self._watched = first
+        self._watch = asyncio.get_running_loop().call_later(STALL_S, self._look)
+
+
+class Outflow:
+    """Bytes that wait to be read by the other ends, over all peers that leave many."""
+
+    NOTED = 1 << 20
+    """A peer that leaves less is not looked at."""
+
+    def __init__(self, limit: int = OUTGOING) -> None:
+        self.limit = limit
+        self._peers: dict[Peer, None] = {}
+
+    def note(self, peer: Peer) -> None:
+        """This peer leaves more than NOTED."""
+        self._peers[peer] = None
+        sizes = {it: size for it in self._peers if (size := it.unwritten) > self.NOTED}
+        self._peers = dict.fromkeys(sizes)
+        if sum(sizes.values()) > self.limit:
+            worst = max(sizes, key=lambda it: sizes[it])
+            del self._peers[worst]
+            worst.cut(f"{worst.address} leaves {sizes[worst] >> 20} MiB unread, and all together over {self.limit >> 20} MiB")
+
+    def forget(self, peer: Peer) -> None:
+        self._peers.pop(peer, None)
