@@ -18,6 +18,7 @@
         ConnectionLost     the connection broke while an answer was due
         CallsNotAcknowledged  a client ended before the master had all calls that were handed in
         JournalFailed      the disk under the journal refused a write or a sync; final
+          HomeGone         the home was deleted, moved or replaced under a running server; final
         JournalCorrupt     a record before the journal's tail is bad: names file and offset
         PortInUse          another program listens there
       Bug                an invariant of Titan itself does not hold
@@ -126,6 +127,10 @@ class CallsNotAcknowledged(EnvironmentFault):
 
 class JournalFailed(EnvironmentFault):
     code = "journal_failed"
+
+
+class HomeGone(JournalFailed):
+    code = "home_gone"
 
 
 class JournalCorrupt(EnvironmentFault):

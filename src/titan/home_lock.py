@@ -23,15 +23,15 @@ class HomeLock:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._fd = -1
 
     def acquire(self) -> None:
         """Raises Conflict at once, with the holder's pid, if another process (or another HomeLock here) has it."""
         if self._fd >= 0:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(fd, 0)
@@ -40,7 +40,7 @@ class HomeLock:
             holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(fd)
             raise Conflict(
-                f"{self._path.parent} is in use by the process with pid {holder}: stop it, or give this one another home"
+                f"{self.path.parent} is in use by the process with pid {holder}: stop it, or give this one another home"
             ) from None
         except BaseException:
             os.close(fd)

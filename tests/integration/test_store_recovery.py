@@ -10,6 +10,7 @@ from titan.core import events as ev
 from titan.core import image
 from titan.core.state import State
 from titan.journal import JournalWriter, SyncPolicy
+from titan.journal.records import END_MARK_BYTES, SEGMENT_HEADER_BYTES, encode_segment_header
 from titan.master.compaction import compact
 from titan.master.recovery import recover
 from titan.model.settings import Settings
@@ -59,11 +60,12 @@ def journal(folder: Path, batches: list[tuple[list[tuple[int, list[bytes]]], str
 def test_a_file_that_is_cut_anywhere_gives_a_prefix(tmp_path: Path) -> None:
     batches = written(Store(), 60)
     journal(tmp_path / "whole", batches)
-    (segment,) = [path for path in (tmp_path / "whole").iterdir() if path.suffix != ".tmp"]
-    data = segment.read_bytes()
+    (segment,) = (tmp_path / "whole").glob("*.seg")
+    data = segment.read_bytes()[:-END_MARK_BYTES]
+    data = encode_segment_header(1) + data[SEGMENT_HEADER_BYTES:]  # of a size that is not known, as if its master had been killed
     digests = [Store().digest(), *(digest for _, digest in batches)]
     at = 0
-    for cut in range(len(data) + 1):
+    for cut in range(SEGMENT_HEADER_BYTES, len(data) + 1):
         folder = tmp_path / "cut"
         folder.mkdir()
         (folder / segment.name).write_bytes(data[:cut])

@@ -1,8 +1,9 @@
-"""`titan journal`: a look at the log on disk. Reads only; a running master need not be stopped for it."""
+"""`titan journal`: a look at the log on disk, for which a running master need not be stopped; and its repair, for which it must."""
 
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ from typing import Any
 import click
 
 from titan.cli.options import DEFAULT_HOME, home_option, json_option
-from titan.errors import NotFound
+from titan.errors import CallerError, NotFound
 
 
 @click.group()
 def journal() -> None:
-    """Inspect and verify the journal of a home."""
+    """Inspect, verify and repair the journal of a home."""
 
 
 @journal.command()
@@ -55,6 +56,39 @@ def verify(home: Path | None, as_json: bool) -> None:
         verdict = "ok" if report.ok else "DAMAGED"
         print(f"{verdict}: {report.records:,} records, {report.events:,} events, up to sequence {report.last_seq}")
     click.get_current_context().exit(0 if report.ok else 1)
+
+
+@journal.command()
+@home_option("The home of a master that does not run.")
+@click.option("--accept-loss", is_flag=True, help="Say that what is behind the damage may be lost.")
+@json_option
+def repair(home: Path | None, accept_loss: bool, as_json: bool) -> None:
+    """End a damaged journal before its damage, so that a master can start. What is cut off is put aside, not deleted.
+
+    The way on if there is no backup. The master must be stopped. Workers' jobs of which the journal knows no more are ended as they
+    come back.
+    """
+    from titan.home_lock import HomeLock
+    from titan.journal import CompactionLock
+    from titan.journal import accept_loss as mend
+
+    store = _store(home)
+    if not accept_loss:
+        raise CallerError("what is behind the damage will be missing: look with `titan journal verify`, then say --accept-loss")
+    with HomeLock(store.parent / "lock"):
+        lock = CompactionLock(store)
+        lock.take_over()
+        with lock:
+            done = mend(store, name=f"damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    if as_json:
+        print(json.dumps(_plain(done)))
+    elif done.aside is None:
+        print(f"nothing was done: the journal is whole, up to sequence {done.last_seq}")
+    else:
+        for problem in done.problems:
+            print(problem)
+        lost = f"sequences {done.last_seq + 1} to {done.lost_through} at least" if done.lost_through > done.last_seq else "its end"
+        print(f"the journal ends at sequence {done.last_seq} now; lost: {lost}; what was there before is in {done.aside}")
 
 
 def _store(home: Path | None) -> Path:

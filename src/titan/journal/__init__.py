@@ -11,6 +11,7 @@ from titan.journal.commit import SyncPolicy
 from titan.journal.compaction_lock import CompactionLock
 from titan.journal.files import remove_half_made
 from titan.journal.inspection import SegmentDescription, SnapshotDescription, VerifyReport, inspect, verify
+from titan.journal.mending import Mended, accept_loss
 from titan.journal.reader import JournalImage, TornTail, open_journal, read_records, repair_tail
 from titan.journal.records import Record, encode_record
 from titan.journal.retention import DamagedSnapshot, SnapshotChoice, latest_snapshot, prune
@@ -24,6 +25,7 @@ __all__ = [
     "FileState",
     "JournalImage",
     "JournalWriter",
+    "Mended",
     "Record",
     "SegmentDescription",
     "Snapshot",
@@ -33,6 +35,7 @@ __all__ = [
     "TornTail",
     "Verdict",
     "VerifyReport",
+    "accept_loss",
     "encode_record",
     "inspect",
     "latest_snapshot",

@@ -7,16 +7,21 @@ comes in as an argument. Errors come out as OSError and are final: whoever calls
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from titan.errors import Bug, JournalFailed
 from titan.journal import files
-from titan.journal.records import RECORD_HEADER_BYTES, encode_record_header
+from titan.journal.anchors import CHECK_S, Anchors
+from titan.journal.records import RECORD_HEADER_BYTES, EndMark, encode_record_header
 from titan.journal.scan import SegmentScan
 from titan.journal.segments import SPACE_ERRORS, SegmentMaker
+from titan.journal.watermark import Watermark, WatermarkFile
+
+WATERMARK_S = 1.0
+"""So old the watermark may be."""
 
 
 class SyncPolicy(Enum):
@@ -58,16 +63,24 @@ class Committer:
         maker: SegmentMaker,
         sync_every_s: float,
         on_committed: Callable[[int, int], None],
+        places: Sequence[Path] = (),
     ) -> None:
+        """`places`: further files and folders that must stay where they are for anything to be reported."""
         self._term = term
         self._policy = policy
         self._maker = maker
         self._sync_every_s = sync_every_s
         self._on_committed = on_committed
         self._sync_due: float | None = None
+        self._next_look = 0.0
+        self._next_watermark = 0.0
         self.written_seq = self.synced_seq = self.sealed_through = next_seq - 1
         _prepare_directory(directory, next_seq)
         self._segment = maker.make(next_seq)
+        self._anchors = Anchors([directory, self._segment.path, *places])
+        self._watermark = WatermarkFile(directory)
+        self._mark_synced(sync=True)
+        files.sync_directory(directory)
 
     @property
     def due_at(self) -> float | None:
@@ -115,12 +128,26 @@ class Committer:
         if self._segment.is_half_full or self._maker.low_space:
             self._maker.prepare(now)
 
+    def look_after(self, now: float) -> None:
+        """Now and then, also while nothing is written: raises HomeGone, and keeps the watermark young."""
+        if now >= self._next_look:
+            self._anchors.check()
+            self._next_look = now + CHECK_S
+        if now >= self._next_watermark:
+            self._mark_synced()
+            self._next_watermark = now + WATERMARK_S
+
     def finish(self) -> None:
-        self._seal()
+        self._anchors.check()
+        self._sync_rest()
+        self._segment.seal(EndMark.CLOSED, next_seq=self.written_seq + 1, term=self._term)
+        self.sealed_through = self.written_seq
+        self._mark_synced(sync=True)
 
     def abandon(self) -> None:
         """Gives back descriptors and the spare's space, and nothing else. Always the last call."""
         self._segment.close()
+        self._watermark.close()
         self._maker.discard()
 
     def _commit(self, buffers: list[bytes], size: int, last_seq: int, now: float, *, synced: bool) -> None:
@@ -132,32 +159,46 @@ class Committer:
             self._sync()
         elif self._policy is SyncPolicy.EVERYSEC and self._sync_due is None:
             self._sync_due = now + self._sync_every_s
+        self.look_after(now)
         self._on_committed(last_seq, size)
 
     def _sync(self) -> None:
         os.fdatasync(self._segment.fd)
         self._note_synced()
 
-    def _seal(self) -> None:
-        self._segment.seal()
-        self._note_synced()
-        self.sealed_through = self.written_seq
+    def _sync_rest(self) -> None:
+        if self.synced_seq < self.written_seq:
+            self._sync()
 
     def _note_synced(self) -> None:
         self.synced_seq = self.written_seq
         self._sync_due = None
 
+    def _mark_synced(self, *, sync: bool = False) -> None:
+        self._watermark.write(Watermark(self.synced_seq, self._segment.first_seq, self._term), sync=sync)
+
     def _next_segment(self, record_bytes: int) -> None:
-        """The old segment is sealed before the new one exists, so that only the last one can ever be torn."""
-        if self._segment.is_empty:
-            self._segment.close()  # too small for one record: a larger one takes its name
-        else:
-            self._seal()
-        self._segment = self._maker.make(self.written_seq + 1, record_bytes=record_bytes)
+        """The old segment is synced before the new one exists, so that only the last one can ever be torn; and it is sealed after
+        that, so that an end mark which says that the log goes on is true."""
+        old, next_seq = self._segment, self.written_seq + 1
+        self._sync_rest()
+        if old.is_empty:
+            old.close()  # too small for one record: a larger one takes its name
+        self._segment = self._maker.make(next_seq, record_bytes=record_bytes)
+        self._anchors.add(self._segment.path, instead_of=old.path)
+        if not old.is_empty:
+            try:
+                old.seal(EndMark.CONTINUED, next_seq=next_seq, term=self._term)
+            finally:
+                old.close()
+        self._mark_synced(sync=True)
+        self.sealed_through = self.written_seq
 
 
 def failure_of(error: Exception, directory: Path) -> JournalFailed:
     """What a person is told when the journal stops."""
+    if isinstance(error, JournalFailed):
+        return error
     if isinstance(error, OSError) and error.errno in SPACE_ERRORS:
         what = f"no space for the next journal segment: free space under {directory} and start the master again"
     elif isinstance(error, OSError):

@@ -72,13 +72,17 @@ def rename(old: Path, new: Path) -> None:
     sync_directory(new.parent)
 
 
-def trim(path: Path, size: int, *, header: bytes = b"") -> None:
-    """Cuts the file to `size` and syncs it, whatever its size was. `header` is written over its start first."""
+def trim(path: Path, size: int, *, end: bytes = b"") -> None:
+    """Cuts the file to `size` and `end` behind it, and syncs it, whatever its size was.
+
+    `end` is synced before the cut: a file that was cut and has no end would count as damaged.
+    """
     fd = os.open(path, os.O_RDWR)
     try:
-        if header:
-            os.pwrite(fd, header, 0)
-        os.ftruncate(fd, size)
+        if end:
+            os.pwrite(fd, end, size)
+            os.fdatasync(fd)
+        os.ftruncate(fd, size + len(end))
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -13,8 +13,12 @@ from pathlib import Path
 from titan.errors import EnvironmentFault
 from titan.journal import files
 from titan.journal.files import JournalFile
-from titan.journal.scan import FileState, SegmentScan, Verdict
+from titan.journal.reader import missing_segment, scan_segment
+from titan.journal.retention import lost_successor
+from titan.journal.scan import FileState, Verdict
 from titan.journal.snapshot import scan_snapshot
+from titan.journal.watermark import NAME as WATERMARK_NAME
+from titan.journal.watermark import Watermark, read_watermark, watermark_is_damaged
 
 TRIES = 5
 """So often the files of a journal in use are read until none came or went meanwhile."""
@@ -47,6 +51,8 @@ class SnapshotDescription:
     term: int
     chunks: int
     verdict: Verdict
+    follows: int = 0
+    """The first sequence of the segment in which the log went on."""
 
     @property
     def state(self) -> str:
@@ -80,10 +86,10 @@ def inspect(directory: Path) -> list[SegmentDescription | SnapshotDescription]:
 
 def verify(directory: Path) -> VerifyReport:
     """Reads everything and says whether a recovery would succeed."""
+    watermark = read_watermark(directory)
     snapshots, segments = _read(directory)
     problems: list[str] = []
-    good = [snapshot.seq for snapshot in snapshots if snapshot.verdict.state is FileState.OK]
-    start = max(good, default=0)
+    start, follows = max(((s.seq, s.follows) for s in snapshots if s.verdict.state is FileState.OK), default=(0, 0))
     damaged = [snapshot for snapshot in snapshots if snapshot.verdict.state is not FileState.OK]
     notes = [f"{snapshot.name}: {snapshot.state}; a recovery passes it over" for snapshot in damaged]
     for segment, following in zip(segments, [*segments[1:], None], strict=False):
@@ -96,6 +102,9 @@ def verify(directory: Path) -> VerifyReport:
             gap = f"{following.name}: it should continue {segment.name} with sequence {segment.last_seq + 1}"
             (notes if covered else problems).append(gap)
     problems += _missing_start(snapshots, segments, start)
+    problems += _missing_end(directory, watermark, start, follows)
+    if watermark_is_damaged(directory):
+        notes.append(f"{WATERMARK_NAME}: damaged: it proves nothing, and is written again at the next start")
     return VerifyReport(
         snapshot_seq=start,
         last_seq=max([start, *(segment.last_seq for segment in segments)]),
@@ -131,14 +140,23 @@ def _missing_start(snapshots: Sequence[SnapshotDescription], segments: Sequence[
     return []
 
 
-def _segments(directory: Path) -> list[SegmentDescription]:
+def _missing_end(directory: Path, watermark: Watermark, start: int, follows: int) -> list[str]:
     listed = files.list_segments(directory)
-    return [_segment(file, is_last=file is listed[-1]) for file in listed]
+    lost = lost_successor(listed, follows)
+    if lost:
+        return [f"{files.snapshot_name(start)}: {lost}"]
+    missing = missing_segment(listed, watermark)
+    return [f"{files.segment_name(watermark.segment)}: {missing}"] if missing else []
 
 
-def _segment(file: JournalFile, *, is_last: bool) -> SegmentDescription:
-    data = file.path.read_bytes()
-    scan = SegmentScan(data, first_seq=file.seq, is_last=is_last)
+def _segments(directory: Path) -> list[SegmentDescription]:
+    watermark = read_watermark(directory)
+    listed = files.list_segments(directory)
+    return [_segment(file, is_last=file is listed[-1], watermark=watermark) for file in listed]
+
+
+def _segment(file: JournalFile, *, is_last: bool, watermark: Watermark) -> SegmentDescription:
+    scan = scan_segment(file, is_last=is_last, watermark=watermark)
     records = 0
     terms: dict[int, None] = {}
     for record in scan:
@@ -147,7 +165,7 @@ def _segment(file: JournalFile, *, is_last: bool) -> SegmentDescription:
     last_seq = scan.next_seq - 1
     return SegmentDescription(
         name=file.path.name,
-        bytes=len(data),
+        bytes=scan.size,
         first_seq=file.seq,
         last_seq=last_seq,
         records=records,
@@ -163,4 +181,6 @@ def _snapshots(directory: Path) -> list[SnapshotDescription]:
 
 def _snapshot(file: JournalFile) -> SnapshotDescription:
     scan = scan_snapshot(file)
-    return SnapshotDescription(file.path.name, file.path.stat().st_size, scan.seq, scan.term, scan.chunks, scan.verdict)
+    return SnapshotDescription(
+        file.path.name, file.path.stat().st_size, scan.seq, scan.term, scan.chunks, scan.verdict, scan.follows
+    )

@@ -6,15 +6,16 @@ at a time. Nothing is changed but by `repair_tail`, which a master calls once at
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from titan.errors import JournalCorrupt
 from titan.journal import files
 from titan.journal.files import JournalFile
-from titan.journal.records import SEGMENT_HEADER_BYTES, Record, decode_segment_header, encode_segment_header
+from titan.journal.records import SEGMENT_HEADER_BYTES, EndMark, Record, decode_segment_header, encode_end_mark
 from titan.journal.scan import FileState, SegmentScan, Verdict
+from titan.journal.watermark import Watermark, read_watermark
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +54,17 @@ def open_journal(directory: Path) -> JournalImage:
 
     Raises JournalCorrupt.
     """
+    watermark = read_watermark(directory)
     segments = files.list_segments(directory)
+    raise_if_shorter(directory, segments, watermark)
     for file in segments[:-1]:
         with file.path.open("rb") as stream:
             found = decode_segment_header(stream.read(SEGMENT_HEADER_BYTES))
-        if found is None or found[1] != file.seq:
+        if found is None or found.first_seq != file.seq:
             raise corrupt(file.path, 0, "bad segment header")
     if not segments:
         return JournalImage(directory, (), 0, None)
-    scan, torn = _scan_last(segments[-1])
+    scan, torn = _scan_last(segments[-1], watermark)
     return JournalImage(directory, tuple(segments), scan.next_seq - 1, torn)
 
 
@@ -69,15 +72,18 @@ def read_records(directory: Path, after_seq: int = 0) -> Iterator[Record]:
     """All records behind `after_seq`, in order; a torn tail of the last segment ends them.
 
     Raises JournalCorrupt at the first bad place, after the good records before it: for damage, for sequences that are missing
-    (also between `after_seq` and the first segment), and if `after_seq` lies within a record. Segments that `after_seq` covers
-    are not read.
+    (also between `after_seq` and the first segment), for an end that is known to have been further on, and if `after_seq` lies
+    within a record. Segments that `after_seq` covers are not read.
     """
-    segments = covering(files.list_segments(directory), after_seq)
+    watermark = read_watermark(directory)  # first: it must not be younger than the segments
+    listed = files.list_segments(directory)
+    raise_if_shorter(directory, listed, watermark)
+    segments = covering(listed, after_seq)
     expected = after_seq + 1
     for index, file in enumerate(segments):
         if (file.seq > expected) if index == 0 else (file.seq != expected):
             raise corrupt(file.path, 0, f"sequences {expected} to {file.seq - 1} are missing before it")
-        scan = SegmentScan(file.path.read_bytes(), first_seq=file.seq, is_last=index == len(segments) - 1)
+        scan = scan_segment(file, is_last=index == len(segments) - 1, watermark=watermark)
         for record in scan:
             if record.last_seq <= after_seq:
                 continue
@@ -94,17 +100,39 @@ def repair_tail(directory: Path) -> TornTail | None:
     It syncs also where there is nothing to cut: after a kill the last records may be in the page cache only, and what is read from
     there will be built upon. The zeros of preallocation go without a word. Raises JournalCorrupt if the bad place is damage.
     """
+    watermark = read_watermark(directory)
     segments = files.list_segments(directory)
+    raise_if_shorter(directory, segments, watermark)
     if not segments:
         return None
-    path, first_seq = segments[-1]
-    scan, torn = _scan_last(segments[-1])
-    if scan.verdict.offset < SEGMENT_HEADER_BYTES:
-        files.trim(path, SEGMENT_HEADER_BYTES, header=encode_segment_header(first_seq))
+    path, _ = segments[-1]
+    scan, torn = _scan_last(segments[-1], watermark)
+    if scan.mark is None and scan.header is not None and scan.header.version > 1:
+        mark = encode_end_mark(EndMark.CLOSED, next_seq=scan.next_seq, term=0)
+        files.trim(path, scan.verdict.offset, end=mark)
     else:
         files.trim(path, scan.verdict.offset)
     files.sync_directory(directory)
     return torn
+
+
+def scan_segment(file: JournalFile, *, is_last: bool, watermark: Watermark) -> SegmentScan:
+    """Reads the whole file. Iterate the result, or `run` it."""
+    return SegmentScan(file.path.read_bytes(), first_seq=file.seq, is_last=is_last, synced_seq=watermark.synced_seq)
+
+
+def raise_if_shorter(directory: Path, segments: list[JournalFile], watermark: Watermark) -> None:
+    """Raises JournalCorrupt if the segment that was current when the watermark was written is not there."""
+    missing = missing_segment(segments, watermark)
+    if missing:
+        raise corrupt(directory / files.segment_name(watermark.segment), 0, missing)
+
+
+def missing_segment(segments: Sequence[JournalFile], watermark: Watermark) -> str:
+    """What to say of a directory whose newest segment is older than the watermark; "" if it is not."""
+    if not watermark.segment or (segments and segments[-1].seq >= watermark.segment):
+        return ""
+    return f"the newest segment is missing: the log had gone on to sequence {watermark.synced_seq}"
 
 
 def covering(segments: list[JournalFile], after_seq: int) -> list[JournalFile]:
@@ -114,8 +142,16 @@ def covering(segments: list[JournalFile], after_seq: int) -> list[JournalFile]:
 
 
 def corrupt(path: Path, offset: int, reason: str) -> JournalCorrupt:
-    advice = f"nothing was changed; see `titan journal inspect {path.parent}`"
-    return JournalCorrupt(f"{path}: corrupt at {offset}: {reason}; {advice}", path=str(path), offset=offset)
+    return JournalCorrupt(f"{path}: corrupt at {offset}: {reason}; {advice(path.parent)}", path=str(path), offset=offset)
+
+
+def advice(directory: Path) -> str:
+    """What to do about a damaged journal."""
+    home = directory.parent
+    return (
+        f"nothing was changed: look with `titan journal verify --home {home}`; put back the file or the home from a backup,"
+        f" or go on without what is lost with `titan journal repair --accept-loss --home {home}`"
+    )
 
 
 def raise_if_corrupt(path: Path, verdict: Verdict) -> None:
@@ -123,8 +159,8 @@ def raise_if_corrupt(path: Path, verdict: Verdict) -> None:
         raise corrupt(path, verdict.offset, verdict.reason)
 
 
-def _scan_last(file: JournalFile) -> tuple[SegmentScan, TornTail | None]:
-    scan = SegmentScan(file.path.read_bytes(), first_seq=file.seq, is_last=True)
+def _scan_last(file: JournalFile, watermark: Watermark) -> tuple[SegmentScan, TornTail | None]:
+    scan = scan_segment(file, is_last=True, watermark=watermark)
     verdict = scan.run()
     raise_if_corrupt(file.path, verdict)
     if verdict.state is FileState.OK:

@@ -2,13 +2,19 @@
 
 Pure: bytes in, records out. This module must not know files, threads or time, nor what a payload means.
 
-    segment header   magic `TITANJNL` | version u16 | first sequence u64 | CRC32 u32 of all before
+    segment header   magic `TITANJNL` | version u16 | first sequence u64 | capacity u64 | origin, 32 bytes | CRC32 u32 of all before
     record header    payload length u32 | CRC32 u32 | first_seq u64 | count u32 | term u64 | synced_seq u64
     payload          `length` opaque bytes that hold `count` events
 
-All big-endian. The CRC of a record covers the rest of its header (the length, then what follows the CRC) and the payload. After the
-last record a segment holds nothing or zeros. `synced_seq` is the highest sequence that was known to be durable when the record was
-written: a later record proves by it that an earlier one had been acknowledged (see `titan.journal.scan`).
+All big-endian. `capacity` is the size that the file was made with; it is cut to what is in it when it is sealed. `origin` says who
+wrote it; what that means is the writer's. Version 1 had neither.
+
+A sealed segment ends with an end mark: a record without events (`count` 0), whose payload says whether the log goes on in the next
+segment or ended there. So a segment without an end mark has the size that its header says, or it was cut.
+
+The CRC of a record covers the rest of its header (the length, then what follows the CRC) and the payload. After the last
+record a segment holds an end mark, nothing or zeros. `synced_seq` is the highest sequence that was known to be durable when
+the record was written: a later record proves by it that an earlier one had been acknowledged (see `titan.journal.scan`).
 """
 
 from __future__ import annotations
@@ -22,16 +28,19 @@ from enum import Enum
 from typing import NamedTuple
 
 MAGIC = b"TITANJNL"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+ORIGIN_BYTES = 32
 MAX_PAYLOAD_BYTES = 1 << 30
 
-_SEGMENT = struct.Struct(">8sHQ")
+_SEGMENT_1 = struct.Struct(">8sHQ")
+_SEGMENT = struct.Struct(f">8sHQQ{ORIGIN_BYTES}s")
 _CRC = struct.Struct(">I")
 _HEADER = struct.Struct(">IIQIQQ")
 _COVERED = struct.Struct(">IQIQQ")  # the header without its CRC, in the order in which the CRC covers it
 
 SEGMENT_HEADER_BYTES = _SEGMENT.size + _CRC.size
 RECORD_HEADER_BYTES = _HEADER.size
+END_MARK_BYTES = RECORD_HEADER_BYTES + 1
 
 _ZEROS = bytes(1 << 16)
 
@@ -51,10 +60,30 @@ class Record:
         return self.first_seq + self.count - 1
 
 
+class EndMark(Enum):
+    """What a sealed segment says of what comes behind it."""
+
+    CLOSED = b"E"
+    """Nothing: the log ended here, all of it synced."""
+    CONTINUED = b"N"
+    """The next segment, which was there before the mark was."""
+
+
+class SegmentHeader(NamedTuple):
+    """`capacity` 0: not known. `size`: the header's own."""
+
+    version: int
+    first_seq: int
+    capacity: int = 0
+    origin: bytes = b""
+    size: int = SEGMENT_HEADER_BYTES
+
+
 class StopReason(Enum):
-    """Why a scan ended. Only END is clean."""
+    """Why a scan ended. Only END and MARK are clean."""
 
     END = "end"
+    MARK = "end mark"
     BAD_HEADER = "bad segment header"
     HOLE = "zeros where a record should be, and data after them"
     CUT = "record runs past the end of the file"
@@ -64,29 +93,46 @@ class StopReason(Enum):
 
 
 class Stop(NamedTuple):
-    """Where a scan ended: `offset` is that of the first byte that is no record, `next_seq` what a record there should start
-    with."""
+    """Where a scan ended: `offset` is that of the first byte that is neither record nor end mark, `next_seq` what a record there
+    should start with."""
 
     reason: StopReason
     offset: int
     next_seq: int
+    mark: EndMark | None = None
 
 
-def encode_segment_header(first_seq: int) -> bytes:
-    body = _SEGMENT.pack(MAGIC, FORMAT_VERSION, first_seq)
+def of_later_format(version: int) -> str:
+    """What to say of a file whose format version is above FORMAT_VERSION."""
+    return f"format version {version}: written by a later Titan (this one reads up to {FORMAT_VERSION}): start that one"
+
+
+def encode_segment_header(first_seq: int, *, capacity: int = 0, origin: bytes = b"") -> bytes:
+    body = _SEGMENT.pack(MAGIC, FORMAT_VERSION, first_seq, capacity, origin)
     return body + _CRC.pack(zlib.crc32(body))
 
 
-def decode_segment_header(data: bytes | memoryview) -> tuple[int, int] | None:
-    """(format version, first sequence), or None if these bytes are no segment header."""
-    if len(data) < SEGMENT_HEADER_BYTES:
+def decode_segment_header(data: bytes | memoryview) -> SegmentHeader | None:
+    """None if these bytes are no segment header. Of a later version only the first two fields are known."""
+    start = bytes(data[:SEGMENT_HEADER_BYTES])
+    if len(start) < _SEGMENT_1.size + _CRC.size:
         return None
-    body = bytes(data[: _SEGMENT.size])
-    magic, version, first_seq = _SEGMENT.unpack(body)
-    (crc,) = _CRC.unpack_from(data, _SEGMENT.size)
-    if magic != MAGIC or crc != zlib.crc32(body):
+    magic, version, first_seq = _SEGMENT_1.unpack_from(start)
+    if magic != MAGIC:
         return None
-    return version, first_seq
+    if version > FORMAT_VERSION:
+        return SegmentHeader(version, first_seq)
+    form = _SEGMENT_1 if version == 1 else _SEGMENT
+    if len(start) < form.size + _CRC.size or zlib.crc32(start[: form.size]) != _CRC.unpack_from(start, form.size)[0]:
+        return None
+    _, _, _, *rest = form.unpack_from(start)
+    capacity, origin = rest or (0, b"")
+    return SegmentHeader(version, first_seq, capacity, origin.rstrip(b"\0"), form.size + _CRC.size)
+
+
+def encode_end_mark(mark: EndMark, *, next_seq: int, term: int) -> bytes:
+    """All before `next_seq` must be synced."""
+    return encode_record(mark.value, first_seq=next_seq, count=0, term=term, synced_seq=next_seq - 1)
 
 
 def encode_record_header(payload: bytes, *, first_seq: int, count: int, term: int, synced_seq: int) -> bytes:
@@ -113,9 +159,12 @@ class RecordScanner:
         self.stop = Stop(StopReason.END, offset, next_seq)
 
     def __iter__(self) -> Iterator[Record]:
-        data, (_, offset, next_seq) = self._data, self.stop
+        data, (_, offset, next_seq, _) = self._data, self.stop
         while True:
             found = _record_at(data, offset)
+            if isinstance(found, Record) and found.first_seq == next_seq and (mark := _mark_of(found)) is not None:
+                self.stop = Stop(StopReason.MARK, offset + END_MARK_BYTES, next_seq, mark)
+                return
             if isinstance(found, Record) and (found.first_seq != next_seq or not _is_sane(found)):
                 found = StopReason.WRONG_SEQUENCE
             if isinstance(found, StopReason):
@@ -138,9 +187,9 @@ def find_witness(data: bytes | memoryview, *, offset: int, seq: int) -> Record |
     header = re.compile(b"(?s)(?=.{8}" + near + b".{16}" + near + b".{4})")
     for match in header.finditer(view, offset + 1):
         _, _, first_seq, count, _, synced_seq = _HEADER.unpack_from(view, match.start())
-        if seq <= synced_seq < first_seq and count:
+        if seq <= synced_seq < first_seq:
             found = _record_at(view, match.start())
-            if isinstance(found, Record):
+            if isinstance(found, Record) and (count or _mark_of(found) is not None):
                 return found
     return None
 
@@ -167,6 +216,14 @@ def _record_at(data: memoryview, offset: int) -> Record | StopReason:
     if crc != zlib.crc32(payload, zlib.crc32(_COVERED.pack(length, first_seq, count, term, synced_seq))):
         return StopReason.BAD_CRC
     return Record(first_seq, count, term, synced_seq, payload)
+
+
+def _mark_of(record: Record) -> EndMark | None:
+    if record.count == 0 and record.synced_seq == record.first_seq - 1:
+        for mark in EndMark:
+            if record.payload == mark.value:
+                return mark
+    return None
 
 
 def _is_sane(record: Record) -> bool:

@@ -6,10 +6,12 @@ Owns the choice among snapshots and the deletion of files. It must not know what
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from titan.journal import files
+from titan.journal.files import JournalFile
 from titan.journal.reader import corrupt
 from titan.journal.scan import Verdict
 from titan.journal.snapshot import scan_snapshot
@@ -35,13 +37,14 @@ class SnapshotChoice(NamedTuple):
 def latest_snapshot(directory: Path) -> SnapshotChoice:
     """The newest snapshot that is good from end to end (each one tried is read once).
 
-    Raises JournalCorrupt if the newest is damaged and no older one, nor the beginning, has the segments to go on from.
+    Raises JournalCorrupt if the newest is damaged and no older one, nor the beginning, has the segments to go on from; and if the
+    segment in which the log went on behind the one that is chosen is gone.
     """
     damaged: list[DamagedSnapshot] = []
     for file in reversed(files.list_snapshots(directory)):
         scan = scan_snapshot(file)
         if scan.is_good:
-            return _choose(directory, SnapshotChoice(scan.path, scan.seq, scan.term, tuple(damaged)))
+            return _choose(directory, SnapshotChoice(scan.path, scan.seq, scan.term, tuple(damaged)), scan.follows)
         damaged.append(DamagedSnapshot(scan.path, scan.verdict))
     return _choose(directory, SnapshotChoice(None, 0, 0, tuple(damaged)))
 
@@ -66,12 +69,20 @@ def prune(directory: Path, *, keep_snapshots: int = 2, keep_segments: bool = Fal
     return gone
 
 
-def _choose(directory: Path, choice: SnapshotChoice) -> SnapshotChoice:
-    if choice.damaged:
-        segments = files.list_segments(directory)
-        if not segments or segments[0].seq > choice.seq + 1:
-            path, verdict = choice.damaged[0]
-            raise corrupt(
-                path, verdict.offset, f"{verdict.reason}; the journal's segments do not go back far enough to do without it"
-            )
+def lost_successor(segments: Sequence[JournalFile], follows: int) -> str:
+    """What to say of segments that are all older than the one which followed a snapshot; "" if they are not."""
+    if follows and (not segments or segments[-1].seq < follows):
+        return f"the log went on behind it in {files.segment_name(follows)}, which is missing"
+    return ""
+
+
+def _choose(directory: Path, choice: SnapshotChoice, follows: int = 0) -> SnapshotChoice:
+    segments = files.list_segments(directory)
+    lost = lost_successor(segments, follows)
+    if lost and choice.path is not None:
+        raise corrupt(choice.path, 0, lost)
+    if choice.damaged and (not segments or segments[0].seq > choice.seq + 1):
+        path, verdict = choice.damaged[0]
+        reason = f"{verdict.reason}; the journal's segments do not go back far enough to do without it"
+        raise corrupt(path, verdict.offset, reason)
     return choice

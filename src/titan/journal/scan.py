@@ -2,16 +2,19 @@
 
 Pure: the bytes of the file in, a verdict out. It must not know directories, nor repair anything.
 
+What was sealed says so by an end mark, and what was not has the size that it was made with. So a last segment of another size, and
+one that says that the log goes on, has lost its end or its successor. Segments of version 1 say neither.
+
 A crash of the machine leaves the tail of the last segment in any condition: records that were written and never synced may be
 there, half there, or missing with later ones present (the kernel writes pages in its own order). None of them had been
 acknowledged, so they may be cut off. A bad record that had been acknowledged is another matter: it is damage, and cutting there
-would lose what somebody was told is safe. The difference is found in what follows: each record carries `synced_seq`. If any
-intact record behind the bad place says that the sequence due there was durable, the segment is CORRUPT; if none does, it is TORN.
+would lose what somebody was told is safe. The difference is found in what follows: each record and end mark carries
+`synced_seq`. If anything intact behind the bad place, or the journal's watermark, says that the sequence due there was
+durable, the segment is CORRUPT; else it is TORN.
 Segments other than the last were synced and sealed before their successor was made, so for them anything bad is CORRUPT. So is an
 intact record that is out of sequence: no crash writes one.
 
-The header is synced before the file gets its name; a file that ends within it or holds only zeros is TORN at 0, any other bad
-header is CORRUPT.
+The header is synced before the file gets its name, so a file without one is CORRUPT.
 """
 
 from __future__ import annotations
@@ -22,13 +25,15 @@ from typing import NamedTuple
 
 from titan.journal.records import (
     FORMAT_VERSION,
-    SEGMENT_HEADER_BYTES,
+    EndMark,
     Record,
     RecordScanner,
+    SegmentHeader,
+    Stop,
     StopReason,
     decode_segment_header,
     find_witness,
-    is_zero,
+    of_later_format,
 )
 
 
@@ -52,24 +57,33 @@ class Verdict(NamedTuple):
 class SegmentScan:
     """Iterate once for the records; afterwards `verdict` and `next_seq` hold for the whole segment.
 
-    `first_seq` is what the file's name says. The records of a bad segment up to the bad place are good.
+    `first_seq` is what the file's name says, `synced_seq` what is known from elsewhere to have been durable in it. The
+    records of a bad segment up to the bad place are good.
     """
 
-    def __init__(self, data: bytes | memoryview, *, first_seq: int, is_last: bool) -> None:
+    def __init__(self, data: bytes | memoryview, *, first_seq: int, is_last: bool, synced_seq: int = 0) -> None:
         self._data = memoryview(data)
         self._is_last = is_last
+        self._synced_seq = synced_seq
         self.next_seq = first_seq
-        self.verdict = self._judge_header(first_seq)
+        self.mark: EndMark | None = None
+        self.header = decode_segment_header(self._data)
+        self.verdict = self._judge_header(self.header, first_seq)
 
     def __iter__(self) -> Iterator[Record]:
-        if self.verdict.state is not FileState.OK:
+        if self.verdict.state is not FileState.OK or self.header is None:
             return
-        scanner = RecordScanner(self._data, next_seq=self.next_seq)
+        scanner = RecordScanner(self._data, next_seq=self.next_seq, offset=self.header.size)
         for record in scanner:
             self.next_seq = record.last_seq + 1
             yield record
-        reason, offset, next_seq = scanner.stop
-        self.verdict = self._judge_stop(reason, offset, next_seq)
+        self.mark = scanner.stop.mark
+        self.verdict = self._judge_stop(scanner.stop, self.header.capacity)
+
+    @property
+    def size(self) -> int:
+        """Of the file."""
+        return len(self._data)
 
     def run(self) -> Verdict:
         """Reads all records for their verdict alone."""
@@ -81,24 +95,33 @@ class SegmentScan:
         """How many bytes there are behind the verdict's offset, without the zeros of preallocation."""
         return len(bytes(self._data[self.verdict.offset :]).rstrip(b"\0"))
 
-    def _judge_header(self, first_seq: int) -> Verdict:
-        found = decode_segment_header(self._data)
-        if found is None:
-            unwritten = len(self._data) < SEGMENT_HEADER_BYTES or is_zero(self._data)
-            state = FileState.TORN if unwritten and self._is_last else FileState.CORRUPT
-            return Verdict(state, 0, StopReason.BAD_HEADER.value)
-        version, found_seq = found
-        if version != FORMAT_VERSION:
-            return Verdict(FileState.CORRUPT, 0, f"format version {version}: written by another version of Titan")
-        if found_seq != first_seq:
-            return Verdict(FileState.CORRUPT, 0, f"the header says first sequence {found_seq}, the name says {first_seq}")
-        return Verdict(FileState.OK, SEGMENT_HEADER_BYTES)
+    def _judge_header(self, header: SegmentHeader | None, first_seq: int) -> Verdict:
+        if header is None:
+            empty = "; the file is empty" if not len(self._data) else ""
+            return Verdict(FileState.CORRUPT, 0, StopReason.BAD_HEADER.value + empty)
+        if header.version > FORMAT_VERSION:
+            return Verdict(FileState.CORRUPT, 0, of_later_format(header.version))
+        if header.first_seq != first_seq:
+            return Verdict(FileState.CORRUPT, 0, f"the header says first sequence {header.first_seq}, the name says {first_seq}")
+        return Verdict(FileState.OK, header.size)
 
-    def _judge_stop(self, reason: StopReason, offset: int, next_seq: int) -> Verdict:
-        if reason is StopReason.END:
-            return Verdict(FileState.OK, offset)
-        if not self._is_last or reason is StopReason.WRONG_SEQUENCE:
+    def _judge_stop(self, stop: Stop, capacity: int) -> Verdict:
+        reason, offset, next_seq, mark = stop
+        clean = reason in (StopReason.END, StopReason.MARK)
+        if not self._is_last:
+            return Verdict(FileState.OK, offset) if clean else Verdict(FileState.CORRUPT, offset, reason.value)
+        if mark is EndMark.CONTINUED:
+            return Verdict(FileState.CORRUPT, offset, f"the segment behind it, from sequence {next_seq} on, is missing")
+        if reason is StopReason.WRONG_SEQUENCE:
             return Verdict(FileState.CORRUPT, offset, reason.value)
+        what = "the log ends here" if clean else reason.value
+        if mark is None and capacity and len(self._data) != capacity:
+            size = f"the file has {len(self._data)} bytes and neither its end mark nor the {capacity} bytes that it was made with"
+            return Verdict(FileState.CORRUPT, offset, f"{what}; {size}")
+        if self._synced_seq >= next_seq:
+            return Verdict(FileState.CORRUPT, offset, f"{what}; sequences {next_seq} to {self._synced_seq} had been synced")
+        if clean:
+            return Verdict(FileState.OK, offset)
         witness = find_witness(self._data, offset=offset, seq=next_seq)
         if witness is None:
             return Verdict(FileState.TORN, offset, reason.value)

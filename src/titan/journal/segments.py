@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from titan.journal import files
-from titan.journal.records import SEGMENT_HEADER_BYTES, encode_segment_header
+from titan.journal.records import END_MARK_BYTES, SEGMENT_HEADER_BYTES, EndMark, encode_end_mark, encode_segment_header
 
 SPACE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -18,7 +18,10 @@ _IOV_MAX = max(16, os.sysconf("SC_IOV_MAX"))
 
 
 class OpenSegment:
-    """A segment with its header in place. `offset` is where the next record goes, `capacity` where the file ends."""
+    """A segment with its header in place. `offset` is where the next record goes, `capacity` where the file ends.
+
+    There is always room for its end mark.
+    """
 
     __slots__ = ("capacity", "fd", "first_seq", "offset", "path")
 
@@ -35,7 +38,7 @@ class OpenSegment:
 
     @property
     def room(self) -> int:
-        return self.capacity - self.offset
+        return self.capacity - self.offset - END_MARK_BYTES
 
     @property
     def is_half_full(self) -> bool:
@@ -50,9 +53,14 @@ class OpenSegment:
             self._write_rest(memoryview(b"".join(buffers)), written)
         self.offset += size
 
-    def seal(self) -> None:
-        """Cuts the file to what was written, syncs and closes it."""
-        os.ftruncate(self.fd, self.offset)
+    def seal(self, mark: EndMark, *, next_seq: int, term: int) -> None:
+        """Writes the end mark, cuts the file behind it, syncs and closes it. What is in it must be synced.
+
+        The mark is synced before the cut: without it a file of another size than it was made with is damaged.
+        """
+        os.pwrite(self.fd, encode_end_mark(mark, next_seq=next_seq, term=term), self.offset)
+        os.fdatasync(self.fd)
+        os.ftruncate(self.fd, self.offset + END_MARK_BYTES)
         os.fsync(self.fd)
         self.close()
 
@@ -70,10 +78,14 @@ class OpenSegment:
 
 
 class SegmentMaker:
-    """Makes segments of `segment_bytes`, or of the size of one record that is larger; keeps one spare allocated ahead."""
+    """Makes segments of `segment_bytes`, or of the size of one record that is larger; keeps one spare allocated ahead.
 
-    def __init__(self, directory: Path, *, segment_bytes: int, retry_s: float) -> None:
+    `origin`: what their headers say of who wrote them.
+    """
+
+    def __init__(self, directory: Path, *, segment_bytes: int, retry_s: float, origin: bytes = b"") -> None:
         self._directory = directory
+        self._origin = origin
         self._segment_bytes = segment_bytes
         self._retry_s = retry_s
         self._spare_path = directory / ("next" + files.TEMPORARY_SUFFIX)
@@ -101,7 +113,7 @@ class SegmentMaker:
 
     def make(self, first_seq: int, *, record_bytes: int = 0) -> OpenSegment:
         """A named, durable, empty segment with room for a record of `record_bytes`. Replaces an empty one of the same name."""
-        capacity = max(self._segment_bytes, SEGMENT_HEADER_BYTES + record_bytes)
+        capacity = max(self._segment_bytes, SEGMENT_HEADER_BYTES + record_bytes + END_MARK_BYTES)
         path = self._directory / files.segment_name(first_seq)
         if capacity == self._segment_bytes:
             temporary, fd = self._spare_path, self._take_spare()
@@ -109,7 +121,7 @@ class SegmentMaker:
             temporary = path.with_suffix(files.TEMPORARY_SUFFIX)
             fd = files.allocate(temporary, capacity)
         try:
-            os.pwrite(fd, encode_segment_header(first_seq), 0)
+            os.pwrite(fd, encode_segment_header(first_seq, capacity=capacity, origin=self._origin), 0)
             os.fdatasync(fd)
             files.rename(temporary, path)
         except BaseException:

@@ -2,9 +2,12 @@
 
 Owns the snapshot file. It must not know what a chunk means, nor which snapshots and segments are still needed.
 
-    header   magic `TITANSNP` | format version u16 | seq u64 | term u64 | CRC32 u32 of all before
+    header   magic `TITANSNP` | format version u16 | seq u64 | term u64 | follows u64 | origin, 32 bytes | CRC32 u32 of all before
     chunk    length u32 | CRC32 u32 over the chunk's number (u64) and its bytes | the bytes
     footer   0xFFFFFFFF | CRC32 u32 of what follows | number of chunks u64
+
+`follows` is the first sequence of the segment in which the log went on, or went furthest: a journal that has none so young lost its
+end beside the snapshot. The format versions are those of segments. `origin` says who wrote it. Version 1 had neither.
 
 A file that was cut has no footer, chunks that changed places have wrong checksums; both are as bad as a flipped bit. A snapshot is
 written beside, synced and renamed, so a name without `.tmp` was once good.
@@ -23,13 +26,14 @@ from titan.errors import EnvironmentFault
 from titan.journal import files
 from titan.journal.files import JournalFile
 from titan.journal.reader import corrupt
+from titan.journal.records import FORMAT_VERSION, ORIGIN_BYTES, of_later_format
 from titan.journal.scan import FileState, Verdict
 
 MAGIC = b"TITANSNP"
-FORMAT_VERSION = 1
 MAX_CHUNK_BYTES = 1 << 30
 
-_HEADER = struct.Struct(">8sHQQ")
+_HEADER_1 = struct.Struct(">8sHQQ")
+_HEADER = struct.Struct(f">8sHQQQ{ORIGIN_BYTES}s")
 _CRC = struct.Struct(">I")
 _CHUNK = struct.Struct(">II")
 _NUMBER = struct.Struct(">Q")
@@ -42,6 +46,7 @@ class Snapshot(NamedTuple):
     seq: int
     term: int
     chunks: Iterator[bytes]
+    origin: bytes = b""
 
 
 class SnapshotScan(NamedTuple):
@@ -52,10 +57,18 @@ class SnapshotScan(NamedTuple):
     term: int
     chunks: int
     verdict: Verdict
+    follows: int = 0
 
     @property
     def is_good(self) -> bool:
         return self.verdict.state is FileState.OK
+
+
+class _Header(NamedTuple):
+    seq: int
+    term: int
+    follows: int
+    origin: bytes
 
 
 class _Damage(Exception):
@@ -65,8 +78,9 @@ class _Damage(Exception):
         self.reason = reason
 
 
-def write_snapshot(directory: Path, *, seq: int, term: int, chunks: Iterable[bytes]) -> Path:
+def write_snapshot(directory: Path, *, seq: int, term: int, chunks: Iterable[bytes], origin: bytes = b"") -> Path:
     """Writes the state as of `seq`, which must be the end of a record and synced in the journal. Each chunk is at most 1 GiB.
+    `origin`: who writes; at most 32 bytes.
 
     Returns the path of the durable file. Raises EnvironmentFault if the disk refuses: the journal is whole without it.
     """
@@ -74,7 +88,8 @@ def write_snapshot(directory: Path, *, seq: int, term: int, chunks: Iterable[byt
     temporary = path.with_name(path.name + files.TEMPORARY_SUFFIX)
     try:
         with temporary.open("wb") as stream:
-            _write(stream, seq, term, chunks)
+            stream.write(_encode_header(seq, term, _follows(directory, seq), origin))
+            _write(stream, chunks)
             stream.flush()
             os.fsync(stream.fileno())
         files.rename(temporary, path)
@@ -90,38 +105,49 @@ def read_snapshot(path: Path) -> Snapshot:
     """Raises JournalCorrupt, here for the header or while the chunks are read."""
     with path.open("rb") as stream:
         try:
-            seq, term = _read_header(path, stream)
+            header = _read_header(path, stream)
         except _Damage as damage:
             raise corrupt(path, damage.offset, damage.reason) from None
-    return Snapshot(seq, term, _reported(path))
+    return Snapshot(header.seq, header.term, _reported(path), header.origin)
 
 
 def scan_snapshot(file: JournalFile) -> SnapshotScan:
     """Reads the whole file for its verdict. Never raises for damage."""
     path, seq = file
-    term = chunks = 0
+    term = chunks = follows = 0
     with path.open("rb") as stream:
         try:
-            _, term = _read_header(path, stream)
+            _, term, follows, _ = _read_header(path, stream)
             for _ in _read_chunks(stream):
                 chunks += 1
+            if stream.read(1):
+                raise _Damage(stream.tell() - 1, "data behind the footer")
+            verdict = Verdict(FileState.OK, stream.tell())
         except _Damage as damage:
-            return SnapshotScan(path, seq, term, chunks, Verdict(FileState.CORRUPT, damage.offset, damage.reason))
-        return SnapshotScan(path, seq, term, chunks, Verdict(FileState.OK, stream.tell()))
+            verdict = Verdict(FileState.CORRUPT, damage.offset, damage.reason)
+    return SnapshotScan(path, seq, term, chunks, verdict, follows)
 
 
 def _reported(path: Path) -> Iterator[bytes]:
     with path.open("rb") as stream:
-        stream.seek(_HEADER.size + _CRC.size)
         try:
+            _read_header(path, stream)
             yield from _read_chunks(stream)
         except _Damage as damage:
             raise corrupt(path, damage.offset, damage.reason) from None
 
 
-def _write(stream: BinaryIO, seq: int, term: int, chunks: Iterable[bytes]) -> None:
-    header = _HEADER.pack(MAGIC, FORMAT_VERSION, seq, term)
-    stream.write(header + _CRC.pack(zlib.crc32(header)))
+def _follows(directory: Path, seq: int) -> int:
+    """The first sequence of the newest segment that begins at or before the sequence behind `seq`; 0 if there is none."""
+    return max((file.seq for file in files.list_segments(directory) if file.seq <= seq + 1), default=0)
+
+
+def _encode_header(seq: int, term: int, follows: int, origin: bytes) -> bytes:
+    header = _HEADER.pack(MAGIC, FORMAT_VERSION, seq, term, follows, origin)
+    return header + _CRC.pack(zlib.crc32(header))
+
+
+def _write(stream: BinaryIO, chunks: Iterable[bytes]) -> None:
     number = 0
     for chunk in chunks:
         if len(chunk) > MAX_CHUNK_BYTES:
@@ -133,16 +159,24 @@ def _write(stream: BinaryIO, seq: int, term: int, chunks: Iterable[bytes]) -> No
     stream.write(_CHUNK.pack(_FOOTER_MARK, zlib.crc32(count)) + count)
 
 
-def _read_header(path: Path, stream: BinaryIO) -> tuple[int, int]:
-    data = stream.read(_HEADER.size + _CRC.size)
-    if len(data) < _HEADER.size + _CRC.size or zlib.crc32(data[: _HEADER.size]) != _CRC.unpack_from(data, _HEADER.size)[0]:
+def _read_header(path: Path, stream: BinaryIO) -> _Header:
+    start = stream.read(_HEADER_1.size + _CRC.size)
+    if len(start) < _HEADER_1.size + _CRC.size or start[: len(MAGIC)] != MAGIC:
         raise _Damage(0, "bad snapshot header")
-    magic, version, seq, term = _HEADER.unpack_from(data)
-    if magic != MAGIC or version != FORMAT_VERSION:
-        raise _Damage(0, f"no snapshot of format version {FORMAT_VERSION}")
+    _, version, seq, term = _HEADER_1.unpack_from(start)
+    if version > FORMAT_VERSION:
+        raise _Damage(0, of_later_format(version))
+    follows, origin, size = 0, b"", _HEADER_1.size
+    if version > 1:
+        size = _HEADER.size
+        start += stream.read(_HEADER.size - _HEADER_1.size)
+    if len(start) < size + _CRC.size or zlib.crc32(start[:size]) != _CRC.unpack_from(start, size)[0]:
+        raise _Damage(0, "bad snapshot header")
+    if version > 1:
+        *_, follows, origin = _HEADER.unpack_from(start)
     if path.name != files.snapshot_name(seq):
         raise _Damage(0, f"the header says sequence {seq}, the name does not")
-    return seq, term
+    return _Header(seq, term, follows, origin.rstrip(b"\0"))
 
 
 def _read_chunks(stream: BinaryIO) -> Iterator[bytes]:

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from titan.errors import Bug, JournalFailed, LimitExceeded
+from titan.journal.anchors import CHECK_S
 from titan.journal.commit import Append, Committer, SyncPolicy, failure_of
 from titan.journal.records import MAX_PAYLOAD_BYTES, RECORD_HEADER_BYTES
 from titan.journal.segments import SegmentMaker
@@ -57,7 +58,11 @@ class JournalWriter:
         on_failed: Callable[[JournalFailed], None],
         sync_every_s: float = 1.0,
         space_retry_s: float = 1.0,
+        places: Sequence[Path] = (),
+        origin: bytes = b"",
     ) -> None:
+        """`places`: files and folders beside the journal's own that must stay what they are (see `anchors`) for anything to be
+        reported; JournalFailed when they do not. `origin`: who writes, for the headers; at most 32 bytes."""
         if next_seq < 1 or segment_bytes < MIN_SEGMENT_BYTES:
             raise Bug(f"no journal from sequence {next_seq} in segments of {segment_bytes} bytes (at least {MIN_SEGMENT_BYTES})")
         self._directory = directory
@@ -74,7 +79,7 @@ class JournalWriter:
         self._may_be_direct = policy is not SyncPolicy.EVERYSEC  # whose sync is due later, and the thread's
         self._failure: JournalFailed | None = None
         self._closing = False
-        self._maker = SegmentMaker(directory, segment_bytes=segment_bytes, retry_s=space_retry_s)
+        self._maker = SegmentMaker(directory, segment_bytes=segment_bytes, retry_s=space_retry_s, origin=origin)
         try:
             self._committer = Committer(
                 directory,
@@ -84,6 +89,7 @@ class JournalWriter:
                 maker=self._maker,
                 sync_every_s=sync_every_s,
                 on_committed=self._note_committed,
+                places=places,
             )
         except OSError as error:
             raise failure_of(error, directory) from error
@@ -213,6 +219,8 @@ class JournalWriter:
         """Everything that is queued, then what is due. False at the end."""
         batch: list[Append] = []
         items = self._take()
+        if not items:
+            self._look_after()
         if self._failure is not None:  # of `append_now`: nothing may follow it
             return False
         for item in items:
@@ -237,11 +245,17 @@ class JournalWriter:
             self._committer.write(batch, began)
             self._last_write_s = time.monotonic() - began
 
+    def _look_after(self) -> None:
+        """Under the lock, since a record may be written by whoever appends it."""
+        with self._lock:
+            if self._failure is None:
+                self._committer.look_after(time.monotonic())
+
     def _take(self) -> list[Append | _Order]:
-        """Waits for the first item or the time at which something is due; takes all there is."""
+        """Waits for the first item, the time at which something is due, or `CHECK_S`; takes all there is."""
         due = self._committer.due_at
         try:
-            first = self._queue.get(timeout=None if due is None else max(0.0, due - time.monotonic()))
+            first = self._queue.get(timeout=CHECK_S if due is None else min(CHECK_S, max(0.0, due - time.monotonic())))
         except Empty:
             return []
         return [first, *(self._queue.get_nowait() for _ in range(self._queue.qsize()))]

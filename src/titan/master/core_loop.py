@@ -82,7 +82,8 @@ class CoreLoop:
         self._compactor: asyncio.Task[None] | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
-    def open_journal(self, store: Path, next_seq: int, policy: SyncPolicy) -> None:
+    def open_journal(self, store: Path, next_seq: int, policy: SyncPolicy, *, places: tuple[Path, ...] = ()) -> None:
+        """`places`: files and folders that must stay what they are for anything to be durable."""
         self._store = store
         self._seq = self._durable = next_seq - 1
         self._journal = JournalWriter(
@@ -92,6 +93,7 @@ class CoreLoop:
             policy=policy,
             on_synced=lambda seq: self._call_in_loop(self._synced, seq),
             on_failed=lambda error: self._call_in_loop(self._fail, error),
+            places=places,
         )
 
     def boot(self, cluster: str, bursts: tuple[str, ...] = (), *, copied: str = "") -> None:

@@ -27,6 +27,11 @@ class HomeServer(ABC):
         self._lock = HomeLock(home / "lock")
         self._stopped: asyncio.Future[None] | None = None
 
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """What must stay where it is while this process works on the home."""
+        return self.home, self._lock.path
+
     async def start(self) -> None:
         """Recovers and listens. Raises Conflict (the home is taken), PortInUse, JournalCorrupt, JournalFailed, CallerError."""
         self._check_host()

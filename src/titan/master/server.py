@@ -244,7 +244,7 @@ class Master(HomeServer):
                 await self.store_port.open()
                 self._store_port = self.store_port.port
             if self._policy is not None:
-                self.core.open_journal(self.home / "store", next_seq, self._policy)
+                self.core.open_journal(self.home / "store", next_seq, self._policy, places=self.places)
             copied = why_copied(self.home) if self._policy is not None and state.term else ""
             self.core.boot(secrets.token_hex(8), await self.bursts.open(_dialled(self.host, self.port)), copied=copied)
             await self.core.settled()

@@ -77,7 +77,7 @@ class StoreServer(HomeServer):
         await self.port.open()
         try:
             if self._policy is not None:
-                self.core.open_journal(self.home / "store", next_seq, self._policy)
+                self.core.open_journal(self.home / "store", next_seq, self._policy, places=self.places)
             self.core.boot(secrets.token_hex(8))
             await self.core.settled()
             await self.port.serve()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
+from queue import SimpleQueue
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,7 +58,7 @@ def test_any_cut_gives_a_prefix(first_seq: int, batches: list[tuple[bytes, int]]
     zeros = data.draw(st.integers(0, 300)) if cut >= SEGMENT_HEADER_BYTES else 0
     found, scanned = scan(first_seq, whole[:cut] + bytes(zeros))
     assert found == records[: len(found)]
-    assert scanned.verdict.state is not FileState.CORRUPT
+    assert (scanned.verdict.state is FileState.CORRUPT) == (cut < SEGMENT_HEADER_BYTES)
     complete = cut - SEGMENT_HEADER_BYTES - sum(map(len, encoded[: len(found)]))
     assert complete < 0 or len(found) == len(records) or complete < len(encoded[len(found)])
 
@@ -103,12 +105,13 @@ def test_any_bytes_at_all_are_judged(rubbish: bytes, with_header: bool) -> None:
 def test_written_cut_repaired_and_written_on(batches: list[tuple[bytes, int]], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        _append(directory, 1, batches)
+        _append(directory, 1, batches, killed=True)
         before = list(read_records(directory))
         assert [(r.payload, r.count) for r in before] == batches
         last = open_journal(directory).segments[-1].path
         whole = last.read_bytes()
-        last.write_bytes(whole[: data.draw(st.integers(0, len(whole)))])
+        cut = data.draw(st.integers(SEGMENT_HEADER_BYTES, len(whole)))
+        last.write_bytes(whole[:cut] + bytes(len(whole) - cut))
         repair_tail(directory)
         kept = list(read_records(directory))
         assert kept == before[: len(kept)]
@@ -121,18 +124,29 @@ def test_written_cut_repaired_and_written_on(batches: list[tuple[bytes, int]], d
         assert (directory / segment_name(1)).exists()
 
 
-def _append(directory: Path, next_seq: int, batches: list[tuple[bytes, int]]) -> None:
+def _append(directory: Path, next_seq: int, batches: list[tuple[bytes, int]], *, killed: bool = False) -> None:
+    """`killed`: the files are left as they are before an orderly end; the last segment was not synced."""
     failures: list[Exception] = []
+    written: SimpleQueue[int] = SimpleQueue()
     writer = JournalWriter(
         directory,
         next_seq=next_seq,
         term=1,
         policy=SyncPolicy.NO,
         segment_bytes=1024,
-        on_synced=lambda seq: None,
+        on_synced=written.put,
         on_failed=failures.append,
     )
+    last = next_seq - 1
     for payload, count in batches:
-        writer.append(payload, count)
+        last = writer.append(payload, count)
+    while written.get(timeout=10) < last:
+        pass
+    kept = directory.with_name(directory.name + ".killed")
+    if killed:
+        shutil.copytree(directory, kept)
     writer.close()
     assert failures == []
+    if killed:
+        shutil.rmtree(directory)
+        kept.rename(directory)

@@ -35,7 +35,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_a_segment_is_named_and_synced_before_a_report_and_sealed_before_the_next_exists(tmp_path: Path, calls: list[str]) -> None:
+def test_a_segment_is_named_and_synced_before_a_report_and_synced_before_the_next_exists(tmp_path: Path, calls: list[str]) -> None:
     told: SimpleQueue[object] = SimpleQueue()
     store = tmp_path / "store"
 
@@ -56,14 +56,17 @@ def test_a_segment_is_named_and_synced_before_a_report_and_sealed_before_the_nex
         journal.append(bytes(3000), 1)
         told.get(timeout=10)
     journal.close()
-    made = ["fdatasync next.tmp", f"rename {SECOND}", "fsync store"]
     assert calls == [
         f"fsync {tmp_path.name}",
         *("fdatasync next.tmp", f"rename {FIRST}", "fsync store"),
+        *("fdatasync synced", "fsync store"),
         *(f"fdatasync {FIRST}", "told 1"),
-        *(f"ftruncate {FIRST}", f"fsync {FIRST}", *made),
+        *("fdatasync next.tmp", f"rename {SECOND}", "fsync store"),
+        *(f"fdatasync {FIRST}", f"ftruncate {FIRST}", f"fsync {FIRST}"),  # the end mark first: what is cut has one
+        "fdatasync synced",
         *(f"fdatasync {SECOND}", "told 2"),
-        *(f"ftruncate {SECOND}", f"fsync {SECOND}"),
+        *(f"fdatasync {SECOND}", f"ftruncate {SECOND}", f"fsync {SECOND}"),
+        "fdatasync synced",
     ]
 
 
@@ -76,6 +79,17 @@ def test_a_repair_syncs_also_what_it_does_not_cut(tmp_path: Path, calls: list[st
     calls.clear()
     assert repair_tail(tmp_path) is None
     assert calls == [f"ftruncate {FIRST}", f"fsync {FIRST}", f"fsync {tmp_path.name}"]
+
+
+def test_what_was_not_synced_is_before_the_next_segment_exists(tmp_path: Path, calls: list[str]) -> None:
+    journal = JournalWriter(
+        tmp_path, next_seq=1, term=1, policy=SyncPolicy.NO, on_synced=lambda seq: None, on_failed=lambda failure: None
+    )
+    calls.clear()
+    journal.append(b"a", 1)
+    journal.rotate()
+    journal.close()
+    assert calls[:3] == [f"fdatasync {FIRST}", "fdatasync next.tmp", f"rename {SECOND}"]
 
 
 def test_a_snapshot_is_synced_before_it_has_its_name(tmp_path: Path, calls: list[str]) -> None:

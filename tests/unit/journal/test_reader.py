@@ -9,7 +9,8 @@ import pytest
 from titan.errors import JournalCorrupt
 from titan.journal import TornTail, open_journal, read_records, repair_tail
 from titan.journal.files import JournalFile, segment_name
-from titan.journal.records import SEGMENT_HEADER_BYTES, encode_record, encode_segment_header
+from titan.journal.records import END_MARK_BYTES, SEGMENT_HEADER_BYTES, encode_record, encode_segment_header
+from titan.journal.watermark import Watermark, write_watermark
 
 
 def record(seq: int) -> bytes:
@@ -89,17 +90,41 @@ def test_every_cut_of_the_last_segment_gives_a_prefix_and_is_repaired(tmp_path: 
     last = write_segment(tmp_path, 3, 3)
     whole = last.read_bytes()
     size = len(record(3))
-    for cut in range(len(whole)):
+    for cut in range(SEGMENT_HEADER_BYTES, len(whole)):
         last.write_bytes(whole[:cut])
         good = max(0, cut - SEGMENT_HEADER_BYTES) // size
         assert seqs(tmp_path) == list(range(1, 3 + good))
         torn = open_journal(tmp_path).torn
         rest = whole[SEGMENT_HEADER_BYTES + good * size : cut]
-        is_clean = cut >= SEGMENT_HEADER_BYTES and not rest.strip(b"\0")  # a record starts with zeros: that much of it is no record
+        is_clean = not rest.strip(b"\0")  # a record starts with zeros: that much of it is no record
         assert repair_tail(tmp_path) == torn and (torn is None) == is_clean
         assert repair_tail(tmp_path) is None
-        assert last.stat().st_size == SEGMENT_HEADER_BYTES + good * size
+        assert last.stat().st_size == SEGMENT_HEADER_BYTES + good * size + END_MARK_BYTES
         assert seqs(tmp_path) == list(range(1, 3 + good)) and open_journal(tmp_path).next_seq == 3 + good
+
+
+@pytest.mark.parametrize("cut", [0, 1, SEGMENT_HEADER_BYTES - 1])
+def test_a_last_segment_that_was_emptied_is_damage(tmp_path: Path, cut: int) -> None:
+    write_segment(tmp_path, 1, 2)
+    last = write_segment(tmp_path, 3, 3)
+    last.write_bytes(last.read_bytes()[:cut])
+    for attempt in (repair_tail, open_journal, seqs):
+        with pytest.raises(JournalCorrupt, match="bad segment header"):
+            attempt(tmp_path)
+    assert last.stat().st_size == cut
+
+
+def test_a_newest_segment_that_the_watermark_knows_and_that_is_missing_is_damage(tmp_path: Path) -> None:
+    write_segment(tmp_path, 1, 2)
+    write_watermark(tmp_path, Watermark(2, 3, 1))
+    for attempt in (repair_tail, open_journal, seqs):
+        with pytest.raises(JournalCorrupt, match="the newest segment is missing: the log had gone on to sequence 2"):
+            attempt(tmp_path)
+    write_segment(tmp_path, 3, 0)
+    assert seqs(tmp_path) == [1, 2]
+    write_watermark(tmp_path, Watermark(3, 3, 1))
+    with pytest.raises(JournalCorrupt, match="the log ends here; sequences 3 to 3 had been synced"):
+        repair_tail(tmp_path)
 
 
 def test_a_repair_says_what_it_dropped_and_leaves_out_the_preallocation(tmp_path: Path) -> None:
@@ -108,13 +133,13 @@ def test_a_repair_says_what_it_dropped_and_leaves_out_the_preallocation(tmp_path
     torn = repair_tail(tmp_path)
     assert torn == TornTail(path, offset, len(record(3)[:20].rstrip(b"\0")), "checksum does not match")
     assert str(torn).startswith(f"{path}: torn at {offset}")
-    assert path.stat().st_size == offset
+    assert path.stat().st_size == offset + END_MARK_BYTES
 
 
 def test_zeros_behind_the_last_record_are_cut_without_a_word(tmp_path: Path) -> None:
     path = write_segment(tmp_path, 1, 2, bytes(5000))
     assert repair_tail(tmp_path) is None
-    assert path.stat().st_size == SEGMENT_HEADER_BYTES + 2 * len(record(1))
+    assert path.stat().st_size == SEGMENT_HEADER_BYTES + 2 * len(record(1)) + END_MARK_BYTES
 
 
 def test_damage_to_what_was_acknowledged_is_not_repaired(tmp_path: Path) -> None:
@@ -123,7 +148,7 @@ def test_damage_to_what_was_acknowledged_is_not_repaired(tmp_path: Path) -> None
     data[SEGMENT_HEADER_BYTES + len(record(1)) + 40] ^= 1
     path.write_bytes(data)
     for attempt in (repair_tail, open_journal):
-        with pytest.raises(JournalCorrupt, match="titan journal inspect") as caught:
+        with pytest.raises(JournalCorrupt, match="titan journal verify") as caught:
             attempt(tmp_path)
         assert (caught.value.path, caught.value.offset) == (str(path), SEGMENT_HEADER_BYTES + len(record(1)))
     assert path.read_bytes() == data

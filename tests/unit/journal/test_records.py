@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import doctest
+import zlib
 
 import pytest
 
 from titan.journal import records
 from titan.journal.records import (
     RECORD_HEADER_BYTES,
+    EndMark,
     Record,
     RecordScanner,
+    SegmentHeader,
     Stop,
     StopReason,
     decode_segment_header,
+    encode_end_mark,
     encode_record,
     encode_segment_header,
     find_witness,
@@ -30,9 +34,9 @@ def scan(data: bytes, next_seq: int = 1) -> tuple[list[Record], Stop]:
 
 
 def test_the_layout_is_fixed() -> None:
-    assert encode_segment_header(7)[:18] == b"TITANJNL" + b"\0\1" + (7).to_bytes(8, "big")
+    assert encode_segment_header(7)[:18] == b"TITANJNL" + b"\0\2" + (7).to_bytes(8, "big")
     data = record(5, b"ab", count=2, synced_seq=4)
-    assert len(encode_segment_header(7)) == 22 and len(data) == RECORD_HEADER_BYTES + 2 == 38
+    assert len(encode_segment_header(7)) == 62 and len(data) == RECORD_HEADER_BYTES + 2 == 38
     assert data[:4] == (2).to_bytes(4, "big")
     assert data[8:] == b"".join(n.to_bytes(size, "big") for n, size in ((5, 8), (2, 4), (3, 8), (4, 8))) + b"ab"
 
@@ -42,11 +46,29 @@ def test_the_example_in_the_docstring_runs() -> None:
 
 
 def test_a_segment_header_is_read_back_or_refused() -> None:
-    header = encode_segment_header(9)
-    assert decode_segment_header(header) == (1, 9)
+    header = encode_segment_header(9, capacity=4096, origin=b"titan 9")
+    assert decode_segment_header(header) == SegmentHeader(2, 9, 4096, b"titan 9", 62)
     assert decode_segment_header(header[:-1]) is None
     assert decode_segment_header(b"X" + header[1:]) is None
     assert decode_segment_header(header[:-1] + b"X") is None
+
+
+def test_the_header_of_version_1_is_read_and_of_a_later_one_its_version() -> None:
+    body = b"TITANJNL" + b"\0\1" + (9).to_bytes(8, "big")
+    old = body + zlib.crc32(body).to_bytes(4, "big")
+    assert decode_segment_header(old + b"records") == SegmentHeader(1, 9, 0, b"", 22)
+    assert decode_segment_header(old[:-1] + b"X") is None
+    assert decode_segment_header(b"TITANJNL" + b"\0\3" + (9).to_bytes(8, "big") + b"whatever") == SegmentHeader(3, 9)
+
+
+def test_an_end_mark_ends_a_scan_and_proves_what_is_before_it() -> None:
+    for mark in EndMark:
+        data = record(1) + encode_end_mark(mark, next_seq=2, term=3)
+        found, stop = scan(data + b"rubbish")
+        assert [r.first_seq for r in found] == [1] and stop == Stop(StopReason.MARK, len(data), 2, mark)
+        witness = find_witness(data, offset=0, seq=1)
+        assert witness is not None and (witness.first_seq, witness.count) == (2, 0)
+    assert scan(record(1) + encode_end_mark(EndMark.CLOSED, next_seq=3, term=3))[1].reason is StopReason.WRONG_SEQUENCE
 
 
 def test_records_come_back_in_order() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from titan.journal.records import SEGMENT_HEADER_BYTES, encode_record, encode_segment_header
+from titan.journal.records import SEGMENT_HEADER_BYTES, EndMark, encode_end_mark, encode_record, encode_segment_header
 from titan.journal.scan import FileState, SegmentScan
 
 HEADER = encode_segment_header(1)
@@ -32,6 +32,7 @@ def test_a_good_segment_is_ok_with_its_true_size() -> None:
 
 
 def test_every_cut_of_the_last_segment_is_torn_or_clean_and_of_another_corrupt_or_clean() -> None:
+    """Of a segment whose size is not known; the header is synced before the file has its name, so no crash leaves half of one."""
     parts = [HEADER, record(1, synced_seq=0), record(2, synced_seq=1), record(3, synced_seq=2)]
     data = b"".join(parts)
     borders = [sum(map(len, parts[: n + 1])) for n in range(len(parts))]
@@ -41,8 +42,8 @@ def test_every_cut_of_the_last_segment_is_torn_or_clean_and_of_another_corrupt_o
         clean = whole > 0 and not data[offset:cut].strip(b"\0")  # a record starts with zeros: that much of it is no record
         for padding in (b"", bytes(5000)):
             expected = (FileState.OK if clean else FileState.TORN, offset, max(0, whole - 1))
-            if cut < SEGMENT_HEADER_BYTES and cut and padding:
-                assert judged(data[:cut] + padding)[0] is FileState.CORRUPT  # the header is synced before anything else
+            if cut < SEGMENT_HEADER_BYTES:
+                assert judged(data[:cut] + padding) == (FileState.CORRUPT, 0, 0)
                 continue
             assert judged(data[:cut] + padding) == expected
         if not clean:
@@ -81,9 +82,40 @@ def test_rubbish_in_the_zeros_of_a_segment_that_is_not_the_last_is_corrupt() -> 
 
 
 @pytest.mark.parametrize("data", [b"", bytes(4096), b"TITAN"])
-def test_a_header_that_was_never_written_is_torn_only_at_the_end(data: bytes) -> None:
-    assert judged(data) == (FileState.TORN, 0, 0)
-    assert judged(data, is_last=False) == (FileState.CORRUPT, 0, 0)
+def test_a_segment_without_a_header_was_emptied(data: bytes) -> None:
+    assert judged(data) == judged(data, is_last=False) == (FileState.CORRUPT, 0, 0)
+
+
+def test_a_segment_of_another_size_without_its_end_mark_was_cut() -> None:
+    sized = encode_segment_header(1, capacity=2000) + record(1, synced_seq=0)
+    whole = sized + bytes(2000 - len(sized))
+    assert judged(whole) == (FileState.OK, len(sized), 1)
+    assert judged(whole[:-1]) == judged(sized) == (FileState.CORRUPT, len(sized), 1)
+    assert judged(sized, is_last=False) == (FileState.OK, len(sized), 1), "the next one says where it ended"
+    half = sized[:-10]
+    assert judged(half + bytes(2000 - len(half)))[0] is FileState.TORN
+    assert judged(half)[0] is FileState.CORRUPT
+    closed = sized + encode_end_mark(EndMark.CLOSED, next_seq=2, term=1)
+    assert judged(closed) == (FileState.OK, len(closed), 1)
+    for at in range(SEGMENT_HEADER_BYTES, len(closed)):
+        assert judged(closed[:at])[0] is FileState.CORRUPT
+        assert judged(closed[:at] + bytes([closed[at] ^ 1]) + closed[at + 1 :])[0] is FileState.CORRUPT
+
+
+def test_a_last_segment_whose_successor_is_missing_is_corrupt() -> None:
+    data = HEADER + record(1, synced_seq=0) + encode_end_mark(EndMark.CONTINUED, next_seq=2, term=1)
+    assert judged(data, is_last=False) == (FileState.OK, len(data), 1)
+    verdict = SegmentScan(data, first_seq=1, is_last=True).run()
+    assert str(verdict) == f"corrupt at {len(data)}: the segment behind it, from sequence 2 on, is missing"
+
+
+def test_what_is_known_to_have_been_synced_makes_a_torn_tail_and_a_clean_end_damage() -> None:
+    data = HEADER + record(1, synced_seq=0) + record(2, synced_seq=1)
+    for end in (len(data), len(data) - 5):
+        there = 2 if end == len(data) else 1
+        for synced_seq in range(4):
+            verdict = SegmentScan(data[:end], first_seq=1, is_last=True, synced_seq=synced_seq).run()
+            assert (verdict.state is FileState.CORRUPT) == (synced_seq > there)
 
 
 def test_a_header_of_another_segment_or_version_is_corrupt() -> None:
@@ -91,8 +123,13 @@ def test_a_header_of_another_segment_or_version_is_corrupt() -> None:
     assert str(scan.run()) == "corrupt at 0: the header says first sequence 2, the name says 1"
 
 
+def test_a_later_format_is_named() -> None:
+    scan = SegmentScan(b"TITANJNL" + b"\0\3" + (1).to_bytes(8, "big") + b"whatever", first_seq=1, is_last=True)
+    assert str(scan.run()) == ("corrupt at 0: format version 3: written by a later Titan (this one reads up to 2): start that one")
+
+
 def test_the_verdict_names_its_witness() -> None:
     data = bytearray(HEADER + record(1, synced_seq=0) + record(2, synced_seq=1))
     data[SEGMENT_HEADER_BYTES + 50] ^= 1
     verdict = SegmentScan(bytes(data), first_seq=1, is_last=True).run()
-    assert str(verdict) == "corrupt at 22: checksum does not match; sequence 1 was acknowledged: the record of 2 says so"
+    assert str(verdict) == "corrupt at 62: checksum does not match; sequence 1 was acknowledged: the record of 2 says so"

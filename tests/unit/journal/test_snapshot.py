@@ -30,11 +30,11 @@ def damage(path: Path) -> None:
 def test_a_snapshot_comes_back(tmp_path: Path) -> None:
     path = write_snapshot(tmp_path, seq=12, term=3, chunks=iter(CHUNKS))
     assert [p.name for p in tmp_path.iterdir()] == [path.name] == [snapshot_name(12)]
-    seq, term, chunks = read_snapshot(path)
-    assert (seq, term, list(chunks)) == (12, 3, CHUNKS)
-    write_snapshot(tmp_path, seq=12, term=4, chunks=[])
-    seq, term, chunks = read_snapshot(path)
-    assert (seq, term, list(chunks)) == (12, 4, [])
+    seq, term, chunks, origin = read_snapshot(path)
+    assert (seq, term, list(chunks), origin) == (12, 3, CHUNKS, b"")
+    write_snapshot(tmp_path, seq=12, term=4, chunks=[], origin=b"titan 9")
+    seq, term, chunks, origin = read_snapshot(path)
+    assert (seq, term, list(chunks), origin) == (12, 4, [], b"titan 9")
 
 
 def test_every_cut_and_every_flipped_bit_of_a_snapshot_is_noticed(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_damaged_newest_falls_back_and_says_so(tmp_path: Path) -> None:
     write_segment(tmp_path, 6)
     choice = latest_snapshot(tmp_path)
     assert (choice.path, choice.seq) == (older, 5)
-    assert [(d.path, str(d.verdict)) for d in choice.damaged] == [(newest, "corrupt at 30: bad snapshot footer")]
+    assert [(d.path, str(d.verdict)) for d in choice.damaged] == [(newest, "corrupt at 70: bad snapshot footer")]
     damage(older)
     with pytest.raises(JournalCorrupt, match="do not go back far enough") as caught:
         latest_snapshot(tmp_path)

@@ -12,7 +12,7 @@ import pytest
 
 from titan.errors import Bug, JournalFailed, LimitExceeded
 from titan.journal import JournalWriter, SyncPolicy, open_journal, read_records, writer
-from titan.journal.records import RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES
+from titan.journal.records import END_MARK_BYTES, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES
 
 Told = SimpleQueue[int | JournalFailed]
 
@@ -69,8 +69,9 @@ def test_close_cuts_the_segment_to_its_true_size_and_leaves_nothing_else(tmp_pat
     assert (tmp_path / f"{1:020d}.seg").stat().st_size == 4096
     journal.close()
     journal.close()
-    assert names(tmp_path) == [f"{1:020d}.seg"]
-    assert (tmp_path / f"{1:020d}.seg").stat().st_size == SEGMENT_HEADER_BYTES + 2 * RECORD_HEADER_BYTES + 3001
+    assert names(tmp_path) == [f"{1:020d}.seg", "synced"]
+    size = SEGMENT_HEADER_BYTES + 2 * RECORD_HEADER_BYTES + 3001 + END_MARK_BYTES
+    assert (tmp_path / f"{1:020d}.seg").stat().st_size == size
     with pytest.raises(JournalFailed, match="closed"):
         journal.append(b"z", 1)
     with pytest.raises(JournalFailed, match="closed"):
@@ -97,8 +98,8 @@ def test_what_is_queued_goes_out_in_one_write_and_one_sync(tmp_path: Path, monke
     assert journal.pending_bytes > 2000 * RECORD_HEADER_BYTES
     held.set()
     assert [told.get(timeout=10), told.get(timeout=10)] == [1, 2001]
-    journal.close()
     assert len(syncs) == 2
+    journal.close()
     found = list(read_records(tmp_path))
     assert [r.payload for r in found] == [b"first", *(b"%d" % n for n in range(2000))]
     assert {r.synced_seq for r in found[1:]} == {1}
@@ -136,9 +137,9 @@ def test_full_segments_are_sealed_and_a_large_record_gets_its_own(tmp_path: Path
     assert journal.sealed_through == 40
     journal.close()
     assert [r.payload for r in read_records(tmp_path)] == payloads
-    assert names(tmp_path) == [f"{first:020d}.seg" for first in (1, 11, 21, 31, 41)]
-    overhead = SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES
-    assert [path.stat().st_size for path in sorted(tmp_path.iterdir())] == [overhead + len(payload) for payload in payloads]
+    assert names(tmp_path) == [*(f"{first:020d}.seg" for first in (1, 11, 21, 31, 41)), "synced"]
+    overhead = SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES + END_MARK_BYTES
+    assert [path.stat().st_size for path in sorted(tmp_path.glob("*.seg"))] == [overhead + len(payload) for payload in payloads]
 
 
 def test_a_large_record_takes_the_name_of_an_empty_segment(tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_a_large_record_takes_the_name_of_an_empty_segment(tmp_path: Path) -> No
     journal.append(b"y", 1)
     journal.close()
     assert [len(r.payload) for r in read_records(tmp_path)] == [10_000, 1]
-    assert names(tmp_path) == [f"{1:020d}.seg", f"{2:020d}.seg"]
+    assert names(tmp_path) == [f"{1:020d}.seg", f"{2:020d}.seg", "synced"]
 
 
 def test_the_next_segment_is_allocated_when_half_of_this_one_is_used(tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_rotate_seals_what_was_appended(tmp_path: Path) -> None:
     assert (journal.sealed_through, journal.synced_seq, journal.written_seq) == (5, 5, 6)
     journal.close()
     assert journal.synced_seq == journal.sealed_through == 6
-    assert names(tmp_path) == [f"{1:020d}.seg", f"{6:020d}.seg"]
+    assert names(tmp_path) == [f"{1:020d}.seg", f"{6:020d}.seg", "synced"]
 
 
 def test_everysec_reports_at_once_and_syncs_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,11 +211,12 @@ def _signalling(real: Callable[[int], None], may_sync: threading.Event, synced: 
 def test_policy_no_leaves_syncing_to_the_kernel_until_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: Told = SimpleQueue()
     journal = start(tmp_path, told, policy=SyncPolicy.NO)
-    monkeypatch.setattr(os, "fdatasync", lambda fd: pytest.fail("synced"))
-    journal.append(b"a", 1)
-    journal.append(b"b", 1)
-    wait_for(told, 2)
-    assert journal.synced_seq == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", lambda fd: pytest.fail("synced"))
+        journal.append(b"a", 1)
+        journal.append(b"b", 1)
+        wait_for(told, 2)
+        assert journal.synced_seq == 0
     journal.close()
     assert journal.synced_seq == 2 and journal.failure is None
 
@@ -226,7 +228,7 @@ def test_each_start_has_a_segment_of_its_own_and_an_unused_one_is_replaced(tmp_p
         journal.close()
         start(tmp_path, SimpleQueue(), next_seq=run + 2, term=run + 1).close()
     assert [(r.first_seq, r.term) for r in read_records(tmp_path)] == [(1, 1), (2, 2), (3, 3)]
-    assert names(tmp_path) == [f"{first:020d}.seg" for first in (1, 2, 3, 4)]
+    assert names(tmp_path) == [*(f"{first:020d}.seg" for first in (1, 2, 3, 4)), "synced"]
 
 
 def test_a_start_below_what_the_journal_holds_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.check import check
 from titan.journal import JournalWriter, SyncPolicy, latest_snapshot, open_journal
+from titan.journal.records import END_MARK_BYTES, SEGMENT_HEADER_BYTES, encode_segment_header
+from titan.journal.watermark import Watermark, write_watermark
 from titan.master.compaction import compact, main
 from titan.master.recovery import recover, replay
 from titan.model.settings import Settings
@@ -76,8 +78,9 @@ def test_a_torn_tail_is_cut_off_and_reported(tmp_path: Path) -> None:
     whole = recover(tmp_path, Settings())
     write(tmp_path, turns[-1:], next_seq=whole.next_seq)
     newest = open_journal(tmp_path).segments[-1].path
-    data = newest.read_bytes().rstrip(b"\0")
-    newest.write_bytes(data[:-2])
+    data = newest.read_bytes()[:-END_MARK_BYTES]
+    newest.write_bytes(encode_segment_header(whole.next_seq) + data[SEGMENT_HEADER_BYTES:-2])
+    write_watermark(tmp_path, Watermark(whole.next_seq - 1, whole.next_seq, 1))
     recovered = recover(tmp_path, Settings())
     assert recovered.torn is not None
     assert picture(recovered.state) == picture(whole.state)
