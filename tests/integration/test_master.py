@@ -225,7 +225,7 @@ def small_disk(c: Cluster) -> Iterator[Path]:
     """48 MiB under the master's home: room for the journal's segment, the one allocated ahead, and little else."""
     c.home.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(c.home)], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "tmpfs", str(c.home)], capture_output=True, text=True, check=False
     )
     if mounted.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
