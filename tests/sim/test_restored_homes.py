@@ -98,7 +98,7 @@ class World:
                     if self.running[name].pop(lease, None) is not None:
                         self.hear(name, wm.AttemptExited(lease, -15, self.now, 0.0, 0))
                 case wm.ReportResults(results):
-                    for part in results_messages(results):
+                    for part in results_messages(results, 0.0):
                         self.say(name, part)
                 case wm.ReportStarted(leases, ats):
                     self.say(name, pm.Started(0, leases, ats))

@@ -43,6 +43,7 @@ from titan.private import seclude
 @click.option(
     "--burst-idle", type=click.FloatRange(0.1), metavar="SECONDS", help="Idle for so long, one is retired.  [default: 45]"
 )
+@click.option("--accept-clock", is_flag=True, help="The clock is right, though far ahead of what the home has recorded.")
 @click.option("--insecure", is_flag=True, help="Listen on an address that others can reach.")
 @click.option(
     "--webhook-secret-file",
@@ -77,6 +78,7 @@ def master(
     scale: tuple[str, ...],
     burst_slots: int | None,
     burst_idle: float | None,
+    accept_clock: bool,
     insecure: bool,
     webhook_secret_file: Path | None,
     secrets_passphrase_file: Path | None,
@@ -104,6 +106,7 @@ def master(
         port=port,
         policy=policy,
         settings=settings,
+        accept_clock=accept_clock,
         insecure=insecure,
         webhook_secret_file=webhook_secret_file,
         store_port=store_port,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from titan.core import (
+    apply_clock,
     apply_failure,
     apply_files,
     apply_growth,
@@ -32,6 +33,7 @@ _WRITERS: dict[type, Callable[[State, Any], None]] = {
     **apply_jobs.WRITERS,
     **apply_schedules.WRITERS,
     **apply_workers.WRITERS,
+    **apply_clock.WRITERS,
     **apply_failure.WRITERS,
     **apply_scaling.WRITERS,
     **apply_services.WRITERS,

@@ -21,6 +21,7 @@ from titan.core.service_events import ServiceReplaced as ServiceReplaced
 from titan.core.service_events import ServicesReported as ServicesReported
 from titan.core.service_events import ServicesRetired as ServicesRetired
 from titan.core.service_events import ServicesStopped as ServicesStopped
+from titan.core.term_events import ClockSetBack as ClockSetBack
 from titan.core.term_events import MasterStarted as MasterStarted
 from titan.core.term_events import TermRaised as TermRaised
 from titan.model.dag import DagSpec, JobTemplate
@@ -509,6 +510,7 @@ class WorkerSuspected(_Fact, frozen=True, tag="worker_suspected"):
 Event = (
     MasterStarted
     | TermRaised
+    | ClockSetBack
     | RunSubmitted
     | RunOpened
     | JobsAdded

@@ -211,7 +211,7 @@ class Worker(msgspec.Struct):
     number: int
     name: str
     incarnation: str
-    """Names one process of the worker; later ones sort higher."""
+    """Names one process of the worker; see `workers._is_older` for their order."""
     capabilities: tuple[str, ...]
     slots: int
     facts: dict[str, str | int | float]

@@ -11,6 +11,7 @@ from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.archive import on_history_kept
 from titan.core.cancel import is_unneeded, on_cancel_requested
+from titan.core.clock_back import set_back
 from titan.core.deadline import expire as expire_run
 from titan.core.dlq import on_dead_dismissed, on_dead_retried
 from titan.core.fencing import TERM_LEAP
@@ -58,7 +59,7 @@ class Decision(NamedTuple):
 
 
 def step(state: State, now: float, inputs: Iterable[seen.Input]) -> Decision:
-    """One turn. `now`: seconds since the epoch, never less than at the last turn.
+    """One turn. `now`: seconds since the epoch, never less than at the last turn of this process.
 
     Inputs are handled in order; placement happens once at the end, so a batch of results frees all its slots before the
     next jobs are chosen. What raises carries a note of the input, and of the job that it is about: a bug, after which the state
@@ -93,6 +94,9 @@ def next_due(state: State) -> float | None:
 
 
 def _on_master_booted(turn: Turn, it: seen.MasterBooted) -> None:
+    if it.behind_s:
+        drop_openings(turn)
+        set_back(turn, it.behind_s)
     term = turn.state.term + 1 + (TERM_LEAP if it.copied else 0)
     turn.emit(ev.MasterStarted(term, turn.state.cluster or it.cluster, turn.now, it.draw, it.copied))
     drop_openings(turn)

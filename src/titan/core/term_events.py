@@ -19,6 +19,18 @@ class MasterStarted(Fact, frozen=True, tag="master_started"):
     notice: str = ""
 
 
+class ClockSetBack(Fact, frozen=True, tag="clock_set_back"):
+    """The master starts at a time that is behind what is recorded: no time stays in the future because an earlier clock was ahead.
+
+    `schedules` go on with `dues`; what waits for a time keeps as much of its wait as it had.
+    """
+
+    schedules: list[str]
+    dues: list[float]
+    notice: str
+    at: float
+
+
 class TermRaised(Fact, frozen=True, tag="term_raised"):
     """A worker proved that terms were given out which this home does not know, `heard` the latest of them.
 

@@ -23,6 +23,8 @@ from titan.model.states import JobState, WorkerState
 ENDING_LIMIT = 100_000
 """Leases that a worker says it holds and should not, as many of them as are remembered until it says that they are gone."""
 
+LOST, LEFT = WorkerState.LOST, WorkerState.LEFT
+
 
 def on_worker_registered(turn: Turn, seen: WorkerRegistered) -> None:
     state = turn.state
@@ -65,7 +67,7 @@ def on_worker_registered(turn: Turn, seen: WorkerRegistered) -> None:
 
 
 def _why_not(state: State, known: Worker, seen: WorkerRegistered, now: float) -> str:
-    if seen.incarnation < known.incarnation:
+    if _is_older(seen.incarnation, known):
         return f"worker {seen.name!r} was started anew elsewhere meanwhile; this older process must end"
     if known.connection and now - known.heard_at < state.settings.name_guard_s:
         host = known.facts.get("host", "another host")
@@ -73,10 +75,21 @@ def _why_not(state: State, known: Worker, seen: WorkerRegistered, now: float) ->
     return ""
 
 
+def _is_older(incarnation: str, known: Worker) -> bool:
+    """Whether a process was there before the known one of its name: by the count of starts of their home, if it is the same.
+
+    Those of an older Titan sort by their time; a clock may be wrong, so that counts only while the known one may come back.
+    """
+    (home, _, number), (known_home, _, known_number) = incarnation.partition(":"), known.incarnation.partition(":")
+    if number.isdecimal() and known_number.isdecimal():
+        return home == known_home and int(number) < int(known_number)
+    return not number and not known_number and incarnation < known.incarnation and known.state not in (LOST, LEFT)
+
+
 def _changed(known: Worker, seen: WorkerRegistered) -> bool:
     return (
         known.incarnation != seen.incarnation
-        or known.state in (WorkerState.LOST, WorkerState.LEFT)
+        or known.state in (LOST, LEFT)
         or known.capabilities != seen.capabilities
         or known.slots != seen.slots
         or totals_of(known.facts) != totals_of(seen.facts)

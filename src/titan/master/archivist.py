@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
 from titan.core import events as ev
 from titan.core import image
@@ -145,7 +144,7 @@ class Archivist:
 
     async def prune(self) -> int:
         s = self._core.state.settings
-        before = self._core.clock.now() - s.history_s
+        before = self._core.clock.confirmed() - s.history_s
         gone = await asyncio.to_thread(self._history.prune, before=before, most_bytes=s.history_bytes)
         for run in gone:
             if run not in self._core.state.runs:
@@ -157,7 +156,7 @@ class Archivist:
         """Those that no run, live or of the history, and no key refers to; an upload or a result may be on its way for a while."""
         await self._core.settled()
         kept, state = self._files.kept, self._core.state
-        before = time.time() - state.settings.file_grace_s
+        before = self._core.clock.confirmed() - state.settings.file_grace_s
         needed = held(state)  # a run may leave for the history meanwhile, or come back
         needed |= await asyncio.to_thread(self._history.files)
         needed |= held(state)

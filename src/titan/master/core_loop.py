@@ -96,9 +96,9 @@ class CoreLoop:
             places=places,
         )
 
-    def boot(self, cluster: str, bursts: tuple[str, ...] = (), *, copied: str = "") -> None:
-        """`copied`: why the home is known to be a copy, if it is."""
-        self.see(MasterBooted(cluster, bursts, secrets.token_hex(8), copied))
+    def boot(self, cluster: str, bursts: tuple[str, ...] = (), *, copied: str = "", behind_s: float = 0.0) -> None:
+        """`copied`: why the home is known to be a copy, if it is. `behind_s`: see `MasterBooted`."""
+        self.see(MasterBooted(cluster, bursts, secrets.token_hex(8), copied, behind_s))
         self.turn()
 
     async def settled(self) -> None:

@@ -14,10 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from titan._version import __version__
-from titan.clock import SteadyClock
+from titan.clock import note_time
 from titan.core import effects as fx
 from titan.core import events as ev
-from titan.core.heard import latest_recorded
 from titan.core.inputs import WorkerDisconnected
 from titan.core.state import State
 from titan.errors import Bug, EnvironmentFault, LimitExceeded, PeerError, PortInUse, ProtocolError, TitanError
@@ -34,6 +33,7 @@ from titan.master.file_desk import FileDesk
 from titan.master.gatekeeper import Gatekeeper
 from titan.master.history import History
 from titan.master.history_desk import HistoryDesk
+from titan.master.home_clock import NOTE_S, open_clock
 from titan.master.home_mark import mark, why_copied
 from titan.master.home_server import HomeServer
 from titan.master.intake import Intake
@@ -88,9 +88,10 @@ class Master(HomeServer):
         store_port: int | None = None,
         store_password: str = "",
         secrets_key: Key | None = None,
+        accept_clock: bool = False,
     ) -> None:
         """`store_port`: where Redis clients find TitanStore, on `host`; None: nowhere. `secrets_key`: what seals the secrets;
-        None: a key file in the home."""
+        None: a key file in the home. `accept_clock`: a clock that is far ahead of what the home has recorded is right."""
         super().__init__(home, host, insecure=insecure)
         self.port = port
         self._policy = policy
@@ -99,6 +100,7 @@ class Master(HomeServer):
         self._store_port = store_port
         self._store_password = store_password
         self._secrets_key = secrets_key
+        self._accept_clock = accept_clock
         self._peers: dict[int, Peer] = {}
         self._numbers = 0
         self._server: asyncio.Server | None = None
@@ -108,6 +110,7 @@ class Master(HomeServer):
         self._inflow, self._outflow = Inflow(), Outflow()
         self._complain_after = 0.0
         self._closed = False
+        self._time_noter: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
@@ -125,6 +128,10 @@ class Master(HomeServer):
         if self._log_syncer is not None:
             self._log_syncer.cancel()
             await asyncio.gather(self._log_syncer, return_exceptions=True)
+        if self._time_noter is not None:
+            self._time_noter.cancel()
+            await asyncio.gather(self._time_noter, return_exceptions=True)
+            self._write_time()
         if self.store_port is not None:
             self.store_port.close()
         self.store.close()
@@ -206,9 +213,10 @@ class Master(HomeServer):
         self._door = Door(self._settings, raise_descriptor_limit(), self._redis_clients)
         self.logs = LogStore(self.home / "logs")
         self.registry = Registry(self.home / "perm_files")
+        clock, behind_s = open_clock(self.home, state, accept=self._accept_clock)
         self.core = CoreLoop(
             state,
-            SteadyClock(latest_recorded(state)),
+            clock,
             prepare=self._prepare,
             on_events=self._on_events,
             on_pressure=self._on_pressure,
@@ -246,7 +254,8 @@ class Master(HomeServer):
             if self._policy is not None:
                 self.core.open_journal(self.home / "store", next_seq, self._policy, places=self.places)
             copied = why_copied(self.home) if self._policy is not None and state.term else ""
-            self.core.boot(secrets.token_hex(8), await self.bursts.open(_dialled(self.host, self.port)), copied=copied)
+            bursts = await self.bursts.open(_dialled(self.host, self.port))
+            self.core.boot(secrets.token_hex(8), bursts, copied=copied, behind_s=behind_s)
             await self.core.settled()
             if self._policy is not None:
                 mark(self.home)
@@ -265,6 +274,7 @@ class Master(HomeServer):
         (self.home / "master.json").write_text(json.dumps(about) + "\n")
         self.archivist.start()
         self._log_syncer = asyncio.get_running_loop().create_task(self._sync_logs())
+        self._time_noter = asyncio.get_running_loop().create_task(self._note_time())
         log.info("master of cluster %s, term %d, on %s, home %s", state.cluster, state.term, self.address, self.home)
 
     async def _listen(self) -> asyncio.Server:
@@ -279,6 +289,18 @@ class Master(HomeServer):
             ) from e
         self.port = server.sockets[0].getsockname()[1]
         return server
+
+    async def _note_time(self) -> None:
+        while True:
+            self._write_time()
+            await asyncio.sleep(NOTE_S)
+
+    def _write_time(self) -> None:
+        if self._policy is not None:
+            try:
+                note_time(self.home, self.core.clock.now())
+            except OSError as e:
+                log.error("the time could not be written down: %s", e)
 
     async def _sync_logs(self) -> None:
         loop = asyncio.get_running_loop()
@@ -346,7 +368,7 @@ class Master(HomeServer):
 
     def _on_hello(self, peer: Peer, message: msg.Message) -> None:
         state = self.core.state
-        welcome = answer(message, software=SOFTWARE, cluster=state.cluster, term=state.term)
+        welcome = answer(message, software=SOFTWARE, cluster=state.cluster, term=state.term, now=self.core.clock.now())
         assert isinstance(message, msg.Hello)
         peer.role = message.role
         self._door.greet(peer)
@@ -390,7 +412,7 @@ class Master(HomeServer):
         for event in events:
             if isinstance(event, ev.WorkerJoined):
                 log.info("worker %s joined: %d slots, %s", event.name, event.slots, " ".join(event.capabilities))
-            elif isinstance(event, (ev.MasterStarted, ev.TermRaised)):
+            elif isinstance(event, (ev.MasterStarted, ev.TermRaised, ev.ClockSetBack)):
                 if event.notice:
                     log.warning("%s", event.notice)
             elif isinstance(event, ev.WorkerLost):

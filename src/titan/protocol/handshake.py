@@ -15,7 +15,7 @@ def hello(role: str, software: str) -> Hello:
     return Hello(1, role, VERSION, software, FEATURES)
 
 
-def answer(first: Message, *, software: str, cluster: str, term: int) -> Welcome:
+def answer(first: Message, *, software: str, cluster: str, term: int, now: float = 0.0) -> Welcome:
     """The master's answer to a peer's first message. Versions may differ by one: the lower is spoken.
 
     Raises ProtocolError if it is no Hello, VersionMismatch if the peer is too far away.
@@ -30,4 +30,4 @@ def answer(first: Message, *, software: str, cluster: str, term: int) -> Welcome
             f"version {VERSION}; they may differ by one: upgrade the older"
         )
     features = tuple(f for f in first.features if f in FEATURES)
-    return Welcome(first.request, min(first.version, VERSION), software, cluster, term, features)
+    return Welcome(first.request, min(first.version, VERSION), software, cluster, term, features, now)

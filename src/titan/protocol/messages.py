@@ -125,13 +125,14 @@ class Hello(Message, frozen=True):
 
 
 class Welcome(Message, frozen=True):
-    """The answer to Hello. `cluster` names the log; leases of another cluster mean nothing here."""
+    """The answer to Hello. `cluster` names the log: leases of another mean nothing here. Workers report by the time `now`."""
 
     version: Count
     software: Name
     cluster: Name
     term: Count
     features: Row[Name] = ()
+    now: Moment = 0.0
 
 
 class Error(Message, frozen=True):

@@ -197,7 +197,9 @@ class FunctionDriver:
         printed = [lease for lease in leases if lease in it.printed]
         for lease in printed:
             del it.printed[lease]
-        self._see(m.CallsEnded(it.number, raised, results, started, finished, [*printed, *late]))
+        offset = self._clock.offset
+        times = ([at + offset for at in started], [at + offset for at in finished])
+        self._see(m.CallsEnded(it.number, raised, results, *times, [*printed, *late]))
         for lease in printed:
             self._printed_all(lease)
 

@@ -380,7 +380,7 @@ class Launcher:
             elif kind == "output":
                 self._pump.on_output(lease, report[2], report[3], report[4])
             elif kind == "started":
-                self._see(m.AttemptStarted(lease, report[3]))
+                self._see(m.AttemptStarted(lease, self._clock.at(report[3])))
             elif kind == "exited":
                 _, _, code, at, cpu_s, peak, dropped_out, dropped_err, leftover = report
                 if leftover:
@@ -390,7 +390,7 @@ class Launcher:
                 self._at.pop(lease, None)
                 self._close_own(lease)
                 usage = self._end(lease, well=code == 0 and not leftover)
-                self._see(m.AttemptExited(lease, code, at, cpu_s, usage.peak_bytes or peak, usage.over_memory))
+                self._see(m.AttemptExited(lease, code, self._clock.at(at), cpu_s, usage.peak_bytes or peak, usage.over_memory))
                 self._on_ended(lease)
             elif kind == "withdrawn":
                 self._at.pop(lease, None)

@@ -9,7 +9,7 @@ call is refused.
 Protocol: the runner connects to the AF_UNIX stream socket SOCKET_PATH and says ("hello", pid, TOKEN). The worker answers with one
 zero byte that carries two descriptors: an eventfd (EFD_SEMAPHORE | EFD_NONBLOCK) of tokens, and a memfd of 4096 bytes, the marks.
 A message of orders is a 4-byte big-endian length and `marshal.dumps(list_of_tuples, 4)`. Reports are plain fields, see `reports`:
-users' code runs here, so the worker reads them without executing anything. Times are `time.time()` in seconds.
+users' code runs here, so the worker reads them without executing anything. Times are `time.monotonic()` in seconds.
 
 Orders
     ("function", hash, pickled)                     enters a function; it is unpickled at its first call, and a failure of that is
@@ -433,7 +433,7 @@ class Runner:
     def _work(self) -> None:
         """Run calls until the queue or the tokens are used up."""
         queue, popleft, tokens, marks, output = self.queue, self.queue.popleft, self.tokens, self.marks, self.output
-        take_token, seek, now, end = os.eventfd_read, os.lseek, time.time, os.SEEK_END
+        take_token, seek, now, end = os.eventfd_read, os.lseek, time.monotonic, os.SEEK_END
         stdout, stderr = output.fds
         while queue:
             try:
@@ -563,7 +563,7 @@ class Runner:
         self._bytes = 0
         if message:
             self.stream.sendall(message)
-        self._flushed_s = time.time()
+        self._flushed_s = time.monotonic()
 
     def _receive(self, flags: int) -> None:
         try:

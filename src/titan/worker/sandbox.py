@@ -145,8 +145,8 @@ class Workspace:
             self._shared_made[run] = path
         return path
 
-    def sweep(self, keep_s: float, in_use: set[str]) -> Swept:
-        """Removes what nothing touched for `keep_s` seconds. May take long.
+    def sweep(self, keep_s: float, in_use: set[str], now: float) -> Swept:
+        """Removes what nothing touched for `keep_s` seconds before `now`. May take long.
 
         The folders of runs `in_use` are touched first: other workers of this node may sweep the same shared folder.
         """
@@ -154,7 +154,7 @@ class Workspace:
             for parent in (self.jobs, self.shared):
                 with contextlib.suppress(FileNotFoundError):
                     os.utime(parent / run)
-        limit, folders, artifacts = time.time() - keep_s, 0, []
+        limit, folders, artifacts = now - keep_s, 0, []
         for parent in (self.jobs, self.shared):
             for entry in list(os.scandir(parent)):
                 if entry.name not in in_use and _older(entry, limit):

@@ -7,15 +7,13 @@ import json
 import logging
 import os
 import random
-import time
 from pathlib import Path
 from typing import Any
 
 from titan._version import __version__
-from titan.clock import SteadyClock
+from titan.clock import SteadyClock, note_time, noted_time
 from titan.errors import Conflict, EnvironmentFault, MasterUnreachable, TitanError, from_code
 from titan.home_lock import HomeLock
-from titan.model.names import run_id
 from titan.model.values import artifact_of, size_of
 from titan.no_core import forbid_core_dumps
 from titan.peer import Peer
@@ -33,6 +31,7 @@ from titan.worker.devices import find_stock
 from titan.worker.downloads import Downloads
 from titan.worker.functions import FunctionDriver
 from titan.worker.given_secrets import GivenSecrets
+from titan.worker.incarnation import next_incarnation
 from titan.worker.job_files import JobFiles
 from titan.worker.job_reports import JobReports
 from titan.worker.launch import Launcher
@@ -43,7 +42,7 @@ from titan.worker.stock import Stock
 from titan.worker.value_reader import ValueReader
 from titan.worker.values import Values
 from titan.worker.warden_link import become_subreaper, kill_marked
-from titan.worker.wire import assignments, facts, results_messages
+from titan.worker.wire import ahead_s, assignments, facts, results_messages, shifted
 
 log = logging.getLogger("titan.worker")
 
@@ -97,12 +96,14 @@ class Worker:
         self._file_cache = file_cache
         self._lock = HomeLock(home / "lock")
         self.machine = m.WorkerMachine(slots, stock=stock or find_stock())
-        self._clock = SteadyClock()
+        self._clock = SteadyClock(known=noted_time(home))
         self._inbox: list[Any] = []
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._peer: Peer | None = None
+        self._shift_s = 0.0
+        """How far the master's clock is ahead of this one, as it said at the last welcome."""
         self._heard_at = 0.0
         self._resumed = False
         self._heartbeat_s = 5.0
@@ -136,7 +137,7 @@ class Worker:
             log.warning("%d processes of an earlier worker in this home were still there; they are killed", killed)
         self._workspace = Workspace(self.home, self._shared)
         self.machine.have = dict.fromkeys(self._workspace.cached())
-        self.incarnation = run_id(int(time.time() * 1000), random.getrandbits(15))
+        self.incarnation = next_incarnation(self.home)
         self._pump = LogPump(self._can_send_logs, self._send_logs, self._on_logs_sent, self._lag.set)
         self._values = Values(
             self._workspace.cache,
@@ -318,15 +319,16 @@ class Worker:
             case words.CloseService():
                 self._launcher.services.close(it.lease)
             case words.ReportServices():
-                about = (it.leases, it.serials, it.started, it.ready_ats, it.ports, it.restarts, it.reasons, it.next_starts)
+                starts, readies, nexts = (shifted(ats, self._shift_s) for ats in (it.started, it.ready_ats, it.next_starts))
+                about = (it.leases, it.serials, starts, readies, it.ports, it.restarts, it.reasons, nexts)
                 self._send(msg.ServiceStates(0, *about))
             case m.ReportStarted():
-                self._send(msg.Started(0, it.leases, it.ats))
+                self._send(msg.Started(0, it.leases, shifted(it.ats, self._shift_s)))
             case words.StoreValue():
                 self._values.hold(it.lease, artifact_of(it.value) or "", size_of(it.value))
             case m.ReportResults():
                 self._reports.say_statuses()
-                for part in results_messages(it.results):
+                for part in results_messages(it.results, self._shift_s):
                     self._send(part)
             case m.Beat():
                 self._beat(it)
@@ -413,6 +415,7 @@ class Worker:
             raise MasterUnreachable(f"no master answers at {host}:{port} ({e or 'time-out'})") from e
         self._peer = peer
         self._heard_at = self._clock.now()
+        self._hello_at = self._heard_at
         peer.send(hello("worker", f"titan {__version__}"))
         waiting = [loop.create_task(self._registered.wait()), loop.create_task(self._lost.wait())]
         done, _ = await asyncio.wait(waiting, timeout=CONNECT_S, return_when=asyncio.FIRST_COMPLETED)
@@ -457,6 +460,7 @@ class Worker:
             case msg.StoreStream():
                 self._relay.heard(message, blob)
             case msg.Welcome():
+                self._shift_s = ahead_s(message.now, self._hello_at, self._clock.now())
                 self.see(m.Welcomed(message.cluster))
                 self._turn()
                 self._secrets.keep(self.machine.held)
@@ -465,7 +469,7 @@ class Worker:
                 about = facts(self.machine.stock, self._launcher.limiter.mechanism)
                 about |= {"advertise": self._advertise} if self._advertise else {}
                 draws = (held.draws, held.draw_of)
-                self._send(msg.Register(1, *me, slots, about, held.leases, held.started, draining, *draws))
+                self._send(msg.Register(1, *me, slots, about, held.leases, shifted(held.started, self._shift_s), draining, *draws))
             case msg.Registered():
                 self._heartbeat_s = message.heartbeat_s
                 self.machine.grace_s = message.grace_s
@@ -536,7 +540,7 @@ class Worker:
             if self._peer is not None:
                 self._peer.abort()
             return
-        self._send(msg.Heartbeat(0, it.leases, it.started, it.draws, it.draw_of))
+        self._send(msg.Heartbeat(0, it.leases, shifted(it.started, self._shift_s), it.draws, it.draw_of))
 
     # -- artifacts ----------------------------------------------------------------------------------------------------------
     def _fetched(self, hash_: str, problem: str, retryable: bool) -> None:
@@ -575,7 +579,9 @@ class Worker:
     async def _sweep(self) -> None:
         while True:
             in_use = {h.assignment.run for h in self.machine.held.values()}
-            swept = await asyncio.to_thread(self._workspace.sweep, self._keep_s, in_use)
+            now = self._clock.confirmed()
+            note_time(self.home, self._clock.now())
+            swept = await asyncio.to_thread(self._workspace.sweep, self._keep_s, in_use, now)
             for hash_ in swept.artifacts:
                 self.machine.have.pop(hash_, None)
             if swept.folders or swept.artifacts:

@@ -10,7 +10,7 @@ FDS is three descriptors with commas between them: FD for the protocol, and the 
 
 Protocol: FD is one end of an AF_UNIX stream. A message of orders is a 4-byte big-endian length and `marshal.dumps(list_of_tuples,
 4)`. Reports are plain fields, see `reports`: what comes from beside users' processes the worker reads without executing anything.
-Text is UTF-8 with surrogateescape. Times are `time.time()` in seconds.
+Text is UTF-8 with surrogateescape. Times are `time.monotonic()` in seconds.
 
 Orders
     ("environment", env)              what every later job has; its own `env` comes on top
@@ -695,6 +695,7 @@ class Warden:
         if not self.raised and len(self.jobs) * FILES_PER_JOB + FILES_SPARE > self.open_files:
             most, self.raised = OPEN_FILES if self.most_files < 0 else min(OPEN_FILES, self.most_files), True
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(self.open_files, most), self.most_files))
+        self.born_s = time.monotonic()  # before the process is there, so that no nap of it is recorded as shorter than it was
         self.born_ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S)
         try:
             return self.stock.take(key)
@@ -735,7 +736,7 @@ class Warden:
             capture.polled_by = self.pipes
         if not self.reports:
             self.held_since = time.monotonic()
-        self.reports.append(("started", key, pid, time.time()))
+        self.reports.append(("started", key, pid, self.born_s))
 
     def on_stop(self, key: int, grace_s: float | None) -> None:
         job = self.jobs.get(key)
@@ -792,7 +793,7 @@ class Warden:
         _, status, usage = os.wait4(job.pid, 0)
         for fd in job.ends:
             os.close(fd)
-        job.end = (os.waitstatus_to_exitcode(status), time.time(), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * KIB)
+        job.end = (os.waitstatus_to_exitcode(status), time.monotonic(), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * KIB)
         job.close_by = time.monotonic() + CLOSE_S
         del self.mains[job.pid], self.leases[job.lease]
         self.kill_due.pop(job.key, None)

@@ -16,6 +16,8 @@ from titan.worker import words as m
 from titan.worker.stock import Stock
 
 MESSAGE_BYTES = 16 << 20
+AGREE_S = 0.5
+"""Clocks that are so near to each other are taken to be right: to measure the difference would add an error."""
 
 
 def assignments(it: msg.Dispatch) -> list[m.Assignment]:
@@ -29,29 +31,40 @@ def assignments(it: msg.Dispatch) -> list[m.Assignment]:
     return [m.Assignment(*call) for call in calls]
 
 
-def results_messages(results: list[m.Result]) -> Iterator[msg.Results]:
-    """Of bounded size."""
+def ahead_s(master_s: float, asked_s: float, heard_s: float) -> float:
+    """How far the master's clock is ahead, that answered with its time between two readings of this one; 0 if it said none."""
+    ahead = master_s - (asked_s + heard_s) / 2 if master_s else 0.0
+    return ahead if abs(ahead) > AGREE_S else 0.0
+
+
+def shifted(ats: list[float], by_s: float) -> list[float]:
+    """Times by another clock; 0 stays what it is: none."""
+    return [at and at + by_s for at in ats]
+
+
+def results_messages(results: list[m.Result], by_s: float) -> Iterator[msg.Results]:
+    """Of bounded size, with times by the master's clock, which is `by_s` ahead of this one."""
     if sum([len(r.value) for r in results]) <= MESSAGE_BYTES:
-        yield _results(results)
+        yield _results(results, by_s)
         return
     start = size = 0
     for at, result in enumerate(results):
         if at > start and size + len(result.value) > MESSAGE_BYTES:
-            yield _results(results[start:at])
+            yield _results(results[start:at], by_s)
             start, size = at, 0
         size += len(result.value)
-    yield _results(results[start:])
+    yield _results(results[start:], by_s)
 
 
-def _results(results: list[m.Result]) -> msg.Results:
+def _results(results: list[m.Result], by_s: float) -> msg.Results:
     return msg.Results(
         0,
         [r.lease for r in results],
         [int(r.outcome) for r in results],
         [r.exit_code for r in results],
         [r.reason for r in results],
-        [r.started_at for r in results],
-        [r.finished_at for r in results],
+        shifted([r.started_at for r in results], by_s),
+        shifted([r.finished_at for r in results], by_s),
         [r.cpu_s for r in results],
         [r.peak_bytes for r in results],
         [r.value for r in results] if any(r.value for r in results) else [],

@@ -75,6 +75,7 @@ def events_of_every_kind() -> list[ev.Event]:
     return [
         ev.MasterStarted(2, "c", 1.0, "d", "why"),
         ev.TermRaised(9, 8, "d", "why", 1.0),
+        ev.ClockSetBack(["s"], [2.0], "why", 1.0),
         ev.RunSubmitted("r", "k", "d", "1", [template], ["a", "b"], [0, 0], [("x",), ()], [(), (0,)], FIRST, 1.0),
         ev.RunOpened("r", "k", "d", "1", [template], FIRST, 2, 1.0),
         ev.JobsAdded("r", ["a", "b"], [0, 0], [("x",), ()], [(), (0,)], 1.0),

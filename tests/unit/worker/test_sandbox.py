@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_old_runs_are_swept_and_those_in_use_are_not(workspace: Workspace) -> No
         if run != "new":
             os.utime(workspace.jobs / run, (1, 1))
             os.utime(workspace.shared / run, (1, 1))
-    assert workspace.sweep(3600.0, {"used"}) == (2, [])
+    assert workspace.sweep(3600.0, {"used"}, time.time()) == (2, [])
     assert sorted(os.listdir(workspace.jobs)) == sorted(os.listdir(workspace.shared)) == ["new", "used"]
     assert os.path.isdir(workspace.shared_folder("old")), "it is made anew when it is asked for"
 
@@ -85,7 +86,7 @@ def test_artifacts_that_nothing_ran_for_long_are_swept(workspace: Workspace) -> 
         (workspace.cache / name).write_bytes(SCRIPT)
         os.utime(workspace.cache / name, (1, 1))
     workspace.prepare(attempt(JobTemplate(file="x.sh", file_hash=HASH)))
-    assert workspace.sweep(3600.0, set()) == (0, [other])
+    assert workspace.sweep(3600.0, set(), time.time()) == (0, [other])
     assert sorted(os.listdir(workspace.cache)) == sorted([HASH, "notes"])
 
 

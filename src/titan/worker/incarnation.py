@@ -1,0 +1,31 @@
+"""What names one process of a worker: `HOME:NUMBER`, a random id of its home and how often a worker was started there.
+
+So two processes of one home have an order that no clock decides; those of different homes have none (`core.workers`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from pathlib import Path
+
+_NAME = "incarnation"
+_KNOWN = re.compile(r"([0-9a-f]{16}):(\d{1,15})")
+
+
+def next_incarnation(home: Path) -> str:
+    """Counts a start. The caller holds the lock of the home. Raises OSError."""
+    path = home / _NAME
+    found = None
+    with contextlib.suppress(OSError, ValueError):
+        found = _KNOWN.fullmatch(path.read_text().strip())
+    name, number = (found[1], int(found[2]) + 1) if found else (secrets.token_hex(8), 1)
+    part = home / f"{_NAME}.part"
+    with part.open("w") as file:
+        file.write(f"{name}:{number}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    return f"{name}:{number}"
