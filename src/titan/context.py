@@ -136,9 +136,9 @@ def value_of(job: str) -> Any:
         import json
 
         return json.loads(data)
-    import pickle
+    from titan.sdk.pickles import loads
 
-    return pickle.loads(data)
+    return loads(data)
 
 
 def raw_value_of(job: str) -> tuple[bytes, bytes]:
@@ -176,19 +176,13 @@ def _as_json(value: Any) -> bytes | None:
 
 
 def _pickled(value: Any) -> bytes:
-    import pickle
+    from titan.sdk.pickles import dumps
 
     try:
-        return pickle.dumps(value, 5)
+        return dumps(value)
     except Exception as first:
-        try:
-            import cloudpickle
-
-            data: bytes = cloudpickle.dumps(value, 5)
-            return data
-        except Exception:
-            told = f"result: a {type(value).__name__} can be said neither as JSON nor as a pickle ({type(first).__name__}: {first})"
-            raise CallerError(f"{told}: set plain values, or write a file") from first
+        told = f"result: a {type(value).__name__} can be said neither as JSON nor as a pickle ({type(first).__name__}: {first})"
+        raise CallerError(f"{told}: set plain values, or write a file") from first
 
 
 class _Link:

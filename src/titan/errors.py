@@ -7,6 +7,7 @@
         NotFound           no such run, job, log or artifact
         Conflict           the state of things forbids it: a name that is taken, a home that is locked
         LimitExceeded      more than Titan takes in one piece
+        Untrusted          a pickle of a run that this program did not submit
         StoreRefused       TitanStore refuses a command
       JobError           a job did what it did: the code of its owner
         JobFailed          a call whose job is DEAD without an exception of its own
@@ -71,6 +72,20 @@ class Conflict(CallerError):
 
 class LimitExceeded(CallerError):
     code = "limit_exceeded"
+
+
+class Untrusted(CallerError):
+    """A value is a pickle of a run that this program did not submit: whoever submitted it can execute code in who opens it."""
+
+    code = "untrusted"
+
+    def __init__(self, what: object) -> None:
+        super().__init__(
+            f"the value is a Python pickle of {what:,} bytes of a run that this program did not submit; to open it executes what "
+            "its submitter wrote: if you trust them, say Run.result(job, trust=True) or `titan result --unpickle`"
+            if isinstance(what, int)
+            else str(what)
+        )
 
 
 class StoreRefused(CallerError):

@@ -91,13 +91,17 @@ def logs(target: str, follow: bool, attempt: int | None, master: str | None, hom
 @click.argument("run_id", metavar="RUN|RUN/JOB")
 @click.argument("job", required=False, metavar="[JOB]")
 @click.option("--timeout", type=float, help="Give up after so many seconds if it is not over.  Exit code 1.")
+@click.option("--unpickle", is_flag=True, help="Open a pickle too: it executes what the submitter of the run wrote.")
 @master_option
 @home_option(_HOME)
 @json_option
-def result(run_id: str, job: str | None, timeout: float | None, master: str | None, home: Path | None, as_json: bool) -> None:
+def result(
+    run_id: str, job: str | None, timeout: float | None, unpickle: bool, master: str | None, home: Path | None, as_json: bool
+) -> None:
     """What a job came to, when it is over: what it set by `context.result`, or what the call returned.
 
-    Text is printed as it is, other values that JSON can say as JSON, all else as Python shows it; with --json that is an error.
+    Text is printed as it is, other values that JSON can say as JSON, all else as Python shows it; with --json that is an error. A
+    pickle that is more than plain data is opened with --unpickle only, since it executes what the submitter of the run wrote.
     Exit code 1 if the job is DEAD or CANCELLED.
     """
     run_id, _, in_target = run_id.partition("/")
@@ -106,7 +110,7 @@ def result(run_id: str, job: str | None, timeout: float | None, master: str | No
         raise click.UsageError(f"name the job: titan result {run_id} JOB (`titan status {run_id}` lists them)")
     with open_client(master, home=home, offline=True) as client:
         try:
-            value = client.run(run_id).result(name, timeout)
+            value = client.run(run_id).result(name, timeout, trust=unpickle)
         except TimeoutError:
             print(f"titan: {run_id}/{name} is not over after {timeout:g} s; it goes on", file=sys.stderr)
             sys.exit(1)

@@ -14,19 +14,21 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
+from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from titan.errors import CallerError, ConnectionLost, TitanError
-from titan.model.dag import DagSpec, JobTemplate
+from titan.model.dag import MAX_SECONDS, DagSpec, JobTemplate
 from titan.model.values import BY_CONTENT_BYTES, INLINE_BYTES, artifact_of, size_of
 from titan.protocol import messages as msg
 from titan.sdk.compute import Computed, Settle
 from titan.sdk.connection import Connection
 from titan.sdk.functions import Function, Parcel, error_of, name_of, pack_arguments, parcelled, printable, value_of
 from titan.sdk.handed_in import CallFuture, HandedIn
-from titan.sdk.tasks import TaskCall, plan
+from titan.sdk.run import submitted_here
+from titan.sdk.tasks import Options, Task, TaskCall, plan, template_of_task
 
 if TYPE_CHECKING:
     from titan.sdk.client import Client
@@ -58,13 +60,21 @@ class Calls:
         self._staged: dict[str, asyncio.Future[None]] = {}
         self.handed_in = HandedIn(loop, close_timeout_s)
         self._lock = self.handed_in.lock
-        self._pending: list[tuple[Function, bytes, Parcel | None, CallFuture[Any]]] = []
+        self._pending: list[_Entry] = []
         self._ticket = 0
         """Of what is pending."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: dict[int, Callable[[BaseException], None]] = {}
         self._numbers = 0
         self._fetching = asyncio.Semaphore(FETCHES)
+
+    def callee(self, function: Callable[..., Any]) -> Callee:
+        """What calls of it are: a task has its options, another function the defaults."""
+        if not isinstance(function, Task):
+            return Callee(self.function(function), PLAIN)
+        if function._after:
+            raise CallerError(f"{function!r} waits for {function._after[0]!r}: put its call and that job into a DAG")
+        return Callee(self.function(function.function), function._options)
 
     def function(self, function: Callable[..., Any]) -> Function:
         """Pickled once as long as the function lives."""
@@ -78,13 +88,13 @@ class Calls:
 
     # -- single calls ---------------------------------------------------------------------------------------------------
     def submit(self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:
-        entry = (self.function(function), *parcelled(pack_arguments(args, kwargs)), CallFuture[Any]())
+        entry = (self.callee(function), *parcelled(pack_arguments(args, kwargs)), CallFuture[Any]())
         with self._lock:
             pending = self._pending
             pending.append(entry)
             first = len(pending) == 1
             if first:
-                self._ticket = self.handed_in.add(lambda: [function.name for function, _, _, _ in pending])
+                self._ticket = self.handed_in.add(lambda: _names_of(pending))
         if first:
             self._loop.call_soon_threadsafe(self._flush)
         return entry[3]
@@ -97,8 +107,9 @@ class Calls:
             whole = self._ticket
         self.handed_in.acknowledge(whole)
         for part, ticket in zip(parts, tickets, strict=True):
-            functions = list({entry[0].hash: entry[0] for entry in part}.values())
-            make = partial(_spec, functions, [f.hash for f, _, _, _ in part], [payload for _, payload, _, _ in part])
+            callees = [callee for callee, _, _, _ in part]
+            functions = list({callee.function.hash: callee.function for callee in callees}.values())
+            make = partial(_spec, callees, [payload for _, payload, _, _ in part])
             parcels = [parcel for _, _, parcel, _ in part if parcel is not None]
             self._start(ticket, functions, parcels, make, _Futures(part, self.settle))
 
@@ -130,7 +141,8 @@ class Calls:
         return self._map(function, rows, until) if size == 1 else self._map_chunks(function, rows, size, until)
 
     def _map(self, function: Callable[..., T], rows: Iterator[tuple[Any, ...]], until: float | None) -> Iterator[T]:
-        known = self.function(function)
+        callee = self.callee(function)
+        known = callee.function
         batches: list[_Slots] = []
         while True:
             payloads, parcels = _part(rows)
@@ -138,7 +150,7 @@ class Calls:
                 break
             slots = _Slots(len(payloads), known.name)
             batches.append(slots)
-            make = partial(_spec, [known], [known.hash] * len(payloads), payloads)
+            make = partial(_spec, [callee] * len(payloads), payloads)
             with self._lock:
                 ticket = self.handed_in.add(slots.names)
             self._loop.call_soon_threadsafe(self._start, ticket, [known], parcels, make, slots)
@@ -147,21 +159,30 @@ class Calls:
     def _map_chunks(
         self, function: Callable[..., T], rows: Iterator[tuple[Any, ...]], size: int, until: float | None
     ) -> Iterator[T]:
+        options = self.callee(function).options
+        plain = function.function if isinstance(function, Task) else function
+        tries = options.retries + 1
+
         def run(chunk: list[tuple[Any, ...]]) -> list[tuple[bool, Any]]:
             """Where the call runs: Titan may not be there, but the runner is, by this name."""
             import sys
 
             results: list[tuple[bool, Any]] = []
             for args in chunk:
-                try:
-                    results.append((True, function(*args)))
-                except BaseException as e:
-                    results.append((False, sys.modules["_titan_runner"].describe(e)))
+                for left in range(tries - 1, -1, -1):
+                    try:
+                        results.append((True, plain(*args)))
+                        break
+                    except BaseException as e:
+                        if not left:
+                            results.append((False, sys.modules["_titan_runner"].describe(e)))
             return results
 
-        run.__qualname__ = name_of(function)
+        run.__qualname__ = name_of(plain)
+        timeout = None if options.timeout is None else min(MAX_SECONDS, options.timeout * size)
+        of_chunks: Any = Task(run, replace(options, timeout=timeout))
         chunks = iter(lambda: list(islice(rows, size)), [])
-        return _of_chunks(self._map(run, ((chunk,) for chunk in chunks), until))
+        return _of_chunks(self._map(of_chunks, ((chunk,) for chunk in chunks), until))
 
     # -- submissions ----------------------------------------------------------------------------------------------------
     def _start(
@@ -215,6 +236,7 @@ class Calls:
                         if message.last:
                             return
                     elif isinstance(message, msg.Submitted):
+                        submitted_here(message.run)
                         sink.accepted(message.run, partial(self._cancel, message.run))
                         self.handed_in.acknowledge(ticket)
             except ConnectionLost:
@@ -353,20 +375,39 @@ class Calls:
         _Futures(pending, self.settle).fail(error)
 
 
-def _names_of(entries: list[tuple[Function, bytes, Parcel | None, CallFuture[Any]]]) -> list[str]:
-    return [function.name for function, _, _, _ in entries]
+class Callee(NamedTuple):
+    function: Function
+    options: Options
 
 
-def _spec(functions: list[Function], hashes: list[str], payloads: list[bytes]) -> DagSpec:
+PLAIN = Options("")
+_Entry = tuple[Callee, bytes, Parcel | None, CallFuture[Any]]
+
+
+def _names_of(entries: list[_Entry]) -> list[str]:
+    return [callee.function.name for callee, _, _, _ in entries]
+
+
+def _spec(callees: list[Callee], payloads: list[bytes]) -> DagSpec:
     """Calls that depend on nothing."""
-    position = {f.hash: i for i, f in enumerate(functions)}
+    position: dict[tuple[str, Options], int] = {}
+    templates: list[JobTemplate] = []
+    template_of = []
+    last, at = None, 0
+    for callee in callees:
+        if callee is not last:
+            last, at = callee, position.setdefault((callee.function.hash, callee.options), len(position))
+            if at == len(templates):
+                templates.append(template_of_task(*callee))
+        template_of.append(at)
+    names = list(dict.fromkeys([template.function for template in templates]))
     count = len(payloads)
     return DagSpec(
-        name=printable(functions[0].name if len(functions) == 1 else f"{len(functions)} functions"),
+        name=printable(callees[0].function.name if len(names) == 1 else f"{len(names)} functions"),
         version="",
-        templates=[JobTemplate(function=f.hash, retries=0) for f in functions],
+        templates=templates,
         ids=[str(i) for i in range(count)],
-        template_of=[position[h] for h in hashes],
+        template_of=template_of,
         args=[()] * count,
         parents=[()] * count,
         payloads=payloads,
@@ -426,7 +467,7 @@ class _Sink(Protocol):
 class _Futures:
     """Where the results of single calls go."""
 
-    def __init__(self, entries: list[tuple[Function, bytes, Parcel | None, CallFuture[Any]]], settle: Settle) -> None:
+    def __init__(self, entries: list[_Entry], settle: Settle) -> None:
         self._futures = [future for _, _, _, future in entries]
         self._names = _names_of(entries)
         self._settle = settle

@@ -23,7 +23,7 @@ from titan.sdk.decisions import Decision, OpenGate, Retried
 from titan.sdk.handed_in import CLOSE_TIMEOUT_S
 from titan.sdk.job import DAG, Job
 from titan.sdk.pipelines import AsyncPipelines, Pipelines
-from titan.sdk.run import AsyncRun, Run
+from titan.sdk.run import AsyncRun, Run, submitted_here
 from titan.sdk.scaling import ScaleStatus, Told
 from titan.sdk.schedules import AsyncSchedules, Schedules
 from titan.sdk.secrets import AsyncSecrets, Secrets
@@ -43,7 +43,7 @@ from titan.sdk.status import (
 )
 from titan.sdk.store import AsyncStore, Store
 from titan.sdk.submission import Progress
-from titan.sdk.tasks import TaskCall, nodes_of
+from titan.sdk.tasks import Task, TaskCall, nodes_of
 from titan.sdk.waiting import Waiting, shut
 from titan.sdk.watching import NewsQueue, Picture
 from titan.sdk.why import Why, ask_why
@@ -100,6 +100,7 @@ class AsyncClient(AsyncArtifacts):
         """
         async with self._staged(dag) as staged:
             answer = await submission.submit(self._connection, staged.spec, staged.parents, progress)
+        submitted_here(answer.run)
         return AsyncRun(self, answer.run, dag.name)
 
     @property
@@ -438,12 +439,17 @@ class Client(Waiting, Artifacts):
         return Run(self, self._async.run(run))
 
     # -- functions ------------------------------------------------------------------------------------------------------
-    def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+    @overload
+    def call(self, function: Task[T], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+    @overload
+    def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+    def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Runs `function(*args, **kwargs)` on a worker; returns at once, with the future of its result.
 
         The function travels by value with what it needs of your own modules, once for many calls; arguments and result are pickled
         (2 GiB each). What it raises is raised by `result()`, with the worker's traceback as its cause. A call whose process dies is
-        not repeated (JobFailed); one whose worker is lost runs again elsewhere. Cancelling the future cancels the job.
+        not repeated (JobFailed); one whose worker is lost runs again elsewhere. Cancelling the future cancels the job. Of a
+        `titan.task` its options hold; others for one call: `client.call(f.options(retries=5), ...)`.
 
         >>> with Client() as client:                   # doctest: +SKIP
         ...     assert client.call(pow, 2, 10).result() == 1024
@@ -458,7 +464,7 @@ class Client(Waiting, Artifacts):
 
         `chunksize`: calls that make one job, which is recorded, moved and lost as one; "auto" is 1. What a call raised is raised
         where its result would be, and the other calls of its chunk run all the same; one that kills its process, or whose result
-        cannot be pickled, takes the chunk along.
+        cannot be pickled, takes the chunk along. A task's options hold, `timeout` for a chunk as often as it has calls.
         `timeout`: seconds from now, TimeoutError for a result that is not there by then.
         """
         return self._submitter().map(function, iterables, chunksize, timeout)

@@ -6,15 +6,11 @@ import contextlib
 import hashlib
 import json
 import pickle
-import site
-import sys
-import sysconfig
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from types import ModuleType
 from typing import Any, NamedTuple
 
-from titan.errors import CallerError, JobFailed, LimitExceeded
+from titan.errors import CallerError, JobFailed, LimitExceeded, Untrusted
 from titan.model.states import JobState
 from titan.model.values import (
     INLINE_BYTES,
@@ -28,6 +24,7 @@ from titan.model.values import (
     failure_of,
     is_failure,
 )
+from titan.sdk.pickles import BY_REFERENCE, PROTOCOL, dumps, dumps_by_value, is_plain, loads
 
 
 class RemoteTraceback(Exception):
@@ -61,52 +58,31 @@ def pickle_by_value(function: Callable[..., Any]) -> bytes:
 
     Raises CallerError.
     """
-    import cloudpickle
-
-    own = [module for name, module in list(sys.modules.items()) if _is_own(name, module)]
-    registered = []
     try:
-        for module in own:
-            if module.__name__ not in cloudpickle.list_registry_pickle_by_value():
-                cloudpickle.register_pickle_by_value(module)
-                registered.append(module)
-        pickled: bytes = cloudpickle.dumps(function, 5)
-        return pickled
+        return dumps_by_value(function)
     except Exception as e:
         raise CallerError(f"{function!r} cannot be sent to a worker: {type(e).__name__}: {e}") from e
-    finally:
-        for module in registered:
-            cloudpickle.unregister_pickle_by_value(module)
 
 
-def _installed() -> tuple[str, ...]:
-    places = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
-    return tuple(f"{place}/" for place in places if place)
-
-
-_INSTALLED = _installed()
-
-
-def _is_own(name: str, module: ModuleType) -> bool:
-    if name == "__main__" or name.partition(".")[0] == "titan" or not isinstance(module, ModuleType) or module.__name__ != name:
-        return False
-    file = getattr(module, "__file__", None)
-    return isinstance(file, str) and not file.startswith(_INSTALLED)
-
-
-def value_of(state: int, value: bytes, reason: str, content: bytes | bytearray | None = None) -> Any:
+def value_of(state: int, value: bytes, reason: str, content: bytes | bytearray | None = None, *, trust: bool = True) -> Any:
     """What a call returned, or a job said that it came to. Raises what it raised, JobFailed or CancelledError.
 
-    `content`: of a value that is an artifact."""
+    `content`: of a value that is an artifact. Without `trust` no pickle is opened that could execute code: Untrusted is raised for
+    one that was returned, and of what was raised its type, text and traceback are kept, as JobFailed."""
     pickled = memoryview(value)[1:] if content is None else content
     if state == JobState.COMPLETED:
         if value[:1] in (JSON, JSON_AT):
             return json.loads(bytes(pickled))
-        return pickle.loads(pickled) if value else None
+        if value and not trust and not is_plain(pickled):
+            raise Untrusted(len(pickled))
+        return loads(pickled) if value else None
     if state == JobState.CANCELLED:
         raise CancelledError(reason)
     if value[:1] == RAISED or (value[:1] == RAISED_AT and content is not None):
-        raise error_of(failure_of(pickled) if is_failure(pickled) else pickle.loads(pickled))
+        if not trust and not is_failure(pickled):
+            raise Untrusted(len(pickled))
+        description = failure_of(pickled) if is_failure(pickled) else loads(pickled)
+        raise error_of(description if trust else (None, *description[1:]))
     raise JobFailed(reason or "the job is DEAD")
 
 
@@ -116,7 +92,7 @@ def error_of(description: tuple[bytes | None, str, str, str]) -> BaseException:
     error: BaseException | None = None
     if pickled is not None:
         with contextlib.suppress(Exception):
-            error = pickle.loads(pickled)
+            error = loads(pickled)
     if not isinstance(error, BaseException):
         error = JobFailed(f"{kind}: {text}" if kind != "Refused" else text)
     error.__cause__ = RemoteTraceback(trace)
@@ -149,17 +125,16 @@ def parcelled(payload: bytes) -> tuple[bytes, Parcel | None]:
 
 def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     """The payload of a call: the pickle of `args`, or of (args, kwargs) where there are some or `args` looks like such a pair."""
-    what = arguments_of(args, kwargs)
     try:
-        return pickle.dumps(what, 5)
-    except Exception:
-        import cloudpickle
-
-        try:
-            payload: bytes = cloudpickle.dumps(what, 5)
+        payload = pickle.dumps(args, PROTOCOL) if not kwargs and len(args) != 2 else b""
+        if payload and BY_REFERENCE not in payload:  # as `dumps` has it, without a detour: most calls
             return payload
-        except Exception as e:
-            raise CallerError(f"the arguments cannot be sent to a worker: {type(e).__name__}: {e}") from e
+    except Exception:
+        pass
+    try:
+        return dumps(arguments_of(args, kwargs))
+    except Exception as e:
+        raise CallerError(f"the arguments cannot be sent to a worker: {type(e).__name__}: {e}") from e
 
 
 def printable(name: str) -> str:

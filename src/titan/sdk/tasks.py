@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import io
 import itertools
 import pickle
 import re
@@ -22,6 +21,7 @@ from titan.model.names import NAME_RULE, match_name
 from titan.model.secrets import NOT_FOR_CALLS
 from titan.sdk.functions import Function, Parcel, arguments_of, parcelled, printable
 from titan.sdk.needs import listed, main_capability, needs_of, requirement_problem, several
+from titan.sdk.pickles import dumps
 
 if TYPE_CHECKING:
     from titan.sdk.job import Job
@@ -210,35 +210,23 @@ def _pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, Parcel 
 
     Raises CallerError, LimitExceeded.
     """
-    what = arguments_of(args, kwargs)
-    try:
-        nodes: dict[TaskCall[Any] | JobValue, int] = {}
-        payload = _pickled(pickle.Pickler, what, nodes)
-    except Exception:
-        import cloudpickle
-
-        try:
-            nodes = {}
-            payload = _pickled(cloudpickle.Pickler, what, nodes)
-        except Exception as e:
-            raise CallerError(f"the arguments cannot be sent to a worker: {type(e).__name__}: {e}") from e
-    return *parcelled(payload), tuple(nodes)
-
-
-@functools.cache
-def _pickler_of(base: Any) -> Any:
     from titan.sdk.job import Job
 
-    class Pickler(base):  # type: ignore[misc]
-        nodes: dict[TaskCall[Any] | JobValue, int]
+    nodes: dict[TaskCall[Any] | JobValue, int] = {}
 
-        def persistent_id(self, it: Any) -> int | None:
-            kind = type(it)
-            if kind is not TaskCall and kind is not Job:
-                return None
-            return self.nodes.setdefault(it if kind is TaskCall else _value_of(it), len(self.nodes))
+    def place_of(it: Any) -> int | None:
+        kind = type(it)
+        if kind is not TaskCall and kind is not Job:
+            return None
+        return nodes.setdefault(it if kind is TaskCall else _value_of(it), len(nodes))
 
-    return Pickler
+    try:
+        payload = dumps(arguments_of(args, kwargs), place_of)
+    except CallerError:
+        raise
+    except Exception as e:
+        raise CallerError(f"the arguments cannot be sent to a worker: {type(e).__name__}: {e}") from e
+    return *parcelled(payload), tuple(nodes)
 
 
 def _value_of(job: Job) -> JobValue:
@@ -246,14 +234,6 @@ def _value_of(job: Job) -> JobValue:
         kind = "an array: give the call one of its jobs" if job.is_array else "a gate, which comes to nothing"
         raise CallerError(f"the job {job.id!r} among the arguments is {kind}")
     return JobValue(job.id)
-
-
-def _pickled(base: Any, what: object, nodes: dict[TaskCall[Any] | JobValue, int]) -> bytes:
-    into = io.BytesIO()
-    pickler = _pickler_of(base)(into, protocol=5)
-    pickler.nodes = nodes
-    pickler.dump(what)
-    return into.getvalue()
 
 
 # -- graphs ---------------------------------------------------------------------------------------------------------
