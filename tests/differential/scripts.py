@@ -193,7 +193,7 @@ a password
     1 CONFIG SET requirepass secret; 2 GET a; 2 RESET; 2 GET a; 2 PING; 2 NONSENSE; 2 GET; 2 MULTI; 2 AUTH wrong;
     2 AUTH nobody secret; 2 AUTH; 2 AUTH a b c; 2 HELLO; 2 HELLO 3 AUTH default wrong; 2 HELLO 9; 2 AUTH secret; 2 GET a;
     3 RESET; 3 SUBSCRIBE a; 3 CLIENT ID; 3 HELLO 2 AUTH default secret SETNAME me; 3 CLIENT GETNAME;
-    1 CONFIG GET requirepass; 1 CONFIG SET requirepass ''; 3 RESET; 3 GET a; 3 AUTH x; 3 AUTH default x
+    1 CONFIG SET requirepass ''; 3 RESET; 3 GET a; 3 AUTH x; 3 AUTH default x
 no memory
     1 SET a x; 1 MULTI; 1 SET b y; 1 GET a; 2 CONFIG SET maxmemory 1; 1 EXEC; 1 PING; 1 GET a; 1 APPEND a x; 1 LPUSH l x;
     1 ZADD z 1 m; 1 XADD s * f v; 1 SORT a STORE b; 1 GETDEL none; 1 LPOP l; 1 SETEX a 1 x; 1 COPY a b; 1 RENAME a c;

@@ -24,6 +24,9 @@ from titan.model.settings import Settings
 from titan.model.sizes import size_of
 from titan.private import seclude
 
+PASSWORD = "TITAN_STORE_PASSWORD"
+"""The environment variable with what the store's AUTH asks for."""
+
 
 @click.command()
 @home_option("Where the journal, logs and artifacts are kept.  [default: .titan]")
@@ -64,7 +67,7 @@ from titan.private import seclude
 @click.option(
     "--store-password-file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Its first line is what AUTH asks for.",
+    help=f"Its first line is what AUTH asks for. The environment variable {PASSWORD} does the same.",
 )
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
 @parent_options
@@ -110,7 +113,7 @@ def master(
         insecure=insecure,
         webhook_secret_file=webhook_secret_file,
         store_port=store_port,
-        store_password=first_line(store_password_file),
+        store_password=store_password(store_password_file),
         secrets_key=find_key(secrets_passphrase_file, secrets_key_file),
     )
     run_server(server, parent_fd, ready_fd)
@@ -252,6 +255,14 @@ def _rules(given: tuple[str, ...]) -> dict[str, tuple[int, int]]:
             raise CallerError(f"--scale {text}: {rule.name} is given twice")
         found[rule.name] = (rule.least, rule.most)
     return found
+
+
+def store_password(path: Path | None) -> str:
+    """What AUTH asks for: the first line of a file, or the variable PASSWORD, which leaves the environment. Raises CallerError."""
+    given = os.environ.pop(PASSWORD, "")
+    if given and path is not None:
+        raise CallerError(f"the store's password is in {path} and in {PASSWORD}: give one of them")
+    return given or first_line(path)
 
 
 def first_line(path: Path | None) -> str:

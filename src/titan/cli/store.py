@@ -10,7 +10,7 @@ import click
 
 from titan.cli.options import home_option, json_option, master_option, parent_options, start_logging
 from titan.cli.replies import lines, plain
-from titan.cli.serve import first_line, run_server
+from titan.cli.serve import PASSWORD, run_server, store_password
 from titan.cli.session import open_client
 from titan.errors import CallerError
 from titan.private import seclude
@@ -29,7 +29,9 @@ STORE_HOME = Path(".titan-store")
 @click.option("--journal", type=click.Choice(["disk", "none"]), default="disk", show_default=True, help="none: keep no journal.")
 @click.option("--config", "given", multiple=True, metavar="NAME=VALUE", help="As CONFIG SET, e.g. maxmemory=1gb; may be repeated.")
 @click.option(
-    "--password-file", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Its first line is what AUTH asks for."
+    "--password-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Its first line is what AUTH asks for. The environment variable TITAN_STORE_PASSWORD does the same.",
 )
 @click.option("--insecure", is_flag=True, help="Listen on an address that others can reach.")
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
@@ -70,6 +72,10 @@ def store(
         name, equals, value = text.partition("=")
         if not equals:
             raise CallerError(f"--config {text}: give NAME=VALUE, for example maxmemory=1gb")
+        if name.lower() == "requirepass":
+            raise CallerError(
+                f"--config requirepass: everybody on this machine can read it there: use --password-file or {PASSWORD}"
+            )
         config[name] = value
     server = StoreServer(
         home or STORE_HOME,
@@ -77,7 +83,7 @@ def store(
         port=port,
         policy=SyncPolicy(fsync) if journal == "disk" else None,
         insecure=insecure,
-        password=first_line(password_file),
+        password=store_password(password_file),
         config=config,
     )
     run_server(server, parent_fd, ready_fd)

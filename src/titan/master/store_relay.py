@@ -17,8 +17,6 @@ CONNECTIONS = 65_536
 class _Tunnel(StoreClient):
     def __init__(self, desk: StoreDesk, peer: Peer, number: int, address: str) -> None:
         super().__init__(desk, address=address)
-        self.session.authenticated = True  # the worker has let it in
-        self.session.review()
         self.requests = Requests(max_bulk_bytes=desk.max_bulk_bytes)
         self._peer = peer
         self._number = number
@@ -75,8 +73,7 @@ class StoreRelay:
             return None
         job = self._state.jobs[number] if number is not None else None
         tunnel = _Tunnel(self._desk, peer, it.request, f"{job.run.id}/{job.name}" if job is not None else peer.address)
-        if job is not None and not it.shared:
-            self._desk.store.choose(tunnel.session, job.run.first)
+        self._desk.store.bind_job(tunnel.session, job.run.first if job is not None and not it.shared else 0)
         return tunnel
 
     @staticmethod

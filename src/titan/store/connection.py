@@ -9,6 +9,7 @@ from titan.store.context import Context
 from titan.store.parsing import bounded, integer
 from titan.store.replies import NO_REPLY, OK, PONG, SYNTAX, Error, Refusal, Reply, Status, Verbatim, misused, shown
 from titan.store.session import Session
+from titan.store.settings import hashed
 
 VERSION = b"7.0.15"
 """The release of Redis whose answers these are."""
@@ -51,8 +52,8 @@ def auth(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _log_in(ctx: Context, user: bytes, password: bytes) -> None:
-    right = ctx.settings.password.encode(errors="surrogateescape")
-    if user != b"default" or (right and not hmac.compare_digest(password, right)):
+    right = ctx.settings.password
+    if user != b"default" or (right and not hmac.compare_digest(hashed(password), right)):
         raise Refusal(_WRONG_PASS)
     ctx.session.authenticated = True
     ctx.session.review()
@@ -112,12 +113,12 @@ def reset(ctx: Context, args: list[bytes]) -> Reply:
     transactions.end(ctx, session)
     pubsub.leave_everything(ctx, session)
     session.resp = 2
-    session.db = ctx.databases[0]
+    session.db = session.home
     session.name = b""
     session.flags = {}
     session.muted = False
     session.skip_next = 0
-    session.authenticated = not ctx.settings.password
+    session.authenticated = session.job or not ctx.settings.password
     session.review()
     return Status(b"RESET")
 

@@ -10,6 +10,7 @@ from titan.store.replies import OUT_OF_MEMORY, Refusal, shown
 if TYPE_CHECKING:
     from titan.store.table import Command
 
+_NOT_A_JOBS = b"NOPERM a job may not run %b: it administers the store. Use `titan store` or a connection to the store's port"
 _NOT_QUEUED = (b"exec", b"discard", b"reset", b"quit")
 
 
@@ -18,6 +19,18 @@ def check(ctx: Context, command: Command, args: list[bytes]) -> None:
     check_names(ctx, command, args)
     if ctx.meter is not None and not make_room(ctx) and (command.grows or _is_queued(ctx, command)):
         raise Refusal(OUT_OF_MEMORY)
+
+
+def check_job(ctx: Context, command: Command) -> None:
+    """Raises Refusal for a command that the session of a job may not run."""
+    if ctx.session.job and (command.administers or (command.empties and ctx.db.index < SPACES)):
+        raise Refusal(_NOT_A_JOBS % command.name.replace(b"|", b" ").upper())
+
+
+def check_job_stays(ctx: Context) -> None:
+    """Raises Refusal for a command that leads a job to another database."""
+    if ctx.session.job:
+        raise Refusal(b"NOPERM a job reaches one database: its run's with context.store, everybody's with context.shared_store")
 
 
 def _is_queued(ctx: Context, command: Command) -> bool:

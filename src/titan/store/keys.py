@@ -14,6 +14,7 @@ from collections import deque
 from itertools import islice
 
 from titan.store.context import SPACES, Context
+from titan.store.guarding import check_job_stays
 from titan.store.keyspace import Database
 from titan.store.memory import SAMPLES, size_of_key
 from titan.store.parsing import bounded, integer, is_integer
@@ -143,6 +144,7 @@ def _place(db: Database, key: bytes, value: Value, at: int | None) -> None:
 
 def _numbered(ctx: Context, text: bytes) -> Database:
     """A database that SELECT could choose. Raises Refusal."""
+    check_job_stays(ctx)
     index = bounded(text, -(1 << _INT_BITS), (1 << _INT_BITS) - 1)
     if not 0 <= index < ctx.settings.number("databases"):
         raise Refusal(_NO_SUCH_DB)

@@ -90,7 +90,7 @@ _SECTIONS: dict[str, Any] = {
 def config_get(ctx: Context, args: list[bytes]) -> Reply:
     matchers = [folded(pattern) for pattern in args[2:]]
     names = [name for name in ctx.settings.names() if any(matches(name.encode()) for matches in matchers)]
-    return {name.encode(): ctx.settings[name].encode(errors="surrogateescape") for name in names}
+    return {name.encode(): ctx.settings.shown(name).encode() for name in names}
 
 
 def config_set(ctx: Context, args: list[bytes]) -> Reply:

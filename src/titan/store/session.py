@@ -22,7 +22,9 @@ class Session:
         "created_ms",
         "db",
         "flags",
+        "home",
         "id",
+        "job",
         "last_command",
         "last_ms",
         "library",
@@ -44,6 +46,10 @@ class Session:
     def __init__(self, number: int, db: Database, *, address: str, local_address: str, now_ms: int) -> None:
         self.id = number
         self.db = db
+        self.home = db
+        """Where it is again after RESET."""
+        self.job = False
+        """It is a job's, which administers nothing and stays in its home. Set by `Store.bind_job`."""
         self.address = address
         self.local_address = local_address
         self.created_ms = now_ms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 
 from titan.errors import CallerError
 
@@ -17,6 +18,8 @@ MOST_COMMAND = MOST_BULK - (1 << 20)
 """The most bytes in the arguments of one command, and in those of one transaction: they are one record of the journal, which holds
 1 GiB."""
 MOST_PASSWORD = 512
+HIDDEN = "(hidden)"
+"""What is shown in place of a password, which is kept as its SHA-256 alone."""
 
 
 def _memory(text: str) -> str:
@@ -55,8 +58,17 @@ def _choice(*words: str) -> Callable[[str], str]:
     return check
 
 
-def _any(text: str) -> str:
-    return text
+def hashed(password: bytes) -> str:
+    """A password as it is kept."""
+    return sha256(password).hexdigest()
+
+
+def _password(text: str) -> str:
+    if len(text) > MOST_PASSWORD:
+        raise CallerError(f"argument must be no more than {MOST_PASSWORD} characters")
+    if text == HIDDEN:
+        raise CallerError(f"{HIDDEN} is what CONFIG GET shows in place of a password")
+    return hashed(text.encode(errors="surrogateescape")) if text else ""
 
 
 def _fixed(text: str) -> str:
@@ -77,7 +89,7 @@ _KNOWN: dict[str, tuple[str, Callable[[str], str]]] = {
     "maxmemory-policy": (NO_EVICTION, _choice(NO_EVICTION, ALLKEYS_LRU)),
     "port": ("0", _fixed),
     "proto-max-bulk-len": (str(512 << 20), _bulk_length),
-    "requirepass": ("", _any),
+    "requirepass": ("", _password),
     "save": ("", _fixed),
     "set-max-intset-entries": ("512", _number(0, _MOST)),
     "timeout": ("0", _number(0, 1 << 31)),
@@ -107,6 +119,10 @@ class Settings:
     def __getitem__(self, name: str) -> str:
         return self._values[name]
 
+    def shown(self, name: str) -> str:
+        """As CONFIG GET tells it."""
+        return HIDDEN if name == "requirepass" and self.password else self._values[name]
+
     def names(self) -> list[str]:
         return list(self._values)
 
@@ -127,4 +143,5 @@ class Settings:
         """The most bytes in a string."""
         self.max_memory = int(self._values["maxmemory"])
         self.password = self._values["requirepass"]
+        """Hashed; empty if there is none."""
         self.evicts = self._values["maxmemory-policy"] == ALLKEYS_LRU

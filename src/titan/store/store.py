@@ -84,7 +84,13 @@ class Store:
 
     def choose(self, session: Session, database: int) -> None:
         """Like SELECT, and also for the spaces of runs, whose numbers are beyond those of SELECT."""
-        session.db = self._ctx.databases[database]
+        session.db = session.home = self._ctx.databases[database]
+
+    def bind_job(self, session: Session, database: int) -> None:
+        """The session is a job's: it stays in `database`, and nothing that administers the store is carried out in it."""
+        self.choose(session, database)
+        session.job = session.authenticated = True
+        session.review()
 
     def spaces(self) -> list[int]:
         """The databases of runs that hold something."""
@@ -163,11 +169,13 @@ class Store:
             )
         if session.queue is not None and found.alone:
             return self._refuse(session, _NOT_QUEUED)
-        if ctx.guarded:
-            try:
+        try:
+            if session.job:
+                guarding.check_job(ctx, found)
+            if ctx.guarded:
                 guarding.check(ctx, found, args)
-            except Refusal as refusal:
-                return self._refuse(session, refusal.reply)
+        except Refusal as refusal:
+            return self._refuse(session, refusal.reply)
         if session.queue is not None and not found.at_once:
             return transactions.put(session, found, args)
         assert found.run is not None, found.name

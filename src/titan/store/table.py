@@ -5,9 +5,10 @@ Arity checks, transactions, COMMAND and docs/store.md are all made from this one
     name  arity  flags  keys  summary
 
 Arity counts the name; -n is at least n. Flags: w writes, r reads, m may take more memory, b may wait, p channels, a for
-operators, f quick, n without AUTH, x not in a transaction's queue but at once, o not in a transaction. Keys: `-` none, `1`,
-`1:-1`, `1:-1:2` first to last argument and step, `n1` a number of keys at argument 1 and the keys behind it, `1+n2` the key 1 and
-a number at 2, `streams` after STREAMS, `sort` the first and what follows STORE.
+operators, j for operators though Redis does not say so (neither is for the session of a job), e empties a database (in the session
+of a job only the space of its run), f quick, n without AUTH, x not in a transaction's queue but at once, o not in a transaction.
+Keys: `-` none, `1`, `1:-1`, `1:-1:2` first to last argument and step, `n1` a number of keys at argument 1 and the keys behind it,
+`1+n2` the key 1 and a number at 2, `streams` after STREAMS, `sort` the first and what follows STORE.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from titan.store import (
 )
 from titan.store.context import Context
 from titan.store.differences import DIFFERS
+from titan.store.guarding import check_job
 from titan.store.replies import Reply
 
 Run = Callable[[Context, list[bytes]], Reply]
@@ -49,11 +51,13 @@ class Command:
     """One of the table, or a subcommand of one (`parent|name`)."""
 
     __slots__ = (
+        "administers",
         "alone",
         "arity",
         "at_once",
         "blocks",
         "differs",
+        "empties",
         "flags",
         "group",
         "grows",
@@ -82,6 +86,8 @@ class Command:
         self.at_once = "x" in flags
         self.alone = "o" in flags
         self.unguarded = "n" in flags
+        self.administers = "a" in flags or "j" in flags
+        self.empties = "e" in flags
         self.differs = DIFFERS.get(name, "")
         """How it differs from Redis's; empty if it does not."""
 
@@ -386,7 +392,7 @@ hello             -1 nf - Chooses the version of the protocol
 ping              -1 f  - PONG
 quit              -1 nxf - Closes the connection
 reset              1 nxf - The connection is as it was at first
-select             2 f  - Chooses a database
+select             2 fj - Chooses a database
 """,
     ),
     (
@@ -407,8 +413,8 @@ config|resetstat   2 a  - Sets counters to 0
 config|rewrite     2 a  - There is no file to rewrite
 config|set        -4 a  - Changes settings
 dbsize             1 rf - How many keys there are
-flushall          -1 w  - Deletes everything
-flushdb           -1 w  - Deletes a database
+flushall          -1 wj - Deletes everything
+flushdb           -1 we - Deletes a database
 info              -1 -  - Facts about the store
 lastsave           1 f  - When the last snapshot was made
 latency           -2 -  - For the sake of clients that ask
@@ -429,7 +435,7 @@ slowlog           -2 -  - For the sake of clients that ask
 slowlog|get       -2 a  - Nothing is recorded
 slowlog|len        2 a  - Nothing is recorded
 slowlog|reset      2 a  - Nothing is recorded
-swapdb             3 wf - Exchanges two databases
+swapdb             3 wfj - Exchanges two databases
 time               1 f  - The time
 wait               3 -  - How many replicas have it: 0
 """,
@@ -447,12 +453,24 @@ def _function(modules: tuple[ModuleType, ...], name: str) -> Run | None:
     return None
 
 
+def _not_for_jobs(command: Command, run: Run) -> Run:
+    """Looks at the session as late as that, so that all other commands cost nothing more."""
+
+    def checked(ctx: Context, args: list[bytes]) -> Reply:
+        check_job(ctx, command)
+        return run(ctx, args)
+
+    return checked
+
+
 def _build() -> dict[bytes, Command]:
     found: dict[bytes, Command] = {}
     for group, modules, lines in _GROUPS:
         for line in lines.strip().splitlines():
             name, arity, flags, places, summary = line.split(None, 4)
             command = Command(name, int(arity), flags.replace("-", ""), places, summary, group, _function(modules, name))
+            if command.run is not None and (command.administers or command.empties):
+                command.run = _not_for_jobs(command, command.run)
             parent, _, sub = name.partition("|")
             if sub:
                 found[parent.encode()].sub[sub.encode()] = command
