@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from fuzz import archives, pipelines
+from fuzz import archives, pipelines, resp
 from fuzz.harness import Failed, Fuzzer, fuzz
 
-FUZZERS: list[Fuzzer[Any]] = [archives.FUZZER, pipelines.FUZZER]
+FUZZERS: list[Fuzzer[Any]] = [archives.FUZZER, pipelines.FUZZER, resp.FUZZER]
 
 
 @pytest.mark.parametrize("fuzzer", FUZZERS, ids=lambda it: it.name)

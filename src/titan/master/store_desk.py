@@ -30,8 +30,11 @@ log = logging.getLogger("titan.store")
 
 AT_ONCE_BYTES = 1 << 20
 """Replies of one client that are made before they are written; then others have their turn."""
+REQUESTS_AT_ONCE = 2048
+"""Requests of one client that are executed in one turn, some milliseconds."""
 EXPIRE_AT_ONCE = 200
 """Keys that are expired in one turn."""
+WARN_EVERY_S = 60.0
 
 
 class StoreClient:
@@ -44,9 +47,12 @@ class StoreClient:
         self.out = bytearray()
         """Answers that may not be seen yet."""
         self.ended = False
+        self.tired = False
+        """It has done much in a turn, and is to wait for one with time left."""
+        self.waiting_bytes = 0
         self._desk = desk
         self._waiting: deque[list[bytes]] = deque()
-        """Requests behind one that blocks, or behind what is to be written first."""
+        """Requests behind one that blocks, behind what is to be written first, or behind much work."""
 
     @property
     def waiting(self) -> int:
@@ -56,26 +62,65 @@ class StoreClient:
     def take(self, requests: list[list[bytes]]) -> None:
         """Executes them in order, as far as that goes now."""
         if self._waiting or self.session.blocked is not None or self.session.closed or not self.ready:
-            self._waiting.extend(requests)
+            self._put(requests)
             return
+        if len(requests) > REQUESTS_AT_ONCE:
+            self._put(requests[REQUESTS_AT_ONCE:])
+            requests = requests[:REQUESTS_AT_ONCE]
+            self._desk.tire(self)
         execute, session, now = self._desk.store.execute, self.session, self._desk.now_ms()
         for at, args in enumerate(requests):
             reply = execute(now, session, args)
             self.answer(reply)
-            if reply is BLOCKED or session.closed or len(self.out) > AT_ONCE_BYTES:
-                self._waiting.extend(requests[at + 1 :])
+            if reply is BLOCKED or session.halted or len(self.out) > AT_ONCE_BYTES:
+                self._put(requests[at + 1 :], first=True)
                 break
+        self._halt()
         self._desk.touched(self)
 
     def go_on(self) -> None:
         """What waits is executed, if nothing keeps it."""
-        if self._waiting and self.session.blocked is None and self.ready and not self.session.closed:
-            requests, self._waiting = list(self._waiting), deque()
-            self.take(requests)
+        waiting, session = self._waiting, self.session
+        if not waiting or session.blocked is not None or not self.ready or session.closed or self.tired:
+            return
+        execute, now = self._desk.store.execute, self._desk.now_ms()
+        for _ in range(min(len(waiting), REQUESTS_AT_ONCE)):
+            args = waiting.popleft()
+            self.waiting_bytes -= _size(args)
+            reply = execute(now, session, args)
+            self.answer(reply)
+            if reply is BLOCKED or session.halted or len(self.out) > AT_ONCE_BYTES:
+                break
+        self._halt()
+        if waiting and session.blocked is None:
+            self._desk.tire(self)
+        self._desk.touched(self)
+        self.eased()
+
+    def eased(self) -> None:
+        """Some of what waited is done: perhaps more can be taken."""
+
+    def _halt(self) -> None:
+        session = self.session
+        if session.halted and not session.closed:
+            session.halted = False
+            if self._waiting:
+                self._desk.tire(self)
+
+    def _put(self, requests: list[list[bytes]], *, first: bool = False) -> None:
+        if self.session.closed:
+            self._waiting.clear()
+            return
+        self.waiting_bytes += sum(map(_size, requests))
+        if first:
+            self._waiting.extendleft(reversed(requests))
+        else:
+            self._waiting.extend(requests)
 
     def end(self, reply: Reply) -> None:
         """A last answer, and no request after it."""
         self._waiting.clear()
+        self.waiting_bytes = 0
         self.answer(reply)
         self.ended = True
         self._desk.touched(self)
@@ -98,6 +143,11 @@ class StoreClient:
         raise NotImplementedError
 
 
+def _size(args: list[bytes]) -> int:
+    """The memory that a request takes, about."""
+    return 64 + 48 * len(args) + sum(map(len, args))
+
+
 class _Shell(Hooks):
     """What commands can ask of the process."""
 
@@ -105,6 +155,7 @@ class _Shell(Hooks):
         self._core = core
         self._stop = stop
         self._began = time.monotonic()
+        self._warned = -WARN_EVERY_S
 
     def save(self, *, background: bool) -> Reply:
         """All that was answered is in the journal already, as `--fsync` says; a snapshot only makes the next start quicker."""
@@ -125,6 +176,15 @@ class _Shell(Hooks):
             return Error(b"ERR this store is a part of a master: stop that, with SIGTERM")
         self._stop()
         return NO_REPLY
+
+    def suspicious(self, address: str, word: str) -> None:
+        if time.monotonic() - self._warned >= WARN_EVERY_S:
+            self._warned = time.monotonic()
+            log.warning(
+                "the store closed the connection of %s, which said %r: a web page that somebody looks at may be behind it",
+                address,
+                word,
+            )
 
     def broke(self, command: str, error: Exception) -> None:
         log.error("the store: %s broke off: %s", command.upper(), error, exc_info=error)
@@ -156,6 +216,8 @@ class StoreDesk:
         self._clients: dict[Session, StoreClient] = {}
         self._numbers = 0
         self._touched: dict[StoreClient, None] = {}
+        self._tired: dict[StoreClient, None] = {}
+        """Those that have done much, in the order in which they go on."""
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0
@@ -190,6 +252,7 @@ class StoreDesk:
     def leave(self, client: StoreClient) -> None:
         """Its connection is gone."""
         if self._clients.pop(client.session, None) is not None:
+            self._tired.pop(client, None)
             self.store.close_session(client.session)
             self.refresh()
 
@@ -204,6 +267,12 @@ class StoreDesk:
             if database not in live:
                 self.store.wipe_space(self.now_ms(), database)
                 self.refresh()
+
+    def tire(self, client: StoreClient) -> None:
+        """It goes on in a turn that has time left for it."""
+        client.tired = True
+        self._tired[client] = None
+        self.refresh()
 
     def touched(self, client: StoreClient) -> None:
         """It has executed something."""
@@ -236,9 +305,21 @@ class StoreDesk:
         calls += [client.close for client in touched if client.session.closed or client.ended]
         if calls:
             self._core.release(partial(_let_go, calls))
+        store.begin_turn()
         for client in touched:
             client.go_on()
+        self._go_on_with_tired()
         self._arm()
+
+    def _go_on_with_tired(self) -> None:
+        for client in list(self._tired):
+            if self.store.strained:
+                break
+            del self._tired[client]
+            client.tired = False
+            client.go_on()
+        if self._tired:
+            self.refresh()
 
     # -- time -----------------------------------------------------------------------------------------------------------
     def _arm(self) -> None:

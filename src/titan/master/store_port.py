@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Callable
+from resource import RLIMIT_NOFILE, getrlimit
 from typing import cast
 
 from titan.errors import EnvironmentFault, PortInUse
@@ -15,14 +16,22 @@ from titan.master.store_desk import StoreClient, StoreDesk
 from titan.store.replies import Error
 from titan.store.requests import BadRequest, Requests
 
-MAX_CLIENTS = 10_000
+RESERVED_FILES = 128
+"""Descriptors that are not for connections: a limit of the process that is lower than `maxclients` counts instead of that."""
 UNFINISHED_BYTES = 1 << 30
-"""Of requests that are not whole yet, over all connections. Then the one that adds to it is cut off."""
+"""Of requests that are not whole yet, or wait for their turn, over all connections. Then the one that adds to it is cut off."""
+STRANGERS_BYTES = 32 << 20
+"""The same of all that have not said the password yet."""
 UNREAD_BYTES = 256 << 20
 UNREAD_PUSHES_BYTES = 32 << 20
 """What a client may leave unread; less if what it leaves unread are messages of channels."""
+UNREAD_TOTAL_BYTES = 1 << 30
+"""Over all clients, of those that leave more than UNREAD_LITTLE unread. Then the one that adds to it is cut off."""
+UNREAD_LITTLE = 1 << 20
 WAITING = 1024
+WAITING_BYTES = 4 << 20
 """Requests of one connection that wait for their turn; then no more is read from it."""
+IDLE_CHECK_S = 1.0
 
 
 class StorePort:
@@ -37,6 +46,14 @@ class StorePort:
         self._server: asyncio.Server | None = None
         self.connections: dict[StoreConnection, None] = {}
         self.unfinished = 0
+        self.of_strangers = 0
+        self.unread = 0
+        self._idle_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def most_clients(self) -> int:
+        """`maxclients`, or what the limit on open files leaves."""
+        return max(1, min(self._desk.store.settings.max_clients, getrlimit(RLIMIT_NOFILE)[0] - RESERVED_FILES))
 
     @property
     def address(self) -> str:
@@ -58,8 +75,11 @@ class StorePort:
     async def serve(self) -> None:
         if self._server is not None:
             await self._server.start_serving()
+            self._check_idle()
 
     def close(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         if self._server is not None:
             self._server.close()
         for connection in list(self.connections):
@@ -70,6 +90,15 @@ class StorePort:
         for connection in self.connections:
             connection.pause("journal", on=pressed)
 
+    def _check_idle(self) -> None:
+        self._idle_timer = asyncio.get_running_loop().call_later(IDLE_CHECK_S, self._check_idle)
+        idle_s = self._desk.store.settings.idle_s
+        if idle_s:
+            before = self._desk.now_ms() - 1000 * idle_s
+            for connection in list(self.connections):
+                if connection.is_idle_since(before):
+                    connection.close()
+
 
 class StoreConnection(asyncio.Protocol):
     def __init__(self, port: StorePort, desk: StoreDesk) -> None:
@@ -77,6 +106,11 @@ class StoreConnection(asyncio.Protocol):
         self._desk = desk
         self._requests = Requests(max_bulk_bytes=desk.max_bulk_bytes)
         self._unfinished = 0
+        self._unread = 0
+        self._stranger = False
+        """It has not said the password yet."""
+        self._client: _PortClient | None = None
+        """None: it was turned away."""
         self._pauses: dict[str, None] = {}
         self._transport: asyncio.Transport | None = None
 
@@ -84,50 +118,88 @@ class StoreConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         it = self._transport = cast(asyncio.Transport, transport)
         it.set_write_buffer_limits(high=1 << 20)
-        peer, here = it.get_extra_info("peername"), it.get_extra_info("sockname")
-        self._client = _PortClient(self, self._desk, address=_text(peer), local_address=_text(here))
-        self._port.connections[self] = None
-        if len(self._port.connections) > MAX_CLIENTS or not self._port.has_room():
+        if len(self._port.connections) >= self._port.most_clients or not self._port.has_room():
             it.write(b"-ERR max number of clients reached\r\n")
             it.close()
+            return
+        peer, here = it.get_extra_info("peername"), it.get_extra_info("sockname")
+        self._client = _PortClient(self, self._desk, address=_text(peer), local_address=_text(here))
+        self._stranger = self._requests.stranger = not self._client.session.authenticated
+        self._port.connections[self] = None
 
     def data_received(self, data: bytes) -> None:
+        client = self._client
+        if client is None or client.session.closed or client.ended:
+            return
         try:
-            requests = self._requests.feed(data)
+            requests = self._requests.feed(data if not self._stranger else self._meet(client, data))
         except BadRequest as error:
             self.pause("bad", on=True)
-            self._client.take([*error.before])
-            self._client.end(Error(f"ERR Protocol error: {error}".encode("latin-1", "replace")))
+            client.take([*error.before])
+            client.end(Error(f"ERR Protocol error: {error}".encode("latin-1", "replace")))
             return
         if requests:
-            self._client.take(requests)
-            if self._client.waiting > WAITING:
+            client.take(requests)
+            if client.waiting > WAITING or client.waiting_bytes > WAITING_BYTES:
                 self.pause("waiting", on=True)
-        unfinished = self._requests.pending
+        unfinished = self._requests.pending + client.waiting_bytes
         if unfinished != self._unfinished:
             self._count(unfinished)
 
+    def _meet(self, client: _PortClient, data: bytes) -> bytes:
+        """Request by request until the password was said; what came behind it. Raises BadRequest."""
+        at = 0
+        while at < len(data):
+            requests, at = self._requests.feed_one(data, at)
+            client.take(requests)
+            if client.session.authenticated:
+                self._count(0)
+                self._stranger = self._requests.stranger = False
+                return data[at:]
+            if client.session.closed:
+                break
+        return b""
+
     def pause_writing(self) -> None:
-        self._client.ready = False
+        if self._client is not None:
+            self._client.ready = False
         self.pause("unread", on=True)
 
     def resume_writing(self) -> None:
-        self._client.ready = True
         self.pause("unread", on=False)
-        self._client.go_on()
+        self._count_unread(0)
+        if self._client is not None:
+            self._client.ready = True
+            self._client.go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._count(0)
+        self._count_unread(0)
         self._transport = None
         self._port.connections.pop(self, None)
-        self._desk.leave(self._client)
+        if self._client is not None:
+            self._desk.leave(self._client)
+
+    def is_idle_since(self, at_ms: int) -> bool:
+        """Whoever listens to channels or waits for a key is not."""
+        session = self._client.session if self._client is not None else None
+        if session is None or session.channels or session.patterns or session.blocked is not None:
+            return False
+        return session.last_ms < at_ms and session.created_ms < at_ms
 
     # -- limits ---------------------------------------------------------------------------------------------------------
     def _count(self, unfinished: int) -> None:
-        self._port.unfinished += unfinished - self._unfinished
+        port, more = self._port, unfinished - self._unfinished
         self._unfinished = unfinished
-        if unfinished and self._port.unfinished > UNFINISHED_BYTES:
+        port.unfinished += more
+        if self._stranger:
+            port.of_strangers += more
+        if more > 0 and (port.unfinished > UNFINISHED_BYTES or (self._stranger and port.of_strangers > STRANGERS_BYTES)):
             self.abort()
+
+    def _count_unread(self, unread: int) -> None:
+        self._port.unread += unread - self._unread
+        self._unread = unread
 
     def pause(self, why: str, *, on: bool) -> None:
         """Reading, until every reason is gone."""
@@ -146,12 +218,21 @@ class StoreConnection(asyncio.Protocol):
         if self._transport is None:
             return
         self._transport.write(data)
-        session = self._client.session
-        limit = UNREAD_PUSHES_BYTES if session.channels or session.patterns else UNREAD_BYTES
-        if self._transport.get_write_buffer_size() > limit:
-            self.abort()
-        elif "waiting" in self._pauses and self._client.waiting <= WAITING // 2:
+        client = self._client
+        assert client is not None
+        unread = self._transport.get_write_buffer_size()
+        if unread > UNREAD_LITTLE:
+            self._count_unread(unread)
+            limit = UNREAD_PUSHES_BYTES if client.session.channels or client.session.patterns else UNREAD_BYTES
+            if unread > limit or self._port.unread > UNREAD_TOTAL_BYTES:
+                self.abort()
+
+    def ease(self) -> None:
+        client = self._client
+        assert client is not None
+        if client.waiting <= WAITING // 2 and client.waiting_bytes <= WAITING_BYTES // 2:
             self.pause("waiting", on=False)
+        self._count(self._requests.pending + client.waiting_bytes)
 
     def close(self) -> None:
         if self._transport is not None:
@@ -167,6 +248,7 @@ class _PortClient(StoreClient):
         super().__init__(desk, address=address, local_address=local_address)
         self.write = connection.write  # type: ignore[method-assign]
         self.close = connection.close  # type: ignore[method-assign]
+        self.eased = connection.ease  # type: ignore[method-assign]
 
 
 def _text(address: object) -> str:

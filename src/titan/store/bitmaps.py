@@ -67,7 +67,7 @@ def bitcount(ctx: Context, args: list[bytes]) -> Reply:
     if value is None:
         return 0
     if len(args) == 2:
-        return _ones(value)
+        return _ones(ctx, value)
     if len(args) not in (4, 5):
         raise Refusal(SYNTAX)
     start, end = integer(args[2]), integer(args[3])
@@ -77,10 +77,11 @@ def bitcount(ctx: Context, args: list[bytes]) -> Reply:
     start, end = _clamped(start, end, len(value) << 3 if by_bit else len(value))
     if start > end:
         return 0
-    return _ones(_part(value, start, end, outside=0) if by_bit else value[start : end + 1])
+    return _ones(ctx, _part(value, start, end, outside=0) if by_bit else value[start : end + 1])
 
 
-def _ones(value: bytes | bytearray) -> int:
+def _ones(ctx: Context, value: bytes | bytearray) -> int:
+    ctx.strain(len(value) // 256)
     return int.from_bytes(value, "big").bit_count()
 
 
@@ -112,6 +113,7 @@ def bitpos(ctx: Context, args: list[bytes]) -> Reply:
     value = text_of(ctx, args[1])
     if value is None:
         return -1 if bit else 0
+    ctx.strain(len(value) // 256)
     if len(args) > 6:
         raise Refusal(SYNTAX)
     if len(args) == 3:
@@ -145,6 +147,7 @@ def bitop(ctx: Context, args: list[bytes]) -> Reply:
         raise Refusal(b"ERR BITOP NOT must be called with a single source key.")
     sources = [text_of(ctx, key) or b"" for key in args[3:]]
     size = max(map(len, sources))
+    ctx.strain(sum(map(len, sources)) // 256 + size * len(sources) // 256)
     if not size:
         if ctx.db.find(target) is not None:
             ctx.db.remove(target)

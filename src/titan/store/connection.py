@@ -126,7 +126,7 @@ def reset(ctx: Context, args: list[bytes]) -> Reply:
 def close(ctx: Context, session: Session) -> None:
     """The shell is to close the connection once what was said is written. Until then it gets no element and no message any more."""
     if not session.closed:
-        session.closed = True
+        session.closed = session.halted = True
         blocking.release(ctx, session)
         transactions.end(ctx, session)
         pubsub.leave_everything(ctx, session)

@@ -23,6 +23,10 @@ Change = tuple[int, list[bytes]]
 """A database and a command that repeats what was done there. What a transaction did stands between [MULTI] and [EXEC]."""
 
 
+MOST_WORK = 10_000_000
+"""Elements that one command may look at, some seconds; then it is refused."""
+TURN_WORK = 20_000
+"""Elements that are looked at in one turn, some milliseconds; then the session waits for the next."""
 SPACES = 1 << 32
 """Databases from this number on are spaces of runs: made when they are first named, and beyond the reach of SELECT."""
 
@@ -81,9 +85,20 @@ class Context:
         """Writing commands are to be looked at before they run: there are mounts, or a limit on memory."""
         self.prefixes: tuple[bytes, ...] = ()
         """Of all mounts."""
+        self.effort = 0
+        """Elements that commands have looked at in this turn. The shell sets it to 0 when a turn begins."""
         self.executing = False
         """Within EXEC, where nobody waits."""
         self.counters = Counters()
+
+    def strain(self, work: int) -> None:
+        """A command is about to look at so many elements: if that is much, it is the last of its session in this turn. Raises
+        Refusal if it is too much. What stays below some thousands need not be told."""
+        if work > MOST_WORK and not self.repeating:
+            raise Refusal(b"ERR this would hold up everybody: it looks at %d elements, and %d are the most" % (work, MOST_WORK))
+        self.effort += work
+        if self.effort > TURN_WORK:
+            self.session.halted = True
 
     @property
     def repeating(self) -> bool:

@@ -41,7 +41,7 @@ DIFFERS: dict[str, str] = {
     "lastsave": "the last snapshot",
     "latency|history": _NOTHING,
     "latency|latest": _NOTHING,
-    "lcs": "the product of both lengths is at most 4,000,000",
+    "lcs": "the product of both lengths is at most 64,000,000",
     "memory|usage": "an estimate of what Python takes",
     "object|encoding": "by what is there now: a key that was large once is told by its present size; `embstr` up to 44 bytes",
     "object|idletime": "always 0",

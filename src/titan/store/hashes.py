@@ -6,7 +6,7 @@ from itertools import islice
 
 from titan.store.context import Context
 from titan.store.parsing import INT_MAX, INT_MIN, bounded, extended, integer
-from titan.store.replies import OK, OUT_OF_RANGE, OVERFLOW, SYNTAX, Error, Pairs, Refusal, Reply
+from titan.store.replies import OK, OUT_OF_RANGE, OVERFLOW, SYNTAX, Error, Pairs, Refusal, Reply, bounded_reply
 from titan.store.strings import added
 
 REPEATS = 1_000_000
@@ -58,7 +58,7 @@ def hget(ctx: Context, args: list[bytes]) -> Reply:
 
 def hmget(ctx: Context, args: list[bytes]) -> Reply:
     value = ctx.typed(args[1], dict) or {}
-    return [value.get(field) for field in args[2:]]
+    return bounded_reply([value.get(field) for field in args[2:]])
 
 
 def hdel(ctx: Context, args: list[bytes]) -> Reply:
@@ -131,6 +131,8 @@ def hrandfield(ctx: Context, args: list[bytes]) -> Reply:
     count, both = pick_options(args, b"WITHVALUES")
     value = ctx.typed(args[1], dict) or {}
     fields = picked(ctx, value, count)
+    if both:
+        bounded_reply([value[field] for field in fields])
     return Pairs((field, value[field]) for field in fields) if both else fields
 
 
@@ -151,9 +153,10 @@ def picked(ctx: Context, members: dict[bytes, bytes] | dict[bytes, float], count
         raise Refusal(OUT_OF_RANGE)
     if not members or not count:
         return []
+    ctx.strain(len(members) + min(abs(count), REPEATS))
     names = list(members)
     if count < 0:
-        return [names[ctx.dice.below(len(names))] for _ in range(-count)]
+        return bounded_reply([names[ctx.dice.below(len(names))] for _ in range(-count)])
     if count >= len(names):
         return names
     return [names[i] for i in ctx.dice.sample(len(names), count)]

@@ -30,6 +30,9 @@ class Hooks:
         """What INFO tells beyond the engine: section (Server, Persistence, ...) to field to value."""
         return {}
 
+    def suspicious(self, address: str, word: str) -> None:
+        """A connection spoke HTTP, as a web page does that attacks the store, and is closed: to be logged."""
+
     def broke(self, command: str, error: Exception) -> None:
         """A command raised what it should not: to be logged. Its client got an error."""
 

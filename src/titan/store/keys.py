@@ -22,7 +22,7 @@ from titan.store.patterns import is_literal, matcher
 from titan.store.replies import NO_SUCH_KEY, OK, SYNTAX, Error, Refusal, Reply, Status, shown
 from titan.store.settings import Settings
 from titan.store.stream_log import Stream
-from titan.store.values import TYPE_NAMES, SetValue, Value, copy_of
+from titan.store.values import TYPE_NAMES, SetValue, Value, copy_of, size_of
 
 _SAME = Error(b"ERR source and destination objects are the same")
 _NO_SUCH_DB = Error(b"ERR DB index is out of range")
@@ -31,6 +31,8 @@ _EMBEDDED = 44
 _INT_BITS = 31
 _SHARED = (1 << 31) - 1
 """How many hold an integer below 10,000, as Redis tells it."""
+_SHORT = 32
+"""Patterns up to so many bytes take time by the number of keys."""
 _TRIES = 100
 """So often RANDOMKEY tries to find a key that has not expired before it looks through all."""
 
@@ -111,6 +113,7 @@ def copy(ctx: Context, args: list[bytes]) -> Reply:
     _check_mount(db, target)
     if db.find(target) is not None and not replace:
         return 0
+    ctx.strain(size_of(value) if not isinstance(value, bytes | bytearray) else len(value) // 256)
     _place(db, target, copy_of(value), ctx.db.expires.get(source))
     ctx.touch(target, db)
     ctx.log([b"COPY", source, target, *((b"DB", b"%d" % db.index) if db is not ctx.db else ()), b"REPLACE"])
@@ -162,7 +165,10 @@ def keys(ctx: Context, args: list[bytes]) -> Reply:
     db, pattern = ctx.db, args[1]
     if is_literal(pattern):
         return [pattern] if db.find(pattern) is not None else []
+    ctx.strain(len(db.data))
     matches = None if pattern == b"*" else matcher(pattern)
+    if len(pattern) > _SHORT:  # each byte of a key may be compared with each of the pattern
+        ctx.strain(sum(map(len, db.data)) * len(pattern) // 256)
     found = [key for key in db.data if matches is None or matches(key)]
     if db.expires:
         found = [key for key in found if not db.has_expired(key)]
@@ -174,6 +180,7 @@ def keys(ctx: Context, args: list[bytes]) -> Reply:
 def randomkey(ctx: Context, args: list[bytes]) -> Reply:
     """Takes time in proportion to the keys there are, some 5 ms for a million. Derived keys are not picked."""
     db = ctx.db
+    ctx.strain(len(db.data) // 100)
     for _ in range(_TRIES):
         if not db.data:
             return None
@@ -215,6 +222,7 @@ def _check_flush(args: list[bytes]) -> None:
 
 def _wipe(ctx: Context, db: Database) -> None:
     gone = [key for key in db.observed if key in db.data]
+    ctx.session.halted = True
     db.wipe()
     for key in gone:
         ctx.touch(key, db)

@@ -169,6 +169,7 @@ def lrem(ctx: Context, args: list[bytes]) -> Reply:
     value = ctx.typed(key, deque)
     if value is None:
         return 0
+    ctx.strain(len(value))
     at = [i for i, present in enumerate(value) if present == element]
     if count:
         at = at[:count] if count > 0 else at[count:]
@@ -190,6 +191,7 @@ def linsert(ctx: Context, args: list[bytes]) -> Reply:
     value = ctx.typed(args[1], deque)
     if value is None:
         return 0
+    ctx.strain(len(value) // 4)
     try:
         at = value.index(args[3])
     except ValueError:
@@ -223,6 +225,7 @@ def lpos(ctx: Context, args: list[bytes]) -> Reply:
     value = ctx.typed(args[1], deque)
     if value is None:
         return None if count is None else []
+    ctx.strain(min(most, len(value)) if most else len(value))
     found = _positions(value, args[2], rank, 1 if count is None else count, most)
     if count is None:
         return found[0] if found else None

@@ -10,6 +10,10 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
+from titan.store.replies import Refusal
+
+MOST_BYTES = 4096
+"""In a pattern: what it is compared with takes at most so much more time."""
 _STAR = b"*"
 _NEVER = b"(?!)"
 _ANY = b"."
@@ -17,11 +21,13 @@ _ANY = b"."
 
 @lru_cache(1024)
 def matcher(pattern: bytes) -> Callable[[bytes], object]:
-    """A function that gives a true value for what the whole `pattern` matches.
+    """A function that gives a true value for what the whole `pattern` matches. Raises Refusal for one beyond MOST_BYTES.
 
     >>> bool(matcher(b"h[ae]llo*")(b"hello!"))
     True
     """
+    if len(pattern) > MOST_BYTES:
+        raise Refusal(b"ERR the pattern has more than %d bytes" % MOST_BYTES)
     parts: list[list[bytes]] = [[]]
     for token in _tokens(pattern):
         if token is _STAR:

@@ -7,6 +7,9 @@ from titan.store.patterns import matcher
 from titan.store.replies import Push, Refusal, Reply, Several, misused
 from titan.store.session import Session
 
+MOST_CHANNEL = 64 * 1024
+"""Bytes in the name of a channel that is compared with patterns."""
+
 
 def subscribe(ctx: Context, args: list[bytes]) -> Reply:
     return Several(_join(ctx, b"subscribe", channel, patterns=False) for channel in args[1:])
@@ -26,6 +29,9 @@ def punsubscribe(ctx: Context, args: list[bytes]) -> Reply:
 
 def publish(ctx: Context, args: list[bytes]) -> Reply:
     channel, message = args[1], args[2]
+    if ctx.patterns and len(channel) > MOST_CHANNEL:
+        raise Refusal(b"ERR the name of the channel has more than %d bytes" % MOST_CHANNEL)
+    ctx.strain(len(ctx.patterns))
     heard = 0
     for session in ctx.channels.get(channel, ()):
         ctx.deliver(session, Push([b"message", channel, message]))
@@ -65,6 +71,8 @@ def leave_everything(ctx: Context, session: Session) -> None:
 
 def _join(ctx: Context, word: bytes, name: bytes, *, patterns: bool) -> Push:
     session = ctx.session
+    if patterns:
+        matcher(name)
     mine, everyone = (session.patterns, ctx.patterns) if patterns else (session.channels, ctx.channels)
     mine[name] = None
     everyone.setdefault(name, {})[session] = None

@@ -110,6 +110,18 @@ NEGATIVE_TIMEOUT: Final = Error(b"ERR timeout is negative")
 OUT_OF_MEMORY: Final = Error(b"OOM command not allowed when used memory > 'maxmemory'.")
 
 
+MOST_REPLY = 256 << 20
+"""Bytes of elements in a reply that names stored values several times."""
+TOO_MUCH: Final = Error(b"ERR the reply would have more than %d bytes: ask for less at once" % MOST_REPLY)
+
+
+def bounded_reply(elements: list[Any]) -> list[Any]:
+    """The elements (bytes or None), if they are not too much together. Raises Refusal(TOO_MUCH)."""
+    if sum(len(element) for element in elements if element is not None) > MOST_REPLY:
+        raise Refusal(TOO_MUCH)
+    return elements
+
+
 SHOWN_BYTES = 128
 """Of an argument, in an error."""
 

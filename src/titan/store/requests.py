@@ -22,8 +22,13 @@ MAX_ARGS = 1024 * 1024
 MAX_BULK_BYTES = 512 * 1024 * 1024
 MAX_REQUEST_BYTES = MOST_COMMAND
 HEADER_BYTES = 32
+STRANGER_ARGS = 10
+STRANGER_BYTES = 16 * 1024
+"""In one argument, or an inline request, of whoever has not said the password yet. Both as in Redis."""
 
-_LONG_ARRAY = re.compile(rb"\*[^\r\n]{7}")
+_LONG_ARRAY = re.compile(rb"\*[1-9][0-9]{3}")
+_NOT_OF_REQUESTS = (b"\n>", b"\n~", b"\n%", b"\n|")
+"""What begins the other collections that hiredis knows, and makes room for."""
 _ONLY_BYTES = frozenset((bytes,))
 _SIGN = {int: b":", list: b"*", float: b",", bool: b"#", dict: b"%", set: b"~"}
 
@@ -40,6 +45,8 @@ class Requests:
     def __init__(self, *, max_bulk_bytes: int = MAX_BULK_BYTES, max_args: int = MAX_ARGS) -> None:
         self.max_bulk_bytes = max_bulk_bytes
         self.max_args = max_args
+        self.stranger = False
+        """Whoever sends this has not said the password yet: lower limits hold. Use `feed_one`."""
         self.pending = 0
         """Bytes of the request that is not whole yet."""
         self._reader = hiredis.Reader()
@@ -50,6 +57,8 @@ class Requests:
         """What has come of a header."""
         self._args = -1
         """Arguments that are to come; -1: their number is."""
+        self._empty = False
+        """A request without arguments: hiredis does not know a negative number of them."""
         self._skip = 0
         """Bytes of an argument that are to come, with what ends it."""
 
@@ -62,8 +71,20 @@ class Requests:
             raise
         return found
 
+    def feed_one(self, data: bytes, at: int) -> tuple[list[list[bytes]], int]:
+        """Like `feed` for `data[at:]`, up to the end of the first request: that one, if it is whole, and where the next begins. So
+        limits may change between two requests that came together."""
+        found: list[list[bytes]] = []
+        return found, self._feed_exactly(data, found, at, 1)
+
     def _feed(self, data: bytes, found: list[list[bytes]]) -> None:
-        if self._open or self._inline or data[:1] != b"*" or _LONG_ARRAY.search(data):
+        if (
+            self._open
+            or self._inline
+            or data[:1] != b"*"
+            or _LONG_ARRAY.search(data)
+            or any(map(data.__contains__, _NOT_OF_REQUESTS))
+        ):
             self._feed_exactly(data, found)
             return
         reader = self._reader
@@ -82,10 +103,9 @@ class Requests:
         found.clear()
         self._feed_exactly(data, found)
 
-    def _feed_exactly(self, data: bytes, found: list[list[bytes]]) -> None:
-        """Request by request, each header before hiredis has it."""
-        at = 0
-        while at < len(data):
+    def _feed_exactly(self, data: bytes, found: list[list[bytes]], at: int = 0, most: int = 1 << 60) -> int:
+        """Request by request, each header before hiredis has it. Up to `most` of them; how far that is."""
+        while at < len(data) and len(found) < most:
             if not self._open and (self._inline or data[at] != 42):
                 at = self._take_inline(data, at, found)
                 continue
@@ -98,9 +118,16 @@ class Requests:
             self.pending += at - begun
             if whole:
                 self._open, self._args, self.pending = False, -1, 0
-                request = self._reader.gets()
+                if self._empty:
+                    self._empty, self._reader = False, hiredis.Reader()
+                    continue
+                try:
+                    request = self._reader.gets()
+                except hiredis.ProtocolError as error:  # an argument does not end with CR and LF
+                    raise BadRequest(str(error)) from error
                 if request:
                     found.append(_checked(request))
+        return at
 
     def _advance(self, data: bytes, at: int) -> tuple[int, bool]:
         """One step through a request: (how far, whether it is whole)."""
@@ -121,12 +148,17 @@ class Requests:
         line, self._line = bytes(self._line), bytearray()
         if self._args < 0:
             self._args = max(0, _number(line, self.max_args, "invalid multibulk length"))
+            if self.stranger and self._args > STRANGER_ARGS:
+                raise BadRequest("unauthenticated multibulk length")
+            self._empty = not self._args
             return end + 1, self._args == 0
         if line[:1] != b"$":
             raise BadRequest(f"expected '$', got '{line[:1].decode('latin-1')}'")
         size = _number(line, self.max_bulk_bytes, "invalid bulk length")
         if size < 0:
             raise BadRequest("invalid bulk length")
+        if self.stranger and size > STRANGER_BYTES:
+            raise BadRequest("unauthenticated bulk length")
         if self.pending + end + size > MAX_REQUEST_BYTES:
             raise BadRequest(f"too large request: the journal takes {MAX_REQUEST_BYTES} bytes in one piece")
         self._skip = size + 2
@@ -136,7 +168,7 @@ class Requests:
         end = data.find(b"\n", at)
         self._inline += data[at:] if end < 0 else data[at:end]
         self.pending = len(self._inline)
-        if len(self._inline) > INLINE_BYTES:
+        if len(self._inline) > (STRANGER_BYTES if self.stranger else INLINE_BYTES):
             raise BadRequest("too big inline request")
         if end < 0:
             return len(data)
@@ -151,7 +183,7 @@ class Requests:
 
 def _number(line: bytes, most: int, problem: str) -> int:
     digits = line[1:].rstrip(b"\r\n")
-    if not re.fullmatch(rb"-?[0-9]{1,19}", digits) or int(digits) > most:
+    if not re.fullmatch(rb"0|-?[1-9][0-9]{0,18}", digits) or int(digits) > most:
         raise BadRequest(problem)
     return int(digits)
 
@@ -163,7 +195,9 @@ def _size(request: list[bytes]) -> int:
 
 def _checked(request: Any) -> list[bytes]:
     """hiredis reads replies, which hold more than a request may."""
-    if not _ONLY_BYTES.issuperset(map(type, request)):
+    if not _ONLY_BYTES.issuperset(map(type, request) if request.__class__ is list else (None,)):
+        if request.__class__ is not list:  # what begins so is an inline request
+            raise hiredis.ProtocolError("no request")
         for arg in request:
             if arg.__class__ is bytes:
                 continue

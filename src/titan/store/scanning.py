@@ -32,10 +32,15 @@ def scan(ctx: Context, args: list[bytes]) -> Reply:
     cursor = _cursor(args[1])
     options = _options(args, 2, types=True)
     db = ctx.db
-    following, found = ctx.scans.advance(cursor, options.limit, (db.index, None), lambda: [*db.data, *db.mounted_keys()])
+    following, found = ctx.scans.advance(cursor, options.limit, (db.index, None), lambda: _all_keys(ctx, db))
     if options.matches is not None:
         found = [key for key in found if options.matches(key)]
     return [b"%d" % following, [key for key in found if _is_there(db, key, options.kind)]]
+
+
+def _all_keys(ctx: Context, db: Database) -> list[bytes]:
+    ctx.strain(len(db.data) // 10)
+    return [*db.data, *db.mounted_keys()]
 
 
 def _is_there(db: Database, key: bytes, kind: bytes | None) -> bool:

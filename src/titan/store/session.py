@@ -22,6 +22,7 @@ class Session:
         "created_ms",
         "db",
         "flags",
+        "halted",
         "home",
         "id",
         "job",
@@ -81,6 +82,8 @@ class Session:
         self.special = False
         """Commands need more than the ordinary way. Kept by `review`."""
         self.closed = False
+        self.halted = False
+        """No more of its commands in this turn: it is closed, or has done much."""
 
     def review(self) -> None:
         """After a change of what makes a session special."""

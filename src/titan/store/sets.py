@@ -8,7 +8,7 @@ from titan.store.context import Context
 from titan.store.hashes import REPEATS
 from titan.store.lists import KEYS_ABOVE_ZERO
 from titan.store.parsing import INT_MAX, bounded, positive
-from titan.store.replies import OUT_OF_RANGE, SYNTAX, Error, Refusal, Reply, SetReply
+from titan.store.replies import OUT_OF_RANGE, SYNTAX, Error, Refusal, Reply, SetReply, bounded_reply
 from titan.store.values import SetValue, SortedSet
 
 _REWRITE_AT = 1_000
@@ -125,7 +125,8 @@ def srandmember(ctx: Context, args: list[bytes]) -> Reply:
     if count is None:
         return value.pick(ctx.dice)
     if count < 0:
-        return [value.pick(ctx.dice) for _ in range(-count)]
+        ctx.strain(-count)
+        return bounded_reply([value.pick(ctx.dice) for _ in range(-count)])
     if count >= len(value):
         return list(value)
     order = value.by_place()
@@ -135,6 +136,7 @@ def srandmember(ctx: Context, args: list[bytes]) -> Reply:
 def _sets(ctx: Context, keys: list[bytes]) -> list[dict[bytes, int]]:
     """The members of each key; raises Refusal if one is no set."""
     found = [ctx.typed(key, SetValue) for key in keys]
+    ctx.strain(sum(len(value) for value in found if value is not None))
     return [{} if value is None else value.members for value in found]
 
 

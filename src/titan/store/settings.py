@@ -141,6 +141,10 @@ class Settings:
     def _read(self) -> None:
         self.max_bulk = int(self._values["proto-max-bulk-len"])
         """The most bytes in a string."""
+        self.max_clients = int(self._values["maxclients"])
+        """Connections to the port."""
+        self.idle_s = int(self._values["timeout"])
+        """So long a connection may say nothing; 0: for ever."""
         self.max_memory = int(self._values["maxmemory"])
         self.password = self._values["requirepass"]
         """Hashed; empty if there is none."""

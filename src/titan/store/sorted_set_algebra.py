@@ -32,7 +32,9 @@ def _request(
         raise Refusal(b"ERR at least 1 input key is needed for '%b' command" % args[0].lower())
     if number > len(args) - at - 1:
         raise Refusal(SYNTAX)
-    sources = [_scores(ctx, key) for key in args[at + 1 : at + 1 + number]]
+    keys = args[at + 1 : at + 1 + number]
+    ctx.strain(sum(len(value) for key in keys if isinstance(value := ctx.db.find(key), SortedSet | SetValue)))
+    sources = [_scores(ctx, key) for key in keys]
     weights = [1.0] * number
     aggregate = b"SUM"
     scores = False

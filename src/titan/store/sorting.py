@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from titan.store.context import Context
 from titan.store.parsing import bound, integer
-from titan.store.replies import SYNTAX, WRONG_TYPE, Error, Refusal, Reply, shown
+from titan.store.replies import SYNTAX, WRONG_TYPE, Error, Refusal, Reply, bounded_reply, shown
 from titan.store.values import SetValue, SortedSet
 
 _NO_NUMBERS = Error(b"ERR One or more scores can't be converted into double")
@@ -84,6 +84,7 @@ def _sort(ctx: Context, args: list[bytes], request: _Request) -> Reply:
     found: list[bytes | None] = []
     if request.gets:
         found.extend(_found_by(ctx, pattern, element, request) for element in elements for pattern in request.gets)
+        bounded_reply(found)
     else:
         found.extend(elements)
     return found if request.store is None else _keep(ctx, args, request.store, found)
@@ -92,6 +93,7 @@ def _sort(ctx: Context, args: list[bytes], request: _Request) -> Reply:
 def _ordered(ctx: Context, value: deque[bytes] | SetValue | SortedSet | None, request: _Request) -> list[bytes]:
     if value is None:
         return []
+    ctx.strain(len(value) * (2 + len(request.gets)))
     elements = [member for _, member in value.pairs()] if isinstance(value, SortedSet) else list(value)
     if request.native:
         if request.descending and not isinstance(value, SetValue):

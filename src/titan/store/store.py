@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping
 from hashlib import sha256
 
 from titan.errors import JournalCorrupt
-from titan.store import blocking, breaking, guarding, pubsub, rewriting, server_info, transactions
-from titan.store.context import SPACES, Change, Context
+from titan.store import blocking, breaking, connection, guarding, pubsub, rewriting, server_info, transactions
+from titan.store.context import SPACES, TURN_WORK, Change, Context
 from titan.store.hooks import Hooks
 from titan.store.keyspace import Mount
 from titan.store.replies import BLOCKED, NO_REPLY, SHOWN_BYTES, Error, Refusal, Reply, shown
@@ -27,6 +27,8 @@ from titan.store.settings import Settings
 from titan.store.table import COMMANDS, SPELLED, Command
 
 _WHILE_LISTENING = (b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe", b"ping", b"quit", b"reset")
+_OF_A_BROWSER = (b"post", b"host:")
+"""A web page can make its reader's browser send anything to a port of his machine, but only behind a line that begins so."""
 _NOT_QUEUED = Error(b"ERR Command not allowed inside a transaction")
 _NO_AUTH = Error(b"NOAUTH Authentication required.")
 
@@ -80,7 +82,7 @@ class Store:
         blocking.release(ctx, session)
         transactions.end(ctx, session)
         pubsub.leave_everything(ctx, session)
-        session.closed = True
+        session.closed = session.halted = True
 
     def choose(self, session: Session, database: int) -> None:
         """Like SELECT, and also for the spaces of runs, whose numbers are beyond those of SELECT."""
@@ -190,6 +192,8 @@ class Store:
         if command is None:
             command = COMMANDS.get(args[0].lower()) if args else None
             if command is None:
+                if args and args[0].lower() in _OF_A_BROWSER:
+                    self._close_browser(args[0])
                 return _unknown(args)
         if command.sub and len(args) > 1:
             sub = command.sub.get(args[1].lower())
@@ -197,6 +201,11 @@ class Store:
         if command.run is None:
             return _wrong_arity(command)
         return command
+
+    def _close_browser(self, word: bytes) -> None:
+        ctx = self._ctx
+        ctx.hooks.suspicious(ctx.session.address, shown(word, 8).decode("latin-1"))
+        connection.close(ctx, ctx.session)
 
     def _refuse(self, session: Session, error: Error, command: Command | None = None) -> Error:
         """An error before a command was queued or carried out: it spoils a transaction. EXEC itself ends it."""
@@ -218,6 +227,15 @@ class Store:
         if ctx.ready:
             blocking.serve_ready(ctx)
         return True
+
+    def begin_turn(self) -> None:
+        """Each turn has work of its own, see `Context.strain`."""
+        self._ctx.effort = 0
+
+    @property
+    def strained(self) -> bool:
+        """Enough was done in this turn."""
+        return self._ctx.effort > TURN_WORK
 
     # -- what came of it ------------------------------------------------------------------------------------------------
     def take_changes(self) -> list[Change]:

@@ -7,12 +7,24 @@ from fractions import Fraction
 from titan.store import expiry
 from titan.store.context import Context
 from titan.store.parsing import INT_MAX, INT_MIN, extended, extended_sum, extended_text, integer
-from titan.store.replies import NAN_OR_INFINITY, NOT_FLOAT, OK, OVERFLOW, SYNTAX, WRONG_TYPE, Error, Refusal, Reply
+from titan.store.replies import (
+    MOST_REPLY,
+    NAN_OR_INFINITY,
+    NOT_FLOAT,
+    OK,
+    OVERFLOW,
+    SYNTAX,
+    TOO_MUCH,
+    WRONG_TYPE,
+    Error,
+    Refusal,
+    Reply,
+)
 
 _TOO_LONG = Error(b"ERR string exceeds maximum allowed size (proto-max-bulk-len)")
 
-LCS_CELLS = 4_000_000
-"""The most that the product of two lengths may be for LCS: the time it takes, some 0.5 s."""
+LCS_CELLS = 64_000_000
+"""The most that the product of two lengths may be for LCS: an eighth of it is the memory that it takes."""
 
 
 def text_of(ctx: Context, key: bytes) -> bytes | bytearray | None:
@@ -138,9 +150,13 @@ def getex(ctx: Context, args: list[bytes]) -> Reply:
 
 def mget(ctx: Context, args: list[bytes]) -> Reply:
     found: list[bytes | None] = []
+    room = MOST_REPLY
     for key in args[1:]:
         value = ctx.db.find(key)
-        found.append(bytes(value) if isinstance(value, bytes | bytearray) else None)
+        text = bytes(value) if isinstance(value, bytes | bytearray) else None
+        if text is not None and (room := room - len(text)) < 0:
+            raise Refusal(TOO_MUCH)
+        found.append(text)
     return found
 
 
@@ -304,11 +320,12 @@ def lcs(ctx: Context, args: list[bytes]) -> Reply:
     one, two = bytes(first or b""), bytes(second or b"")  # type: ignore[arg-type]
     if len(one) * len(two) > LCS_CELLS:
         raise Refusal(b"ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len")
-    table = _lcs_table(one, two)
-    length = table[-1][-1]
+    ctx.strain(len(one) * (4 + len(two) // 1024))
+    rows = _lcs_rows(one, two)
+    length = len(two) - rows[-1].bit_count()
     if only_length:
         return length
-    common, ranges = _lcs_walk(table, one, two)
+    common, ranges = _lcs_walk(rows, one, two)
     if not matches:
         return common
     shown = [r for r in ranges if r[2] >= shortest]
@@ -318,25 +335,32 @@ def lcs(ctx: Context, args: list[bytes]) -> Reply:
     }
 
 
-def _lcs_table(one: bytes, two: bytes) -> list[list[int]]:
-    """Row i, column j: the length of the longest common subsequence of the first i and j bytes."""
-    rows = [[0] * (len(two) + 1)]
+def _lcs_rows(one: bytes, two: bytes) -> list[int]:
+    """Row i holds a bit for each byte j of `two`: 0 where the longest common subsequence of the first i bytes of `one` and the
+    first j + 1 of `two` is longer than with j. A row is made of the one before with a few operations on integers (Hyyro, 2004)."""
+    all_ones = (1 << len(two)) - 1
+    where = {byte: int(two[::-1].translate(_only(byte)), 2) for byte in dict.fromkeys(two)}
+    rows = [all_ones]
     for byte in one:
-        above, row = rows[-1], [0]
-        left = 0
-        for j, other in enumerate(two):
-            left = above[j] + 1 if byte == other else max(above[j + 1], left)
-            row.append(left)
-        rows.append(row)
+        row = rows[-1]
+        both = row & where.get(byte, 0)
+        rows.append(((row + both) | (row - both)) & all_ones)
     return rows
 
 
-def _lcs_walk(table: list[list[int]], one: bytes, two: bytes) -> tuple[bytes, list[tuple[int, int, int]]]:
+def _only(byte: int) -> bytes:
+    return bytes(49 if other == byte else 48 for other in range(256))
+
+
+def _lcs_walk(rows: list[int], one: bytes, two: bytes) -> tuple[bytes, list[tuple[int, int, int]]]:
     """One such subsequence, and its runs from the last to the first: where in both, and how long."""
     i, j = len(one), len(two)
+    size = len(two) + 7 >> 3
+    row = rows[i].to_bytes(size, "little")
     taken = bytearray()
     runs: list[tuple[int, int, int]] = []
     while i and j:
+        longer = not row[j - 1 >> 3] >> (j - 1 & 7) & 1
         if one[i - 1] == two[j - 1]:
             i, j = i - 1, j - 1
             taken.append(one[i])
@@ -344,8 +368,10 @@ def _lcs_walk(table: list[list[int]], one: bytes, two: bytes) -> tuple[bytes, li
                 runs[-1] = (i, j, runs[-1][2] + 1)
             else:
                 runs.append((i, j, 1))
-        elif table[i - 1][j] > table[i][j - 1]:
+        elif longer:
             i -= 1
         else:
             j -= 1
+            continue
+        row = rows[i].to_bytes(size, "little")
     return bytes(reversed(taken)), runs

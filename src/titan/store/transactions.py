@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from titan.store import breaking, guarding
 from titan.store.context import Context
-from titan.store.replies import NULL_ARRAY, OK, OUT_OF_MEMORY, QUEUED, Error, Refusal, Reply
+from titan.store.replies import MOST_REPLY, NULL_ARRAY, OK, OUT_OF_MEMORY, QUEUED, TOO_MUCH, Error, Refusal, Reply
 from titan.store.session import Session
 from titan.store.settings import MOST_COMMAND
 
@@ -64,6 +64,7 @@ def exec_(ctx: Context, args: list[bytes]) -> Reply:
     first = len(ctx.changes)
     index = ctx.db.index
     replies: list[Any] = []
+    room = MOST_REPLY
     ctx.executing = True
     try:
         for command, queued in queue:
@@ -71,7 +72,9 @@ def exec_(ctx: Context, args: list[bytes]) -> Reply:
             assert command.run is not None
             try:
                 guarding.check_names(ctx, command, queued)  # in the database of now
-                replies.append(command.run(ctx, queued))
+                reply = command.run(ctx, queued)
+                room -= _size_of(reply)
+                replies.append(reply if room >= 0 else TOO_MUCH)
             except Refusal as refusal:
                 replies.append(refusal.reply)
             except Exception as error:
@@ -82,6 +85,15 @@ def exec_(ctx: Context, args: list[bytes]) -> Reply:
         ctx.changes.insert(first, (index, [b"MULTI"]))
         ctx.changes.append((index, [b"EXEC"]))
     return replies
+
+
+def _size_of(reply: Reply) -> int:
+    """About the bytes that it becomes."""
+    if isinstance(reply, bytes | bytearray):
+        return len(reply)
+    if isinstance(reply, dict):
+        return sum(_size_of(key) + _size_of(value) for key, value in reply.items())
+    return sum(map(_size_of, reply)) if isinstance(reply, list | tuple) else 16
 
 
 def watch(ctx: Context, args: list[bytes]) -> Reply:
