@@ -30,7 +30,7 @@ TAGS = """
     run_grown pipeline_saved pipeline_removed
     artifact_published artifact_removed
     progress_reported status_reported
-    term_raised clock_set_back
+    term_raised clock_set_back worker_set_aside worker_probed worker_taken_back
 """
 
 

@@ -22,6 +22,7 @@ from titan.core import (
     apply_scaling,
     apply_schedules,
     apply_services,
+    apply_sickness,
     apply_store,
     apply_workers,
 )
@@ -34,6 +35,7 @@ _WRITERS: dict[type, Callable[[State, Any], None]] = {
     **apply_schedules.WRITERS,
     **apply_workers.WRITERS,
     **apply_clock.WRITERS,
+    **apply_sickness.WRITERS,
     **apply_failure.WRITERS,
     **apply_scaling.WRITERS,
     **apply_services.WRITERS,

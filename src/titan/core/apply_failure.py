@@ -75,6 +75,8 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
 
 def _forgive(job: Job) -> None:
     job.failures = job.losses = 0
+    if job.extra is not None:
+        job.extra.breaks, job.extra.broken_on = 0, ()
     job.value = b""
     if job.extra is not None:
         job.extra.doubts, job.extra.purged = 0, False

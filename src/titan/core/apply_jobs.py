@@ -18,6 +18,8 @@ WAITING, DELAYED, QUEUED, DISPATCHED, RUNNING = (
     JobState.DISPATCHED,
     JobState.RUNNING,
 )
+BROKEN_ON_KEPT = 8
+"""Workers that broke a job that are remembered."""
 COMPLETED, FAILED, DEAD, CANCELLED = JobState.COMPLETED, JobState.FAILED, JobState.DEAD, JobState.CANCELLED
 
 
@@ -115,18 +117,25 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
             for child in job.children:
                 if not was_ready or jobs[child].template.kind == "handler":
                     jobs[child].missing -= 1
+    worker.breaks = 0
     state.note_pace(worker, (sum(e.finished) - sum(e.started)) / len(e.jobs))
     rest(worker, at)
     state.reload(worker)
 
 
 def _jobs_failed(state: State, e: ev.JobsFailed) -> None:
-    worker = state.workers[e.worker]
+    worker, blameless = state.workers[e.worker], frozenset(e.blameless)
     for i, number in enumerate(e.jobs):
         job = state.jobs[number]
         release_lease(state, job)
         move(state, number, job, FAILED, e.at)
-        job.failures += 1
+        if number in blameless:
+            job.extra = job.extra or Extra()
+            job.extra.breaks += 1
+            kept = [known for known in job.extra.broken_on if known != e.worker]
+            job.extra.broken_on = (*kept[-BROKEN_ON_KEPT + 1 :], e.worker)
+        else:
+            job.failures += 1
         job.started_at, job.finished_at = e.started[i], e.finished[i]
         job.cpu_s, job.peak_bytes = e.cpu_s[i], e.peak_bytes[i]
         job.outcome, job.exit_code, job.reason = Outcome(e.outcomes[i]), e.exit_codes[i], e.reasons[i]
@@ -138,6 +147,7 @@ def _jobs_failed(state: State, e: ev.JobsFailed) -> None:
         job.due = e.retry_at[i]
         if job.due:
             state.arm(job.due, TIMER_JOB, number)
+    worker.breaks = worker.breaks + 1 if len(e.blameless) == len(e.jobs) else 0
     rest(worker, e.at)
     state.reload(worker)
 

@@ -67,6 +67,7 @@ def _worker_joined(state: State, e: ev.WorkerJoined) -> None:
         worker.blamed.clear()
         worker.doubted.clear()
         worker.draining, worker.asked = False, 0
+        worker.recover()
         worker.joined_at = e.at
     worker.incarnation, worker.capabilities, worker.slots, worker.facts = e.incarnation, e.capabilities, e.slots, e.facts
     worker.state, worker.left_at = WorkerState.SUSPECT, 0.0

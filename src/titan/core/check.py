@@ -112,7 +112,9 @@ def _check_workers(state: State) -> None:
             service = state.jobs[number].service
             assert service is not None and service.old_lease == lease, f"{worker.name} keeps lease {lease} for nobody"
             assert lease not in worker.held and lease not in worker.ending, f"{worker.name} has lease {lease} twice"
-        assert (seat.used, seat.slots, seat.open) == (used, worker.slots, worker.takes_work), f"{worker.name}: the pool has {seat}"
+        assert (seat.used, seat.slots, seat.open) == (used, worker.offered, worker.takes_work), (
+            f"{worker.name}: the pool has {seat}"
+        )
         assert worker.serving == state.count_serving(worker), f"{worker.name}: {worker.serving} services"
         taken = state.count_taken(worker)
         assert worker.taken == taken == seat.taken, f"{worker.name}: {worker.taken} taken, {seat.taken} in the pool, really {taken}"
@@ -122,8 +124,9 @@ def _check_workers(state: State) -> None:
         assert seat.depth == state.depth(worker) or not worker.takes_work, f"{worker.name}: the pool has depth {seat.depth}"
         assert len(worker.held) <= most, f"{worker.name} holds more than its slots and what it may prefetch"
         assert worker.recalled.keys() <= worker.held.keys(), f"{worker.name} is asked for what it does not hold"
-        assert (worker.number in state.pool.idle) == (seat.open and used < worker.slots), f"{worker.name}: idle?"
-        assert (worker.number in state.pool.surplus) == (used > worker.slots), f"{worker.name}: surplus?"
+        assert (worker.number in state.pool.idle) == (seat.open and used < worker.offered), f"{worker.name}: idle?"
+        assert (worker.number in state.pool.surplus) == (used > worker.offered), f"{worker.name}: surplus?"
+        assert bool(worker.aside_until) >= worker.probing, f"{worker.name} is on trial and not set aside"
     assert not leases or max(leases.values()) == 1, "a lease is held twice"
     assert state.progress.keys() <= leases.keys(), "the progress of an attempt that is over is kept"
     assert all(lease < state.next_lease for lease in leases)

@@ -16,11 +16,19 @@ from titan.core.growth_events import PipelineSaved as PipelineSaved
 from titan.core.growth_events import RunGrown as RunGrown
 from titan.core.report_events import ProgressReported as ProgressReported
 from titan.core.report_events import StatusReported as StatusReported
+from titan.core.scaling_events import BurstEnded as BurstEnded
+from titan.core.scaling_events import BurstRequested as BurstRequested
+from titan.core.scaling_events import BurstRetired as BurstRetired
+from titan.core.scaling_events import ScaleReviewed as ScaleReviewed
+from titan.core.scaling_events import WorkersForgotten as WorkersForgotten
 from titan.core.service_events import JobsHeld as JobsHeld
 from titan.core.service_events import ServiceReplaced as ServiceReplaced
 from titan.core.service_events import ServicesReported as ServicesReported
 from titan.core.service_events import ServicesRetired as ServicesRetired
 from titan.core.service_events import ServicesStopped as ServicesStopped
+from titan.core.sickness_events import WorkerProbed as WorkerProbed
+from titan.core.sickness_events import WorkerSetAside as WorkerSetAside
+from titan.core.sickness_events import WorkerTakenBack as WorkerTakenBack
 from titan.core.term_events import ClockSetBack as ClockSetBack
 from titan.core.term_events import MasterStarted as MasterStarted
 from titan.core.term_events import TermRaised as TermRaised
@@ -167,7 +175,7 @@ class JobsCompleted(_Fact, frozen=True, tag="jobs_completed"):
 
 
 class JobsFailed(_Fact, frozen=True, tag="jobs_failed"):
-    """`retry_at` 0 means that there is no further attempt: JobsDied follows."""
+    """`retry_at` 0 means that there is no further attempt: JobsDied follows. `blameless` were BROKEN by the worker."""
 
     worker: int
     jobs: list[int]
@@ -181,6 +189,7 @@ class JobsFailed(_Fact, frozen=True, tag="jobs_failed"):
     retry_at: list[float]
     at: float
     values: list[bytes] = []
+    blameless: list[int] = []
 
 
 class JobsLost(_Fact, frozen=True, tag="jobs_lost"):
@@ -412,56 +421,12 @@ class WorkerAsked(_Fact, frozen=True, tag="worker_asked"):
     at: float
 
 
-class BurstRequested(_Fact, frozen=True, tag="burst_requested"):
-    """Burst workers of a rule are started, each a process that has still to register."""
-
-    names: list[str]
-    rule: str
-    capabilities: tuple[str, ...]
-    slots: int
-    reason: str
-    at: float
-
-
-class BurstRetired(_Fact, frozen=True, tag="burst_retired"):
-    """They are to leave, and count against the maximum until they have ended."""
-
-    names: list[str]
-    reason: str
-    at: float
-
-
-class BurstEnded(_Fact, frozen=True, tag="burst_ended"):
-    """They are no more. Their names are never used again."""
-
-    names: list[str]
-    reason: str
-    at: float
-
-
-class WorkersForgotten(_Fact, frozen=True, tag="workers_forgotten"):
-    """They left or were lost some time ago, and nothing but jobs of old refers to them."""
-
-    workers: list[int]
-    at: float
-
-
 class StoreChanged(_Fact, frozen=True, tag="store_changed"):
     """Commands that repeat what was done in TitanStore, each with its database. A transaction stands between MULTI and EXEC."""
 
     databases: list[int]
     commands: list[list[bytes]]
     at: float = 0.0
-
-
-class ScaleReviewed(_Fact, frozen=True, tag="scale_reviewed"):
-    """What was decided of each rule, in words; whether that changed something, and whether jobs wait. Not durable."""
-
-    rules: list[str]
-    reasons: list[str]
-    changed: list[bool]
-    waiting: list[bool]
-    at: float
 
 
 class LeasesEnding(_Fact, frozen=True, tag="leases_ending"):
@@ -511,6 +476,9 @@ Event = (
     MasterStarted
     | TermRaised
     | ClockSetBack
+    | WorkerSetAside
+    | WorkerProbed
+    | WorkerTakenBack
     | RunSubmitted
     | RunOpened
     | JobsAdded

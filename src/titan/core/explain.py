@@ -13,6 +13,7 @@ from titan.core.service_state import ServiceState
 from titan.core.state import NO_WORKER, Job, State, Worker
 from titan.model.demand import KINDS, NOTHING, Demand, amount_text, amounts_in, capabilities_of, demand_of, demand_text, totals_of
 from titan.model.states import TERMINAL, JobState, Outcome, RunState, WorkerState
+from titan.model.timing import iso
 from titan.scheduling.lane import sort_key
 
 MAX_NAMED = 8
@@ -25,7 +26,7 @@ _OF_JOB = (
     *("no_worker", "affinity", "behind", "placeable", "ready", "starting", "restarting", "replacing", "service", "bound"),
 )
 _OF_WORKER = (
-    *("fits", "held", "slots", "resources_busy", "suspect", "elsewhere", "refused", "draining"),
+    *("fits", "held", "slots", "resources_busy", "suspect", "elsewhere", "refused", "aside", "draining"),
     *("resources", "capability", "gone"),
 )
 """What passes soonest first."""
@@ -240,6 +241,9 @@ def _of_worker(state: State, worker: Worker, job: Job, key: int) -> list[Reason]
         reasons.append(Reason("capability", f"does not offer {' and '.join(lacks)}", {"lacks": " ".join(lacks)}))
     if worker.draining:
         reasons.append(Reason("draining", "drains: it takes nothing new"))
+    if worker.aside_until:
+        until = "it is on trial with one attempt" if worker.probing else f"until {iso(worker.aside_until)}"
+        reasons.append(Reason("aside", f"is set aside, {until}: {worker.aside_reason}", {"until": worker.aside_until}))
     if job.pin not in (NO_WORKER, worker.number):
         what = "affinity binds the job to" if job.template.affinity else "the service is to go to"
         reasons.append(Reason("elsewhere", f"{what} {_name(state, job.pin)}"))

@@ -13,7 +13,8 @@ from titan.core.heard import is_possible, made_possible, started_within
 from titan.core.inputs import AttemptsStarted, ResultsReported
 from titan.core.ready import choose_pins, release, unlock
 from titan.core.services import service_retry_at
-from titan.core.state import State
+from titan.core.sickness import BREAKS_LIMIT, is_blameless, note_broken, note_sound
+from titan.core.state import Job, State
 from titan.core.turn import Turn
 from titan.model.dag import JobTemplate, Retry
 from titan.model.settings import Settings
@@ -92,6 +93,8 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
             )
         )
         turn.runs.update((state.jobs[number].run.id, state.jobs[number].run) for number in good)
+        if state.workers[seen.worker].aside_until:
+            note_sound(turn, seen.worker)
         dismiss(turn, unlock(turn, good))
     if returned:
         lose(turn, seen.worker, returned, [], "handed back by its worker")
@@ -113,6 +116,7 @@ def _broken(seen: ResultsReported, i: int) -> ResultsReported:
 
 def _fail(turn: Turn, seen: ResultsReported, jobs: list[int], at: list[int]) -> None:
     state = turn.state
+    blameless = [n for n, i in zip(jobs, at, strict=True) if is_blameless(state.jobs[n], seen.outcomes[i])]
     retry_at = [
         0.0
         if is_final(state.jobs[number].template, seen.outcomes[i], seen.exit_codes[i])
@@ -125,7 +129,7 @@ def _fail(turn: Turn, seen: ResultsReported, jobs: list[int], at: list[int]) -> 
             jobs=jobs,
             outcomes=[seen.outcomes[i] for i in at],
             exit_codes=[seen.exit_codes[i] for i in at],
-            reasons=[_reason(state.jobs[n].template, seen, i) for n, i in zip(jobs, at, strict=True)],
+            reasons=[_reason(state.jobs[n], seen, i) for n, i in zip(jobs, at, strict=True)],
             started=[seen.started[i] for i in at],
             finished=[seen.finished[i] for i in at],
             cpu_s=[seen.cpu_s[i] for i in at],
@@ -133,8 +137,13 @@ def _fail(turn: Turn, seen: ResultsReported, jobs: list[int], at: list[int]) -> 
             retry_at=retry_at,
             at=turn.now,
             values=[seen.values[i] for i in at] if seen.values else [],
+            blameless=blameless,
         )
     )
+    if len(blameless) < len(jobs):
+        note_sound(turn, seen.worker)
+    else:
+        note_broken(turn, seen.worker, seen.reasons[at[-1]])
     bury(turn, [number for number, due in zip(jobs, retry_at, strict=True) if not due], "")
 
 
@@ -143,6 +152,11 @@ def _retry_at(state: State, now: float, number: int, outcome: int, jitter: float
     job = state.jobs[number]
     if job.service is not None and (outcome != Outcome.BROKEN or job.service.old_lease):
         return service_retry_at(state, now, number, outcome)
+    if is_blameless(job, outcome):
+        breaks = job.extra.breaks if job.extra is not None else 0
+        return (
+            0.0 if breaks + 1 >= BREAKS_LIMIT else now + backoff_s(state.settings, None, breaks, (jitter + number * _GOLDEN) % 1.0)
+        )
     if outcome == Outcome.REFUSED or job.failures >= job.template.retries:
         return 0.0
     return now + backoff_s(state.settings, job.template.retry, job.failures, (jitter + number * _GOLDEN) % 1.0)
@@ -153,7 +167,10 @@ def is_final(template: JobTemplate, outcome: int, exit_code: int) -> bool:
     return outcome == Outcome.EXITED and template.retry is not None and exit_code in template.retry.final_codes
 
 
-def _reason(template: JobTemplate, seen: ResultsReported, i: int) -> str:
+def _reason(job: Job, seen: ResultsReported, i: int) -> str:
+    if is_blameless(job, seen.outcomes[i]) and job.extra is not None and job.extra.breaks + 1 >= BREAKS_LIMIT:
+        return f"{seen.reasons[i]} (the {BREAKS_LIMIT}th attempt that its workers broke, on several if there are: titan workers)"
+    template = job.template
     final = is_final(template, seen.outcomes[i], seen.exit_codes[i])
     return f"{seen.reasons[i]} (no_retry: this exit code is not tried again)" if final else seen.reasons[i]
 

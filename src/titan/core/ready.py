@@ -104,6 +104,8 @@ def choose_pins(state: State, jobs: Sequence[int]) -> tuple[list[int], dict[int,
                 pin = NO_WORKER
         elif job.service is not None and job.service.refused_by:
             pin = elsewhere(state, job)
+        elif job.extra is not None and job.extra.broken_on:
+            pin = unbroken(state, job)
         pins.append(pin)
     return (pins if any(pin != NO_WORKER for pin in pins) else []), released
 
@@ -123,6 +125,17 @@ def elsewhere(state: State, job: Job, *, besides: int = NO_WORKER) -> int:
         (seats[number].used / seats[number].slots, number)
         for number in state.workers
         if number not in refused and can_keep(state, number, job.template)
+    ]
+    return min(fit)[1] if fit else NO_WORKER
+
+
+def unbroken(state: State, job: Job) -> int:
+    """The least loaded worker that may take a job and has not broken it; NO_WORKER if there is none."""
+    broken = job.extra.broken_on if job.extra is not None else ()
+    fit = [
+        (worker.used / worker.slots, number)
+        for number, worker in state.workers.items()
+        if number not in broken and worker.takes_work and not worker.aside_until and can_keep(state, number, job.template)
     ]
     return min(fit)[1] if fit else NO_WORKER
 

@@ -32,7 +32,7 @@ TIMER_JOB, TIMER_WORKER = 0, 1
 TIMER_RUN, TIMER_SCHEDULE = 8, 9
 STALE_TIMERS = 1000
 """So many timers that nobody waits for any more may be in the heap; beyond that, and half of it, they are taken out."""
-TIMER_SCALE, TIMER_FORGET = 20, 21
+TIMER_SCALE, TIMER_FORGET, TIMER_ASIDE = 20, 21, 22
 NO_WORKER = -1
 LEAVE, LEAVE_NOW = 1, 2
 BURST_PREFIX = "burst-"
@@ -130,6 +130,10 @@ class Extra(msgspec.Struct, array_like=True, gc=False):
     """What the newest attempt says of itself."""
     outputs: tuple[StoredFile, ...] = ()
     """COMPLETED: the files that it left."""
+    breaks: int = 0
+    """Attempts that its workers broke, through no fault of its own."""
+    broken_on: tuple[int, ...] = ()
+    """Those workers, the newest last."""
 
 
 class Job(msgspec.Struct, gc=False):
@@ -251,6 +255,24 @@ class Worker(msgspec.Struct):
     """It was told to leave: LEAVE, or LEAVE_NOW."""
     idle_since: float = 0.0
     """When it last had an attempt, or joined."""
+    breaks: int = 0
+    """Reports of broken attempts since one last ran to its end here."""
+    aside_until: float = 0.0
+    """It is set aside: until then, and on trial after it, until an attempt has run to its end. 0: it is not."""
+    aside_reason: str = ""
+    aside_times: int = 0
+    """How often in a row."""
+    probing: bool = False
+    """Its time aside is over: it gets one attempt at a time."""
+
+    @property
+    def offered(self) -> int:
+        """Slots that it has for work now."""
+        return 1 if self.probing else self.slots
+
+    def recover(self) -> None:
+        self.breaks = self.aside_times = 0
+        self.aside_until, self.aside_reason, self.probing = 0.0, "", False
 
     @property
     def used(self) -> int:
@@ -259,7 +281,8 @@ class Worker(msgspec.Struct):
 
     @property
     def takes_work(self) -> bool:
-        return self.state is WorkerState.ALIVE and not self.draining and self.connection != 0
+        there = self.state is WorkerState.ALIVE and not self.draining and self.connection != 0
+        return there and (not self.aside_until or self.probing)
 
 
 class State:
@@ -414,7 +437,7 @@ class State:
         self.pool.put(
             worker.number,
             worker.capabilities,
-            worker.slots,
+            worker.offered,
             worker.used,
             open_=worker.takes_work,
             depth=self.depth(worker),
@@ -452,6 +475,8 @@ class State:
         None behind a service, whose slot does not become free.
         """
         s = self.settings
+        if worker.probing:
+            return 0
         slots = max(0, worker.slots - worker.serving)
         if not s.prefetch or not worker.pace_s:
             return slots * s.prefetch
@@ -551,6 +576,8 @@ class State:
             worker.taken, worker.serving = self.count_taken(worker), self.count_serving(worker)
             self.seat(worker)
             worker.watched = False
+            if worker.aside_until and not worker.probing:
+                self.arm(worker.aside_until, TIMER_ASIDE, worker.number)
             if worker.state in (WorkerState.ALIVE, WorkerState.SUSPECT):
                 self.watch(worker)
             else:

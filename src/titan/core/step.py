@@ -33,7 +33,8 @@ from titan.core.schedules import (
     on_schedule_run_requested,
 )
 from titan.core.services import on_service_replace_requested, on_service_stop_requested, on_services_seen, stop_helpers
-from titan.core.state import TIMED, TIMER_FORGET, TIMER_JOB, TIMER_RUN, TIMER_SCALE, TIMER_SCHEDULE, Run, State
+from titan.core.sickness import probe_if_due
+from titan.core.state import TIMED, TIMER_ASIDE, TIMER_FORGET, TIMER_JOB, TIMER_RUN, TIMER_SCALE, TIMER_SCHEDULE, Run, State
 from titan.core.storing import on_store_written
 from titan.core.story import about
 from titan.core.submit import drop_openings, on_dag_submitted, on_jobs_arrived, on_run_begun, on_submitter_gone
@@ -120,6 +121,8 @@ def _on_time_passed(turn: Turn, it: seen.TimePassed) -> None:
             due_jobs[number] = None
         elif kind == TIMER_SCALE:
             review_if_due(turn)
+        elif kind == TIMER_ASIDE:
+            probe_if_due(turn, number)
         elif kind == TIMER_FORGET:
             forget_if_due(turn, number)
         else:

@@ -415,6 +415,11 @@ class Master(HomeServer):
             elif isinstance(event, (ev.MasterStarted, ev.TermRaised, ev.ClockSetBack)):
                 if event.notice:
                     log.warning("%s", event.notice)
+            elif isinstance(event, ev.WorkerSetAside):
+                name = self.core.state.worker_name(event.worker)
+                log.warning("worker %s is set aside for %.0f s: %s", name, event.until - event.at, event.reason)
+            elif isinstance(event, ev.WorkerTakenBack):
+                log.warning("worker %s takes work again", self.core.state.worker_name(event.worker))
             elif isinstance(event, ev.WorkerLost):
                 log.warning("worker lost: %s", event.reason)
             elif isinstance(event, (ev.BurstRequested, ev.BurstRetired)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from heapq import nlargest
 
 from titan.core.explain import Reason, explain
-from titan.core.state import NO_WORKER, Job, Run, State
+from titan.core.state import NO_WORKER, Job, Run, State, Worker
 from titan.core.story import describe, story
 from titan.errors import NotFound
 from titan.model.states import JobState, RunState, WorkerState
@@ -106,13 +106,25 @@ def runs(state: State, ask: msg.ListRuns) -> list[msg.RunRow]:
     return [run_row(run) for run in nlargest(run_limit(ask), found, key=lambda run: run.id)]
 
 
+def _shown(worker: Worker) -> str:
+    if worker.state not in (WorkerState.ALIVE, WorkerState.SUSPECT):
+        return worker.state.name
+    return "DRAINING" if worker.draining else "ASIDE" if worker.aside_until else worker.state.name
+
+
+def _of_the_sick(state: State) -> list[tuple[float, str]]:
+    sick = [w for w in state.workers.values() if _shown(w) == "ASIDE"]
+    what = {True: "gets one job on trial", False: "gets no jobs for now"}
+    return [(w.aside_until, f"worker {w.name} is set aside and {what[w.probing]}: {w.aside_reason}") for w in sick]
+
+
 def workers(state: State, ask: msg.ListWorkers) -> msg.Workers:
     return msg.Workers(
         ask.request,
         [
             msg.WorkerRow(
                 name=w.name,
-                state="DRAINING" if w.draining and w.state in (WorkerState.ALIVE, WorkerState.SUSPECT) else w.state.name,
+                state=_shown(w),
                 capabilities=w.capabilities,
                 slots=w.slots,
                 held=w.used,
@@ -123,7 +135,7 @@ def workers(state: State, ask: msg.ListWorkers) -> msg.Workers:
             )
             for w in sorted(state.workers.values(), key=lambda w: w.name)
         ],
-        state.notices,
+        [*state.notices, *_of_the_sick(state)],
     )
 
 

@@ -82,7 +82,7 @@ class Outcome(IntEnum):
     REFUSED = 4
     """It could not be started and never can be: no such file, bad interpreter, permission. Not retried."""
     BROKEN = 5
-    """The worker's own machinery failed: disk full, runner died. Retried."""
+    """The worker's own machinery failed: disk full, runner died. Tried again, elsewhere if that can be; it costs no retry."""
     STOPPED = 6
     """Killed because the master said so. Its lease is fenced already."""
     RETURNED = 7

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from titan.core import events as ev
+from titan.core.sickness import BREAKS_LIMIT
 from titan.model.demand import KINDS
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState
@@ -213,7 +214,7 @@ class Chronicle:
             job.released_from = e.worker
             self._trace.count("affinity released")
             fit = worker.there and not worker.draining and not lacking_of(job.template, worker)
-            if job.state is JobState.QUEUED and fit:
+            if job.state is JobState.QUEUED and fit and "set aside" not in e.reason:
                 raise Violation(f"{job.where} was released from {worker.name}, which can take it")
 
     def _jobs_dispatched(self, e: ev.JobsDispatched) -> None:
@@ -307,12 +308,19 @@ class Chronicle:
             job = self.jobs[number]
             lease, process = self._end_lease(job, e.worker, JobState.FAILED)
             outcome = Outcome(e.outcomes[i])
-            job.failures.append(outcome)
+            blameless = outcome is Outcome.BROKEN and not job.is_service and not job.template.function
+            if blameless != (number in e.blameless):
+                raise Violation(f"{job.where} is {outcome.name}, blameless: {number in e.blameless}")
+            if blameless:
+                job.breaks += 1
+            else:
+                job.failures.append(outcome)
             if not self._is_true(outcome, e.exit_codes[i], lease, process):
                 raise Violation(f"{job.where} is recorded as {outcome.name} with {e.exit_codes[i]}; really {process}")
             retry = job.template.retry
             job.final = outcome is Outcome.EXITED and retry is not None and e.exit_codes[i] in retry.final_codes
             final = outcome is Outcome.REFUSED or len(job.failures) > job.template.retries or job.final
+            final = job.breaks >= BREAKS_LIMIT if blameless else final
             if job.is_service:  # what it did is final, what its worker could not do is tried again there or elsewhere
                 final = not e.retry_at[i] if outcome in (Outcome.REFUSED, Outcome.BROKEN) else True
                 final = final and not (job.old_lease and e.retry_at[i])
@@ -366,6 +374,7 @@ class Chronicle:
             if job.state is JobState.FAILED:
                 job.state, job.ready, job.old_lease = JobState.DEAD, False, 0
                 early = len(job.failures) <= job.template.retries and not job.final
+                early = early and job.breaks < BREAKS_LIMIT
                 if early and not job.is_service and job.failures[-1] is not Outcome.REFUSED:
                     raise Violation(f"{job.where} is DEAD after {len(job.failures)} failures with {job.template.retries} retries")
             else:
@@ -416,7 +425,7 @@ class Chronicle:
                 raise Violation(f"{job.where} is revived with run {e.run}")
             if i < e.retried:
                 self._turn(job, JobState.WAITING, JobState.DEAD)
-                job.failures, job.final = [], False
+                job.failures, job.final, job.breaks = [], False, 0
                 job.blamed.clear()
                 job.doubted.clear()
                 self.purged.pop(number, None)

@@ -25,6 +25,8 @@ class JobFacts(msgspec.Struct):
     lease: int = 0
     attempts: int = 0
     failures: list[Outcome] = msgspec.field(default_factory=list)
+    breaks: int = 0
+    """Attempts that its workers broke."""
     due: float = 0.0
     ran_on: int = 0
     """The worker of its newest attempt."""

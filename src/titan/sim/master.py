@@ -33,6 +33,7 @@ from titan.sim.disk import Disk, Snapshot
 from titan.sim.files import MasterFiles
 from titan.sim.network import Connection
 from titan.sim.provider import SimProvider
+from titan.sim.sick_rules import judge_the_broken
 from titan.sim.store_user import SimStoreUser
 from titan.sim.trace import shorts
 from titan.sim.truth import Violation
@@ -267,6 +268,7 @@ class SimMaster:
         decision = step(self.state, now, inputs)
         check(self.state)
         world.oracle.talk.judge_turn(self.state)
+        judge_the_broken(self.state, decision.events)
         if self.state.pool.holds:
             world.trace.count("room held")
         seq = self._append(decision.events)

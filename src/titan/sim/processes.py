@@ -147,6 +147,9 @@ class Processes:
         lease, world = assignment.lease, self._world
         running = self._all[lease]
         fate = running.fate
+        if world.is_sick(self._host.name) and lease not in self._services:
+            world.trace.count("broken by a sick worker")
+            fate.refusal = Outcome.BROKEN
         if fate.refusal is not None:
             del self._all[lease]
             world.oracle.truth.trouble(lease, fate.refusal)

@@ -24,9 +24,19 @@ class World:
         """Those that are on now."""
         self.network = Network(self.clock, self.rng, self.trace, self.faults, scenario.latency_s)
 
+        draw = Random(f"{scenario.seed}/sick")
+        names = [plan.name for plan in scenario.workers if plan.mortal]
+        well = scenario.calm or scenario.quiet or draw.random() > 0.3 or not names
+        self._sick = "" if well else draw.choice(names)
+        """A worker that breaks all it is given, until the faults end."""
+
+    def is_sick(self, worker: str) -> bool:
+        return worker == self._sick
+
     def end_faults(self) -> None:
         """From now on nothing new goes wrong."""
         self.faults = self.network.faults = Faults()
+        self._sick = ""
 
     def chance(self, share: float) -> bool:
         return share > 0.0 and self.rng.random() < share

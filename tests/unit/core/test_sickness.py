@@ -1,0 +1,110 @@
+"""Workers that break what they are given: it costs jobs nothing, and such a worker is set aside."""
+
+from __future__ import annotations
+
+from support_core import NO_PREFETCH, Master, alike, register, results, submit, succeeded
+from titan.core import events as ev
+from titan.core import inputs as seen
+from titan.core.sickness import ASIDE_MIN_S, BREAKS_LIMIT, SICK_AFTER
+from titan.master import views
+from titan.model.dag import JobTemplate
+from titan.model.states import JobState, Outcome
+from titan.protocol import messages as msg
+
+ONCE = JobTemplate(command="x")
+
+
+def break_it(master: Master, n: int = 0) -> None:
+    job = master.job(n)
+    master.see(results(job.worker, (job.lease, Outcome.BROKEN)), at=master.now + 0.01)
+
+
+def wait_for(master: Master, n: int = 0) -> None:
+    """Until the job is to be tried again."""
+    master.see(seen.TimePassed(), at=max(master.now, master.job(n).due))
+
+
+def test_a_broken_attempt_costs_no_retry_and_the_next_goes_elsewhere() -> None:
+    master = Master(NO_PREFETCH)
+    master.see(register("sick"), submit(alike("a", ONCE)))
+    master.see(register("well", origin=2), register("other", origin=3))
+    break_it(master)
+    assert (master.job().state, master.job().failures) == (JobState.FAILED, 0)
+    wait_for(master)
+    assert master.job().state is JobState.DISPATCHED and master.job().worker != 1
+    master.see(succeeded(master.job().worker, master.lease()))
+    assert master.job().state is JobState.COMPLETED
+
+
+def test_with_one_worker_it_is_tried_there_again_and_in_the_end_it_is_dead_with_words() -> None:
+    master = Master(NO_PREFETCH)
+    master.see(register(), submit(alike("a", ONCE)))
+    for _ in range(200):
+        if master.job().state is JobState.DISPATCHED:
+            break_it(master)
+        elif master.state.timers:
+            master.see(seen.TimePassed(), register(held={}), at=max(master.now, master.state.timers[0][0]))
+        if master.job().state is JobState.DEAD:
+            break
+    assert master.job().state is JobState.DEAD
+    assert master.job().attempt == BREAKS_LIMIT and f"{BREAKS_LIMIT}th attempt" in master.job().reason
+
+
+def make_sick(master: Master) -> None:
+    for n in range(SICK_AFTER):
+        assert master.job(n).worker == 1
+        break_it(master, n)
+
+
+def sick_cluster() -> Master:
+    master = Master(NO_PREFETCH)
+    master.see(register("sick", slots=SICK_AFTER), submit(alike("a b c", ONCE)))
+    make_sick(master)
+    return master
+
+
+def test_a_worker_that_breaks_several_in_a_row_is_set_aside_and_shown() -> None:
+    master = sick_cluster()
+    worker = master.state.workers[1]
+    assert worker.aside_until == master.now + ASIDE_MIN_S and not worker.takes_work
+    shown = views.workers(master.state, msg.ListWorkers(1))
+    assert shown.workers[0].state == "ASIDE" and "set aside" in shown.notices[-1][1]
+    master.see(seen.TimePassed(), at=master.now + 1.0)
+    assert [master.job(n).state for n in range(3)] == [JobState.QUEUED] * 3
+
+
+def test_it_gets_one_on_trial_and_is_taken_back_when_that_ends_well() -> None:
+    master = sick_cluster()
+    master.see(seen.WorkerBeat(1, [], []), seen.TimePassed(), at=master.now + ASIDE_MIN_S)
+    on_trial = [n for n in range(3) if master.job(n).state is JobState.DISPATCHED]
+    assert len(on_trial) == 1
+    events = master.see(succeeded(1, master.lease(on_trial[0]))).events
+    assert any(isinstance(e, ev.WorkerTakenBack) for e in events)
+    assert sum(master.job(n).state is JobState.DISPATCHED for n in range(3)) == 2
+
+
+def test_a_trial_that_breaks_sets_it_aside_for_longer() -> None:
+    master = sick_cluster()
+    master.see(seen.WorkerBeat(1, [], []), seen.TimePassed(), at=master.now + ASIDE_MIN_S)
+    (n,) = [n for n in range(3) if master.job(n).state is JobState.DISPATCHED]
+    break_it(master, n)
+    assert master.state.workers[1].aside_until == master.now + 2 * ASIDE_MIN_S
+    assert not master.state.workers[1].probing
+
+
+def test_jobs_that_end_in_between_keep_a_worker_in_use() -> None:
+    master = Master(NO_PREFETCH)
+    master.see(register("w", slots=1), submit(alike("a b c d e f", ONCE)))
+    for n in range(6):
+        if n % 2:
+            master.see(succeeded(1, master.lease(n)), at=master.now + 0.01)
+        else:
+            break_it(master, n)
+    assert not master.state.workers[1].aside_until
+
+
+def test_a_new_process_of_the_worker_begins_anew() -> None:
+    master = sick_cluster()
+    master.see(seen.WorkerDisconnected(1, 1))
+    master.see(register("sick", incarnation="2", slots=3, origin=5))
+    assert master.state.workers[1].takes_work
