@@ -325,3 +325,77 @@ def test_a_submission_leaves_the_operators_files_alone(tmp_path: Path) -> None:
         assert said == {"mine": b"the submitter\n", "theirs": b"the operator\n"}
         assert (kept / "tool.sh").read_text() == "echo the operator\n"
         assert sorted(path.name for path in kept.iterdir()) == [".objects", "tool.sh"]
+
+
+NAMED = """
+import os, sys
+from pathlib import Path
+from titan import context
+home = Path(sys.argv[1])
+refused = []
+
+def attempt(what, *args):
+    try:
+        what(*args)
+    except Exception as e:
+        refused.append(str(e))
+
+Path("link").symlink_to(home / "worker.json")
+Path("up").symlink_to("../../../..")
+context.publish("own", __file__)
+Path(os.environ["TITAN_SHARED"], "s").write_text("shared")
+context.publish("s", os.path.join(os.environ["TITAN_SHARED"], "s"))
+context.publish("outside", sys.argv[2])
+files = home / "titan_workspace/files"
+for path in (home / "worker.json", "link", "up/worker.json", home, "/proc/self/root" + str(home / "worker.json"), files):
+    attempt(context.publish, "stolen", path)
+assert all("lies in the home of this worker" in text for text in refused), refused
+os.mkfifo("pipe")
+attempt(context.publish, "pipe", "pipe")
+attempt(context.publish, "device", "/dev/zero")
+it = context.artifact("own")
+for path in (home / "new", "up/new", files / "new", "up/titan_workspace/bin/titan"):
+    attempt(it.download, path)
+it.download("fetched")
+it.download(sys.argv[3])
+assert len(refused) == 12, refused
+assert Path("fetched").read_bytes() == Path(__file__).read_bytes()
+"""
+
+
+def test_a_job_cannot_have_its_worker_read_or_write_its_home(tmp_path: Path) -> None:
+    script, outside = tmp_path / "named.py", tmp_path / "outside"
+    script.write_text(NAMED)
+    outside.write_text("what this user can read")
+    with cluster(tmp_path / "c", "w1", settings=QUIET) as c:
+        home = c.worker_home("w1")
+        command = (home / "titan_workspace/bin/titan").read_text()
+        run = c.client.submit(DAG("d", [Job("a", file=script, args=[str(home), str(outside), str(tmp_path / "copy")], retries=0)]))
+        assert run.wait(timeout=60).ok, b"".join(data for _, data in c.client.logs(f"{run.id}/a"))
+        assert (tmp_path / "copy").read_text() == NAMED
+        assert {a.key for a in c.client.artifacts(run.id)} == {f"{run.id}/{key}" for key in ("own", "s", "outside")}
+        assert (home / "titan_workspace/bin/titan").read_text() == command
+        assert not list(home.rglob("new"))
+
+
+CHANGE = """
+import os, sys
+about = os.stat("in")
+os.chmod("in", 0o644)
+with open("in", "r+b") as file:
+    file.write(b"changed")
+os.chmod("in", 0o444)
+os.utime("in", ns=(about.st_atime_ns, about.st_mtime_ns))
+"""
+
+
+def test_a_job_changes_what_it_was_given_for_itself_alone(tmp_path: Path) -> None:
+    change = tmp_path / "change.py"
+    change.write_text(CHANGE)
+    with cluster(tmp_path / "c", "w1", settings=QUIET) as c:
+        make = Job("make", command="head -c 3000000 /dev/zero > out", outputs={"out": "out"})
+        first = Job("first", file=change, inputs={"in": "make.out"}, parents=[make])
+        look = "[ $(head -c 3000000 /dev/zero | sha256sum | cut -d' ' -f1) = $(sha256sum < in | cut -d' ' -f1) ]"
+        second = Job("second", command=look, inputs={"in": "make.out"}, parents=[make, first], retries=0)
+        run = c.client.submit(DAG("d", [make, first, second]))
+        assert run.wait(timeout=60).ok

@@ -1,7 +1,11 @@
 """titan_workspace/files/: files of jobs by content, what they left and what they are given, and how these come into their folders.
 
-    files/HASH         read-only; large ones are the same file in the folder of each job that has it
+    files/HASH         read-only, and no job's: what jobs are given are clones (where the file system can do that) or copies
     files/KEY.part     on its way, from a job's folder or from the master
+
+Only where the disk has no room for a copy a job is given the file itself, by a hard link. It can be changed then, so its content is
+hashed before anybody else gets it; so is that of files which an earlier process of the worker has left. Of the others the time of
+change (ctime) is remembered, which no process can set back.
 
 There is a limit on all of them together: above it those that were not used for the longest time go, and never what an attempt here
 needs. Owns paths, room and copies; must not know when something runs. All but the bookkeeping may take as long as the disk does.
@@ -11,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import re
 import secrets
@@ -24,9 +29,10 @@ from titan.errors import EnvironmentFault, TitanError
 from titan.folders import remove_folder
 from titan.model.files import FILE, FOLDER, PROGRAM, StoredFile
 from titan.model.sizes import format_size
+from titan.worker.beneath import LEADS_OUT, is_below, open_beneath, open_place, path_of, reopen
 
-COPY_BELOW = 1 << 20
-"""A smaller file is copied into a job's folder: it costs little, and is the job's own."""
+TAKE_BACK_FROM = 1 << 20
+"""A smaller file stays in the job's folder when the attempt is over."""
 MOST_BYTES = 10 << 30
 SHARE_OF_DISK = 0.8
 MAX_FOLDER_BYTES = 64 << 30
@@ -36,10 +42,17 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class Given(NamedTuple):
-    """A file that was put into a job's folder as a further name of the one here."""
+    """A large file that was put into a job's folder, to be taken away when the attempt is over."""
 
     path: str
     inode: int
+    linked: str = ""
+    """The hash, if it is the file here itself."""
+
+
+_Seal = tuple[int, int, int, int]
+_UNSURE: _Seal = (0, 0, 0, 0)
+"""Of what somebody may have changed: it is hashed before it is used."""
 
 
 class Left(NamedTuple):
@@ -66,14 +79,13 @@ class FileCache:
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob("*.part"):
             leftover.unlink(missing_ok=True)
-        self._entries: dict[str, tuple[int, int]] = {}
-        """hash -> (size, mtime in ns when it came), the one used last at the end."""
+        self._entries: dict[str, tuple[int, _Seal]] = {}
+        """hash -> (size, how it was when it came), the one used last at the end."""
         for entry in sorted(os.scandir(folder), key=lambda e: e.stat().st_atime_ns):
             if _HASH.fullmatch(entry.name) is None or distrusted:
                 Path(entry.path).unlink(missing_ok=True)
             else:
-                about = entry.stat()
-                self._entries[entry.name] = (about.st_size, about.st_mtime_ns)
+                self._entries[entry.name] = (entry.stat().st_size, _UNSURE)
         self.bytes = sum(size for size, _ in self._entries.values())
         disk = os.statvfs(folder)
         free = disk.f_bavail * disk.f_frsize + self.bytes
@@ -92,24 +104,39 @@ class FileCache:
             self._entries[hash_] = entry
 
     def is_intact(self, hash_: str) -> bool:
-        """Whether it is as it came: a job that changed a file that it was given, against its mode, changed it for all."""
+        """Whether it is as it came."""
+        entry = self._entries.get(hash_)
         try:
-            about = os.stat(self.folder / hash_)
+            return entry is not None and entry[1] == _seal_of(self.folder / hash_)
         except OSError:
             return False
-        return self._entries.get(hash_) == (about.st_size, about.st_mtime_ns)
+
+    def is_unsure(self, hash_: str) -> bool:
+        return self._entries.get(hash_, (0, ()))[1] == _UNSURE
+
+    def verify(self, hash_: str) -> bool:
+        """Hashes it: whether it is what its name says, and so intact from now on. Takes as long as to read it."""
+        try:
+            with open(self.folder / hash_, "rb") as file:
+                before = _seal_of(self.folder / hash_)
+                if hashlib.file_digest(file, "sha256").hexdigest() != hash_ or _seal_of(self.folder / hash_) != before:
+                    return False
+        except OSError:
+            return False
+        self._entries[hash_] = (before[1], before)
+        return True
 
     def drop(self, hash_: str) -> None:
-        self.bytes -= self._entries.pop(hash_, (0, 0))[0]
+        self.bytes -= self._entries.pop(hash_, (0, _UNSURE))[0]
         (self.folder / hash_).unlink(missing_ok=True)
 
     def enter(self, part: Path, hash_: str) -> None:
         """A part that is whole becomes the file of that content. Raises OSError."""
         os.chmod(part, 0o444)
         part.rename(self.folder / hash_)
-        about = os.stat(self.folder / hash_)
-        self.bytes += about.st_size - self._entries.pop(hash_, (0, 0))[0]
-        self._entries[hash_] = (about.st_size, about.st_mtime_ns)
+        seal = _seal_of(self.folder / hash_)
+        self.bytes += seal[1] - self._entries.pop(hash_, (0, _UNSURE))[0]
+        self._entries[hash_] = (seal[1], seal)
 
     def make_room(self, needed: Callable[[], Iterable[str]]) -> list[str]:
         """Removes what was not used for the longest time and is not needed, while there is too much; returns the hashes."""
@@ -136,37 +163,56 @@ class FileCache:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             if os.path.lexists(target):
                 _remove(target)
-            inode = self.copy_out(file.hash, Path(target), file.kind)
-            if inode:
-                given.append(Given(target, inode))
+            linked = self.copy_out(file.hash, Path(target), file.kind)
+            if file.kind != FOLDER and file.size >= TAKE_BACK_FROM:
+                given.append(Given(target, os.stat(target).st_ino, file.hash if linked else ""))
         return tuple(given)
 
-    def copy_out(self, hash_: str, target: Path, kind: int) -> int:
-        """To a path that is free; returns the inode if it is the file here, 0 for a copy."""
+    def copy_out(self, hash_: str, target: Path, kind: int) -> bool:
+        """To a path that is free; returns whether it is the file here itself, as there is no room for another."""
         source = self.folder / hash_
         if kind == FOLDER:
             unpack_archive(source, target, max_bytes=MAX_FOLDER_BYTES, max_members=MAX_FOLDER_MEMBERS)
-            return 0
+            return False
         mode = 0o555 if kind == PROGRAM else 0o444
-        if kind == FILE and os.path.getsize(source) >= COPY_BELOW and not _clone(source, target, mode):
-            try:
-                os.link(source, target)
-            except OSError as e:
-                if e.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM):
-                    raise
-            else:
-                return os.stat(target).st_ino
-        if not target.exists():
+        if _clone(source, target, mode):
+            return False
+        try:
             _copy(source, target, mode)
-        return 0
+        except OSError as e:
+            if e.errno not in (errno.ENOSPC, errno.EDQUOT) or kind != FILE or os.path.getsize(source) < TAKE_BACK_FROM:
+                raise
+            os.link(source, target)
+            self._entries[hash_] = (self._entries[hash_][0], _UNSURE)
+            return True
+        return False
 
-    def copy_to(self, hash_: str, into: str, kind: int) -> None:
-        """A copy that its owner may change. A file replaces what is there at once; a folder has to be empty or not there."""
+    def copy_to(self, hash_: str, into: str, kind: int, may: Callable[[str], bool] | None = None) -> None:
+        """A copy that its owner may change. A file replaces what is there at once; a folder has to be empty or not there.
+
+        Raises OSError, TitanError; PermissionError if it `may` not be written there.
+        """
+        parent, name = os.path.split(into)
+        if not name:
+            raise IsADirectoryError(errno.EISDIR, "a path that ends with / names no file", into)
+        if may is not None and not may(os.path.realpath(into if kind == FOLDER else parent)):
+            raise PermissionError(errno.EACCES, "it lies in the home of this worker", into)
         if kind == FOLDER:
-            self.copy_out(hash_, Path(into), kind)
+            os.makedirs(parent, exist_ok=True)
+        place = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if may is not None and not may(path_of(place)):
+                raise PermissionError(errno.EACCES, "it lies in the home of this worker", into)
+            self._copy_into(Path(f"/proc/self/fd/{place}"), name, hash_, kind)
+        finally:
+            os.close(place)
+
+    def _copy_into(self, parent: Path, name: str, hash_: str, kind: int) -> None:
+        target = parent / name
+        if kind == FOLDER:
+            self.copy_out(hash_, target, kind)
             return
-        target = Path(into)
-        part = target.with_name(f".{secrets.token_hex(6)}.part")
+        part = parent / f".{secrets.token_hex(6)}.part"
         mode = 0o755 if kind == PROGRAM else 0o644
         if not _clone(self.folder / hash_, part, mode):
             _copy(self.folder / hash_, part, mode)
@@ -174,7 +220,9 @@ class FileCache:
 
     def take_back(self, given: tuple[Given, ...]) -> None:
         """An attempt is over: what it was given takes up no more room than it does here."""
-        for path, inode in given:
+        for path, inode, linked in given:
+            if linked in self._entries:
+                self._entries[linked] = (self._entries[linked][0], _UNSURE)
             try:
                 if os.lstat(path).st_ino == inode:
                     os.unlink(path)
@@ -187,33 +235,50 @@ class FileCache:
         taken: list[Left] = []
         try:
             for name, path in outputs:
-                taken.append(self.take(name, os.path.join(folder, path), folder, f"output {name!r} ({path})", move=True))
+                taken.append(self.take(name, path, folder, f"output {name!r} ({path})"))
         except BaseException:
             for left in taken:
                 left.path.unlink(missing_ok=True)
             raise
         return taken
 
-    def take(self, name: str, path: str, folder: str, what: str, *, move: bool) -> Left:
-        """`folder`: what leads out of it is refused; "" for anywhere. Raises OutputMissing, OSError."""
+    def take(self, name: str, path: str, folder: str, what: str, *, may: Callable[[str], bool] | None = None) -> Left:
+        """With a `folder`: what lies beneath it, to be moved; its job is over. Else what lies anywhere, if it `may` be read, to be
+        copied: its job goes on. Raises OutputMissing, OSError."""
         missing = f"{what} was not written" if folder else f"{what}: there is no such file or folder"
-        real = os.path.realpath(path)
-        if folder and not real.startswith(os.path.realpath(folder) + "/"):
-            raise OutputMissing(f"{what} is a link that leads out of the job's folder: copy the file there")
         try:
-            about = os.stat(real)
+            place = _beneath(folder, path) if folder else open_place(path)
         except FileNotFoundError:
             raise OutputMissing(missing) from None
         except NotADirectoryError:
             raise OutputMissing(f"{missing}: a part of its path is no folder") from None
+        except OSError as e:
+            if e.errno not in LEADS_OUT:
+                raise
+            raise OutputMissing(f"{what} is a link that leads out of the job's folder: copy the file there") from None
+        try:
+            real = path_of(place)
+            if may is not None and not may(real):
+                raise OutputMissing(f"{what} lies in the home of this worker, outside of the job's folder and TITAN_SHARED")
+            return self._take(name, place, real, what, move=bool(folder))
+        finally:
+            os.close(place)
+
+    def _take(self, name: str, place: int, real: str, what: str, *, move: bool) -> Left:
+        about = os.fstat(place)
         key, part = self.new_part()
         if stat.S_ISDIR(about.st_mode):
             self._pack(Path(real), part, what)
             return Left(name, key, part, part.stat().st_size, FOLDER)
         if not stat.S_ISREG(about.st_mode):
             raise OutputMissing(f"{what} is neither a file nor a folder")
-        if not (move and about.st_nlink == 1 and _renamed(real, part)) and not _clone(Path(real), part, 0o600):
-            _copy(Path(real), part, 0o600)
+        if not (move and about.st_nlink == 1 and _moved(place, real, part)):
+            source = reopen(place)
+            try:
+                if not _clone(source, part, 0o600):
+                    _copy(source, part, 0o600)
+            finally:
+                os.close(source)
         return Left(name, key, part, part.stat().st_size, PROGRAM if about.st_mode & 0o100 else FILE)
 
     def _pack(self, folder: Path, part: Path, what: str) -> None:
@@ -249,19 +314,53 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def _renamed(path: str, part: Path) -> bool:
+def _beneath(folder: str, path: str) -> int:
+    """A link within the folder may be absolute. Raises OSError."""
+    try:
+        return open_beneath(folder, path)
+    except OSError as e:
+        root, real = os.path.realpath(folder), os.path.realpath(os.path.join(folder, path))
+        if e.errno not in LEADS_OUT or not is_below(real, root):
+            raise
+        return open_beneath(root, os.path.relpath(real, root))
+
+
+def _moved(place: int, path: str, part: Path) -> bool:
+    """Whether it is here now, and nobody can write to it: else it is to be copied, from wherever it is."""
     try:
         os.rename(path, part)
     except OSError as e:
-        if e.errno != errno.EXDEV:
+        if e.errno not in (errno.EXDEV, errno.ENOENT):
             raise
+        return False
+    source = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if os.path.samestat(os.fstat(source), os.fstat(place)) and _has_no_writers(source):
+            return True
+    finally:
+        os.close(source)
+    part.unlink()
+    return False
+
+
+def _has_no_writers(fd: int) -> bool:
+    """The kernel gives a read lease on what nobody has open for writing, or mapped."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:
         return False
     return True
 
 
-def _clone(source: Path, target: Path, mode: int) -> bool:
-    """A copy that shares its blocks, where the file system can do that."""
-    from_ = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+def _seal_of(path: Path) -> _Seal:
+    about = os.stat(path)
+    return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+
+
+def _clone(source: Path | int, target: Path, mode: int) -> bool:
+    """A copy that shares its blocks, where the file system can do that. `source` may be a descriptor."""
+    from_ = os.dup(source) if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
         to = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -277,8 +376,8 @@ def _clone(source: Path, target: Path, mode: int) -> bool:
     return True
 
 
-def _copy(source: Path, target: Path, mode: int) -> None:
-    from_ = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+def _copy(source: Path | int, target: Path, mode: int) -> None:
+    from_ = os.dup(source) if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     try:
         to = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:

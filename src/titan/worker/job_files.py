@@ -16,6 +16,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -74,7 +75,7 @@ class JobFiles:
         self._machine = machine
         self._machine.have.update(dict.fromkeys(words.FILE_PREFIX + hash_ for hash_ in self.cache.all()))
         self._lines = lines
-        self._folder_of = workspace.folder_of
+        self._workspace = workspace
         self._see = see
         self._kept = kept
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="titan-files")
@@ -138,7 +139,9 @@ class JobFiles:
     async def _send_all(self, it: words.Assignment) -> tuple[StoredFile, ...]:
         loop = asyncio.get_running_loop()
         try:
-            left = await loop.run_in_executor(self._pool, self.cache.take_outputs, it.template.outputs, self._folder_of(it))
+            left = await loop.run_in_executor(
+                self._pool, self.cache.take_outputs, it.template.outputs, self._workspace.folder_of(it)
+            )
         except OSError as e:
             raise full_disk(e, "its outputs could not be taken") from e
         try:
@@ -192,7 +195,7 @@ class JobFiles:
 
     async def have(self, hash_: str) -> None:
         """It is in the cache when this returns; fetched once, however many wait for it. Raises TitanError, OSError."""
-        if self.cache.is_intact(hash_):
+        if self.cache.is_intact(hash_) and hash_ not in self._fetches:
             self.cache.use(hash_)
             return
         task = self._fetches.get(hash_)
@@ -202,6 +205,10 @@ class JobFiles:
         await asyncio.shield(task)
 
     async def _fetch(self, hash_: str) -> None:
+        if self.cache.is_unsure(hash_):
+            if await asyncio.get_running_loop().run_in_executor(self._pool, self.cache.verify, hash_):
+                return
+            log.warning("the file %s in the cache was changed by a job, or by the disk: it is fetched again", hash_[:12])
         self.cache.drop(hash_)
         _, part = self.cache.new_part()
         try:
@@ -232,7 +239,7 @@ class JobFiles:
         what = f"what is to be published as {key[:200]!r} ({path})"
 
         def take() -> Left:
-            return self.cache.take(key, path, "", what, move=False)
+            return self.cache.take(key, path, "", what, may=self._may_name(lease))
 
         try:
             left = await loop.run_in_executor(self._pool, take)
@@ -265,7 +272,8 @@ class JobFiles:
         self._pinned[row.hash] = self._pinned.get(row.hash, 0) + 1
         try:
             await self.have(row.hash)
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._write_out, row, into)
+            write = partial(self.cache.copy_to, row.hash, into, row.kind, self._may_name(lease))
+            await asyncio.get_running_loop().run_in_executor(self._pool, write)
         except OSError as e:
             raise full_disk(e, f"{key[:200]!r} could not be written to {into}") from e
         finally:
@@ -274,9 +282,10 @@ class JobFiles:
                 del self._pinned[row.hash]
         return row
 
-    def _write_out(self, row: msg.ArtifactRow, into: str) -> None:
-        """A copy of its own, which the job may change. What is at the path is replaced; a folder has to be empty."""
-        self.cache.copy_to(row.hash, into, row.kind)
+    def _may_name(self, lease: int) -> Callable[[str], bool]:
+        """Which places an attempt may have this worker read or write for it."""
+        held = self._machine.held.get(lease)
+        return partial(self._workspace.may_name, held.assignment.run if held is not None else "")
 
     async def _ask(self, make: Callable[[int], msg.Message]) -> msg.Artifacts:
         """Asks until it is answered: both questions may be put twice."""

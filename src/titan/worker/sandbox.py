@@ -24,6 +24,7 @@ from titan.archive import unpack_archive
 from titan.errors import PeerError
 from titan.folders import remove_folder
 from titan.model.dag import JobTemplate
+from titan.worker.beneath import is_below
 from titan.worker.file_cache import Given
 from titan.worker.machine import Assignment
 from titan.worker.spares import PROGRAM_BYTES, Content, Made, Spares, note
@@ -51,7 +52,8 @@ class Place(NamedTuple):
 class Workspace:
     def __init__(self, home: Path, shared: Path | None = None) -> None:
         """`shared`: where runs have their shared folders, if several workers of this node are to have them in common."""
-        self.root = home.resolve() / "titan_workspace"
+        self._home = str(home.resolve())
+        self.root = Path(self._home) / "titan_workspace"
         self.jobs = self.root / "jobs"
         self.shared = shared.resolve() if shared else self.root / "shared"
         self.cache = self.root / "cache"
@@ -86,6 +88,15 @@ class Workspace:
 
     def folder_of(self, it: Assignment) -> str:
         return f"{self._jobs}/{it.run}/{it.job}.{it.attempt}"
+
+    def may_name(self, run: str, path: str) -> bool:
+        """Whether a job of this run may have the worker read or write there for it: what it has itself, and all that is no home.
+
+        `path` has no link in it."""
+        if not is_below(path, self._home):
+            return True
+        mine = (f"{self._jobs}/{run}", f"{self.shared}/{run}", f"{self.root}/runners") if run else ()
+        return any(is_below(path, folder) and path != f"{self.root}/runners" for folder in mine)
 
     def prepare(self, it: Assignment) -> Place:
         """Makes the attempt's folder with what it runs in it; unpacking a project may take long. Raises OSError, TitanError."""

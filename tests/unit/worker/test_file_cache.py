@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from titan.model.files import FILE, FOLDER, PROGRAM, StoredFile
-from titan.worker.file_cache import COPY_BELOW, FileCache, OutputMissing, cache_size
+from titan.worker.file_cache import TAKE_BACK_FROM, FileCache, OutputMissing, cache_size
 
-LARGE = bytes(COPY_BELOW + 1)
+LARGE = bytes(TAKE_BACK_FROM + 1)
 
 
 def entered(cache: FileCache, content: bytes) -> str:
@@ -22,18 +24,83 @@ def entered(cache: FileCache, content: bytes) -> str:
     return hash_
 
 
-def test_large_files_are_shared_and_small_ones_copied(tmp_path: Path) -> None:
+def test_what_a_job_is_given_is_its_own(tmp_path: Path) -> None:
     cache, folder = FileCache(tmp_path / "files"), tmp_path / "job"
     folder.mkdir()
     large, small = entered(cache, LARGE), entered(cache, b"small")
     files = (StoredFile("in/large", large, len(LARGE)), StoredFile("small", small, 5), StoredFile("bin/x", small, 5, PROGRAM))
     given = cache.give(files, str(folder))
-    assert (folder / "in/large").stat().st_ino == cache.path(large).stat().st_ino or not given
-    assert (folder / "small").stat().st_ino != cache.path(small).stat().st_ino
     assert [(folder / f.name).stat().st_mode & 0o777 for f in files] == [0o444, 0o444, 0o555]
+    for file in files:
+        path = folder / file.name
+        path.chmod(0o644)
+        path.write_bytes(b"changed")
+    assert cache.is_intact(large) and cache.is_intact(small)
+    assert cache.path(large).read_bytes() == LARGE and cache.path(small).read_bytes() == b"small"
     cache.take_back(given)
-    assert not given or not (folder / "in/large").exists()
-    assert (folder / "small").read_bytes() == b"small"
+    assert not (folder / "in/large").exists() and (folder / "small").exists()
+
+
+def test_without_room_a_job_gets_the_file_itself_and_a_change_of_it_is_found(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk], check=False).returncode:
+        pytest.skip("a small disk is needed, and so the right to mount one")
+    try:
+        cache, folder = FileCache(disk / "files"), disk / "job"
+        folder.mkdir()
+        content = os.urandom(2 << 20)
+        hash_ = entered(cache, content)
+        for changed in (False, True):
+            given = cache.give((StoredFile("a", hash_, len(content)),), str(folder))
+            assert (folder / "a").samefile(cache.path(hash_))
+            about = (folder / "a").stat()
+            if changed:
+                (folder / "a").chmod(0o644)
+                with (folder / "a").open("r+b") as file:
+                    file.write(b"changed")
+                (folder / "a").chmod(0o444)
+                os.utime(folder / "a", ns=(about.st_atime_ns, about.st_mtime_ns))
+            cache.take_back(given)
+            assert not (folder / "a").exists()
+            assert not cache.is_intact(hash_) and cache.is_unsure(hash_)
+            assert cache.verify(hash_) is not changed
+            assert cache.is_intact(hash_) is not changed
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_what_was_changed_while_nobody_looked_is_found(tmp_path: Path) -> None:
+    hash_ = entered(FileCache(tmp_path / "files"), b"as it came")
+    again = FileCache(tmp_path / "files")
+    assert again.is_unsure(hash_) and again.verify(hash_) and again.is_intact(hash_)
+    path = again.path(hash_)
+    about = path.stat()
+    path.chmod(0o644)
+    path.write_bytes(b"as it Came")
+    path.chmod(0o444)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert not again.is_intact(hash_), "a process cannot set back the time of change"
+    third = FileCache(tmp_path / "files")
+    assert third.is_unsure(hash_) and not third.verify(hash_) and not third.is_intact(hash_)
+
+
+def test_an_output_that_somebody_still_writes_to_is_copied(tmp_path: Path) -> None:
+    cache, folder = FileCache(tmp_path / "files"), tmp_path / "job"
+    folder.mkdir()
+    for name in ("open", "mapped", "read"):
+        (folder / name).write_bytes(b"written")
+    with (folder / "open").open("r+b") as writer, (folder / "read").open("rb") as _, (folder / "mapped").open("r+b") as file:
+        pages = mmap.mmap(file.fileno(), 7)
+        file.close()
+        before = (folder / "read").stat().st_ino
+        left = cache.take_outputs([(name, name) for name in ("open", "mapped", "read")], str(folder))
+        writer.write(b"changed")
+        writer.flush()
+        pages[:] = b"changed"
+        assert [one.path.read_bytes() for one in left] == [b"written"] * 3
+        assert left[2].path.stat().st_ino == before, "this one was moved"
+        pages.close()
 
 
 def test_what_lies_there_already_is_replaced(tmp_path: Path) -> None:
@@ -72,6 +139,8 @@ def test_outputs_are_moved_unless_somebody_else_has_them(tmp_path: Path) -> None
         (lambda f: None, "was not written"),
         (lambda f: (f / "o").symlink_to("/etc/hostname"), "leads out"),
         (lambda f: (f / "o").symlink_to("gone"), "was not written"),
+        (lambda f: (f / "o").symlink_to("/proc/self/fd/0"), "leads out"),
+        (lambda f: (f / "o").symlink_to("../files"), "leads out"),
         (lambda f: os.mkfifo(f / "o"), "neither a file nor a folder"),
     ],
 )
