@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 from titan.cli.ask import said
+from titan.model.failure import OUTPUT_LOST
 from titan.sdk.client import Client
 from titan.sdk.job import DAG
 from titan.sdk.run import Run
@@ -14,6 +15,7 @@ from titan.sdk.status import JobStatus, RunSummary
 
 LINES_UP_TO = 200
 """A run of more jobs is followed by its tally, not job by job, where the terminal is not live."""
+LOST_UP_TO = 5_000
 TALLY_EVERY_S = 2.0
 SAID = 40
 """Characters of what a job says, in the live display."""
@@ -113,6 +115,18 @@ def _follow_live(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address:
             if summary.over:
                 return summary
     raise AssertionError("a watch ended before its run")
+
+
+def tell_lost_output(client: Client, summary: RunSummary) -> bool:
+    """Whether output of its jobs could not be kept, which is said then. Of a run of many jobs nobody looks."""
+    if summary.count > LOST_UP_TO:
+        return False
+    lost = [job for job in client.status(summary.run).jobs if OUTPUT_LOST in job.reason]
+    if lost:
+        names = ", ".join(job.id for job in lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+        why = lost[0].reason[lost[0].reason.index(OUTPUT_LOST) + len(OUTPUT_LOST) :]
+        print(f"titan: output of {names} was lost: {why}: free space there and run it again", file=sys.stderr)
+    return bool(lost)
 
 
 def _now() -> str:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import click
 
 from titan.cli import EXIT_FAILED, EXIT_INTERRUPTED
-from titan.cli.follow import follow
+from titan.cli.follow import follow, tell_lost_output
 from titan.cli.follow import submit as submit_dag
 from titan.cli.local_cluster import LocalCluster, interrupt_on_sigterm
 from titan.cli.options import DEFAULT_HOME, home_option, json_option, master_option, python_option
@@ -127,7 +127,8 @@ def run(
                 handle.cancel()
             raise
         _conclude(place, summary, about, quiet=quiet, as_json=as_json)
-    click.get_current_context().exit(0 if summary.ok else EXIT_FAILED)
+        lost = tell_lost_output(client, summary)
+    click.get_current_context().exit(0 if summary.ok and not lost else EXIT_FAILED)
 
 
 @click.command()
@@ -174,7 +175,8 @@ def wait(run_id: str, timeout: float | None, quiet: bool, master: str | None, as
             print(json.dumps(asdict(summary)))
         elif not summary.ok:
             _print_failures(client, client.status(run_id), _master_words(master))
-    click.get_current_context().exit(0 if summary.ok else EXIT_FAILED)
+        lost = tell_lost_output(client, summary)
+    click.get_current_context().exit(0 if summary.ok and not lost else EXIT_FAILED)
 
 
 class _Asked(NamedTuple):

@@ -106,7 +106,7 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
         job.peak_bytes = e.peak_bytes[i]
         job.outcome = Outcome.SUCCEEDED
         job.exit_code = 0
-        job.reason = ""
+        job.reason = e.reasons[i] if e.reasons else ""
         if e.values:
             job.value = e.values[i]
         if e.outputs and e.outputs[i]:

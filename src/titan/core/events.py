@@ -161,7 +161,8 @@ class JobsStarted(_Fact, frozen=True, tag="jobs_started"):
 
 
 class JobsCompleted(_Fact, frozen=True, tag="jobs_completed"):
-    """`values`, if not empty, are the results of calls, as their workers made them; `outputs` the files that each left."""
+    """`values`, if not empty, are the results of calls, as their workers made them; `outputs` the files that each left; `reasons`
+    what there is to say of some of them all the same, as that output was lost."""
 
     worker: int
     jobs: list[int]
@@ -172,6 +173,7 @@ class JobsCompleted(_Fact, frozen=True, tag="jobs_completed"):
     at: float
     values: list[bytes] = []
     outputs: list[tuple[StoredFile, ...]] = []
+    reasons: list[str] = []
 
 
 class JobsFailed(_Fact, frozen=True, tag="jobs_failed"):

@@ -90,6 +90,7 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
                 at=turn.now,
                 values=[seen.values[i] for i in at] if seen.values else [],
                 outputs=[seen.outputs[i] for i in at] if seen.outputs else [],
+                reasons=[seen.reasons[i] for i in at] if any(map(seen.reasons.__getitem__, at)) else [],
             )
         )
         turn.runs.update((state.jobs[number].run.id, state.jobs[number].run) for number in good)

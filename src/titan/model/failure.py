@@ -15,6 +15,8 @@ MAX_URL = 2048
 MAX_BY = 128
 MAX_COMMENT = 4096
 ON_FAILURE = ("cancel", "continue")
+OUTPUT_LOST = "output lost: "
+"""How the reason of a job begins whose output could not be kept, whatever became of the job."""
 KINDS = ("", "gate", "handler", "service")
 _URL = re.compile(r"https?://[^\s/?#@\\]+(?:[/?#][^\s]*)?", re.IGNORECASE)
 

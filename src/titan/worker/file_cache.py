@@ -3,9 +3,10 @@
     files/HASH         read-only, and no job's: what jobs are given are clones (where the file system can do that) or copies
     files/KEY.part     on its way, from a job's folder or from the master
 
-Only where the disk has no room for a copy a job is given the file itself, by a hard link. It can be changed then, so its content is
-hashed before anybody else gets it; so is that of files which an earlier process of the worker has left. Of the others the time of
-change (ctime) is remembered, which no process can set back.
+Where a copy takes too long (from 64 MiB on), or the disk has no room for one, a job is *lent* the file itself, by a hard link; only
+one that nobody else here needs. It can be changed then, so its content is hashed before anybody else gets it: when it is back, or
+as it is copied. So is that of files which an earlier process of the worker has left. Of the others the time of change (ctime) is
+remembered, which no process can set back.
 
 There is a limit on all of them together: above it those that were not used for the longest time go, and never what an attempt here
 needs. Owns paths, room and copies; must not know when something runs. All but the bookkeeping may take as long as the disk does.
@@ -20,17 +21,21 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterable
+import threading
+from collections import Counter
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from titan.archive import build_archive, survey, unpack_archive
-from titan.errors import EnvironmentFault, TitanError
+from titan.errors import EnvironmentFault, PeerError, TitanError
 from titan.folders import remove_folder
 from titan.model.files import FILE, FOLDER, PROGRAM, StoredFile
 from titan.model.sizes import format_size
 from titan.worker.beneath import LEADS_OUT, is_below, open_beneath, open_place, path_of, reopen
 
+LEND_FROM = 64 << 20
+"""To copy a smaller file takes no time that shows."""
 TAKE_BACK_FROM = 1 << 20
 """A smaller file stays in the job's folder when the attempt is over."""
 MOST_BYTES = 10 << 30
@@ -86,6 +91,9 @@ class FileCache:
                 Path(entry.path).unlink(missing_ok=True)
             else:
                 self._entries[entry.name] = (entry.stat().st_size, _UNSURE)
+        self._lent: Counter[str] = Counter()
+        """Files that attempts have themselves just now."""
+        self._lending = threading.Lock()
         self.bytes = sum(size for size, _ in self._entries.values())
         disk = os.statvfs(folder)
         free = disk.f_bavail * disk.f_frsize + self.bytes
@@ -114,11 +122,16 @@ class FileCache:
     def is_unsure(self, hash_: str) -> bool:
         return self._entries.get(hash_, (0, ()))[1] == _UNSURE
 
+    def is_lent(self, hash_: str) -> bool:
+        return hash_ in self._lent
+
     def verify(self, hash_: str) -> bool:
-        """Hashes it: whether it is what its name says, and so intact from now on. Takes as long as to read it."""
+        """Whether it is what its name says, which is hashed, and nobody can change it: then it is intact from now on."""
         try:
             with open(self.folder / hash_, "rb") as file:
-                before = _seal_of(self.folder / hash_)
+                before, about = _seal_of(self.folder / hash_), os.fstat(file.fileno())
+                if about.st_nlink != 1 or not _has_no_writers(file.fileno()):
+                    return False
                 if hashlib.file_digest(file, "sha256").hexdigest() != hash_ or _seal_of(self.folder / hash_) != before:
                     return False
         except OSError:
@@ -155,37 +168,64 @@ class FileCache:
         return key, self.folder / f"{key}.part"
 
     # -- into a job's folder --------------------------------------------------------------------------------------------
-    def give(self, files: tuple[StoredFile, ...], folder: str) -> tuple[Given, ...]:
-        """Puts them into a job's folder. Raises OSError, TitanError."""
+    def give(self, files: tuple[StoredFile, ...], folder: str, alone: Container[str] = ()) -> tuple[Given, ...]:
+        """Puts them into a job's folder; those that it needs `alone` may be lent. Raises OSError, TitanError."""
         given = []
         for file in files:
             target = os.path.join(folder, file.name)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             if os.path.lexists(target):
                 _remove(target)
-            linked = self.copy_out(file.hash, Path(target), file.kind)
+            linked = self.copy_out(file.hash, Path(target), file.kind, may_lend=file.hash in alone)
             if file.kind != FOLDER and file.size >= TAKE_BACK_FROM:
                 given.append(Given(target, os.stat(target).st_ino, file.hash if linked else ""))
         return tuple(given)
 
-    def copy_out(self, hash_: str, target: Path, kind: int) -> bool:
-        """To a path that is free; returns whether it is the file here itself, as there is no room for another."""
+    def copy_out(self, hash_: str, target: Path, kind: int, *, may_lend: bool = False) -> bool:
+        """To a path that is free; returns whether it is lent: `may_lend`, if a copy takes long, or as there is no room for one."""
         source = self.folder / hash_
         if kind == FOLDER:
             unpack_archive(source, target, max_bytes=MAX_FOLDER_BYTES, max_members=MAX_FOLDER_MEMBERS)
             return False
         mode = 0o555 if kind == PROGRAM else 0o444
-        if _clone(source, target, mode):
+        size = os.path.getsize(source)
+        if hash_ not in self._lent and _clone(source, target, mode):
             return False
+        if kind == FILE and size >= LEND_FROM and may_lend and self._lend(hash_, target, only=True):
+            return True
         try:
-            _copy(source, target, mode)
+            self._copy_checked(hash_, target, mode)
         except OSError as e:
-            if e.errno not in (errno.ENOSPC, errno.EDQUOT) or kind != FILE or os.path.getsize(source) < TAKE_BACK_FROM:
+            if e.errno not in (errno.ENOSPC, errno.EDQUOT) or kind != FILE or size < TAKE_BACK_FROM:
                 raise
-            os.link(source, target)
+            return self._lend(hash_, target, only=False)
+        return False
+
+    def _lend(self, hash_: str, target: Path, *, only: bool) -> bool:
+        """`only`: not while another has it, nor where it cannot be: then False. Raises OSError."""
+        with self._lending:
+            if only and hash_ in self._lent:
+                return False
+            try:
+                os.link(self.folder / hash_, target)
+            except OSError:
+                if not only:
+                    raise
+                return False
+            self._lent[hash_] += 1
             self._entries[hash_] = (self._entries[hash_][0], _UNSURE)
             return True
-        return False
+
+    def _copy_checked(self, hash_: str, target: Path, mode: int) -> None:
+        """What is lent may change meanwhile: then the copy has to be what its name says. Raises OSError, PeerError."""
+        _copy(self.folder / hash_, target, mode)
+        if hash_ in self._lent:
+            with target.open("rb") as copy:
+                if hashlib.file_digest(copy, "sha256").hexdigest() == hash_:
+                    return
+            target.unlink()
+            self.drop(hash_)
+            raise PeerError(f"the file {hash_[:12]} was changed by a job that has it: it is fetched again")
 
     def copy_to(self, hash_: str, into: str, kind: int, may: Callable[[str], bool] | None = None) -> None:
         """A copy that its owner may change. A file replaces what is there at once; a folder has to be empty or not there.
@@ -214,15 +254,15 @@ class FileCache:
             return
         part = parent / f".{secrets.token_hex(6)}.part"
         mode = 0o755 if kind == PROGRAM else 0o644
-        if not _clone(self.folder / hash_, part, mode):
-            _copy(self.folder / hash_, part, mode)
+        if hash_ in self._lent or not _clone(self.folder / hash_, part, mode):
+            self._copy_checked(hash_, part, mode)
         part.rename(target)
 
     def take_back(self, given: tuple[Given, ...]) -> None:
         """An attempt is over: what it was given takes up no more room than it does here."""
         for path, inode, linked in given:
-            if linked in self._entries:
-                self._entries[linked] = (self._entries[linked][0], _UNSURE)
+            with self._lending:
+                self._lent -= Counter([linked] if linked else [])
             try:
                 if os.lstat(path).st_ino == inode:
                     os.unlink(path)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -38,7 +39,7 @@ from titan.protocol import messages as msg
 from titan.transfer import Answer, fetch_file, message_of, send_file
 from titan.worker import words
 from titan.worker.context_desk import Ask, ContextDesk
-from titan.worker.file_cache import FileCache, Left, OutputMissing, full_disk
+from titan.worker.file_cache import FileCache, Given, Left, OutputMissing, full_disk
 from titan.worker.lines import WorkerLines
 from titan.worker.machine import WorkerMachine
 from titan.worker.sandbox import Workspace
@@ -193,9 +194,17 @@ class JobFiles:
         else:
             self._see(words.ArtifactReady(name))
 
+    async def give(self, it: words.Assignment, folder: str) -> tuple[Given, ...]:
+        """Puts its inputs into its folder. Raises TitanError, OSError."""
+        for file in it.files:  # one may have been changed since it came
+            await self.have(file.hash)
+        needed = Counter(self._needed())
+        alone = {file.hash for file in it.files if needed[file.hash] <= 1 and file.hash not in self._pinned}
+        return await asyncio.to_thread(self.cache.give, it.files, folder, alone)
+
     async def have(self, hash_: str) -> None:
         """It is in the cache when this returns; fetched once, however many wait for it. Raises TitanError, OSError."""
-        if self.cache.is_intact(hash_) and hash_ not in self._fetches:
+        if (self.cache.is_intact(hash_) or self.cache.is_lent(hash_)) and hash_ not in self._fetches:
             self.cache.use(hash_)
             return
         task = self._fetches.get(hash_)

@@ -19,6 +19,7 @@ from typing import Any
 from titan.clock import SteadyClock
 from titan.errors import TitanError
 from titan.model.environment import environment_of
+from titan.model.failure import OUTPUT_LOST
 from titan.worker import machine as m
 from titan.worker.callers import Callers
 from titan.worker.cgroups import Limiter, Usage
@@ -92,6 +93,8 @@ class Launcher:
         self._runners_alone = False
         """A warden has died with runners under it."""
         self._places: dict[int, Place] = {}
+        self._lost: dict[int, str] = {}
+        """Attempts whose output cannot be kept -> why."""
         self.services = ServiceDriver(
             pump,
             clock,
@@ -152,11 +155,9 @@ class Launcher:
 
     async def _unpack_and_launch(self, it: m.Assignment, gpus: tuple[str, ...]) -> None:
         try:
-            for file in it.files:  # one may have been changed since it came
-                await self.files.have(file.hash)
             place = await asyncio.to_thread(self._workspace.prepare, it)
             if it.files:
-                given = await asyncio.to_thread(self.files.cache.give, it.files, place.cwd)
+                given = await self.files.give(it, place.cwd)
                 outputs = {f"{place.cwd}/{path}" for _, path in it.template.outputs}
                 place = place._replace(given=tuple([one for one in given if one.path not in outputs]))
         except (OSError, TitanError) as e:
@@ -390,7 +391,9 @@ class Launcher:
                 self._at.pop(lease, None)
                 self._close_own(lease)
                 usage = self._end(lease, well=code == 0 and not leftover)
-                self._see(m.AttemptExited(lease, code, self._clock.at(at), cpu_s, usage.peak_bytes or peak, usage.over_memory))
+                lost = self._tell_lost(lease)
+                peak = usage.peak_bytes or peak
+                self._see(m.AttemptExited(lease, code, self._clock.at(at), cpu_s, peak, usage.over_memory, lost))
                 self._on_ended(lease)
             elif kind == "withdrawn":
                 self._at.pop(lease, None)
@@ -402,9 +405,17 @@ class Launcher:
                 self._close_own(lease)
                 self._refuse(lease, text, final=number in _FINAL_ERRNOS)
             else:
-                _, _, stream, _, text = report
+                _, _, stream, number, text = report
+                self._lost.setdefault(lease, _why_lost(number, text))
                 log.warning("the log of lease %d, stream %d, cannot be written: %s", lease, stream, text)
         self._reported()
+
+    def _tell_lost(self, lease: int) -> str:
+        """Why output of an attempt is lost, which its log says too; "" if none is."""
+        lost = self._lost.pop(lease, "")
+        if lost:
+            self._pump.add(lease, f"[titan: {lost}]\n".encode())
+        return lost
 
     def _on_process_report(self, report: tuple[Any, ...]) -> None:
         kind, key = report[:2]
@@ -446,6 +457,7 @@ class Launcher:
         leases = [key for key, link in self._at.items() if link is dead]
         for key in leases:
             del self._at[key]
+            self._lost.pop(key, None)
             self._callers.ended(key)
         attempts, runners = [lease for lease in leases if lease >= 0], [key for key in leases if key < 0]
         self._see(m.WardenDied(attempts, self._clock.now(), [lease for lease in begun if lease >= 0]))
@@ -455,3 +467,9 @@ class Launcher:
         shared = dead is self._warden
         if self.functions.on_warden_died(runners, spared=shared) and shared:
             self._runners_alone = True
+
+
+def _why_lost(number: int, text: str) -> str:
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return f"{OUTPUT_LOST}the disk of its worker is full ({os.strerror(number)})"
+    return f"{OUTPUT_LOST}its worker cannot write it ({text})"

@@ -17,12 +17,19 @@ CHUNK = 256 * 1024
 
 
 class _Stream:
-    __slots__ = ("path", "sent", "written")
+    __slots__ = ("added", "path", "sent", "written")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.written = 0
         self.sent = 0
+        self.added = b""
+        """The end of it, which is in no file."""
+
+    def read(self) -> bytes:
+        """The next part that is to be sent; b"" if the file was taken away."""
+        in_file = self.written - len(self.added) - self.sent
+        return _read(self.path, self.sent, min(CHUNK, in_file)) if in_file > 0 else self.added[-in_file:]
 
 
 class _Output:
@@ -75,6 +82,15 @@ class LogPump:
             self._batch.append((output.assignment, stream, offset, data))
             s.sent = s.written
         else:
+            self._lag(lease)
+
+    def add(self, lease: int, text: bytes) -> None:
+        """A last line to stderr, of what nobody could write to the disk."""
+        output = self._outputs.get(lease)
+        if output is not None:
+            s = output.streams[STDERR]
+            s.added += text
+            s.written += len(text)
             self._lag(lease)
 
     def on_ended(self, lease: int) -> None:
@@ -133,9 +149,9 @@ class LogPump:
                 continue
             for stream, s in output.streams.items():
                 if s.sent < s.written:
-                    data = _read(s.path, s.sent, min(CHUNK, s.written - s.sent))
+                    data = s.read()
                     if not data:  # the file was taken away; there is nothing left to send
-                        s.sent = s.written
+                        s.sent = max(s.sent, s.written - len(s.added))
                         continue
                     self._batch.append((output.assignment, stream, s.sent, data))
                     s.sent += len(data)

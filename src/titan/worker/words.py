@@ -118,6 +118,8 @@ class AttemptExited(msgspec.Struct, frozen=True, gc=False):
     peak_bytes: int
     over_memory: bool = False
     """Something of it was killed because it used more than its memory limit."""
+    lost: str = ""
+    """Why some of its output is lost."""
 
 
 class PortChosen(msgspec.Struct, frozen=True, gc=False):

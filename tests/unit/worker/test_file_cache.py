@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from titan.errors import PeerError
 from titan.model.files import FILE, FOLDER, PROGRAM, StoredFile
-from titan.worker.file_cache import TAKE_BACK_FROM, FileCache, OutputMissing, cache_size
+from titan.worker.file_cache import LEND_FROM, TAKE_BACK_FROM, FileCache, OutputMissing, cache_size
 
 LARGE = bytes(TAKE_BACK_FROM + 1)
 
@@ -68,6 +69,45 @@ def test_without_room_a_job_gets_the_file_itself_and_a_change_of_it_is_found(tmp
             assert cache.is_intact(hash_) is not changed
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_a_very_large_file_is_lent_to_one_and_looked_at_when_it_is_back(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path / "files")
+    content = os.urandom(LEND_FROM)
+    hash_ = entered(cache, content)
+    files = (StoredFile("a", hash_, len(content)),)
+    folders = [tmp_path / str(n) for n in range(3)]
+    for folder in folders:
+        folder.mkdir()
+    lent, copied, after = [cache.give(files, str(folder), {hash_} if n != 1 else ()) for n, folder in enumerate(folders)]
+    assert [(folder / "a").samefile(cache.path(hash_)) for folder in folders] == [True, False, False]
+    assert cache.is_lent(hash_) and not cache.is_intact(hash_) and not cache.verify(hash_), "somebody has it"
+    cache.take_back((*copied, *after, *lent))
+    assert not cache.is_lent(hash_) and not any((folder / "a").exists() for folder in folders)
+    assert cache.verify(hash_) and cache.is_intact(hash_)
+    (lent,) = [cache.give(files, str(folders[0]), {hash_})]
+    (folders[0] / "a").chmod(0o644)
+    with (folders[0] / "a").open("r+b") as file:
+        file.write(b"changed")
+        file.flush()
+        with pytest.raises(PeerError, match="was changed by a job that has it"):
+            cache.give(files, str(folders[1]), ())
+    assert not (folders[1] / "a").exists() and not cache.path(hash_).exists()
+
+
+def test_a_file_that_somebody_can_still_change_is_not_taken_back(tmp_path: Path) -> None:
+    cache, folder = FileCache(tmp_path / "files"), tmp_path / "job"
+    folder.mkdir()
+    hash_ = entered(cache, bytes(LEND_FROM))
+    given = cache.give((StoredFile("a", hash_, LEND_FROM),), str(folder), {hash_})
+    os.rename(folder / "a", folder / "b")
+    cache.take_back(given)
+    assert not cache.verify(hash_), "it has another name"
+    (folder / "b").chmod(0o644)
+    with (folder / "b").open("r+b"):
+        (folder / "b").unlink()
+        assert not cache.verify(hash_), "it is open for writing"
+    assert cache.verify(hash_)
 
 
 def test_what_was_changed_while_nobody_looked_is_found(tmp_path: Path) -> None:
