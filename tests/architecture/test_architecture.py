@@ -124,3 +124,30 @@ def test_no_file_is_too_long_to_hold_one_idea() -> None:
     for path in SOURCE.rglob("*.py"):
         lines = len(path.read_text().splitlines())
         assert lines <= (1000 if path.name in ("warden.py", "runner.py") else 600), f"{path.relative_to(SOURCE)} has {lines} lines"
+
+
+def test_the_commands_print_text_of_others_as_plain_text_only() -> None:
+    """`print` goes through `cli.terminal`; what writes past it is named here, and says why in terminal's docstring."""
+    past: dict[str, set[str]] = {}
+    for path in sorted((SOURCE / "cli").glob("*.py")):
+        tree = ast.parse(path.read_text())
+        for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]:
+            for node in ast.walk(function):
+                stream = isinstance(node, ast.Attribute) and node.attr == "buffer" and "stdin" not in ast.unparse(node)
+                raw = isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                    "Raw",
+                    "Console",
+                    "os.write",
+                    "sys.__stdout__.write",
+                )
+                if stream or raw:
+                    past.setdefault(path.stem, set()).add(function.name)
+    past["follow"].discard("progress")
+    assert past == {
+        "ask": {"logs", "result"},
+        "context": {"_value", "_execute"},  # in a job: its output
+        "follow": {"submit", "_follow_live"},
+        "run": {"_copy_output"},
+        "serve": {"_tell_ready"},  # to a pipe of its parent
+        "store": {"_ask"},
+    }

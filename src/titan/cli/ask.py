@@ -16,6 +16,7 @@ import click
 
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
+from titan.cli.terminal import one_line
 from titan.errors import CallerError, JobError, TitanError
 from titan.model.timing import iso
 from titan.sdk.status import JobStatus, RunStatus, RunSummary, job_dict
@@ -121,7 +122,10 @@ def result(
         except (Exception, CancelledError) as e:  # what the call raised
             _fail_result(run_id, name, e)
     if isinstance(value, str) and not as_json:
-        print(value)
+        if sys.stdout.isatty():
+            print(value)
+        else:
+            sys.stdout.buffer.write(value.encode("utf-8", "surrogatepass") + b"\n")
         return
     try:
         print(json.dumps(value, ensure_ascii=as_json, allow_nan=False))
@@ -188,7 +192,7 @@ def print_run(run: RunStatus, *, every: bool, now: float | None = None) -> None:
     s = run.summary
     took = f", {(s.finished_at or now or time.time()) - s.submitted_at:.1f} s"
     tally = ", ".join(f"{n} {state}" for state, n in s.tally.items())
-    print(f"run {run.run} of {run.dag}: {run.state}{took}; {tally}")
+    print(f"run {run.run} of {one_line(run.dag)}: {run.state}{took}; {tally}")
     if s.schedule and s.scheduled_at:
         print(f"by schedule {s.schedule} for {iso(s.scheduled_at)}")
     if s.group:
@@ -207,12 +211,12 @@ def print_run(run: RunStatus, *, every: bool, now: float | None = None) -> None:
 def print_job(job: JobStatus, story: Iterable[str], now: float | None = None) -> None:
     print_jobs([job], now)
     if job.progress is not None or job.message:
-        print(f"  {said(job)}")
+        print(f"  {one_line(said(job))}")
     if job.status:
-        print(f"  says: {job.status}")
+        print(f"  says: {one_line(job.status)}")
     for line in story:
         at, _, what = line.partition("  ")
-        print(f"  {_clock(float(at))}  {what}")
+        print(f"  {_clock(float(at))}  {one_line(what)}")
 
 
 def print_jobs(jobs: Iterable[JobStatus], now: float | None = None) -> None:
@@ -258,9 +262,10 @@ def print_runs(found: list[RunSummary], now: float | None = None) -> None:
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(head[i]), *(len(r[i]) for r in rows)) for i in range(len(head))]
+    cells = [tuple(map(one_line, row)) for row in rows]
+    widths = [max(len(head[i]), *(len(r[i]) for r in cells)) for i in range(len(head))]
     widths[-1] = 0
-    for row in (head, *rows):
+    for row in (head, *cells):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 

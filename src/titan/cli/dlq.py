@@ -13,6 +13,7 @@ import click
 from titan.cli.ask import _clock, _text, print_table
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
+from titan.cli.terminal import one_line
 from titan.errors import Conflict
 from titan.model.names import split_job
 from titan.sdk.client import Client
@@ -80,7 +81,7 @@ def show(target: str, full: bool, master: str | None, home: Path | None, as_json
             attempts = list(_attempts(client, target, status.attempt, full=full))
             print(json.dumps({"run": run, **job_dict(status), "story": story, "attempts": attempts}))
             return
-        print(f"{target} is DEAD after {status.attempt} attempt{'s' if status.attempt != 1 else ''}: {status.reason}")
+        print(f"{target} is DEAD after {status.attempt} attempt{'s' if status.attempt != 1 else ''}: {one_line(status.reason)}")
         for line in story:
             at, _, what = line.partition("  ")
             print(f"  {_clock(float(at))}  {what}")

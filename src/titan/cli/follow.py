@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from typing import TextIO, cast
 
 from titan.cli.ask import said
+from titan.cli.terminal import Raw, one_line
 from titan.model.failure import OUTPUT_LOST
 from titan.sdk.client import Client
 from titan.sdk.job import DAG
@@ -34,9 +36,10 @@ def submit(client: Client, dag: DAG, *, quiet: bool) -> Run:
         if time.monotonic() - told >= (0.2 if live else TALLY_EVERY_S) or (live and sent == jobs):
             told = time.monotonic()
             text = f"submitting {sent:,} of {jobs:,} jobs"
-            print(
-                f"\r{text}" if live else f"{_now()} {text}", end="" if live and sent < jobs else "\n", file=sys.stderr, flush=True
-            )
+            out = Raw(sys.stderr)
+            out.write(f"\r{text}" if live else f"{_now()} {text}")
+            out.write("" if live and sent < jobs else "\n")
+            out.flush()
 
     return client.submit(dag, progress=progress)
 
@@ -70,23 +73,24 @@ def _follow_lines(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address
 
 
 def _gate(run: str, job: JobStatus, address: str) -> str:
-    message = f": {' '.join(job.reason.split())}" if job.reason else ""
+    message = f": {one_line(job.reason)}" if job.reason else ""
     return f"{job.id} waits for a decision{message} (titan approve {run}/{job.id} --master {address})"
 
 
 def _line(job: JobStatus) -> str:
     took = f" in {job.finished_at - job.started_at:.2f} s" if job.started_at and job.finished_at else ""
     where = f" on {job.worker}" if job.worker else ""
-    why = f": {job.reason}" if job.reason else ""
+    why = f": {one_line(job.reason)}" if job.reason else ""
     return f"{_now()} {job.id} {job.state}{where}{took}{why}"
 
 
 def _follow_live(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address: str) -> RunSummary:
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.text import Text
 
-    console = Console(stderr=True)
+    console = Console(file=cast("TextIO", Raw(sys.stderr)))
     progress = Progress(
         SpinnerColumn(), TextColumn("[bold]{task.description}"), BarColumn(bar_width=32), MofNCompleteColumn(),
         TimeElapsedColumn(), TextColumn("{task.fields[busy]}"), console=console, transient=False,
@@ -96,12 +100,12 @@ def _follow_live(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address:
     with progress:
         for summary, jobs in changes:
             if task is None:
-                task = progress.add_task(summary.dag, total=summary.count, busy="")
+                task = progress.add_task(escape(one_line(summary.dag)), total=summary.count, busy="")
             for job in jobs:
                 if job.state != "RUNNING":
                     running.pop(job.id, None)
                 else:
-                    running[job.id] = said(job)[:SAID]
+                    running[job.id] = one_line(said(job))[:SAID]
                 if job.state == "PAUSED":
                     progress.console.print(Text(_gate(summary.run, job, address), style="cyan"))
                 elif job.state in ("FAILED", "DEAD"):
@@ -111,7 +115,7 @@ def _follow_live(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address:
             busy = ", ".join([f"{name} {running[name]}".strip() for name in names[:3]]) + (
                 f" and {len(names) - 3} more" if len(names) > 3 else ""
             )
-            progress.update(task, completed=over, busy="" if summary.over else busy)
+            progress.update(task, completed=over, busy="" if summary.over else escape(busy))
             if summary.over:
                 return summary
     raise AssertionError("a watch ended before its run")

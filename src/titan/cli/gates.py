@@ -13,6 +13,7 @@ import click
 from titan.cli.ask import print_table
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
+from titan.cli.terminal import one_line
 from titan.sdk.decisions import OpenGate
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,7 +41,7 @@ def print_gates(found: Sequence[OpenGate], now: float) -> None:
     rows = []
     for gate in found:
         failed = gate.webhook not in ("", "due", "delivered")
-        message = " ".join(gate.message.split()) + (f" (webhook: {gate.webhook})" if failed else "")
+        message = one_line(gate.message) + (f" (webhook: {gate.webhook})" if failed else "")
         rows.append((f"{gate.run}/{gate.job}", gate.dag, _left(gate.expires_at - now), message))
     print_table(("GATE", "DAG", "LEFT", "MESSAGE"), rows)
 

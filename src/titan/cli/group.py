@@ -10,6 +10,7 @@ import click
 
 from titan._version import __version__
 from titan.cli import EXIT_INTERRUPTED, exit_code, say
+from titan.cli.terminal import make_plain
 from titan.errors import TitanError
 
 _COMMANDS = {
@@ -87,6 +88,7 @@ def titan() -> None:
 def run() -> NoReturn:
     """As `titan.cli.main`."""
     as_json = "--json" in sys.argv
+    make_plain()
     try:
         code: Any = titan.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

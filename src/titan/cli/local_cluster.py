@@ -168,7 +168,7 @@ def _forward(process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
         for line in process.stderr:
             with contextlib.suppress(OSError, ValueError):
-                sys.stderr.buffer.write(line)
+                sys.stderr.write(line.decode(errors="replace"))
                 sys.stderr.flush()
 
     threading.Thread(target=copy, daemon=True).start()

@@ -25,6 +25,7 @@ from titan.cli.follow import submit as submit_dag
 from titan.cli.local_cluster import LocalCluster, interrupt_on_sigterm
 from titan.cli.options import DEFAULT_HOME, home_option, json_option, master_option, python_option
 from titan.cli.session import open_client
+from titan.cli.terminal import one_line
 from titan.errors import CallerError, MasterUnreachable, NotFound, TitanError
 from titan.folders import remove_folder
 from titan.model.names import match_name
@@ -402,7 +403,10 @@ def _print_failures(client: Client, run: RunStatus, later: str | None) -> None:
     dead = [job for job in run.jobs if job.state == "DEAD"]
     for job in dead[:5]:
         where = f"{run.run}/{job.id}"
-        print(f"\n{where} is DEAD after {job.attempt} attempt{'s' if job.attempt != 1 else ''}: {job.reason}", file=sys.stderr)
+        print(
+            f"\n{where} is DEAD after {job.attempt} attempt{'s' if job.attempt != 1 else ''}: {one_line(job.reason)}",
+            file=sys.stderr,
+        )
         said = b"".join(data for stream, data in client.logs(where) if stream == 2)
         lines = said.decode(errors="replace").splitlines()
         for line in lines[-TAIL_LINES:]:

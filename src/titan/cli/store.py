@@ -96,6 +96,9 @@ def _ask(master: str | None, command: tuple[str, ...], *, as_json: bool) -> None
         print(json.dumps(plain(reply)))
     else:
         for line in lines(reply):
-            sys.stdout.buffer.write(line + b"\n")
+            if sys.stdout.isatty():  # values are somebody's text; who reads them by a pipe gets them byte for byte
+                print(line.decode("utf-8", "backslashreplace"))
+            else:
+                sys.stdout.buffer.write(line + b"\n")
     if reply is None:
         sys.exit(1)

@@ -15,8 +15,13 @@ def plain(text: str, most: int = MAX_REASON) -> str:
     """
     if len(text) <= most and text.isprintable():
         return text
-    text = "".join([c if c.isprintable() or c in _KEPT else _spelt(c) for c in text[: most + 1]])
+    text = spelt_out(text[: most + 1])
     return text if len(text) <= most else text[: max(0, most - 3)] + "..."
+
+
+def spelt_out(text: str) -> str:
+    """The same, however long."""
+    return text if text.isprintable() else "".join([c if c.isprintable() or c in _KEPT else _spelt(c) for c in text])
 
 
 def _spelt(c: str) -> str:

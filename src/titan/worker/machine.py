@@ -375,13 +375,11 @@ class WorkerMachine:
         limits = h.assignment.template.limits
         if seen.over_memory and limits is not None and outcome in (Outcome.SIGNALED, Outcome.EXITED):
             reason = f"used more than its memory limit of {format_size(limits.memory)}"
-        if seen.lost:
-            reason = f"{reason}; {seen.lost}" if reason else seen.lost
         self._end(
             now,
             seen.lease,
             outcome,
-            reason,
+            "; ".join(filter(None, (reason, seen.lost))),
             exit_code=code,
             finished_at=seen.at,
             cpu_s=seen.cpu_s,

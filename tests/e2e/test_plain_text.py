@@ -1,0 +1,75 @@
+"""What the commands show of others is plain text: in tables, messages, errors and the live display; output of jobs is as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import subprocess
+from pathlib import Path
+
+from support.cluster import QUIET, TITAN, Cluster, cluster, until
+from titan import DAG, Job
+
+HIDE = "harmless\x1b[8m\x07 rm -rf /\x1b[2K\r\u202edrowssap\u200b\x9b31m"
+SHOWN = "harmless\\x1b[8m\\x07 rm -rf /\\x1b[2K\\x0d\\u202edrowssap\\u200b\\x9b31m"
+
+
+def assert_plain(*texts: str) -> None:
+    for text in texts:
+        bad = {c for c in text if not c.isprintable() and c not in "\n\t"}
+        assert not bad, (bad, text)
+
+
+def raw(c: Cluster, *args: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([*TITAN, *args], capture_output=True, env=c.environment(), cwd=c.base, timeout=60, check=False)
+
+
+def test_text_of_others_is_plain(tmp_path: Path) -> None:
+    with cluster(tmp_path / "c", "w1", settings=QUIET) as c:
+        gate = Job("gate", type="gate", message=HIDE + "\nline two  COMPLETED")
+        says = Job("says", command='titan context status "$1"; exit 3', args=[HIDE], retries=0)
+        loud = Job("loud", command="printf '\\033[31mred\\033[0m\\r\\001'")
+        run = c.client.submit(DAG("d", [gate, loud, says]))
+        until(c.client.gates, "the gate is open")
+        until(lambda: {job.state for job in run.status().jobs} == {"PAUSED", "COMPLETED", "DEAD"}, "both are over")
+        gates, status = c.cli("gates"), c.cli("status", run.id)
+        assert_plain(gates.stdout, status.stdout)
+        assert SHOWN in gates.stdout and "harmless [8m" in status.stdout
+        assert len(gates.stdout.splitlines()) == 2, "no line is forged"
+        for words in (
+            ("status", HIDE),
+            ("logs", f"{run.id}/{HIDE}"),
+            ("submit", HIDE),
+            (HIDE,),
+            ("run", "--requirement", HIDE, "x"),
+        ):
+            done = raw(c, *words)
+            assert done.returncode
+            assert_plain(done.stdout.decode(), done.stderr.decode())
+        assert raw(c, "logs", f"{run.id}/loud").stdout == b"\x1b[31mred\x1b[0m\r\x01"
+        (c.base / "loud.sh").write_text(r"printf '\033[31mred\033[0m\r\001'")
+        assert raw(c, "run", "--quiet", "loud.sh").stdout == b"\x1b[31mred\x1b[0m\r\x01"
+
+
+def in_terminal(c: Cluster, *args: str) -> str:
+    """What a command writes to one."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([*TITAN, *args], stdin=theirs, stdout=theirs, stderr=theirs, env=c.environment({"TERM": "xterm"})) as it:
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # the end of it
+            while part := os.read(ours, 4096):
+                said += part
+        assert it.wait(60) == 0, said
+    os.close(ours)
+    return said.decode()
+
+
+def test_names_are_no_markup_in_the_live_display(tmp_path: Path) -> None:
+    pipeline = tmp_path / "p.yaml"
+    pipeline.write_text("name: '[red]x[/blue]'\njobs:\n  - {id: 'a[link=x]', command: 'true'}\n  - {id: b, command: 'true'}\n")
+    with cluster(tmp_path / "c", "w1", settings=QUIET) as c:
+        shown = in_terminal(c, "run", str(pipeline))
+        assert "[red]x[/blue]" in shown
+        assert "\x1b[" in shown, "the display moves by itself"
