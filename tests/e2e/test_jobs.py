@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -240,3 +241,28 @@ def test_a_cancelled_job_is_asked_first_and_killed_after_its_grace(c: Cluster, t
     until(said.exists, "it had its SIGTERM")
     assert time.monotonic() - began < QUIET["stop_grace_s"]
     assert run.wait(5).state == "CANCELLED"
+
+
+def test_runs_that_leave_nothing_leave_no_folders(tmp_path: Path) -> None:
+    """Of 80 runs: jobs that print, calls, and one that leaves a file."""
+    script = tmp_path / "quiet.py"
+    script.write_text("print('said')")
+    with cluster(tmp_path / "c", "w1", slots=4, settings=QUIET) as c:
+        runs = [c.client.submit(DAG("d", [Job("a", file=script), Job("b", command="echo said >&2")])) for _ in range(80)]
+        assert c.client.call(str.upper, "x").result(60) == "X"
+        kept = c.client.submit(
+            DAG("k", [Job("a", command="echo kept > file"), Job("b", command='echo kept > "$TITAN_SHARED/file"')])
+        )
+        assert all(run.wait(timeout=60).ok for run in (*runs, kept))
+        workspace = c.worker_home("w1") / "titan_workspace"
+
+        def left() -> set[str]:
+            return {f"{parent}/{name}" for parent in ("jobs", "shared") for name in os.listdir(workspace / parent)}
+
+        mine = {f"jobs/{kept.id}", f"shared/{kept.id}"}
+        until(
+            lambda: mine <= left() and len(left()) < 12, f"little is left: {len(left())} folders, and of the last that left nothing"
+        )
+        assert (workspace / "jobs" / kept.id / "a.1/file").read_text() == "kept\n"
+        assert b"".join(data for _, data in c.client.logs(f"{runs[0].id}/a")) == b"said\n"
+        assert c.client.submit(DAG("d", [Job("a", command='echo x > "$TITAN_SHARED/x"')])).wait(timeout=60).ok

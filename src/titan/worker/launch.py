@@ -257,7 +257,7 @@ class Launcher:
         """The attempt is over: what it used, as far as that was counted. `well`: with code 0, and left no process."""
         place = self._places.pop(lease, None)
         if well and place is not None:
-            self._workspace.give_back(place)
+            self._workspace.give_back(place, lease)
         if place is not None and place.given:
             self.files.cache.take_back(place.given)
         usage = self.limiter.end(lease)

@@ -27,10 +27,13 @@ from titan.model.dag import JobTemplate
 from titan.worker.beneath import is_below
 from titan.worker.file_cache import Given
 from titan.worker.machine import Assignment
-from titan.worker.spares import PROGRAM_BYTES, Content, Made, Spares, note
+from titan.worker.run_folders import RunFolders
+from titan.worker.spares import PROGRAM_BYTES, Content, Made, Spares, note, remove
 
 COPY_BYTES = 256 * 1024
 PROGRAMS = 64
+MOST_RUNS = 10_000
+"""Of which something is kept: beyond, those go that were not touched for the longest time."""
 TOUCH_S = 60.0
 """How often at most the use of a cached artifact is noted."""
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -64,7 +67,9 @@ class Workspace:
         self._jobs, self._cache = str(self.jobs), str(self.cache)
         self.distrusted = self._distrust_before_boot()
         """What was not synced may be damaged."""
-        self._shared_made: dict[str, str] = {}
+        self.runs = RunFolders(self._jobs, str(self.shared))
+        self._printed: dict[int, str] = {}
+        """Attempts that ended well and are not forgotten -> their folder, beside which their logs lie."""
         self._spares = Spares()
         self._programs: dict[str, bytes] = {}
         self._touched: dict[str, float] = {}
@@ -101,9 +106,12 @@ class Workspace:
     def prepare(self, it: Assignment) -> Place:
         """Makes the attempt's folder with what it runs in it; unpacking a project may take long. Raises OSError, TitanError."""
         cwd, template = self.folder_of(it), it.template
+        shared = self.runs.use(it.run, it.lease)
         content = None if template.archive or template.outputs or it.files else self._content(template)
         made = None if content is None else self._spares.take(cwd, content)
-        if made is None:
+        if made is not None and self._spares.emptied:
+            self.runs.emptied(os.path.basename(self._spares.emptied))
+        else:
             self._make(cwd)
             if template.archive:
                 os.utime(self.cache / template.archive)
@@ -111,12 +119,24 @@ class Workspace:
             elif template.file_hash:
                 copy_program(f"{self._cache}/{template.file_hash}", f"{cwd}/{template.file}")
             made = None if content is None else note(cwd, content)
-        return Place(cwd, f"{cwd}.stdout", f"{cwd}.stderr", self.shared_folder(it.run), made)
+        return Place(cwd, f"{cwd}.stdout", f"{cwd}.stderr", shared, made)
 
-    def give_back(self, place: Place) -> None:
+    def give_back(self, place: Place, lease: int) -> None:
         """An attempt ended well there, and all its processes with it: if it left nothing, the folder is used again."""
+        self._printed[lease] = place.cwd
         if place.made is not None:
-            self._spares.give(place.made)
+            for made in self._spares.give(place.made):
+                remove(made)
+                self.runs.emptied(os.path.basename(os.path.dirname(made.path)))
+
+    def forget(self, lease: int) -> None:
+        """The master has its result, and all that it printed: if it ended well, nobody looks for that here."""
+        cwd = self._printed.pop(lease, None)
+        if cwd is not None:
+            for stream in ("stdout", "stderr"):
+                with contextlib.suppress(OSError):  # it printed nothing
+                    os.unlink(f"{cwd}.{stream}")
+        self.runs.done(lease)
 
     def _make(self, cwd: str) -> None:
         try:
@@ -146,16 +166,6 @@ class Workspace:
         program = self._programs[hash_]
         return Content(template.file, program) if len(program) <= PROGRAM_BYTES else None
 
-    def shared_folder(self, run: str) -> str:
-        path = self._shared_made.get(run)
-        if path is None:
-            path = f"{self.shared}/{run}"
-            os.makedirs(path, exist_ok=True)
-            if len(self._shared_made) > 1000:
-                self._shared_made.clear()
-            self._shared_made[run] = path
-        return path
-
     def sweep(self, keep_s: float, in_use: set[str], now: float) -> Swept:
         """Removes what nothing touched for `keep_s` seconds before `now`. May take long.
 
@@ -167,10 +177,11 @@ class Workspace:
                     os.utime(parent / run)
         limit, folders, artifacts = now - keep_s, 0, []
         for parent in (self.jobs, self.shared):
-            for entry in list(os.scandir(parent)):
-                if entry.name not in in_use and _older(entry, limit):
+            entries = list(os.scandir(parent))
+            limit_here = max(limit, _age_of_newest(entries, MOST_RUNS))
+            for entry in entries:
+                if entry.name not in in_use and not self.runs.uses(entry.name) and _older(entry, limit_here):
                     remove_folder(entry.path, ignore_errors=True)
-                    self._shared_made.pop(entry.name, None)
                     folders += 1
         for entry in list(os.scandir(self.cache)):
             if _HASH.fullmatch(entry.name) and _older(entry, limit):
@@ -203,6 +214,17 @@ def _write_all(fd: int, data: bytes) -> None:
 class Swept(NamedTuple):
     folders: int
     artifacts: list[str]
+
+
+def _age_of_newest(entries: list[os.DirEntry[str]], most: int) -> float:
+    """When that was touched after which no more than `most` of them were; 0 if there are no more."""
+    if len(entries) <= most:
+        return 0.0
+    times = []
+    for entry in entries:
+        with contextlib.suppress(FileNotFoundError):
+            times.append(entry.stat(follow_symlinks=False).st_mtime)
+    return sorted(times)[-most] if len(times) > most else 0.0
 
 
 def _older(entry: os.DirEntry[str], limit: float) -> bool:

@@ -37,6 +37,7 @@ from titan.worker.job_reports import JobReports
 from titan.worker.launch import Launcher
 from titan.worker.lines import WorkerLines
 from titan.worker.log_pump import LogPump
+from titan.worker.run_folders import keep_tidy
 from titan.worker.sandbox import Workspace
 from titan.worker.stock import Stock
 from titan.worker.value_reader import ValueReader
@@ -212,6 +213,7 @@ class Worker:
         self._spawn(self._catch_up())
         self._spawn(self._values.run())
         self._spawn(self._sweep())
+        self._spawn(keep_tidy(self._workspace.runs))
         connecting = asyncio.get_running_loop().create_task(self._stay_connected())
         try:
             gone = asyncio.get_running_loop().create_task(self._gone.wait())
@@ -343,6 +345,7 @@ class Worker:
                     self._secrets.forget(lease)
                     self._reports.forget(lease)
                     self._files.give_up(lease)
+                    self._workspace.forget(lease)
             case m.AnnounceDrain():
                 self._send(msg.Draining(0))
             case m.Leave():
@@ -365,6 +368,7 @@ class Worker:
             paths = self._pump.paths(lease)
             if paths is None:
                 place = self._workspace.prepare(held.assignment)
+                self._workspace.give_back(place, lease)  # it runs in its runner's
                 paths = place.stdout, place.stderr
                 self._pump.open(held.assignment, *paths)
             with open(paths[stream - 1], "ab") as file:

@@ -38,37 +38,76 @@ def note(path: str, content: Content) -> Made:
 
 
 class Spares:
-    """At most `FOLDERS` of them; those beyond stay where they are."""
+    """At most `FOLDERS` of them."""
 
     def __init__(self) -> None:
         self._folders: dict[Content, list[Made]] = {}
         self._count = 0
+        self.emptied = ""
+        """The folder out of which the last one was taken."""
 
-    def give(self, made: Made) -> None:
-        """Of an attempt whose processes have all ended."""
+    def give(self, made: Made) -> list[Made]:
+        """Of an attempt whose processes have all ended. Returns those that nobody will take."""
         if self._count < FOLDERS:
             self._folders.setdefault(made.content, []).append(made)
             self._count += 1
-        elif len(self._folders) > 1 or made.content not in self._folders:  # what is asked for now is worth more than what was
-            self._folders = {made.content: [made]}
-            self._count = 1
+            return []
+        if len(self._folders) == 1 and made.content in self._folders:
+            return [made]
+        dropped = [one for folders in self._folders.values() for one in folders]
+        self._folders = {made.content: [made]}  # what is asked for now is worth more than what was
+        self._count = 1
+        return dropped
 
     def take(self, path: str, content: Content) -> Made | None:
         """Makes a spare folder with this content the one at `path`. None: there is none, or it is no longer as it was made."""
+        if os.path.lexists(path):  # an attempt that was withdrawn, and begins again
+            return self._own(path, content)
+        while (made := self._pop(content)) is not None:
+            try:
+                if _as_made(made):
+                    os.rename(made.path, path)
+                    self.emptied = os.path.dirname(made.path)
+                    return note(path, content)
+            except OSError:  # removed
+                pass
+        return None
+
+    def _own(self, path: str, content: Content) -> Made | None:
+        found = self._folders.get(content, [])
+        made = next((one for one in reversed(found) if one.path == path), None)
+        try:
+            if made is None or not _as_made(made):
+                return None
+        except OSError:
+            return None
+        found.remove(made)
+        self._left_one(content)
+        return made
+
+    def _pop(self, content: Content) -> Made | None:
         found = self._folders.get(content)
         if not found:
             return None
         made = found.pop()
+        self._left_one(content)
+        return made
+
+    def _left_one(self, content: Content) -> None:
         self._count -= 1
-        if not found:
+        if not self._folders[content]:
             del self._folders[content]
-        try:
-            if not _as_made(made) or os.path.lexists(path):
-                return None
-            os.rename(made.path, path)
-            return note(path, content)
-        except OSError:  # removed, or there is no folder for the run yet
-            return None
+
+
+def remove(made: Made) -> None:
+    """If it is as it was made; else somebody left something there."""
+    try:
+        if _as_made(made):
+            if made.content.file:
+                os.unlink(f"{made.path}/{made.content.file}")
+            os.rmdir(made.path)
+    except OSError:
+        pass
 
 
 def _mark(path: str) -> _Mark:

@@ -51,7 +51,7 @@ def test_a_project_is_unpacked(workspace: Workspace, tmp_path: Path) -> None:
 def test_logs_lie_beside_the_folder_and_runs_share_one(workspace: Workspace) -> None:
     place = workspace.prepare(attempt(JobTemplate(command="true")))
     assert (place.stdout, place.stderr) == (f"{place.cwd}.stdout", f"{place.cwd}.stderr")
-    assert place.shared == workspace.shared_folder("r") == str(workspace.shared / "r")
+    assert place.shared == str(workspace.shared / "r")
     assert os.path.isdir(place.shared) and os.listdir(place.cwd) == []
 
 
@@ -70,14 +70,20 @@ def test_a_script_that_is_not_in_the_cache(workspace: Workspace) -> None:
 
 
 def test_old_runs_are_swept_and_those_in_use_are_not(workspace: Workspace) -> None:
-    for run in ("old", "used", "new"):
-        workspace.prepare(Assignment(1, run, "job", 1, JobTemplate(command="true"), ()))
+    for lease, run in enumerate(("old", "used", "new")):
+        workspace.prepare(Assignment(lease, run, "job", 1, JobTemplate(command="true"), ()))
         if run != "new":
             os.utime(workspace.jobs / run, (1, 1))
             os.utime(workspace.shared / run, (1, 1))
+    assert workspace.sweep(3600.0, set(), time.time()) == (0, []), "they are all in use"
+    for run in ("old", "used"):
+        os.utime(workspace.jobs / run, (1, 1))
+        os.utime(workspace.shared / run, (1, 1))
+    workspace.forget(0)
     assert workspace.sweep(3600.0, {"used"}, time.time()) == (2, [])
     assert sorted(os.listdir(workspace.jobs)) == sorted(os.listdir(workspace.shared)) == ["new", "used"]
-    assert os.path.isdir(workspace.shared_folder("old")), "it is made anew when it is asked for"
+    again = workspace.prepare(Assignment(4, "old", "job", 2, JobTemplate(command="true"), ()))
+    assert os.path.isdir(again.shared), "it is made anew when it is asked for"
 
 
 def test_artifacts_that_nothing_ran_for_long_are_swept(workspace: Workspace) -> None:

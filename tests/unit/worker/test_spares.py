@@ -39,21 +39,21 @@ def inode(path: str) -> int:
 def test_a_folder_that_was_left_as_it_was_made_is_used_again(workspace: Workspace, template: JobTemplate) -> None:
     first = workspace.prepare(attempt(template))
     number = inode(first.cwd)
-    workspace.give_back(first)
-    workspace.prepare(attempt(template, run="s"))  # a new run has no folder yet, so this one is made
-    workspace.give_back(workspace.prepare(attempt(template, 2)))
+    workspace.give_back(first, 1)
+    assert inode(workspace.prepare(attempt(template, run="s")).cwd) == number, "also by another run"
+    workspace.give_back(workspace.prepare(attempt(template, 2)), 1)
     third = workspace.prepare(attempt(template, 3))
     assert os.listdir(third.cwd) == (["x.py"] if template.file else [])
-    assert inode(third.cwd) != number, "the spare that had no place to go to is given up"
-    assert sorted(os.listdir(workspace.jobs / "r")) == ["job.1", "job.3"]
+    assert inode(third.cwd) != number
+    assert sorted(os.listdir(workspace.jobs / "r")) == ["job.3"]
     if template.file:
         assert (Path(third.cwd) / "x.py").read_bytes() == SCRIPT and os.access(f"{third.cwd}/x.py", os.X_OK)
 
 
 def test_one_of_another_content_is_not_taken(workspace: Workspace) -> None:
-    workspace.give_back(workspace.prepare(attempt(COMMAND)))
+    workspace.give_back(workspace.prepare(attempt(COMMAND)), 1)
     assert os.listdir(workspace.prepare(attempt(PYTHON, 2)).cwd) == ["x.py"]
-    workspace.give_back(workspace.prepare(attempt(PYTHON, 3)))
+    workspace.give_back(workspace.prepare(attempt(PYTHON, 3)), 1)
     other = workspace.prepare(attempt(JobTemplate(file="y.py", file_hash=HASH), 4))
     assert os.listdir(other.cwd) == ["y.py"]
 
@@ -79,7 +79,7 @@ def test_what_a_job_changed_is_not_used_again(workspace: Workspace, change: str)
     first = workspace.prepare(attempt(PYTHON))
     number = inode(first.cwd)
     subprocess.run(["sh", "-c", change], cwd=first.cwd, check=True)
-    workspace.give_back(first)
+    workspace.give_back(first, 1)
     second = workspace.prepare(attempt(PYTHON, 2))
     assert inode(second.cwd) != number
     assert os.listdir(second.cwd) == ["x.py"] and (Path(second.cwd) / "x.py").read_bytes() == SCRIPT
@@ -89,16 +89,14 @@ def test_an_old_log_of_the_same_attempt_is_not_taken_over(workspace: Workspace) 
     spare = workspace.prepare(attempt(COMMAND))
     left = workspace.prepare(attempt(COMMAND, 2))
     Path(left.stdout).write_text("of a worker process that died")
-    workspace.give_back(spare)
+    workspace.give_back(spare, 1)
     again = workspace.prepare(attempt(COMMAND, 2))
     assert not Path(again.stdout).exists() and os.listdir(again.cwd) == []
 
 
 def test_a_spare_that_was_swept_meanwhile(workspace: Workspace) -> None:
     spare = workspace.prepare(attempt(COMMAND))
-    workspace.give_back(spare)
-    workspace.prepare(attempt(COMMAND, run="s"))
-    workspace.give_back(spare)
+    workspace.give_back(spare, 1)
     os.rmdir(spare.cwd)
     assert os.listdir(workspace.prepare(attempt(COMMAND, 2)).cwd) == []
 
@@ -110,17 +108,30 @@ def test_a_large_program_is_copied_each_time(workspace: Workspace) -> None:
     template = JobTemplate(file="x.py", file_hash=hash_)
     first = workspace.prepare(attempt(template))
     assert first.made is None
-    workspace.give_back(first)
+    workspace.give_back(first, 1)
     assert inode(workspace.prepare(attempt(template, 2)).cwd) != inode(first.cwd)
 
 
 def test_spares_are_bounded_and_the_newest_kind_is_kept(workspace: Workspace) -> None:
     places = [workspace.prepare(attempt(COMMAND, n)) for n in range(spares.FOLDERS + 5)]
     for place in places:
-        workspace.give_back(place)
+        workspace.give_back(place, 1)
     script = workspace.prepare(attempt(PYTHON, 1000))
     number = inode(script.cwd)
-    workspace.give_back(script)
+    workspace.give_back(script, 1)
     assert inode(workspace.prepare(attempt(PYTHON, 1001)).cwd) == number
     made = workspace.prepare(attempt(COMMAND, 1002))
-    assert inode(made.cwd) not in {inode(place.cwd) for place in places}
+    assert os.path.isdir(made.cwd) and not any(os.path.exists(place.cwd) for place in places)
+
+
+def test_an_attempt_that_was_withdrawn_and_begins_again_has_its_own_folder_and_costs_no_other(workspace: Workspace) -> None:
+    other = workspace.prepare(attempt(COMMAND, run="s"))
+    workspace.give_back(other, 1)
+    first = workspace.prepare(attempt(COMMAND, 1))
+    number = inode(first.cwd)
+    workspace.give_back(first, 1)
+    again = workspace.prepare(attempt(COMMAND, 1))
+    assert inode(again.cwd) == number
+    workspace.give_back(again, 1)
+    assert inode(workspace.prepare(attempt(COMMAND, 2)).cwd) == number
+    assert os.listdir(workspace.jobs / "r") == ["job.2"]

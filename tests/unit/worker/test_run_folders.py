@@ -1,0 +1,98 @@
+"""Folders of runs: there while they are used, by any worker of the node, and gone if nothing was left in them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from titan.worker.run_folders import RunFolders
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> RunFolders:
+    for name in ("jobs", "shared"):
+        (tmp_path / name).mkdir()
+    return RunFolders(str(tmp_path / "jobs"), str(tmp_path / "shared"))
+
+
+def there(tmp_path: Path) -> list[str]:
+    return sorted(f"{parent}/{name}" for parent in ("jobs", "shared") for name in os.listdir(tmp_path / parent))
+
+
+def test_what_is_left_empty_goes_with_the_last_attempt(folders: RunFolders, tmp_path: Path) -> None:
+    assert folders.use("r", 1) == folders.use("r", 2) == str(tmp_path / "shared/r")
+    folders.use("s", 3)
+    folders.done(1)
+    folders.done(3)
+    folders.tidy()
+    assert there(tmp_path) == ["jobs/r", "shared/r"]
+    folders.done(2)
+    folders.done(2)
+    folders.tidy()
+    assert there(tmp_path) == [] and not folders.idle
+
+
+def test_what_is_not_empty_stays(folders: RunFolders, tmp_path: Path) -> None:
+    for lease, run in enumerate(("a", "b")):
+        folders.use(run, lease)
+    (tmp_path / "jobs/a/left").touch()
+    (tmp_path / "shared/b/left").touch()
+    for lease in range(2):
+        folders.done(lease)
+    folders.tidy()
+    assert there(tmp_path) == ["jobs/a", "shared/b"]
+    (tmp_path / "jobs/a/left").unlink()
+    folders.emptied("a")
+    folders.tidy()
+    assert there(tmp_path) == ["shared/b"]
+
+
+def test_a_shared_folder_that_another_worker_uses_stays(folders: RunFolders, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = RunFolders(str(tmp_path / "other"), str(tmp_path / "shared"))
+    folders.use("r", 1)
+    other.use("r", 1)
+    folders.done(1)
+    folders.tidy()
+    assert there(tmp_path) == ["shared/r"]
+    other.done(1)
+    other.tidy()
+    assert there(tmp_path) == []
+
+
+def test_what_an_earlier_process_left_empty_goes(folders: RunFolders, tmp_path: Path) -> None:
+    folders.use("r", 1)
+    again = RunFolders(str(tmp_path / "jobs"), str(tmp_path / "shared"))
+    folders.done(1)
+    again.tidy()
+    assert there(tmp_path) == []
+
+
+def test_it_may_be_tidied_while_runs_come_and_go(folders: RunFolders, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = RunFolders(str(tmp_path / "other"), str(tmp_path / "shared"))
+    over = threading.Event()
+
+    def tidy(one: RunFolders) -> None:
+        while not over.is_set():
+            one.tidy()
+
+    threads = [threading.Thread(target=tidy, args=(one,)) for one in (folders, other)]
+    for thread in threads:
+        thread.start()
+    for lease in range(2000):
+        one = (folders, other)[lease % 2]
+        path = one.use(f"r{lease % 3}", lease)
+        assert os.path.isdir(path)
+        Path(path, "x").touch()
+        Path(path, "x").unlink()
+        one.done(lease)
+    over.set()
+    for thread in threads:
+        thread.join()
+    folders.tidy()
+    other.tidy()
+    assert there(tmp_path) == []
