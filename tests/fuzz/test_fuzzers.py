@@ -7,16 +7,24 @@ from typing import Any
 
 import pytest
 
-from fuzz import archives, pipelines, resp
+from fuzz import archives, frames, messages, pipelines, resp
 from fuzz.harness import Failed, Fuzzer, fuzz
 
-FUZZERS: list[Fuzzer[Any]] = [archives.FUZZER, pipelines.FUZZER, resp.FUZZER]
+FUZZERS: list[Fuzzer[Any]] = [archives.FUZZER, pipelines.FUZZER, resp.FUZZER, frames.FUZZER]
 
 
 @pytest.mark.parametrize("fuzzer", FUZZERS, ids=lambda it: it.name)
 def test_what_comes_from_strangers_is_taken_or_refused(fuzzer: Fuzzer[Any]) -> None:
     done = fuzz(fuzzer, seconds=3.0, seed=random.randrange(1 << 32))
     assert 0 < done.refused < done.cases, "a fuzzer whose inputs are all refused, or all taken, tries little"
+
+
+def test_messages_are_taken_or_refused() -> None:
+    """By number: each needs a master. tests/property/master/test_hostile_values.py tries every place of every message."""
+    try:
+        assert fuzz(messages.FUZZER, cases=40, seed=random.randrange(1 << 32)).refused > 0
+    finally:
+        messages.close()
 
 
 def raises(number: int) -> None:

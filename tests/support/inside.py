@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Self
 
 from titan.master.server import Master
 from titan.protocol import messages as msg
@@ -36,7 +37,7 @@ class Line:
         self._came: list[msg.Message] = []
 
     @classmethod
-    async def dial(cls, port: int, role: str = "worker") -> Line:
+    async def dial(cls, port: int, role: str = "worker") -> Self:
         made = cls(*await asyncio.open_connection("127.0.0.1", port))
         made.send(hello(role, "test"))
         assert isinstance(await made.next(), msg.Welcome)
