@@ -9,14 +9,14 @@ from msgspec.structs import replace
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core.cancel import cancel_descendants, dismiss
-from titan.core.heard import is_possible, made_possible, started_within
+from titan.core.heard import MAX_CPU_S, made_possible, started_within
 from titan.core.inputs import AttemptsStarted, ResultsReported
 from titan.core.ready import choose_pins, release, unlock
 from titan.core.services import service_retry_at
 from titan.core.sickness import BREAKS_LIMIT, is_blameless, note_broken, note_sound
 from titan.core.state import Job, State
 from titan.core.turn import Turn
-from titan.model.dag import JobTemplate, Retry
+from titan.model.dag import MAX_MEMORY, JobTemplate, Retry
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome
 
@@ -51,7 +51,8 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
     retired: list[int] = []
     current: dict[int, int] = {}
     odd: dict[int, int] = {}
-    now = turn.now
+    began, ended_at = seen.started, seen.finished
+    possible = _may_be(seen, turn.now)
     for i, lease in enumerate(seen.leases):
         number = worker.held.get(lease)
         if number is None or number in current:
@@ -61,7 +62,7 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
                 retired.append(lease)
             continue
         current[number] = i
-        if not is_possible(jobs[number], seen, i, now):
+        if not (possible and jobs[number].since <= began[i] <= ended_at[i]):
             odd[i] = number
         outcome = seen.outcomes[i]
         if outcome != succeeded:
@@ -72,7 +73,7 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
         else:
             good.append(number)
     if odd:
-        seen = made_possible(jobs, seen, odd, now)
+        seen = made_possible(jobs, seen, odd, turn.now)
     if ended:
         turn.emit(ev.LeasesEnded(seen.worker, ended, turn.now))
     if retired:
@@ -102,6 +103,15 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
     if bad:
         _fail(turn, seen, bad, [current[number] for number in bad])
     turn.order(fx.SendAck(seen.worker, seen.leases))
+
+
+def _may_be(seen: ResultsReported, now: float) -> bool:
+    """Whether all that they say of amounts, and of times by themselves, can be."""
+    if not seen.leases:
+        return True
+    cpu_s, peak_bytes = seen.cpu_s, seen.peak_bytes
+    amounts = min(cpu_s) >= 0.0 and max(cpu_s) <= MAX_CPU_S and max(peak_bytes) <= MAX_MEMORY
+    return amounts and max(seen.finished) <= now
 
 
 def _left_all(state: State, number: int, seen: ResultsReported, i: int) -> bool:

@@ -43,15 +43,6 @@ def due_within(at: float, now: float) -> float:
     return max(min(max(at, now - MAX_SECONDS), now + MAX_SECONDS), _SOME) if at else 0.0
 
 
-def is_possible(job: Job, seen: ResultsReported, i: int, now: float) -> bool:
-    """Whether the times and amounts of result i may be as they are said to be."""
-    return (
-        job.since <= seen.started[i] <= seen.finished[i] <= now
-        and 0.0 <= seen.cpu_s[i] <= MAX_CPU_S
-        and seen.peak_bytes[i] <= MAX_MEMORY
-    )
-
-
 def made_possible(jobs: dict[int, Job], seen: ResultsReported, rows: dict[int, int], now: float) -> ResultsReported:
     """The same results with times and amounts that may be. `rows`: position -> number of the job."""
     started, finished, cpu_s, peak_bytes = list(seen.started), list(seen.finished), list(seen.cpu_s), list(seen.peak_bytes)
