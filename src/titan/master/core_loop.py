@@ -304,6 +304,8 @@ class CoreLoop:
                 log.warning("no snapshot was made: %s", said.decode(errors="replace").strip()[-2000:])
             else:
                 self.snapshot_at = self.clock.now()
+        except OSError as e:  # no descriptor, no memory, no process left: what is logged since then makes the next
+            log.warning("no snapshot was made: %s", e)
         finally:
             self._compactor = None
         self._maybe_compact()  # so much may have been logged meanwhile that the next is due, and nothing more may come
