@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOCK := $(VENV)/lock
 STAMP := $(VENV)/.installed
 # As many processes as there are CPUs, from 2, as most of a test is waiting for processes, to 4. `make test PARALLEL=`: one after another.
 PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -ge 2 ] || n=2; [ $$n -le 4 ] || n=4; echo $$n) --dist worksteal
 
-.PHONY: demo test check install packages lint types imports format sim kill-snapshots fuzz test-redis bench bench-core bench-store clean
+.PHONY: demo test check install packages lint types imports format sim kill-snapshots fuzz test-redis bench bench-core bench-store lock audit clean
 
 demo: $(VENV)/.demo ## a real pipeline on a private cluster of this machine
 	@cd examples/census && ../../$(BIN)/titan run --workers 2 --slots 1 pipeline.yaml
@@ -51,6 +52,20 @@ bench: $(VENV)/.bench ## Titan beside every peer that can be installed; some 20 
 
 bench-core: install ## what the core alone costs per job, by queue length and workers
 	$(BIN)/python benchmarks/core.py $(BENCH)
+
+lock: $(LOCK)/.made ## renew requirements.lock: the newest versions that pyproject.toml allows, with the hashes of their files
+	@$(LOCK)/bin/pip-compile -q --upgrade --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o $(LOCK)/requirements.lock pyproject.toml
+	@{ echo "# What a deployment installs: pip install --require-hashes -r requirements.lock. Renewed by make lock."; \
+	cat $(LOCK)/requirements.lock; } > requirements.lock
+
+audit: $(LOCK)/.made ## known vulnerabilities of what is locked; asks a service on the network, so it is no part of make check
+	$(LOCK)/bin/pip-audit --require-hashes --disable-pip -r requirements.lock
+
+$(LOCK)/.made:
+	$(PYTHON) -m venv $(LOCK)
+	@$(LOCK)/bin/python -m pip install -q --disable-pip-version-check 'pip-tools>=7.4' 'pip-audit>=2.7'
+	@touch $@
 
 install: $(STAMP)
 
