@@ -16,14 +16,15 @@ import pytest
 from support.cluster import QUIET, Cluster, cluster, until
 from titan import DAG, Client, Gate, Job
 from titan.core.events import GatesDecided, GatesOpened, TokenIssued, WebhookEnded
-from titan.errors import Conflict, NotFound
+from titan.errors import CallerError, Conflict, NotFound
 
+LOOPBACK = ("--webhook-allow", "127.0.0.1")
 HOOKED = {**QUIET, "webhook_backoff_s": 0.05, "webhook_timeout_s": 5}
 
 
 @pytest.fixture
 def c(tmp_path: Path) -> Iterator[Cluster]:
-    with cluster(tmp_path / "c", "w1", settings=HOOKED) as made:
+    with cluster(tmp_path / "c", "w1", settings=HOOKED, options=LOOPBACK) as made:
         yield made
 
 
@@ -270,7 +271,7 @@ def test_a_webhook_nobody_answers_holds_up_nobody(tmp_path: Path) -> None:
 
     deaf = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
-    with cluster(tmp_path / "c", "w1", settings={**HOOKED, "webhook_tries": 2, "webhook_timeout_s": 1}) as c:
+    with cluster(tmp_path / "c", "w1", settings={**HOOKED, "webhook_tries": 2, "webhook_timeout_s": 1}, options=LOOPBACK) as c:
         run = c.client.submit(DAG("deaf", [Gate(f"g{i}", webhook=url) for i in range(5)]))
         until(lambda: len(c.client.gates(run.id)) == 5, "the gates open")
         assert c.client.submit(DAG("other", [Job("a", command="true")])).wait(timeout=10).ok
@@ -283,7 +284,7 @@ def test_a_webhook_nobody_answers_holds_up_nobody(tmp_path: Path) -> None:
 def test_the_secret_may_come_from_a_file_or_the_environment(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("a secret of my own\n")
-    with receiver(200) as hook, cluster(tmp_path / "c", "w1", options=("--webhook-secret-file", str(secret))) as c:
+    with receiver(200) as hook, cluster(tmp_path / "c", "w1", options=(*LOOPBACK, "--webhook-secret-file", str(secret))) as c:
         run = c.client.submit(gated(tmp_path, hook.url))
         until(lambda: ended(c), "the webhook is delivered")
         headers, body = hook.heard[0]
@@ -294,6 +295,30 @@ def test_the_secret_may_come_from_a_file_or_the_environment(tmp_path: Path) -> N
         secret.write_text("short")
         refused = c.cli("master", "--home", str(tmp_path / "h2"), "--port", "0", "--webhook-secret-file", str(secret))
         assert refused.returncode == 2 and "has 5 bytes: give at least 16" in refused.stderr
+
+
+def test_a_webhook_leads_to_the_masters_own_machine_only_if_that_is_allowed(tmp_path: Path) -> None:
+    with receiver(200) as hook, cluster(tmp_path / "c", "w1", settings=HOOKED) as c:
+        for url in (
+            hook.url,
+            hook.url.replace("127.0.0.1", "localhost"),
+            "http://169.254.169.254/latest",
+            "http://[::1]:1/",
+            "http://2130706433/",
+        ):
+            with pytest.raises(CallerError, match=r"cannot be told: .* --webhook-allow"):
+                c.client.submit(gated(tmp_path, url))
+        assert not hook.heard
+
+
+def test_a_redirect_is_not_followed_and_the_story_says_so(c: Cluster, tmp_path: Path) -> None:
+    with receiver(302) as hook:
+        run = c.client.submit(gated(tmp_path, hook.url))
+        until(lambda: ended(c), "the webhook is given up")
+        assert len(hook.heard) == 1 and "a redirect is not followed" in ended(c)[0]
+        _, story = c.client.job(f"{run.id}/ship")
+        assert any("a redirect is not followed" in line for line in story)
+        run.cancel()
 
 
 def test_what_a_gate_is_at_the_journal(c: Cluster, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ RELEASE = Path(__file__).parents[2] / "examples" / "release"
 
 @pytest.fixture
 def c(tmp_path: Path) -> Iterator[Cluster]:
-    with cluster(tmp_path / "c", "w1") as made:
+    with cluster(tmp_path / "c", "w1", options=("--webhook-allow", "127.0.0.1")) as made:
         yield made
 
 

@@ -44,6 +44,7 @@ class LocalCluster:
         quiet: bool = True,
         settings: Mapping[str, float] = MappingProxyType({}),
         scale: Sequence[str] = (),
+        webhook_allow: Sequence[str] = (),
     ) -> None:
         self.home = home
         self.address = ""
@@ -54,6 +55,7 @@ class LocalCluster:
         self._quiet = quiet
         self._settings = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
         self._settings += [word for rule in scale for word in ("--scale", rule)]
+        self._settings += [word for rule in webhook_allow for word in ("--webhook-allow", rule)]
         self._master: list[_Child] = []
         self._working: list[_Child] = []
 

@@ -54,6 +54,12 @@ PASSWORD = "TITAN_STORE_PASSWORD"
     help="Signs the webhooks of gates.  [default: TITAN_WEBHOOK_SECRET, else webhook.secret in the home]",
 )
 @click.option(
+    "--webhook-allow",
+    multiple=True,
+    metavar="HOST[:PORT]|RANGE",
+    help="Webhooks reach these alone, may be repeated.  [default: every host but this machine and link-local ones]",
+)
+@click.option(
     "--secrets-passphrase-file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Its first line seals the secrets.  [default: TITAN_SECRETS_PASSPHRASE, else a key file]",
@@ -84,6 +90,7 @@ def master(
     accept_clock: bool,
     insecure: bool,
     webhook_secret_file: Path | None,
+    webhook_allow: tuple[str, ...],
     secrets_passphrase_file: Path | None,
     secrets_key_file: Path | None,
     store_port: int | None,
@@ -96,6 +103,7 @@ def master(
     from titan.journal import SyncPolicy
     from titan.master.server import Master
     from titan.master.vault import find_key
+    from titan.master.webhook_targets import rule
 
     start_logging(quiet=quiet)
     seclude()
@@ -112,6 +120,7 @@ def master(
         accept_clock=accept_clock,
         insecure=insecure,
         webhook_secret_file=webhook_secret_file,
+        webhook_allow=[rule(text) for text in webhook_allow],
         store_port=store_port,
         store_password=store_password(store_password_file),
         secrets_key=find_key(secrets_passphrase_file, secrets_key_file),

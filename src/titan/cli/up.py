@@ -20,9 +20,27 @@ from titan.cli.options import DEFAULT_HOME, home_option
     "--fsync", type=click.Choice(["always", "everysec", "no"]), default="always", show_default=True, help="As of `titan master`."
 )
 @click.option("--scale", multiple=True, metavar="TAG=MIN..MAX", help="As of `titan master`: more workers while jobs wait.")
-def up(workers: int, slots: int | None, home: Path | None, port: int, fsync: str, scale: tuple[str, ...]) -> None:
+@click.option("--webhook-allow", multiple=True, metavar="HOST[:PORT]|RANGE", help="As of `titan master`.")
+def up(
+    workers: int,
+    slots: int | None,
+    home: Path | None,
+    port: int,
+    fsync: str,
+    scale: tuple[str, ...],
+    webhook_allow: tuple[str, ...],
+) -> None:
     """A master and workers on this machine. Ctrl-C stops all of them; the next `titan up` goes on where this one stopped."""
-    cluster = LocalCluster(home or DEFAULT_HOME, port=port, workers=workers, slots=slots, fsync=fsync, quiet=False, scale=scale)
+    cluster = LocalCluster(
+        home or DEFAULT_HOME,
+        port=port,
+        workers=workers,
+        slots=slots,
+        fsync=fsync,
+        quiet=False,
+        scale=scale,
+        webhook_allow=webhook_allow,
+    )
     interrupt_on_sigterm()
     with cluster:
         said = f"Titan is up at {cluster.address} with {workers} worker{'s' if workers != 1 else ''}. Ctrl-C stops it."

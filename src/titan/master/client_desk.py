@@ -29,6 +29,7 @@ from titan.master.secret_desk import SecretDesk
 from titan.master.store_desk import StoreDesk
 from titan.master.store_lanes import StoreLanes
 from titan.master.watch import WatchHub, whole_run
+from titan.master.webhook_targets import Targets
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.names import run_id
 from titan.model.states import TERMINAL, JobState
@@ -55,6 +56,7 @@ class ClientDesk:
         files: FileDesk,
         artifacts: ArtifactDesk,
         stop: Callable[[], None],
+        webhooks: Targets,
     ) -> None:
         self._core = core
         self._logs = logs
@@ -64,6 +66,7 @@ class ClientDesk:
         self._hub = hub
         self._past = past
         self._secrets = secret_desk
+        self._webhooks = webhooks
         self._stop = stop
         self._files = files
         self._artifacts = artifacts
@@ -253,6 +256,7 @@ class ClientDesk:
         self._check_artifacts(templates)
         if not (it.key and (it.key in self._state.keys or it.key in self._state.archived)):  # else it is a run already
             self._secrets.check(templates)
+            self._check_webhooks(templates)
         if it.collect:
             self._collector.expect(peer, it.request, it.wanted)
 
@@ -260,6 +264,14 @@ class ClientDesk:
         self._check_payloads(dag.payloads)
         self._check_artifacts(dag.templates)
         self._secrets.check(dag.templates)
+        self._check_webhooks(dag.templates)
+
+    def _check_webhooks(self, templates: list[JobTemplate]) -> None:
+        """Those whose URL says by itself where it leads. Names are judged when they are resolved, at each try."""
+        for template in templates:
+            gate = template.gate
+            if gate is not None and gate.webhook and (problem := self._webhooks.problem(gate.webhook)):
+                raise CallerError(f"the webhook of a gate cannot be told: {problem}")
 
     def _check_artifacts(self, templates: list[JobTemplate]) -> None:
         for template in templates:

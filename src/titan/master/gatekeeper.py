@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from titan.core import events as ev
 from titan.core.inputs import TokenDrawn, WebhookAnswered
 from titan.master.core_loop import CoreLoop
+from titan.master.webhook_targets import Refused, Targets
 from titan.model.settings import Settings
 from titan.model.states import JobState
 
@@ -35,6 +36,8 @@ AT_ONCE = 16
 TRANSIENT = (408, 425, 429)
 """Answers of 4xx that may be others later."""
 DELIVERED = "delivered"
+ADDRESSES = 4
+"""Of one name, that are tried one after another."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,10 @@ class Call:
 
 
 class Gatekeeper:
-    def __init__(self, core: CoreLoop, secret: bytes) -> None:
+    def __init__(self, core: CoreLoop, secret: bytes, targets: Targets | None = None) -> None:
         self._core = core
         self._secret = secret
+        self._targets = targets or Targets()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._http: httpx.AsyncClient | None = None
@@ -130,14 +134,17 @@ class Gatekeeper:
 
         if self._http is None:
             logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log each URL, which may hold a password
-            self._http = httpx.AsyncClient(follow_redirects=False)
+            # No connection is kept: the next webhook's name may stand for the same address with another certificate.
+            self._http = httpx.AsyncClient(
+                follow_redirects=False, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
+            )
         headers = {"content-type": "application/json", "x-titan-gate": where, **signed(self._secret, call.body, int(time.time()))}
         try:
-            async with (
-                asyncio.timeout(settings.webhook_timeout_s),
-                self._http.stream("POST", call.url, content=call.body, headers=headers, timeout=None) as answer,
-            ):
-                status = answer.status_code
+            async with asyncio.timeout(settings.webhook_timeout_s):
+                addresses = await self._targets.addresses(call.url)
+                status = await self._post(self._http, call, headers, addresses)
+        except Refused as error:
+            return f"it is not called: {error}", True
         except TimeoutError:
             return f"no answer within {settings.webhook_timeout_s:g} s", False
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
@@ -146,7 +153,32 @@ class Gatekeeper:
             return f"{type(error).__name__}: {error}", False
         if 200 <= status < 300:
             return DELIVERED, True
+        if 300 <= status < 400:
+            return f"it answered {status}: a redirect is not followed, give the URL that it leads to", True
         return f"it answered {status}", 400 <= status < 500 and status not in TRANSIENT
+
+    @staticmethod
+    async def _post(client: httpx.AsyncClient, call: Call, headers: dict[str, str], addresses: list[str]) -> int:
+        """The status that the first address answers which takes a connection. Name and certificate are those of the URL."""
+        import httpx
+
+        url = httpx.URL(call.url)
+        named = {**headers, "host": url.netloc.decode("ascii")}
+        for tries_left, address in reversed(list(enumerate(reversed(addresses[:ADDRESSES])))):
+            try:
+                async with client.stream(
+                    "POST",
+                    url.copy_with(host=address),
+                    content=call.body,
+                    headers=named,
+                    timeout=None,
+                    extensions={"sni_hostname": url.host},
+                ) as answer:
+                    return answer.status_code
+            except httpx.ConnectError:
+                if not tries_left:
+                    raise
+        raise OSError(f"{url.host} has no address")
 
 
 def digest_of(token: str) -> bytes:

@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -51,6 +51,7 @@ from titan.master.tuning import tune_interpreter
 from titan.master.vault import Key, Vault
 from titan.master.watch import WatchHub
 from titan.master.webhook_secret import webhook_secret
+from titan.master.webhook_targets import Rule, Targets
 from titan.master.worker_desk import WorkerDesk
 from titan.model.plain import plain
 from titan.model.settings import Settings
@@ -85,6 +86,7 @@ class Master(HomeServer):
         settings: Settings | None = None,
         insecure: bool = False,
         webhook_secret_file: Path | None = None,
+        webhook_allow: Sequence[Rule] = (),
         store_port: int | None = None,
         store_password: str = "",
         secrets_key: Key | None = None,
@@ -97,6 +99,7 @@ class Master(HomeServer):
         self._policy = policy
         self._settings = settings or Settings()
         self._webhook_secret_file = webhook_secret_file
+        self._webhook_targets = Targets(webhook_allow)
         self._store_port = store_port
         self._store_password = store_password
         self._secrets_key = secrets_key
@@ -229,7 +232,7 @@ class Master(HomeServer):
         self.files = FileDesk(KeptFiles(self.home / "files"), self.registry, most_bytes=self._settings.file_bytes)
         self.archivist = Archivist(self.core, self.history, self.logs, self.files)
         self.past = HistoryDesk(self.core, self.history)
-        self.gatekeeper = Gatekeeper(self.core, webhook_secret(self.home, self._webhook_secret_file))
+        self.gatekeeper = Gatekeeper(self.core, webhook_secret(self.home, self._webhook_secret_file), self._webhook_targets)
         self.intake = Intake(self.registry)
         self.outlet = Outlet(self.registry)
         self.store = StoreDesk(self.core)
@@ -239,7 +242,9 @@ class Master(HomeServer):
         self.secrets = SecretDesk(vault, self.core.clock.now)
         desks = (self.intake, self.outlet, self.hub, self.past, self.secrets)
         files = (self.files, ArtifactDesk(self.core, self.files, self.past))
-        self.clients = ClientDesk(self.core, self.logs, self.registry, *desks, self.store, *files, self.request_stop)
+        self.clients = ClientDesk(
+            self.core, self.logs, self.registry, *desks, self.store, *files, self.request_stop, self._webhook_targets
+        )
         asked = (self.secrets, self.clients.growth, self.registry.lacks, *files)
         self.workers = WorkerDesk(self.core, self.logs, self.intake, self.outlet, self.store, *asked, self.clients.on_output)
         self.bursts = Bursts(LocalProvider(self.home) if self._settings.scale else None, self.core.see)
