@@ -21,6 +21,7 @@
         JournalFailed      the disk under the journal refused a write or a sync; final
           HomeGone         the home was deleted, moved or replaced under a running server; final
         JournalCorrupt     a record before the journal's tail is bad: names file and offset
+        JournalTooNew      a later Titan wrote it, and this one does not know all of it
         PortInUse          another program listens there
       Bug                an invariant of Titan itself does not hold
 
@@ -157,6 +158,10 @@ class JournalCorrupt(EnvironmentFault):
         super().__init__(message)
         self.path = path
         self.offset = offset
+
+
+class JournalTooNew(EnvironmentFault):
+    code = "journal_too_new"
 
 
 class PortInUse(EnvironmentFault):

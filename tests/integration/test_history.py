@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from support.cluster import QUIET, Cluster, until
 from titan import DAG, Client, Job
+from titan.core import image
 from titan.core.events import RunArchived
 from titan.errors import NotFound, TitanError
+from titan.journal import write_snapshot
+from titan.master.recovery import replay
+from titan.model.settings import Settings
 
 KEEP_TWO = {**QUIET, "keep_runs": 2}
 
@@ -115,16 +120,75 @@ def test_it_is_made_anew_from_the_journal(small: Cluster) -> None:
     assert refused.returncode != 0 and "is in use by the process" in refused.stderr
     assert small.json("history", "stats", "--home", str(small.home))["runs"] == 3
     small.kill_master()
-    for name in ("history.sqlite", "history.sqlite-wal"):
-        (small.home / name).write_bytes(b"no database at all" * 1000)
-    small.start_master()
-    with pytest.raises(NotFound):
-        client.status(archived(small)[0])
-    small.kill_master()
+    for name in ("history.sqlite", "history.sqlite-wal", "history.sqlite-shm"):
+        (small.home / name).unlink(missing_ok=True)
     assert small.json("history", "rebuild", "--home", str(small.home)) == {"runs": 3, "complete": True}
     small.start_master()
     assert client.status(archived(small)[0]).to_dict() == before
     assert len(client.runs()) == len(runs)
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def overwrite(path: Path) -> None:
+    path.write_bytes(b"no database at all" * 1000)
+
+
+def flip(path: Path) -> None:
+    """In the page of the table of runs, where a page says what it is."""
+    data = bytearray(path.read_bytes())
+    data[4096 * 2] ^= 0x10
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("harm", [delete, empty, cut, overwrite, flip])
+def test_a_damaged_history_is_noticed_at_the_start_and_made_anew_beside_the_work(
+    small: Cluster, harm: Callable[[Path], None]
+) -> None:
+    client = small.client
+    runs = finish(client, 5)
+    until(lambda: len(archived(small)) == 3, "three runs leave")
+    old = archived(small)
+    before = [client.status(run).to_dict() for run in old]
+    assert small.master is not None
+    small.master.terminate()
+    small.master.wait()
+    harm(small.home / "history.sqlite")
+    for name in ("history.sqlite-wal", "history.sqlite-shm"):
+        (small.home / name).unlink(missing_ok=True)
+    small.start_master()
+    until(lambda: "runs are in the history again" in small.master.err if small.master else False, "it is made anew", 60.0)
+    assert "3 finished runs are not in the history" in small.master.err
+    assert [client.status(run).to_dict() for run in old] == before
+    assert len(client.runs()) == len(runs)
+
+
+def test_what_the_journal_has_no_more_is_said_to_be_lost(small: Cluster) -> None:
+    finish(small.client, 5)
+    until(lambda: len(archived(small)) == 3, "three runs leave")
+    old = archived(small)
+    assert small.master is not None
+    small.master.terminate()
+    small.master.wait()
+    (small.home / "history.sqlite").unlink()
+    state, seq, _, _ = replay(small.store, Settings())
+    for segment in small.store.glob("*.seg"):
+        segment.unlink()
+    (small.store / "synced").unlink()
+    write_snapshot(small.store, seq=seq, term=state.term, chunks=image.dump(state))
+    small.start_master()
+    until(lambda: "finished runs are lost with the history" in small.master.err if small.master else False, "it is said", 60.0)
+    assert old[0] in small.master.err and "Put history.sqlite back from a backup" in small.master.err
 
 
 def test_old_runs_go_with_their_output(tmp_path: Path) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from titan.cli.options import DEFAULT_HOME, home_option, json_option
-from titan.errors import CallerError, NotFound
+from titan.errors import CallerError, NotFound, TitanError
 
 
 @click.group()
@@ -44,10 +44,13 @@ def inspect(home: Path | None, events: bool, after: int, as_json: bool) -> None:
 @home_option("The master's home.  [default: .titan]")
 @json_option
 def verify(home: Path | None, as_json: bool) -> None:
-    """Read everything a recovery would, record by record. Exit code 1 if it would fail."""
+    """Read and replay everything a recovery would, record by record. Exit code 1 if it would fail."""
     from titan.journal import verify as check
 
-    report = check(_store(home))
+    store = _store(home)
+    report = check(store)
+    if report.ok:
+        report = replace(report, problems=_unreadable(store))
     if as_json:
         print(json.dumps({**_plain(report), "ok": report.ok}))
     else:
@@ -96,6 +99,18 @@ def _store(home: Path | None) -> Path:
     if not store.is_dir():
         raise NotFound(f"{store} is no journal: name the master's home with --home")
     return store
+
+
+def _unreadable(store: Path) -> tuple[str, ...]:
+    """What a start would say of a journal whose bytes are whole: that another Titan wrote it, or that it does not replay."""
+    from titan.master.recovery import replay
+    from titan.model.settings import Settings
+
+    try:
+        replay(store, Settings())
+    except TitanError as error:
+        return (str(error),)
+    return ()
 
 
 def _print_events(store: Path, after: int, *, as_json: bool) -> None:

@@ -98,7 +98,8 @@ class JobChunk(msgspec.Struct, array_like=True, tag="jobs"):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(Head | ScheduleChunk | SavedChunk | RunChunk | JobChunk | StoreChunk)
+Chunk = Head | ScheduleChunk | SavedChunk | RunChunk | JobChunk | StoreChunk
+_decoder = msgspec.msgpack.Decoder(Chunk)
 
 
 def dump(state: State) -> Iterator[bytes]:

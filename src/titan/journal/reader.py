@@ -6,7 +6,7 @@ at a time. Nothing is changed but by `repair_tail`, which a master calls once at
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,8 +68,11 @@ def open_journal(directory: Path) -> JournalImage:
     return JournalImage(directory, tuple(segments), scan.next_seq - 1, torn)
 
 
-def read_records(directory: Path, after_seq: int = 0) -> Iterator[Record]:
-    """All records behind `after_seq`, in order; a torn tail of the last segment ends them.
+def read_records(
+    directory: Path, after_seq: int = 0, *, on_origin: Callable[[bytes], None] = lambda origin: None
+) -> Iterator[Record]:
+    """All records behind `after_seq`, in order; a torn tail of the last segment ends them. `on_origin` is told who wrote those
+    that follow, segment by segment.
 
     Raises JournalCorrupt at the first bad place, after the good records before it: for damage, for sequences that are missing
     (also between `after_seq` and the first segment), for an end that is known to have been further on, and if `after_seq` lies
@@ -84,6 +87,7 @@ def read_records(directory: Path, after_seq: int = 0) -> Iterator[Record]:
         if (file.seq > expected) if index == 0 else (file.seq != expected):
             raise corrupt(file.path, 0, f"sequences {expected} to {file.seq - 1} are missing before it")
         scan = scan_segment(file, is_last=index == len(segments) - 1, watermark=watermark)
+        on_origin(scan.header.origin if scan.header is not None else b"")
         for record in scan:
             if record.last_seq <= after_seq:
                 continue

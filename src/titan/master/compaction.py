@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from titan.core import image
+from titan.core.shapes import origin
 from titan.errors import TitanError
 from titan.journal import CompactionLock, latest_snapshot, prune, write_snapshot
 from titan.master.recovery import replay
@@ -32,7 +33,7 @@ def compact(store: Path, through: int, *, keep_segments: bool = False) -> Path |
         state, seq, _, _ = replay(store, Settings(), through)
         if seq <= latest_snapshot(store).seq:
             return None
-        path = write_snapshot(store, seq=seq, term=state.term, chunks=image.dump(state))
+        path = write_snapshot(store, seq=seq, term=state.term, chunks=image.dump(state), origin=origin())
         prune(store, keep_segments=keep_segments)
         return path
 

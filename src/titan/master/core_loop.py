@@ -21,6 +21,7 @@ from titan.core.effects import Effect
 from titan.core.events import SYNCED, Event, encode
 from titan.core.inputs import Input, MasterBooted, TimePassed
 from titan.core.record_parts import RECORD_BYTES, divided
+from titan.core.shapes import origin
 from titan.core.state import State
 from titan.core.step import next_due, step
 from titan.errors import Conflict, JournalFailed
@@ -94,6 +95,7 @@ class CoreLoop:
             on_synced=lambda seq: self._call_in_loop(self._synced, seq),
             on_failed=lambda error: self._call_in_loop(self._fail, error),
             places=places,
+            origin=origin(),
         )
 
     def boot(self, cluster: str, bursts: tuple[str, ...] = (), *, copied: str = "", behind_s: float = 0.0) -> None:

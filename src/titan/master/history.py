@@ -30,6 +30,8 @@ from titan.protocol import messages as msg
 log = logging.getLogger("titan.master")
 
 CHUNK_JOBS = 5_000
+CHECKED_BYTES = 256 * 1024 * 1024
+"""A file up to this size is checked from end to end when it is opened, which takes a second at most."""
 _SCHEMA = """
     PRAGMA auto_vacuum = INCREMENTAL;
     PRAGMA journal_mode = WAL;
@@ -87,20 +89,21 @@ class History:
 
     def __init__(self, path: Path, *, set_aside: bool = True) -> None:
         self.path = path
+        self.fresh = False
+        """The file was not there, was empty, or was set aside."""
         self._lock = threading.Lock()
         try:
-            self._db = _open(path)
+            self._db, self.fresh = _open(path)
         except sqlite3.DatabaseError as error:
-            if not set_aside or not path.exists() or isinstance(error, sqlite3.OperationalError):
+            if not set_aside or not path.exists() or (isinstance(error, sqlite3.OperationalError) and not _is_damage(error)):
                 raise EnvironmentFault(f"the history {path} cannot be opened ({error}): see to its folder and the disk") from error
             aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
             path.rename(aside)
+            self.fresh = True
             for suffix in ("-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
-            log.error(
-                "the history was damaged (%s) and is now %s: `titan history rebuild` makes what the journal has", error, aside
-            )
-            self._db = _open(path)
+            log.error("the history was damaged (%s) and is now %s: what the journal has of it is made anew", error, aside)
+            self._db, _ = _open(path)
 
     def close(self) -> None:
         with self._lock:
@@ -152,11 +155,15 @@ class History:
 
     # -- out ------------------------------------------------------------------------------------------------------------
     def chunks(self, run: str) -> list[bytes]:
-        """A run as in a snapshot, [] if it is not here."""
-        with self._lock:
-            found = [data for (data,) in self._db.execute("SELECT data FROM chunks WHERE run = ? ORDER BY number", (run,))]
+        """A run as in a snapshot, [] if it is not here. Raises EnvironmentFault if what is here is damaged."""
         unpack = zstandard.ZstdDecompressor().decompress
-        return [unpack(chunk) for chunk in found]
+        try:
+            with self._lock:
+                found = [data for (data,) in self._db.execute("SELECT data FROM chunks WHERE run = ? ORDER BY number", (run,))]
+            return [unpack(chunk) for chunk in found]
+        except (sqlite3.DatabaseError, zstandard.ZstdError) as error:
+            how = "stop the master, put history.sqlite back from a backup or move it away, and start again: it is made anew"
+            raise EnvironmentFault(f"run {run} in the history {self.path} is damaged ({error}): {how}") from error
 
     def load(self, run: str) -> State | None:
         """A state that holds this run, its jobs and the names of their workers, and nothing else."""
@@ -204,6 +211,15 @@ class History:
             ).fetchall()
         return (name for (name,) in rows)
 
+    def there(self, runs: Iterable[str]) -> set[str]:
+        """Which of these runs it has. Raises EnvironmentFault."""
+        with self._lock:
+            try:
+                known = {run for (run,) in self._db.execute("SELECT id FROM runs")}
+            except sqlite3.Error as error:
+                raise EnvironmentFault(f"the history {self.path} could not be read: {error}") from error
+        return known.intersection(runs)
+
     def files(self) -> set[str]:
         """The hashes of all that runs here left and published."""
         with self._lock:
@@ -237,16 +253,26 @@ class History:
             db.executemany(f"DELETE FROM {table} WHERE {column} = ?", ((run,) for run in runs))
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """And whether it was empty. Raises sqlite3.DatabaseError if it is damaged, as far as that shows in a bounded time."""
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > 2:
             raise EnvironmentFault(f"the history {path} is of a later Titan (format {version}): use that one")
+        if path.stat().st_size <= CHECKED_BYTES and (found := db.execute("PRAGMA integrity_check(1)").fetchone()) != ("ok",):
+            raise sqlite3.DatabaseError(found[0])
         if version == 1:
             db.execute("ALTER TABLE runs ADD COLUMN grp TEXT NOT NULL DEFAULT ''")
         db.executescript(_SCHEMA)
     except BaseException:
         db.close()
         raise
-    return db
+    return db, version == 0
+
+
+def _is_damage(error: sqlite3.OperationalError) -> bool:
+    """A truncated file shows as an operational error too."""
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or (
+        error.sqlite_errorcode == sqlite3.SQLITE_IOERR_SHORT_READ
+    )

@@ -7,7 +7,7 @@ import ipaddress
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from titan.errors import CallerError
+from titan.errors import CallerError, EnvironmentFault
 from titan.home_lock import HomeLock
 from titan.private import open_home
 
@@ -37,9 +37,13 @@ class HomeServer(ABC):
         self._check_host()
         self._stopped = asyncio.get_running_loop().create_future()
         open_home(self.home)
-        self._lock.acquire()
         try:
+            self._lock.acquire()
             await self._open()
+        except OSError as e:
+            self._lock.release()
+            what = f"the home {self.home} cannot be used: {e.filename or self.home}: {e.strerror or e}"
+            raise EnvironmentFault(f"{what}: make it writable for this user, or give another with --home") from e
         except BaseException:
             self._lock.release()
             raise

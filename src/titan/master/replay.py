@@ -19,6 +19,7 @@ from titan.errors import CallerError, EnvironmentFault, JournalCorrupt, NotFound
 from titan.journal import Record, read_records, read_snapshot
 from titan.journal.files import JournalFile, list_segments, list_snapshots
 from titan.journal.snapshot import scan_snapshot
+from titan.master.reading import EventReader, chunks_of
 from titan.model.settings import Settings
 from titan.model.states import WorkerState
 from titan.model.timing import iso
@@ -60,14 +61,15 @@ class Playback:
         self.seq = 0
         self.at = 0.0
         if start is not None:
-            image.load(self.state, read_snapshot(start.path).chunks)
+            image.load(self.state, chunks_of(read_snapshot(start.path)))
             self.state.reindex()
             self.seq = start.seq
 
     def play(self, until: Moment) -> Iterator[Step]:
         """Every event up to there, each when it is applied."""
-        for record in _records(self.store, self.seq):
-            for seq, event in enumerate(ev.decode(record.payload), record.first_seq):
+        reader = EventReader()
+        for record in _records(self.store, self.seq, reader):
+            for seq, event in enumerate(reader.events(record), record.first_seq):
                 if until.excludes(seq, event):
                     return
                 apply(self.state, event)
@@ -148,8 +150,9 @@ def _known_from(store: Path, snapshot: JournalFile) -> float:
 
 def _first_time(store: Path, after: int) -> float | None:
     """When the first event behind that sequence came that says so."""
-    for record in _records(store, after):
-        for event in ev.decode(record.payload):
+    reader = EventReader()
+    for record in _records(store, after, reader):
+        for event in reader.events(record):
             if at := _time_of(event):
                 return at
     return None
@@ -160,7 +163,7 @@ def _time_of(event: ev.Event) -> float:
     return float(getattr(event, "at", 0.0))
 
 
-def _records(store: Path, after: int) -> Iterator[Record]:
+def _records(store: Path, after: int, reader: EventReader) -> Iterator[Record]:
     """The records behind a sequence, up to the end that there is now.
 
     The tail of a journal in use may look damaged: what was read first was not written yet, what was read last is. Then it is read
@@ -169,7 +172,7 @@ def _records(store: Path, after: int) -> Iterator[Record]:
     tries_left = TRIES
     while True:
         try:
-            for record in read_records(store, after):
+            for record in read_records(store, after, on_origin=reader.note_origin):
                 yield record
                 after, tries_left = record.last_seq, TRIES
             return

@@ -32,6 +32,7 @@ from titan.master.door import Door, raise_descriptor_limit
 from titan.master.file_desk import FileDesk
 from titan.master.gatekeeper import Gatekeeper
 from titan.master.history import History
+from titan.master.history_check import restore_history
 from titan.master.history_desk import HistoryDesk
 from titan.master.home_clock import NOTE_S, open_clock
 from titan.master.home_mark import mark, why_copied
@@ -114,6 +115,7 @@ class Master(HomeServer):
         self._complain_after = 0.0
         self._closed = False
         self._time_noter: asyncio.Task[None] | None = None
+        self._restorer: asyncio.Task[list[str]] | None = None
 
     @property
     def address(self) -> str:
@@ -135,6 +137,9 @@ class Master(HomeServer):
             self._time_noter.cancel()
             await asyncio.gather(self._time_noter, return_exceptions=True)
             self._write_time()
+        if self._restorer is not None:
+            self._restorer.cancel()
+            await asyncio.gather(self._restorer, return_exceptions=True)
         if self.store_port is not None:
             self.store_port.close()
         self.store.close()
@@ -280,6 +285,8 @@ class Master(HomeServer):
         self.archivist.start()
         self._log_syncer = asyncio.get_running_loop().create_task(self._sync_logs())
         self._time_noter = asyncio.get_running_loop().create_task(self._note_time())
+        if self._policy is not None:
+            self._restorer = asyncio.get_running_loop().create_task(restore_history(state, self.history, self.home))
         log.info("master of cluster %s, term %d, on %s, home %s", state.cluster, state.term, self.address, self.home)
 
     async def _listen(self) -> asyncio.Server:

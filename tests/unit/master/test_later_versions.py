@@ -1,0 +1,130 @@
+"""What a later Titan wrote is refused with its version and what to do, by a start and by verify; never read in part."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from support_core import Master as CoreMaster
+from support_core import dag, register, submit
+from titan.cli.journal import journal as journal_command
+from titan.core import events as ev
+from titan.core import image
+from titan.core.shapes import check_chunk, check_events, origin
+from titan.errors import JournalTooNew
+from titan.journal import JournalWriter, SyncPolicy, latest_snapshot, read_snapshot, write_snapshot
+from titan.master.compaction import compact
+from titan.master.recovery import recover
+from titan.model.settings import Settings
+
+LATER = b"99.1.0 deadbeef"
+
+
+def written() -> list[bytes]:
+    """Payloads of records, as this Titan writes them."""
+    master = CoreMaster()
+    turns = [list(master.events)]
+    turns.append(master.see(register(slots=2), at=1.0).events)
+    turns.append(master.see(submit(dag({"a": "", "b": "a"}), key="k"), at=2.0).events)
+    return [ev.encode(events)[0] for events in turns]
+
+
+def write(store: Path, payloads: list[bytes], *, by: bytes = LATER) -> None:
+    failed: list[Exception] = []
+    writer = JournalWriter(
+        store, next_seq=1, term=1, policy=SyncPolicy.NO, on_synced=lambda seq: None, on_failed=failed.append, origin=by
+    )
+    for payload in payloads:
+        writer.append(payload, len(msgspec.msgpack.decode(payload)))
+    writer.close()
+    assert not failed
+
+
+def with_more(payload: bytes, event: str, *more: object) -> bytes:
+    """The same with further fields at the end of an event."""
+    events = msgspec.msgpack.decode(payload)
+    found = [one for one in events if one[0] == event]
+    assert found
+    for one in found:
+        one.extend(more)
+    return msgspec.msgpack.encode(events)
+
+
+def verified(home: Path) -> tuple[int, str]:
+    done = CliRunner().invoke(journal_command, ["verify", "--home", str(home), "--json"])
+    return done.exit_code, " ".join(json.loads(done.output)["problems"])
+
+
+def refused(home: Path) -> str:
+    with pytest.raises(JournalTooNew) as caught:
+        recover(home / "store", Settings())
+    code, problems = verified(home)
+    assert code == 1 and problems == str(caught.value)
+    assert "Titan 99.1.0 wrote it" in problems and "start that version again" in problems
+    return problems
+
+
+def test_what_this_titan_writes_is_its_own(tmp_path: Path) -> None:
+    for payload in written():
+        check_events(payload)
+    write(tmp_path / "store", written(), by=origin())
+    recovered = recover(tmp_path / "store", Settings())
+    for chunk in image.dump(recovered.state):
+        check_chunk(chunk)
+    assert verified(tmp_path) == (0, "") and len(origin()) <= 32
+
+
+def test_an_older_titan_that_knew_less_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "store", written(), by=b"0.0.1 00000000")
+    assert recover(tmp_path / "store", Settings()).state.runs
+
+
+def test_an_event_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "store", [*written(), msgspec.msgpack.encode([["job_teleported", 7, 1.0]])])
+    assert "'job_teleported' is nothing that this Titan knows" in refused(tmp_path)
+
+
+def test_one_more_field_of_a_known_event_is_not_dropped(tmp_path: Path) -> None:
+    *before, last = written()
+    full = ev.encode(ev.decode(last))[0]
+    write(tmp_path / "store", [*before, with_more(full, "run_submitted", {"priority": 3})])
+    assert "RunSubmitted has 1 fields more than this Titan knows" in refused(tmp_path)
+
+
+def test_nor_is_one_of_a_part_of_an_event(tmp_path: Path) -> None:
+    *before, last = written()
+    events = msgspec.msgpack.decode(last)
+    (submitted,) = [one for one in events if one[0] == "run_submitted"]
+    (template, *_) = submitted[5]
+    if isinstance(template, dict):
+        template["gravity"] = 9.81
+    else:
+        template.extend([None] * 40)
+    write(tmp_path / "store", [*before, msgspec.msgpack.encode(events)])
+    assert "JobTemplate has" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("what", ["field", "chunk", "field of a run"])
+def test_a_snapshot_of_a_later_titan_is_refused(tmp_path: Path, what: str) -> None:
+    store = tmp_path / "store"
+    write(store, written(), by=origin())
+    recovered = recover(store, Settings())
+    path = compact(store, recovered.next_seq - 1)
+    assert path is not None
+    snapshot = read_snapshot(path)
+    chunks = [msgspec.msgpack.decode(chunk) for chunk in snapshot.chunks]
+    if what == "field":
+        chunks[0].extend([0] * 3)
+    elif what == "chunk":
+        chunks.append(["wormhole", 1])
+    else:
+        (run,) = [chunk[1] for chunk in chunks if chunk[0] == "run"]
+        run["mass"] = 1
+    again = [msgspec.msgpack.encode(chunk) for chunk in chunks]
+    write_snapshot(store, seq=snapshot.seq, term=snapshot.term, chunks=again, origin=LATER)
+    assert latest_snapshot(store).path == path
+    assert "the snapshot as of sequence" in refused(tmp_path)
