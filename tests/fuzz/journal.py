@@ -13,12 +13,12 @@ from fuzz.harness import Fuzzer, damaged, main
 from support_core import Master, dag, register, submit
 from titan.core import events as ev
 from titan.core import image
-from titan.core.shapes import origin
 from titan.errors import TitanError
 from titan.folders import remove_folder
 from titan.journal import JournalWriter, SyncPolicy, accept_loss, inspect, verify, write_snapshot
 from titan.journal.files import segment_name, snapshot_name
 from titan.journal.records import RecordScanner, decode_segment_header, encode_record, encode_segment_header
+from titan.master.reading import origin
 from titan.master.recovery import recover, replay
 from titan.model.settings import Settings
 
@@ -108,7 +108,8 @@ def run(files: Files) -> None:
             recover(store, Settings())
         except TitanError:
             accept_loss(store, name="aside")
-            assert verify(store).ok, "a repair leaves damage"
+            problems = verify(store).problems
+            assert not problems, f"a repair leaves damage: {problems}"
             raise
         assert sound, "a start goes on where verify says damage"
     finally:

@@ -18,6 +18,7 @@ from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
 from titan.cli.terminal import one_line
 from titan.errors import CallerError, JobError, TitanError
+from titan.model.failure import OUTPUT_LOST
 from titan.model.timing import iso
 from titan.sdk.status import JobStatus, RunStatus, RunSummary, job_dict
 
@@ -73,7 +74,7 @@ def status(target: str | None, every: bool, master: str | None, home: Path | Non
 @home_option(_HOME)
 @json_option
 def logs(target: str, follow: bool, attempt: int | None, master: str | None, home: Path | None, as_json: bool) -> None:
-    """The output of a job: its stdout on stdout, its stderr on stderr, byte for byte."""
+    """The output of a job: its stdout on stdout, its stderr on stderr, byte for byte. If some was lost, stderr ends with that."""
     if "/" not in target:
         raise click.UsageError(f"{target!r} names no job: say RUN/JOB (`titan status {target}` lists the jobs)")
     with open_client(master, home=home, offline=True) as client:
@@ -86,6 +87,9 @@ def logs(target: str, follow: bool, attempt: int | None, master: str | None, hom
                 out = (sys.stdout if stream == 1 else sys.stderr).buffer
                 out.write(data)
                 out.flush()
+        job, _ = client.job(target)
+    if OUTPUT_LOST in job.reason and attempt in (None, job.attempt):
+        print(f"titan: {target}: {job.reason}", file=sys.stderr)
 
 
 @click.command()

@@ -2,12 +2,11 @@
 
 Events and snapshots are arrays to which fields are only ever added at the end. Reading them by their types drops what is too much
 in silence, so a downgrade would lose what the later Titan knew. Here the raw arrays are compared with the types. That costs more
-than the reading itself, so it is done only for what another version wrote: `origin` names the version and the shape of all types.
+than the reading itself, so it is for what another version wrote: see `master.reading.origin`.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from titan._version import __version__
 from titan.core import image
 from titan.core.events import Event
 from titan.errors import JournalTooNew
@@ -32,18 +30,6 @@ def check_events(payload: bytes) -> None:
 def check_chunk(chunk: bytes) -> None:
     """The same for a chunk of a snapshot."""
     _checks()[1](_decode_raw(chunk))
-
-
-@cache
-def origin() -> bytes:
-    """Who writes: the version, and a digest of the shapes of events and snapshots; at most 32 bytes."""
-    shape = "\n".join([*_lines(inspect.type_info(list[Event])), *_lines(inspect.type_info(image.Chunk))])
-    return f"{__version__[:22]} {zlib.crc32(shape.encode()):08x}".encode()
-
-
-def written_by(found: bytes) -> str:
-    """The version in an origin, for people."""
-    return f"Titan {found.decode(errors='replace').partition(' ')[0]}" if found else "a Titan that did not say its version"
 
 
 @cache
@@ -150,25 +136,3 @@ def _positions(checks: Sequence[Check | None]) -> Check | None:
                 inner(raw[at])
 
     return check
-
-
-def _lines(kind: inspect.Type) -> list[str]:
-    """Every struct within, with the names of its fields."""
-    found: dict[type, str] = {}
-
-    def walk(it: Any) -> None:
-        if isinstance(it, inspect.StructType):
-            if it.cls not in found:
-                found[it.cls] = f"{it.cls.__name__} {it.tag} {[field.encode_name for field in it.fields]}"
-                for field in it.fields:
-                    walk(field.type)
-        elif isinstance(it, (inspect.UnionType, inspect.TupleType)):
-            for part in it.types if isinstance(it, inspect.UnionType) else it.item_types:
-                walk(part)
-        elif isinstance(it, inspect.DictType):
-            walk(it.value_type)
-        elif hasattr(it, "item_type"):
-            walk(it.item_type)
-
-    walk(kind)
-    return sorted(found.values())

@@ -52,7 +52,7 @@ def accept_loss(directory: Path, *, name: str) -> Mended:
         scan = scan_segment(file, is_last=False, watermark=NOTHING)
         verdict = scan.run()
         if verdict.state is FileState.OK and (not segments or segments[0].seq == scan.next_seq):
-            last_seq = scan.next_seq - 1
+            last_seq = max(start, scan.next_seq - 1)
             continue
         last_seq = max(start, scan.next_seq - 1)
         _cut(file, scan, aside)

@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 from titan.core import image
-from titan.core.shapes import origin
 from titan.errors import TitanError
 from titan.journal import CompactionLock, latest_snapshot, prune, write_snapshot
+from titan.master.reading import origin
 from titan.master.recovery import replay
 from titan.model.settings import Settings
 

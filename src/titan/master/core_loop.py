@@ -21,12 +21,12 @@ from titan.core.effects import Effect
 from titan.core.events import SYNCED, Event, encode
 from titan.core.inputs import Input, MasterBooted, TimePassed
 from titan.core.record_parts import RECORD_BYTES, divided
-from titan.core.shapes import origin
 from titan.core.state import State
 from titan.core.step import next_due, step
 from titan.errors import Conflict, JournalFailed
 from titan.journal import JournalWriter, SyncPolicy
 from titan.master.blame import PATIENCE, Blame, Raised, Watched
+from titan.master.reading import origin
 
 log = logging.getLogger("titan.master")
 

@@ -47,6 +47,8 @@ class RunLog:
         self._order = 0
         self.extents: dict[tuple[str, int, int], list[Extent]] = {}
         self.dirty = False
+        self.unsynced: set[tuple[str, int]] = set()
+        """Attempts, as (job, number), whose output was written since the last sync."""
         self._index()
 
     def _index(self) -> None:
@@ -93,6 +95,7 @@ class RunLog:
         self._note(job, attempt, stream, Extent(offset, self._end + _header.size + len(name), len(data), self._order))
         self._end += len(record)
         self.dirty = True
+        self.unsynced.add((job, attempt))
         return len(data)
 
     def begin(self, job: str, attempt: int) -> None:
@@ -110,9 +113,11 @@ class RunLog:
         return os.pread(self._file.fileno(), extent.length, extent.at)
 
     def sync(self) -> None:
+        """Raises OSError, and then what `unsynced` printed may be lost: the kernel may have dropped it and says so once."""
         if self.dirty and not self._file.closed:
             self.dirty = False
             os.fdatasync(self._file.fileno())
+            self.unsynced.clear()
 
     def close(self) -> None:
         self._file.close()
@@ -172,9 +177,15 @@ class LogStore:
             log.close()
         (self.folder / f"{run}.log").unlink(missing_ok=True)
 
-    def sync(self) -> None:
-        for log in list(self._open.values()):
-            log.sync()
+    def sync(self) -> list[tuple[str, set[tuple[str, int]], OSError]]:
+        """Syncs what is open; returns what the disk failed under: (run, the attempts that it concerns, error)."""
+        failed = []
+        for run, log in list(self._open.items()):
+            try:
+                log.sync()
+            except OSError as error:
+                failed.append((run, set(log.unsynced), error))
+        return failed
 
     def close(self) -> None:
         for log in self._open.values():

@@ -320,10 +320,10 @@ class Master(HomeServer):
             await self.logs.written.wait()
             await asyncio.sleep(1.0)
             self.logs.written.clear()
-            try:
-                await loop.run_in_executor(None, self.logs.sync)
-            except OSError as e:
-                log.error("job output could not be synced: %s", e)
+            for run, attempts, error in await loop.run_in_executor(None, self.logs.sync):
+                names = ", ".join(sorted(job for job, _ in attempts)[:5])
+                log.error("output of run %s (%s, ...) may be lost: the disk failed: %s", run, names, error)
+                self.workers.note_unsynced(run, attempts, error)
 
     # -- connections ------------------------------------------------------------------------------------------------------
     def _make_peer(self) -> Peer:

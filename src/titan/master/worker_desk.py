@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -24,6 +24,7 @@ from titan.master.intake import Intake
 from titan.master.job_desk import JobDesk
 from titan.master.log_store import STDERR, STDOUT, LogStore
 from titan.master.outlet import Outlet
+from titan.master.output_losses import OutputLosses
 from titan.master.secret_desk import SecretDesk
 from titan.master.store_desk import StoreDesk
 from titan.master.store_relay import StoreRelay
@@ -81,6 +82,7 @@ class WorkerDesk:
         self.peers: dict[int, Peer] = {}
         """worker -> the connection it speaks on."""
         self._complain_after = 0.0
+        self._losses = OutputLosses(logs)
         self._resumed: dict[int, tuple[int, int]] = {}
         """Lease -> what was here of its output when its worker was told last."""
 
@@ -189,7 +191,7 @@ class WorkerDesk:
                 leases=it.leases,
                 outcomes=it.outcomes,
                 exit_codes=it.exit_codes,
-                reasons=[plain(reason) for reason in it.reasons],
+                reasons=self._with_losses(worker, it.leases, [plain(reason) for reason in it.reasons]),
                 started=it.started,
                 finished=it.finished,
                 cpu_s=it.cpu_s,
@@ -222,6 +224,8 @@ class WorkerDesk:
                 self._complain(f"worker {self._state.worker_name(worker)} sent output of {run[:40]}/{job[:128]}, which is not its")
             elif not offset or not self._lacks_before(peer, number, run, job, attempt, stream, offset):
                 self._keep_output(run, job, attempt, stream, offset, view[at : at + size])
+            elif self._losses:
+                self._losses.passed_over(run, job, attempt, stream, offset + size)
             at += size
 
     def _had(self, worker: int, run: str, job: str, attempt: int) -> bool:
@@ -252,13 +256,31 @@ class WorkerDesk:
         return True
 
     def _keep_output(self, run: str, job: str, attempt: int, stream: int, offset: int, data: memoryview) -> None:
-        """Output that the disk refuses is dropped, with a word in the log once a minute: a job must not fail for it."""
+        """A job must not fail for output that the disk refuses: its result says what was lost, unless it comes again."""
         try:
             self._logs.append(run, job, attempt, stream, offset, data)
         except OSError as e:
-            self._complain(f"output of {run}/{job} cannot be kept here: {e}; its worker has it")
+            self._losses.refused(run, job, attempt, stream, offset + len(data), e)
+            self._complain(f"output of {run}/{job} cannot be kept: {e}: free space under {self._logs.folder}")
             return
         self._on_output(run, job)
+
+    def note_unsynced(self, run: str, attempts: Iterable[tuple[str, int]], error: OSError) -> None:
+        """The disk failed under what these attempts, (job, number) each, had printed."""
+        for job, attempt in attempts:
+            self._losses.doubted(run, job, attempt, error)
+
+    def _with_losses(self, worker: int, leases: list[int], reasons: list[str]) -> list[str]:
+        """What results say, and what of their output is not here."""
+        if not self._losses:
+            return reasons
+        held, jobs = self._state.workers[worker].held, self._state.jobs
+        for i, lease in enumerate(leases):
+            job = jobs.get(held.get(lease, -1))
+            loss = self._losses.take(job.run.id, job.name, job.attempt) if job is not None else ""
+            if loss:
+                reasons[i] = f"{reasons[i]}; {loss}" if reasons[i] else loss
+        return reasons
 
     def _complain(self, text: str) -> None:
         """In the log, once a minute."""

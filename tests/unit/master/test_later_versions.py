@@ -14,10 +14,11 @@ from support_core import dag, register, submit
 from titan.cli.journal import journal as journal_command
 from titan.core import events as ev
 from titan.core import image
-from titan.core.shapes import check_chunk, check_events, origin
+from titan.core.shapes import check_chunk, check_events
 from titan.errors import JournalTooNew
 from titan.journal import JournalWriter, SyncPolicy, latest_snapshot, read_snapshot, write_snapshot
 from titan.master.compaction import compact
+from titan.master.reading import origin
 from titan.master.recovery import recover
 from titan.model.settings import Settings
 
