@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 # As many processes as there are CPUs, from 2, as most of a test is waiting for processes, to 4. `make test PARALLEL=`: one after another.
 PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -ge 2 ] || n=2; [ $$n -le 4 ] || n=4; echo $$n) --dist worksteal
 
-.PHONY: demo test check install packages lint types imports format sim kill-snapshots fuzz test-redis bench bench-core bench-store lock audit clean
+.PHONY: chaos demo test check install packages lint types imports format sim kill-snapshots fuzz test-redis bench bench-core bench-store lock audit clean
 
 demo: $(VENV)/.demo ## a real pipeline on a private cluster of this machine
 	@cd examples/census && ../../$(BIN)/titan run --workers 2 --slots 1 pipeline.yaml
@@ -37,6 +37,9 @@ sim: install ## more seeds than the tests run: make sim SEEDS=0..2000
 
 kill-snapshots: install ## kill -9 of a real master in its snapshots, more often than the tests do: make kill-snapshots KILLS=200 SEED=1
 	PYTHONPATH=tests $(BIN)/python -m support.snapshot_kills --kills $(or $(KILLS),200) --seed $(or $(SEED),1)
+
+chaos: packages install ## real processes killed, frozen and cut off, then judged: make chaos SECONDS=600 SEED=7
+	PYTHONPATH=tests $(BIN)/python tests/chaos/chaos.py --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 test-redis: packages install ## TitanStore beside redis-server, more sequences than the tests run: make test-redis EXAMPLES=2000
 	TITAN_REDIS_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest tests/differential $(PARALLEL)
