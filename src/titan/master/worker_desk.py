@@ -287,7 +287,7 @@ class WorkerDesk:
         now = asyncio.get_running_loop().time()
         if now >= self._complain_after:
             self._complain_after = now + 60.0
-            log.error("%s", text)
+            log.error("%s", plain(text, MAX_TEXT))
 
     # -- out ------------------------------------------------------------------------------------------------------------
     def accept(self, peer: Peer, it: fx.AcceptWorker) -> list[Callable[[], None]]:
