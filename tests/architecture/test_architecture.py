@@ -11,7 +11,15 @@ import titan
 
 SOURCE = Path(titan.__file__).parent
 PURE = ("model", "core", "scheduling", "protocol", "store", "predict")
-PURE_FILES = ("worker/machine.py", "worker/services.py", "worker/job_values.py", "journal/records.py", "journal/scan.py")
+PURE_FILES = (
+    "worker/machine.py",
+    "worker/calls.py",
+    "worker/awaiting.py",
+    "worker/services.py",
+    "worker/job_values.py",
+    "journal/records.py",
+    "journal/scan.py",
+)
 BANNED = {
     *("asyncio", "time", "random", "uuid", "os", "socket", "threading", "subprocess", "logging"),
     *("secrets", "datetime", "pathlib"),
@@ -21,7 +29,7 @@ ALLOWED = {"model/timing.py": {"datetime"}}
 TAGS = """
     master_started run_submitted jobs_queued jobs_delayed jobs_released jobs_dispatched jobs_started jobs_completed jobs_failed
     jobs_lost jobs_died jobs_cancelled run_cancelled run_finished worker_joined worker_drained worker_lost worker_left
-    leases_ending leases_ended worker_connected worker_heard leases_recalled worker_suspected
+    leases_ending leases_ended worker_connected worker_heard leases_recalled slots_lent worker_suspected
     run_restored jobs_revived dead_purged gates_opened token_issued webhook_ended gates_decided
     run_opened jobs_added run_sealed run_dropped run_archived roots_released
     run_expired schedule_added schedule_changed schedule_removed schedule_fired schedule_waited schedule_skipped

@@ -92,6 +92,8 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
         assert holder == number, job.name
         if worker.recalled:
             worker.recalled.pop(job.lease, None)
+        if worker.lent:
+            worker.lent.pop(job.lease, None)
         if state.progress:
             state.progress.pop(job.lease, None)
         if job.template.needs is not None:

@@ -126,6 +126,7 @@ def _hear(state: State, worker: Worker, at: float) -> None:
 def _worker_connected(state: State, e: ev.WorkerConnected) -> None:
     worker = state.workers[e.worker]
     worker.state, worker.connection = WorkerState.ALIVE, e.connection
+    worker.lent = dict.fromkeys(worker.lent, False)  # it says so again
     _hear(state, worker, e.at)
     state.watch(worker)
     state.seat(worker)
@@ -139,6 +140,12 @@ def _worker_heard(state: State, e: ev.WorkerHeard) -> None:
 
 def _leases_recalled(state: State, e: ev.LeasesRecalled) -> None:
     state.workers[e.worker].recalled.update(dict.fromkeys(e.leases))
+
+
+def _slots_lent(state: State, e: ev.SlotsLent) -> None:
+    worker = state.workers[e.worker]
+    worker.lent = {**dict.fromkeys(worker.lent, False), **dict.fromkeys(e.leases, True)}
+    state.reload(worker)
 
 
 def _worker_suspected(state: State, e: ev.WorkerSuspected) -> None:
@@ -159,5 +166,6 @@ WRITERS: dict[type, Callable[[State, Any], None]] = {
     ev.WorkerConnected: _worker_connected,
     ev.WorkerHeard: _worker_heard,
     ev.LeasesRecalled: _leases_recalled,
+    ev.SlotsLent: _slots_lent,
     ev.WorkerSuspected: _worker_suspected,
 }

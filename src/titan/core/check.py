@@ -122,7 +122,8 @@ def _check_workers(state: State) -> None:
         assert (seat.hold is not None) == (worker.number in state.pool.holds), f"{worker.name}: holds room?"
         most = worker.slots * (1 + max(state.settings.prefetch, state.settings.prefetch_max if state.settings.prefetch else 0))
         assert seat.depth == state.depth(worker) or not worker.takes_work, f"{worker.name}: the pool has depth {seat.depth}"
-        assert len(worker.held) <= most, f"{worker.name} holds more than its slots and what it may prefetch"
+        assert len(worker.held) - len(worker.lent) <= most, f"{worker.name} holds more than its slots and what it may prefetch"
+        assert worker.lent.keys() <= worker.held.keys(), f"{worker.name}: {worker.lent} lent of {worker.held}"
         assert worker.recalled.keys() <= worker.held.keys(), f"{worker.name} is asked for what it does not hold"
         assert (worker.number in state.pool.idle) == (seat.open and used < worker.offered), f"{worker.name}: idle?"
         assert (worker.number in state.pool.surplus) == (used > worker.offered), f"{worker.name}: surplus?"

@@ -15,6 +15,7 @@ from titan.core.growth_events import PipelineRemoved as PipelineRemoved
 from titan.core.growth_events import PipelineSaved as PipelineSaved
 from titan.core.growth_events import RunGrown as RunGrown
 from titan.core.report_events import ProgressReported as ProgressReported
+from titan.core.report_events import SlotsLent as SlotsLent
 from titan.core.report_events import StatusReported as StatusReported
 from titan.core.scaling_events import BurstEnded as BurstEnded
 from titan.core.scaling_events import BurstRequested as BurstRequested
@@ -528,6 +529,7 @@ Event = (
     | WorkerConnected
     | WorkerHeard
     | LeasesRecalled
+    | SlotsLent
     | WorkerSuspected
     | WorkerAsked
     | BurstRequested
@@ -546,7 +548,7 @@ Event = (
 )
 
 VOLATILE: tuple[type, ...] = (
-    *(WorkerConnected, WorkerHeard, LeasesRecalled, WorkerSuspected, RootsReleased, ScaleReviewed),
+    *(WorkerConnected, WorkerHeard, LeasesRecalled, SlotsLent, WorkerSuspected, RootsReleased, ScaleReviewed),
     ProgressReported,
 )
 

@@ -250,6 +250,13 @@ class WorkerBeat(msgspec.Struct, frozen=True):
     draw_of: list[int] = []
 
 
+class LeasesAwaiting(msgspec.Struct, frozen=True):
+    """The calls on a worker that wait for other calls: all of them."""
+
+    worker: int
+    leases: list[int]
+
+
 class AttemptsStarted(msgspec.Struct, frozen=True):
     worker: int
     leases: list[int]
@@ -416,6 +423,7 @@ Input = (
     | ScheduleRunRequested
     | WorkerRegistered
     | WorkerBeat
+    | LeasesAwaiting
     | AttemptsStarted
     | ResultsReported
     | ServicesSeen

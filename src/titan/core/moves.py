@@ -75,6 +75,7 @@ def release_lease(state: State, job: Job) -> None:
     """The attempt is over: its worker no longer holds it."""
     worker = state.workers[job.worker]
     del worker.held[job.lease]
+    worker.lent.pop(job.lease, None)
     if job.template.needs is not None:
         give_back(worker, job.lease, job.template.needs)
     worker.recalled.pop(job.lease, None)

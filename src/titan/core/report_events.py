@@ -20,3 +20,11 @@ class StatusReported(Fact, frozen=True, tag="status_reported"):
     jobs: list[int]
     texts: list[str]
     at: float
+
+
+class SlotsLent(Fact, frozen=True, tag="slots_lent"):
+    """These calls of the worker wait for other calls and use no slot; no others do. Not durable: workers say it again."""
+
+    worker: int
+    leases: list[int]
+    at: float

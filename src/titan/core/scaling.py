@@ -122,7 +122,7 @@ def look_at(state: State, rule: Rule, now: float) -> Look:
     idle = []
     for burst in staying:
         worker = _worker_of(state, burst.name)
-        if worker is not None and worker.takes_work and not worker.used:
+        if worker is not None and worker.takes_work and not worker.used and not worker.held:
             idle.append((burst.name, now - worker.idle_since))
     idle.sort(key=lambda entry: -entry[1])
     since = now - state.scale_changed.get(rule.name, float("-inf"))

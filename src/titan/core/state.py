@@ -264,6 +264,8 @@ class Worker(msgspec.Struct):
     """How often in a row."""
     probing: bool = False
     """Its time aside is over: it gets one attempt at a time."""
+    lent: dict[int, bool] = msgspec.field(default_factory=dict)
+    """Leases in `held` of calls that wait for other calls (True: their slots are free) or did once. Not durable."""
 
     @property
     def offered(self) -> int:
@@ -277,7 +279,8 @@ class Worker(msgspec.Struct):
     @property
     def used(self) -> int:
         """Slots that are, or may be, taken."""
-        return len(self.held) + len(self.ending) + len(self.retiring)
+        taken = len(self.held) + len(self.ending) + len(self.retiring)
+        return taken - sum(self.lent.values()) if self.lent else taken
 
     @property
     def takes_work(self) -> bool:

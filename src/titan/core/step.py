@@ -42,6 +42,7 @@ from titan.core.take_back import take_back
 from titan.core.turn import Turn
 from titan.core.workers import (
     on_deadline,
+    on_leases_awaiting,
     on_worker_beat,
     on_worker_disconnected,
     on_worker_draining,
@@ -187,6 +188,7 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     seen.ScheduleRunRequested: on_schedule_run_requested,
     seen.WorkerRegistered: on_worker_registered,
     seen.WorkerBeat: on_worker_beat,
+    seen.LeasesAwaiting: on_leases_awaiting,
     seen.AttemptsStarted: on_attempts_started,
     seen.ResultsReported: on_results_reported,
     seen.ServicesSeen: on_services_seen,
@@ -208,6 +210,7 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
 }
 _OF_A_WORKER = (
     seen.WorkerBeat,
+    seen.LeasesAwaiting,
     seen.AttemptsStarted,
     seen.ResultsReported,
     seen.ServicesSeen,

@@ -12,7 +12,7 @@ from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core.fencing import fence_foreign
 from titan.core.finish import lose, report_started
-from titan.core.inputs import WorkerBeat, WorkerDisconnected, WorkerDraining, WorkerLeaving, WorkerRegistered
+from titan.core.inputs import LeasesAwaiting, WorkerBeat, WorkerDisconnected, WorkerDraining, WorkerLeaving, WorkerRegistered
 from titan.core.ready import can_keep, release
 from titan.core.state import BURST_PREFIX, LEAVE, LEAVE_NOW, State, Worker
 from titan.core.turn import Turn
@@ -162,6 +162,14 @@ def _reconcile(
 def _sent_at(state: State, number: int) -> float:
     job = state.jobs[number]
     return job.since if job.state is JobState.DISPATCHED else job.started_at
+
+
+def on_leases_awaiting(turn: Turn, seen: LeasesAwaiting) -> None:
+    """What it does not hold is nothing to it: that was said before the worker heard."""
+    worker = turn.state.workers[seen.worker]
+    lent = [lease for lease in seen.leases if lease in worker.held]
+    if worker.state is WorkerState.ALIVE and dict.fromkeys(lent) != {it: None for it, waits in worker.lent.items() if waits}:
+        turn.emit(ev.SlotsLent(seen.worker, lent, turn.now))
 
 
 def on_worker_draining(turn: Turn, seen: WorkerDraining) -> None:

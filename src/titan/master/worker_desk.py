@@ -108,6 +108,9 @@ class WorkerDesk:
                 check_draws(message)
                 self._core.see(seen.WorkerBeat(worker, message.leases, message.started, message.draws, message.draw_of))
                 peer.send(msg.Heard(message.request))
+            case msg.Awaiting():
+                check_columns(message)
+                self._core.see(seen.LeasesAwaiting(worker, message.leases))
             case msg.Started():
                 check_columns(message)
                 self._core.see(seen.AttemptsStarted(worker, message.leases, message.ats))

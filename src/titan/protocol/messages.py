@@ -11,6 +11,7 @@ import msgspec
 
 from titan.model.dag import DagSpec, JobTemplate
 from titan.protocol.base import Message as Message
+from titan.protocol.call_messages import Awaiting as Awaiting
 from titan.protocol.context_messages import Identity as Identity
 from titan.protocol.context_messages import Noted as Noted
 from titan.protocol.context_messages import Progress as Progress
@@ -338,9 +339,7 @@ class DeadJobs(Message, frozen=True):
 
 class Watch(Message, frozen=True):
     """Pushes the run as it is now, then every change, each as Changes with this request id, until the run is over.
-
-    `jobs` false: only the run's own row.
-    """
+    `jobs` false: only the run's own row."""
 
     run: Name
     jobs: bool = True

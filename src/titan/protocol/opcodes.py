@@ -56,6 +56,7 @@ OPCODES: dict[int, type[msg.Message]] = {
     77: msg.Draining,
     78: msg.Leaving,
     79: msg.Recall,
+    80: msg.Awaiting,
     128: msg.AddSchedule,
     129: msg.Scheduled,
     130: msg.ListSchedules,

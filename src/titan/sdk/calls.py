@@ -19,6 +19,8 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
+import msgspec
+
 from titan.errors import CallerError, ConnectionLost, TitanError
 from titan.model.dag import MAX_SECONDS, DagSpec, JobTemplate
 from titan.model.values import BY_CONTENT_BYTES, INLINE_BYTES, artifact_of, size_of
@@ -27,6 +29,7 @@ from titan.sdk.compute import Computed, Settle
 from titan.sdk.connection import Connection
 from titan.sdk.functions import Function, Parcel, error_of, name_of, pack_arguments, parcelled, printable, value_of
 from titan.sdk.handed_in import CallFuture, HandedIn
+from titan.sdk.lending import nested, slot_lent
 from titan.sdk.run import submitted_here
 from titan.sdk.tasks import Options, Task, TaskCall, plan, template_of_task
 
@@ -71,10 +74,10 @@ class Calls:
     def callee(self, function: Callable[..., Any]) -> Callee:
         """What calls of it are: a task has its options, another function the defaults."""
         if not isinstance(function, Task):
-            return Callee(self.function(function), PLAIN)
+            return Callee(self.function(function), _nested(PLAIN))
         if function._after:
             raise CallerError(f"{function!r} waits for {function._after[0]!r}: put its call and that job into a DAG")
-        return Callee(self.function(function.function), function._options)
+        return Callee(self.function(function.function), _nested(function._options))
 
     def function(self, function: Callable[..., Any]) -> Function:
         """Pickled once as long as the function lives."""
@@ -119,6 +122,8 @@ class Calls:
         if not wanted:
             return []
         planned = plan(wanted, self.function)
+        templates = planned.spec.templates
+        templates[:] = [msgspec.structs.replace(it, priority=nested(it.priority)) for it in templates]
         sink, positions = Computed(planned, self.settle), sorted(set(planned.wanted))
         with self._lock:
             ticket = self.handed_in.add(lambda: planned.names)
@@ -384,6 +389,11 @@ PLAIN = Options("")
 _Entry = tuple[Callee, bytes, Parcel | None, CallFuture[Any]]
 
 
+def _nested(options: Options) -> Options:
+    priority = nested(options.priority)
+    return options if priority == options.priority else replace(options, priority=priority)
+
+
 def _names_of(entries: list[_Entry]) -> list[str]:
     return [callee.function.name for callee, _, _, _ in entries]
 
@@ -535,7 +545,9 @@ class _Slots:
             if self.error is not None:
                 self._seen = True
                 raise self.error
-            if not self._news.wait(None if until is None else max(0.0, until - time.monotonic())):
+            with slot_lent():
+                there = self._news.wait(None if until is None else max(0.0, until - time.monotonic()))
+            if not there:
                 raise TimeoutError("a result is not there yet")
 
 

@@ -22,6 +22,7 @@ from titan.sdk.connection import Connection
 from titan.sdk.decisions import Decision, OpenGate, Retried
 from titan.sdk.handed_in import CLOSE_TIMEOUT_S
 from titan.sdk.job import DAG, Job
+from titan.sdk.lending import slot_lent
 from titan.sdk.pipelines import AsyncPipelines, Pipelines
 from titan.sdk.run import AsyncRun, Run, submitted_here
 from titan.sdk.scaling import ScaleStatus, Told
@@ -230,12 +231,15 @@ class AsyncClient(AsyncArtifacts):
 
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Runs `function(*args, **kwargs)` on a worker and returns its result, or raises what it raised. See Client.call."""
-        return await asyncio.wrap_future(self._calls.submit(function, args, kwargs))
+        future = self._calls.submit(function, args, kwargs)
+        with slot_lent():
+            return await asyncio.wrap_future(future)
 
     async def compute(self, what: TaskCall[Any] | Sequence[TaskCall[Any]]) -> Any:
         """The result of a node, or the list of several; raises what failed first. See Client.compute."""
         nodes, single = nodes_of(what)
-        results = await asyncio.gather(*map(asyncio.wrap_future, self._calls.compute(nodes)))
+        with slot_lent():
+            results = await asyncio.gather(*map(asyncio.wrap_future, self._calls.compute(nodes)))
         return results[0] if single else list(results)
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import os
 import sys
 import threading
@@ -18,8 +19,10 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from titan.errors import CallsNotAcknowledged
+from titan.sdk.lending import slot_lent
 
 T = TypeVar("T")
+_AT_ONCE = contextlib.nullcontext()
 CLOSE_TIMEOUT_S = 30.0
 NAMED = 5
 """Functions that a message names."""
@@ -40,13 +43,15 @@ class CallFuture(Future[T]):
 
     def result(self, timeout: float | None = None) -> T:
         try:
-            return super().result(timeout)
+            with slot_lent() if not self.done() else _AT_ONCE:
+                return super().result(timeout)
         finally:
             self.seen = self.done()
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         try:
-            return super().exception(timeout)
+            with slot_lent() if not self.done() else _AT_ONCE:
+                return super().exception(timeout)
         finally:
             self.seen = self.done()
 

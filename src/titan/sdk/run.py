@@ -14,6 +14,7 @@ from titan.model.values import artifact_of, size_of
 from titan.protocol import messages as msg
 from titan.sdk.functions import value_of
 from titan.sdk.job import DAG, Job
+from titan.sdk.lending import slot_lent
 from titan.sdk.status import JobChange, RunStatus, RunSummary
 from titan.sdk.tasks import TaskCall
 
@@ -93,7 +94,8 @@ class Run:
 
     def wait(self, timeout: float | None = None) -> RunSummary:
         """Until the run is over. Raises TimeoutError after `timeout` seconds; the run goes on."""
-        return self._client._wait(self._run.wait(timeout))
+        with slot_lent():
+            return self._client._wait(self._run.wait(timeout))
 
     def status(self) -> RunStatus:
         return self._client._wait(self._run.status())
@@ -114,7 +116,8 @@ class Run:
 
     def result(self, job: str | Job | TaskCall[T], timeout: float | None = None, *, trust: bool = False) -> Any:
         """What `job` came to, when it is over; see AsyncRun.result. Raises TimeoutError after `timeout` seconds."""
-        return self._client._wait(asyncio.wait_for(self._run.result(job, trust=trust), timeout))
+        with slot_lent():
+            return self._client._wait(asyncio.wait_for(self._run.result(job, trust=trust), timeout))
 
     def events(self, *, progress: bool = False) -> Iterator[JobChange]:
         """Each job's state as it is now, then every change, until the run is over; see AsyncRun.events."""

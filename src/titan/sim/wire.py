@@ -68,6 +68,8 @@ def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter:
     match message:
         case pm.Heartbeat() as h:
             return seen.WorkerBeat(worker, h.leases, h.started, h.draws, h.draw_of)
+        case pm.Awaiting(_, leases):
+            return seen.LeasesAwaiting(worker, leases)
         case pm.Started(_, leases, ats):
             return seen.AttemptsStarted(worker, leases, ats)
         case pm.Results(_, leases, outcomes, codes, reasons, started, finished, cpu_s, peak_bytes, values, outputs):

@@ -39,8 +39,26 @@ class Runners:
         self._told: dict[int, None] = {}
         """Runners whose slow call, or slow start, was noticed."""
         self._pace_s = 0.0
-        self.busy = 0
-        """Runners that have calls."""
+        self._with_calls = 0
+        self.waiting: dict[int, int] = {}
+        """runner -> the call that it executes, which waits for others and uses no slot."""
+
+    @property
+    def busy(self) -> int:
+        """Slots that runners use: of those that have calls, all but those that wait for other calls."""
+        return self._with_calls - len(self.waiting)
+
+    def wait(self, runner: int) -> int | None:
+        """The call that it executes gives up its slot. Returns its lease, None if it has none or has given it up already."""
+        queue = self.queues.get(runner)
+        if not queue or runner in self.waiting:
+            return None
+        self.waiting[runner] = queue[0]
+        return queue[0]
+
+    def resume(self, runner: int) -> bool:
+        """It goes on: there may be more than slots for a moment."""
+        return self.waiting.pop(runner, None) is not None
 
     @property
     def ahead(self) -> int:
@@ -59,12 +77,12 @@ class Runners:
             runner = next((r for r, queue in self.queues.items() if not queue), len(self.queues))
             self.queues.setdefault(runner, deque()).append(lease)
             self._since[runner] = now
-            self.busy += 1
+            self._with_calls += 1
             return runner
         limit = self.ahead
         if limit > 1:
             for runner, queue in self.queues.items():
-                if queue and len(queue) < limit and runner not in self._told:
+                if queue and len(queue) < limit and runner not in self._told and runner not in self.waiting:
                     queue.append(lease)
                     return runner
         return None
@@ -72,13 +90,14 @@ class Runners:
     def ended(self, now: float, runner: int, count: int, took_s: float) -> list[int]:
         """Its first `count` calls are over, after `took_s` in all. Returns their leases."""
         queue = self.queues[runner]
+        self.waiting.pop(runner, None)
         leases = [queue.popleft() for _ in range(min(count, len(queue)))]
         mean = max(took_s / max(1, count), 2e-6)
         self._pace_s = mean if mean > self._pace_s else 0.75 * self._pace_s + 0.25 * mean
         self._since[runner] = now
         self._told.pop(runner, None)
         if leases and not queue:
-            self.busy -= 1
+            self._with_calls -= 1
         return leases
 
     def returned(self, runner: int, count: int) -> list[int]:
@@ -86,15 +105,16 @@ class Runners:
         queue = self.queues[runner]
         leases = [queue.pop() for _ in range(min(count, len(queue)))]
         if leases and not queue:
-            self.busy -= 1
+            self._with_calls -= 1
         return leases[::-1]
 
     def gone(self, now: float, runner: int, count: int) -> list[int]:
         """It ended, with `count` calls; those behind them are its successor's. Returns the leases that it had."""
+        self.waiting.pop(runner, None)
         queue = self.queues.get(runner, _NONE)
         leases = [queue.popleft() for _ in range(min(count, len(queue)))]
         if leases and not queue:
-            self.busy -= 1
+            self._with_calls -= 1
         self._since[runner] = now
         self._told.pop(runner, None)
         self._up.pop(runner, None)

@@ -24,6 +24,7 @@ from titan.worker import runner
 from titan.worker.runner_link import Columns, Payload, RunnerHub, RunnerLink, command_line
 from titan.worker.suspects import WARDEN_DIED
 from titan.worker.values import Values
+from titan.worker.words import CallWaits
 
 DIGEST_BYTES = 32
 DIED = "the process that ran the call died with it: killed, crashed, or ended by os._exit"
@@ -116,14 +117,15 @@ class FunctionDriver:
             name = assignments[at].template.function
             end = at
             payloads: list[Payload] = []
-            while end < len(assignments) and assignments[end].template.function == name:
+            priority = assignments[at].template.priority
+            while end < len(assignments) and (of := assignments[end].template).function == name and of.priority == priority:
                 a = assignments[end]
                 payloads.append(self._given(a) if a.inputs or a.payload[:1] == values.RETURNED_AT else a.payload)
                 end += 1
             hash_ = name.encode()
             if not link.has(hash_):
                 link.enter(hash_, Path(self._values.path(name)).read_bytes())
-            first = link.call(hash_, payloads)
+            first = link.call(hash_, payloads, priority)
             it.leases.extend([(first + i, a.lease) for i, a in enumerate(assignments[at:end])])
             at = end
 
@@ -143,7 +145,12 @@ class FunctionDriver:
     def _launch(self, number: int) -> _Runner:
         self._started += 1
         link = RunnerLink(
-            self._hub, on_results=self._on_results, on_output=self._on_output, on_closed=self._on_closed, on_ready=self._on_ready
+            self._hub,
+            on_results=self._on_results,
+            on_output=self._on_output,
+            on_closed=self._on_closed,
+            on_ready=self._on_ready,
+            on_waits=self._on_waits,
         )
         it = self._runners[number] = _Runner(number, -self._started, link)
         self._by_key[it.key] = it
@@ -236,6 +243,11 @@ class FunctionDriver:
         it = self._of(link)
         if it is not None:
             self._see(m.RunnerUp(it.number))
+
+    def _on_waits(self, link: RunnerLink, waits: bool) -> None:
+        it = self._of(link)
+        if it is not None:
+            self._see(CallWaits(it.number, waits))
 
     def _on_output(self, link: RunnerLink, seq: int, stream: int, data: bytes) -> None:
         it = self._of(link)

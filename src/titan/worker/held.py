@@ -50,6 +50,23 @@ class Held(msgspec.Struct, gc=False):
     """It has a warden of its own."""
     keeping: bool = False
     """ENDED: what it left is on its way to the master."""
+    too_deep: bool = False
+    """A call that waits for other calls when too many on this worker do."""
+
+
+TOO_DEEP = (
+    "too many calls on its worker waited for calls of their own, each in a process that it keeps: "
+    "call less deep, wait outside of calls, or make a graph of titan.task"
+)
+
+
+def end_of_call(h: Held, reason: str) -> tuple[Outcome, str]:
+    """What becomes of a call whose runner ended with it."""
+    if h.too_deep:
+        return Outcome.EXITED, TOO_DEEP
+    if h.stopping is Outcome.TIMED_OUT:
+        return Outcome.TIMED_OUT, f"timed out after {h.assignment.template.timeout_s:g} s"
+    return (h.stopping, "stopped") if h.stopping is not None else (Outcome.BROKEN, reason)
 
 
 def forgive(h: Held, ended_at: float) -> None:

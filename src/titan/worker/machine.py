@@ -19,8 +19,9 @@ from typing import Any
 from titan.model.sizes import format_size
 from titan.model.states import Outcome
 from titan.worker.ahead import QUICK_S, Ahead, starts_at_once
+from titan.worker.awaiting import deepest_first, on_call_waits, report_awaiting
 from titan.worker.calls import Runners
-from titan.worker.held import Held, Phase, forgive, verdict
+from titan.worker.held import Held, Phase, end_of_call, forgive, verdict
 from titan.worker.job_values import JobValues
 from titan.worker.keeping import begin_keeping, give_up_keeping, on_outputs_kept
 from titan.worker.services import Services
@@ -38,6 +39,7 @@ from titan.worker.words import (
     Beat,
     CallsEnded,
     CallsReturned,
+    CallWaits,
     Disconnected,
     Dispatched,
     DrainOrdered,
@@ -151,6 +153,7 @@ class WorkerMachine:
         self._results: list[Result] = []
         self._report_by = 0.0
         """When what is gathered has to go, 0 if nothing is."""
+        self.awaiting_due = False
 
     def handle(self, now: float, inputs: list[Any]) -> list[Instruction]:
         """One turn: reports of the same turn go out as one message each."""
@@ -215,6 +218,7 @@ class WorkerMachine:
         self.connected = True
         self._heartbeat_s = seen.heartbeat_s
         self._next_beat = now + seen.heartbeat_s
+        self.awaiting_due = bool(self.runners.waiting)
         if self.draining:
             self._out.append(AnnounceDrain())
         self._results = [h.result for h in self.held.values() if h.phase is Phase.DONE and h.result]
@@ -411,9 +415,7 @@ class WorkerMachine:
         guilty = [] if seen.spared else leases if seen.unfit else leases[max(0, seen.ran - 1) : seen.ran]
         for lease in guilty:
             h = self.held[lease]
-            outcome = h.stopping or Outcome.BROKEN
-            timed_out = f"timed out after {h.assignment.template.timeout_s:g} s"
-            reason = {Outcome.BROKEN: seen.reason, Outcome.TIMED_OUT: timed_out}.get(outcome, "stopped")
+            outcome, reason = end_of_call(h, seen.reason)
             self._end_call(h, lease, outcome, reason, seen.at, b"", code=-1, printed=lease in seen.printed)
         self._requeue(now, [lease for lease in leases if lease not in guilty])
 
@@ -502,6 +504,7 @@ class WorkerMachine:
     def _fill(self, now: float) -> None:
         calls: dict[int, list[Assignment]] = {}
         passed: list[int] = []
+        deepest_first(self)
         while self._waiting:
             h = self.held.get(self._waiting[0])
             if h is not None and h.phase is Phase.WAITING:
@@ -542,6 +545,7 @@ class WorkerMachine:
         return now < self._report_by
 
     def _flush(self, now: float) -> None:
+        report_awaiting(self)
         if self.connected and self._gather(now):
             return
         self._report_by = 0.0
@@ -584,6 +588,7 @@ _HANDLERS: dict[type, Callable[[WorkerMachine, float, Any], None]] = {
     AttemptExited: WorkerMachine.on_attempt_exited,
     CallsEnded: WorkerMachine.on_calls_ended,
     RunnerUp: WorkerMachine.on_runner_up,
+    CallWaits: on_call_waits,
     CallsReturned: WorkerMachine.on_calls_returned,
     RunnerEnded: WorkerMachine.on_runner_ended,
     WardenDied: on_warden_died,

@@ -31,6 +31,7 @@ FORMS = (
     ("printed", "qB", BYTES),
     ("given_back", "q", ""),
     ("results", "qI", COLUMNS),
+    ("waits", "qB", ""),
     ("pong", "q", ""),
 )
 _HEAD = Struct(">BI")

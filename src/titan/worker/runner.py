@@ -14,8 +14,8 @@ users' code runs here, so the worker reads them without executing anything. Time
 Orders
     ("function", hash, pickled)                     enters a function; it is unpickled at its first call, and a failure of that is
                                                     kept as the error of every call
-    ("calls", hash, first_seq, [payload, ...])      payload: see `pack_arguments`; or a pair of that and a list of values for which
-                                                    it has placeholders, see `Arguments`
+    ("calls", hash, first_seq, [payload, ...], priority)   payload: see `pack_arguments`; or a pair of that and a list of values
+                                                    for which it has placeholders, see `Arguments`
     ("chunk", hash, seq, payload)                   one call for many values; payload: the pickle of a list of argument tuples
     ("give_back", k)                                the last k calls of the queue are the worker's again
     ("quit",)                                       exit once it is read, whatever is queued; so does the end of the stream
@@ -23,6 +23,7 @@ Reports
     ("results", first_seq, statuses, payloads, started_s, finished_s)   columns, one entry per call, in order
     ("printed", seq, stream, data)                  call `seq` printed `data` on stream 1 or 2; comes before the call's result
     ("given_back", k)
+    ("waits", seq, 1 or 0)                          call `seq`, which runs, waits for other calls, or goes on
 
 Statuses and payloads
     0 OK        the pickle of the value; b"" is None. A chunk: the pickle of a list of (True, value) or (False, description)
@@ -99,6 +100,7 @@ PROTOCOL = 5
 
 forked = False
 current_marks: "memoryview | None" = None  # by which `titan.context` knows which call it is in
+current: "Runner | None" = None  # by which the SDK says that a call waits for others
 
 
 # -- what both ends of the stream use -------------------------------------------------------------------------------
@@ -407,7 +409,9 @@ class Runner:
         self.output = output
         self.values = values
         self.functions = Functions()
-        self.queue: deque[tuple[int, Function, Any, bool]] = deque()
+        self.queue: deque[tuple[int, Function, Any, bool, int]] = deque()
+        self.priority = 1  # of the call that runs
+        self._waits = 0  # how many of its waits for other calls are under way
         self.unusable: str | None = None  # why this interpreter can run nothing
         self._inbox = bytearray()
         self._reports: list[tuple[Any, ...]] = []  # output; goes before the results
@@ -440,7 +444,8 @@ class Runner:
                 take_token(tokens)
             except BlockingIOError:
                 return
-            seq, function, payload, is_chunk = popleft()
+            seq, function, payload, is_chunk, self.priority = popleft()
+            self._waits = 0
             if self._payloads and (function.quick_row < QUICK_ROW or seq != self._next):
                 self._flush()
             marks[0] = seq
@@ -549,6 +554,14 @@ class Runner:
                 self._reports.append(("printed", seq, stream, data))
                 self._bytes += len(data)
 
+    # calls of calls
+    def wait(self, *, begins: bool) -> None:
+        """The call begins to wait for other calls, or ends that: another may have its slot. Said by the call's thread alone."""
+        before, self._waits = self._waits, max(0, self._waits + (1 if begins else -1))
+        if not forked and (before == 0) != (self._waits == 0):
+            self._flush()  # or what was quick before it would wait too
+            self.stream.sendall(pack_reports([("waits", self.marks[0], int(begins))]))
+
     # the stream
     def _flush(self) -> None:
         message = b""
@@ -579,13 +592,13 @@ class Runner:
     def _on_order(self, order: "tuple[Any, ...]") -> None:
         name = order[0]
         if name == "calls":
-            _, key, first, payloads = order
+            _, key, first, payloads, priority = order
             function = self.functions.get(key)
-            self.queue.extend(zip(range(first, first + len(payloads)), repeat(function), payloads, repeat(False)))
+            self.queue.extend(zip(range(first, first + len(payloads)), repeat(function), payloads, repeat(False), repeat(priority)))
         elif name == "function":
             self.functions.enter(order[1], order[2])
         elif name == "chunk":
-            self.queue.append((order[2], self.functions.get(order[1]), order[3], True))
+            self.queue.append((order[2], self.functions.get(order[1]), order[3], True, 1))
         elif name == "give_back":
             for _ in range(order[1]):
                 self.queue.pop()
@@ -645,12 +658,12 @@ def need_cloudpickle() -> str | None:
 
 
 def main(socket_path: str, token: str, stdout_path: str, stderr_path: str, log_limit: int, values: str) -> None:
-    global current_marks
+    global current_marks, current
     signal.signal(signal.SIGINT, ignore)
     output = Output(stdout_path, stderr_path, log_limit)
     stream, tokens, marks = connect(socket_path, token)
     current_marks = marks
-    runner = Runner(stream, tokens, marks, output, values)
+    current = runner = Runner(stream, tokens, marks, output, values)
 
     def after_fork() -> None:
         """The stream must end when the runner does, not with the last process that a call has left."""

@@ -186,6 +186,7 @@ class RunnerLink:
         on_output: Callable[[RunnerLink, int, int, bytes], None],
         on_closed: Callable[[RunnerLink], None],
         on_ready: Callable[[RunnerLink], None] | None = None,
+        on_waits: Callable[[RunnerLink, bool], None] | None = None,
     ) -> None:
         """`on_results(link, first_seq, columns)`; `on_output(link, seq, stream, data)` comes before the result of `seq`.
         `on_closed` is called once, after the last results, if the stream ends otherwise than by `close`: after `quit` too. The
@@ -196,6 +197,7 @@ class RunnerLink:
         self._on_output = on_output
         self._on_closed = on_closed
         self._on_ready = on_ready
+        self._on_waits = on_waits
         self._loop = asyncio.get_running_loop()
         self._token: str | None = None
         self.pid = 0  # of the runner; 0 before it has connected
@@ -241,7 +243,7 @@ class RunnerLink:
         self._functions.enter(function_hash, b"")
         self._order(("function", function_hash, pickled))
 
-    def call(self, function_hash: bytes, payloads: Sequence[Payload]) -> int:
+    def call(self, function_hash: bytes, payloads: Sequence[Payload], priority: int = 1) -> int:
         """Order one call per payload (see `runner.pack_arguments`); returns the first one's seq. Raises LimitExceeded, then none
         is ordered."""
         for payload in payloads:
@@ -249,10 +251,11 @@ class RunnerLink:
         first = self._next_seq
         self._functions.get(function_hash)
         last = self._held[-1] if self._held else None
-        if last is not None and last[0] == "calls" and last[1] == function_hash and last[2] + len(last[3]) == first:
+        same = last is not None and last[0] == "calls" and last[1] == function_hash and last[4] == priority
+        if last is not None and same and last[2] + len(last[3]) == first:
             last[3].extend(payloads)
         else:
-            self._order(("calls", function_hash, first, list(payloads)))
+            self._order(("calls", function_hash, first, list(payloads), priority))
         self._next_seq += len(payloads)
         self.pending += len(payloads)
         return first
@@ -332,7 +335,7 @@ class RunnerLink:
                 del order[3][len(order[3]) - cut :]
                 taken += cut
             elif order[0] == "chunk":
-                self._held[at] = ("calls", order[1], order[2], [])
+                self._held[at] = ("calls", order[1], order[2], [], 1)
                 taken += 1
         return taken
 
@@ -397,6 +400,9 @@ class RunnerLink:
             self._on_results(self, report[1], report[2:])
         elif report[0] == "printed" and report[2] in (1, 2):
             self._on_output(self, report[1], report[2], report[3])
+        elif report[0] == "waits":
+            if self._on_waits is not None and report[1] == self.current_seq() > self.ended_seq():
+                self._on_waits(self, bool(report[2]))
         elif report[0] == "given_back":
             self._giving_back = False
             self._send_held()
@@ -444,7 +450,7 @@ _PLAIN = {bytes}
 
 
 def _bytes_of(order: tuple[Any, ...]) -> int:
-    data = order[-1]
+    data = order[3] if order[0] == "calls" else order[-1]
     if isinstance(data, bytes):
         return len(data)
     return sum(map(len if set(map(type, data)) == _PLAIN else _size_of, data)) + 5 * len(data)
@@ -458,14 +464,14 @@ def _parts(order: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     """The order itself, or several with less than about 1 MiB of payloads each."""
     if order[0] != "calls" or _bytes_of(order) <= BATCH_BYTES:
         return [order]
-    _, key, first, payloads = order
+    _, key, first, payloads, priority = order
     parts: list[tuple[Any, ...]] = []
     start = size = 0
     for at, payload in enumerate(payloads):
         payload_bytes = _size_of(payload) + 5
         if at > start and size + payload_bytes > BATCH_BYTES:
-            parts.append(("calls", key, first + start, payloads[start:at]))
+            parts.append(("calls", key, first + start, payloads[start:at], priority))
             start, size = at, 0
         size += payload_bytes
-    parts.append(("calls", key, first + start, payloads[start:]))
+    parts.append(("calls", key, first + start, payloads[start:], priority))
     return parts

@@ -324,6 +324,8 @@ class Worker:
                 starts, readies, nexts = (shifted(ats, self._shift_s) for ats in (it.started, it.ready_ats, it.next_starts))
                 about = (it.leases, it.serials, starts, readies, it.ports, it.restarts, it.reasons, nexts)
                 self._send(msg.ServiceStates(0, *about))
+            case words.ReportAwaiting():
+                self._send(msg.Awaiting(0, it.leases))
             case m.ReportStarted():
                 self._send(msg.Started(0, it.leases, shifted(it.ats, self._shift_s)))
             case words.StoreValue():

@@ -166,6 +166,13 @@ class CallsReturned(msgspec.Struct, frozen=True, gc=False):
     count: int
 
 
+class CallWaits(msgspec.Struct, frozen=True, gc=False):
+    """The call that a runner executes waits for other calls, or does not any more."""
+
+    runner: int
+    waits: bool
+
+
 class RunnerUp(msgspec.Struct, frozen=True, gc=False):
     """A runner takes calls now."""
 
@@ -300,6 +307,12 @@ class ReportStarted(msgspec.Struct, frozen=True, gc=False):
     ats: list[float]
 
 
+class ReportAwaiting(msgspec.Struct, frozen=True, gc=False):
+    """All calls that wait for other calls."""
+
+    leases: list[int]
+
+
 class ReportResults(msgspec.Struct, frozen=True, gc=False):
     results: list[Result]
 
@@ -362,6 +375,7 @@ Instruction = (
     | CloseService
     | ReportServices
     | ReportStarted
+    | ReportAwaiting
     | ReportResults
     | Beat
     | AnnounceDrain

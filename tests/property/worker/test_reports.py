@@ -21,6 +21,7 @@ SOME: list[tuple[Any, ...]] = [
     ("hello", 99, "token"),
     ("printed", 3, 2, b""),
     ("given_back", 12),
+    ("waits", 3, 1),
     ("results", 5, b"\x00\x04\x01", [b"", b"abc", b"d" * 70_000], [1.0, 2.0, 3.0], [1.5, 2.5, 3.5]),
     ("results", 8, b"", [], [], []),
     ("pong", 3),

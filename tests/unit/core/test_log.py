@@ -141,6 +141,7 @@ VOLATILE: list[ev.Event] = [
     ev.WorkerConnected(1, 2, 1.0),
     ev.WorkerHeard(1, 1.0),
     ev.LeasesRecalled(1, [FIRST]),
+    ev.SlotsLent(1, [FIRST], 1.0),
     ev.WorkerSuspected(1, 1.0),
     ev.RootsReleased("r", 2),
     ev.ProgressReported([FIRST], [0.5], ["half"], 1.0),

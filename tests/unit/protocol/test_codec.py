@@ -97,7 +97,7 @@ def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
         40: "Values", 41: "ReadValues", 48: "OpenRun", 49: "AddJobs", 50: "Why", 51: "Reasons",
         64: "Register", 65: "Registered", 66: "Heartbeat", 67: "Heard", 68: "Dispatch", 69: "Started", 70: "Results", 71: "Acked",
         72: "StopAttempts", 73: "LogData", 74: "LogResume", 75: "Fetch", 76: "Piece", 77: "Draining", 78: "Leaving",
-        79: "Recall",
+        79: "Recall", 80: "Awaiting",
         128: "AddSchedule", 129: "Scheduled", 130: "ListSchedules", 131: "Schedules", 132: "PauseSchedule", 133: "RemoveSchedule",
         134: "RunSchedule",
         138: "Decide", 139: "Decided", 140: "ListGates", 141: "Gates", 142: "RetryDead", 143: "Retried", 144: "PurgeDead",

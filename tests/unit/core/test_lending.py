@@ -1,0 +1,63 @@
+"""Calls that wait for other calls: their slots are free meanwhile, and what is said of them holds for what the worker has."""
+
+from __future__ import annotations
+
+from support_core import FIRST, Master, alike, beat, register, results, started, submit
+from titan.core import effects as fx
+from titan.core import events as ev
+from titan.core.inputs import LeasesAwaiting
+from titan.model.dag import JobTemplate
+from titan.model.states import Outcome
+
+PLAIN = JobTemplate(command="true")
+
+
+def full(*jobs: str) -> Master:
+    """Worker 1 has one slot, and its first job runs."""
+    master = Master()
+    master.see(register(), submit(alike(" ".join(jobs), PLAIN)))
+    master.see(started(1, {FIRST: 1.0}), at=1.0)
+    return master
+
+
+def test_the_slot_of_a_call_that_waits_goes_to_the_next() -> None:
+    master = full("a", "b", "c")
+    assert master.see(LeasesAwaiting(1, [FIRST]), at=2.0) == (
+        [ev.SlotsLent(1, [FIRST], 2.0), ev.JobsDispatched(1, [FIRST + 1], FIRST + 1, 2.0)],
+        [fx.SendDispatch(1, [FIRST + 1], FIRST + 1)],
+    )
+    assert master.see(LeasesAwaiting(1, [FIRST]), at=2.5) == ([], []), "it is known"
+    assert master.see(LeasesAwaiting(1, []), at=3.0) == ([ev.SlotsLent(1, [], 3.0)], []), "both run for a moment"
+    assert master.state.workers[1].used == 2
+    assert master.see(results(1, (FIRST + 1, Outcome.SUCCEEDED)), at=4.0).effects == [fx.SendAck(1, [FIRST + 1])]
+    assert master.see(results(1, (FIRST, Outcome.SUCCEEDED)), at=5.0).effects[1:] == [fx.SendDispatch(1, [FIRST + 2], FIRST + 2)]
+
+
+def test_a_call_that_ended_while_it_waited_frees_no_second_slot() -> None:
+    master = full("a", "b", "c")
+    master.see(LeasesAwaiting(1, [FIRST]), at=2.0)
+    assert master.see(results(1, (FIRST, Outcome.SUCCEEDED)), at=3.0).effects == [fx.SendAck(1, [FIRST])]
+    assert master.state.workers[1].used == 1
+    master.see(beat(1, {FIRST + 1: 2.0}), at=4.0)
+    assert master.state.workers[1].used == 1
+
+
+def test_what_the_worker_does_not_hold_is_nothing_to_it() -> None:
+    master = full("a", "b")
+    assert master.see(LeasesAwaiting(1, [FIRST + 7]), at=2.0) == ([], [])
+    assert master.state.workers[1].used == 1
+
+
+def test_it_is_said_again_to_a_master_that_starts_anew() -> None:
+    """So it is not durable: what a journal holds gives the same state without it."""
+    master = full("a", "b", "c")
+    master.see(LeasesAwaiting(1, [FIRST]), at=2.0)
+    durable = [e for e in master.events if type(e) not in ev.VOLATILE]
+    assert not any(isinstance(e, ev.SlotsLent) for e in durable)
+
+
+def test_a_worker_that_comes_back_has_lent_nothing_until_it_says_so() -> None:
+    master = full("a", "b", "c")
+    master.see(LeasesAwaiting(1, [FIRST]), at=2.0)
+    master.see(register(origin=2, held={FIRST: 1.0, FIRST + 1: 2.0}), at=100.0)
+    assert master.state.workers[1].used == 2

@@ -1,0 +1,71 @@
+"""Calls that wait for other calls, as the worker's machine sees them."""
+
+from __future__ import annotations
+
+from support_worker import Node, dispatched
+from titan.model.dag import JobTemplate
+from titan.model.states import Outcome
+from titan.worker import machine as m
+from titan.worker.awaiting import WAITING_MAX
+from titan.worker.words import CallWaits, ReportAwaiting
+
+CALL = JobTemplate(function="f" * 64)
+
+
+def node(slots: int = 1) -> Node:
+    it = Node(slots=slots)
+    it.see(m.ArtifactReady("f" * 64))
+    return it
+
+
+def runners(instructions: list[m.Instruction]) -> list[tuple[int, list[int]]]:
+    return [(one.runner, [a.lease for a in one.assignments]) for one in instructions if isinstance(one, m.StartCalls)]
+
+
+def test_another_runner_takes_what_the_call_waits_for() -> None:
+    it = node()
+    assert runners(it.see(dispatched(1, template=CALL))) == [(0, [1])]
+    assert runners(it.see(m.RunnerUp(0), dispatched(2, template=CALL))) == []
+    seen = it.see(CallWaits(0, True))
+    assert ReportAwaiting([1]) in seen and runners(seen) == [(1, [2])]
+    assert it.machine.runners.busy == 1
+    assert it.see(CallWaits(0, False)) == [ReportAwaiting([])]
+    assert it.machine.runners.busy == 2, "more than slots, for a moment"
+    it.see(m.CallsEnded(1, [""], [b""], [1.0], [2.0], []))
+    it.see(m.CallsEnded(0, [""], [b""], [1.0], [2.0], []))
+    assert it.machine.runners.busy == 0
+
+
+def test_a_call_that_ends_or_dies_while_it_waits_gives_nothing_up_twice() -> None:
+    it = node()
+    it.see(dispatched(1, 2, template=CALL))
+    it.see(m.RunnerUp(0), CallWaits(0, True))
+    it.see(m.CallsEnded(0, [""], [b""], [1.0], [2.0], []), m.RunnerUp(1), CallWaits(1, True))
+    it.see(m.RunnerEnded(1, 1, 1, "died", 2.0))
+    assert (it.machine.runners.busy, it.machine.runners.waiting) == (0, {})
+    assert it.see(CallWaits(1, False), CallWaits(7, True)) == []
+
+
+def test_what_is_waited_for_goes_before_what_came_earlier() -> None:
+    it = node()
+    it.see(dispatched(1, template=CALL))
+    it.see(dispatched(2, 3, template=CALL), dispatched(4, template=JobTemplate(function="f" * 64, priority=2)))
+    assert runners(it.see(m.RunnerUp(0), CallWaits(0, True))) == [(1, [4])]
+
+
+def test_too_many_that_wait_are_an_error_and_not_a_hang() -> None:
+    it = node()
+    for lease in range(1, WAITING_MAX + 2):
+        it.see(dispatched(lease, template=CALL), m.RunnerUp(lease - 1))
+        last = it.see(CallWaits(lease - 1, True))
+    assert m.KillRunner(WAITING_MAX) in last
+    (report,) = [r for r in it.see(m.RunnerEnded(WAITING_MAX, 1, 1, "died", 2.0)) if isinstance(r, m.ReportResults)]
+    assert report.results[0].outcome is Outcome.EXITED and "call less deep" in report.results[0].reason
+
+
+def test_a_master_that_starts_anew_is_told() -> None:
+    it = node()
+    it.see(dispatched(1, template=CALL))
+    it.see(m.RunnerUp(0), CallWaits(0, True))
+    it.see(m.Disconnected())
+    assert ReportAwaiting([1]) in it.see(m.Registered(5.0))
