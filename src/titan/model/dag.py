@@ -129,6 +129,8 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """(name, path in its folder) of files that must be there when it has succeeded."""
     inputs: tuple[tuple[str, str, str], ...] = ()
     """(path in its folder, id of the job, name of the output of that job) of files that are there before it starts."""
+    session: str = ""
+    """Names the program that makes these calls: a function runner serves the calls of one."""
 
     def __hash__(self) -> int:
         what = (self.file, self.file_hash, self.archive, self.command, self.argv, self.function)
@@ -137,7 +139,7 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 def template_size(t: JobTemplate) -> int:
     """Characters of what a template says, about as many as it takes in a message."""
-    texts = [t.file, t.command, t.python, *t.argv, *t.secrets]
+    texts = [t.file, t.command, t.python, t.session, *t.argv, *t.secrets]
     for pairs in (t.env, t.outputs, t.inputs):
         for pair in pairs:
             texts += pair

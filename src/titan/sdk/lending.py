@@ -6,6 +6,7 @@ Only what runs in a function runner of a worker has a slot to give up; elsewhere
 from __future__ import annotations
 
 import contextlib
+import secrets
 import sys
 import threading
 from collections.abc import Iterator
@@ -34,6 +35,15 @@ def slot_lent() -> Iterator[None]:
         yield
     finally:
         runner.wait(begins=False)
+
+
+_program = secrets.token_hex(8)
+
+
+def session() -> str:
+    """Whose calls these are: this program's, or in a call those of its caller's."""
+    module = sys.modules.get("_titan_runner")
+    return str(module.current.session) if module is not None and module.current is not None else _program
 
 
 def nested(priority: int) -> int:

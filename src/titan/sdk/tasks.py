@@ -20,6 +20,7 @@ from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS, DagSpec, Job
 from titan.model.names import NAME_RULE, match_name
 from titan.model.secrets import NOT_FOR_CALLS
 from titan.sdk.functions import Function, Parcel, arguments_of, parcelled, printable
+from titan.sdk.lending import session
 from titan.sdk.needs import listed, main_capability, needs_of, requirement_problem, several
 from titan.sdk.pickles import dumps
 
@@ -316,6 +317,7 @@ def template_of_task(function: Function, it: Options) -> JobTemplate:
         priority=it.priority,
         retries=it.retries,
         timeout_s=float(it.timeout or 0.0),
+        session=session(),
     )
 
 

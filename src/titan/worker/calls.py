@@ -16,6 +16,9 @@ AHEAD_MAX = 512
 STALL_S = 0.01
 """A call that runs for longer is reported as running, and nothing stays behind it."""
 
+KEPT = 4
+"""Idle runners that are kept for the programs that they served; beyond, the one that is idle for longest is replaced."""
+
 _NONE: deque[int] = deque()
 
 
@@ -38,6 +41,8 @@ class Runners:
         """Runners that take calls; others are still being started."""
         self._told: dict[int, None] = {}
         """Runners whose slow call, or slow start, was noticed."""
+        self._sessions: dict[int, str] = {}
+        """runner -> whose calls it serves."""
         self._pace_s = 0.0
         self._with_calls = 0
         self.waiting: dict[int, int] = {}
@@ -71,10 +76,18 @@ class Runners:
         self._since[runner] = now
         self._told.pop(runner, None)
 
-    def place(self, now: float, lease: int, *, free: bool) -> int | None:
-        """A runner for one more call: an idle one (a new number if none is) if a slot is `free`, else one that may go ahead."""
+    def place(self, now: float, lease: int, session: str = "", *, free: bool) -> int | None:
+        """A runner for one more call of a session: an idle one (a new number if none is) if a slot is `free`, else one that may go
+        ahead. One of another session that is given here is replaced by a new process."""
+        sessions = self._sessions
         if free:
-            runner = next((r for r, queue in self.queues.items() if not queue), len(self.queues))
+            idle = [r for r, queue in self.queues.items() if not queue]
+            runner = next((r for r in idle if sessions[r] == session), len(self.queues))
+            if runner == len(self.queues) and len(idle) >= KEPT:
+                runner = min(idle, key=self._since.__getitem__)
+                self._up.pop(runner, None)
+                self._told.pop(runner, None)
+            sessions[runner] = session
             self.queues.setdefault(runner, deque()).append(lease)
             self._since[runner] = now
             self._with_calls += 1
@@ -83,6 +96,8 @@ class Runners:
         if limit > 1:
             for runner, queue in self.queues.items():
                 if queue and len(queue) < limit and runner not in self._told and runner not in self.waiting:
+                    if sessions[runner] != session:
+                        continue
                     queue.append(lease)
                     return runner
         return None

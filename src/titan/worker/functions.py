@@ -19,6 +19,7 @@ from titan.clock import SteadyClock
 from titan.errors import TitanError
 from titan.folders import remove_folder
 from titan.model import values
+from titan.model.sizes import size_of
 from titan.worker import machine as m
 from titan.worker import runner
 from titan.worker.runner_link import Columns, Payload, RunnerHub, RunnerLink, command_line
@@ -33,8 +34,9 @@ _VALUE_FILE = re.compile(r"\d+-\d+\.value")
 
 
 class _Runner:
-    def __init__(self, number: int, key: int, link: RunnerLink) -> None:
+    def __init__(self, number: int, key: int, link: RunnerLink, session: str) -> None:
         self.number = number
+        self.session = session
         self.key = key
         self.link = link
         self.leases: list[tuple[int, int]] = []
@@ -92,8 +94,12 @@ class FunctionDriver:
         it = self._runners.get(number)
         calls = len(assignments) + (len(it.leases) if it is not None else 0)
         try:
+            session = assignments[0].template.session
+            if it is not None and it.session != session:
+                self._retire(it)
+                it = None
             if it is None:
-                it = self._launch(number)
+                it = self._launch(number, session)
             self._order(it, assignments)
         except (OSError, TitanError) as e:
             self._end(number, calls, 0, f"the call could not be handed to a function runner: {e}", unfit=True)
@@ -142,7 +148,13 @@ class FunctionDriver:
         file = values.JSON_FILE if value[:1] == values.JSON_AT else values.RETURNED_FILE
         return file + os.fsencode(self._values.path(hash_))
 
-    def _launch(self, number: int) -> _Runner:
+    def _retire(self, it: _Runner) -> None:
+        """What one program leaves in a runner no other sees."""
+        del self._runners[it.number]
+        it.link.close()
+        self._stop(it.key)
+
+    def _launch(self, number: int, session: str) -> _Runner:
         self._started += 1
         link = RunnerLink(
             self._hub,
@@ -152,13 +164,16 @@ class FunctionDriver:
             on_ready=self._on_ready,
             on_waits=self._on_waits,
         )
-        it = self._runners[number] = _Runner(number, -self._started, link)
+        it = self._runners[number] = _Runner(number, -self._started, link, session)
         self._by_key[it.key] = it
         token = secrets.token_hex(16)
         link.expect(token)
         base = self._base(it)
         Path(base).mkdir()
-        argv = command_line(sys.executable, self._hub.path, token, f"{base}.out", f"{base}.err", self._log_limit, str(self._folder))
+        out, err = f"{base}.out", f"{base}.err"
+        argv = command_line(
+            sys.executable, self._hub.path, token, out, err, self._log_limit, str(self._folder), session, runner_memory()
+        )
         self._start(it.key, argv, base, f"{base}.stdout", f"{base}.stderr")
         return it
 
@@ -335,3 +350,11 @@ def _reason(payload: bytes) -> str:
     """What people see of an error: its type and message. Raises ValueError for what a runner does not write."""
     _, kind, text, _ = values.failure_of(payload)
     return f"{kind}: {text}"[:2000] if text else kind
+
+
+def runner_memory() -> int:
+    """Bytes beyond which a runner is replaced between two calls: TITAN_RUNNER_MEMORY (2G, ...), else a quarter of the machine's."""
+    asked = os.environ.get("TITAN_RUNNER_MEMORY", "")
+    if asked:
+        return size_of(asked)
+    return max(1 << 30, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4)

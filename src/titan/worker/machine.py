@@ -510,7 +510,7 @@ class WorkerMachine:
             if h is not None and h.phase is Phase.WAITING:
                 free = self.busy + self.runners.busy < self.slots
                 if h.assignment.template.function:
-                    runner = self.runners.place(now, h.assignment.lease, free=free)
+                    runner = self.runners.place(now, h.assignment.lease, h.assignment.template.session, free=free)
                     if runner is None:
                         break
                     h.phase, h.runner = Phase.RUNNING, runner

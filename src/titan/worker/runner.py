@@ -3,8 +3,9 @@
 It owns the calls in its queue, what they print, and the errors that they raise: whatever a call does short of killing the process
 becomes that call's result. It knows nothing of jobs, attempts or the master: a call is a sequence number here. It imports nothing
 of Titan but `reports`, which is like it, because it runs as `python runner.py SOCKET_PATH TOKEN STDOUT_PATH STDERR_PATH LOG_LIMIT
-VALUES_FOLDER` in the user's interpreter. That interpreter is Python 3.10 or later and needs cloudpickle; without the latter every
-call is refused.
+VALUES_FOLDER SESSION MEMORY` in the user's interpreter. That interpreter is Python 3.10 or later and needs cloudpickle; without the
+latter every call is refused. It serves the calls of one program (SESSION). It ends between two calls, with what has not begun, if
+it has more than MEMORY bytes or far more threads or descriptors than a process needs.
 
 Protocol: the runner connects to the AF_UNIX stream socket SOCKET_PATH and says ("hello", pid, TOKEN). The worker answers with one
 zero byte that carries two descriptors: an eventfd (EFD_SEMAPHORE | EFD_NONBLOCK) of tokens, and a memfd of 4096 bytes, the marks.
@@ -97,6 +98,9 @@ SCALARS = (int, float, bool)
 TEXT_CHARS = 64 * KIB
 TRACEBACK_CHARS = 256 * KIB
 PROTOCOL = 5
+LOOK_S = 0.5
+MAX_THREADS = 256
+MAX_DESCRIPTORS = 1024
 
 forked = False
 current_marks: "memoryview | None" = None  # by which `titan.context` knows which call it is in
@@ -411,6 +415,9 @@ class Runner:
         self.functions = Functions()
         self.queue: deque[tuple[int, Function, Any, bool, int]] = deque()
         self.priority = 1  # of the call that runs
+        self.session = ""  # the program whose calls these are
+        self.memory = 0  # bytes that it may have between two calls; 0: any
+        self._looked_s = 0.0
         self._waits = 0  # how many of its waits for other calls are under way
         self.unusable: str | None = None  # why this interpreter can run nothing
         self._inbox = bytearray()
@@ -481,6 +488,10 @@ class Runner:
                 function.quick_row = 0
             if self._bytes >= FLUSH_BYTES or not 0 <= finished - self._flushed_s < FLUSH_S:
                 self._flush()
+                if not 0 <= finished - self._looked_s < LOOK_S:
+                    self._looked_s = finished
+                    if self.memory and has_leaked(self.memory):
+                        raise Ended  # what is left of the queue has not begun: it runs elsewhere
                 self._receive(socket.MSG_DONTWAIT)
 
     def _run_call(self, function: Function, payload: "bytes | tuple[bytes, list[bytes]]") -> tuple[int, bytes]:
@@ -609,6 +620,15 @@ class Runner:
             raise Ended
 
 
+def has_leaked(memory: int) -> bool:
+    """Whether calls have left more in this process than a new one should go on with."""
+    with open("/proc/self/statm", "rb") as file:
+        resident = int(file.read().split()[1]) * mmap.PAGESIZE
+    return (
+        resident > memory or len(os.listdir("/proc/self/task")) > MAX_THREADS or len(os.listdir("/proc/self/fd")) > MAX_DESCRIPTORS
+    )
+
+
 def leave_fork() -> None:
     """A call forked and its child came back from the call: only the parent goes on as the runner."""
     try:
@@ -657,13 +677,16 @@ def need_cloudpickle() -> str | None:
     return None
 
 
-def main(socket_path: str, token: str, stdout_path: str, stderr_path: str, log_limit: int, values: str) -> None:
+def main(
+    socket_path: str, token: str, stdout_path: str, stderr_path: str, log_limit: int, values: str, session: str, memory: int
+) -> None:
     global current_marks, current
     signal.signal(signal.SIGINT, ignore)
     output = Output(stdout_path, stderr_path, log_limit)
     stream, tokens, marks = connect(socket_path, token)
     current_marks = marks
     current = runner = Runner(stream, tokens, marks, output, values)
+    runner.session, runner.memory = session, memory
 
     def after_fork() -> None:
         """The stream must end when the runner does, not with the last process that a call has left."""
@@ -682,4 +705,4 @@ def main(socket_path: str, token: str, stdout_path: str, stderr_path: str, log_l
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]), sys.argv[6])
+    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]), sys.argv[6], sys.argv[7], int(sys.argv[8]))

@@ -50,11 +50,31 @@ Columns = tuple[bytes, list[bytes], list[float], list[float]]
 
 
 def command_line(
-    python: str, socket_path: str, token: str, stdout_path: str, stderr_path: str, log_limit: int, values: str
+    python: str,
+    socket_path: str,
+    token: str,
+    stdout_path: str,
+    stderr_path: str,
+    log_limit: int,
+    values: str,
+    session: str = "",
+    memory: int = 0,
 ) -> list[str]:
     """How to start a runner. `python` is the user's interpreter; the paths are absolute, the two files the runner's own. It leaves
-    large results in the folder `values`."""
-    return [python, str(runner.__file__), socket_path, token, stdout_path, stderr_path, str(log_limit), values]
+    large results in the folder `values`, serves calls of `session`, and ends between two calls if it has more than `memory` bytes
+    (0: any) or far more threads or descriptors than a process needs."""
+    return [
+        python,
+        str(runner.__file__),
+        socket_path,
+        token,
+        stdout_path,
+        stderr_path,
+        str(log_limit),
+        values,
+        session,
+        str(memory),
+    ]
 
 
 class RunnerHub:
