@@ -75,7 +75,8 @@ class StoreClient:
             if reply is BLOCKED or session.halted or len(self.out) > AT_ONCE_BYTES:
                 self._put(requests[at + 1 :], first=True)
                 break
-        self._halt()
+        if session.halted:
+            self._halt()
         self._desk.touched(self)
 
     def go_on(self) -> None:
@@ -308,7 +309,8 @@ class StoreDesk:
         store.begin_turn()
         for client in touched:
             client.go_on()
-        self._go_on_with_tired()
+        if self._tired:
+            self._go_on_with_tired()
         self._arm()
 
     def _go_on_with_tired(self) -> None:
