@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,3 +185,66 @@ def test_up_on_a_port_in_use_and_in_a_home_in_use(c: Cluster) -> None:
     assert private.returncode == 2
     assert "is in use by the process with pid" in private.stderr
     assert c.cli("runs").returncode == 0
+
+
+# -- workers that end ---------------------------------------------------------------------------------------------------------
+def worker_pid(c: Cluster, name: str) -> int:
+    home = f"workers/{name} "
+    found = [pid for pid, command in processes_below(c.base).items() if " titan worker " in command and home in f"{command} "]
+    return found[0] if found else 0
+
+
+def test_up_goes_on_when_a_worker_is_killed_or_drained(c: Cluster) -> None:
+    going = up(c, "--workers", "3", "--slots", "1")
+    until(lambda: len(c.json("workers")) == 3, "the workers are there")
+    (c.base / "pipeline.yaml").write_text(
+        f"name: long\nproject: false\njobs:\n  - {{id: a, command: 'while [ ! -e {c.base}/go ]; do sleep 0.02; done'}}\n"
+    )
+    run = c.json("submit", "pipeline.yaml")["run"]
+    busy = until(lambda: next((w["name"] for w in c.json("workers") if w["held"]), ""), "it runs")
+    killed, drained = [name for name in ("w1", "w2", "w3") if name != busy]
+    os.kill(until(lambda: worker_pid(c, killed), "its pid"), signal.SIGKILL)
+    until(lambda: f"worker {killed} was killed by SIGKILL" in going.err, "it is said")
+    again = until(lambda: f"worker {killed} is started again" in going.err and worker_pid(c, killed), "it comes again")
+    assert again
+    assert c.cli("workers", "drain", drained).returncode == 0
+    until(lambda: f"worker {drained} has left" in going.err, "that is said too")
+    (c.base / "go").touch()
+    assert c.cli("wait", run).returncode == 0
+    assert going.running
+    assert not worker_pid(c, drained)
+    os.kill(json.loads((c.home / "master.json").read_text())["pid"], signal.SIGKILL)
+    assert going.wait() == 1
+    assert "the master was killed by SIGKILL" in going.err
+    assert not processes_below(c.base)
+
+
+KILL_WORKER = "kill -9 $(sed -n 's/^PPid:.//p' /proc/$PPID/status)"
+"""The parent of the job's parent."""
+
+
+def test_a_private_run_whose_worker_is_killed_goes_on_with_another(c: Cluster) -> None:
+    mark = c.base / "mark"
+    command = f"[ -e {mark} ] || {{ touch {mark}; {KILL_WORKER}; sleep 600; }}"
+    done = c.cli("run", "--home", "h", "--", "sh", "-c", command)
+    assert done.returncode == 0, done
+    assert "worker w1 was killed by SIGKILL" in done.stderr
+    assert not processes_below(c.base)
+
+
+def test_a_private_run_without_a_worker_that_starts_fails_with_words(c: Cluster) -> None:
+    folder = c.base / "h" / "workers"
+    done = c.cli("run", "--home", "h", "--", "sh", "-c", f"rm -rf {folder}; touch {folder}; {KILL_WORKER}; sleep 600")
+    assert done.returncode == 1, done
+    assert "worker w1 is not started again" in done.stderr
+    assert "no worker is left" in done.stderr
+    assert not processes_below(c.base)
+
+
+def test_a_private_run_whose_master_is_killed_fails_with_words(c: Cluster) -> None:
+    going = c.spawn("run", "--home", "h", "--", "sh", "-c", "sleep 600", label="run")
+    until(lambda: any(command.startswith("sleep 600") for command in processes_below(c.base).values()), "it runs")
+    os.kill(json.loads((c.base / "h" / "master.json").read_text())["pid"], signal.SIGKILL)
+    assert going.wait(30) == 1
+    assert "the master was killed by SIGKILL" in going.err
+    until(lambda: not processes_below(c.base), "nothing is left")

@@ -1,4 +1,9 @@
-"""A cluster of this machine: a master and workers as child processes that never outlive this one."""
+"""A cluster of this machine: a master and workers as child processes that never outlive this one.
+
+`watch` looks after them: a worker that was killed, or ended by an error, is started again; one that left by order (drained,
+stopped) is not. Each start waits twice as long as the one before, and after `STARTS` of them in a row none follows. What happens
+is said on stderr.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +13,43 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, MappingProxyType, TracebackType
 from typing import NamedTuple, Self
 
-from titan.errors import Conflict, EnvironmentFault, PortInUse
+from titan.errors import Conflict, EnvironmentFault, PortInUse, TitanError
 from titan.private import hand_on
 
 START_S = 60.0
 STOP_S = 10.0
+STARTS = 5
+"""So often in a row a worker is started again."""
+FIRST_PAUSE_S = 0.5
+STEADY_S = 30.0
+"""A worker that ran for so long begins a new row."""
 
 
 class _Child(NamedTuple):
     process: subprocess.Popen[bytes]
     hold: int
     """The write end of its pipe."""
+
+
+class _Worker:
+    """One of the cluster's, over all its processes."""
+
+    def __init__(self, name: str, options: list[str]) -> None:
+        self.name = name
+        self.options = options
+        self.child: _Child | None = None
+        self.began = 0.0
+        self.starts = 0
+        """Times in a row that it was started again."""
+        self.due: float | None = None
+        """When it is to be started again."""
 
 
 class LocalCluster:
@@ -58,6 +83,10 @@ class LocalCluster:
         self._settings += [word for rule in webhook_allow for word in ("--webhook-allow", rule)]
         self._master: list[_Child] = []
         self._working: list[_Child] = []
+        self._staff: list[_Worker] = []
+        self._stopping = False
+        self._watcher: threading.Thread | None = None
+        self._woken, self._wake = -1, -1
 
     def __enter__(self) -> Self:
         self.start()
@@ -75,7 +104,9 @@ class LocalCluster:
                 more = ["--slots", str(self._slots)] if self._slots else []
                 name = f"w{n}"
                 folders = ["--home", str(self.home / "workers" / name), "--shared", str(self.home / "shared")]
-                self._launch("worker", ["--master", self.address, "--name", name, *folders, *more])
+                worker = _Worker(name, ["--master", self.address, "--name", name, *folders, *more])
+                self._staff.append(worker)
+                self._begin(worker)
         except BaseException:
             self.stop()
             raise
@@ -83,6 +114,13 @@ class LocalCluster:
     def stop(self) -> None:
         """The workers kill what runs and hand it back, then the master ends. Bounded: some 10 s, then by SIGKILL."""
         until = time.monotonic() + STOP_S
+        self._stopping = True
+        if self._watcher is not None:
+            os.write(self._wake, b"x")
+            self._watcher.join()  # at most until a worker that is being started is up
+            self._watcher = None
+            os.close(self._wake)
+            os.close(self._woken)
         for children in (self._working, self._master):
             for child in children:
                 os.close(child.hold)
@@ -94,20 +132,97 @@ class LocalCluster:
                     child.process.wait()
             children.clear()
 
-    @property
-    def processes(self) -> list[subprocess.Popen[bytes]]:
-        """The master's, then the workers'."""
-        return [child.process for child in (*self._master, *self._working)]
+    # -- while it runs --------------------------------------------------------------------------------------------------------
+    def watch_beside(self, on_end: Callable[[str], None]) -> None:
+        """Watches in a thread of its own until `stop`. `on_end` is called there, once, if the cluster can do nothing more."""
+        self._woken, self._wake = os.pipe()
 
-    def wait(self) -> int:
-        """Until one of the processes ends; returns its exit code."""
-        fds = {os.pidfd_open(process.pid): process for process in self.processes}
+        def look() -> None:
+            why = self.watch(needs_workers=True)
+            if why:
+                on_end(why)
+
+        self._watcher = threading.Thread(target=look, name="cluster", daemon=True)
+        self._watcher.start()
+
+    def watch(self, *, needs_workers: bool = False) -> str:
+        """Until the master ends, or with `needs_workers` no worker is left; says why. "": it was stopped meanwhile."""
+        told = False
+        while True:
+            ended = self._await_end(min((w.due for w in self._staff if w.due is not None), default=None))
+            if self._stopping:
+                return ""
+            if self._master[0].process in ended:
+                return f"the master {_how(self._master[0].process)}"
+            for worker in self._staff:
+                if worker.child is not None and worker.child.process in ended:
+                    self._on_worker_ended(worker)
+                if worker.due is not None and worker.due <= time.monotonic():
+                    self._begin_again(worker)
+            if self._staff and all(worker.child is None and worker.due is None for worker in self._staff):
+                if needs_workers:
+                    return "no worker is left"
+                if not told:
+                    told = True
+                    _say(
+                        f"no worker is left: jobs wait until one comes (titan worker --master {self.address}). Ctrl-C stops it all."
+                    )
+
+    def _await_end(self, due: float | None) -> list[subprocess.Popen[bytes]]:
+        """Those that have ended when one has, or when it is time, or when `stop` was called."""
+        processes = [child.process for child in (*self._master, *[w.child for w in self._staff if w.child is not None])]
+        fds = {os.pidfd_open(process.pid): process for process in processes}
+        more = [self._woken] if self._woken >= 0 else []
         try:
-            ready, _, _ = select.select(list(fds), [], [])
-            return fds[ready[0]].wait()
+            ready, _, _ = select.select([*fds, *more], [], [], None if due is None else max(0.0, due - time.monotonic()))
+            return [fds[fd] for fd in ready if fd in fds]
         finally:
             for fd in fds:
                 os.close(fd)
+
+    def _on_worker_ended(self, worker: _Worker) -> None:
+        child, worker.child = worker.child, None
+        assert child is not None
+        code = child.process.wait()
+        self._working.remove(child)
+        os.close(child.hold)
+        if code == 0:
+            _say(f"worker {worker.name} has left, drained or stopped by order: it is not started again")
+            return
+        if time.monotonic() - worker.began >= STEADY_S:
+            worker.starts = 0
+        self._plan(worker, f"worker {worker.name} {_how(child.process)}")
+
+    def _plan(self, worker: _Worker, what: str) -> None:
+        if worker.starts >= STARTS:
+            _say(f"{what}: worker {worker.name} is not started again, after {STARTS} times in a row")
+            return
+        pause_s = FIRST_PAUSE_S * 2**worker.starts
+        worker.due = time.monotonic() + pause_s
+        worker.starts += 1
+        _say(f"{what}: it is started again in {pause_s:g} s; what it ran goes back to the queue")
+
+    def _begin_again(self, worker: _Worker) -> None:
+        worker.due = None
+        try:
+            self._begin(worker)
+        except TitanError as error:
+            self._plan(worker, f"worker {worker.name} did not start ({error})")
+        else:
+            _say(f"worker {worker.name} is started again")
+
+    def _begin(self, worker: _Worker) -> None:
+        """Raises TitanError."""
+        worker.began = time.monotonic()
+        try:
+            self._launch("worker", worker.options)
+        except TitanError:
+            child = self._working.pop()
+            os.close(child.hold)
+            child.process.kill()
+            child.process.wait()
+            raise
+        worker.child = self._working[-1]
 
     def _launch(self, role: str, options: list[str]) -> str:
         held, hold = os.pipe()
@@ -162,9 +277,23 @@ def interrupt_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, on_term)
 
 
+def _how(process: subprocess.Popen[bytes]) -> str:
+    """How a process ended, which it has."""
+    code = process.wait()
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+def _say(text: str) -> None:
+    print(f"titan: {text}", file=sys.stderr, flush=True)
+
+
 def _forward(process: subprocess.Popen[bytes]) -> None:
     """What the child says from now on goes to this process's stderr."""
-    import threading
 
     def copy() -> None:
         assert process.stderr is not None

@@ -8,14 +8,16 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import click
 
@@ -119,6 +121,8 @@ def run(
                     _print_unmet(client, dag, private=place.private)
             summary = _follow_run(client, handle, about, quiet=quiet, as_json=as_json)
         except KeyboardInterrupt:
+            if place.failures:
+                _give_up(handle, place.failures[0])
             print("\ntitan: interrupted, cancelling the run", file=sys.stderr)
             with contextlib.suppress(TitanError, KeyboardInterrupt):
                 handle.cancel()
@@ -299,6 +303,8 @@ def _refuse_slips(first: str, path: Path) -> None:
 class _Place(NamedTuple):
     client: Client
     private: bool
+    failures: list[str]
+    """Why its cluster can do nothing more, if that is so. The main thread is interrupted then."""
     later: str | None
     """What a later command needs to find the run, None if nothing will."""
 
@@ -316,7 +322,7 @@ def _client_or_cluster(
                 raise
         else:
             with contextlib.closing(client):
-                yield _Place(client, False, _master_words(master))
+                yield _Place(client, False, [], _master_words(master))
             return
     folder = home or beside / DEFAULT_HOME
     scratch = tempfile.mkdtemp(prefix="titan-") if ephemeral else None
@@ -325,10 +331,26 @@ def _client_or_cluster(
             LocalCluster(Path(scratch) if scratch else folder, workers=workers, slots=slots) as cluster,
             Client(cluster.address) as own,
         ):
-            yield _Place(own, True, None if ephemeral else _home_words(folder))
+            failures: list[str] = []
+
+            def give_up(why: str) -> None:
+                failures.append(why)
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+            cluster.watch_beside(give_up)
+            yield _Place(own, True, failures, None if ephemeral else _home_words(folder))
     finally:
         if scratch:
             remove_folder(scratch, ignore_errors=True)
+
+
+def _give_up(handle: Run, why: str) -> NoReturn:
+    """The private cluster has failed, and so has the run."""
+    print(f"\ntitan: {why}: the run is given up", file=sys.stderr)
+    if not why.startswith("the master"):
+        with contextlib.suppress(TitanError, KeyboardInterrupt):
+            handle.cancel()
+    raise click.exceptions.Exit(EXIT_FAILED)
 
 
 def _master_words(master: str | None) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from titan.cli import EXIT_FAILED
 from titan.cli.local_cluster import LocalCluster, interrupt_on_sigterm
 from titan.cli.options import DEFAULT_HOME, home_option
 
@@ -30,7 +31,10 @@ def up(
     scale: tuple[str, ...],
     webhook_allow: tuple[str, ...],
 ) -> None:
-    """A master and workers on this machine. Ctrl-C stops all of them; the next `titan up` goes on where this one stopped."""
+    """A master and workers on this machine. Ctrl-C stops all of them; the next `titan up` goes on where this one stopped.
+
+    A worker that is killed is started again; one that is drained or stopped by order is not. When the master ends, all end.
+    """
     cluster = LocalCluster(
         home or DEFAULT_HOME,
         port=port,
@@ -47,8 +51,9 @@ def up(
         hint = "" if port == 9090 else f"  export TITAN_MASTER={cluster.address}\n"
         print(f"{said}\n{hint}  titan run FILE | titan status | titan workers", file=sys.stderr, flush=True)
         try:
-            code = cluster.wait()
+            why = cluster.watch()
         except KeyboardInterrupt:
             print("titan: stopping", file=sys.stderr)
             return
-    click.get_current_context().exit(code or 1)
+        print(f"titan: {why}: the cluster stops", file=sys.stderr, flush=True)
+    click.get_current_context().exit(EXIT_FAILED)
