@@ -132,6 +132,11 @@ class LocalCluster:
                     child.process.wait()
             children.clear()
 
+    @property
+    def processes(self) -> list[subprocess.Popen[bytes]]:
+        """The master's, then the workers'."""
+        return [child.process for child in (*self._master, *self._working)]
+
     # -- while it runs --------------------------------------------------------------------------------------------------------
     def watch_beside(self, on_end: Callable[[str], None]) -> None:
         """Watches in a thread of its own until `stop`. `on_end` is called there, once, if the cluster can do nothing more."""
