@@ -134,6 +134,23 @@ def test_jobs_without_limits_have_no_cgroup(c: Cluster) -> None:
     assert run.wait(20).ok
 
 
+NESTED = """\
+here=/sys/fs/cgroup/pids$(sed -n 's/^[0-9]*:pids://p' /proc/self/cgroup)
+mkdir -p $here/a/b $here/c/d
+(setsid sh -c 'echo $$ >'$here'/a/b/cgroup.procs; exec sleep 600' &)
+until grep -q . $here/a/b/cgroup.procs; do :; done
+"""
+
+
+def test_groups_that_a_job_makes_in_its_own_do_not_stay(c: Cluster) -> None:
+    if not Path("/sys/fs/cgroup/pids").is_dir():
+        pytest.skip("the job knows its group in version 1 only")
+    for _ in range(3):
+        _, job = outcome(c, Job("a", command=NESTED, limits={"processes": 20}, retries=0))
+        assert job.state == "COMPLETED", job
+    until(lambda: not groups_below(c.workers["w1"]), "they are gone")
+
+
 def test_what_a_killed_worker_leaves_goes_when_one_starts(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", settings=FAST) as c:
         first = c.workers["w1"]

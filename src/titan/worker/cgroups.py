@@ -17,7 +17,6 @@ import contextlib
 import logging
 import os
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -25,12 +24,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from titan.model.dag import Limits
+from titan.worker.group_removal import empty, kill_all
 
 log = logging.getLogger("titan.worker")
 
 PERIOD_US = 100_000
 MIN_QUOTA_US = 1_000
 CLOSE_S = 1.0
+SWEEP_S, SWEEP_MAX_S = 0.05, 60.0
+"""How soon it is tried again to remove a group, at first and at last."""
+SET_ASIDE_S = 1.0
+"""A group that stays for about twice as long is told of, once."""
 KINDS = ("memory", "cpus", "processes")
 _CONTROLLER = {"memory": "memory", "cpus": "cpu", "processes": "pids"}
 _OURS = re.compile(r"titan-(\d+)-(\d+)-(\d+)")
@@ -64,7 +68,8 @@ class Limiter:
         """`places`: for each limit that cgroups can hold, the worker's own folder. See `open_limiter`."""
         self._places = places
         self._groups: dict[int, list[Path]] = {}
-        self._leaving: list[Path] = []
+        self._leaving: dict[Path, tuple[float, float]] = {}
+        """Groups that are to go -> the pause before they are tried again, and when that is."""
         self._told = False
 
     @property
@@ -126,23 +131,46 @@ class Limiter:
         for group in groups:
             if memory is not None and group.parent == memory.folder:
                 usage = _usage(group, memory.version)
-        self._leaving += [group for group in groups if not _remove(group)]
+        for group in groups:
+            if not _gone(group):
+                self._leaving[group] = (SWEEP_S, time.monotonic() + SWEEP_S)
         return usage
 
-    def sweep(self) -> bool:
-        """Tries again to remove groups whose last process had not quite ended. Whether some are left."""
-        self._leaving = [group for group in self._leaving if not _remove(group)]
-        return bool(self._leaving)
+    def sweep(self, now: float | None = None) -> float | None:
+        """Tries again to remove groups that are left, by `now` (None: all). Returns when the next is due, None if none is left.
+
+        The last process of a group may not quite have ended; and a job may have made groups in its own, as many as it liked, or
+        another program may hold one. So each is tried twice as late as before, up to once a minute. For a thread: it may take long.
+        """
+        for group, (pause_s, due) in list(self._leaving.items()):
+            if now is not None and due > now:
+                continue
+            if _remove(group):
+                del self._leaving[group]
+                continue
+            self._leaving[group] = (min(2 * pause_s, SWEEP_MAX_S), time.monotonic() + pause_s)
+            if pause_s < SET_ASIDE_S <= 2 * pause_s:
+                log.warning("the cgroup %s cannot be removed yet: it is tried again. %d are left", group, len(self._leaving))
+        return min((due for _, due in self._leaving.values()), default=None)
+
+    @property
+    def left(self) -> int:
+        """Groups that could not be removed so far."""
+        return len(self._leaving)
+
+    def take_over(self, groups: list[Path]) -> None:
+        """What killed workers left is removed too, from the next sweep on."""
+        self._leaving.update({group: (SWEEP_S, time.monotonic()) for group in groups})
 
     def close(self) -> None:
         """Removes all; may take up to 1 s while processes end."""
         for lease in list(self._groups):
             self.end(lease)
         give_up = time.monotonic() + CLOSE_S
-        while self.sweep() and time.monotonic() < give_up:
+        while self.sweep() is not None and time.monotonic() < give_up:
             time.sleep(0.01)
         for folder in dict.fromkeys(place.folder for place in self._places.values()):
-            _remove_all(folder)
+            _remove(folder)
 
     def _tell_once(self) -> None:
         if not self._told:
@@ -160,9 +188,10 @@ def open_limiter(proc: Path = Path("/proc"), *, probe: bool = True) -> Limiter:
     """
     name = f"titan-{_pid_namespace(proc)}-{os.getpid()}-{_born(proc, os.getpid())}"
     places: dict[str, Place] = {}
+    left: dict[Path, None] = {}
     for kind, version, base in _bases(proc):
         if kind not in places:
-            _remove_dead(proc, base)
+            left.update(dict.fromkeys(_left_by_the_dead(proc, base)))
             folder = base / name
             try:
                 if version == 2:
@@ -174,6 +203,8 @@ def open_limiter(proc: Path = Path("/proc"), *, probe: bool = True) -> Limiter:
                 continue
             places[kind] = Place(version, folder)
     limiter = Limiter(places)
+    limiter.take_over(list(left))
+    limiter.sweep()
     if places and probe:
         try:
             how = limiter.prepare(0, Limits(memory=64 << 20, cpus=1.0, processes=64))
@@ -182,7 +213,9 @@ def open_limiter(proc: Path = Path("/proc"), *, probe: bool = True) -> Limiter:
         except (OSError, subprocess.SubprocessError) as error:
             limiter.close()
             log.warning("cgroups are there and cannot be used: %s", error)
-            return Limiter({})
+            without = Limiter({})
+            without.take_over(list(limiter._leaving))
+            return without
     return limiter
 
 
@@ -295,40 +328,33 @@ def _usage(group: Path, version: int) -> Usage:
     return Usage(int(counts.get("oom_kill", 0)) > 0, int(peak[0]) if peak and peak[0].isdigit() else 0)
 
 
-def _remove(group: Path) -> bool:
-    """Whether it is gone; what still lives in it is killed."""
+def _gone(group: Path) -> bool:
+    """Whether a group could be removed at once, as nearly all can. What still runs in it is killed."""
     try:
         _rmdir(group)
     except FileNotFoundError:
         return True
     except OSError:
-        for pid in _lines(group / "cgroup.procs"):
-            if pid.isdigit() and int(pid) not in (0, os.getpid()):
-                with contextlib.suppress(OSError):
-                    os.kill(int(pid), signal.SIGKILL)
+        kill_all(group)
         return False
     return True
 
 
-def _remove_all(folder: Path) -> None:
-    """A worker's folder with its groups, as far as they are empty."""
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(folder):
-            if entry.is_dir(follow_symlinks=False):
-                _remove(Path(entry.path))
-    _remove(folder)
+def _remove(group: Path) -> bool:
+    """Whether it is gone, with what is in it. See `empty` for how far one pass goes."""
+    return _gone(group) or (empty(group) > 0 and _gone(group))
 
 
-def _remove_dead(proc: Path, base: Path) -> None:
-    """What workers of this machine that were killed have left here."""
+def _left_by_the_dead(proc: Path, base: Path) -> list[Path]:
+    """The folders of workers of this machine that were killed."""
     namespace = _pid_namespace(proc)
+    left = []
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(base)):
             found = _OURS.match(entry.name)
             if found and found[1] == namespace and found[3] != _born(proc, int(found[2])):
-                give_up = time.monotonic() + CLOSE_S
-                while os.path.exists(entry.path) and time.monotonic() < give_up:
-                    _remove_all(Path(entry.path))
+                left.append(Path(entry.path))
+    return left
 
 
 def _run_in(groups: list[str]) -> None:

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -118,6 +119,7 @@ class Launcher:
         )
 
     def open(self) -> None:
+        self._sweep_limits()
         self._warden = self._link(sys.executable, self._on_reports, self._on_warden_died)
 
     async def close(self) -> None:
@@ -265,13 +267,17 @@ class Launcher:
         return usage
 
     def _sweep_limits(self) -> None:
-        if not self._sweeping and self.limiter.sweep():
+        if not self._sweeping and self.limiter.left:
             self._sweeping = True
-            asyncio.get_running_loop().call_later(SWEEP_S, self._swept)
+            self._work(self._sweep())
 
-    def _swept(self) -> None:
+    async def _sweep(self) -> None:
+        """Removes in a thread what groups are left, until none is."""
+        due: float | None = time.monotonic() + SWEEP_S
+        while due is not None:
+            await asyncio.sleep(max(SWEEP_S, due - time.monotonic()))
+            due = await asyncio.to_thread(self.limiter.sweep, time.monotonic())
         self._sweeping = False
-        self._sweep_limits()
 
     def _launch_elsewhere(self, it: m.Assignment, how: dict[str, Any]) -> None:
         """By the interpreter that the job names: in a fork of a warm one if there can be one, else in a process of its own."""

@@ -473,6 +473,7 @@ class Worker:
                 held, slots, draining = self.machine.holdings(), self.machine.slots, self.machine.draining
                 me = (self.name, self.incarnation, message.cluster, self.capabilities)
                 about = facts(self.machine.stock, self._launcher.limiter.mechanism)
+                about |= {"cgroups_left": self._launcher.limiter.left} if self._launcher.limiter.left else {}
                 about |= {"advertise": self._advertise} if self._advertise else {}
                 draws = (held.draws, held.draw_of)
                 self._send(msg.Register(1, *me, slots, about, held.leases, shifted(held.started, self._shift_s), draining, *draws))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from titan.model.dag import Limits
 from titan.worker import cgroups
 from titan.worker.cgroups import Usage, open_limiter
 from titan.worker.confine import limits_setter
+from titan.worker.group_removal import empty
 
 ALL = Limits(memory=512 << 20, cpus=1.5, processes=64)
 
@@ -188,11 +190,53 @@ def test_what_is_still_to_go_is_not_used_again(machine: Machine, monkeypatch: py
     (second,) = limiter.prepare(5, Limits(processes=64))["cgroups"]
     assert second != first
     monkeypatch.setattr(cgroups, "_rmdir", real)
-    assert not limiter.sweep()
+    assert limiter.sweep() is None
     assert not Path(first).parent.exists() and Path(second).parent.exists()
     limiter.end(5)
     assert not Path(second).parent.exists()
     limiter.close()
+
+
+def test_groups_that_a_job_made_in_its_own_go_however_deep_they_are(machine: Machine) -> None:
+    machine.mount("cgroup", "pids", "/")
+    limiter = open_limiter(machine.proc, probe=False)
+    (procs,) = limiter.prepare(5, Limits(processes=64))["cgroups"]
+    here = os.open(Path(procs).parent, os.O_RDONLY)
+    for _ in range(300):  # deeper than a path can name
+        for name in ("deep-down-in-there", "beside"):
+            os.mkdir(name, dir_fd=here)
+        below = os.open("deep-down-in-there", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    limiter.end(5)
+    assert limiter.left == 1  # the end of an attempt does not go down there
+    assert empty(Path(procs).parent, 50) <= 50  # nor is a pass longer than it may be
+    while limiter.sweep() is not None:
+        pass
+    assert limiter.left == 0
+    assert not Path(procs).parent.exists()
+    limiter.close()
+
+
+def test_a_group_that_stays_is_tried_again_ever_later_and_told_of_once(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine.mount("cgroup", "pids", "/")
+    limiter = open_limiter(machine.proc, probe=False)
+    limiter.prepare(5, Limits(processes=64))
+
+    def busy(path: Path) -> None:
+        raise OSError(16, "busy", str(path))
+
+    monkeypatch.setattr(cgroups, "_rmdir", busy)
+    limiter.end(5)
+    assert limiter.sweep(time.monotonic() - 1.0) is not None  # none is due
+    dues = [limiter.sweep() for _ in range(15)]
+    last = dues[-1]
+    assert last is not None and 50 < last - time.monotonic() <= 60
+    assert caplog.text.count("cannot be removed yet") == 1
+    assert limiter.left == 1
 
 
 def test_a_group_that_cannot_be_set_up_leaves_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
