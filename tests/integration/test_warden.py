@@ -642,9 +642,10 @@ def test_both_are_killed_and_the_next_worker_cleans_up(tmp_path: Path) -> None:
     mark = str(tmp_path / "home")
     os.environ["TITAN_WORKER_HOME"] = mark  # this process bears it too, and is spared
     try:
-        with owner(tmp_path, "plain", "sleep 600", f"{sys.executable} -I -S daemon.py a; sleep 600") as process:
+        daemon = f"{sys.executable} -I -S daemon.py"
+        with owner(tmp_path, "plain", f"env -i {daemon} hidden; sleep 600", f"{daemon} a; sleep 600") as process:
             said = read_line(process)
-            pids = [*said["jobs"], pid_from(tmp_path / "a")]
+            pids = [*said["jobs"], pid_from(tmp_path / "a"), pid_from(tmp_path / "hidden")]
             os.kill(said["warden"], signal.SIGSTOP)  # so that it cannot clean up
             process.kill()
             process.wait()

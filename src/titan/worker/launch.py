@@ -91,6 +91,8 @@ class Launcher:
         """Where the processes are, of attempts and of function runners."""
         self._own: dict[int, WardenLink] = {}
         """Wardens of one attempt or runner each: see `suspects`."""
+        self._beside: dict[str, WardenLink] = {}
+        """Wardens of what stays for long, runners and services: see `_warden_beside`."""
         self._runners_alone = False
         """A warden has died with runners under it."""
         self._places: dict[int, Place] = {}
@@ -123,7 +125,7 @@ class Launcher:
         self._warden = self._link(sys.executable, self._on_reports, self._on_warden_died)
 
     async def close(self) -> None:
-        await asyncio.gather(self._interpreters.close(), *[link.close() for link in (self._warden, *self._own.values())])
+        await asyncio.gather(self._interpreters.close(), *[link.close() for link in self._wardens()])
         await asyncio.to_thread(kill_descendants, os.getpid())
         await asyncio.to_thread(self.limiter.close)
 
@@ -212,7 +214,7 @@ class Launcher:
         if it.template.python:
             self._launch_elsewhere(it, how)
             return
-        link = self._at[it.lease] = self._own_warden(it.lease) if self._is_alone(it.lease) else self._warden
+        link = self._at[it.lease] = self._warden_of(it)
         script = warm_script(it)
         if script is None:
             link.start(it.lease, command_line(it, place.cwd), **how)
@@ -223,6 +225,27 @@ class Launcher:
     def _is_alone(self, lease: int) -> bool:
         held = self._machine.held.get(lease)
         return held is not None and held.alone
+
+    def _warden_of(self, it: m.Assignment) -> WardenLink:
+        if self._is_alone(it.lease):
+            return self._own_warden(it.lease)
+        return self._warden_beside("services") if it.template.service is not None else self._warden
+
+    def _wardens(self) -> list[WardenLink]:
+        """All but those of other interpreters."""
+        return [self._warden, *self._own.values(), *self._beside.values()]
+
+    def _warden_beside(self, kind: str) -> WardenLink:
+        """One for all processes of a kind that stay for long, started with the first of them.
+
+        A process that hides, in a session of its own and with its environment cleared, can be taken for any job's that was there
+        before it. Beside a runner or a service, which may stay for weeks, it would live as long as that.
+        """
+        link = self._beside.get(kind)
+        if link is None:
+            link = self._link(sys.executable, self._on_reports, partial(self._on_beside_died, kind))
+            self._beside[kind] = link
+        return link
 
     def _own_warden(self, key: int) -> WardenLink:
         """One for it alone, that goes when it has ended."""
@@ -342,12 +365,25 @@ class Launcher:
         masks: Sequence[bytes] = (),
     ) -> None:
         """Of a function runner, or of the look at an interpreter or at the health of a service: `key` is below 0."""
-        link = self._at[key] = self._own.get(key, self._warden)
+        self._start_process(self._warden, key, argv, cwd, stdout, stderr, env or {}, masks)
+
+    def _start_process(
+        self,
+        link: WardenLink,
+        key: int,
+        argv: list[str],
+        cwd: str,
+        stdout: str,
+        stderr: str,
+        env: Mapping[str, str],
+        masks: Sequence[bytes] = (),
+    ) -> None:
+        self._at[key] = link
         link.start(
             key,
             argv,
             cwd=cwd,
-            env={**(env or {}), "TITAN_LEASE": str(key), "TITAN_CONTEXT_TOKEN": self._callers.token_of(key)},
+            env={**env, "TITAN_LEASE": str(key), "TITAN_CONTEXT_TOKEN": self._callers.token_of(key)},
             stdout_path=stdout,
             stderr_path=stderr,
             log_limit=self._log_limit,
@@ -356,9 +392,8 @@ class Launcher:
         )
 
     def start_runner(self, key: int, argv: list[str], cwd: str, stdout: str, stderr: str) -> None:
-        if self._runners_alone:
-            self._own_warden(key)
-        self.start_process(key, argv, cwd, stdout, stderr)
+        link = self._own_warden(key) if self._runners_alone else self._warden_beside("runners")
+        self._start_process(link, key, argv, cwd, stdout, stderr, {})
 
     def stop_process(self, key: int) -> None:
         self._at.get(key, self._warden).stop(key, 0.0)
@@ -452,11 +487,15 @@ class Launcher:
         held = self._machine.held.get(key)
         what = f"job {held.assignment.run}/{held.assignment.job}" if held is not None else "a function runner"
         log.error("the warden of %s, which it had for itself, died with code %d", what, returncode)
-        self._bury(self._own.pop(key))
+        self._bury(self._own.pop(key), shared=False)
 
-    def _bury(self, dead: WardenLink) -> None:
+    def _on_beside_died(self, kind: str, returncode: int) -> None:
+        log.error("the warden of all %s died with code %d; they are killed and reported", kind, returncode)
+        self._bury(self._beside.pop(kind))
+
+    def _bury(self, dead: WardenLink, *, shared: bool = True) -> None:
         """Its processes are this process's children now, a subreaper's, and are killed; what other wardens have is spared."""
-        wardens = (self._warden, *self._interpreters.links(), *self._own.values())
+        wardens = (*self._wardens(), *self._interpreters.links())
         kill_descendants(os.getpid(), except_pids=[link.pid for link in wardens if link is not dead])
         begun = [key for key in dead.begun() if self._at.get(key) is dead]
         self._on_reports(dead.salvage())
@@ -470,7 +509,6 @@ class Launcher:
         for lease in attempts:
             self._end(lease)
             self._on_ended(lease)
-        shared = dead is self._warden
         if self.functions.on_warden_died(runners, spared=shared) and shared:
             self._runners_alone = True
 

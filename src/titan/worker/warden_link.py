@@ -467,16 +467,20 @@ def kill_descendants(root_pid: int, *, except_pids: Collection[int] = ()) -> int
 
 
 def kill_marked(home_marker: str) -> int:
-    """SIGKILL every process whose environment holds TITAN_WORKER_HOME=`home_marker`, until none is alive or 2 s have passed.
+    """SIGKILL every process whose environment holds TITAN_WORKER_HOME=`home_marker`, and all that descends from one, until none is
+    alive or 2 s have passed.
 
     For a worker's start, before it has children: what a worker and warden that were both killed have left behind. Spares this
-    process and its ancestors. Processes of other users and cleared environments cannot be found. Returns how many were killed.
+    process and its ancestors. Processes of other users cannot be found, nor one with a cleared environment whose ancestors are all
+    gone. Returns how many were killed.
     """
     mark = os.fsencode(home_marker)
 
     def targets(processes: dict[int, warden.Process]) -> list[int]:
         spared = _lineage(processes)
-        return [pid for pid in processes if pid not in spared and warden.environ_value(pid, HOME_MARK) == mark]
+        children = warden.children_by_parent(processes)
+        marked = [pid for pid in processes if pid not in spared and warden.environ_value(pid, HOME_MARK) == mark]
+        return list(dict.fromkeys(pid for root in marked for pid in warden.subtree(children, root, spared)))
 
     return _kill_until_none(targets)
 
