@@ -159,7 +159,7 @@ def test_a_warden_that_dies_takes_its_jobs_and_no_others(c: Cluster, venv: Path,
     until(lambda: states(run) == [("RUNNING", 2), ("RUNNING", 1)], "it is the second attempt, and the other's first")
     run.cancel()
     run.wait(20)
-    assert "process runner died" in "\n".join(c.client.job(f"{run.id}/mine")[1])
+    assert "handed back by its worker" in "\n".join(c.client.job(f"{run.id}/mine")[1])  # which costs no retry
 
 
 def test_the_workers_own_warden_dies_alone(c: Cluster, venv: Path, tmp_path: Path) -> None:
