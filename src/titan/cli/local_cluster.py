@@ -116,10 +116,9 @@ class LocalCluster:
         until = time.monotonic() + STOP_S
         self._stopping = True
         if self._watcher is not None:
-            os.write(self._wake, b"x")
+            os.close(self._wake)
             self._watcher.join()  # at most until a worker that is being started is up
             self._watcher = None
-            os.close(self._wake)
             os.close(self._woken)
         for children in (self._working, self._master):
             for child in children:
