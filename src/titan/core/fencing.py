@@ -19,6 +19,8 @@ TERM_LEAP = 1024
 """A home that is known to be a copy begins a term so far above its latest: the original may have started so often since."""
 TERMS_AHEAD = 1 << 20
 """A lease of a term so far above the latest is no proof of anything: nobody starts a master a million times."""
+TERMS_HEARD = 1 << 30
+"""No worker's word raises the term above this one, however often it is repeated: numbers of leases and jobs have 31 bits for it."""
 
 
 def fence_foreign(turn: Turn, name: str, leases: Sequence[int], draws: Sequence[str], draw_of: Sequence[int]) -> dict[int, None]:
@@ -32,7 +34,7 @@ def fence_foreign(turn: Turn, name: str, leases: Sequence[int], draws: Sequence[
     if not foreign:
         return {}
     heard = max(term for term, _ in foreign)
-    if state.heard_term < heard <= state.term + TERMS_AHEAD:
+    if state.heard_term < heard <= min(state.term + TERMS_AHEAD, TERMS_HEARD):
         term = max(heard, state.term)
         turn.emit(ev.TermRaised(term + 1, heard, _next_draw(state), _proof(state, name, heard), turn.now))
     columns = zip(leases, draw_of, strict=True) if draw_of else ((lease, -1) for lease in leases)

@@ -10,7 +10,7 @@ from titan.core import events as ev
 from titan.core import image
 from titan.core import inputs as seen
 from titan.core.check import check
-from titan.core.fencing import TERM_LEAP, TERMS_AHEAD
+from titan.core.fencing import TERM_LEAP, TERMS_AHEAD, TERMS_HEARD
 from titan.core.state import State
 from titan.core.step import Decision, step
 from titan.model.dag import JobTemplate
@@ -143,6 +143,17 @@ def test_nonsense_raises_no_term() -> None:
     for lease in (-1, (TERMS_AHEAD + 2) << 32, 1 << 62):
         assert home.raised(home.see(holding(lease, draw="b"))) is None
     assert home.state.term == 1
+
+
+def test_a_worker_that_claims_ever_higher_terms_cannot_use_up_the_numbers() -> None:
+    home = Home()
+    home.boot("a")
+    for _ in range(TERMS_HEARD // TERMS_AHEAD + 10):
+        home.see(holding((home.state.term + TERMS_AHEAD) << 32, draw="b"))
+    assert home.state.term <= TERMS_HEARD + 1
+    home.boot("c")
+    home.see(holding(draw="c"), submit(alike("x", TRUE)))
+    assert all(job.lease < 1 << 63 for job in home.state.jobs.values())
 
 
 def test_draws_of_terms_that_matter_survive_a_snapshot_and_others_are_forgotten() -> None:
