@@ -17,6 +17,7 @@ def _run_restored(state: State, e: ev.RunRestored) -> None:
     before = state.next_job
     image.load(state, e.chunks)
     run = state.runs[e.run]
+    state.tables.add(run)
     assert max((it.stop for it in run.ranges(0, run.count)), default=0) <= before, run.id
     for number in run.numbers():
         job = state.jobs[number]

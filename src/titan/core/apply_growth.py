@@ -17,8 +17,11 @@ def _run_grown(state: State, e: ev.RunGrown) -> None:
     run, jobs, first = state.runs[e.run], state.jobs, e.first_job
     assert first >= state.next_job and e.ids, run.id
     position, count = run.count, len(e.ids)
-    run.grown.append(Growth(first, position, count, e.by, e.depth, e.key, e.at))
-    run.templates = [*run.templates, *e.templates]  # a new list: the old one is in an event
+    growth = Growth(first, position, count, e.by, e.depth, e.key, e.at)
+    run.grown.append(growth)
+    if len(run.grown) == 1:
+        run.templates = run.templates.copy()  # the list that was is in an event
+    run.templates += e.templates
     run.count += count
     run.tally[JobState.WAITING] += count
     state.next_job = first + count
@@ -40,7 +43,7 @@ def _run_grown(state: State, e: ev.RunGrown) -> None:
         job.parents += behind
         for parent in behind:
             _put_behind(state, number, parent)
-    state.name_jobs(run, range(first, first + count))
+    state.tables.note_growth(run, growth, e.ids)
     state.releasing.setdefault(run.id, position)
 
 

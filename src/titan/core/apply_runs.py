@@ -67,7 +67,7 @@ def _run_archived(state: State, e: ev.RunArchived) -> None:
         if job.extra is not None and job.extra.gate is not None:
             for token in job.extra.gate.tokens:
                 del state.tokens[token]
-    state.forget_names(run)
+    state.tables.forget(run)
     state.releasing.pop(run.id, None)
     if run.key:
         del state.keys[run.key]

@@ -88,6 +88,8 @@ def _check_runs(state: State) -> None:
         assert (run.state is RunState.RUNNING) == running, f"run {run.id} is {run.state.name} with {run.open} jobs open"
     assert state.keys == {run.key: run.id for run in state.runs.values() if run.key and run.state is not RunState.OPENING}
     assert not state.unsettled and all(state.services.values()), "services are not settled"
+    grown = {run.id: {(it.by, it.key): it for it in run.grown} for run in state.runs.values() if run.grown}
+    assert state.tables.growths == grown, "the requests by which runs grew are not those of the runs"
     assert not state.archived.keys() & state.keys.keys(), "a run is archived and live"
     for keys, most in ((state.published, MAX_SHARED_KEYS), *((run.published, MAX_KEYS) for run in state.runs.values())):
         assert len(keys) <= most and all(0 < len(versions) <= MAX_VERSIONS for versions in keys.values()), "published"

@@ -30,7 +30,7 @@ MAX_SAVED = 1_000
 def on_run_growth_requested(turn: Turn, seen: RunGrowthRequested) -> None:
     try:
         run, by = _who(turn.state, seen)
-        known = next((it for it in run.grown if it.key == seen.key and it.by == by), None)
+        known = turn.state.tables.growth_by(run, by, seen.key)
         if known is not None:  # said again, by another attempt or after its answer was lost
             turn.order(fx.ReplyGrown(seen.origin, seen.request, run.id, known.count))
             return
@@ -162,28 +162,42 @@ def _where(job: Job) -> str:
 def _check_no_cycle(
     state: State, run: Run, ids: list[str], parents: list[tuple[int, ...]], before: list[tuple[int, tuple[int, ...]]]
 ) -> None:
-    """Among the new jobs, those that are to wait for them, and all that is behind these."""
+    """Raises InvalidGraph if jobs would depend on each other.
+
+    What was there has no cycle, so one goes through a new job: either among new jobs alone, or from one that depends on a job that
+    is to wait, or on one behind it. Parents of jobs that wait are not looked at, as an addition may be one of thousands.
+    """
     offset = run.count
-    nodes: dict[int, int] = {offset + i: i for i in range(len(ids))}
-    names, edges = list(ids), [list(ps) for ps in parents]
-    stack = [number for number, _ in before]
-    extra = dict(before)
-    while stack:
-        number = stack.pop()
-        position = run.position(number)
-        if position in nodes:
-            continue
-        nodes[position] = len(names)
-        job = state.jobs[number]
-        names.append(job.name)
-        edges.append([*map(run.position, job.parents), *extra.get(number, ())])
-        stack += job.children or ()
-    if not before and all(p < offset or p < offset + i for i, ps in enumerate(parents) for p in ps):
+    names, edges = list(ids), [[p - offset for p in ps if p >= offset] for ps in parents]
+    if before and any(p < offset for ps in parents for p in ps):
+        nodes = _behind(state, [number for number, _ in before], len(ids))
+        edges += [[] for _ in nodes]
+        names += [state.jobs[number].name for number in nodes]
+        for edge, ps in zip(edges, parents, strict=False):
+            edge += [nodes[number] for p in ps if p < offset and (number := run.number(p)) in nodes]
+        for number, ends in before:
+            edges[nodes[number]] += [p - offset for p in ends]
+        for number, node in nodes.items():
+            for child in state.jobs[number].children or ():
+                edges[nodes[child]].append(node)
+    if all(p < i for i, ps in enumerate(edges) for p in ps):
         return
-    cycle = find_cycle([[nodes[p] for p in ps if p in nodes] for ps in edges])
+    cycle = find_cycle(edges)
     if cycle:
         path = " -> ".join(names[i] for i in [*cycle, cycle[0]])
         raise InvalidGraph(f"with this addition jobs would depend on each other in a cycle: {path}", names[cycle[0]])
+
+
+def _behind(state: State, jobs: list[int], first: int) -> dict[int, int]:
+    """These jobs and all that depend on them -> numbers for them from `first` on."""
+    nodes: dict[int, int] = {}
+    stack = jobs
+    while stack:
+        number = stack.pop()
+        if number not in nodes:
+            nodes[number] = first + len(nodes)
+            stack += state.jobs[number].children or ()
+    return nodes
 
 
 # -- saved pipelines ------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from titan.core.burst_state import Burst
 from titan.core.run import Growth as Growth
 from titan.core.run import Opening as Opening
 from titan.core.run import Run as Run
+from titan.core.run_tables import RunTables
 from titan.core.service_state import ServiceState
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.demand import NOTHING, Amounts, LaneKey, amounts_of, demand_of, plus, totals_of
@@ -290,11 +291,11 @@ class Worker(msgspec.Struct):
 
 class State:
     __slots__ = (
-        "_names", "archived", "burst_serial", "bursts", "cluster", "dead", "draws", "filling", "forgotten", "gates",
+        "archived", "burst_serial", "bursts", "cluster", "dead", "draws", "filling", "forgotten", "gates",
         "heard_term", "jobs", "keys", "lanes", "live", "next_job", "next_lease", "next_schedule", "next_worker",
         "notices", "opening", "pinned", "pool", "progress", "published", "releasing", "runs", "saved", "scale_changed",
         "scale_due", "scale_reasons", "scale_waiting", "schedule_names", "schedules", "services", "settings", "stale",
-        "store", "store_is_live", "term", "terms", "timers", "tokens", "touched", "unsettled", "worker_numbers",
+        "store", "store_is_live", "tables", "term", "terms", "timers", "tokens", "touched", "unsettled", "worker_numbers",
         "workers",
     )  # fmt: skip
 
@@ -368,32 +369,17 @@ class State:
         """Run -> its services that are not over."""
         self.unsettled: dict[int, None] = {}
         """Jobs of which a service that they depend on is no longer READY: `hold` looks at them before the next placement."""
-        self._names: dict[str, dict[str, int]] = {}
+        self.tables = RunTables()
 
     # -- reading -----------------------------------------------------------------------------------------------------
     def find(self, run: Run, name: str) -> int | None:
-        """The number of a job by its name. Builds the run's table at the first question; keeps the last few."""
-        table = self._names.get(run.id)
-        if table is None:
-            table = {self.jobs[j].name: j for j in run.numbers()}
-            while len(self._names) >= 8:
-                del self._names[next(iter(self._names))]
-            self._names[run.id] = table
-        return table.get(name)
+        """The number of a job by its name."""
+        return self.tables.number_of(self.jobs, run, name)
 
     def worker_name(self, number: int) -> str:
         """Of any worker that a job refers to, also one that is forgotten."""
         worker = self.workers.get(number)
         return worker.name if worker is not None else self.forgotten.get(number, "a forgotten worker")
-
-    def name_jobs(self, run: Run, numbers: range) -> None:
-        """It has these too."""
-        table = self._names.get(run.id)
-        if table is not None:
-            table.update((self.jobs[number].name, number) for number in numbers)
-
-    def forget_names(self, run: Run) -> None:
-        self._names.pop(run.id, None)
 
     def is_queued(self, job: int) -> bool:
         entry = self.jobs.get(job)
@@ -555,8 +541,11 @@ class State:
         self.keys = {run.key: run.id for run in self.runs.values() if run.key and run.state is not RunState.OPENING}
         self.releasing = {}
         self.worker_numbers = {w.name: w.number for w in self.workers.values()}
-        self.dead, self.lanes, self.pinned, self.touched, self.timers, self._names = {}, {}, {}, {}, [], {}
+        self.dead, self.lanes, self.pinned, self.touched, self.timers = {}, {}, {}, {}, []
         self.services, self.unsettled = {}, {}
+        self.tables = RunTables()
+        for run in self.runs.values():
+            self.tables.add(run)
         self.gates, self.tokens = {}, {}
         self._reindex_schedules()
         self.pool = Pool()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
 import pytest
 
 from support_core import CLIENT, FIRST, Master, alike, cancel, dag, picture, register, replay, results, started, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
-from titan.core.step import Decision
+from titan.core.check import check
+from titan.core.step import Decision, step
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState
@@ -225,3 +231,46 @@ def test_the_group_of_a_run_comes_from_its_dag() -> None:
     spec = DagSpec("d", "", [JobTemplate(command="true")], ["a"], [0], [()], [()], group="agents-7")
     master.see(submit(spec))
     assert master.state.runs["r"].group == "agents-7"
+
+
+@pytest.mark.parametrize("children", [True, False])
+def test_an_addition_costs_the_same_however_many_came_before(children: bool) -> None:
+    master = running({"plan": "", "end": "plan", "after": "end"})
+
+    def add(i: int) -> int:
+        spec = dag({f"x{i}": "" if children else "plan"})
+        request = seen.RunGrowthRequested(WORKER, 8, 1, master.lease(), "", f"k{i}", spec, (), children)
+        return _bytecodes_of(lambda: step(master.state, 3.0, [request]))
+
+    costs = [add(i) for i in range(400)]
+    check(master.state)
+    assert master.state.runs["r"].count == 403
+    assert max(costs[-20:]) < 1.1 * max(costs[20:40])
+
+
+def _bytecodes_of(what: Callable[[], object]) -> int:
+    count, before = 0, sys.gettrace()
+
+    def on_event(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal count
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        count += event == "opcode"
+        return on_event
+
+    sys.settrace(on_event)
+    try:
+        what()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_a_cycle_far_behind_what_waits_is_found_and_named() -> None:
+    master = running({"plan": "", "end": "plan", "middle": "end", "last": "middle", "other": "plan"})
+    refused = refusal(grow(master, dag({"x": "last", "y": "x", "z": ""}), before=("end",)))
+    named = refused.rpartition("cycle: ")[2].split(" -> ")
+    assert set(named) == {"end", "middle", "last", "x", "y"} and named[0] == named[-1] and len(named) == 6
+    assert not grow(master, dag({"x": "last", "y": ""}), before=("end",)).events
+    events, _ = grow(master, dag({"x": "other", "y": "x"}), before=("end",))
+    assert isinstance(events[0], ev.RunGrown)
+    assert "cycle" in refusal(grow(master, dag({"w": "end"}), before=("other",), key="k2"))
