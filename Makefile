@@ -39,7 +39,7 @@ kill-snapshots: install ## kill -9 of a real master in its snapshots, more often
 	PYTHONPATH=tests $(BIN)/python -m support.snapshot_kills --kills $(or $(KILLS),200) --seed $(or $(SEED),1)
 
 chaos: packages install ## real processes killed, frozen and cut off, then judged: make chaos SECONDS=600 SEED=7
-	PYTHONPATH=tests $(BIN)/python tests/chaos/chaos.py --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+	PYTHONPATH=tests $(BIN)/python -m chaos.chaos --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
 
 test-redis: packages install ## TitanStore beside redis-server, more sequences than the tests run: make test-redis EXAMPLES=2000
 	TITAN_REDIS_EXAMPLES=$(or $(EXAMPLES),500) $(BIN)/python -m pytest tests/differential $(PARALLEL)

@@ -1,13 +1,20 @@
 """Chaos over real processes: a master, three workers and clients, with faults drawn from a seed; then all heals and is judged.
 
-    PYTHONPATH=tests python tests/chaos/chaos.py --seconds 600 --seed 1
+    PYTHONPATH=tests python -m chaos.chaos --seconds 600 --seed 1
 
-Jobs write down outside Titan what really ran: each execution appends to a file of its own, synced. The judge compares that with
-what the master says: nothing acknowledged is lost, nothing is COMPLETED that never ran, nothing is recorded twice, nothing is
-stuck, and no process is left. The table is Markdown. Exit code 1: something did not hold.
+Jobs write down outside Titan what really ran: each execution appends to a file of its own, synced. The judge compares that, and the
+journal, with what clients were told: nothing acknowledged is lost, nothing is COMPLETED that never ran, nothing is recorded twice,
+nothing is stuck, nothing is DEAD but by the poison rule, no process ends by itself, and none is left. The table is Markdown. Exit
+code 1: something did not hold.
 
-Partitions and resets are those of a proxy before the master, which needs no privileges; packets are not lost one by one. Disks
-that fail are those of the journal's own tests.
+Faults come in rounds: each kind once, in an order that the seed draws. After a round nothing is done until all that was
+acknowledged by then has ended, so that the next fault cannot free what is stuck. A run of a minute or more ends its first round.
+
+Nothing here takes the machine down, only processes. What a process wrote survives it, so `everysec` may lose nothing either; each
+start of the master draws its setting, unless one is asked for.
+
+With the privileges for it each worker is a host of its own, and homes are disks that fill up: see `places`. Without them a proxy
+before the master does the partitions and resets, and what cannot be done is printed with its reason.
 """
 
 from __future__ import annotations
@@ -22,268 +29,465 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from support.cluster import FAST, Cluster, Spawned, processes_below, until
+from chaos.clients import Diary, Load
+from chaos.judge import Stories, Strike
+from chaos.places import HUB, Network, SmallDisk, enter
+from support.cluster import FAST, TITAN, Cluster, Spawned, processes_below, until
+from support.false_clock import FalseClock, libraries
 from support.proxy import DOWN, UP, Proxy
-from titan import DAG, Job
 from titan.errors import TitanError
-from titan.sdk.client import Client
 
 WORKERS = ("ada", "bob", "cyd")
+WITH_SMALL_DISK = "cyd"
+DISK_MIB, MASTER_DISK_MIB = 64, 256
 HEAL_S = 60.0
-PAUSE_S = (0.2, 1.5)
+"""All that is open when the faults stop ends within this, together. A loss shows after 3 s, a worker registers anew within 5, the
+back-offs of 3 retries are 3.5 s, a service that lost its worker backs off as long. What is left to run then is 10 runs and 70
+calls, some 10 s of work on two busy cores. The rest is for a slow machine."""
+PAUSE_S = (0.2, 1.0)
 """Between two faults."""
-COMMAND = """\
-f="$TRUTH/$TITAN_RUN.$TITAN_JOB"
-printf 'begin %s\\n' "$TITAN_ATTEMPT" >>"$f"; sync "$f"
-sleep 0.0$1
-printf 'end %s\\n' "$TITAN_ATTEMPT" >>"$f"; sync "$f"
-"""
-
-
-def add(truth: str, number: int) -> int:
-    """A call: what it is writes down that it ran."""
-    fd = os.open(f"{truth}/call.{number}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.write(fd, b"end\n")
-    os.fsync(fd)
-    os.close(fd)
-    return number + 1
-
-
-class Load:
-    """Clients that go on until they are told to stop, and what was acknowledged to them."""
-
-    def __init__(self, cluster: Cluster, truth: Path, seed: int) -> None:
-        self._cluster = cluster
-        self._truth = truth
-        self._seed = seed
-        self._stop = threading.Event()
-        self.runs: dict[str, int] = {}
-        """Acknowledged runs, and how many jobs each has."""
-        self.calls: dict[int, int] = {}
-        """Argument -> result of calls that returned."""
-        self.failed_calls: list[str] = []
-        self.pushed: list[str] = []
-        self.broken: list[BaseException] = []
-        self._threads = [threading.Thread(target=self._run, args=(work,)) for work in (self._submit, self._call, self._push)]
-
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self, deadline_s: float) -> bool:
-        """Whether all that was under way came to its end."""
-        self._stop.set()
-        give_up = time.monotonic() + deadline_s
-        for thread in self._threads:
-            thread.join(max(0.0, give_up - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
-
-    def _run(self, work: Callable[[Client, int, random.Random], None]) -> None:
-        chance, number = random.Random(f"{self._seed}/{work.__name__}"), 0
-        while not self._stop.is_set():
-            try:
-                with Client(self._cluster.address) as client:
-                    while not self._stop.is_set():
-                        number += 1
-                        work(client, number, chance)
-            except TitanError:  # the master was away for longer than a client waits: it was told so, and goes on
-                self._stop.wait(0.2)
-            except BaseException as error:
-                self.broken.append(error)
-                return
-
-    def _submit(self, client: Client, number: int, chance: random.Random) -> None:
-        env = {"TRUTH": str(self._truth)}
-        jobs = [Job("serve", command="exec sleep 1000", type="service", health="none")] if number % 10 == 0 else []
-        for n in range(8):
-            parents = tuple(f"j{p}" for p in range(n) if chance.random() < 0.2)
-            if jobs and n == 0:
-                parents = ("serve",)
-            jobs.append(
-                Job(f"j{n}", command=COMMAND.replace("$1", str(chance.randint(10, 99))), parents=parents, env=env, retries=3)
-            )
-        run = client.submit(DAG("chaos", jobs))
-        self.runs[run.id] = len(jobs)
-        if len(jobs) > 8:  # services keep their slots: several such runs at once could leave none for their jobs
-            with contextlib.suppress(TimeoutError):
-                run.wait(timeout=HEAL_S)
-        self._stop.wait(0.1)
-
-    def _call(self, client: Client, number: int, chance: random.Random) -> None:
-        numbers = [number * 100 + n for n in range(20)]
-        futures = [client.call(add, str(self._truth), n) for n in numbers]
-        for n, future in zip(numbers, futures, strict=True):
-            try:
-                self.calls[n] = future.result(HEAL_S)
-            except TitanError as error:
-                self.failed_calls.append(f"{n}: {error}")
-
-    def _push(self, client: Client, number: int, chance: random.Random) -> None:
-        client.store.execute("SADD", "pushed", str(number))
-        self.pushed.append(str(number))
-        self._stop.wait(0.02)
+SPAN_S = (0.1, 1.0, 4.0)
+"""How long a fault lasts. `loss_s` is 3 s."""
+ROUND_FROM_S = 60.0
+DAY_S = 86_400
+Fault = Callable[[str], bool]
 
 
 class Chaos:
-    def __init__(self, base: Path, *, seed: int, fsync: str) -> None:
+    def __init__(self, base: Path, *, seed: int, fsync: str, unprivileged: str) -> None:
+        """`unprivileged`: why there are no namespaces."""
         self.chance = random.Random(seed)
+        self._began = time.monotonic()
+        self.seed = seed
+        self.fsync = fsync
         self.faults: Counter[str] = Counter()
+        self.starts: Counter[str] = Counter()
+        """Of the master, by its setting."""
+        self.skipped: dict[str, str] = {}
+        self.strikes: list[Strike] = []
+        self.base = base
         self.truth = base / "truth"
         self.truth.mkdir()
+        self.verdicts: dict[str, list[str]] = {
+            what: [] for what in ("lost", "COMPLETED and never ran", "doubled", "stuck", "dead", "crashed", "left")
+        }
         settings = {k: v for k, v in FAST.items() if k != "stop_grace_s"}
-        self.cluster = Cluster(base / "c", {**settings, "stop_grace_s": 1.0})
-        self.cluster.start_master("--fsync", fsync, "--quiet")
-        self.proxies = {name: Proxy(self.cluster.port) for name in WORKERS}
-        self.load = Load(self.cluster, self.truth, seed)
-        self.verdicts: dict[str, list[str]] = {}
+        self.cluster = Cluster(base / "c", {**settings, "stop_grace_s": 1.0, "keep_journal": 1})
+        self.network = None if unprivileged else Network(WORKERS)
+        self.disks: dict[str, SmallDisk] = {}
+        if not unprivileged:
+            home = self.cluster.worker_home(WITH_SMALL_DISK)
+            self.disks = {WITH_SMALL_DISK: SmallDisk(home, DISK_MIB), "master": SmallDisk(self.cluster.home, MASTER_DISK_MIB)}
+        self._start_master()
+        self.proxies = {} if self.network else {name: Proxy(self.cluster.port) for name in WORKERS}
+        self.load = Load(self.cluster.address, self.truth, seed)
+        self.log = base / "client.log"
+        self.client: Spawned | None = None
+        self.diary = Diary(self.log)
+        self.stories = Stories()
+        self._over: set[str] = set()
+        """Acknowledged runs that have ended."""
+        self.clocks: dict[str, FalseClock] = {}
+        """Of workers whose clock is wrong."""
+        self._kinds = self._choose_kinds(unprivileged)
+
+    def _choose_kinds(self, unprivileged: str) -> list[tuple[str, Fault]]:
+        kinds: list[tuple[str, Fault]] = [
+            ("kill the master", self._kill_master),
+            ("kill a worker", self._kill_worker),
+            ("kill a warden", self._kill_warden),
+            ("kill a client", self._kill_client),
+            ("freeze the master", lambda _: self._freeze(self.cluster.master)),
+            ("freeze a worker", lambda name: self._freeze(self.cluster.workers[name], struck=name)),
+            ("freeze a warden", self._freeze_warden),
+            ("freeze both", lambda name: self._freeze(self.cluster.master, self.cluster.workers[name], struck=name)),
+            ("freeze a client", lambda _: self._freeze(self.client)),
+        ]
+        network: list[tuple[str, Fault]] = [("partition", self._drop), ("reset", self._reject), ("30 % loss", self._lose)]
+        disks: list[tuple[str, Fault]] = [("fill a worker's disk", self._fill), ("fill the master's disk", self._fill_master)]
+        clocks: list[tuple[str, Fault]] = [("start with a wrong clock", self._start_wrong), ("set a clock", self._set_clock)]
+        if unprivileged:
+            kinds += [("partition", self._hold), ("reset", self._cut)]
+            self.skipped |= {kind: unprivileged for kind, _ in (network[2], *disks)}
+        else:
+            kinds += [*network, *disks]
+        if libraries():
+            kinds += clocks
+        else:
+            self.skipped |= {kind: "libfaketime is not installed (sh tests/packages.sh)" for kind, _ in clocks}
+        return kinds
 
     # -- the processes ------------------------------------------------------------------------------------------------------
-    def start_worker(self, name: str) -> None:
-        options = ("--master", self.proxies[name].address, "--name", name, "--slots", "2", "--quiet")
-        home = ("--home", str(self.cluster.worker_home(name)))
-        self.cluster.workers[name] = self.cluster.spawn("worker", *options, *home, label=name)
+    def _start_master(self) -> None:
+        setting = self.fsync or self.chance.choice(("always", "everysec"))
+        self.starts[setting] += 1
+        where = ("--host", "0.0.0.0", "--insecure") if self.network else ()
+        self.cluster.start_master("--fsync", setting, "--quiet", *where)
 
-    def _wardens(self, worker: Spawned) -> list[int]:
-        children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children")
+    def _start_worker(self, name: str) -> None:
+        address = f"{HUB}:{self.cluster.port}" if self.network else self.proxies[name].address
+        options = ("worker", "--master", address, "--name", name, "--slots", "2", "--quiet")
+        home = ("--home", str(self.cluster.worker_home(name)))
+        program = (*(self.network.prefix(name) if self.network else ()), *TITAN)
+        env = self.clocks[name].environment if name in self.clocks else {}
+        self.cluster.workers[name] = self.cluster.spawn(*options, *home, label=name, program=program, env=env)
+
+    def _start_client(self) -> None:
+        arguments = (self.cluster.address, str(self.truth), str(self.log), str(self.seed))
+        path = {"PYTHONPATH": str(Path(__file__).parents[1])}
+        program = (sys.executable, "-m", "chaos.clients")
+        self.client = self.cluster.spawn(*arguments, label="client", program=program, env=path)
+
+    def _end(self, process: Spawned) -> None:
+        """kill -9. A process that had ended by itself is a finding."""
+        if not process.running:
+            tail = process.err.strip().splitlines()[-3:]
+            self.verdicts["crashed"].append(f"{process.label} ended by itself with code {process.popen.returncode}: {tail}")
+        process.kill()
+
+    def _wardens(self, name: str) -> list[int]:
+        worker, found = self.cluster.workers[name], []
         with contextlib.suppress(OSError):
-            return [int(pid) for pid in children.read_text().split()]
-        return []
+            for pid in map(int, Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()):
+                with contextlib.suppress(OSError):
+                    if b"warden" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                        found.append(pid)
+        return found
 
     # -- faults ---------------------------------------------------------------------------------------------------------------
     def run(self, seconds: float) -> None:
         for proxy in self.proxies.values():
             proxy.__enter__()
         for name in WORKERS:
-            self.start_worker(name)
+            self._start_worker(name)
         self.cluster.wait_for_workers(*WORKERS)
         self.load.start()
-        pause, end = threading.Event(), time.monotonic() + seconds
-        kinds = (
-            *(self._kill_master, self._kill_worker, self._kill_warden, self._freeze_master, self._freeze_worker),
-            *(self._freeze_both, self._partition, self._reset),
-        )
+        self._start_client()
+        end, rounds = time.monotonic() + seconds, 0
         while time.monotonic() < end:
+            must_end = rounds == 0 and seconds >= ROUND_FROM_S
+            self._round(float("inf") if must_end else end)
+            rounds += 1
+            self._say("no faults until all is over")
+            self._wait_for_all()
+            self._say("all is over")
+
+    def _round(self, end: float) -> None:
+        kinds = self._kinds[:]
+        self.chance.shuffle(kinds)
+        pause = threading.Event()
+        for what, fault in kinds:
+            if time.monotonic() >= end:
+                return
             pause.wait(self.chance.uniform(*PAUSE_S))
-            fault = self.chance.choice(kinds)
-            fault(self.chance.choice(WORKERS))
-            self.faults[fault.__name__[1:].replace("_", " ")] += 1
+            name = self.chance.choice(WORKERS)
+            if not fault(name):  # there was nothing to strike, as a worker had just begun
+                until(partial(fault, name), f"{what}: there is something to strike")
+            self.faults[what] += 1
+            self._say(f"{what} ({name})")
 
-    def _kill_master(self, _: str) -> None:
-        self.cluster.restart_master()
+    def _say(self, text: str) -> None:
+        print(f"{time.monotonic() - self._began:6.1f} {text}", file=sys.stderr, flush=True)
 
-    def _kill_worker(self, name: str) -> None:
-        self.cluster.workers[name].kill()
-        self.start_worker(name)
+    @contextlib.contextmanager
+    def _striking(self, name: str) -> Iterator[None]:
+        begin = time.time()
+        strike = Strike(name, begin, begin)
+        self.strikes.append(strike)
+        try:
+            yield
+        finally:
+            strike.end = time.time()
 
-    def _kill_warden(self, name: str) -> None:
-        for pid in self._wardens(self.cluster.workers[name])[:1]:
-            with contextlib.suppress(ProcessLookupError):
+    def _span(self) -> None:
+        threading.Event().wait(self.chance.choice(SPAN_S))
+
+    def _kill_master(self, _: str) -> bool:
+        assert self.cluster.master is not None
+        self._end(self.cluster.master)
+        self._start_master()
+        return True
+
+    def _kill_worker(self, name: str) -> bool:
+        self.clocks.pop(name, None)
+        self._replace(name)
+        return True
+
+    def _replace(self, name: str) -> None:
+        with self._striking(name):
+            self._end(self.cluster.workers[name])
+            self._start_worker(name)
+
+    def _kill_warden(self, name: str) -> bool:
+        wardens = self._wardens(name)
+        with self._striking(name), contextlib.suppress(ProcessLookupError):
+            for pid in wardens[:1]:
                 os.kill(pid, signal.SIGKILL)
+        return bool(wardens)
 
-    def _frozen(self, *processes: Spawned | None) -> None:
-        """Longer than `loss_s` now and then."""
-        found = [p for p in processes if p is not None and p.running]
-        for process in found:
-            os.kill(process.pid, signal.SIGSTOP)
-        threading.Event().wait(self.chance.choice((0.1, 1.0, 4.0)))
-        for process in found:
-            os.kill(process.pid, signal.SIGCONT)
+    def _freeze_warden(self, name: str) -> bool:
+        """The worker kills one that it finds stopped twice in a row."""
+        wardens = self._wardens(name)
+        with self._striking(name):
+            self._freeze_pids(wardens[:1])
+        return bool(wardens)
 
-    def _freeze_master(self, _: str) -> None:
-        self._frozen(self.cluster.master)
+    def _kill_client(self, _: str) -> bool:
+        assert self.client is not None
+        self._end(self.client)
+        self._start_client()
+        return True
 
-    def _freeze_worker(self, name: str) -> None:
-        self._frozen(self.cluster.workers[name])
+    def _freeze(self, *processes: Spawned | None, struck: str = "") -> bool:
+        """Longer than `loss_s` now and then. A frozen master may find any worker silent."""
+        names = (struck,) if struck else WORKERS if self.cluster.master in processes else ()
+        with contextlib.ExitStack() as stack:
+            for name in names:
+                stack.enter_context(self._striking(name))
+            self._freeze_pids([p.pid for p in processes if p is not None and p.running])
+        return True
 
-    def _freeze_both(self, name: str) -> None:
-        self._frozen(self.cluster.master, self.cluster.workers[name])
+    def _freeze_pids(self, pids: list[int]) -> None:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        self._span()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
-    def _partition(self, name: str) -> None:
+    # -- of the network -------------------------------------------------------------------------------------------------------
+    def _drop(self, name: str) -> bool:
+        chains = self.chance.choice((("from",), ("to",), ("from", "to")))
+        return self._spoil(name, lambda network: network.drop(name, *chains))
+
+    def _reject(self, name: str) -> bool:
+        return self._spoil(name, lambda network: network.reset(name))
+
+    def _lose(self, name: str) -> bool:
+        return self._spoil(name, lambda network: network.lose(name))
+
+    def _spoil(self, name: str, spoil: Callable[[Network], None]) -> bool:
+        assert self.network is not None
+        with self._striking(name):
+            spoil(self.network)
+            try:
+                self._span()
+            finally:
+                self.network.heal()
+        return True
+
+    def _hold(self, name: str) -> bool:
         proxy = self.proxies[name]
-        proxy.hold(UP, 0)
-        proxy.hold(DOWN, 0)
-        threading.Event().wait(self.chance.choice((0.2, 1.0, 4.0)))
-        proxy.cut() if self.chance.random() < 0.5 else proxy.let_go()
+        with self._striking(name):
+            proxy.hold(UP, 0)
+            proxy.hold(DOWN, 0)
+            self._span()
+            proxy.cut() if self.chance.random() < 0.5 else proxy.let_go()
+        return True
 
-    def _reset(self, name: str) -> None:
-        self.proxies[name].cut()
+    def _cut(self, name: str) -> bool:
+        with self._striking(name):
+            self.proxies[name].cut()
+        return True
+
+    # -- of disks and clocks --------------------------------------------------------------------------------------------------
+    def _fill(self, _: str) -> bool:
+        """Half the time the worker is replaced meanwhile: it may refuse to start for want of room."""
+        name, disk = WITH_SMALL_DISK, self.disks[WITH_SMALL_DISK]
+        with self._striking(name):
+            disk.fill()
+            self._span()
+            if self.chance.random() < 0.5:
+                self._replace(name)
+                self._span()
+            disk.free()
+            if not self.cluster.workers[name].running:
+                self.faults["worker that would not run on a full disk"] += 1
+                self._start_worker(name)
+        return True
+
+    def _fill_master(self, _: str) -> bool:
+        """It refuses, or stops by itself; then it is started when there is room."""
+        disk = self.disks["master"]
+        disk.fill()
+        self._span()
+        disk.free()
+        assert self.cluster.master is not None
+        if not self.cluster.master.running:
+            self.faults["master that stopped for its full disk"] += 1
+            self._start_master()
+        return True
+
+    def _start_wrong(self, name: str) -> bool:
+        if name not in self.clocks:
+            self.clocks[name] = FalseClock(self.base / f"clock.{name}")
+        self.clocks[name].set(self._wrong_by())
+        self._replace(name)
+        return True
+
+    def _set_clock(self, _: str) -> bool:
+        """Of a worker that runs with a clock that can be set; one is started if there is none."""
+        name = self.chance.choice(WORKERS)
+        if name not in self.clocks:
+            self._start_wrong(name)
+            until(lambda: self._wardens(name), f"{name} runs")
+        self.clocks[name].set(self._wrong_by())
+        return True
+
+    def _wrong_by(self) -> float:
+        return self.chance.choice((-1, 1)) * self.chance.choice((60, 3600, DAY_S, 10 * DAY_S, 100 * DAY_S))
 
     # -- the judgement ------------------------------------------------------------------------------------------------------
+    def _acknowledged(self) -> list[str]:
+        return [*self.load.runs, *Diary(self.log).runs]
+
+    def _wait_for_all(self) -> None:
+        """What was acknowledged until now ends within HEAL_S, all of it together, while nothing is done to it."""
+        give_up = time.monotonic() + HEAL_S
+        for run in self._acknowledged():
+            if run in self._over:
+                continue
+            try:
+                left = max(0.1, give_up - time.monotonic())
+                until(partial(self._is_over, run), f"run {run} is over", left)
+                self._over.add(run)
+            except AssertionError:
+                self._tell_stuck(run)
+                return
+            except TitanError as error:
+                self.verdicts["lost"].append(f"{run}: {error}")
+                self._over.add(run)
+
+    def _is_over(self, run: str) -> bool:
+        return self.cluster.client.status(run).state != "RUNNING"
+
+    def _tell_stuck(self, run: str) -> None:
+        jobs = [f"{job.id} {job.state} {job.reason}" for job in self.cluster.client.status(run).jobs]
+        self.verdicts["stuck"] += [f"{run} after {HEAL_S:.0f} s without faults: {jobs}"]
+        self.verdicts["stuck"] += self.cluster.cli("why", run).stdout.splitlines()
+        self.verdicts["stuck"] += self.cluster.cli("workers").stdout.splitlines()
+
     def judge(self) -> None:
-        v = self.verdicts = {what: [] for what in ("lost", "COMPLETED and never ran", "doubled", "stuck", "dead", "left")}
+        v, began = self.verdicts, time.monotonic()
+        assert self.client is not None
+        self.client.terminate()
         if not self.load.stop(HEAL_S):
             v["stuck"].append("a client")
+        try:
+            code = self.client.wait(max(1.0, HEAL_S - (time.monotonic() - began)))
+            v["crashed"] += [f"the client ended with code {code}: {self.client.err[-500:]}"] if code else []
+        except AssertionError as error:
+            v["stuck"].append(f"a client process: {error}")
         v["stuck"] += [f"a client ended: {error!r}" for error in self.load.broken]
+        self._wait_for_all()
+        self.diary = Diary(self.log)
+        v["stuck"] += self.diary.errors
         client = self.cluster.client
-        for run in self.load.runs:
-            try:
-                until(lambda: client.status(run).state != "RUNNING", f"run {run} is over", HEAL_S)  # noqa: B023
-            except AssertionError:
-                v["stuck"].append(f"{run}: {[f'{job.id} {job.state} {job.reason}' for job in client.status(run).jobs]}")
-                v["stuck"] += self.cluster.cli("why", run).stdout.splitlines()
-                v["stuck"] += self.cluster.cli("workers").stdout.splitlines()
-            except TitanError as error:
-                v["lost"].append(f"{run}: {error}")
-        self._judge_jobs(client)
-        for number, result in self.load.calls.items():
-            if result != number + 1 or not (self.truth / f"call.{number}").exists():
-                v["COMPLETED and never ran"].append(f"call {number}")
-        v["dead"] += [text for text in self.load.failed_calls if not _is_poison(text)]
         kept = {bytes(member).decode() for member in client.store.smembers("pushed")}
         v["lost"] += [f"member {number}" for number in self.load.pushed if number not in kept]
+        self._wait_for_the_rest(HEAL_S - (time.monotonic() - began))
+        self._judge_journal()
+        for run in self._acknowledged():
+            self._judge_run(run)
 
-    def _judge_jobs(self, client: Client) -> None:
-        v = self.verdicts
-        for run in self.load.runs:
-            with contextlib.suppress(TitanError):
-                for job in client.status(run).jobs:
-                    if job.id != "serve":
-                        self._judge_job(run, job.id, job.state, job.reason)
-            v["doubled"] += [f"{run}/{job} {n} times" for job, n in self.cluster.completions(run).items() if n > 1]
+    def _wait_for_the_rest(self, deadline_s: float) -> None:
+        """Runs of clients that were killed before they heard of them, and the calls that such a client had handed in."""
+        client = self.cluster.client
+        running: list[str] = []
 
-    def _judge_job(self, run: str, name: str, state: str, reason: str) -> None:
-        file = self.truth / f"{run}.{name}"
-        lines = file.read_text().split("\n") if file.exists() else []
-        ends = Counter(line for line in lines if line.startswith("end "))
-        if state == "COMPLETED" and not ends:
-            self.verdicts["COMPLETED and never ran"].append(f"{run}/{name}")
-        self.verdicts["doubled"] += [f"{run}/{name} {end} {n} times" for end, n in ends.items() if n > 1]
-        if state == "DEAD" and not _is_poison(reason):
-            self.verdicts["dead"].append(f"{run}/{name}: {reason}")
+        def is_over() -> bool:
+            running[:] = [run.run for run in client.runs(100_000) if run.state == "RUNNING"]
+            return not running
+
+        try:
+            until(is_over, "all runs are over", max(1.0, deadline_s))
+        except AssertionError:
+            self._tell_stuck(running[0])
+
+    def _judge_journal(self) -> None:
+        v, load, diary = self.verdicts, self.load, self.diary
+        self.stories = stories = Stories(self.strikes).read(self.cluster.events())
+        for what, found in stories.verdicts().items():
+            v[what] += found
+        v["lost"] += [f"run {run} is not in the journal" for run in self._acknowledged() if run not in stories.runs]
+        v["doubled"] += [f"{n} runs {name}" for name in diary.tried if (n := stories.names[name]) > 1]
+        calls = [job for job in stories.jobs.values() if job.call]
+        asked = load.asked_calls + diary.asked_calls
+        ran = {int(line) for file in self.truth.glob("calls.*") for line in file.read_text().split()}
+        completed = sum(job.completions > 0 for job in calls)
+        if len(calls) > asked:
+            v["doubled"].append(f"{asked} calls were made and {len(calls)} recorded")
+        if completed > len(ran):
+            v["COMPLETED and never ran"].append(f"{completed} calls are COMPLETED and {len(ran)} ran")
+        for number, result in (load.calls | diary.calls).items():
+            if result != number + 1 or number not in ran:
+                v["COMPLETED and never ran"].append(f"call {number}")
+        failed = [*load.failed_calls, *diary.failed_calls]
+        if len(failed) > stories.excused_calls():
+            v["dead"] += [f"{len(failed)} calls failed and {stories.excused_calls()} had reason to", *failed]
+
+    def _judge_run(self, run: str) -> None:
+        file = self.truth / f"run.{run}"
+        times = Counter(file.read_text().splitlines() if file.exists() else [])
+        self.verdicts["doubled"] += [f"{run}/{line} {n} times" for line, n in times.items() if n > 1]
+        ended = {line.split()[0] for line in times if " end " in line}
+        with contextlib.suppress(TitanError):  # told already, as lost
+            for job in self.cluster.client.status(run).jobs:
+                if job.state == "COMPLETED" and job.id not in (*ended, "serve"):
+                    self.verdicts["COMPLETED and never ran"].append(f"{run}/{job.id}")
 
     def close(self) -> None:
         """Ends all in order; what is left then is a finding."""
-        for worker in self.cluster.workers.values():
-            worker.terminate()
-        for worker in self.cluster.workers.values():
-            worker.wait(60.0)
         try:
-            until(lambda: not processes_below(self.cluster.base / "workers"), "no process of a worker is left", 10.0)
-        except AssertionError:
-            self.verdicts["left"] += list(processes_below(self.cluster.base / "workers").values())
-        self.cluster.close()
-        for proxy in self.proxies.values():
-            proxy.__exit__(None, None, None)
+            for process in (*self.cluster.workers.values(), *([self.client] if self.client is not None else [])):
+                if process.running:
+                    process.terminate()
+                    process.wait(HEAL_S)
+            below = self.cluster.base / "workers"
+            try:
+                until(lambda: not processes_below(below), "no process of a worker is left", 10.0)
+            except AssertionError:
+                self.verdicts["left"] += list(processes_below(below).values())
+        finally:
+            self.cluster.close()
+            for proxy in self.proxies.values():
+                proxy.__exit__(None, None, None)
+            for disk in self.disks.values():
+                disk.close()
+            if self.network is not None:
+                self.network.close()
 
-    def table(self, *, seconds: float, seed: int, fsync: str) -> str:
+    def table(self, seconds: float) -> str:
         rows = [f"| {kind} | {count} |" for kind, count in sorted(self.faults.items())]
-        counts = {"jobs": sum(self.load.runs.values()), "calls": len(self.load.calls), "store writes": len(self.load.pushed)}
+        rows += [f"| {kind} | skipped: {reason} |" for kind, reason in sorted(self.skipped.items())]
+        rows += [f"| starts of the master with `--fsync {setting}` | {count} |" for setting, count in sorted(self.starts.items())]
+        jobs = list(self.stories.jobs.values())
+        counts = {
+            "runs acknowledged": len(self._acknowledged()),
+            "jobs of scripts": sum(not job.call for job in jobs),
+            "calls": sum(job.call for job in jobs),
+            "store writes": len(self.load.pushed),
+            "times that a client was refused": self.load.refused,
+            "workers set aside": self.stories.set_aside.total(),
+            "DEAD by the rule": sum(job.state == "DEAD" and not job.dead for job in jobs),
+        }
         rows += [f"| {what} | {count} |" for what, count in counts.items()]
         rows += [f"| **{what}** | **{len(found)}** |" for what, found in self.verdicts.items()]
-        head = f"Chaos of {seconds:.0f} s, seed {seed}, `--fsync {fsync}`:\n\n| what | how many |\n| --- | --- |"
+        head = f"Chaos of {seconds:.0f} s, seed {self.seed}:\n\n| what | how many |\n| --- | --- |"
         return "\n".join([head, *rows])
 
+    def idle(self) -> list[str]:
+        """What should have happened and did not: a run without it would show nothing."""
+        happened = {"faults": self.faults, "runs": self.load.runs, "calls": self.load.calls, "store writes": self.load.pushed}
+        return [f"no {what}" for what, found in happened.items() if not found]
 
-def _is_poison(reason: str) -> bool:
-    """Its workers were killed under it twice, which is what `poison_losses` promises; or a call's process was killed."""
-    return "poison" in reason or "killed" in reason or "died" in reason
 
-
-def play(base: Path, *, seconds: float, seed: int, fsync: str) -> Chaos:
-    chaos = Chaos(base, seed=seed, fsync=fsync)
+def play(base: Path, *, seconds: float, seed: int, fsync: str, unprivileged: str) -> Chaos:
+    chaos = Chaos(base, seed=seed, fsync=fsync, unprivileged=unprivileged)
     try:
         chaos.run(seconds)
         chaos.judge()
@@ -295,18 +499,22 @@ def play(base: Path, *, seconds: float, seed: int, fsync: str) -> Chaos:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=ROUND_FROM_S)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--fsync", choices=("always", "everysec"), default="")
+    parser.add_argument("--fsync", choices=("always", "everysec"), default="", help="Else each start of the master draws.")
+    parser.add_argument("--unprivileged", action="store_true", help="Make no namespaces and no disks.")
     asked = parser.parse_args()
-    fsync = asked.fsync or ("always", "everysec")[asked.seed % 2]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # also then nothing stays behind
+    reason = "--unprivileged" if asked.unprivileged else enter("chaos.chaos", sys.argv[1:])
     with tempfile.TemporaryDirectory(prefix="titan-chaos-") as folder:
-        chaos = play(Path(folder), seconds=asked.seconds, seed=asked.seed, fsync=fsync)
-    print(chaos.table(seconds=asked.seconds, seed=asked.seed, fsync=fsync))
+        chaos = play(Path(folder), seconds=asked.seconds, seed=asked.seed, fsync=asked.fsync, unprivileged=reason)
+    print(chaos.table(asked.seconds))
     for what, found in chaos.verdicts.items():
         for each in found[:20]:
             print(f"{what}: {each}")
-    return int(any(chaos.verdicts.values()))
+    for each in chaos.idle():
+        print(each)
+    return int(any(chaos.verdicts.values()) or bool(chaos.idle()))
 
 
 if __name__ == "__main__":

@@ -155,10 +155,16 @@ class Cluster:
 
     # -- processes ------------------------------------------------------------------------------------------------------
     def spawn(
-        self, *args: str, label: str = "cli", fds: tuple[int, ...] = (), cwd: Path | None = None, env: Mapping[str, str] = NONE
+        self,
+        *args: str,
+        label: str = "cli",
+        fds: tuple[int, ...] = (),
+        cwd: Path | None = None,
+        env: Mapping[str, str] = NONE,
+        program: Sequence[str] = TITAN,
     ) -> Spawned:
         """`titan ARGS`, that runs on."""
-        made = Spawned([*TITAN, *args], self.said, label, env=self.environment(env), cwd=cwd or self.base, fds=fds)
+        made = Spawned([*program, *args], self.said, label, env=self.environment(env), cwd=cwd or self.base, fds=fds)
         self._all.append(made)
         return made
 
