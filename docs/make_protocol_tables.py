@@ -66,7 +66,7 @@ def fields_of(kind: type, *, skip_request: bool) -> str:
         if field.default is not msgspec.NODEFAULT:
             text += f" = {_shown(field.default)}"
         elif field.default_factory is not msgspec.NODEFAULT:
-            text += " = []"
+            text += " = {}" if field.default_factory is dict else " = []"
         parts.append(f"`{text}`")
     return ", ".join(parts)
 

@@ -9,10 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import QUIET, Cluster, cluster
+from support.cluster import FAST, QUIET, Cluster, cluster, until
 from titan import DAG, Job
 
 LOST = "output lost: the disk of its worker is full (No space left on device)"
+
+
+def mount(home: Path, how: str) -> None:
+    """Puts a disk there, or skips the test."""
+    command = ["mount", "-t", "tmpfs", "-o", f"{how},mode=700", "tmpfs", str(home)]
+    if os.geteuid() or subprocess.run(command, check=False).returncode:
+        pytest.skip("a small disk is needed, and so the right to mount one")
 
 
 @pytest.fixture
@@ -21,11 +28,7 @@ def full(tmp_path: Path) -> Iterator[Cluster]:
     with cluster(tmp_path / "c", settings=QUIET) as c:
         home = c.worker_home("w1")
         home.mkdir(parents=True)
-        if (
-            os.geteuid()
-            or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", home], check=False).returncode
-        ):
-            pytest.skip("a small disk is needed, and so the right to mount one")
+        mount(home, "size=4m")
         try:
             c.start_workers("w1")
             yield c
@@ -63,3 +66,34 @@ def test_titan_run_says_so_by_its_exit_code(full: Cluster) -> None:
     assert "output of print.sh was lost: the disk of its worker is full" in done.stderr
     waited = full.cli("wait", full.client.runs()[0].run)
     assert waited.returncode == 1 and "was lost" in waited.stderr
+
+
+def test_a_full_disk_of_a_worker_is_shown_while_it_lasts(tmp_path: Path) -> None:
+    """It has 128 MiB, of which 100 are taken and given back by somebody else while it runs."""
+    with cluster(tmp_path / "c", settings=FAST) as c:
+        home = c.worker_home("w1")
+        home.mkdir(parents=True)
+        mount(home, "size=128m")
+        try:
+            c.start_workers("w1")
+            first = c.worker("w1")
+            free = first.facts["disk_free_bytes"]
+            assert not first.disk_full and isinstance(free, int) and 100 << 20 < free <= 128 << 20
+            assert "disk full" not in c.cli("workers").stdout
+            other = home / "other"
+            with other.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, 100 << 20)
+            until(lambda: c.worker("w1").disk_full, "the next heartbeat tells of it", 20.0)
+            shown = c.cli("workers").stdout
+            assert "ALIVE, disk full" in shown and "the disk of worker w1 is full, with" in shown
+            (row,) = c.json("workers")
+            assert row["disk_full"] is True and row["facts"]["disk_free_bytes"] < 64 << 20
+            c.restart_master()
+            until(lambda: c.worker("w1").disk_full, "it is known after a restart too", 20.0)
+            other.unlink()
+            until(lambda: not c.worker("w1").disk_full, "and so is that there is room again", 20.0)
+            assert "disk full" not in c.cli("workers").stdout
+        finally:
+            c.workers["w1"].terminate()
+            c.workers["w1"].wait()
+            subprocess.run(["umount", "-l", home], check=True)

@@ -222,6 +222,9 @@ def test_reports_of_a_worker_that_has_nothing_to_report(c: Cluster, raw: Raw) ->
         (msg.Results(5, [77], [99], [0], [""], [0.0], [0.0], [0.0], [0]), "protocol"),
         (msg.Results(6, [77, 78], [0], [0], [""], [0.0], [0.0], [0.0], [0]), "protocol"),
         (msg.Heartbeat(7, [-1, 1 << 60], [1.0, 2.0]), ""),
+        (msg.Heartbeat(12, [], [], (), [], {"disk_free_bytes": "much"}), "protocol"),
+        (msg.Heartbeat(13, [], [], (), [], {"disk_free_bytes": -1}), "protocol"),
+        (msg.Heartbeat(14, [], [], (), [], {"cpus": 10**9, "address": "\x1b[2J", "disk_free_bytes": 7}), ""),
         (msg.Started(8, [5], [float("nan")]), ""),
         (msg.LogData(9, ["../../etc"], ["passwd"], [1], [1], [0], [3]), ""),
         (msg.Fetch(10, "../../../etc/passwd"), "not_found"),
@@ -235,6 +238,8 @@ def test_reports_of_a_worker_that_has_nothing_to_report(c: Cluster, raw: Raw) ->
             answers.append(answer)
         errors = [a.code for a in answers if isinstance(a, msg.Error)]
         assert errors == ([code] if code and not isinstance(report, msg.Fetch) else errors), report
+    liar = next(worker for worker in c.client.workers() if worker.name == "liar")
+    assert "cpus" not in liar.facts and liar.facts["address"] == "127.0.0.1" and liar.facts["disk_free_bytes"] == 7
     raw.send(encode(msg.Leaving(50)))
 
 

@@ -28,7 +28,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 LATER: set[type] = {
-    *(ev.TermRaised, ev.ClockSetBack, ev.WorkerSetAside, ev.WorkerProbed, ev.WorkerTakenBack),
+    *(ev.TermRaised, ev.ClockSetBack, ev.WorkerSetAside, ev.WorkerProbed, ev.WorkerTakenBack, ev.WorkerFactsChanged),
     *(ev.RunOpened, ev.JobsAdded, ev.RunSealed, ev.RunDropped, ev.RunArchived),
     *(ev.RunRestored, ev.JobsRevived, ev.DeadPurged, ev.GatesOpened, ev.TokenIssued, ev.WebhookEnded, ev.GatesDecided),
     *(ev.RunExpired, ev.ScheduleAdded, ev.ScheduleChanged, ev.ScheduleRemoved),

@@ -41,7 +41,7 @@ def print_workers(found: Sequence[WorkerStatus], *, heard: bool = True) -> None:
     rows = [
         (
             w.name,
-            w.state,
+            f"{w.state}, disk full" if w.disk_full else w.state,
             f"{min(w.held, w.slots)}/{w.slots}",
             " ".join(w.capabilities),
             taken_text(w),

@@ -76,6 +76,11 @@ def _worker_joined(state: State, e: ev.WorkerJoined) -> None:
     state.seat(worker)
 
 
+def _worker_facts_changed(state: State, e: ev.WorkerFactsChanged) -> None:
+    worker = state.workers[e.worker]
+    worker.facts = {**worker.facts, **e.facts}  # what it was is in an event
+
+
 def _worker_drained(state: State, e: ev.WorkerDrained) -> None:
     worker = state.workers[e.worker]
     worker.draining = True
@@ -158,6 +163,7 @@ WRITERS: dict[type, Callable[[State, Any], None]] = {
     ev.MasterStarted: _master_started,
     ev.TermRaised: _term_raised,
     ev.WorkerJoined: _worker_joined,
+    ev.WorkerFactsChanged: _worker_facts_changed,
     ev.WorkerDrained: _worker_drained,
     ev.WorkerLost: _worker_lost,
     ev.WorkerLeft: _worker_left,

@@ -398,6 +398,14 @@ class WorkerJoined(_Fact, frozen=True, tag="worker_joined"):
     at: float
 
 
+class WorkerFactsChanged(_Fact, frozen=True, tag="worker_facts_changed"):
+    """These facts of a worker are different from now on."""
+
+    worker: int
+    facts: dict[str, str | int | float]
+    at: float
+
+
 class WorkerDrained(_Fact, frozen=True, tag="worker_drained"):
     """It takes nothing new from now on."""
 
@@ -516,6 +524,7 @@ Event = (
     | ScheduleSkipped
     | RunFinished
     | WorkerJoined
+    | WorkerFactsChanged
     | WorkerDrained
     | WorkerLost
     | WorkerLeft

@@ -241,13 +241,14 @@ class WorkerRegistered(msgspec.Struct, frozen=True):
 
 
 class WorkerBeat(msgspec.Struct, frozen=True):
-    """A heartbeat: the attempts that the worker holds, as at registration."""
+    """A heartbeat: the attempts that the worker holds, as at registration, and those of its facts that have changed."""
 
     worker: int
     leases: list[int]
     started: list[float]
     draws: tuple[str, ...] = ()
     draw_of: list[int] = []
+    facts: dict[str, str | int | float] = {}
 
 
 class LeasesAwaiting(msgspec.Struct, frozen=True):

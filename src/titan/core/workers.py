@@ -18,6 +18,7 @@ from titan.core.state import BURST_PREFIX, LEAVE, LEAVE_NOW, State, Worker
 from titan.core.turn import Turn
 from titan.errors import Conflict
 from titan.model.demand import totals_of
+from titan.model.disk import Facts, news_of
 from titan.model.states import JobState, WorkerState
 
 ENDING_LIMIT = 100_000
@@ -55,6 +56,7 @@ def on_worker_registered(turn: Turn, seen: WorkerRegistered) -> None:
             )
         )
     turn.emit(ev.WorkerConnected(number, seen.origin, turn.now))
+    _note_facts(turn, number, seen.facts)
     turn.order(fx.AcceptWorker(seen.origin, seen.request, number))
     if seen.draining and not state.workers[number].draining:
         turn.emit(ev.WorkerDrained(number, turn.now))
@@ -97,6 +99,12 @@ def _changed(known: Worker, seen: WorkerRegistered) -> bool:
     )
 
 
+def _note_facts(turn: Turn, number: int, facts: Facts) -> None:
+    news = news_of(facts, turn.state.workers[number].facts)
+    if news:
+        turn.emit(ev.WorkerFactsChanged(number, news, turn.now))
+
+
 def ask_to_leave(turn: Turn, worker: Worker, *, now: bool) -> None:
     """It takes nothing new from now on, and is told; again with each heartbeat until it has left."""
     if not worker.draining:
@@ -111,6 +119,8 @@ def on_worker_beat(turn: Turn, seen: WorkerBeat) -> None:
     if turn.state.workers[seen.worker].state is not WorkerState.ALIVE:
         return  # said before it heard that it is LOST; it has to register anew
     turn.emit(ev.WorkerHeard(seen.worker, turn.now))
+    if seen.facts:
+        _note_facts(turn, seen.worker, seen.facts)
     if turn.state.workers[seen.worker].asked:
         turn.order(fx.SendLeave(seen.worker, turn.state.workers[seen.worker].asked == LEAVE_NOW))
     worker = turn.state.workers[seen.worker]

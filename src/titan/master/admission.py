@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 
 from titan.errors import CallerError, ProtocolError
+from titan.model.disk import FREE_DISK
 from titan.model.files import FILE, FOLDER, StoredFile, name_problem
 from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
 from titan.model.plain import plain
@@ -90,6 +91,19 @@ def check_draws(it: msg.Register | msg.Heartbeat) -> None:
     """Raises ProtocolError if an attempt is said to be of a draw that is not there."""
     if it.draw_of and not max(it.draw_of) < len(it.draws):
         raise ProtocolError("an attempt of a draw that is not in the message")
+
+
+def changed_facts(it: msg.Heartbeat) -> dict[str, str | int | float]:
+    """Of the facts in a heartbeat, those that may change while a worker is connected; others, of later Titans, are passed over.
+
+    Raises ProtocolError.
+    """
+    if FREE_DISK not in it.facts:
+        return {}
+    free = it.facts[FREE_DISK]
+    if not isinstance(free, int) or free < 0:
+        raise ProtocolError(f"{FREE_DISK} is a number of bytes, not {str(free)[:40]!r}")
+    return {FREE_DISK: free}
 
 
 def facts_of(it: msg.Register, host: str) -> dict[str, str | int | float]:

@@ -54,6 +54,7 @@ from titan.master.watch import WatchHub
 from titan.master.webhook_secret import webhook_secret
 from titan.master.webhook_targets import Rule, Targets
 from titan.master.worker_desk import WorkerDesk
+from titan.model.disk import has_full_disk
 from titan.model.plain import plain
 from titan.model.settings import Settings
 from titan.peer import Peer
@@ -427,6 +428,8 @@ class Master(HomeServer):
             elif isinstance(event, (ev.MasterStarted, ev.TermRaised, ev.ClockSetBack)):
                 if event.notice:
                     log.warning("%s", event.notice)
+            elif isinstance(event, ev.WorkerFactsChanged) and has_full_disk(event.facts):
+                log.warning("worker %s: its disk is full", self.core.state.worker_name(event.worker))
             elif isinstance(event, ev.WorkerSetAside):
                 name = self.core.state.worker_name(event.worker)
                 log.warning("worker %s is set aside for %.0f s: %s", name, event.until - event.at, event.reason)

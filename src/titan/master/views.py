@@ -8,6 +8,7 @@ from titan.core.explain import Reason, explain
 from titan.core.state import NO_WORKER, Job, Run, State, Worker
 from titan.core.story import describe, story
 from titan.errors import NotFound
+from titan.model.disk import free_disk, has_full_disk
 from titan.model.states import JobState, RunState, WorkerState
 from titan.protocol import messages as msg
 
@@ -118,6 +119,14 @@ def _of_the_sick(state: State) -> list[tuple[float, str]]:
     return [(w.aside_until, f"worker {w.name} is set aside and {what[w.probing]}: {w.aside_reason}") for w in sick]
 
 
+def _of_full_disks(state: State) -> list[tuple[float, str]]:
+    """Of the workers that are there."""
+    full = [w for w in state.workers.values() if w.connection and has_full_disk(w.facts)]
+    what = "jobs may fail there or lose their output: free space under its home"
+    free = [(w, (free_disk(w.facts) or 0) / 2**20) for w in full]
+    return [(w.heard_at, f"the disk of worker {w.name} is full, with {mib:.1f} MiB free: {what}") for w, mib in free]
+
+
 def workers(state: State, ask: msg.ListWorkers) -> msg.Workers:
     return msg.Workers(
         ask.request,
@@ -135,7 +144,7 @@ def workers(state: State, ask: msg.ListWorkers) -> msg.Workers:
             )
             for w in sorted(state.workers.values(), key=lambda w: w.name)
         ],
-        [*state.notices, *_of_the_sick(state)],
+        [*state.notices, *_of_the_sick(state), *_of_full_disks(state)],
     )
 
 

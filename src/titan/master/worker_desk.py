@@ -15,7 +15,7 @@ from titan.core.publishing import files_for
 from titan.core.services import addresses_of
 from titan.core.state import Job, State
 from titan.errors import ProtocolError
-from titan.master.admission import check_columns, check_draws, check_registration, check_results, facts_of
+from titan.master.admission import changed_facts, check_columns, check_draws, check_registration, check_results, facts_of
 from titan.master.artifact_desk import ArtifactDesk
 from titan.master.core_loop import CoreLoop
 from titan.master.file_desk import FileDesk
@@ -106,7 +106,8 @@ class WorkerDesk:
             case msg.Heartbeat():
                 check_columns(message)
                 check_draws(message)
-                self._core.see(seen.WorkerBeat(worker, message.leases, message.started, message.draws, message.draw_of))
+                held = (message.leases, message.started, message.draws, message.draw_of)
+                self._core.see(seen.WorkerBeat(worker, *held, changed_facts(message) if message.facts else {}))
                 peer.send(msg.Heard(message.request))
             case msg.Awaiting():
                 check_columns(message)

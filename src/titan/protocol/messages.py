@@ -479,12 +479,13 @@ class Registered(Message, frozen=True):
 
 
 class Heartbeat(Message, frozen=True):
-    """As in Register."""
+    """As in Register. `facts`: those that have changed since the worker told them last."""
 
     leases: Column[Lease]
     started: Column[Moment]
     draws: Row[Name] = ()
     draw_of: Column[Count] = []
+    facts: Facts = {}
 
 
 class Heard(Message, frozen=True):

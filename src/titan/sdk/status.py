@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from titan.errors import CallerError
+from titan.model.disk import has_full_disk
 from titan.model.states import JobState, RunState
 from titan.protocol import messages as msg
 
@@ -110,6 +111,8 @@ class WorkerStatus:
     facts: dict[str, str | int | float] = field(default_factory=dict)
     taken: tuple[int, int, int] = (0, 0, 0)
     """What its attempts asked for: thousandths of a CPU, bytes of memory, GPUs."""
+    disk_full: bool = False
+    """Its home has less than 64 MiB free; `facts["disk_free_bytes"]` says how much there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,8 @@ def run_summary(row: msg.RunRow) -> RunSummary:
 
 
 def worker_status(w: msg.WorkerRow) -> WorkerStatus:
-    return WorkerStatus(w.name, w.state, w.capabilities, w.slots, w.held, w.heard_at, w.joined_at, w.facts, w.taken)
+    about = (w.name, w.state, w.capabilities, w.slots, w.held, w.heard_at, w.joined_at, w.facts, w.taken)
+    return WorkerStatus(*about, disk_full=has_full_disk(w.facts))
 
 
 def dead_job(d: msg.DeadRow) -> DeadJob:

@@ -67,7 +67,7 @@ def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter:
         return None  # only a registered worker says the rest
     match message:
         case pm.Heartbeat() as h:
-            return seen.WorkerBeat(worker, h.leases, h.started, h.draws, h.draw_of)
+            return seen.WorkerBeat(worker, h.leases, h.started, h.draws, h.draw_of, h.facts)
         case pm.Awaiting(_, leases):
             return seen.LeasesAwaiting(worker, leases)
         case pm.Started(_, leases, ats):

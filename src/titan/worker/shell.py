@@ -28,6 +28,7 @@ from titan.worker.cgroups import open_limiter
 from titan.worker.context_desk import ContextDesk
 from titan.worker.context_relay import ContextRelay, put_command
 from titan.worker.devices import find_stock
+from titan.worker.disk import DiskWatch
 from titan.worker.downloads import Downloads
 from titan.worker.functions import FunctionDriver
 from titan.worker.given_secrets import GivenSecrets
@@ -137,6 +138,7 @@ class Worker:
         if killed:
             log.warning("%d processes of an earlier worker in this home were still there; they are killed", killed)
         self._workspace = Workspace(self.home, self._shared)
+        self._disk = DiskWatch(self.home)
         self.machine.have = dict.fromkeys(self._workspace.cached())
         self.incarnation = next_incarnation(self.home)
         self._pump = LogPump(self._can_send_logs, self._send_logs, self._on_logs_sent, self._lag.set)
@@ -474,6 +476,7 @@ class Worker:
                 me = (self.name, self.incarnation, message.cluster, self.capabilities)
                 about = facts(self.machine.stock, self._launcher.limiter.mechanism)
                 about |= {"cgroups_left": self._launcher.limiter.left} if self._launcher.limiter.left else {}
+                about |= self._disk.facts()
                 about |= {"advertise": self._advertise} if self._advertise else {}
                 draws = (held.draws, held.draw_of)
                 self._send(msg.Register(1, *me, slots, about, held.leases, shifted(held.started, self._shift_s), draining, *draws))
@@ -547,7 +550,7 @@ class Worker:
             if self._peer is not None:
                 self._peer.abort()
             return
-        self._send(msg.Heartbeat(0, it.leases, shifted(it.started, self._shift_s), it.draws, it.draw_of))
+        self._send(msg.Heartbeat(0, it.leases, shifted(it.started, self._shift_s), it.draws, it.draw_of, self._disk.news()))
 
     # -- artifacts ----------------------------------------------------------------------------------------------------------
     def _fetched(self, hash_: str, problem: str, retryable: bool) -> None:

@@ -79,6 +79,7 @@ def events_of_every_kind() -> list[ev.Event]:
         ev.WorkerSetAside(1, "why", 2.0, 1.0),
         ev.WorkerProbed(1, 1.0),
         ev.WorkerTakenBack(1, 1.0),
+        ev.WorkerFactsChanged(1, {"disk_free_bytes": 7}, 1.0),
         ev.RunSubmitted("r", "k", "d", "1", [template], ["a", "b"], [0, 0], [("x",), ()], [(), (0,)], FIRST, 1.0),
         ev.RunOpened("r", "k", "d", "1", [template], FIRST, 2, 1.0),
         ev.JobsAdded("r", ["a", "b"], [0, 0], [("x",), ()], [(), (0,)], 1.0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from support_core import (
     FIRST,
@@ -23,9 +24,12 @@ from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.step import next_due
+from titan.master import views
 from titan.model.dag import JobTemplate
 from titan.model.settings import Settings
 from titan.model.states import JobState, RunState, WorkerState
+from titan.protocol import messages as msg
+from titan.sdk.status import worker_status
 
 
 def busy(*, slots: int = 1, runs: bool = True) -> Master:
@@ -366,3 +370,22 @@ def test_the_doubt_is_taken_back_when_the_same_process_returns() -> None:
     master.see(register(origin=4), at=31.0)
     assert master.job().doubts == 0
     assert picture(replay(master.events)) == picture(master.state)
+
+
+def test_a_heartbeat_tells_of_a_full_disk_and_only_of_that() -> None:
+    master = Master()
+    registered = register()
+    before = master.see(replace(registered, facts={**registered.facts, "disk_free_bytes": 1 << 40}), at=1.0).events
+    assert not [e for e in before if isinstance(e, ev.WorkerFactsChanged)], "what it says when it joins is in WorkerJoined"
+    told = replace(beat(1, {}), facts={"disk_free_bytes": 5 << 20, "cpus": 10**6, "address": "elsewhere"})
+    assert master.see(told, at=2.0).events == [ev.WorkerHeard(1, 2.0), ev.WorkerFactsChanged(1, {"disk_free_bytes": 5 << 20}, 2.0)]
+    assert master.see(told, at=3.0).events == [ev.WorkerHeard(1, 3.0)], "said again"
+    worker = master.state.workers[1]
+    assert "cpus" not in worker.facts and worker.facts.get("address") != "elsewhere"
+    shown = views.workers(master.state, msg.ListWorkers(1))
+    assert worker_status(shown.workers[0]).disk_full
+    assert "the disk of worker w1 is full, with 5.0 MiB free" in shown.notices[-1][1]
+    assert picture(replay(master.events)) == picture(master.state)
+    again = master.see(replace(registered, facts={**registered.facts, "disk_free_bytes": 1 << 40}), at=4.0).events
+    assert ev.WorkerFactsChanged(1, {"disk_free_bytes": 1 << 40}, 4.0) in again, "a registration heals it"
+    assert not views.workers(master.state, msg.ListWorkers(1)).notices

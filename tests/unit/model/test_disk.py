@@ -1,0 +1,26 @@
+"""What of the free space of a worker's disk is worth saying."""
+
+from __future__ import annotations
+
+from titan.model.disk import FREE_DISK, FULL_DISK_BYTES, free_disk, has_full_disk, is_news, news_of
+
+MIB = 1 << 20
+
+
+def test_full_is_below_the_bound() -> None:
+    assert has_full_disk({FREE_DISK: 0}) and has_full_disk({FREE_DISK: FULL_DISK_BYTES - 1})
+    assert not has_full_disk({FREE_DISK: FULL_DISK_BYTES}) and not has_full_disk({}) and not has_full_disk({FREE_DISK: "no"})
+    assert free_disk({FREE_DISK: 7}) == 7 and free_disk({FREE_DISK: -1}) is None
+
+
+def test_a_crossing_is_news_and_so_is_half_or_double() -> None:
+    assert is_news(FULL_DISK_BYTES - 1, FULL_DISK_BYTES) and is_news(FULL_DISK_BYTES, FULL_DISK_BYTES - 1)
+    told = 1024 * MIB
+    assert not is_news(told, told) and not is_news(told // 2, told) and not is_news(2 * told, told)
+    assert is_news(told // 2 - 1, told) and is_news(2 * told + 1, told)
+    assert not is_news(0, MIB) and not is_news(2 * MIB, 0) and is_news(5 * MIB, 0), "what is below 1 MiB is all the same"
+
+
+def test_what_somebody_does_not_know_is_news() -> None:
+    assert news_of({FREE_DISK: 7, "cpus": 4}, {}) == {FREE_DISK: 7}
+    assert news_of({FREE_DISK: 7}, {FREE_DISK: 8}) == {} == news_of({}, {FREE_DISK: 8})
