@@ -49,6 +49,12 @@ class Lines(Protocol):
     def close(self, line: Line) -> None: ...
 
 
+class DamagedCopy(PeerError):
+    """A file came with another content than its hash says, as often as it was fetched: no worker can have it."""
+
+    code = "damaged_copy"
+
+
 class Source:
     """A file that is read in order; `hash` "" has it hashed on the way. All but `close` may take as long as the disk does."""
 
@@ -277,14 +283,14 @@ def _hashers() -> ThreadPoolExecutor:
 async def fetch_file(lines: Lines, hash_: str, part: Path, *, pool: Executor | None = None) -> int:
     """Fetches the content of that hash into `part`, and returns its size; goes on where it was when a connection breaks.
 
-    Raises PeerError if it arrives with another content `TRIES` times; EnvironmentFault if the disk refuses; what the master
+    Raises DamagedCopy if it arrives with another content `TRIES` times; EnvironmentFault if the disk refuses; what the master
     answers.
     """
     for _ in range(TRIES):
         arrived, size = await _fetch(lines, hash_, part, pool)
         if arrived == hash_:
             return size
-    raise PeerError(
+    raise DamagedCopy(
         f"{hash_[:12]} arrived with another content than its hash says, {TRIES} times: the master's copy is damaged,"
         " so have it made again"
     )

@@ -36,7 +36,7 @@ from titan.errors import (
 from titan.model.files import StoredFile
 from titan.model.states import Outcome
 from titan.protocol import messages as msg
-from titan.transfer import Answer, fetch_file, message_of, send_file
+from titan.transfer import Answer, DamagedCopy, fetch_file, message_of, send_file
 from titan.worker import words
 from titan.worker.context_desk import Ask, ContextDesk
 from titan.worker.file_cache import FileCache, Given, Left, OutputMissing, full_disk
@@ -131,6 +131,8 @@ class JobFiles:
             outputs = await self._send_all(it)
         except OutputMissing as e:
             problem, outcome = str(e), Outcome.EXITED
+        except LimitExceeded as e:  # the job's own doing, on whatever worker it runs
+            problem, outcome = f"its outputs could not be kept: {e}", Outcome.EXITED
         except (TitanError, OSError) as e:
             problem, outcome = f"its outputs could not be kept: {e}", Outcome.BROKEN
         self._keeping.pop(it.lease, None)
@@ -189,7 +191,7 @@ class JobFiles:
         try:
             await self.have(hash_)
         except (TitanError, OSError) as e:
-            retryable = isinstance(e, (EnvironmentFault, PeerError, OSError))
+            retryable = isinstance(e, (EnvironmentFault, PeerError, OSError)) and not isinstance(e, DamagedCopy)
             self._see(words.ArtifactFailed(name, str(e), retryable))
         else:
             self._see(words.ArtifactReady(name))
