@@ -85,9 +85,11 @@ class HeldPipes:
     """`look` when reports have come, `release` when a job is over."""
 
     def __init__(self, link: socket, note: int, most: int) -> None:
-        """Takes both over, to close them. `most`: so many jobs' pipes are held, those of more are not."""
+        """Takes over the link, to close it, and maps the note. `most`: so many jobs' pipes are held, those of more are not."""
         self._link = link
-        self._note = note
+        import mmap  # the warden, which has no use for it, does without
+
+        self._note = mmap.mmap(note, NOTE_BYTES, access=mmap.ACCESS_READ)
         self._most = most
         self._spare: dict[int, tuple[int, int]] = {}  # by number: handed over, and nobody's as far as is known
         self._received = 0
@@ -97,7 +99,8 @@ class HeldPipes:
     def look(self) -> None:
         """Learn which jobs have begun."""
         while True:
-            entry = os.pread(self._note, ENTRY_BYTES, self._next % RING * ENTRY_BYTES)
+            at = self._next % RING * ENTRY_BYTES
+            entry = self._note[at : at + ENTRY_BYTES]
             mark = int.from_bytes(entry[8:], "little")
             if mark <= self._next:
                 return
@@ -126,7 +129,7 @@ class HeldPipes:
 
     def close(self) -> None:
         """All of them, and what was handed over here."""
-        if self._note < 0:
+        if self._note.closed:
             return
         while self._receive():
             pass
@@ -135,8 +138,7 @@ class HeldPipes:
         self._spare.clear()
         self._of.clear()
         self._link.close()
-        os.close(self._note)
-        self._note = -1
+        self._note.close()
 
     def _receive(self) -> bool:
         """Whether there was another message."""

@@ -105,9 +105,11 @@ class LogPump:
         else:
             self._lag(lease)
 
-    def forget(self, lease: int) -> None:
-        self._outputs.pop(lease, None)
+    def forget(self, lease: int) -> bool:
+        """Whether it may have printed something."""
+        output = self._outputs.pop(lease, None)
         self._lagging.pop(lease, None)
+        return output is None or any(stream.written for stream in output.streams.values())
 
     def disconnected(self) -> None:
         """What was on its way may be lost; the master will say what it has."""

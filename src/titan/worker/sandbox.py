@@ -129,12 +129,12 @@ class Workspace:
                 remove(made)
                 self.runs.emptied(os.path.basename(os.path.dirname(made.path)))
 
-    def forget(self, lease: int) -> None:
+    def forget(self, lease: int, *, printed: bool = True) -> None:
         """The master has its result, and all that it printed: if it ended well, nobody looks for that here."""
         cwd = self._printed.pop(lease, None)
-        if cwd is not None:
+        if cwd is not None and printed:
             for stream in ("stdout", "stderr"):
-                with contextlib.suppress(OSError):  # it printed nothing
+                with contextlib.suppress(OSError):  # it printed nothing to that one
                     os.unlink(f"{cwd}.{stream}")
         self.runs.done(lease)
 

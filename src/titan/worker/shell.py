@@ -344,12 +344,12 @@ class Worker:
                 self._downloads.begin(it.hash)
             case m.Forget():
                 for lease in it.leases:
-                    self._pump.forget(lease)
+                    printed = self._pump.forget(lease)
                     self._values.forget(lease)
                     self._secrets.forget(lease)
                     self._reports.forget(lease)
                     self._files.give_up(lease)
-                    self._workspace.forget(lease)
+                    self._workspace.forget(lease, printed=printed)
             case m.AnnounceDrain():
                 self._send(msg.Draining(0))
             case m.Leave():

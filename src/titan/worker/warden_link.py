@@ -173,6 +173,7 @@ class WardenLink:
         finally:
             theirs.close()
             handing.close()
+            os.close(note)
         ours.setblocking(False)
         self._stream = LocalStream(self._loop, self._on_data, self._on_end)
         self._stream.open(ours)
