@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from titan.worker.values import Values
 CALL = words.Assignment(1, "r", "j", 1, JobTemplate(function="f" * 64), (), b"\x80\x05)\x94.")
 
 
-def ended_by(folder: Path, what: Callable[[FunctionDriver], object]) -> words.RunnerEnded:
-    """What the machine hears of a runner that was ordered and is not connected, once `what` has happened."""
+def ended_by(
+    folder: Path, what: Callable[[FunctionDriver], object], before: Callable[[], object] = lambda: None
+) -> words.RunnerEnded:
+    """What the machine hears of a runner that was ordered and is not connected, once `what` has happened; first comes `before`."""
     seen: list[Any] = []
 
     async def run() -> None:
@@ -45,8 +48,8 @@ def ended_by(folder: Path, what: Callable[[FunctionDriver], object]) -> words.Ru
             log_limit=1 << 20,
         )
         driver.open()
+        before()
         driver.call(0, [CALL])
-        assert not seen
         what(driver)
         driver.close()
 
@@ -70,3 +73,23 @@ def test_a_runner_that_cannot_start_fails_its_calls(tmp_path: Path, what: Callab
 
 def test_calls_of_a_runner_that_died_with_the_warden_before_it_was_ready_run_again(tmp_path: Path) -> None:
     assert not ended_by(tmp_path / "runners", lambda driver: driver.on_warden_died([-1], spared=True)).unfit
+
+
+def test_a_runner_whose_folder_cannot_be_made_leaves_no_descriptor_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "runners"
+    counts = []
+
+    def again(driver: FunctionDriver) -> None:
+        counts.append(open_files())
+
+    def before() -> None:
+        counts.append(open_files())
+        (folder / "runners" / "1").touch()
+
+    ended = ended_by(folder, again, before)
+    assert ended.unfit and "File exists" in ended.reason
+    assert counts[0] == counts[1]
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))

@@ -20,8 +20,8 @@ ASIDE_MIN_S, ASIDE_MAX_S = 5.0, 600.0
 
 
 def is_blameless(job: Job, outcome: int) -> bool:
-    """Whether an attempt costs its job no retry. A call that takes its runner down is not told from a runner that fell ill."""
-    return outcome == Outcome.BROKEN and job.service is None and not job.template.function
+    """Whether an attempt costs its job no retry. A call that took its runner down is SIGNALED, so it is not among these."""
+    return outcome == Outcome.BROKEN and job.service is None
 
 
 def note_broken(turn: Turn, number: int, reason: str) -> None:

@@ -78,11 +78,12 @@ class Outcome(IntEnum):
     EXITED = 1
     """With a code other than 0."""
     SIGNALED = 2
+    """Also a call that took down the process that ran it, however it did."""
     TIMED_OUT = 3
     REFUSED = 4
     """It could not be started and never can be: no such file, bad interpreter, permission. Not retried."""
     BROKEN = 5
-    """The worker's own machinery failed: disk full, runner died. Tried again, elsewhere if that can be; it costs no retry."""
+    """The worker's own machinery failed: disk full, no runner. Tried again, elsewhere if that can be; it costs no retry."""
     STOPPED = 6
     """Killed because the master said so. Its lease is fenced already."""
     RETURNED = 7

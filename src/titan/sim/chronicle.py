@@ -308,7 +308,7 @@ class Chronicle:
             job = self.jobs[number]
             lease, process = self._end_lease(job, e.worker, JobState.FAILED)
             outcome = Outcome(e.outcomes[i])
-            blameless = outcome is Outcome.BROKEN and not job.is_service and not job.template.function
+            blameless = outcome is Outcome.BROKEN and not job.is_service
             if blameless != (number in e.blameless):
                 raise Violation(f"{job.where} is {outcome.name}, blameless: {number in e.blameless}")
             if blameless:
@@ -337,7 +337,10 @@ class Chronicle:
                     process is not None and process.ended_at > 0 and process.exit_code == exit_code >= (0 if process.service else 1)
                 )
             case Outcome.SIGNALED:
-                return process is not None and process.ended_at > 0 and process.exit_code == 128 - exit_code < 0
+                if process is None or not process.ended_at or process.exit_code >= 0:
+                    return False
+                took_its_runner = outcome in self._truth.troubles.get(lease, ())
+                return exit_code == (-1 if took_its_runner else 128 - process.exit_code)
             case Outcome.TIMED_OUT:
                 lived = process.ended_at - process.started_at if process else 0.0
                 return process is not None and 0 < process.timeout_s <= lived + EPSILON

@@ -85,6 +85,13 @@ class Runners:
 
     # -- a runner ---------------------------------------------------------------------------------------------------------
     def _come_up(self, it: _Runner) -> None:
+        if self._world.is_sick(self._host.name):
+            self._world.trace.count("runner did not come up")
+            for call in it.queue:
+                self._world.oracle.truth.trouble(call.lease, Outcome.BROKEN)
+            del self._all[it.number]
+            self._say(wm.RunnerEnded(it.number, len(it.queue), 0, "no inodes", self._world.clock.now, unfit=True))
+            return
         it.up = True
         self._say(wm.RunnerUp(it.number))
         if it.queue:
@@ -126,6 +133,6 @@ class Runners:
         now = self._world.clock.now
         if it.begun_at:
             self._world.oracle.truth.ended(it.queue[0].lease, -SIGKILL, now)
-            self._world.oracle.truth.trouble(it.queue[0].lease, Outcome.BROKEN)
+            self._world.oracle.truth.trouble(it.queue[0].lease, Outcome.SIGNALED)
             self._world.trace.count("runner died of a call")
         self._say(wm.RunnerEnded(it.number, len(it.queue), 1 if it.begun_at else 0, reason, now))

@@ -65,7 +65,7 @@ class Truth:
         """By lease: an attempt has one process at most; of a service this is the newest."""
         self.live: dict[int, Process] = {}
         self.troubles: dict[int, list[Outcome]] = {}
-        """Attempts that the worker's machinery could not start or lost: REFUSED, BROKEN."""
+        """Attempts that the worker's machinery could not start or lost: REFUSED, BROKEN. Calls that killed a runner: SIGNALED."""
         self.healthy: dict[int, dict[float, None]] = {}
         """Of the services, by lease: when a check found a live process healthy."""
         self.said: dict[int, Said] = {}

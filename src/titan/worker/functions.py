@@ -102,6 +102,9 @@ class FunctionDriver:
                 it = self._launch(number, session)
             self._order(it, assignments)
         except (OSError, TitanError) as e:
+            it = self._runners.get(number)
+            if it is not None:
+                it.link.close()  # perhaps no process will ever connect to it
             self._end(number, calls, 0, f"the call could not be handed to a function runner: {e}", unfit=True)
 
     def take_back(self, number: int, count: int) -> None:

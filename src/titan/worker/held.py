@@ -60,13 +60,15 @@ TOO_DEEP = (
 )
 
 
-def end_of_call(h: Held, reason: str) -> tuple[Outcome, str]:
-    """What becomes of a call whose runner ended with it."""
+def end_of_call(h: Held, reason: str, *, unfit: bool) -> tuple[Outcome, str]:
+    """What becomes of a call whose runner ended with it, or, `unfit`, never came up: that is the worker's fault, not the call's."""
     if h.too_deep:
         return Outcome.EXITED, TOO_DEEP
     if h.stopping is Outcome.TIMED_OUT:
         return Outcome.TIMED_OUT, f"timed out after {h.assignment.template.timeout_s:g} s"
-    return (h.stopping, "stopped") if h.stopping is not None else (Outcome.BROKEN, reason)
+    if h.stopping is not None:
+        return h.stopping, "stopped"
+    return Outcome.BROKEN if unfit else Outcome.SIGNALED, reason
 
 
 def forgive(h: Held, ended_at: float) -> None:

@@ -415,7 +415,7 @@ class WorkerMachine:
         guilty = [] if seen.spared else leases if seen.unfit else leases[max(0, seen.ran - 1) : seen.ran]
         for lease in guilty:
             h = self.held[lease]
-            outcome, reason = end_of_call(h, seen.reason)
+            outcome, reason = end_of_call(h, seen.reason, unfit=seen.unfit)
             self._end_call(h, lease, outcome, reason, seen.at, b"", code=-1, printed=lease in seen.printed)
         self._requeue(now, [lease for lease in leases if lease not in guilty])
 

@@ -180,7 +180,8 @@ class RunnerUp(msgspec.Struct, frozen=True, gc=False):
 
 
 class RunnerEnded(msgspec.Struct, frozen=True, gc=False):
-    """A runner is gone with `calls` calls. `ran` of them had begun, the last of those is to blame; `unfit`: it never came up.
+    """A runner is gone with `calls` calls. `ran` of them had begun, the last of those is to blame. `unfit`: it never came up, which
+    is the worker's fault.
 
     Calls for that number that were ordered since are a new runner's. `printed` as with `CallsEnded`. `spared`: the process went for
     what something else did, and nobody is to blame.

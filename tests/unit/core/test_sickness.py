@@ -50,6 +50,20 @@ def test_with_one_worker_it_is_tried_there_again_and_in_the_end_it_is_dead_with_
     assert master.job().attempt == BREAKS_LIMIT and f"{BREAKS_LIMIT}th attempt" in master.job().reason
 
 
+def test_a_call_whose_runner_never_came_up_costs_no_retry_and_one_that_killed_its_runner_does() -> None:
+    master = Master(NO_PREFETCH)
+    master.see(register("sick"), submit(alike("a b", JobTemplate(function="f" * 64, retries=0))))
+    master.see(register("well", origin=2))
+    assert {master.job(n).worker for n in (0, 1)} == {1, 2}
+    sick, other = sorted((0, 1), key=lambda n: master.job(n).worker)
+    break_it(master, sick)
+    assert (master.job(sick).state, master.job(sick).failures) == (JobState.FAILED, 0)
+    master.see(results(2, (master.lease(other), Outcome.SIGNALED)), at=master.now + 0.01)
+    assert master.job(other).state is JobState.DEAD
+    wait_for(master, sick)
+    assert (master.job(sick).state, master.job(sick).worker) == (JobState.DISPATCHED, 2)
+
+
 def make_sick(master: Master) -> None:
     for n in range(SICK_AFTER):
         assert master.job(n).worker == 1

@@ -461,6 +461,19 @@ def test_a_call_that_ran_when_its_warden_died_runs_again_and_is_not_to_blame() -
     assert again + node.see(m.TimePassed(), at=3.0) == [m.StartCalls(order.runner, order.assignments)]
 
 
+@pytest.mark.parametrize(("ran", "unfit", "outcome"), [(0, True, Outcome.BROKEN), (1, False, Outcome.SIGNALED)])
+def test_a_runner_that_never_came_up_is_the_workers_fault_one_that_died_the_calls(ran: int, unfit: bool, outcome: Outcome) -> None:
+    node = Node(slots=1)
+    node.see(dispatched(1, template=JobTemplate(function="f" * 64)))
+    (order,) = node.see(m.ArtifactReady("f" * 64))
+    assert isinstance(order, m.StartCalls)
+    if ran:
+        node.see(m.RunnerUp(order.runner))
+    (report,) = node.see(m.RunnerEnded(order.runner, 1, ran, "why", 2.0, unfit=unfit))
+    assert isinstance(report, m.ReportResults)
+    assert (report.results[0].outcome, report.results[0].reason) == (outcome, "why")
+
+
 def test_what_another_warden_runs_goes_on() -> None:
     node = Node(slots=2)
     node.run(1)
