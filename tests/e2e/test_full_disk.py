@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -97,3 +98,26 @@ def test_a_full_disk_of_a_worker_is_shown_while_it_lasts(tmp_path: Path) -> None
             c.workers["w1"].terminate()
             c.workers["w1"].wait()
             subprocess.run(["umount", "-l", home], check=True)
+
+
+def test_a_worker_without_room_is_set_aside_and_taken_back_when_there_is_room(full: Cluster, tmp_path: Path) -> None:
+    home = full.worker_home("w1")
+    with contextlib.suppress(OSError), (home / "filler").open("ab", buffering=0) as filler:
+        while filler.write(bytes(1 << 16)):
+            pass
+    jobs = []
+    for n in range(12):
+        script = tmp_path / f"script{n}.sh"
+        script.write_text(f"echo {n}\n#{'x' * 20_000}\n")
+        jobs.append(Job(f"j{n}", file=script, retries=0))
+    run = full.client.submit(DAG("files", jobs))
+    until(lambda: "is set aside" in full.cli("workers").stdout, "w1 is set aside")
+    assert "the disk of this worker is full: free space there" in full.cli("workers").stdout
+    full.start_workers("w2")
+    assert run.wait(timeout=60).ok
+    assert {job.worker for job in full.client.status(run.id).jobs} == {"w2"}
+    full.workers["w2"].terminate()
+    full.workers["w2"].wait()
+    (home / "filler").unlink()
+    assert full.client.submit(DAG("after", [jobs[0]])).wait(timeout=60).ok
+    assert "set aside" not in full.cli("workers").stdout

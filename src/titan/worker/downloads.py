@@ -7,6 +7,7 @@ from collections.abc import Callable
 from titan.errors import TitanError
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
+from titan.worker.file_cache import disk_problem
 from titan.worker.sandbox import Download, Workspace
 
 
@@ -33,7 +34,7 @@ class Downloads:
         try:
             self._all[hash_] = Download(self._workspace, hash_)
         except OSError as e:
-            self._fetched(hash_, str(e), True)
+            self._fetched(hash_, disk_problem(e), True)
             return
         self._ask(hash_)
 
@@ -64,7 +65,7 @@ class Downloads:
                 return
         except (OSError, TitanError) as e:
             download.abandon()
-            problem = str(e)
+            problem = disk_problem(e) if isinstance(e, OSError) else str(e)
         del self._all[it.hash]
         self._requests.pop(it.request, None)
         self._fetched(it.hash, problem, True)

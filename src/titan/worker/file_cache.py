@@ -332,9 +332,13 @@ class FileCache:
 
 
 def full_disk(error: OSError, what: str) -> EnvironmentFault:
-    if error.errno == errno.ENOSPC:
-        return EnvironmentFault(f"{what}: the disk of this worker is full: free space there, or limit --file-cache")
-    return EnvironmentFault(f"{what}: {error.strerror or error}")
+    return EnvironmentFault(f"{what}: {disk_problem(error)}")
+
+
+def disk_problem(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk of this worker is full: free space there, or limit --file-cache"
+    return error.strerror or str(error)
 
 
 def cache_size(text: str) -> int:
