@@ -37,7 +37,7 @@ from chaos.clients import Diary, Load
 from chaos.judge import Stories, Strike
 from chaos.places import HUB, Network, SmallDisk, enter
 from support.cluster import FAST, TITAN, Cluster, Spawned, processes_below, until
-from support.false_clock import FalseClock, libraries
+from support.false_clock import FalseClock, libraries, remove_leftovers
 from support.proxy import DOWN, UP, Proxy
 from titan.errors import TitanError
 
@@ -454,6 +454,7 @@ class Chaos:
                 self.verdicts["left"] += list(processes_below(below).values())
         finally:
             self.cluster.close()
+            remove_leftovers()
             for proxy in self.proxies.values():
                 proxy.__exit__(None, None, None)
             for disk in self.disks.values():

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 from titan.core import events as ev
 from titan.core.sickness_events import WorkerSetAside
+from titan.model.settings import Settings
 from titan.worker.functions import DIED
 from titan.worker.suspects import GUILTY, WARDEN_DIED
 
 SEEN_S = 20.0
 """A fault is the cause of what the master records no later than this after it: a loss shows after `loss_s`, 3 s, or when the worker
 that was started in the lost one's place has registered."""
-POISON_LOSSES = 2
+POISON_LOSSES = Settings().poison_losses
 
 
 @dataclass

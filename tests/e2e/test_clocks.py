@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.cluster import Cluster, until
-from support.false_clock import FalseClock
+from support.false_clock import FalseClock, remove_leftovers
 from titan import DAG, Job
 from titan.sdk.status import JobStatus
 
@@ -23,6 +23,7 @@ def made(tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.close()
+        remove_leftovers()
 
 
 def start_worker(made: Cluster, clock: FalseClock) -> None:

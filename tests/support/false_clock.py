@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,14 @@ def libraries() -> list[Path]:
     return sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
 
+def remove_leftovers() -> None:
+    """Shared memory that processes under libfaketime leave when they are killed."""
+    for file in Path("/dev/shm").glob("*faketime_*"):
+        pid = re.fullmatch(r"(?:sem\.)?faketime_(?:shm|sem)_(\d+)", file.name)
+        if pid is not None and not Path(f"/proc/{pid[1]}").exists():
+            file.unlink(missing_ok=True)
+
+
 class FalseClock:
     """`environment` is for a process; `set` moves its wall clock, now and for what it starts."""
 
@@ -32,7 +42,7 @@ class FalseClock:
         self.set(0)
         self.environment = {
             "LD_PRELOAD": str(found[0]),
-            "PYTHONPATH": str(folder),
+            "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "FAKETIME_TIMESTAMP_FILE": str(file),
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
