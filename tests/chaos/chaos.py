@@ -54,6 +54,8 @@ SPAN_S = (0.1, 1.0, 4.0)
 """How long a fault lasts. `loss_s` is 3 s."""
 ROUND_FROM_S = 60.0
 DAY_S = 86_400
+NO_ROOM = 74
+"""Exit code of a worker or master that cannot use its home, and says why."""
 Fault = Callable[[str], bool]
 
 
@@ -298,6 +300,10 @@ class Chaos:
     def _fill(self, _: str) -> bool:
         """Half the time the worker is replaced meanwhile: it may refuse to start for want of room."""
         name, disk = WITH_SMALL_DISK, self.disks[WITH_SMALL_DISK]
+
+        def worker() -> Spawned:
+            return self.cluster.workers[name]
+
         with self._striking(name):
             disk.fill()
             self._span()
@@ -305,8 +311,11 @@ class Chaos:
                 self._replace(name)
                 self._span()
             disk.free()
-            if not self.cluster.workers[name].running:
-                self.faults["worker that would not run on a full disk"] += 1
+            until(lambda: self._wardens(name) or not worker().running, f"{name} has begun or ended")
+            if not worker().running:
+                self.faults["worker that would not start on a full disk"] += 1
+                if worker().wait() != NO_ROOM:
+                    self._end(worker())
                 self._start_worker(name)
         return True
 

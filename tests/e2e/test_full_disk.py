@@ -100,11 +100,16 @@ def test_a_full_disk_of_a_worker_is_shown_while_it_lasts(tmp_path: Path) -> None
             subprocess.run(["umount", "-l", home], check=True)
 
 
-def test_a_worker_without_room_is_set_aside_and_taken_back_when_there_is_room(full: Cluster, tmp_path: Path) -> None:
-    home = full.worker_home("w1")
-    with contextlib.suppress(OSError), (home / "filler").open("ab", buffering=0) as filler:
-        while filler.write(bytes(1 << 16)):
+def fill(home: Path) -> Path:
+    filler = home / "filler"
+    with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
+        while file.write(bytes(1 << 16)):
             pass
+    return filler
+
+
+def test_a_worker_without_room_is_set_aside_and_taken_back_when_there_is_room(full: Cluster, tmp_path: Path) -> None:
+    filler = fill(full.worker_home("w1"))
     jobs = []
     for n in range(12):
         script = tmp_path / f"script{n}.sh"
@@ -118,6 +123,21 @@ def test_a_worker_without_room_is_set_aside_and_taken_back_when_there_is_room(fu
     assert {job.worker for job in full.client.status(run.id).jobs} == {"w2"}
     full.workers["w2"].terminate()
     full.workers["w2"].wait()
-    (home / "filler").unlink()
+    filler.unlink()
     assert full.client.submit(DAG("after", [jobs[0]])).wait(timeout=60).ok
     assert "set aside" not in full.cli("workers").stdout
+
+
+def test_a_worker_that_has_no_room_to_start_says_so(full: Cluster) -> None:
+    full.workers["w1"].terminate()
+    full.workers["w1"].wait()
+    home = full.worker_home("w1")
+    filler = fill(home)
+    full.start_worker("w1")
+    assert full.workers["w1"].wait() == 74
+    said = full.workers["w1"].err
+    assert f"the home {home} cannot be used: the disk of this worker is full: free space there" in said
+    assert "Traceback" not in said
+    filler.unlink()
+    full.start_worker("w1")
+    full.wait_for_workers("w1")

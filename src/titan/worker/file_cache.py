@@ -14,6 +14,7 @@ needs. Owns paths, room and copies; must not know when something runs. All but t
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -23,7 +24,7 @@ import secrets
 import stat
 import threading
 from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -339,6 +340,15 @@ def disk_problem(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk of this worker is full: free space there, or limit --file-cache"
     return error.strerror or str(error)
+
+
+@contextlib.contextmanager
+def home_problems(home: Path) -> Iterator[None]:
+    """What the system says within becomes an EnvironmentFault."""
+    try:
+        yield
+    except OSError as e:
+        raise EnvironmentFault(f"the home {home} cannot be used: {disk_problem(e)}, or give another with --home") from e
 
 
 def cache_size(text: str) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from titan._version import __version__
 from titan.clock import SteadyClock, note_time, noted_time
-from titan.errors import Conflict, EnvironmentFault, MasterUnreachable, TitanError, from_code
+from titan.errors import Conflict, MasterUnreachable, TitanError, from_code
 from titan.home_lock import HomeLock
 from titan.model.values import artifact_of, size_of
 from titan.no_core import forbid_core_dumps
@@ -30,6 +30,7 @@ from titan.worker.context_relay import ContextRelay, put_command
 from titan.worker.devices import find_stock
 from titan.worker.disk import DiskWatch
 from titan.worker.downloads import Downloads
+from titan.worker.file_cache import home_problems
 from titan.worker.functions import FunctionDriver
 from titan.worker.given_secrets import GivenSecrets
 from titan.worker.incarnation import next_incarnation
@@ -120,16 +121,17 @@ class Worker:
     # -- life -----------------------------------------------------------------------------------------------------------
     async def run(self) -> None:
         open_home(self.home)
-        try:
+        with home_problems(self.home):
             self._lock.acquire()
-        except OSError as e:
-            raise EnvironmentFault(f"the home {self.home} cannot be used: {e.strerror}: give another with --home") from e
         try:
+            with home_problems(self.home):
+                await self._open()
             await self._live()
         finally:
             self._lock.release()
 
-    async def _live(self) -> None:
+    async def _open(self) -> None:
+        """All that needs room in the home. Raises OSError."""
         drop_keys()  # the master's: a worker that has them by inheritance hands them to no process
         self._loop = asyncio.get_running_loop()
         become_subreaper()
@@ -155,9 +157,7 @@ class Worker:
             self.machine, self._workspace, self._lines, see=self.see, kept=self._pump.on_ended, most_bytes=self._file_cache
         )
         self.desk = ContextDesk(
-            self.machine.held,
-            master=lambda: self._peer if self._can_send() else None,
-            next_request=self._next_request,
+            self.machine.held, master=lambda: self._peer if self._can_send() else None, next_request=self._next_request
         )
         self.desk.forward(msg.FindArtifact, msg.Grow, msg.GetPipeline, msg.Stage, msg.Put)
         self._files.serve(self.desk)
@@ -212,10 +212,10 @@ class Worker:
         )
         self.desk.lease_of, callers.runner_of = self._functions.lease_of, self._functions.runner_of
         self._functions.open()
-        self._spawn(self._catch_up())
-        self._spawn(self._values.run())
-        self._spawn(self._sweep())
-        self._spawn(keep_tidy(self._workspace.runs))
+
+    async def _live(self) -> None:
+        for chore in (self._catch_up(), self._values.run(), self._sweep(), keep_tidy(self._workspace.runs)):
+            self._spawn(chore)
         connecting = asyncio.get_running_loop().create_task(self._stay_connected())
         try:
             gone = asyncio.get_running_loop().create_task(self._gone.wait())
