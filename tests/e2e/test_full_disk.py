@@ -12,6 +12,7 @@ import pytest
 
 from support.cluster import FAST, QUIET, Cluster, cluster, until
 from titan import DAG, Job
+from titan.core.sickness_events import WorkerSetAside, WorkerTakenBack
 
 LOST = "output lost: the disk of its worker is full (No space left on device)"
 
@@ -116,8 +117,8 @@ def test_a_worker_without_room_is_set_aside_and_taken_back_when_there_is_room(fu
         script.write_text(f"echo {n}\n#{'x' * 20_000}\n")
         jobs.append(Job(f"j{n}", file=script, retries=0))
     run = full.client.submit(DAG("files", jobs))
-    until(lambda: "is set aside" in full.cli("workers").stdout, "w1 is set aside")
-    assert "the disk of this worker is full: free space there" in full.cli("workers").stdout
+    aside = until(lambda: [e for e in full.events() if isinstance(e, WorkerSetAside)], "w1 is set aside")
+    assert "the disk of this worker is full: free space there" in aside[0].reason
     full.start_workers("w2")
     assert run.wait(timeout=60).ok
     assert {job.worker for job in full.client.status(run.id).jobs} == {"w2"}
@@ -125,7 +126,7 @@ def test_a_worker_without_room_is_set_aside_and_taken_back_when_there_is_room(fu
     full.workers["w2"].wait()
     filler.unlink()
     assert full.client.submit(DAG("after", [jobs[0]])).wait(timeout=60).ok
-    assert "set aside" not in full.cli("workers").stdout
+    until(lambda: any(isinstance(e, WorkerTakenBack) for e in full.events()), "w1 is taken back")
 
 
 def test_a_worker_that_has_no_room_to_start_says_so(full: Cluster) -> None:
