@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import pytest
@@ -15,14 +14,14 @@ FUZZERS: list[Fuzzer[Any]] = [archives.FUZZER, pipelines.FUZZER, resp.FUZZER, fr
 
 @pytest.mark.parametrize("fuzzer", FUZZERS, ids=lambda it: it.name)
 def test_what_comes_from_strangers_is_taken_or_refused(fuzzer: Fuzzer[Any]) -> None:
-    done = fuzz(fuzzer, seconds=3.0, seed=random.randrange(1 << 32))
+    done = fuzz(fuzzer, cases=60, seed=1)
     assert 0 < done.refused < done.cases, "a fuzzer whose inputs are all refused, or all taken, tries little"
 
 
 def test_messages_are_taken_or_refused() -> None:
     """By number: each needs a master. tests/property/master/test_hostile_values.py tries every place of every message."""
     try:
-        assert fuzz(messages.FUZZER, cases=40, seed=random.randrange(1 << 32)).refused > 0
+        assert fuzz(messages.FUZZER, cases=40, seed=1).refused > 0
     finally:
         messages.close()
 
