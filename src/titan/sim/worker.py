@@ -38,7 +38,7 @@ class SimWorker:
     def __init__(self, world: World, plan: WorkerPlan, incarnation: int, *, host: str) -> None:
         self.world = world
         self.plan = plan
-        self.incarnation = f"{incarnation:04d}"
+        self.incarnation = f"{plan.name}:{incarnation:04d}"
         self.host = host
         """Its machine as the network knows it."""
         cpus, memory, gpus = plan.total
