@@ -26,7 +26,7 @@ class SteadyClock:
     def __init__(self, after: float = 0.0, *, known: float = 0.0) -> None:
         self._began = time.monotonic()
         self.offset = max(time.time(), after) - self._began
-        """What is added to a reading of the monotonic clock, of this process or another on this machine."""
+        """Offset that turns a reading of the monotonic clock, in any process of this machine, into a time."""
         self._known = known
 
     def now(self) -> float:

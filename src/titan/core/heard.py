@@ -17,7 +17,7 @@ from titan.model.timing import MAX_TIME
 MAX_CPU_S = 1e10
 """CPU time of an attempt: 65,536 CPUs for two days."""
 _SOME = 1e-9
-"""What was said to have happened has a time, and 0 is none."""
+"""The least time of something reported as having happened; 0 means that it has not."""
 
 
 def latest_recorded(state: State) -> float:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from titan.core.state import Job
 
 NAMES_KEPT = 8
-"""So many runs have a table of their jobs' names."""
+"""Most runs that have a table of their jobs' names."""
 
 
 class RunTables:

@@ -15,7 +15,7 @@ from titan.model.states import Outcome
 BREAKS_LIMIT = 12
 """A job that so many attempts broke is DEAD: it may be the job after all."""
 SICK_AFTER = 3
-"""So many reports of broken attempts in a row set a worker aside."""
+"""Reports of broken attempts in a row that set a worker aside."""
 ASIDE_MIN_S, ASIDE_MAX_S = 5.0, 600.0
 
 

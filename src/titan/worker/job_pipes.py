@@ -86,9 +86,9 @@ class HeldPipes:
 
     def __init__(self, link: socket, note: int, most: int) -> None:
         """Takes over the link, to close it, and maps the note. `most`: so many jobs' pipes are held, those of more are not."""
-        self._link = link
         import mmap  # the warden, which has no use for it, does without
 
+        self._link = link
         self._note = mmap.mmap(note, NOTE_BYTES, access=mmap.ACCESS_READ)
         self._most = most
         self._spare: dict[int, tuple[int, int]] = {}  # by number: handed over, and nobody's as far as is known
