@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import stat
+import termios
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ KIB = 1024
 READ_BYTES = 64 * KIB
 TAIL_BYTES = 256 * KIB
 MARKER_BYTES = 128  # room for the line that says how much was dropped
+SPLICE_F_NONBLOCK = 2
 
 
 class Capture:
@@ -22,12 +26,15 @@ class Capture:
     The last quarter of the limit (at most 256 KiB) is kept back for the end: what comes after the head goes into a ring of that
     size and is appended when the job ends, after a line that says how much was dropped between, if anything was.
 
+    The head goes into the log by splice(2), so that at each moment a byte is in the pipe or in the log: whoever kills this process
+    takes none of it along. Where that cannot be done (Python before 3.10, a file system without it), it is read and written.
+
     `at`: go on in a log of so many bytes, that another process began and cannot end. What that had of the tail is lost.
     """
 
     __slots__ = (
-        *("_at", "_excess", "_failed", "_file", "_head", "_key", "_limit", "_lost", "_path", "_ring", "_room", "_size", "_stream"),
-        *("dropped", "pipe", "polled_by"),
+        *("_at", "_excess", "_failed", "_file", "_head", "_key", "_limit", "_lost", "_path", "_ring", "_room", "_size", "_splices"),
+        *("_stream", "dropped", "pipe", "polled_by"),
     )
 
     def __init__(self, key: int, stream: int, pipe: int, path: str, limit: int, at: int = 0) -> None:
@@ -44,6 +51,7 @@ class Capture:
         self._file = -1
         self._size = at
         self._failed = False
+        self._splices = hasattr(os, "splice")
         self._ring = bytearray()
         self._at = 0  # where in the ring the next byte goes
         self._excess = 0  # bytes that came after the head
@@ -53,6 +61,11 @@ class Capture:
         while budget > 0 and self.pipe >= 0:
             in_head = self._size < self._head and not self._failed
             try:
+                if in_head and self._splices and (self._file >= 0 or _holds_bytes(self.pipe)):
+                    moved = self._move(min(READ_BYTES, self._head - self._size), reports)
+                    budget -= moved
+                    if moved:
+                        continue
                 data = os.read(self.pipe, min(READ_BYTES, self._head - self._size) if in_head else READ_BYTES)
             except BlockingIOError:
                 return
@@ -109,25 +122,63 @@ class Capture:
         self._ring[: count - first] = data[first:]
         self._at = (self._at + count) % room
 
+    def _move(self, most: int, reports: list[tuple[Any, ...]]) -> int:
+        """From the pipe into the log; returns how many bytes, 0 if reading says why there are none. Raises BlockingIOError."""
+        moved = 0
+        try:
+            self._open()
+            moved = os.splice(self.pipe, self._file, most, offset_dst=self._size, flags=SPLICE_F_NONBLOCK)
+            data = os.pread(self._file, moved, self._size) if moved else b""
+            if len(data) < moved:  # the job has cut its own log
+                raise OSError(errno.EIO, "")
+        except BlockingIOError:
+            raise
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EINVAL, errno.ENOSYS) and self._file >= 0:
+                self._splices = False
+                return 0
+            self._fail(error, reports)
+            self.dropped += moved
+            return moved
+        if data:
+            reports.append(("output", self._key, self._stream, self._size, data))
+            self._size += moved
+        return moved
+
     def _write(self, data: bytes, reports: list[tuple[Any, ...]]) -> int:
         """Write to the log; returns how many bytes got there. The first error ends the log."""
         done = 0
         try:
             if self._failed:
                 return 0
-            if self._file < 0:  # not through a link, and not blocking on a fifo, that the job has put there
-                flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | (0 if self._size else os.O_TRUNC)
-                self._file = os.open(self._path.encode("utf-8", "surrogateescape"), flags, 0o600)
-                if self._size:
-                    os.lseek(self._file, self._size, os.SEEK_SET)
+            self._open()
             while done < len(data):
-                done += os.write(self._file, data[done:] if done else data)
+                done += os.pwrite(self._file, data[done:] if done else data, self._size + done)
         except (OSError, ValueError) as error:
-            self._failed = True
-            code = error.errno if isinstance(error, OSError) and error.errno else errno.EINVAL
-            message = f"{self._path}: cannot write this log: {os.strerror(code)}"
-            reports.append(("log_failed", self._key, self._stream, code, message))
+            self._fail(error, reports)
         if done:
             reports.append(("output", self._key, self._stream, self._size, data[:done]))
             self._size += done
         return done
+
+    def _open(self) -> None:
+        if self._file >= 0:
+            return
+        # Not through a link, and not blocking on a fifo, that the job has put there.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | (0 if self._size else os.O_TRUNC)
+        file = os.open(self._path.encode("utf-8", "surrogateescape"), flags, 0o600)
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise OSError(errno.ENXIO, "")
+        self._file = file
+
+    def _fail(self, error: OSError | ValueError, reports: list[tuple[Any, ...]]) -> None:
+        self._failed = True
+        code = error.errno if isinstance(error, OSError) and error.errno else errno.EINVAL
+        message = f"{self._path}: cannot write this log: {os.strerror(code)}"
+        reports.append(("log_failed", self._key, self._stream, code, message))
+
+
+def _holds_bytes(pipe: int) -> bool:
+    """A log is made with the first byte; what is ready may also be the end."""
+    return fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0") != b"\0\0\0\0"
