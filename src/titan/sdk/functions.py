@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import pickle
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from titan.model.values import (
     failure_of,
     is_failure,
 )
-from titan.sdk.pickles import BY_REFERENCE, PROTOCOL, dumps, dumps_by_value, is_plain, loads
+from titan.sdk.pickles import dumps, dumps_by_value, is_plain, loads
 
 
 class RemoteTraceback(Exception):
@@ -126,13 +125,7 @@ def parcelled(payload: bytes) -> tuple[bytes, Parcel | None]:
 def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
     """The payload of a call: the pickle of `args`, or of (args, kwargs) where there are some or `args` looks like such a pair."""
     try:
-        payload = pickle.dumps(args, PROTOCOL) if not kwargs and len(args) != 2 else b""
-        if payload and BY_REFERENCE not in payload:  # as `dumps` has it, without a detour: most calls
-            return payload
-    except Exception:
-        pass
-    try:
-        return dumps(arguments_of(args, kwargs))
+        return dumps(arguments_of(args, kwargs) if kwargs or len(args) == 2 else args)
     except Exception as e:
         raise CallerError(f"the arguments cannot be sent to a worker: {type(e).__name__}: {e}") from e
 

@@ -3,8 +3,8 @@
 A worker has the installed modules and not the caller's own. So what a module of the caller's own defines travels by value, and all
 else by reference. Two processes then have two copies of one class; when a value comes back its class is the caller's own again.
 
-Most values hold nothing of the caller's own, and those are pickled in C alone: only a pickle that refers to some class or function
-is looked at twice.
+Most values hold nothing of the caller's own, and those are pickled in C alone: only a pickle that refers to some class or function,
+and has the name of one of the caller's own packages in it, is looked at twice.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _installed() -> tuple[str, ...]:
 _INSTALLED = _installed()
 _lock = threading.Lock()
 _verdicts: dict[str, tuple[ModuleType, bool]] = {}
-_own: tuple[tuple[int, str], list[ModuleType]] = ((0, ""), [])
+_own: tuple[tuple[int, str], list[ModuleType], tuple[bytes, ...]] = ((0, ""), [], ())
 
 
 def is_own(name: str | None) -> bool:
@@ -59,13 +59,25 @@ def _is_own_module(name: str, module: ModuleType) -> bool:
 
 
 def _own_modules() -> list[ModuleType]:
-    """With the lock held. Those that cloudpickle has to be told of."""
+    """Those that cloudpickle has to be told of."""
+    return _look_for_own()[1]
+
+
+def _may_name_own(data: bytes) -> bool:
+    """Whether a pickle has the name of a package of the caller's own in it, as it has if it refers to something there."""
+    return any(name in data for name in _look_for_own()[2])
+
+
+def _look_for_own() -> tuple[tuple[int, str], list[ModuleType], tuple[bytes, ...]]:
+    """As of the modules that are loaded now: (what tells that they are others, the caller's own, the names of their packages)."""
     global _own
+    own = _own
     now = (len(sys.modules), next(reversed(sys.modules)))
-    if _own[0] != now:
-        names = [name for name in list(sys.modules) if name != "__main__" and is_own(name)]
-        _own = (now, [sys.modules[name] for name in names if name in sys.modules])
-    return _own[1]
+    if own[0] != now:
+        modules = {name: module for name, module in list(sys.modules.items()) if name != "__main__" and is_own(name)}
+        packages = {name.partition(".")[0] for name in modules}
+        own = _own = (now, list(modules.values()), (b"__main__", *(name.encode("utf-8", "surrogatepass") for name in packages)))
+    return own
 
 
 # -- writing --------------------------------------------------------------------------------------------------------
@@ -76,7 +88,7 @@ def dumps(what: object, place_of: Callable[[Any], int | None] | None = None) -> 
     """
     try:
         data = pickle.dumps(what, PROTOCOL) if place_of is None else _dumped(_Plain, what, place_of)
-        if BY_REFERENCE not in data or not _refers_to_own(what, place_of):
+        if BY_REFERENCE not in data or not _may_name_own(data) or not _refers_to_own(what, place_of):
             return data
     except Exception:  # a local class, a lambda, ...
         pass
