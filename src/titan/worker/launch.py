@@ -473,10 +473,11 @@ class Launcher:
     # -- deaths -------------------------------------------------------------------------------------------------------------
     def _on_warden_died(self, returncode: int) -> None:
         log.error("the warden died with code %d; its jobs are killed and reported, a new one starts", returncode)
-        dead = self._warden
-        self._bury(dead)
-        self.services.on_warden_died()
-        self.open()
+        try:
+            self._bury(self._warden)
+            self.services.on_warden_died()
+        finally:  # whatever fails there, a worker without a warden starts nothing any more
+            self.open()
         self._interpreters.on_checks_lost()
 
     def _on_interpreter_died(self, link: WardenLink, python: str, returncode: int) -> None:
