@@ -190,3 +190,25 @@ def test_what_the_master_refused_is_told_unless_somebody_has_looked(c: Cluster, 
         client.call(pow, 2, 5)
         raise KeyError("its own")
     assert "1 call (1 of pow) was not taken" in str(other.value.__notes__)
+
+
+ENDING = """
+import asyncio, atexit, sys, threading
+atexit.register(lambda: print([thread.name for thread in threading.enumerate()]))  # runs after what is registered later
+from titan import Client
+client = Client(sys.argv[1])
+client.open()
+if sys.argv[2] == "calls":
+    client.map(bytes, range(20))
+if sys.argv[2] == "waits":
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(600), client._loop)
+"""
+
+
+@pytest.mark.parametrize("what", ["nothing", "calls", "waits"])
+def test_the_end_of_a_program_ends_the_thread_of_a_client_that_was_not_closed(c: Cluster, tmp_path: Path, what: str) -> None:
+    """It runs an event loop in C: left alone it crashed now and then when the interpreter was taken down below it."""
+    program = tmp_path / "ending.py"
+    program.write_text(ENDING)
+    ended = subprocess.run([sys.executable, str(program), c.address, what], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "['MainThread']\n", "")

@@ -335,7 +335,8 @@ def blur(text: bytes) -> bytes:
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
     """What each script gave: plain, warm."""
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # a shell's background job ignores it; jobs of a worker do not
+    for number in (signal.SIGQUIT, signal.SIGHUP):  # a shell's background job, or nohup's, ignores them; jobs of a worker do not
+        signal.signal(number, signal.SIG_DFL)
     folder = tmp_path_factory.mktemp("both")
     furnish(folder)
     env = {**os.environ, "TITAN_LEASE": "1", "OWN": "a job's"}

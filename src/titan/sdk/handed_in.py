@@ -169,10 +169,21 @@ def _counted(calls: Counter[str]) -> str:
 
 _watched: dict[int, HandedIn] = {}
 """The accounts of clients that were not closed."""
+at_end: dict[int, Callable[[], None]] = {}
+"""What is done when the program ends, after the wait, by whose it is.
+
+A thread that runs an event loop in C must not be there when the interpreter is taken down: taking its lock then is a crash."""
 
 
 @atexit.register
 def _at_exit() -> None:
+    _finish_all()
+    for end in list(at_end.values()):
+        with contextlib.suppress(Exception):
+            end()
+
+
+def _finish_all() -> None:
     for account in list(_watched.values()):
         try:
             account.finish()
