@@ -7,21 +7,18 @@ the master, since nobody but the master of a home may delete segments there.
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
 import sys
 from pathlib import Path
 
 from titan.core import image
 from titan.errors import TitanError
 from titan.journal import CompactionLock, latest_snapshot, prune, write_snapshot
+from titan.master.beside import begin_beside
 from titan.master.reading import origin
 from titan.master.recovery import replay
 from titan.model.settings import Settings
 
 MODULE = "titan.master.compaction"
-_PR_SET_PDEATHSIG = 1
 
 
 def compact(store: Path, through: int, *, keep_segments: bool = False) -> Path | None:
@@ -38,18 +35,9 @@ def compact(store: Path, through: int, *, keep_segments: bool = False) -> Path |
         return path
 
 
-def end_with(parent: int) -> None:
-    """Has the kernel kill this process when its parent ends, and ends it now if that has happened already."""
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:
-        sys.exit("titan: no snapshot: the master has ended")
-
-
 def main(argv: list[str]) -> int:
     store, through, parent = Path(argv[0]), int(argv[1]), int(argv[2])
-    end_with(parent)
-    os.nice(10)
+    begin_beside(parent)
     try:
         path = compact(store, through, keep_segments="--keep-segments" in argv)
     except TitanError as e:

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import secrets
-import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,9 @@ from titan.core.state import State
 from titan.core.step import next_due, step
 from titan.errors import Conflict, JournalFailed
 from titan.journal import JournalWriter, SyncPolicy
+from titan.master.beside import run_beside
 from titan.master.blame import PATIENCE, Blame, Raised, Watched
+from titan.master.compaction import MODULE as COMPACTION
 from titan.master.reading import origin
 
 log = logging.getLogger("titan.master")
@@ -292,18 +293,9 @@ class CoreLoop:
     async def _compact(self, through: int) -> None:
         more = ["--keep-segments"] if self.state.settings.keep_journal else []
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "titan.master.compaction", str(self._store), str(through), str(os.getpid()), *more,
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-            )  # fmt: skip
-            try:
-                _, said = await process.communicate()
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
-            if process.returncode:
-                log.warning("no snapshot was made: %s", said.decode(errors="replace").strip()[-2000:])
+            said = await run_beside(COMPACTION, str(self._store), str(through), str(os.getpid()), *more)
+            if said:
+                log.warning("no snapshot was made: %s", said)
             else:
                 self.snapshot_at = self.clock.now()
         except OSError as e:  # no descriptor, no memory, no process left: what is logged since then makes the next

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from titan.core.state import State
 from titan.errors import EnvironmentFault
+from titan.master.beside import run_beside
 from titan.master.history import History
+from titan.master.rebuild import MODULE as REBUILD
 
 log = logging.getLogger("titan.master")
 
@@ -41,7 +42,7 @@ async def restore_history(state: State, history: History, home: Path) -> list[st
     if not lost:
         return []
     log.warning("%d finished runs are not in the history %s: it is made anew from the journal", len(lost), history.path)
-    said = await _rebuild(home)
+    said = await run_beside(REBUILD, str(home), str(os.getpid()))
     still = await _lost(history, lost, fresh=True)
     if still:
         names = ", ".join(still[:NAMED]) + (", ..." if len(still) > NAMED else "")
@@ -62,18 +63,3 @@ async def _lost(history: History, archived: list[str], *, fresh: bool) -> list[s
         log.error("%s", error)
         return []
     return lost_runs(archived, there, fresh=fresh)
-
-
-async def _rebuild(home: Path) -> str:
-    """In a process of its own, as a replay takes the CPU for a while. Returns what it said if it failed."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "titan.master.rebuild", str(home), str(os.getpid()),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        _, said = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return said.decode(errors="replace").strip()[-1000:] if process.returncode else ""

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -23,12 +22,13 @@ from titan.home_lock import HomeLock
 from titan.journal import CompactionLock, read_records
 from titan.journal.files import list_segments, list_snapshots
 from titan.journal.snapshot import read_snapshot
-from titan.master.compaction import end_with
+from titan.master.beside import begin_beside
 from titan.master.history import CHUNK_JOBS, History, KeptRun, compressed, kept_run
 from titan.master.log_store import LogStore
 from titan.master.reading import EventReader, chunks_of
 from titan.model.settings import Settings
 
+MODULE = "titan.master.rebuild"
 BATCH = 500
 COMPACTION_S = 600.0
 """So long a compaction that is under way may take."""
@@ -71,8 +71,7 @@ def rebuild_into(history: History, store: Path, logs: LogStore) -> Rebuilt:
 
 def main(argv: list[str]) -> int:
     home = Path(argv[0])
-    end_with(int(argv[1]))
-    os.nice(10)
+    begin_beside(int(argv[1]))
     lock = CompactionLock(home / "store")
     try:
         lock.take_over(patience_s=COMPACTION_S)  # segments that are compacted away meanwhile could not be read

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -21,7 +19,7 @@ from titan.sdk.artifacts import Artifacts, AsyncArtifacts
 from titan.sdk.calls import Calls, TitanExecutor
 from titan.sdk.connection import Connection
 from titan.sdk.decisions import Decision, OpenGate, Retried
-from titan.sdk.handed_in import CLOSE_TIMEOUT_S, at_end
+from titan.sdk.handed_in import CLOSE_TIMEOUT_S
 from titan.sdk.job import DAG, Job
 from titan.sdk.lending import slot_lent
 from titan.sdk.pipelines import AsyncPipelines, Pipelines
@@ -46,14 +44,12 @@ from titan.sdk.status import (
 from titan.sdk.store import AsyncStore, Store
 from titan.sdk.submission import Progress
 from titan.sdk.tasks import Task, TaskCall, nodes_of
-from titan.sdk.waiting import Waiting, shut
+from titan.sdk.waiting import Waiting
 from titan.sdk.watching import NewsQueue, Picture
 from titan.sdk.why import Why, ask_why
 
 T = TypeVar("T")
 PAGE = 10_000
-END_S = 5.0
-"""How long the end of a program waits for a client's thread, twice at most."""
 
 
 class AsyncClient(AsyncArtifacts):
@@ -356,8 +352,6 @@ class Client(Waiting, Artifacts):
     def __init__(self, address: str | None = None, *, patience_s: float = 60.0, close_timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         self._async = AsyncClient(address, patience_s=patience_s)
         self.close_timeout_s = close_timeout_s
-        self._thread: threading.Thread | None = None
-        self._pid = 0
         self._calls: Calls | None = None
 
     def __enter__(self) -> Self:
@@ -376,13 +370,7 @@ class Client(Waiting, Artifacts):
         """Connects. Done by `with`; call it only if you do not use that."""
         if self._loop is not None:
             return
-        import uvloop
-
-        self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="titan-client", daemon=True)
-        self._thread.start()
-        self._pid = os.getpid()
-        at_end[id(self)] = self._end_with_program
+        self._start_loop()
         try:
             self._wait(self._async.__aenter__())
         except BaseException:
@@ -397,31 +385,20 @@ class Client(Waiting, Artifacts):
         be called twice.
         """
         loop, self._loop = self._loop, None
-        if loop is None or self._thread is None:
+        if loop is None:
             return
         try:
             self._settle_calls()
         finally:
-            self._end(loop, self._thread)
+            self._end(loop)
 
-    def _end(self, loop: asyncio.AbstractEventLoop, thread: threading.Thread, timeout_s: float | None = None) -> None:
-        at_end.pop(id(self), None)
+    def _end(self, loop: asyncio.AbstractEventLoop, timeout_s: float | None = None) -> None:
         try:
-            asyncio.run_coroutine_threadsafe(shut(self._async.__aexit__(None, None, None)), loop).result(timeout_s)
+            self._stop_loop(loop, self._async.__aexit__(None, None, None), timeout_s)
         finally:
-            if self._calls is not None:
-                self._calls.abandon()
-                self._calls = None
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join(timeout_s)
-            if not thread.is_alive():
-                loop.close()
-
-    def _end_with_program(self) -> None:
-        """As `close`, once the calls have been waited for."""
-        loop, self._loop = self._loop, None
-        if loop is not None and self._thread is not None and self._pid == os.getpid():  # a fork does not have the thread
-            self._end(loop, self._thread, END_S)
+            calls, self._calls = self._calls, None
+            if calls is not None:
+                calls.abandon()
 
     def _settle_calls(self) -> None:
         """Until the master has acknowledged what was handed in. Raises CallsNotAcknowledged."""

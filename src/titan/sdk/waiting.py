@@ -3,18 +3,54 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from titan.errors import ConnectionLost
+from titan.sdk.handed_in import at_end
 
 T = TypeVar("T")
+END_S = 5.0
+"""How long the end of a program waits for the thread, twice at most."""
 
 
 class Waiting:
     """`_loop` is None while the client is not open."""
 
     _loop: asyncio.AbstractEventLoop | None = None
+    _thread: threading.Thread | None = None
+    _pid = 0
+
+    def _start_loop(self) -> None:
+        import uvloop
+
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="titan-client", daemon=True)
+        self._thread.start()
+        self._pid = os.getpid()
+        at_end[id(self)] = self._end_with_program
+
+    def _stop_loop(self, loop: asyncio.AbstractEventLoop, leave: Coroutine[Any, Any, None], timeout_s: float | None) -> None:
+        assert self._thread is not None
+        at_end.pop(id(self), None)
+        try:
+            asyncio.run_coroutine_threadsafe(_shut(leave), loop).result(timeout_s)
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            self._thread.join(timeout_s)
+            if not self._thread.is_alive():
+                loop.close()
+
+    def _end_with_program(self) -> None:
+        """Once its calls have been waited for. A fork does not have the thread."""
+        loop, self._loop = self._loop, None
+        if loop is not None and self._pid == os.getpid():
+            self._end(loop, END_S)
+
+    def _end(self, loop: asyncio.AbstractEventLoop, timeout_s: float | None = None) -> None:
+        raise NotImplementedError
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:
@@ -47,7 +83,7 @@ class Waiting:
                 self._wait(end())
 
 
-async def shut(leave: Coroutine[Any, Any, None]) -> None:
+async def _shut(leave: Coroutine[Any, Any, None]) -> None:
     """Runs `leave`, and ends all else that the loop does."""
     await leave
     tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
