@@ -13,6 +13,7 @@ import pytest
 from support.cluster import FAST, QUIET, Cluster, cluster, until
 from titan import DAG, Job
 from titan.core.sickness_events import WorkerSetAside, WorkerTakenBack
+from titan.sdk.handed_in import CallFuture
 
 LOST = "output lost: the disk of its worker is full (No space left on device)"
 
@@ -59,6 +60,27 @@ def test_lost_output_is_told(full: Cluster) -> None:
     assert 0 < len(shown.stdout) < 8_000_000
     full.restart_master()
     assert full.client.job(f"{run.id}/a")[0].reason == LOST
+
+
+def test_lost_output_of_a_call_is_told(full: Cluster) -> None:
+    def speak(count: int) -> int:
+        print("x" * count)
+        return count
+
+    assert full.client.call(speak, 10).result(60) == 10
+    filler = fill(full.worker_home("w1"))
+    held_back = full.client.call(speak, 100)  # what a call's streams hold until its end
+    assert held_back.result(60) == 100
+    raised = full.client.call(speak, 1 << 20)
+    with pytest.raises(OSError, match="No space left"):
+        raised.result(60)
+    filler.unlink()
+    assert isinstance(held_back, CallFuture) and held_back.job is not None
+    job, attempts = full.client.job(held_back.job)
+    assert (job.state, job.reason) == ("COMPLETED", LOST), attempts
+    assert f"[titan: {LOST}]" in full.cli("logs", held_back.job).stderr
+    assert full.client.call(speak, 20).result(60) == 20
+    assert full.client.runs()[0].tally == {"COMPLETED": 1}
 
 
 def test_titan_run_says_so_by_its_exit_code(full: Cluster) -> None:

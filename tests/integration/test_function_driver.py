@@ -43,8 +43,8 @@ def ended_by(
             stop=lambda key: None,
             see=seen.append,
             store=store,
-            print_=lambda lease, stream, data: None,
-            printed_all=lambda lease: None,
+            print_=lambda lease, stream, data: "",
+            printed_all=lambda lease, lost: None,
             log_limit=1 << 20,
         )
         driver.open()

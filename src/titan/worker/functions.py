@@ -22,6 +22,7 @@ from titan.model import values
 from titan.model.sizes import size_of
 from titan.worker import machine as m
 from titan.worker import runner
+from titan.worker.disk import why_lost
 from titan.worker.runner_link import Columns, Payload, RunnerHub, RunnerLink, command_line
 from titan.worker.suspects import WARDEN_DIED
 from titan.worker.values import Values
@@ -42,6 +43,8 @@ class _Runner:
         self.leases: list[tuple[int, int]] = []
         """(seq, lease) of what it has, in order."""
         self.printed: dict[int, None] = {}
+        self.lost: dict[int, str] = {}
+        """Lease -> why some of what it printed is lost."""
         self.spared = False
         """It dies with its warden, for what something else did."""
 
@@ -58,12 +61,12 @@ class FunctionDriver:
         stop: Callable[[int], None],
         see: Callable[[Any], None],
         store: Values,
-        print_: Callable[[int, int, bytes], None],
-        printed_all: Callable[[int], None],
+        print_: Callable[[int, int, bytes], str],
+        printed_all: Callable[[int, str], None],
         log_limit: int,
     ) -> None:
-        """`store` holds what is large, functions included; `print_(lease, stream, data)` takes output, `printed_all(lease)` its
-        end."""
+        """`store` holds what is large, functions included; `print_(lease, stream, data)` takes output and says why it
+        cannot be kept, if that is so; `printed_all(lease, why some is lost)` is its end."""
         remove_folder(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self._folder = folder
@@ -163,6 +166,7 @@ class FunctionDriver:
             self._hub,
             on_results=self._on_results,
             on_output=self._on_output,
+            on_unprinted=self._on_unprinted,
             on_closed=self._on_closed,
             on_ready=self._on_ready,
             on_waits=self._on_waits,
@@ -222,11 +226,12 @@ class FunctionDriver:
         printed = [lease for lease in leases if lease in it.printed]
         for lease in printed:
             del it.printed[lease]
+        lost = {lease: it.lost.pop(lease) for lease in leases if lease in it.lost} if it.lost else {}
         offset = self._clock.offset
         times = ([at + offset for at in started], [at + offset for at in finished])
-        self._see(m.CallsEnded(it.number, raised, results, *times, [*printed, *late]))
+        self._see(m.CallsEnded(it.number, raised, results, *times, [*printed, *late], lost))
         for lease in printed:
-            self._printed_all(lease)
+            self._printed_all(lease, lost.get(lease, ""))
 
     def _adopt(self, lease: int, payload: bytes) -> tuple[str, bytes]:
         """("", value) of what a runner has left in a file: it becomes an artifact of the cache. (why not, nothing) else."""
@@ -272,8 +277,20 @@ class FunctionDriver:
         if it is not None:
             lease = next((lease for s, lease in it.leases if s == seq), None)
             if lease is not None:
-                it.printed[lease] = None
-                self._print(lease, stream, data)
+                self._take_output(it, lease, stream, data)
+
+    def _on_unprinted(self, link: RunnerLink, seq: int, number: int) -> None:
+        it = self._of(link)
+        lease = next((lease for s, lease in it.leases if s == seq), None) if it is not None else None
+        if it is not None and lease is not None:
+            it.printed[lease] = None
+            it.lost.setdefault(lease, why_lost(number))
+
+    def _take_output(self, it: _Runner, lease: int, stream: int, data: bytes) -> None:
+        it.printed[lease] = None
+        lost = self._print(lease, stream, data)
+        if lost:
+            it.lost.setdefault(lease, lost)
 
     def _on_closed(self, link: RunnerLink) -> None:
         it = self._of(link)
@@ -295,8 +312,7 @@ class FunctionDriver:
             except OSError:
                 continue
             if data and lease is not None:
-                it.printed[lease] = None
-                self._print(lease, stream, data)
+                self._take_output(it, lease, stream, data)
 
     # -- what the warden says --------------------------------------------------------------------------------------------
     def on_exited(self, key: int, code: int) -> None:
@@ -344,9 +360,10 @@ class FunctionDriver:
                 leftover.unlink(missing_ok=True)
         printed = tuple(it.printed) if it is not None else ()
         spared = it is not None and it.spared
-        self._see(m.RunnerEnded(number, calls, ran, reason, self._clock.now(), unfit, printed, spared))
+        lost = it.lost if it is not None else {}
+        self._see(m.RunnerEnded(number, calls, ran, reason, self._clock.now(), unfit, printed, spared, lost))
         for lease in () if spared else printed:
-            self._printed_all(lease)
+            self._printed_all(lease, lost.get(lease, ""))
 
 
 def _reason(payload: bytes) -> str:

@@ -20,11 +20,11 @@ from typing import Any
 from titan.clock import SteadyClock
 from titan.errors import TitanError
 from titan.model.environment import environment_of
-from titan.model.failure import OUTPUT_LOST
 from titan.worker import machine as m
 from titan.worker.callers import Callers
 from titan.worker.cgroups import Limiter, Usage
 from titan.worker.devices import VISIBLE
+from titan.worker.disk import why_lost
 from titan.worker.drivers import command_line, warm_script
 from titan.worker.functions import FunctionDriver
 from titan.worker.given_secrets import GivenSecrets, NotGiven
@@ -447,7 +447,7 @@ class Launcher:
                 self._refuse(lease, text, final=number in _FINAL_ERRNOS)
             else:
                 _, _, stream, number, text = report
-                self._lost.setdefault(lease, _why_lost(number, text))
+                self._lost.setdefault(lease, why_lost(number, text))
                 log.warning("the log of lease %d, stream %d, cannot be written: %s", lease, stream, text)
         self._reported()
 
@@ -512,9 +512,3 @@ class Launcher:
             self._on_ended(lease)
         if self.functions.on_warden_died(runners, spared=shared) and shared:
             self._runners_alone = True
-
-
-def _why_lost(number: int, text: str) -> str:
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return f"{OUTPUT_LOST}the disk of its worker is full ({os.strerror(number)})"
-    return f"{OUTPUT_LOST}its worker cannot write it ({text})"

@@ -21,7 +21,7 @@ from titan.model.states import Outcome
 from titan.worker.ahead import QUICK_S, Ahead, starts_at_once
 from titan.worker.awaiting import deepest_first, on_call_waits, report_awaiting
 from titan.worker.calls import Runners
-from titan.worker.held import Held, Phase, end_of_call, forgive, verdict
+from titan.worker.held import Held, Phase, end_of_call, forgive, verdict, with_loss
 from titan.worker.job_values import JobValues
 from titan.worker.keeping import begin_keeping, give_up_keeping, on_outputs_kept
 from titan.worker.services import Services
@@ -383,7 +383,7 @@ class WorkerMachine:
             now,
             seen.lease,
             outcome,
-            "; ".join(filter(None, (reason, seen.lost))),
+            with_loss(reason, seen.lost),
             exit_code=code,
             finished_at=seen.at,
             cpu_s=seen.cpu_s,
@@ -401,9 +401,9 @@ class WorkerMachine:
             h = self.held[lease]
             h.started_at = seen.started[i]
             reason = seen.raised[i]
-            outcome = Outcome.EXITED if reason else Outcome.SUCCEEDED
-            printed = lease in seen.printed
-            self._end_call(h, lease, outcome, reason, seen.finished[i], seen.values[i], code=1 if reason else 0, printed=printed)
+            outcome, code = (Outcome.EXITED, 1) if reason else (Outcome.SUCCEEDED, 0)
+            reason = with_loss(reason, seen.lost.get(lease)) if seen.lost else reason
+            self._end_call(h, lease, outcome, reason, seen.finished[i], seen.values[i], code=code, printed=lease in seen.printed)
 
     def on_calls_returned(self, now: float, seen: CallsReturned) -> None:
         self._requeue(now, self.runners.returned(seen.runner, seen.count))
@@ -415,7 +415,7 @@ class WorkerMachine:
         guilty = [] if seen.spared else leases if seen.unfit else leases[max(0, seen.ran - 1) : seen.ran]
         for lease in guilty:
             h = self.held[lease]
-            outcome, reason = end_of_call(h, seen.reason, unfit=seen.unfit)
+            outcome, reason = end_of_call(h, with_loss(seen.reason, seen.lost.get(lease)), unfit=seen.unfit)
             self._end_call(h, lease, outcome, reason, seen.at, b"", code=-1, printed=lease in seen.printed)
         self._requeue(now, [lease for lease in leases if lease not in guilty])
 

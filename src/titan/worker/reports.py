@@ -33,6 +33,7 @@ FORMS = (
     ("results", "qI", COLUMNS),
     ("waits", "qB", ""),
     ("pong", "q", ""),
+    ("unprinted", "qq", ""),
 )
 _HEAD = Struct(">BI")
 _LENGTH = Struct(">I")

@@ -23,6 +23,7 @@ Orders
 Reports
     ("results", first_seq, statuses, payloads, started_s, finished_s)   columns, one entry per call, in order
     ("printed", seq, stream, data)                  call `seq` printed `data` on stream 1 or 2; comes before the call's result
+    ("unprinted", seq, errno)                       the system refused some of what call `seq` printed; comes before its result
     ("given_back", k)
     ("waits", seq, 1 or 0)                          call `seq`, which runs, waits for other calls, or goes on
 
@@ -50,6 +51,7 @@ per call and stream, of which the head is kept. What a call prints is on disk un
 that outlive their call counts to the next call.
 """
 
+import errno
 import fcntl
 import gc
 import io
@@ -101,6 +103,7 @@ PROTOCOL = 5
 LOOK_S = 0.5
 MAX_THREADS = 256
 MAX_DESCRIPTORS = 1024
+_DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 forked = False
 current_marks: "memoryview | None" = None  # by which `titan.context` knows which call it is in
@@ -375,12 +378,16 @@ class Output:
         sys.stdout = sys.__stdout__ = self.out  # type: ignore[misc]
         sys.stderr = sys.__stderr__ = self.err  # type: ignore[misc]
 
-    def flush(self) -> None:
-        """Of every stream object that can hold text back; one that a call has put there may raise anything."""
+    def flush(self) -> int:
+        """Of every stream object that can hold text back; one that a call has put there may raise anything. Returns the errno of
+        what kept text from the disk that the call could not know of, or 0."""
+        refused = 0
         try:
             self.out.flush()
             self.err.flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            code = error.errno if isinstance(error, OSError) else 0
+            refused = code if code in _DISK_REFUSES else 0
             self.reopen()
         for stream, own in ((sys.stdout, self.out), (sys.stderr, self.err)):
             if stream is not own:
@@ -388,6 +395,7 @@ class Output:
                     stream.flush()
                 except BaseException:
                     pass
+        return refused
 
     def take(self, stream: int) -> bytes:
         """All that is in the file of `stream`, and empties it; of more than the limit the head and a line about the rest."""
@@ -470,7 +478,8 @@ class Runner:
                 if sys.stdout is not output.out or sys.stderr is not output.err:
                     output.flush()
             except (OSError, ValueError):
-                output.flush()
+                if refused := output.flush():
+                    self._reports.append(("unprinted", seq, refused))
             if seek(stdout, 0, end) or seek(stderr, 0, end):
                 self._take_output(seq)
             if not self._payloads:

@@ -204,17 +204,20 @@ class RunnerLink:
         *,
         on_results: Callable[[RunnerLink, int, Columns], None],
         on_output: Callable[[RunnerLink, int, int, bytes], None],
+        on_unprinted: Callable[[RunnerLink, int, int], None] | None = None,
         on_closed: Callable[[RunnerLink], None],
         on_ready: Callable[[RunnerLink], None] | None = None,
         on_waits: Callable[[RunnerLink, bool], None] | None = None,
     ) -> None:
-        """`on_results(link, first_seq, columns)`; `on_output(link, seq, stream, data)` comes before the result of `seq`.
+        """`on_results(link, first_seq, columns)`; `on_output(link, seq, stream, data)` comes before the result of `seq`,
+        and so does `on_unprinted(link, seq, errno)`: the system refused some of what it printed.
         `on_closed` is called once, after the last results, if the stream ends otherwise than by `close`: after `quit` too. The
         calls that are pending then have no result, and `current_seq`, `ended_seq` say what became of them. `on_ready`: the runner
         has connected. Raises EnvironmentFault if no descriptors are left."""
         self._hub = hub
         self._on_results = on_results
         self._on_output = on_output
+        self._on_unprinted = on_unprinted
         self._on_closed = on_closed
         self._on_ready = on_ready
         self._on_waits = on_waits
@@ -420,6 +423,9 @@ class RunnerLink:
             self._on_results(self, report[1], report[2:])
         elif report[0] == "printed" and report[2] in (1, 2):
             self._on_output(self, report[1], report[2], report[3])
+        elif report[0] == "unprinted":
+            if self._on_unprinted is not None:
+                self._on_unprinted(self, report[1], report[2])
         elif report[0] == "waits":
             if self._on_waits is not None and report[1] == self.current_seq() > self.ended_seq():
                 self._on_waits(self, bool(report[2]))

@@ -23,6 +23,7 @@ from titan.protocol.codec import Blob
 from titan.protocol.handshake import hello
 from titan.worker import machine as m
 from titan.worker import words
+from titan.worker.call_output import CallOutput
 from titan.worker.callers import Callers
 from titan.worker.cgroups import open_limiter
 from titan.worker.context_desk import ContextDesk
@@ -199,6 +200,7 @@ class Worker:
         )
         self._launcher.open()
         self._launcher.files = self._files
+        printed = CallOutput(self.machine.held, self._workspace, self._pump)
         self._launcher.functions = self._functions = FunctionDriver(
             self._workspace.root / "runners",
             self._clock,
@@ -206,8 +208,8 @@ class Worker:
             stop=self._launcher.stop_process,
             see=self.see,
             store=self._values,
-            print_=self._on_call_output,
-            printed_all=self._pump.on_ended,
+            print_=printed.take,
+            printed_all=printed.ended,
             log_limit=self._log_limit,
         )
         self.desk.lease_of, callers.runner_of = self._functions.lease_of, self._functions.runner_of
@@ -363,26 +365,6 @@ class Worker:
             self._gone.set()
 
     # -- output of calls ------------------------------------------------------------------------------------------------
-    def _on_call_output(self, lease: int, stream: int, data: bytes) -> None:
-        """A call printed: it gets a folder and logs like any attempt, which the others do without."""
-        held = self.machine.held.get(lease)
-        if held is None:
-            return
-        try:
-            paths = self._pump.paths(lease)
-            if paths is None:
-                place = self._workspace.prepare(held.assignment)
-                self._workspace.give_back(place, lease)  # it runs in its runner's
-                paths = place.stdout, place.stderr
-                self._pump.open(held.assignment, *paths)
-            with open(paths[stream - 1], "ab") as file:
-                file.write(data)
-                end = file.tell()
-        except OSError as e:
-            log.warning("the log of lease %d, stream %d, cannot be written: %s", lease, stream, e)
-            return
-        self._pump.on_output(lease, stream, end - len(data), data)
-
     def _values_in_use(self) -> list[str]:
         values = [hash_ for held in self.machine.held.values() if held.value and (hash_ := artifact_of(held.value))]
         return values + [hash_ for held in self.machine.held.values() for hash_ in held.assignment.needs]

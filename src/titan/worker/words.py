@@ -157,6 +157,8 @@ class CallsEnded(msgspec.Struct, frozen=True, gc=False):
     started: list[float]
     finished: list[float]
     printed: list[int]
+    lost: dict[int, str] = {}
+    """Lease -> why some of its output is lost."""
 
 
 class CallsReturned(msgspec.Struct, frozen=True, gc=False):
@@ -195,6 +197,7 @@ class RunnerEnded(msgspec.Struct, frozen=True, gc=False):
     unfit: bool = False
     printed: tuple[int, ...] = ()
     spared: bool = False
+    lost: dict[int, str] = {}
 
 
 class OutputsKept(msgspec.Struct, frozen=True, gc=False):

@@ -20,6 +20,7 @@ SOME: list[tuple[Any, ...]] = [
     ("exited", 7, -9, 2.5, 0.25, 1 << 33, 0, 17, 2),
     ("hello", 99, "token"),
     ("printed", 3, 2, b""),
+    ("unprinted", 3, 28),
     ("given_back", 12),
     ("waits", 3, 1),
     ("results", 5, b"\x00\x04\x01", [b"", b"abc", b"d" * 70_000], [1.0, 2.0, 3.0], [1.5, 2.5, 3.5]),

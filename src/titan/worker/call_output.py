@@ -1,0 +1,53 @@
+"""What calls print: a call that printed has a folder and logs like any attempt, which the others do without.
+
+Owns those logs and what is said of output that the disk refused; must not know how calls run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from titan.worker.disk import why_lost
+from titan.worker.held import Held
+from titan.worker.log_pump import LogPump
+from titan.worker.sandbox import Workspace
+
+log = logging.getLogger("titan.worker")
+
+
+class CallOutput:
+    def __init__(self, held: Mapping[int, Held], workspace: Workspace, pump: LogPump) -> None:
+        self._held = held
+        self._workspace = workspace
+        self._pump = pump
+
+    def take(self, lease: int, stream: int, data: bytes) -> str:
+        """A call printed. Returns why that cannot be kept, or nothing."""
+        held = self._held.get(lease)
+        if held is None:
+            return ""
+        try:
+            paths = self._pump.paths(lease)
+            if paths is None:
+                place = self._workspace.prepare(held.assignment)
+                self._workspace.give_back(place, lease)  # it runs in its runner's
+                paths = place.stdout, place.stderr
+                self._pump.open(held.assignment, *paths)
+            with open(paths[stream - 1], "ab") as file:
+                file.write(data)
+                end = file.tell()
+        except OSError as e:
+            log.warning("the log of lease %d, stream %d, cannot be written: %s", lease, stream, e)
+            return why_lost(e.errno or 0)
+        self._pump.on_output(lease, stream, end - len(data), data)
+        return ""
+
+    def ended(self, lease: int, lost: str) -> None:
+        """No more of it comes, and some is `lost` for this reason, or none is."""
+        held = self._held.get(lease)
+        if lost and held is not None:
+            if self._pump.paths(lease) is None:  # there was no room for a log at all
+                self._pump.open(held.assignment, "", "")
+            self._pump.add(lease, f"[titan: {lost}]\n".encode())
+        self._pump.on_ended(lease)
