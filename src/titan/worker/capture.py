@@ -127,6 +127,8 @@ class Capture:
         moved = 0
         try:
             self._open()
+            if not self._splices:
+                return 0
             moved = os.splice(self.pipe, self._file, most, offset_dst=self._size, flags=SPLICE_F_NONBLOCK)
             data = os.pread(self._file, moved, self._size) if moved else b""
             if len(data) < moved:  # the job has cut its own log
@@ -167,9 +169,11 @@ class Capture:
         # Not through a link, and not blocking on a fifo, that the job has put there.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | (0 if self._size else os.O_TRUNC)
         file = os.open(self._path.encode("utf-8", "surrogateescape"), flags, 0o600)
-        if not stat.S_ISREG(os.fstat(file).st_mode):
+        mode = os.fstat(file).st_mode
+        if stat.S_ISFIFO(mode):
             os.close(file)
             raise OSError(errno.ENXIO, "")
+        self._splices = self._splices and stat.S_ISREG(mode)  # what goes to /dev/null cannot be read back
         self._file = file
 
     def _fail(self, error: OSError | ValueError, reports: list[tuple[Any, ...]]) -> None:

@@ -80,6 +80,15 @@ def test_a_file_system_that_cannot_splice_is_written_to(tmp_path: Path, monkeypa
     assert (tmp_path / "log").read_bytes() == bytes_of(reports) == b"said"
 
 
+def test_output_for_dev_null_is_reported_all_the_same() -> None:
+    """A service's log is written by its worker."""
+    capture = Capture(1, 1, piped(b"said"), os.devnull, 1000)
+    reports: list[tuple[Any, ...]] = []
+    capture.pump(reports, READ_BYTES)
+    capture.finish(reports)
+    assert bytes_of(reports) == b"said"
+
+
 def test_a_log_that_cannot_be_written_says_why_and_takes_the_rest_from_the_pipe() -> None:
     capture = Capture(1, 1, piped(b"x" * 30_000), "/dev/full", 1000)
     reports: list[tuple[Any, ...]] = []
