@@ -83,6 +83,18 @@ def test_lost_output_of_a_call_is_told(full: Cluster) -> None:
     assert full.client.runs()[0].tally == {"COMPLETED": 1}
 
 
+def test_lost_output_of_a_service_is_told_when_it_ends(full: Cluster) -> None:
+    once = Job("once", type="service", health="none", restart="never", command=PRINT)
+    again = Job(
+        "again", type="service", health="none", command=f"{PRINT}; sleep 1; exit 3", restart={"max": 1, "backoff": 0.05}, retries=0
+    )
+    run = full.client.submit(DAG("d", [once, again]))
+    until(lambda: all(job.finished_at for job in full.client.status(run.id).jobs), "both have ended", 60.0)
+    jobs = {job.id: job for job in full.client.status(run.id).jobs}
+    assert jobs["once"].reason.endswith(LOST)
+    assert jobs["again"].state == "DEAD" and jobs["again"].reason.endswith(LOST)
+
+
 def test_titan_run_says_so_by_its_exit_code(full: Cluster) -> None:
     (full.base / "print.sh").write_text(PRINT)
     done = full.cli("run", "print.sh")

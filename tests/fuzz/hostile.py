@@ -26,6 +26,7 @@ from titan.core.apply import apply
 from titan.core.check import check
 from titan.core.events import decode
 from titan.core.state import State
+from titan.errors import Bug
 from titan.journal import read_records
 from titan.master.server import Master
 from titan.model.dag import DagSpec, Gate, JobTemplate, Limits, Needs, Retry, Service
@@ -352,6 +353,7 @@ class World:
                 return True
             if isinstance(answer, msg.Pong) and answer.request == 77:
                 return refused
+            assert not (isinstance(answer, msg.Error) and answer.code == Bug.code), answer.message
             refused = refused or isinstance(answer, msg.Error)
 
     async def _same(self) -> None:

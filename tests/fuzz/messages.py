@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 
@@ -26,6 +27,7 @@ def world() -> World:
     if _worlds and _worlds[0].next_number() > _PER_WORLD:
         _worlds[0].restart()
         _worlds.pop().close()
+        gc.collect()  # asyncio's own transports are circles, and a master leaves those to no collector
     if not _worlds:
         _worlds.append(World())
     return _worlds[0]

@@ -157,6 +157,18 @@ def test_announced_frames_take_no_memory(c: Cluster, *, greeted: bool) -> None:
         raw.close()
 
 
+@pytest.mark.parametrize("greet", [False, True])
+def test_what_has_left_takes_no_memory(c: Cluster, *, greet: bool) -> None:
+    """A connection has buffers of 128 KiB; none of 1,000 that were closed again keeps them, for however short a time."""
+    c.start_master()
+    still_serves(c)
+    before = memory_kib(master_of(c))
+    for _ in range(1000):
+        dial(c.port, greet=greet).close()
+    still_serves(c)
+    assert memory_kib(master_of(c), "VmHWM") - before < 16 * MIB
+
+
 def test_a_stranger_may_send_no_large_frame_and_none_that_is_compressed(c: Cluster) -> None:
     c.start_master()
     bomb = zstandard.ZstdCompressor().compress(bytes(3000))

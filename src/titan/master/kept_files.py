@@ -44,11 +44,13 @@ class KeptFiles:
 
     def touch(self, hash_: str) -> bool:
         """Whether it is here; then it stays for a while, whoever refers to it."""
+        if not self.has(hash_):
+            return False
         try:
             os.utime(self.folder / hash_)
         except OSError:
             return False
-        return self.has(hash_)
+        return True
 
     def part(self, key: str) -> Path:
         """Where a file on its way lies. Raises CallerError."""

@@ -114,6 +114,8 @@ class Master(HomeServer):
         self._reopening: asyncio.Task[None] | None = None
         self._inflow, self._outflow = Inflow(), Outflow()
         self._complain_after = 0.0
+        self._expected: dict[Peer, asyncio.TimerHandle] = {}
+        """Whose Hello has to come; a timer alone would keep what has been closed, with its buffers."""
         self._closed = False
         self._time_noter: asyncio.Task[None] | None = None
         self._restorer: asyncio.Task[list[str]] | None = None
@@ -342,7 +344,7 @@ class Master(HomeServer):
             return
         if oldest is not None:
             self._turn_away(oldest, LimitExceeded("too many connections say nothing, and this one was the oldest of them"))
-        asyncio.get_running_loop().call_later(HELLO_S, self._expect_hello, peer)
+        self._expected[peer] = asyncio.get_running_loop().call_later(HELLO_S, self._expect_hello, peer)
 
     def _turn_away(self, peer: Peer, why: LimitExceeded) -> None:
         now = asyncio.get_running_loop().time()
@@ -384,6 +386,7 @@ class Master(HomeServer):
         welcome = answer(message, software=SOFTWARE, cluster=state.cluster, term=state.term, now=self.core.clock.now())
         assert isinstance(message, msg.Hello)
         peer.role = message.role
+        self._expected.pop(peer).cancel()
         self._door.greet(peer)
         peer.allow(MAX_MESSAGE if peer.role == "client" else WORKER_MESSAGE)
         local = peer.address.startswith(("127.", "::1"))
@@ -392,6 +395,8 @@ class Master(HomeServer):
 
     def _on_closed(self, peer: Peer, error: Exception | None) -> None:
         self._peers.pop(peer.number, None)
+        if not peer.role and (timer := self._expected.pop(peer, None)) is not None:
+            timer.cancel()
         self._door.leave(peer)
         self.intake.forget(peer)
         self.files.forget(peer)

@@ -9,6 +9,7 @@ import sys
 def tune_interpreter() -> None:
     """The state is large, old and free of cycles: keep the collector from walking it, and the threads from waiting."""
     sys.setswitchinterval(0.0005)  # the journal's thread needs the interpreter for moments only, but at once
+    gc.unfreeze()  # of a master that began anew in this process
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)

@@ -418,7 +418,9 @@ class Launcher:
             if lease < 0:
                 self._on_process_report(report)
             elif kind == "output" and self.services.has(lease):
-                self.services.on_output(lease, report[2], report[4])
+                lost = self.services.on_output(lease, report[2], report[4])
+                if lost:
+                    self._lost.setdefault(lease, lost)
             elif kind == "output":
                 self._pump.on_output(lease, report[2], report[3], report[4])
             elif kind == "started":

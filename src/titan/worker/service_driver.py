@@ -22,6 +22,7 @@ from titan.clock import SteadyClock
 from titan.model.dag import Service
 from titan.model.services import put_port, put_services, resolved, variable_of
 from titan.worker import words
+from titan.worker.disk import why_lost
 from titan.worker.log_pump import LogPump
 from titan.worker.sandbox import Place
 from titan.worker.words import Assignment
@@ -174,11 +175,11 @@ class ServiceDriver:
         for waiting in [waiting for waiting, (former, _) in self._awaiting.items() if former == lease]:
             self._awaiting.pop(waiting)[1]()
 
-    def on_output(self, lease: int, stream: int, data: bytes) -> bool:
-        """Takes the output of a service: the logs of an attempt hold that of all its processes."""
+    def on_output(self, lease: int, stream: int, data: bytes) -> str:
+        """Takes the output of a service: the logs of an attempt hold that of all its processes. Returns why it cannot be kept."""
         serving = self._all.get(lease)
         if serving is None or serving.place is None:
-            return False
+            return ""
         path = serving.place.stdout if stream == 1 else serving.place.stderr
         offset = serving.written[stream]
         try:
@@ -190,10 +191,10 @@ class ServiceDriver:
                 os.close(fd)
         except OSError as e:
             log.warning("the log of lease %d, stream %d, cannot be written: %s", lease, stream, e)
-            return True
+            return why_lost(e.errno or 0)
         serving.written[stream] = offset + len(data)
         self._pump.on_output(lease, stream, offset, data)
-        return True
+        return ""
 
     # -- ports --------------------------------------------------------------------------------------------------------------
     def _choose_port(self, serving: _Serving) -> int:

@@ -21,6 +21,7 @@ from titan.model.dag import Service
 from titan.model.services import STEADY_S, resolved
 from titan.model.sizes import format_size
 from titan.model.states import Outcome
+from titan.worker.held import with_loss
 from titan.worker.suspects import WARDEN_DIED, on_warden_died
 from titan.worker.words import (
     AttemptExited,
@@ -177,11 +178,11 @@ class Services:
         if policy == "never" or (policy == "on-failure" and seen.exit_code == 0 and not watch.killed_for):
             if not watch.killed_for:
                 return False
-            self._give_up(now, seen, watch.killed_for)
+            self._give_up(now, seen, with_loss(watch.killed_for, seen.lost))
         elif watch.service.max_restarts and watch.in_a_row >= watch.service.max_restarts and not self._was_steady(watch, now):
-            self._give_up(now, seen, f"restarted {watch.in_a_row} times in a row, and then: {why}")
+            self._give_up(now, seen, with_loss(f"restarted {watch.in_a_row} times in a row, and then: {why}", seen.lost))
         else:
-            self._crashed(now, watch, why)
+            self._crashed(now, watch, with_loss(why, seen.lost))
         return True
 
     def on_attempt_refused(self, now: float, seen: AttemptRefused) -> bool:
