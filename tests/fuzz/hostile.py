@@ -39,6 +39,7 @@ from titan.protocol.frames import BLOB, encode_frame
 from titan.protocol.opcodes import OPCODE_OF, OPCODES
 
 BIG = 1_000_001
+LARGE_BYTES = 32 << 20
 NUMBERS = (
     *(math.nan, math.inf, -math.inf, -1, -1.0, 0, 1, 0.5, 1e18, 1e308, -1e308, 5e-324, 2**31, 2**53),
     *(2**63 - 1, 2**63, 2**64 - 1, -(2**63), 1 << 32, True, None),
@@ -156,7 +157,9 @@ def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 def hostile(value: Any, *, large: bool) -> tuple[Any, ...]:
     """What to put in the place of a value."""
     if isinstance(value, list):
-        many = [value[0] if value else 0] * (BIG if large else 3000)
+        one = value[0] if value else 0
+        room = LARGE_BYTES // len(msgspec.msgpack.encode(one))  # or it is this process that takes the memory
+        many = [one] * (min(BIG, room) if large else 3000)
         return ([], many, value * 2, [None], [[]], None, {"a": 1})
     if isinstance(value, dict):
         return ({}, {str(i): i for i in range(500)}, {"": ""}, {"cpus": math.nan}, {"advertise": "\x1b"}, None, [])
