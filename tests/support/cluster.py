@@ -161,10 +161,10 @@ class Cluster:
         fds: tuple[int, ...] = (),
         cwd: Path | None = None,
         env: Mapping[str, str] = NONE,
-        program: Sequence[str] = TITAN,
+        program: Sequence[str] = (),
     ) -> Spawned:
         """`titan ARGS`, that runs on."""
-        made = Spawned([*program, *args], self.said, label, env=self.environment(env), cwd=cwd or self.base, fds=fds)
+        made = Spawned([*(program or TITAN), *args], self.said, label, env=self.environment(env), cwd=cwd or self.base, fds=fds)
         self._all.append(made)
         return made
 
