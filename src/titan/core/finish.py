@@ -51,8 +51,7 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
     retired: list[int] = []
     current: dict[int, int] = {}
     odd: dict[int, int] = {}
-    began, ended_at = seen.started, seen.finished
-    possible = _may_be(seen, turn.now)
+    began, ended_at, cpu_s, peak_bytes, now = seen.started, seen.finished, seen.cpu_s, seen.peak_bytes, turn.now
     for i, lease in enumerate(seen.leases):
         number = worker.held.get(lease)
         if number is None or number in current:
@@ -62,7 +61,8 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
                 retired.append(lease)
             continue
         current[number] = i
-        if not (possible and jobs[number].since <= began[i] <= ended_at[i]):
+        may_be = jobs[number].since <= began[i] <= ended_at[i] <= now and 0.0 <= cpu_s[i] <= MAX_CPU_S
+        if not may_be or peak_bytes[i] > MAX_MEMORY:
             odd[i] = number
         outcome = seen.outcomes[i]
         if outcome != succeeded:
@@ -103,15 +103,6 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
     if bad:
         _fail(turn, seen, bad, [current[number] for number in bad])
     turn.order(fx.SendAck(seen.worker, seen.leases))
-
-
-def _may_be(seen: ResultsReported, now: float) -> bool:
-    """Whether all that they say of amounts, and of times by themselves, can be."""
-    if not seen.leases:
-        return True
-    cpu_s, peak_bytes = seen.cpu_s, seen.peak_bytes
-    amounts = min(cpu_s) >= 0.0 and max(cpu_s) <= MAX_CPU_S and max(peak_bytes) <= MAX_MEMORY
-    return amounts and max(seen.finished) <= now
 
 
 def _left_all(state: State, number: int, seen: ResultsReported, i: int) -> bool:

@@ -46,12 +46,16 @@ def due_within(at: float, now: float) -> float:
 def made_possible(jobs: dict[int, Job], seen: ResultsReported, rows: dict[int, int], now: float) -> ResultsReported:
     """The same results with times and amounts that may be. `rows`: position -> number of the job."""
     started, finished, cpu_s, peak_bytes = list(seen.started), list(seen.finished), list(seen.cpu_s), list(seen.peak_bytes)
-    for i, number in rows.items():
-        job = jobs[number]
-        if started[i]:  # else it never started
-            started[i] = started_within(job, started[i], now)
-        if finished[i]:
-            finished[i] = min(max(finished[i], started[i], job.since), now)
-        cpu_s[i] = min(max(cpu_s[i], 0.0), MAX_CPU_S)
-        peak_bytes[i] = min(max(peak_bytes[i], 0), MAX_MEMORY)
+    for i, number in rows.items():  # written out: of a worker whose clock is a little ahead, all rows come this way
+        since, began, ended = jobs[number].since, started[i], finished[i]
+        if began:  # else it never started
+            if not since <= began <= now:
+                started[i] = began = started_within(jobs[number], began, now)
+            since = max(since, began)
+        if ended and not since <= ended <= now:
+            finished[i] = now if ended > now or since > now else since
+        if not 0.0 <= cpu_s[i] <= MAX_CPU_S:
+            cpu_s[i] = min(max(cpu_s[i], 0.0), MAX_CPU_S)
+        if not 0 <= peak_bytes[i] <= MAX_MEMORY:
+            peak_bytes[i] = min(max(peak_bytes[i], 0), MAX_MEMORY)
     return replace(seen, started=started, finished=finished, cpu_s=cpu_s, peak_bytes=peak_bytes)

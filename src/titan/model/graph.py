@@ -250,7 +250,7 @@ def _check_template(t: JobTemplate) -> None:
     where = f"job specification {what[:80]!r}"
     if (size := limits.template_size(t)) > limits.MAX_TEMPLATE_BYTES:
         raise InvalidGraph(f"{where}: {size:,} characters in all; the limit is {limits.MAX_TEMPLATE_BYTES:,}: pass a file")
-    if any(len(hash_) > MAX_NAME for hash_ in (t.file_hash, t.archive, t.function)):
+    if len(t.file_hash) > MAX_NAME or len(t.archive) > MAX_NAME or len(t.function) > MAX_NAME:
         raise InvalidGraph(f"{where}: what should be a hash is none")
     if problem := template_problem(t):
         raise InvalidGraph(f"{where}: {problem}")
