@@ -308,7 +308,8 @@ class StoreDesk:
             self._core.release(partial(_let_go, calls))
         store.begin_turn()
         for client in touched:
-            client.go_on()
+            if client.waiting_bytes:
+                client.go_on()
         if self._tired:
             self._go_on_with_tired()
         self._arm()

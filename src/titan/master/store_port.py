@@ -140,7 +140,7 @@ class StoreConnection(asyncio.Protocol):
             return
         if requests:
             client.take(requests)
-            if client.waiting > WAITING or client.waiting_bytes > WAITING_BYTES:
+            if client.waiting_bytes and (client.waiting > WAITING or client.waiting_bytes > WAITING_BYTES):
                 self.pause("waiting", on=True)
         unfinished = self._requests.pending + client.waiting_bytes
         if unfinished != self._unfinished:

@@ -192,9 +192,9 @@ def _size(request: list[bytes]) -> int:
 
 def _checked(request: Any) -> list[bytes]:
     """hiredis reads replies, which hold more than a request may."""
-    if not _ONLY_BYTES.issuperset(map(type, request) if request.__class__ is list else (None,)):
-        if request.__class__ is not list:  # what begins so is an inline request
-            raise hiredis.ProtocolError("no request")
+    if request.__class__ is not list:  # what begins so is an inline request
+        raise hiredis.ProtocolError("no request")
+    if not _ONLY_BYTES.issuperset(map(type, request)):
         for arg in request:
             if arg.__class__ is bytes:
                 continue

@@ -73,7 +73,7 @@ def end_of_call(h: Held, reason: str, *, unfit: bool) -> tuple[Outcome, str]:
 
 def with_loss(reason: str, lost: str | None) -> str:
     """A reason that also says why output is lost, if some is."""
-    return "; ".join(filter(None, (reason, lost)))
+    return f"{reason}; {lost}" if reason and lost else reason or lost or ""
 
 
 def forgive(h: Held, ended_at: float) -> None:
