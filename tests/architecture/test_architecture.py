@@ -10,7 +10,7 @@ import pytest
 import titan
 
 SOURCE = Path(titan.__file__).parent
-PURE = ("model", "core", "scheduling", "protocol", "store", "predict")
+PURE = ("model", "core", "scheduling", "protocol", "gateway", "store", "predict")
 PURE_FILES = (
     "worker/machine.py",
     "worker/calls.py",

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from support.inside import Line, a_master
-from titan.master.worker_desk import DISPATCH_BYTES
+from titan.gateway.outbound import DISPATCH_BYTES
 from titan.model.dag import DagSpec, JobTemplate
 from titan.protocol import messages as msg
 from titan.protocol.codec import encode

@@ -18,10 +18,11 @@ from titan.core import inputs as seen
 from titan.core.check import check
 from titan.core.state import State
 from titan.core.step import step
+from titan.gateway.outbound import messages_of
 from titan.model.dag import JobTemplate
 from titan.model.states import JobState
 from titan.protocol import messages as pm
-from titan.sim.wire import input_of, message_of
+from titan.sim.wire import input_of
 from titan.worker import machine as wm
 from titan.worker.wire import assignments, results_messages
 
@@ -62,11 +63,13 @@ class World:
             assert job.state is not JobState.COMPLETED or (job.run.id, job.name) in self.ran, f"{job.run.id} never ran"
 
     def send(self, effect: fx.Effect) -> None:
-        told = message_of(self.state, effect)
-        name = next((n for n, origin in self.connected.items() if told is not None and origin == told[0]), None)
-        if told is None or name is None:
-            return
-        match told[1]:
+        for connection, message in messages_of(self.state, effect):
+            name = next((n for n, origin in self.connected.items() if origin == connection), None)
+            if name is not None:
+                self.tell(name, message)
+
+    def tell(self, name: str, message: pm.Message) -> None:
+        match message:
             case pm.Registered(_, _, _, _, heartbeat_s):
                 self.hear(name, wm.Registered(heartbeat_s))
             case pm.Dispatch() as it:

@@ -21,10 +21,10 @@ from titan.cli.services import print_services
 from titan.cli.workers import print_workers
 from titan.core.state import State
 from titan.errors import NotFound
+from titan.gateway.schedule_rows import schedule_row
 from titan.master import views
 from titan.master.failure_desk import gates
 from titan.master.replay import END, Playback, open_playback
-from titan.master.schedule_desk import schedule_row
 from titan.master.telling import is_about, tell, text
 from titan.model.demand import demand_text
 from titan.model.names import split_job

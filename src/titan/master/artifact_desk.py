@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from titan.core import effects as fx
 from titan.core import inputs as seen
 from titan.core.publishing import output_of
 from titan.core.state import Job, Run, State
@@ -94,11 +93,6 @@ class ArtifactDesk:
     def _tell(self, peer: Peer, request: int, rows: list[msg.ArtifactRow]) -> None:
         message = msg.Artifacts(request, rows)
         self._core.release(lambda: peer.send(message))
-
-
-def published(it: fx.ReplyPublished) -> msg.Artifacts:
-    """`versions`: the newest first."""
-    return msg.Artifacts(it.request, _rows(it.key, it.versions[::-1]))
 
 
 def _rows(key: str, versions: list[Published]) -> list[msg.ArtifactRow]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from titan.core import inputs as seen
-from titan.core.state import Schedule
 from titan.errors import CallerError, EnvironmentFault, NotFound
+from titan.gateway.schedule_rows import schedule_row
 from titan.master.core_loop import CoreLoop
 from titan.model.dag import DagSpec
 from titan.peer import Peer
@@ -46,11 +46,6 @@ class ScheduleDesk:
                 answer = self._list(message)
                 self._core.release(lambda: peer.send(answer))
 
-    def scheduled(self, request: int, name: str) -> msg.Scheduled:
-        """The answer to a request that was granted."""
-        schedule = self._core.state.schedules.get(name)
-        return msg.Scheduled(request, None if schedule is None else schedule_row(schedule))
-
     def _list(self, ask: msg.ListSchedules) -> msg.Schedules:
         known = self._core.state.schedules
         if ask.name:
@@ -66,24 +61,3 @@ class ScheduleDesk:
             raise EnvironmentFault("the disk under the master's journal is nearly full: free space there, then ask again")
         if len(key) > 128:
             raise CallerError("the key of a request is at most 128 characters")
-
-
-def schedule_row(s: Schedule) -> msg.ScheduleRow:
-    return msg.ScheduleRow(
-        name=s.name,
-        dag=s.dag.name,
-        version=s.dag.version,
-        jobs=len(s.dag.ids),
-        timing=s.timing,
-        overlap=s.overlap,
-        catch_up=s.catch_up,
-        paused=s.paused,
-        next_at=s.due,
-        last_at=s.last_at,
-        last_run=s.last_run,
-        waiting=len(s.waiting),
-        fired=s.fired,
-        skipped=s.skipped,
-        missed=s.missed,
-        added_at=s.added_at,
-    )

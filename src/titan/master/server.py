@@ -21,9 +21,10 @@ from titan.core.inputs import WorkerDisconnected
 from titan.core.state import State
 from titan.errors import Bug, EnvironmentFault, LimitExceeded, PeerError, PortInUse, ProtocolError, TitanError
 from titan.flow import Inflow, Outflow
+from titan.gateway.outbound import order_of, reply_of
 from titan.journal import SyncPolicy
 from titan.master.archivist import Archivist
-from titan.master.artifact_desk import ArtifactDesk, published
+from titan.master.artifact_desk import ArtifactDesk
 from titan.master.blame import Blame, Raised
 from titan.master.client_desk import ClientDesk
 from titan.master.cluster_keys import EVENTS_KEY, PREFIX, ClusterKeys
@@ -452,18 +453,11 @@ class Master(HomeServer):
         """Orders to workers first: they are what somebody's work waits for, and a client that is written to may take the CPU."""
         calls: list[Callable[[], None]] = []
         replies: list[Callable[[], None]] = []
+        state = self.core.state
         for effect in effects:
             match effect:
                 case fx.SendDispatch():
                     calls += self.workers.dispatch(effect)
-                case fx.SendAck():
-                    calls += self.workers.ack(effect)
-                case fx.SendRecall():
-                    calls += self.workers.recall(effect)
-                case fx.SendStop():
-                    calls += self.workers.stop(effect)
-                case fx.SendLeave():
-                    calls += self.workers.leave(effect)
                 case fx.StartBurst():
                     calls.append(partial(self.bursts.start, effect))
                 case fx.StopBurst():
@@ -476,39 +470,23 @@ class Master(HomeServer):
                         self.core.see(WorkerDisconnected(effect.worker, effect.origin))
                 case fx.Disconnect():
                     self._then(calls, effect.origin, None)
-                case fx.ReplySubmitted():
-                    self._then(replies, effect.origin, msg.Submitted(effect.request, effect.run, effect.jobs))
-                    more = self.clients.submitted(effect.origin, effect.request, effect.run)
-                    if more is not None:
-                        replies.append(more)
-                case fx.ReplyCancelled():
-                    self._then(replies, effect.origin, msg.Cancelled(effect.request, effect.jobs))
                 case fx.AnnounceGate():
                     calls += self.gatekeeper.announce(effect.job)
-                case fx.ReplyDecided(origin, request, run, job, approved, by, at):
-                    self._then(replies, origin, msg.Decided(request, run, job, approved, by, at))
-                case fx.ReplyRetried(origin, request, run, retried, revived):
-                    self._then(replies, origin, msg.Retried(request, run, retried, revived))
-                case fx.ReplyPurged(origin, request, jobs):
-                    self._then(replies, origin, msg.Purged(request, jobs))
-                case fx.ReplyScheduled():
-                    self._then(replies, effect.origin, self.clients.schedules.scheduled(effect.request, effect.name))
-                case fx.ReplyTold():
-                    self._then(replies, effect.origin, msg.Told(effect.request, effect.state, effect.held))
-                case fx.ReplyServicesStopped():
-                    self._then(replies, effect.origin, msg.ServicesStopped(effect.request, effect.jobs))
-                case fx.ReplyServiceReplaced():
-                    self._then(replies, effect.origin, msg.ServiceReplaced(effect.request, effect.rolling))
-                case fx.ReplyGrown(origin, request, run, jobs):
-                    self._then(replies, origin, msg.Grown(request, run, jobs))
-                case fx.ReplySaved(origin, request, name):
-                    self._then(replies, origin, msg.Saved(request, name))
-                case fx.ReplyPublished():
-                    self._then(replies, effect.origin, published(effect))
-                case fx.Refuse():
-                    self.clients.refused(effect.origin, effect.request)
-                    self._then(replies, effect.origin, msg.Error(effect.request, effect.code, effect.message, effect.job))
+                case _:
+                    if (order := order_of(state, effect)) is not None:
+                        calls += self.workers.tell(*order)
+                    elif (reply := reply_of(state, effect)) is not None:
+                        self._answer(replies, effect, *reply)
         return calls + replies
+
+    def _answer(self, replies: list[Callable[[], None]], effect: fx.Effect, origin: int, message: msg.Message) -> None:
+        if isinstance(effect, fx.Refuse):
+            self.clients.refused(origin, effect.request)
+        self._then(replies, origin, message)
+        if isinstance(effect, fx.ReplySubmitted):
+            more = self.clients.submitted(origin, effect.request, effect.run)
+            if more is not None:
+                replies.append(more)
 
     def _then(self, calls: list[Callable[[], None]], origin: int, message: msg.Message | None) -> None:
         peer = self._peers.get(origin)

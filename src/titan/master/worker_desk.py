@@ -7,14 +7,11 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 
-import msgspec
-
 from titan.core import effects as fx
 from titan.core import inputs as seen
-from titan.core.publishing import files_for
-from titan.core.services import addresses_of
-from titan.core.state import Job, State
+from titan.core.state import State
 from titan.errors import ProtocolError
+from titan.gateway.outbound import dispatches, order_of
 from titan.master.admission import changed_facts, check_columns, check_draws, check_registration, check_results, facts_of
 from titan.master.artifact_desk import ArtifactDesk
 from titan.master.core_loop import CoreLoop
@@ -28,22 +25,14 @@ from titan.master.output_losses import OutputLosses
 from titan.master.secret_desk import SecretDesk
 from titan.master.store_desk import StoreDesk
 from titan.master.store_relay import StoreRelay
-from titan.model.dag import MAX_INPUT_BYTES, JobTemplate, template_size
 from titan.model.plain import plain
-from titan.model.states import JobState, Outcome
+from titan.model.states import Outcome
 from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob, encode
 
 log = logging.getLogger("titan.master")
 
-DISPATCH_BYTES = 16 << 20
-"""Of one message, in characters; a character may take four bytes, and one job alone may be larger (MAX_INPUT_BYTES)."""
-JOB_BYTES = 256
-"""Of a job without arguments: its name, its run, its lease."""
-PARENT_BYTES = 512
-"""Of a parent, if it is a service or gives a file."""
-FAILED_JOB = "TITAN_FAILED_JOB"
 MAX_REASON = 500
 MAX_TEXT = 1024
 MAX_RESUMED = 10_000
@@ -301,8 +290,9 @@ class WorkerDesk:
         older = self.peers.get(worker)
         self.peers[worker] = peer
         peer.state = worker
-        s = state.settings
-        welcome = msg.Registered(it.request, worker, state.cluster, state.term, s.heartbeat_s, s.loss_s, s.stop_grace_s)
+        order = order_of(state, it)
+        assert order is not None, "the worker is there"
+        welcome = order[1]
         leases = list(state.workers[worker].held.items())
         jobs = [state.jobs[number] for _, number in leases]
         known = [self._logs.received(j.run.id, j.name, j.attempt) for j in jobs]
@@ -317,105 +307,18 @@ class WorkerDesk:
         return [answer]
 
     def dispatch(self, it: fx.SendDispatch) -> list[Callable[[], None]]:
-        """In messages of bounded size, by all that one job adds to the message."""
         calls: list[Callable[[], None]] = []
-        jobs: list[Job] = []
-        inputs: list[tuple[bytes, ...]] = []
-        given: tuple[bytes, ...]
-        lease, size = it.first_lease, 0
-        known: dict[int, None] = {}
-        """Templates of the message."""
-        for number in it.jobs:
-            job = self._state.jobs[number]
-            given, weight = (), JOB_BYTES + len(job.payload)
-            if job.args:
-                weight += sum(map(len, job.args))
-            if job.parents:
-                given = self._inputs(job)
-                weight += sum(map(len, given)) + PARENT_BYTES * len(job.parents)
-            if id(job.template) not in known or job.template.kind == "handler":
-                weight += template_size(job.template)
-            if jobs and size + weight > DISPATCH_BYTES:
-                calls += self._dispatch(it.worker, lease, jobs, inputs)
-                lease, size, jobs, inputs = lease + len(jobs), 0, [], []
-                known.clear()
-            known[id(job.template)] = None
-            jobs.append(job)
-            inputs.append(given)
-            size += weight
-        return calls + self._dispatch(it.worker, lease, jobs, inputs)
+        for message, jobs, first_lease in dispatches(self._state, it):
+            for job in jobs:
+                if job.run.first >> 32 != self._state.term:
+                    self._logs.begin(job.run.id, job.name, job.attempt)
+            if any(template.secrets for template in message.templates):
+                given = self._secrets.given(first_lease, jobs)
+                calls += self.tell(it.worker, given) if given is not None else []
+            calls += self.tell(it.worker, message)
+        return calls
 
-    def _dispatch(
-        self, worker: int, first_lease: int, jobs: list[Job], inputs: list[tuple[bytes, ...]]
-    ) -> list[Callable[[], None]]:
-        index: dict[int, int] = {}
-        templates: list[JobTemplate] = []
-        template_of = []
-        for job in jobs:
-            at = index.get(id(job.template))
-            if job.template.kind == "handler":
-                at = len(templates)
-                templates.append(self._handling(job))
-            elif at is None:
-                at = index[id(job.template)] = len(templates)
-                templates.append(job.template)
-            template_of.append(at)
-        for job in jobs:
-            if job.run.first >> 32 != self._state.term:
-                self._logs.begin(job.run.id, job.name, job.attempt)
-        services = [addresses_of(self._state, job) for job in jobs]
-        files = [files_for(self._state, job) for job in jobs]
-        message = msg.Dispatch(
-            0,
-            templates,
-            list(range(first_lease, first_lease + len(jobs))),
-            [j.run.id for j in jobs],
-            [j.name for j in jobs],
-            [j.attempt for j in jobs],
-            template_of,
-            [j.args for j in jobs],
-            [j.payload for j in jobs] if any(t.function for t in templates) else [],
-            inputs if any(inputs) else [],
-            services if any(services) else [],
-            files if any(files) else [],
-            self._state.draws.get(first_lease >> 32, ""),
-        )
-        given = self._secrets.given(first_lease, jobs) if any(t.secrets for t in templates) else None
-        return (self._to(worker, given) if given is not None else []) + self._to(worker, message)
-
-    def _handling(self, job: Job) -> JobTemplate:
-        """The template of a handler, whose environment names the job that is DEAD: the first, if several share it."""
-        jobs = (self._state.jobs[parent] for parent in job.parents)
-        dead = min((j for j in jobs if j.state is JobState.DEAD), key=lambda j: j.since, default=None)
-        failed = dead.name if dead is not None else ""
-        env = tuple(pair for pair in job.template.env if pair[0] != FAILED_JOB)
-        return msgspec.structs.replace(job.template, env=(*env, (FAILED_JOB, failed)))
-
-    def _inputs(self, job: Job) -> tuple[bytes, ...]:
-        if not job.template.function:
-            return ()
-        jobs = self._state.jobs
-        values = tuple([jobs[parent].value for parent in job.parents])
-        if (size := sum(map(len, values))) > MAX_INPUT_BYTES:
-            text = (
-                f"the results that this call is given take {size:,} bytes; the limit is {MAX_INPUT_BYTES:,}: gather them in steps"
-            )
-            return (b"x" + text.encode(),) * len(values)
-        return values
-
-    def stop(self, it: fx.SendStop) -> list[Callable[[], None]]:
-        return self._to(it.worker, msg.StopAttempts(0, it.leases, self._state.settings.stop_grace_s))
-
-    def recall(self, it: fx.SendRecall) -> list[Callable[[], None]]:
-        return self._to(it.worker, msg.Recall(0, it.leases))
-
-    def leave(self, it: fx.SendLeave) -> list[Callable[[], None]]:
-        return self._to(it.worker, msg.Leave(0, it.now))
-
-    def ack(self, it: fx.SendAck) -> list[Callable[[], None]]:
-        return self._to(it.worker, msg.Acked(0, it.leases))
-
-    def _to(self, worker: int, message: msg.Message) -> list[Callable[[], None]]:
+    def tell(self, worker: int, message: msg.Message) -> list[Callable[[], None]]:
         """To where the worker is now. If that connection breaks before it is sent, reconciliation makes it again."""
         peer = self.peers.get(worker)
         if peer is None:

@@ -23,6 +23,7 @@ from titan.core.check import check
 from titan.core.state import State
 from titan.core.step import next_due, step
 from titan.errors import PeerError
+from titan.gateway.outbound import messages_of
 from titan.model.names import run_id
 from titan.model.states import JobState, RunState, WorkerState
 from titan.protocol import messages as pm
@@ -37,7 +38,7 @@ from titan.sim.sick_rules import judge_the_broken
 from titan.sim.store_user import SimStoreUser
 from titan.sim.trace import shorts
 from titan.sim.truth import Violation
-from titan.sim.wire import describe, input_of, message_of
+from titan.sim.wire import describe, input_of
 from titan.sim.world import SOFTWARE, World
 
 _head_decoder = msgspec.msgpack.Decoder(image.Head)
@@ -390,11 +391,9 @@ class SimMaster:
     # -- effects ------------------------------------------------------------------------------------------------------------
     def _order(self, seq: int, effects: list[fx.Effect]) -> None:
         for effect in effects:
-            prepared = message_of(self.state, effect)
-            if prepared is not None:
-                origin, message = prepared
+            for origin, message in messages_of(self.state, effect):
                 self._orders.append(Order(seq, self._sending(effect, origin, message)))
-            elif isinstance(effect, fx.StartBurst):
+            if isinstance(effect, fx.StartBurst):
                 self._orders.append(Order(seq, partial(self.provider.start, effect)))
             elif isinstance(effect, fx.StopBurst):
                 self._orders.append(Order(seq, partial(self.provider.stop, effect.name)))

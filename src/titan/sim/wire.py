@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from titan.core import effects as fx
 from titan.core import inputs as seen
-from titan.core.publishing import files_for
-from titan.core.services import addresses_of
-from titan.core.state import Job, State
-from titan.model.dag import JobTemplate
 from titan.protocol import messages as pm
 
 
@@ -86,84 +81,6 @@ def input_of(message: pm.Message, *, origin: int, worker: int, run: str, jitter:
         case pm.Leaving():
             return seen.WorkerLeaving(worker)
     return None
-
-
-def message_of(state: State, effect: fx.Effect) -> tuple[int, pm.Message] | None:
-    """(connection, message) of an effect. To be asked at the end of the step that ordered it.
-
-    Later the state has moved on: the job may have another attempt, the worker another connection, which never saw what the
-    master believed when it decided. None: there is nobody to tell, or nothing.
-    """
-    if getattr(effect, "worker", None) not in (None, *state.workers):
-        return None  # forgotten in the same step
-    match effect:
-        case fx.AcceptWorker(origin, request, worker):
-            s = state.settings
-            return origin, pm.Registered(request, worker, state.cluster, state.term, s.heartbeat_s, s.loss_s, s.stop_grace_s)
-        case fx.SendDispatch(worker, jobs, first_lease):
-            return state.workers[worker].connection, _dispatch(state, jobs, first_lease)
-        case fx.SendRecall(worker, leases):
-            return state.workers[worker].connection, pm.Recall(0, leases)
-        case fx.SendStop(worker, leases):
-            return state.workers[worker].connection, pm.StopAttempts(0, leases, state.settings.stop_grace_s)
-        case fx.SendAck(worker, leases):
-            return state.workers[worker].connection, pm.Acked(0, leases)
-        case fx.ReplySubmitted(origin, request, run, count):
-            return origin, pm.Submitted(request, run, count)
-        case fx.ReplyCancelled(origin, request, count):
-            return origin, pm.Cancelled(request, count)
-        case fx.ReplyDecided(origin, request, run, job, approved, by, at):
-            return origin, pm.Decided(request, run, job, approved, by, at)
-        case fx.ReplyRetried(origin, request, run, retried, revived):
-            return origin, pm.Retried(request, run, retried, revived)
-        case fx.ReplyPurged(origin, request, count):
-            return origin, pm.Purged(request, count)
-        case fx.ReplyScheduled(origin, request, _):
-            return origin, pm.Scheduled(request, None)
-        case fx.ReplyServicesStopped(origin, request, count):
-            return origin, pm.ServicesStopped(request, count)
-        case fx.ReplyServiceReplaced(origin, request, rolling):
-            return origin, pm.ServiceReplaced(request, rolling)
-        case fx.ReplyGrown(origin, request, run, count):
-            return origin, pm.Grown(request, run, count)
-        case fx.ReplySaved(origin, request, name):
-            return origin, pm.Saved(request, name)
-        case fx.Refuse(origin, request, code, text, job):
-            return origin, pm.Error(request, code, text, job)
-        case fx.SendLeave(worker, now):
-            return state.workers[worker].connection, pm.Leave(0, now)
-        case fx.ReplyTold(origin, request, worker_state, held):
-            return origin, pm.Told(request, worker_state, held)
-        case fx.Disconnect() | fx.AnnounceGate() | fx.StartBurst() | fx.StopBurst() | fx.ReplyPublished():
-            return None
-
-
-def _dispatch(state: State, jobs: list[int], first_lease: int) -> pm.Dispatch:
-    templates: list[JobTemplate] = []
-    index: dict[int, int] = {}
-    entries = [state.jobs[number] for number in jobs]
-    for entry in entries:
-        if index.setdefault(id(entry.template), len(templates)) == len(templates):
-            templates.append(entry.template)
-    return pm.Dispatch(
-        request=0,
-        templates=templates,
-        leases=list(range(first_lease, first_lease + len(jobs))),
-        runs=[entry.run.id for entry in entries],
-        jobs=[entry.name for entry in entries],
-        attempts=[entry.attempt for entry in entries],
-        template_of=[index[id(entry.template)] for entry in entries],
-        args=[entry.args for entry in entries],
-        payloads=[entry.payload for entry in entries],
-        inputs=[_inputs(state, entry) for entry in entries],
-        services=services if any(services := [addresses_of(state, entry) for entry in entries]) else [],
-        files=files if any(files := [files_for(state, entry) for entry in entries]) else [],
-        draw=state.draws.get(first_lease >> 32, ""),
-    )
-
-
-def _inputs(state: State, entry: Job) -> tuple[bytes, ...]:
-    return tuple([state.jobs[parent].value for parent in entry.parents]) if entry.template.function else ()
 
 
 def describe(message: pm.Message) -> str:

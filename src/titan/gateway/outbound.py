@@ -1,0 +1,186 @@
+"""Effects become messages: which connection each goes to, and what it says.
+
+To be asked at the end of the step that ordered the effect. Later the state has moved on: the job may have another attempt, the
+worker another connection, which never saw what the master believed when it decided. What a shell adds to a message, or does
+beside it (logs, secrets, open connections), it does itself.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from titan.core import effects as fx
+from titan.core.publishing import files_for
+from titan.core.services import addresses_of
+from titan.core.state import Job, State
+from titan.gateway.schedule_rows import schedule_row
+from titan.model.dag import MAX_INPUT_BYTES, JobTemplate, template_size
+from titan.model.states import JobState
+from titan.protocol import messages as msg
+
+DISPATCH_BYTES = 16 << 20
+"""Of one message, in characters; a character may take four bytes, and one job alone may be larger (MAX_INPUT_BYTES)."""
+JOB_BYTES = 256
+"""Of a job without arguments: its name, its run, its lease."""
+PARENT_BYTES = 512
+"""Of a parent, if it is a service or gives a file."""
+FAILED_JOB = "TITAN_FAILED_JOB"
+
+
+def messages_of(state: State, effect: fx.Effect) -> list[tuple[int, msg.Message]]:
+    """(connection, message) of an effect, for whoever adds nothing to them."""
+    if isinstance(effect, fx.SendDispatch):
+        worker = state.workers.get(effect.worker)
+        return [] if worker is None else [(worker.connection, one.message) for one in dispatches(state, effect)]
+    order = order_of(state, effect)
+    if order is not None:
+        connection = effect.origin if isinstance(effect, fx.AcceptWorker) else state.workers[order[0]].connection
+        return [(connection, order[1])]
+    reply = reply_of(state, effect)
+    return [] if reply is None else [reply]
+
+
+def reply_of(state: State, effect: fx.Effect) -> tuple[int, msg.Message] | None:
+    """(connection, message) of an effect that answers who asked; None for every other."""
+    match effect:
+        case fx.ReplySubmitted(origin, request, run, count):
+            return origin, msg.Submitted(request, run, count)
+        case fx.ReplyCancelled(origin, request, count):
+            return origin, msg.Cancelled(request, count)
+        case fx.ReplyDecided(origin, request, run, job, approved, by, at):
+            return origin, msg.Decided(request, run, job, approved, by, at)
+        case fx.ReplyRetried(origin, request, run, retried, revived):
+            return origin, msg.Retried(request, run, retried, revived)
+        case fx.ReplyPurged(origin, request, count):
+            return origin, msg.Purged(request, count)
+        case fx.ReplyScheduled(origin, request, name):
+            schedule = state.schedules.get(name)
+            return origin, msg.Scheduled(request, None if schedule is None else schedule_row(schedule))
+        case fx.ReplyServicesStopped(origin, request, count):
+            return origin, msg.ServicesStopped(request, count)
+        case fx.ReplyServiceReplaced(origin, request, rolling):
+            return origin, msg.ServiceReplaced(request, rolling)
+        case fx.ReplyGrown(origin, request, run, count):
+            return origin, msg.Grown(request, run, count)
+        case fx.ReplySaved(origin, request, name):
+            return origin, msg.Saved(request, name)
+        case fx.ReplyTold(origin, request, worker_state, held):
+            return origin, msg.Told(request, worker_state, held)
+        case fx.ReplyPublished(origin, request, key, versions):
+            return origin, msg.Artifacts(request, [msg.ArtifactRow(key, v.hash, v.size, v.kind, v.at, v.by) for v in versions])
+        case fx.Refuse(origin, request, code, text, job):
+            return origin, msg.Error(request, code, text, job)
+    return None
+
+
+def order_of(state: State, effect: fx.Effect) -> tuple[int, msg.Message] | None:
+    """(worker, message) of an effect that a worker is told of, save for dispatches; None for every other, and for a worker that was
+    forgotten in the same step."""
+    if getattr(effect, "worker", None) not in state.workers:
+        return None
+    match effect:
+        case fx.SendAck(worker, leases):
+            return worker, msg.Acked(0, leases)
+        case fx.SendStop(worker, leases):
+            return worker, msg.StopAttempts(0, leases, state.settings.stop_grace_s)
+        case fx.SendRecall(worker, leases):
+            return worker, msg.Recall(0, leases)
+        case fx.AcceptWorker(_, request, worker):
+            s = state.settings
+            return worker, msg.Registered(request, worker, state.cluster, state.term, s.heartbeat_s, s.loss_s, s.stop_grace_s)
+        case fx.SendLeave(worker, now):
+            return worker, msg.Leave(0, now)
+    return None
+
+
+class Dispatching(NamedTuple):
+    """A message and the jobs in it, with the lease of the first."""
+
+    message: msg.Dispatch
+    jobs: list[Job]
+    first_lease: int
+
+
+def dispatches(state: State, it: fx.SendDispatch) -> list[Dispatching]:
+    """In messages of bounded size, by all that one job adds to the message."""
+    made: list[Dispatching] = []
+    jobs: list[Job] = []
+    inputs: list[tuple[bytes, ...]] = []
+    given: tuple[bytes, ...]
+    lease, size = it.first_lease, 0
+    known: dict[int, None] = {}
+    """Templates of the message."""
+    for number in it.jobs:
+        job = state.jobs[number]
+        given, weight = (), JOB_BYTES + len(job.payload)
+        if job.args:
+            weight += sum(map(len, job.args))
+        if job.parents:
+            given = _inputs(state, job)
+            weight += sum(map(len, given)) + PARENT_BYTES * len(job.parents)
+        if id(job.template) not in known or job.template.kind == "handler":
+            weight += template_size(job.template)
+        if jobs and size + weight > DISPATCH_BYTES:
+            made.append(_dispatch(state, lease, jobs, inputs))
+            lease, size, jobs, inputs = lease + len(jobs), 0, [], []
+            known.clear()
+        known[id(job.template)] = None
+        jobs.append(job)
+        inputs.append(given)
+        size += weight
+    made.append(_dispatch(state, lease, jobs, inputs))
+    return made
+
+
+def _dispatch(state: State, first_lease: int, jobs: list[Job], inputs: list[tuple[bytes, ...]]) -> Dispatching:
+    index: dict[int, int] = {}
+    templates: list[JobTemplate] = []
+    template_of = []
+    for job in jobs:
+        at = index.get(id(job.template))
+        if job.template.kind == "handler":
+            at = len(templates)
+            templates.append(_handling(state, job))
+        elif at is None:
+            at = index[id(job.template)] = len(templates)
+            templates.append(job.template)
+        template_of.append(at)
+    services = [addresses_of(state, job) for job in jobs]
+    files = [files_for(state, job) for job in jobs]
+    message = msg.Dispatch(
+        0,
+        templates,
+        list(range(first_lease, first_lease + len(jobs))),
+        [j.run.id for j in jobs],
+        [j.name for j in jobs],
+        [j.attempt for j in jobs],
+        template_of,
+        [j.args for j in jobs],
+        [j.payload for j in jobs] if any(t.function for t in templates) else [],
+        inputs if any(inputs) else [],
+        services if any(services) else [],
+        files if any(files) else [],
+        state.draws.get(first_lease >> 32, ""),
+    )
+    return Dispatching(message, jobs, first_lease)
+
+
+def _handling(state: State, job: Job) -> JobTemplate:
+    """The template of a handler, whose environment names the job that is DEAD: the first, if several share it."""
+    jobs = (state.jobs[parent] for parent in job.parents)
+    dead = min((j for j in jobs if j.state is JobState.DEAD), key=lambda j: j.since, default=None)
+    failed = dead.name if dead is not None else ""
+    env = tuple(pair for pair in job.template.env if pair[0] != FAILED_JOB)
+    return msgspec.structs.replace(job.template, env=(*env, (FAILED_JOB, failed)))
+
+
+def _inputs(state: State, job: Job) -> tuple[bytes, ...]:
+    if not job.template.function:
+        return ()
+    values = tuple([state.jobs[parent].value for parent in job.parents])
+    if (size := sum(map(len, values))) > MAX_INPUT_BYTES:
+        text = f"the results that this call is given take {size:,} bytes; the limit is {MAX_INPUT_BYTES:,}: gather them in steps"
+        return (b"x" + text.encode(),) * len(values)
+    return values
