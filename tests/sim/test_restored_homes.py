@@ -18,11 +18,11 @@ from titan.core import inputs as seen
 from titan.core.check import check
 from titan.core.state import State
 from titan.core.step import step
+from titan.gateway.inbound import registration, worker_input
 from titan.gateway.outbound import messages_of
 from titan.model.dag import JobTemplate
 from titan.model.states import JobState
 from titan.protocol import messages as pm
-from titan.sim.wire import input_of
 from titan.worker import machine as wm
 from titan.worker.wire import assignments, results_messages
 
@@ -110,7 +110,10 @@ class World:
 
     def say(self, name: str, message: pm.Message, origin: int = 0) -> None:
         number = self.state.worker_numbers.get(name, 0)
-        one = input_of(message, origin=origin, worker=number, run="", jitter=0.5)
+        if isinstance(message, pm.Register):
+            one: seen.Input | None = registration(message, origin=origin, host="sim", cluster=self.state.cluster)
+        else:
+            one = worker_input(message, number, jitter=0.5)
         if one is not None and name in self.connected and self.rng.random() < 0.9:
             self.see([one])
 

@@ -11,6 +11,7 @@ from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.state import Job, State
 from titan.errors import CallerError, EnvironmentFault, NotFound, ProtocolError, TitanError
+from titan.gateway.inbound import asked
 from titan.master import views
 from titan.master.artifact_desk import ArtifactDesk
 from titan.master.collect import Collector
@@ -98,7 +99,7 @@ class ClientDesk:
                 # Cancelling what is over cancels nothing.
                 self._past.answer(peer, message.request, message.run, lambda _: [msg.Cancelled(message.request, 0)])
             case msg.Cancel():
-                self._core.see(seen.CancelRequested(peer.number, message.request, message.run, message.job))
+                self._core.see(asked(message, origin=peer.number))
             case msg.AddSchedule() | msg.ListSchedules() | msg.PauseSchedule() | msg.RemoveSchedule() | msg.RunSchedule():
                 self.schedules.on_message(peer, message)
             case msg.Grow() | msg.SavePipeline() | msg.RemovePipeline() | msg.ListPipelines() | msg.GetPipeline():
@@ -107,7 +108,7 @@ class ClientDesk:
                 # Stopping what is over stops nothing.
                 self._past.answer(peer, message.request, message.run, lambda _: [msg.ServicesStopped(message.request, 0)])
             case msg.StopService():
-                self._core.see(seen.ServiceStopRequested(peer.number, message.request, message.run, message.job))
+                self._core.see(asked(message, origin=peer.number))
             case msg.ReplaceService():
                 self._replace_service(peer, message)
             case msg.ListServices():
@@ -124,7 +125,7 @@ class ClientDesk:
             case msg.ListWorkers():
                 self._answer(peer, lambda: views.workers(self._state, message))
             case msg.TellWorker():
-                self._core.see(seen.WorkerToldToLeave(peer.number, message.request, message.name, message.now))
+                self._core.see(asked(message, origin=peer.number))
             case msg.GetScale():
                 self._answer(peer, lambda: scale_view(self._state, message, self._core.clock.now()))
             case msg.ListDead():
@@ -219,7 +220,7 @@ class ClientDesk:
     def _submit(self, peer: Peer, it: msg.Submit) -> None:
         self._check_payloads(it.dag.payloads)
         self._check_submission(peer, it, it.dag.templates)
-        self._core.see(seen.DagSubmitted(peer.number, it.request, self._new_run(), it.key, it.dag))
+        self._core.see(asked(it, origin=peer.number, run=self._new_run()))
 
     def _open_run(self, peer: Peer, it: msg.OpenRun) -> None:
         place = (peer.number, it.request)
@@ -227,8 +228,7 @@ class ClientDesk:
             raise CallerError(f"{MAX_OPENINGS} submissions in parts at once on a connection, each under a request id of its own")
         self._check_submission(peer, it, it.templates)
         run = self._opening[place] = self._new_run()
-        head = (it.key, it.name, it.version, it.templates, it.count, it.deadline_s, it.group)
-        self._core.see(seen.RunBegun(peer.number, it.request, run, *head))
+        self._core.see(asked(it, origin=peer.number, run=run))
 
     def _add_jobs(self, peer: Peer, it: msg.AddJobs) -> None:
         place = (peer.number, it.request)
@@ -242,8 +242,7 @@ class ClientDesk:
             self._collector.refused(*place)
             self._core.see(seen.SubmitterGone(run))
             raise
-        part = (it.position, it.ids, it.template_of, it.args, it.parents, it.payloads)
-        self._core.see(seen.JobsArrived(peer.number, it.request, run, *part))
+        self._core.see(asked(it, origin=peer.number, run=run))
         # The next when this is decided and others had their turn: a large DAG holds up nobody.
         peer.pause_reading("submission")
         asyncio.get_running_loop().call_soon(peer.resume_reading, "submission")
@@ -289,8 +288,7 @@ class ClientDesk:
     def _replace_service(self, peer: Peer, it: msg.ReplaceService) -> None:
         if it.file_hash and not self._registry.has(it.file_hash):
             raise NotFound(f"{it.file} ({it.file_hash[:12]}) is not on the master: stage it before you ask")
-        what = (it.run, it.job, it.file, it.file_hash, it.command, it.argv, it.args)
-        self._core.see(seen.ServiceReplaceRequested(peer.number, it.request, *what))
+        self._core.see(asked(it, origin=peer.number))
 
     def _new_run(self) -> str:
         """Ids sort by submission, also within a millisecond. The 15th bit of the entropy is the core's, for what schedules make."""

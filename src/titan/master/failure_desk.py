@@ -10,9 +10,9 @@ from titan.core import inputs as seen
 from titan.core.gates import is_repeated, why_not
 from titan.core.state import State
 from titan.errors import CallerError, Conflict, LimitExceeded
+from titan.gateway.inbound import asked
 from titan.master import views
 from titan.master.core_loop import CoreLoop
-from titan.master.gatekeeper import digest_of
 from titan.master.history_desk import HistoryDesk
 from titan.model.failure import MAX_BY, MAX_COMMENT
 from titan.peer import Peer
@@ -69,11 +69,8 @@ class FailureDesk:
         _check_words(it.by, it.comment, it.key)
         if it.token and (it.run or it.job):
             raise CallerError("a token names its gate: give the token alone, or RUN/JOB without one")
-        digest = digest_of(it.token) if it.token else b""
         if it.token or self._past.is_live(it.run):
-            self._core.see(
-                seen.GateDecisionMade(peer.number, it.request, it.run, it.job, it.approve, it.by, it.comment, it.key, digest)
-            )
+            self._core.see(asked(it, origin=peer.number))
         else:
             self._past.answer(peer, it.request, it.run, lambda state: [_decided_before(state, it)])
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from titan.core import events as ev
 from titan.core.inputs import TokenDrawn, WebhookAnswered
+from titan.gateway.inbound import digest_of
 from titan.master.core_loop import CoreLoop
 from titan.master.webhook_targets import Refused, Targets
 from titan.model.settings import Settings
@@ -179,10 +180,6 @@ class Gatekeeper:
                 if not tries_left:
                     raise
         raise OSError(f"{url.host} has no address")
-
-
-def digest_of(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
 
 
 def signed(secret: bytes, body: bytes, at_s: int) -> dict[str, str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from titan.core import inputs as seen
 from titan.errors import CallerError, EnvironmentFault, NotFound
+from titan.gateway.inbound import asked, growth_input
 from titan.master.core_loop import CoreLoop
 from titan.model.dag import DagSpec
 from titan.peer import Peer
@@ -34,16 +34,15 @@ class GrowthDesk:
                 if worker and not it.lease:
                     raise CallerError("an addition that comes through a worker names the lease of the job that asks")
                 self._check(it.dag)
-                how = (it.before, it.before_children and worker > 0)
-                self._core.see(seen.RunGrowthRequested(origin, request, worker, it.lease, it.run, it.key, it.dag, *how))
+                self._core.see(growth_input(it, origin=origin, worker=worker))
             case msg.SavePipeline() as it:
                 self._check_room()
                 if len(it.dag.ids) > MAX_SAVED_JOBS:
                     raise CallerError(f"{len(it.dag.ids):,} jobs; a pipeline of at most {MAX_SAVED_JOBS:,} can be saved")
                 self._check(it.dag)
-                self._core.see(seen.PipelineSaveRequested(origin, request, it.name, it.dag, it.replace))
+                self._core.see(asked(it, origin=origin))
             case msg.RemovePipeline():
-                self._core.see(seen.PipelineRemovalRequested(origin, request, message.name))
+                self._core.see(asked(message, origin=origin))
             case msg.ListPipelines():
                 self._core.turn()
                 names = sorted(name for name in state.saved if name > message.after)[: max(1, min(message.limit, 1000))]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from titan.core import inputs as seen
 from titan.errors import CallerError, EnvironmentFault, NotFound
+from titan.gateway.inbound import asked
 from titan.gateway.schedule_rows import schedule_row
 from titan.master.core_loop import CoreLoop
 from titan.model.dag import DagSpec
@@ -27,20 +27,16 @@ class ScheduleDesk:
 
     def on_message(self, peer: Peer, message: Asked) -> None:
         """Raises TitanError, which becomes the answer."""
-        origin, request = peer.number, message.request
         match message:
             case msg.AddSchedule() as it:
                 self._check_room(it.key)
                 self._check(it.dag)
-                policies = (it.overlap, it.catch_up, it.paused, it.replace)
-                self._core.see(seen.ScheduleRequested(origin, request, it.key, it.name, it.dag, it.timing, *policies))
-            case msg.PauseSchedule():
-                self._core.see(seen.PauseRequested(origin, request, message.name, message.paused))
-            case msg.RemoveSchedule():
-                self._core.see(seen.RemovalRequested(origin, request, message.name))
+                self._core.see(asked(it, origin=peer.number))
+            case msg.PauseSchedule() | msg.RemoveSchedule():
+                self._core.see(asked(message, origin=peer.number))
             case msg.RunSchedule():
                 self._check_room(message.key)
-                self._core.see(seen.ScheduleRunRequested(origin, request, self._new_run(), message.key, message.name))
+                self._core.see(asked(message, origin=peer.number, run=self._new_run()))
             case msg.ListSchedules():
                 self._core.turn()
                 answer = self._list(message)

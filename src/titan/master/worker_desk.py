@@ -11,8 +11,9 @@ from titan.core import effects as fx
 from titan.core import inputs as seen
 from titan.core.state import State
 from titan.errors import ProtocolError
+from titan.gateway.admission import check_columns, check_results
+from titan.gateway.inbound import MAX_TEXT, registration, worker_input
 from titan.gateway.outbound import dispatches, order_of
-from titan.master.admission import changed_facts, check_columns, check_draws, check_registration, check_results, facts_of
 from titan.master.artifact_desk import ArtifactDesk
 from titan.master.core_loop import CoreLoop
 from titan.master.file_desk import FileDesk
@@ -33,8 +34,6 @@ from titan.protocol.codec import Blob, encode
 
 log = logging.getLogger("titan.master")
 
-MAX_REASON = 500
-MAX_TEXT = 1024
 MAX_RESUMED = 10_000
 MAX_GAP = 16 << 20
 """Bytes of output that may be missing before a piece of an attempt that is over."""
@@ -93,30 +92,14 @@ class WorkerDesk:
             raise ProtocolError(f"a {type(message).__name__} from a worker that is not registered on this connection")
         match message:
             case msg.Heartbeat():
-                check_columns(message)
-                check_draws(message)
-                held = (message.leases, message.started, message.draws, message.draw_of)
-                self._core.see(seen.WorkerBeat(worker, *held, changed_facts(message) if message.facts else {}))
+                self._see(worker, message)
                 peer.send(msg.Heard(message.request))
-            case msg.Awaiting():
-                check_columns(message)
-                self._core.see(seen.LeasesAwaiting(worker, message.leases))
-            case msg.Started():
-                check_columns(message)
-                self._core.see(seen.AttemptsStarted(worker, message.leases, message.ats))
-            case msg.ServiceStates():
-                self._on_services(worker, message)
-            case msg.Progress():
-                check_columns(message)
-                if not all(fraction == -1.0 or 0.0 <= fraction <= 1.0 for fraction in message.fractions):
-                    raise ProtocolError("a progress that is not 0 to 1, nor -1")
-                words = [plain(text, MAX_TEXT) for text in message.messages]
-                self._core.see(seen.ProgressSeen(worker, message.leases, message.fractions, words))
-            case msg.Statuses():
-                check_columns(message)
-                self._core.see(seen.StatusesSeen(worker, message.leases, [plain(text, MAX_TEXT) for text in message.texts]))
             case msg.Results():
                 self._on_results(worker, message)
+            case msg.Leaving():
+                self._see(worker, message)
+                request = message.request
+                self._core.release(lambda: peer.send(msg.Pong(request)))
             case msg.LogData():
                 self._on_log_data(peer, worker, message, blob)
             case msg.Fetch():
@@ -129,15 +112,9 @@ class WorkerDesk:
                 self._growth.on_message(peer, message, worker)
             case msg.Stage():
                 peer.send(msg.Staged(message.request, self._lacks(message.hashes)))
-            case msg.Draining():
-                self._core.see(seen.WorkerDraining(worker))
-            case msg.Leaving():
-                self._core.see(seen.WorkerLeaving(worker))
-                request = message.request
-                self._core.release(lambda: peer.send(msg.Pong(request)))
             case _ if self._files.on_message(peer, message, blob) or self._artifacts.on_message(peer, message, worker):
                 pass
-            case _ if not self._jobs.on_message(peer, worker, message, blob):
+            case _ if not self._see(worker, message) and not self._jobs.on_message(peer, worker, message, blob):
                 raise ProtocolError(f"a {type(message).__name__} is nothing that a worker says")
 
     def on_closed(self, peer: Peer) -> None:
@@ -148,52 +125,22 @@ class WorkerDesk:
             self._core.see(seen.WorkerDisconnected(worker, peer.number))
 
     def _on_register(self, peer: Peer, it: msg.Register) -> None:
-        check_registration(it)
-        facts = facts_of(it, peer.host)
-        ours = it.cluster == self._state.cluster
-        self._core.see(
-            seen.WorkerRegistered(
-                origin=peer.number,
-                request=it.request,
-                name=it.name,
-                incarnation=it.incarnation,
-                capabilities=tuple(dict.fromkeys(it.capabilities)),
-                slots=it.slots,
-                facts=facts,
-                leases=it.leases if ours else [],
-                started=it.started if ours else [],
-                draining=it.draining,
-                draws=it.draws if ours else (),
-                draw_of=it.draw_of if ours else [],
-            )
-        )
+        self._core.see(registration(it, origin=peer.number, host=peer.host, cluster=self._state.cluster))
 
-    def _on_services(self, worker: int, it: msg.ServiceStates) -> None:
-        check_columns(it)
-        reasons = [plain(reason, MAX_REASON) for reason in it.reasons]
-        about = (it.leases, it.serials, it.started, it.ready_ats, it.ports, it.restarts, reasons, it.next_starts)
-        self._core.see(seen.ServicesSeen(worker, *about))
+    def _see(self, worker: int, it: msg.Message) -> bool:
+        """Whether it is one that the core sees."""
+        one = worker_input(it, worker, jitter=random.random())
+        if one is not None:
+            self._core.see(one)
+        return one is not None
 
     def _on_results(self, worker: int, it: msg.Results) -> None:
         check_results(it)
         if it.outputs:
             self._expect_files(it)
-        self._core.see(
-            seen.ResultsReported(
-                worker=worker,
-                leases=it.leases,
-                outcomes=it.outcomes,
-                exit_codes=it.exit_codes,
-                reasons=self._with_losses(worker, it.leases, [plain(reason) for reason in it.reasons]),
-                started=it.started,
-                finished=it.finished,
-                cpu_s=it.cpu_s,
-                peak_bytes=it.peak_bytes,
-                jitter=random.random(),
-                values=it.values,
-                outputs=it.outputs,
-            )
-        )
+        if self._losses:
+            self._tell_losses(worker, it)
+        self._see(worker, it)
 
     def _expect_files(self, it: msg.Results) -> None:
         """A result whose files are not here, as they were removed since they were sent, is none: the attempt is tried again."""
@@ -263,17 +210,14 @@ class WorkerDesk:
         for job, attempt in attempts:
             self._losses.doubted(run, job, attempt, error)
 
-    def _with_losses(self, worker: int, leases: list[int], reasons: list[str]) -> list[str]:
-        """What results say, and what of their output is not here."""
-        if not self._losses:
-            return reasons
+    def _tell_losses(self, worker: int, it: msg.Results) -> None:
+        """Results also say what of their output is not here."""
         held, jobs = self._state.workers[worker].held, self._state.jobs
-        for i, lease in enumerate(leases):
+        for i, lease in enumerate(it.leases):
             job = jobs.get(held.get(lease, -1))
             loss = self._losses.take(job.run.id, job.name, job.attempt) if job is not None else ""
             if loss:
-                reasons[i] = f"{reasons[i]}; {loss}" if reasons[i] else loss
-        return reasons
+                it.reasons[i] = f"{it.reasons[i]}; {loss}" if it.reasons[i] else loss
 
     def _complain(self, text: str) -> None:
         """In the log, once a minute."""

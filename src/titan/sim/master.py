@@ -23,6 +23,7 @@ from titan.core.check import check
 from titan.core.state import State
 from titan.core.step import next_due, step
 from titan.errors import PeerError
+from titan.gateway.inbound import client_input, growth_input, registration, worker_input
 from titan.gateway.outbound import messages_of
 from titan.model.names import run_id
 from titan.model.states import JobState, RunState, WorkerState
@@ -38,7 +39,7 @@ from titan.sim.sick_rules import judge_the_broken
 from titan.sim.store_user import SimStoreUser
 from titan.sim.trace import shorts
 from titan.sim.truth import Violation
-from titan.sim.wire import describe, input_of
+from titan.sim.wire import describe
 from titan.sim.world import SOFTWARE, World
 
 _head_decoder = msgspec.msgpack.Decoder(image.Head)
@@ -228,13 +229,23 @@ class SimMaster:
             message, lambda it: self._send(peer, encode(it)) if self.up and self._life == life else None
         ):
             return
-        one = input_of(message, origin=origin, worker=peer.worker, run=run, jitter=world.rng.random())
+        one = self._input_of(peer, message, run, world.rng.random())
         if one is not None:
             self._see(one)
         if isinstance(message, pm.Heartbeat) and peer.worker:
             self._send(peer, encode(pm.Heard(0)))
         elif isinstance(message, pm.Leaving):
             self._send(peer, encode(pm.Pong(message.request)))
+
+    def _input_of(self, peer: Peer, message: pm.Message, run: str, jitter: float) -> seen.Input | None:
+        origin = peer.link.number
+        if isinstance(message, pm.Register):
+            return registration(message, origin=origin, host="sim", cluster=self.state.cluster)
+        if isinstance(message, pm.Grow):
+            return growth_input(message, origin=origin, worker=peer.worker)
+        if peer.worker:
+            return worker_input(message, peer.worker, jitter=jitter)
+        return client_input(message, origin=origin, run=run)
 
     def _about_the_dead(self, origin: int, it: pm.RetryDead | pm.PurgeDead) -> seen.Input:
         chunks = [] if it.run in self.state.runs else self._history.get(it.run, [])
