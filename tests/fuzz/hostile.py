@@ -371,7 +371,7 @@ class World:
         assert late == [], "a worker moved the time"
         assert core.state.term >= self.term
         self.term = core.state.term  # a worker that holds what this home did not give out raises it
-        if core._seq == self._replayed:
+        if core.order.seq == self._replayed:
             return  # nothing was written, and what is not written is not changed
         self._replayed = self._replay(self.copy, self._replayed)
         assert picture(self.copy) == picture(core.state), "a replay of the journal comes to another state"

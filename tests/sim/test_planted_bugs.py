@@ -6,7 +6,7 @@ from what happens outside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -39,6 +39,7 @@ from titan.core import inputs as seen
 from titan.core.apply import apply
 from titan.core.state import TIMER_JOB, Job, Run, Schedule, State, Worker
 from titan.core.turn import Turn
+from titan.gateway.sequencer import Sequencer
 from titan.model import timing
 from titan.model.demand import NOTHING, Amounts
 from titan.model.states import JobState, Outcome, RunState
@@ -798,24 +799,33 @@ def the_result_that_was_set_first_counts(patch: Patch) -> None:
 
 
 def effects_do_not_wait_for_the_sync(patch: Patch) -> None:
-    def release(master: SimMaster) -> None:
-        while master._orders:
-            master._orders.popleft().perform()
+    def let_go(order: Sequencer) -> Iterator[Callable[[], None]]:
+        while order._held:
+            yield from order._held.popleft()[1]
 
-    patch.setattr(SimMaster, "_release", release)
+    patch.setattr(Sequencer, "let_go", let_go)
 
 
 def effects_without_events_do_not_wait(patch: Patch) -> None:
     """A submission that is sent again is answered at once, though the first one is not synced yet."""
-    real = SimMaster._order
+    take, wrote = Sequencer.take, Sequencer.wrote
 
-    def order(master: SimMaster, seq: int, effects: list[fx.Effect]) -> None:
-        bare: list[fx.Effect] = [effect for effect in effects if isinstance(effect, fx.ReplySubmitted)]
-        real(master, master.disk.safe_seq, bare)
-        master._orders.rotate(len(bare))
-        real(master, seq, [effect for effect in effects if effect not in bare])
+    def begin_turn(order: Sequencer, state: State, now: float, *, most: int = 1 << 60) -> list[seen.Input]:
+        order.wrote_some = False  # type: ignore[attr-defined]
+        return take(order, state, now, most=most)
 
-    patch.setattr(SimMaster, "_order", order)
+    def note(order: Sequencer, seq: int, *, durable: bool = False) -> None:
+        order.wrote_some = True  # type: ignore[attr-defined]
+        wrote(order, seq, durable=durable)
+
+    def hold(order: Sequencer, calls: Sequence[Callable[[], None]]) -> None:
+        if getattr(order, "wrote_some", True):
+            order._held.append((order.seq, calls))
+        else:
+            order._held.appendleft((order.durable, calls))
+
+    for name, plant in (("take", begin_turn), ("wrote", note), ("hold", hold)):
+        patch.setattr(Sequencer, name, plant)
 
 
 def a_sync_claims_what_was_written_meanwhile(patch: Patch) -> None:

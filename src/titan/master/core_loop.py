@@ -11,18 +11,19 @@ import asyncio
 import logging
 import os
 import secrets
-from collections import deque
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from titan.clock import SteadyClock
 from titan.core.effects import Effect
 from titan.core.events import SYNCED, Event, encode
-from titan.core.inputs import Input, MasterBooted, TimePassed
+from titan.core.inputs import Input, MasterBooted
 from titan.core.record_parts import RECORD_BYTES, divided
 from titan.core.state import State
 from titan.core.step import next_due, step
 from titan.errors import Conflict, JournalFailed
+from titan.gateway.sequencer import Sequencer
 from titan.journal import JournalWriter, SyncPolicy
 from titan.master.beside import run_beside
 from titan.master.blame import PATIENCE, Blame, Raised, Watched
@@ -65,12 +66,9 @@ class CoreLoop:
         self.careful = False
         """Whether each input has a turn of its own, so that it is known which one raises."""
         self._loop = asyncio.get_running_loop()
-        self._inbox: list[Input] = []
+        self.order = Sequencer()
         self._scheduled = False
-        self._held: deque[tuple[int, list[Callable[[], None]]]] = deque()
         self._journal: JournalWriter | None = None
-        self._seq = 0
-        self._durable = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._pressed = False
@@ -87,7 +85,7 @@ class CoreLoop:
     def open_journal(self, store: Path, next_seq: int, policy: SyncPolicy, *, places: tuple[Path, ...] = ()) -> None:
         """`places`: files and folders that must stay what they are for anything to be durable."""
         self._store = store
-        self._seq = self._durable = next_seq - 1
+        self.order.begin(next_seq - 1)
         self._journal = JournalWriter(
             store,
             next_seq=next_seq,
@@ -133,7 +131,10 @@ class CoreLoop:
                 f"{who} is set aside until this master is restarted: what it sent made the master fail {PATIENCE} times; the "
                 "master's log has what and why"
             )
-        self._inbox.append(seen)
+        self.order.see(seen)
+        self._schedule()
+
+    def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self.turn)
@@ -143,18 +144,12 @@ class CoreLoop:
         if self._dead:
             return
         now = self.clock.now()
-        due = next_due(self.state)
-        if due is not None and due <= now:
-            self._inbox.append(TimePassed())
-        if not self._inbox:
+        inputs = self.order.take(self.state, now, most=1 if self.careful else sys.maxsize)
+        if not inputs:
             self._arm()
             return
-        inputs, self._inbox = self._inbox, []
-        if self.careful and len(inputs) > 1:
-            self._inbox = inputs[1:]
-            del inputs[1:]
-            self._scheduled = True
-            self._loop.call_soon(self.turn)
+        if self.order.has_inputs:
+            self._schedule()
         watched = Watched(inputs)
         try:
             events, effects = step(self.state, now, watched)
@@ -163,55 +158,53 @@ class CoreLoop:
                 synced = any(type(event) in SYNCED for event in events)
                 written = None if synced else self._journal.append_now(payload, count)
                 if written is not None:
-                    self._seq = self._durable = written
+                    self.order.wrote(written, durable=True)
                 else:
                     self._append(payload, count, events, synced=synced)
                 self._since_snapshot += len(payload)
             calls = self._prepare(effects)
             if calls:
-                self._held.append((self._seq, calls))
+                self.order.hold(calls)
             if events:
                 self._on_events(events)
         except BaseException as error:  # the state can no longer be trusted: only the log can say what is true
             self._give_up(error, watched.current)
             return
         self._let_go()
-        if self._journal is not None and self._durable == self._seq:
+        if self._journal is not None and self.order.durable == self.order.seq:
             self._maybe_compact()
         self._arm()
 
     def _append(self, payload: bytes, count: int, events: list[Event], *, synced: bool) -> None:
         assert self._journal is not None
         if len(payload) <= RECORD_BYTES:
-            self._seq = self._journal.append(payload, count, synced=synced)
+            self.order.wrote(self._journal.append(payload, count, synced=synced))
         else:
             for part in divided(events, RECORD_BYTES):
                 piece, inside = encode(part)
                 if inside:
-                    self._seq = self._journal.append(piece, inside, synced=synced)
+                    self.order.wrote(self._journal.append(piece, inside, synced=synced))
         self._watch_pressure()
 
     # -- out ------------------------------------------------------------------------------------------------------------
     def release(self, call: Callable[[], None]) -> None:
         """Makes the call once everything decided so far, the inbox included, is durable."""
-        while self._inbox and not self._dead:
+        while self.order.has_inputs and not self._dead:
             self.turn()
         if self._broken:
             return
-        self._held.append((self._seq, [call]))
+        self.order.hold([call])
         self._let_go()
 
     def _let_go(self) -> None:
-        held, durable = self._held, self._durable if self._journal is not None else self._seq
-        while held and held[0][0] <= durable:
-            for call in held.popleft()[1]:
-                try:
-                    call()
-                except Exception:  # one that cannot be told must not keep the others from it
-                    log.exception("an answer could not be sent")
+        for call in self.order.let_go():
+            try:
+                call()
+            except Exception:  # one that cannot be told must not keep the others from it
+                log.exception("an answer could not be sent")
 
     def _synced(self, seq: int) -> None:
-        self._durable = max(self._durable, seq)
+        self.order.synced(seq)
         self._let_go()
         self._watch_pressure()
         self._maybe_compact()
@@ -236,7 +229,7 @@ class CoreLoop:
             self._fail(error)
             return
         self._dead = True
-        self._held.clear()  # what waits rests on a state that is not true
+        self.order.drop()  # what waits rests on a state that is not true
         self._broken = True
         who = self._blame.who(self.state, seen) if seen is not None else ""
         self._on_raised(Raised(error, seen, who, getattr(seen, "origin", 0)))

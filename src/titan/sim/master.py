@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
-from typing import NamedTuple
 
 import msgspec
 
@@ -25,6 +24,7 @@ from titan.core.step import next_due, step
 from titan.errors import PeerError
 from titan.gateway.inbound import client_input, growth_input, registration, worker_input
 from titan.gateway.outbound import messages_of
+from titan.gateway.sequencer import Sequencer
 from titan.model.names import run_id
 from titan.model.states import JobState, RunState, WorkerState
 from titan.protocol import messages as pm
@@ -43,13 +43,6 @@ from titan.sim.wire import describe
 from titan.sim.world import SOFTWARE, World
 
 _head_decoder = msgspec.msgpack.Decoder(image.Head)
-
-
-class Order(NamedTuple):
-    """An effect that waits for the sync of `seq`."""
-
-    seq: int
-    perform: Callable[[], None]
 
 
 class Peer:
@@ -74,10 +67,9 @@ class SimMaster:
         self.peers: dict[int, Peer] = {}
         self._life = 0
         """Counts starts, so that nothing that was planned before a crash happens after it."""
-        self._inbox: list[seen.Input] = []
+        self.sequencer = Sequencer()
         self._turn: Timer | None = None
         self._alarm: Timer | None = None
-        self._orders: deque[Order] = deque()
         self._unsynced: deque[tuple[int, list[ev.Event]]] = deque()
         self._syncing = False
         self._images: dict[int, bytes] = {}
@@ -101,6 +93,7 @@ class SimMaster:
         self.state = self._recover()
         self._store_user.on_recovered(self.state.store)
         self.state.store_is_live = True
+        self.sequencer.begin(self.disk.safe_seq)
         self.up = True
         self.world.network.master = self
         self.world.trace.note("master", f"starts at sequence {self.disk.safe_seq}")
@@ -124,8 +117,7 @@ class SimMaster:
         self.peers = {}
         self._turn = self._alarm = self._snapshot = None
         self._syncing = False
-        for pending in (self._inbox, self._orders):
-            pending.clear()
+        self.sequencer.drop()
         if self.disk.crash(self.world.rng):
             self.world.trace.count("torn tail")
 
@@ -213,12 +205,12 @@ class SimMaster:
         if isinstance(message, (pm.Cancel, pm.StopService)) and message.run not in state.runs and message.run in self._history:
             over = pm.Cancelled if isinstance(message, pm.Cancel) else pm.ServicesStopped
             answer_ = encode(over(message.request, 0))
-            self._orders.append(Order(self.disk.next_seq - 1, lambda: self._send(peer, answer_)))
+            self.sequencer.hold([lambda: self._send(peer, answer_)])
             self._release()
             return
         if isinstance(message, pm.Decide) and message.run in self._history and message.run not in state.runs:
             gone = encode(pm.Error(message.request, "not_found", "it has left"))
-            self._orders.append(Order(self.disk.next_seq - 1, lambda: self._send(peer, gone)))
+            self.sequencer.hold([lambda: self._send(peer, gone)])
             self._release()
             return
         if isinstance(message, (pm.RetryDead, pm.PurgeDead)):
@@ -263,20 +255,20 @@ class SimMaster:
 
     # -- turns --------------------------------------------------------------------------------------------------------------
     def _see(self, one: seen.Input) -> None:
-        self._inbox.append(one)
+        self.sequencer.see(one)
         if self._turn is None:
             self._turn = self.world.clock.after(self.world.pause(), self._take_turn)
 
     def _take_turn(self) -> None:
         now, world = self.world.clock.now, self.world
         self._turn = None
-        inputs, self._inbox = self._inbox, []
-        due = next_due(self.state)
-        if due is not None and due <= now:
+        inputs = self.sequencer.take(self.state, now)
+        if inputs and isinstance(inputs[-1], seen.TimePassed):
+            passed = inputs.pop()
             # Best last: what is ready to be read is read before anyone is judged to be silent. The core must bear any place.
             first = 1 if inputs and isinstance(inputs[0], seen.MasterBooted) else 0
             place = len(inputs) if world.scenario.calm else world.rng.randint(first, len(inputs))
-            inputs.insert(place, seen.TimePassed())
+            inputs.insert(place, passed)
         decision = step(self.state, now, inputs)
         check(self.state)
         world.oracle.talk.judge_turn(self.state)
@@ -284,15 +276,15 @@ class SimMaster:
         if self.state.pool.holds:
             world.trace.count("room held")
         seq = self._append(decision.events)
-        self._order(seq, decision.effects)
-        self._orders.extend(Order(seq, ack) for ack in self._store_acks)
-        self._store_acks.clear()
+        self._order(decision.effects)
+        self.sequencer.hold(self._store_acks)
+        self._store_acks = []
         for event in decision.events:
             ends = isinstance(event, ev.RunFinished) and world.chance(world.faults.archive)
             if isinstance(event, (ev.RunFinished, ev.RunRestored)) and (ends or isinstance(event, ev.RunRestored)):
-                self._orders.append(Order(seq, self._archiving(event.run)))
+                self.sequencer.hold([self._archiving(event.run)])
             elif isinstance(event, ev.TokenIssued):
-                self._orders.append(Order(seq, self._posting(*self._tokens.pop(event.digest))))
+                self.sequencer.hold([self._posting(*self._tokens.pop(event.digest))])
         if world.chance(world.faults.snapshot):
             self._snapshot = Snapshot(seq, list(image.dump(self.state)))
         self._release()
@@ -366,6 +358,7 @@ class SimMaster:
         if not count:
             return self.disk.next_seq - 1
         seq = self.disk.append(payload, count, self.state.term)
+        self.sequencer.wrote(seq)
         self._unsynced.append((seq, ev.decode(payload)))
         self._images[seq] = canonical(self.state)
         if not self._syncing:
@@ -382,6 +375,7 @@ class SimMaster:
         def done() -> None:
             if self._life == life and self.up:
                 self.disk.synced(size, seq)
+                self.sequencer.synced(self.disk.safe_seq)
                 self._on_synced(seq)
 
         world.clock.after(takes, done)
@@ -400,18 +394,19 @@ class SimMaster:
         self._release()
 
     # -- effects ------------------------------------------------------------------------------------------------------------
-    def _order(self, seq: int, effects: list[fx.Effect]) -> None:
+    def _order(self, effects: list[fx.Effect]) -> None:
+        calls: list[Callable[[], None]] = []
         for effect in effects:
-            for origin, message in messages_of(self.state, effect):
-                self._orders.append(Order(seq, self._sending(effect, origin, message)))
+            calls += [self._sending(effect, origin, message) for origin, message in messages_of(self.state, effect)]
             if isinstance(effect, fx.StartBurst):
-                self._orders.append(Order(seq, partial(self.provider.start, effect)))
+                calls.append(partial(self.provider.start, effect))
             elif isinstance(effect, fx.StopBurst):
-                self._orders.append(Order(seq, partial(self.provider.stop, effect.name)))
+                calls.append(partial(self.provider.stop, effect.name))
             elif isinstance(effect, fx.Disconnect):
-                self._orders.append(Order(seq, self._closing(effect.origin)))
+                calls.append(self._closing(effect.origin))
             elif isinstance(effect, fx.AnnounceGate):
-                self._orders.append(Order(seq, self._announcing(effect.job)))
+                calls.append(self._announcing(effect.job))
+        self.sequencer.hold(calls)
 
     def _sending(self, effect: fx.Effect, origin: int, message: pm.Message) -> Callable[[], None]:
         data = encode(message)
@@ -456,8 +451,8 @@ class SimMaster:
 
     def _release(self) -> None:
         """Performs what is due, in order."""
-        while self._orders and self._orders[0].seq <= self.disk.safe_seq:
-            self._orders.popleft().perform()
+        for call in self.sequencer.let_go():
+            call()
 
     # -- the end --------------------------------------------------------------------------------------------------------------
     def judge_end(self) -> None:
@@ -470,7 +465,7 @@ class SimMaster:
     def open_work(self) -> list[str]:
         """What is not done yet; empty in the end."""
         state, left = self.state, []
-        if not self.up or self._inbox or self._orders or self._unsynced:
+        if not self.up or not self.sequencer.is_idle or self._unsynced:
             left.append("the master is busy")
         left += [
             f"run {run.id} has {run.open} jobs open" for run in state.runs.values() if run.open or run.state is RunState.OPENING

@@ -1,0 +1,94 @@
+"""Messages become inputs: every one that the core sees, with its texts plain, and none of a worker that it did not send."""
+
+from __future__ import annotations
+
+import pytest
+
+from titan.core import inputs as seen
+from titan.errors import CallerError, ProtocolError
+from titan.gateway.inbound import asked, client_input, digest_of, growth_input, registration, worker_input
+from titan.model.dag import DagSpec, JobTemplate
+from titan.model.timing import Timing
+from titan.protocol import messages as msg
+
+DAG = DagSpec("d", "1", [JobTemplate(command="true")], ["a"], [0], [()], [()])
+
+
+def worker_says(it: msg.Message) -> seen.Input | None:
+    return worker_input(it, 4, jitter=0.25)
+
+
+def test_results_are_plain_text() -> None:
+    it = worker_says(msg.Results(0, [5], [1], [2], ["bad \x1b[2J"], [1.0], [2.0], [0.5], [9]))
+    assert isinstance(it, seen.ResultsReported)
+    assert (it.worker, it.leases, it.jitter) == (4, [5], 0.25)
+    assert "\x1b" not in it.reasons[0]
+
+
+@pytest.mark.parametrize(
+    "it",
+    [
+        msg.Heartbeat(0, [1], []),
+        msg.Started(0, [1, 2], [1.0]),
+        msg.Results(0, [5], [1, 1], [2], [""], [1.0], [2.0], [0.5], [9]),
+        msg.Progress(0, [1], [7.0], [""]),
+        msg.Statuses(0, [1], []),
+        msg.Heartbeat(0, [1], [0.0], draws=("x",), draw_of=[3]),
+    ],
+    ids=lambda it: type(it).__name__,
+)
+def test_what_does_not_fit_together_is_refused(it: msg.Message) -> None:
+    with pytest.raises(ProtocolError):
+        worker_says(it)
+
+
+def test_what_a_worker_holds_of_another_cluster_is_not_heard() -> None:
+    it = msg.Register(1, "w", "1", "other", ("GENERAL", "GENERAL"), 2, {}, [9], [1.0], draws=("x",), draw_of=[0])
+    of_another = registration(it, origin=3, host="10.0.0.7", cluster="ours")
+    assert (of_another.leases, of_another.started, of_another.draws, of_another.draw_of) == ([], [], (), [])
+    assert of_another.capabilities == ("GENERAL",) and of_another.facts["address"] == "10.0.0.7"
+    ours = registration(it, origin=3, host="10.0.0.7", cluster="other")
+    assert (ours.leases, ours.draws) == ([9], ("x",))
+    with pytest.raises(CallerError, match="malformed"):
+        registration(msg.Register(1, "a b", "1", "", ("GENERAL",), 2, {}, [], []), origin=3, host="h", cluster="")
+
+
+ASKED = [
+    (msg.Submit(1, "k", DAG), seen.DagSubmitted),
+    (msg.Cancel(1, "r", "j"), seen.CancelRequested),
+    (msg.TellWorker(1, "w", True), seen.WorkerToldToLeave),
+    (msg.StopService(1, "r", "j"), seen.ServiceStopRequested),
+    (msg.AddSchedule(1, "k", "n", DAG, Timing(every_s=3600.0)), seen.ScheduleRequested),
+    (msg.PauseSchedule(1, "n", True), seen.PauseRequested),
+    (msg.RemoveSchedule(1, "n"), seen.RemovalRequested),
+    (msg.RunSchedule(1, "k", "n"), seen.ScheduleRunRequested),
+    (msg.SavePipeline(1, "n", DAG), seen.PipelineSaveRequested),
+    (msg.RemovePipeline(1, "n"), seen.PipelineRemovalRequested),
+    (msg.Decide(1, "r", "j", True, "me"), seen.GateDecisionMade),
+]
+
+
+@pytest.mark.parametrize(("it", "kind"), ASKED, ids=lambda it: it.__name__ if isinstance(it, type) else "")
+def test_what_clients_ask(it: msg.Message, kind: type[seen.Input]) -> None:
+    found = asked(it, origin=8, run="new")
+    assert isinstance(found, kind)
+    assert found.origin == 8 and found.request == 1  # type: ignore[union-attr]
+    assert worker_says(it) is None, "a worker does not ask it"
+
+
+def test_what_is_no_question_is_refused() -> None:
+    assert client_input(msg.Ping(1), origin=8) is None
+    with pytest.raises(ProtocolError, match="a Heartbeat is nothing that a client asks"):
+        asked(msg.Heartbeat(0, [], []), origin=8)
+
+
+def test_a_token_comes_in_as_its_digest_alone() -> None:
+    found = asked(msg.Decide(1, "", "", True, "me", token="secret"), origin=8)
+    assert isinstance(found, seen.GateDecisionMade)
+    assert found.digest == digest_of("secret") and "secret" not in repr(found)
+
+
+def test_only_a_job_puts_jobs_before_its_children() -> None:
+    it = msg.Grow(1, 5, "r", "k", DAG, before_children=True)
+    assert growth_input(it, origin=8, worker=4).before_children
+    assert not growth_input(it, origin=8, worker=0).before_children

@@ -1,0 +1,107 @@
+"""Decide, then persist, then tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support_core import Master, cancel, dag, submit
+from titan.core.inputs import TimePassed
+from titan.gateway.sequencer import Sequencer
+from titan.model.dag import JobTemplate
+
+
+def say(said: list[int], what: int) -> Callable[[], None]:
+    return lambda: said.append(what)
+
+
+def let_go(order: Sequencer) -> None:
+    for call in order.let_go():
+        call()
+
+
+def test_what_follows_waits_for_its_record() -> None:
+    order, said = Sequencer(7), list[int]()
+    order.wrote(9)
+    order.hold([say(said, 1), say(said, 2)])
+    let_go(order)
+    assert said == [] and not order.is_idle
+    order.synced(8)
+    let_go(order)
+    assert said == []
+    order.synced(9)
+    let_go(order)
+    assert said == [1, 2] and order.is_idle
+
+
+def test_what_was_decided_later_is_told_later_though_it_wrote_nothing() -> None:
+    order, said = Sequencer(), list[int]()
+    order.wrote(1)
+    order.hold([say(said, 1)])
+    order.hold([say(said, 2)])
+    let_go(order)
+    assert said == []
+    order.synced(1)
+    order.synced(0)  # told late
+    let_go(order)
+    assert said == [1, 2]
+
+
+def test_a_record_that_is_durable_at_once_holds_up_nothing() -> None:
+    order, said = Sequencer(), list[int]()
+    order.wrote(3, durable=True)
+    order.hold([say(said, 1)])
+    let_go(order)
+    assert said == [1]
+
+
+def test_what_is_let_go_may_add_to_it() -> None:
+    order, said = Sequencer(), list[int]()
+    order.hold([lambda: order.hold([say(said, 2)]), say(said, 1)])
+    let_go(order)
+    assert said == [1, 2]
+
+
+def test_a_drop_forgets_what_rests_on_what_is_gone() -> None:
+    order, said = Sequencer(), list[int]()
+    order.see(cancel("r"))
+    order.hold([say(said, 1)])
+    order.drop()
+    let_go(order)
+    assert said == [] and order.is_idle and not order.has_inputs
+
+
+@given(st.lists(st.tuples(st.sampled_from(("write", "hold", "sync")), st.integers(0, 3)), max_size=60))
+def test_nothing_is_told_before_it_is_durable_and_all_is_in_the_end(steps: list[tuple[str, int]]) -> None:
+    order, said, number = Sequencer(), list[int](), 0
+    rests_on: list[int] = []
+    for what, n in steps:
+        if what == "write":
+            order.wrote(order.seq + 1 + n)
+        elif what == "hold":
+            rests_on.append(order.seq)
+            order.hold([say(said, number)])
+            number += 1
+        else:
+            order.synced(min(order.seq, order.durable + n))
+        let_go(order)
+        assert said == list(range(len(said)))
+        assert all(rests_on[told] <= order.durable for told in said)
+    order.synced(order.seq)
+    let_go(order)
+    assert said == list(range(number))
+
+
+def test_the_passing_of_time_is_last_and_only_where_something_is_due() -> None:
+    master, order = Master(), Sequencer()
+    assert order.take(master.state, 0.0) == []
+    master.see(submit(dag({"a": ""}, {"a": JobTemplate(command="true", delay_s=5.0)})))
+    assert order.take(master.state, 1.0) == []
+    one, other = cancel("r"), cancel("s")
+    order.see(one)
+    order.see(other)
+    assert order.take(master.state, 9.0, most=1) == [one] and order.has_inputs
+    assert order.take(master.state, 9.0, most=1) == [other, TimePassed()]
+    assert order.take(master.state, 9.0) == [TimePassed()]
