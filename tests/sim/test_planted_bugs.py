@@ -1000,6 +1000,12 @@ PLANTS: list[Callable[[Patch], None]] = [
 
 
 FOUND_BY = {
+    "a_lost_attempt_forgets_its_affinity": 26,
+    "a_retry_brings_back_what_a_user_cancelled": 47,
+    "blame_is_never_taken_back": 92,
+    "exit_codes_are_never_final": 29,
+    "what_was_taken_away_from_behind_another_is_forgotten": 32,
+    "who_stands_behind_another_never_has_its_slot": 32,
     "a_burst_worker_that_ended_is_taken_in_again": 116,
     "a_drained_worker_is_told_only_once": 407,
     "a_retry_that_is_said_twice_is_refused": 665,
@@ -1008,7 +1014,7 @@ FOUND_BY = {
     "a_stale_attempt_still_adds_jobs": 656,
     "children_of_a_lost_service_stay_queued": 116,
     "heartbeats_list_what_was_reported": 139,
-    "one_that_never_came_is_waited_for": 202,
+    "one_that_never_came_is_waited_for": 26,
     "orders_to_stop_are_not_repeated": 82,
     "reconciliation_ignores_unknown_leases": 349,
     "snapshots_forget_blame": 248,
