@@ -177,6 +177,7 @@ def hostile_frames(mark: Path) -> dict[str, bytes]:
         "a status that is none": pack_reports([("results", 1, b"\x63", [b""], [1.0], [1.0])]),
         "more results than calls": pack_reports([("results", 1, bytes(9), [b""] * 9, [1.0] * 9, [1.0] * 9)]),
         "a warden's report": pack_reports([("exited", 1, 0, 1.0, 0.0, 0, 0, 0, 0)]),
+        "the beginning of a report": (1 << 20).to_bytes(4, "big") + b"x",
         "bytes": os.urandom(100),
     }
 

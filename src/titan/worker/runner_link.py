@@ -38,6 +38,7 @@ __all__ = ["Columns", "RunnerHub", "RunnerLink", "command_line"]
 
 BATCH_BYTES = 1024 * 1024
 HELLO_BYTES = 1024
+HALF_S = 5.0
 HELLO_S = 10.0
 LAST_S = 1e11  # no time is later
 STRANGERS = 1024  # connections that have not said their token
@@ -232,6 +233,9 @@ class RunnerLink:
         self._giving_back = False
         self._stream = LocalStream(self._loop, self._on_data, self._on_end)
         self._closed = False
+        self._came = 0
+        self._half = self._watching = False
+        """Whether a report is not whole yet, and whether its end is waited for."""
         self.problem = ""  # why the runner was given up, if it sent what no runner sends
         self._last_marks = (0, 0)
         self._tokens, self._memory = -1, -1
@@ -415,6 +419,23 @@ class RunnerLink:
         for report in reports:
             if not self._closed:  # a callback may close
                 self._on_report(report)
+        self._came += 1
+        self._half = bool(inbox)
+        if self._half and not self._watching:
+            self._watch_half()
+
+    def _watch_half(self) -> None:
+        self._watching = True
+        self._loop.call_later(HALF_S, self._look_at_half, self._came)
+
+    def _look_at_half(self, came: int) -> None:
+        """A runner writes a report at one go. One that stops in the middle was begun by a call, and would swallow all others."""
+        self._watching = False
+        if self._half and not self._closed:
+            if self._came == came:
+                self._distrust(f"the beginning of a report, and no more of it within {HALF_S:g} s")
+            else:
+                self._watch_half()
 
     def _on_report(self, report: tuple[Any, ...]) -> None:
         """Outside input: users' code runs in the process at the other end."""
