@@ -561,7 +561,7 @@ VOLATILE: tuple[type, ...] = (
     ProgressReported,
 )
 
-SYNCED: tuple[type, ...] = (MasterStarted, TermRaised)
+SYNCED: frozenset[type] = frozenset((MasterStarted, TermRaised))
 """What must be on the disk, whatever the sync policy says, before anything that follows from it is done."""
 
 _encoder = msgspec.msgpack.Encoder()

@@ -32,10 +32,14 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 def check_columns(message: msg.Message) -> None:
     """All columns are equally long; those with a default may be empty. Raises ProtocolError."""
     needed, optional = _columns(type(message))
-    lengths = {len(getattr(message, name)) for name in needed}
-    lengths |= {len(column) for name in optional if (column := getattr(message, name))}
-    if len(lengths) > 1:
-        raise ProtocolError(f"the columns of a {type(message).__name__} differ in length")
+    length = len(getattr(message, needed[0]))
+    for name in needed:
+        if len(getattr(message, name)) != length:
+            raise ProtocolError(f"the columns of a {type(message).__name__} differ in length")
+    for name in optional:
+        column = getattr(message, name)
+        if column and len(column) != length:
+            raise ProtocolError(f"the columns of a {type(message).__name__} differ in length")
 
 
 @lru_cache(64)

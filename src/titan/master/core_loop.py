@@ -155,7 +155,7 @@ class CoreLoop:
             events, effects = step(self.state, now, watched)
             payload, count = encode(events)
             if count and self._journal is not None:
-                synced = any(type(event) in SYNCED for event in events)
+                synced = not SYNCED.isdisjoint(map(type, events))
                 written = None if synced else self._journal.append_now(payload, count)
                 if written is not None:
                     self.order.wrote(written, durable=True)

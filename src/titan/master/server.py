@@ -73,6 +73,15 @@ CAREFUL_S = 60.0
 """After a turn raised, each input has a turn of its own for so long."""
 
 
+_LOGGED = frozenset(
+    {
+        *(ev.WorkerJoined, ev.WorkerFactsChanged, ev.WorkerSetAside, ev.WorkerTakenBack, ev.WorkerLost, ev.WorkerLeft),
+        *(ev.MasterStarted, ev.TermRaised, ev.ClockSetBack, ev.BurstRequested, ev.BurstRetired),
+    }
+)
+"""Events of which the master's log has a line."""
+
+
 class Master(HomeServer):
     """`policy` None keeps no journal: what a crash of the master takes is gone."""
 
@@ -429,25 +438,29 @@ class Master(HomeServer):
         if self.cluster_keys.events.has_news:
             self.store.notice(EVENTS_KEY)
         for event in events:
-            if isinstance(event, ev.WorkerJoined):
-                log.info("worker %s joined: %d slots, %s", event.name, event.slots, " ".join(event.capabilities))
-            elif isinstance(event, (ev.MasterStarted, ev.TermRaised, ev.ClockSetBack)):
-                if event.notice:
-                    log.warning("%s", event.notice)
-            elif isinstance(event, ev.WorkerFactsChanged) and has_full_disk(event.facts):
-                log.warning("worker %s: its disk is full", self.core.state.worker_name(event.worker))
-            elif isinstance(event, ev.WorkerSetAside):
-                name = self.core.state.worker_name(event.worker)
-                log.warning("worker %s is set aside for %.0f s: %s", name, event.until - event.at, event.reason)
-            elif isinstance(event, ev.WorkerTakenBack):
-                log.warning("worker %s takes work again", self.core.state.worker_name(event.worker))
-            elif isinstance(event, ev.WorkerLost):
-                log.warning("worker lost: %s", event.reason)
-            elif isinstance(event, (ev.BurstRequested, ev.BurstRetired)):
-                what = "started" if isinstance(event, ev.BurstRequested) else "retired"
-                log.info("burst workers %s: %s (%s)", what, " ".join(event.names), event.reason)
-            elif isinstance(event, ev.WorkerLeft):
-                log.info("worker %s left", self.core.state.worker_name(event.worker))
+            if type(event) in _LOGGED:
+                self._log(event)
+
+    def _log(self, event: ev.Event) -> None:
+        if isinstance(event, ev.WorkerJoined):
+            log.info("worker %s joined: %d slots, %s", event.name, event.slots, " ".join(event.capabilities))
+        elif isinstance(event, (ev.MasterStarted, ev.TermRaised, ev.ClockSetBack)):
+            if event.notice:
+                log.warning("%s", event.notice)
+        elif isinstance(event, ev.WorkerFactsChanged) and has_full_disk(event.facts):
+            log.warning("worker %s: its disk is full", self.core.state.worker_name(event.worker))
+        elif isinstance(event, ev.WorkerSetAside):
+            name = self.core.state.worker_name(event.worker)
+            log.warning("worker %s is set aside for %.0f s: %s", name, event.until - event.at, event.reason)
+        elif isinstance(event, ev.WorkerTakenBack):
+            log.warning("worker %s takes work again", self.core.state.worker_name(event.worker))
+        elif isinstance(event, ev.WorkerLost):
+            log.warning("worker lost: %s", event.reason)
+        elif isinstance(event, (ev.BurstRequested, ev.BurstRetired)):
+            what = "started" if isinstance(event, ev.BurstRequested) else "retired"
+            log.info("burst workers %s: %s (%s)", what, " ".join(event.names), event.reason)
+        elif isinstance(event, ev.WorkerLeft):
+            log.info("worker %s left", self.core.state.worker_name(event.worker))
 
     def _prepare(self, effects: list[fx.Effect]) -> list[Callable[[], None]]:
         """Orders to workers first: they are what somebody's work waits for, and a client that is written to may take the CPU."""

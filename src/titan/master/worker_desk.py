@@ -135,10 +135,9 @@ class WorkerDesk:
         return one is not None
 
     def _on_results(self, worker: int, it: msg.Results) -> None:
-        check_results(it)
-        if it.outputs:
+        if it.outputs or self._losses:
+            check_results(it)
             self._expect_files(it)
-        if self._losses:
             self._tell_losses(worker, it)
         self._see(worker, it)
 

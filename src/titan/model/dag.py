@@ -139,15 +139,15 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 def template_size(t: JobTemplate) -> int:
     """Characters of what a template says, about as many as it takes in a message."""
-    texts = [t.file, t.command, t.python, t.session, *t.argv, *t.secrets]
-    for pairs in (t.env, t.outputs, t.inputs):
-        for pair in pairs:
-            texts += pair
+    size = TEMPLATE_BYTES + len(t.file) + len(t.command) + len(t.python) + len(t.session) + 8
+    for texts in (t.argv, t.secrets, *t.env, *t.outputs, *t.inputs):
+        if texts:
+            size += sum(map(len, texts)) + 2 * len(texts)
     if t.gate is not None:
-        texts += [t.gate.message, t.gate.webhook]
+        size += len(t.gate.message) + len(t.gate.webhook) + 4
     if t.service is not None:
-        texts.append(t.service.target)
-    return TEMPLATE_BYTES + sum(map(len, texts)) + 2 * len(texts)
+        size += len(t.service.target) + 2
+    return size
 
 
 class DagSpec(msgspec.Struct, frozen=True, array_like=True):
