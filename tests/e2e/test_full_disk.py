@@ -25,13 +25,13 @@ def mount(home: Path, how: str) -> None:
         pytest.skip("a small disk is needed, and so the right to mount one")
 
 
-@pytest.fixture
-def full(tmp_path: Path) -> Iterator[Cluster]:
-    """The home of its worker is on a disk of 4 MiB."""
-    with cluster(tmp_path / "c", settings=QUIET) as c:
+@contextlib.contextmanager
+def on_a_disk(folder: Path, how: str, settings: dict[str, float]) -> Iterator[Cluster]:
+    """A cluster whose worker's home is on a disk of its own."""
+    with cluster(folder, settings=settings) as c:
         home = c.worker_home("w1")
         home.mkdir(parents=True)
-        mount(home, "size=4m")
+        mount(home, how)
         try:
             c.start_workers("w1")
             yield c
@@ -40,6 +40,13 @@ def full(tmp_path: Path) -> Iterator[Cluster]:
                 worker.terminate()
                 worker.wait()
             subprocess.run(["umount", "-l", home], check=True)
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> Iterator[Cluster]:
+    """The home of its worker is on a disk of 4 MiB."""
+    with on_a_disk(tmp_path / "c", "size=4m", QUIET) as c:
+        yield c
 
 
 PRINT = "head -c 8000000 /dev/zero | tr '\\0' x; echo on stderr >&2"
@@ -106,33 +113,25 @@ def test_titan_run_says_so_by_its_exit_code(full: Cluster) -> None:
 
 def test_a_full_disk_of_a_worker_is_shown_while_it_lasts(tmp_path: Path) -> None:
     """It has 128 MiB, of which 100 are taken and given back by somebody else while it runs."""
-    with cluster(tmp_path / "c", settings=FAST) as c:
+    with on_a_disk(tmp_path / "c", "size=128m", FAST) as c:
         home = c.worker_home("w1")
-        home.mkdir(parents=True)
-        mount(home, "size=128m")
-        try:
-            c.start_workers("w1")
-            first = c.worker("w1")
-            free = first.facts["disk_free_bytes"]
-            assert not first.disk_full and isinstance(free, int) and 100 << 20 < free <= 128 << 20
-            assert "disk full" not in c.cli("workers").stdout
-            other = home / "other"
-            with other.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, 100 << 20)
-            until(lambda: c.worker("w1").disk_full, "the next heartbeat tells of it", 20.0)
-            shown = c.cli("workers").stdout
-            assert "ALIVE, disk full" in shown and "the disk of worker w1 is full, with" in shown
-            (row,) = c.json("workers")
-            assert row["disk_full"] is True and row["facts"]["disk_free_bytes"] < 64 << 20
-            c.restart_master()
-            until(lambda: c.worker("w1").disk_full, "it is known after a restart too", 20.0)
-            other.unlink()
-            until(lambda: not c.worker("w1").disk_full, "and so is that there is room again", 20.0)
-            assert "disk full" not in c.cli("workers").stdout
-        finally:
-            c.workers["w1"].terminate()
-            c.workers["w1"].wait()
-            subprocess.run(["umount", "-l", home], check=True)
+        first = c.worker("w1")
+        free = first.facts["disk_free_bytes"]
+        assert not first.disk_full and isinstance(free, int) and 100 << 20 < free <= 128 << 20
+        assert "disk full" not in c.cli("workers").stdout
+        other = home / "other"
+        with other.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, 100 << 20)
+        until(lambda: c.worker("w1").disk_full, "the next heartbeat tells of it", 20.0)
+        shown = c.cli("workers").stdout
+        assert "ALIVE, disk full" in shown and "the disk of worker w1 is full, with" in shown
+        (row,) = c.json("workers")
+        assert row["disk_full"] is True and row["facts"]["disk_free_bytes"] < 64 << 20
+        c.restart_master()
+        until(lambda: c.worker("w1").disk_full, "it is known after a restart too", 20.0)
+        other.unlink()
+        until(lambda: not c.worker("w1").disk_full, "and so is that there is room again", 20.0)
+        assert "disk full" not in c.cli("workers").stdout
 
 
 def fill(home: Path) -> Path:

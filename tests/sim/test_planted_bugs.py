@@ -808,24 +808,22 @@ def effects_do_not_wait_for_the_sync(patch: Patch) -> None:
 
 def effects_without_events_do_not_wait(patch: Patch) -> None:
     """A submission that is sent again is answered at once, though the first one is not synced yet."""
-    take, wrote = Sequencer.take, Sequencer.wrote
+    take = Sequencer.take
+    at_turn: dict[Sequencer, int] = {}
+    """What the last record was when the turn began."""
 
-    def begin_turn(order: Sequencer, state: State, now: float, *, most: int = 1 << 60) -> list[seen.Input]:
-        order.wrote_some = False  # type: ignore[attr-defined]
-        return take(order, state, now, most=most)
-
-    def note(order: Sequencer, seq: int, *, durable: bool = False) -> None:
-        order.wrote_some = True  # type: ignore[attr-defined]
-        wrote(order, seq, durable=durable)
+    def begin_turn(order: Sequencer, state: State, now: float, *, one: bool = False) -> list[seen.Input]:
+        at_turn[order] = order.seq
+        return take(order, state, now, one=one)
 
     def hold(order: Sequencer, calls: Sequence[Callable[[], None]]) -> None:
-        if getattr(order, "wrote_some", True):
+        if order.seq != at_turn.get(order):
             order._held.append((order.seq, calls))
         else:
             order._held.appendleft((order.durable, calls))
 
-    for name, plant in (("take", begin_turn), ("wrote", note), ("hold", hold)):
-        patch.setattr(Sequencer, name, plant)
+    patch.setattr(Sequencer, "take", begin_turn)
+    patch.setattr(Sequencer, "hold", hold)
 
 
 def a_sync_claims_what_was_written_meanwhile(patch: Patch) -> None:

@@ -1,4 +1,4 @@
-"""What is looked up in runs: jobs by name, and additions by the requests that made them. Derived, and built anew at a start."""
+"""Lookup tables of runs: jobs by name, and additions by the requests that made them. Derived, and built anew at a start."""
 
 from __future__ import annotations
 

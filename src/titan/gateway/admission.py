@@ -1,4 +1,4 @@
-"""What follows from several fields of a message, checked before it becomes an input: refused whole, and nothing of it is applied.
+"""Checks over several fields of a message, before it becomes an input: it is refused whole, and nothing of it is applied.
 
 The range of each field by itself is the decoder's (`titan.protocol.ranges`).
 """
@@ -98,7 +98,7 @@ def check_draws(it: msg.Register | msg.Heartbeat) -> None:
 
 
 def changed_facts(it: msg.Heartbeat) -> dict[str, str | int | float]:
-    """Of the facts in a heartbeat, those that may change while a worker is connected; others, of later Titans, are passed over.
+    """The facts in a heartbeat that may change while a worker is connected; others, of later Titans, are passed over.
 
     Raises ProtocolError.
     """

@@ -23,9 +23,9 @@ from titan.protocol import messages as msg
 DISPATCH_BYTES = 16 << 20
 """Of one message, in characters; a character may take four bytes, and one job alone may be larger (MAX_INPUT_BYTES)."""
 JOB_BYTES = 256
-"""Of a job without arguments: its name, its run, its lease."""
+"""A job without arguments: its name, its run, its lease."""
 PARENT_BYTES = 512
-"""Of a parent, if it is a service or gives a file."""
+"""A parent that is a service or gives a file."""
 FAILED_JOB = "TITAN_FAILED_JOB"
 
 

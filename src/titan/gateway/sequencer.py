@@ -39,11 +39,10 @@ class Sequencer:
     def see(self, one: Input) -> None:
         self._inbox.append(one)
 
-    def take(self, state: State, now: float, *, most: int = 1 << 60) -> list[Input]:
-        """The inputs of a turn: the oldest `most`, and if those are all the passing of time behind them, where something is due."""
-        if len(self._inbox) > most:
-            taken, self._inbox = self._inbox[:most], self._inbox[most:]
-            return taken
+    def take(self, state: State, now: float, *, one: bool = False) -> list[Input]:
+        """The inputs of a turn: all, and behind them the passing of time if something is due; with `one` the oldest alone."""
+        if one and len(self._inbox) > 1:
+            return [self._inbox.pop(0)]
         taken, self._inbox = self._inbox, []
         due = next_due(state)
         if due is not None and due <= now:

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import secrets
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,7 +143,7 @@ class CoreLoop:
         if self._dead:
             return
         now = self.clock.now()
-        inputs = self.order.take(self.state, now, most=1 if self.careful else sys.maxsize)
+        inputs = self.order.take(self.state, now, one=self.careful)
         if not inputs:
             self._arm()
             return

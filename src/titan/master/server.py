@@ -125,7 +125,7 @@ class Master(HomeServer):
         self._inflow, self._outflow = Inflow(), Outflow()
         self._complain_after = 0.0
         self._expected: dict[Peer, asyncio.TimerHandle] = {}
-        """Whose Hello has to come; a timer alone would keep what has been closed, with its buffers."""
+        """Timers for the Hello of each peer. They are cancelled when it is closed: a timer keeps the peer, with its buffers."""
         self._closed = False
         self._time_noter: asyncio.Task[None] | None = None
         self._restorer: asyncio.Task[list[str]] | None = None
@@ -368,6 +368,11 @@ class Master(HomeServer):
         if not peer.role and not peer.closed:
             peer.fail(ProtocolError(f"no Hello within {HELLO_S:g} s"))
 
+    def _expect_no_more(self, peer: Peer) -> None:
+        timer = self._expected.pop(peer, None)
+        if timer is not None:
+            timer.cancel()
+
     def _on_message(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
         try:
             if not peer.role:
@@ -396,7 +401,7 @@ class Master(HomeServer):
         welcome = answer(message, software=SOFTWARE, cluster=state.cluster, term=state.term, now=self.core.clock.now())
         assert isinstance(message, msg.Hello)
         peer.role = message.role
-        self._expected.pop(peer).cancel()
+        self._expect_no_more(peer)
         self._door.greet(peer)
         peer.allow(MAX_MESSAGE if peer.role == "client" else WORKER_MESSAGE)
         local = peer.address.startswith(("127.", "::1"))
@@ -405,8 +410,7 @@ class Master(HomeServer):
 
     def _on_closed(self, peer: Peer, error: Exception | None) -> None:
         self._peers.pop(peer.number, None)
-        if not peer.role and (timer := self._expected.pop(peer, None)) is not None:
-            timer.cancel()
+        self._expect_no_more(peer)
         self._door.leave(peer)
         self.intake.forget(peer)
         self.files.forget(peer)

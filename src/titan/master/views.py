@@ -120,7 +120,7 @@ def _of_the_sick(state: State) -> list[tuple[float, str]]:
 
 
 def _of_full_disks(state: State) -> list[tuple[float, str]]:
-    """Of the workers that are there."""
+    """The workers that are there."""
     full = [w for w in state.workers.values() if w.connection and has_full_disk(w.facts)]
     what = "jobs may fail there or lose their output: free space under its home"
     free = [(w, (free_disk(w.facts) or 0) / 2**20) for w in full]

@@ -112,9 +112,11 @@ class WorkerDesk:
                 self._growth.on_message(peer, message, worker)
             case msg.Stage():
                 peer.send(msg.Staged(message.request, self._lacks(message.hashes)))
+            case _ if self._see(worker, message):
+                pass
             case _ if self._files.on_message(peer, message, blob) or self._artifacts.on_message(peer, message, worker):
                 pass
-            case _ if not self._see(worker, message) and not self._jobs.on_message(peer, worker, message, blob):
+            case _ if not self._jobs.on_message(peer, worker, message, blob):
                 raise ProtocolError(f"a {type(message).__name__} is nothing that a worker says")
 
     def on_closed(self, peer: Peer) -> None:

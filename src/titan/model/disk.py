@@ -38,6 +38,6 @@ def is_news(free: int, told: int) -> bool:
 
 
 def news_of(facts: Facts, known: Facts) -> dict[str, str | int | float]:
-    """Of the facts that may change while a worker is connected, those that are news to whoever knows `known`."""
+    """The facts that may change while a worker is connected and are news to whoever knows `known`."""
     free, told = free_disk(facts), free_disk(known)
     return {FREE_DISK: free} if free is not None and (told is None or is_news(free, told)) else {}

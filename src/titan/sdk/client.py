@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -50,6 +51,7 @@ from titan.sdk.why import Why, ask_why
 
 T = TypeVar("T")
 PAGE = 10_000
+END_S = 5.0  # how long the end of a program waits for a client's thread, twice at most
 
 
 class AsyncClient(AsyncArtifacts):
@@ -370,7 +372,8 @@ class Client(Waiting, Artifacts):
         """Connects. Done by `with`; call it only if you do not use that."""
         if self._loop is not None:
             return
-        self._start_loop()
+        pid = os.getpid()
+        self._start_loop(lambda: self._end_with_program(pid))
         try:
             self._wait(self._async.__aenter__())
         except BaseException:
@@ -399,6 +402,12 @@ class Client(Waiting, Artifacts):
             calls, self._calls = self._calls, None
             if calls is not None:
                 calls.abandon()
+
+    def _end_with_program(self, pid: int) -> None:
+        """As `close`, once the calls have been waited for. A fork of `pid` does not have the thread."""
+        loop, self._loop = self._loop, None
+        if loop is not None and pid == os.getpid():
+            self._end(loop, END_S)
 
     def _settle_calls(self) -> None:
         """Until the master has acknowledged what was handed in. Raises CallsNotAcknowledged."""

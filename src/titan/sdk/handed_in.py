@@ -170,7 +170,7 @@ def _counted(calls: Counter[str]) -> str:
 _watched: dict[int, HandedIn] = {}
 """The accounts of clients that were not closed."""
 at_end: dict[int, Callable[[], None]] = {}
-"""What is done when the program ends, after the wait, by whose it is.
+"""Clean-up at the end of the program, after the wait, by the id of its client.
 
 A thread that runs an event loop in C must not be there when the interpreter is taken down: taking its lock then is a crash."""
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 from titan.errors import ConnectionLost
 from titan.sdk.handed_in import at_end
 
 T = TypeVar("T")
-END_S = 5.0
-"""How long the end of a program waits for the thread, twice at most."""
 
 
 class Waiting:
@@ -21,16 +18,14 @@ class Waiting:
 
     _loop: asyncio.AbstractEventLoop | None = None
     _thread: threading.Thread | None = None
-    _pid = 0
 
-    def _start_loop(self) -> None:
+    def _start_loop(self, at_program_end: Callable[[], None]) -> None:
         import uvloop
 
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="titan-client", daemon=True)
         self._thread.start()
-        self._pid = os.getpid()
-        at_end[id(self)] = self._end_with_program
+        at_end[id(self)] = at_program_end
 
     def _stop_loop(self, loop: asyncio.AbstractEventLoop, leave: Coroutine[Any, Any, None], timeout_s: float | None) -> None:
         assert self._thread is not None
@@ -42,15 +37,6 @@ class Waiting:
             self._thread.join(timeout_s)
             if not self._thread.is_alive():
                 loop.close()
-
-    def _end_with_program(self) -> None:
-        """Once its calls have been waited for. A fork does not have the thread."""
-        loop, self._loop = self._loop, None
-        if loop is not None and self._pid == os.getpid():
-            self._end(loop, END_S)
-
-    def _end(self, loop: asyncio.AbstractEventLoop, timeout_s: float | None = None) -> None:
-        raise NotImplementedError
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:

@@ -102,6 +102,6 @@ def test_the_passing_of_time_is_last_and_only_where_something_is_due() -> None:
     one, other = cancel("r"), cancel("s")
     order.see(one)
     order.see(other)
-    assert order.take(master.state, 9.0, most=1) == [one] and order.has_inputs
-    assert order.take(master.state, 9.0, most=1) == [other, TimePassed()]
+    assert order.take(master.state, 9.0, one=True) == [one] and order.has_inputs
+    assert order.take(master.state, 9.0, one=True) == [other, TimePassed()]
     assert order.take(master.state, 9.0) == [TimePassed()]
