@@ -198,7 +198,7 @@ def test_a_worker_that_is_killed_leaves_no_process_and_no_port(tmp_path: Path) -
         assert before.worker is not None
         c.kill_worker(before.worker)
         until(lambda: not alive(int(lines(log)[0][0])), "its process ends with its worker")
-        until(lambda: service(c, run.id).state == "READY" and service(c, run.id).worker != before.worker, "it moved", 40.0)
+        until(lambda: (now := service(c, run.id)).state == "READY" and now.worker != before.worker, "it moved", 40.0)
         assert service(c, run.id).attempt == 2
         told = c.client.why(f"{run.id}/s")
         assert [r.code for r in told.reasons] == ["ready"]

@@ -252,3 +252,15 @@ def test_where_a_worker_is_can_be_read(c: Cluster) -> None:
     until(note.exists, "it has heard that it is registered")
     about = json.loads(note.read_text())
     assert about == {"name": "w1", "master": c.address, "pid": c.workers["w1"].pid}
+
+
+def test_a_worker_that_can_write_no_note_of_itself_works_on(c: Cluster) -> None:
+    """As with a home that became full just then. Found by a test that hung: the worker registered again and again."""
+    home = c.worker_home("w1")
+    for note in ("worker.json.part", "clock.part"):
+        (home / note).mkdir(parents=True)
+    c.start_workers("w1")
+    assert c.client.submit(DAG("d", [Job("j", command="true")])).wait(20).ok
+    said = (c.said / "w1.0.err").read_text()
+    assert "worker.json cannot be written" in said and "what time it is cannot be noted" in said
+    assert said.count("registered with the master") == 1, said

@@ -41,7 +41,7 @@ from titan.worker.launch import Launcher
 from titan.worker.lines import WorkerLines
 from titan.worker.log_pump import LogPump
 from titan.worker.run_folders import keep_tidy
-from titan.worker.sandbox import Workspace
+from titan.worker.sandbox import Swept, Workspace
 from titan.worker.stock import Stock
 from titan.worker.value_reader import ValueReader
 from titan.worker.values import Values
@@ -53,6 +53,8 @@ log = logging.getLogger("titan.worker")
 LOG_LIMIT = 16 * 1024 * 1024
 CONNECT_S = 10.0
 RETRY_MIN_S, RETRY_MAX_S = 0.1, 5.0
+STEADY_S = 5.0
+"""A connection that lasted so long was a good one: the next is tried at once."""
 QUIT_S = 3.0
 """How long a worker that stops at once waits for its processes to end and its goodbye to be heard."""
 KEEP_S = 7 * 86_400.0
@@ -115,6 +117,8 @@ class Worker:
         self._secrets = GivenSecrets()
         self._refusal: TitanError | None = None
         self._lost = asyncio.Event()
+        self._broke: Exception | None = None
+        """What ended the last connection, if it was no goodbye."""
         self._gone = asyncio.Event()
         self._lag = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -375,14 +379,17 @@ class Worker:
 
     # -- the connection -----------------------------------------------------------------------------------------------------
     async def _stay_connected(self) -> None:
-        """Dials until it is told not to; backs off with jitter while nobody answers."""
+        """Dials until it is told not to; backs off with jitter while nobody answers, or connections do not last."""
         wait, told = RETRY_MIN_S, False
         while True:
             try:
                 await self._connect()
-                wait, told = RETRY_MIN_S, False
+                registered, told = self._loop.time(), False
                 await self._lost.wait()
-                log.warning("the master at %s:%d is gone; jobs go on, the worker dials again", *self.master)
+                if self._loop.time() - registered >= STEADY_S:
+                    wait = RETRY_MIN_S
+                why = f" ({self._broke})" if self._broke is not None else ""
+                log.warning("the master at %s:%d is gone%s; jobs go on, the worker dials again", *self.master, why)
             except MasterUnreachable as e:
                 if not told:
                     log.warning("%s; jobs go on, the worker dials again and again", e)
@@ -427,6 +434,7 @@ class Worker:
             self._reports.disconnected()
             self.see(m.Disconnected())
             self._downloads.disconnected()
+            self._broke = error
             self._lost.set()
 
     def _on_message(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
@@ -511,8 +519,11 @@ class Worker:
     def _note_home(self) -> None:
         about = {"name": self.name, "master": f"{self.master[0]}:{self.master[1]}", "pid": os.getpid()}
         part = self.home / "worker.json.part"
-        part.write_text(json.dumps(about) + "\n")
-        part.rename(self.home / "worker.json")
+        try:
+            part.write_text(json.dumps(about) + "\n")
+            part.rename(self.home / "worker.json")
+        except OSError as e:  # it is for people: the worker works without it
+            log.warning("worker.json cannot be written: %s", e)
 
     def _can_send(self) -> bool:
         return self.machine.connected and self._peer is not None and not self._peer.closed
@@ -572,10 +583,17 @@ class Worker:
         while True:
             in_use = {h.assignment.run for h in self.machine.held.values()}
             now = self._clock.confirmed()
-            note_time(self.home, self._clock.now())
-            swept = await asyncio.to_thread(self._workspace.sweep, self._keep_s, in_use, now)
+            swept = Swept(0, [])
+            try:
+                swept = await asyncio.to_thread(self._workspace.sweep, self._keep_s, in_use, now)
+            except OSError as e:
+                log.warning("what is old cannot be removed, which is tried again in %.0f s: %s", SWEEP_S, e)
             for hash_ in swept.artifacts:
                 self.machine.have.pop(hash_, None)
             if swept.folders or swept.artifacts:
                 log.info("%d folders of old runs and %d artifacts were removed", swept.folders, len(swept.artifacts))
+            try:
+                note_time(self.home, self._clock.now())  # behind the sweep, which may make the room for it
+            except OSError as e:
+                log.warning("what time it is cannot be noted in %s: %s", self.home, e)
             await asyncio.sleep(SWEEP_S)
