@@ -24,6 +24,27 @@ OUTGOING_LIMIT = 256 * 1024 * 1024
 """A peer that lets this much pile up unread is cut off."""
 
 
+class Outbox:
+    """The peers that have something to be written. It goes out when the loop turns, or at `flush` if that is sooner."""
+
+    def __init__(self) -> None:
+        self._peers: list[Peer] = []
+
+    def add(self, peer: Peer) -> None:
+        if not self._peers:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._peers.append(peer)
+
+    def flush(self) -> None:
+        """In the order in which they were added."""
+        peers, self._peers = self._peers, []
+        for peer in peers:
+            try:
+                peer.flush()
+            except Exception as e:  # of one; the others have theirs to send
+                asyncio.get_running_loop().call_exception_handler({"message": "writing to a peer failed", "exception": e})
+
+
 class Peer(asyncio.BufferedProtocol):
     """`on_message(peer, message, blob)` comes for each message in order, `on_closed(peer, error)` once."""
 
@@ -35,14 +56,16 @@ class Peer(asyncio.BufferedProtocol):
         decoder: MessageDecoder | None = None,
         inflow: Inflow | None = None,
         outflow: Outflow | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
-        """`inflow`, `outflow`: budgets that it shares with others."""
+        """`inflow`, `outflow`, `outbox`: what it shares with others."""
         self._on_message = on_message
         self._on_closed = on_closed
         self._on_opened = on_opened
         self._decoder = decoder or MessageDecoder()
         self._inflow = inflow
         self._outflow = outflow
+        self._outbox = outbox or Outbox()
         self._out: list[Blob] = []
         self._out_large = False
         self._pauses: dict[str, None] = {}
@@ -171,7 +194,7 @@ class Peer(asyncio.BufferedProtocol):
         self._out.append(data)
         if not self._flushing:
             self._flushing = True
-            asyncio.get_running_loop().call_soon(self.flush)
+            self._outbox.add(self)
 
     def flush(self) -> None:
         self._flushing = False

@@ -12,10 +12,15 @@ ones can be read all the same.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from heapq import merge
 from itertools import islice
-from typing import Any
+from operator import attrgetter
+from types import UnionType
+from typing import Any, NamedTuple, Union, get_args, get_origin
+
+import msgspec
 
 from titan.core import events as ev
 from titan.core.state import Job, Run, State
@@ -119,12 +124,12 @@ class ClusterKeys:
 
 
 class EventStream:
-    """Events about jobs become entries when somebody reads: until then they are kept as they were decided, which costs nothing per
-    job. Of the others what is plain is kept: they may hold whole DAGs."""
+    """Events become entries when somebody reads. Until then those about jobs are kept as they were decided, which costs nothing per
+    job; of the others what is plain is kept: they may hold whole DAGs."""
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._fresh: deque[tuple[int, ev.Event | tuple[bytes, ...], int]] = deque()
+        self._fresh: deque[tuple[int, ev.Event | _Noted, int]] = deque()
         """When, what, and how many entries it will be."""
         self._waiting = 0
         """Entries that those will be."""
@@ -139,7 +144,9 @@ class EventStream:
                 self._fresh.append((now_ms, event, len(numbers)))
                 self._waiting += len(numbers)
             else:
-                self._fresh.append((now_ms, _fields(self._state, _kind(event), _plain(event)), 1))
+                worker = getattr(event, "worker", None)
+                name = self._state.worker_name(worker) if isinstance(worker, int) else ""
+                self._fresh.append((now_ms, _Noted(type(event), _plain_of(type(event))[1](event), name), 1))
                 self._waiting += 1
         while self._fresh and self._waiting - self._fresh[0][2] >= EVENTS:
             self._waiting -= self._fresh.popleft()[2]
@@ -153,7 +160,7 @@ class EventStream:
         self._waiting = 0
         while self._fresh:
             now_ms, what, _ = self._fresh.popleft()
-            for fields in (what,) if isinstance(what, tuple) else self._entries(what):
+            for fields in (_entry(what),) if isinstance(what, _Noted) else self._entries(what):
                 stream.append(max(stream.last + 1, now_ms << 64), fields)
         for entry in stream.excess(EVENTS, None, None):
             stream.delete(entry)
@@ -162,7 +169,9 @@ class EventStream:
     def _entries(self, event: ev.Event) -> Iterator[tuple[bytes, ...]]:
         """One for each of its jobs, the last ones; those that have left the state since are passed over."""
         numbers: list[int] = event.jobs  # type: ignore[union-attr]
-        kind, plain = _kind(event), _plain(event)
+        kind, plain = _kind(type(event)), _plain(type(event), _plain_of(type(event))[1](event))
+        if isinstance(plain.get("worker"), int):
+            plain["worker"] = self._state.worker_name(plain["worker"])
         columns = {
             name: column
             for name in event.__struct_fields__
@@ -172,20 +181,50 @@ class EventStream:
             job = self._state.jobs.get(numbers[i])
             if job is not None:
                 mine = {name: column[i] for name, column in columns.items() if isinstance(column[i], (str, int, float))}
-                yield _fields(self._state, kind, {"run": job.run.id, "job": job.name, **plain, **mine})
+                if isinstance(mine.get("worker"), int):
+                    mine["worker"] = self._state.worker_name(mine["worker"])
+                yield _fields(kind, {"run": job.run.id, "job": job.name, **plain, **mine})
 
 
-def _kind(event: ev.Event) -> bytes:
-    return str(event.__struct_config__.tag).encode()
+class _Noted(NamedTuple):
+    """An event that is about no jobs, as long as nobody reads it."""
+
+    kind: type[ev.Event]
+    values: tuple[Any, ...]
+    worker: str
+    """The name of its worker, if it has one: by the time that it is read that may be forgotten."""
 
 
-def _plain(event: ev.Event) -> dict[str, Any]:
-    return {name: value for name in event.__struct_fields__ if isinstance(value := getattr(event, name), (str, int, float))}
+def _entry(it: _Noted) -> tuple[bytes, ...]:
+    facts = _plain(it.kind, it.values)
+    return _fields(_kind(it.kind), {**facts, "worker": it.worker} if it.worker else facts)
 
 
-def _fields(state: State, kind: bytes, facts: dict[str, Any]) -> tuple[bytes, ...]:
-    if isinstance(facts.get("worker"), int):
-        facts["worker"] = state.worker_name(facts["worker"])
+def _kind(kind: type[ev.Event]) -> bytes:
+    return str(kind.__struct_config__.tag).encode()
+
+
+@cache
+def _plain_of(kind: type[ev.Event]) -> tuple[tuple[str, ...], Callable[[ev.Event], tuple[Any, ...]]]:
+    """The fields of such events that may be plain (texts, numbers), and what reads them."""
+    names = tuple(field.name for field in msgspec.structs.fields(kind) if _may_be_plain(field.type))
+    if len(names) > 1:
+        return names, attrgetter(*names)
+    return names, lambda event: tuple(getattr(event, name) for name in names)
+
+
+def _may_be_plain(kind: Any) -> bool:
+    if get_origin(kind) in (Union, UnionType):
+        return any(map(_may_be_plain, get_args(kind)))
+    return isinstance(kind, type) and issubclass(kind, (str, int, float))
+
+
+def _plain(kind: type[ev.Event], values: tuple[Any, ...]) -> dict[str, Any]:
+    names = _plain_of(kind)[0]
+    return {name: value for name, value in zip(names, values, strict=True) if isinstance(value, (str, int, float))}
+
+
+def _fields(kind: bytes, facts: dict[str, Any]) -> tuple[bytes, ...]:
     return (b"event", kind, *(part for name, value in facts.items() for part in (name.encode(), _text(value))))
 
 

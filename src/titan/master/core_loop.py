@@ -38,7 +38,8 @@ PENDING_LIMIT = 64 * 1024 * 1024
 class CoreLoop:
     """`prepare(effects)` turns effects into calls at once, while the state is as they were decided on.
 
-    The calls are made when their events are durable.
+    The calls are made when their events are durable; `on_told` comes behind them, and `on_events` behind that: what follows from
+    the events can wait, who was told works meanwhile.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class CoreLoop:
         on_pressure: Callable[[bool], None],
         on_fatal: Callable[[BaseException], None],
         on_raised: Callable[[Raised], None] | None = None,
+        on_told: Callable[[], None] = lambda: None,
         blame: Blame | None = None,
     ) -> None:
         """`on_raised`: a turn raised, and nothing more is decided here; None: that is fatal."""
@@ -58,6 +60,7 @@ class CoreLoop:
         self.clock = clock
         self._prepare = prepare
         self._on_events = on_events
+        self._on_told = on_told
         self._on_pressure = on_pressure
         self._on_fatal = on_fatal
         self._on_raised = on_raised
@@ -67,6 +70,8 @@ class CoreLoop:
         self._loop = asyncio.get_running_loop()
         self.order = Sequencer()
         self._scheduled = False
+        self._turning = False
+        """Whether `on_events` is under way."""
         self._journal: JournalWriter | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
@@ -164,12 +169,18 @@ class CoreLoop:
             calls = self._prepare(effects)
             if calls:
                 self.order.hold(calls)
+            self._let_go()
+            self._on_told()
             if events:
+                self._turning = True
                 self._on_events(events)
+                self._turning = False
         except BaseException as error:  # the state can no longer be trusted: only the log can say what is true
+            self._turning = False
             self._give_up(error, watched.current)
             return
         self._let_go()
+        self._on_told()
         if self._journal is not None and self.order.durable == self.order.seq:
             self._maybe_compact()
         self._arm()
@@ -187,8 +198,8 @@ class CoreLoop:
 
     # -- out ------------------------------------------------------------------------------------------------------------
     def release(self, call: Callable[[], None]) -> None:
-        """Makes the call once everything decided so far, the inbox included, is durable."""
-        while self.order.has_inputs and not self._dead:
+        """Makes the call once everything decided so far is durable, the inbox included unless this comes from `on_events`."""
+        while self.order.has_inputs and not (self._turning or self._dead):
             self.turn()
         if self._broken:
             return
@@ -205,6 +216,7 @@ class CoreLoop:
     def _synced(self, seq: int) -> None:
         self.order.synced(seq)
         self._let_go()
+        self._on_told()
         self._watch_pressure()
         self._maybe_compact()
 

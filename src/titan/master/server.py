@@ -58,7 +58,7 @@ from titan.master.worker_desk import WorkerDesk
 from titan.model.disk import has_full_disk
 from titan.model.plain import plain
 from titan.model.settings import Settings
-from titan.peer import Peer
+from titan.peer import Outbox, Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob, MessageDecoder, encode, error_of
 from titan.protocol.frames import MAX_MESSAGE
@@ -122,7 +122,7 @@ class Master(HomeServer):
         self._log_syncer: asyncio.Task[None] | None = None
         self._blame = Blame(self._host_of)
         self._reopening: asyncio.Task[None] | None = None
-        self._inflow, self._outflow = Inflow(), Outflow()
+        self._inflow, self._outflow, self._outbox = Inflow(), Outflow(), Outbox()
         self._complain_after = 0.0
         self._expected: dict[Peer, asyncio.TimerHandle] = {}
         """Timers for the Hello of each peer. They are cancelled when it is closed: a timer keeps the peer, with its buffers."""
@@ -243,6 +243,7 @@ class Master(HomeServer):
             on_pressure=self._on_pressure,
             on_fatal=self._on_fatal,
             on_raised=self._on_raised,
+            on_told=self._outbox.flush,
             blame=self._blame,
         )
         self.hub = WatchHub(state, self.core.release)
@@ -340,7 +341,7 @@ class Master(HomeServer):
 
     # -- connections ------------------------------------------------------------------------------------------------------
     def _make_peer(self) -> Peer:
-        budgets = (MessageDecoder.of_stranger(), self._inflow, self._outflow)
+        budgets = (MessageDecoder.of_stranger(), self._inflow, self._outflow, self._outbox)
         return Peer(self._on_message, self._on_closed, self._on_opened, *budgets)
 
     def _on_opened(self, peer: Peer) -> None:
@@ -432,10 +433,10 @@ class Master(HomeServer):
 
     # -- what the core decided ------------------------------------------------------------------------------------------
     def _on_events(self, events: list[ev.Event]) -> None:
+        self.clients.note(events)  # somebody waits for it
         self.hub.note(events)
         self.archivist.note(events)
         self.gatekeeper.note(events)
-        self.clients.note(events)
         if any(isinstance(event, (ev.RunArchived, ev.RunDropped)) for event in events):
             self.store.keep_spaces({run.first for run in self.core.state.runs.values()})
         self.cluster_keys.events.note(self.store.now_ms(), events)

@@ -122,6 +122,7 @@ class Connection:
         """
         request, queue, peer = await self._begin(kept)
         peer.send(make(request))
+        peer.flush()
         open_ = True
         try:
             while True:

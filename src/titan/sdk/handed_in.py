@@ -19,10 +19,9 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from titan.errors import CallsNotAcknowledged
-from titan.sdk.lending import slot_lent
+from titan.sdk.lending import runner_of_call, slot_lent
 
 T = TypeVar("T")
-_AT_ONCE = contextlib.nullcontext()
 CLOSE_TIMEOUT_S = 30.0
 NAMED = 5
 """Functions that a message names."""
@@ -43,14 +42,18 @@ class CallFuture(Future[T]):
 
     def result(self, timeout: float | None = None) -> T:
         try:
-            with slot_lent() if not self.done() else _AT_ONCE:
+            if self.done() or runner_of_call() is None:
+                return super().result(timeout)
+            with slot_lent():
                 return super().result(timeout)
         finally:
             self.seen = self.done()
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         try:
-            with slot_lent() if not self.done() else _AT_ONCE:
+            if self.done() or runner_of_call() is None:
+                return super().exception(timeout)
+            with slot_lent():
                 return super().exception(timeout)
         finally:
             self.seen = self.done()

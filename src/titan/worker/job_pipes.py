@@ -86,8 +86,10 @@ class HeldPipes:
 
     def __init__(self, link: socket, note: int, most: int) -> None:
         """Takes over the link, to close it, and maps the note. `most`: so many jobs' pipes are held, those of more are not."""
-        import mmap  # the warden, which has no use for it, does without
+        import mmap  # the warden, which has no use for these, does without
+        import struct
 
+        self._entry = struct.Struct("<qQ").unpack_from
         self._link = link
         self._note = mmap.mmap(note, NOTE_BYTES, access=mmap.ACCESS_READ)
         self._most = most
@@ -99,9 +101,7 @@ class HeldPipes:
     def look(self) -> None:
         """Learn which jobs have begun."""
         while True:
-            at = self._next % RING * ENTRY_BYTES
-            entry = self._note[at : at + ENTRY_BYTES]
-            mark = int.from_bytes(entry[8:], "little")
+            key, mark = self._entry(self._note, self._next % RING * ENTRY_BYTES)
             if mark <= self._next:
                 return
             while self._received <= self._next and self._receive():
@@ -109,7 +109,7 @@ class HeldPipes:
             pair = self._spare.pop(self._next, None)
             if pair is not None:
                 if mark == self._next + 1:
-                    self._of[int.from_bytes(entry[:8], "little", signed=True)] = pair
+                    self._of[key] = pair
                 else:  # overwritten: so many have begun since the last look
                     _close(pair)
             self._next += 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from titan._version import __version__
-from titan.clock import SteadyClock, note_time, noted_time
+from titan.clock import SteadyClock, noted_time
 from titan.errors import Conflict, MasterUnreachable, TitanError, from_code
 from titan.home_lock import HomeLock
 from titan.model.values import artifact_of, size_of
@@ -41,8 +41,9 @@ from titan.worker.launch import Launcher
 from titan.worker.lines import WorkerLines
 from titan.worker.log_pump import LogPump
 from titan.worker.run_folders import keep_tidy
-from titan.worker.sandbox import Swept, Workspace
+from titan.worker.sandbox import Workspace
 from titan.worker.stock import Stock
+from titan.worker.upkeep import keep_swept
 from titan.worker.value_reader import ValueReader
 from titan.worker.values import Values
 from titan.worker.warden_link import become_subreaper, kill_marked
@@ -58,7 +59,6 @@ STEADY_S = 5.0
 QUIT_S = 3.0
 """How long a worker that stops at once waits for its processes to end and its goodbye to be heard."""
 KEEP_S = 7 * 86_400.0
-SWEEP_S = 3600.0
 _OWN_VARIABLES = (
     *("TITAN_RUN", "TITAN_JOB", "TITAN_ATTEMPT", "TITAN_SHARED", "TITAN_LEASE", "TITAN_WORKER_HOME", "TITAN_PARENT_FD"),
     *("TITAN_FAILED_JOB", "TITAN_PORT", "TITAN_WEBHOOK_SECRET", "TITAN_CONTEXT", "TITAN_CONTEXT_TOKEN"),
@@ -220,7 +220,9 @@ class Worker:
         self._functions.open()
 
     async def _live(self) -> None:
-        for chore in (self._catch_up(), self._values.run(), self._sweep(), keep_tidy(self._workspace.runs)):
+        have, held = self.machine.have, self.machine.held
+        sweeping = keep_swept(self._workspace, self.home, self._clock, self._keep_s, held, lambda hash_: have.pop(hash_, None))
+        for chore in (self._catch_up(), self._values.run(), sweeping, keep_tidy(self._workspace.runs)):
             self._spawn(chore)
         connecting = asyncio.get_running_loop().create_task(self._stay_connected())
         try:
@@ -282,14 +284,17 @@ class Worker:
     def _decide(self) -> None:
         inputs, self._inbox = self._inbox, []
         now = self._clock.now()
-        due = self.machine.next_due()
-        if due is not None and due <= now:
-            inputs.append(m.TimePassed())
+        if self._timer is None or self._timer_due <= now:  # else nothing is due before the timer is
+            due = self.machine.next_due()
+            if due is not None and due <= now:
+                inputs.append(m.TimePassed())
         instructions = self.machine.handle(now, inputs)
         if not self.machine.gathering:
             self._pump.flush()  # output goes before the result behind it
         for instruction in instructions:
             self._perform(instruction)
+        if self._peer is not None:
+            self._peer.flush()
         if self.machine.quitting and not self.machine.connected and not self.machine.busy:
             self._gone.set()  # nobody is there to be told; the next master finds out by itself
         self._arm()
@@ -578,22 +583,3 @@ class Worker:
                     await asyncio.sleep(0)
                 else:
                     break
-
-    async def _sweep(self) -> None:
-        while True:
-            in_use = {h.assignment.run for h in self.machine.held.values()}
-            now = self._clock.confirmed()
-            swept = Swept(0, [])
-            try:
-                swept = await asyncio.to_thread(self._workspace.sweep, self._keep_s, in_use, now)
-            except OSError as e:
-                log.warning("what is old cannot be removed, which is tried again in %.0f s: %s", SWEEP_S, e)
-            for hash_ in swept.artifacts:
-                self.machine.have.pop(hash_, None)
-            if swept.folders or swept.artifacts:
-                log.info("%d folders of old runs and %d artifacts were removed", swept.folders, len(swept.artifacts))
-            try:
-                note_time(self.home, self._clock.now())  # behind the sweep, which may make the room for it
-            except OSError as e:
-                log.warning("what time it is cannot be noted in %s: %s", self.home, e)
-            await asyncio.sleep(SWEEP_S)

@@ -68,7 +68,7 @@ class Spares:
                 if _as_made(made):
                     os.rename(made.path, path)
                     self.emptied = os.path.dirname(made.path)
-                    return note(path, content)
+                    return Made(path, content, _mark(path), made.program_mark)  # the program has not been touched
             except OSError:  # removed
                 pass
         return None
