@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := $(VENV)/lock
 STAMP := $(VENV)/.installed
-# As many processes as there are CPUs, from 2, as most of a test is waiting for processes, to 4. `make test PARALLEL=`: one after another.
-PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -ge 2 ] || n=2; [ $$n -le 4 ] || n=4; echo $$n) --dist worksteal
+# One process more than there are CPUs, from 3, as most of a test is waiting for processes, to 4. `make test PARALLEL=`: one after another.
+PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 3 ] && echo 3 || echo 4) --dist worksteal
 
 .PHONY: chaos demo test check install packages lint types imports format sim kill-snapshots fuzz test-redis bench bench-core bench-store lock audit clean
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 INCOMING = 256 << 20
 OUTGOING = 512 << 20
 STALL_S = 10.0
+LARGE = 1 << 20
+"""Who takes up so much is not read from as soon as the budget is spent; who takes less, when it takes more."""
 _WHY = "budget"
 
 
@@ -45,6 +47,8 @@ class Inflow:
             self._sizes.pop(peer, None)
         if self.total > self.limit:
             self._hold(peer)
+            for other in [p for p, its in self._sizes.items() if its >= LARGE and p not in self._held]:
+                self._hold(other)  # now: when it takes more the next time it would be too late
         if self._held:
             self._let_go()
 

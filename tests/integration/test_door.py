@@ -243,7 +243,7 @@ def test_what_all_send_together_is_bounded_and_everyone_is_served(c: Cluster) ->
     until(stuck, "the master reads no more", 60)
     assert 0 < sum(bool(left) for left in rest.values()) < 10
     still_serves(c)
-    assert memory_kib(master_of(c), "VmHWM") < before + 560 * MIB
+    assert memory_kib(master_of(c), "VmHWM") < before + 420 * MIB
     done: dict[socket.socket, None] = {}
 
     def finish() -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import sys
 
+from titan.large_files import reuse_memory
+
 
 def tune_interpreter() -> None:
     """The state is large, old and free of cycles: keep the collector from walking it, and the threads from waiting."""
@@ -13,3 +15,4 @@ def tune_interpreter() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
+    reuse_memory()  # so that a message of many MiB has memory of its own, which grows in place and goes back when it is done

@@ -119,3 +119,19 @@ async def _beyond_the_budget() -> None:
     flow.forget(b)
     flow.forget(c)
     assert flow.total == 0
+
+
+def test_nobody_who_takes_much_gets_beyond_the_budget_once_more() -> None:
+    asyncio.run(_all_are_held_at_once())
+
+
+async def _all_are_held_at_once() -> None:
+    mib = 1 << 20
+    flow, (first, much, little, last) = Inflow(100 * mib), (_Recorded(), _Recorded(), _Recorded(), _Recorded())
+    for peer, size in ((first, 40 * mib), (much, 40 * mib), (little, 100), (last, 19 * mib)):
+        flow.note(peer, size)
+    assert all(peer.reads for peer in (first, much, little, last))
+    flow.note(last, 30 * mib)
+    assert (first.reads, much.reads, little.reads, last.reads) == (True, False, True, False)
+    for peer in (first, much, little, last):
+        flow.forget(peer)
