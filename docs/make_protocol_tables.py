@@ -1,4 +1,4 @@
-"""Fills the message tables of docs/protocol.md from titan.protocol.messages, so that the two cannot differ.
+"""Fills the tables of docs/protocol.md from the messages and the table of routes, so that they cannot differ.
 
 python docs/make_protocol_tables.py           # rewrites the tables between their marks
 python docs/make_protocol_tables.py --check   # exit code 1 if they are not up to date
@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 import sys
 import typing
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from titan.gateway.routes import ROUTES, Party
 from titan.protocol import messages as msg
 from titan.protocol.opcodes import OPCODES
 
@@ -29,20 +31,7 @@ GROUPS = {
     "JOBS": (*range(184, 200), *FROM_JOBS),
     "FILES": [opcode for opcode in range(200, 216) if opcode not in FROM_JOBS],
 }
-ROWS = (
-    msg.JobRow,
-    msg.RunRow,
-    msg.WorkerRow,
-    msg.DeadRow,
-    msg.GateRow,
-    msg.ScheduleRow,
-    msg.ScaleRow,
-    msg.ServiceRow,
-    msg.PipelineRow,
-    msg.SecretRow,
-)
-ROWS = (msg.JobRow, msg.RunRow, msg.WorkerRow, msg.DeadRow, msg.GateRow, msg.ScheduleRow, msg.ScaleRow, msg.ServiceRow)
-ROWS += (msg.ArtifactRow, msg.StoredFile)
+SAYERS = {Party.MASTER: "master", Party.CLIENT: "client", Party.WORKER: "worker", Party.JOB: "job", Party.TO_JOB: "worker to job"}
 
 
 def type_name(kind: Any) -> str:
@@ -82,18 +71,39 @@ def words(kind: type) -> str:
     return " ".join(own.split())
 
 
-def message_table(opcodes: range) -> str:
-    lines = ["| opcode | message | fields after the request id | |", "| --- | --- | --- | --- |"]
+def message_table(opcodes: Collection[int]) -> str:
+    lines = ["| opcode | message | said by | fields after the request id | |", "| --- | --- | --- | --- | --- |"]
     for opcode, kind in OPCODES.items():
         if opcode in opcodes:
-            lines.append(f"| {opcode} | {kind.__name__} | {fields_of(kind, skip_request=True)} | {words(kind)} |")
+            fields = fields_of(kind, skip_request=True)
+            lines.append(f"| {opcode} | {kind.__name__} | {sayers_of(kind)} | {fields} | {words(kind)} |")
     return "\n".join(lines)
+
+
+def sayers_of(kind: type) -> str:
+    """As the table of routes has it. What changes something is marked."""
+    route = ROUTES[kind]
+    said = ", ".join(name for party, name in SAYERS.items() if party in route.sayers)
+    return f"{said} *" if route.changes else said
 
 
 def row_table() -> str:
     lines = ["| row | fields | |", "| --- | --- | --- |"]
-    lines += [f"| {kind.__name__} | {fields_of(kind, skip_request=False)} | {words(kind)} |" for kind in ROWS]
+    lines += [f"| {kind.__name__} | {fields_of(kind, skip_request=False)} | {words(kind)} |" for kind in rows()]
     return "\n".join(lines)
+
+
+def rows() -> list[type]:
+    """Every struct that is in a message, or in another row."""
+    found: dict[type, None] = {}
+    waiting: list[Any] = list(OPCODES.values())
+    while waiting:
+        kind = waiting.pop(0)
+        waiting += typing.get_args(kind)
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind not in found:
+            found[kind] = None
+            waiting += typing.get_type_hints(kind).values()
+    return [kind for kind in found if not issubclass(kind, msg.Message)]
 
 
 def fill(page: str) -> str:

@@ -24,6 +24,7 @@ import msgspec
 
 from titan.archive import build_archive
 from titan.errors import ConnectionLost, MasterUnreachable, NotFound, TitanError
+from titan.model.causes import Cause
 from titan.sdk import submission
 from titan.sdk.address import DEFAULT_PORT
 from titan.sdk.client import Client
@@ -405,7 +406,7 @@ def _text(answer: object) -> str:
 
 
 def _state_of(job: JobStatus) -> str:
-    if job.state == "CANCELLED" and job.reason.startswith("rejected"):
+    if job.state == "CANCELLED" and job.cause == Cause.REJECTED.name:
         return "REJECTED"
     return _STATES.get(job.state, job.state)
 

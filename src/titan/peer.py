@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
-from typing import Any, cast
+from typing import cast
 
 from titan.errors import LimitExceeded, PeerError
 from titan.flow import Inflow, Outflow
@@ -78,8 +78,10 @@ class Peer(asyncio.BufferedProtocol):
         self.fault: Exception | None = None
         self.number = 0
         self.role = ""
-        self.state: Any = None
-        """What the owner keeps with it."""
+        self.actor = ""
+        """On the master: who asks for what is said on it."""
+        self.worker = 0
+        """On the master: the number of the worker that is registered on it."""
 
     # -- asyncio.BufferedProtocol ---------------------------------------------------------------------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -129,12 +129,6 @@ def test_every_durable_event_says_when_it_was_decided() -> None:
     assert [kind for kind in _WRITERS if kind not in VOLATILE and "at" not in kind.__struct_fields__] == []  # type: ignore[attr-defined]
 
 
-def test_no_file_is_too_long_to_hold_one_idea() -> None:
-    for path in SOURCE.rglob("*.py"):
-        lines = len(path.read_text().splitlines())
-        assert lines <= (1000 if path.name in ("warden.py", "runner.py") else 600), f"{path.relative_to(SOURCE)} has {lines} lines"
-
-
 def test_the_commands_print_text_of_others_as_plain_text_only() -> None:
     """`print` goes through `cli.terminal`; what writes past it is named here, and says why in terminal's docstring."""
     past: dict[str, set[str]] = {}

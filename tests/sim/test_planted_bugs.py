@@ -41,12 +41,12 @@ from titan.core.state import TIMER_JOB, Job, Run, Schedule, State, Worker
 from titan.core.turn import Turn
 from titan.gateway.sequencer import Sequencer
 from titan.model import timing
+from titan.model.causes import Cause
 from titan.model.demand import NOTHING, Amounts
 from titan.model.states import JobState, Outcome, RunState
 from titan.scheduling import pool
 from titan.scheduling.scale import Look, Plan, Rule
 from titan.sim.disk import Disk
-from titan.sim.master import SimMaster
 from titan.sim.run import SimulationFailed, simulate
 from titan.store.store import Store
 from titan.worker import machine as wm
@@ -151,14 +151,14 @@ def affinity_overrides_capabilities(patch: Patch) -> None:
 
 def cancel_does_not_cascade(patch: Patch) -> None:
     for module in (cancel, finish):
-        patch.setattr(module, "cancel_descendants", lambda turn, number, reason: [])
+        patch.setattr(module, "cancel_descendants", lambda *_: [])
 
 
 def cancel_forgets_what_runs(patch: Patch) -> None:
     real = cancel.cancel
 
-    def forgetful(turn: Turn, jobs: list[int], reason: str) -> None:
-        real(turn, [j for j in jobs if turn.state.jobs[j].state is not JobState.RUNNING], reason)
+    def forgetful(turn: Turn, jobs: list[int], cause: Cause, reason: str) -> None:
+        real(turn, [j for j in jobs if turn.state.jobs[j].state is not JobState.RUNNING], cause, reason)
 
     patch.setattr(cancel, "cancel", forgetful)
 
@@ -638,12 +638,14 @@ def what_was_written_to_the_store_is_not_replayed(patch: Patch) -> None:
     patch.setitem(_writes, ev.StoreChanged, lambda state, event: None)
 
 
-def the_store_answers_before_the_sync(patch: Patch) -> None:
-    def write_store(self: SimMaster, written: seen.StoreWritten, acknowledge: Callable[[], None]) -> None:
-        self._see(written)
-        acknowledge()
+def who_cancelled_is_not_recorded(patch: Patch) -> None:
+    real = _steps[seen.CancelRequested]
 
-    patch.setattr(SimMaster, "write_store", write_store)
+    def on_request(turn: Turn, it: seen.CancelRequested) -> None:
+        turn.actor = ""
+        real(turn, it)
+
+    patch.setitem(_steps, seen.CancelRequested, on_request)
 
 
 def snapshots_forget_the_store(patch: Patch) -> None:
@@ -966,7 +968,7 @@ PLANTS: list[Callable[[Patch], None]] = [
     a_service_is_started_again_before_it_has_ended,
     a_service_between_two_processes_cannot_be_stopped,
     what_was_written_to_the_store_is_not_replayed,
-    the_store_answers_before_the_sync,
+    who_cancelled_is_not_recorded,
     snapshots_forget_the_store,
     additions_are_made_twice,
     a_join_does_not_wait_for_what_was_added_before_it,

@@ -197,6 +197,8 @@ def print_run(run: RunStatus, *, every: bool, now: float | None = None) -> None:
     took = f", {(s.finished_at or now or time.time()) - s.submitted_at:.1f} s"
     tally = ", ".join(f"{n} {state}" for state, n in s.tally.items())
     print(f"run {run.run} of {one_line(run.dag)}: {run.state}{took}; {tally}")
+    if s.actor:
+        print(f"submitted by {one_line(s.actor)}")
     if s.schedule and s.scheduled_at:
         print(f"by schedule {s.schedule} for {iso(s.scheduled_at)}")
     if s.group:

@@ -41,7 +41,7 @@ def print_workers(found: Sequence[WorkerStatus], *, heard: bool = True) -> None:
     rows = [
         (
             w.name,
-            f"{w.state}, disk full" if w.disk_full else w.state,
+            _state_of(w),
             f"{min(w.held, w.slots)}/{w.slots}",
             " ".join(w.capabilities),
             taken_text(w),
@@ -52,6 +52,11 @@ def print_workers(found: Sequence[WorkerStatus], *, heard: bool = True) -> None:
     ]
     head = ("NAME", "STATE", "BUSY", "CAPABILITIES", "TAKEN", "HOST", "HEARD")
     print_table(head if heard else head[:-1], rows if heard else [row[:-1] for row in rows])
+
+
+def _state_of(w: WorkerStatus) -> str:
+    told = (f"told to leave by {w.told_by}",) if w.told_by and w.state not in ("LEFT", "LOST") else ()
+    return ", ".join((w.state, *("disk full",) * w.disk_full, *told))
 
 
 @workers.command()

@@ -9,6 +9,7 @@ from titan.core import events as ev
 from titan.core import image
 from titan.core.moves import move, revive
 from titan.core.state import NO_WORKER, TIMER_JOB, TOKENS_LIMIT, Extra, GateFacts, Job, Past, State
+from titan.model.causes import Cause
 from titan.model.states import JobState, RunState
 
 
@@ -60,7 +61,7 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
             job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, "a service again: what is retried depends on it"))
         else:
             job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, f"waits again: it was CANCELLED because {job.reason}"))
-        job.reason, job.finished_at, job.due = "", 0.0, 0.0
+        job.reason, job.cause, job.finished_at, job.due = "", Cause.NONE, 0.0, 0.0
     for worker in state.workers.values():
         for counted in (worker.blamed, worker.doubted):
             if counted:
@@ -136,7 +137,7 @@ def _gates_decided(state: State, e: ev.GatesDecided) -> None:
         what = f"{'approved' if e.approved else 'rejected'} by {e.by or 'the clock'}"
         what += f": {' '.join(e.comment.split())}" if e.comment else ""
         job.note(Past(e.at, 0, NO_WORKER, -1, -1, what))
-        job.reason = what
+        job.reason, job.cause = what, Cause.NONE if e.approved else Cause.REJECTED
         job.finished_at = e.at
         for child in job.children or ():
             if e.approved or state.jobs[child].template.kind == "handler":

@@ -8,6 +8,7 @@ from typing import Any
 from titan.core import events as ev
 from titan.core.moves import give_back, hush, move, release_lease, rest
 from titan.core.state import NO_WORKER, TIMER_JOB, Extra, Past, State
+from titan.model.causes import Cause, cause_of_old
 from titan.model.demand import amounts_of, plus
 from titan.model.states import JobState, Outcome
 
@@ -49,7 +50,7 @@ def _jobs_released(state: State, e: ev.JobsReleased) -> None:
             state.dequeued(job)
             job.pin = NO_WORKER
             state.enqueue(number, job)
-        job.note(Past(e.at, job.attempt, e.worker, -1, -1, e.reason))
+        job.note(Past(e.at, job.attempt, e.worker, -1, -1, e.reason, True))
 
 
 def _jobs_dispatched(state: State, e: ev.JobsDispatched) -> None:
@@ -199,6 +200,7 @@ def _jobs_died(state: State, e: ev.JobsDied) -> None:
 
 
 def _jobs_cancelled(state: State, e: ev.JobsCancelled) -> None:
+    cause = Cause(e.cause) if e.cause else cause_of_old(e.reason)
     for number in e.jobs:
         job = state.jobs[number]
         if job.lease:
@@ -210,7 +212,7 @@ def _jobs_cancelled(state: State, e: ev.JobsCancelled) -> None:
         move(state, number, job, CANCELLED, e.at)
         if timed:
             state.disarm()
-        job.reason = e.reason
+        job.reason, job.cause = e.reason, cause
         job.finished_at = e.at
         if job.children is not None:
             for child in job.children:

@@ -11,7 +11,8 @@ from titan.core.state import FORGOTTEN_LIMIT, LEAVE, LEAVE_NOW, TIMER_SCALE, Sta
 
 
 def _worker_asked(state: State, e: ev.WorkerAsked) -> None:
-    state.workers[e.worker].asked = LEAVE_NOW if e.now else LEAVE
+    worker = state.workers[e.worker]
+    worker.asked, worker.told_by = LEAVE_NOW if e.now else LEAVE, e.actor
 
 
 def _burst_requested(state: State, e: ev.BurstRequested) -> None:

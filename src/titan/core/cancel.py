@@ -9,12 +9,8 @@ from titan.core.ready import make_ready
 from titan.core.state import Job
 from titan.core.turn import Turn
 from titan.errors import NotFound
+from titan.model.causes import CONSEQUENCES, UNNEEDED, Cause
 from titan.model.states import TERMINAL, JobState, RunState
-
-BECAUSE = "its ancestor "
-"""How the reason begins of a job that is CANCELLED because of another."""
-NOT_NEEDED = "not needed"
-"""Why a handler is CANCELLED of whose jobs none died."""
 
 
 def on_cancel_requested(turn: Turn, seen: CancelRequested) -> None:
@@ -30,8 +26,8 @@ def on_cancel_requested(turn: Turn, seen: CancelRequested) -> None:
     if not seen.job:
         doomed = [j for j in run.numbers() if state.jobs[j].state not in TERMINAL]
         if doomed and run.state is RunState.RUNNING:
-            turn.emit(ev.RunCancelled(run.id, turn.now))
-        cancel(turn, doomed, "cancelled by a user")
+            turn.emit(ev.RunCancelled(run.id, turn.now, turn.actor))
+        cancel(turn, doomed, Cause.ASKED, f"cancelled by {turn.asker}")
     else:
         number = state.find(run, seen.job)
         if number is None:
@@ -39,17 +35,17 @@ def on_cancel_requested(turn: Turn, seen: CancelRequested) -> None:
             return
         doomed = [number] if state.jobs[number].state not in TERMINAL else []
         if doomed:
-            cancel(turn, doomed, "cancelled by a user")
+            cancel(turn, doomed, Cause.ASKED, f"cancelled by {turn.asker}")
             # A new list: the old one is in an event already.
-            doomed = [*doomed, *cancel_descendants(turn, number, f"its ancestor {seen.job} was cancelled by a user")]
+            doomed = [*doomed, *cancel_descendants(turn, number, f"its ancestor {seen.job} was cancelled by {turn.asker}")]
     turn.order(fx.ReplyCancelled(seen.origin, seen.request, len(doomed)))
 
 
-def cancel(turn: Turn, jobs: list[int], reason: str) -> None:
-    """Cancels jobs that are not over, and has those that run stopped."""
+def cancel(turn: Turn, jobs: list[int], cause: Cause, reason: str) -> None:
+    """Cancels jobs that are not over, and has those that run stopped. `reason` is for people."""
     if not jobs:
         return
-    end(turn, jobs, ev.JobsCancelled(jobs, reason, turn.now))
+    end(turn, jobs, ev.JobsCancelled(jobs, reason, turn.now, turn.actor, cause))
 
 
 def end(turn: Turn, jobs: list[int], event: ev.JobsCancelled | ev.ServicesStopped) -> None:
@@ -69,25 +65,25 @@ def end(turn: Turn, jobs: list[int], event: ev.JobsCancelled | ev.ServicesStoppe
 
 def is_consequence(job: Job) -> bool:
     """Whether it was cancelled because of what became of others, and not by a user."""
-    return job.reason.startswith(BECAUSE) or job.reason == NOT_NEEDED
+    return job.cause in CONSEQUENCES
 
 
 def is_unneeded(job: Job) -> bool:
     """Whether it is a handler that was not needed, or waited for one. Its run did not fail because of it."""
-    return job.reason == NOT_NEEDED or (job.reason.startswith(BECAUSE) and job.reason.endswith(" was " + NOT_NEEDED))
+    return job.cause in UNNEEDED
 
 
-def cancel_descendants(turn: Turn, number: int, reason: str) -> list[int]:
+def cancel_descendants(turn: Turn, number: int, reason: str, cause: Cause = Cause.ANCESTOR) -> list[int]:
     """A job is over and not COMPLETED. Cancels all that waits, directly or not, for what will never come; returns it.
 
     What goes on without it, and the handlers of a job that is DEAD, are made ready.
     """
     cancelled: list[int] = []
-    pending = [([number], reason)]
+    pending = [([number], reason, cause)]
     while pending:
-        roots, why = pending.pop()
+        roots, told, why = pending.pop()
         doomed, ready, handlers = _behind(turn, roots)
-        cancel(turn, doomed, why)
+        cancel(turn, doomed, why, told)
         cancelled += doomed
         jobs = turn.state.jobs
         make_ready(turn, [h for h in (*ready, *handlers) if jobs[h].state is JobState.WAITING and (h in ready or handlers[h])])
@@ -99,14 +95,15 @@ def cancel_descendants(turn: Turn, number: int, reason: str) -> list[int]:
 
 def dismiss(turn: Turn, handlers: list[int]) -> None:
     """Cancels handlers all of whose jobs are over and none DEAD, and what waits for them."""
-    for roots, reason in _unneeded(turn, handlers):
+    for roots, reason, cause in _unneeded(turn, handlers):
         for number in roots:
-            cancel_descendants(turn, number, reason)
+            cancel_descendants(turn, number, reason, cause)
 
 
-def _unneeded(turn: Turn, handlers: list[int]) -> list[tuple[list[int], str]]:
-    cancel(turn, handlers, NOT_NEEDED)
-    return [([h], f"{BECAUSE}{turn.state.jobs[h].name} was {NOT_NEEDED}") for h in handlers]
+def _unneeded(turn: Turn, handlers: list[int]) -> list[tuple[list[int], str, Cause]]:
+    cancel(turn, handlers, Cause.NOT_NEEDED, "not needed")
+    jobs = turn.state.jobs
+    return [([h], f"its ancestor {jobs[h].name} was not needed", Cause.ANCESTOR_NOT_NEEDED) for h in handlers]
 
 
 def _behind(turn: Turn, roots: list[int]) -> tuple[list[int], dict[int, None], dict[int, bool]]:

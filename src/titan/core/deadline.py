@@ -6,6 +6,7 @@ from titan.core import events as ev
 from titan.core.cancel import cancel
 from titan.core.state import Run
 from titan.core.turn import Turn
+from titan.model.causes import Cause
 from titan.model.states import TERMINAL
 
 
@@ -15,4 +16,4 @@ def expire(turn: Turn, run: Run) -> None:
     doomed = [j for j in run.numbers() if jobs[j].state not in TERMINAL]
     if doomed:
         turn.emit(ev.RunExpired(run.id, turn.now))
-        cancel(turn, doomed, f"the deadline of its run passed, {run.deadline_s:g} s after it was submitted")
+        cancel(turn, doomed, Cause.DEADLINE, f"the deadline of its run passed, {run.deadline_s:g} s after it was submitted")

@@ -40,7 +40,7 @@ def on_dead_retried(turn: Turn, seen: DeadRetried) -> None:
         return
     if run is None:
         turn.emit(ev.RunRestored(seen.run, seen.chunks, turn.now))
-    turn.emit(ev.JobsRevived(seen.run, jobs, retried, seen.by, seen.key, turn.now))
+    turn.emit(ev.JobsRevived(seen.run, jobs, retried, seen.by, seen.key, turn.now, turn.actor))
     ready, unneeded = _ready(turn.state, jobs)
     queue(turn, ready)
     dismiss(turn, unneeded)
@@ -74,7 +74,7 @@ def on_dead_dismissed(turn: Turn, seen: DeadDismissed) -> None:
     if doomed:
         if run is None:
             turn.emit(ev.RunRestored(seen.run, seen.chunks, turn.now))
-        turn.emit(ev.DeadPurged(doomed, turn.now))
+        turn.emit(ev.DeadPurged(doomed, turn.now, turn.actor))
     turn.order(fx.ReplyPurged(seen.origin, seen.request, len(doomed)))
 
 

@@ -1,6 +1,7 @@
 """Facts that were decided, in the past tense: what the journal holds and what `apply` applies.
 
-The tag of each is its name in the journal and never changes; fields are only ever added at the end, with a default. Events
+The tag of each is its name in the journal and never changes; fields are only ever added at the end, with a default. `actor` is who
+asked for what led to it, as in `inputs`; "" if nobody did, or it is not known. Events
 that are not durable (who is connected, who was heard) are applied and not journaled: a restart knows neither.
 """
 
@@ -58,6 +59,7 @@ class RunSubmitted(_Fact, frozen=True, tag="run_submitted"):
     scheduled_at: float = 0.0
     """The nominal time for which the schedule made it."""
     group: str = ""
+    actor: str = ""
 
 
 class RunOpened(_Fact, frozen=True, tag="run_opened"):
@@ -78,6 +80,7 @@ class RunOpened(_Fact, frozen=True, tag="run_opened"):
     schedule: str = ""
     scheduled_at: float = 0.0
     group: str = ""
+    actor: str = ""
 
 
 class JobsAdded(_Fact, frozen=True, tag="jobs_added"):
@@ -219,9 +222,13 @@ class JobsDied(_Fact, frozen=True, tag="jobs_died"):
 
 
 class JobsCancelled(_Fact, frozen=True, tag="jobs_cancelled"):
+    """`reason` is for people, `cause` (a Cause) for decisions; 0: of an older Titan, see `causes.cause_of_old`."""
+
     jobs: list[int]
     reason: str
     at: float
+    actor: str = ""
+    cause: int = 0
 
 
 class RunRestored(_Fact, frozen=True, tag="run_restored"):
@@ -244,6 +251,7 @@ class JobsRevived(_Fact, frozen=True, tag="jobs_revived"):
     by: str
     key: str
     at: float
+    actor: str = ""
 
 
 class DeadPurged(_Fact, frozen=True, tag="dead_purged"):
@@ -251,6 +259,7 @@ class DeadPurged(_Fact, frozen=True, tag="dead_purged"):
 
     dead: list[int]
     at: float
+    actor: str = ""
 
 
 class GatesOpened(_Fact, frozen=True, tag="gates_opened"):
@@ -286,6 +295,7 @@ class GatesDecided(_Fact, frozen=True, tag="gates_decided"):
     comment: str
     key: str
     at: float
+    actor: str = ""
 
 
 class RunCancelled(_Fact, frozen=True, tag="run_cancelled"):
@@ -293,6 +303,7 @@ class RunCancelled(_Fact, frozen=True, tag="run_cancelled"):
 
     run: str
     at: float
+    actor: str = ""
 
 
 class RunExpired(_Fact, frozen=True, tag="run_expired"):
@@ -321,6 +332,7 @@ class ScheduleAdded(_Fact, frozen=True, tag="schedule_added"):
     paused: bool
     due: float
     at: float
+    actor: str = ""
 
 
 class ScheduleChanged(_Fact, frozen=True, tag="schedule_changed"):
@@ -329,6 +341,7 @@ class ScheduleChanged(_Fact, frozen=True, tag="schedule_changed"):
     name: str
     paused: bool
     at: float
+    actor: str = ""
 
 
 class ScheduleRemoved(_Fact, frozen=True, tag="schedule_removed"):
@@ -336,6 +349,7 @@ class ScheduleRemoved(_Fact, frozen=True, tag="schedule_removed"):
 
     name: str
     at: float
+    actor: str = ""
 
 
 class ScheduleFired(_Fact, frozen=True, tag="schedule_fired"):
@@ -348,6 +362,7 @@ class ScheduleFired(_Fact, frozen=True, tag="schedule_fired"):
     at: float
     by_user: bool = False
     """Somebody asked for it; `nominal` is when, and no time of the schedule."""
+    actor: str = ""
 
 
 class ScheduleWaited(_Fact, frozen=True, tag="schedule_waited"):
@@ -430,6 +445,7 @@ class WorkerAsked(_Fact, frozen=True, tag="worker_asked"):
     worker: int
     now: bool
     at: float
+    actor: str = ""
 
 
 class StoreChanged(_Fact, frozen=True, tag="store_changed"):

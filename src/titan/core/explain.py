@@ -12,7 +12,7 @@ from titan.core.ready import has_capabilities
 from titan.core.service_state import ServiceState
 from titan.core.state import NO_WORKER, Job, State, Worker
 from titan.model.demand import KINDS, NOTHING, Demand, amount_text, amounts_in, capabilities_of, demand_of, demand_text, totals_of
-from titan.model.states import TERMINAL, JobState, Outcome, RunState, WorkerState
+from titan.model.states import TERMINAL, JobState, RunState, WorkerState
 from titan.model.timing import iso
 from titan.scheduling.lane import sort_key
 
@@ -167,7 +167,7 @@ def _queued(state: State, number: int, job: Job) -> Explanation:
     if lacking is None:
         reasons += _behind(state, job, demand, key)
     past = job.history[-1] if job.history else None
-    if past is not None and past.outcome in (-1, Outcome.RETURNED) and past.reason.startswith("affinity released"):
+    if past is not None and past.released:
         reasons.append(Reason("affinity", past.reason, {"worker": _name(state, past.worker), "released": 1}))
     found.sort(key=lambda one: (_weight(one[1]), one[0].name))
     told = [OfWorker(worker.name, why) for worker, why in found[:MAX_WORKERS]]

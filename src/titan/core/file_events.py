@@ -13,6 +13,7 @@ class ArtifactPublished(Fact, frozen=True, tag="artifact_published"):
     key: str
     version: Published
     at: float
+    actor: str = ""
 
 
 class ArtifactRemoved(Fact, frozen=True, tag="artifact_removed"):
@@ -20,3 +21,4 @@ class ArtifactRemoved(Fact, frozen=True, tag="artifact_removed"):
 
     key: str
     at: float
+    actor: str = ""

@@ -78,7 +78,7 @@ def why_not(state: State, job: Job) -> TitanError:
 
 def decide(turn: Turn, gates: list[int], *, approve: bool, by: str, comment: str, key: str) -> None:
     """Decides about open gates, and lets what follows follow."""
-    turn.emit(ev.GatesDecided(gates, approve, by, comment, key, turn.now))
+    turn.emit(ev.GatesDecided(gates, approve, by, comment, key, turn.now, turn.actor))
     jobs = turn.state.jobs
     turn.runs.update((jobs[number].run.id, jobs[number].run) for number in gates)
     if approve:

@@ -83,7 +83,7 @@ def _planned(turn: Turn, run: Run, by: int, seen: RunGrowthRequested) -> ev.RunG
     _check_no_cycle(state, run, dag.ids, parents, before)
     return ev.RunGrown(
         run.id, by, depth, seen.key, dag.templates, dag.ids, dag.template_of, dag.args, parents, before,
-        state.next_job, turn.now, dag.payloads,
+        state.next_job, turn.now, dag.payloads, turn.actor,
     )  # fmt: skip
 
 
@@ -217,7 +217,7 @@ def on_pipeline_save_requested(turn: Turn, seen: PipelineSaveRequested) -> None:
         turn.order(fx.Refuse(seen.origin, seen.request, error.code, str(error), job))
         return
     if known is None or known.dag != seen.dag:
-        turn.emit(ev.PipelineSaved(name, seen.dag, turn.now))
+        turn.emit(ev.PipelineSaved(name, seen.dag, turn.now, turn.actor))
     turn.order(fx.ReplySaved(seen.origin, seen.request, name))
 
 
@@ -227,7 +227,7 @@ def on_pipeline_removal_requested(turn: Turn, seen: PipelineRemovalRequested) ->
         text = f"there is no saved pipeline {seen.name[:128]!r}" + (f"; there are {names}" if names else "")
         turn.order(fx.Refuse(seen.origin, seen.request, NotFound.code, text))
         return
-    turn.emit(ev.PipelineRemoved(seen.name, turn.now))
+    turn.emit(ev.PipelineRemoved(seen.name, turn.now, turn.actor))
     turn.order(fx.ReplySaved(seen.origin, seen.request, seen.name))
 
 

@@ -26,6 +26,7 @@ class RunGrown(Fact, frozen=True, tag="run_grown"):
     first_job: int
     at: float
     payloads: list[bytes] = []
+    actor: str = ""
 
 
 class PipelineSaved(Fact, frozen=True, tag="pipeline_saved"):
@@ -34,8 +35,10 @@ class PipelineSaved(Fact, frozen=True, tag="pipeline_saved"):
     name: str
     dag: DagSpec
     at: float
+    actor: str = ""
 
 
 class PipelineRemoved(Fact, frozen=True, tag="pipeline_removed"):
     name: str
     at: float
+    actor: str = ""

@@ -16,6 +16,7 @@ from titan.core.record_parts import chunks
 from titan.core.service_state import ServiceState
 from titan.core.state import Extra, Job, Past, Run, SavedPipeline, Schedule, State, Worker
 from titan.errors import JournalCorrupt
+from titan.model.causes import Cause, cause_of_old
 from titan.model.files import Published
 from titan.model.states import JobState, Outcome
 
@@ -95,6 +96,8 @@ class JobChunk(msgspec.Struct, array_like=True, tag="jobs"):
     extras: dict[int, Extra] = {}
     """By position in the columns."""
     services: list[ServiceState | None] = []
+    causes: list[Cause] = []
+    """Empty if none is CANCELLED, or in a snapshot of an older Titan."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -189,7 +192,12 @@ def _columns(first: int, jobs: list[Job], index: dict[int, int]) -> JobChunk:
         _unless_empty([j.value for j in jobs]),
         {i: j.extra for i, j in enumerate(jobs) if j.extra is not None},
         _unless_empty([j.service for j in jobs]),
+        _unless_empty([j.cause for j in jobs]),
     )
+
+
+def _causes_of_old(c: JobChunk) -> list[Cause]:
+    return [cause_of_old(why) if s is JobState.CANCELLED else Cause.NONE for s, why in zip(c.states, c.reasons, strict=True)]
 
 
 def _unless_empty(column: list[T]) -> list[T]:
@@ -201,8 +209,8 @@ def _restore(state: State, run: Run, c: JobChunk) -> None:
     nothing = [b""] * len(c.names)
     rows = zip(
         c.names, templates, c.args, c.parents, c.missing, c.states, c.children, c.since, c.due, c.attempts, c.failures, c.losses,
-        c.workers, c.leases, c.pins, c.started, c.finished, c.outcomes, c.exit_codes, c.cpu_s, c.peak_bytes, c.reasons, c.histories,
-        c.payloads or nothing, c.values or nothing, c.services or [None] * len(c.names),
+        c.workers, c.leases, c.pins, c.started, c.finished, c.outcomes, c.exit_codes, c.cpu_s, c.peak_bytes, c.reasons,
+        c.causes or _causes_of_old(c), c.histories, c.payloads or nothing, c.values or nothing, c.services or [None] * len(c.names),
         strict=True,
     )  # fmt: skip
     state.jobs.update((c.first + i, Job(name, run, *rest)) for i, (name, *rest) in enumerate(rows))

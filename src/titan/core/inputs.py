@@ -1,4 +1,5 @@
-"""What the master sees, named by what was seen. `origin` is the connection it came on, `request` the asker's number for it.
+"""What the master sees, named by what was seen. `origin` is the connection it came on, `request` the asker's number for it, `actor`
+who asked: USER@HOST as that says of itself, "" if it is not known.
 
 Where a batch is natural the fields are columns: entry i of each list is about the same attempt.
 """
@@ -38,6 +39,7 @@ class DagSubmitted(msgspec.Struct, frozen=True):
     """The id that the run gets if it is accepted."""
     key: str
     dag: DagSpec
+    actor: str = ""
 
 
 class RunBegun(msgspec.Struct, frozen=True):
@@ -53,6 +55,7 @@ class RunBegun(msgspec.Struct, frozen=True):
     count: int
     deadline_s: float = 0.0
     group: str = ""
+    actor: str = ""
 
 
 class JobsArrived(msgspec.Struct, frozen=True):
@@ -98,6 +101,7 @@ class RunGrowthRequested(msgspec.Struct, frozen=True):
     dag: DagSpec
     before: tuple[str, ...] = ()
     before_children: bool = False
+    actor: str = ""
 
 
 class PipelineSaveRequested(msgspec.Struct, frozen=True):
@@ -108,12 +112,14 @@ class PipelineSaveRequested(msgspec.Struct, frozen=True):
     name: str
     dag: DagSpec
     replace: bool
+    actor: str = ""
 
 
 class PipelineRemovalRequested(msgspec.Struct, frozen=True):
     origin: int
     request: int
     name: str
+    actor: str = ""
 
 
 class CancelRequested(msgspec.Struct, frozen=True):
@@ -123,6 +129,7 @@ class CancelRequested(msgspec.Struct, frozen=True):
     request: int
     run: str
     job: str
+    actor: str = ""
 
 
 class GateDecisionMade(msgspec.Struct, frozen=True):
@@ -137,6 +144,7 @@ class GateDecisionMade(msgspec.Struct, frozen=True):
     comment: str
     key: str
     digest: bytes = b""
+    actor: str = ""
 
 
 class TokenDrawn(msgspec.Struct, frozen=True):
@@ -166,6 +174,7 @@ class DeadRetried(msgspec.Struct, frozen=True):
     by: str
     key: str
     chunks: list[bytes] = []
+    actor: str = ""
 
 
 class DeadDismissed(msgspec.Struct, frozen=True):
@@ -176,6 +185,7 @@ class DeadDismissed(msgspec.Struct, frozen=True):
     run: str
     job: str
     chunks: list[bytes] = []
+    actor: str = ""
 
 
 class ScheduleRequested(msgspec.Struct, frozen=True):
@@ -191,6 +201,7 @@ class ScheduleRequested(msgspec.Struct, frozen=True):
     catch_up: str
     paused: bool
     replace: bool
+    actor: str = ""
 
 
 class PauseRequested(msgspec.Struct, frozen=True):
@@ -200,6 +211,7 @@ class PauseRequested(msgspec.Struct, frozen=True):
     request: int
     name: str
     paused: bool
+    actor: str = ""
 
 
 class RemovalRequested(msgspec.Struct, frozen=True):
@@ -208,6 +220,7 @@ class RemovalRequested(msgspec.Struct, frozen=True):
     origin: int
     request: int
     name: str
+    actor: str = ""
 
 
 class ScheduleRunRequested(msgspec.Struct, frozen=True):
@@ -218,6 +231,7 @@ class ScheduleRunRequested(msgspec.Struct, frozen=True):
     run: str
     key: str
     name: str
+    actor: str = ""
 
 
 class WorkerRegistered(msgspec.Struct, frozen=True):
@@ -324,6 +338,7 @@ class ServiceStopRequested(msgspec.Struct, frozen=True):
     request: int
     run: str
     job: str
+    actor: str = ""
 
 
 class ServiceReplaceRequested(msgspec.Struct, frozen=True):
@@ -341,6 +356,7 @@ class ServiceReplaceRequested(msgspec.Struct, frozen=True):
     command: str
     argv: tuple[str, ...]
     args: tuple[str, ...] | None
+    actor: str = ""
 
 
 class WorkerDraining(msgspec.Struct, frozen=True):
@@ -362,6 +378,7 @@ class WorkerToldToLeave(msgspec.Struct, frozen=True):
     request: int
     name: str
     now: bool
+    actor: str = ""
 
 
 class StoreWritten(msgspec.Struct, frozen=True, gc=False):
@@ -382,6 +399,7 @@ class PublishRequested(msgspec.Struct, frozen=True):
     worker: int = 0
     lease: int = 0
     shared: bool = True
+    actor: str = ""
 
 
 class UnpublishRequested(msgspec.Struct, frozen=True):
@@ -390,6 +408,7 @@ class UnpublishRequested(msgspec.Struct, frozen=True):
     origin: int
     request: int
     key: str
+    actor: str = ""
 
 
 class BurstGone(msgspec.Struct, frozen=True):

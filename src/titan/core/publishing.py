@@ -26,7 +26,7 @@ def on_publish_requested(turn: Turn, seen: PublishRequested) -> None:
     newest = keys[seen.key][-1] if seen.key in keys else None
     if newest is None or (newest.hash, newest.kind) != (seen.hash, seen.kind):  # else it is said again
         newest = Published(seen.hash, seen.size, seen.kind, turn.now, by)
-        turn.emit(ev.ArtifactPublished(run.id if run is not None else "", seen.key, newest, turn.now))
+        turn.emit(ev.ArtifactPublished(run.id if run is not None else "", seen.key, newest, turn.now, turn.actor))
     key = f"{run.id}/{seen.key}" if run is not None else seen.key
     turn.order(fx.ReplyPublished(seen.origin, seen.request, key, [newest]))
 
@@ -37,7 +37,7 @@ def on_unpublish_requested(turn: Turn, seen: UnpublishRequested) -> None:
         refusal = NotFound(f"nothing is published as {seen.key[:200]!r} for all; what a run published goes with the run")
         turn.order(fx.Refuse(seen.origin, seen.request, refusal.code, str(refusal)))
         return
-    turn.emit(ev.ArtifactRemoved(seen.key, turn.now))
+    turn.emit(ev.ArtifactRemoved(seen.key, turn.now, turn.actor))
     turn.order(fx.ReplyPublished(seen.origin, seen.request, seen.key, versions[::-1]))
 
 

@@ -65,6 +65,8 @@ class Run(msgspec.Struct):
 
     grown: list[Growth] = msgspec.field(default_factory=list)
     """What it grew by, in order."""
+    actor: str = ""
+    """Who submitted it, or had its schedule make it now."""
     group: str = ""
     """The submitter's own name for runs that belong together: `agent_run_id`."""
     published: dict[str, list[Published]] = {}

@@ -20,6 +20,7 @@ from titan.core.state import Schedule, State
 from titan.core.submit import is_answered
 from titan.core.turn import Turn
 from titan.errors import CallerError, Conflict, LimitExceeded, NotFound, TitanError
+from titan.model.causes import Cause
 from titan.model.dag import JobTemplate
 from titan.model.graph import resolve
 from titan.model.names import NAME_RULE, is_name, run_id
@@ -72,6 +73,7 @@ def on_schedule_requested(turn: Turn, seen: ScheduleRequested) -> None:
                 paused=seen.paused,
                 due=next_time(timing, turn.now),
                 at=turn.now,
+                actor=turn.actor,
             )
         )
     turn.order(fx.ReplyScheduled(seen.origin, seen.request, seen.name))
@@ -108,7 +110,7 @@ def on_pause_requested(turn: Turn, seen: PauseRequested) -> None:
     if schedule is None:
         return
     if schedule.paused is not seen.paused:
-        turn.emit(ev.ScheduleChanged(schedule.name, seen.paused, turn.now))
+        turn.emit(ev.ScheduleChanged(schedule.name, seen.paused, turn.now, turn.actor))
         if not seen.paused:
             _catch_up(turn, schedule)
     turn.order(fx.ReplyScheduled(seen.origin, seen.request, schedule.name))
@@ -118,7 +120,7 @@ def on_removal_requested(turn: Turn, seen: RemovalRequested) -> None:
     schedule = _find(turn, seen)
     if schedule is not None:
         _drop_filling(turn, schedule.name)
-        turn.emit(ev.ScheduleRemoved(schedule.name, turn.now))
+        turn.emit(ev.ScheduleRemoved(schedule.name, turn.now, turn.actor))
         turn.order(fx.ReplyScheduled(seen.origin, seen.request, schedule.name))
 
 
@@ -130,7 +132,7 @@ def on_schedule_run_requested(turn: Turn, seen: ScheduleRunRequested) -> None:
     if schedule is not None:
         nominal = round(turn.now, 3)
         _submit(turn, schedule, seen.run, seen.key, nominal)
-        turn.emit(ev.ScheduleFired(schedule.name, nominal, seen.run, schedule.due, turn.now, by_user=True))
+        turn.emit(ev.ScheduleFired(schedule.name, nominal, seen.run, schedule.due, turn.now, True, turn.actor))
         turn.order(fx.ReplySubmitted(seen.origin, seen.request, seen.run, len(schedule.dag.ids)))
 
 
@@ -236,7 +238,7 @@ def _cancel_live(turn: Turn, schedule: Schedule, nominal: float) -> None:
         doomed = [j for j in run.numbers() if state.jobs[j].state not in TERMINAL]
         if doomed and run.state is RunState.RUNNING:
             turn.emit(ev.RunCancelled(run.id, turn.now))
-            cancel(turn, doomed, f"replaced by the run of schedule {schedule.name} for {iso(nominal)}")
+            cancel(turn, doomed, Cause.REPLACED, f"replaced by the run of schedule {schedule.name} for {iso(nominal)}")
 
 
 # -- runs ----------------------------------------------------------------------------------------------------------------

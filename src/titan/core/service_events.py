@@ -28,6 +28,7 @@ class ServicesStopped(Fact, frozen=True, tag="services_stopped"):
     jobs: list[int]
     reason: str
     at: float
+    actor: str = ""
 
 
 class ServiceReplaced(Fact, frozen=True, tag="service_replaced"):
@@ -43,6 +44,7 @@ class ServiceReplaced(Fact, frozen=True, tag="service_replaced"):
     reason: str
     at: float
     pin: int = -1
+    actor: str = ""
 
 
 class ServicesRetired(Fact, frozen=True, tag="services_retired"):

@@ -18,6 +18,7 @@ from titan.core.ready import choose_pins, elsewhere, has_capabilities, release, 
 from titan.core.state import NO_WORKER, Job, Run, State, Worker
 from titan.core.turn import Turn
 from titan.errors import CallerError, Conflict, InvalidGraph, NotFound
+from titan.model.causes import Cause
 from titan.model.dag import JobTemplate
 from titan.model.demand import demand_of
 from titan.model.graph import check_head
@@ -117,18 +118,19 @@ def on_service_stop_requested(turn: Turn, seen: ServiceStopRequested) -> None:
             return
         doomed = [number] if number in live else []
     unbegun = [number for number in doomed if not state.jobs[number].attempt]
-    cancel(turn, unbegun, "stopped by a user before it began")
+    cancel(turn, unbegun, Cause.ASKED, f"stopped by {turn.asker} before it began")
     for number in unbegun:
-        cancel_descendants(turn, number, f"the service {state.jobs[number].name} was stopped by a user before it began")
+        reason = f"the service {state.jobs[number].name} was stopped by {turn.asker} before it began"
+        cancel_descendants(turn, number, reason, Cause.SERVICE)
     begun = [number for number in doomed if state.jobs[number].state not in TERMINAL]
-    stop(turn, begun, "stopped by a user")
+    stop(turn, begun, f"stopped by {turn.asker}")
     for number in begun:
         service = state.jobs[number]
         behind = [child for child in service.children or () if _waits_for_it(state, child) and child not in doomed]
-        reason = f"the service {service.name} was stopped by a user"
-        cancel(turn, behind, reason)
+        reason = f"the service {service.name} was stopped by {turn.asker}"
+        cancel(turn, behind, Cause.SERVICE, reason)
         for child in behind:
-            cancel_descendants(turn, child, reason)
+            cancel_descendants(turn, child, reason, Cause.SERVICE)
     turn.order(fx.ReplyServicesStopped(seen.origin, seen.request, len(doomed)))
 
 
@@ -163,8 +165,8 @@ def on_service_replace_requested(turn: Turn, seen: ServiceReplaceRequested) -> N
         pin = pins[0] if pins else NO_WORKER
     lease, args = job.lease, job.args if seen.args is None else seen.args
     how = "the old process goes on until the new one is READY" if rolling else "the old process is stopped first"
-    reason = f"replaced by a user{f': {how}' if lease else ''}"
-    turn.emit(ev.ServiceReplaced(number, template, args, rolling, reason, turn.now, pin))
+    reason = f"replaced by {turn.asker}{f': {how}' if lease else ''}"
+    turn.emit(ev.ServiceReplaced(number, template, args, rolling, reason, turn.now, pin, turn.actor))
     for home, numbers in released.items():
         release(turn, home, numbers)
     if lease and not rolling:
@@ -212,7 +214,7 @@ def stop(turn: Turn, services: list[int], reason: str) -> None:
     if not services:
         return
     state = turn.state
-    end(turn, services, ev.ServicesStopped(services, reason, turn.now))
+    end(turn, services, ev.ServicesStopped(services, reason, turn.now, turn.actor))
     children = [child for number in services for child in state.jobs[number].children or ()]
     idle = [n for n in dict.fromkeys(children) if (job := state.jobs[n]).state is JobState.WAITING and not job.missing]
     dismiss(turn, [n for n in idle if state.jobs[n].template.kind == "handler"])

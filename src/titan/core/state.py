@@ -18,6 +18,7 @@ from titan.core.run import Opening as Opening
 from titan.core.run import Run as Run
 from titan.core.run_tables import RunTables
 from titan.core.service_state import ServiceState
+from titan.model.causes import Cause
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.demand import NOTHING, Amounts, LaneKey, amounts_of, demand_of, plus, totals_of
 from titan.model.files import Published, StoredFile
@@ -100,6 +101,8 @@ class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An Outcome, or -1 for a note."""
     exit_code: int
     reason: str
+    released: bool = False
+    """Its affinity was released, and nothing else."""
 
 
 class GateFacts(msgspec.Struct, array_like=True, gc=False):
@@ -168,6 +171,8 @@ class Job(msgspec.Struct, gc=False):
     cpu_s: float = 0.0
     peak_bytes: int = 0
     reason: str = ""
+    cause: Cause = Cause.NONE
+    """CANCELLED: why."""
     history: list[Past] | None = None
     payload: bytes = b""
     """Of a call: its pickled arguments."""
@@ -254,6 +259,8 @@ class Worker(msgspec.Struct):
     """What attempts that were taken from it last would take up if they were still there."""
     asked: int = 0
     """It was told to leave: LEAVE, or LEAVE_NOW."""
+    told_by: str = ""
+    """Who told it."""
     idle_since: float = 0.0
     """When it last had an attempt, or joined."""
     breaks: int = 0

@@ -73,10 +73,12 @@ def step(state: State, now: float, inputs: Iterable[seen.Input]) -> Decision:
         for one in inputs:
             if type(one) in _OF_A_WORKER and one.worker not in state.workers:  # type: ignore[union-attr]
                 continue  # it is forgotten: a word of its last process that came late
+            turn.actor = getattr(one, "actor", "")
             _HANDLERS[type(one)](turn, one)
     except Exception as error:
         error.add_note(about(state, one))
         raise
+    turn.actor = ""
     fill_runs(turn)
     release_roots(turn)
     stop_helpers(turn)

@@ -13,7 +13,8 @@ from titan.model.timing import iso
 def story(state: State, number: int) -> list[str]:
     """Lines in the order of time, each `seconds since the epoch  what`."""
     job = state.jobs[number]
-    told: list[tuple[float, str]] = [(job.run.submitted_at, f"submitted in run {job.run.id} ({job.run.name}) as {job.name}")]
+    by = f" by {job.run.actor}" if job.run.actor else ""
+    told: list[tuple[float, str]] = [(job.run.submitted_at, f"submitted{by} in run {job.run.id} ({job.run.name}) as {job.name}")]
     if job.run.schedule:
         told.append((job.run.submitted_at, f"by schedule {job.run.schedule} for {iso(job.run.scheduled_at)}"))
     if job.run.deadline_s:

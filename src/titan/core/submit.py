@@ -36,6 +36,7 @@ def on_dag_submitted(turn: Turn, seen: DagSubmitted) -> None:
             payloads=dag.payloads,
             deadline_s=dag.deadline_s,
             group=dag.group,
+            actor=turn.actor,
         )
     )
     turn.order(fx.ReplySubmitted(seen.origin, seen.request, seen.run, len(dag.ids)))
@@ -53,7 +54,7 @@ def on_run_begun(turn: Turn, seen: RunBegun) -> None:
         turn.emit(ev.RunDropped(run.id, turn.now))  # its submitter lost the connection, and begins again
     first = turn.state.next_job
     head = (seen.run, seen.key, seen.name, seen.version, seen.templates)
-    turn.emit(ev.RunOpened(*head, first, seen.count, turn.now, seen.deadline_s, group=seen.group))
+    turn.emit(ev.RunOpened(*head, first, seen.count, turn.now, seen.deadline_s, group=seen.group, actor=turn.actor))
 
 
 def on_jobs_arrived(turn: Turn, seen: JobsArrived) -> None:

@@ -111,7 +111,7 @@ def ask_to_leave(turn: Turn, worker: Worker, *, now: bool) -> None:
         turn.emit(ev.WorkerDrained(worker.number, turn.now))
         _release_pinned(turn, worker)
     if worker.asked < (LEAVE_NOW if now else LEAVE):
-        turn.emit(ev.WorkerAsked(worker.number, now, turn.now))
+        turn.emit(ev.WorkerAsked(worker.number, now, turn.now, turn.actor))
     turn.order(fx.SendLeave(worker.number, worker.asked == LEAVE_NOW))
 
 

@@ -82,54 +82,73 @@ def worker_input(it: msg.Message, worker: int, *, jitter: float) -> seen.Input |
     return None
 
 
-def client_input(it: msg.Message, *, origin: int, run: str = "") -> seen.Input | None:
-    """What the core sees in a message of a client. `run`: the id of a new run, or of the one that the message adds to."""
+def client_input(it: msg.Message, *, origin: int, actor: str = "", run: str = "") -> seen.Input | None:
+    """What the core sees in a message of a client. `run`: the id of a new run, or of the one that the message adds to; `actor`: who
+    asks."""
     match it:
         case msg.Submit(request, key, dag):
-            return seen.DagSubmitted(origin, request, run, key, dag)
+            return seen.DagSubmitted(origin, request, run, key, dag, actor)
         case msg.OpenRun():
             head = (it.key, it.name, it.version, it.templates, it.count, it.deadline_s, it.group)
-            return seen.RunBegun(origin, it.request, run, *head)
+            return seen.RunBegun(origin, it.request, run, *head, actor)
         case msg.AddJobs(request, position, ids, template_of, args, parents, payloads):
             return seen.JobsArrived(origin, request, run, position, ids, template_of, args, parents, payloads)
         case msg.Cancel(request, of_run, job):
-            return seen.CancelRequested(origin, request, of_run, job)
+            return seen.CancelRequested(origin, request, of_run, job, actor)
         case msg.Decide():
             digest = digest_of(it.token) if it.token else b""
-            return seen.GateDecisionMade(origin, it.request, it.run, it.job, it.approve, it.by, it.comment, it.key, digest)
+            return seen.GateDecisionMade(origin, it.request, it.run, it.job, it.approve, it.by, it.comment, it.key, digest, actor)
         case msg.TellWorker(request, name, now):
-            return seen.WorkerToldToLeave(origin, request, name, now)
+            return seen.WorkerToldToLeave(origin, request, name, now, actor)
         case msg.StopService(request, of_run, job):
-            return seen.ServiceStopRequested(origin, request, of_run, job)
+            return seen.ServiceStopRequested(origin, request, of_run, job, actor)
         case msg.ReplaceService():
             return seen.ServiceReplaceRequested(
-                origin, it.request, it.run, it.job, it.file, it.file_hash, it.command, it.argv, it.args
+                origin, it.request, it.run, it.job, it.file, it.file_hash, it.command, it.argv, it.args, actor
             )
         case msg.AddSchedule():
             policies = (it.overlap, it.catch_up, it.paused, it.replace)
-            return seen.ScheduleRequested(origin, it.request, it.key, it.name, it.dag, it.timing, *policies)
+            return seen.ScheduleRequested(origin, it.request, it.key, it.name, it.dag, it.timing, *policies, actor)
         case msg.PauseSchedule(request, name, paused):
-            return seen.PauseRequested(origin, request, name, paused)
+            return seen.PauseRequested(origin, request, name, paused, actor)
         case msg.RemoveSchedule(request, name):
-            return seen.RemovalRequested(origin, request, name)
+            return seen.RemovalRequested(origin, request, name, actor)
         case msg.RunSchedule(request, key, name):
-            return seen.ScheduleRunRequested(origin, request, run, key, name)
+            return seen.ScheduleRunRequested(origin, request, run, key, name, actor)
         case msg.SavePipeline():
-            return seen.PipelineSaveRequested(origin, it.request, it.name, it.dag, it.replace)
+            return seen.PipelineSaveRequested(origin, it.request, it.name, it.dag, it.replace, actor)
         case msg.RemovePipeline(request, name):
-            return seen.PipelineRemovalRequested(origin, request, name)
+            return seen.PipelineRemovalRequested(origin, request, name, actor)
+        case msg.RemoveArtifact(request, key):
+            return seen.UnpublishRequested(origin, request, key, actor)
     return None
 
 
-def asked(it: msg.Message, *, origin: int, run: str = "") -> seen.Input:
+def asked(it: msg.Message, *, origin: int, actor: str, run: str = "") -> seen.Input:
     """As `client_input`. Raises ProtocolError for what is none."""
-    one = client_input(it, origin=origin, run=run)
+    one = client_input(it, origin=origin, actor=actor, run=run)
     if one is None:
         raise ProtocolError(f"a {type(it).__name__} is nothing that a client asks")
     return one
 
 
-def growth_input(it: msg.Grow, *, origin: int, worker: int) -> seen.RunGrowthRequested:
+def growth_input(it: msg.Grow, *, origin: int, worker: int, actor: str = "") -> seen.RunGrowthRequested:
     """`worker`: whose job it is that adds; 0 for a client, which cannot put jobs before a job's children."""
     how = (it.before, it.before_children and worker > 0)
-    return seen.RunGrowthRequested(origin, it.request, worker, it.lease, it.run, it.key, it.dag, *how)
+    return seen.RunGrowthRequested(origin, it.request, worker, it.lease, it.run, it.key, it.dag, *how, "" if worker else actor)
+
+
+def publish_input(it: msg.Publish, *, origin: int, worker: int, actor: str = "") -> seen.PublishRequested:
+    """`worker`: whose attempt publishes; 0 for a client."""
+    what = (it.key, it.hash, it.size, it.kind, worker, it.lease, it.shared)
+    return seen.PublishRequested(origin, it.request, *what, "" if worker else actor)
+
+
+def retry_input(it: msg.RetryDead, *, origin: int, actor: str, chunks: list[bytes]) -> seen.DeadRetried:
+    """`chunks`: the run as the history has it, if that is where it is."""
+    return seen.DeadRetried(origin, it.request, it.run, it.job, it.by or actor or "a user", it.key, chunks, actor)
+
+
+def purge_input(it: msg.PurgeDead, *, origin: int, actor: str, chunks: list[bytes]) -> seen.DeadDismissed:
+    """`chunks` as in `retry_input`."""
+    return seen.DeadDismissed(origin, it.request, it.run, it.job, chunks, actor)

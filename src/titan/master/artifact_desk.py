@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from titan.core import inputs as seen
 from titan.core.publishing import output_of
 from titan.core.state import Job, Run, State
 from titan.errors import CallerError, Conflict, NotFound
+from titan.gateway.inbound import asked, publish_input
 from titan.master import views
 from titan.master.core_loop import CoreLoop
 from titan.master.file_desk import FileDesk
@@ -26,31 +26,18 @@ class ArtifactDesk:
         self._files = files
         self._past = past
 
-    def on_message(self, peer: Peer, message: msg.Message, worker: int = 0) -> bool:
-        """Whether the message was for this. `worker`: whose connection it is, 0 for a client's. Raises TitanError."""
-        match message:
-            case msg.Publish():
-                self._publish(peer, message, worker)
-            case msg.FindArtifact():
-                self._find(peer, message, worker)
-            case msg.ListArtifacts():
-                self._list(peer, message)
-            case msg.RemoveArtifact() if not worker:
-                self._core.see(seen.UnpublishRequested(peer.number, message.request, message.key))
-            case _:
-                return False
-        return True
-
-    def _publish(self, peer: Peer, it: msg.Publish, worker: int) -> None:
+    def on_publish(self, peer: Peer, it: msg.Publish) -> None:
+        """Raises TitanError, which becomes the answer; so do all of these."""
+        worker = peer.worker
         if bool(it.lease) != bool(worker):
             raise CallerError("a worker publishes for an attempt, and a client for none")
         if not 0 <= it.kind <= FOLDER or not self._files.kept.touch(it.hash):
             raise NotFound(f"the file that is to be published as {it.key[:200]!r} is not on the master: send it first")
-        what = (it.key, it.hash, it.size, it.kind, worker, it.lease, it.shared)
-        self._core.see(seen.PublishRequested(peer.number, it.request, *what))
+        self._core.see(publish_input(it, origin=peer.number, worker=worker, actor=peer.actor))
 
-    def _find(self, peer: Peer, it: msg.FindArtifact, worker: int) -> None:
+    def on_find_artifact(self, peer: Peer, it: msg.FindArtifact) -> None:
         self._core.turn()
+        worker = peer.worker
         state, key = self._core.state, it.key
         if worker:
             holder = state.workers.get(worker)
@@ -69,7 +56,10 @@ class ArtifactDesk:
         else:
             raise NotFound(f"nothing is published as {key[:200]!r}: `titan artifacts` lists what is")
 
-    def _list(self, peer: Peer, it: msg.ListArtifacts) -> None:
+    def on_remove_artifact(self, peer: Peer, it: msg.RemoveArtifact) -> None:
+        self._core.see(asked(it, origin=peer.number, actor=peer.actor))
+
+    def on_list_artifacts(self, peer: Peer, it: msg.ListArtifacts) -> None:
         self._core.turn()
         name, _, rest = it.prefix.partition("/")
         most = min(it.limit if it.limit > 0 else MOST_ROWS, MOST_ROWS)

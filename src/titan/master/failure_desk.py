@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 
-from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.gates import is_repeated, why_not
 from titan.core.state import State
 from titan.errors import CallerError, Conflict, LimitExceeded
-from titan.gateway.inbound import asked
+from titan.gateway.inbound import asked, purge_input, retry_input
 from titan.master import views
 from titan.master.core_loop import CoreLoop
 from titan.master.history_desk import HistoryDesk
@@ -27,50 +26,31 @@ class FailureDesk:
         self._core = core
         self._past = past
 
-    def on_message(self, peer: Peer, message: msg.Message) -> bool:
-        """Whether it was one of these. Raises TitanError, which becomes the answer."""
-        match message:
-            case msg.Decide():
-                self._decide(peer, message)
-            case msg.ListGates():
-                self._core.turn()
-                answer = gates(self._core.state, message)
-                self._core.release(lambda: peer.send(answer))
-            case msg.RetryDead():
-                _check_words(message.by, "", message.key)
-                by = message.by or "a user"
-                self._with_chunks(
-                    peer,
-                    message,
-                    lambda chunks: seen.DeadRetried(
-                        peer.number, message.request, message.run, message.job, by, message.key, chunks
-                    ),
-                )
-            case msg.PurgeDead():
-                self._with_chunks(
-                    peer,
-                    message,
-                    lambda chunks: seen.DeadDismissed(peer.number, message.request, message.run, message.job, chunks),
-                )
-            case _:
-                return False
-        return True
+    # -- what it is asked: each raises TitanError, which becomes the answer -------------------------------------------------
+    def on_list_dead(self, peer: Peer, it: msg.ListDead) -> None:
+        self._core.turn()
+        self._past.dead(peer, it)
 
-    def note(self, events: list[ev.Event]) -> None:
-        """What is live again is no longer the history's."""
-        for event in events:
-            if isinstance(event, ev.RunRestored):
-                self._past.restored(event.run)
+    def on_list_gates(self, peer: Peer, it: msg.ListGates) -> None:
+        self._core.turn()
+        answer = gates(self._core.state, it)
+        self._core.release(lambda: peer.send(answer))
 
-    # -- gates --------------------------------------------------------------------------------------------------------------
-    def _decide(self, peer: Peer, it: msg.Decide) -> None:
+    def on_retry_dead(self, peer: Peer, it: msg.RetryDead) -> None:
+        _check_words(it.by, "", it.key)
+        self._with_chunks(peer, it, lambda chunks: retry_input(it, origin=peer.number, actor=peer.actor, chunks=chunks))
+
+    def on_purge_dead(self, peer: Peer, it: msg.PurgeDead) -> None:
+        self._with_chunks(peer, it, lambda chunks: purge_input(it, origin=peer.number, actor=peer.actor, chunks=chunks))
+
+    def on_decide(self, peer: Peer, it: msg.Decide) -> None:
         if not it.by:
             raise CallerError("a decision needs to say who decides: give --by NAME")
         _check_words(it.by, it.comment, it.key)
         if it.token and (it.run or it.job):
             raise CallerError("a token names its gate: give the token alone, or RUN/JOB without one")
         if it.token or self._past.is_live(it.run):
-            self._core.see(asked(it, origin=peer.number))
+            self._core.see(asked(it, origin=peer.number, actor=peer.actor))
         else:
             self._past.answer(peer, it.request, it.run, lambda state: [_decided_before(state, it)])
 

@@ -67,33 +67,6 @@ class FileDesk:
         """Key -> (bytes on disk, their hash so far)."""
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def on_message(self, peer: Peer, message: msg.Message, blob: Blob) -> bool:
-        """Whether the message was for this. Raises TitanError."""
-        match message:
-            case msg.FilePiece():
-                self._on_piece(peer, message, blob)
-            case msg.FileTaken():
-                departure = self._departures.get(peer, {}).get(message.request)
-                if departure is not None:
-                    departure.taken += message.size
-                    departure.news.set()
-            case msg.SendFile():
-                self._on_send(peer, message)
-            case msg.FileEnd():
-                arrival = self._arrivals.get(peer, {}).get(message.request)
-                if arrival is not None and not arrival.ending:
-                    arrival.ending = True
-                    self._spawn(self._end(arrival, message.hash))
-            case msg.FetchFile():
-                self._on_fetch(peer, message)
-            case msg.StopSending():
-                departure = self._departures.get(peer, {}).get(message.fetch)
-                if departure is not None and departure.task is not None:
-                    departure.task.cancel()
-            case _:
-                return False
-        return True
-
     def forget(self, peer: Peer) -> None:
         """The connection is closed. What was coming in stays for its sender to go on."""
         for departure in list(self._departures.pop(peer, {}).values()):
@@ -121,7 +94,8 @@ class FileDesk:
         return tuple([arrival.sink.path for arrival in self._by_key.values() if arrival.sink is not None])
 
     # -- in -------------------------------------------------------------------------------------------------------------
-    def _on_send(self, peer: Peer, it: msg.SendFile) -> None:
+    def on_send_file(self, peer: Peer, it: msg.SendFile) -> None:
+        """Raises TitanError, which becomes the answer; so do all of these."""
         if not 0 <= it.size <= self._most_bytes:
             raise LimitExceeded(f"a file of {it.size:,} bytes; the limit is {self._most_bytes:,} (--set file_bytes=...)")
         arrivals = self._arrivals.setdefault(peer, {})
@@ -168,7 +142,7 @@ class FileDesk:
         if not arrival.peer.closed:
             arrival.peer.send(msg.FileTaken(arrival.request, size))
 
-    def _on_piece(self, peer: Peer, it: msg.FilePiece, blob: Blob) -> None:
+    def on_file_piece(self, peer: Peer, it: msg.FilePiece, blob: Blob) -> None:
         arrival = self._arrivals.get(peer, {}).get(it.request)
         if arrival is None or arrival.sink is None or arrival.ending:
             return  # it was refused
@@ -183,6 +157,12 @@ class FileDesk:
         if arrival.sink.error is not None:
             arrival.ending = True
             self._spawn(self._end(arrival, ""))
+
+    def on_file_end(self, peer: Peer, it: msg.FileEnd) -> None:
+        arrival = self._arrivals.get(peer, {}).get(it.request)
+        if arrival is not None and not arrival.ending:
+            arrival.ending = True
+            self._spawn(self._end(arrival, it.hash))
 
     async def _end(self, arrival: _Arrival, hash_: str) -> None:
         sink, loop = arrival.sink, asyncio.get_running_loop()
@@ -238,7 +218,7 @@ class FileDesk:
         self._arrivals.get(arrival.peer, {}).pop(arrival.request, None)
 
     # -- out ------------------------------------------------------------------------------------------------------------
-    def _on_fetch(self, peer: Peer, it: msg.FetchFile) -> None:
+    def on_fetch_file(self, peer: Peer, it: msg.FetchFile) -> None:
         departures = self._departures.setdefault(peer, {})
         if it.request in departures or len(departures) >= MAX_DEPARTURES:
             raise CallerError(f"{MAX_DEPARTURES:,} files were asked for on this connection: take some first")
@@ -246,6 +226,17 @@ class FileDesk:
         turns = self._turns.setdefault(peer, asyncio.Semaphore(AT_ONCE))
         departure.task = self._spawn(self._serve(peer, it, departure, turns), name="departure")
         departure.task.add_done_callback(lambda _: departures.pop(it.request, None))
+
+    def on_file_taken(self, peer: Peer, it: msg.FileTaken) -> None:
+        departure = self._departures.get(peer, {}).get(it.request)
+        if departure is not None:
+            departure.taken += it.size
+            departure.news.set()
+
+    def on_stop_sending(self, peer: Peer, it: msg.StopSending) -> None:
+        departure = self._departures.get(peer, {}).get(it.fetch)
+        if departure is not None and departure.task is not None:
+            departure.task.cancel()
 
     async def _serve(self, peer: Peer, it: msg.FetchFile, departure: _Departure, turns: asyncio.Semaphore) -> None:
         loop = asyncio.get_running_loop()

@@ -14,8 +14,6 @@ from titan.protocol import messages as msg
 
 MAX_PAGE = 10_000
 
-Asked = msg.AddSchedule | msg.ListSchedules | msg.PauseSchedule | msg.RemoveSchedule | msg.RunSchedule
-
 
 class ScheduleDesk:
     """`check(dag)` raises NotFound for artifacts that are not on the master; `new_run` draws the id of a run."""
@@ -25,22 +23,25 @@ class ScheduleDesk:
         self._check = check
         self._new_run = new_run
 
-    def on_message(self, peer: Peer, message: Asked) -> None:
-        """Raises TitanError, which becomes the answer."""
-        match message:
-            case msg.AddSchedule() as it:
-                self._check_room(it.key)
-                self._check(it.dag)
-                self._core.see(asked(it, origin=peer.number))
-            case msg.PauseSchedule() | msg.RemoveSchedule():
-                self._core.see(asked(message, origin=peer.number))
-            case msg.RunSchedule():
-                self._check_room(message.key)
-                self._core.see(asked(message, origin=peer.number, run=self._new_run()))
-            case msg.ListSchedules():
-                self._core.turn()
-                answer = self._list(message)
-                self._core.release(lambda: peer.send(answer))
+    def on_add_schedule(self, peer: Peer, it: msg.AddSchedule) -> None:
+        """Raises TitanError, which becomes the answer; so do all of these."""
+        self._check_room(it.key)
+        self._check(it.dag)
+        self._core.see(asked(it, origin=peer.number, actor=peer.actor))
+
+    def on_pause_schedule(self, peer: Peer, it: msg.PauseSchedule | msg.RemoveSchedule) -> None:
+        self._core.see(asked(it, origin=peer.number, actor=peer.actor))
+
+    on_remove_schedule = on_pause_schedule
+
+    def on_run_schedule(self, peer: Peer, it: msg.RunSchedule) -> None:
+        self._check_room(it.key)
+        self._core.see(asked(it, origin=peer.number, actor=peer.actor, run=self._new_run()))
+
+    def on_list_schedules(self, peer: Peer, it: msg.ListSchedules) -> None:
+        self._core.turn()
+        answer = self._list(it)
+        self._core.release(lambda: peer.send(answer))
 
     def _list(self, ask: msg.ListSchedules) -> msg.Schedules:
         known = self._core.state.schedules

@@ -35,18 +35,15 @@ class SecretDesk:
         """What is being written is written to its end."""
         await asyncio.gather(*self._changes, return_exceptions=True)
 
-    def on_message(self, peer: Peer, message: msg.Message) -> bool:
-        """Whether it was about secrets. Raises TitanError, which becomes the answer."""
-        match message:
-            case msg.SetSecret():
-                self._begin(peer, message.request, self._set(peer, message))
-            case msg.RemoveSecret():
-                self._begin(peer, message.request, self._remove(peer, message))
-            case msg.ListSecrets():
-                peer.send(msg.Secrets(message.request, [_row(one) for one in self._vault.listed()]))
-            case _:
-                return False
-        return True
+    def on_set_secret(self, peer: Peer, it: msg.SetSecret) -> None:
+        """Raises TitanError, which becomes the answer; so do all of these."""
+        self._begin(peer, it.request, self._set(it, peer))
+
+    def on_remove_secret(self, peer: Peer, it: msg.RemoveSecret) -> None:
+        self._begin(peer, it.request, self._remove(it, peer))
+
+    def on_list_secrets(self, peer: Peer, it: msg.ListSecrets) -> None:
+        peer.send(msg.Secrets(it.request, [_row(one) for one in self._vault.listed()]))
 
     def check(self, templates: Sequence[JobTemplate]) -> None:
         """Raises NotFound if one of them names a secret that is not there."""
@@ -88,13 +85,13 @@ class SecretDesk:
             log.error("a secret could not be written: %s", e.strerror)
             peer.send(error_of(request, EnvironmentFault(f"the master's disk refuses the secrets: {e.strerror}")))
 
-    async def _set(self, peer: Peer, it: msg.SetSecret) -> msg.Message:
+    async def _set(self, it: msg.SetSecret, peer: Peer) -> msg.Message:
         self._vault = await asyncio.to_thread(self._vault.put, it.name, it.value, self._now())
         row = next(_row(one) for one in self._vault.listed() if one.name == it.name)
         log.info("secret %s was set by %s, version %d", it.name, peer.address, row.version)
         return msg.SecretSet(it.request, row)
 
-    async def _remove(self, peer: Peer, it: msg.RemoveSecret) -> msg.Message:
+    async def _remove(self, it: msg.RemoveSecret, peer: Peer) -> msg.Message:
         self._vault = await asyncio.to_thread(self._vault.remove, it.name)
         log.info("secret %s was removed by %s", it.name, peer.address)
         return msg.SecretRemoved(it.request, it.name)

@@ -24,11 +24,10 @@ from titan.flow import Inflow, Outflow
 from titan.gateway.outbound import order_of, reply_of
 from titan.journal import SyncPolicy
 from titan.master.archivist import Archivist
-from titan.master.artifact_desk import ArtifactDesk
 from titan.master.blame import Blame, Raised
-from titan.master.client_desk import ClientDesk
 from titan.master.cluster_keys import EVENTS_KEY, PREFIX, ClusterKeys
 from titan.master.core_loop import CoreLoop
+from titan.master.desks import Desks
 from titan.master.door import Door, raise_descriptor_limit
 from titan.master.file_desk import FileDesk
 from titan.master.gatekeeper import Gatekeeper
@@ -38,11 +37,9 @@ from titan.master.history_desk import HistoryDesk
 from titan.master.home_clock import NOTE_S, open_clock
 from titan.master.home_mark import mark, why_copied
 from titan.master.home_server import HomeServer
-from titan.master.intake import Intake
 from titan.master.kept_files import KeptFiles
 from titan.master.local_provider import LocalProvider
 from titan.master.log_store import LogStore
-from titan.master.outlet import Outlet
 from titan.master.provider import Bursts
 from titan.master.recovery import recover
 from titan.master.registry import Registry
@@ -51,10 +48,8 @@ from titan.master.store_desk import StoreDesk
 from titan.master.store_port import StorePort
 from titan.master.tuning import tune_interpreter
 from titan.master.vault import Key, Vault
-from titan.master.watch import WatchHub
 from titan.master.webhook_secret import webhook_secret
 from titan.master.webhook_targets import Rule, Targets
-from titan.master.worker_desk import WorkerDesk
 from titan.model.disk import has_full_disk
 from titan.model.plain import plain
 from titan.model.settings import Settings
@@ -62,7 +57,7 @@ from titan.peer import Outbox, Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob, MessageDecoder, encode, error_of
 from titan.protocol.frames import MAX_MESSAGE
-from titan.protocol.handshake import answer
+from titan.protocol.handshake import MAX_USER, answer
 
 log = logging.getLogger("titan.master")
 SOFTWARE = f"titan {__version__}"
@@ -76,7 +71,7 @@ CAREFUL_S = 60.0
 _LOGGED = frozenset(
     {
         *(ev.WorkerJoined, ev.WorkerFactsChanged, ev.WorkerSetAside, ev.WorkerTakenBack, ev.WorkerLost, ev.WorkerLeft),
-        *(ev.MasterStarted, ev.TermRaised, ev.ClockSetBack, ev.BurstRequested, ev.BurstRetired),
+        *(ev.MasterStarted, ev.TermRaised, ev.ClockSetBack, ev.BurstRequested, ev.BurstRetired, ev.WorkerAsked),
     }
 )
 """Events of which the master's log has a line."""
@@ -159,11 +154,7 @@ class Master(HomeServer):
         await self.gatekeeper.close()
         await self.archivist.stop()
         await self.past.close()
-        await self.clients.close()
-        await self.secrets.close()
-        await self.outlet.close()
-        await self.intake.close()
-        await self.files.close()
+        await self.desks.close()
         for peer in list(self._peers.values()):
             peer.close()
         await self.core.close()
@@ -246,26 +237,26 @@ class Master(HomeServer):
             on_told=self._outbox.flush,
             blame=self._blame,
         )
-        self.hub = WatchHub(state, self.core.release)
         self.history = History(self.home / "history.sqlite")
         self.files = FileDesk(KeptFiles(self.home / "files"), self.registry, most_bytes=self._settings.file_bytes)
         self.archivist = Archivist(self.core, self.history, self.logs, self.files)
         self.past = HistoryDesk(self.core, self.history)
         self.gatekeeper = Gatekeeper(self.core, webhook_secret(self.home, self._webhook_secret_file), self._webhook_targets)
-        self.intake = Intake(self.registry)
-        self.outlet = Outlet(self.registry)
         self.store = StoreDesk(self.core)
         self.store_port: StorePort | None = None
         self.cluster_keys = ClusterKeys(state)
         self.store.store.mount(PREFIX, self.cluster_keys)
-        self.secrets = SecretDesk(vault, self.core.clock.now)
-        desks = (self.intake, self.outlet, self.hub, self.past, self.secrets)
-        files = (self.files, ArtifactDesk(self.core, self.files, self.past))
-        self.clients = ClientDesk(
-            self.core, self.logs, self.registry, *desks, self.store, *files, self.request_stop, self._webhook_targets
+        self.desks = Desks(
+            self.core,
+            logs=self.logs,
+            registry=self.registry,
+            past=self.past,
+            store=self.store,
+            secrets=SecretDesk(vault, self.core.clock.now),
+            files=self.files,
+            webhooks=self._webhook_targets,
+            stop=self.request_stop,
         )
-        asked = (self.secrets, self.clients.growth, self.registry.lacks, *files)
-        self.workers = WorkerDesk(self.core, self.logs, self.intake, self.outlet, self.store, *asked, self.clients.on_output)
         self.bursts = Bursts(LocalProvider(self.home) if self._settings.scale else None, self.core.see)
         sock_server = await self._listen()
         try:
@@ -337,7 +328,7 @@ class Master(HomeServer):
             for run, attempts, error in await loop.run_in_executor(None, self.logs.sync):
                 names = ", ".join(sorted(job for job, _ in attempts)[:5])
                 log.error("output of run %s (%s, ...) may be lost: the disk failed: %s", run, names, error)
-                self.workers.note_unsynced(run, attempts, error)
+                self.desks.workers.note_unsynced(run, attempts, error)
 
     # -- connections ------------------------------------------------------------------------------------------------------
     def _make_peer(self) -> Peer:
@@ -378,10 +369,8 @@ class Master(HomeServer):
         try:
             if not peer.role:
                 self._on_hello(peer, message)
-            elif peer.role == "worker":
-                self.workers.on_message(peer, message, blob)
             else:
-                self.clients.on_message(peer, message, blob)
+                self.desks.take(peer, message, blob)
         except PeerError as e:
             if not peer.role:
                 peer.fail(e)
@@ -402,6 +391,7 @@ class Master(HomeServer):
         welcome = answer(message, software=SOFTWARE, cluster=state.cluster, term=state.term, now=self.core.clock.now())
         assert isinstance(message, msg.Hello)
         peer.role = message.role
+        peer.actor = " ".join(plain(message.user, MAX_USER).split()) or f"a {peer.role} on {peer.host}"
         self._expect_no_more(peer)
         self._door.greet(peer)
         peer.allow(MAX_MESSAGE if peer.role == "client" else WORKER_MESSAGE)
@@ -413,14 +403,9 @@ class Master(HomeServer):
         self._peers.pop(peer.number, None)
         self._expect_no_more(peer)
         self._door.leave(peer)
-        self.intake.forget(peer)
-        self.files.forget(peer)
         if isinstance(error, TitanError):
             log.warning("connection %d was closed: %s", peer.number, error)
-        if peer.role == "worker":
-            self.workers.on_closed(peer)
-        elif peer.role:
-            self.clients.on_closed(peer)
+        self.desks.forget(peer)
 
     def _on_pressure(self, pressed: bool) -> None:
         for peer in self._peers.values():
@@ -433,8 +418,7 @@ class Master(HomeServer):
 
     # -- what the core decided ------------------------------------------------------------------------------------------
     def _on_events(self, events: list[ev.Event]) -> None:
-        self.clients.note(events)  # somebody waits for it
-        self.hub.note(events)
+        self.desks.note(events)  # somebody waits for it
         self.archivist.note(events)
         self.gatekeeper.note(events)
         if any(isinstance(event, (ev.RunArchived, ev.RunDropped)) for event in events):
@@ -464,6 +448,9 @@ class Master(HomeServer):
         elif isinstance(event, (ev.BurstRequested, ev.BurstRetired)):
             what = "started" if isinstance(event, ev.BurstRequested) else "retired"
             log.info("burst workers %s: %s (%s)", what, " ".join(event.names), event.reason)
+        elif isinstance(event, ev.WorkerAsked):
+            name = self.core.state.worker_name(event.worker)
+            log.info("worker %s is told to leave%s by %s", name, " now" if event.now else "", event.actor or "a user")
         elif isinstance(event, ev.WorkerLeft):
             log.info("worker %s left", self.core.state.worker_name(event.worker))
 
@@ -475,7 +462,7 @@ class Master(HomeServer):
         for effect in effects:
             match effect:
                 case fx.SendDispatch():
-                    calls += self.workers.dispatch(effect)
+                    calls += self.desks.workers.dispatch(effect)
                 case fx.StartBurst():
                     calls.append(partial(self.bursts.start, effect))
                 case fx.StopBurst():
@@ -483,7 +470,7 @@ class Master(HomeServer):
                 case fx.AcceptWorker():
                     peer = self._peers.get(effect.origin)
                     if peer is not None:
-                        calls += self.workers.accept(peer, effect)
+                        calls += self.desks.workers.accept(peer, effect)
                     else:  # it hung up before it was accepted
                         self.core.see(WorkerDisconnected(effect.worker, effect.origin))
                 case fx.Disconnect():
@@ -492,17 +479,17 @@ class Master(HomeServer):
                     calls += self.gatekeeper.announce(effect.job)
                 case _:
                     if (order := order_of(state, effect)) is not None:
-                        calls += self.workers.tell(*order)
+                        calls += self.desks.workers.tell(*order)
                     elif (reply := reply_of(state, effect)) is not None:
                         self._answer(replies, effect, *reply)
         return calls + replies
 
     def _answer(self, replies: list[Callable[[], None]], effect: fx.Effect, origin: int, message: msg.Message) -> None:
         if isinstance(effect, fx.Refuse):
-            self.clients.refused(origin, effect.request)
+            self.desks.runs.refused(origin, effect.request)
         self._then(replies, origin, message)
         if isinstance(effect, fx.ReplySubmitted):
-            more = self.clients.submitted(origin, effect.request, effect.run)
+            more = self.desks.runs.submitted(origin, effect.request, effect.run)
             if more is not None:
                 replies.append(more)
 

@@ -93,7 +93,7 @@ class StoreLanes:
         self._desk = desk
         self._lanes: dict[Peer, dict[int, Lane]] = {}
 
-    def put(self, peer: Peer, it: msg.StoreCommands) -> None:
+    def on_store_commands(self, peer: Peer, it: msg.StoreCommands) -> None:
         """Answered when it is durable. Raises CallerError, LimitExceeded."""
         if not it.commands or not all(it.commands):
             raise CallerError("a command for the store is empty")
@@ -109,8 +109,8 @@ class StoreLanes:
             lane = lanes[it.lane] = Lane(self._desk, peer)
         lane.put(it.request, it.commands)
 
-    def close(self, peer: Peer, number: int) -> None:
-        lane = self._lanes.get(peer, {}).pop(number, None)
+    def on_close_lane(self, peer: Peer, it: msg.CloseLane) -> None:
+        lane = self._lanes.get(peer, {}).pop(it.lane, None)
         if lane is not None:
             self._desk.leave(lane)
 

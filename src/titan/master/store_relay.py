@@ -46,13 +46,13 @@ class StoreRelay:
         self._desk = desk
         self._tunnels: dict[Peer, dict[int, _Tunnel]] = {}
 
-    def on_stream(self, peer: Peer, worker: int, it: msg.StoreStream, blob: Blob) -> None:
+    def on_store_stream(self, peer: Peer, it: msg.StoreStream, blob: Blob) -> None:
         tunnels = self._tunnels.setdefault(peer, {})
         tunnel = tunnels.get(it.request)
         if tunnel is None:
             if it.closed:
                 return
-            tunnel = self._open(peer, worker, it)
+            tunnel = self._open(peer, peer.worker, it)
             if tunnel is None or len(tunnels) >= CONNECTIONS:
                 peer.send(msg.StoreStream(it.request, closed=True))
                 return

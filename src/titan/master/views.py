@@ -54,6 +54,7 @@ def job_row(state: State, job: Job) -> msg.JobRow:
         progress=progress[0],
         message=progress[1],
         status=job.status,
+        cause=job.cause,
     )
 
 
@@ -61,7 +62,7 @@ def run_row(run: Run) -> msg.RunRow:
     tally = list(run.tally)
     return msg.RunRow(
         run.id, run.name, run.version, run.state, run.count, tally, run.submitted_at, run.finished_at,
-        run.schedule, run.scheduled_at, run.deadline, run.group,
+        run.schedule, run.scheduled_at, run.deadline, run.group, run.actor,
     )  # fmt: skip
 
 
@@ -141,6 +142,7 @@ def workers(state: State, ask: msg.ListWorkers) -> msg.Workers:
                 joined_at=w.joined_at,
                 facts=w.facts,
                 taken=w.taken,
+                told_by=w.told_by,
             )
             for w in sorted(state.workers.values(), key=lambda w: w.name)
         ],

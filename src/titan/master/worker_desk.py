@@ -14,18 +14,11 @@ from titan.errors import ProtocolError
 from titan.gateway.admission import check_columns, check_results
 from titan.gateway.inbound import MAX_TEXT, registration, worker_input
 from titan.gateway.outbound import dispatches, order_of
-from titan.master.artifact_desk import ArtifactDesk
 from titan.master.core_loop import CoreLoop
-from titan.master.file_desk import FileDesk
-from titan.master.growth_desk import GrowthDesk
-from titan.master.intake import Intake
-from titan.master.job_desk import JobDesk
+from titan.master.kept_files import KeptFiles
 from titan.master.log_store import STDERR, STDOUT, LogStore
-from titan.master.outlet import Outlet
 from titan.master.output_losses import OutputLosses
 from titan.master.secret_desk import SecretDesk
-from titan.master.store_desk import StoreDesk
-from titan.master.store_relay import StoreRelay
 from titan.model.plain import plain
 from titan.model.states import Outcome
 from titan.peer import Peer
@@ -41,32 +34,14 @@ MAX_GAP = 16 << 20
 
 class WorkerDesk:
     def __init__(
-        self,
-        core: CoreLoop,
-        logs: LogStore,
-        intake: Intake,
-        outlet: Outlet,
-        store: StoreDesk,
-        secrets: SecretDesk,
-        growth: GrowthDesk,
-        lacks: Callable[[list[str]], list[str]],
-        files: FileDesk,
-        artifacts: ArtifactDesk,
-        on_output: Callable[[str, str], None],
+        self, core: CoreLoop, logs: LogStore, secrets: SecretDesk, files: KeptFiles, on_output: Callable[[str, str], None]
     ) -> None:
-        """`lacks(hashes)`: which of these artifacts are not here."""
+        """`on_output(run, job)`: new output of that job is here."""
         self._core = core
         self._logs = logs
-        self._intake = intake
-        self._outlet = outlet
         self._secrets = secrets
-        self._files = files
-        self._artifacts = artifacts
+        self._kept = files
         self._on_output = on_output
-        self._growth = growth
-        self._lacks = lacks
-        self._relay = StoreRelay(core.state, store)
-        self._jobs = JobDesk(core)
         self.peers: dict[int, Peer] = {}
         """worker -> the connection it speaks on."""
         self._complain_after = 0.0
@@ -79,79 +54,53 @@ class WorkerDesk:
         return self._core.state
 
     # -- in -------------------------------------------------------------------------------------------------------------
-    def on_message(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
-        """Raises TitanError for what cannot be."""
-        if isinstance(message, msg.Register):
-            self._on_register(peer, message)
-            return
-        if isinstance(message, msg.Ping):
-            peer.send(msg.Pong(message.request))
-            return
-        worker = peer.state
-        if worker is None or self.peers.get(worker) is not peer:
+    def check(self, peer: Peer, message: msg.Message) -> None:
+        """Raises ProtocolError for what may only come on the connection on which its worker is registered."""
+        if self.peers.get(peer.worker) is not peer and not isinstance(message, (msg.Register, msg.Ping)):
             raise ProtocolError(f"a {type(message).__name__} from a worker that is not registered on this connection")
-        match message:
-            case msg.Heartbeat():
-                self._see(worker, message)
-                peer.send(msg.Heard(message.request))
-            case msg.Results():
-                self._on_results(worker, message)
-            case msg.Leaving():
-                self._see(worker, message)
-                request = message.request
-                self._core.release(lambda: peer.send(msg.Pong(request)))
-            case msg.LogData():
-                self._on_log_data(peer, worker, message, blob)
-            case msg.Fetch():
-                self._outlet.send(peer, message)
-            case msg.StoreStream():
-                self._relay.on_stream(peer, worker, message, blob)
-            case msg.Put():
-                self._intake.put(peer, message, blob)
-            case msg.Grow() | msg.GetPipeline():
-                self._growth.on_message(peer, message, worker)
-            case msg.Stage():
-                peer.send(msg.Staged(message.request, self._lacks(message.hashes)))
-            case _ if self._see(worker, message):
-                pass
-            case _ if self._files.on_message(peer, message, blob) or self._artifacts.on_message(peer, message, worker):
-                pass
-            case _ if not self._jobs.on_message(peer, worker, message, blob):
-                raise ProtocolError(f"a {type(message).__name__} is nothing that a worker says")
 
-    def on_closed(self, peer: Peer) -> None:
-        worker = peer.state
-        self._relay.forget(peer)
-        if worker is not None and self.peers.get(worker) is peer:
-            del self.peers[worker]
-            self._core.see(seen.WorkerDisconnected(worker, peer.number))
-
-    def _on_register(self, peer: Peer, it: msg.Register) -> None:
+    def on_register(self, peer: Peer, it: msg.Register) -> None:
         self._core.see(registration(it, origin=peer.number, host=peer.host, cluster=self._state.cluster))
 
-    def _see(self, worker: int, it: msg.Message) -> bool:
-        """Whether it is one that the core sees."""
-        one = worker_input(it, worker, jitter=random.random())
-        if one is not None:
-            self._core.see(one)
-        return one is not None
+    def on_heartbeat(self, peer: Peer, it: msg.Heartbeat) -> None:
+        self._see(peer, it)
+        peer.send(msg.Heard(it.request))
 
-    def _on_results(self, worker: int, it: msg.Results) -> None:
+    def on_results(self, peer: Peer, it: msg.Results) -> None:
         if it.outputs or self._losses:
             check_results(it)
             self._expect_files(it)
-            self._tell_losses(worker, it)
-        self._see(worker, it)
+            self._tell_losses(peer.worker, it)
+        self._see(peer, it)
+
+    def on_leaving(self, peer: Peer, it: msg.Leaving) -> None:
+        self._see(peer, it)
+        self._core.release(lambda: peer.send(msg.Pong(it.request)))
+
+    def _see(self, peer: Peer, it: msg.Message) -> None:
+        """One that the core sees as it is."""
+        one = worker_input(it, peer.worker, jitter=random.random())
+        assert one is not None, type(it)
+        self._core.see(one)
+
+    on_started = on_awaiting = on_service_states = on_progress = on_statuses = on_draining = _see
+
+    def on_closed(self, peer: Peer) -> None:
+        worker = peer.worker
+        if self.peers.get(worker) is peer:
+            del self.peers[worker]
+            self._core.see(seen.WorkerDisconnected(worker, peer.number))
 
     def _expect_files(self, it: msg.Results) -> None:
         """A result whose files are not here, as they were removed since they were sent, is none: the attempt is tried again."""
         for i, outputs in enumerate(it.outputs):
-            gone = next((output.name for output in outputs if not self._files.kept.has(output.hash)), None)
+            gone = next((output.name for output in outputs if not self._kept.has(output.hash)), None)
             if gone is not None:
                 it.outcomes[i], it.reasons[i] = Outcome.BROKEN, f"output {gone!r} is not on the master's disk any more"
 
-    def _on_log_data(self, peer: Peer, worker: int, it: msg.LogData, blob: Blob) -> None:
+    def on_log_data(self, peer: Peer, it: msg.LogData, blob: Blob) -> None:
         check_columns(it)
+        worker = peer.worker
         if sum(it.sizes) != len(blob):
             raise ProtocolError(f"output of {sum(it.sizes):,} bytes was announced, {len(blob):,} came")
         jobs = self._state.jobs
@@ -234,7 +183,7 @@ class WorkerDesk:
             return []
         older = self.peers.get(worker)
         self.peers[worker] = peer
-        peer.state = worker
+        peer.worker = worker
         order = order_of(state, it)
         assert order is not None, "the worker is there"
         welcome = order[1]

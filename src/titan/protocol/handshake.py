@@ -10,9 +10,12 @@ ROLES = ("client", "worker")
 FEATURES = ("zstd",)
 
 
-def hello(role: str, software: str) -> Hello:
+MAX_USER = 128
+
+
+def hello(role: str, software: str, user: str = "") -> Hello:
     assert role in ROLES, role
-    return Hello(1, role, VERSION, software, FEATURES)
+    return Hello(1, role, VERSION, software, FEATURES, user[:MAX_USER])
 
 
 def answer(first: Message, *, software: str, cluster: str, term: int, now: float = 0.0) -> Welcome:

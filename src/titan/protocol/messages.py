@@ -117,12 +117,16 @@ from titan.protocol.store_messages import StoreStream as StoreStream
 
 # -- both ways --------------------------------------------------------------------------------------------------------
 class Hello(Message, frozen=True):
-    """The first message of whoever dials. `role`: "client" or "worker". `features`: "zstd" if it can read compressed frames."""
+    """The first message of whoever dials. `role`: "client" or "worker". `features`: "zstd" if it can read compressed frames.
+
+    `user`: USER@HOST, who asks for what a client changes.
+    """
 
     role: Name
     version: Count
     software: Name
     features: Row[Name] = ()
+    user: Name = ""
 
 
 class Welcome(Message, frozen=True):
@@ -228,6 +232,7 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A job as users see it. Times in seconds since the epoch, 0 for not yet; `exit_code` -1 for none.
 
     `progress`: what its attempt that runs says, 0 to 1, or -1, and `message` beside it; `status`: what its newest attempt says.
+    `cause`: why it is CANCELLED (titan.model.causes.Cause).
     """
 
     id: Name
@@ -244,13 +249,14 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     progress: Fraction = -1.0
     message: Text = ""
     status: Text = ""
+    cause: Count = 0
 
 
 class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A run as users see it. `tally`: how many of its jobs are in each state, by the state's number.
 
-    `schedule` is what made it, for the nominal time `scheduled_at`; `deadline_at` when it must be over. Of a run in the history
-    only the status of the run itself tells these.
+    `schedule` is what made it, for the nominal time `scheduled_at`; `deadline_at` when it must be over; `actor` who asked for it.
+    Of a run in the history only the status of the run itself tells these.
     """
 
     run: Name
@@ -265,6 +271,7 @@ class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     scheduled_at: Measured = 0.0
     deadline_at: Measured = 0.0
     group: Name = ""
+    actor: Name = ""
 
 
 class RunStatus(Message, frozen=True):
@@ -310,6 +317,8 @@ class WorkerRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     taken: tuple[Count, Count, Count] = (0, 0, 0)
     """What its attempts asked for: thousandths of a CPU, bytes of memory, GPUs. In all it has `cpus`, `memory_bytes`, `gpus` of
     its facts."""
+    told_by: Name = ""
+    """Who told it to leave."""
 
 
 class Workers(Message, frozen=True):

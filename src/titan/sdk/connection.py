@@ -19,6 +19,7 @@ from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
 from titan.protocol.handshake import hello
+from titan.sdk.identity import actor
 
 SOFTWARE = f"titan {__version__}"
 CONNECT_S = 5.0
@@ -57,7 +58,7 @@ class Connection:
             self._peer = peer
             queue = self._expect(0)
             queue0 = self._expect(1)
-            peer.send(hello("client", SOFTWARE))
+            peer.send(hello("client", SOFTWARE, actor()))
             try:
                 first = await asyncio.wait_for(_first(queue, queue0), CONNECT_S)
             except TimeoutError:

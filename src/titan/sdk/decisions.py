@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import secrets
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from titan.errors import CallerError
 from titan.model.names import split_job
 from titan.protocol import messages as msg
 from titan.sdk.connection import Connection
+from titan.sdk.identity import user_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,3 @@ async def purge_dead(connection: Connection, target: str) -> int:
     answer = await connection.call(lambda n: msg.PurgeDead(n, run, job))
     assert isinstance(answer, msg.Purged)
     return answer.jobs
-
-
-def user_name() -> str:
-    """The login name of whoever runs this."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user that has no name
-        return "unknown"

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from titan.errors import CallerError
+from titan.model.causes import Cause
 from titan.model.disk import has_full_disk
 from titan.model.states import JobState, RunState
 from titan.protocol import messages as msg
@@ -32,6 +33,8 @@ class JobStatus:
     """What it says beside its progress."""
     status: str = ""
     """What its newest attempt says of itself (`context.status`)."""
+    cause: str | None = None
+    """Why it is CANCELLED, for programs: a name of `Cause`; None if it is not, or its master is of an older Titan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class RunSummary:
     deadline_at: float | None = None
     group: str | None = None
     """Its `agent_run_id`."""
+    actor: str | None = None
+    """Who asked for it: USER@HOST as that client said of itself, or RUN/JOB of a job that did."""
 
     @property
     def ok(self) -> bool:
@@ -113,6 +118,8 @@ class WorkerStatus:
     """What its attempts asked for: thousandths of a CPU, bytes of memory, GPUs."""
     disk_full: bool = False
     """Its home has less than 64 MiB free; `facts["disk_free_bytes"]` says how much there is."""
+    told_by: str | None = None
+    """Who told it to leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,20 +153,26 @@ def job_status(row: msg.JobRow) -> JobStatus:
         row.progress if row.progress >= 0 else None,
         row.message,
         row.status,
+        _cause(row.cause),
     )
+
+
+def _cause(number: int) -> str | None:
+    """A newer master may know more of them."""
+    return Cause(number).name if number in Cause.__members__.values() and number else None
 
 
 def run_summary(row: msg.RunRow) -> RunSummary:
     tally = {JobState(i).name: n for i, n in enumerate(row.tally) if n}
     return RunSummary(
         row.run, row.dag, row.version, RunState(row.state).name, row.jobs, tally, row.submitted_at, row.finished_at or None,
-        row.schedule or None, row.scheduled_at or None, row.deadline_at or None, row.group or None,
+        row.schedule or None, row.scheduled_at or None, row.deadline_at or None, row.group or None, row.actor or None,
     )  # fmt: skip
 
 
 def worker_status(w: msg.WorkerRow) -> WorkerStatus:
     about = (w.name, w.state, w.capabilities, w.slots, w.held, w.heard_at, w.joined_at, w.facts, w.taken)
-    return WorkerStatus(*about, disk_full=has_full_disk(w.facts))
+    return WorkerStatus(*about, disk_full=has_full_disk(w.facts), told_by=w.told_by or None)
 
 
 def dead_job(d: msg.DeadRow) -> DeadJob:

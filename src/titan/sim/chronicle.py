@@ -10,11 +10,12 @@ from typing import Any
 
 from titan.core import events as ev
 from titan.core.sickness import BREAKS_LIMIT
+from titan.model.causes import UNNEEDED, Cause
 from titan.model.demand import KINDS
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState
 from titan.sim import growth_rules, service_rules
-from titan.sim.facts import JobFacts, LeaseFacts, WorkerFacts, asked_of, lacking_of, total_of
+from titan.sim.facts import ACTOR, JobFacts, LeaseFacts, WorkerFacts, asked_of, lacking_of, total_of
 from titan.sim.trace import Trace, short
 from titan.sim.truth import Process, Truth, Violation
 
@@ -118,7 +119,13 @@ class Chronicle:
             raise Violation(f"term {e.term} after term {self.term}")
         self.term = e.term
 
+    def _judge_actor(self, actor: str, *, asked: bool) -> None:
+        """What the one user asked for carries its name."""
+        if asked and actor != ACTOR:
+            raise Violation(f"who asked is recorded as {actor!r}, and it was {ACTOR!r}")
+
     def _run_submitted(self, e: ev.RunSubmitted) -> None:
+        self._judge_actor(e.actor, asked=not e.schedule)
         if e.run in self.runs or e.key in self.keys:
             raise Violation(f"submission {e.key} became a second run {e.run}")
         self.runs[e.run] = list(range(e.first_job, e.first_job + len(e.ids)))
@@ -134,6 +141,7 @@ class Chronicle:
                 self.jobs[parent].children.append(number)
 
     def _run_opened(self, e: ev.RunOpened) -> None:
+        self._judge_actor(e.actor, asked=not e.schedule)
         self.opening[e.run] = (e, [])
 
     def _jobs_added(self, e: ev.JobsAdded) -> None:
@@ -156,6 +164,8 @@ class Chronicle:
                 parents=[parents for part in parts for parents in part.parents],
                 first_job=head.first_job,
                 at=e.at,
+                schedule=head.schedule,
+                actor=head.actor,
             )
         )
 
@@ -393,12 +403,13 @@ class Chronicle:
             self._told(job, e.at)
 
     def _jobs_cancelled(self, e: ev.JobsCancelled) -> None:
+        self._judge_actor(e.actor, asked=e.cause == Cause.ASKED)
         for number in e.jobs:
             job = self.jobs[number]
             if job.state in TERMINAL:
                 raise Violation(f"{job.where} is {job.state.name} and was cancelled")
             job.state, job.lease, job.ready, job.old_lease = JobState.CANCELLED, 0, False, 0
-            job.why = e.reason
+            job.why, job.cause = e.reason, e.cause
             self._told(job, e.at)
 
     def _run_cancelled(self, e: ev.RunCancelled) -> None:
@@ -406,7 +417,7 @@ class Chronicle:
 
     def _run_finished(self, e: ev.RunFinished) -> None:
         jobs = [self.jobs[number] for number in self.runs[e.run]]
-        good = all(job.state is JobState.COMPLETED or job.why.endswith("not needed") for job in jobs)
+        good = all(job.state is JobState.COMPLETED or job.cause in UNNEEDED for job in jobs)
         verdict = RunState.COMPLETED if good else RunState.CANCELLED if e.run in self.cancelled else RunState.FAILED
         if e.state != verdict:
             told = {job.name: (job.state.name, job.why) for job in jobs if job.state is not JobState.COMPLETED}
@@ -419,6 +430,7 @@ class Chronicle:
         del self.archived[e.run]
 
     def _jobs_revived(self, e: ev.JobsRevived) -> None:
+        self._judge_actor(e.actor, asked=True)
         if (e.run, e.key) in self.retries:
             raise Violation(f"retry {e.key} of {e.run} is done twice")
         self.retries[e.run, e.key] = None
@@ -439,12 +451,13 @@ class Chronicle:
                     raise Violation(f"{job.where} is revived, and nothing that depends on it")
             else:
                 self._turn(job, JobState.WAITING, JobState.CANCELLED)
-                if not any(parent in e.jobs for parent in job.parents) or job.why.startswith("cancelled by"):
+                if not any(parent in e.jobs for parent in job.parents) or job.cause == Cause.ASKED:
                     raise Violation(f"{job.where} is revived; it was cancelled because {job.why}")
-            job.revived, job.revived_at, job.why = True, e.at, ""
+            job.revived, job.revived_at, job.why, job.cause = True, e.at, "", 0
             job.ready_at = e.at - job.template.delay_s  # it has waited already
 
     def _dead_purged(self, e: ev.DeadPurged) -> None:
+        self._judge_actor(e.actor, asked=True)
         for number in e.dead:
             if self.jobs[number].state is not JobState.DEAD or number in self.purged:
                 raise Violation(f"{self.jobs[number].where} is purged as {self.jobs[number].state.name}")
@@ -540,6 +553,7 @@ class Chronicle:
 
     def _worker_asked(self, e: ev.WorkerAsked) -> None:
         name = self.workers[e.worker].name
+        self._judge_actor(e.actor, asked=name not in self.bursts)
         if name not in self.bursts and name not in self.told:
             raise Violation(f"{name}, a permanent worker, is to leave and nobody asked for it")
 

@@ -9,6 +9,9 @@ from titan.model.dag import JobTemplate
 from titan.model.demand import KINDS, NOTHING, Amounts
 from titan.model.states import JobState, Outcome
 
+ACTOR = "user@sim"
+"""Who the one user is."""
+
 
 class JobFacts(msgspec.Struct):
     number: int
@@ -50,6 +53,7 @@ class JobFacts(msgspec.Struct):
     revived_at: float = 0.0
     why: str = ""
     """It is CANCELLED."""
+    cause: int = 0
 
     @property
     def is_service(self) -> bool:

@@ -22,7 +22,7 @@ from titan.core.check import check
 from titan.core.state import State
 from titan.core.step import next_due, step
 from titan.errors import PeerError
-from titan.gateway.inbound import client_input, growth_input, registration, worker_input
+from titan.gateway.inbound import client_input, growth_input, purge_input, registration, retry_input, worker_input
 from titan.gateway.outbound import messages_of
 from titan.gateway.sequencer import Sequencer
 from titan.model.names import run_id
@@ -32,6 +32,7 @@ from titan.protocol.codec import MessageDecoder, Misfit, encode
 from titan.protocol.handshake import answer
 from titan.sim.clock import Timer
 from titan.sim.disk import Disk, Snapshot
+from titan.sim.facts import ACTOR
 from titan.sim.files import MasterFiles
 from titan.sim.network import Connection
 from titan.sim.provider import SimProvider
@@ -48,12 +49,13 @@ _head_decoder = msgspec.msgpack.Decoder(image.Head)
 class Peer:
     """A connection as the master sees it. `worker` is 0 until its registration is accepted."""
 
-    __slots__ = ("decoder", "link", "opening", "worker")
+    __slots__ = ("actor", "decoder", "link", "opening", "role", "worker")
 
     def __init__(self, link: Connection) -> None:
         self.link = link
         self.decoder = MessageDecoder()
         self.worker = 0
+        self.actor = self.role = ""
         self.opening: dict[int, str] = {}
         """Request -> run of submissions that come in parts."""
 
@@ -190,7 +192,12 @@ class SimMaster:
                 welcome = answer(message, software=SOFTWARE, cluster=state.cluster, term=state.term)
             except PeerError as e:
                 raise Violation(f"a Hello was refused: {e}") from e
+            peer.actor = message.user
+            peer.role = message.role
             self._send(peer, encode(welcome))
+            return
+        if not peer.role:  # its Hello was lost: what ships turns it away
+            self._closing(origin)()
             return
         run = ""
         if isinstance(message, (pm.Submit, pm.OpenRun, pm.RunSchedule)):
@@ -214,7 +221,7 @@ class SimMaster:
             self._release()
             return
         if isinstance(message, (pm.RetryDead, pm.PurgeDead)):
-            self._see(self._about_the_dead(origin, message))
+            self._see(self._about_the_dead(peer, message))
             return
         life = self._life
         if peer.worker and self._files.answer(
@@ -234,16 +241,16 @@ class SimMaster:
         if isinstance(message, pm.Register):
             return registration(message, origin=origin, host="sim", cluster=self.state.cluster)
         if isinstance(message, pm.Grow):
-            return growth_input(message, origin=origin, worker=peer.worker)
+            return growth_input(message, origin=origin, worker=peer.worker, actor=peer.actor)
         if peer.worker:
             return worker_input(message, peer.worker, jitter=jitter)
-        return client_input(message, origin=origin, run=run)
+        return client_input(message, origin=origin, actor=peer.actor, run=run)
 
-    def _about_the_dead(self, origin: int, it: pm.RetryDead | pm.PurgeDead) -> seen.Input:
+    def _about_the_dead(self, peer: Peer, it: pm.RetryDead | pm.PurgeDead) -> seen.Input:
         chunks = [] if it.run in self.state.runs else self._history.get(it.run, [])
         if isinstance(it, pm.RetryDead):
-            return seen.DeadRetried(origin, it.request, it.run, it.job, it.by, it.key, chunks)
-        return seen.DeadDismissed(origin, it.request, it.run, it.job, chunks)
+            return retry_input(it, origin=peer.link.number, actor=peer.actor, chunks=chunks)
+        return purge_input(it, origin=peer.link.number, actor=peer.actor, chunks=chunks)
 
     def _send(self, peer: Peer, data: bytes) -> None:
         self.world.network.send(peer.link, peer.link.down, data)
@@ -439,7 +446,7 @@ class SimMaster:
         """A user of whom nothing more is heard."""
         if self.up:
             self.world.oracle.chronicle.told[name] = None
-            self._see(seen.WorkerToldToLeave(0, 0, name, now))
+            self._see(seen.WorkerToldToLeave(0, 0, name, now, ACTOR))
 
     def _closing(self, origin: int) -> Callable[[], None]:
         def perform() -> None:

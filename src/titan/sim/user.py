@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from titan.protocol import messages as pm
 from titan.protocol.codec import MessageDecoder, Misfit, encode
 from titan.protocol.handshake import hello
+from titan.sim.facts import ACTOR
 from titan.sim.network import Connection
 from titan.sim.truth import Violation
 from titan.sim.world import SOFTWARE, World
@@ -59,7 +60,7 @@ class SimUser(ABC):
     # -- the network's side -----------------------------------------------------------------------------------------------
     def on_opened(self, link: Connection) -> None:
         self._link, self._decoder = link, MessageDecoder()
-        self._send(hello("client", SOFTWARE))
+        self._send(hello("client", SOFTWARE, ACTOR))
         self._ask()
 
     def on_closed(self, link: Connection) -> None:

@@ -500,11 +500,13 @@ def _kill_until_none(targets: Callable[[dict[int, warden.Process]], list[int]]) 
     while True:
         processes = warden.scan_processes()
         alive = [pid for pid in targets(processes) if processes[pid].alive]
+        # One that was killed but is not dead yet need not be found any more: its ancestors may be gone.
+        dying = [pid for pid in killed if pid in processes and processes[pid].alive]
         killed.update(pid for pid in alive if warden.kill(pid))
         for pid in killed:
             if pid in processes and processes[pid].parent == os.getpid():
                 _reap(pid)
-        if not alive or time.monotonic() >= give_up:
+        if not (alive or dying) or time.monotonic() >= give_up:
             return len(killed)
         time.sleep(0.002)
 

@@ -8,6 +8,7 @@ from support_core import FIRST, Master, cancel, completed, dag, register, submit
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
+from titan.model.causes import Cause
 from titan.model.dag import JobTemplate
 from titan.model.states import JobState
 
@@ -112,7 +113,7 @@ def test_without_parents_affinity_means_nothing() -> None:
 
 def test_a_pinned_job_can_be_cancelled() -> None:
     master = pinned()
-    assert master.see(cancel("r", "b")).events == [ev.JobsCancelled([B], "cancelled by a user", 3.0)]
+    assert master.see(cancel("r", "b")).events == [ev.JobsCancelled([B], "cancelled by a user", 3.0, cause=Cause.ASKED)]
 
 
 def test_a_job_that_was_released_and_comes_back_to_its_node_is_dispatched_once() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from support_core import CLIENT, FIRST, Master, alike, beat, cancel, dag, register, results, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
+from titan.model.causes import Cause
 from titan.model.dag import JobTemplate
 from titan.model.states import JobState, Outcome, RunState
 
@@ -17,7 +18,7 @@ def test_a_run_that_waits() -> None:
     assert master.see(cancel("r"), at=3.0) == (
         [
             ev.RunCancelled("r", 3.0),
-            ev.JobsCancelled([FIRST, FIRST + 1], USER, 3.0),
+            ev.JobsCancelled([FIRST, FIRST + 1], USER, 3.0, cause=Cause.ASKED),
             ev.RunFinished("r", RunState.CANCELLED, 3.0),
         ],
         [fx.ReplyCancelled(CLIENT, 6, 2)],
@@ -29,8 +30,8 @@ def test_a_job_takes_its_descendants_and_nobody_else_with_it() -> None:
     master.see(submit(dag({"a": "", "b": "a", "c": "b", "d": "a c", "other": "", "e": "other"})))
     assert master.see(cancel("r", "b"), at=3.0) == (
         [
-            ev.JobsCancelled([FIRST + 1], USER, 3.0),
-            ev.JobsCancelled([FIRST + 2, FIRST + 3], "its ancestor b was cancelled by a user", 3.0),
+            ev.JobsCancelled([FIRST + 1], USER, 3.0, cause=Cause.ASKED),
+            ev.JobsCancelled([FIRST + 2, FIRST + 3], "its ancestor b was cancelled by a user", 3.0, cause=Cause.ANCESTOR),
         ],
         [fx.ReplyCancelled(CLIENT, 6, 3)],
     )
@@ -40,7 +41,7 @@ def test_what_runs_is_stopped_and_keeps_its_slot_until_its_worker_says_that_it_i
     master = Master()
     master.see(register(), submit(alike("a b", JobTemplate(command="true"))))
     assert master.see(cancel("r", "a"), at=3.0) == (
-        [ev.JobsCancelled([FIRST], USER, 3.0)],
+        [ev.JobsCancelled([FIRST], USER, 3.0, cause=Cause.ASKED)],
         [fx.SendStop(1, [FIRST]), fx.ReplyCancelled(CLIENT, 6, 1)],
     )
     assert list(master.state.workers[1].ending) == [FIRST]

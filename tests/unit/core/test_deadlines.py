@@ -12,6 +12,7 @@ from titan.core import inputs as seen
 from titan.core.step import next_due
 from titan.core.story import story
 from titan.errors import InvalidGraph
+from titan.model.causes import Cause
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.graph import resolve
 from titan.model.settings import Settings
@@ -39,7 +40,7 @@ def test_what_is_not_over_by_then_is_cancelled_and_the_run_has_failed() -> None:
     assert master.see(seen.TimePassed(), at=160.0) == (
         [
             ev.RunExpired("r", 160.0),
-            ev.JobsCancelled([FIRST + 1, FIRST + 2], WHY, 160.0),
+            ev.JobsCancelled([FIRST + 1, FIRST + 2], WHY, 160.0, cause=Cause.DEADLINE),
             ev.RunFinished("r", RunState.FAILED, 160.0),
         ],
         [fx.SendStop(1, [FIRST + 1])],

@@ -10,6 +10,7 @@ from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.finish import backoff_s
+from titan.model.causes import Cause
 from titan.model.dag import JobTemplate, Retry
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState
@@ -191,7 +192,7 @@ def test_out_of_retries_a_job_is_dead_and_what_waits_for_it_is_cancelled() -> No
     assert master.see(results(1, (FIRST, Outcome.SIGNALED)), at=3.0).events == [
         failed(1, [FIRST], Outcome.SIGNALED, [0.0], 3.0),
         ev.JobsDied([FIRST], "", 3.0),
-        ev.JobsCancelled([FIRST + 1, FIRST + 2], "its ancestor a is DEAD: why", 3.0),
+        ev.JobsCancelled([FIRST + 1, FIRST + 2], "its ancestor a is DEAD: why", 3.0, cause=Cause.ANCESTOR),
     ]
     assert list(master.state.dead) == [FIRST]
     assert master.see(succeeded(1, FIRST + 1), at=4.0).events[-1] == ev.RunFinished("r", RunState.FAILED, 4.0)

@@ -10,6 +10,7 @@ from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.step import Decision, next_due
 from titan.core.story import story
+from titan.model.causes import Cause
 from titan.model.dag import Gate, JobTemplate
 from titan.model.states import JobState, RunState
 
@@ -64,7 +65,7 @@ def test_rejected_it_is_cancelled_with_what_waits_for_it_and_the_run_failed() ->
     events, _ = master.see(decision(approve=False), at=5.0)
     assert events == [
         ev.GatesDecided([FIRST + 1], False, "ann", "well", "k", 5.0),
-        ev.JobsCancelled([FIRST + 2], "its ancestor gate was rejected by ann: well", 5.0),
+        ev.JobsCancelled([FIRST + 2], "its ancestor gate was rejected by ann: well", 5.0, cause=Cause.ANCESTOR),
         ev.RunFinished("r", RunState.FAILED, 5.0),
     ]
     assert not master.state.dead

@@ -95,7 +95,7 @@ def events_of_every_kind() -> list[ev.Event]:
         ev.JobsFailed(1, [FIRST], [1], [9], ["why"], [1.0], [2.0], [0.5], [7], [3.0], 1.0),
         ev.JobsLost(1, [FIRST], [FIRST], "why", 1.0, [-1]),
         ev.JobsDied([FIRST], "why", 1.0),
-        ev.JobsCancelled([FIRST], "why", 1.0),
+        ev.JobsCancelled([FIRST], "why", 1.0, "ada@host", 2),
         ev.RunRestored("r", [b"chunk"], 1.0),
         ev.JobsRevived("r", [FIRST, FIRST + 1], 1, "ann", "k", 1.0),
         ev.DeadPurged([FIRST], 1.0),
@@ -167,8 +167,8 @@ def test_what_a_restart_need_not_know_is_not_written() -> None:
 
 
 def test_an_event_of_a_newer_version_is_read_without_its_new_fields() -> None:
-    payload = msgspec.msgpack.encode([["run_cancelled", "r", 1.0, "a new field"]])
-    assert ev.decode(payload) == [ev.RunCancelled("r", 1.0)]
+    payload = msgspec.msgpack.encode([["run_cancelled", "r", 1.0, "ada@host", "a new field"]])
+    assert ev.decode(payload) == [ev.RunCancelled("r", 1.0, "ada@host")]
 
 
 def test_an_event_of_an_older_version_gets_the_defaults_of_the_fields_that_it_lacks() -> None:

@@ -7,6 +7,7 @@ from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.story import story
 from titan.errors import InvalidGraph
+from titan.model.causes import Cause
 from titan.model.dag import JobTemplate
 from titan.model.graph import resolve
 from titan.model.states import JobState, Outcome, RunState
@@ -78,8 +79,8 @@ def test_a_handler_that_is_not_needed_makes_no_run_fail() -> None:
     master = begun({"a": "", "alarm": "a", "after": "alarm", "last": "after"}, {"alarm": HANDLER})
     events = end(master, "a")
     assert events[1:] == [
-        ev.JobsCancelled([FIRST + 1], "not needed", 1.0),
-        ev.JobsCancelled([FIRST + 2, FIRST + 3], "its ancestor alarm was not needed", 1.0),
+        ev.JobsCancelled([FIRST + 1], "not needed", 1.0, cause=Cause.NOT_NEEDED),
+        ev.JobsCancelled([FIRST + 2, FIRST + 3], "its ancestor alarm was not needed", 1.0, cause=Cause.ANCESTOR_NOT_NEEDED),
         ev.RunFinished("r", RunState.COMPLETED, 1.0),
     ]
     assert "1.000  CANCELLED: not needed" in story(master.state, FIRST + 1)

@@ -356,9 +356,9 @@ def test_a_snapshot_and_the_log_tell_the_same() -> None:
     assert master.state.jobs[FIRST].service == replay(master.events).jobs[FIRST].service
 
 
-def test_services_stand_behind_what_older_snapshots_have() -> None:
+def test_later_columns_stand_behind_what_older_snapshots_have() -> None:
     """Of a chunk of columns, by position: a new column goes to the end."""
-    assert image.JobChunk.__struct_fields__[-2:] == ("extras", "services")
+    assert image.JobChunk.__struct_fields__[-3:] == ("extras", "services", "causes")
 
 
 def test_a_cancelled_run_ends_its_services_and_what_they_replace() -> None:

@@ -6,7 +6,18 @@ import pytest
 
 from titan.core import inputs as seen
 from titan.errors import CallerError, ProtocolError
-from titan.gateway.inbound import asked, client_input, digest_of, growth_input, registration, worker_input
+from titan.gateway.inbound import (
+    asked,
+    client_input,
+    digest_of,
+    growth_input,
+    publish_input,
+    purge_input,
+    registration,
+    retry_input,
+    worker_input,
+)
+from titan.gateway.routes import ROUTES
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.timing import Timing
 from titan.protocol import messages as msg
@@ -65,25 +76,32 @@ ASKED = [
     (msg.SavePipeline(1, "n", DAG), seen.PipelineSaveRequested),
     (msg.RemovePipeline(1, "n"), seen.PipelineRemovalRequested),
     (msg.Decide(1, "r", "j", True, "me"), seen.GateDecisionMade),
+    (msg.OpenRun(1, "k", "d", "1", [JobTemplate(command="true")], 1), seen.RunBegun),
+    (msg.ReplaceService(1, "r", "j"), seen.ServiceReplaceRequested),
+    (msg.RemoveArtifact(1, "k"), seen.UnpublishRequested),
 ]
+OTHERWISE = (msg.AddJobs, msg.Grow, msg.Publish, msg.RetryDead, msg.PurgeDead)
+"""What has a function of its own, or (AddJobs) goes on with what carries it."""
+NOT_THE_CORES = (msg.Stop, msg.SetSecret, msg.RemoveSecret, msg.StoreCommands, msg.StoreStream, msg.Put)
 
 
 @pytest.mark.parametrize(("it", "kind"), ASKED, ids=lambda it: it.__name__ if isinstance(it, type) else "")
 def test_what_clients_ask(it: msg.Message, kind: type[seen.Input]) -> None:
-    found = asked(it, origin=8, run="new")
+    found = asked(it, origin=8, actor="ada@host", run="new")
     assert isinstance(found, kind)
-    assert (getattr(found, "origin", None), getattr(found, "request", None)) == (8, 1)
+    about = (getattr(found, "origin", None), getattr(found, "request", None), getattr(found, "actor", None))
+    assert about == (8, 1, "ada@host")
     assert worker_says(it) is None, "a worker does not ask it"
 
 
 def test_what_is_no_question_is_refused() -> None:
     assert client_input(msg.Ping(1), origin=8) is None
     with pytest.raises(ProtocolError, match="a Heartbeat is nothing that a client asks"):
-        asked(msg.Heartbeat(0, [], []), origin=8)
+        asked(msg.Heartbeat(0, [], []), origin=8, actor="")
 
 
 def test_a_token_comes_in_as_its_digest_alone() -> None:
-    found = asked(msg.Decide(1, "", "", True, "me", token="secret"), origin=8)
+    found = asked(msg.Decide(1, "", "", True, "me", token="secret"), origin=8, actor="")
     assert isinstance(found, seen.GateDecisionMade)
     assert found.digest == digest_of("secret") and "secret" not in repr(found)
 
@@ -92,3 +110,20 @@ def test_only_a_job_puts_jobs_before_its_children() -> None:
     it = msg.Grow(1, 5, "r", "k", DAG, before_children=True)
     assert growth_input(it, origin=8, worker=4).before_children
     assert not growth_input(it, origin=8, worker=0).before_children
+
+
+def test_whatever_changes_something_says_who_asked() -> None:
+    """Each such route of the core's has an input with an actor; a new one belongs into one of the lists above."""
+    changing = {route.message for route in ROUTES.values() if route.changes}
+    assert changing == {type(it) for it, _ in ASKED} | set(OTHERWISE) | set(NOT_THE_CORES)
+
+
+def test_the_actor_of_a_client_is_recorded_and_a_job_has_no_other_than_itself() -> None:
+    grow, publish = msg.Grow(1, 5, "r", "k", DAG), msg.Publish(1, "k", "h", 1)
+    assert [growth_input(grow, origin=8, worker=w, actor="ada@host").actor for w in (0, 4)] == ["ada@host", ""]
+    assert [publish_input(publish, origin=8, worker=w, actor="ada@host").actor for w in (0, 4)] == ["ada@host", ""]
+    retried = retry_input(msg.RetryDead(1, "r", "j", "", "k"), origin=8, actor="ada@host", chunks=[])
+    assert (retried.by, retried.actor) == ("ada@host", "ada@host")
+    named = retry_input(msg.RetryDead(1, "r", "j", "the night shift", "k"), origin=8, actor="ada@host", chunks=[])
+    assert (named.by, named.actor) == ("the night shift", "ada@host")
+    assert purge_input(msg.PurgeDead(1, "r", "j"), origin=8, actor="ada@host", chunks=[]).actor == "ada@host"

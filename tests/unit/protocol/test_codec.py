@@ -24,7 +24,7 @@ GOLDEN: list[tuple[msg.Message, bytes | None, str]] = [
     (
         msg.Hello(1, "worker", 1, "titan 0", ("zstd",)),
         None,
-        "0101000000000018 95 01 a6776f726b6572 01 a7746974616e2030 91a47a737464",
+        "0101000000000019 96 01 a6776f726b6572 01 a7746974616e2030 91a47a737464 a0",
     ),
     (
         msg.Error(7, "conflict", "no", "j", True),

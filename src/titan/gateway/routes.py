@@ -1,0 +1,217 @@
+"""Who may say what to whom, and who takes it: one row for each message. What has no row is nobody's to say.
+
+The master dispatches from this table, docs/protocol.md is made from it, and a test holds it beside the opcodes. A message goes to
+the master if its row names a desk; that desk's method `on_` and the message's name takes it: `on_submit(peer, message)`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Flag, auto
+from typing import Any, NamedTuple
+
+from titan.errors import Bug, ProtocolError
+from titan.protocol import messages as msg
+
+
+class Party(Flag):
+    """Who may say a message."""
+
+    MASTER = auto()
+    CLIENT = auto()
+    WORKER = auto()
+    JOB = auto()
+    """A job to its own worker, over the context socket."""
+    TO_JOB = auto()
+    """A worker to one of its jobs."""
+
+
+class Route(NamedTuple):
+    message: type[msg.Message]
+    sayers: Party
+    desk: str = ""
+    """Of the master; "" for what is not said to it, and for Hello, which is the door's."""
+    changes: bool = False
+    """Whether it changes what lasts. Who asked is recorded with the change."""
+    blob: bool = False
+    """Whether its handler is given the bytes behind it, too."""
+
+    @property
+    def handler(self) -> str:
+        """
+        >>> ROUTES[msg.GetRun].handler
+        'on_get_run'
+        """
+        return "on_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.message.__name__).lower()
+
+
+M, C, W, J, A = Party.MASTER, Party.CLIENT, Party.WORKER, Party.JOB, Party.TO_JOB
+ANSWER = M | A
+"""Answers that a job gets from its worker as a client gets them from the master."""
+
+_ROWS = (
+    Route(msg.Hello, C | W),
+    Route(msg.Welcome, M),
+    Route(msg.Error, ANSWER),
+    Route(msg.Ping, C | W, "cluster"),
+    Route(msg.Pong, M),
+    # runs
+    Route(msg.Submit, C, "runs", changes=True),
+    Route(msg.OpenRun, C, "runs", changes=True),
+    Route(msg.AddJobs, C, "runs", changes=True),
+    Route(msg.Submitted, M),
+    Route(msg.Cancel, C, "runs", changes=True),
+    Route(msg.Cancelled, M),
+    Route(msg.GetRun, C, "runs"),
+    Route(msg.RunStatus, M),
+    Route(msg.ListRuns, C, "runs"),
+    Route(msg.Runs, M),
+    Route(msg.Why, C, "runs"),
+    Route(msg.Reasons, M),
+    Route(msg.ReadValues, C, "runs"),
+    Route(msg.Values, M),
+    Route(msg.Watch, C, "runs"),
+    Route(msg.Unwatch, C, "streams"),
+    Route(msg.Changes, M),
+    Route(msg.ReadLogs, C, "logs"),
+    Route(msg.LogChunk, M),
+    Route(msg.Grow, C | W | J, "growth", changes=True),
+    Route(msg.Grown, ANSWER),
+    # failures and gates
+    Route(msg.ListDead, C, "failures"),
+    Route(msg.DeadJobs, M),
+    Route(msg.RetryDead, C, "failures", changes=True),
+    Route(msg.Retried, M),
+    Route(msg.PurgeDead, C, "failures", changes=True),
+    Route(msg.Purged, M),
+    Route(msg.Decide, C, "failures", changes=True),
+    Route(msg.Decided, M),
+    Route(msg.ListGates, C, "failures"),
+    Route(msg.Gates, M),
+    # schedules, saved pipelines, services
+    Route(msg.AddSchedule, C, "schedules", changes=True),
+    Route(msg.Scheduled, M),
+    Route(msg.ListSchedules, C, "schedules"),
+    Route(msg.Schedules, M),
+    Route(msg.PauseSchedule, C, "schedules", changes=True),
+    Route(msg.RemoveSchedule, C, "schedules", changes=True),
+    Route(msg.RunSchedule, C, "schedules", changes=True),
+    Route(msg.SavePipeline, C, "growth", changes=True),
+    Route(msg.Saved, M),
+    Route(msg.RemovePipeline, C, "growth", changes=True),
+    Route(msg.ListPipelines, C, "growth"),
+    Route(msg.Pipelines, M),
+    Route(msg.GetPipeline, C | W | J, "growth"),
+    Route(msg.Pipeline, ANSWER),
+    Route(msg.ListServices, C, "services"),
+    Route(msg.Services, M),
+    Route(msg.StopService, C, "services", changes=True),
+    Route(msg.ServicesStopped, M),
+    Route(msg.ReplaceService, C, "services", changes=True),
+    Route(msg.ServiceReplaced, M),
+    # the cluster
+    Route(msg.ListWorkers, C, "cluster"),
+    Route(msg.Workers, M),
+    Route(msg.TellWorker, C, "cluster", changes=True),
+    Route(msg.Told, M),
+    Route(msg.GetScale, C, "cluster"),
+    Route(msg.Scale, M),
+    Route(msg.Stop, C, "cluster", changes=True),
+    # secrets and the store
+    Route(msg.SetSecret, C, "secrets", changes=True),
+    Route(msg.SecretSet, M),
+    Route(msg.ListSecrets, C, "secrets"),
+    Route(msg.Secrets, M),
+    Route(msg.RemoveSecret, C, "secrets", changes=True),
+    Route(msg.SecretRemoved, M),
+    Route(msg.StoreCommands, C, "lanes", changes=True),
+    Route(msg.StoreReplies, M),
+    Route(msg.CloseLane, C, "lanes"),
+    Route(msg.StoreStream, M | W, "relay", changes=True, blob=True),
+    # what runs where, and what came of it
+    Route(msg.Register, W, "workers"),
+    Route(msg.Registered, M),
+    Route(msg.Heartbeat, W, "workers"),
+    Route(msg.Heard, M),
+    Route(msg.Dispatch, M),
+    Route(msg.GiveSecrets, M),
+    Route(msg.Started, W, "workers"),
+    Route(msg.Results, W, "workers"),
+    Route(msg.Acked, M),
+    Route(msg.StopAttempts, M),
+    Route(msg.Recall, M),
+    Route(msg.Awaiting, W, "workers"),
+    Route(msg.Progress, W, "workers"),
+    Route(msg.Statuses, W, "workers"),
+    Route(msg.ServiceStates, W, "workers"),
+    Route(msg.LogData, W, "workers", blob=True),
+    Route(msg.LogResume, M),
+    Route(msg.Draining, W, "workers"),
+    Route(msg.Leaving, W, "workers"),
+    Route(msg.Leave, M),
+    # content
+    Route(msg.Stage, C | W | J, "content"),
+    Route(msg.Staged, ANSWER),
+    Route(msg.Put, C | W | J, "content", changes=True, blob=True),
+    Route(msg.Stored, ANSWER),
+    Route(msg.Fetch, C | W, "content"),
+    Route(msg.Piece, M),
+    Route(msg.Resolve, C, "content"),
+    Route(msg.Resolved, M),
+    Route(msg.SendFile, C | W, "files"),
+    Route(msg.SendFrom, M),
+    Route(msg.FilePiece, M | C | W, "files", blob=True),
+    Route(msg.FileEnd, C | W, "files"),
+    Route(msg.FileTaken, M | C | W, "files"),
+    Route(msg.FetchFile, C | W, "files"),
+    Route(msg.StopSending, C | W, "files"),
+    Route(msg.Publish, C | W, "artifacts", changes=True),
+    Route(msg.FindArtifact, C | W | J, "artifacts"),
+    Route(msg.ListArtifacts, C, "artifacts"),
+    Route(msg.Artifacts, ANSWER),
+    Route(msg.RemoveArtifact, C, "artifacts", changes=True),
+    # a job and its worker
+    Route(msg.WhoAmI, J),
+    Route(msg.Identity, A),
+    Route(msg.Noted, A),
+    Route(msg.ReportProgress, J),
+    Route(msg.SetStatus, J),
+    Route(msg.SetResult, J),
+    Route(msg.ReadValue, W | J, "jobs"),
+    Route(msg.ValueRead, ANSWER),
+    Route(msg.PublishPath, J),
+    Route(msg.FetchPath, J),
+)
+ROUTES: dict[type[msg.Message], Route] = {row.message: row for row in _ROWS}
+_WITH_BLOB = frozenset(row.message for row in _ROWS if row.blob)
+PARTY_OF = {"client": Party.CLIENT, "worker": Party.WORKER}
+"""By the role in a Hello."""
+
+
+class Router:
+    """The handlers of a master's desks, by who says what."""
+
+    def __init__(self, desks: Mapping[str, object]) -> None:
+        """Raises Bug if a desk or a handler is missing."""
+        self._handlers: dict[str, dict[type[msg.Message], Any]] = {role: {} for role in PARTY_OF}
+        for route in ROUTES.values():
+            if not route.desk:
+                continue
+            handler = getattr(desks.get(route.desk), route.handler, None)
+            if handler is None:
+                raise Bug(f"the desk {route.desk!r} has no {route.handler}, which takes a {route.message.__name__}")
+            for role, party in PARTY_OF.items():
+                if party in route.sayers:
+                    self._handlers[role][route.message] = handler
+
+    def take(self, role: str, peer: Any, message: msg.Message, blob: Any) -> None:
+        """Has it handled. Raises ProtocolError if that is nothing that such a peer may say, and what the handler raises."""
+        kind = type(message)
+        handler = self._handlers[role].get(kind)
+        if handler is None:
+            raise ProtocolError(f"a {kind.__name__} is nothing that a {role} says to the master")
+        if kind in _WITH_BLOB:
+            handler(peer, message, blob)
+        else:
+            handler(peer, message)

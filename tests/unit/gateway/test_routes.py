@@ -1,0 +1,79 @@
+"""The table of routes is whole: no message without a row, none that nobody takes, none from whom it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from titan.errors import Bug, ProtocolError
+from titan.gateway.routes import PARTY_OF, ROUTES, Party, Route, Router
+from titan.protocol import messages as msg
+from titan.protocol.opcodes import OPCODES
+
+
+class Desk:
+    """Takes everything, and notes what."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, tuple[Any, ...]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("on_"):
+            raise AttributeError(name)
+        return lambda *given: self.taken.append((name, given))
+
+
+def desks() -> dict[str, Desk]:
+    return {route.desk: Desk() for route in ROUTES.values() if route.desk}
+
+
+def bare(kind: type[msg.Message]) -> msg.Message:
+    """One of them, whatever it says."""
+    nothing: list[Any] = [None for field in msgspec.structs.fields(kind) if field.required]
+    return kind(*nothing)
+
+
+def test_each_opcode_has_a_row_and_each_row_an_opcode() -> None:
+    assert set(ROUTES) == set(OPCODES.values())
+
+
+@pytest.mark.parametrize("route", ROUTES.values(), ids=lambda route: route.message.__name__)
+def test_a_message_is_taken_from_whoever_may_say_it_and_from_nobody_else(route: Route) -> None:
+    assert route.sayers
+    made = desks()
+    router = Router(made)
+    for role, party in PARTY_OF.items():
+        message = bare(route.message)
+        if route.desk and party in route.sayers:
+            router.take(role, "peer", message, b"blob")
+            given = ("peer", message, b"blob") if route.blob else ("peer", message)
+            assert made[route.desk].taken.pop() == (route.handler, given)
+        else:
+            with pytest.raises(ProtocolError, match=f"a {route.message.__name__} is nothing that a {role} says"):
+                router.take(role, "peer", message, b"")
+    assert not any(desk.taken for desk in made.values())
+
+
+def test_what_peers_say_to_the_master_has_a_desk() -> None:
+    said = [route for route in ROUTES.values() if route.sayers & (Party.CLIENT | Party.WORKER)]
+    assert [route.message for route in said if not route.desk] == [msg.Hello]
+    assert all(route.sayers & (Party.CLIENT | Party.WORKER) for route in ROUTES.values() if route.desk)
+
+
+def test_a_desk_without_a_handler_is_a_bug() -> None:
+    made: dict[str, object] = {**desks()}
+    made["runs"] = object()
+    with pytest.raises(Bug, match="the desk 'runs' has no on_submit"):
+        Router(made)
+    del made["runs"]
+    with pytest.raises(Bug, match="runs"):
+        Router(made)
+
+
+def test_only_what_a_client_or_a_job_asks_changes_anything() -> None:
+    """A worker reports; what it changes is recorded under its name as it is."""
+    changing = [route for route in ROUTES.values() if route.changes]
+    assert all(route.sayers & (Party.CLIENT | Party.JOB) or route.message is msg.StoreStream for route in changing)
+    assert msg.Cancel in [route.message for route in changing] and msg.GetRun not in [route.message for route in changing]
