@@ -37,7 +37,7 @@ from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.apply import apply
-from titan.core.state import TIMER_JOB, Job, Run, Schedule, State, Worker
+from titan.core.state import Job, Run, Schedule, State, TimerKind, Worker
 from titan.core.turn import Turn
 from titan.gateway.sequencer import Sequencer
 from titan.model import timing
@@ -204,8 +204,8 @@ def everyone_on_a_lost_worker_is_poison(patch: Patch) -> None:
 def retry_timers_are_lost(patch: Patch) -> None:
     real = State.arm
 
-    def arm(state: State, due: float, kind: int, number: int) -> None:
-        if kind != TIMER_JOB or number % 5:
+    def arm(state: State, due: float, kind: TimerKind, number: int) -> None:
+        if kind != TimerKind.JOB or number % 5:
             real(state, due, kind, number)
 
     patch.setattr(State, "arm", arm)
@@ -216,7 +216,7 @@ def timers_do_not_survive_a_restart(patch: Patch) -> None:
 
     def reindex(state: State) -> None:
         real(state)
-        state.timers = [timer for timer in state.timers if timer[1] != TIMER_JOB]
+        state.timers = [timer for timer in state.timers if timer[1] != TimerKind.JOB]
 
     patch.setattr(State, "reindex", reindex)
 

@@ -8,7 +8,7 @@ from typing import Any
 from titan.core import events as ev
 from titan.core import image
 from titan.core.moves import move, revive
-from titan.core.state import NO_WORKER, TIMER_JOB, TOKENS_LIMIT, Extra, GateFacts, Job, Past, State
+from titan.core.state import NO_WORKER, TOKENS_LIMIT, Extra, GateFacts, Job, Past, State, TimerKind
 from titan.model.causes import Cause
 from titan.model.states import JobState, RunState
 
@@ -104,7 +104,7 @@ def _gates_opened(state: State, e: ev.GatesOpened) -> None:
         job.extra.gate = GateFacts(e.at, until)
         job.note(Past(e.at, 0, NO_WORKER, -1, -1, "the gate opened"))
         job.due = until
-        state.arm(until, TIMER_JOB, number)
+        state.arm(until, TimerKind.JOB, number)
 
 
 def gate_facts(job: Job) -> GateFacts:

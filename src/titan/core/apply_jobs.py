@@ -7,7 +7,7 @@ from typing import Any
 
 from titan.core import events as ev
 from titan.core.moves import give_back, hush, move, release_lease, rest
-from titan.core.state import NO_WORKER, TIMER_JOB, Extra, Past, State
+from titan.core.state import NO_WORKER, Extra, Past, State, TimerKind
 from titan.model.causes import Cause, cause_of_old
 from titan.model.demand import amounts_of, plus
 from titan.model.states import JobState, Outcome
@@ -40,7 +40,7 @@ def _jobs_delayed(state: State, e: ev.JobsDelayed) -> None:
         job = state.jobs[number]
         move(state, number, job, DELAYED, e.at)
         job.due = until
-        state.arm(until, TIMER_JOB, number)
+        state.arm(until, TimerKind.JOB, number)
 
 
 def _jobs_released(state: State, e: ev.JobsReleased) -> None:
@@ -149,7 +149,7 @@ def _jobs_failed(state: State, e: ev.JobsFailed) -> None:
         job.note(Past(e.finished[i], job.attempt, e.worker, e.outcomes[i], e.exit_codes[i], e.reasons[i]))
         job.due = e.retry_at[i]
         if job.due:
-            state.arm(job.due, TIMER_JOB, number)
+            state.arm(job.due, TimerKind.JOB, number)
     worker.breaks = worker.breaks + 1 if len(e.blameless) == len(e.jobs) else 0
     rest(worker, e.at)
     state.reload(worker)

@@ -7,7 +7,7 @@ from typing import Any
 
 from titan.core import events as ev
 from titan.core.burst_state import Burst
-from titan.core.state import FORGOTTEN_LIMIT, LEAVE, LEAVE_NOW, TIMER_SCALE, State
+from titan.core.state import FORGOTTEN_LIMIT, LEAVE, LEAVE_NOW, State, TimerKind
 
 
 def _worker_asked(state: State, e: ev.WorkerAsked) -> None:
@@ -59,7 +59,7 @@ def _scale_reviewed(state: State, e: ev.ScaleReviewed) -> None:
         else:
             state.scale_waiting.setdefault(rule, e.at)
     state.scale_due = e.at + state.settings.scale_every_s
-    state.arm(state.scale_due, TIMER_SCALE, 0)
+    state.arm(state.scale_due, TimerKind.SCALE, 0)
 
 
 WRITERS: dict[type, Callable[[State, Any], None]] = {

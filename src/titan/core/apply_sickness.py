@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from titan.core import events as ev
-from titan.core.state import TIMER_ASIDE, State
+from titan.core.state import State, TimerKind
 
 
 def _set_aside(state: State, e: ev.WorkerSetAside) -> None:
     worker = state.workers[e.worker]
     worker.aside_until, worker.aside_reason, worker.probing = e.until, e.reason, False
     worker.aside_times += 1
-    state.arm(e.until, TIMER_ASIDE, e.worker)
+    state.arm(e.until, TimerKind.ASIDE, e.worker)
     state.seat(worker)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from titan.core import events as ev
 from titan.core.draws import keep_draw, keep_notice
-from titan.core.state import TIMER_FORGET, TIMER_SCALE, State, Worker
+from titan.core.state import State, TimerKind, Worker
 from titan.model.states import WorkerState
 
 
@@ -31,7 +31,7 @@ def _master_started(state: State, e: ev.MasterStarted) -> None:
     state.burst_serial = 0
     if state.settings.scale:
         state.scale_due = e.at + state.settings.scale_every_s
-        state.arm(state.scale_due, TIMER_SCALE, 0)
+        state.arm(state.scale_due, TimerKind.SCALE, 0)
     for worker in state.workers.values():
         worker.connection = 0
         if worker.state in (WorkerState.ALIVE, WorkerState.SUSPECT):
@@ -93,7 +93,7 @@ def _worker_gone(state: State, number: int, into: WorkerState, at: float) -> Non
     worker.ending.clear()
     worker.taken = state.count_taken(worker)
     state.seat(worker)
-    state.arm(at + state.settings.forget_s, TIMER_FORGET, number)
+    state.arm(at + state.settings.forget_s, TimerKind.FORGET, number)
 
 
 def _worker_lost(state: State, e: ev.WorkerLost) -> None:

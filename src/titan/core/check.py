@@ -6,7 +6,7 @@ from collections import Counter
 
 from titan.core.moves import blocks, lacks_service, satisfies
 from titan.core.schedules import MAX_WAITING, key_of
-from titan.core.state import BURST_PREFIX, NO_WORKER, TIMER_JOB, TIMER_RUN, TIMER_SCHEDULE, TIMER_WORKER, Job, State
+from titan.core.state import BURST_PREFIX, NO_WORKER, Job, State, TimerKind
 from titan.model.demand import LaneKey, capabilities_of, demand_of, totals_of
 from titan.model.files import MAX_KEYS, MAX_SHARED_KEYS, MAX_VERSIONS
 from titan.model.states import TERMINAL, JobState, RunState, WorkerState
@@ -173,8 +173,8 @@ def _has_room(state: State, demand: LaneKey, lane: Lane) -> bool:
 
 
 def _check_timers(state: State) -> None:
-    jobs = {number for _, kind, number in state.timers if kind == TIMER_JOB}
-    workers = Counter(number for _, kind, number in state.timers if kind == TIMER_WORKER)
+    jobs = {number for _, kind, number in state.timers if kind == TimerKind.JOB}
+    workers = Counter(number for _, kind, number in state.timers if kind == TimerKind.WORKER)
     for number, job in state.jobs.items():
         if job.state in (JobState.DELAYED, JobState.PAUSED) or (job.state is JobState.FAILED and job.due):
             assert number in jobs, f"{job.run.id}/{job.name} is {job.state.name} and no timer will wake it"
@@ -188,12 +188,12 @@ def _check_timers(state: State) -> None:
 
 
 def _check_schedules(state: State) -> None:
-    armed = dict.fromkeys(timer for timer in state.timers if timer[1] in (TIMER_RUN, TIMER_SCHEDULE))
+    armed = dict.fromkeys(timer for timer in state.timers if timer[1] in (TimerKind.RUN, TimerKind.SCHEDULE))
     live: dict[str, dict[str, None]] = {}
     filling: dict[str, str] = {}
     for run in state.runs.values():
         if run.state is RunState.RUNNING and run.deadline_s and not run.expired:
-            assert (run.deadline, TIMER_RUN, run.first) in armed, f"nothing will end run {run.id} at its deadline"
+            assert (run.deadline, TimerKind.RUN, run.first) in armed, f"nothing will end run {run.id} at its deadline"
         assert not run.expired or run.open == 0, f"the deadline of run {run.id} passed and it goes on"
         if run.schedule and run.state is RunState.RUNNING:
             live.setdefault(run.schedule, {})[run.id] = None
@@ -204,7 +204,7 @@ def _check_schedules(state: State) -> None:
     for name, s in state.schedules.items():
         assert name == s.name and s.number < state.next_schedule, name
         if s.due and not s.paused:
-            assert (s.due, TIMER_SCHEDULE, s.number) in armed, f"no timer will wake schedule {name}"
+            assert (s.due, TimerKind.SCHEDULE, s.number) in armed, f"no timer will wake schedule {name}"
         assert len(s.waiting) <= MAX_WAITING, f"schedule {name}: {len(s.waiting)} times wait"
         assert s.waiting == sorted(dict.fromkeys(s.waiting)), f"schedule {name}: what waits is out of order"
         assert not s.waiting or not s.due or s.waiting[-1] < s.due, f"schedule {name}: a time waits and is due"

@@ -8,6 +8,7 @@ policy lost the tail of the log; `fencing` sees to homes that were restored.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from heapq import heapify, heappush
 
 import msgspec
@@ -30,11 +31,8 @@ from titan.scheduling.place import Terms
 from titan.scheduling.pool import Pool
 from titan.store.store import Store
 
-TIMER_JOB, TIMER_WORKER = 0, 1
-TIMER_RUN, TIMER_SCHEDULE = 8, 9
 STALE_TIMERS = 1000
 """So many timers that nobody waits for any more may be in the heap; beyond that, and half of it, they are taken out."""
-TIMER_SCALE, TIMER_FORGET, TIMER_ASIDE = 20, 21, 22
 NO_WORKER = -1
 LEAVE, LEAVE_NOW = 1, 2
 BURST_PREFIX = "burst-"
@@ -89,6 +87,18 @@ class Schedule(msgspec.Struct):
     """The nominal time of its newest run."""
     last_run: str = ""
     changed_at: float = 0.0
+
+
+class TimerKind(IntEnum):
+    """Whose time it is. Of timers that are due at once the lower goes first."""
+
+    JOB = 0
+    WORKER = 1
+    RUN = 8
+    SCHEDULE = 9
+    SCALE = 20
+    FORGET = 21
+    ASIDE = 22
 
 
 class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -357,7 +367,7 @@ class State:
         """Workers whose pinned jobs or room changed since the last placement."""
         self.pool = Pool()
         self.terms = Terms(self.demand, 0.0, self.settings.hold_s)
-        self.timers: list[tuple[float, int, int]] = []
+        self.timers: list[tuple[float, TimerKind, int]] = []
         self.stale = 0
         """About how many of the timers nobody waits for any more."""
         self.schedule_names: dict[int, str] = {}
@@ -500,7 +510,7 @@ class State:
         if not live:
             del self.services[job.run.id]
 
-    def arm(self, due: float, kind: int, number: int) -> None:
+    def arm(self, due: float, kind: TimerKind, number: int) -> None:
         heappush(self.timers, (due, kind, number))
 
     def disarm(self) -> None:
@@ -511,31 +521,31 @@ class State:
             heapify(self.timers)
             self.stale = 0
 
-    def is_awaited(self, due: float, kind: int, number: int) -> bool:
+    def is_awaited(self, due: float, kind: TimerKind, number: int) -> bool:
         """Whether that timer would find something to do, as things are."""
-        if kind == TIMER_SCHEDULE:
+        if kind == TimerKind.SCHEDULE:
             schedule = self.schedules.get(self.schedule_names.get(number, ""))
             return schedule is not None and not schedule.paused and schedule.due == due
-        if kind not in (TIMER_JOB, TIMER_RUN):
+        if kind not in (TimerKind.JOB, TimerKind.RUN):
             return True
         job = self.jobs.get(number)
-        if kind == TIMER_RUN:
+        if kind == TimerKind.RUN:
             return job is not None and job.run.state is RunState.RUNNING and job.run.deadline == due and not job.run.expired
         return job is not None and job.state in TIMED and job.due == due
 
     def await_deadline(self, run: Run) -> None:
         if run.deadline_s and run.state is RunState.RUNNING and not run.expired:
-            self.arm(run.deadline, TIMER_RUN, run.first)
+            self.arm(run.deadline, TimerKind.RUN, run.first)
 
     def await_schedule(self, schedule: Schedule) -> None:
         if schedule.due and not schedule.paused:
-            self.arm(schedule.due, TIMER_SCHEDULE, schedule.number)
+            self.arm(schedule.due, TimerKind.SCHEDULE, schedule.number)
 
     def watch(self, worker: Worker) -> None:
         """Sees to it that the worker's deadline is among the timers; one entry serves it, however often it is heard."""
         if not worker.watched:
             worker.watched = True
-            self.arm(worker.deadline, TIMER_WORKER, worker.number)
+            self.arm(worker.deadline, TimerKind.WORKER, worker.number)
 
     def index_gate(self, number: int, job: Job) -> None:
         if job.state is JobState.PAUSED:
@@ -570,17 +580,17 @@ class State:
                 if job.in_dlq:
                     self.dead[number] = None
             elif job.due and job.state in TIMED:
-                self.arm(job.due, TIMER_JOB, number)
+                self.arm(job.due, TimerKind.JOB, number)
         for worker in self.workers.values():
             worker.taken, worker.serving = self.count_taken(worker), self.count_serving(worker)
             self.seat(worker)
             worker.watched = False
             if worker.aside_until and not worker.probing:
-                self.arm(worker.aside_until, TIMER_ASIDE, worker.number)
+                self.arm(worker.aside_until, TimerKind.ASIDE, worker.number)
             if worker.state in (WorkerState.ALIVE, WorkerState.SUSPECT):
                 self.watch(worker)
             else:
-                self.arm(worker.left_at + self.settings.forget_s, TIMER_FORGET, worker.number)
+                self.arm(worker.left_at + self.settings.forget_s, TimerKind.FORGET, worker.number)
 
     def _reindex_schedules(self) -> None:
         self.stale, self.live, self.filling = 0, {}, {}

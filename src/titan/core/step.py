@@ -34,7 +34,7 @@ from titan.core.schedules import (
 )
 from titan.core.services import on_service_replace_requested, on_service_stop_requested, on_services_seen, stop_helpers
 from titan.core.sickness import probe_if_due
-from titan.core.state import TIMED, TIMER_ASIDE, TIMER_FORGET, TIMER_JOB, TIMER_RUN, TIMER_SCALE, TIMER_SCHEDULE, Run, State
+from titan.core.state import TIMED, Run, State, TimerKind
 from titan.core.storing import on_store_written
 from titan.core.story import about
 from titan.core.submit import drop_openings, on_dag_submitted, on_jobs_arrived, on_run_begun, on_submitter_gone
@@ -64,13 +64,19 @@ def step(state: State, now: float, inputs: Iterable[seen.Input]) -> Decision:
     """One turn. `now`: seconds since the epoch, never less than at the last turn of this process.
 
     Inputs are handled in order; placement happens once at the end, so a batch of results frees all its slots before the
-    next jobs are chosen. What raises carries a note of the input, and of the job that it is about: a bug, after which the state
-    is of no further use.
+    next jobs are chosen. What was written to the store changes nothing for jobs: a turn of it alone looks at none. What raises
+    carries a note of the input, and of the job that it is about: a bug, after which the state is of no further use.
     """
     turn = Turn(state, now)
     one: seen.Input | None = None
+    stored = more = False
     try:
         for one in inputs:
+            if type(one) is seen.StoreWritten:
+                stored = True
+                on_store_written(turn, one)
+                continue
+            more = True
             if type(one) in _OF_A_WORKER and one.worker not in state.workers:  # type: ignore[union-attr]
                 continue  # it is forgotten: a word of its last process that came late
             turn.actor = getattr(one, "actor", "")
@@ -78,6 +84,8 @@ def step(state: State, now: float, inputs: Iterable[seen.Input]) -> Decision:
     except Exception as error:
         error.add_note(about(state, one))
         raise
+    if stored and not more:
+        return Decision(turn.events, turn.effects)
     turn.actor = ""
     fill_runs(turn)
     release_roots(turn)
@@ -116,17 +124,17 @@ def _on_time_passed(turn: Turn, it: seen.TimePassed) -> None:
         due, kind, number = heappop(state.timers)
         if not state.is_awaited(due, kind, number):
             state.stale = max(0, state.stale - 1)  # nobody waits for it any more
-        elif kind == TIMER_RUN:
+        elif kind == TimerKind.RUN:
             expire_run(turn, state.jobs[number].run)
-        elif kind == TIMER_SCHEDULE:
+        elif kind == TimerKind.SCHEDULE:
             fire_due(turn, state.schedules[state.schedule_names[number]])
-        elif kind == TIMER_JOB:
+        elif kind == TimerKind.JOB:
             due_jobs[number] = None
-        elif kind == TIMER_SCALE:
+        elif kind == TimerKind.SCALE:
             review_if_due(turn)
-        elif kind == TIMER_ASIDE:
+        elif kind == TimerKind.ASIDE:
             probe_if_due(turn, number)
-        elif kind == TIMER_FORGET:
+        elif kind == TimerKind.FORGET:
             forget_if_due(turn, number)
         else:
             on_deadline(turn, number)
