@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from titan._version import __version__
-from titan.clock import note_time
+from titan.clock import SteadyClock, note_time
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core.inputs import WorkerDisconnected
@@ -206,8 +206,31 @@ class Master(HomeServer):
         return peer.host if peer is not None else "an unknown address"
 
     async def _open(self) -> None:
+        """Recover, take the port, lead, serve. What fails leaves nothing open."""
         self._closed = False
         vault = Vault.open(self.home, self._secrets_key)
+        state, next_seq = self._recover()
+        tune_interpreter()
+        clock, behind_s = open_clock(self.home, state, accept=self._accept_clock)
+        self._open_parts(state, clock, vault)
+        sock_server = await self._listen()
+        try:
+            await self._open_store_port()
+            await self._lead(next_seq, behind_s)
+            if self.store_port is not None:
+                await self.store_port.serve()
+        except BaseException:
+            sock_server.close()
+            if self.store_port is not None:
+                self.store_port.close()
+            raise
+        self._server = sock_server
+        await sock_server.start_serving()
+        self._begin_chores()
+        log.info("master of cluster %s, term %d, on %s, home %s", state.cluster, state.term, self.address, self.home)
+
+    def _recover(self) -> tuple[State, int]:
+        """What the journal says, and the number of the next record."""
         state, next_seq = State(self._settings), 1
         if self._policy is not None:
             recovered = recover(self.home / "store", self._settings)
@@ -221,11 +244,13 @@ class Master(HomeServer):
                 )
         else:
             log.warning("no journal is kept: a crash of this master loses every run")
-        tune_interpreter()
+        return state, next_seq
+
+    def _open_parts(self, state: State, clock: SteadyClock, vault: Vault) -> None:
+        """All that is there before anybody is spoken to."""
         self._door = Door(self._settings, raise_descriptor_limit(), self._redis_clients)
         self.logs = LogStore(self.home / "logs")
         self.registry = Registry(self.home / "perm_files")
-        clock, behind_s = open_clock(self.home, state, accept=self._accept_clock)
         self.core = CoreLoop(
             state,
             clock,
@@ -258,31 +283,30 @@ class Master(HomeServer):
             stop=self.request_stop,
         )
         self.bursts = Bursts(LocalProvider(self.home) if self._settings.scale else None, self.core.see)
-        sock_server = await self._listen()
-        try:
-            if self._store_port is not None:
-                if self._store_password:
-                    self.store.configure({"requirepass": self._store_password})
-                self.store_port = StorePort(self.store, self.host, self._store_port, has_room=lambda: self._door.has_room)
-                await self.store_port.open()
-                self._store_port = self.store_port.port
-            if self._policy is not None:
-                self.core.open_journal(self.home / "store", next_seq, self._policy, places=self.places)
-            copied = why_copied(self.home) if self._policy is not None and state.term else ""
-            bursts = await self.bursts.open(_dialled(self.host, self.port))
-            self.core.boot(secrets.token_hex(8), bursts, copied=copied, behind_s=behind_s)
-            await self.core.settled()
-            if self._policy is not None:
-                mark(self.home)
-            if self.store_port is not None:
-                await self.store_port.serve()
-        except BaseException:
-            sock_server.close()
-            if self.store_port is not None:
-                self.store_port.close()
-            raise
-        self._server = sock_server
-        await sock_server.start_serving()
+
+    async def _open_store_port(self) -> None:
+        """If Redis clients are to find TitanStore. They are answered from `serve` on."""
+        if self._store_port is None:
+            return
+        if self._store_password:
+            self.store.configure({"requirepass": self._store_password})
+        self.store_port = StorePort(self.store, self.host, self._store_port, has_room=lambda: self._door.has_room)
+        await self.store_port.open()
+        self._store_port = self.store_port.port
+
+    async def _lead(self, next_seq: int, behind_s: float) -> None:
+        """Begins a term: from here on the journal is written. Returns when that is durable."""
+        copied = ""
+        if self._policy is not None:
+            self.core.open_journal(self.home / "store", next_seq, self._policy, places=self.places)
+            copied = why_copied(self.home) if self.core.state.term else ""
+        bursts = await self.bursts.open(_dialled(self.host, self.port))
+        self.core.boot(secrets.token_hex(8), bursts, copied=copied, behind_s=behind_s)
+        await self.core.settled()
+        if self._policy is not None:
+            mark(self.home)
+
+    def _begin_chores(self) -> None:
         about = {"address": self.address, "pid": os.getpid(), "software": SOFTWARE}
         if self.store_port is not None:
             about["store"] = self.store_port.address
@@ -291,8 +315,7 @@ class Master(HomeServer):
         self._log_syncer = asyncio.get_running_loop().create_task(self._sync_logs())
         self._time_noter = asyncio.get_running_loop().create_task(self._note_time())
         if self._policy is not None:
-            self._restorer = asyncio.get_running_loop().create_task(restore_history(state, self.history, self.home))
-        log.info("master of cluster %s, term %d, on %s, home %s", state.cluster, state.term, self.address, self.home)
+            self._restorer = asyncio.get_running_loop().create_task(restore_history(self.core.state, self.history, self.home))
 
     async def _listen(self) -> asyncio.Server:
         loop = asyncio.get_running_loop()

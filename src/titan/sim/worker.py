@@ -324,12 +324,8 @@ class SimWorker:
             case wm.ReportResults(results):
                 self.talking.before_results()
                 self._send(_results(results))
-            case wm.Beat(leases):
-                if self.world.clock.now - self._heard_at > SILENCE_S:
-                    self._hang_up()
-                else:
-                    self._listed = leases
-                    self._send(pm.Heartbeat(0, leases, instruction.started, instruction.draws, instruction.draw_of))
+            case wm.Beat():
+                self._beat(instruction)
             case wm.AnnounceDrain():
                 self._send(pm.Draining(0))
             case wm.Leave():
@@ -340,6 +336,13 @@ class SimWorker:
                 for lease in leases:
                     self.files.give_up(lease)
                     self.talking.forget(lease)
+
+    def _beat(self, it: wm.Beat) -> None:
+        if self.world.clock.now - self._heard_at > SILENCE_S:
+            self._hang_up()
+        else:
+            self._listed = it.leases
+            self._send(pm.Heartbeat(0, it.leases, it.started, it.draws, it.draw_of))
 
     # -- what takes time ------------------------------------------------------------------------------------------------------
     def _on_fetched(self, digest: str) -> None:

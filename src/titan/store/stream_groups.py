@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from titan.store.context import Context
 from titan.store.parsing import integer
 from titan.store.replies import NULL_ARRAY, OK, SYNTAX, Error, Refusal, Reply, misused, shown
@@ -161,18 +163,22 @@ def _summary(group: Group) -> Reply:
     return [len(pending), id_text(pending.first()), id_text(pending.last()), busy]
 
 
-def xclaim(ctx: Context, args: list[bytes]) -> Reply:
-    key = args[1]
-    stream, group = _group(ctx, key, args[2])
-    idle_ms = integer(args[4], Error(b"ERR Invalid min-idle-time argument for XCLAIM"))
-    at = 5
-    ids: list[int] = []
-    while at < len(args):
-        try:
-            ids.append(parse_id(args[at]))
-        except Refusal:
-            break
-        at += 1
+class _Claim(NamedTuple):
+    """What XCLAIM says behind the ids.
+
+    `delivered_ms`: when each counts as delivered, None for now; `times`: how often, None for once more; `last`: what the group's
+    last id is to be at least.
+    """
+
+    delivered_ms: int | None
+    times: int | None
+    last: int
+    force: bool
+    only_ids: bool
+
+
+def _claim_options(ctx: Context, args: list[bytes], at: int) -> _Claim:
+    """Raises Refusal."""
     delivered_ms: int | None = None
     count: int | None = None
     last = 0
@@ -197,6 +203,20 @@ def xclaim(ctx: Context, args: list[bytes]) -> Reply:
         else:
             raise Refusal(b"ERR Unrecognized XCLAIM option '%b'" % shown(args[at]))
         at += 1
+    return _Claim(delivered_ms, count, last, force, only_ids)
+
+
+def xclaim(ctx: Context, args: list[bytes]) -> Reply:
+    key = args[1]
+    stream, group = _group(ctx, key, args[2])
+    idle_ms = integer(args[4], Error(b"ERR Invalid min-idle-time argument for XCLAIM"))
+    ids: list[int] = []
+    for arg in args[5:]:
+        try:
+            ids.append(parse_id(arg))
+        except Refusal:
+            break
+    delivered_ms, count, last, force, only_ids = _claim_options(ctx, args, 5 + len(ids))
     if last > group.last:
         group.last = last
         ctx.regrouped(key, [b"XGROUP", b"SETID", key, args[2], id_text(last), b"ENTRIESREAD", b"%d" % group.read])

@@ -463,27 +463,9 @@ class Worker:
             case msg.StoreStream():
                 self._relay.heard(message, blob)
             case msg.Welcome():
-                self._shift_s = ahead_s(message.now, self._hello_at, self._clock.now())
-                self.see(m.Welcomed(message.cluster))
-                self._turn()
-                self._secrets.keep(self.machine.held)
-                held, slots, draining = self.machine.holdings(), self.machine.slots, self.machine.draining
-                me = (self.name, self.incarnation, message.cluster, self.capabilities)
-                about = facts(self.machine.stock, self._launcher.limiter.mechanism)
-                about |= {"cgroups_left": self._launcher.limiter.left} if self._launcher.limiter.left else {}
-                about |= self._disk.facts()
-                about |= {"advertise": self._advertise} if self._advertise else {}
-                draws = (held.draws, held.draw_of)
-                self._send(msg.Register(1, *me, slots, about, held.leases, shifted(held.started, self._shift_s), draining, *draws))
+                self._on_welcome(message)
             case msg.Registered():
-                self._heartbeat_s = message.heartbeat_s
-                self.machine.grace_s = message.grace_s
-                self.see(m.Registered(message.heartbeat_s))
-                self._registered.set()
-                self._loop.call_soon(self._lines.registered)
-                log.info("registered with the master at %s:%d as %s, %d slots", *self.master, self.name, self.machine.slots)
-                self._downloads.go_on()
-                self._note_home()
+                self._on_registered(message)
             case msg.Leave():
                 if message.now:
                     self.request_quit()
@@ -497,6 +479,31 @@ class Worker:
                 self._gone.set()
             case _:
                 pass
+
+    def _on_welcome(self, it: msg.Welcome) -> None:
+        """Says who this is, and what it holds."""
+        self._shift_s = ahead_s(it.now, self._hello_at, self._clock.now())
+        self.see(m.Welcomed(it.cluster))
+        self._turn()
+        self._secrets.keep(self.machine.held)
+        held, slots, draining = self.machine.holdings(), self.machine.slots, self.machine.draining
+        me = (self.name, self.incarnation, it.cluster, self.capabilities)
+        about = facts(self.machine.stock, self._launcher.limiter.mechanism)
+        about |= {"cgroups_left": self._launcher.limiter.left} if self._launcher.limiter.left else {}
+        about |= self._disk.facts()
+        about |= {"advertise": self._advertise} if self._advertise else {}
+        draws = (held.draws, held.draw_of)
+        self._send(msg.Register(1, *me, slots, about, held.leases, shifted(held.started, self._shift_s), draining, *draws))
+
+    def _on_registered(self, it: msg.Registered) -> None:
+        self._heartbeat_s = it.heartbeat_s
+        self.machine.grace_s = it.grace_s
+        self.see(m.Registered(it.heartbeat_s))
+        self._registered.set()
+        self._loop.call_soon(self._lines.registered)
+        log.info("registered with the master at %s:%d as %s, %d slots", *self.master, self.name, self.machine.slots)
+        self._downloads.go_on()
+        self._note_home()
 
     def _on_log_resume(self, it: msg.LogResume) -> None:
         """Output goes on from what the master has, and behind it the results that it did not acknowledge."""
