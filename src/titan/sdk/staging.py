@@ -12,7 +12,8 @@ import posixpath
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,12 @@ class Table:
         return found
 
 
+OF_ONE_JOB = ("id", "args", "parents", "foreach", "matrix", "handler", "expand", "pipeline", "hitl_message", "max_wait_seconds")
+"""Fields of a job that say nothing of its template: what it is called and given, and what becomes edges or jobs of its own. All
+others make its shape, a new one too: jobs of one shape share a template."""
+_shape_of = attrgetter(*[it.name for it in fields(Job) if it.name not in OF_ONE_JOB])
+
+
 class _Staging:
     def __init__(self, dag: DAG, archive: str = "") -> None:
         self.dag = dag
@@ -203,33 +210,7 @@ class _Staging:
                 self._check_services(job, services)
                 template_of.append(numbers.setdefault(self._planner(job, self._template(job), table), len(numbers)))
                 continue
-            shape = (
-                job.command,
-                job.file,
-                job.requirement,
-                job.priority,
-                job.delay,
-                job.run_at,
-                job.affinity,
-                job.retries,
-                job.timeout,
-                job.env,
-                job.python,
-                job.driver,
-                job.backoff,
-                job.backoff_max,
-                job.no_retry,
-                job.on_failure,
-                (job.type, job.message, job.max_wait, job.webhook) if job.type == "gate" else job.id in self._handlers,
-                job.limits,
-                job.cpus,
-                job.memory,
-                job.gpus,
-                job.service,
-                job.secrets,
-                job.outputs,
-                job.inputs,
-            )
+            shape = (_shape_of(job), job.id in self._handlers)
             number = shapes.get(shape)
             if number is None or services:
                 self._check_services(job, services)

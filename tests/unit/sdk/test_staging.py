@@ -6,7 +6,9 @@ import doctest
 import gc
 import hashlib
 import os
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ import titan.sdk.staging
 from titan.archive import unpack_archive
 from titan.errors import InvalidGraph
 from titan.sdk.job import DAG, Job
-from titan.sdk.staging import stage
+from titan.sdk.staging import OF_ONE_JOB, stage
 
 
 @pytest.fixture
@@ -204,3 +206,56 @@ def test_docstrings_run() -> None:
     result = doctest.testmod(titan.sdk.staging)
     assert result.attempted > 1
     assert result.failed == 0
+
+
+# -- two jobs that differ in one field -------------------------------------------------------------------------------------------
+DIFFERENT: dict[str, dict[str, Any]] = {
+    "file": {"command": None, "file": "perm:other.py"},
+    "command": {"command": "false"},
+    "requirement": {"requirement": "GPU"},
+    "priority": {"priority": 2},
+    "delay": {"delay": 1.0},
+    "affinity": {"affinity": True},
+    "retries": {"retries": 1},
+    "timeout": {"timeout": 9.0},
+    "env": {"env": {"A": "b"}},
+    "python": {"command": None, "file": "perm:it.py", "python": "python3.11"},
+    "driver": {"command": None, "file": "perm:it.py", "driver": "process"},
+    "backoff": {"backoff": 2.0},
+    "backoff_max": {"backoff": 2.0, "backoff_max": 9.0},
+    "no_retry": {"no_retry": [3]},
+    "on_failure": {"on_failure": "continue"},
+    "type": {"type": "gate", "command": None},
+    "message": {"type": "gate", "command": None, "message": "may it?"},
+    "max_wait": {"type": "gate", "command": None, "max_wait": 60.0},
+    "webhook": {"type": "gate", "command": None, "webhook": "http://example.org/x"},
+    "run_at": {"run_at": 4_000_000_000.0},
+    "limits": {"limits": {"memory": "1GB"}},
+    "cpus": {"cpus": 1.0},
+    "memory": {"memory": "1GB"},
+    "gpus": {"gpus": 1},
+    "service": {"type": "service", "port": 0},
+    "secrets": {"secrets": ["TOKEN"]},
+    "outputs": {"outputs": {"it": "it.txt"}},
+    "inputs": {"inputs": {"it.txt": "first.it"}, "parents": ["first"]},
+}
+"""For each field of a job that makes its template: how a job differs from `Job(id, command="true")` in it. A new one belongs here,
+or, if it is no business of templates, into `staging.OF_ONE_JOB`."""
+BESIDE = {"python": "file", "driver": "file", "backoff_max": "backoff", "message": "type", "max_wait": "type", "webhook": "type"}
+"""Fields that need another one to be different too: that is what they are compared with."""
+
+
+def test_each_field_of_a_job_is_of_that_job_alone_or_makes_its_template() -> None:
+    assert {it.name for it in fields(Job)} == {*OF_ONE_JOB, *DIFFERENT}
+
+
+@pytest.mark.parametrize("field", DIFFERENT)
+def test_a_job_never_has_the_template_of_one_that_differs_in_a_field(field: str) -> None:
+    first = Job("first", command="touch it.txt", outputs={"it": "it.txt"})
+    base = DIFFERENT[BESIDE[field]] if field in BESIDE else {}
+    if BESIDE.get(field) == "file":
+        base = {"command": None, "file": "perm:it.py"}
+    plain, other = Job("a", **{"command": "true", **base}), Job("b", **{"command": "true", **base, **DIFFERENT[field]})
+    assert getattr(plain, field) != getattr(other, field)
+    spec = stage(DAG("d", [first, plain, other])).spec
+    assert spec.templates[spec.template_of[1]] != spec.templates[spec.template_of[2]]
