@@ -10,13 +10,14 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from titan.core.burst_state import Burst
 from titan.core.record_parts import chunks
 from titan.core.service_state import ServiceState
 from titan.core.state import Extra, Job, Past, Run, SavedPipeline, Schedule, State, Worker
 from titan.errors import JournalCorrupt
-from titan.model.causes import Cause, cause_of_old
+from titan.model.causes import Cause, cause_of_old, is_release_of_old
 from titan.model.files import Published
 from titan.model.states import JobState, Outcome
 
@@ -216,3 +217,5 @@ def _restore(state: State, run: Run, c: JobChunk) -> None:
     state.jobs.update((c.first + i, Job(name, run, *rest)) for i, (name, *rest) in enumerate(rows))
     for i, extra in c.extras.items():
         state.jobs[c.first + i].extra = extra
+    for history in filter(None, c.histories):
+        history[:] = [replace(p, released=True) if is_release_of_old(p.outcome, p.reason) else p for p in history]

@@ -45,3 +45,12 @@ def cause_of_old(reason: str) -> Cause:
     if not reason.startswith("its ancestor "):
         return Cause.NONE
     return Cause.ANCESTOR_NOT_NEEDED if reason.endswith(" was not needed") else Cause.ANCESTOR
+
+
+def is_release_of_old(outcome: int, reason: str) -> bool:
+    """Whether a note of an older Titan says that an affinity was released.
+
+    >>> is_release_of_old(-1, "affinity released: worker w2, where its parent ran, is draining")
+    True
+    """
+    return outcome == -1 and reason.startswith("affinity released: ")
