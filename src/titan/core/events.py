@@ -1,8 +1,8 @@
 """Facts that were decided, in the past tense: what the journal holds and what `apply` applies.
 
 The tag of each is its name in the journal and never changes; fields are only ever added at the end, with a default. `actor` is who
-asked for what led to it, as in `inputs`; "" if nobody did, or it is not known. Events
-that are not durable (who is connected, who was heard) are applied and not journaled: a restart knows neither.
+asked for what led to it, as in `inputs`; "" if nobody did, or it is not known. Events that are not durable (who is connected, who
+was heard) are applied and not journaled: a restart knows neither.
 """
 
 from __future__ import annotations

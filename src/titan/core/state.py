@@ -90,7 +90,7 @@ class Schedule(msgspec.Struct):
 
 
 class TimerKind(IntEnum):
-    """Whose time it is. Of timers that are due at once the lower goes first."""
+    """Kinds of timer. Of those that are due at once the lower number goes first."""
 
     JOB = 0
     WORKER = 1

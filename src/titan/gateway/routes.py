@@ -31,7 +31,7 @@ class Route(NamedTuple):
     message: type[msg.Message]
     sayers: Party
     desk: str = ""
-    """Of the master; "" for what is not said to it, and for Hello, which is the door's."""
+    """The desk of the master that takes it; "" if it is not said to the master, and for Hello, which the door takes."""
     changes: bool = False
     """Whether it changes what lasts. Who asked is recorded with the change."""
     blob: bool = False

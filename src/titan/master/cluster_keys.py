@@ -144,9 +144,7 @@ class EventStream:
                 self._fresh.append((now_ms, event, len(numbers)))
                 self._waiting += len(numbers)
             else:
-                worker = getattr(event, "worker", None)
-                name = self._state.worker_name(worker) if isinstance(worker, int) else ""
-                self._fresh.append((now_ms, _Noted(type(event), _plain_of(type(event))[1](event), name), 1))
+                self._fresh.append((now_ms, _noted(self._state, event), 1))
                 self._waiting += 1
         while self._fresh and self._waiting - self._fresh[0][2] >= EVENTS:
             self._waiting -= self._fresh.popleft()[2]
@@ -160,7 +158,7 @@ class EventStream:
         self._waiting = 0
         while self._fresh:
             now_ms, what, _ = self._fresh.popleft()
-            for fields in (_entry(what),) if isinstance(what, _Noted) else self._entries(what):
+            for fields in (_fields(_kind(what.kind), _facts(what)),) if isinstance(what, _Noted) else self._entries(what):
                 stream.append(max(stream.last + 1, now_ms << 64), fields)
         for entry in stream.excess(EVENTS, None, None):
             stream.delete(entry)
@@ -169,9 +167,7 @@ class EventStream:
     def _entries(self, event: ev.Event) -> Iterator[tuple[bytes, ...]]:
         """One for each of its jobs, the last ones; those that have left the state since are passed over."""
         numbers: list[int] = event.jobs  # type: ignore[union-attr]
-        kind, plain = _kind(type(event)), _plain(type(event), _plain_of(type(event))[1](event))
-        if isinstance(plain.get("worker"), int):
-            plain["worker"] = self._state.worker_name(plain["worker"])
+        kind, plain = _kind(type(event)), _facts(_noted(self._state, event))
         columns = {
             name: column
             for name in event.__struct_fields__
@@ -181,23 +177,27 @@ class EventStream:
             job = self._state.jobs.get(numbers[i])
             if job is not None:
                 mine = {name: column[i] for name, column in columns.items() if isinstance(column[i], (str, int, float))}
-                if isinstance(mine.get("worker"), int):
-                    mine["worker"] = self._state.worker_name(mine["worker"])
                 yield _fields(kind, {"run": job.run.id, "job": job.name, **plain, **mine})
 
 
 class _Noted(NamedTuple):
-    """An event that is about no jobs, as long as nobody reads it."""
+    """The fields of an event that may be plain (texts, numbers), read and not yet looked at."""
 
     kind: type[ev.Event]
     values: tuple[Any, ...]
-    worker: str
-    """The name of its worker, if it has one: by the time that it is read that may be forgotten."""
+    worker: str | None
+    """The name of its worker, if it has one: by the time that somebody reads, that may be forgotten."""
 
 
-def _entry(it: _Noted) -> tuple[bytes, ...]:
-    facts = _plain(it.kind, it.values)
-    return _fields(_kind(it.kind), {**facts, "worker": it.worker} if it.worker else facts)
+def _noted(state: State, event: ev.Event) -> _Noted:
+    worker = getattr(event, "worker", None)
+    return _Noted(type(event), _plain_of(type(event))[1](event), state.worker_name(worker) if isinstance(worker, int) else None)
+
+
+def _facts(it: _Noted) -> dict[str, Any]:
+    names = _plain_of(it.kind)[0]
+    facts = {name: value for name, value in zip(names, it.values, strict=True) if isinstance(value, (str, int, float))}
+    return facts if it.worker is None else {**facts, "worker": it.worker}
 
 
 def _kind(kind: type[ev.Event]) -> bytes:
@@ -206,7 +206,7 @@ def _kind(kind: type[ev.Event]) -> bytes:
 
 @cache
 def _plain_of(kind: type[ev.Event]) -> tuple[tuple[str, ...], Callable[[ev.Event], tuple[Any, ...]]]:
-    """The fields of such events that may be plain (texts, numbers), and what reads them."""
+    """The names of the fields of such events that may be plain, and what reads them."""
     names = tuple(field.name for field in msgspec.structs.fields(kind) if _may_be_plain(field.type))
     if len(names) > 1:
         return names, attrgetter(*names)
@@ -217,11 +217,6 @@ def _may_be_plain(kind: Any) -> bool:
     if get_origin(kind) in (Union, UnionType):
         return any(map(_may_be_plain, get_args(kind)))
     return isinstance(kind, type) and issubclass(kind, (str, int, float))
-
-
-def _plain(kind: type[ev.Event], values: tuple[Any, ...]) -> dict[str, Any]:
-    names = _plain_of(kind)[0]
-    return {name: value for name, value in zip(names, values, strict=True) if isinstance(value, (str, int, float))}
 
 
 def _fields(kind: bytes, facts: dict[str, Any]) -> tuple[bytes, ...]:

@@ -83,7 +83,7 @@ class Desks:
         )
 
     def take(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
-        """Of a peer that has said Hello. Raises TitanError, which becomes the answer."""
+        """Gives a message to its desk; its peer has said Hello. Raises TitanError, which becomes the answer."""
         if peer.role == "worker":
             self.workers.check(peer, message)
         self._router.take(peer.role, peer, message, blob)
@@ -108,7 +108,7 @@ class Desks:
         self.files.forget(peer)
         if peer.role == "worker":
             self._relay.forget(peer)
-            self.workers.on_closed(peer)
+            self.workers.forget(peer)
         elif peer.role == "client":
             self._hub.forget(peer)
             self._lanes.forget(peer)

@@ -155,7 +155,7 @@ class RunDesk:
         return name
 
     def _answer_of(self, peer: Peer, ask: msg.Message, run: str, view: Callable[[State], list[msg.Message]]) -> None:
-        """What is asked about a run, wherever that is."""
+        """Answers a question about a run, from the state or the history."""
         self._core.turn()
         if not self._past.is_live(run):
             self._past.answer(peer, ask.request, run, view)

@@ -85,7 +85,8 @@ class WorkerDesk:
 
     on_started = on_awaiting = on_service_states = on_progress = on_statuses = on_draining = _see
 
-    def on_closed(self, peer: Peer) -> None:
+    def forget(self, peer: Peer) -> None:
+        """The connection is closed."""
         worker = peer.worker
         if self.peers.get(worker) is peer:
             del self.peers[worker]

@@ -13,7 +13,7 @@ class Cause(IntEnum):
     ASKED = 1
     """A user asked for it."""
     ANCESTOR = 2
-    """What it waited for will never complete."""
+    """An ancestor will never complete."""
     NOT_NEEDED = 3
     """A handler of whose jobs none died."""
     ANCESTOR_NOT_NEEDED = 4

@@ -1,11 +1,10 @@
-"""Who uses a client, as the master records it: USER@HOST, or in a job the job itself."""
+"""Who uses a client, as the master records it: USER@HOST; in a script or command of a job RUN/JOB."""
 
 from __future__ import annotations
 
 import getpass
 import os
 import socket
-from functools import cache
 
 
 def user_name() -> str:
@@ -16,9 +15,8 @@ def user_name() -> str:
         return "unknown"
 
 
-@cache
 def actor() -> str:
-    """Nobody proves it: it is what this program says of itself."""
+    """The name under which the master records what this program asks for. Nobody proves it."""
     run, job = os.environ.get("TITAN_RUN"), os.environ.get("TITAN_JOB")
     if run and job:
         return f"{run}/{job}"

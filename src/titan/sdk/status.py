@@ -57,7 +57,7 @@ class RunSummary:
     group: str | None = None
     """Its `agent_run_id`."""
     actor: str | None = None
-    """Who asked for it: USER@HOST as that client said of itself, or RUN/JOB of a job that did."""
+    """Who asked for it: USER@HOST as that client said of itself, or RUN/JOB of a script or command that did."""
 
     @property
     def ok(self) -> bool:
