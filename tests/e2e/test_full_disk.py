@@ -86,7 +86,7 @@ def test_lost_output_of_a_call_is_told(full: Cluster) -> None:
         assert (job.state, job.reason) in [("COMPLETED", LOST), ("COMPLETED", "")], attempts
         return held_back.job if job.reason else None
 
-    lost = until(lost_though_it_tidies, "what a call printed is lost, and told")
+    lost = until(lost_though_it_tidies, "what a call printed is lost, and told") or ""
     raised = full.client.call(speak, 1 << 20)
     with pytest.raises(OSError, match="No space left"):
         raised.result(60)
