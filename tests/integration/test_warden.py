@@ -20,7 +20,7 @@ import pytest
 import uvloop
 
 from titan.errors import Bug, EnvironmentFault
-from titan.worker import warden
+from titan.worker import processes, spawning, warden
 from titan.worker.reports import FRAME_BYTES
 from titan.worker.warden_link import WardenLink, become_subreaper, kill_descendants, kill_marked
 
@@ -106,7 +106,7 @@ def run(main: Coroutine[Any, Any, None], *, on: str = "uvloop") -> None:
 
 
 def alive(pid: int) -> bool:
-    process = warden.read_process(pid)
+    process = processes.read_process(pid)
     return process is not None and process.alive
 
 
@@ -203,7 +203,7 @@ print(json.dumps({
 
 
 def test_what_cannot_start_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warden, "FRAME_BYTES", 8 * MIB)  # on the link's side
+    monkeypatch.setattr("titan.worker.warden_link.FRAME_BYTES", 8 * MIB)
     (tmp_path / "plain").write_text("echo\n")
     (tmp_path / "orphan.sh").write_text("#!/no/such/interpreter\n")
     (tmp_path / "bare").write_text("echo\n")
@@ -507,7 +507,7 @@ def test_a_hidden_daemon_dies_though_younger_jobs_run(tmp_path: Path) -> None:
         async with yard(tmp_path) as y:
             y.start(1, "sh", "-c", f"env -i {sys.executable} -I -S daemon.py hidden; while [ ! -e go ]; do sleep 0.01; done")
             hidden = await y.pid_in("hidden")
-            born = warden.read_process(hidden)
+            born = processes.read_process(hidden)
             assert born is not None
             await y.until(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) * warden.TICKS_PER_S > born.born_ticks + 1)
             y.start(2, "sleep", "600")
@@ -536,7 +536,7 @@ def test_stop_kills_a_whole_tree_that_forks_on(tmp_path: Path) -> None:
             assert ended[2] == -signal.SIGKILL
             assert ended[8] >= 6
             assert not any(map(alive, pids))
-            left = set(warden.subtree(warden.children_by_parent(warden.scan_processes()), y.link.pid)[1:])
+            left = set(processes.subtree(processes.children_by_parent(processes.scan_processes()), y.link.pid)[1:])
             assert {pid for pid in left if alive(pid)} == {y.of("started", 2)[0][2]}
 
     run(main())
@@ -788,7 +788,7 @@ def test_kill_descendants_spares_what_it_is_told_to(tmp_path: Path) -> None:
         assert kill_descendants(os.getpid(), except_pids=[spared.pid]) == 2
         assert alive(spared.pid)
         assert alive(kept)
-        assert warden.read_process(doomed) is None  # reaped, too
+        assert processes.read_process(doomed) is None  # reaped, too
         assert kill_descendants(os.getpid()) == 2
         for process in (shell, spared):
             process.communicate()
@@ -825,8 +825,8 @@ def test_the_public_way_to_start_gives_the_same(monkeypatch: pytest.MonkeyPatch,
         with open(os.devnull, "r+b") as null:
             try:
                 options: Any = {"rlimits": {"RLIMIT_CORE": 0}, "stdio": (null.fileno(),) * 3, "open_files": 99}
-                pid = warden.spawn(argv, cwd, env, base={"BASE": b"BASE=x"}, **options)
-            except warden.Refused as refused:
+                pid = spawning.spawn(argv, cwd, env, base={"BASE": b"BASE=x"}, **options)
+            except spawning.Refused as refused:
                 return refused.code, refused.message
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
@@ -842,7 +842,7 @@ def test_the_public_way_to_start_gives_the_same(monkeypatch: pytest.MonkeyPatch,
 
     fast = attempts()
     assert fast[:2] == [4, 0]
-    monkeypatch.setattr(warden, "fork_exec", changed)
+    monkeypatch.setattr(spawning, "fork_exec", changed)
     assert attempts() == fast
 
 

@@ -17,7 +17,7 @@ import hmac
 import os
 from collections.abc import Callable
 
-from titan.worker.warden import read_process
+from titan.worker.processes import read_process
 
 TOKEN_BYTES = 16
 MOST_ANCESTORS = 64

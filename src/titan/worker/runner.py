@@ -1,15 +1,16 @@
 """The function runner: a long-lived process that executes Python calls for a worker, one at a time, many per message.
 
-It owns the calls in its queue, what they print, and the errors that they raise: whatever a call does short of killing the process
-becomes that call's result. It knows nothing of jobs, attempts or the master: a call is a sequence number here. It imports nothing
-of Titan but `reports`, which is like it, because it runs as `python runner.py SOCKET_PATH TOKEN STDOUT_PATH STDERR_PATH LOG_LIMIT
-VALUES_FOLDER SESSION MEMORY` in the user's interpreter. That interpreter is Python 3.10 or later and needs cloudpickle; without the
-latter every call is refused. It serves the calls of one program (SESSION). It ends between two calls, with what has not begun, if
-it has more than MEMORY bytes or far more threads or descriptors than a process needs.
+It owns the calls in its queue, what they print, and the errors that they raise: whatever a call does short of killing the
+process becomes that call's result. It knows nothing of jobs, attempts or the master: a call is a sequence number here. It
+imports nothing of Titan but `orders` and `reports`, which are like it, because it runs as `python runner.py SOCKET_PATH TOKEN
+STDOUT_PATH STDERR_PATH LOG_LIMIT VALUES_FOLDER SESSION MEMORY` in the user's interpreter. That interpreter is Python 3.10 or
+later and needs cloudpickle; without the latter every call is refused. It serves the calls of one program (SESSION). It ends
+between two calls, with what has not begun, if it has more than MEMORY bytes or far more threads or descriptors than a process
+needs.
 
 Protocol: the runner connects to the AF_UNIX stream socket SOCKET_PATH and says ("hello", pid, TOKEN). The worker answers with one
 zero byte that carries two descriptors: an eventfd (EFD_SEMAPHORE | EFD_NONBLOCK) of tokens, and a memfd of 4096 bytes, the marks.
-A message of orders is a 4-byte big-endian length and `marshal.dumps(list_of_tuples, 4)`. Reports are plain fields, see `reports`:
+Orders are messages of tuples, see `orders`. Reports are plain fields, see `reports`:
 users' code runs here, so the worker reads them without executing anything. Times are `time.monotonic()` in seconds.
 
 Orders
@@ -55,7 +56,6 @@ import errno
 import fcntl
 import gc
 import io
-import marshal
 import mmap
 import os
 import pickle
@@ -75,11 +75,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 if TYPE_CHECKING or __package__:
+    from titan.worker.orders import take_orders
     from titan.worker.reports import FRAME_BYTES, pack_reports
 else:  # the process itself: its first path is the folder of this file
+    from orders import take_orders
     from reports import FRAME_BYTES, pack_reports
 
-    del sys.modules["reports"]  # the user's may be called so
+    del sys.modules["orders"], sys.modules["reports"]  # the user's may be called so
 
 OK, RAISED, UNPICKLABLE, UNLOADABLE, FILED = range(5)
 KIB = 1024
@@ -108,32 +110,6 @@ _DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 forked = False
 current_marks: "memoryview | None" = None  # by which `titan.context` knows which call it is in
 current: "Runner | None" = None  # by which the SDK says that a call waits for others
-
-
-# -- what both ends of the stream use -------------------------------------------------------------------------------
-def take_orders(inbox: bytearray) -> "list[tuple[Any, ...]]":
-    """Cut all complete messages off `inbox`; returns their tuples in one list. Raises ValueError for what is no message.
-
-    For the runner alone: what unmarshals must not read what users' code may have written.
-    """
-    taken: list[tuple[Any, ...]] = []
-    at = 0
-    while len(inbox) - at >= 4:
-        size = int.from_bytes(inbox[at : at + 4], "big")
-        if size > FRAME_BYTES:
-            raise ValueError(f"a message of {size} bytes; the limit is {FRAME_BYTES}")
-        if len(inbox) - at - 4 < size:
-            break
-        with memoryview(inbox) as whole:
-            taken.extend(marshal.loads(whole[at + 4 : at + 4 + size]))
-        at += 4 + size
-    del inbox[:at]
-    return taken
-
-
-def pack_orders(entries: "list[tuple[Any, ...]]") -> bytes:
-    body = marshal.dumps(entries, 4)
-    return len(body).to_bytes(4, "big") + body
 
 
 def pack_arguments(args: "tuple[Any, ...]", kwargs: "dict[str, Any]", dumps: "Callable[..., bytes]" = pickle.dumps) -> bytes:

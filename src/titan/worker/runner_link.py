@@ -31,6 +31,7 @@ from typing import Any
 from titan.errors import Bug, EnvironmentFault, LimitExceeded
 from titan.folders import remove_folder
 from titan.worker import runner
+from titan.worker.orders import pack_orders
 from titan.worker.reports import take_reports
 from titan.worker.stream import LocalStream
 
@@ -392,7 +393,7 @@ class RunnerLink:
             self._pack(batch)
 
     def _pack(self, orders: list[tuple[Any, ...]]) -> None:
-        self._stream.add(runner.pack_orders(orders))
+        self._stream.add(pack_orders(orders))
 
     # the stream
     def _on_connected(self, stream: socket.socket, pid: int) -> None:

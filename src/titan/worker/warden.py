@@ -1,15 +1,15 @@
 """The warden: one small process per worker that starts job processes, captures their output, reaps and kills them.
 
 It owns the guarantee that no process of a job outlives its job, the worker, or the warden's own orderly end. It knows nothing of
-runs, attempts, retries or the master: a job is an integer key here. It imports nothing of Titan but `confine`, `capture`,
-`masking`, `job_pipes` and `reports`, which are like it, and as little as it can of the standard library, because it runs as
+runs, attempts, retries or the master: a job is an integer key here. It imports nothing of Titan but its parts, which are like it
+(`spawning`, `processes`, `capture`, `job_pipes`, ...), and as little as it can of the standard library, because it runs as
 `python -I -S warden.py FDS` (or calls `main(FDS)` from cached bytecode, as its link does), has to stay small and start fast.
 A warm warden is the same with a `warm.Warm`: it runs scripts by forking itself.
 
 FDS is three descriptors with commas between them: FD for the protocol, and the two of `job_pipes.Pipes`, which may be left out.
 
-Protocol: FD is one end of an AF_UNIX stream. A message of orders is a 4-byte big-endian length and `marshal.dumps(list_of_tuples,
-4)`. Reports are plain fields, see `reports`: what comes from beside users' processes the worker reads without executing anything.
+Protocol: FD is one end of an AF_UNIX stream. Orders are messages of tuples, see `orders`. Reports are plain fields, see `reports`:
+what comes from beside users' processes the worker reads without executing anything.
 Text is UTF-8 with surrogateescape. Times are `time.monotonic()` in seconds.
 
 Orders
@@ -56,9 +56,7 @@ orders, exits and kills go on. What can stall the warden: exec, chdir or a log o
 
 from __future__ import annotations
 
-import _posixsubprocess
 import errno
-import marshal
 import os
 import resource
 import select
@@ -69,33 +67,52 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
-    from titan.worker.capture import Capture
-    from titan.worker.confine import limits_setter
-    from titan.worker.job_pipes import BATCH, Pipes
-    from titan.worker.masking import MaskedCapture, Masker, Patterns
-    from titan.worker.reports import FRAME_BYTES, pack_reports
     from titan.worker.warm import Warm
 else:
     import _signal as signal
 
-    if __package__:
-        from titan.worker.capture import Capture
-        from titan.worker.confine import limits_setter
-        from titan.worker.job_pipes import BATCH, Pipes
-        from titan.worker.masking import MaskedCapture, Masker, Patterns
-        from titan.worker.reports import FRAME_BYTES, pack_reports
-    else:  # beside this file, in a process that has nothing of Titan
-        sys.path.append(os.path.dirname(os.path.abspath(__file__)))
-        from capture import Capture
-        from confine import limits_setter
-        from job_pipes import BATCH, Pipes
-        from masking import MaskedCapture, Masker, Patterns
-        from reports import FRAME_BYTES, pack_reports
+if TYPE_CHECKING or __package__:
+    from titan.worker.capture import Capture
+    from titan.worker.job_pipes import BATCH, Pipes
+    from titan.worker.masking import MaskedCapture, Masker, Patterns
+    from titan.worker.orders import take_orders
+    from titan.worker.processes import (
+        Process,
+        become_subreaper,
+        children_by_parent,
+        environ_value,
+        kill,
+        read_process,
+        scan_processes,
+        signal_group,
+        subtree,
+    )
+    from titan.worker.reports import pack_reports
+    from titan.worker.spawning import Refused, encode, setter, spawn
+else:  # beside this file, in a process that has nothing of Titan
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+    from capture import Capture
+    from job_pipes import BATCH, Pipes
+    from masking import MaskedCapture, Masker, Patterns
+    from orders import take_orders
+    from processes import (
+        Process,
+        become_subreaper,
+        children_by_parent,
+        environ_value,
+        kill,
+        read_process,
+        scan_processes,
+        signal_group,
+        subtree,
+    )
+    from reports import pack_reports
+    from spawning import Refused, encode, setter, spawn
 
-        sys.path.pop()
+    sys.path.pop()
 
 KIB = 1024
 READ_BYTES = 64 * KIB
@@ -112,93 +129,7 @@ SWEEP_EVERY_S = 1.0
 KILL_PASSES = 16
 KILL_ALL_S = 2.0
 LEASE = b"TITAN_LEASE"
-PR_SET_CHILD_SUBREAPER = 36
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-
-
-# -- processes, as /proc shows them ---------------------------------------------------------------------------------
-class Process:
-    """One line of /proc/PID/stat. `born_ticks` counts from boot; two processes with one pid differ in it."""
-
-    __slots__ = ("born_ticks", "group", "parent", "pid", "session", "state")
-
-    def __init__(self, pid: int, stat: bytes) -> None:
-        fields = stat[stat.rindex(b")") + 2 :].split(None, 20)  # the name before it may hold blanks and parentheses
-        self.pid = pid
-        self.state = fields[0]
-        self.parent, self.group, self.session = int(fields[1]), int(fields[2]), int(fields[3])
-        self.born_ticks = int(fields[19])
-
-    @property
-    def alive(self) -> bool:
-        return self.state not in (b"Z", b"X")
-
-
-def read_process(pid: int) -> Process | None:
-    try:
-        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        return Process(pid, os.read(fd, 4 * KIB))
-    except (OSError, ValueError):  # it ended meanwhile
-        return None
-    finally:
-        os.close(fd)
-
-
-def scan_processes() -> dict[int, Process]:
-    """Every process of this pid namespace; about 15 microseconds each. Not a snapshot: forks go on meanwhile."""
-    found = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit() and (process := read_process(int(name))) is not None:
-            found[process.pid] = process
-    return found
-
-
-def children_by_parent(processes: Mapping[int, Process]) -> dict[int, list[int]]:
-    children: dict[int, list[int]] = {}
-    for process in processes.values():
-        children.setdefault(process.parent, []).append(process.pid)
-    return children
-
-
-def subtree(children: Mapping[int, list[int]], root: int, spared: Iterable[int] = ()) -> list[int]:
-    """`root` and its descendants, parents first; `spared` processes are left out with all below them."""
-    found, seen = [root], {root, *spared}
-    for pid in found:
-        fresh = [child for child in children.get(pid, ()) if child not in seen]
-        seen.update(fresh)
-        found.extend(fresh)
-    return found
-
-
-def environ_value(pid: int, name: bytes) -> bytes | None:
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            entries = file.read().split(b"\0")
-    except OSError:
-        return None
-    prefix = name + b"="
-    return next((entry[len(prefix) :] for entry in entries if entry.startswith(prefix)), None)
-
-
-def kill(pid: int) -> bool:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
-def signal_group(group: int, number: int) -> bool:
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # members exist, and all belong to another user
-        return True
-    return True
 
 
 def signal_job(job: Job, number: int) -> None:
@@ -208,182 +139,6 @@ def signal_job(job: Job, number: int) -> None:
             os.kill(job.pid, number)
         except (ProcessLookupError, PermissionError):
             pass
-
-
-def become_subreaper(*, on: bool = True) -> None:
-    """Orphaned descendants of this process become its children. Kept over exec, not inherited. Raises OSError."""
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
-
-
-# -- starting a process ---------------------------------------------------------------------------------------------
-class Refused(Exception):
-    """A process could not be started; `message` says why and what to look at."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-def setter(limits: Mapping[str, Any] | None) -> Callable[[], None] | None:
-    try:
-        return limits_setter(limits)
-    except LookupError as error:
-        raise Refused(errno.EINVAL, str(error.args[0])) from None
-
-
-def encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def candidates(name: bytes, pairs: Mapping[str, bytes]) -> tuple[bytes, ...]:
-    if b"/" in name:
-        return (name,)
-    folders = pairs.get("PATH", b"PATH=" + encode(os.defpath))[len("PATH=") :].split(b":")
-    return tuple(folder + b"/" + name if folder else name for folder in folders)
-
-
-def explain(code: int, name: str, cwd: str, paths: Iterable[bytes]) -> str:
-    if code == errno.ENOENT:
-        if any(os.path.exists(os.path.join(encode(cwd), path)) for path in paths):
-            return f"{name}: the file exists, but the interpreter or loader that it names does not"
-        return f"{name}: no such file" if "/" in name else f"{name}: no such command in the job's PATH"
-    if code == errno.EACCES:
-        return f"{name}: permission denied (is it a file, and executable?)"
-    if code == errno.ENOEXEC:
-        return f"{name}: neither a program for this machine nor a script with a #! line"
-    if code == errno.E2BIG:
-        return f"{name}: the argument list or the environment is too long"
-    return f"{name}: {os.strerror(code)}"
-
-
-def fork_exec(arguments: tuple[Any, ...], open_files: int, core: int | None) -> int:
-    """The call below subprocess.Popen: vfork, and nothing that Popen does round it. Raises TypeError if it is not as known."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != open_files:  # the child takes it over; descriptors above it stay usable
-        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, hard))
-    forbidden = resource.getrlimit(resource.RLIMIT_CORE)
-    if core is not None:
-        resource.setrlimit(resource.RLIMIT_CORE, (core, forbidden[1]))
-    try:
-        call: Any = _posixsubprocess.fork_exec
-        if sys.version_info >= (3, 14):
-            return int(call(*arguments))
-        return int(call(*arguments, True))  # allow_vfork
-    finally:
-        if soft != open_files:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        if core is not None:
-            resource.setrlimit(resource.RLIMIT_CORE, forbidden)
-
-
-def spawn(
-    argv: Sequence[str],
-    cwd: str,
-    env: Mapping[str, str],
-    *,
-    base: Mapping[str, bytes],
-    rlimits: Mapping[str, Any] | None,
-    stdio: tuple[int, int, int],
-    open_files: int,
-    core: int | None = None,
-) -> int:
-    """Start a process in a session of its own, with `stdio` as 0, 1, 2 and `open_files` as its soft limit on descriptors, `core`
-    as that on core dumps (None: this process's).
-
-    `base`, name to NAME=VALUE, is its environment where `env` has nothing else. Returns its pid once exec has succeeded. Raises
-    Refused.
-
-    Every descriptor of the warden is close-on-exec, so none needs closing here. PR_SET_PDEATHSIG is not set: it has to be set
-    in the child, which takes a preexec_fn and so a real fork instead of vfork; the worker, a subreaper too, kills what a killed
-    warden leaves. Resource limits do take that slower way: the warden cannot put its own limits down and up again.
-    """
-    if not argv:
-        raise Refused(errno.EINVAL, "the command is empty")
-    before_exec = setter(rlimits)
-    try:
-        args = tuple(encode(arg) for arg in argv)
-        pairs = {**base, **{name: encode(f"{name}={value}") for name, value in env.items()}}
-        paths = candidates(args[0], pairs)
-        if any("=" in name or not name for name in env):
-            raise ValueError("an environment name is empty or holds '='")
-        failures, failures_in = os.pipe()
-        try:
-            ends = (stdio[0], -1, -1, stdio[1], -1, stdio[2], failures, failures_in)
-            rest = (True, True, -1, None, None, None, -1, before_exec)  # default signals, a new session
-            pid = fork_exec((args, paths, False, (), encode(cwd), list(pairs.values()), *ends, *rest), open_files, core)
-            os.close(failures_in)
-            failures_in = -1
-            failure = b""
-            while part := os.read(failures, 4 * KIB):  # exec closes the other end; a failing child writes in pieces
-                failure += part
-        finally:
-            os.close(failures)
-            if failures_in >= 0:
-                os.close(failures_in)
-    except TypeError:
-        return spawn_by_popen(argv, cwd, pairs, before_exec=before_exec, stdio=stdio, open_files=open_files, core=core)
-    except (ValueError, AttributeError) as error:  # a null byte in argv, env or cwd; text that has no bytes
-        raise Refused(errno.EINVAL, f"{argv[0]!r}: {error}") from error
-    except OSError as error:
-        raise Refused(error.errno or errno.EIO, f"{argv[0]}: cannot make a process: {error.strerror}") from error
-    if not failure:
-        return pid
-    os.waitpid(pid, 0)
-    kind, number, where = failure.split(b":", 2)
-    code = int(number, 16)
-    if where.startswith(b"noexec"):
-        raise Refused(code, f"cannot enter the working directory {cwd}: {os.strerror(code)}")
-    if kind == b"SubprocessError":
-        raise Refused(errno.EPERM, f"{argv[0]}: the resource limits could not be set")
-    raise Refused(code, explain(code, argv[0], cwd, paths))
-
-
-def spawn_by_popen(
-    argv: Sequence[str],
-    cwd: str,
-    pairs: Mapping[str, bytes],
-    *,
-    before_exec: Callable[[], None] | None,
-    stdio: tuple[int, int, int],
-    open_files: int,
-    core: int | None,
-) -> int:
-    """The public way, for a Python whose private one has changed: slower to import and to call, else the same."""
-    import subprocess
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-        if core is not None:
-            resource.setrlimit(resource.RLIMIT_CORE, (core, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-        if before_exec is not None:
-            before_exec()
-
-    try:
-        process = subprocess.Popen(
-            [encode(arg) for arg in argv],
-            cwd=encode(cwd),
-            env=dict(pair.split(b"=", 1) for pair in pairs.values()),
-            stdin=stdio[0],
-            stdout=stdio[1],
-            stderr=stdio[2],
-            close_fds=False,
-            start_new_session=True,
-            preexec_fn=limit,  # noqa: PLW1509 - one thread
-        )
-    except (ValueError, subprocess.SubprocessError) as error:
-        raise Refused(errno.EINVAL, f"{argv[0]!r}: {error}") from error
-    except OSError as error:
-        code = error.errno or errno.EIO
-        if error.filename == encode(cwd):
-            raise Refused(code, f"cannot enter the working directory {cwd}: {os.strerror(code)}") from error
-        raise Refused(code, explain(code, argv[0], cwd, candidates(encode(argv[0]), pairs))) from error
-    process.returncode = 0  # the warden reaps it: Popen must not
-    return process.pid
 
 
 # -- one job --------------------------------------------------------------------------------------------------------
@@ -411,30 +166,6 @@ class Job:
 # -- the worker's end of the line -----------------------------------------------------------------------------------
 class WorkerGone(Exception):
     """The stream ended or broke, or carried what is no message."""
-
-
-def take_orders(inbox: bytearray) -> list[tuple[Any, ...]]:
-    """Cut all complete messages off `inbox`; returns their tuples in one list. Raises ValueError for what is no message.
-
-    For the warden alone: what unmarshals must not read what users' code may have written.
-    """
-    taken: list[tuple[Any, ...]] = []
-    at = 0
-    while len(inbox) - at >= 4:
-        size = int.from_bytes(inbox[at : at + 4], "big")
-        if size > FRAME_BYTES:
-            raise ValueError(f"a message of {size} bytes; the limit is {FRAME_BYTES}")
-        if len(inbox) - at - 4 < size:
-            break
-        taken.extend(marshal.loads(inbox[at + 4 : at + 4 + size]))
-        at += 4 + size
-    del inbox[:at]
-    return taken
-
-
-def pack_orders(entries: list[tuple[Any, ...]]) -> bytes:
-    body = marshal.dumps(entries, 4)
-    return len(body).to_bytes(4, "big") + body
 
 
 class Channel:

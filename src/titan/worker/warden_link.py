@@ -39,9 +39,19 @@ from titan.worker import warden, warm
 from titan.worker.capture import Capture
 from titan.worker.job_pipes import NOTE_BYTES, HeldPipes
 from titan.worker.masking import MaskedCapture, Masker, Patterns
+from titan.worker.orders import pack_orders
+from titan.worker.processes import (
+    Process,
+    become_subreaper,
+    children_by_parent,
+    environ_value,
+    kill,
+    read_process,
+    scan_processes,
+    subtree,
+)
 from titan.worker.reports import FRAME_BYTES, take_reports
 from titan.worker.stream import LocalStream
-from titan.worker.warden import become_subreaper
 
 __all__ = ["WardenLink", "become_subreaper", "kill_descendants", "kill_marked"]
 
@@ -303,7 +313,7 @@ class WardenLink:
         self._stream.flush()
 
     def _pack(self, orders: list[tuple[Any, ...]]) -> None:
-        message = warden.pack_orders(orders)
+        message = pack_orders(orders)
         if len(message) - 4 <= FRAME_BYTES:
             assert self._stream is not None
             self._stream.add(message)
@@ -411,7 +421,7 @@ class WardenLink:
         self._watching = False
         if self._closing or self._paused or (self._heard and not self._logs):
             return
-        process = warden.read_process(self._process.pid)
+        process = read_process(self._process.pid)
         self._stopped = self._stopped + 1 if process is not None and process.state == b"T" else 0
         self._silent = 0 if self._heard else self._silent + 1
         if process is None or not process.alive:
@@ -461,8 +471,8 @@ def kill_descendants(root_pid: int, *, except_pids: Collection[int] = ()) -> int
     Blocks: call it in a thread, or when nothing else is to do.
     """
 
-    def targets(processes: dict[int, warden.Process]) -> list[int]:
-        return warden.subtree(warden.children_by_parent(processes), root_pid, except_pids)[1:]
+    def targets(processes: dict[int, Process]) -> list[int]:
+        return subtree(children_by_parent(processes), root_pid, except_pids)[1:]
 
     return _kill_until_none(targets)
 
@@ -477,16 +487,16 @@ def kill_marked(home_marker: str) -> int:
     """
     mark = os.fsencode(home_marker)
 
-    def targets(processes: dict[int, warden.Process]) -> list[int]:
+    def targets(processes: dict[int, Process]) -> list[int]:
         spared = _lineage(processes)
-        children = warden.children_by_parent(processes)
-        marked = [pid for pid in processes if pid not in spared and warden.environ_value(pid, HOME_MARK) == mark]
-        return list(dict.fromkeys(pid for root in marked for pid in warden.subtree(children, root, spared)))
+        children = children_by_parent(processes)
+        marked = [pid for pid in processes if pid not in spared and environ_value(pid, HOME_MARK) == mark]
+        return list(dict.fromkeys(pid for root in marked for pid in subtree(children, root, spared)))
 
     return _kill_until_none(targets)
 
 
-def _lineage(processes: Mapping[int, warden.Process]) -> set[int]:
+def _lineage(processes: Mapping[int, Process]) -> set[int]:
     pid, found = os.getpid(), set[int]()
     while pid in processes and pid not in found:
         found.add(pid)
@@ -494,15 +504,15 @@ def _lineage(processes: Mapping[int, warden.Process]) -> set[int]:
     return found
 
 
-def _kill_until_none(targets: Callable[[dict[int, warden.Process]], list[int]]) -> int:
+def _kill_until_none(targets: Callable[[dict[int, Process]], list[int]]) -> int:
     killed: set[int] = set()
     give_up = time.monotonic() + KILL_S
     while True:
-        processes = warden.scan_processes()
+        processes = scan_processes()
         alive = [pid for pid in targets(processes) if processes[pid].alive]
         # One that was killed but is not dead yet need not be found any more: its ancestors may be gone.
         dying = [pid for pid in killed if pid in processes and processes[pid].alive]
-        killed.update(pid for pid in alive if warden.kill(pid))
+        killed.update(pid for pid in alive if kill(pid))
         for pid in killed:
             if pid in processes and processes[pid].parent == os.getpid():
                 _reap(pid)
