@@ -70,7 +70,7 @@ def main(words: list[str]) -> int:
             return 0
         return command(rest, flags)
     except TitanError as e:
-        from titan.cli import exit_code, say
+        from titan.cli.exits import exit_code, say
 
         say(e, as_json=as_json)
         return exit_code(e)

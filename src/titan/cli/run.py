@@ -21,7 +21,7 @@ from typing import NamedTuple, NoReturn
 
 import click
 
-from titan.cli import EXIT_FAILED, EXIT_INTERRUPTED
+from titan.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from titan.cli.follow import follow, tell_lost_output
 from titan.cli.follow import submit as submit_dag
 from titan.cli.local_cluster import LocalCluster, interrupt_on_sigterm
