@@ -235,7 +235,7 @@ def _words(name: str, words: list[str], least: int, most: int) -> list[str]:
 def _submit(words: list[str], flags: list[str]) -> int:
     rest, given = _options("submit", words, values=("--before", "--key"), switches=("--before-children",))
     (path,) = _words("submit", rest, 1, 1)
-    from titan.sdk.growing import submit_file
+    from titan.sdk.additions import submit_file
 
     keys = given.get("--key", [])
     if len(keys) > 1:
@@ -247,7 +247,7 @@ def _submit(words: list[str], flags: list[str]) -> int:
 def _submit_saved(words: list[str], flags: list[str]) -> int:
     rest, given = _options("submit-saved", words, switches=("--before-children",))
     name, *prefix = _words("submit-saved", rest, 1, 2)
-    from titan.sdk.growing import submit_saved
+    from titan.sdk.additions import submit_saved
 
     return _tell(submit_saved(name, *prefix, before_children="--before-children" in given), flags)
 
