@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from support.desks import ANN, SocketlessMaster, Speaker, answers, needing, of, refuses, story_of
 from titan.core import events as ev
+from titan.master.history import History, KeptRun
 from titan.model.dag import Gate, JobTemplate
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState
@@ -81,6 +83,30 @@ def test_a_dead_job_of_an_old_run_is_purged(master: SocketlessMaster) -> None:
     assert client.ask(msg.PurgeDead(0, run), msg.Purged).jobs == 1
     archived(master, run)
     assert client.ask(msg.ListDead(0, run), msg.DeadJobs).dead == []
+
+
+def test_a_run_that_leaves_again_at_once_is_not_removed_from_the_history(
+    master: SocketlessMaster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row from before its return is removed late: after the run, purged, was written anew."""
+    client, run = done(master, "LATE", Outcome.EXITED, 3)
+    written, put, forget = threading.Event(), History.put, History.forget
+
+    def noted_put(history: History, kept: Iterable[KeptRun]) -> None:
+        put(history, kept)
+        written.set()
+
+    def late_forget(history: History, of_run: str) -> None:
+        written.wait(5.0)
+        forget(history, of_run)
+
+    monkeypatch.setattr(History, "put", noted_put)
+    monkeypatch.setattr(History, "forget", late_forget)
+    client.ask(msg.PurgeDead(0, run), msg.Purged)
+    archived(master, run)
+    master.until(lambda: not master.inside.past._tasks or None, "the removal")
+    master.inside.past.forget(run)
+    assert client.ask(msg.GetRun(0, run), msg.RunStatus).jobs[0].state == JobState.DEAD
 
 
 @answers(msg.Decide, msg.StopService)
