@@ -10,8 +10,9 @@ import re
 import sys
 from pathlib import Path
 
+from titan.store.command import Command
 from titan.store.differences import NOT_SUPPORTED
-from titan.store.table import COMMANDS, Command
+from titan.store.table import COMMANDS
 
 PAGE = Path(__file__).parent / "store.md"
 

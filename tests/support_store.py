@@ -78,10 +78,6 @@ def check(store: Store) -> None:
         assert all(isinstance(value, bytes | bytearray | Stream) or len(value) for value in db.data.values()), "none is empty"
         due = db.first_due()
         assert due == min(db.expires.values(), default=None)
-        for key, observers in db.observed.items():
-            assert observers.watchers or observers.waiters
-            assert all((index, key) in session.watched for session in observers.watchers)
-            assert all(session.blocked is wait and key in wait.keys for session, wait in observers.waiters.items())
         for value in db.data.values():
             if isinstance(value, SetValue):
                 assert sorted(value.by_place()) == sorted(value)
@@ -90,6 +86,12 @@ def check(store: Store) -> None:
                 assert list(value.pairs()) == sorted((score, member) for member, score in value.scores.items())
             elif isinstance(value, Stream):
                 check_stream(value)
+    for (index, key), observers in ctx.observed.items():
+        assert observers.watchers or observers.waiters
+        assert all((index, key) in session.watched for session in observers.watchers)
+        for session, wait in observers.waiters.items():
+            assert session.blocked is wait
+            assert (index, key) in [(wait.index, waited) for waited in wait.keys]
     if ctx.meter is not None:
         total = ctx.meter.total
         ctx.meter.measure(list(ctx.databases.values()))

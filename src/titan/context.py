@@ -7,7 +7,7 @@
     context.value_of("prepare")                     what an earlier job of its run came to
     context.store                                   TitanStore, keys of its run alone
     context.shared_store                            TitanStore, keys that all runs and clients share
-    context.submit, context.expand                  more jobs for its run, see `titan.sdk.growing`
+    context.submit, context.expand                  more jobs for its run, see `titan.sdk.additions`
     context.submit_saved                            and those of a saved pipeline
     context.publish(key, path)                      a file or folder, for its run or (shared=True) for all
     context.artifact(key).download(path)            what is published under a key
@@ -41,20 +41,20 @@ from titan.job_link import (
     SOCKET,
     JobLink,
     NotInJob,
-    Packed,
+    ask,
     first_lease,
     first_line,
+)
+from titan.job_link import (
+    own as _asks,
 )
 from titan.model.values import INLINE_BYTES, JSON, JSON_FILE, MAX_RESULT_BYTES, PIECE_BYTES, RETURNED, RETURNED_FILE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TypeVar
+    from typing import Any
 
-    from titan.protocol.messages import Message
     from titan.sdk.store import Store
-
-    A = TypeVar("A", bound=Message)
 
 __all__ = [
     "NotInJob", "artifact", "ask", "attempt", "expand", "in_job", "job", "progress", "publish", "result", "run", "shared_store",
@@ -268,31 +268,16 @@ def artifact(key: str) -> JobArtifact:
 
 
 _links = {space: _Link(space) for space in ("run", "shared")}
-_asks = JobLink()
 _notes = JobLink()
 """Of its own: progress does not wait for an answer to something else."""
 _setting = threading.Lock()
 
 
-def ask(message: Message, kind: type[A], blob: bytes | None = None) -> A:
-    """Asks the worker, or through it the master, and returns the answer, which is of that kind. For the other parts of the SDK.
-
-    The number of the request is filled in. As `JobLink.ask`.
-    """
-    import msgspec
-
-    from titan.protocol.opcodes import OPCODE_OF
-
-    encode = msgspec.msgpack.Encoder().encode
-    fields = tuple([Packed(encode(getattr(message, name))) for name in message.__struct_fields__[1:]])
-    return msgspec.convert(_asks.ask(OPCODE_OF[type(message)], fields, blob), kind)
-
-
 def __getattr__(name: str) -> Any:
     if name in ("submit", "expand", "submit_saved"):
-        from titan.sdk import growing
+        from titan.sdk import additions
 
-        return getattr(growing, name)
+        return getattr(additions, name)
     if name in ("store", "shared_store"):
         from titan.sdk.store import Store
 
@@ -308,4 +293,4 @@ if TYPE_CHECKING:
     attempt: int
     store: Store
     shared_store: Store
-    from titan.sdk.growing import expand, submit, submit_saved
+    from titan.sdk.additions import expand, submit, submit_saved

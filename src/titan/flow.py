@@ -8,12 +8,9 @@ finished; if that one stalls while others wait, it is cut off. Outgoing: the one
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from titan.errors import PeerError
-
-if TYPE_CHECKING:
-    from titan.peer import Peer
 
 INCOMING = 256 << 20
 OUTGOING = 512 << 20
@@ -23,19 +20,45 @@ LARGE = 1 << 20
 _WHY = "budget"
 
 
+class Sender(Protocol):
+    """What a budget for incoming messages does with a connection. Hashed by identity."""
+
+    def pause_reading(self, why: str) -> None:
+        """Until `resume_reading` was called for every reason."""
+
+    def resume_reading(self, why: str) -> None: ...
+
+    def fail(self, error: PeerError) -> None:
+        """Says why, and closes."""
+
+
+class Receiver(Protocol):
+    """What a budget for outgoing messages does with a connection. Hashed by identity."""
+
+    @property
+    def unwritten(self) -> int:
+        """Bytes that the kernel has not taken yet."""
+
+    @property
+    def address(self) -> str: ...
+
+    def cut(self, why: str) -> None:
+        """Closes at once, for what the other end does not do."""
+
+
 class Inflow:
     """Bytes of messages that are not whole yet, over all peers that note them here."""
 
     def __init__(self, limit: int = INCOMING) -> None:
         self.limit = limit
         self.total = 0
-        self._sizes: dict[Peer, int] = {}
+        self._sizes: dict[Sender, int] = {}
         """The first is the one whose message has been coming for longest."""
-        self._held: dict[Peer, None] = {}
+        self._held: dict[Sender, None] = {}
         self._watch: asyncio.TimerHandle | None = None
-        self._watched: tuple[Peer, int] | None = None
+        self._watched: tuple[Sender, int] | None = None
 
-    def note(self, peer: Peer, size: int) -> None:
+    def note(self, peer: Sender, size: int) -> None:
         """So much memory does the message take up now that is coming from this peer; 0: none is."""
         before = self._sizes.get(peer, 0)
         if size == before:
@@ -52,11 +75,11 @@ class Inflow:
         if self._held:
             self._let_go()
 
-    def forget(self, peer: Peer) -> None:
+    def forget(self, peer: Sender) -> None:
         self._held.pop(peer, None)
         self.note(peer, 0)
 
-    def _hold(self, peer: Peer) -> None:
+    def _hold(self, peer: Sender) -> None:
         if peer in self._sizes and peer is not next(iter(self._sizes)) and peer not in self._held:
             self._held[peer] = None
             peer.pause_reading(_WHY)
@@ -95,9 +118,9 @@ class Outflow:
 
     def __init__(self, limit: int = OUTGOING) -> None:
         self.limit = limit
-        self._peers: dict[Peer, None] = {}
+        self._peers: dict[Receiver, None] = {}
 
-    def note(self, peer: Peer) -> None:
+    def note(self, peer: Receiver) -> None:
         """This peer leaves more than NOTED."""
         self._peers[peer] = None
         sizes = {it: size for it in self._peers if (size := it.unwritten) > self.NOTED}
@@ -107,5 +130,5 @@ class Outflow:
             del self._peers[worst]
             worst.cut(f"{worst.address} leaves {sizes[worst] >> 20} MiB unread, and all together over {self.limit >> 20} MiB")
 
-    def forget(self, peer: Peer) -> None:
+    def forget(self, peer: Receiver) -> None:
         self._peers.pop(peer, None)

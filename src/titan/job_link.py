@@ -1,7 +1,8 @@
 """A job's connection to its worker, `TITAN LEASE job TOKEN`: requests and notes as messages of TITAN_PROTO.
 
 It imports nothing but the standard library and the errors, so that `titan context` and a script's first word cost little; hence
-the bit of MessagePack here, which tests compare with the codec. The worker's side is `titan.worker.context_desk`.
+the bit of MessagePack here, which tests compare with the codec. Only `ask`, which takes whole messages, loads the codec. The
+worker's side is `titan.worker.context_desk`.
 
     link = JobLink()
     answer = link.ask(READ_VALUE, (0, "prepare"))        # opcode and fields after the request id; the lease is filled in there
@@ -21,7 +22,11 @@ from titan.errors import CallerError, ConnectionLost, ProtocolError, TitanError,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeVar
+
+    from titan.protocol.messages import Message
+
+    A = TypeVar("A", bound=Message)
 
 ERROR = 3
 WHO_AM_I, IDENTITY, NOTED, REPORT_PROGRESS, SET_STATUS, SET_RESULT, READ_VALUE, VALUE_READ = range(184, 192)
@@ -287,3 +292,21 @@ def _unpacked(data: bytes, at: int) -> tuple[Any, int]:
         value, at = _unpacked(data, at)
         items.append(value)
     return (items if kind == "list" else dict(zip(items[::2], items[1::2], strict=True))), at
+
+
+own = JobLink()
+"""The one of this process, for all that is answered."""
+
+
+def ask(message: Message, kind: type[A], blob: bytes | None = None) -> A:
+    """Asks the worker, or through it the master, and returns the answer, which is of that kind. For the other parts of the SDK.
+
+    The number of the request is filled in. As `JobLink.ask`.
+    """
+    import msgspec
+
+    from titan.protocol.opcodes import OPCODE_OF
+
+    encode = msgspec.msgpack.Encoder().encode
+    fields = tuple([Packed(encode(getattr(message, name))) for name in message.__struct_fields__[1:]])
+    return msgspec.convert(own.ask(OPCODE_OF[type(message)], fields, blob), kind)

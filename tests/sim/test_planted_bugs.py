@@ -49,12 +49,11 @@ from titan.scheduling.scale import Look, Plan, Rule
 from titan.sim.disk import Disk
 from titan.sim.run import SimulationFailed, simulate
 from titan.store.store import Store
+from titan.worker import job_values, words
 from titan.worker import machine as wm
 from titan.worker import services as worker_services
-from titan.worker import words
 from titan.worker.ahead import Ahead
 from titan.worker.job_news import JobNews
-from titan.worker.job_values import JobValues
 
 Patch = pytest.MonkeyPatch
 SEEDS = range(1, 1201)
@@ -615,7 +614,7 @@ def a_service_is_started_again_before_it_has_ended(patch: Patch) -> None:
 
     def replace(it: worker_services.Services, now: float, lease: int, watch: worker_services.Watch, why: str) -> None:
         real(it, now, lease, watch, why)
-        it._machine._out.append(words.RestartService(lease))
+        it._machine.order(words.RestartService(lease))
 
     patch.setattr(worker_services.Services, "_replace", replace)
 
@@ -791,13 +790,13 @@ def progress_of_attempts_that_are_over_stays(patch: Patch) -> None:
 
 
 def the_result_that_was_set_first_counts(patch: Patch) -> None:
-    real = JobValues.take
+    real = job_values.on_result_set
 
-    def take(values: JobValues, it: Any) -> bool:
-        h = values._machine.held.get(it.lease) if isinstance(it, words.ResultSet) else None
-        return real(values, it) if h is None or not h.value else True
+    def on_result_set(h: wm.Held, it: words.ResultSet) -> None:
+        if not h.value:
+            real(h, it)
 
-    patch.setattr(JobValues, "take", take)
+    patch.setattr("titan.worker.machine.on_result_set", on_result_set)
 
 
 def effects_do_not_wait_for_the_sync(patch: Patch) -> None:

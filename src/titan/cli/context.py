@@ -70,7 +70,7 @@ def main(words: list[str]) -> int:
             return 0
         return command(rest, flags)
     except TitanError as e:
-        from titan.cli import exit_code, say
+        from titan.cli.exits import exit_code, say
 
         say(e, as_json=as_json)
         return exit_code(e)
@@ -235,7 +235,7 @@ def _words(name: str, words: list[str], least: int, most: int) -> list[str]:
 def _submit(words: list[str], flags: list[str]) -> int:
     rest, given = _options("submit", words, values=("--before", "--key"), switches=("--before-children",))
     (path,) = _words("submit", rest, 1, 1)
-    from titan.sdk.growing import submit_file
+    from titan.sdk.additions import submit_file
 
     keys = given.get("--key", [])
     if len(keys) > 1:
@@ -247,7 +247,7 @@ def _submit(words: list[str], flags: list[str]) -> int:
 def _submit_saved(words: list[str], flags: list[str]) -> int:
     rest, given = _options("submit-saved", words, switches=("--before-children",))
     name, *prefix = _words("submit-saved", rest, 1, 2)
-    from titan.sdk.growing import submit_saved
+    from titan.sdk.additions import submit_saved
 
     return _tell(submit_saved(name, *prefix, before_children="--before-children" in given), flags)
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from titan._version import __version__
-from titan.cli import EXIT_INTERRUPTED, exit_code, say
+from titan.cli.exits import EXIT_INTERRUPTED, exit_code, say
 from titan.cli.terminal import make_plain
 from titan.errors import TitanError
 

@@ -21,7 +21,7 @@ from typing import NamedTuple, NoReturn
 
 import click
 
-from titan.cli import EXIT_FAILED, EXIT_INTERRUPTED
+from titan.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from titan.cli.follow import follow, tell_lost_output
 from titan.cli.follow import submit as submit_dag
 from titan.cli.local_cluster import LocalCluster, interrupt_on_sigterm
@@ -35,9 +35,9 @@ from titan.protocol.messages import Pipeline
 from titan.sdk.address import VARIABLE
 from titan.sdk.client import Client
 from titan.sdk.job import DAG, Job
-from titan.sdk.needs import asks_for_resources, describe_unmet
 from titan.sdk.run import Run
 from titan.sdk.status import RunStatus, RunSummary, WorkerStatus
+from titan.sdk.unmet import asks_for_resources, describe_unmet
 
 TAIL_LINES = 20
 SHOWN_OUTPUT = 256 * 1024

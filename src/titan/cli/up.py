@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from titan.cli import EXIT_FAILED
+from titan.cli.exits import EXIT_FAILED
 from titan.cli.local_cluster import LocalCluster, interrupt_on_sigterm
 from titan.cli.options import DEFAULT_HOME, home_option
 

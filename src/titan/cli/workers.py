@@ -11,8 +11,8 @@ import click
 from titan.cli.ask import _ago, print_table
 from titan.cli.options import json_option, master_option
 from titan.cli.session import open_client
-from titan.sdk.needs import taken_text
 from titan.sdk.status import WorkerStatus
+from titan.sdk.unmet import taken_text
 
 
 @click.group(invoke_without_command=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from titan.core.run import Growth, Run
 
-if TYPE_CHECKING:
-    from titan.core.state import Job
-
 NAMES_KEPT = 8
 """Most runs that have a table of their jobs' names."""
+
+
+class Named(Protocol):
+    """A job, as far as these tables know it."""
+
+    @property
+    def name(self) -> str: ...
 
 
 class RunTables:
@@ -20,7 +24,7 @@ class RunTables:
         self.growths: dict[str, dict[tuple[int, str], Growth]] = {}
         """Run -> (who added, key of the request) -> what that brought."""
 
-    def number_of(self, jobs: Mapping[int, Job], run: Run, name: str) -> int | None:
+    def number_of(self, jobs: Mapping[int, Named], run: Run, name: str) -> int | None:
         """The number of a job by its name. Builds the run's table at the first question; keeps the last few."""
         table = self._names.get(run.id)
         if table is None:

@@ -92,6 +92,8 @@ class History:
         self.fresh = False
         """The file was not there, was empty, or was set aside."""
         self._lock = threading.Lock()
+        self._doomed: dict[str, None] = {}
+        """Runs that are live again, whose rows are to go unless they are written anew before."""
         try:
             self._db, self.fresh = _open(path)
         except sqlite3.DatabaseError as error:
@@ -127,6 +129,7 @@ class History:
                 db.executemany("INSERT INTO chunks VALUES (?, ?, ?)", ((run.id, i, chunk) for i, chunk in enumerate(chunks)))
                 # A number stands for one name: what is known already may be more than the master still knows.
                 db.executemany("INSERT OR IGNORE INTO workers VALUES (?, ?)", workers.items())
+                self._doomed.pop(run.id, None)
 
     def prune(self, *, before: float, most_bytes: int) -> list[str]:
         """Removes runs that ended before that time, and the oldest while there is more than that; returns which."""
@@ -148,10 +151,15 @@ class History:
                 self._db.execute("PRAGMA incremental_vacuum")
         return gone
 
+    def doom(self, run: str) -> None:
+        """A run is live again: what is here is no longer true of it, and `forget` is to remove it. Does not wait for the disk."""
+        self._doomed[run] = None
+
     def forget(self, run: str) -> None:
-        """A run is live again: what is here is no longer true of it."""
+        """Removes a run that is doomed. One that was `put` since then has left again, and stays."""
         with self._writing() as db:
-            self._delete(db, [run])
+            if self._doomed.pop(run, self) is None:
+                self._delete(db, [run])
 
     # -- out ------------------------------------------------------------------------------------------------------------
     def chunks(self, run: str) -> list[bytes]:

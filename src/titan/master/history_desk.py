@@ -70,6 +70,7 @@ class HistoryDesk:
     def restored(self, run: str) -> None:
         """A run is live again: when that is durable, what is here is removed."""
         self.forget(run)
+        self._history.doom(run)
         self._core.release(lambda: self._spawn(self._remove(run)))
 
     async def _remove(self, run: str) -> None:

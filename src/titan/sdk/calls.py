@@ -17,7 +17,7 @@ from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -32,9 +32,6 @@ from titan.sdk.handed_in import CallFuture, HandedIn
 from titan.sdk.lending import nested, slot_lent
 from titan.sdk.run import submitted_here
 from titan.sdk.tasks import Options, Task, TaskCall, plan, template_of_task
-
-if TYPE_CHECKING:
-    from titan.sdk.client import Client
 
 T = TypeVar("T")
 SUBMISSION = 4096
@@ -551,10 +548,19 @@ class _Slots:
                 raise TimeoutError("a result is not there yet")
 
 
+class Caller(Protocol):
+    """A client, as its executor knows it."""
+
+    def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]: ...
+
+    def _settle_calls(self) -> None:
+        """Until the master has acknowledged what was handed in. Raises CallsNotAcknowledged."""
+
+
 class TitanExecutor(Executor):
     """Calls on the cluster behind the interface of the standard library."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Caller) -> None:
         self._client = client
         self._lock = threading.Lock()
         self._shut = False

@@ -24,10 +24,11 @@ from titan.sdk.handed_in import CLOSE_TIMEOUT_S
 from titan.sdk.job import DAG, Job
 from titan.sdk.lending import slot_lent
 from titan.sdk.pipelines import AsyncPipelines, Pipelines
+from titan.sdk.replacing import replace_service
 from titan.sdk.run import AsyncRun, Run, submitted_here
 from titan.sdk.scaling import ScaleStatus, Told
 from titan.sdk.schedules import AsyncSchedules, Schedules
-from titan.sdk.secrets import AsyncSecrets, Secrets
+from titan.sdk.secret_values import AsyncSecrets, Secrets
 from titan.sdk.services import ServiceStatus
 from titan.sdk.staging import StagedDag, stage
 from titan.sdk.status import (
@@ -113,7 +114,7 @@ class AsyncClient(AsyncArtifacts):
     @property
     def secrets(self) -> AsyncSecrets:
         """Values for jobs: `await client.secrets.set("API_TOKEN", token)`."""
-        return AsyncSecrets(self)
+        return AsyncSecrets(self._connection)
 
     @property
     def schedules(self) -> AsyncSchedules:
@@ -304,7 +305,7 @@ class AsyncClient(AsyncArtifacts):
         If a worker has room for both, the old process goes on until the new one is READY (True); else it is stopped first (False).
         A fixed `port` needs another worker for that. Raises NotFound, CallerError, Conflict for one that is over.
         """
-        return await services.replace_service(self, target, job)
+        return await replace_service(self, target, job)
 
     async def stop_master(self) -> None:
         """Asks the master to end. Workers keep their jobs and wait for the next one."""
@@ -431,17 +432,17 @@ class Client(Waiting, Artifacts):
     @property
     def secrets(self) -> Secrets:
         """Values for jobs: `client.secrets.set("API_TOKEN", token)`."""
-        return Secrets(self)
+        return Secrets(self, self._async.secrets)
 
     @property
     def schedules(self) -> Schedules:
         """What runs by the clock: `client.schedules.add("nightly", dag, cron="0 2 * * *")`."""
-        return Schedules(self)
+        return Schedules(self, self._async.schedules)
 
     @property
     def pipelines(self) -> Pipelines:
         """What is run by name: `client.pipelines.save("nightly", dag)`, `client.pipelines.run("nightly")`."""
-        return Pipelines(self)
+        return Pipelines(self, self._async.pipelines)
 
     def run(self, run: str) -> Run:
         """A handle on a run that was submitted before. Nothing is asked yet."""

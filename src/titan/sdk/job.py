@@ -15,7 +15,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
-from titan.errors import InvalidGraph
+from titan.errors import CallerError, InvalidGraph
 from titan.model.dag import Limits, Service
 from titan.model.names import MAX_NAME
 from titan.sdk import failure_fields as ff
@@ -27,7 +27,7 @@ from titan.sdk.limits import limits_of
 from titan.sdk.needs import bytes_of, listed, several
 from titan.sdk.secrets import both, secrets_of
 from titan.sdk.services import BadService, service_of
-from titan.sdk.tasks import TaskCall, ordered
+from titan.sdk.tasks import JobValue, TaskCall, ordered, value_of_kind
 
 _T = TypeVar("_T")
 
@@ -480,3 +480,13 @@ def _environment(job: str, value: object) -> tuple[tuple[str, str], ...]:
             raise _fault(job, "env", f"{shown(name)}: must be a string, a number or a path, not {kind_of(item)}")
         texts[name] = text
     return tuple(sorted(_checked(job, "env", texts).items()))
+
+
+def _value_of(job: Job) -> JobValue:
+    if job.is_array or job.type == "gate":
+        kind = "an array: give the call one of its jobs" if job.is_array else "a gate, which comes to nothing"
+        raise CallerError(f"the job {job.id!r} among the arguments is {kind}")
+    return JobValue(job.id)
+
+
+value_of_kind[Job] = _value_of

@@ -1,32 +1,20 @@
 """What a job asks of its worker, as users write it: one capability or several, `cpus`, `memory` and `gpus`.
 
-Owns what may be written, what it becomes in a template, and the sentence about what no worker that is there can give.
+Owns what may be written and what it becomes in a template; `unmet` says what no worker that is there can give.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from titan.model.dag import MAX_CPUS, MAX_MEMORY, JobTemplate, Needs
+from titan.model.dag import MAX_CPUS, MAX_MEMORY, Needs
 from titan.model.demand import (
-    KINDS,
     MAX_CAPABILITIES,
     MAX_GPUS,
-    NOTHING,
-    LaneKey,
-    amount_text,
-    amounts_in,
-    capabilities_of,
-    demand_of,
-    totals_of,
 )
 from titan.model.names import CAPABILITY_RULE, is_capability
 from titan.model.sizes import size_of, size_text
-from titan.sdk.status import WorkerStatus
-
-if TYPE_CHECKING:
-    from titan.sdk.job import DAG, Job
 
 Requirement = str | tuple[str, ...]
 
@@ -113,48 +101,3 @@ def _kind(value: object) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return f"the number {text}"
     return f"a {type(value).__name__}"
-
-
-def taken_text(worker: WorkerStatus) -> str:
-    """What its attempts asked for, and of how much."""
-    total = totals_of(worker.facts)
-    shown = [(i, n) for i, n in enumerate(worker.taken) if n]
-    return ", ".join(f"{KINDS[i]} {amount_text(i, n)} of {amount_text(i, total[i])}" for i, n in shown)
-
-
-# -- at submission --------------------------------------------------------------------------------------------------------
-def describe_unmet(dag: DAG, workers: Sequence[WorkerStatus], address: str) -> list[str]:
-    """A line for each demand of the DAG's jobs that no worker that is there could ever meet; with how to start one that can."""
-    there = [w for w in workers if w.state == "ALIVE"]
-    demands = dict.fromkeys(_demand(job) for job in dag.jobs)
-    return [problem for demand in demands if (problem := _unmet(demand, there, address))]
-
-
-def asks_for_resources(dag: DAG) -> bool:
-    return any(job.cpus or job.memory or job.gpus for job in dag.jobs)
-
-
-def _demand(job: Job) -> LaneKey:
-    needs = needs_of(job.requirement, job.cpus, job.memory, job.gpus)
-    return demand_of(JobTemplate(requirement=main_capability(job.requirement), needs=needs))
-
-
-def _unmet(demand: LaneKey, there: list[WorkerStatus], address: str) -> str:
-    wanted, amounts = capabilities_of(demand), amounts_in(demand)
-    capable = [w for w in there if all(c in w.capabilities for c in wanted)]
-    totals = [totals_of(w.facts) for w in capable]
-    if any(all(have >= want for want, have in zip(amounts, total, strict=True)) for total in totals):
-        return ""
-    options = [f"--capability {c}" for c in wanted] if wanted != ("GENERAL",) else []
-    options += [f"--{kind} {amounts[i] if i else f'{amounts[0] / 1000:g}'}" for i, kind in enumerate(KINDS) if amounts[i]]
-    how = " ".join([f"titan worker --master {address}", *options])
-    names = " and ".join(wanted)
-    if not capable:
-        return f"no worker with {names} is there; jobs that require it wait until one is: {how}"
-    assert amounts != NOTHING
-    short = ", ".join(
-        f"{KINDS[i]} {amount_text(i, amounts[i])} (the most is {amount_text(i, max(total[i] for total in totals))})"
-        for i in range(3)
-        if amounts[i]
-    )
-    return f"no worker with {names} has enough for jobs that ask for {short}; they wait until one has: {how}"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from titan.model.graph import resolve
 from titan.protocol import messages as msg
 from titan.sdk import submission
+from titan.sdk.client_parts import Watcher
 from titan.sdk.job import DAG
 from titan.sdk.run import AsyncRun, Run
-
-if TYPE_CHECKING:
-    from titan.sdk.client import AsyncClient, Client
+from titan.sdk.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class SavedPipeline:
 class AsyncPipelines:
     """`AsyncClient.pipelines`."""
 
-    def __init__(self, client: AsyncClient) -> None:
+    def __init__(self, client: Watcher) -> None:
         self._client = client
 
     async def save(self, name: str, dag: DAG, *, replace: bool = False) -> None:
@@ -79,9 +78,9 @@ class AsyncPipelines:
 class Pipelines:
     """`Client.pipelines`: see `AsyncPipelines` for what each takes and raises."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Waiting, it: AsyncPipelines) -> None:
         self._client = client
-        self._async = AsyncPipelines(client._async)
+        self._async = it
 
     def save(self, name: str, dag: DAG, *, replace: bool = False) -> None:
         """Keeps the DAG, with its files as they are now, under a name; see AsyncPipelines.save.

@@ -7,20 +7,18 @@ import os
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from titan.errors import Conflict
 from titan.model.values import artifact_of, size_of
 from titan.protocol import messages as msg
+from titan.sdk.client_parts import Watcher
 from titan.sdk.functions import value_of
 from titan.sdk.job import DAG, Job
 from titan.sdk.lending import slot_lent
 from titan.sdk.status import JobChange, RunStatus, RunSummary
 from titan.sdk.tasks import TaskCall
-
-if TYPE_CHECKING:
-    from titan.sdk.client import AsyncClient, Client
-    from titan.sdk.job import Job
+from titan.sdk.waiting import Waiting
 
 T = TypeVar("T")
 OURS = 100_000
@@ -31,7 +29,7 @@ _OVER = ("COMPLETED", "DEAD", "CANCELLED")
 class AsyncRun:
     """One submission of a DAG."""
 
-    def __init__(self, client: AsyncClient, run: str, dag: str) -> None:
+    def __init__(self, client: Watcher, run: str, dag: str) -> None:
         self.client = client
         self.id = run
         self.dag = dag
@@ -86,7 +84,7 @@ class AsyncRun:
 class Run:
     """One submission of a DAG. `id` names it to every command and client."""
 
-    def __init__(self, client: Client, run: AsyncRun) -> None:
+    def __init__(self, client: Waiting, run: AsyncRun) -> None:
         self._client = client
         self._run = run
         self.id = run.id
@@ -140,13 +138,13 @@ def submitted_here(run: str) -> None:
         _ours_set.add(run)
 
 
-async def result_of(client: AsyncClient, run: str, job: str, *, trust: bool = False) -> Any:
+async def result_of(client: Watcher, run: str, job: str, *, trust: bool = False) -> Any:
     """As AsyncRun.result."""
     state, value, reason, content = await value_when_over(client, run, job)
     return value_of(state, value, reason, content, trust=trust or run in _ours_set)
 
 
-async def value_when_over(client: AsyncClient, run: str, job: str) -> tuple[int, bytes, str, bytes | bytearray | None]:
+async def value_when_over(client: Watcher, run: str, job: str) -> tuple[int, bytes, str, bytes | bytearray | None]:
     """(state, value, reason, content of a value that is an artifact) of a job, when it is over."""
     connection = client._connection
     while True:

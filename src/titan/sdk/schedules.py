@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import available_timezones
 
 import msgspec
@@ -16,13 +16,12 @@ import msgspec
 from titan.errors import CallerError
 from titan.model.timing import MAX_TIME, Timing, check_timing, times, zone_of
 from titan.protocol import messages as msg
+from titan.sdk.client_parts import Watcher
 from titan.sdk.fields import moment_of
 from titan.sdk.job import DAG
+from titan.sdk.run import AsyncRun, Run
 from titan.sdk.submission import PART_JOBS, in_order
-
-if TYPE_CHECKING:
-    from titan.sdk.client import AsyncClient, Client
-    from titan.sdk.run import AsyncRun, Run
+from titan.sdk.waiting import Waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class ScheduleStatus:
 class AsyncSchedules:
     """`AsyncClient.schedules`."""
 
-    def __init__(self, client: AsyncClient) -> None:
+    def __init__(self, client: Watcher) -> None:
         self._client = client
 
     async def add(
@@ -146,15 +145,15 @@ class AsyncSchedules:
         key = secrets.token_hex(16)
         answer = await self._client._connection.call(lambda n: msg.RunSchedule(n, key, name))
         assert isinstance(answer, msg.Submitted)
-        return self._client.run(answer.run)
+        return AsyncRun(self._client, answer.run, "")
 
 
 class Schedules:
     """`Client.schedules`: see `AsyncSchedules` for what each takes and raises."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Waiting, it: AsyncSchedules) -> None:
         self._client = client
-        self._async = AsyncSchedules(client._async)
+        self._async = it
 
     def add(
         self,
@@ -204,7 +203,7 @@ class Schedules:
 
     def run(self, name: str) -> Run:
         """Makes a run of it now. Raises NotFound."""
-        return self._client.run(self._client._wait(self._async.run(name)).id)
+        return Run(self._client, self._client._wait(self._async.run(name)))
 
 
 def _timing(cron: str | None, tz: str, every: float | None, start: datetime | float | None) -> Timing:

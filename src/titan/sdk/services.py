@@ -11,20 +11,15 @@ Owns these forms and the sentence that says what is wrong with one; must not tou
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from titan.model.dag import MAX_SECONDS, Service
 from titan.model.names import split_job
 from titan.model.services import HEALTH, MAX_MISSES, MAX_PORT, MAX_RESTARTS, RESTART, names_in
 from titan.protocol import messages as msg
-
-if TYPE_CHECKING:
-    from titan.sdk.client import AsyncClient
-    from titan.sdk.connection import Connection
-    from titan.sdk.job import Job
+from titan.sdk.connection import Connection
 
 _HEALTH_KEYS: Final = ("type", "path", "command", "interval", "timeout", "start", "failures")
 _RESTART_KEYS: Final = ("policy", "backoff", "backoff_max", "max")
@@ -188,28 +183,6 @@ def service_status(s: msg.ServiceRow) -> ServiceStatus:
     return ServiceStatus(
         s.run, s.dag, s.job, s.state, s.worker or None, s.address or None, s.restarts, s.since, s.attempt, s.reason
     )
-
-
-async def replace_service(client: AsyncClient, target: str, job: Job | None) -> bool:
-    """`job`: what is to be run instead, None for the same again. Raises NotFound, Conflict, and what staging raises."""
-    from titan.sdk.job import DAG
-    from titan.sdk.staging import stage
-
-    run, name = split_job(target)
-    fields: dict[str, Any] = {}
-    if job is not None:
-        staged = await asyncio.to_thread(stage, DAG("replacement", [job]))
-        try:
-            if staged.unresolved:
-                staged = staged.resolve({name: (await client._resolve(name)).hash for name in staged.unresolved})
-            await client._upload(staged)
-        finally:
-            staged.close()
-        t = staged.spec.templates[0]
-        fields = {"file": t.file, "file_hash": t.file_hash, "command": t.command, "argv": t.argv, "args": job.args}
-    answer = await client._connection.call(lambda n: msg.ReplaceService(n, run, name, **fields))
-    assert isinstance(answer, msg.ServiceReplaced)
-    return answer.rolling
 
 
 async def stop_service(connection: Connection, target: str) -> int:

@@ -13,7 +13,7 @@ import pickle
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar, cast, overload
+from typing import Any, Generic, NamedTuple, NoReturn, Protocol, TypeVar, cast, overload
 
 from titan.errors import CallerError, InvalidGraph
 from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS, DagSpec, JobTemplate
@@ -23,9 +23,6 @@ from titan.sdk.functions import Function, Parcel, arguments_of, parcelled, print
 from titan.sdk.lending import session
 from titan.sdk.needs import listed, main_capability, needs_of, requirement_problem, several
 from titan.sdk.pickles import dumps
-
-if TYPE_CHECKING:
-    from titan.sdk.job import Job
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -63,6 +60,13 @@ class Options:
         object.__setattr__(self, "requirement", several(asked))  # a tuple: options are keys of dicts
 
 
+class Identified(Protocol):
+    """A job or a node of a DAG."""
+
+    @property
+    def id(self) -> str: ...
+
+
 class Task(Generic[T_co]):
     """A function whose calls are nodes of a graph; see `task`."""
 
@@ -91,7 +95,7 @@ class Task(Generic[T_co]):
             )
         return Task(self.function, replace(self._options, **changes), self._after)
 
-    def after(self, *others: Job | TaskCall[Any] | str) -> Task[T_co]:
+    def after(self, *others: Identified | str) -> Task[T_co]:
         """The same task, whose calls wait for these jobs of a DAG as well (Job, node or id), and are given nothing of them."""
         ids = [other if isinstance(other, str) else other.id for other in others]
         return Task(self.function, self._options, tuple(dict.fromkeys((*self._after, *ids))))
@@ -107,6 +111,10 @@ class JobValue(NamedTuple):
     """Stands for what a Job of the same DAG comes to, among the arguments of a call."""
 
     id: str
+
+
+value_of_kind: dict[type, Callable[[Any], JobValue]] = {}
+"""Classes whose objects stand for a value among the arguments of a call, and which. `titan.sdk.job` adds its own."""
 
 
 class TaskCall(Generic[T_co]):
@@ -211,15 +219,14 @@ def _pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, Parcel 
 
     Raises CallerError, LimitExceeded.
     """
-    from titan.sdk.job import Job
-
     nodes: dict[TaskCall[Any] | JobValue, int] = {}
 
     def place_of(it: Any) -> int | None:
         kind = type(it)
-        if kind is not TaskCall and kind is not Job:
-            return None
-        return nodes.setdefault(it if kind is TaskCall else _value_of(it), len(nodes))
+        if kind is TaskCall:
+            return nodes.setdefault(it, len(nodes))
+        value_of = value_of_kind.get(kind)
+        return None if value_of is None else nodes.setdefault(value_of(it), len(nodes))
 
     try:
         payload = dumps(arguments_of(args, kwargs), place_of)
@@ -228,13 +235,6 @@ def _pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, Parcel 
     except Exception as e:
         raise CallerError(f"the arguments cannot be sent to a worker: {type(e).__name__}: {e}") from e
     return *parcelled(payload), tuple(nodes)
-
-
-def _value_of(job: Job) -> JobValue:
-    if job.is_array or job.type == "gate":
-        kind = "an array: give the call one of its jobs" if job.is_array else "a gate, which comes to nothing"
-        raise CallerError(f"the job {job.id!r} among the arguments is {kind}")
-    return JobValue(job.id)
 
 
 # -- graphs ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ import msgspec
 
 from titan.core import events as ev
 from titan.model.timing import Timing
-from titan.sim.chronicle import TERMINAL, Chronicle
+from titan.sim.chronicle import Chronicle
+from titan.sim.ledger import TERMINAL
 from titan.sim.trace import Trace
 from titan.sim.truth import Violation
 

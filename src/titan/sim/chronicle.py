@@ -12,81 +12,23 @@ from titan.core import events as ev
 from titan.core.sickness import BREAKS_LIMIT
 from titan.model.causes import UNNEEDED, Cause
 from titan.model.demand import KINDS
-from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState
 from titan.sim import growth_rules, service_rules
 from titan.sim.facts import ACTOR, JobFacts, LeaseFacts, WorkerFacts, asked_of, lacking_of, total_of
-from titan.sim.trace import Trace, short
-from titan.sim.truth import Process, Truth, Violation
+from titan.sim.ledger import TERMINAL, Ledger
+from titan.sim.trace import short
+from titan.sim.truth import Process, Violation
 
-TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED)
-ON_WORKER = (JobState.DISPATCHED, JobState.RUNNING)
 EPSILON = 1e-6
 
 
-class Chronicle:
-    def __init__(self, truth: Truth, settings: Settings, trace: Trace, *, calm: bool, quiet: bool) -> None:
-        self.jobs: dict[int, JobFacts] = {}
-        self.runs: dict[str, list[int]] = {}
-        self.growths: dict[tuple[str, int, str], list[str]] = {}
-        """(run, job that asked, key) -> the jobs that came."""
-        self.opening: dict[str, tuple[ev.RunOpened, list[ev.JobsAdded]]] = {}
-        self.archived: dict[str, None] = {}
-        self.keys: dict[str, str] = {}
-        self.leases: dict[int, LeaseFacts] = {}
-        self.workers: dict[int, WorkerFacts] = {}
-        self.bursts: dict[str, str] = {}
-        """Burst workers that have not ended -> their rules."""
-        self.told: dict[str, None] = {}
-        """Workers that some user told to leave."""
-        self._burst_names: dict[str, None] = {}
-        """All there ever were."""
-        self.lost: dict[int, None] = {}
-        """Leases that ended without a result."""
-        self.cancelled: dict[str, None] = {}
-        """Runs that a user cancelled."""
-        self.decisions: dict[tuple[str, str], tuple[str, bool]] = {}
-        """(run, gate) -> the key of the request that decided, and whether it approved."""
-        self.retries: dict[tuple[str, str], None] = {}
-        """(run, key) of requests that took jobs off the dead letter queue."""
-        self.digests: dict[bytes, int] = {}
-        """SHA-256 of a token -> its gate."""
-        self.announced: dict[int, None] = {}
-        """Gates whose webhook has heard."""
-        self.purged: dict[int, None] = {}
-        self.term = 0
-        self._truth = truth
-        self._trace = trace
-        self._settings = settings
-        self._calm = calm
-        self._quiet = quiet
-
+class Chronicle(Ledger):
     def record(self, event: ev.Event) -> None:
         """The event is durable."""
-        self._trace.count(type(event).__name__)
+        self.trace.count(type(event).__name__)
         reader = _READERS.get(type(event))
         if reader is not None:
             reader(self, event)
-
-    def blocks(self, parent: JobFacts, child: JobFacts) -> bool:
-        """Whether a job will never run because of what became of this parent."""
-        if child.template.kind == "handler":
-            return False
-        dead = parent.state is JobState.DEAD and parent.template.on_failure != "continue"
-        return dead or parent.state is JobState.CANCELLED
-
-    def behind(self, number: int) -> list[int]:
-        """What waits, directly or not, for a job that was cancelled."""
-        found: dict[int, None] = {}
-        stack = [number]
-        while stack:
-            for child in self.jobs[stack.pop()].children:
-                entry = self.jobs[child]
-                goes_on = entry.template.kind == "handler" or entry.state in (JobState.COMPLETED, JobState.DEAD)
-                if child not in found and not goes_on:
-                    found[child] = None
-                    stack.append(child)
-        return list(found)
 
     # -- judging what happens on workers --------------------------------------------------------------------------------
     def judge_start(self, process: Process) -> None:
@@ -110,7 +52,7 @@ class Chronicle:
             raise Violation(f"{job.where} starts before its delay of {job.template.delay_s} s is over")
         if process.started_at < job.template.run_at - EPSILON:
             raise Violation(f"{job.where} starts {job.template.run_at - process.started_at:.3f} s before its time")
-        if self._calm and process.lease in self.lost:
+        if self.calm and process.lease in self.lost:
             raise Violation(f"{job.where} starts under lease {short(process.lease)}, given up though nothing went wrong")
 
     # -- runs -----------------------------------------------------------------------------------------------------------
@@ -181,16 +123,11 @@ class Chronicle:
         self.archived[e.run] = None
 
     # -- jobs -----------------------------------------------------------------------------------------------------------
-    def _turn(self, job: JobFacts, into: JobState, *since: JobState) -> None:
-        if job.state not in since:
-            raise Violation(f"{job.where} became {into.name} from {job.state.name}")
-        job.state = into
-
     def _jobs_queued(self, e: ev.JobsQueued) -> None:
         for number in e.jobs:
             job = self.jobs[number]
             self._judge_ready(job)
-            self._turn(job, JobState.QUEUED, JobState.WAITING, JobState.DELAYED, JobState.FAILED)
+            self.turn(job, JobState.QUEUED, JobState.WAITING, JobState.DELAYED, JobState.FAILED)
             if job.template.kind == "gate":
                 raise Violation(f"{job.where} is a gate and was queued")
             self._judge_parents(job)
@@ -202,7 +139,7 @@ class Chronicle:
         for number, until in zip(e.jobs, e.until, strict=True):
             job = self.jobs[number]
             self._judge_ready(job)
-            self._turn(job, JobState.DELAYED, JobState.WAITING)
+            self.turn(job, JobState.DELAYED, JobState.WAITING)
             job.due = until
 
     def _judge_ready(self, job: JobFacts) -> None:
@@ -222,7 +159,7 @@ class Chronicle:
         for number in e.jobs:
             job = self.jobs[number]
             job.released_from = e.worker
-            self._trace.count("affinity released")
+            self.trace.count("affinity released")
             fit = worker.there and not worker.draining and not lacking_of(job.template, worker)
             if job.state is JobState.QUEUED and fit and "set aside" not in e.reason:
                 raise Violation(f"{job.where} was released from {worker.name}, which can take it")
@@ -231,7 +168,7 @@ class Chronicle:
         worker = self.workers[e.worker]
         for i, number in enumerate(e.jobs):
             job, lease = self.jobs[number], e.first_lease + i
-            self._turn(job, JobState.DISPATCHED, JobState.QUEUED)
+            self.turn(job, JobState.DISPATCHED, JobState.QUEUED)
             job.attempts += 1
             if lease in self.leases:
                 raise Violation(f"lease {short(lease)} was given out twice")
@@ -269,7 +206,7 @@ class Chronicle:
         asked = asked_of(job.template)
         if not any(asked):
             return
-        self._trace.count("asked for resources")
+        self.trace.count("asked for resources")
         there = [j for j in self.jobs.values() if j.lease and self.leases[j.lease].worker == number]
         for kind, total in enumerate(worker.total):
             used = sum(asked_of(j.template)[kind] for j in there)
@@ -279,44 +216,28 @@ class Chronicle:
     def _jobs_started(self, e: ev.JobsStarted) -> None:
         for number, at in zip(e.jobs, e.ats, strict=True):
             job = self.jobs[number]
-            self._turn(job, JobState.RUNNING, JobState.DISPATCHED)
-            process = self._truth.processes.get(job.lease)
+            self.turn(job, JobState.RUNNING, JobState.DISPATCHED)
+            process = self.truth.processes.get(job.lease)
             # That a call has started is told when it turns out slow, and no sooner than it has.
             if process is None or (process.began_at > at if job.template.function else process.began_at != at):
                 raise Violation(f"{job.where} is recorded as started at {at}; really {process}")
 
-    def _end_lease(self, job: JobFacts, worker: int, into: JobState) -> tuple[int, Process | None]:
-        self._turn(job, into, *ON_WORKER)
-        lease, job.lease = job.lease, 0
-        job.ready = job.ready and (into is JobState.COMPLETED or (bool(job.old_lease) and into is not JobState.DEAD))
-        if into in TERMINAL:
-            job.old_lease = 0
-        if worker and self.leases[lease].worker != worker:
-            raise Violation(f"{job.where} became {into.name} by worker {worker}; lease {short(lease)} is of another")
-        return lease, self._truth.processes.get(lease)
-
     def _jobs_completed(self, e: ev.JobsCompleted) -> None:
         for i, number in enumerate(e.jobs):
             job = self.jobs[number]
-            lease, process = self._end_lease(job, e.worker, JobState.COMPLETED)
+            lease, process = self.end_lease(job, e.worker, JobState.COMPLETED)
             if process is None or not process.ended_at or process.exit_code != 0 or process.crashed:
                 raise Violation(f"{job.where} is COMPLETED under lease {short(lease)}; really {process}")
             job.value = e.values[i] if e.values else b""
             wanted = f"i{job.where}#{self.leases[lease].attempt}".encode()
             if job.template.function and job.value != wanted:
                 raise Violation(f"{job.where} is COMPLETED with the value {job.value!r}, really {wanted!r}")
-            self._told(job, e.at)
-
-    def _told(self, job: JobFacts, at: float) -> None:
-        """A job is over: those that wait for it may be ready from now on."""
-        for child in job.children:
-            if self.jobs[child].state is JobState.WAITING:
-                self.jobs[child].ready_at = at
+            self.unlock(job, e.at)
 
     def _jobs_failed(self, e: ev.JobsFailed) -> None:
         for i, number in enumerate(e.jobs):
             job = self.jobs[number]
-            lease, process = self._end_lease(job, e.worker, JobState.FAILED)
+            lease, process = self.end_lease(job, e.worker, JobState.FAILED)
             outcome = Outcome(e.outcomes[i])
             blameless = outcome is Outcome.BROKEN and not job.is_service
             if blameless != (number in e.blameless):
@@ -349,30 +270,30 @@ class Chronicle:
             case Outcome.SIGNALED:
                 if process is None or not process.ended_at or process.exit_code >= 0:
                     return False
-                took_its_runner = outcome in self._truth.troubles.get(lease, ())
+                took_its_runner = outcome in self.truth.troubles.get(lease, ())
                 return exit_code == (-1 if took_its_runner else 128 - process.exit_code)
             case Outcome.TIMED_OUT:
                 lived = process.ended_at - process.started_at if process else 0.0
                 return process is not None and 0 < process.timeout_s <= lived + EPSILON
             case Outcome.REFUSED | Outcome.BROKEN:
-                return outcome in self._truth.troubles.get(lease, ())
+                return outcome in self.truth.troubles.get(lease, ())
         return False
 
     def _jobs_lost(self, e: ev.JobsLost) -> None:
         worker = self.workers[e.worker]
         for number in e.jobs:
             job = self.jobs[number]
-            lease, process = self._end_lease(job, e.worker, JobState.QUEUED)
+            lease, process = self.end_lease(job, e.worker, JobState.QUEUED)
             job.released_from = 0
             self.lost[lease] = None
-            if self._calm and process is not None:
+            if self.calm and process is not None:
                 raise Violation(f"{job.where} was given up ({e.reason}) though nothing went wrong; it ran as {process}")
             if number in e.blamed:
                 self._judge_blame(job, process)
                 job.blamed[e.worker, worker.incarnation] = None
             elif number in e.doubted:
                 job.doubted[e.worker, worker.incarnation] = None
-            if 2 * len(job.blamed) + len(job.doubted) >= 2 * self._settings.poison_losses:
+            if 2 * len(job.blamed) + len(job.doubted) >= 2 * self.settings.poison_losses:
                 raise Violation(f"{job.where} runs on; losses that count: {list(job.blamed)}, {list(job.doubted)}")
         if len(e.doubted) > worker.slots:
             raise Violation(f"{len(e.doubted)} jobs are doubted for the loss of {worker.name}, which has {worker.slots} slots")
@@ -391,16 +312,16 @@ class Chronicle:
                 if early and not job.is_service and job.failures[-1] is not Outcome.REFUSED:
                     raise Violation(f"{job.where} is DEAD after {len(job.failures)} failures with {job.template.retries} retries")
             else:
-                self._trace.count("poison")
+                self.trace.count("poison")
                 ran = job.state is JobState.RUNNING
-                _, process = self._end_lease(job, 0, JobState.DEAD)
+                _, process = self.end_lease(job, 0, JobState.DEAD)
                 if ran:
                     self._judge_blame(job, process)
-                self._trace.count("poison before its start" if not ran else "poison while it ran")
-                if 2 * len(job.blamed) + len(job.doubted) + 1 + ran < 2 * self._settings.poison_losses:
+                self.trace.count("poison before its start" if not ran else "poison while it ran")
+                if 2 * len(job.blamed) + len(job.doubted) + 1 + ran < 2 * self.settings.poison_losses:
                     counted = [*job.blamed, *job.doubted]
                     raise Violation(f"{job.where} is poison; losses that count: {counted} and this one")
-            self._told(job, e.at)
+            self.unlock(job, e.at)
 
     def _jobs_cancelled(self, e: ev.JobsCancelled) -> None:
         self._judge_actor(e.actor, asked=e.cause == Cause.ASKED)
@@ -410,7 +331,7 @@ class Chronicle:
                 raise Violation(f"{job.where} is {job.state.name} and was cancelled")
             job.state, job.lease, job.ready, job.old_lease = JobState.CANCELLED, 0, False, 0
             job.why, job.cause = e.reason, e.cause
-            self._told(job, e.at)
+            self.unlock(job, e.at)
 
     def _run_cancelled(self, e: ev.RunCancelled) -> None:
         self.cancelled[e.run] = None
@@ -439,18 +360,18 @@ class Chronicle:
             if job.run != e.run:
                 raise Violation(f"{job.where} is revived with run {e.run}")
             if i < e.retried:
-                self._turn(job, JobState.WAITING, JobState.DEAD)
+                self.turn(job, JobState.WAITING, JobState.DEAD)
                 job.failures, job.final, job.breaks = [], False, 0
                 job.blamed.clear()
                 job.doubted.clear()
                 self.purged.pop(number, None)
             elif job.is_service and job.state is JobState.COMPLETED:
-                self._turn(job, JobState.WAITING, JobState.COMPLETED)
+                self.turn(job, JobState.WAITING, JobState.COMPLETED)
                 job.stopped_by_user = job.ready = False
                 if not any(child in e.jobs for child in job.children):
                     raise Violation(f"{job.where} is revived, and nothing that depends on it")
             else:
-                self._turn(job, JobState.WAITING, JobState.CANCELLED)
+                self.turn(job, JobState.WAITING, JobState.CANCELLED)
                 if not any(parent in e.jobs for parent in job.parents) or job.cause == Cause.ASKED:
                     raise Violation(f"{job.where} is revived; it was cancelled because {job.why}")
             job.revived, job.revived_at, job.why, job.cause = True, e.at, "", 0
@@ -472,7 +393,7 @@ class Chronicle:
                 raise Violation(f"{job.where} opens until {until}")
             if e.at < max(job.due, job.ready_at + job.template.delay_s) - EPSILON:
                 raise Violation(f"{job.where} opens before its delay is over")
-            self._turn(job, JobState.PAUSED, JobState.WAITING, JobState.DELAYED)
+            self.turn(job, JobState.PAUSED, JobState.WAITING, JobState.DELAYED)
             job.due = until
 
     def _token_issued(self, e: ev.TokenIssued) -> None:
@@ -488,13 +409,13 @@ class Chronicle:
     def _gates_decided(self, e: ev.GatesDecided) -> None:
         for number in e.jobs:
             job = self.jobs[number]
-            self._turn(job, JobState.COMPLETED if e.approved else JobState.CANCELLED, JobState.PAUSED)
+            self.turn(job, JobState.COMPLETED if e.approved else JobState.CANCELLED, JobState.PAUSED)
             if not e.by and (e.approved or e.at < job.due - EPSILON):
                 raise Violation(f"{job.where} is decided by the clock {job.due - e.at:.3f} s before its time")
             self.decisions[job.run, job.name] = (e.key, e.approved)
-            self._trace.count("gate approved" if e.approved else "gate rejected" if e.by else "gate expired")
+            self.trace.count("gate approved" if e.approved else "gate rejected" if e.by else "gate expired")
             job.why = "" if e.approved else "rejected"
-            self._told(job, e.at)
+            self.unlock(job, e.at)
 
     # -- workers --------------------------------------------------------------------------------------------------------
     def _worker_joined(self, e: ev.WorkerJoined) -> None:
@@ -504,9 +425,9 @@ class Chronicle:
         if known is not None and known.incarnation == e.incarnation:
             for job in self.jobs.values():  # it was cut off, not taken down
                 if job.blamed.pop((e.worker, e.incarnation), self) is None:
-                    self._trace.count("blame taken back")
+                    self.trace.count("blame taken back")
                 if job.doubted.pop((e.worker, e.incarnation), self) is None:
-                    self._trace.count("doubt taken back")
+                    self.trace.count("doubt taken back")
             known.capabilities, known.slots, known.total, known.there = e.capabilities, e.slots, total_of(e), True
             return
         if known is not None and (known.name != e.name or e.incarnation < known.incarnation):
@@ -521,17 +442,17 @@ class Chronicle:
 
     def _worker_gone(self, e: ev.WorkerLost | ev.WorkerLeft) -> None:
         self.workers[e.worker].there = False
-        if self._calm and self.workers[e.worker].name not in self._burst_names:
+        if self.calm and self.workers[e.worker].name not in self.burst_names:
             raise Violation(f"worker {self.workers[e.worker].name} is {type(e).__name__} though nothing went wrong")
 
     # -- burst workers --------------------------------------------------------------------------------------------------
     def _burst_requested(self, e: ev.BurstRequested) -> None:
         for name in e.names:
-            if name in self._burst_names:
+            if name in self.burst_names:
                 raise Violation(f"the name of burst worker {name} was used before")
-            self._burst_names[name] = None
+            self.burst_names[name] = None
             self.bursts[name] = e.rule
-        there, (_, most) = list(self.bursts.values()).count(e.rule), self._settings.scale[e.rule]
+        there, (_, most) = list(self.bursts.values()).count(e.rule), self.settings.scale[e.rule]
         if there > most:
             raise Violation(f"{there} burst workers of {e.rule}; the maximum is {most}")
 
@@ -565,7 +486,7 @@ class Chronicle:
             raise Violation(f"workers {e.workers} are forgotten and hold jobs")
 
     def _leases_ending(self, e: ev.LeasesEnding) -> None:
-        if self._quiet:
+        if self.quiet:
             raise Violation(
                 f"slots of {self.workers[e.worker].name} are blocked by {list(map(short, e.leases))} though all is quiet"
             )

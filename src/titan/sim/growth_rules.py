@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from titan.core import events as ev
 from titan.model.states import JobState
 from titan.sim.facts import JobFacts
+from titan.sim.ledger import Ledger
 from titan.sim.truth import Violation
 
-if TYPE_CHECKING:
-    from titan.sim.chronicle import Chronicle
 
-
-def _run_grown(it: Chronicle, e: ev.RunGrown) -> None:
+def _run_grown(it: Ledger, e: ev.RunGrown) -> None:
     numbers = it.runs[e.run]
     if e.by:
         by = it.jobs[e.by]
@@ -50,4 +48,4 @@ def _run_grown(it: Chronicle, e: ev.RunGrown) -> None:
             it.jobs[parent].children.append(number)
 
 
-READERS: dict[type, Callable[[Chronicle, Any], None]] = {ev.RunGrown: _run_grown}
+READERS: dict[type, Callable[[Ledger, Any], None]] = {ev.RunGrown: _run_grown}

@@ -10,9 +10,10 @@ from titan.core.state import State
 from titan.model.states import JobState, RunState
 from titan.protocol import messages as pm
 from titan.sim.almanac import Almanac, following
-from titan.sim.chronicle import TERMINAL, Chronicle
+from titan.sim.chronicle import Chronicle
 from titan.sim.facts import JobFacts
 from titan.sim.file_rules import FileJudge
+from titan.sim.ledger import TERMINAL
 from titan.sim.scenario import Scenario
 from titan.sim.talk_rules import TalkJudge
 from titan.sim.trace import Trace, short

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from titan.core import events as ev
 from titan.model.states import JobState
 from titan.sim.facts import JobFacts
+from titan.sim.ledger import TERMINAL, Ledger
 from titan.sim.trace import short
 from titan.sim.truth import Violation
 
-if TYPE_CHECKING:
-    from titan.sim.chronicle import Chronicle
 
-TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED)
-
-
-def _services_reported(it: Chronicle, e: ev.ServicesReported) -> None:
+def _services_reported(it: Ledger, e: ev.ServicesReported) -> None:
     for i, number in enumerate(e.jobs):
         job = it.jobs[number]
         if not job.is_service or job.state is not JobState.RUNNING or it.leases[job.lease].worker != e.worker:
@@ -25,19 +21,19 @@ def _services_reported(it: Chronicle, e: ev.ServicesReported) -> None:
         if (job.lease, e.serials[i]) <= job.serial:
             raise Violation(f"{job.where}: report {e.serials[i]} of {short(job.lease)} came after {job.serial}")
         job.serial = (job.lease, e.serials[i])
-        if e.ready_ats[i] and e.ready_ats[i] not in it._truth.healthy.get(job.lease, ()):
+        if e.ready_ats[i] and e.ready_ats[i] not in it.truth.healthy.get(job.lease, ()):
             raise Violation(f"{job.where} is recorded as READY at {e.ready_ats[i]}, when nobody found it healthy")
         if job.old_lease and not e.ready_ats[i]:
             continue
         was, job.ready, job.address, job.old_lease = job.ready, e.ready_ats[i] > 0, e.addresses[i], 0
         if job.ready:
-            it._trace.count("service READY")
+            it.trace.count("service READY")
             job.failures.clear()
             if not was:
-                it._told(job, e.at)
+                it.unlock(job, e.at)
 
 
-def _services_stopped(it: Chronicle, e: ev.ServicesStopped) -> None:
+def _services_stopped(it: Ledger, e: ev.ServicesStopped) -> None:
     for number in e.jobs:
         job = it.jobs[number]
         if not job.is_service or job.state in TERMINAL:
@@ -53,10 +49,10 @@ def _services_stopped(it: Chronicle, e: ev.ServicesStopped) -> None:
             raise Violation(f"{job.where} was stopped; it is to go on: {keep}, and these need it: {open_}")
         if not job.stopped_by_user and waiting:
             raise Violation(f"{job.where} was stopped and COMPLETED while it waited for what may never come")
-        it._told(job, e.at)
+        it.unlock(job, e.at)
 
 
-def _waits_for_the_end(it: Chronicle, job: JobFacts) -> bool:
+def _waits_for_the_end(it: Ledger, job: JobFacts) -> bool:
     """Whether it is a handler of services, or waits for one."""
     parents = [it.jobs[parent] for parent in job.parents]
     if job.state is not JobState.WAITING:
@@ -66,7 +62,7 @@ def _waits_for_the_end(it: Chronicle, job: JobFacts) -> bool:
     return any(_waits_for_the_end(it, parent) for parent in parents)
 
 
-def _service_replaced(it: Chronicle, e: ev.ServiceReplaced) -> None:
+def _service_replaced(it: Ledger, e: ev.ServiceReplaced) -> None:
     job = it.jobs[e.job]
     if not job.is_service or job.state in TERMINAL:
         raise Violation(f"{job.where} is {job.state.name} and was replaced as a service")
@@ -78,12 +74,12 @@ def _service_replaced(it: Chronicle, e: ev.ServiceReplaced) -> None:
         raise Violation(f"{job.where} goes on while it is replaced, and is not READY")
     if e.rolling:
         job.old_lease = job.lease
-        it._trace.count("rolling replacement")
-    it._end_lease(job, 0, JobState.QUEUED)
+        it.trace.count("rolling replacement")
+    it.end_lease(job, 0, JobState.QUEUED)
     job.released_from = 0
 
 
-def _services_retired(it: Chronicle, e: ev.ServicesRetired) -> None:
+def _services_retired(it: Ledger, e: ev.ServicesRetired) -> None:
     for lease in e.leases:
         job = it.jobs[it.leases[lease].job]
         if job.old_lease != lease:
@@ -91,17 +87,17 @@ def _services_retired(it: Chronicle, e: ev.ServicesRetired) -> None:
         job.old_lease, job.ready = 0, False
 
 
-def _jobs_held(it: Chronicle, e: ev.JobsHeld) -> None:
+def _jobs_held(it: Ledger, e: ev.JobsHeld) -> None:
     for number in e.jobs:
         job = it.jobs[number]
-        it._turn(job, JobState.WAITING, JobState.QUEUED, JobState.DELAYED, JobState.FAILED)
+        it.turn(job, JobState.WAITING, JobState.QUEUED, JobState.DELAYED, JobState.FAILED)
         job.due = 0.0
-        it._trace.count("held for a service")
+        it.trace.count("held for a service")
         if all(it.jobs[parent].is_done for parent in job.parents):
             raise Violation(f"{job.where} waits again, and all that it depends on is there")
 
 
-READERS: dict[type, Callable[[Chronicle, Any], None]] = {
+READERS: dict[type, Callable[[Ledger, Any], None]] = {
     ev.ServicesReported: _services_reported,
     ev.ServicesStopped: _services_stopped,
     ev.ServiceReplaced: _service_replaced,

@@ -6,24 +6,32 @@ recovery what was acknowledged has to be there, and nothing that was never asked
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from titan.core import inputs as seen
 from titan.sim.truth import Violation
 from titan.sim.world import World
 from titan.store.store import Store
 
-if TYPE_CHECKING:
-    from titan.sim.master import SimMaster
-
 KEYS = 3
 SHARE = 0.25
 """Of all scenarios that have one."""
 
 
+class StoreMaster(Protocol):
+    """The master, as far as the store's user knows it."""
+
+    @property
+    def up(self) -> bool: ...
+
+    def write_store(self, written: seen.StoreWritten, acknowledge: Callable[[], None]) -> None:
+        """Journals what was changed on the state's store, and calls `acknowledge` when that is durable."""
+
+
 class SimStoreUser:
-    def __init__(self, world: World, master: SimMaster) -> None:
+    def __init__(self, world: World, master: StoreMaster) -> None:
         self._world = world
         self._master = master
         self._rng = Random(f"{world.scenario.seed}/store")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from titan.core import events as ev
 from titan.core.state import State
 from titan.model.states import JobState
-from titan.sim.chronicle import ON_WORKER, Chronicle
+from titan.sim.chronicle import Chronicle
+from titan.sim.ledger import ON_WORKER
 from titan.sim.scenario import Faults
 from titan.sim.trace import short
 from titan.sim.truth import Host, Truth, Violation

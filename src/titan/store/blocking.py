@@ -8,35 +8,18 @@ be served.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from heapq import heapify, heappop, heappush
 from math import ceil
-from typing import TYPE_CHECKING
 
 from titan.store.context import Context
 from titan.store.parsing import INT_MAX, extended, extended_product
 from titan.store.replies import BLOCKED, NEGATIVE_TIMEOUT, NO_REPLY, Error, Refusal, Reply
-
-if TYPE_CHECKING:
-    from titan.store.session import Session
+from titan.store.session import Session, Wait
 
 _OUT_OF_RANGE = b"ERR timeout is out of range"
 Serve = Callable[[Context, bytes], Reply]
 """Tries to complete a command at a key that changed, in the session that waits; BLOCKED if it still cannot."""
-
-
-class Wait:
-    __slots__ = ("empty", "index", "keys", "number", "serve", "until_ms")
-
-    def __init__(self, index: int, keys: list[bytes], until_ms: int, serve: Serve, empty: Reply, number: int) -> None:
-        self.index = index
-        """Of the database."""
-        self.keys = keys
-        self.until_ms = until_ms
-        """0: for ever."""
-        self.serve = serve
-        self.empty = empty
-        """The reply when the time is over."""
-        self.number = number
 
 
 def deadline(ctx: Context, seconds: bytes) -> int:
@@ -69,10 +52,10 @@ def wait(ctx: Context, keys: list[bytes], until_ms: int, serve: Serve, empty: Re
         return empty
     session, db = ctx.session, ctx.db
     ctx.waits += 1
-    waiting = Wait(db.index, list(dict.fromkeys(keys)), until_ms, serve, empty, ctx.waits)
+    waiting = Wait(db.index, list(dict.fromkeys(keys)), until_ms, partial(serve, ctx), empty, ctx.waits)
     session.blocked = waiting
     for key in waiting.keys:
-        db.observe(key).waiters[session] = waiting
+        ctx.observed.add(db.index, key).waiters[session] = waiting
     if until_ms:
         heappush(ctx.timeouts, (until_ms, ctx.waits, session))
         if len(ctx.timeouts) > 64 + 2 * len(ctx.sessions):
@@ -85,9 +68,8 @@ def release(ctx: Context, session: Session) -> None:
     """The session waits no more."""
     waiting = session.blocked
     if waiting is not None:
-        db = ctx.databases[waiting.index]
         for key in waiting.keys:
-            db.leave(key, session, watching=False)
+            ctx.observed.leave(waiting.index, key, session, watching=False)
         session.blocked = None
 
 
@@ -105,16 +87,16 @@ def serve_ready(ctx: Context) -> None:
     while ctx.ready:
         index, key = next(iter(ctx.ready))
         del ctx.ready[index, key]
-        db = ctx.databases[index]
-        observers = db.observed.get(key)
+        observers = ctx.observed.get((index, key))
         if observers is None:
             continue
+        db = ctx.databases[index]
         for session, waiting in list(observers.waiters.items()):
             if session.blocked is not waiting:
                 continue
             ctx.session, ctx.db = session, db
             try:
-                reply = waiting.serve(ctx, key)
+                reply = waiting.serve(key)
             except Refusal as refusal:
                 reply = refusal.reply
             if reply is not BLOCKED:

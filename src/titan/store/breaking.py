@@ -6,14 +6,10 @@ are now, so that a restart finds the same.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from titan.store.command import Command
 from titan.store.context import Context
 from titan.store.replies import Error
 from titan.store.rewriting import changes_of_key
-
-if TYPE_CHECKING:
-    from titan.store.table import Command
 
 _NO_MEMORY = Error(b"OOM the machine has not the memory for this command")
 

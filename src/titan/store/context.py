@@ -13,6 +13,7 @@ from titan.store.dice import Dice
 from titan.store.hooks import Hooks
 from titan.store.keyspace import Database
 from titan.store.memory import Meter
+from titan.store.observers import Observed
 from titan.store.replies import WRONG_TYPE, Push, Refusal, Reply
 from titan.store.scan_positions import ScanPositions
 from titan.store.session import Session
@@ -73,6 +74,7 @@ class Context:
         self.sessions: dict[int, Session] = {}
         self.channels: dict[bytes, dict[Session, None]] = {}
         self.patterns: dict[bytes, dict[Session, None]] = {}
+        self.observed = Observed()
         self.ready: dict[tuple[int, bytes], None] = {}
         """Keys that changed and that somebody waits for."""
         self.timeouts: list[tuple[int, int, Session]] = []
@@ -129,7 +131,7 @@ class Context:
         """`key` changed, and `args` does the same again in this database."""
         db = self.db
         self.changes.append((db.index, args))
-        if db.observed and key in db.observed:
+        if self.observed and (db.index, key) in self.observed:
             self._notice(db, key)
         if self.meter is not None:
             self.meter.weigh(db, key)
@@ -137,7 +139,7 @@ class Context:
     def stored(self, key: bytes, args: list[bytes], *, over: bool) -> None:
         """Like `changed`, for the result of a command. `over`: the key was there, with something else. As in Redis 7.0, who waits
         for it is not served then, and goes on waiting until the key is made anew."""
-        observers = self.db.observed.get(key)
+        observers = self.observed.get((self.db.index, key))
         if over and observers is not None and (self.db.index, key) not in self.ready:
             observers.passed_over = True
         self.changed(key, args)
@@ -151,7 +153,7 @@ class Context:
 
     def wake(self, key: bytes) -> None:
         """Whoever waits for `key` is to look again, though it has not changed."""
-        observers = self.db.observed.get(key)
+        observers = self.observed.get((self.db.index, key))
         if observers is not None and observers.waiters:
             self.ready[self.db.index, key] = None
 
@@ -162,7 +164,7 @@ class Context:
     def touch(self, key: bytes, db: Database | None = None) -> None:
         """`key` changed."""
         db = db or self.db
-        if db.observed and key in db.observed:
+        if self.observed and (db.index, key) in self.observed:
             self._notice(db, key)
         if self.meter is not None:
             self.meter.weigh(db, key)
@@ -183,7 +185,7 @@ class Context:
         self.deliveries.append((session, message))
 
     def _notice(self, db: Database, key: bytes) -> None:
-        observers = db.observed[key]
+        observers = self.observed[db.index, key]
         for session in observers.watchers:
             if not session.watched[db.index, key] or key in db.data:
                 session.stale = True

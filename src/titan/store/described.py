@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
+from titan.store.command import Command
 from titan.store.context import Context
 from titan.store.patterns import folded
 from titan.store.replies import SYNTAX, Refusal, Reply, SetReply, Status
 from titan.store.server_info import unknown_subcommand
-
-if TYPE_CHECKING:
-    from titan.store.table import Command
 
 
 def _by_name(table: dict[str, str]) -> dict[bytes, list[str]]:
@@ -62,74 +61,68 @@ _SORTING = (b"sort", b"sort_ro")
 """Whose keys go by what a list holds."""
 
 
-def command(ctx: Context, args: list[bytes]) -> Reply:
-    if len(args) > 1:
-        raise Refusal(unknown_subcommand(args))
-    return [_facts(one) for one in _table().values()]
+class Catalogue:
+    """The functions of COMMAND and its subcommands, about the commands of `table`, by name in lower case."""
 
+    def __init__(self, table: Mapping[bytes, Command]) -> None:
+        self._table = table
 
-def command_count(ctx: Context, args: list[bytes]) -> Reply:
-    return len(_table())
+    def command(self, ctx: Context, args: list[bytes]) -> Reply:
+        if len(args) > 1:
+            raise Refusal(unknown_subcommand(args))
+        return [_facts(one) for one in self._table.values()]
 
+    def command_count(self, ctx: Context, args: list[bytes]) -> Reply:
+        return len(self._table)
 
-def command_info(ctx: Context, args: list[bytes]) -> Reply:
-    if len(args) == 2:
-        return command(ctx, args[:1])
-    found = (_named(name) for name in args[2:])
-    return [None if one is None else _facts(one) for one in found]
+    def command_info(self, ctx: Context, args: list[bytes]) -> Reply:
+        if len(args) == 2:
+            return self.command(ctx, args[:1])
+        found = (self._named(name) for name in args[2:])
+        return [None if one is None else _facts(one) for one in found]
 
-
-def command_list(ctx: Context, args: list[bytes]) -> Reply:
-    names = list(_table())
-    if len(args) == 2:
-        return list(names)
-    if len(args) != 5 or args[2].upper() != b"FILTERBY":
+    def command_list(self, ctx: Context, args: list[bytes]) -> Reply:
+        names = list(self._table)
+        if len(args) == 2:
+            return list(names)
+        if len(args) != 5 or args[2].upper() != b"FILTERBY":
+            raise Refusal(SYNTAX)
+        how, value = args[3].upper(), args[4]
+        if how == b"PATTERN":
+            matches = folded(value)
+            return [name for name in names if matches(name)]
+        if how == b"ACLCAT":
+            category = value.lower().decode("latin-1")
+            return [one.name for one in self._table.values() if category in _categories(one)]
+        if how == b"MODULE":
+            return []
         raise Refusal(SYNTAX)
-    how, value = args[3].upper(), args[4]
-    if how == b"PATTERN":
-        matches = folded(value)
-        return [name for name in names if matches(name)]
-    if how == b"ACLCAT":
-        category = value.lower().decode("latin-1")
-        return [one.name for one in _table().values() if category in _categories(one)]
-    if how == b"MODULE":
-        return []
-    raise Refusal(SYNTAX)
 
+    def command_docs(self, ctx: Context, args: list[bytes]) -> Reply:
+        table = self._table
+        chosen = [table[name.lower()] for name in args[2:] if name.lower() in table] if len(args) > 2 else list(table.values())
+        return {one.name: _docs(one) for one in chosen}
 
-def command_docs(ctx: Context, args: list[bytes]) -> Reply:
-    table = _table()
-    chosen = [table[name.lower()] for name in args[2:] if name.lower() in table] if len(args) > 2 else list(table.values())
-    return {one.name: _docs(one) for one in chosen}
+    def command_getkeys(self, ctx: Context, args: list[bytes]) -> Reply:
+        called = args[2:]
+        found = self._table.get(called[0].lower())
+        if found is not None and found.sub and len(called) > 1:
+            found = found.sub.get(called[1].lower())
+        if found is None:
+            raise Refusal(b"ERR Invalid command specified")
+        if not found.takes(len(called)):
+            raise Refusal(b"ERR Invalid number of arguments specified for command")
+        if found.keys == "-":
+            raise Refusal(b"ERR The command has no key arguments")
+        keys = found.keys_of(called)
+        if not keys:
+            raise Refusal(b"ERR Invalid arguments specified for command")
+        return list(keys)
 
-
-def command_getkeys(ctx: Context, args: list[bytes]) -> Reply:
-    called = args[2:]
-    found = _table().get(called[0].lower())
-    if found is not None and found.sub and len(called) > 1:
-        found = found.sub.get(called[1].lower())
-    if found is None:
-        raise Refusal(b"ERR Invalid command specified")
-    if not found.takes(len(called)):
-        raise Refusal(b"ERR Invalid number of arguments specified for command")
-    if found.keys == "-":
-        raise Refusal(b"ERR The command has no key arguments")
-    keys = found.keys_of(called)
-    if not keys:
-        raise Refusal(b"ERR Invalid arguments specified for command")
-    return list(keys)
-
-
-def _table() -> dict[bytes, Command]:
-    from titan.store.table import COMMANDS  # which names this module
-
-    return COMMANDS
-
-
-def _named(name: bytes) -> Command | None:
-    parent, _, sub = name.lower().partition(b"|")
-    found = _table().get(parent)
-    return found.sub.get(sub) if found is not None and sub else found
+    def _named(self, name: bytes) -> Command | None:
+        parent, _, sub = name.lower().partition(b"|")
+        found = self._table.get(parent)
+        return found.sub.get(sub) if found is not None and sub else found
 
 
 def _facts(one: Command) -> list[Any]:

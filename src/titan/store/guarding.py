@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from titan.store.command import Command
 from titan.store.context import SPACES, Context
 from titan.store.replies import OUT_OF_MEMORY, Refusal, shown
-
-if TYPE_CHECKING:
-    from titan.store.table import Command
 
 _NOT_A_JOBS = b"NOPERM a job may not run %b: it administers the store. Use `titan store` or a connection to the store's port"
 _NOT_QUEUED = (b"exec", b"discard", b"reset", b"quit")

@@ -85,7 +85,7 @@ def _rename(ctx: Context, args: list[bytes], *, replace: bool) -> bool:
         return False
     at = db.expires.get(source)
     db.remove(source)
-    _place(db, target, value, at)
+    _place(ctx, db, target, value, at)
     ctx.touch(target)
     ctx.changed(source, [b"RENAME", source, target])
     return True
@@ -114,7 +114,7 @@ def copy(ctx: Context, args: list[bytes]) -> Reply:
     if db.find(target) is not None and not replace:
         return 0
     ctx.strain(size_of(value) if not isinstance(value, bytes | bytearray) else len(value) // 256)
-    _place(db, target, copy_of(value), ctx.db.expires.get(source))
+    _place(ctx, db, target, copy_of(value), ctx.db.expires.get(source))
     ctx.touch(target, db)
     ctx.log([b"COPY", source, target, *((b"DB", b"%d" % db.index) if db is not ctx.db else ()), b"REPLACE"])
     return 1
@@ -132,15 +132,15 @@ def move(ctx: Context, args: list[bytes]) -> Reply:
         return 0
     at = ctx.db.expires.get(key)
     ctx.db.remove(key)
-    _place(db, key, value, at)
+    _place(ctx, db, key, value, at)
     ctx.touch(key, db)
     ctx.changed(key, [b"MOVE", key, b"%d" % db.index])
     return 1
 
 
-def _place(db: Database, key: bytes, value: Value, at: int | None) -> None:
+def _place(ctx: Context, db: Database, key: bytes, value: Value, at: int | None) -> None:
     db.put(key, value)
-    _made_anew(db, key)
+    _made_anew(ctx, db, key)
     if at is not None:
         db.expire_at(key, at)
 
@@ -221,7 +221,7 @@ def _check_flush(args: list[bytes]) -> None:
 
 
 def _wipe(ctx: Context, db: Database) -> None:
-    gone = [key for key in db.observed if key in db.data]
+    gone = [key for key in ctx.observed.of(db.index) if key in db.data]
     ctx.session.halted = True
     db.wipe()
     for key in gone:
@@ -241,17 +241,17 @@ def swapdb(ctx: Context, args: list[bytes]) -> Reply:
     one, two = ctx.databases[first], ctx.databases[second]
     one.swap(two)
     for db in (one, two):
-        for key in list(db.observed):
+        for key in ctx.observed.of(db.index):
             if key in one.data or key in two.data:
-                _made_anew(db, key)
+                _made_anew(ctx, db, key)
                 ctx.touch(key, db)
     _remeasure(ctx)
     ctx.log([b"SWAPDB", b"%d" % first, b"%d" % second])
     return OK
 
 
-def _made_anew(db: Database, key: bytes) -> None:
-    observers = db.observed.get(key)
+def _made_anew(ctx: Context, db: Database, key: bytes) -> None:
+    observers = ctx.observed.get((db.index, key))
     if observers is not None:
         observers.passed_over = False
 

@@ -1,17 +1,12 @@
-"""One database: keys with their values and expiry, and who has an eye on them."""
+"""One database: keys with their values and expiry."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from titan.store.values import Value
-
-if TYPE_CHECKING:
-    from titan.store.blocking import Wait
-    from titan.store.context import Context
-    from titan.store.session import Session
 
 
 class Mount(Protocol):
@@ -28,32 +23,40 @@ class Mount(Protocol):
         """All keys there are now."""
 
 
-class Observers:
-    """Who watches a key (WATCH), and who waits for it, first come first served."""
+class Usage(Protocol):
+    """What records the use of keys."""
 
-    __slots__ = ("passed_over", "waiters", "watchers")
+    def use(self, db: Database, key: bytes) -> None:
+        """A key was looked up."""
 
-    def __init__(self) -> None:
-        self.passed_over = False
-        """What those who wait could take came over something else, see `Context.stored`."""
-        self.watchers: dict[Session, None] = {}
-        self.waiters: dict[Session, Wait] = {}
+
+class Owner(Protocol):
+    """What a database asks of the context that has it."""
+
+    @property
+    def now(self) -> int:
+        """Milliseconds since the epoch. 0 during a replay, when nothing expires."""
+
+    @property
+    def meter(self) -> Usage | None: ...
+
+    def expire(self, db: Database, key: bytes) -> None:
+        """Deletes a key that has expired."""
 
 
 class Database:
     """`data` and `expires` are read directly where speed counts; they are changed by the methods, and by SET and INCR."""
 
-    __slots__ = ("_due", "context", "data", "expires", "index", "lively", "mounts", "observed")
+    __slots__ = ("_due", "_owner", "data", "expires", "index", "lively", "mounts")
 
-    def __init__(self, index: int, context: Context) -> None:
+    def __init__(self, index: int, owner: Owner) -> None:
         self.index = index
-        self.context = context
+        self._owner = owner
         self.data: dict[bytes, Value] = {}
         self.expires: dict[bytes, int] = {}
         """Key to when it expires, in ms since the epoch."""
         self._due: list[tuple[int, bytes]] = []
         """A heap of (when, key). What does not agree with `expires` is out of date."""
-        self.observed: dict[bytes, Observers] = {}
         self.mounts: dict[bytes, Mount] = {}
         """By prefix."""
         self.lively = False
@@ -63,15 +66,15 @@ class Database:
         """What a key holds; None if there is no such key or it has expired, in which case it is deleted."""
         if self.expires:
             at = self.expires.get(key)
-            if at is not None and at <= self.context.now:
-                self.context.expire(self, key)
+            if at is not None and at <= self._owner.now:
+                self._owner.expire(self, key)
                 return None
         value = self.data.get(key)
         if self.lively:
             if value is None:
                 return self._mounted(key)
-            if self.context.meter is not None:
-                self.context.meter.use(self, key)
+            if self._owner.meter is not None:
+                self._owner.meter.use(self, key)
         return value
 
     def remove(self, key: bytes) -> Value | None:
@@ -109,7 +112,7 @@ class Database:
 
     def has_expired(self, key: bytes) -> bool:
         """Whether a key is there no more but for its deletion."""
-        return self.expires.get(key, self.context.now + 1) <= self.context.now
+        return self.expires.get(key, self._owner.now + 1) <= self._owner.now
 
     def wipe(self) -> None:
         self.data = {}
@@ -117,7 +120,7 @@ class Database:
         self._due = []
 
     def swap(self, other: Database) -> None:
-        """Exchanges the keys of two databases. Who looks at them stays."""
+        """Exchanges the keys of two databases."""
         self.data, other.data = other.data, self.data
         self.expires, other.expires = other.expires, self.expires
         self._due, other._due = other._due, self._due
@@ -131,20 +134,6 @@ class Database:
     def mounted_keys(self) -> Iterator[bytes]:
         for mount in self.mounts.values():
             yield from mount.keys()
-
-    def observe(self, key: bytes) -> Observers:
-        found = self.observed.get(key)
-        if found is None:
-            found = self.observed[key] = Observers()
-        return found
-
-    def leave(self, key: bytes, session: Session, *, watching: bool) -> None:
-        """A session no longer watches a key, or no longer waits for it."""
-        found = self.observed.get(key)
-        if found is not None:
-            (found.watchers if watching else found.waiters).pop(session, None)
-            if not found.watchers and not found.waiters:
-                del self.observed[key]
 
     def _mounted(self, key: bytes) -> Value | None:
         mount = self.mount_of(key)

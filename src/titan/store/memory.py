@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from titan.store.keyspace import Database
 from titan.store.stream_log import Stream
 from titan.store.values import SetValue, SortedSet, Value
-
-if TYPE_CHECKING:
-    from titan.store.keyspace import Database
 
 SAMPLES = 5
 """Elements that are measured, unless told otherwise."""

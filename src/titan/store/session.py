@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-if TYPE_CHECKING:
-    from titan.store.blocking import Wait
-    from titan.store.keyspace import Database
-    from titan.store.table import Command
+from titan.store.command import Command
+from titan.store.keyspace import Database
+from titan.store.replies import Reply
+
+
+class Wait:
+    """What a session waits for: a change of one of some keys."""
+
+    __slots__ = ("empty", "index", "keys", "number", "serve", "until_ms")
+
+    def __init__(
+        self, index: int, keys: list[bytes], until_ms: int, serve: Callable[[bytes], Reply], empty: Reply, number: int
+    ) -> None:
+        self.index = index
+        """Of the database."""
+        self.keys = keys
+        self.until_ms = until_ms
+        """0: for ever."""
+        self.serve = serve
+        """Tries to complete the command at a key that changed. BLOCKED if that is still not possible. Raises Refusal."""
+        self.empty = empty
+        """The reply when the time is over."""
+        self.number = number
 
 
 class Session:

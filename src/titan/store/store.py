@@ -18,13 +18,14 @@ from hashlib import sha256
 
 from titan.errors import JournalCorrupt
 from titan.store import blocking, breaking, connection, guarding, pubsub, rewriting, server_info, transactions
+from titan.store.command import Command
 from titan.store.context import SPACES, TURN_WORK, Change, Context
 from titan.store.hooks import Hooks
 from titan.store.keyspace import Mount
 from titan.store.replies import BLOCKED, NO_REPLY, SHOWN_BYTES, Error, Refusal, Reply, shown
 from titan.store.session import Session
 from titan.store.settings import Settings
-from titan.store.table import COMMANDS, SPELLED, Command
+from titan.store.table import COMMANDS, SPELLED
 
 _WHILE_LISTENING = (b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe", b"ping", b"quit", b"reset")
 _OF_A_BROWSER = (b"post", b"host:")
@@ -220,7 +221,7 @@ class Store:
         """A mounted key of database 0 has changed: whoever waits for it is served. Whether somebody looks at it."""
         ctx = self._ctx
         db = ctx.databases[0]
-        if key not in db.observed:
+        if (0, key) not in ctx.observed:
             return False
         ctx.now = now_ms
         ctx.touch(key, db)

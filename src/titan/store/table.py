@@ -13,7 +13,6 @@ Keys: `-` none, `1`, `1:-1`, `1:-1:2` first to last argument and step, `n1` a nu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import ModuleType
 
 from titan.store import (
@@ -39,97 +38,14 @@ from titan.store import (
     strings,
     transactions,
 )
+from titan.store.command import Command, Run
 from titan.store.context import Context
-from titan.store.differences import DIFFERS
 from titan.store.guarding import check_job
 from titan.store.replies import Reply
 
-Run = Callable[[Context, list[bytes]], Reply]
-
-
-class Command:
-    """One of the table, or a subcommand of one (`parent|name`)."""
-
-    __slots__ = (
-        "administers",
-        "alone",
-        "arity",
-        "at_once",
-        "blocks",
-        "differs",
-        "empties",
-        "flags",
-        "group",
-        "grows",
-        "keys",
-        "name",
-        "run",
-        "sub",
-        "summary",
-        "unguarded",
-        "writes",
-    )
-
-    def __init__(self, name: str, arity: int, flags: str, keys: str, summary: str, group: str, run: Run | None) -> None:
-        self.name = name.encode()
-        self.arity = arity
-        self.flags = flags
-        self.keys = keys
-        self.summary = summary
-        self.group = group
-        self.run = run
-        """None: it has subcommands alone."""
-        self.sub: dict[bytes, Command] = {}
-        self.writes = "w" in flags
-        self.grows = "m" in flags
-        self.blocks = "b" in flags
-        self.at_once = "x" in flags
-        self.alone = "o" in flags
-        self.unguarded = "n" in flags
-        self.administers = "a" in flags or "j" in flags
-        self.empties = "e" in flags
-        self.differs = DIFFERS.get(name, "")
-        """How it differs from Redis's; empty if it does not."""
-
-    def takes(self, count: int) -> bool:
-        """So many arguments, the name included."""
-        return count == self.arity if self.arity >= 0 else count >= -self.arity
-
-    @property
-    def key_range(self) -> tuple[int, int, int]:
-        """First, last and step, as COMMAND shows it; 0, 0, 0 if keys have no fixed place."""
-        if self.keys in ("-", "streams") or self.keys.startswith("n"):
-            return 0, 0, 0
-        if self.keys == "sort" or "+" in self.keys:
-            return 1, 1, 1
-        parts = [int(part) for part in self.keys.split(":")]
-        first = parts[0]
-        last = parts[1] if len(parts) > 1 else first
-        return first, last, parts[2] if len(parts) > 2 else 1
-
-    def keys_of(self, args: list[bytes]) -> list[bytes]:
-        """The keys that a call names. Empty if its arguments make no sense."""
-        kind = self.keys
-        if kind == "-":
-            return []
-        if kind == "streams":
-            at = next((i for i, arg in enumerate(args) if arg.upper() == b"STREAMS"), len(args)) + 1
-            return args[at : at + (len(args) - at) // 2]
-        if kind == "sort":
-            stores = [args[i + 1] for i in range(2, len(args) - 1) if args[i].upper() == b"STORE"]
-            return [*args[1:2], *stores[-1:]]
-        if "n" in kind:
-            fixed, _, number = kind.partition("n")
-            at = int(number)
-            count = args[at] if at < len(args) else b""
-            if not count.isdigit() or len(count) > 9 or int(count) > len(args) - at - 1:
-                return []
-            return [*args[1 : 2 if fixed else 1], *args[at + 1 : at + 1 + int(count)]]
-        first, last, step = self.key_range
-        return args[first : (last + 1 if last >= 0 else len(args) + last + 1) : step]
-
-
-_GROUPS: tuple[tuple[str, tuple[ModuleType, ...], str], ...] = (
+COMMANDS: dict[bytes, Command] = {}
+"""By name in lower case."""
+_GROUPS: tuple[tuple[str, tuple[ModuleType | described.Catalogue, ...], str], ...] = (
     (
         "string",
         (strings,),
@@ -397,7 +313,7 @@ select             2 fj - Chooses a database
     ),
     (
         "server",
-        (server_info, described, keys),
+        (server_info, described.Catalogue(COMMANDS), keys),
         """
 bgrewriteaof       1 a  - Makes a snapshot
 bgsave            -1 a  - Makes everything durable
@@ -443,7 +359,7 @@ wait               3 -  - How many replicas have it: 0
 )
 
 
-def _function(modules: tuple[ModuleType, ...], name: str) -> Run | None:
+def _function(modules: tuple[ModuleType | described.Catalogue, ...], name: str) -> Run | None:
     plain = name.replace("|", "_").replace("-", "_")
     for module in modules:
         for spelled in (plain, f"{plain}_"):
@@ -463,8 +379,7 @@ def _not_for_jobs(command: Command, run: Run) -> Run:
     return checked
 
 
-def _build() -> dict[bytes, Command]:
-    found: dict[bytes, Command] = {}
+def _fill(found: dict[bytes, Command]) -> None:
     for group, modules, lines in _GROUPS:
         for line in lines.strip().splitlines():
             name, arity, flags, places, summary = line.split(None, 4)
@@ -476,11 +391,9 @@ def _build() -> dict[bytes, Command]:
                 found[parent.encode()].sub[sub.encode()] = command
             else:
                 found[name.encode()] = command
-    return found
 
 
-COMMANDS: dict[bytes, Command] = _build()
-"""By name in lower case."""
+_fill(COMMANDS)
 SPELLED: dict[bytes, Command] = {spelled: command for name, command in COMMANDS.items() for spelled in (name, name.upper())}
 """And in capitals."""
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from titan.store import breaking, guarding
+from titan.store.command import Command
 from titan.store.context import Context
 from titan.store.replies import MOST_REPLY, NULL_ARRAY, OK, OUT_OF_MEMORY, QUEUED, TOO_MUCH, Error, Refusal, Reply
 from titan.store.session import Session
 from titan.store.settings import MOST_COMMAND
-
-if TYPE_CHECKING:
-    from titan.store.table import Command
 
 _QUEUED_BYTES = 64
 """What an argument takes beside its bytes."""
@@ -104,7 +102,7 @@ def watch(ctx: Context, args: list[bytes]) -> Reply:
         at = (ctx.db.index, key)
         if at not in session.watched:
             session.watched[at] = ctx.db.has_expired(key)
-            ctx.db.observe(key).watchers[session] = None
+            ctx.observed.add(ctx.db.index, key).watchers[session] = None
     return OK
 
 
@@ -115,7 +113,7 @@ def unwatch(ctx: Context, args: list[bytes]) -> Reply:
 
 def forget_watched(ctx: Context, session: Session) -> None:
     for index, key in session.watched:
-        ctx.databases[index].leave(key, session, watching=True)
+        ctx.observed.leave(index, key, session, watching=True)
     session.watched = {}
     session.stale = False
 

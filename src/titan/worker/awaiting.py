@@ -8,44 +8,53 @@ a tree of calls then takes as many processes as it is deep, not as it is wide.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
+from titan.worker.calls import Runners
+from titan.worker.held import Held
 from titan.worker.words import CallWaits, KillRunner, ReportAwaiting
-
-if TYPE_CHECKING:
-    from titan.worker.machine import WorkerMachine
 
 WAITING_MAX = 64
 
 
-def on_call_waits(machine: WorkerMachine, now: float, seen: CallWaits) -> None:
-    """The call gives up its slot; or it goes on at once, one more than there are slots if need be."""
-    runners = machine.runners
-    if not seen.waits:
-        machine.awaiting_due |= runners.resume(seen.runner)
-        return
-    lease = runners.wait(seen.runner)
-    if lease is None:
-        return
-    machine.awaiting_due = True
-    if len(runners.waiting) > WAITING_MAX:
-        machine.held[lease].too_deep = True
-        machine._out.append(KillRunner(seen.runner))
+class Awaiting:
+    """Which calls of `held` wait, by `runners`, and whether the master is to be told."""
 
+    def __init__(self, held: Mapping[int, Held], runners: Runners) -> None:
+        self._held = held
+        self._runners = runners
+        self.due = False
+        """One more or less waits than the master was told."""
 
-def report_awaiting(machine: WorkerMachine) -> None:
-    """What is said when one more or less waits."""
-    if not machine.connected or not machine.awaiting_due:
-        return
-    machine.awaiting_due = False
-    leases = [lease for lease in machine.runners.waiting.values() if not machine.held[lease].orphaned]
-    machine._out.append(ReportAwaiting(leases))
+    def on_call_waits(self, seen: CallWaits) -> list[KillRunner]:
+        """The call gives up its slot; or it goes on at once, one more than there are slots if need be."""
+        runners = self._runners
+        if not seen.waits:
+            self.due |= runners.resume(seen.runner)
+            return []
+        lease = runners.wait(seen.runner)
+        if lease is None:
+            return []
+        self.due = True
+        if len(runners.waiting) <= WAITING_MAX:
+            return []
+        self._held[lease].too_deep = True
+        return [KillRunner(seen.runner)]
 
+    def on_registered(self) -> None:
+        """The master takes it that nobody waits."""
+        self.due = bool(self._runners.waiting)
 
-def deepest_first(machine: WorkerMachine) -> None:
-    """What has the highest priority goes before what came earlier: calls of calls have one more than their callers."""
-    if not machine.runners.waiting:
-        return
-    held, waiting = machine.held, machine._waiting
-    ranked = [(-h.assignment.template.priority, lease) for lease in waiting if (h := held.get(lease)) is not None]
-    machine._waiting = deque([lease for _, lease in sorted(ranked, key=lambda it: it[0])])
+    def report(self) -> list[ReportAwaiting]:
+        """What the master is to be told, which it can be now."""
+        if not self.due:
+            return []
+        self.due = False
+        return [ReportAwaiting([lease for lease in self._runners.waiting.values() if not self._held[lease].orphaned])]
+
+    def deepest_first(self, waiting: deque[int]) -> deque[int]:
+        """What has the highest priority goes before what came earlier: calls of calls have one more than their callers."""
+        if not self._runners.waiting:
+            return waiting
+        ranked = [(-h.assignment.template.priority, lease) for lease in waiting if (h := self._held.get(lease)) is not None]
+        return deque([lease for _, lease in sorted(ranked, key=lambda it: it[0])])

@@ -3,36 +3,26 @@ worker's machine."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from titan.model.states import Outcome
 from titan.model.values import artifact_of
-from titan.worker.held import Phase
-from titan.worker.words import LogsSent, ResultSet, StoreValue
-
-if TYPE_CHECKING:
-    from titan.worker.machine import WorkerMachine
+from titan.worker.held import Held, Phase
+from titan.worker.words import ResultSet, StoreValue
 
 
-class JobValues:
-    def __init__(self, machine: WorkerMachine) -> None:
-        self._machine = machine
+def on_result_set(h: Held, seen: ResultSet) -> None:
+    """It says what it came to, the last time counts."""
+    if h.result is None:
+        h.value, h.unstored = seen.value, artifact_of(seen.value) is not None
 
-    def take(self, seen: Any) -> bool:
-        """Whether this is all that there is to do about an input."""
-        if type(seen) is ResultSet:
-            h = self._machine.held.get(seen.lease)
-            if h is not None and h.result is None:
-                h.value, h.unstored = seen.value, artifact_of(seen.value) is not None
-            return True
-        if type(seen) is LogsSent:
-            h = self._machine.held.get(seen.lease)
-            if h is not None and h.unstored and h.phase is Phase.ENDED and h.result is not None and h.result.value:
-                h.unstored = False
-                self._machine._out.append(StoreValue(seen.lease, h.result.value))
-                return True
-        return False
 
-    def of(self, lease: int, outcome: Outcome) -> bytes:
-        """What is reported with this end."""
-        return self._machine.held[lease].value if outcome is Outcome.SUCCEEDED else b""
+def begin_storing(h: Held) -> list[StoreValue]:
+    """Its output is sent: what is to be done if its value is not with the master yet. Empty if it is."""
+    if not h.unstored or h.phase is not Phase.ENDED or h.result is None or not h.result.value:
+        return []
+    h.unstored = False
+    return [StoreValue(h.assignment.lease, h.result.value)]
+
+
+def value_of(h: Held, outcome: Outcome) -> bytes:
+    """What is reported with this end."""
+    return h.value if outcome is Outcome.SUCCEEDED else b""

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from msgspec.structs import replace
 
 from titan.model.states import Outcome
 from titan.worker.held import Held, Phase
 from titan.worker.words import GiveUpOutputs, KeepOutputs, OutputsKept
-
-if TYPE_CHECKING:
-    from titan.worker.machine import WorkerMachine
 
 
 def begin_keeping(h: Held) -> list[KeepOutputs]:
@@ -31,10 +26,9 @@ def give_up_keeping(h: Held) -> list[GiveUpOutputs]:
     return [GiveUpOutputs(h.assignment.lease)]
 
 
-def on_outputs_kept(machine: WorkerMachine, now: float, seen: OutputsKept) -> None:
-    """Whether its output is sent is told after this."""
-    h = machine.held.get(seen.lease)
-    if h is None or h.phase is not Phase.ENDED or not h.keeping or h.result is None:
+def end_keeping(h: Held, seen: OutputsKept) -> None:
+    """All that it left is kept, or could not be. Whether its output is sent is told after this."""
+    if h.phase is not Phase.ENDED or not h.keeping or h.result is None:
         return
     h.keeping = False
     if seen.problem:

@@ -19,14 +19,14 @@ from typing import Any
 from titan.model.sizes import format_size
 from titan.model.states import Outcome
 from titan.worker.ahead import QUICK_S, Ahead, starts_at_once
-from titan.worker.awaiting import deepest_first, on_call_waits, report_awaiting
+from titan.worker.awaiting import Awaiting
 from titan.worker.calls import Runners
 from titan.worker.held import Held, Phase, end_of_call, forgive, verdict, with_loss
-from titan.worker.job_values import JobValues
-from titan.worker.keeping import begin_keeping, give_up_keeping, on_outputs_kept
+from titan.worker.job_values import begin_storing, on_result_set, value_of
+from titan.worker.keeping import begin_keeping, end_keeping, give_up_keeping
 from titan.worker.services import Services
 from titan.worker.stock import Stock
-from titan.worker.suspects import Suspects, on_warden_died
+from titan.worker.suspects import Suspects
 from titan.worker.words import (
     AnnounceDrain,
     ArtifactFailed,
@@ -57,6 +57,7 @@ from titan.worker.words import (
     ReportStarted,
     Result,
     ResultsAcked,
+    ResultSet,
     RunnerEnded,
     RunnerUp,
     StartAttempt,
@@ -141,24 +142,23 @@ class WorkerMachine:
         """Attempts whose processes are, or may be, there."""
         self.runners = Runners()
         self.services = Services(self)
-        self.values = JobValues(self)
+        self._awaiting = Awaiting(self.held, self.runners)
         self._ahead = Ahead(quick_s)
         self.suspects = Suspects()
         self._heartbeat_s = 5.0
         self._next_beat = 0.0
-        self._beat_due = False
+        self.beat_due = False
         self._timers: list[tuple[float, int]] = []
         self._out: list[Instruction] = []
         self._started: list[int] = []
         self._results: list[Result] = []
         self._report_by = 0.0
         """When what is gathered has to go, 0 if nothing is."""
-        self.awaiting_due = False
 
     def handle(self, now: float, inputs: list[Any]) -> list[Instruction]:
         """One turn: reports of the same turn go out as one message each."""
         for one in inputs:
-            if not (self.services.take(now, one) or self.values.take(one)):
+            if not self.services.take(now, one):
                 _HANDLERS[type(one)](self, now, one)
         self._fill(now)
         self.services.work(now)
@@ -218,7 +218,7 @@ class WorkerMachine:
         self.connected = True
         self._heartbeat_s = seen.heartbeat_s
         self._next_beat = now + seen.heartbeat_s
-        self.awaiting_due = bool(self.runners.waiting)
+        self._awaiting.on_registered()
         if self.draining:
             self._out.append(AnnounceDrain())
         self._results = [h.result for h in self.held.values() if h.phase is Phase.DONE and h.result]
@@ -250,7 +250,7 @@ class WorkerMachine:
         self._out.extend([WithdrawAttempt(lease) for lease in self._ahead.late(now)])
         if self.connected and self._next_beat <= now:
             self._next_beat = now + self._heartbeat_s
-            self._beat_due = True
+            self.beat_due = True
             late = [h.result for h in self.held.values() if h.result and h.sent_at and h.sent_at + RESEND_S <= now]
             self._results.extend(late)
 
@@ -263,7 +263,7 @@ class WorkerMachine:
             missing = [hash_ for hash_ in assignment.needs if hash_ not in self.have]
             self.held[lease] = Held(assignment, Phase.FETCHING if missing and not self.draining else Phase.WAITING, draw=seen.draw)
             if self.draining:
-                self._end(now, lease, Outcome.RETURNED, "the worker drains")
+                self.end(now, lease, Outcome.RETURNED, "the worker drains")
             elif not missing:
                 self._waiting.append(lease)
             else:
@@ -278,7 +278,7 @@ class WorkerMachine:
             if h is None:
                 continue
             if h.phase in (Phase.FETCHING, Phase.WAITING):
-                self._end(now, lease, Outcome.STOPPED, "stopped before it started")
+                self.end(now, lease, Outcome.STOPPED, "stopped before it started")
             elif h.runner >= 0 and h.phase is Phase.RUNNING:
                 h.stopping = Outcome.STOPPED
                 self._out.append(TakeBack(h.runner, len(self.runners.queues[h.runner])))
@@ -292,7 +292,7 @@ class WorkerMachine:
         for lease in seen.leases:
             h = self.held.get(lease)
             if h is not None and h.phase in (Phase.FETCHING, Phase.WAITING):
-                self._end(now, lease, Outcome.RETURNED, "taken back for an idle worker")
+                self.end(now, lease, Outcome.RETURNED, "taken back for an idle worker")
             elif h is not None and h.runner >= 0 and h.phase is Phase.RUNNING:
                 h.recalled = True
             elif h is not None and h.phase is Phase.AHEAD:
@@ -314,7 +314,7 @@ class WorkerMachine:
             self._out.append(AnnounceDrain())
         for lease, h in self.held.items():
             if h.phase in (Phase.FETCHING, Phase.WAITING):
-                self._end(now, lease, Outcome.RETURNED, "the worker drains")
+                self.end(now, lease, Outcome.RETURNED, "the worker drains")
             elif h.phase is Phase.AHEAD:
                 self._out.append(WithdrawAttempt(lease))
 
@@ -343,7 +343,7 @@ class WorkerMachine:
             h = self.held.get(lease)
             if h is not None and h.phase is Phase.FETCHING:
                 outcome = Outcome.BROKEN if seen.retryable else Outcome.REFUSED
-                self._end(now, lease, outcome, f"its file could not be fetched: {seen.message}")
+                self.end(now, lease, outcome, f"its file could not be fetched: {seen.message}")
 
     def on_attempt_started(self, now: float, seen: AttemptStarted) -> None:
         h = self.held.get(seen.lease)
@@ -366,7 +366,7 @@ class WorkerMachine:
         if h is None or h.phase not in (Phase.AHEAD, Phase.STARTING):
             return
         self._ahead.gone(seen.lease)
-        self._end(now, seen.lease, Outcome.REFUSED if seen.final else Outcome.BROKEN, seen.message, finished_at=seen.at)
+        self.end(now, seen.lease, Outcome.REFUSED if seen.final else Outcome.BROKEN, seen.message, finished_at=seen.at)
 
     def on_attempt_exited(self, now: float, seen: AttemptExited) -> None:
         h = self.held.get(seen.lease)
@@ -379,7 +379,7 @@ class WorkerMachine:
         limits = h.assignment.template.limits
         if seen.over_memory and limits is not None and outcome in (Outcome.SIGNALED, Outcome.EXITED):
             reason = f"used more than its memory limit of {format_size(limits.memory)}"
-        self._end(
+        self.end(
             now,
             seen.lease,
             outcome,
@@ -389,6 +389,16 @@ class WorkerMachine:
             cpu_s=seen.cpu_s,
             peak_bytes=seen.peak_bytes,
         )
+
+    def on_warden_died(self, now: float, seen: WardenDied) -> None:
+        for lease in seen.leases:
+            self.on_attempt_withdrawn(now, AttemptWithdrawn(lease))
+        for lease in seen.leases:
+            h = self.held.get(lease)
+            if h is not None and h.phase in (Phase.STARTING, Phase.RUNNING) and h.runner < 0:
+                forgive(h, seen.at)
+                outcome, reason, code = self.suspects.verdict(h, seen)
+                self.end(now, lease, outcome, reason, exit_code=code, finished_at=seen.at)
 
     # -- calls --------------------------------------------------------------------------------------------------------
     def on_runner_up(self, now: float, seen: RunnerUp) -> None:
@@ -429,9 +439,9 @@ class WorkerMachine:
             if h.orphaned:
                 self._drop(lease)
             elif h.stopping is not None:
-                self._end(now, lease, h.stopping, "stopped before it started")
+                self.end(now, lease, h.stopping, "stopped before it started")
             elif h.recalled or self.draining:
-                self._end(now, lease, Outcome.RETURNED, "taken back for an idle worker")
+                self.end(now, lease, Outcome.RETURNED, "taken back for an idle worker")
             else:
                 self._waiting.appendleft(lease)
 
@@ -448,14 +458,31 @@ class WorkerMachine:
         if not printed:
             self._results.append(h.result)
 
+    def on_call_waits(self, now: float, seen: CallWaits) -> None:
+        self._out.extend(self._awaiting.on_call_waits(seen))
+
+    def on_result_set(self, now: float, seen: ResultSet) -> None:
+        h = self.held.get(seen.lease)
+        if h is not None:
+            on_result_set(h, seen)
+
+    def on_outputs_kept(self, now: float, seen: OutputsKept) -> None:
+        h = self.held.get(seen.lease)
+        if h is not None:
+            end_keeping(h, seen)
+
     def on_logs_sent(self, now: float, seen: LogsSent) -> None:
         h = self.held.get(seen.lease)
-        if h is not None and h.phase is Phase.ENDED and h.result is not None and not h.keeping:
+        if h is None:
+            return
+        if storing := begin_storing(h):
+            self._out.extend(storing)
+        elif h.phase is Phase.ENDED and h.result is not None and not h.keeping:
             h.phase = Phase.DONE
             self._results.append(h.result)
 
     # -- how it goes on -------------------------------------------------------------------------------------------------
-    def _end(
+    def end(
         self,
         now: float,
         lease: int,
@@ -480,13 +507,17 @@ class WorkerMachine:
         if h.orphaned:
             self._drop(lease)
             return
-        value = self.values.of(lease, outcome)
+        value = value_of(h, outcome)
         h.result = Result(lease, outcome, exit_code, reason, h.started_at, finished_at or now, cpu_s, peak_bytes, value)
         h.ran = started
         h.phase = Phase.ENDED if started else Phase.DONE
         self._out.extend(begin_keeping(h))
         if not started:
             self._results.append(h.result)
+
+    def order(self, instruction: Instruction) -> None:
+        """The shell is to do this, at the end of the turn."""
+        self._out.append(instruction)
 
     def _begin(self, now: float, lease: int) -> None:
         """It has a slot."""
@@ -504,7 +535,7 @@ class WorkerMachine:
     def _fill(self, now: float) -> None:
         calls: dict[int, list[Assignment]] = {}
         passed: list[int] = []
-        deepest_first(self)
+        self._waiting = self._awaiting.deepest_first(self._waiting)
         while self._waiting:
             h = self.held.get(self._waiting[0])
             if h is not None and h.phase is Phase.WAITING:
@@ -526,7 +557,7 @@ class WorkerMachine:
                     h.phase = Phase.AHEAD
                     self._out.append(StartAttempt(h.assignment, (), front))
                 elif problem := self.stock.problem_of(template):
-                    self._end(now, lease, Outcome.BROKEN, problem)
+                    self.end(now, lease, Outcome.BROKEN, problem)
                 elif (gpus := self.stock.take(lease, template)) is None:
                     passed.append(lease)  # what it asks for is still in use
                 else:
@@ -538,14 +569,15 @@ class WorkerMachine:
 
     def _gather(self, now: float) -> bool:
         """Whether the reports of this turn wait for those of the next ones."""
-        if not (self._started or self._results) or not (self._waiting or self._ahead) or self._beat_due or self.draining:
+        if not (self._started or self._results) or not (self._waiting or self._ahead) or self.beat_due or self.draining:
             return False
         if not self._report_by:
             self._report_by = now + GATHER_S
         return now < self._report_by
 
     def _flush(self, now: float) -> None:
-        report_awaiting(self)
+        if self.connected:
+            self._out.extend(self._awaiting.report())
         if self.connected and self._gather(now):
             return
         self._report_by = 0.0
@@ -561,10 +593,10 @@ class WorkerMachine:
                 for result in self._results:
                     self.held[result.lease].sent_at = now
                 self._out.append(ReportResults(self._results))
-            if self._beat_due:
+            if self.beat_due:
                 self._out.append(self.holdings(without=Phase.DONE))
         # What was not sent goes with the next registration.
-        self._started, self._results, self._beat_due = [], [], False
+        self._started, self._results, self.beat_due = [], [], False
         if self.draining and not self.left and not self.held:
             self.left = True
             self._out.append(Leave())
@@ -588,12 +620,13 @@ _HANDLERS: dict[type, Callable[[WorkerMachine, float, Any], None]] = {
     AttemptExited: WorkerMachine.on_attempt_exited,
     CallsEnded: WorkerMachine.on_calls_ended,
     RunnerUp: WorkerMachine.on_runner_up,
-    CallWaits: on_call_waits,
+    CallWaits: WorkerMachine.on_call_waits,
     CallsReturned: WorkerMachine.on_calls_returned,
     RunnerEnded: WorkerMachine.on_runner_ended,
-    WardenDied: on_warden_died,
+    WardenDied: WorkerMachine.on_warden_died,
+    ResultSet: WorkerMachine.on_result_set,
     LogsSent: WorkerMachine.on_logs_sent,
-    OutputsKept: on_outputs_kept,
+    OutputsKept: WorkerMachine.on_outputs_kept,
     DrainOrdered: WorkerMachine.on_drain_ordered,
     QuitOrdered: WorkerMachine.on_quit_ordered,
     TimePassed: WorkerMachine.on_time_passed,

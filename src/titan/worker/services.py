@@ -12,8 +12,8 @@ that crashes ten times a second costs one line a second at most, and the backoff
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
@@ -21,8 +21,8 @@ from titan.model.dag import Service
 from titan.model.services import STEADY_S, resolved
 from titan.model.sizes import format_size
 from titan.model.states import Outcome
-from titan.worker.held import with_loss
-from titan.worker.suspects import WARDEN_DIED, on_warden_died
+from titan.worker.held import Held, Phase, with_loss
+from titan.worker.suspects import WARDEN_DIED, Suspects
 from titan.worker.words import (
     AttemptExited,
     AttemptRefused,
@@ -31,6 +31,7 @@ from titan.worker.words import (
     CloseService,
     DrainOrdered,
     HealthSeen,
+    Instruction,
     PortChosen,
     QuitOrdered,
     Registered,
@@ -42,14 +43,59 @@ from titan.worker.words import (
     Welcomed,
 )
 
-if TYPE_CHECKING:
-    from titan.worker.machine import Held, WorkerMachine
-
 REPORT_S = 1.0
 FIRST_CHECK_S = 0.05
 """The first check comes so soon after a start; the next ones each twice as late, up to the interval."""
-STARTING, RUNNING = 2, 3
-"""Phases of the machine."""
+
+
+class Machine(Protocol):
+    """What services ask of the machine that they are a part of, before whose handlers theirs come."""
+
+    @property
+    def held(self) -> Mapping[int, Held]: ...
+
+    @property
+    def suspects(self) -> Suspects: ...
+
+    @property
+    def connected(self) -> bool: ...
+
+    @property
+    def draining(self) -> bool: ...
+
+    @property
+    def grace_s(self) -> float: ...
+
+    @property
+    def beat_due(self) -> bool:
+        """A heartbeat goes out at the end of this turn."""
+
+    def order(self, instruction: Instruction) -> None:
+        """Adds to what the shell is to do at the end of this turn."""
+
+    def end(
+        self,
+        now: float,
+        lease: int,
+        outcome: Outcome,
+        reason: str,
+        *,
+        exit_code: int = -1,
+        finished_at: float = 0.0,
+        cpu_s: float = 0.0,
+        peak_bytes: int = 0,
+    ) -> None:
+        """The attempt is over."""
+
+    def on_warden_died(self, now: float, seen: WardenDied) -> None: ...
+
+    def on_stop_ordered(self, now: float, seen: StopOrdered) -> None: ...
+
+    def on_drain_ordered(self, now: float, seen: DrainOrdered) -> None: ...
+
+    def on_quit_ordered(self, now: float, seen: QuitOrdered) -> None: ...
+
+    def on_welcomed(self, now: float, seen: Welcomed) -> None: ...
 
 
 class Watch(msgspec.Struct):
@@ -81,7 +127,7 @@ class Watch(msgspec.Struct):
 
 
 class Services:
-    def __init__(self, machine: WorkerMachine) -> None:
+    def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self.all: dict[int, Watch] = {}
         """By lease: those of which a process was started."""
@@ -103,13 +149,13 @@ class Services:
             watch.due = 0.0
             if not watch.process:
                 watch.process = True
-                machine._out.append(RestartService(lease))
+                machine.order(RestartService(lease))
             else:
                 watch.probes += 1
                 watch.probing = True
-                machine._out.append(CheckHealth(lease, watch.probes))
+                machine.order(CheckHealth(lease, watch.probes))
         if machine.connected:
-            self._report(now, everything=machine._beat_due)
+            self._report(now, everything=machine.beat_due)
 
     def next_due(self) -> float | None:
         if not self.all:
@@ -124,7 +170,7 @@ class Services:
         """An attempt, of a service or not, is over."""
         self.all.pop(lease, None)
         if self._machine.held[lease].assignment.template.service is not None:
-            self._machine._out.append(CloseService(lease))
+            self._machine.order(CloseService(lease))
 
     def _report(self, now: float, *, everything: bool) -> None:
         rows = []
@@ -137,7 +183,7 @@ class Services:
                 rows.append((lease, watch.serial, *about))
                 watch.told, watch.told_at = watch.serial, now
         if rows:
-            self._machine._out.append(ReportServices(*[list(column) for column in zip(*rows, strict=True)]))
+            self._machine.order(ReportServices(*[list(column) for column in zip(*rows, strict=True)]))
 
     # -- a process starts and ends ------------------------------------------------------------------------------------------
     def on_port_chosen(self, now: float, seen: PortChosen) -> bool:
@@ -145,7 +191,7 @@ class Services:
         watch = self.all.get(seen.lease)
         if watch is not None:
             watch.port = seen.port
-        elif held is not None and held.phase == STARTING and not held.orphaned:
+        elif held is not None and held.phase is Phase.STARTING and not held.orphaned:
             service = held.assignment.template.service
             assert service is not None
             self.all[seen.lease] = Watch(resolved(service), seen.port)
@@ -164,7 +210,7 @@ class Services:
             watch.due = now + FIRST_CHECK_S
         if self._machine.draining and held.stopping is None:
             self._hand_back(now, seen.lease, watch)
-        return held.phase == RUNNING  # the first start is the machine's, too
+        return held.phase is Phase.RUNNING  # the first start is the machine's, too
 
     def on_attempt_exited(self, now: float, seen: AttemptExited) -> bool:
         watch, held = self._running(seen.lease)
@@ -187,19 +233,19 @@ class Services:
 
     def on_attempt_refused(self, now: float, seen: AttemptRefused) -> bool:
         watch, held = self._running(seen.lease)
-        if watch is None or held is None or held.phase == STARTING:
+        if watch is None or held is None or held.phase is Phase.STARTING:
             return False
         self._crashed(now, watch, seen.message)
         return True
 
     def on_warden_died(self, now: float, seen: WardenDied) -> bool:
-        mine = [lease for lease in seen.leases if (held := self._running(lease)[1]) is not None and held.phase == RUNNING]
+        mine = [lease for lease in seen.leases if (held := self._running(lease)[1]) is not None and held.phase is Phase.RUNNING]
         for lease in mine:
             self._crashed(now, self.all[lease], WARDEN_DIED)
             if lease in seen.begun:
                 self._machine.suspects.suspect(self._machine.held[lease])
         others = [lease for lease in seen.leases if lease not in mine]
-        on_warden_died(self._machine, now, WardenDied(others, seen.at, seen.begun))
+        self._machine.on_warden_died(now, WardenDied(others, seen.at, seen.begun))
         return True
 
     def _running(self, lease: int) -> tuple[Watch | None, Held | None]:
@@ -226,8 +272,16 @@ class Services:
     def _give_up(self, now: float, seen: AttemptExited, reason: str) -> None:
         code = 128 - seen.exit_code if seen.exit_code < 0 else seen.exit_code
         outcome = Outcome.SIGNALED if seen.exit_code < 0 else Outcome.EXITED
-        usage = {"cpu_s": seen.cpu_s, "peak_bytes": seen.peak_bytes}
-        self._machine._end(now, seen.lease, outcome, reason, exit_code=code, finished_at=seen.at, **usage)  # type: ignore[arg-type]
+        self._machine.end(
+            now,
+            seen.lease,
+            outcome,
+            reason,
+            exit_code=code,
+            finished_at=seen.at,
+            cpu_s=seen.cpu_s,
+            peak_bytes=seen.peak_bytes,
+        )
 
     # -- health -----------------------------------------------------------------------------------------------------------
     def on_health_seen(self, now: float, seen: HealthSeen) -> bool:
@@ -268,7 +322,7 @@ class Services:
         watch.killed_for = watch.reason = why
         watch.ready_at = 0.0
         watch.serial += 1
-        self._machine._out.append(StopAttempt(lease, self._machine.grace_s))
+        self._machine.order(StopAttempt(lease, self._machine.grace_s))
 
     # -- the end of an attempt ----------------------------------------------------------------------------------------------
     def on_stop_ordered(self, now: float, seen: StopOrdered) -> bool:
@@ -293,7 +347,7 @@ class Services:
         if not self._end_if_idle(now, lease, Outcome.RETURNED, "the worker drains"):
             watch.due = 0.0
             self._machine.held[lease].stopping = Outcome.RETURNED
-            self._machine._out.append(StopAttempt(lease, self._machine.grace_s))
+            self._machine.order(StopAttempt(lease, self._machine.grace_s))
 
     def on_quit_ordered(self, now: float, seen: QuitOrdered) -> bool:
         self._machine.on_quit_ordered(now, seen)
@@ -320,7 +374,7 @@ class Services:
         watch = self.all.get(lease)
         if watch is None or watch.process:
             return False
-        self._machine._end(now, lease, outcome, reason)
+        self._machine.end(now, lease, outcome, reason)
         return True
 
 

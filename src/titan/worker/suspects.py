@@ -8,14 +8,10 @@ it comes again. If that dies too, only this job can have done it: its attempt fa
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
 
 from titan.model.states import Outcome
-from titan.worker.held import Held, Phase, forgive
-from titan.worker.words import Assignment, AttemptWithdrawn, WardenDied
-
-if TYPE_CHECKING:
-    from titan.worker.machine import WorkerMachine
+from titan.worker.held import Held
+from titan.worker.words import Assignment, WardenDied
 
 MOST = 1000
 """The oldest go beyond that: such a job may take others with it once more."""
@@ -37,24 +33,16 @@ class Suspects:
         while len(self._all) > MOST:
             del self._all[next(iter(self._all))]
 
+    def verdict(self, h: Held, seen: WardenDied) -> tuple[Outcome, str, int]:
+        """Outcome, reason and exit code of an attempt whose warden died; it is remembered if it may have done that.
 
-def on_warden_died(machine: WorkerMachine, now: float, seen: WardenDied) -> None:
-    for lease in seen.leases:
-        machine.on_attempt_withdrawn(now, AttemptWithdrawn(lease))
-    for lease in seen.leases:
-        h = machine.held.get(lease)
-        if h is not None and h.phase in (Phase.STARTING, Phase.RUNNING) and h.runner < 0:
-            forgive(h, seen.at)
-            _end_with_warden(machine, now, lease, h, seen)
-
-
-def _end_with_warden(machine: WorkerMachine, now: float, lease: int, h: Held, seen: WardenDied) -> None:
-    """What has begun may have done it. If nothing has, the worker's own machinery failed."""
-    outcome, reason, code = h.stopping, WARDEN_DIED, -1
-    if outcome is None and h.alone and lease in seen.begun:
-        outcome, reason, code = Outcome.SIGNALED, GUILTY, 128 + signal.SIGKILL
-    elif outcome is None:
-        outcome = Outcome.RETURNED if seen.begun else Outcome.BROKEN
-        if lease in seen.begun:
-            machine.suspects.suspect(h)
-    machine._end(now, lease, outcome, reason, exit_code=code, finished_at=seen.at)
+        What had begun may have done it. If nothing had, the worker's own machinery failed.
+        """
+        begun = h.assignment.lease in seen.begun
+        if h.stopping is not None:
+            return h.stopping, WARDEN_DIED, -1
+        if begun and h.alone:
+            return Outcome.SIGNALED, GUILTY, 128 + signal.SIGKILL
+        if begun:
+            self.suspect(h)
+        return Outcome.RETURNED if seen.begun else Outcome.BROKEN, WARDEN_DIED, -1

@@ -11,11 +11,11 @@ from titan.model.demand import Demand, demand_of, totals_of
 from titan.model.sizes import size_of
 from titan.sdk.functions import Function
 from titan.sdk.job import DAG, Job
-from titan.sdk.needs import describe_unmet
 from titan.sdk.pipeline import load_pipeline
 from titan.sdk.staging import stage
 from titan.sdk.status import WorkerStatus
 from titan.sdk.tasks import plan, task
+from titan.sdk.unmet import describe_unmet
 
 GIB = 1 << 30
 

@@ -15,7 +15,7 @@ def test_who_came_first_is_served_first() -> None:
     assert talk.changes() == ["RPUSH a x y z", "LPOP a", "RPOP a"]
     talk("RPUSH b x")
     assert talk.heard() == []
-    assert not talk.store._ctx.databases[0].observed
+    assert not talk.store._ctx.observed
 
 
 def test_a_move_wakes_the_next_in_a_chain() -> None:

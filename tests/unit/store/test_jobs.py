@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from support_store import Talk, check
+from titan.store.command import Command
 from titan.store.context import SPACES
 from titan.store.replies import OK, Error, Status
 from titan.store.settings import HIDDEN, Settings, hashed
-from titan.store.table import COMMANDS, Command
+from titan.store.table import COMMANDS
 
 EVERY = [found for command in COMMANDS.values() for found in (command, *command.sub.values())]
 REFUSED = {

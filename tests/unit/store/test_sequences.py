@@ -49,7 +49,7 @@ def test_a_sequence(theme: str) -> None:
         for session in sessions:
             store.close_session(session)
         check(store)
-        assert not any(db.observed for db in store._ctx.databases.values())
+        assert not store._ctx.observed
         assert not store._ctx.channels
         assert not store._ctx.patterns
 

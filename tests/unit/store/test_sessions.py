@@ -19,7 +19,7 @@ def test_a_watched_key_that_changes_spoils_the_transaction() -> None:
     talk("MULTI")
     talk("INCR k")
     assert talk("EXEC") == [2]
-    assert not talk.store._ctx.databases[0].observed
+    assert not talk.store._ctx.observed
 
 
 def test_what_watches_notices_expiry_flushes_and_exchanges() -> None:

@@ -1,0 +1,36 @@
+"""Exit codes of the `titan` command, and how it says an error.
+
+Imports little: a shell script may run `titan context` every second.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from titan.errors import Bug, CallerError, EnvironmentFault, MasterUnreachable, TitanError
+
+EXIT_FAILED, EXIT_INPUT, EXIT_NO_MASTER, EXIT_BUG, EXIT_ENVIRONMENT, EXIT_INTERRUPTED = 1, 2, 3, 70, 74, 130
+
+
+def say(e: TitanError, *, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        what = {"error": {"code": e.code, "message": str(e), "retryable": e.retryable}}
+        print(json.dumps(what), file=sys.stderr)
+    else:
+        print(f"titan: {e}", file=sys.stderr)
+
+
+def exit_code(e: TitanError) -> int:
+    match e:
+        case MasterUnreachable():
+            return EXIT_NO_MASTER
+        case CallerError():
+            return EXIT_INPUT
+        case EnvironmentFault():
+            return EXIT_ENVIRONMENT
+        case Bug():
+            return EXIT_BUG
+        case _:
+            return EXIT_ENVIRONMENT

@@ -1,0 +1,28 @@
+"""A service is replaced: what is to run instead is staged like a DAG of one job."""
+
+from __future__ import annotations
+
+from titan.model.names import split_job
+from titan.protocol import messages as msg
+from titan.sdk.client_parts import Stager
+from titan.sdk.job import DAG, Job
+
+
+async def replace_service(client: Stager, target: str, job: Job | None) -> bool:
+    """Whether the old process goes on until the new one is READY. `job`: what is to be run instead, None for the same again.
+
+    Raises NotFound, Conflict, and what staging raises.
+    """
+    run, name = split_job(target)
+    if job is None:
+        answer = await client._connection.call(lambda n: msg.ReplaceService(n, run, name))
+    else:
+        async with client._staged(DAG("replacement", [job])) as staged:
+            t, args = staged.spec.templates[0], job.args
+        answer = await client._connection.call(
+            lambda n: msg.ReplaceService(
+                n, run, name, file=t.file, file_hash=t.file_hash, command=t.command, argv=t.argv, args=args
+            )
+        )
+    assert isinstance(answer, msg.ServiceReplaced)
+    return answer.rolling

@@ -1,0 +1,83 @@
+"""Secrets from a program: `client.secrets`, the same for `Client` and `AsyncClient`. A value never comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from titan.errors import CallerError, LimitExceeded
+from titan.model.secrets import MAX_VALUE, SECRET_NAME_RULE, is_secret_name, value_problem
+from titan.protocol import messages as msg
+from titan.sdk.connection import Connection
+from titan.sdk.waiting import Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class SecretStatus:
+    """A secret, without its value. `version`: how often it was set; `set_at`: when last, in seconds since the epoch."""
+
+    name: str
+    version: int
+    set_at: float
+
+
+class AsyncSecrets:
+    """`AsyncClient.secrets`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def set(self, name: str, value: str | bytes) -> SecretStatus:
+        """Keeps a value, 4 bytes to 64 KiB without a NUL, under the name of an environment variable; instead of the one it has.
+
+        Attempts that start later have it; those that run keep what they have. When this returns it is on the master's disk, sealed.
+        Raises CallerError, LimitExceeded.
+        """
+        if not isinstance(name, str) or not is_secret_name(name):
+            raise CallerError(f"{str(name)[:80]!r} is no name of a secret: a name is {SECRET_NAME_RULE}")
+        if not isinstance(value, (str, bytes)):
+            raise CallerError(f"secret {name}: the value must be a string or bytes, not a {type(value).__name__}")
+        data = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+        if problem := value_problem(data):
+            raise (LimitExceeded if len(data) > MAX_VALUE else CallerError)(f"secret {name}: {problem}")
+        answer = await self._connection.call(lambda n: msg.SetSecret(n, name, data))
+        assert isinstance(answer, msg.SecretSet)
+        return _status(answer.secret)
+
+    async def list(self) -> list[SecretStatus]:
+        """All of them, by name."""
+        answer = await self._connection.call(msg.ListSecrets)
+        assert isinstance(answer, msg.Secrets)
+        return [_status(row) for row in answer.secrets]
+
+    async def remove(self, name: str) -> None:
+        """Attempts that run keep it; one that starts later and asks for it is DEAD. Raises NotFound."""
+        await self._connection.remove(lambda n: msg.RemoveSecret(n, name))
+
+
+class Secrets:
+    """`Client.secrets`: see `AsyncSecrets` for what each takes and raises.
+
+    >>> with Client() as client:                   # doctest: +SKIP
+    ...     client.secrets.set("API_TOKEN", token)
+    ...     client.submit(DAG("fetch", [Job("fetch", file="fetch.py", secrets=["API_TOKEN"])]))
+    """
+
+    def __init__(self, client: Waiting, it: AsyncSecrets) -> None:
+        self._client = client
+        self._async = it
+
+    def set(self, name: str, value: str | bytes) -> SecretStatus:
+        """Keeps a value under a name. Raises CallerError, LimitExceeded."""
+        return self._client._wait(self._async.set(name, value))
+
+    def list(self) -> list[SecretStatus]:
+        """All of them, by name, without values."""
+        return self._client._wait(self._async.list())
+
+    def remove(self, name: str) -> None:
+        """Raises NotFound."""
+        self._client._wait(self._async.remove(name))
+
+
+def _status(row: msg.SecretRow) -> SecretStatus:
+    return SecretStatus(row.name, row.version, row.set_at)

@@ -1,0 +1,97 @@
+"""One command of the table: what it takes, what it may do, and the function that does it.
+
+Must not know the context: a session queues commands, and a context has a session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from titan.store.differences import DIFFERS
+from titan.store.replies import Reply
+
+Run = Callable[[Any, list[bytes]], Reply]
+"""A function of the Context and the arguments, the command's name included. Raises Refusal."""
+
+
+class Command:
+    """One of the table, or a subcommand of one (`parent|name`)."""
+
+    __slots__ = (
+        "administers",
+        "alone",
+        "arity",
+        "at_once",
+        "blocks",
+        "differs",
+        "empties",
+        "flags",
+        "group",
+        "grows",
+        "keys",
+        "name",
+        "run",
+        "sub",
+        "summary",
+        "unguarded",
+        "writes",
+    )
+
+    def __init__(self, name: str, arity: int, flags: str, keys: str, summary: str, group: str, run: Run | None) -> None:
+        self.name = name.encode()
+        self.arity = arity
+        self.flags = flags
+        self.keys = keys
+        self.summary = summary
+        self.group = group
+        self.run = run
+        """None: it has subcommands alone."""
+        self.sub: dict[bytes, Command] = {}
+        self.writes = "w" in flags
+        self.grows = "m" in flags
+        self.blocks = "b" in flags
+        self.at_once = "x" in flags
+        self.alone = "o" in flags
+        self.unguarded = "n" in flags
+        self.administers = "a" in flags or "j" in flags
+        self.empties = "e" in flags
+        self.differs = DIFFERS.get(name, "")
+        """How it differs from Redis's; empty if it does not."""
+
+    def takes(self, count: int) -> bool:
+        """So many arguments, the name included."""
+        return count == self.arity if self.arity >= 0 else count >= -self.arity
+
+    @property
+    def key_range(self) -> tuple[int, int, int]:
+        """First, last and step, as COMMAND shows it; 0, 0, 0 if keys have no fixed place."""
+        if self.keys in ("-", "streams") or self.keys.startswith("n"):
+            return 0, 0, 0
+        if self.keys == "sort" or "+" in self.keys:
+            return 1, 1, 1
+        parts = [int(part) for part in self.keys.split(":")]
+        first = parts[0]
+        last = parts[1] if len(parts) > 1 else first
+        return first, last, parts[2] if len(parts) > 2 else 1
+
+    def keys_of(self, args: list[bytes]) -> list[bytes]:
+        """The keys that a call names. Empty if its arguments make no sense."""
+        kind = self.keys
+        if kind == "-":
+            return []
+        if kind == "streams":
+            at = next((i for i, arg in enumerate(args) if arg.upper() == b"STREAMS"), len(args)) + 1
+            return args[at : at + (len(args) - at) // 2]
+        if kind == "sort":
+            stores = [args[i + 1] for i in range(2, len(args) - 1) if args[i].upper() == b"STORE"]
+            return [*args[1:2], *stores[-1:]]
+        if "n" in kind:
+            fixed, _, number = kind.partition("n")
+            at = int(number)
+            count = args[at] if at < len(args) else b""
+            if not count.isdigit() or len(count) > 9 or int(count) > len(args) - at - 1:
+                return []
+            return [*args[1 : 2 if fixed else 1], *args[at + 1 : at + 1 + int(count)]]
+        first, last, step = self.key_range
+        return args[first : (last + 1 if last >= 0 else len(args) + last + 1) : step]

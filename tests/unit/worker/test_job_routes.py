@@ -1,0 +1,56 @@
+"""What a job may say by the table of routes is what its worker takes from it: neither more nor less."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from titan.gateway.routes import ROUTES, Party
+from titan.protocol import messages as msg
+from titan.worker import shell
+from titan.worker.context_desk import ContextDesk
+from titan.worker.shell import Worker
+
+FROM_JOBS = {route.message for route in ROUTES.values() if Party.JOB in route.sayers}
+
+
+def taken(tmp_path: Path, patch: pytest.MonkeyPatch) -> dict[type[msg.Message], Any]:
+    """The handlers of a worker that is open, but for what starts processes."""
+    for name in ("become_subreaper", "drop_keys"):
+        patch.setattr(shell, name, lambda: None)
+    patch.setattr(shell, "kill_marked", lambda mark: 0)
+    patch.setattr(shell, "open_limiter", lambda: None)
+    patch.setattr(
+        shell, "Launcher", lambda *args, **kwargs: SimpleNamespace(open=lambda: None, start_runner=None, stop_process=None)
+    )
+    patch.setattr(
+        shell,
+        "FunctionDriver",
+        lambda *args, **kwargs: SimpleNamespace(open=lambda: None, lease_of=lambda key, seq: None, runner_of=lambda lease: None),
+    )
+
+    async def opened() -> ContextDesk:
+        worker = Worker(("127.0.0.1", 1), tmp_path, name="w", slots=1, capabilities=("GENERAL",))
+        await worker._open()
+        worker._relay.close()
+        worker.desk.close()
+        await worker._files.close()
+        worker._reports.close()
+        return worker.desk
+
+    return asyncio.run(opened())._handlers
+
+
+def test_each_row_of_a_job_has_a_handler_and_each_handler_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert taken(tmp_path, monkeypatch).keys() == FROM_JOBS
+
+
+def test_what_goes_on_to_the_master_has_a_desk_there() -> None:
+    """A message of a job that the master takes comes from its worker, too."""
+    on = {kind for kind in FROM_JOBS if ROUTES[kind].desk}
+    assert on == {msg.Grow, msg.GetPipeline, msg.Stage, msg.Put, msg.FindArtifact, msg.ReadValue}
+    assert all(Party.WORKER in ROUTES[kind].sayers for kind in on)
