@@ -19,7 +19,7 @@ from titan.core.state import NO_WORKER, Job, Run, State, Worker
 from titan.core.turn import Turn
 from titan.errors import CallerError, Conflict, InvalidGraph, NotFound
 from titan.model.causes import Cause
-from titan.model.dag import JobTemplate
+from titan.model.dag import HANDLER, JobTemplate
 from titan.model.demand import demand_of
 from titan.model.graph import check_head
 from titan.model.states import STOPPABLE, TERMINAL, JobState, Outcome, RunState
@@ -217,7 +217,7 @@ def stop(turn: Turn, services: list[int], reason: str) -> None:
     end(turn, services, ev.ServicesStopped(services, reason, turn.now, turn.actor))
     children = [child for number in services for child in state.jobs[number].children or ()]
     idle = [n for n in dict.fromkeys(children) if (job := state.jobs[n]).state is JobState.WAITING and not job.missing]
-    dismiss(turn, [n for n in idle if state.jobs[n].template.kind == "handler"])
+    dismiss(turn, [n for n in idle if state.jobs[n].template.kind == HANDLER])
 
 
 def stop_helpers(turn: Turn) -> None:
@@ -247,14 +247,14 @@ def _idle_helpers(state: State, run: Run) -> list[int]:
 
 def _waits_for_it(state: State, child: int) -> bool:
     """And not for its end, as a handler does."""
-    return state.jobs[child].state in STOPPABLE and state.jobs[child].template.kind != "handler"
+    return state.jobs[child].state in STOPPABLE and state.jobs[child].template.kind != HANDLER
 
 
 def _waiting_for_the_end(state: State, live: list[int]) -> dict[int, dict[int, None]]:
     """The handlers of services, and what waits for those, services too -> the services whose end each waits for."""
     found: dict[int, dict[int, None]] = {}
     jobs = state.jobs
-    stack = [(child, n) for n in live for child in jobs[n].children or () if jobs[child].template.kind == "handler"]
+    stack = [(child, n) for n in live for child in jobs[n].children or () if jobs[child].template.kind == HANDLER]
     while stack:
         number, service = stack.pop()
         if jobs[number].state is JobState.WAITING and service not in found.get(number, ()):
@@ -272,12 +272,12 @@ def _needed(state: State, wanted: list[int]) -> dict[int, None]:
         if number not in found:
             found[number] = None
             job = state.jobs[number]
-            if job.template.kind != "handler" and job.state not in TERMINAL:
+            if job.template.kind != HANDLER and job.state not in TERMINAL:
                 stack += job.parents
     return found
 
 
 def goes_on(state: State, job: Job) -> bool:
     """Whether a service runs until a user stops it."""
-    helps = any(state.jobs[child].template.kind != "handler" for child in job.children or ())
+    helps = any(state.jobs[child].template.kind != HANDLER for child in job.children or ())
     return job.template.service is None or job.template.service.keep or not helps

@@ -11,6 +11,7 @@ from typing import Any
 from titan.core import events as ev
 from titan.core.sickness import BREAKS_LIMIT
 from titan.model.causes import UNNEEDED, Cause
+from titan.model.dag import Kind
 from titan.model.demand import KINDS
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState
@@ -70,7 +71,7 @@ class Chronicle:
 
     def blocks(self, parent: JobFacts, child: JobFacts) -> bool:
         """Whether a job will never run because of what became of this parent."""
-        if child.template.kind == "handler":
+        if child.template.kind == Kind.HANDLER:
             return False
         dead = parent.state is JobState.DEAD and parent.template.on_failure != "continue"
         return dead or parent.state is JobState.CANCELLED
@@ -82,7 +83,7 @@ class Chronicle:
         while stack:
             for child in self.jobs[stack.pop()].children:
                 entry = self.jobs[child]
-                goes_on = entry.template.kind == "handler" or entry.state in (JobState.COMPLETED, JobState.DEAD)
+                goes_on = entry.template.kind == Kind.HANDLER or entry.state in (JobState.COMPLETED, JobState.DEAD)
                 if child not in found and not goes_on:
                     found[child] = None
                     stack.append(child)
@@ -101,7 +102,7 @@ class Chronicle:
         host = self.workers[facts.worker]
         if host.name != process.host.name or facts.incarnation != process.host.incarnation:
             raise Violation(f"{job.where} starts on {process.host}, its lease is of {host.name} {facts.incarnation}")
-        for parent in job.parents if job.template.kind != "handler" else ():
+        for parent in job.parents if job.template.kind != Kind.HANDLER else ():
             if self.jobs[parent].is_service:
                 continue
             if self.jobs[parent].state is not JobState.COMPLETED and self.jobs[parent].template.on_failure != "continue":
@@ -191,7 +192,7 @@ class Chronicle:
             job = self.jobs[number]
             self._judge_ready(job)
             self._turn(job, JobState.QUEUED, JobState.WAITING, JobState.DELAYED, JobState.FAILED)
-            if job.template.kind == "gate":
+            if job.template.kind == Kind.GATE:
                 raise Violation(f"{job.where} is a gate and was queued")
             self._judge_parents(job)
             if e.at < job.due - EPSILON:
@@ -210,7 +211,7 @@ class Chronicle:
         if job.state is not JobState.WAITING:
             return
         parents = [self.jobs[p] for p in job.parents]
-        if job.template.kind == "handler":
+        if job.template.kind == Kind.HANDLER:
             fit = any(p.state is JobState.DEAD for p in parents)
         else:
             fit = all(p.is_done or (p.state is JobState.DEAD and p.template.on_failure == "continue") for p in parents)
@@ -246,7 +247,7 @@ class Chronicle:
         for parent in job.parents:
             entry = self.jobs[parent]
             went_on = entry.state is JobState.DEAD and entry.template.on_failure == "continue"
-            if entry.is_service and not entry.is_done and not went_on and job.template.kind != "handler":
+            if entry.is_service and not entry.is_done and not went_on and job.template.kind != Kind.HANDLER:
                 told = f"{self.jobs[parent].name} is {self.jobs[parent].state.name}"
                 raise Violation(f"{job.where} became {job.state.name} while {told} and not READY")
 
@@ -258,7 +259,7 @@ class Chronicle:
             raise Violation(f"{job.where} went to {worker.name}, which is gone or drains")
         if job.template.affinity and job.parents:
             parent = self.jobs[job.parents[0]]
-            while parent.template.kind == "gate" and parent.parents:
+            while parent.template.kind == Kind.GATE and parent.parents:
                 parent = self.jobs[parent.parents[0]]
             home = parent.ran_on if parent.state in TERMINAL or parent.is_service else 0  # else it runs anew since then
             if home and home not in (number, job.released_from):
