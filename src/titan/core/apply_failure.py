@@ -63,6 +63,7 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
         else:
             job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, f"waits again: it was CANCELLED because {job.reason}"))
         job.reason, job.cause, job.finished_at, job.due = "", Cause.NONE, 0.0, 0.0
+        job.note_lost("")
     for worker in state.workers.values():
         for counted in (worker.blamed, worker.doubted):
             if counted:

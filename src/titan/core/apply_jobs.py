@@ -111,6 +111,8 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
         job.outcome = Outcome.SUCCEEDED
         job.exit_code = 0
         job.reason = e.reasons[i] if e.reasons else ""
+        if e.lost or job.extra is not None:
+            job.note_lost(e.lost[i] if e.lost else "")
         if e.values:
             job.value = e.values[i]
         if e.outputs and e.outputs[i]:
@@ -143,6 +145,7 @@ def _jobs_failed(state: State, e: ev.JobsFailed) -> None:
         job.started_at, job.finished_at = e.started[i], e.finished[i]
         job.cpu_s, job.peak_bytes = e.cpu_s[i], e.peak_bytes[i]
         job.outcome, job.exit_code, job.reason = Outcome(e.outcomes[i]), e.exit_codes[i], e.reasons[i]
+        job.note_lost(e.lost[i] if e.lost else "")
         if e.values:
             job.value = e.values[i]
         if job.service is not None and job.outcome is Outcome.REFUSED:

@@ -16,8 +16,18 @@ MAX_BY = 128
 MAX_COMMENT = 4096
 ON_FAILURE = ("cancel", "continue")
 OUTPUT_LOST = "output lost: "
-"""How the reason of a job begins whose output could not be kept, whatever became of the job."""
 _URL = re.compile(r"https?://[^\s/?#@\\]+(?:[/?#][^\s]*)?", re.IGNORECASE)
+
+
+def with_loss(reason: str, lost: str) -> str:
+    """The sentence of an attempt's end, and of its output that is lost. For people: decisions read `lost`.
+
+    >>> with_loss("exit code 1", "the disk is full"), with_loss("", "the disk is full"), with_loss("exit code 1", "")
+    ('exit code 1; output lost: the disk is full', 'output lost: the disk is full', 'exit code 1')
+    """
+    if not lost:
+        return reason
+    return f"{reason}; {OUTPUT_LOST}{lost}" if reason else OUTPUT_LOST + lost
 
 
 def template_problem(t: JobTemplate) -> str:

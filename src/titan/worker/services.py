@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from titan.model.dag import Service
+from titan.model.failure import with_loss
 from titan.model.services import STEADY_S, resolved
 from titan.model.sizes import format_size
 from titan.model.states import Outcome
-from titan.worker.held import with_loss
 from titan.worker.suspects import WARDEN_DIED, on_warden_died
 from titan.worker.words import (
     AttemptExited,
@@ -178,9 +178,9 @@ class Services:
         if policy == "never" or (policy == "on-failure" and seen.exit_code == 0 and not watch.killed_for):
             if not watch.killed_for:
                 return False
-            self._give_up(now, seen, with_loss(watch.killed_for, seen.lost))
+            self._give_up(now, seen, watch.killed_for)
         elif watch.service.max_restarts and watch.in_a_row >= watch.service.max_restarts and not self._was_steady(watch, now):
-            self._give_up(now, seen, with_loss(f"restarted {watch.in_a_row} times in a row, and then: {why}", seen.lost))
+            self._give_up(now, seen, f"restarted {watch.in_a_row} times in a row, and then: {why}")
         else:
             self._crashed(now, watch, with_loss(why, seen.lost))
         return True
@@ -226,8 +226,17 @@ class Services:
     def _give_up(self, now: float, seen: AttemptExited, reason: str) -> None:
         code = 128 - seen.exit_code if seen.exit_code < 0 else seen.exit_code
         outcome = Outcome.SIGNALED if seen.exit_code < 0 else Outcome.EXITED
-        usage = {"cpu_s": seen.cpu_s, "peak_bytes": seen.peak_bytes}
-        self._machine._end(now, seen.lease, outcome, reason, exit_code=code, finished_at=seen.at, **usage)  # type: ignore[arg-type]
+        self._machine._end(
+            now,
+            seen.lease,
+            outcome,
+            reason,
+            lost=seen.lost,
+            exit_code=code,
+            finished_at=seen.at,
+            cpu_s=seen.cpu_s,
+            peak_bytes=seen.peak_bytes,
+        )
 
     # -- health -----------------------------------------------------------------------------------------------------------
     def on_health_seen(self, now: float, seen: HealthSeen) -> bool:
