@@ -123,7 +123,7 @@ def on_service_stop_requested(turn: Turn, seen: ServiceStopRequested) -> None:
         reason = f"the service {state.jobs[number].name} was stopped by {turn.asker} before it began"
         cancel_descendants(turn, number, reason, Cause.SERVICE)
     begun = [number for number in doomed if state.jobs[number].state not in TERMINAL]
-    stop(turn, begun, f"stopped by {turn.asker}")
+    stop(turn, begun, f"stopped by {turn.asker}", by_user=True)
     for number in begun:
         service = state.jobs[number]
         behind = [child for child in service.children or () if _waits_for_it(state, child) and child not in doomed]
@@ -209,12 +209,12 @@ def _refuse(turn: Turn, seen: ServiceStopRequested | ServiceReplaceRequested, co
     turn.order(fx.Refuse(seen.origin, seen.request, code, text))
 
 
-def stop(turn: Turn, services: list[int], reason: str) -> None:
+def stop(turn: Turn, services: list[int], reason: str, *, by_user: bool) -> None:
     """Services that are not over become COMPLETED, and their processes are told to end."""
     if not services:
         return
     state = turn.state
-    end(turn, services, ev.ServicesStopped(services, reason, turn.now, turn.actor))
+    end(turn, services, ev.ServicesStopped(services, reason, turn.now, turn.actor, by_user))
     children = [child for number in services for child in state.jobs[number].children or ()]
     idle = [n for n in dict.fromkeys(children) if (job := state.jobs[n]).state is JobState.WAITING and not job.missing]
     dismiss(turn, [n for n in idle if state.jobs[n].template.kind == HANDLER])
@@ -228,7 +228,7 @@ def stop_helpers(turn: Turn) -> None:
     """
     for run in list(turn.runs.values()):
         while idle := _idle_helpers(turn.state, run):  # what is left may be a circle now
-            stop(turn, idle, "stopped: all jobs that needed it are over")
+            stop(turn, idle, "stopped: all jobs that needed it are over", by_user=False)
 
 
 def _idle_helpers(state: State, run: Run) -> list[int]:

@@ -225,7 +225,7 @@ class Chronicle:
             job.released_from = e.worker
             self._trace.count("affinity released")
             fit = worker.there and not worker.draining and not lacking_of(job.template, worker)
-            if job.state is JobState.QUEUED and fit and "set aside" not in e.reason:
+            if job.state is JobState.QUEUED and fit and not worker.aside:
                 raise Violation(f"{job.where} was released from {worker.name}, which can take it")
 
     def _jobs_dispatched(self, e: ev.JobsDispatched) -> None:
@@ -520,6 +520,12 @@ class Chronicle:
     def _worker_drained(self, e: ev.WorkerDrained) -> None:
         self.workers[e.worker].draining = True
 
+    def _worker_set_aside(self, e: ev.WorkerSetAside) -> None:
+        self.workers[e.worker].aside = True
+
+    def _worker_taken_back(self, e: ev.WorkerTakenBack) -> None:
+        self.workers[e.worker].aside = False
+
     def _worker_gone(self, e: ev.WorkerLost | ev.WorkerLeft) -> None:
         self.workers[e.worker].there = False
         if self._calm and self.workers[e.worker].name not in self._burst_names:
@@ -603,6 +609,8 @@ _READERS: dict[type, Callable[[Chronicle, Any], None]] = {
     ev.GatesDecided: Chronicle._gates_decided,
     ev.WorkerJoined: Chronicle._worker_joined,
     ev.WorkerDrained: Chronicle._worker_drained,
+    ev.WorkerSetAside: Chronicle._worker_set_aside,
+    ev.WorkerTakenBack: Chronicle._worker_taken_back,
     ev.WorkerLost: Chronicle._worker_gone,
     ev.WorkerLeft: Chronicle._worker_gone,
     ev.LeasesEnding: Chronicle._leases_ending,

@@ -85,6 +85,8 @@ class WorkerFacts(msgspec.Struct):
     slots: int = 0
     there: bool = True
     draining: bool = False
+    aside: bool = False
+    """It is set aside, or on trial after that."""
 
 
 def asked_of(template: JobTemplate) -> Amounts:

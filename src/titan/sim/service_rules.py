@@ -45,7 +45,7 @@ def _services_stopped(it: Chronicle, e: ev.ServicesStopped) -> None:
             raise Violation(f"{job.where} is {job.state.name} and was stopped as a service")
         waiting = _waits_for_the_end(it, job)
         job.state, job.lease, job.ready, job.old_lease = JobState.COMPLETED, 0, False, 0
-        job.stopped_by_user = e.reason.startswith("stopped by ")
+        job.stopped_by_user = e.by_user
         others = [it.jobs[n] for n in it.runs[job.run] if not it.jobs[n].is_service]
         open_ = [other.name for other in others if other.state not in TERMINAL and not _waits_for_the_end(it, other)]
         helps = any(it.jobs[child].template.kind != Kind.HANDLER for child in job.children)
