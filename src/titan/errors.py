@@ -48,13 +48,23 @@ class CallerError(TitanError):
 
 
 class InvalidGraph(CallerError):
-    """A DAG was refused whole. `job` is the id at fault ("" if it is the DAG's own)."""
+    """A DAG was refused whole. `job` is the id at fault ("" if it is the DAG's own).
+
+    `field` and `problem` say what of the job it is and why, as far as one field is at fault; "" in what a master answers.
+    """
 
     code = "invalid_graph"
 
-    def __init__(self, message: str, job: str = "") -> None:
+    def __init__(self, message: str, job: str = "", *, field: str = "", problem: str = "") -> None:
         super().__init__(message)
         self.job = job
+        self.field = field
+        self.problem = problem
+
+    @classmethod
+    def of(cls, job: str, field: str, problem: str) -> InvalidGraph:
+        """A job is refused for one field."""
+        return cls(f"job {job!r}: {field}: {problem}", job, field=field, problem=problem)
 
 
 class InvalidPipeline(CallerError):

@@ -600,7 +600,7 @@ def helpers_are_stopped_too_early(patch: Patch) -> None:
     def stop_helpers(turn: Turn) -> None:
         for run in list(turn.runs.values()):
             live = turn.state.services.get(run.id, {})
-            services.stop(turn, [n for n in live if not services.goes_on(turn.state, turn.state.jobs[n])], "stopped")
+            services.stop(turn, [n for n in live if not services.goes_on(turn.state, turn.state.jobs[n])], "stopped", by_user=False)
 
     patch.setattr(step, "stop_helpers", stop_helpers)
 

@@ -18,7 +18,6 @@ from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
 from titan.cli.terminal import one_line
 from titan.errors import CallerError, JobError, TitanError
-from titan.model.failure import OUTPUT_LOST
 from titan.model.timing import iso
 from titan.sdk.status import JobStatus, RunStatus, RunSummary, job_dict
 
@@ -88,7 +87,7 @@ def logs(target: str, follow: bool, attempt: int | None, master: str | None, hom
                 out.write(data)
                 out.flush()
         job, _ = client.job(target)
-    if OUTPUT_LOST in job.reason and attempt in (None, job.attempt):
+    if job.lost and attempt in (None, job.attempt):
         print(f"titan: {target}: {job.reason}", file=sys.stderr)
 
 

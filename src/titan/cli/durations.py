@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from titan.errors import CallerError, NotFound
-from titan.model.dag import MAX_SECONDS, DagSpec
+from titan.model.dag import MAX_SECONDS, DagSpec, Kind
 from titan.predict.plan import Overheads, Takes
 from titan.predict.recording import Host, Recording, Row, overheads_of, takes_of
 from titan.sdk.client import Client
@@ -98,7 +98,7 @@ def durations_of(spec: DagSpec, recorded: Mapping[str, Takes], given: Mapping[st
             result.from_file += 1
         elif (takes := recorded.get(name)) is not None:
             result.recorded += 1
-        if takes is None and spec.templates[kind].kind == "gate":
+        if takes is None and spec.templates[kind].kind == Kind.GATE:
             takes = _NOTHING
         elif takes is not None:
             by_template.setdefault(kind, []).append(takes)

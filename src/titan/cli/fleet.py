@@ -10,6 +10,7 @@ import click
 
 from titan.predict.plan import Group
 from titan.sdk.fields import problem_of
+from titan.sdk.needs import requirement_of
 
 MAX_WORKERS = 100_000
 MAX_COMPARED = 64
@@ -57,6 +58,6 @@ def _parsed(text: str, slots: int, has: Has) -> tuple[range, tuple[int, tuple[st
     if not 1 <= own <= 65_536:
         raise click.UsageError(f"--workers {text[:80]!r}: a worker has 1 to 65,536 slots")
     capabilities = tuple(dict.fromkeys(match[4].split("+"))) if match[4] else ("GENERAL",)
-    if problem := problem_of("requirement", list(capabilities)):
+    if problem := problem_of(requirement_of, capabilities):
         raise click.UsageError(f"--workers {text[:80]!r}: {problem}")
     return range(first, last + 1), (own, capabilities, *has)

@@ -9,7 +9,6 @@ from typing import TextIO, cast
 
 from titan.cli.ask import said
 from titan.cli.terminal import Raw, one_line
-from titan.model.failure import OUTPUT_LOST
 from titan.sdk.client import Client
 from titan.sdk.job import DAG
 from titan.sdk.run import Run
@@ -125,11 +124,10 @@ def tell_lost_output(client: Client, summary: RunSummary) -> bool:
     """Whether output of its jobs could not be kept, which is said then. Of a run of many jobs nobody looks."""
     if summary.count > LOST_UP_TO:
         return False
-    lost = [job for job in client.status(summary.run).jobs if OUTPUT_LOST in job.reason]
+    lost = [job for job in client.status(summary.run).jobs if job.lost]
     if lost:
         names = ", ".join(job.id for job in lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
-        why = lost[0].reason[lost[0].reason.index(OUTPUT_LOST) + len(OUTPUT_LOST) :]
-        print(f"titan: output of {names} was lost: {why}: free space there and run it again", file=sys.stderr)
+        print(f"titan: output of {names} was lost: {lost[0].lost}: free space there and run it again", file=sys.stderr)
     return bool(lost)
 
 

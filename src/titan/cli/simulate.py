@@ -27,7 +27,7 @@ from titan.predict.engine import Course, play
 from titan.predict.plan import Group, Pipeline, Plan
 from titan.predict.verdict import Verdict, judge
 from titan.sdk.address import VARIABLE
-from titan.sdk.needs import bytes_of
+from titan.sdk.needs import memory_of
 from titan.sdk.outline import outline
 
 SHOWN = 20
@@ -113,7 +113,7 @@ def _each(texts: Sequence[str]) -> Has:
         try:
             if not equals or name not in Has._fields:
                 raise ValueError
-            given[name] = bytes_of(amount) if name == "memory" else float(amount) if name == "cpus" else int(amount)
+            given[name] = memory_of(amount) if name == "memory" else float(amount) if name == "cpus" else int(amount)
             if not 0 <= given[name] < 1 << 60:
                 raise ValueError
         except (ValueError, CallerError):

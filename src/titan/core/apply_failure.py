@@ -10,6 +10,7 @@ from titan.core import image
 from titan.core.moves import move, revive
 from titan.core.state import NO_WORKER, TOKENS_LIMIT, Extra, GateFacts, Job, Past, State, TimerKind
 from titan.model.causes import Cause
+from titan.model.dag import HANDLER
 from titan.model.states import JobState, RunState
 
 
@@ -44,7 +45,7 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
         goes_on = job.state is JobState.COMPLETED or (dead and job.template.on_failure == "continue")
         for child in job.children or ():
             entry = state.jobs[child]
-            if goes_on or entry.template.kind == "handler":
+            if goes_on or entry.template.kind == HANDLER:
                 entry.missing += 1
                 if job.service is not None:
                     state.unsettled[child] = None  # what has not been dispatched waits again
@@ -62,6 +63,7 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
         else:
             job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, f"waits again: it was CANCELLED because {job.reason}"))
         job.reason, job.cause, job.finished_at, job.due = "", Cause.NONE, 0.0, 0.0
+        job.note_lost("")
     for worker in state.workers.values():
         for counted in (worker.blamed, worker.doubted):
             if counted:
@@ -140,7 +142,7 @@ def _gates_decided(state: State, e: ev.GatesDecided) -> None:
         job.reason, job.cause = what, Cause.NONE if e.approved else Cause.REJECTED
         job.finished_at = e.at
         for child in job.children or ():
-            if e.approved or state.jobs[child].template.kind == "handler":
+            if e.approved or state.jobs[child].template.kind == HANDLER:
                 state.jobs[child].missing -= 1
 
 

@@ -10,6 +10,7 @@ from titan.core.moves import satisfies
 from titan.core.run import Growth
 from titan.core.service_state import ServiceState
 from titan.core.state import Job, SavedPipeline, State
+from titan.model.dag import SERVICE
 from titan.model.states import JobState
 
 
@@ -31,7 +32,7 @@ def _run_grown(state: State, e: ev.RunGrown) -> None:
         job = jobs[number] = Job(name, run, template, e.args[i], parents, 0, since=e.at)
         if e.payloads:
             job.payload = e.payloads[i]
-        if template.kind == "service":
+        if template.kind == SERVICE:
             job.service = ServiceState()
             state.add_service(number, job)
     for number in range(first, first + count):

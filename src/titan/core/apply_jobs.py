@@ -9,6 +9,7 @@ from titan.core import events as ev
 from titan.core.moves import give_back, hush, move, release_lease, rest
 from titan.core.state import NO_WORKER, Extra, Past, State, TimerKind
 from titan.model.causes import Cause, cause_of_old
+from titan.model.dag import HANDLER
 from titan.model.demand import amounts_of, plus
 from titan.model.states import JobState, Outcome
 
@@ -28,7 +29,7 @@ def _jobs_queued(state: State, e: ev.JobsQueued) -> None:
     jobs, at = state.jobs, e.at
     for i, number in enumerate(e.jobs):
         job = jobs[number]
-        assert job.missing == 0 or job.state is not WAITING or job.template.kind == "handler", job.name
+        assert job.missing == 0 or job.state is not WAITING or job.template.kind == HANDLER, job.name
         move(state, number, job, QUEUED, at)
         job.pin = e.pins[i] if e.pins else NO_WORKER
         job.due = 0.0
@@ -110,6 +111,8 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
         job.outcome = Outcome.SUCCEEDED
         job.exit_code = 0
         job.reason = e.reasons[i] if e.reasons else ""
+        if e.lost or job.extra is not None:
+            job.note_lost(e.lost[i] if e.lost else "")
         if e.values:
             job.value = e.values[i]
         if e.outputs and e.outputs[i]:
@@ -118,7 +121,7 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
         if job.children is not None:
             was_ready = job.service is not None and job.service.ready_at > 0
             for child in job.children:
-                if not was_ready or jobs[child].template.kind == "handler":
+                if not was_ready or jobs[child].template.kind == HANDLER:
                     jobs[child].missing -= 1
     worker.breaks = 0
     state.note_pace(worker, (sum(e.finished) - sum(e.started)) / len(e.jobs))
@@ -142,6 +145,7 @@ def _jobs_failed(state: State, e: ev.JobsFailed) -> None:
         job.started_at, job.finished_at = e.started[i], e.finished[i]
         job.cpu_s, job.peak_bytes = e.cpu_s[i], e.peak_bytes[i]
         job.outcome, job.exit_code, job.reason = Outcome(e.outcomes[i]), e.exit_codes[i], e.reasons[i]
+        job.note_lost(e.lost[i] if e.lost else "")
         if e.values:
             job.value = e.values[i]
         if job.service is not None and job.outcome is Outcome.REFUSED:
@@ -195,7 +199,7 @@ def _jobs_died(state: State, e: ev.JobsDied) -> None:
             goes_on = job.template.on_failure == "continue"
             for child in job.children:
                 entry = state.jobs[child]
-                if goes_on or entry.template.kind == "handler":
+                if goes_on or entry.template.kind == HANDLER:
                     entry.missing -= 1
 
 
@@ -216,7 +220,7 @@ def _jobs_cancelled(state: State, e: ev.JobsCancelled) -> None:
         job.finished_at = e.at
         if job.children is not None:
             for child in job.children:
-                if state.jobs[child].template.kind == "handler":
+                if state.jobs[child].template.kind == HANDLER:
                     state.jobs[child].missing -= 1
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from titan.core import events as ev
 from titan.core.service_state import ServiceState
 from titan.core.state import ARCHIVED_LIMIT, Job, Opening, Run, State
+from titan.model.dag import SERVICE
 from titan.model.states import JobState, RunState
 
 WAITING = JobState.WAITING
@@ -112,9 +113,9 @@ def _add_jobs(state: State, run: Run, position: int, e: ev.RunSubmitted | ev.Job
         jobs[first + i] = Job(name, run, templates[e.template_of[i]], e.args[i], parents, len(parents), since=e.at)
     for i, payload in enumerate(e.payloads):
         jobs[first + i].payload = payload
-    if any(template.kind == "service" for template in templates):
+    if any(template.kind == SERVICE for template in templates):
         for number in range(first, first + len(e.ids)):
-            if jobs[number].template.kind == "service":
+            if jobs[number].template.kind == SERVICE:
                 jobs[number].service = ServiceState()
                 state.add_service(number, jobs[number])
     for i, positions in enumerate(e.parents):

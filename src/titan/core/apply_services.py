@@ -8,6 +8,7 @@ from typing import Any
 from titan.core import events as ev
 from titan.core.moves import count_missing, end_old, hush, move, release_lease, rest
 from titan.core.state import NO_WORKER, Past, State
+from titan.model.dag import HANDLER
 from titan.model.states import JobState, Outcome
 
 
@@ -53,7 +54,7 @@ def _services_stopped(state: State, e: ev.ServicesStopped) -> None:
         if not done:
             count_missing(state, job, -1)
         for child in job.children or ():
-            if state.jobs[child].template.kind == "handler":
+            if state.jobs[child].template.kind == HANDLER:
                 state.jobs[child].missing -= 1
         job.service.ready_at = 0.0
         job.outcome, job.exit_code, job.reason = Outcome.SUCCEEDED, -1, e.reason

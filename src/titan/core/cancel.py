@@ -10,6 +10,7 @@ from titan.core.state import Job
 from titan.core.turn import Turn
 from titan.errors import NotFound
 from titan.model.causes import CONSEQUENCES, UNNEEDED, Cause
+from titan.model.dag import HANDLER
 from titan.model.states import TERMINAL, JobState, RunState
 
 
@@ -120,7 +121,7 @@ def _behind(turn: Turn, roots: list[int]) -> tuple[list[int], dict[int, None], d
         goes_on = dead and job.template.on_failure == "continue"
         for child in job.children or ():
             entry = jobs[child]
-            if entry.template.kind == "handler":
+            if entry.template.kind == HANDLER:
                 handlers[child] = handlers.get(child, False) or dead
             elif goes_on:
                 if not entry.missing and entry.state is JobState.WAITING:

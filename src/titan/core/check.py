@@ -7,6 +7,7 @@ from collections import Counter
 from titan.core.moves import blocks, lacks_service, satisfies
 from titan.core.schedules import MAX_WAITING, key_of
 from titan.core.state import BURST_PREFIX, NO_WORKER, Job, State, TimerKind
+from titan.model.dag import GATE, HANDLER, SERVICE
 from titan.model.demand import LaneKey, capabilities_of, demand_of, totals_of
 from titan.model.files import MAX_KEYS, MAX_SHARED_KEYS, MAX_VERSIONS
 from titan.model.states import TERMINAL, JobState, RunState, WorkerState
@@ -43,7 +44,7 @@ def _check_jobs(state: State) -> None:
                 assert ended, f"{where} is {job.state.name} behind a parent that never completes"
         queued = job.state in (JobState.QUEUED, JobState.DELAYED)
         assert not queued or not lacks_service(state, job), f"{where} is queued before its services are READY"
-        assert (job.service is not None) == (job.template.kind == "service"), f"{where}: no service, or no state of one"
+        assert (job.service is not None) == (job.template.kind == SERVICE), f"{where}: no service, or no state of one"
         if job.service is not None:
             ready = job.service.ready_at > 0
             old = job.service.old_lease
@@ -62,7 +63,7 @@ def _check_jobs(state: State) -> None:
         wanted = {name for name, _ in job.template.outputs} if job.state is JobState.COMPLETED else set()
         assert {output.name for output in job.outputs} == wanted, f"{where} is {job.state.name} with outputs {job.outputs}"
         assert (job.state is JobState.PAUSED) == (number in state.gates), f"{where} is {job.state.name}; an open gate?"
-        if job.template.kind == "gate":
+        if job.template.kind == GATE:
             assert job.state in GATE_STATES and not job.attempt, f"{where} is a gate and {job.state.name}, attempt {job.attempt}"
         assert 0 <= job.losses <= state.settings.poison_losses, f"{where}: {job.losses} losses"
         assert job.failures <= job.template.retries + 1 or job.service is not None, f"{where}: {job.failures} failures"
@@ -72,7 +73,7 @@ def _went_on(state: State, job: Job) -> bool:
     """It ran as a handler, or behind a DEAD parent that was retried since, or a service that is not READY any more."""
     behind = [state.jobs[p] for p in job.parents if not satisfies(state.jobs[p], job)]
     went_on = all(parent.template.on_failure == "continue" or parent.service is not None for parent in behind)
-    return job.template.kind == "handler" or went_on
+    return job.template.kind == HANDLER or went_on
 
 
 def _check_runs(state: State) -> None:

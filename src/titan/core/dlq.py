@@ -21,6 +21,7 @@ from titan.core.ready import queue
 from titan.core.state import Job, Run, State
 from titan.core.turn import Turn
 from titan.errors import Conflict, NotFound, TitanError
+from titan.model.dag import HANDLER
 from titan.model.states import JobState, RunState
 
 
@@ -52,7 +53,7 @@ def _ready(state: State, revived: list[int]) -> tuple[list[int], list[int]]:
     ready, unneeded = [], []
     for number in revived:
         job = state.jobs[number]
-        if job.template.kind == "handler":
+        if job.template.kind == HANDLER:
             if any(state.jobs[p].state is JobState.DEAD for p in job.parents):
                 ready.append(number)
             elif not job.missing:
@@ -149,7 +150,7 @@ def _spread(region: dict[int, None], fresh: list[int], entry: Callable[[int], Jo
 
 def _services_of(region: dict[int, None], entry: Callable[[int], Job]) -> list[int]:
     """Services that are COMPLETED, and without which what is in the region cannot run."""
-    parents = dict.fromkeys(p for number in region for p in entry(number).parents if entry(number).template.kind != "handler")
+    parents = dict.fromkeys(p for number in region for p in entry(number).parents if entry(number).template.kind != HANDLER)
     return [p for p in parents if p not in region and entry(p).service is not None and entry(p).state is JobState.COMPLETED]
 
 
@@ -158,7 +159,7 @@ def _narrow(region: dict[int, None], entry: Callable[[int], Job]) -> None:
 
     def stays(number: int) -> bool:
         job = entry(number)
-        if job.template.kind == "handler" and job.state is JobState.CANCELLED:
+        if job.template.kind == HANDLER and job.state is JobState.CANCELLED:
             return any(p in region for p in job.parents)
         return not any(p not in region and blocks(entry(p), job) for p in job.parents)
 

@@ -166,7 +166,7 @@ class JobsStarted(_Fact, frozen=True, tag="jobs_started"):
 
 class JobsCompleted(_Fact, frozen=True, tag="jobs_completed"):
     """`values`, if not empty, are the results of calls, as their workers made them; `outputs` the files that each left; `reasons`
-    what there is to say of some of them all the same, as that output was lost."""
+    what there is to say of some of them all the same; `lost` why some output of each is lost, "" if it is all there."""
 
     worker: int
     jobs: list[int]
@@ -178,10 +178,12 @@ class JobsCompleted(_Fact, frozen=True, tag="jobs_completed"):
     values: list[bytes] = []
     outputs: list[tuple[StoredFile, ...]] = []
     reasons: list[str] = []
+    lost: list[str] = []
 
 
 class JobsFailed(_Fact, frozen=True, tag="jobs_failed"):
-    """`retry_at` 0 means that there is no further attempt: JobsDied follows. `blameless` were BROKEN by the worker."""
+    """`retry_at` 0 means that there is no further attempt: JobsDied follows. `blameless` were BROKEN by the worker. `lost` as in
+    JobsCompleted."""
 
     worker: int
     jobs: list[int]
@@ -196,6 +198,7 @@ class JobsFailed(_Fact, frozen=True, tag="jobs_failed"):
     at: float
     values: list[bytes] = []
     blameless: list[int] = []
+    lost: list[str] = []
 
 
 class JobsLost(_Fact, frozen=True, tag="jobs_lost"):

@@ -11,6 +11,7 @@ from titan.core.moves import satisfies
 from titan.core.ready import has_capabilities
 from titan.core.service_state import ServiceState
 from titan.core.state import NO_WORKER, Job, State, Worker
+from titan.model.dag import HANDLER
 from titan.model.demand import KINDS, NOTHING, Demand, amount_text, amounts_in, capabilities_of, demand_of, demand_text, totals_of
 from titan.model.states import TERMINAL, JobState, RunState, WorkerState
 from titan.model.timing import iso
@@ -139,7 +140,7 @@ def _waiting(state: State, job: Job, now: float) -> list[Reason]:
     more = f" and {len(open_) - MAX_NAMED} more" if len(open_) > MAX_NAMED else ""
     parents: Detail = {"open": len(open_), "parents": len(job.parents), "first": open_[0].name}
     reasons = [Reason("parents", f"waits for {len(open_)} of {len(job.parents)} parents: {named}{more}", parents)]
-    services = [p for p in open_ if p.service is not None and job.template.kind != "handler"]
+    services = [p for p in open_ if p.service is not None and job.template.kind != HANDLER]
     return [*reasons, *[_of_service(state, service, now) for service in services[:MAX_NAMED]]]
 
 

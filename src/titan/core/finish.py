@@ -92,6 +92,7 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
                 values=[seen.values[i] for i in at] if seen.values else [],
                 outputs=[seen.outputs[i] for i in at] if seen.outputs else [],
                 reasons=[seen.reasons[i] for i in at] if any(map(seen.reasons.__getitem__, at)) else [],
+                lost=_lost(seen, at),
             )
         )
         turn.runs.update((state.jobs[number].run.id, state.jobs[number].run) for number in good)
@@ -103,6 +104,11 @@ def on_results_reported(turn: Turn, seen: ResultsReported) -> None:
     if bad:
         _fail(turn, seen, bad, [current[number] for number in bad])
     turn.order(fx.SendAck(seen.worker, seen.leases))
+
+
+def _lost(seen: ResultsReported, at: list[int]) -> list[str]:
+    lost = [seen.lost[i] for i in at] if seen.lost else []
+    return lost if any(lost) else []
 
 
 def _left_all(state: State, number: int, seen: ResultsReported, i: int) -> bool:
@@ -140,6 +146,7 @@ def _fail(turn: Turn, seen: ResultsReported, jobs: list[int], at: list[int]) -> 
             at=turn.now,
             values=[seen.values[i] for i in at] if seen.values else [],
             blameless=blameless,
+            lost=_lost(seen, at),
         )
     )
     if len(blameless) < len(jobs):

@@ -16,6 +16,7 @@ from titan.core.ready import unlock
 from titan.core.state import GateFacts, Job, State
 from titan.core.turn import Turn
 from titan.errors import CallerError, Conflict, NotFound, TitanError
+from titan.model.dag import GATE
 from titan.model.states import JobState, RunState
 
 
@@ -51,7 +52,7 @@ def find_gate(state: State, seen: GateDecisionMade) -> int:
     number = state.find(run, seen.job)
     if number is None:
         raise NotFound(f"run {run.id} has no job {seen.job[:128]!r}: `titan gates` lists the open gates")
-    if state.jobs[number].template.kind != "gate":
+    if state.jobs[number].template.kind != GATE:
         raise CallerError(f"{run.id}/{seen.job} is no gate: `titan gates` lists the open ones")
     return number
 

@@ -15,7 +15,7 @@ from titan.core.inputs import PipelineRemovalRequested, PipelineSaveRequested, R
 from titan.core.state import Job, Run, State
 from titan.core.turn import Turn
 from titan.errors import Conflict, InvalidGraph, NotFound, TitanError
-from titan.model.dag import JobTemplate
+from titan.model.dag import HANDLER, JobTemplate
 from titan.model.graph import find_cycle, resolve, resolve_addition
 from titan.model.names import NAME_RULE, match_name
 from titan.model.states import TERMINAL, JobState, RunState
@@ -112,12 +112,12 @@ def _check_parents(state: State, run: Run, ids: list[str], parents: list[tuple[i
             if position >= run.count:
                 continue
             parent = state.jobs[run.number(position)]
-            if kind == "handler" and parent.state in TERMINAL:
+            if kind == HANDLER and parent.state in TERMINAL:
                 raise InvalidGraph(f"job {name!r} is a handler of {parent.name!r}, which is over: {parent.state.name}", name)
             lost = parent.state is JobState.CANCELLED or (
                 parent.state is JobState.DEAD and parent.template.on_failure != "continue"
             )
-            if lost and kind != "handler":
+            if lost and kind != HANDLER:
                 raise InvalidGraph(
                     f"job {name!r} depends on {parent.name!r}, which is {parent.state.name}: it would never run", name
                 )
@@ -125,8 +125,8 @@ def _check_parents(state: State, run: Run, ids: list[str], parents: list[tuple[i
 
 def _ends_of(run: Run, parents: list[tuple[int, ...]], kinds: list[str]) -> tuple[int, ...]:
     """Positions of the new jobs behind which there is no further one. A handler, which may not be needed, ends nothing."""
-    inner = {p for kind, ps in zip(kinds, parents, strict=True) if kind != "handler" for p in ps}
-    return tuple([p for p, kind in enumerate(kinds, run.count) if p not in inner and kind != "handler"])
+    inner = {p for kind, ps in zip(kinds, parents, strict=True) if kind != HANDLER for p in ps}
+    return tuple([p for p, kind in enumerate(kinds, run.count) if p not in inner and kind != HANDLER])
 
 
 def _targets(state: State, run: Run, by: int, seen: RunGrowthRequested, ends: tuple[int, ...]) -> list[tuple[int, tuple[int, ...]]]:
@@ -139,13 +139,13 @@ def _targets(state: State, run: Run, by: int, seen: RunGrowthRequested, ends: tu
         job = state.jobs[number]
         if job.state is not JobState.WAITING or job.attempt:
             raise Conflict(f"{name} cannot wait for the addition any more: it is {_where(job)}")
-        if job.template.kind == "handler":
+        if job.template.kind == HANDLER:
             raise InvalidGraph(f"{name} is a handler: it runs when one of its jobs is DEAD, and waits for nothing else", name)
         targets[number] = None
     if seen.before_children and by:
         for number in state.jobs[by].children or ():
             job = state.jobs[number]
-            if job.state in TERMINAL or job.template.kind == "handler":
+            if job.state in TERMINAL or job.template.kind == HANDLER:
                 continue
             if job.state is not JobState.WAITING or job.attempt:
                 raise Conflict(f"{job.name} depends on {state.jobs[by].name} and is {_where(job)}: it cannot wait for the addition")

@@ -295,6 +295,8 @@ class ResultsReported(msgspec.Struct, frozen=True):
     """Empty, or for each what a call returned or raised."""
     outputs: list[tuple[StoredFile, ...]] = []
     """Empty, or for each the files that it left; the master has them."""
+    lost: list[str] = []
+    """Empty, or for each why some of its output is lost."""
 
 
 class ServicesSeen(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from titan.core.state import FENCED_LIMIT, Job, State, Worker
 from titan.core.story import story
 from titan.errors import Bug
-from titan.model.dag import Needs
+from titan.model.dag import HANDLER, Needs
 from titan.model.demand import NOTHING, amounts_of, minus
 from titan.model.states import ALLOWED, REVIVABLE, STOPPABLE, TERMINAL, JobState
 
@@ -52,14 +52,14 @@ def satisfies(parent: Job, child: Job) -> bool:
     A handler waits until all its parents are over (it runs as soon as one is DEAD); any other job for COMPLETED ones,
     READY services, or DEAD ones whose children are to go on.
     """
-    if child.template.kind == "handler":
+    if child.template.kind == HANDLER:
         return parent.state in TERMINAL
     return parent.is_done or (parent.state is JobState.DEAD and parent.template.on_failure == "continue")
 
 
 def lacks_service(state: State, job: Job) -> bool:
     """Whether it has to wait, as a service that it depends on is not READY."""
-    if not job.missing or job.template.kind == "handler":
+    if not job.missing or job.template.kind == HANDLER:
         return False
     parents = [state.jobs[number] for number in job.parents]
     return any(parent.service is not None and not satisfies(parent, job) for parent in parents)
@@ -68,7 +68,7 @@ def lacks_service(state: State, job: Job) -> bool:
 def blocks(parent: Job, child: Job) -> bool:
     """Whether a child will never run because of what became of this parent."""
     over = parent.state in (JobState.DEAD, JobState.CANCELLED)
-    return over and child.template.kind != "handler" and not satisfies(parent, child)
+    return over and child.template.kind != HANDLER and not satisfies(parent, child)
 
 
 def release_lease(state: State, job: Job) -> None:
@@ -133,7 +133,7 @@ def end_old(state: State, job: Job) -> None:
 def count_missing(state: State, job: Job, change: int) -> None:
     """A service is no longer (`change` 1), or now (-1), what its children wait for."""
     for child in job.children or ():
-        if state.jobs[child].template.kind == "handler":
+        if state.jobs[child].template.kind == HANDLER:
             continue  # it waits for the end
         state.jobs[child].missing += change
         if change > 0:

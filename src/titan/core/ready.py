@@ -9,7 +9,7 @@ from titan.core import events as ev
 from titan.core.moves import lacks_service
 from titan.core.state import NO_WORKER, Job, State, Worker
 from titan.core.turn import Turn
-from titan.model.dag import JobTemplate
+from titan.model.dag import GATE, HANDLER, JobTemplate
 from titan.model.demand import amounts_of, totals_of, within
 from titan.model.states import JobState, RunState, WorkerState
 
@@ -23,7 +23,7 @@ def make_ready(turn: Turn, jobs: Sequence[int]) -> None:
         if due > turn.now:
             later.append(number)
             until.append(due)
-        elif template.kind == "gate":
+        elif template.kind == GATE:
             gates.append(number)
         else:
             at_once.append(number)
@@ -70,7 +70,7 @@ def unlock(turn: Turn, completed: Sequence[int]) -> list[int]:
         for child in jobs[number].children or ():
             entry = jobs[child]
             if entry.missing == 0 and entry.state is JobState.WAITING:
-                (unneeded if entry.template.kind == "handler" else ready)[child] = None
+                (unneeded if entry.template.kind == HANDLER else ready)[child] = None
     if ready:
         make_ready(turn, list(ready))
     return list(unneeded)
@@ -113,7 +113,7 @@ def choose_pins(state: State, jobs: Sequence[int]) -> tuple[list[int], dict[int,
 def _home_of(state: State, job: Job) -> int:
     """Where its first parent ran; a gate ran nowhere, so behind one it is where the gate's own did."""
     parent = state.jobs[job.parents[0]]
-    while parent.template.kind == "gate" and parent.parents:
+    while parent.template.kind == GATE and parent.parents:
         parent = state.jobs[parent.parents[0]]
     return parent.worker
 

@@ -23,12 +23,16 @@ class ServicesReported(Fact, frozen=True, tag="services_reported"):
 
 
 class ServicesStopped(Fact, frozen=True, tag="services_stopped"):
-    """They are COMPLETED because they were asked to end. What a worker still has of them it is told to stop."""
+    """They are COMPLETED because they were asked to end. What a worker still has of them it is told to stop.
+
+    `by_user`: somebody asked for it; else all jobs that needed them are over. False in what an older Titan journaled.
+    """
 
     jobs: list[int]
     reason: str
     at: float
     actor: str = ""
+    by_user: bool = False
 
 
 class ServiceReplaced(Fact, frozen=True, tag="service_replaced"):

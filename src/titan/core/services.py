@@ -19,7 +19,7 @@ from titan.core.state import NO_WORKER, Job, Run, State, Worker
 from titan.core.turn import Turn
 from titan.errors import CallerError, Conflict, InvalidGraph, NotFound
 from titan.model.causes import Cause
-from titan.model.dag import JobTemplate
+from titan.model.dag import HANDLER, JobTemplate
 from titan.model.demand import demand_of
 from titan.model.graph import check_head
 from titan.model.states import STOPPABLE, TERMINAL, JobState, Outcome, RunState
@@ -123,7 +123,7 @@ def on_service_stop_requested(turn: Turn, seen: ServiceStopRequested) -> None:
         reason = f"the service {state.jobs[number].name} was stopped by {turn.asker} before it began"
         cancel_descendants(turn, number, reason, Cause.SERVICE)
     begun = [number for number in doomed if state.jobs[number].state not in TERMINAL]
-    stop(turn, begun, f"stopped by {turn.asker}")
+    stop(turn, begun, f"stopped by {turn.asker}", by_user=True)
     for number in begun:
         service = state.jobs[number]
         behind = [child for child in service.children or () if _waits_for_it(state, child) and child not in doomed]
@@ -209,15 +209,15 @@ def _refuse(turn: Turn, seen: ServiceStopRequested | ServiceReplaceRequested, co
     turn.order(fx.Refuse(seen.origin, seen.request, code, text))
 
 
-def stop(turn: Turn, services: list[int], reason: str) -> None:
+def stop(turn: Turn, services: list[int], reason: str, *, by_user: bool) -> None:
     """Services that are not over become COMPLETED, and their processes are told to end."""
     if not services:
         return
     state = turn.state
-    end(turn, services, ev.ServicesStopped(services, reason, turn.now, turn.actor))
+    end(turn, services, ev.ServicesStopped(services, reason, turn.now, turn.actor, by_user))
     children = [child for number in services for child in state.jobs[number].children or ()]
     idle = [n for n in dict.fromkeys(children) if (job := state.jobs[n]).state is JobState.WAITING and not job.missing]
-    dismiss(turn, [n for n in idle if state.jobs[n].template.kind == "handler"])
+    dismiss(turn, [n for n in idle if state.jobs[n].template.kind == HANDLER])
 
 
 def stop_helpers(turn: Turn) -> None:
@@ -228,7 +228,7 @@ def stop_helpers(turn: Turn) -> None:
     """
     for run in list(turn.runs.values()):
         while idle := _idle_helpers(turn.state, run):  # what is left may be a circle now
-            stop(turn, idle, "stopped: all jobs that needed it are over")
+            stop(turn, idle, "stopped: all jobs that needed it are over", by_user=False)
 
 
 def _idle_helpers(state: State, run: Run) -> list[int]:
@@ -247,14 +247,14 @@ def _idle_helpers(state: State, run: Run) -> list[int]:
 
 def _waits_for_it(state: State, child: int) -> bool:
     """And not for its end, as a handler does."""
-    return state.jobs[child].state in STOPPABLE and state.jobs[child].template.kind != "handler"
+    return state.jobs[child].state in STOPPABLE and state.jobs[child].template.kind != HANDLER
 
 
 def _waiting_for_the_end(state: State, live: list[int]) -> dict[int, dict[int, None]]:
     """The handlers of services, and what waits for those, services too -> the services whose end each waits for."""
     found: dict[int, dict[int, None]] = {}
     jobs = state.jobs
-    stack = [(child, n) for n in live for child in jobs[n].children or () if jobs[child].template.kind == "handler"]
+    stack = [(child, n) for n in live for child in jobs[n].children or () if jobs[child].template.kind == HANDLER]
     while stack:
         number, service = stack.pop()
         if jobs[number].state is JobState.WAITING and service not in found.get(number, ()):
@@ -272,12 +272,12 @@ def _needed(state: State, wanted: list[int]) -> dict[int, None]:
         if number not in found:
             found[number] = None
             job = state.jobs[number]
-            if job.template.kind != "handler" and job.state not in TERMINAL:
+            if job.template.kind != HANDLER and job.state not in TERMINAL:
                 stack += job.parents
     return found
 
 
 def goes_on(state: State, job: Job) -> bool:
     """Whether a service runs until a user stops it."""
-    helps = any(state.jobs[child].template.kind != "handler" for child in job.children or ())
+    helps = any(state.jobs[child].template.kind != HANDLER for child in job.children or ())
     return job.template.service is None or job.template.service.keep or not helps

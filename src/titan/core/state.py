@@ -148,6 +148,8 @@ class Extra(msgspec.Struct, array_like=True, gc=False):
     """Attempts that its workers broke, through no fault of its own."""
     broken_on: tuple[int, ...] = ()
     """Those workers, the newest last."""
+    lost: str = ""
+    """Why output of its newest attempt that ended is lost."""
 
 
 class Job(msgspec.Struct, gc=False):
@@ -203,6 +205,16 @@ class Job(msgspec.Struct, gc=False):
     @property
     def outputs(self) -> tuple[StoredFile, ...]:
         return self.extra.outputs if self.extra is not None else ()
+
+    @property
+    def lost(self) -> str:
+        return self.extra.lost if self.extra is not None else ""
+
+    def note_lost(self, why: str) -> None:
+        """Of the attempt that just ended; "" if all its output is there."""
+        if why or self.lost:
+            self.extra = self.extra or Extra()
+            self.extra.lost = why
 
     @property
     def status(self) -> str:

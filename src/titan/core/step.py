@@ -49,6 +49,7 @@ from titan.core.workers import (
     on_worker_leaving,
     on_worker_registered,
 )
+from titan.model.dag import GATE, HANDLER
 from titan.model.states import JobState, RunState
 from titan.scheduling.place import place
 
@@ -140,7 +141,7 @@ def _on_time_passed(turn: Turn, it: seen.TimePassed) -> None:
             on_deadline(turn, number)
     # What came due before may have cancelled some of them.
     jobs = state.jobs
-    gates = [number for number in due_jobs if jobs[number].template.kind == "gate"]
+    gates = [number for number in due_jobs if jobs[number].template.kind == GATE]
     opening = [number for number in gates if jobs[number].state is not JobState.PAUSED]
     for number in gates:
         del due_jobs[number]
@@ -172,7 +173,7 @@ def _finish_runs(turn: Turn) -> None:
 
 def _only_unneeded_are_missing(state: State, run: Run) -> bool:
     """Whether all that is not COMPLETED are handlers that were not needed, and what waits for those."""
-    if run.tally[JobState.DEAD] or not any(t.kind == "handler" for t in run.templates):
+    if run.tally[JobState.DEAD] or not any(t.kind == HANDLER for t in run.templates):
         return False
     jobs = (state.jobs[j] for j in run.numbers())
     return all(is_unneeded(job) for job in jobs if job.state is JobState.CANCELLED)

@@ -55,7 +55,8 @@ def worker_input(it: msg.Message, worker: int, *, jitter: float) -> seen.Input |
             check_results(it)
             reasons = [plain(reason) for reason in it.reasons]
             columns = (it.leases, it.outcomes, it.exit_codes, reasons, it.started, it.finished, it.cpu_s, it.peak_bytes)
-            return seen.ResultsReported(worker, *columns, jitter, it.values, it.outputs)
+            lost = [plain(why) for why in it.lost]
+            return seen.ResultsReported(worker, *columns, jitter, it.values, it.outputs, lost)
         case msg.Started():
             check_columns(it)
             return seen.AttemptsStarted(worker, it.leases, it.ats)

@@ -16,7 +16,7 @@ from titan.core.publishing import files_for
 from titan.core.services import addresses_of
 from titan.core.state import Job, State
 from titan.gateway.schedule_rows import schedule_row
-from titan.model.dag import MAX_INPUT_BYTES, JobTemplate, template_size
+from titan.model.dag import MAX_INPUT_BYTES, JobTemplate, Kind, template_size
 from titan.model.states import JobState
 from titan.protocol import messages as msg
 
@@ -120,7 +120,7 @@ def dispatches(state: State, it: fx.SendDispatch) -> list[Dispatching]:
         if job.parents:
             given = _inputs(state, job)
             weight += sum(map(len, given)) + PARENT_BYTES * len(job.parents)
-        if id(job.template) not in known or job.template.kind == "handler":
+        if id(job.template) not in known or job.template.kind == Kind.HANDLER:
             weight += template_size(job.template)
         if jobs and size + weight > DISPATCH_BYTES:
             made.append(_dispatch(state, lease, jobs, inputs))
@@ -140,7 +140,7 @@ def _dispatch(state: State, first_lease: int, jobs: list[Job], inputs: list[tupl
     template_of = []
     for job in jobs:
         at = index.get(id(job.template))
-        if job.template.kind == "handler":
+        if job.template.kind == Kind.HANDLER:
             at = len(templates)
             templates.append(_handling(state, job))
         elif at is None:

@@ -13,6 +13,7 @@ from titan.gateway.inbound import asked, purge_input, retry_input
 from titan.master import views
 from titan.master.core_loop import CoreLoop
 from titan.master.history_desk import HistoryDesk
+from titan.model.dag import Kind
 from titan.model.failure import MAX_BY, MAX_COMMENT
 from titan.peer import Peer
 from titan.protocol import messages as msg
@@ -92,7 +93,7 @@ def _decided_before(state: State, it: msg.Decide) -> msg.Decided:
     """The answer about a gate of a run that has left the state."""
     run = views.find_run(state, it.run)
     job = state.jobs[views.find_job(state, run, it.job)]
-    if job.template.kind != "gate":
+    if job.template.kind != Kind.GATE:
         raise Conflict(f"{run.id}/{job.name} is no gate")
     facts = job.extra.gate if job.extra is not None else None
     if facts is None or not is_repeated(facts, it.key, approve=it.approve):

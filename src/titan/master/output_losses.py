@@ -10,7 +10,6 @@ import os
 from dataclasses import dataclass, field
 
 from titan.master.log_store import STDERR, STDOUT, LogStore
-from titan.model.failure import OUTPUT_LOST
 
 MOST = 10_000
 """Attempts; of more the oldest are forgotten."""
@@ -48,7 +47,7 @@ class OutputLosses:
         self._of(run, job, attempt, error).doubted = True
 
     def take(self, run: str, job: str, attempt: int) -> str:
-        """What to say of an attempt that is over; "" if all of its output is kept."""
+        """Why output of an attempt that is over is lost; "" if all of it is kept."""
         loss = self._known.pop((run, job, attempt), None)
         if loss is None:
             return ""
@@ -56,7 +55,7 @@ class OutputLosses:
         size = sum(max(0, end - have.get(stream, 0)) for stream, end in loss.ends.items())
         if not size and not loss.doubted:
             return ""
-        return f"{OUTPUT_LOST}{f'{size:,} bytes' if size else 'some of it'} could not be kept ({loss.why})"
+        return f"{f'{size:,} bytes' if size else 'some of it'} could not be kept ({loss.why})"
 
     def _of(self, run: str, job: str, attempt: int, error: OSError) -> _Loss:
         loss = self._known.setdefault((run, job, attempt), _Loss())

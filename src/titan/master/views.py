@@ -55,6 +55,7 @@ def job_row(state: State, job: Job) -> msg.JobRow:
         message=progress[1],
         status=job.status,
         cause=job.cause,
+        lost=job.lost,
     )
 
 

@@ -19,6 +19,7 @@ from titan.master.kept_files import KeptFiles
 from titan.master.log_store import STDERR, STDOUT, LogStore
 from titan.master.output_losses import OutputLosses
 from titan.master.secret_desk import SecretDesk
+from titan.model.failure import with_loss
 from titan.model.plain import plain
 from titan.model.states import Outcome
 from titan.peer import Peer
@@ -168,7 +169,10 @@ class WorkerDesk:
             job = jobs.get(held.get(lease, -1))
             loss = self._losses.take(job.run.id, job.name, job.attempt) if job is not None else ""
             if loss:
-                it.reasons[i] = f"{it.reasons[i]}; {loss}" if it.reasons[i] else loss
+                it.reasons[i] = with_loss(it.reasons[i], loss)
+                if not it.lost:
+                    it.lost.extend([""] * len(it.leases))
+                it.lost[i] = f"{it.lost[i]}; {loss}" if it.lost[i] else loss
 
     def _complain(self, text: str) -> None:
         """In the log, once a minute."""

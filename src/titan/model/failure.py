@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from titan.model.dag import MAX_SECONDS, Gate, JobTemplate, Retry
+from titan.model.dag import MAX_SECONDS, Gate, JobTemplate, Kind, Retry
 
 MAX_CODES = 64
 MAX_MESSAGE = 4096
@@ -16,21 +16,30 @@ MAX_BY = 128
 MAX_COMMENT = 4096
 ON_FAILURE = ("cancel", "continue")
 OUTPUT_LOST = "output lost: "
-"""How the reason of a job begins whose output could not be kept, whatever became of the job."""
-KINDS = ("", "gate", "handler", "service")
 _URL = re.compile(r"https?://[^\s/?#@\\]+(?:[/?#][^\s]*)?", re.IGNORECASE)
+
+
+def with_loss(reason: str, lost: str) -> str:
+    """The sentence of an attempt's end, and of its output that is lost. For people: decisions read `lost`.
+
+    >>> with_loss("exit code 1", "the disk is full"), with_loss("", "the disk is full"), with_loss("exit code 1", "")
+    ('exit code 1; output lost: the disk is full', 'output lost: the disk is full', 'exit code 1')
+    """
+    if not lost:
+        return reason
+    return f"{reason}; {OUTPUT_LOST}{lost}" if reason else OUTPUT_LOST + lost
 
 
 def template_problem(t: JobTemplate) -> str:
     """What is wrong with how a template fails, or with the gate that it is; "" if nothing is."""
-    if t.kind not in KINDS:
+    if t.kind not in Kind.__members__.values():
         return f"type {t.kind[:80]!r} is unknown: this master may be older than its client"
-    if (t.gate is not None) is not (t.kind == "gate"):
+    if (t.gate is not None) is not (t.kind == Kind.GATE):
         return "type gate and a gate's own fields go together"
     if t.on_failure not in ("", *ON_FAILURE):
         return f"on_failure {t.on_failure[:80]!r} is unknown: say cancel or continue, or name a job that runs then"
-    if t.on_failure == "continue" and (t.function or t.kind == "gate"):
-        what = "a gate that is rejected is CANCELLED, and so is what waits for it" if t.kind == "gate" else "its value is theirs"
+    if t.on_failure == "continue" and (t.function or t.kind == Kind.GATE):
+        what = "a gate that is rejected is CANCELLED, and so is what waits for it" if t.kind == Kind.GATE else "its value is theirs"
         return f"on_failure continue: {what}: its children cannot go on without it"
     if t.retry is not None and (problem := retry_problem(t.retry)):
         return problem

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from titan.errors import InvalidGraph
-from titan.model.dag import JobTemplate
+from titan.model.dag import JobTemplate, Kind
 
 MAX_FILES = 256
 """Outputs of one job; inputs of one job."""
@@ -106,12 +106,12 @@ def files_problem(t: JobTemplate) -> str:
     """What is wrong with the outputs and inputs of a template by itself; "" if nothing is."""
     if not t.outputs and not t.inputs:
         return ""
-    if t.kind == "gate" or t.function:
-        what = "a gate" if t.kind == "gate" else "a call"
+    if t.kind == Kind.GATE or t.function:
+        what = "a gate" if t.kind == Kind.GATE else "a call"
         return f"{'outputs' if t.outputs else 'inputs'}: {what} has no folder of its own: use a job with file or command"
-    if t.kind == "service" and t.outputs:
+    if t.kind == Kind.SERVICE and t.outputs:
         return "outputs: a service has none, as it does not end: let it publish them"
-    if t.kind == "handler" and t.inputs:
+    if t.kind == Kind.HANDLER and t.inputs:
         return "inputs: a handler has none, as the jobs that it waits for have not succeeded"
     for word, count in (("outputs", len(t.outputs)), ("inputs", len(t.inputs))):
         if count > MAX_FILES:

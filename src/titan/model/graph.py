@@ -11,7 +11,7 @@ from typing import Protocol
 
 from titan.errors import InvalidGraph
 from titan.model import dag as limits
-from titan.model.dag import DagSpec, JobTemplate, Needs
+from titan.model.dag import DagSpec, JobTemplate, Kind, Needs
 from titan.model.demand import MAX_CAPABILITIES, MAX_GPUS
 from titan.model.environment import own_problem
 from titan.model.failure import template_problem
@@ -214,7 +214,7 @@ def _check_id(name: str) -> None:
 
 def _check_handlers(ids: list[str], template_of: list[int], templates: list[JobTemplate], parents: Sequence[Sequence[int]]) -> None:
     """A handler has somebody to wait for."""
-    handlers = [t.kind == "handler" for t in templates]
+    handlers = [t.kind == Kind.HANDLER for t in templates]
     if any(handlers):
         for name, of, ps in zip(ids, template_of, parents, strict=True):
             if handlers[of] and not ps:
@@ -256,7 +256,7 @@ def _check_template(t: JobTemplate) -> None:
         raise InvalidGraph(f"{where}: {problem}")
     if problem := files_problem(t):
         raise InvalidGraph(f"{where}: {problem}")
-    if bool(t.file) + bool(t.command) + bool(t.argv) + bool(t.function) != (t.kind != "gate"):
+    if bool(t.file) + bool(t.command) + bool(t.argv) + bool(t.function) != (t.kind != Kind.GATE):
         raise InvalidGraph(f"{where}: give exactly one of file and command")
     if t.driver not in ("", "process"):
         raise InvalidGraph(f"{where}: driver {t.driver[:80]!r} is unknown: leave it out, or say process")

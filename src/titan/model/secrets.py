@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from titan.model.dag import JobTemplate
+from titan.model.dag import JobTemplate, Kind
 from titan.model.environment import OWN_PREFIX
 
 MIN_VALUE = 4
@@ -46,7 +46,7 @@ def secrets_problem(t: JobTemplate) -> str:
         return ""
     if t.function:
         return f"secrets: {NOT_FOR_CALLS}"
-    if t.kind == "gate":
+    if t.kind == Kind.GATE:
         return "secrets: a gate runs nothing: leave it out"
     if problem := names_problem(t.secrets):
         return f"secrets: {problem}"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from titan.model.dag import MAX_SECONDS, JobTemplate, Service
+from titan.model.dag import MAX_SECONDS, JobTemplate, Kind, Service
 
 HEALTH = ("tcp", "http", "command", "none")
 RESTART = ("always", "on-failure", "never")
@@ -51,8 +51,8 @@ def service_problem(template: JobTemplate) -> str:
     """What is wrong with a template as far as services are concerned; "" if nothing is."""
     service = template.service
     if service is None:
-        return "a service without its fields" if template.kind == "service" else ""
-    if template.kind != "service":
+        return "a service without its fields" if template.kind == Kind.SERVICE else ""
+    if template.kind != Kind.SERVICE:
         return "port, health, restart and keep are for a service: say type: service"
     if template.function:
         return "a function can be no service: give a file or a command"

@@ -19,6 +19,7 @@ from titan.core import inputs as seen
 from titan.core.state import State
 from titan.core.step import next_due, step
 from titan.errors import InvalidGraph
+from titan.model.dag import Kind
 from titan.model.demand import NOTHING, LaneKey, amounts_of, demand_of, totals_of
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState
@@ -91,7 +92,7 @@ class _Engine:
         bare = [msgspec.structs.replace(t, outputs=(), inputs=(), secrets=()) for t in plan.pipeline.templates]
         self._templates = bare
         self._needs = [amounts_of(t.needs) if t.needs is not None else NOTHING for t in plan.pipeline.templates]
-        self._watched = any(t.kind in ("gate", "service") for t in plan.pipeline.templates)
+        self._watched = any(t.kind in (Kind.GATE, Kind.SERVICE) for t in plan.pipeline.templates)
         self._demands = [demand_of(t) for t in plan.pipeline.templates]
         self._queued: dict[LaneKey, None] = {}
         """What is asked for by jobs in the master's queues."""
@@ -233,7 +234,7 @@ class _Engine:
         cpu = takes.cpu_s / takes.attempts[-1] if takes.attempts[-1] > 0 else 0.0
         if template.timeout_s and seconds > template.timeout_s:
             seconds, outcome = template.timeout_s, Outcome.TIMED_OUT
-        return Attempt(lease, position, seconds, cpu, int(outcome), template.kind == "service", self._needs[kind])
+        return Attempt(lease, position, seconds, cpu, int(outcome), template.kind == Kind.SERVICE, self._needs[kind])
 
     def _fill(self, seat: Seat, delay: float) -> None:
         while (attempt := seat.next_waiting()) is not None:

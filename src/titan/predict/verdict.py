@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from titan.model.dag import Kind
 from titan.model.demand import demand_text
 from titan.predict.engine import Course
 from titan.predict.plan import Plan
@@ -76,9 +77,9 @@ def _least(plan: Plan) -> float:
         ready = max(ready + template.delay_s, template.run_at - plan.begin)
         own = (
             plan.gate_wait_s
-            if template.kind == "gate"
+            if template.kind == Kind.GATE
             else 0.0
-            if template.kind == "handler"
+            if template.kind == Kind.HANDLER
             else sum(plan.takes[i].attempts) + link_s
         )
         done[i] = ready + own

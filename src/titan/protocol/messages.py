@@ -232,7 +232,7 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A job as users see it. Times in seconds since the epoch, 0 for not yet; `exit_code` -1 for none.
 
     `progress`: what its attempt that runs says, 0 to 1, or -1, and `message` beside it; `status`: what its newest attempt says.
-    `cause`: why it is CANCELLED (titan.model.causes.Cause).
+    `cause`: why it is CANCELLED (titan.model.causes.Cause). `lost`: why output of its newest ended attempt is lost, "" if none is.
     """
 
     id: Name
@@ -250,6 +250,7 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     message: Text = ""
     status: Text = ""
     cause: Count = 0
+    lost: Text = ""
 
 
 class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -534,6 +535,7 @@ class Results(Message, frozen=True):
     """`outcomes` are titan.model.states.Outcome. An exit by signal n has exit code 128 + n.
 
     `values`, if not empty, are as in Values. `outputs`, if not empty: the files that each left, which the master has (Stored).
+    `lost`, if not empty: why some output of each could not be kept, "" if it is all there; the reason says it too.
     """
 
     leases: Column[Lease]
@@ -546,6 +548,7 @@ class Results(Message, frozen=True):
     peak_bytes: Column[Count]
     values: Column[Bytes] = []
     outputs: Column[Row[StoredFile]] = []
+    lost: Column[Text] = []
 
 
 class Acked(Message, frozen=True):

@@ -95,7 +95,7 @@ def expand(
     See `submit`.
     """
     if job.is_array:
-        raise InvalidGraph(f"job {job.id!r}: foreach: it is an array already", job.id)
+        raise InvalidGraph.of(job.id, "foreach", "it is an array already")
     given = items if isinstance(items, int) else list(items)
     if not given:
         return submit(join, before_children=before_children, key=key) if join is not None else []

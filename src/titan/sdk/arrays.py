@@ -17,6 +17,7 @@ from numbers import Real
 from typing import Final
 
 from titan.model.dag import MAX_JOBS
+from titan.sdk.field_table import BadField
 
 Item = str | tuple[tuple[str, str], ...]
 """A text, or (key, text) pairs."""
@@ -30,7 +31,7 @@ _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _PLACE = re.compile(r"\$\$\{|\$\{(item|matrix|index)(?:\.([^${}]*))?\}")
 
 
-class BadArray(ValueError):
+class BadArray(BadField):
     """Says what is wrong with a value, for after a colon."""
 
 

@@ -6,44 +6,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from enum import StrEnum
+from typing import Final
 
 from titan.model import failure
 from titan.model.dag import MAX_SECONDS, Gate, Retry
 from titan.model.names import NAME_RULE, match_name
+from titan.sdk.field_table import BadField
 
 MAX_WAIT_S: Final = Gate().max_wait_s
 """48 h: after that an undecided gate is rejected if it says nothing else."""
 GATE_SUFFIX: Final = ".gate"
-GATE_KEYS: Final[tuple[str, ...]] = ("message", "max_wait", "webhook")
-NOT_OF_A_GATE: Final[tuple[str, ...]] = (
-    *("file", "command", "args", "requirement", "priority", "affinity", "retries", "timeout", "env", "python", "driver"),
-    *("foreach", "matrix", "backoff", "backoff_max", "no_retry", "on_failure", "hitl_message", "max_wait_seconds"),
-    *("port", "health", "restart", "keep", "secrets", "outputs", "inputs"),
-)
-"""Fields that a gate has no use for: nothing runs."""
-TYPES: Final = ("run", "gate", "service")
 
 
-_EMPTY: Final = ("args", "env", "no_retry", "secrets", "outputs", "inputs")
-_DEFAULTS: Final = (*((name, ()) for name in _EMPTY), ("on_failure", "cancel"), ("handler", ""))
-_UNSET: Final = ("foreach", "matrix", "backoff", "backoff_max", "hitl_message", "timeout", "python", "driver")
-
-
-class BadField(ValueError):
-    """Says what is wrong with a value, for after a colon."""
-
-
-def on_failure_of(value: object) -> tuple[str, str]:
-    """("cancel" or "continue", handler or ""). Raises BadField.
+def on_failure_of(value: object) -> str:
+    """ "cancel" or "continue". Raises BadField.
 
     >>> on_failure_of("continue"), on_failure_of({"run": "alarm"})
-    (('continue', ''), ('cancel', 'alarm'))
+    ('continue', 'cancel')
+    """
+    if not isinstance(value, str):
+        handler_of(value)
+        return "cancel"
+    if value not in failure.ON_FAILURE:
+        raise BadField(f"must be cancel, continue or {{run: JOB}}, not {value[:80]!r}")
+    return value
+
+
+def handler_of(value: object) -> str:
+    """The job that runs then, "" for none. Raises BadField.
+
+    >>> handler_of("continue"), handler_of({"run": "alarm"})
+    ('', 'alarm')
     """
     if isinstance(value, str):
-        if value not in failure.ON_FAILURE:
-            raise BadField(f"must be cancel, continue or {{run: JOB}}, not {value[:80]!r}")
-        return value, ""
+        return ""
     if not isinstance(value, Mapping):
         raise BadField(f"must be cancel, continue or {{run: JOB}}, not {_said(value)}")
     if set(value) != {"run"}:
@@ -52,7 +49,7 @@ def on_failure_of(value: object) -> tuple[str, str]:
     name = getattr(name, "id", name)
     if not isinstance(name, str) or not match_name(name):
         raise BadField(f"run: {_said(name)} is no job id: an id is {NAME_RULE}")
-    return "cancel", name
+    return name
 
 
 def codes_of(value: object) -> tuple[int, ...]:
@@ -69,7 +66,7 @@ def codes_of(value: object) -> tuple[int, ...]:
     return found
 
 
-def seconds_of(value: object) -> float:
+def positive_of(value: object) -> float:
     """More than 0. Raises BadField."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise BadField(f"must be a number of seconds, not {_said(value)}")
@@ -86,52 +83,21 @@ def webhook_of(value: object) -> str:
     return _checked(value, failure.webhook_problem)
 
 
+class Type(StrEnum):
+    """What `type` of a job may be."""
+
+    RUN = "run"
+    GATE = "gate"
+    SERVICE = "service"
+
+
+TYPES: Final = tuple([it.value for it in Type])
+
+
 def type_of(value: object) -> str:
     if not isinstance(value, str) or value not in TYPES:
         raise BadField(f"must be run (the default), gate or service, not {_said(value)}")
     return value
-
-
-FIELDS: Final[Mapping[str, Callable[[object], object]]] = {
-    "type": type_of,
-    "backoff": seconds_of,
-    "backoff_max": seconds_of,
-    "no_retry": codes_of,
-    "on_failure": on_failure_of,
-    "message": message_of,
-    "max_wait": seconds_of,
-    "webhook": webhook_of,
-    "hitl_message": message_of,
-    "max_wait_seconds": seconds_of,
-}
-"""field -> what makes the kept value of a given one; raises BadField."""
-
-
-def misplaced(job: Any) -> tuple[str, str]:
-    """(field, problem) of what a whole job has and has no use for; ("", "") if there is nothing."""
-    if job.type == "gate":
-        given = [name for name, default in _DEFAULTS if getattr(job, name) != default]
-        given += [name for name in _UNSET if getattr(job, name) is not None]
-        field = "on_failure" if given[:1] == ["handler"] else given[0] if given else ""
-        return field, "is nothing for a gate, which runs nothing: leave it out" if field else ""
-    if job.message:
-        return "message", "goes with type gate alone: say hitl_message"
-    if job.webhook and job.hitl_message is None:
-        return "webhook", "goes with type gate, or with hitl_message"
-    return "", ""
-
-
-def problem_of(field: str) -> Callable[[object], str]:
-    """As of any other field: the problem of a value, "" if there is none."""
-
-    def problem(value: object) -> str:
-        try:
-            FIELDS[field](value)
-        except BadField as bad:
-            return str(bad)
-        return ""
-
-    return problem
 
 
 def retry_of(backoff: float | None, backoff_max: float | None, codes: tuple[int, ...]) -> Retry | None:

@@ -1,28 +1,26 @@
-"""The fields of a job, one by one: what each may hold, and the sentence that says what is wrong with a value.
+"""What the fields of a job may hold: functions that make the kept value of a given one, or raise BadField.
 
-Pipeline files and `Job` use the same, so both say the same. Knows nothing of `Job`.
+`Job` and pipeline files use the same, so both say the same. Knows nothing of `Job`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Set
 from datetime import datetime
-from typing import Final
+from numbers import Real
+from typing import Any, Final
 
-from titan.model.dag import MAX_ARGS_BYTES, MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS
+from titan.model.dag import MAX_ARGS_BYTES, MAX_SECONDS
 from titan.model.environment import own_problem
 from titan.model.names import NAME_RULE, match_name
 from titan.model.timing import MAX_TIME
-from titan.sdk import failure_fields as ff
-from titan.sdk.file_fields import problem_in
-from titan.sdk.limits import limits_problem
-from titan.sdk.needs import cpus_problem, gpus_problem, memory_problem, requirement_problem
-from titan.sdk.secrets import secrets_problem
+from titan.sdk.field_table import BadField
 
 PERM: Final = "perm:"
 """A `file` that starts so is looked up by name in the master's registry, perm_files/."""
 
-DRIVERS: Final = ("python", "process")
 MAX_PATH: Final = 4096
 
 
@@ -35,103 +33,68 @@ def is_python_script(file: str | None) -> bool:
     return file is not None and file.endswith(".py")
 
 
-def problem_of(field: str, value: object) -> str:
-    """What is wrong with the value of a field of a job, for after a colon; "" if nothing is. An unknown field is a KeyError."""
-    return _PROBLEMS[field](value)
-
-
-def dag_problem_of(field: str, value: object) -> str:
-    """The same for `name`, `version` and `deadline` of a DAG."""
-    if field == "deadline":
-        return _timeout(value)
-    if problem := text_problem(value):
-        return problem
-    text = str(value)
-    if field == "name" and not text:
-        return "must not be empty"
-    if len(text) > 256 or not text.isprintable():
-        return "must be at most 256 printable characters"
+def problem_of(make: Callable[[Any], object], value: object) -> str:
+    """Why a field cannot hold this value, for after a colon; "" if it can."""
+    try:
+        make(value)
+    except BadField as bad:
+        return str(bad)
     return ""
 
 
-# -- one field each: "" or the problem ----------------------------------------------------------------------------------
-def id_problem(value: object) -> str:
-    if not isinstance(value, str):
-        return f"must be a string, not {kind_of(value)}"
-    return "" if match_name(value) else f"is malformed: an id is {NAME_RULE}"
+# -- numbers, switches and words ------------------------------------------------------------------------------------------
+def integer(least: int, most: int, what: str = "an integer") -> Callable[[object], int]:
+    """
+    >>> integer(0, 19)(5), problem_of(integer(0, 19), 20), problem_of(integer(-9, 9), "5")
+    (5, 'must be 0 to 19', "must be an integer, not the string '5'")
+    """
+    limits = f"within +-{most:,}" if least == -most else f"{least:,} to {most:,}"
+
+    def make(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise BadField(f"must be {what}, not {kind_of(value)}")
+        if not least <= value <= most:
+            raise BadField(f"must be {limits}")
+        return value
+
+    return make
 
 
-def _pipeline(value: object) -> str:
-    return "" if isinstance(value, str) and match_name(value) else f"must be the name of a saved pipeline, which is {NAME_RULE}"
+def switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise BadField(f"must be true or false, not {kind_of(value)}")
+    return value
 
 
-def _file(value: object) -> str:
-    if problem := text_problem(value):
-        return problem
-    text = str(value)
-    if not text:
-        return "must not be empty"
-    if text.startswith(PERM) and any(not part or part.startswith(".") for part in perm_name(text).split("/")):
-        return f"{text!r} names no file of perm_files/: no '..', no leading '/' or '.'"
-    return ""
+def choice(*words: str) -> Callable[[object], str]:
+    """
+    >>> problem_of(choice("python", "process"), "warm")
+    "must be python or process, not 'warm'"
+    """
+    there = f"{', '.join(words[:-1])} or {words[-1]}"
+
+    def make(value: object) -> str:
+        if not isinstance(value, str):
+            raise BadField(f"must be a string, not {kind_of(value)}")
+        if value not in words:
+            raise BadField(f"must be {there}, not {shown(value)}")
+        return value
+
+    return make
 
 
-def _command(value: object) -> str:
-    if isinstance(value, str):
-        if problem := text_problem(value):
-            return problem
-        if not value.strip():
-            return "must not be empty"
-        size = len(value)
-    elif isinstance(value, (list, tuple)):
-        if not value or not value[0]:
-            return "must not be empty: the first item is the program"
-        for item in value:
-            if problem := text_problem(item):
-                return f"each item {problem}" if problem.startswith("must be") else problem
-        size = sum(map(len, value))
-    else:
-        return f"must be a string or a list of strings, not {kind_of(value)}"
-    return f"exceeds {MAX_ARGS_BYTES:,} characters: put it into a script" if size > MAX_ARGS_BYTES else ""
-
-
-def _args(value: object) -> str:
-    if not isinstance(value, (list, tuple)):
-        return f"must be a string or a list, not {kind_of(value)}"
-    for item in value:
-        if problem := text_problem(item):
-            return f"each item {problem}" if problem.startswith("must be") else problem
-    return f"exceed {MAX_ARGS_BYTES:,} characters: pass a file" if sum(map(len, value)) > MAX_ARGS_BYTES else ""
-
-
-def _parents(value: object) -> str:
-    if not isinstance(value, (list, tuple)):
-        return f"must be a list of job ids, not {kind_of(value)}"
-    return next((f"{item!r} is no job id: {problem}" for item in value if (problem := id_problem(item))), "")
-
-
-def _priority(value: object) -> str:
-    if not isinstance(value, int) or isinstance(value, bool):
-        return f"must be an integer, not {kind_of(value)}"
-    return "" if -MAX_PRIORITY <= value <= MAX_PRIORITY else f"must be within +-{MAX_PRIORITY:,}"
-
-
-def _retries(value: object) -> str:
-    if not isinstance(value, int) or isinstance(value, bool):
-        return f"must be an integer, not {kind_of(value)}"
-    return "" if 0 <= value <= MAX_RETRIES else f"must be 0 to {MAX_RETRIES:,}"
-
-
-def _seconds(value: object) -> str:
+def seconds_of(value: object) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return f"must be a number of seconds, not {kind_of(value)}"
-    return "" if 0 <= value <= MAX_SECONDS else f"must be 0 to {MAX_SECONDS:,.0f} seconds"  # also for NaN
+        raise BadField(f"must be a number of seconds, not {kind_of(value)}")
+    if not 0 <= value <= MAX_SECONDS:  # also for NaN
+        raise BadField(f"must be 0 to {MAX_SECONDS:,.0f} seconds")
+    return float(value)
 
 
-def _timeout(value: object) -> str:
+def timeout_of(value: object) -> float | None:
     if value is None:
-        return ""
-    return _seconds(value) or ("" if value else "must be more than 0 seconds: leave it out for no limit")
+        return None
+    return seconds_of(value) or _fail("must be more than 0 seconds: leave it out for no limit")
 
 
 def moment_of(value: object) -> object:
@@ -142,44 +105,135 @@ def moment_of(value: object) -> object:
         return -1.0
 
 
-def _run_at(value: object) -> str:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return f"must be a time or seconds since the epoch, not {kind_of(value)}"
-    return "" if 0 < value <= MAX_TIME else "must be a time between the years 1970 and 9999"  # also for NaN
+def run_at_of(value: object) -> float:
+    moment = moment_of(value)
+    if not isinstance(moment, (int, float)) or isinstance(moment, bool):
+        raise BadField(f"must be a time or seconds since the epoch, not {kind_of(moment)}")
+    if not 0 < moment <= MAX_TIME:  # also for NaN
+        raise BadField("must be a time between the years 1970 and 9999")
+    return moment
 
 
-def _affinity(value: object) -> str:
-    return "" if isinstance(value, bool) else f"must be true or false, not {kind_of(value)}"
-
-
-def _env(value: object) -> str:
-    if not isinstance(value, Mapping):
-        return f"must be a mapping of names to values, not {kind_of(value)}"
-    for name, text in value.items():
-        if problem := text_problem(name) or text_problem(text):
-            return f"{shown(name)}: {problem}"
-        if not name or "=" in name:
-            return f"{shown(name)}: a variable's name must not be empty or hold '='"
-        if len(name) + len(text) > MAX_ARGS_BYTES:
-            return f"{shown(name)}: exceeds {MAX_ARGS_BYTES:,} characters: pass a file"
-    return own_problem(map(str, value))
-
-
-def _python(value: object) -> str:
-    if problem := text_problem(value):
-        return problem
-    if not value:
-        return "must not be empty: leave it out for the worker's own interpreter"
-    return "" if len(str(value)) <= MAX_PATH else f"exceeds {MAX_PATH:,} characters: give the path of an interpreter"
-
-
-def _driver(value: object) -> str:
+# -- texts ----------------------------------------------------------------------------------------------------------------
+def id_problem(value: object) -> str:
     if not isinstance(value, str):
         return f"must be a string, not {kind_of(value)}"
-    return "" if value in DRIVERS else f"must be python or process, not {shown(value)}"
+    return "" if match_name(value) else f"is malformed: an id is {NAME_RULE}"
+
+
+def id_of(value: object) -> str:
+    if problem := id_problem(value):
+        raise BadField(problem)
+    assert isinstance(value, str)
+    return value
+
+
+def pipeline_of(value: object) -> str:
+    if not isinstance(value, str) or not match_name(value):
+        raise BadField(f"must be the name of a saved pipeline, which is {NAME_RULE}")
+    return value
+
+
+def text_of(value: object) -> str:
+    if problem := text_problem(value):
+        raise BadField(problem)
+    assert isinstance(value, str)
+    return value
+
+
+def file_of(value: object) -> str:
+    text = text_of(_path(value))
+    if not text:
+        raise BadField("must not be empty")
+    if text.startswith(PERM) and any(not part or part.startswith(".") for part in perm_name(text).split("/")):
+        raise BadField(f"{text!r} names no file of perm_files/: no '..', no leading '/' or '.'")
+    return text
+
+
+def python_of(value: object) -> str:
+    text = text_of(_path(value))
+    if not text:
+        raise BadField("must not be empty: leave it out for the worker's own interpreter")
+    if len(text) > MAX_PATH:
+        raise BadField(f"exceeds {MAX_PATH:,} characters: give the path of an interpreter")
+    return text
+
+
+def command_of(value: object) -> str | tuple[str, ...]:
+    if isinstance(value, str):
+        text_of(value)
+        if not value.strip():
+            raise BadField("must not be empty")
+        command: str | tuple[str, ...] = value
+        size = len(value)
+    else:
+        command = _texts(value)
+        if not command or not command[0]:
+            raise BadField("must not be empty: the first item is the program")
+        size = _size_of_all(command)
+    if size > MAX_ARGS_BYTES:
+        raise BadField(f"exceeds {MAX_ARGS_BYTES:,} characters: put it into a script")
+    return command
+
+
+def args_of(value: object) -> tuple[str, ...]:
+    """The items of a list; of a string the words, as a shell splits them."""
+    if isinstance(value, str):
+        text = text_of(value)
+        try:
+            value = shlex.split(text)
+        except ValueError as error:
+            raise BadField(f"cannot be split as a shell would ({error}): give a list") from None
+    args = _texts(value)
+    check_args(args)
+    return args
+
+
+def check_args(args: tuple[str, ...]) -> None:
+    """Raises BadField for texts that no process can be given."""
+    if _size_of_all(args) > MAX_ARGS_BYTES:
+        raise BadField(f"exceed {MAX_ARGS_BYTES:,} characters: pass a file")
+
+
+def _size_of_all(texts: tuple[str, ...]) -> int:
+    for text in texts:
+        if problem := text_problem(text):
+            raise BadField(problem)
+    return sum(map(len, texts))
+
+
+def check_ids(ids: tuple[str, ...]) -> None:
+    """Raises BadField for a malformed one."""
+    for item in ids:
+        if not match_name(item):
+            raise BadField(f"{item!r} is no job id: {id_problem(item)}")
+
+
+def env_of(value: object) -> tuple[tuple[str, str], ...]:
+    """Sorted by name. None is an empty one."""
+    if value is None:
+        return ()
+    if not isinstance(value, Mapping):
+        raise BadField(f"must be a mapping of names to values, not {kind_of(value)}")
+    texts: dict[str, str] = {}
+    for name, item in value.items():
+        text = _scalar(item)
+        if text is None:
+            raise BadField(f"{shown(name)}: must be a string, a number or a path, not {kind_of(item)}")
+        if problem := text_problem(name) or text_problem(text):
+            raise BadField(f"{shown(name)}: {problem}")
+        if not name or "=" in name:
+            raise BadField(f"{shown(name)}: a variable's name must not be empty or hold '='")
+        if len(name) + len(text) > MAX_ARGS_BYTES:
+            raise BadField(f"{shown(name)}: exceeds {MAX_ARGS_BYTES:,} characters: pass a file")
+        texts[name] = text
+    if problem := own_problem(texts):
+        raise BadField(problem)
+    return tuple(sorted(texts.items()))
 
 
 def no_script(file: str | None) -> str:
+    """Why a field of Python scripts is of no use to a job with this file, "" if it is of use."""
     if is_python_script(file):
         return ""
     return "goes with a .py file only: " + (
@@ -187,6 +241,27 @@ def no_script(file: str | None) -> str:
     )
 
 
+# -- of a DAG -------------------------------------------------------------------------------------------------------------
+def dag_text_of(value: object) -> str:
+    text = text_of(value)
+    if len(text) > 256 or not text.isprintable():
+        raise BadField("must be at most 256 printable characters")
+    return text
+
+
+def dag_name_of(value: object) -> str:
+    return dag_text_of(text_of(value) or _fail("must not be empty"))
+
+
+DAG_FIELDS: Final[Mapping[str, Callable[[object], Any]]] = {
+    "name": dag_name_of,
+    "version": dag_text_of,
+    "agent_run_id": dag_text_of,
+    "deadline": timeout_of,
+}
+
+
+# -- within ---------------------------------------------------------------------------------------------------------------
 def text_problem(value: object) -> str:
     if not isinstance(value, str):
         return f"must be a string, not {kind_of(value)}"
@@ -198,34 +273,6 @@ def text_problem(value: object) -> str:
         except UnicodeEncodeError:
             return "is not valid Unicode"
     return ""
-
-
-_PROBLEMS: dict[str, Callable[[object], str]] = {
-    "id": id_problem,
-    "file": _file,
-    "command": _command,
-    "args": _args,
-    "parents": _parents,
-    "requirement": requirement_problem,
-    "cpus": cpus_problem,
-    "memory": memory_problem,
-    "gpus": gpus_problem,
-    "priority": _priority,
-    "delay": _seconds,
-    "affinity": _affinity,
-    "run_at": _run_at,
-    "retries": _retries,
-    "timeout": _timeout,
-    "env": _env,
-    "python": _python,
-    "driver": _driver,
-    **{field: ff.problem_of(field) for field in ff.FIELDS},
-    "limits": limits_problem,
-    "pipeline": _pipeline,
-    "secrets": secrets_problem,
-    "outputs": problem_in("outputs"),
-    "inputs": problem_in("inputs"),
-}
 
 
 def shown(value: object) -> str:
@@ -247,3 +294,34 @@ def kind_of(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "a list"
     return "bytes" if isinstance(value, bytes) else f"a {type(value).__name__}"
+
+
+def _path(value: object) -> object:
+    return value.__fspath__() if isinstance(value, os.PathLike) else value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if isinstance(value, (bytes, bytearray, Mapping, Set)) or not isinstance(value, Iterable):
+        raise BadField(f"must be a string or a list, not {kind_of(value)}")
+    found = []
+    for item in value:
+        text = _scalar(item)
+        if text is None:
+            raise BadField(f"each item must be a string, a number or a path, not {kind_of(item)}")
+        found.append(text)
+    return tuple(found)
+
+
+def _scalar(value: object) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, os.PathLike):
+        path = value.__fspath__()
+        return path if isinstance(path, str) else None
+    if isinstance(value, bool):
+        return None  # str(True) is "True", which no shell and no flag parser expects: whoever means it can write it
+    return str(value) if isinstance(value, Real) else None
+
+
+def _fail(problem: str) -> Any:
+    raise BadField(problem)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike, fspath
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from titan.model.files import INDEX, MAX_FILES, name_problem, nested_problem, path_problem
-from titan.sdk.failure_fields import BadField
+from titan.sdk.field_table import BadField
 
 
 class Output(NamedTuple):
@@ -57,21 +57,6 @@ def inputs_of(value: object) -> tuple[Input, ...]:
     if problem := nested_problem([one.path for one in found if one.path]):
         raise BadField(problem)
     return tuple(found)
-
-
-FIELDS: Final[Mapping[str, Callable[[object], object]]] = {"outputs": outputs_of, "inputs": inputs_of}
-"""As in `failure_fields`."""
-
-
-def problem_in(field: str) -> Callable[[object], str]:
-    def problem(value: object) -> str:
-        try:
-            FIELDS[field](value)
-        except BadField as bad:
-            return str(bad)
-        return ""
-
-    return problem
 
 
 def resolve_input(one: Input, outputs: Mapping[str, Mapping[str, str]]) -> Input:

@@ -21,6 +21,7 @@ from titan.model.dag import DagSpec, JobTemplate
 from titan.protocol import messages as msg
 from titan.sdk.arrays import BadArray, foreach_of, member, rows
 from titan.sdk.functions import Function
+from titan.sdk.job import Job
 
 Ask = Callable[[msg.Message, type[Any]], Any]
 """Sends a request through the job's worker to the master, and returns the answer, of that kind."""
@@ -129,16 +130,14 @@ def function_of(kind: str) -> Function:
     return _FUNCTIONS[kind]
 
 
+_PLANNED = [row.template for row in Job.ROWS.values() if row.planner and row.template]
+
+
 def planner_template(kind: str, like: JobTemplate) -> JobTemplate:
     """Of the call that adds the jobs. It asks for no resources, which are for those."""
-    return JobTemplate(
-        function=function_of(kind).hash,
-        requirement=like.requirement,
-        priority=like.priority,
-        delay_s=like.delay_s,
-        run_at=like.run_at,
-        retries=max(like.retries, 1),
-    )
+    same = {name: getattr(like, name) for name in _PLANNED}
+    same["retries"] = max(like.retries, 1)
+    return JobTemplate(function=function_of(kind).hash, requirement=like.requirement, **same)
 
 
 class _Place:
@@ -172,4 +171,4 @@ def check_items_shape(job: str, args: Sequence[str]) -> None:
     """Places in `args` are looked at with the items there are; that they are places at all, here. Raises InvalidGraph."""
     for text in args:
         if "${matrix" in text.replace("$${", ""):
-            raise InvalidGraph(f"job {job!r}: args: an expansion has no matrix: write ${{item}}", job)
+            raise InvalidGraph.of(job, "args", "an expansion has no matrix: write ${item}")

@@ -1,99 +1,80 @@
-"""`Job` and `DAG`: what a program says it wants to run.
+"""`Job` and `DAG`: what a program says it wants to run. `Job` is the table of a job's fields.
 
-Owns how what is given becomes what is kept; what a field may hold is in `fields`. It must not touch a file or the network:
-`staging` looks at the files, and `titan.model.graph` at how the jobs hang together.
+Owns the fields, and what only several of them show. What one field may hold is in `fields` and its neighbours, what a row is in
+`field_table`. It must not touch a file or the network: `staging` looks at the files, and `titan.model.graph` at how the jobs hang
+together.
 """
 
 from __future__ import annotations
 
 import os
-import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import InitVar, dataclass
 from datetime import datetime
-from numbers import Real
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 from titan.errors import CallerError, InvalidGraph
-from titan.model.dag import Limits, Service
+from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, Limits, Service
+from titan.model.demand import MAX_GPUS
 from titan.model.names import MAX_NAME
-from titan.sdk import failure_fields as ff
-from titan.sdk.arrays import BadArray, Foreach, Matrix, foreach_of, matrix_of, member, rows, size_of
-from titan.sdk.fields import dag_problem_of, id_problem, kind_of, moment_of, no_script, problem_of, shown, text_problem
-from titan.sdk.file_fields import FIELDS as FILE_FIELDS
-from titan.sdk.file_fields import Input, Output
+from titan.sdk import fields
+from titan.sdk.arrays import Foreach, Matrix, foreach_of, matrix_of, member, rows, size_of
+from titan.sdk.failure_fields import (
+    MAX_WAIT_S,
+    Type,
+    codes_of,
+    handler_of,
+    message_of,
+    on_failure_of,
+    positive_of,
+    type_of,
+    webhook_of,
+)
+from titan.sdk.field_table import BadField, Field, Form, Row, Use, derived, row, table
+from titan.sdk.fields import DAG_FIELDS, file_of, id_problem, kind_of, no_script, problem_of, shown, timeout_of
+from titan.sdk.file_fields import Input, Output, inputs_of, outputs_of
 from titan.sdk.limits import limits_of
-from titan.sdk.needs import bytes_of, listed, several
+from titan.sdk.needs import cpus_of, memory_of, requirement_of
 from titan.sdk.secrets import both, secrets_of
 from titan.sdk.services import BadService, service_of
 from titan.sdk.tasks import JobValue, TaskCall, ordered, value_of_kind
 
-_T = TypeVar("_T")
+NOT_FOR_A_GATE = "is nothing for a gate, which runs nothing: leave it out"
 
 
-@dataclass(frozen=True, slots=True, init=False, repr=False)
+def _parents_of(value: object) -> tuple[str, ...]:
+    """The ids. Those of an array may hold places, so `check_ids` looks at them when all of the job is known."""
+    if isinstance(value, (str, Job, TaskCall)):
+        raise BadField("must be a list: put the one parent into [ ]")
+    if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
+        raise BadField(f"must be a list of job ids or Jobs, not {kind_of(value)}")
+    found = []
+    for item in value:
+        name = _id_of(item)
+        if not isinstance(name, str):
+            raise BadField(f"{name!r} is no job id: {id_problem(name)}")
+        found.append(name)
+    return tuple(found)
+
+
+def _expand_of(value: object) -> str:
+    name = _id_of(value)
+    if problem := id_problem(name):
+        raise BadField(f"{shown(name)} is no job: {problem}")
+    return str(name)
+
+
+def _id_of(value: object) -> object:
+    return value.id if isinstance(value, (Job, TaskCall)) else value
+
+
+@table
 class Job:
     """One job of a DAG. Immutable. Exactly one of `file` and `command` is given.
 
-    - `id`: unique within its DAG; 1 to 128 of ``A-Z a-z 0-9 _ . : @ + = , [ ] -``, the first a letter, digit or ``_``.
-    - `file`: the path of a script or binary on this machine, relative to the DAG's `project` if it has one, else to the working
-      directory; or ``"perm:NAME"``, a file that the master already has in perm_files/.
-    - `command`: a string goes to ``/bin/sh -c`` and sees `args` as ``$1``, ``$2``...; a list of strings is run as it is, without a
-      shell, and `args` are appended. 128 KiB.
-    - `args`: a string is split as a shell would; of any other sequence each item (str, int, float or path) is one argument.
-      128 KiB in all.
-    - `parents`: ids, `Job` objects or calls of tasks that must be COMPLETED first. In what order does not matter, save that
-      `affinity` means the node where the first ran.
-    - `requirement`: the capability that a worker must offer, or a list of several.
-    - `cpus`, `memory` (bytes, or text as ``"4GiB"``), `gpus`: what an attempt takes up on its worker while it runs, beside a slot.
-      The sum of those on a worker does not exceed what it has; what is really used is not limited. The GPUs that it may use are
-      in CUDA_VISIBLE_DEVICES.
-    - `priority`: within +-1,000,000; higher goes first.
-    - `delay`: seconds to wait once the parents are done. `timeout`: seconds that an attempt may run, None for no limit.
-    - `run_at`: not before this time, a datetime (one without a zone is local time) or seconds since the epoch.
-    - `retries`: how often a failed attempt is tried again, 0 to 1,000.
-    - `env`: added to the job's environment; values are strings, numbers or paths.
-    - `secrets`: names of secrets that its environment has too, each as the variable of that name; at most 64. They are masked in
-      what it prints.
-    - `python`: of a ``.py`` file, what runs it: the path, on the worker, of an interpreter or of a virtual environment's folder.
-      None: the worker's own interpreter. A relative path begins at the DAG's `project`, else at the working directory.
-    - `driver`: of a ``.py`` file, ``"process"`` for a fresh interpreter, where ``"python"`` (the default) forks a warm one.
-    - `limits`: what each attempt may use at most, any of ``{"memory": "512MiB", "cpus": 1.5, "processes": 64}``; memory is of all
-      its processes, in bytes or with KiB, MiB, GiB. One that is killed for memory fails with a reason that says so.
-    - `foreach`: makes this an array: a job for each item (a string, number, path, or a mapping of names to such), or so many jobs.
-      `matrix`: the same for each combination of values, ``{"lang": ["de", "en"], "size": [1, 2]}``. The jobs are ``ID[0]``,
-      ``ID[1]``...; in `args` and `parents` ``${item}``, ``${item.KEY}``, ``${matrix.KEY}`` and ``${index}`` stand for what
-      differs. Without `args` a job's are its values. ``ID`` as a parent means all of them.
-    - `backoff`: seconds before the first retry; they double with each up to `backoff_max`, jittered between half and all of it.
-      None: as the cluster's settings say.
-    - `no_retry`: exit codes that are final.
-    - `on_failure`: what becomes of the others when this job is DEAD. ``"cancel"`` (the default): what waits for it is cancelled.
-      ``"continue"``: that runs all the same. ``{"run": JOB}``: cancel, and JOB runs, whose environment names this one in
-      TITAN_FAILED_JOB; JOB has no parents of its own, and is CANCELLED as "not needed" if no job that names it dies. The run is
-      FAILED in each case.
-    - `hitl_message`: puts a gate with this message behind the job, named ``ID.gate``: whoever waits for the job waits for the gate.
-      `max_wait_seconds`: undecided after so long it is rejected, default 48 h.
-    - `type`: ``"run"``; ``"gate"`` is a human decision, see `Gate`, with `message`, `max_wait` and `webhook`.
-
-    - `expand`: a parent whose result is a list, or a number: when it is there, a job for each item (or so many) is added to the
-      run, ``ID[0]``, ``ID[1]``..., as of `foreach`, with ``${item}``, ``${item.KEY}`` and ``${index}`` in `args`. What depends on
-      this job waits for all of them.
-    - `pipeline`: the name of a saved pipeline, whose jobs are added to the run as ``ID.JOB`` when the parents are done. What
-      depends on this job waits for all of them.
-    - `type`: ``"service"`` for a process that should not end; children start when it is READY, and find its HOST:PORT as
-      ``${service:ID}`` in `args`, `env` and `command`, and in TITAN_SERVICE_ID. It has no `timeout`; `retries` are attempts on
-      other workers where one cannot start it. `port`: where it listens, 0 or None for any free one, which it finds in TITAN_PORT
-      and as ``${port}`` in its `args` and `env`. `health`: ``"tcp"`` (default), ``"http:/path"``, ``"none"``, or a mapping with
-      `type`, `path` or `command`, `interval`, `timeout`, `start` (seconds) and `failures`. `restart`: ``"always"`` (default),
-      ``"on-failure"``, ``"never"``, or a mapping with `policy`, `backoff`, `backoff_max` (seconds) and `max`. `keep`: it goes
-      on when what depends on it is over.
-    - `outputs`: what must be there when it has succeeded, files or folders: ``{"model": "out/model.bin"}``, or a list of paths,
-      which are their names too. They are moved out of the job's folder and kept as long as the run.
-    - `inputs`: outputs of other jobs, which this one then waits for, by the path in its folder: ``{"data/model.bin":
-      "train.model"}`` or ``train.output("model")``; of a list each lies at the output's own path. They are read-only. Of an array
-      ``{"in": "part.data"}`` is all, as in/0, in/1, ...; within another array ``"part[${index}].data"`` is that of the same
-      position.
+    Each field is a row of a table: what it is for, what may be given, what is kept, and how a pipeline file writes it. The
+    constructor and every other reader of fields follow the table, so a new field is one more row.
 
     Raises InvalidGraph, which names the job and the field.
 
@@ -107,167 +88,244 @@ class Job:
     Traceback (most recent call last):
         ...
     titan.errors.InvalidGraph: job 'train': priority: must be an integer, not the string 'high'
+
     """
 
-    id: str
-    file: str | None
-    command: str | tuple[str, ...] | None
-    args: tuple[str, ...]
-    parents: tuple[str, ...]
-    requirement: str | tuple[str, ...]
-    """One capability, or several."""
-    priority: int
-    delay: float
-    affinity: bool
-    retries: int
-    timeout: float | None
-    env: tuple[tuple[str, str], ...]
-    """Sorted by name."""
-    python: str | None
-    driver: str | None
-    foreach: Foreach | None
-    matrix: Matrix | None
-    backoff: float | None
-    backoff_max: float | None
-    no_retry: tuple[int, ...]
-    on_failure: str
-    handler: str
-    """The job that runs when this one is DEAD; "" for none."""
-    hitl_message: str | None
-    max_wait_seconds: float
-    type: str
-    message: str
-    max_wait: float
-    webhook: str
-    run_at: float | None
-    limits: Limits | None
-    cpus: float
-    memory: int
-    """Bytes."""
-    gpus: int
-    service: Service | None
-    expand: str | None
-    pipeline: str | None
-    secrets: tuple[str, ...]
-    outputs: tuple[tuple[str, str], ...]
-    """(name, path)"""
-    inputs: tuple[Input, ...]
+    ROWS: ClassVar[Mapping[str, Row]]
+    MADE: ClassVar[tuple[tuple[str, object, Callable[[object], object]], ...]]
+    given_of: ClassVar[Callable[[object], tuple[object, ...]]]
+    shape_of: ClassVar[Callable[[object], tuple[object, ...]]]
 
-    def __init__(
-        self,
-        id: str,
-        file: str | os.PathLike[str] | None = None,
-        command: str | Sequence[str] | None = None,
-        args: str | Iterable[str | float | os.PathLike[str]] = (),
-        parents: Iterable[str | Job | TaskCall[Any]] = (),
-        requirement: str | Iterable[str] = "GENERAL",
-        priority: int = 1,
-        delay: float = 0.0,
-        affinity: bool = False,
-        retries: int = 3,
-        timeout: float | None = None,
-        env: Mapping[str, str | float | os.PathLike[str]] | None = None,
-        python: str | os.PathLike[str] | None = None,
-        driver: str | None = None,
-        foreach: int | Iterable[object] | None = None,
-        matrix: Mapping[str, Iterable[object]] | None = None,
-        backoff: float | None = None,
-        backoff_max: float | None = None,
-        no_retry: Iterable[int] = (),
-        on_failure: str | Mapping[str, str | Job] = "cancel",
-        hitl_message: str | None = None,
-        max_wait_seconds: float = ff.MAX_WAIT_S,
-        type: str = "run",
-        message: str = "",
-        max_wait: float = ff.MAX_WAIT_S,
-        webhook: str = "",
-        run_at: datetime | float | None = None,
-        limits: Mapping[str, str | float] | Limits | None = None,
-        cpus: float = 0.0,
-        memory: int | str = 0,
-        gpus: int = 0,
-        port: int | None = None,
-        health: str | Mapping[str, object] | None = None,
-        restart: str | Mapping[str, object] | None = None,
-        keep: bool = False,
-        expand: str | Job | TaskCall[Any] | None = None,
-        pipeline: str | None = None,
-        secrets: Iterable[str] = (),
-        outputs: Mapping[str, str | os.PathLike[str]] | Iterable[str | os.PathLike[str]] = (),
-        inputs: Mapping[str, str | Output] | Iterable[str | Output] = (),
-    ) -> None:
+    # A row: what the field is for; what makes its value; its facts in a line.
+    # fmt: off
+    id: str = row(
+        "Unique within its DAG; 1 to 128 of `A-Z a-z 0-9 _ . : @ + = , [ ] -`, the first a "
+        "letter, digit or `_`.",
+        fields.id_of, form=Form.TEXT, aliases=("name",), use=Use.ALL, own=True,
+    )
+    file: Field[str | os.PathLike[str] | None, str | None] = row(
+        "A script or binary; its path is relative to the project, else to the pipeline's folder "
+        "or a program's working directory. `perm:NAME` is a file that lies in the master's "
+        "perm_files/.",
+        file_of, default=None, form=Form.PATH, aliases=("script", "path"),
+    )
+    command: Field[str | Sequence[str] | None, str | tuple[str, ...] | None] = row(
+        "A command for /bin/sh, in place of a file; it sees `args` as `$1`, `$2`... From Python "
+        "also a list, which is run as it is, without a shell, with `args` appended. At most 128 "
+        "KiB.",
+        fields.command_of, default=None, form=Form.TEXT, aliases=("cmd", "run", "shell"),
+    )
+    args: Field[str | Iterable[str | float | os.PathLike[str]], tuple[str, ...]] = row(
+        "A string, split as a shell does, or a list. At most 128 KiB in all.",
+        fields.args_of, default=(), form=Form.ARGS, aliases=("arguments",), own=True,
+    )
+    parents: Field[Iterable[str | Job | TaskCall[Any]], tuple[str, ...]] = row(
+        "Jobs that must be COMPLETED first: ids, from Python also `Job` objects and calls of "
+        "tasks. In which order does not matter, save that `affinity` means the node of the "
+        "first.",
+        _parents_of, default=(), form=Form.IDS, key="depends_on", aliases=("parents", "needs", "after", "dependencies"),
+        use=Use.ALL, own=True,
+    )
+    requirement: Field[str | Iterable[str], str | tuple[str, ...]] = row(
+        "The capability that a worker must offer, or a list of several; default GENERAL.",
+        requirement_of, default="GENERAL", form=Form.TEXTS, aliases=("capability", "requires", "capabilities"),
+    )
+    priority: int = row(
+        "Higher goes first; within +-1,000,000, default 1.",
+        fields.integer(-MAX_PRIORITY, MAX_PRIORITY), default=1, form=Form.INTEGER, template="priority", planner=True,
+    )
+    delay: float = row(
+        "Seconds to wait once its parents are done.",
+        fields.seconds_of, default=0.0, form=Form.SECONDS, use=Use.ALL, template="delay_s", planner=True,
+    )
+    affinity: bool = row(
+        "True: on the node where its first parent ran.",
+        fields.switch, default=False, form=Form.BOOLEAN, template="affinity",
+    )
+    retries: int = row(
+        "How often a failed attempt is tried again, 0 to 1,000; default 3. Of a service: "
+        "attempts on other workers where one cannot start it.",
+        fields.integer(0, MAX_RETRIES), default=3, form=Form.INTEGER, aliases=("retry",), template="retries", planner=True,
+    )
+    timeout: float | None = row(
+        "Seconds that an attempt may run; default no limit.",
+        timeout_of, default=None, form=Form.SECONDS_OR_NULL, aliases=("time_limit",), template="timeout_s",
+    )
+    env: Field[Mapping[str, str | float | os.PathLike[str]] | None, tuple[tuple[str, str], ...]] = row(
+        "A mapping of variables to values that are added to its environment; names that begin "
+        "with `TITAN_` are Titan's.",
+        fields.env_of, default=(), form=Form.ENV, aliases=("environment",), template="env",
+    )
+    python: Field[str | os.PathLike[str] | None, str | None] = row(
+        "Of a `.py` file: the interpreter or the folder of the virtual environment, on the "
+        "worker, that runs it; default the worker's own. A relative path begins at the project, "
+        "else at the pipeline's folder or the working directory.",
+        fields.python_of, default=None, form=Form.PATH, aliases=("interpreter", "venv", "virtualenv"),
+    )
+    driver: str | None = row(
+        "Of a `.py` file: `python` (default), a fork of a warm interpreter; `process`, a fresh "
+        "one.",
+        fields.choice("python", "process"), default=None, form=Form.TEXT,
+    )
+    foreach: Field[int | Iterable[object] | None, Foreach | None] = row(
+        "An array: a job for each item of a list (texts, numbers, or mappings of names to "
+        "such), or so many jobs, `ID[0]`, `ID[1]`... In `args` and `depends_on` `${item}`, "
+        "`${item.KEY}`, `${matrix.KEY}` and `${index}` stand for what differs. Without `args` a "
+        "job's are its values. `ID` as a parent means all of them.",
+        foreach_of, default=None, form=Form.ITEMS, own=True,
+    )
+    matrix: Field[Mapping[str, Iterable[object]] | None, Matrix | None] = row(
+        "An array: a job for each combination, `{lang: [de, en], size: [1, 2]}`.",
+        matrix_of, default=None, form=Form.MATRIX, own=True,
+    )
+    backoff: float | None = row(
+        "Seconds before the first retry; they double with each, jittered between half and all "
+        "of it. Default: as the cluster's settings say.",
+        positive_of, default=None, form=Form.SECONDS,
+    )
+    backoff_max: float | None = row(
+        "Seconds before a retry at most.",
+        positive_of, default=None, form=Form.SECONDS, aliases=("max_backoff",),
+    )
+    no_retry: Field[Iterable[int], tuple[int, ...]] = row(
+        "Exit codes that are final, `[2, 64]`.",
+        codes_of, default=(), form=Form.CODES, aliases=("final_codes",),
+    )
+    on_failure: Field[str | Mapping[str, str | Job], str] = row(
+        "What becomes of the others when this job is DEAD. `cancel` (default): those that wait "
+        "for it are cancelled. `continue`: they run all the same. `{run: JOB}`: cancel, and JOB "
+        "runs, which has no parents of its own, finds the name of this one in "
+        "`TITAN_FAILED_JOB`, and is CANCELLED as not needed if no job that names it dies. The "
+        "run is FAILED in each case.",
+        on_failure_of, default="cancel", form=Form.ON_FAILURE,
+    )
+    handler: str = derived(own=True)
+    """The job that runs when this one is DEAD; "" for none."""
+    hitl_message: str | None = row(
+        "Puts a gate with this message behind the job, named `ID.gate`: jobs that depend on "
+        "this one wait for the gate.",
+        message_of, default=None, form=Form.TEXT, own=True,
+    )
+    max_wait_seconds: float = row(
+        "With `hitl_message`: undecided after so many seconds it is rejected; default 48 h.",
+        positive_of, default=MAX_WAIT_S, form=Form.SECONDS, own=True,
+    )
+    type: str = row(
+        "`run` (default); `gate`, a human decision; `service`, a process that should not end, "
+        "whose children start when it is READY and find its HOST:PORT as `${service:ID}` in "
+        "`args`, `env` and `command`, and in `TITAN_SERVICE_ID`.",
+        type_of, default=Type.RUN.value, form=Form.TEXT, use=Use.ALL,
+    )
+    message: str = row(
+        "Of a gate: what is to be decided, up to 4,096 characters.",
+        message_of, default="", form=Form.TEXT, use=Use.GATE, instead="hitl_message",
+    )
+    max_wait: float = row(
+        "Of a gate: undecided after so many seconds it is rejected; default 48 h.",
+        positive_of, default=MAX_WAIT_S, form=Form.SECONDS, use=Use.GATE, instead="max_wait_seconds",
+    )
+    webhook: str = row(
+        "Of a gate, or with `hitl_message`: an http or https URL that is told when it opens.",
+        webhook_of, default="", form=Form.TEXT, use=Use.GATE,
+    )
+    run_at: Field[datetime | float | None, float | None] = row(
+        "Not before this time: `2026-01-31T12:00`, local, or with a zone "
+        "`2026-01-31T12:00+01:00`; or seconds since the epoch. From Python also a datetime.",
+        fields.run_at_of, default=None, form=Form.MOMENT, use=Use.ALL, template="run_at", planner=True,
+    )
+    limits: Field[Mapping[str, str | float] | Limits | None, Limits | None] = row(
+        "What an attempt may use at most: `{memory: 512MiB, cpus: 1.5, processes: 64}`, any of "
+        "these; memory is that of all its processes. One that is killed for memory fails with a "
+        "reason that says so.",
+        limits_of, default=None, form=Form.LIMITS, template="limits",
+    )
+    cpus: float = row(
+        "CPUs that an attempt takes up on its worker while it runs, beside a slot: `0.5`; "
+        "default none. The sum of those on a worker does not exceed what it has.",
+        cpus_of, default=0.0, form=Form.NUMBER, aliases=("cpu", "cores"),
+    )
+    memory: Field[int | str, int] = row(
+        "Memory that it takes up likewise: bytes, or as `4GiB`.",
+        memory_of, default=0, form=Form.SIZE, aliases=("mem", "ram"),
+    )
+    gpus: int = row(
+        "GPUs that it takes up likewise; those that it may use are in `CUDA_VISIBLE_DEVICES`.",
+        fields.integer(0, MAX_GPUS, "a whole number of GPUs"), default=0, form=Form.INTEGER, aliases=("gpu",),
+    )
+    port: InitVar[int | None] = row(
+        "Of a service: where it listens; default any free one, which it finds in `TITAN_PORT`, "
+        "and as `${port}` in its `args` and `env`.",
+        None, default=None, form=Form.INTEGER,
+    )
+    health: InitVar[str | Mapping[str, object] | None] = row(
+        "Of a service: `tcp` (default), `http:/path`, `none`, or a mapping with `type`, `path` "
+        "or `command`, `interval`, `timeout`, `start` (seconds) and `failures`.",
+        None, default=None, form=Form.ANY,
+    )
+    restart: InitVar[str | Mapping[str, object] | None] = row(
+        "Of a service: `always` (default), `on-failure`, `never`, or a mapping with `policy`, "
+        "`backoff`, `backoff_max` (seconds) and `max`.",
+        None, default=None, form=Form.ANY,
+    )
+    keep: InitVar[bool] = row(
+        "Of a service: true if it goes on when the jobs that depend on it are over.",
+        None, default=False, form=Form.BOOLEAN,
+    )
+    service: Service | None = derived()
+    expand: Field[str | Job | TaskCall[Any] | None, str | None] = row(
+        "A parent whose result is a list, or a number: when it is there, a job for each item "
+        "(or so many) is added to the run, as of `foreach`, with `${item}`, `${item.KEY}` and "
+        "`${index}` in `args`. Jobs that depend on this one wait for all of them.",
+        _expand_of, default=None, form=Form.TEXT, own=True,
+    )
+    pipeline: str | None = row(
+        "The name of a saved pipeline, whose jobs are added to the run as `ID.JOB` when the "
+        "parents are done. Jobs that depend on this one wait for all of them.",
+        fields.pipeline_of, default=None, form=Form.TEXT, own=True,
+    )
+    secrets: Field[Iterable[str], tuple[str, ...]] = row(
+        "Names of secrets that its environment has, `[API_TOKEN]`; at most 64. They are masked "
+        "in what it prints.",
+        secrets_of, default=(), form=Form.SECRETS, aliases=("secret",), template="secrets",
+    )
+    outputs: Field[Mapping[str, str | os.PathLike[str]] | Iterable[str | os.PathLike[str]], tuple[tuple[str, str], ...]] = row(
+        "Files or folders that must be there when it has succeeded, `{model: out/model.bin}`, "
+        "or a list of paths, which are their names too. They are moved out of its folder and "
+        "kept as long as the run.",
+        outputs_of, default=(), form=Form.OUTPUTS, template="outputs",
+    )
+    inputs: Field[Mapping[str, str | Output] | Iterable[str | Output], tuple[Input, ...]] = row(
+        "Outputs of other jobs, which this one then waits for, by the path in its folder, "
+        "`{data/model.bin: train.model}`; of a list each lies at the path of the output. From "
+        'Python also `train.output("model")`. They are read-only. Of an array `{in: part.data}` '
+        "is all, as in/0, in/1...; within another array `part[${index}].data` is that of the "
+        "same position.",
+        inputs_of, default=(), form=Form.INPUTS,
+    )
+    # fmt: on
+
+    def __post_init__(self, port: int | None, health: object, restart: object, keep: bool) -> None:
+        if problem := id_problem(self.id):
+            name = self.id[:MAX_NAME] if isinstance(self.id, str) else ""
+            raise InvalidGraph(f"job id {shown(self.id)}: {problem}", name, field="id", problem=problem)
         put = object.__setattr__
-        if problem := id_problem(id):
-            raise InvalidGraph(f"job id {shown(id)}: {problem}", id[:MAX_NAME] if isinstance(id, str) else "")
-        put(self, "id", id)
-        put(self, "type", _made(id, "type", type))
-        if type == "gate" and (file is not None or command is not None):
-            raise _fault(id, "file" if command is None else "command", "a gate runs nothing: leave it out")
-        if pipeline is not None and (file is not None or command is not None):
-            raise _fault(id, "pipeline", "stands for the jobs of a saved pipeline: leave file and command out")
-        if type != "gate" and pipeline is None and (file is None) is (command is None):
-            raise _fault(id, "file", "give exactly one of file and command" + ("" if file is None else ", not both"))
-        put(self, "file", None if file is None else _checked(id, "file", _path(file)))
-        if command is not None and not isinstance(command, str):
-            command = _texts(id, "command", command)
-        put(self, "command", None if command is None else _checked(id, "command", command))
-        put(self, "args", () if args == () else _arguments(id, args))
-        put(self, "foreach", None if foreach is None else _array(id, "foreach", foreach_of, foreach))
-        put(self, "matrix", None if matrix is None else _array(id, "matrix", matrix_of, matrix))
-        if foreach is not None and matrix is not None:
-            raise _fault(id, "matrix", "give one of foreach and matrix, not both")
-        put(self, "parents", () if parents == () else _ids(id, parents, array=self.is_array))
-        put(self, "expand", None if expand is None else _expanded(self, expand))
-        put(self, "pipeline", None if pipeline is None else _checked(id, "pipeline", pipeline))
-        put(self, "requirement", several(_checked(id, "requirement", listed(requirement))))
-        put(self, "cpus", float(_checked(id, "cpus", cpus)))
-        put(self, "memory", bytes_of(_checked(id, "memory", memory)))
-        put(self, "gpus", _checked(id, "gpus", gpus))
-        put(self, "priority", _checked(id, "priority", priority))
-        put(self, "delay", float(_checked(id, "delay", delay)))
-        put(self, "run_at", None if run_at is None else _checked(id, "run_at", moment_of(run_at)))
-        put(self, "affinity", _checked(id, "affinity", affinity))
-        put(self, "retries", _checked(id, "retries", retries))
-        put(self, "timeout", None if timeout is None else float(_checked(id, "timeout", timeout)))
-        put(self, "env", () if env is None else _environment(id, env))
-        put(self, "secrets", () if secrets == () else tuple(_checked(id, "secrets", secrets_of(secrets))))  # type: ignore[arg-type]
-        if problem := both(self.secrets, self.env):
-            raise _fault(id, "secrets", problem)
-        put(self, "python", None if python is None else _checked(id, "python", _path(python)))
-        put(self, "driver", None if driver is None else _checked(id, "driver", driver))
-        put(self, "limits", None if limits is None else limits_of(_checked(id, "limits", limits)))
-        if (python is not None or driver == "python") and (problem := no_script(self.file)):
-            raise _fault(id, "driver" if python is None else "python", problem)
+        on_failure: object = self.on_failure
+        name = ""
         try:
-            put(self, "service", service_of(type, port, health, restart, keep))
+            for (name, default, make), value in zip(self.MADE, type(self).given_of(self), strict=True):
+                if value is not default:
+                    put(self, name, make(value))
+        except BadField as bad:
+            raise InvalidGraph.of(self.id, name, str(bad)) from None
+        put(self, "handler", handler_of(on_failure))
+        try:
+            put(self, "service", service_of(self.type, port, health, restart, keep))
         except BadService as error:
-            raise _fault(id, error.field, str(error)) from None
-        if self.service is not None and timeout is not None:
-            raise _fault(id, "timeout", "a service has none: leave it out, and stop it with `titan stop`")
-        if self.service is not None and hitl_message is not None:
-            raise _fault(id, "hitl_message", "a service has none: put a gate in front of what depends on it")
-        for name, given in (("backoff", backoff), ("backoff_max", backoff_max), ("hitl_message", hitl_message)):
-            put(self, name, None if given is None else _made(id, name, given))
-        put(self, "no_retry", () if no_retry == () else _made(id, "no_retry", no_retry))
-        on_failure, handler = ("cancel", "") if on_failure == "cancel" else _made(id, "on_failure", on_failure)
-        put(self, "on_failure", on_failure)
-        put(self, "handler", handler)
-        for name, value in (("max_wait_seconds", max_wait_seconds), ("max_wait", max_wait), ("message", message)):
-            put(self, name, _made(id, name, value))
-        put(self, "outputs", () if outputs == () else _made(id, "outputs", outputs))
-        put(self, "inputs", () if inputs == () else _made(id, "inputs", inputs))
-        put(self, "webhook", webhook and _made(id, "webhook", webhook))
-        if (wrong := ff.misplaced(self))[0]:
-            raise _fault(id, *wrong)
-        if self.is_array:
-            _check_array(self)
-        if (expand is not None or pipeline is not None) and (self.service is not None or self.is_array or type == "gate"):
-            kind = "an array" if self.is_array else f"a {type}"
-            raise _fault(id, "pipeline" if expand is None else "expand", f"makes jobs when its time has come: it cannot be {kind}")
-        if expand is not None and pipeline is not None:
-            raise _fault(id, "pipeline", "give one of expand and pipeline, not both")
-        if pipeline is not None and self.args:
-            raise _fault(id, "args", "a saved pipeline takes none: leave them out")
+            raise InvalidGraph.of(self.id, error.field, str(error)) from None
+        for field, problem in _problems(self):
+            raise InvalidGraph.of(self.id, field, problem)
+        if self.expand is not None and self.expand not in self.parents:
+            put(self, "parents", (*self.parents, self.expand))
 
     @property
     def is_array(self) -> bool:
@@ -281,7 +339,7 @@ class Job:
     def output(self, name: str) -> Output:
         """One of its outputs, for the `inputs` of another job. Raises InvalidGraph."""
         if all(name != known for known, _ in self.outputs):
-            raise _fault(self.id, "outputs", f"there is no output {shown(name)}")
+            raise InvalidGraph.of(self.id, "outputs", f"there is no output {shown(name)}")
         return Output(self.id, name)
 
     def rows(self) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
@@ -337,7 +395,7 @@ class DAG:
     ) -> None:
         put = object.__setattr__
         for field, value in (("name", name), ("version", version), ("agent_run_id", agent_run_id)):
-            if problem := dag_problem_of(field, value):
+            if problem := problem_of(DAG_FIELDS[field], value):
                 raise InvalidGraph(f"DAG {shown(name)}: {field}: {problem}")
         put(self, "name", name)
         put(self, "version", version)
@@ -350,16 +408,12 @@ class DAG:
                 raise InvalidGraph(f"DAG {name!r}: jobs: item {i} must be a Job or the call of a task, not {kind_of(job)}")
         put(self, "jobs", tuple([job for job in given if isinstance(job, Job)]))
         put(self, "calls", tuple(ordered([call for call in given if isinstance(call, TaskCall)])))
-        if problem := dag_problem_of("deadline", deadline):
-            raise InvalidGraph(f"DAG {name!r}: deadline: {problem}")
-        put(self, "deadline", None if deadline is None else float(deadline))
-        if project is None:
-            put(self, "project", None)
-        else:
-            path = _path(project)
-            if problem := problem_of("file", path):
-                raise InvalidGraph(f"DAG {name!r}: project: {problem}")
-            put(self, "project", Path(str(path)))
+        for field, make, given_ in (("deadline", timeout_of, deadline), ("project", file_of, project)):
+            try:
+                put(self, field, None if given_ is None else make(given_))
+            except BadField as bad:
+                raise InvalidGraph(f"DAG {name!r}: {field}: {bad}") from None
+        put(self, "project", None if self.project is None else Path(self.project))
 
     def __repr__(self) -> str:
         return f"DAG({self.name!r}, {self.size} {'job' if self.size == 1 else 'jobs'})"
@@ -370,120 +424,91 @@ class DAG:
         return sum(job.size + (job.hitl_message is not None) for job in self.jobs) + len(self.calls)
 
 
-# -- what may be given, made into what is kept ---------------------------------------------------------------------------
-def _fault(job: str, field: str, problem: str) -> InvalidGraph:
-    return InvalidGraph(f"job {job!r}: {field}: {problem}", job)
+# -- what only several fields show ----------------------------------------------------------------------------------------
+def _problems(job: Job) -> Iterator[tuple[str, str]]:
+    """(field, problem), the first that is worth telling first."""
+    yield from _of_what_runs(job)
+    if job.parents and not job.is_array and (problem := problem_of(fields.check_ids, job.parents)):
+        yield "parents", problem
+    if problem := both(job.secrets, job.env):
+        yield "secrets", problem
+    if (job.python is not None or job.driver == "python") and (problem := no_script(job.file)):
+        yield "driver" if job.python is None else "python", problem
+    if job.service is not None:
+        yield from _of_a_service(job)
+    if job.expand is not None or job.pipeline is not None:
+        yield from _of_a_planner(job)
+    yield from _of_a_gate(job) if job.type == Type.GATE else _of_no_gate(job)
+    if job.is_array:
+        yield from _of_an_array(job)
 
 
-def _checked(job: str, field: str, value: _T) -> _T:
-    if problem := problem_of(field, value):
-        raise _fault(job, field, problem)
-    return value
+def _of_what_runs(job: Job) -> Iterator[tuple[str, str]]:
+    runs = job.file is not None or job.command is not None
+    if job.type == Type.GATE:
+        if runs:
+            yield "file" if job.command is None else "command", "a gate runs nothing: leave it out"
+    elif job.pipeline is not None:
+        if runs:
+            yield "pipeline", "stands for the jobs of a saved pipeline: leave file and command out"
+    elif (job.file is None) is (job.command is None):
+        yield "file", "give exactly one of file and command" + ("" if job.file is None else ", not both")
 
 
-def _made(job: str, field: str, value: object) -> Any:
-    try:
-        return (ff.FIELDS.get(field) or FILE_FIELDS[field])(value)
-    except ff.BadField as bad:
-        raise _fault(job, field, str(bad)) from None
+def _of_a_service(job: Job) -> Iterator[tuple[str, str]]:
+    if job.timeout is not None:
+        yield "timeout", "a service has none: leave it out, and stop it with `titan stop`"
+    if job.hitl_message is not None:
+        yield "hitl_message", "a service has none: put a gate in front of what depends on it"
 
 
-def _path(value: object) -> object:
-    return value.__fspath__() if isinstance(value, os.PathLike) else value
+def _of_a_planner(job: Job) -> Iterator[tuple[str, str]]:
+    """Of a job that adds jobs when its time has come."""
+    if job.service is not None or job.is_array or job.type == Type.GATE:
+        kind = "an array" if job.is_array else f"a {job.type}"
+        yield "pipeline" if job.expand is None else "expand", f"makes jobs when its time has come: it cannot be {kind}"
+    if job.expand == job.id:
+        yield "expand", "a job cannot make jobs of its own result"
+    if job.expand is not None and job.pipeline is not None:
+        yield "pipeline", "give one of expand and pipeline, not both"
+    if job.pipeline is not None and job.args:
+        yield "args", "a saved pipeline takes none: leave them out"
 
 
-def _arguments(job: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        if problem := text_problem(value):
-            raise _fault(job, "args", problem)
+def _of_a_gate(job: Job) -> Iterator[tuple[str, str]]:
+    for name, default, _ in job.MADE:
+        if job.ROWS[name].use is Use.WORK and getattr(job, name) != default:
+            yield name, NOT_FOR_A_GATE
+    if job.handler:
+        yield "on_failure", NOT_FOR_A_GATE
+
+
+def _of_no_gate(job: Job) -> Iterator[tuple[str, str]]:
+    if job.message:
+        yield "message", "goes with type gate alone: say hitl_message"
+    if job.webhook and job.hitl_message is None:
+        yield "webhook", "goes with type gate, or with hitl_message"
+
+
+def _of_an_array(job: Job) -> Iterator[tuple[str, str]]:
+    """The first of its jobs stands for all in what they say, the last in how it is called."""
+    if job.foreach is not None and job.matrix is not None:
+        yield "matrix", "give one of foreach and matrix, not both"
+        return
+    for field, texts in (("args", (job.args, ())), ("parents", ((), job.parents))):
         try:
-            value = shlex.split(value)
-        except ValueError as error:
-            raise _fault(job, "args", f"cannot be split as a shell would ({error}): give a list") from None
-    return _checked(job, "args", _texts(job, "args", value))
-
-
-def _texts(job: str, field: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, (bytes, bytearray, Mapping, Set)) or not isinstance(value, Iterable):
-        raise _fault(job, field, f"must be a string or a list, not {kind_of(value)}")
-    found = []
-    for item in value:
-        text = _scalar(item)
-        if text is None:
-            raise _fault(job, field, f"each item must be a string, a number or a path, not {kind_of(item)}")
-        found.append(text)
-    return tuple(found)
-
-
-def _scalar(value: object) -> str | None:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, os.PathLike):
-        path = value.__fspath__()
-        return path if isinstance(path, str) else None
-    if isinstance(value, bool):
-        return None  # str(True) is "True", which no shell and no flag parser expects: whoever means it can write it
-    return str(value) if isinstance(value, Real) else None
-
-
-def _array(job: str, field: str, make: Callable[[object], _T], value: object) -> _T:
-    try:
-        return make(value)
-    except BadArray as error:
-        raise _fault(job, field, str(error)) from None
-
-
-def _check_array(job: Job) -> None:
-    """What only the whole of an array shows; the largest of its jobs stands for all."""
-    for field, args, parents in (("args", job.args, ()), ("parents", (), job.parents)):
-        try:
-            first = next(rows(job.foreach, job.matrix, args, parents))
-        except BadArray as error:
-            raise _fault(job.id, field, str(error)) from None
-        _checked(job.id, field, first[0] if field == "args" else first[1])
+            args, parents = next(rows(job.foreach, job.matrix, *texts))
+            fields.check_args(args)
+            fields.check_ids(parents)
+        except BadField as bad:
+            yield field, str(bad)
     last = member(job.id, job.size - 1)
     if problem := id_problem(last):
-        raise _fault(job.id, "id", f"{last!r}, the last job of the array, {problem}")
-
-
-def _ids(job: str, value: object, *, array: bool) -> tuple[str, ...]:
-    if isinstance(value, (str, Job, TaskCall)):
-        raise _fault(job, "parents", "must be a list: put the one parent into [ ]")
-    if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
-        raise _fault(job, "parents", f"must be a list of job ids or Jobs, not {kind_of(value)}")
-    found = tuple([item.id if isinstance(item, (Job, TaskCall)) else item for item in value])
-    if array and all(isinstance(item, str) for item in found):
-        return found  # looked at with an item in its place
-    return _checked(job, "parents", found)
-
-
-def _expanded(job: Job, value: object) -> str:
-    """The parent whose items are meant; it is among the parents from now on."""
-    name = value.id if isinstance(value, (Job, TaskCall)) else value
-    if problem := id_problem(name):
-        raise _fault(job.id, "expand", f"{shown(name)} is no job: {problem}")
-    assert isinstance(name, str)
-    if name == job.id:
-        raise _fault(job.id, "expand", "a job cannot make jobs of its own result")
-    if name not in job.parents:
-        object.__setattr__(job, "parents", (*job.parents, name))
-    return name
-
-
-def _environment(job: str, value: object) -> tuple[tuple[str, str], ...]:
-    if not isinstance(value, Mapping):
-        raise _fault(job, "env", f"must be a mapping of names to values, not {kind_of(value)}")
-    texts: dict[str, str] = {}
-    for name, item in value.items():
-        text = _scalar(item)
-        if text is None:
-            raise _fault(job, "env", f"{shown(name)}: must be a string, a number or a path, not {kind_of(item)}")
-        texts[name] = text
-    return tuple(sorted(_checked(job, "env", texts).items()))
+        yield "id", f"{last!r}, the last job of the array, {problem}"
 
 
 def _value_of(job: Job) -> JobValue:
-    if job.is_array or job.type == "gate":
+    if job.is_array or job.type == Type.GATE:
         kind = "an array: give the call one of its jobs" if job.is_array else "a gate, which comes to nothing"
         raise CallerError(f"the job {job.id!r} among the arguments is {kind}")
     return JobValue(job.id)

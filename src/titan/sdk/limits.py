@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 from titan.model.dag import MAX_CPUS, MAX_MEMORY, MAX_PROCESSES, MIN_CPUS, MIN_MEMORY, Limits
 from titan.model.sizes import SIZE_RULE, format_size, parse_size
+from titan.sdk.field_table import BadField
 
 _NAMES = ("memory", "cpus", "processes")
 
 
-class BadLimits(ValueError):
+class BadLimits(BadField):
     """What is wrong with limits, for after a colon."""
 
 
@@ -41,15 +42,6 @@ def limits_of(value: object) -> Limits:
         cpus=_cpus(value["cpus"]) if "cpus" in value else 0.0,
         processes=_processes(value["processes"]) if "processes" in value else 0,
     )
-
-
-def limits_problem(value: object) -> str:
-    """What is wrong with it, "" if nothing is."""
-    try:
-        limits_of(value)
-    except BadLimits as error:
-        return str(error)
-    return ""
 
 
 def _memory(value: object) -> int:

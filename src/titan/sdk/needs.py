@@ -5,33 +5,17 @@ Owns what may be written and what it becomes in a template; `unmet` says what no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from titan.model.dag import MAX_CPUS, MAX_MEMORY, Needs
 from titan.model.demand import (
     MAX_CAPABILITIES,
-    MAX_GPUS,
 )
 from titan.model.names import CAPABILITY_RULE, is_capability
 from titan.model.sizes import size_of, size_text
+from titan.sdk.field_table import BadField
 
 Requirement = str | tuple[str, ...]
-
-
-def listed(value: object) -> Any:
-    """Any iterable of words as a tuple; what is none stays as it is, for the complaint."""
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        return value
-    return tuple(value)
-
-
-def several(value: str | Sequence[str]) -> Requirement:
-    """One capability by itself, several without repeats."""
-    if isinstance(value, str):
-        return value
-    found = tuple(dict.fromkeys(value))
-    return found[0] if len(found) == 1 else found
 
 
 def main_capability(requirement: Requirement) -> str:
@@ -44,51 +28,48 @@ def needs_of(requirement: Requirement, cpus: float = 0.0, memory: int = 0, gpus:
     return Needs(cpus, memory, gpus, more) if more or cpus or memory or gpus else None
 
 
-def bytes_of(memory: int | str) -> int:
-    return size_of(memory) if isinstance(memory, str) else memory
-
-
-# -- "" or the problem --------------------------------------------------------------------------------------------------
-def requirement_problem(value: object) -> str:
-    words = [value] if isinstance(value, str) else value
-    if not isinstance(words, (list, tuple)):
-        return f"must be a capability or a list of them, not {_kind(value)}"
+# -- what may be given, made into what is kept ---------------------------------------------------------------------------
+def requirement_of(value: object) -> Requirement:
+    """One capability by itself, several without repeats. Raises BadField."""
+    if not isinstance(value, str) and (isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable)):
+        raise BadField(f"must be a capability or a list of them, not {_kind(value)}")
+    words = (value,) if isinstance(value, str) else tuple(value)
     if not words:
-        return "must not be empty: leave it out for GENERAL"
+        raise BadField("must not be empty: leave it out for GENERAL")
     if len(words) > MAX_CAPABILITIES:
-        return f"at most {MAX_CAPABILITIES} capabilities"
+        raise BadField(f"at most {MAX_CAPABILITIES} capabilities")
     for word in words:
         if not isinstance(word, str):
-            return f"each capability must be a string, not {_kind(word)}"
+            raise BadField(f"each capability must be a string, not {_kind(word)}")
         if not is_capability(word):
-            return f"{word[:80]!r} is malformed: a capability is {CAPABILITY_RULE}"
-    return ""
+            raise BadField(f"{word[:80]!r} is malformed: a capability is {CAPABILITY_RULE}")
+    found = tuple(dict.fromkeys(words))
+    return found[0] if len(found) == 1 else found
 
 
-def cpus_problem(value: object) -> str:
+def cpus_of(value: object) -> float:
+    """Raises BadField."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return f"must be a number of CPUs, not {_kind(value)}"
+        raise BadField(f"must be a number of CPUs, not {_kind(value)}")
     if not 0 <= value <= MAX_CPUS:  # also for NaN
-        return f"must be 0 to {MAX_CPUS:,.0f}"
-    return "must be 0 or at least 0.001" if 0 < value < 0.001 else ""
+        raise BadField(f"must be 0 to {MAX_CPUS:,.0f}")
+    if 0 < value < 0.001:
+        raise BadField("must be 0 or at least 0.001")
+    return float(value)
 
 
-def memory_problem(value: object) -> str:
+def memory_of(value: object) -> int:
+    """Bytes. Raises BadField."""
     if isinstance(value, str):
         try:
-            size_of(value)
+            return size_of(value)
         except ValueError as error:
-            return str(error)
-        return ""
+            raise BadField(str(error)) from None
     if not isinstance(value, int) or isinstance(value, bool):
-        return f"must be a number of bytes or a size as '4GiB', not {_kind(value)}"
-    return "" if 0 <= value <= MAX_MEMORY else f"must be 0 to {size_text(MAX_MEMORY)}"
-
-
-def gpus_problem(value: object) -> str:
-    if not isinstance(value, int) or isinstance(value, bool):
-        return f"must be a whole number of GPUs, not {_kind(value)}"
-    return "" if 0 <= value <= MAX_GPUS else f"must be 0 to {MAX_GPUS:,}"
+        raise BadField(f"must be a number of bytes or a size as '4GiB', not {_kind(value)}")
+    if not 0 <= value <= MAX_MEMORY:
+        raise BadField(f"must be 0 to {size_text(MAX_MEMORY)}")
+    return value
 
 
 def _kind(value: object) -> str:

@@ -7,41 +7,15 @@
     agent_run_id: agent-7        # optional: text that groups runs
     python: .venv                # optional: what runs the .py files of jobs that do not say it themselves
     jobs:                        # required
-      - id: fetch                # required, unique
-        command: curl -sO "$1"   # or file: a script, relative to this folder, or perm:NAME
+      - id: fetch
+        command: curl -sO "$1"
         args: [https://example.org/data.csv]
       - id: train
         file: train.py
-        args: --epochs 4         # a string is split as a shell does
         depends_on: [fetch]
-        requirement: GPU         # or [GPU, HIGH_MEM]; cpus: 0.5, memory: 4GiB, gpus: 1
-                                 # priority, delay, run_at, affinity, retries, timeout, env, python, driver, limits, type: run
-                                 # secrets: [API_TOKEN], variables whose values only the master has
-        backoff: 10              # backoff_max, no_retry: [2, 64]
-        on_failure: {run: alarm} # or continue, or cancel, the default
-        outputs: {model: model.bin}  # files and folders that others are given; or a list of paths
-        hitl_message: Ship it?   # a gate train.gate behind it; max_wait_seconds
-      - id: alarm
-        file: alarm.sh
-      - id: ship
-        type: gate               # a human decision: message, max_wait, webhook
-        depends_on: [train]
-      - id: test
-        file: test.py
-        inputs: {in/model.bin: train.model}  # path in its folder: JOB.OUTPUT; or a list of JOB.OUTPUT
-      - id: db                   # and port, health, restart, keep: see sdk.services
-        type: service
-        command: exec redis-server --port "$TITAN_PORT"
 
-      - id: resize             # resize[0] and resize[1]
-        command: ./resize "$1"
-        foreach: [a.png, b.png]  # or a number of jobs, or matrix: {axis: [values]}
-
-      - id: part               # part[0], part[1]...: one for each item of the result of `plan`
-        expand: plan
-        command: ./work "$1"
-      - id: nightly            # nightly.JOB for each job of a saved pipeline
-        pipeline: NAME
+The keys of a job are those of the table `titan.sdk.job.Job`, and docs are made from that. `_READERS` has a reader for each form in
+which a field can be written; what a value may be is the field's own matter.
 
 Where text is wanted a number must be quoted, as `1.10` and `007` would else lose what they are; in `args`, `env`, `foreach` and
 `matrix` scalars are taken as they are written. The YAML itself is read by `yaml_nodes`.
@@ -52,99 +26,27 @@ from __future__ import annotations
 import difflib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from titan.errors import InvalidGraph
+from titan.errors import InvalidGraph, InvalidPipeline
 from titan.model.graph import find_cycle
 from titan.sdk.arrays import array_of
-from titan.sdk.failure_fields import GATE_KEYS, NOT_OF_A_GATE, TYPES
-from titan.sdk.fields import dag_problem_of, is_python_script, perm_name, problem_of
-from titan.sdk.job import DAG, Job
+from titan.sdk.failure_fields import TYPES, Type
+from titan.sdk.field_table import Form, Row, Use
+from titan.sdk.fields import DAG_FIELDS, is_python_script, perm_name, problem_of, python_of
+from titan.sdk.job import DAG, NOT_FOR_A_GATE, Job
 from titan.sdk.wiring import wired
 from titan.sdk.yaml_nodes import Entries, Items, Node, Scalar, Source, kind_of, load_nodes, value_of
 
 ROOT_KEYS: Final = ("name", "project", "version", "python", "deadline", "agent_run_id", "jobs")
-JOB_KEYS: Final = (
-    "id",
-    "file",
-    "command",
-    "type",
-    "args",
-    "depends_on",
-    "requirement",
-    "priority",
-    "delay",
-    "run_at",
-    "affinity",
-    "retries",
-    "timeout",
-    "env",
-    "python",
-    "driver",
-    "foreach",
-    "matrix",
-    "backoff",
-    "backoff_max",
-    "no_retry",
-    "on_failure",
-    "hitl_message",
-    "max_wait_seconds",
-    "message",
-    "max_wait",
-    "webhook",
-    "limits",
-    "cpus",
-    "memory",
-    "gpus",
-    "port",
-    "health",
-    "restart",
-    "keep",
-    "expand",
-    "pipeline",
-    "secrets",
-    "outputs",
-    "inputs",
-)
-_BY_JOB: Final = ("type", "port", "health", "restart", "keep", "expand")
-"""What makes a service: looked at as a whole, by `Job`."""
-_WITH_PLACES: Final = ("args", "depends_on", "foreach", "matrix")
-"""Of an array: looked at with an item in its place, by `Job`."""
-# What other tools call it.
-_SYNONYMS: Final = {
-    "name": "id",
-    "script": "file",
-    "path": "file",
-    "cmd": "command",
-    "run": "command",
-    "shell": "command",
-    "arguments": "args",
-    "parents": "depends_on",
-    "needs": "depends_on",
-    "after": "depends_on",
-    "dependencies": "depends_on",
-    "capability": "requirement",
-    "requires": "requirement",
-    "environment": "env",
-    "time_limit": "timeout",
-    "retry": "retries",
-    "final_codes": "no_retry",
-    "max_backoff": "backoff_max",
-    "interpreter": "python",
-    "venv": "python",
-    "virtualenv": "python",
-    "capabilities": "requirement",
-    "cpu": "cpus",
-    "cores": "cpus",
-    "mem": "memory",
-    "ram": "memory",
-    "gpu": "gpus",
-    "secret": "secrets",
-}
-_ROOT_SYNONYMS: Final = {name: "python" for name, key in _SYNONYMS.items() if key == "python"}
+_ROWS: Final[Mapping[str, Row]] = {row.key or name: row for name, row in Job.ROWS.items()}
+JOB_KEYS: Final = tuple(_ROWS)
+_SYNONYMS: Final = {alias: key for key, row in _ROWS.items() for alias in row.aliases}
+_ROOT_SYNONYMS: Final = dict.fromkeys(Job.ROWS["python"].aliases, "python")
 
 
 def load_pipeline(path: str | os.PathLike[str]) -> DAG:
@@ -184,7 +86,7 @@ def _read_root(source: Source, root: Entries, *, addition: bool = False, in_proj
         if key in root.entries:
             line, node = root.entries[key]
             texts[key] = _as_text(source, key, line, node)
-            if problem := dag_problem_of(key, texts[key]):
+            if problem := problem_of(DAG_FIELDS[key], texts[key]):
                 raise source.fault(line, key, problem)
     project = in_project
     if "project" in root.entries:
@@ -194,13 +96,13 @@ def _read_root(source: Source, root: Entries, *, addition: bool = False, in_proj
     if "python" in root.entries:
         line, node = root.entries["python"]
         python = _as_text(source, "python", line, node)
-        if problem := problem_of("python", python):
+        if problem := problem_of(python_of, python):
             raise source.fault(line, "python", problem)
     deadline = None
     if "deadline" in root.entries:
         line, node = root.entries["deadline"]
         deadline = _as_seconds(source, "deadline", line, node)
-        if problem := dag_problem_of("deadline", deadline):
+        if problem := problem_of(DAG_FIELDS["deadline"], deadline):
             raise source.fault(line, "deadline", problem)
     line, node = root.entries["jobs"]
     if not isinstance(node, Items):
@@ -264,8 +166,14 @@ def _check_wiring(source: Source, jobs: list[Job], nodes: Items, position: dict[
     except InvalidGraph as error:
         node = nodes.items[position[error.job]]
         assert isinstance(node, Entries)
-        key, _, problem = str(error).removeprefix(f"job {error.job!r}: ").partition(": ")
-        raise source.fault(node.entries[key][0] if key in node.entries else node.line, key, problem) from None
+        raise _at_its_key(source, node, error) from None
+
+
+def _at_its_key(source: Source, node: Entries, error: InvalidGraph) -> InvalidPipeline:
+    """What is wrong with a job, at the line of the key that says so."""
+    assert error.field, error
+    key = Job.ROWS[error.field].key or error.field
+    return source.fault(node.entries[key][0] if key in node.entries else node.line, key, error.problem)
 
 
 def _position_of(parent: str, position: dict[str, int], jobs: list[Job]) -> int | None:
@@ -302,17 +210,12 @@ def _read_job(source: Source, node: Entries, present: dict[str, str], python: st
         line = entries["command"][0] if both else node.line
         raise source.fault(line, "command", "give exactly one of file and command" + (", not both" if both else ""))
     fields: dict[str, Any] = {}
-    is_array = "foreach" in entries or "matrix" in entries
     for key, (line, value) in entries.items():
-        if key == "type":
-            fields["type"] = _type_of(source, line, value)
-            continue
-        converted = _CONVERT[key](source, key, line, value)
-        field_name = "parents" if key == "depends_on" else key
-        by_job = key in _BY_JOB or (key == "args" and isinstance(converted, str)) or (is_array and key in _WITH_PLACES)
-        if not by_job and (problem := problem_of(field_name, converted)):
-            raise source.fault(line, key, problem)
-        fields[field_name] = converted
+        row = _ROWS[key]
+        assert row.form is not None
+        fields[row.name] = _READERS[row.form](source, key, line, value)
+        if row.form is Form.PATH and row.make and (problem := problem_of(row.make, fields[row.name])):
+            raise source.fault(line, key, problem)  # before it is looked for beside the pipeline
     if "file" in fields and not perm_name(fields["file"]):
         fields["file"] = _located(source, entries["file"][0], fields["file"], present, project=project)
     if python is not None and "python" not in fields and is_python_script(fields.get("file")):
@@ -321,10 +224,8 @@ def _read_job(source: Source, node: Entries, present: dict[str, str], python: st
         fields["python"] = str(source.folder / fields["python"])
     try:
         return Job(**fields)
-    except InvalidGraph as error:  # what only the whole job shows, such as args that cannot be split
-        key, _, problem = str(error).removeprefix(f"job {fields['id']!r}: ").partition(": ")
-        key = "depends_on" if key == "parents" else key
-        raise source.fault(entries[key][0] if key in entries else node.line, key, problem) from None
+    except InvalidGraph as error:
+        raise _at_its_key(source, node, error) from None
 
 
 def _located(source: Source, line: int, file: str, present: dict[str, str], *, project: bool) -> str:
@@ -368,15 +269,16 @@ def _type_of(source: Source, line: int, node: Node) -> str:
 
 
 def _check_gate(source: Source, node: Entries) -> bool:
-    """Whether it is a gate; that it has a gate's keys, and no other job has them."""
+    """Whether it is a gate; that it has the keys of one, and no other job has keys that only gates have."""
     entries = node.entries
-    is_gate = "type" in entries and _type_of(source, *entries["type"]) == "gate"
-    for key in NOT_OF_A_GATE if is_gate else GATE_KEYS:
-        if key not in entries or (key == "webhook" and "hitl_message" in entries):
-            continue
-        hint = "is nothing for a gate, which runs nothing: leave it out" if is_gate else "goes with type: gate alone"
-        more = ": say hitl_message" if key == "message" else ": say max_wait_seconds" if key == "max_wait" else ""
-        raise source.fault(entries[key][0], key, hint + ("" if is_gate else more))
+    is_gate = "type" in entries and _type_of(source, *entries["type"]) == Type.GATE
+    for key, (line, _) in entries.items():
+        use = _ROWS[key].use
+        if is_gate and use is Use.WORK:
+            raise source.fault(line, key, NOT_FOR_A_GATE)
+        if not is_gate and use is Use.GATE and not (key == "webhook" and "hitl_message" in entries):
+            instead = _ROWS[key].instead
+            raise source.fault(line, key, "goes with type: gate alone" + (f": say {instead}" if instead else ""))
     if "max_wait_seconds" in entries and "hitl_message" not in entries:
         raise source.fault(entries["max_wait_seconds"][0], "max_wait_seconds", "goes with hitl_message: say what is to be decided")
     return is_gate
@@ -421,10 +323,12 @@ def _as_integer(source: Source, key: str, line: int, node: Node) -> int:
     return value
 
 
-def _as_seconds(source: Source, key: str, line: int, node: Node) -> float | None:
+def _as_seconds_or_null(source: Source, key: str, line: int, node: Node) -> float | None:
+    return None if isinstance(node, Scalar) and value_of(node) is None else _as_seconds(source, key, line, node)
+
+
+def _as_seconds(source: Source, key: str, line: int, node: Node) -> float:
     value = value_of(node) if isinstance(node, Scalar) else None
-    if value is None and isinstance(node, Scalar) and key == "timeout":
-        return None
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise source.fault(line, key, f"must be a number of seconds, not {kind_of(node)}")
     return float(value)
@@ -536,12 +440,11 @@ def _as_limits(source: Source, key: str, line: int, node: Node) -> dict[str, str
     return {name: _as_written(source, f"{key}.{name[:80]}", value, at=at) for name, (at, value) in node.entries.items()}
 
 
-def _as_files(source: Source, key: str, line: int, node: Node) -> list[str] | dict[str, str]:
+def _as_files(example: str, source: Source, key: str, line: int, node: Node) -> list[str] | dict[str, str]:
     if isinstance(node, Entries):
         return {name: _as_text(source, f"{key}.{name[:80]}", at, value) for name, (at, value) in node.entries.items()}
     if isinstance(node, Items):
         return [_as_text(source, key, item.line, item) for item in node.items]
-    example = "{model: out/model.bin}" if key == "outputs" else "{data/model.bin: train.model}"
     raise source.fault(line, key, f"must be a mapping, {example}, or a list, not {kind_of(node)}")
 
 
@@ -554,44 +457,27 @@ def _as_written(source: Source, key: str, node: Node, at: int = 0) -> str:
     return node.text
 
 
-_CONVERT: dict[str, Callable[[Source, str, int, Node], Any]] = {
-    "id": _as_text,
-    "file": _as_text,
-    "command": _as_text,
-    "args": _as_args,
-    "depends_on": _as_ids,
-    "requirement": _as_capabilities,
-    "cpus": _as_number,
-    "memory": _as_size,
-    "gpus": _as_integer,
-    "priority": _as_integer,
-    "delay": _as_seconds,
-    "run_at": _as_moment,
-    "affinity": _as_bool,
-    "retries": _as_integer,
-    "timeout": _as_seconds,
-    "env": _as_env,
-    "python": _as_text,
-    "driver": _as_text,
-    "foreach": _as_items,
-    "matrix": _as_matrix,
-    "backoff": _as_seconds,
-    "backoff_max": _as_seconds,
-    "no_retry": _as_codes,
-    "on_failure": _as_on_failure,
-    "hitl_message": _as_text,
-    "max_wait_seconds": _as_seconds,
-    "message": _as_text,
-    "max_wait": _as_seconds,
-    "webhook": _as_text,
-    "limits": _as_limits,
-    "port": _as_integer,
-    "health": _as_value,
-    "restart": _as_value,
-    "keep": _as_bool,
-    "expand": _as_text,
-    "pipeline": _as_text,
-    "secrets": _as_secrets,
-    "outputs": _as_files,
-    "inputs": _as_files,
+_READERS: Final[Mapping[Form, Callable[[Source, str, int, Node], Any]]] = {
+    Form.TEXT: _as_text,
+    Form.PATH: _as_text,
+    Form.BOOLEAN: _as_bool,
+    Form.INTEGER: _as_integer,
+    Form.NUMBER: _as_number,
+    Form.SECONDS: _as_seconds,
+    Form.SECONDS_OR_NULL: _as_seconds_or_null,
+    Form.MOMENT: _as_moment,
+    Form.SIZE: _as_size,
+    Form.ANY: _as_value,
+    Form.TEXTS: _as_capabilities,
+    Form.ARGS: _as_args,
+    Form.IDS: _as_ids,
+    Form.SECRETS: _as_secrets,
+    Form.ENV: _as_env,
+    Form.ITEMS: _as_items,
+    Form.MATRIX: _as_matrix,
+    Form.CODES: _as_codes,
+    Form.ON_FAILURE: _as_on_failure,
+    Form.LIMITS: _as_limits,
+    Form.OUTPUTS: partial(_as_files, "{model: out/model.bin}"),
+    Form.INPUTS: partial(_as_files, "{data/model.bin: train.model}"),
 }

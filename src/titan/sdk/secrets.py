@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from titan.model.secrets import both_problem, names_problem
+from titan.sdk.field_table import BadField
 
 
-def secrets_of(value: object) -> object:
-    """A list of names as a tuple; anything else as it is."""
+def secrets_of(value: object) -> tuple[str, ...]:
+    """The names. Raises BadField."""
     if isinstance(value, (str, bytes, dict)) or not isinstance(value, Iterable):
-        return value
-    return tuple(value)
-
-
-def secrets_problem(value: object) -> str:
-    """What is wrong with the secrets of a job, for after a colon; "" if nothing is."""
-    if not isinstance(value, (list, tuple)):
-        return "must be a list of names of secrets, [API_TOKEN]"
-    wrong = next((item for item in value if not isinstance(item, str)), None)
-    return names_problem(value) if wrong is None else f"each item must be the name of a secret, not {wrong!r}"[:200]
+        raise BadField("must be a list of names of secrets, [API_TOKEN]")
+    names = tuple(value)
+    wrong = next((item for item in names if not isinstance(item, str)), None)
+    if problem := names_problem(names) if wrong is None else f"each item must be the name of a secret, not {wrong!r}"[:200]:
+        raise BadField(problem)
+    return names
 
 
 def both(secrets: tuple[str, ...], env: tuple[tuple[str, str], ...]) -> str:

@@ -12,8 +12,7 @@ import posixpath
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from operator import attrgetter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,10 @@ from titan.archive import IGNORE_FILE, Survey, build_archive, survey
 from titan.errors import InvalidGraph
 from titan.folders import remove_folder
 from titan.model import graph
-from titan.model.dag import DagSpec, Gate, JobTemplate
+from titan.model.dag import DagSpec, Gate, JobTemplate, Kind
 from titan.sdk import growing
 from titan.sdk.arrays import member
-from titan.sdk.failure_fields import retry_of
+from titan.sdk.failure_fields import Type, retry_of
 from titan.sdk.fields import PERM, perm_name
 from titan.sdk.functions import Function
 from titan.sdk.job import DAG, Job
@@ -176,10 +175,8 @@ class Table:
         return found
 
 
-OF_ONE_JOB = ("id", "args", "parents", "foreach", "matrix", "handler", "expand", "pipeline", "hitl_message", "max_wait_seconds")
-"""Fields of a job that say nothing of its template: what it is called and given, and what becomes edges or jobs of its own. All
-others make its shape, a new one too: jobs of one shape share a template."""
-_shape_of = attrgetter(*[it.name for it in fields(Job) if it.name not in OF_ONE_JOB])
+_TRAVEL = [(row.name, row.template) for row in Job.ROWS.values() if row.template]
+"""(field of a job, field of its template) of those that travel as they are."""
 
 
 class _Staging:
@@ -210,7 +207,7 @@ class _Staging:
                 self._check_services(job, services)
                 template_of.append(numbers.setdefault(self._planner(job, self._template(job), table), len(numbers)))
                 continue
-            shape = (_shape_of(job), job.id in self._handlers)
+            shape = (Job.shape_of(job), job.id in self._handlers)
             number = shapes.get(shape)
             if number is None or services:
                 self._check_services(job, services)
@@ -248,7 +245,7 @@ class _Staging:
         if job.expand is not None:
             growing.check_items_shape(job.id, job.args)
             if job.expand not in parents:
-                raise InvalidGraph(f"job {job.id!r}: expand: {job.expand!r} is an array, which has no single result", job.id)
+                raise InvalidGraph.of(job.id, "expand", f"{job.expand!r} is an array, which has no single result")
             payload = growing.payload_of_expansion(growing.Shape(job.id, like, job.args), parents.index(job.expand))
         else:
             payload = growing.payload_of_pipeline(job.pipeline or "", job.id)
@@ -267,18 +264,12 @@ class _Staging:
             self.artifacts[hash_] = path
 
     def _template(self, job: Job) -> JobTemplate:
-        if job.type == "gate":
+        if job.type == Type.GATE:
             gate = Gate(job.message, job.max_wait, job.webhook)
-            return JobTemplate(kind="gate", gate=gate, delay_s=job.delay, retries=0)
+            return JobTemplate(kind=Kind.GATE, gate=gate, delay_s=job.delay, run_at=job.run_at or 0.0, retries=0)
+        same = {there: value for here, there in _TRAVEL if (value := getattr(job, here)) is not None}
         if job.pipeline is not None:
-            return JobTemplate(
-                requirement=main_capability(job.requirement),
-                priority=job.priority,
-                delay_s=job.delay,
-                run_at=job.run_at or 0.0,
-                retries=job.retries,
-                on_failure="" if job.on_failure == "cancel" else job.on_failure,
-            )
+            return JobTemplate(requirement=main_capability(job.requirement), **same)
         file = file_hash = archive = command = ""
         argv: tuple[str, ...] = ()
         if job.file is None:
@@ -303,24 +294,15 @@ class _Staging:
             command=command,
             argv=argv,
             requirement=main_capability(job.requirement),
-            priority=job.priority,
-            delay_s=job.delay,
-            run_at=job.run_at or 0.0,
-            affinity=job.affinity,
-            retries=job.retries,
-            timeout_s=job.timeout or 0.0,
-            env=job.env,
             driver="process" if job.driver == "process" else "",
             python="" if job.python is None else self._interpreter(job.python),
-            kind="service" if job.service is not None else "handler" if job.id in self._handlers else "",
+            kind=Kind.SERVICE if job.service is not None else Kind.HANDLER if job.id in self._handlers else Kind.JOB,
             retry=retry_of(job.backoff, job.backoff_max, job.no_retry),
             on_failure="" if job.on_failure == "cancel" else job.on_failure,
-            limits=job.limits,
             needs=needs_of(job.requirement, job.cpus, job.memory, job.gpus),
             service=job.service,
-            secrets=job.secrets,
-            outputs=job.outputs,
             inputs=tuple([(one.path, one.job, one.output) for one in job.inputs]),
+            **same,
         )
 
     def _check_services(self, job: Job, services: list[str]) -> None:
@@ -400,4 +382,4 @@ def _check_file(job: Job, file: str, path: Path) -> None:
 
 
 def _fault(job: Job, problem: str) -> InvalidGraph:
-    return InvalidGraph(f"job {job.id!r}: file: {problem}", job.id)
+    return InvalidGraph.of(job.id, "file", problem)

@@ -35,6 +35,8 @@ class JobStatus:
     """What its newest attempt says of itself (`context.status`)."""
     cause: str | None = None
     """Why it is CANCELLED, for programs: a name of `Cause`; None if it is not, or its master is of an older Titan."""
+    lost: str | None = None
+    """Why output of its newest attempt that ended is lost; None if all of it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,7 @@ def job_status(row: msg.JobRow) -> JobStatus:
         row.message,
         row.status,
         _cause(row.cause),
+        row.lost or None,
     )
 
 

@@ -19,9 +19,10 @@ from titan.errors import CallerError, InvalidGraph
 from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, MAX_SECONDS, DagSpec, JobTemplate
 from titan.model.names import NAME_RULE, match_name
 from titan.model.secrets import NOT_FOR_CALLS
+from titan.sdk.field_table import BadField
 from titan.sdk.functions import Function, Parcel, arguments_of, parcelled, printable
 from titan.sdk.lending import session
-from titan.sdk.needs import listed, main_capability, needs_of, requirement_problem, several
+from titan.sdk.needs import main_capability, needs_of, requirement_of
 from titan.sdk.pickles import dumps
 
 T = TypeVar("T")
@@ -54,10 +55,10 @@ class Options:
         timeout = self.timeout
         if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout <= MAX_SECONDS):
             raise InvalidGraph(f"task {self.name!r}: timeout: must be None or seconds above 0, not {timeout!r}")
-        asked = listed(self.requirement)
-        if problem := requirement_problem(asked):
-            raise InvalidGraph(f"task {self.name!r}: requirement: {problem}")
-        object.__setattr__(self, "requirement", several(asked))  # a tuple: options are keys of dicts
+        try:
+            object.__setattr__(self, "requirement", requirement_of(self.requirement))  # a tuple: options are keys of dicts
+        except BadField as bad:
+            raise InvalidGraph(f"task {self.name!r}: requirement: {bad}") from None
 
 
 class Identified(Protocol):
@@ -208,7 +209,7 @@ def task(
         called = name or str(getattr(function, "__name__", None) or type(function).__name__)
         if secrets:
             raise InvalidGraph(f"task {called!r}: secrets: {NOT_FOR_CALLS}")
-        return Task(function, Options(called, retries, timeout, priority, listed(requirement)))
+        return Task(function, Options(called, retries, timeout, priority, cast("str | tuple[str, ...]", requirement)))
 
     return make if function is None else make(function)
 

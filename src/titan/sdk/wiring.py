@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from titan.errors import InvalidGraph
 from titan.model.files import INDEX, MAX_FILES, nested_problem
 from titan.sdk.arrays import array_of, member
-from titan.sdk.failure_fields import GATE_SUFFIX, BadField
+from titan.sdk.failure_fields import GATE_SUFFIX, Type
+from titan.sdk.field_table import BadField
+from titan.sdk.fields import id_problem
 from titan.sdk.file_fields import Input, resolve_input
 from titan.sdk.gate import Gate
 from titan.sdk.job import Job
@@ -33,7 +35,7 @@ def handlers_of(jobs: Sequence[Job]) -> dict[str, list[str]]:
             raise _fault(by[0], f"there is no job {name!r}")
         if handler.id in by:
             raise _fault(name, "a job cannot be its own handler")
-        if handler.type != "run" or handler.is_array:
+        if handler.type != Type.RUN or handler.is_array:
             raise _fault(by[0], f"{name!r} is {'an array' if handler.is_array else 'a ' + handler.type}: a handler is a single job")
         if handler.parents:
             raise _fault(by[0], f"{name!r} has parents of its own: a handler waits for the jobs that name it, and for nothing else")
@@ -59,8 +61,10 @@ def wired(jobs: Sequence[Job]) -> Sequence[Job]:
         made.append(_with_parents(job, parents, inputs) if changed else job)
         if job.hitl_message is not None:
             gate = gated[job.id]
+            if problem := id_problem(gate):
+                raise InvalidGraph.of(job.id, "hitl_message", f"the gate behind the job is {gate!r}, which {problem}")
             if gate in ids:
-                raise InvalidGraph(f"job {gate!r}: id: the gate behind {job.id!r} has that id: give the job another", gate)
+                raise InvalidGraph.of(gate, "id", f"the gate behind {job.id!r} has that id: give the job another")
             made.append(Gate(gate, job.hitl_message, [job.id], max_wait=job.max_wait_seconds, webhook=job.webhook))
     return made
 
@@ -101,9 +105,9 @@ def _inputs(job: Job, outputs: dict[str, dict[str, str]], arrays: dict[str, int]
         if not job.is_array and any(INDEX in one.job for one in found):
             raise BadField(f"{INDEX} stands for the position in an array, and this is a single job")
     except BadField as bad:
-        raise InvalidGraph(f"job {job.id!r}: inputs: {bad}", job.id) from None
+        raise InvalidGraph.of(job.id, "inputs", str(bad)) from None
     return tuple(found), tuple([one.job for one in resolved])
 
 
 def _fault(job: str, problem: str) -> InvalidGraph:
-    return InvalidGraph(f"job {job!r}: on_failure: {problem}", job)
+    return InvalidGraph.of(job, "on_failure", problem)

@@ -11,6 +11,7 @@ from typing import Any
 from titan.core import events as ev
 from titan.core.sickness import BREAKS_LIMIT
 from titan.model.causes import UNNEEDED, Cause
+from titan.model.dag import Kind
 from titan.model.demand import KINDS
 from titan.model.states import JobState, Outcome, RunState
 from titan.sim import growth_rules, service_rules
@@ -43,7 +44,7 @@ class Chronicle(Ledger):
         host = self.workers[facts.worker]
         if host.name != process.host.name or facts.incarnation != process.host.incarnation:
             raise Violation(f"{job.where} starts on {process.host}, its lease is of {host.name} {facts.incarnation}")
-        for parent in job.parents if job.template.kind != "handler" else ():
+        for parent in job.parents if job.template.kind != Kind.HANDLER else ():
             if self.jobs[parent].is_service:
                 continue
             if self.jobs[parent].state is not JobState.COMPLETED and self.jobs[parent].template.on_failure != "continue":
@@ -128,7 +129,7 @@ class Chronicle(Ledger):
             job = self.jobs[number]
             self._judge_ready(job)
             self.turn(job, JobState.QUEUED, JobState.WAITING, JobState.DELAYED, JobState.FAILED)
-            if job.template.kind == "gate":
+            if job.template.kind == Kind.GATE:
                 raise Violation(f"{job.where} is a gate and was queued")
             self._judge_parents(job)
             if e.at < job.due - EPSILON:
@@ -147,7 +148,7 @@ class Chronicle(Ledger):
         if job.state is not JobState.WAITING:
             return
         parents = [self.jobs[p] for p in job.parents]
-        if job.template.kind == "handler":
+        if job.template.kind == Kind.HANDLER:
             fit = any(p.state is JobState.DEAD for p in parents)
         else:
             fit = all(p.is_done or (p.state is JobState.DEAD and p.template.on_failure == "continue") for p in parents)
@@ -161,7 +162,7 @@ class Chronicle(Ledger):
             job.released_from = e.worker
             self.trace.count("affinity released")
             fit = worker.there and not worker.draining and not lacking_of(job.template, worker)
-            if job.state is JobState.QUEUED and fit and "set aside" not in e.reason:
+            if job.state is JobState.QUEUED and fit and not worker.aside:
                 raise Violation(f"{job.where} was released from {worker.name}, which can take it")
 
     def _jobs_dispatched(self, e: ev.JobsDispatched) -> None:
@@ -183,7 +184,7 @@ class Chronicle(Ledger):
         for parent in job.parents:
             entry = self.jobs[parent]
             went_on = entry.state is JobState.DEAD and entry.template.on_failure == "continue"
-            if entry.is_service and not entry.is_done and not went_on and job.template.kind != "handler":
+            if entry.is_service and not entry.is_done and not went_on and job.template.kind != Kind.HANDLER:
                 told = f"{self.jobs[parent].name} is {self.jobs[parent].state.name}"
                 raise Violation(f"{job.where} became {job.state.name} while {told} and not READY")
 
@@ -195,7 +196,7 @@ class Chronicle(Ledger):
             raise Violation(f"{job.where} went to {worker.name}, which is gone or drains")
         if job.template.affinity and job.parents:
             parent = self.jobs[job.parents[0]]
-            while parent.template.kind == "gate" and parent.parents:
+            while parent.template.kind == Kind.GATE and parent.parents:
                 parent = self.jobs[parent.parents[0]]
             home = parent.ran_on if parent.state in TERMINAL or parent.is_service else 0  # else it runs anew since then
             if home and home not in (number, job.released_from):
@@ -440,6 +441,12 @@ class Chronicle(Ledger):
     def _worker_drained(self, e: ev.WorkerDrained) -> None:
         self.workers[e.worker].draining = True
 
+    def _worker_set_aside(self, e: ev.WorkerSetAside) -> None:
+        self.workers[e.worker].aside = True
+
+    def _worker_taken_back(self, e: ev.WorkerTakenBack) -> None:
+        self.workers[e.worker].aside = False
+
     def _worker_gone(self, e: ev.WorkerLost | ev.WorkerLeft) -> None:
         self.workers[e.worker].there = False
         if self.calm and self.workers[e.worker].name not in self.burst_names:
@@ -523,6 +530,8 @@ _READERS: dict[type, Callable[[Chronicle, Any], None]] = {
     ev.GatesDecided: Chronicle._gates_decided,
     ev.WorkerJoined: Chronicle._worker_joined,
     ev.WorkerDrained: Chronicle._worker_drained,
+    ev.WorkerSetAside: Chronicle._worker_set_aside,
+    ev.WorkerTakenBack: Chronicle._worker_taken_back,
     ev.WorkerLost: Chronicle._worker_gone,
     ev.WorkerLeft: Chronicle._worker_gone,
     ev.LeasesEnding: Chronicle._leases_ending,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from titan.core import events as ev
-from titan.model.dag import JobTemplate
+from titan.model.dag import JobTemplate, Kind
 from titan.model.demand import KINDS, NOTHING, Amounts
 from titan.model.states import JobState, Outcome
 
@@ -57,7 +57,7 @@ class JobFacts(msgspec.Struct):
 
     @property
     def is_service(self) -> bool:
-        return self.template.kind == "service"
+        return self.template.kind == Kind.SERVICE
 
     @property
     def is_done(self) -> bool:
@@ -85,6 +85,8 @@ class WorkerFacts(msgspec.Struct):
     slots: int = 0
     there: bool = True
     draining: bool = False
+    aside: bool = False
+    """It is set aside, or on trial after that."""
 
 
 def asked_of(template: JobTemplate) -> Amounts:

@@ -6,7 +6,7 @@ from random import Random
 
 import msgspec
 
-from titan.model.dag import DagSpec
+from titan.model.dag import DagSpec, Kind
 from titan.model.graph import resolve
 
 
@@ -27,7 +27,7 @@ def with_files(rng: Random, share: float, dag: DagSpec) -> DagSpec:
     for n, parents in enumerate(resolve(dag)):
         taken: list[tuple[str, str, str]] = []
         mine = templates[template_of[n]]
-        if mine.function or mine.kind in ("gate", "handler"):
+        if mine.function or mine.kind in (Kind.GATE, Kind.HANDLER):
             continue
         for p in parents:
             giver = templates[template_of[p]]

@@ -6,6 +6,7 @@ Must not know events: `chronicle` reads those, by rules that change the facts he
 from __future__ import annotations
 
 from titan.core import events as ev
+from titan.model.dag import Kind
 from titan.model.settings import Settings
 from titan.model.states import JobState
 from titan.sim.facts import JobFacts, LeaseFacts, WorkerFacts
@@ -57,7 +58,7 @@ class Ledger:
 
     def blocks(self, parent: JobFacts, child: JobFacts) -> bool:
         """Whether a job will never run because of what became of this parent."""
-        if child.template.kind == "handler":
+        if child.template.kind == Kind.HANDLER:
             return False
         dead = parent.state is JobState.DEAD and parent.template.on_failure != "continue"
         return dead or parent.state is JobState.CANCELLED
@@ -69,7 +70,7 @@ class Ledger:
         while stack:
             for child in self.jobs[stack.pop()].children:
                 entry = self.jobs[child]
-                goes_on = entry.template.kind == "handler" or entry.state in (JobState.COMPLETED, JobState.DEAD)
+                goes_on = entry.template.kind == Kind.HANDLER or entry.state in (JobState.COMPLETED, JobState.DEAD)
                 if child not in found and not goes_on:
                     found[child] = None
                     stack.append(child)

@@ -7,6 +7,7 @@ from math import ceil
 
 from titan.core import events as ev
 from titan.core.state import State
+from titan.model.dag import Kind
 from titan.model.states import JobState, RunState
 from titan.protocol import messages as pm
 from titan.sim.almanac import Almanac, following
@@ -212,7 +213,7 @@ class Oracle:
 
     def _judge_child(self, job: JobFacts, child: JobFacts) -> None:
         told = f"{child.where} is {child.state.name} behind {job.name}, which is {job.state.name}"
-        if child.template.kind == "handler":
+        if child.template.kind == Kind.HANDLER:
             asked = self._is_users(child) or self.almanac.may_cancel(child.run)
             if job.state is JobState.DEAD and child.state is JobState.CANCELLED and not asked:
                 raise Violation(told)
@@ -229,7 +230,7 @@ class Oracle:
         facts = self.chronicle
         job = facts.jobs[number]
         behind = any(facts.blocks(facts.jobs[p], job) for p in job.parents)
-        if job.template.kind == "handler":
+        if job.template.kind == Kind.HANDLER:
             behind = not any(facts.jobs[p].state is JobState.DEAD for p in job.parents)
         behind = behind or any((job.run, facts.jobs[p].name) in self.stops_asked for p in job.parents)
         behind = behind or (job.run, job.name) in self.stops_asked

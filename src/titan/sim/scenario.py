@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from titan.model.dag import DagSpec, Gate, JobTemplate, Needs, Retry, Service
+from titan.model.dag import DagSpec, Gate, JobTemplate, Kind, Needs, Retry, Service
 from titan.model.demand import NOTHING, Amounts, amounts_of, plus
 from titan.model.graph import resolve
 from titan.model.settings import Settings
@@ -326,7 +326,7 @@ def _needy(rng: Random, share: float, submission: Submission) -> Submission:
     """Some templates ask for resources, or for several capabilities."""
     templates = [
         msgspec.structs.replace(template, needs=_needs(rng))
-        if rng.random() < share and not template.function and template.kind != "gate"
+        if rng.random() < share and not template.function and template.kind != Kind.GATE
         else template
         for template in submission.dag.templates
     ]
@@ -371,7 +371,7 @@ def _decisions(rng: Random, dag: DagSpec) -> tuple[tuple[float, str, bool, bool]
     """Some come before the gate opens or after its time, and some about one gate contradict each other."""
     found = []
     for job, kind in zip(dag.ids, dag.template_of, strict=True):
-        if dag.templates[kind].kind == "gate":
+        if dag.templates[kind].kind == Kind.GATE:
             found += [
                 (rng.uniform(0.0, 120.0), job, rng.random() < 0.75, rng.random() < 0.5) for _ in range(rng.choice((0, 1, 2, 4)))
             ]
@@ -402,7 +402,7 @@ def _dag(rng: Random, name: str, count: int) -> DagSpec:
             template_of[i] = len(templates)
             templates.append(_gate(rng))
         elif parents[i] and not templates[template_of[i]].function and rng.random() < handled:
-            handler = msgspec.structs.replace(templates[template_of[i]], kind="handler")
+            handler = msgspec.structs.replace(templates[template_of[i]], kind=Kind.HANDLER)
             template_of[i] = len(templates)
             templates.append(handler)
     spoilt = rng.choice((0.0, 0.1, 0.3))
@@ -447,7 +447,7 @@ def _template(rng: Random, number: int, affine: float) -> JobTemplate:
 def _gate(rng: Random) -> JobTemplate:
     url = rng.choice(("", "http://hook.example/gate"))
     return JobTemplate(
-        kind="gate", gate=Gate("well?", rng.choice((3.0, 30.0, 300.0, 300.0)), url), delay_s=rng.choice((0.0, 0.0, 6.0))
+        kind=Kind.GATE, gate=Gate("well?", rng.choice((3.0, 30.0, 300.0, 300.0)), url), delay_s=rng.choice((0.0, 0.0, 6.0))
     )
 
 
@@ -515,7 +515,7 @@ def with_services(
         chosen = rng.sample(chosen, min(len(chosen), rng.choice((0, 1, 1, 2, 3))))
         templates, template_of, args = list(dag.templates), list(dag.template_of), list(dag.args)
         stops, replaces = [], []
-        waiting = [n for n, t in enumerate(dag.template_of) if dag.templates[t].kind != "handler"]
+        waiting = [n for n, t in enumerate(dag.template_of) if dag.templates[t].kind != Kind.HANDLER]
         parents = {name for n in waiting for name in dag.parents[n]}
         for n in chosen:
             service = _service(rng)
@@ -524,7 +524,7 @@ def with_services(
                 asked = amounts_of(old.needs)
                 beside = plus(beside, plus(asked, asked))
             template_of[n] = len(templates)
-            templates.append(msgspec.structs.replace(old, kind="service", service=service, timeout_s=0.0))
+            templates.append(msgspec.structs.replace(old, kind=Kind.SERVICE, service=service, timeout_s=0.0))
             args[n] = ("serve", "1", str(rng.choice((0, 0, 1, 3, 30))), str(rng.choice((0.0, 0.0, 0.3))))
             if service.keep or dag.ids[n] not in parents or rng.random() < 0.1:
                 stops.append((rng.uniform(0.0, 150.0), dag.ids[n]))

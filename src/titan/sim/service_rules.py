@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from titan.core import events as ev
+from titan.model.dag import Kind
 from titan.model.states import JobState
 from titan.sim.facts import JobFacts
 from titan.sim.ledger import TERMINAL, Ledger
@@ -40,10 +41,10 @@ def _services_stopped(it: Ledger, e: ev.ServicesStopped) -> None:
             raise Violation(f"{job.where} is {job.state.name} and was stopped as a service")
         waiting = _waits_for_the_end(it, job)
         job.state, job.lease, job.ready, job.old_lease = JobState.COMPLETED, 0, False, 0
-        job.stopped_by_user = e.reason.startswith("stopped by ")
+        job.stopped_by_user = e.by_user
         others = [it.jobs[n] for n in it.runs[job.run] if not it.jobs[n].is_service]
         open_ = [other.name for other in others if other.state not in TERMINAL and not _waits_for_the_end(it, other)]
-        helps = any(it.jobs[child].template.kind != "handler" for child in job.children)
+        helps = any(it.jobs[child].template.kind != Kind.HANDLER for child in job.children)
         keep = job.template.service is None or job.template.service.keep or not helps
         if not job.stopped_by_user and (open_ or keep):
             raise Violation(f"{job.where} was stopped; it is to go on: {keep}, and these need it: {open_}")
@@ -57,7 +58,7 @@ def _waits_for_the_end(it: Ledger, job: JobFacts) -> bool:
     parents = [it.jobs[parent] for parent in job.parents]
     if job.state is not JobState.WAITING:
         return False
-    if job.template.kind == "handler":
+    if job.template.kind == Kind.HANDLER:
         return any(parent.is_service or _waits_for_the_end(it, parent) for parent in parents)
     return any(_waits_for_the_end(it, parent) for parent in parents)
 

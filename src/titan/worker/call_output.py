@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+from titan.model.failure import OUTPUT_LOST
 from titan.worker.disk import why_lost
 from titan.worker.held import Held
 from titan.worker.log_pump import LogPump
@@ -49,5 +50,5 @@ class CallOutput:
         if lost and held is not None:
             if self._pump.paths(lease) is None:  # there was no room for a log at all
                 self._pump.open(held.assignment, "", "")
-            self._pump.add(lease, f"[titan: {lost}]\n".encode())
+            self._pump.add(lease, f"[titan: {OUTPUT_LOST}{lost}]\n".encode())
         self._pump.on_ended(lease)

@@ -7,14 +7,13 @@ import os
 from pathlib import Path
 
 from titan.model.disk import FREE_DISK, Facts, news_of
-from titan.model.failure import OUTPUT_LOST
 
 
 def why_lost(number: int, text: str = "") -> str:
     """Why output is lost that the system refused with this errno."""
     if number in (errno.ENOSPC, errno.EDQUOT):
-        return f"{OUTPUT_LOST}the disk of its worker is full ({os.strerror(number)})"
-    return f"{OUTPUT_LOST}its worker cannot write it ({text or os.strerror(number)})"
+        return f"the disk of its worker is full ({os.strerror(number)})"
+    return f"its worker cannot write it ({text or os.strerror(number)})"
 
 
 class DiskWatch:

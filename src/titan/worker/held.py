@@ -71,11 +71,6 @@ def end_of_call(h: Held, reason: str, *, unfit: bool) -> tuple[Outcome, str]:
     return Outcome.BROKEN if unfit else Outcome.SIGNALED, reason
 
 
-def with_loss(reason: str, lost: str | None) -> str:
-    """A reason that also says why output is lost, if some is."""
-    return f"{reason}; {lost}" if reason and lost else reason or lost or ""
-
-
 def forgive(h: Held, ended_at: float) -> None:
     """An attempt that had ended in time did not time out; this worker was late to see it."""
     if h.stopping is Outcome.TIMED_OUT and ended_at < h.started_at + h.assignment.template.timeout_s:

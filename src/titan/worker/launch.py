@@ -20,6 +20,7 @@ from typing import Any
 from titan.clock import SteadyClock
 from titan.errors import TitanError
 from titan.model.environment import environment_of
+from titan.model.failure import OUTPUT_LOST
 from titan.worker import machine as m
 from titan.worker.callers import Callers
 from titan.worker.cgroups import Limiter, Usage
@@ -457,7 +458,7 @@ class Launcher:
         """Why output of an attempt is lost, which its log says too; "" if none is."""
         lost = self._lost.pop(lease, "")
         if lost:
-            self._pump.add(lease, f"[titan: {lost}]\n".encode())
+            self._pump.add(lease, f"[titan: {OUTPUT_LOST}{lost}]\n".encode())
         return lost
 
     def _on_process_report(self, report: tuple[Any, ...]) -> None:

@@ -21,7 +21,7 @@ from titan.model.states import Outcome
 from titan.worker.ahead import QUICK_S, Ahead, starts_at_once
 from titan.worker.awaiting import Awaiting
 from titan.worker.calls import Runners
-from titan.worker.held import Held, Phase, end_of_call, forgive, verdict, with_loss
+from titan.worker.held import Held, Phase, end_of_call, forgive, verdict
 from titan.worker.job_values import begin_storing, on_result_set, value_of
 from titan.worker.keeping import begin_keeping, end_keeping, give_up_keeping
 from titan.worker.services import Services
@@ -383,7 +383,8 @@ class WorkerMachine:
             now,
             seen.lease,
             outcome,
-            with_loss(reason, seen.lost),
+            reason,
+            lost=seen.lost,
             exit_code=code,
             finished_at=seen.at,
             cpu_s=seen.cpu_s,
@@ -412,8 +413,9 @@ class WorkerMachine:
             h.started_at = seen.started[i]
             reason = seen.raised[i]
             outcome, code = (Outcome.EXITED, 1) if reason else (Outcome.SUCCEEDED, 0)
-            reason = with_loss(reason, seen.lost.get(lease)) if seen.lost else reason
-            self._end_call(h, lease, outcome, reason, seen.finished[i], seen.values[i], code=code, printed=lease in seen.printed)
+            lost = seen.lost.get(lease, "") if seen.lost else ""
+            about = (outcome, reason, lost, seen.finished[i], seen.values[i])
+            self._end_call(h, lease, *about, code=code, printed=lease in seen.printed)
 
     def on_calls_returned(self, now: float, seen: CallsReturned) -> None:
         self._requeue(now, self.runners.returned(seen.runner, seen.count))
@@ -425,8 +427,9 @@ class WorkerMachine:
         guilty = [] if seen.spared else leases if seen.unfit else leases[max(0, seen.ran - 1) : seen.ran]
         for lease in guilty:
             h = self.held[lease]
-            outcome, reason = end_of_call(h, with_loss(seen.reason, seen.lost.get(lease)), unfit=seen.unfit)
-            self._end_call(h, lease, outcome, reason, seen.at, b"", code=-1, printed=lease in seen.printed)
+            outcome, reason = end_of_call(h, seen.reason, unfit=seen.unfit)
+            lost = seen.lost.get(lease, "")
+            self._end_call(h, lease, outcome, reason, lost, seen.at, b"", code=-1, printed=lease in seen.printed)
         self._requeue(now, [lease for lease in leases if lease not in guilty])
 
     def _requeue(self, now: float, leases: list[int]) -> None:
@@ -446,13 +449,13 @@ class WorkerMachine:
                 self._waiting.appendleft(lease)
 
     def _end_call(
-        self, h: Held, lease: int, outcome: Outcome, reason: str, at: float, value: bytes, *, code: int, printed: bool
+        self, h: Held, lease: int, outcome: Outcome, reason: str, lost: str, at: float, value: bytes, *, code: int, printed: bool
     ) -> None:
         h.runner = -1
         if h.orphaned:
             self._drop(lease)
             return
-        h.result = Result(lease, outcome, code, reason, h.started_at, at, max(0.0, at - h.started_at), 0, value)
+        h.result = Result(lease, outcome, code, reason, h.started_at, at, max(0.0, at - h.started_at), 0, value, lost=lost)
         h.ran = printed
         h.phase = Phase.ENDED if printed else Phase.DONE
         if not printed:
@@ -489,6 +492,7 @@ class WorkerMachine:
         outcome: Outcome,
         reason: str,
         *,
+        lost: str = "",
         exit_code: int = -1,
         finished_at: float = 0.0,
         cpu_s: float = 0.0,
@@ -508,7 +512,7 @@ class WorkerMachine:
             self._drop(lease)
             return
         value = value_of(h, outcome)
-        h.result = Result(lease, outcome, exit_code, reason, h.started_at, finished_at or now, cpu_s, peak_bytes, value)
+        h.result = Result(lease, outcome, exit_code, reason, h.started_at, finished_at or now, cpu_s, peak_bytes, value, lost=lost)
         h.ran = started
         h.phase = Phase.ENDED if started else Phase.DONE
         self._out.extend(begin_keeping(h))

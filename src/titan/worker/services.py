@@ -18,10 +18,11 @@ from typing import Any, Protocol
 import msgspec
 
 from titan.model.dag import Service
+from titan.model.failure import with_loss
 from titan.model.services import STEADY_S, resolved
 from titan.model.sizes import format_size
 from titan.model.states import Outcome
-from titan.worker.held import Held, Phase, with_loss
+from titan.worker.held import Held, Phase
 from titan.worker.suspects import WARDEN_DIED, Suspects
 from titan.worker.words import (
     AttemptExited,
@@ -80,6 +81,7 @@ class Machine(Protocol):
         outcome: Outcome,
         reason: str,
         *,
+        lost: str = "",
         exit_code: int = -1,
         finished_at: float = 0.0,
         cpu_s: float = 0.0,
@@ -224,9 +226,9 @@ class Services:
         if policy == "never" or (policy == "on-failure" and seen.exit_code == 0 and not watch.killed_for):
             if not watch.killed_for:
                 return False
-            self._give_up(now, seen, with_loss(watch.killed_for, seen.lost))
+            self._give_up(now, seen, watch.killed_for)
         elif watch.service.max_restarts and watch.in_a_row >= watch.service.max_restarts and not self._was_steady(watch, now):
-            self._give_up(now, seen, with_loss(f"restarted {watch.in_a_row} times in a row, and then: {why}", seen.lost))
+            self._give_up(now, seen, f"restarted {watch.in_a_row} times in a row, and then: {why}")
         else:
             self._crashed(now, watch, with_loss(why, seen.lost))
         return True
@@ -277,6 +279,7 @@ class Services:
             seen.lease,
             outcome,
             reason,
+            lost=seen.lost,
             exit_code=code,
             finished_at=seen.at,
             cpu_s=seen.cpu_s,

@@ -11,6 +11,7 @@ from typing import Any
 
 from titan._version import __version__
 from titan.model.demand import MILLI
+from titan.model.failure import with_loss
 from titan.protocol import messages as msg
 from titan.worker import words as m
 from titan.worker.stock import Stock
@@ -62,13 +63,14 @@ def _results(results: list[m.Result], by_s: float) -> msg.Results:
         [r.lease for r in results],
         [int(r.outcome) for r in results],
         [r.exit_code for r in results],
-        [r.reason for r in results],
+        [with_loss(r.reason, r.lost) for r in results],
         shifted([r.started_at for r in results], by_s),
         shifted([r.finished_at for r in results], by_s),
         [r.cpu_s for r in results],
         [r.peak_bytes for r in results],
         [r.value for r in results] if any(r.value for r in results) else [],
         [r.outputs for r in results] if any(r.outputs for r in results) else [],
+        [r.lost for r in results] if any(r.lost for r in results) else [],
     )
 
 

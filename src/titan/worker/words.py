@@ -402,3 +402,5 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     peak_bytes: int
     value: bytes = b""
     outputs: tuple[StoredFile, ...] = ()
+    lost: str = ""
+    """Why some of its output is lost; the reason does not say it."""

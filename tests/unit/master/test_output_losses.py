@@ -32,7 +32,7 @@ def test_what_was_refused_and_did_not_come_again_is_lost(logs: LogStore) -> None
     losses.passed_over("r", "other", 1, STDOUT, 1500)
     assert losses
     said = losses.take("r", "j", 1)
-    assert said == "output lost: 1,420 bytes could not be kept (the master's disk: No space left on device)"
+    assert said == "1,420 bytes could not be kept (the master's disk: No space left on device)"
     assert not losses
 
 
@@ -55,7 +55,7 @@ def test_what_the_disk_did_not_sync_is_doubted(logs: LogStore, monkeypatch: pyte
         patched.setattr(os, "fdatasync", fail)
         assert logs.sync() == [("r", {("j", 1)}, error)]
     losses.doubted("r", "j", 1, error)
-    assert losses.take("r", "j", 1) == "output lost: some of it could not be kept (the master's disk: Input/output error)"
+    assert losses.take("r", "j", 1) == "some of it could not be kept (the master's disk: Input/output error)"
     assert logs.sync() == []
 
 

@@ -47,8 +47,8 @@ GOLDEN: list[tuple[msg.Message, bytes | None, str]] = [
     (
         msg.Results(0, [1 << 32], [1], [3], ["why"], [1.5], [2.0], [0.25], [4096]),
         None,
-        "0146000000000039 9b 00 91cf0000000100000000 9101 9103 91a3776879"
-        "91cb3ff8000000000000 91cb4000000000000000 91cb3fd0000000000000 91cd1000 90 90",
+        "014600000000003a 9c 00 91cf0000000100000000 9101 9103 91a3776879"
+        "91cb3ff8000000000000 91cb4000000000000000 91cb3fd0000000000000 91cd1000 90 90 90",
     ),
     (
         msg.Values(3, [0, 1], [6, 7], [b"", b"i\x80"], ["", "no"], True),
@@ -86,6 +86,12 @@ def test_the_bytes_on_the_wire(message: msg.Message, blob: bytes | None, wire: s
 def test_a_message_of_an_older_peer_lacks_the_newer_fields() -> None:
     older = bytes.fromhex("014400000000001b 98 00 90 91cf0000000100000000 91a172 91a16a 9101 9100 9191a178")
     assert MessageDecoder().receive_data(older) == [Received(msg.Dispatch(0, [], [1 << 32], ["r"], ["j"], [1], [0], [("x",)]), b"")]
+    without_lost = bytes.fromhex(
+        "0146000000000039 9b 00 91cf0000000100000000 9101 9103 91a3776879"
+        "91cb3ff8000000000000 91cb4000000000000000 91cb3fd0000000000000 91cd1000 90 90"
+    )
+    results = msg.Results(0, [1 << 32], [1], [3], ["why"], [1.5], [2.0], [0.25], [4096])
+    assert MessageDecoder().receive_data(without_lost) == [Received(results, b"")]
 
 
 def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
