@@ -159,7 +159,7 @@ def _put(hash_: str, data: bytes) -> None:
 
     if len(data) > MAX_FILE:
         raise LimitExceeded(f"a file of {len(data):,} bytes; one that a job adds a job with takes at most {MAX_FILE:,}")
-    ask(msg.Put(0, hash_, len(data), 0), msg.Stored, data)
+    ask(msg.SendFile(0, "", len(data), hash_), msg.Stored, data)
 
 
 # -- jobs that stand for others ---------------------------------------------------------------------------------------------

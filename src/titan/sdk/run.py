@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from titan.errors import Conflict
 from titan.model.values import artifact_of, size_of
 from titan.protocol import messages as msg
+from titan.sdk import uploads
 from titan.sdk.functions import value_of
 from titan.sdk.job import DAG, Job
 from titan.sdk.lending import slot_lent
@@ -162,4 +163,4 @@ async def value_when_over(client: AsyncClient, run: str, job: str) -> tuple[int,
     hash_ = artifact_of(value)
     if hash_ is None:
         return state, value, reason, None
-    return state, value, reason, await connection.fetch(hash_, size_of(value))
+    return state, value, reason, await uploads.fetch(connection, hash_, size_of(value))
