@@ -22,7 +22,7 @@ class FakePeer:
     def __init__(self, to: Callable[[msg.Message, Blob], None]) -> None:
         self.to = to
         self.said: list[tuple[msg.Message, bytes]] = []
-        self.closed = False
+        self.closed = self.congested = False
         self.paused: list[bool] = []
         self.on_drain: Callable[[], Any] = lambda: None
 

@@ -1,8 +1,8 @@
 """What a store of content must be able to do, whatever lies under it: a directory today, a shared one or a bucket next.
 
 A blob is immutable and known by its SHA-256. It arrives as a *part*, under a key that its sender draws, and is a blob when the
-part is finished: whole, durable, and what its hash says. Every method but `has` and `touch` may take as long as the disk or the
-network does: call it in a thread. All methods may be called from several threads at once.
+part is finished: whole, durable, and what its hash says. Every method but `has`, `touch` and `read_now` may take as long as the
+disk or the network does: call it in a thread. All methods may be called from several threads at once.
 """
 
 from __future__ import annotations
@@ -74,6 +74,13 @@ class BlobStore(Protocol):
 
     def open(self, hash_: str) -> Reader:
         """Raises NotFound, OSError."""
+        ...
+
+    def read_now(self, hash_: str, most_bytes: int) -> bytes | None:
+        """Return all of a blob of at most so many bytes, if that takes a few system calls and waits for no network.
+
+        None: `open` it in a thread.
+        """
         ...
 
     def check_key(self, key: str) -> None:

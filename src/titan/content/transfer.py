@@ -207,13 +207,13 @@ class Sink:
         self,
         into: Writable,
         *,
-        on_taken: Callable[[int], None] = lambda size: None,
+        on_taken: Callable[[int], None] | None = None,
         pool: Executor | None = None,
         at_once: bool = False,
     ) -> None:
         self.received = into.written
         self.error: BaseException | None = None
-        self.on_taken = on_taken
+        self.on_taken: Callable[[int], None] = on_taken or _tell_nobody
         self._into = into
         self._pool = pool
         self._at_once = at_once
@@ -287,7 +287,7 @@ class _Memory:
         self.content = bytearray(size)
         self.received = 0
         self.error = None
-        self.on_taken: Callable[[int], None] = lambda size: None
+        self.on_taken: Callable[[int], None] = _tell_nobody
 
     def put(self, offset: int, piece: Blob) -> None:
         end = offset + len(piece)
@@ -338,14 +338,17 @@ async def _fetch(lines: Lines, hash_: str, sink: Sink | _Memory) -> int:
     """Put all of it into the sink; return the size."""
     while True:
         line, whole = await lines.open(), False
-        sink.on_taken = partial(_tell_taken, line)
+        sink.on_taken = _tell_nobody
         try:
-            line.peer.send(msg.FetchFile(line.request, hash_, sink.received))
+            begun = sink.received
+            line.peer.send(msg.FetchFile(line.request, hash_, begun))
             while True:
                 item = await line.answers.get()
                 message = message_of(item)
                 if not isinstance(message, msg.FilePiece) or isinstance(item, TitanError):
                     raise ProtocolError(f"a FetchFile was answered by a {type(message).__name__}")
+                if message.size - begun > msg.FILE_WINDOW:  # else nobody waits to be told
+                    sink.on_taken = partial(_tell_taken, line)
                 sink.put(message.offset, item[1])
                 if sink.error is not None:
                     await sink.idle()
@@ -358,6 +361,10 @@ async def _fetch(lines: Lines, hash_: str, sink: Sink | _Memory) -> int:
             if not whole and not line.peer.closed:
                 line.peer.send(msg.StopSending(0, line.request))
             lines.close(line)
+
+
+def _tell_nobody(size: int) -> None:
+    pass
 
 
 def _tell_taken(line: Line, size: int) -> None:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from titan.content.blobs import BlobStore, Bytes, Part, Reader, put
-from titan.content.transfer import Sink, pump
+from titan.content.transfer import SMALL_BYTES, Sink, pump
 from titan.errors import CallerError, ConnectionLost, EnvironmentFault, LimitExceeded, ProtocolError, TitanError
 from titan.peer import Peer
 from titan.protocol import messages as msg
@@ -253,6 +253,9 @@ class FileDesk:
 
     # -- out ------------------------------------------------------------------------------------------------------------
     def on_fetch_file(self, peer: Peer, it: msg.FetchFile) -> None:
+        if not it.offset and not peer.congested and (whole := self.store.read_now(it.hash, SMALL_BYTES)) is not None:
+            peer.send(msg.FilePiece(it.request, 0, len(whole)), whole, plain=True)
+            return
         departures = self._departures.setdefault(peer, {})
         if it.request in departures or len(departures) >= MAX_DEPARTURES:
             raise CallerError(f"{MAX_DEPARTURES:,} files were asked for on this connection: take some first")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from titan.content.transfer import Lines, send_file
+from titan.content.transfer import SMALL_BYTES, Lines, send_data, send_file
 from titan.errors import TitanError
 from titan.protocol.messages import FILE_WINDOW
 
@@ -131,7 +131,10 @@ class Values:
 
     async def _send(self, hash_: str) -> None:
         try:
-            await send_file(self._lines, self.path(hash_), hash_=hash_)
+            if self._kept.get(hash_, SMALL_BYTES + 1) <= SMALL_BYTES:
+                await send_data(self._lines, hash_, Path(self.path(hash_)).read_bytes())
+            else:
+                await send_file(self._lines, self.path(hash_), hash_=hash_)
         except (TitanError, OSError) as e:
             log.warning("value %s was not stored: %s; it is sent again", hash_[:12], e)
             asyncio.get_running_loop().call_later(AGAIN_S, self._send_again, hash_)
