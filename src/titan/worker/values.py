@@ -19,7 +19,7 @@ from titan.protocol.messages import FILE_WINDOW
 
 log = logging.getLogger("titan.worker")
 
-UNCONFIRMED_BYTES = 64 << 20
+UNCONFIRMED_BYTES = 32 << 20
 """So much may be on its way, each value counted up to FILE_WINDOW."""
 KEEP_BYTES = 256 << 20
 """Values that stay in the cache; above, those that were not used for the longest time go."""
