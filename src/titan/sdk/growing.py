@@ -29,7 +29,7 @@ from titan.sdk.tasks import TaskCall
 Ask = Callable[[msg.Message, type[Any]], Any]
 """Sends a request through the job's worker to the master, and returns the answer, of that kind."""
 MAX_ITEMS = 100_000
-MAX_FILE = 32 << 20
+MAX_FILE = 15 << 20
 
 
 def key_of(spec: DagSpec, before: Sequence[str], *, before_children: bool) -> str:
@@ -58,7 +58,7 @@ def submit(
     - `before`: jobs of the run that wait for the addition from now on. They must not have been ready yet. `before_children`: so do
       the jobs that depend on this one.
     - A relative `file` is one of the project, if this job is of one; else, and with an absolute path, it is read here, at most
-      32 MiB.
+      15 MiB.
     - `key`: an addition of the same job with the same key is made once, also by a later attempt. Default: the ids.
 
     Raises InvalidGraph, Conflict, LimitExceeded; NotInJob outside of a job.
