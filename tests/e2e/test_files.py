@@ -317,6 +317,24 @@ def test_files_go_when_nothing_refers_to_them(tmp_path: Path) -> None:
         assert c.client.call(bytes, 1_000_000).result(60) == bytes(1_000_000), "a client sends what it believed to be there again"
 
 
+def test_a_home_of_an_older_titan_has_all_its_content_still(tmp_path: Path) -> None:
+    """It kept scripts and values in perm_files/.objects."""
+    with cluster(tmp_path / "c", settings=QUIET) as c:
+        script = tmp_path / "a.sh"
+        script.write_text("cat in > out")
+        source = Job("make", command="echo made > made", outputs=["made"])
+        run = c.client.submit(DAG("d", [source, Job("a", file=script, inputs={"in": "make.made"}, outputs=["out"])]))
+        c.kill_master()
+        older = c.home / "perm_files" / ".objects"
+        older.mkdir()
+        (stored,) = (c.home / "files").iterdir()
+        stored.rename(older / stored.name)
+        c.restart_master()
+        assert not older.exists()
+        c.start_workers("w1")
+        assert run.wait(timeout=60).ok, jobs(c, run.id)
+
+
 def _is_archived(c: Cluster, run: str) -> bool:
     return any(isinstance(event, RunArchived) and event.run == run for event in c.events())
 
