@@ -50,7 +50,8 @@ class Downloads:
         except OSError as e:
             problem = disk_problem(e)
         except TitanError as e:
-            problem, retryable = str(e), is_retryable(e)
+            local = e.__cause__
+            problem, retryable = disk_problem(local) if isinstance(local, OSError) else str(e), is_retryable(e)
         finally:
             if problem:
                 part.unlink(missing_ok=True)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import shutil
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from support_content import Ends
 from titan.content.blobs import put
+from titan.content.files import FileWriter
 from titan.worker.downloads import Downloads
 from titan.worker.lines import WorkerLines
 
@@ -18,7 +22,7 @@ SCRIPT = b"echo hello\n"
 HASH = hashlib.sha256(SCRIPT).hexdigest()
 
 
-def test_downloads(tmp_path: Path) -> None:
+def test_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         ends, cache = Ends(tmp_path / "store"), tmp_path / "cache"
         cache.mkdir()
@@ -49,6 +53,12 @@ def test_downloads(tmp_path: Path) -> None:
         assert gone[0] == "0" * 64 and "run again the job" in gone[1] and not gone[2]
         assert damaged[0] == HASH and "another content than its hash says, 3 times" in damaged[1] and not damaged[2]
         assert [name for name in os.listdir(cache) if name.endswith(".part")] == []
+        (ends.store.folder / HASH).write_bytes(SCRIPT)
+        with monkeypatch.context() as full:
+            full.setattr(FileWriter, "write", lambda self, pieces: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space")))
+            downloads.begin(HASH)
+            await tasks[-1]
+        assert told[-1] == (HASH, "the disk of this worker is full: free space there, or limit --file-cache", True)
         shutil.rmtree(cache)
         downloads.begin(HASH)
         await tasks[-1]
