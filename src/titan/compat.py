@@ -25,7 +25,7 @@ import msgspec
 from titan.archive import build_archive
 from titan.errors import ConnectionLost, MasterUnreachable, NotFound, TitanError
 from titan.model.causes import Cause
-from titan.sdk import submission
+from titan.sdk import submission, uploads
 from titan.sdk.address import DEFAULT_PORT
 from titan.sdk.client import Client
 from titan.sdk.fields import PERM, perm_name
@@ -328,7 +328,7 @@ class TitanClient:
                     continue
             else:
                 return f"ERROR: there is no file {filename!r}"
-            content = client._wait(client._async._connection.fetch(found.hash, found.size))
+            content = client._wait(uploads.fetch(client._async._connection, found.hash, found.size))
             Path(save_path or filename).write_bytes(content)
             return "OK"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import sys
@@ -168,7 +169,8 @@ def test_a_file_with_another_content_than_its_hash_says_is_refused(tmp_path: Pat
         c.start_worker("wA", "--capability", "A")
         run = c.client.submit(DAG("d", [dag.jobs[0], check]))
         until(lambda: jobs(c, run.id)["make"].state == "COMPLETED", "the file is made")
-        (kept,) = (c.home / "files").iterdir()
+        (output,) = c.client.artifacts(f"{run.id}/")
+        kept = c.home / "files" / output.hash
         with kept.open("r+b") as file:
             file.seek(MB)
             file.write(b"damage")
@@ -293,15 +295,44 @@ def test_a_shell_script_publishes_and_fetches(tmp_path: Path) -> None:
 def test_files_go_when_nothing_refers_to_them(tmp_path: Path) -> None:
     settings = {**QUIET, "keep_s": 0.01, "history_s": 0.01, "file_grace_s": 0.01}
     with cluster(tmp_path / "c", "w1", settings=settings) as c:
-        run = c.client.submit(DAG("d", [Job("a", command="echo a > a; echo b > b", outputs=["a", "b"])]))
-        assert run.wait(timeout=60).ok
+        script, later = tmp_path / "a.sh", tmp_path / "later.sh"
+        script.write_text("echo a > a; echo b > b")
+        later.write_text("echo later")
         (tmp_path / "b").write_text("b\n")
         shared = c.client.publish("b", tmp_path / "b")
-        until(lambda: len(list((c.home / "files").iterdir())) == 2, "both are there")
+        c.client.schedules.add("never", DAG("later", [Job("l", file=later)]), cron="0 0 1 1 *")
+        run = c.client.submit(DAG("d", [Job("a", file=script, outputs=["a", "b"])]))
+        assert run.wait(timeout=60).ok
+        assert c.client.call(bytes, 1_000_000).result(60) == bytes(1_000_000)
+        kept = {shared.hash, hashlib.sha256(later.read_bytes()).hexdigest()}
+        stored = {path.name for path in (c.home / "files").iterdir()}
+        assert kept < stored and len(stored) == 6, "two outputs, of which one is the published file, two scripts, function, value"
         until(lambda: _is_archived(c, run.id), "the run is in the history")
         c.restart_master()  # what is too old goes at its start, and then every hour
         until(lambda: not c.client.runs(), "the run leaves the history")
-        until(lambda: [path.name for path in (c.home / "files").iterdir()] == [shared.hash], "and its files go")
+        until(
+            lambda: {path.name for path in (c.home / "files").iterdir()} == kept,
+            "and with it all but the key and the schedule need",
+        )
+        assert c.client.call(bytes, 1_000_000).result(60) == bytes(1_000_000), "a client sends what it believed to be there again"
+
+
+def test_a_home_of_an_older_titan_has_all_its_content_still(tmp_path: Path) -> None:
+    """It kept scripts and values in perm_files/.objects."""
+    with cluster(tmp_path / "c", settings=QUIET) as c:
+        script = tmp_path / "a.sh"
+        script.write_text("cat in > out")
+        source = Job("make", command="echo made > made", outputs=["made"])
+        run = c.client.submit(DAG("d", [source, Job("a", file=script, inputs={"in": "make.made"}, outputs=["out"])]))
+        c.kill_master()
+        older = c.home / "perm_files" / ".objects"
+        older.mkdir()
+        (stored,) = (c.home / "files").iterdir()
+        stored.rename(older / stored.name)
+        c.restart_master()
+        assert not older.exists()
+        c.start_workers("w1")
+        assert run.wait(timeout=60).ok, jobs(c, run.id)
 
 
 def _is_archived(c: Cluster, run: str) -> bool:
@@ -324,7 +355,7 @@ def test_a_submission_leaves_the_operators_files_alone(tmp_path: Path) -> None:
         said = {job.id: b"".join(data for _, data in c.client.logs(f"{run.id}/{job.id}")) for job in jobs}
         assert said == {"mine": b"the submitter\n", "theirs": b"the operator\n"}
         assert (kept / "tool.sh").read_text() == "echo the operator\n"
-        assert sorted(path.name for path in kept.iterdir()) == [".objects", "tool.sh"]
+        assert sorted(path.name for path in kept.iterdir()) == ["tool.sh"]
 
 
 NAMED = """

@@ -55,8 +55,8 @@ def block(gate: str, value: bytes) -> bytes:
 
 
 def objects(c: Cluster) -> int:
-    """Bytes in the master's registry."""
-    return sum(path.stat().st_size for path in (c.home / "perm_files" / ".objects").iterdir())
+    """Bytes in the store of the master."""
+    return sum(path.stat().st_size for path in (c.home / "files").iterdir())
 
 
 def test_sizes_round_the_limits(client: Client) -> None:
@@ -126,7 +126,7 @@ def test_the_master_is_killed_in_the_middle_of_large_values(tmp_path: Path) -> N
             assert int(next(results)[:20]) == n
         (run,) = client.runs(10)
         assert set(c.completions(run.run).values()) == {1}
-        assert [p.name for p in (c.home / "perm_files" / ".objects").glob("*.part")] == []
+        assert [p.name for p in (c.home / "files").glob("*.part")] == []
 
 
 def test_a_worker_is_killed_while_its_values_are_needed(tmp_path: Path) -> None:

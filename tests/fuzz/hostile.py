@@ -54,7 +54,17 @@ NOT_SENT = (msg.Stop, msg.Hello)
 """One ends the master as it should; the other is the greeting."""
 WORKERS = (
     *(msg.Register, msg.Heartbeat, msg.Started, msg.ServiceStates, msg.Progress, msg.Statuses, msg.Results, msg.LogData, msg.Grow),
-    *(msg.StoreStream, msg.Put, msg.Draining, msg.Leaving, msg.Publish, msg.SendFile, msg.FilePiece, msg.FileEnd, msg.ReadValue),
+    *(
+        msg.StoreStream,
+        msg.FetchFile,
+        msg.Draining,
+        msg.Leaving,
+        msg.Publish,
+        msg.SendFile,
+        msg.FilePiece,
+        msg.FileEnd,
+        msg.ReadValue,
+    ),
 )
 
 

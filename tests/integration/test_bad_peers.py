@@ -229,7 +229,7 @@ def test_reports_of_a_worker_that_has_nothing_to_report(c: Cluster, raw: Raw) ->
         (msg.Heartbeat(14, [], [], (), [], {"cpus": 10**9, "address": "\x1b[2J", "disk_free_bytes": 7}), ""),
         (msg.Started(8, [5], [float("nan")]), ""),
         (msg.LogData(9, ["../../etc"], ["passwd"], [1], [1], [0], [3]), ""),
-        (msg.Fetch(10, "../../../etc/passwd"), "not_found"),
+        (msg.FetchFile(10, "../../../etc/passwd"), "not_found"),
         (msg.Draining(11), ""),
     ):
         raw.send(encode(report, b"xyz" if isinstance(report, msg.LogData) else None))
@@ -239,7 +239,7 @@ def test_reports_of_a_worker_that_has_nothing_to_report(c: Cluster, raw: Raw) ->
             assert answer is not None, report
             answers.append(answer)
         errors = [a.code for a in answers if isinstance(a, msg.Error)]
-        assert errors == ([code] if code and not isinstance(report, msg.Fetch) else errors), report
+        assert errors == ([code] if code and not isinstance(report, msg.FetchFile) else errors), report
     liar = next(worker for worker in c.client.workers() if worker.name == "liar")
     assert "cpus" not in liar.facts and liar.facts["address"] == "127.0.0.1" and liar.facts["disk_free_bytes"] == 7
     raw.send(encode(msg.Leaving(50)))

@@ -14,6 +14,7 @@ from titan.clock import SteadyClock
 from titan.model.dag import JobTemplate
 from titan.worker import words
 from titan.worker.functions import FunctionDriver
+from titan.worker.lines import WorkerLines
 from titan.worker.values import Values
 
 CALL = words.Assignment(1, "r", "j", 1, JobTemplate(function="f" * 64), (), b"\x80\x05)\x94.")
@@ -30,8 +31,7 @@ def ended_by(
         (folder / CALL.template.function).write_bytes(b"")
         store = Values(
             folder,
-            peer=lambda: None,
-            next_request=lambda: 1,
+            lines=WorkerLines(lambda: None, lambda: 1),
             on_stored=lambda lease: None,
             in_use=list,
             on_dropped=lambda hash_: None,

@@ -1,11 +1,6 @@
-"""Files are published under keys: of a run, or shared. The newest version of a key counts, and a few older ones stay.
-
-Also who holds which content: what nobody holds any more may be removed from the master's disk.
-"""
+"""Files are published under keys: of a run, or shared. The newest version of a key counts, and a few older ones stay."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from titan.core import effects as fx
 from titan.core import events as ev
@@ -62,26 +57,6 @@ def _place(state: State, seen: PublishRequested) -> tuple[Run | None, str]:
         whose = "for all" if run is None else f"by run {run.id}"
         raise LimitExceeded(f"{most:,} keys are published {whose}: publish a folder, or under a key that is there")
     return run, by
-
-
-def held_by(state: State, run: Run) -> Iterator[str]:
-    """The hashes of what the jobs of a run left and published."""
-    for versions in run.published.values():
-        for version in versions:
-            yield version.hash
-    if any(template.outputs for template in run.templates):
-        end = run.first + (run.count if run.added < 0 else run.added)
-        for number in range(run.first, end):
-            for output in state.jobs[number].outputs:
-                yield output.hash
-
-
-def held(state: State) -> set[str]:
-    """All that something in the state refers to."""
-    found = {version.hash for versions in state.published.values() for version in versions}
-    for run in state.runs.values():
-        found.update(held_by(state, run))
-    return found
 
 
 def files_for(state: State, job: Job) -> tuple[StoredFile, ...]:

@@ -12,11 +12,10 @@ import logging
 from titan.core import events as ev
 from titan.core import image
 from titan.core.inputs import HistoryKept
-from titan.core.publishing import held
 from titan.core.state import Run
 from titan.errors import EnvironmentFault
 from titan.master.core_loop import CoreLoop
-from titan.master.file_desk import FileDesk
+from titan.master.garbage import GarbageCollector
 from titan.master.history import CHUNK_JOBS, History, KeptRun, compressed, kept_run
 from titan.master.log_store import LogStore
 from titan.model.states import RunState
@@ -30,11 +29,11 @@ PRUNE_EVERY_S = 3600.0
 
 
 class Archivist:
-    def __init__(self, core: CoreLoop, history: History, logs: LogStore, files: FileDesk) -> None:
+    def __init__(self, core: CoreLoop, history: History, logs: LogStore, garbage: GarbageCollector) -> None:
         self._core = core
         self._history = history
         self._logs = logs
-        self._files = files
+        self._garbage = garbage
         self._finished: dict[str, int] = {}
         """Runs that are over, by when they ended -> their jobs."""
         self._jobs = 0
@@ -138,6 +137,7 @@ class Archivist:
                 gone = await self.prune()
                 if gone:
                     log.info("%d runs left the history, being too old or too much", gone)
+                await self._garbage.collect()
             except EnvironmentFault as error:
                 log.error("%s", error)
             await asyncio.sleep(PRUNE_EVERY_S)
@@ -149,25 +149,7 @@ class Archivist:
         for run in gone:
             if run not in self._core.state.runs:
                 self._logs.remove(run)
-        await self._drop_files()
         return len(gone)
-
-    async def _drop_files(self) -> None:
-        """Those that no run, live or of the history, and no key refers to; an upload or a result may be on its way for a while."""
-        await self._core.settled()
-        kept, state = self._files.kept, self._core.state
-        before = self._core.clock.confirmed() - state.settings.file_grace_s
-        needed = held(state)  # a run may leave for the history meanwhile, or come back
-        needed |= await asyncio.to_thread(self._history.files)
-        needed |= held(state)
-        try:
-            files, size = await asyncio.to_thread(kept.remove_but, needed, before=before)
-            await asyncio.to_thread(kept.sweep_parts, self._files.active_parts())
-        except OSError as error:
-            log.error("files that nobody needs could not be removed: %s", error)
-            return
-        if files:
-            log.info("%d files of %d bytes were removed, as nothing refers to them any more", files, size)
 
 
 def _report(task: asyncio.Task[None]) -> None:

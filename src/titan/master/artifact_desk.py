@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from titan.content.blobs import BlobStore
 from titan.core.publishing import output_of
 from titan.core.state import Job, Run, State
 from titan.errors import CallerError, Conflict, NotFound
 from titan.gateway.inbound import asked, publish_input
 from titan.master import views
 from titan.master.core_loop import CoreLoop
-from titan.master.file_desk import FileDesk
 from titan.master.history_desk import HistoryDesk
 from titan.model.files import FOLDER, Published, StoredFile, is_run
 from titan.peer import Peer
@@ -21,9 +21,9 @@ MOST_ROWS = 10_000
 
 
 class ArtifactDesk:
-    def __init__(self, core: CoreLoop, files: FileDesk, past: HistoryDesk) -> None:
+    def __init__(self, core: CoreLoop, content: BlobStore, past: HistoryDesk) -> None:
         self._core = core
-        self._files = files
+        self._content = content
         self._past = past
 
     def on_publish(self, peer: Peer, it: msg.Publish) -> None:
@@ -31,7 +31,7 @@ class ArtifactDesk:
         worker = peer.worker
         if bool(it.lease) != bool(worker):
             raise CallerError("a worker publishes for an attempt, and a client for none")
-        if not 0 <= it.kind <= FOLDER or not self._files.kept.touch(it.hash):
+        if not 0 <= it.kind <= FOLDER or not self._content.touch(it.hash):
             raise NotFound(f"the file that is to be published as {it.key[:200]!r} is not on the master: send it first")
         self._core.see(publish_input(it, origin=peer.number, worker=worker, actor=peer.actor))
 

@@ -1,31 +1,60 @@
-"""Artifacts by their content: which are here, pieces that come and go, names in the registry."""
+"""Content by hash and by name: which is here, and what the names in perm_files/ stand for."""
 
 from __future__ import annotations
 
-from titan.master.intake import Intake
-from titan.master.outlet import Outlet
+import asyncio
+import logging
+from collections.abc import Callable
+
+from titan.content.blobs import BlobStore
+from titan.errors import EnvironmentFault, TitanError
 from titan.master.registry import Registry
 from titan.peer import Peer
 from titan.protocol import messages as msg
-from titan.protocol.codec import Blob
+from titan.protocol.codec import error_of
+
+log = logging.getLogger("titan.master")
 
 
 class ContentDesk:
-    """Each of its methods raises TitanError, which becomes the answer."""
-
-    def __init__(self, registry: Registry, intake: Intake, outlet: Outlet) -> None:
+    def __init__(self, store: BlobStore, registry: Registry) -> None:
+        self._store = store
         self._registry = registry
-        self._intake = intake
-        self._outlet = outlet
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
+        """Names are looked at one after the other."""
 
     def on_stage(self, peer: Peer, it: msg.Stage) -> None:
-        peer.send(msg.Staged(it.request, self._registry.lacks(it.hashes)))
-
-    def on_put(self, peer: Peer, it: msg.Put, blob: Blob) -> None:
-        self._intake.put(peer, it, blob)
-
-    def on_fetch(self, peer: Peer, it: msg.Fetch) -> None:
-        self._outlet.send(peer, it)
+        """What is here stays for a while: its sender goes on to submit what refers to it."""
+        peer.send(msg.Staged(it.request, [hash_ for hash_ in dict.fromkeys(it.hashes) if not self._store.touch(hash_)]))
 
     def on_resolve(self, peer: Peer, it: msg.Resolve) -> None:
-        peer.send(msg.Resolved(it.request, *self._registry.resolve(it.name)))
+        self._begin(peer, it, lambda: msg.Resolved(it.request, *self._registry.resolve(it.name)))
+
+    def on_name_content(self, peer: Peer, it: msg.NameContent) -> None:
+        self._begin(peer, it, lambda: msg.Resolved(it.request, it.hash, self._registry.give(it.name, it.hash)))
+
+    async def close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self, peer: Peer, it: msg.Message, work: Callable[[], msg.Message]) -> None:
+        """Answers when `work` is done, in a thread: a file of any size may have to be read."""
+
+        async def answer() -> None:
+            reply: msg.Message
+            try:
+                async with self._turn:
+                    reply = await asyncio.to_thread(work)
+            except TitanError as e:
+                reply = error_of(it.request, e)
+            except OSError as e:
+                log.error("a %s could not be served: %s", type(it).__name__, e)
+                reply = error_of(it.request, EnvironmentFault(f"the master's disk refuses: {e}"))
+            if not peer.closed:
+                peer.send(reply)
+
+        task = asyncio.get_running_loop().create_task(answer())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,9 +1,12 @@
-"""What a DAG refers to must be there before it is accepted: its artifacts, its secrets, and webhooks that may be told."""
+"""What a DAG refers to must be there before it is accepted: its content, its secrets, and webhooks that may be told.
+
+Content is touched, so that it stays until the run that refers to it is part of the state.
+"""
 
 from __future__ import annotations
 
+from titan.content.blobs import BlobStore
 from titan.errors import CallerError, NotFound
-from titan.master.registry import Registry
 from titan.master.secret_desk import SecretDesk
 from titan.master.webhook_targets import Targets
 from titan.model.dag import DagSpec, JobTemplate
@@ -13,8 +16,8 @@ from titan.model.values import BY_CONTENT_BYTES, artifact_of
 class DagChecks:
     """Each of them raises NotFound or CallerError."""
 
-    def __init__(self, registry: Registry, secrets: SecretDesk, webhooks: Targets) -> None:
-        self._registry = registry
+    def __init__(self, content: BlobStore, secrets: SecretDesk, webhooks: Targets) -> None:
+        self._content = content
         self.secrets = secrets.check
         self._webhooks = webhooks
 
@@ -34,12 +37,12 @@ class DagChecks:
     def artifacts(self, templates: list[JobTemplate]) -> None:
         for template in templates:
             for hash_ in (template.file_hash, template.archive, template.function):
-                if hash_ and not self._registry.has(hash_):
+                if hash_ and not self._content.touch(hash_):
                     what = template.file or ("a function" if hash_ == template.function else "an artifact")
                     raise NotFound(f"{what} ({hash_[:12]}) is not on the master: stage it before you submit")
 
     def payloads(self, payloads: list[bytes]) -> None:
         for payload in [p for p in payloads if len(p) == BY_CONTENT_BYTES]:
             arguments = artifact_of(payload)
-            if arguments is not None and not self._registry.has(arguments):
+            if arguments is not None and not self._content.touch(arguments):
                 raise NotFound(f"the arguments of a call ({arguments[:12]}) are not on the master: stage them before you submit")

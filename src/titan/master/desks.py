@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from titan.content.blobs import BlobStore
 from titan.core import events as ev
 from titan.gateway.routes import Router
 from titan.master.artifact_desk import ArtifactDesk
@@ -15,11 +16,9 @@ from titan.master.failure_desk import FailureDesk
 from titan.master.file_desk import FileDesk
 from titan.master.growth_desk import GrowthDesk
 from titan.master.history_desk import HistoryDesk
-from titan.master.intake import Intake
 from titan.master.job_desk import JobDesk
 from titan.master.log_desk import LogDesk
 from titan.master.log_store import LogStore
-from titan.master.outlet import Outlet
 from titan.master.registry import Registry
 from titan.master.run_desk import RunDesk
 from titan.master.schedule_desk import ScheduleDesk
@@ -44,6 +43,7 @@ class Desks:
         core: CoreLoop,
         *,
         logs: LogStore,
+        content: BlobStore,
         registry: Registry,
         past: HistoryDesk,
         store: StoreDesk,
@@ -55,12 +55,12 @@ class Desks:
         self.secrets, self.files = secrets, files
         self._past = past
         self._hub = WatchHub(core.state, core.release)
-        self._intake, self._outlet = Intake(registry), Outlet(registry)
+        self._content = ContentDesk(content, registry)
         self._lanes, self._relay = StoreLanes(store), StoreRelay(core.state, store)
-        checks = DagChecks(registry, secrets, webhooks)
+        checks = DagChecks(content, secrets, webhooks)
         self.runs = RunDesk(core, past, self._hub, checks)
         self._log_desk = LogDesk(core.state, logs, past)
-        self.workers = WorkerDesk(core, logs, secrets, files.kept, self._log_desk.on_output)
+        self.workers = WorkerDesk(core, logs, secrets, content, self._log_desk.on_output)
         self._router = Router(
             {
                 "runs": self.runs,
@@ -69,16 +69,16 @@ class Desks:
                 "growth": GrowthDesk(core, check=checks.whole),
                 "failures": FailureDesk(core, past),
                 "schedules": ScheduleDesk(core, check=checks.whole, new_run=self.runs.new_run),
-                "services": ServiceDesk(core, past, registry),
+                "services": ServiceDesk(core, past, content),
                 "cluster": ClusterDesk(core, stop),
                 "secrets": secrets,
                 "lanes": self._lanes,
                 "relay": self._relay,
                 "workers": self.workers,
                 "jobs": JobDesk(core),
-                "content": ContentDesk(registry, self._intake, self._outlet),
+                "content": self._content,
                 "files": files,
-                "artifacts": ArtifactDesk(core, files, past),
+                "artifacts": ArtifactDesk(core, content, past),
             }
         )
 
@@ -104,7 +104,6 @@ class Desks:
 
     def forget(self, peer: Peer) -> None:
         """The connection is closed."""
-        self._intake.forget(peer)
         self.files.forget(peer)
         if peer.role == "worker":
             self._relay.forget(peer)
@@ -118,6 +117,5 @@ class Desks:
     async def close(self) -> None:
         await self._log_desk.close()
         await self.secrets.close()
-        await self._outlet.close()
-        await self._intake.close()
+        await self._content.close()
         await self.files.close()

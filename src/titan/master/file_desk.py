@@ -1,26 +1,23 @@
-"""Files come in from workers and clients, and go out to them; what is published is looked up.
+"""Content comes in from workers and clients, and goes out to them.
 
-Each is a task of its own beside the connection's other messages. What arrives is on disk before it is confirmed. Owns what is on
-its way on each connection; what a file is for is the core's.
+Each transfer is a task of its own beside the connection's other messages. What arrives is on disk before it is confirmed. Owns
+what is on its way on each connection, and how much of it may be in memory; what it is for is the core's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from titan.errors import CallerError, ConnectionLost, EnvironmentFault, LimitExceeded, TitanError
-from titan.master.kept_files import KeptFiles
-from titan.master.registry import Registry
+from titan.content.blobs import BlobStore, Bytes, Part, Reader, put
+from titan.content.transfer import SMALL_BYTES, Sink, pump
+from titan.errors import CallerError, ConnectionLost, EnvironmentFault, LimitExceeded, ProtocolError, TitanError
 from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob, error_of
-from titan.transfer import PIECE_BYTES, Sink, Source, pump
 
 log = logging.getLogger("titan.master")
 
@@ -29,9 +26,11 @@ MAX_ARRIVALS = 64
 MAX_DEPARTURES = 1024
 """Of one connection; those that are under way, and those that wait."""
 AT_ONCE = 8
-"""So many files go out to one connection at once."""
-PARKED = 256
-"""Files that were cut whose hash so far is known; of others what is there is read again."""
+"""So many go out to one connection at once."""
+PEER_BYTES, ALL_BYTES = 64 << 20, 256 << 20
+"""What may wait in memory for the disk, of one sender and of all; above, a sender is not read from until half of it is written."""
+_WHY = "files"
+T = TypeVar("T")
 
 
 class _Arrival:
@@ -40,6 +39,7 @@ class _Arrival:
         self.request = it.request
         self.key = it.key
         self.size = it.size
+        self.part: Part | None = None
         self.sink: Sink | None = None
         self.ending = False
         self.over = asyncio.Event()
@@ -52,19 +52,46 @@ class _Departure:
         self.task: asyncio.Task[None] | None = None
 
 
+class _Backlog:
+    """Bytes that came and are not on the disk yet. Whoever sends too much of them is not read from."""
+
+    def __init__(self) -> None:
+        self._of: dict[Peer, int] = {}
+        self._all = 0
+        self._held: dict[Peer, None] = {}
+
+    def add(self, peer: Peer, size: int) -> None:
+        """`size` is negative when so much was written, or dropped."""
+        mine = self._of.get(peer, 0) + size
+        self._all += size
+        if mine:
+            self._of[peer] = mine
+        else:
+            self._of.pop(peer, None)
+        if size > 0 and peer not in self._held and (mine > PEER_BYTES or self._all > ALL_BYTES):
+            self._held[peer] = None
+            peer.pause_reading(_WHY)
+        elif size < 0 and self._held:
+            all_may = self._all < ALL_BYTES // 2
+            for held in [p for p in self._held if all_may and self._of.get(p, 0) < PEER_BYTES // 2]:
+                del self._held[held]
+                held.resume_reading(_WHY)
+
+    def forget(self, peer: Peer) -> None:
+        self._held.pop(peer, None)
+
+
 class FileDesk:
-    def __init__(self, kept: KeptFiles, registry: Registry, *, most_bytes: int) -> None:
-        """`most_bytes`: of one file."""
-        self.kept = kept
-        self._registry = registry
+    def __init__(self, store: BlobStore, *, most_bytes: int) -> None:
+        """`most_bytes`: of one transfer."""
+        self.store = store
         self._most_bytes = most_bytes
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="titan-files")
         self._arrivals: dict[Peer, dict[int, _Arrival]] = {}
         self._by_key: dict[str, _Arrival] = {}
+        self._backlog = _Backlog()
         self._departures: dict[Peer, dict[int, _Departure]] = {}
         self._turns: dict[Peer, asyncio.Semaphore] = {}
-        self._parked: dict[str, tuple[int, Any]] = {}
-        """Key -> (bytes on disk, their hash so far)."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def forget(self, peer: Peer) -> None:
@@ -73,8 +100,10 @@ class FileDesk:
             if departure.task is not None:
                 departure.task.cancel()
         self._turns.pop(peer, None)
+        self._backlog.forget(peer)
         for arrival in list(self._arrivals.pop(peer, {}).values()):
-            if not arrival.ending:
+            if arrival.sink is not None and not arrival.ending:  # else whoever is at it sees that the connection is closed
+                arrival.ending = True
                 self._spawn(self._park(arrival))
 
     async def close(self) -> None:
@@ -86,59 +115,58 @@ class FileDesk:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
 
-    def _announced(self) -> int:
-        """Bytes that are announced and not on the disk yet."""
-        return sum(a.size - (a.sink.written if a.sink is not None else 0) for a in self._by_key.values())
-
-    def active_parts(self) -> tuple[Path, ...]:
-        return tuple([arrival.sink.path for arrival in self._by_key.values() if arrival.sink is not None])
-
     # -- in -------------------------------------------------------------------------------------------------------------
-    def on_send_file(self, peer: Peer, it: msg.SendFile) -> None:
+    def on_send_file(self, peer: Peer, it: msg.SendFile, blob: Blob) -> None:
         """Raises TitanError, which becomes the answer; so do all of these."""
         if not 0 <= it.size <= self._most_bytes:
             raise LimitExceeded(f"a file of {it.size:,} bytes; the limit is {self._most_bytes:,} (--set file_bytes=...)")
+        is_whole = bool(it.hash) and len(blob) == it.size
+        if blob and not (is_whole and it.size <= msg.FILE_WINDOW):
+            raise CallerError(f"bytes with a SendFile are all of it, {msg.FILE_WINDOW:,} at most, and their hash is known")
+        if it.hash and self.store.touch(it.hash):
+            peer.send(msg.Stored(it.request, it.hash))
+            return
         arrivals = self._arrivals.setdefault(peer, {})
         if it.request in arrivals or len(arrivals) >= MAX_ARRIVALS:
             raise CallerError(f"{MAX_ARRIVALS} files at once on a connection, each under a request id of its own")
-        self.kept.part(it.key)
+        if not is_whole:
+            self.store.check_key(it.key)
         arrival = arrivals[it.request] = _Arrival(peer, it)
-        self._spawn(self._begin(arrival, it))
+        self._spawn(self._take_whole(arrival, it.hash, blob) if is_whole else self._begin(arrival))
 
-    async def _begin(self, arrival: _Arrival, it: msg.SendFile) -> None:
+    async def _take_whole(self, arrival: _Arrival, hash_: str, blob: Blob) -> None:
+        arrival.ending = True
+        self._backlog.add(arrival.peer, len(blob))
         try:
-            loop = asyncio.get_running_loop()
-            if it.hash and self.kept.touch(it.hash):
-                self._drop(arrival)
-                arrival.peer.send(msg.Stored(it.request, it.hash))
-                return
-            while (older := self._by_key.get(it.key)) is not None:  # of a connection that is about to break
+            await self._in_thread(put, self.store, hash_, blob)
+        except (TitanError, OSError) as e:
+            self._refuse(arrival, e)
+        else:
+            self._confirm(arrival, hash_)
+        finally:
+            self._backlog.add(arrival.peer, -len(blob))
+
+    async def _begin(self, arrival: _Arrival) -> None:
+        try:
+            while (older := self._by_key.get(arrival.key)) is not None:  # of a connection that is about to break
                 older.peer.abort()
                 await older.over.wait()
-            self._by_key[it.key] = arrival
+            self._by_key[arrival.key] = arrival
             try:
-                path = self.kept.part(it.key)
-                known = self._parked.pop(it.key, None)
-                here, digest = await loop.run_in_executor(self._pool, _what_is_there, path, it.size, known)
-                await loop.run_in_executor(self._pool, self.kept.expect_room, self._announced() - here)
+                part = arrival.part = await self._in_thread(self.store.open_part, arrival.key, arrival.size)
                 if arrival.peer.closed:
+                    await self._in_thread(part.park)
                     raise ConnectionLost("it is gone")
-                arrival.sink = Sink(
-                    path,
-                    on_taken=lambda size: self._on_taken(arrival, size),
-                    pool=self._pool,
-                    written=here,
-                    digest=digest,
-                    writeback=True,
-                )
+                arrival.sink = Sink(part, on_taken=lambda size: self._on_taken(arrival, size), pool=self._pool)
             except BaseException:
                 self._leave(arrival)
                 raise
-            arrival.peer.send(msg.SendFrom(it.request, here))
+            arrival.peer.send(msg.SendFrom(arrival.request, part.written))
         except (TitanError, OSError) as e:
             self._refuse(arrival, e)
 
     def _on_taken(self, arrival: _Arrival, size: int) -> None:
+        self._backlog.add(arrival.peer, -size)
         if not arrival.peer.closed:
             arrival.peer.send(msg.FileTaken(arrival.request, size))
 
@@ -146,61 +174,67 @@ class FileDesk:
         arrival = self._arrivals.get(peer, {}).get(it.request)
         if arrival is None or arrival.sink is None or arrival.ending:
             return  # it was refused
+        sink = arrival.sink
         try:
-            if arrival.sink.received + len(blob) > arrival.size:
+            if sink.received + len(blob) > arrival.size:
                 raise CallerError(f"more bytes than the {arrival.size:,} that were announced")
-            arrival.sink.put(it.offset, blob)
+            if sink.waiting + len(blob) > msg.FILE_WINDOW:
+                raise ProtocolError(f"more than {msg.FILE_WINDOW:,} bytes of a file before FileTaken came")
+            sink.put(it.offset, blob)
         except TitanError as e:
             arrival.ending = True
             self._spawn(self._give_up(arrival, e))
             return
-        if arrival.sink.error is not None:
+        self._backlog.add(peer, len(blob))
+        if sink.error is not None:
             arrival.ending = True
             self._spawn(self._end(arrival, ""))
 
     def on_file_end(self, peer: Peer, it: msg.FileEnd) -> None:
         arrival = self._arrivals.get(peer, {}).get(it.request)
-        if arrival is not None and not arrival.ending:
-            arrival.ending = True
-            self._spawn(self._end(arrival, it.hash))
+        if arrival is None or arrival.ending:
+            return
+        if arrival.sink is None:
+            raise CallerError("a file ended that had not begun: wait for SendFrom")
+        arrival.ending = True
+        self._spawn(self._end(arrival, it.hash))
 
     async def _end(self, arrival: _Arrival, hash_: str) -> None:
-        sink, loop = arrival.sink, asyncio.get_running_loop()
+        assert arrival.sink is not None and arrival.part is not None, arrival.key
         try:
-            if sink is None:
-                raise CallerError("a file ended that had not begun: wait for SendFrom")
-            arrived = await sink.finish(sync=True)
-            if sink.received != arrival.size or arrived != hash_:
-                sink.path.unlink(missing_ok=True)
-                what = "another content than its hash says" if sink.received == arrival.size else f"{sink.received:,} bytes"
-                raise CallerError(f"a file of {arrival.size:,} bytes arrived with {what}: send it again")
-            await loop.run_in_executor(self._pool, self.kept.enter, sink.path, hash_)
+            await arrival.sink.idle()
+            await self._in_thread(arrival.part.finish, hash_)
         except (TitanError, OSError) as e:
             await self._give_up(arrival, e)
             return
         self._leave(arrival)
-        self._drop(arrival)
-        if not arrival.peer.closed:
-            arrival.peer.send(msg.Stored(arrival.request, hash_))
+        self._confirm(arrival, hash_)
 
     async def _give_up(self, arrival: _Arrival, error: TitanError | OSError) -> None:
         """What came is of no use."""
-        if arrival.sink is not None:
-            await arrival.sink.park()
-            arrival.sink.path.unlink(missing_ok=True)
+        await self._stop(arrival)
+        if arrival.part is not None:
+            await self._in_thread(arrival.part.discard)
         self._leave(arrival)
         self._refuse(arrival, error)
 
     async def _park(self, arrival: _Arrival) -> None:
         """Its connection broke: it may go on on another."""
-        sink = arrival.sink
-        if sink is not None:
-            await sink.park()
-            if sink.error is None:
-                self._parked[arrival.key] = (sink.written, sink.digest)
-                while len(self._parked) > PARKED:
-                    del self._parked[next(iter(self._parked))]
+        await self._stop(arrival)
+        if arrival.part is not None:
+            await self._in_thread(arrival.part.park)
         self._leave(arrival)
+
+    async def _stop(self, arrival: _Arrival) -> None:
+        """Nobody writes to its part any more."""
+        if arrival.sink is not None:
+            await arrival.sink.stop()
+            self._backlog.add(arrival.peer, -arrival.sink.waiting)
+
+    def _confirm(self, arrival: _Arrival, hash_: str) -> None:
+        self._drop(arrival)
+        if not arrival.peer.closed:
+            arrival.peer.send(msg.Stored(arrival.request, hash_))
 
     def _refuse(self, arrival: _Arrival, error: TitanError | OSError) -> None:
         self._drop(arrival)
@@ -219,6 +253,9 @@ class FileDesk:
 
     # -- out ------------------------------------------------------------------------------------------------------------
     def on_fetch_file(self, peer: Peer, it: msg.FetchFile) -> None:
+        if not it.offset and not peer.congested and (whole := self.store.read_now(it.hash, SMALL_BYTES)) is not None:
+            peer.send(msg.FilePiece(it.request, 0, len(whole)), whole, plain=True)
+            return
         departures = self._departures.setdefault(peer, {})
         if it.request in departures or len(departures) >= MAX_DEPARTURES:
             raise CallerError(f"{MAX_DEPARTURES:,} files were asked for on this connection: take some first")
@@ -239,24 +276,24 @@ class FileDesk:
             departure.task.cancel()
 
     async def _serve(self, peer: Peer, it: msg.FetchFile, departure: _Departure, turns: asyncio.Semaphore) -> None:
-        loop = asyncio.get_running_loop()
         async with turns:
             if peer.closed:
                 return
             try:
-                staged = not self.kept.has(it.hash) and self._registry.has(it.hash)
-                path = self._registry.path(it.hash) if staged else self.kept.path(it.hash)
-                source = await loop.run_in_executor(self._pool, Source, path, it.hash)
+                opening = self._in_thread(self._open, it.hash, it.offset)
                 try:
-                    if not 0 <= it.offset <= source.size:
-                        raise CallerError(f"a file of {source.size:,} bytes has nothing at {it.offset:,}")
+                    source, first = await asyncio.shield(opening)
+                except asyncio.CancelledError:
+                    opening.add_done_callback(_close_opened)
+                    raise
+                try:
 
                     async def room(end: int) -> None:
                         while end - it.offset - departure.taken > msg.FILE_WINDOW:
                             departure.news.clear()
                             await departure.news.wait()
 
-                    await pump(peer, it.request, source, it.offset, room, self._pool)
+                    await pump(peer, it.request, source, it.offset, room, self._pool, first)
                 finally:
                     source.close()
             except ConnectionLost:
@@ -266,6 +303,20 @@ class FileDesk:
                     e = EnvironmentFault(f"the file {it.hash[:12]} cannot be read: {e.strerror or e}")
                 if not peer.closed:
                     peer.send(error_of(it.request, e))
+
+    def _open(self, hash_: str, offset: int) -> tuple[Reader, Bytes]:
+        """And the first piece: of most there is no other."""
+        source = self.store.open(hash_)
+        try:
+            if not 0 <= offset <= source.size:
+                raise CallerError(f"a file of {source.size:,} bytes has nothing at {offset:,}")
+            return source, source.read(offset)
+        except BaseException:
+            source.close()
+            raise
+
+    def _in_thread(self, work: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
 
     def _spawn(self, work: Coroutine[Any, Any, None], *, name: str = "") -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -279,17 +330,7 @@ class FileDesk:
             log.error("a file could not be dealt with", exc_info=task.exception())
 
 
-def _what_is_there(path: Path, size: int, known: tuple[int, Any] | None) -> tuple[int, Any]:
-    """Of a file that was cut: how many bytes, and their hash so far. In a thread."""
-    try:
-        there = path.stat().st_size
-    except FileNotFoundError:
-        return 0, None
-    if known is not None and known[0] <= there:
-        return known
-    digest, at = hashlib.sha256(), 0
-    with path.open("rb", buffering=0) as source:
-        while at < min(there, size) and (piece := source.read(min(PIECE_BYTES, size - at))):
-            digest.update(piece)
-            at += len(piece)
-    return at, digest
+def _close_opened(opening: asyncio.Future[tuple[Reader, Bytes]]) -> None:
+    """Of a departure that was stopped meanwhile."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result()[0].close()

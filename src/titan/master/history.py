@@ -20,7 +20,7 @@ import msgspec
 import zstandard
 
 from titan.core import image
-from titan.core.publishing import held_by
+from titan.core.references import of_run
 from titan.core.state import NO_WORKER, Run, State, Worker
 from titan.errors import EnvironmentFault
 from titan.master import views
@@ -39,7 +39,7 @@ _SCHEMA = """
     CREATE TABLE IF NOT EXISTS runs (
         id TEXT PRIMARY KEY, dag TEXT NOT NULL, version TEXT NOT NULL, state INTEGER NOT NULL, jobs INTEGER NOT NULL,
         tally BLOB NOT NULL, dead INTEGER NOT NULL, submitted_at REAL NOT NULL, finished_at REAL NOT NULL, bytes INTEGER NOT NULL,
-        grp TEXT NOT NULL DEFAULT ''
+        grp TEXT NOT NULL DEFAULT '', referenced INTEGER NOT NULL DEFAULT 0
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS runs_dag ON runs (dag, id);
     CREATE INDEX IF NOT EXISTS runs_group ON runs (grp, id) WHERE grp <> '';
@@ -48,8 +48,10 @@ _SCHEMA = """
     CREATE TABLE IF NOT EXISTS chunks (run TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (run, number));
     CREATE TABLE IF NOT EXISTS files (run TEXT NOT NULL, hash TEXT NOT NULL, PRIMARY KEY (run, hash)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS workers (number INTEGER PRIMARY KEY, name TEXT NOT NULL);
-    PRAGMA user_version = 2;
+    CREATE INDEX IF NOT EXISTS runs_unread ON runs (id) WHERE referenced = 0;
+    PRAGMA user_version = 3;
 """
+# Format 1 had no group, format 2 no `referenced`: whether `files` has all content that the run refers to, and not only its files.
 
 
 class KeptRun(NamedTuple):
@@ -64,7 +66,7 @@ class KeptRun(NamedTuple):
     output_bytes: int
     """What its logs take."""
     files: frozenset[str] = frozenset()
-    """Hashes of what its jobs left and published."""
+    """Hashes of all content that it refers to."""
 
 
 def kept_run(state: State, run: Run, chunks: list[bytes], output_bytes: int) -> KeptRun:
@@ -73,7 +75,7 @@ def kept_run(state: State, run: Run, chunks: list[bytes], output_bytes: int) -> 
     ran_on = dict.fromkeys(job.worker for job in jobs if job.worker != NO_WORKER)
     workers = {number: state.worker_name(number) for number in ran_on}
     dead = sum(job.in_dlq for job in jobs) if run.tally[JobState.DEAD] else 0
-    return KeptRun(run, dead, workers, chunks, output_bytes, frozenset(held_by(state, run)))
+    return KeptRun(run, dead, workers, chunks, output_bytes, frozenset(of_run(state, run)))
 
 
 def compressed(chunk: bytes) -> bytes:
@@ -122,7 +124,7 @@ class History:
                     db.execute(f"DELETE FROM {table} WHERE run = ?", (run.id,))
                 db.executemany("INSERT INTO files VALUES (?, ?)", ((run.id, hash_) for hash_ in files))
                 db.execute(
-                    "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
                     (run.id, run.name, run.version, int(run.state), run.count, tally, dead, run.submitted_at,
                      run.finished_at, size, run.group),
                 )  # fmt: skip
@@ -228,10 +230,25 @@ class History:
                 raise EnvironmentFault(f"the history {self.path} could not be read: {error}") from error
         return known.intersection(runs)
 
-    def files(self) -> set[str]:
-        """The hashes of all that runs here left and published."""
+    def references(self) -> set[str]:
+        """The hashes of all content that runs here refer to; `find_references` comes first."""
         with self._lock:
             return {hash_ for (hash_,) in self._db.execute("SELECT DISTINCT hash FROM files")}
+
+    def find_references(self) -> int:
+        """Reads the runs that an older Titan put here, once, for the content that they refer to; returns how many those were.
+
+        Raises EnvironmentFault if one is damaged: what it refers to is not known then.
+        """
+        with self._lock:
+            unread = [run for (run,) in self._db.execute("SELECT id FROM runs WHERE referenced = 0")]
+        for run in unread:
+            state = self.load(run)
+            found = of_run(state, state.runs[run]) if state is not None else set()
+            with self._writing() as db:
+                if db.execute("UPDATE runs SET referenced = 1 WHERE id = ?", (run,)).rowcount:  # else it has left
+                    db.executemany("INSERT OR IGNORE INTO files VALUES (?, ?)", ((run, hash_) for hash_ in found))
+        return len(unread)
 
     def size(self) -> tuple[int, int, int]:
         """(runs, jobs, bytes with the output of the jobs)"""
@@ -266,12 +283,14 @@ def _open(path: Path) -> tuple[sqlite3.Connection, bool]:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
     try:
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > 2:
+        if version > 3:
             raise EnvironmentFault(f"the history {path} is of a later Titan (format {version}): use that one")
         if path.stat().st_size <= CHECKED_BYTES and (found := db.execute("PRAGMA integrity_check(1)").fetchone()) != ("ok",):
             raise sqlite3.DatabaseError(found[0])
         if version == 1:
             db.execute("ALTER TABLE runs ADD COLUMN grp TEXT NOT NULL DEFAULT ''")
+        if version in (1, 2):
+            db.execute("ALTER TABLE runs ADD COLUMN referenced INTEGER NOT NULL DEFAULT 0")
         db.executescript(_SCHEMA)
     except BaseException:
         db.close()

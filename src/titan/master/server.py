@@ -15,6 +15,7 @@ from pathlib import Path
 
 from titan._version import __version__
 from titan.clock import SteadyClock, note_time
+from titan.content.directory import DirectoryStore
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core.inputs import WorkerDisconnected
@@ -30,6 +31,7 @@ from titan.master.core_loop import CoreLoop
 from titan.master.desks import Desks
 from titan.master.door import Door, raise_descriptor_limit
 from titan.master.file_desk import FileDesk
+from titan.master.garbage import GarbageCollector
 from titan.master.gatekeeper import Gatekeeper
 from titan.master.history import History
 from titan.master.history_check import restore_history
@@ -37,7 +39,6 @@ from titan.master.history_desk import HistoryDesk
 from titan.master.home_clock import NOTE_S, open_clock
 from titan.master.home_mark import mark, why_copied
 from titan.master.home_server import HomeServer
-from titan.master.kept_files import KeptFiles
 from titan.master.local_provider import LocalProvider
 from titan.master.log_store import LogStore
 from titan.master.provider import Bursts
@@ -124,6 +125,7 @@ class Master(HomeServer):
         self._closed = False
         self._time_noter: asyncio.Task[None] | None = None
         self._restorer: asyncio.Task[list[str]] | None = None
+        self.content: DirectoryStore | None = None
 
     @property
     def address(self) -> str:
@@ -250,7 +252,12 @@ class Master(HomeServer):
         """All that is there before anybody is spoken to."""
         self._door = Door(self._settings, raise_descriptor_limit(), self._redis_clients)
         self.logs = LogStore(self.home / "logs")
-        self.registry = Registry(self.home / "perm_files")
+        if self.content is None:  # one for all terms of this process: a removal that is under way goes on in its thread
+            self.content = DirectoryStore(self.home / "files")
+        adopted = self.content.adopt(self.home / "perm_files" / ".objects")
+        if adopted:
+            log.info("%d scripts, archives and values of an older Titan are in %s now", adopted, self.content.folder)
+        self.registry = Registry(self.home / "perm_files", self.content)
         self.core = CoreLoop(
             state,
             clock,
@@ -263,8 +270,9 @@ class Master(HomeServer):
             blame=self._blame,
         )
         self.history = History(self.home / "history.sqlite")
-        self.files = FileDesk(KeptFiles(self.home / "files"), self.registry, most_bytes=self._settings.file_bytes)
-        self.archivist = Archivist(self.core, self.history, self.logs, self.files)
+        self.files = FileDesk(self.content, most_bytes=self._settings.file_bytes)
+        self.garbage = GarbageCollector(self.core, self.history, self.content, self.registry)
+        self.archivist = Archivist(self.core, self.history, self.logs, self.garbage)
         self.past = HistoryDesk(self.core, self.history)
         self.gatekeeper = Gatekeeper(self.core, webhook_secret(self.home, self._webhook_secret_file), self._webhook_targets)
         self.store = StoreDesk(self.core)
@@ -274,6 +282,7 @@ class Master(HomeServer):
         self.desks = Desks(
             self.core,
             logs=self.logs,
+            content=self.content,
             registry=self.registry,
             past=self.past,
             store=self.store,
@@ -315,7 +324,11 @@ class Master(HomeServer):
         self._log_syncer = asyncio.get_running_loop().create_task(self._sync_logs())
         self._time_noter = asyncio.get_running_loop().create_task(self._note_time())
         if self._policy is not None:
+            whole = self.garbage.history_is_whole
             self._restorer = asyncio.get_running_loop().create_task(restore_history(self.core.state, self.history, self.home))
+            self._restorer.add_done_callback(lambda it: None if it.cancelled() else whole.set())
+        else:
+            self.garbage.history_is_whole.set()
 
     async def _listen(self) -> asyncio.Server:
         loop = asyncio.get_running_loop()

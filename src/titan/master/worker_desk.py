@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable
 
+from titan.content.blobs import BlobStore
 from titan.core import effects as fx
 from titan.core import inputs as seen
 from titan.core.state import State
@@ -15,13 +16,13 @@ from titan.gateway.admission import check_columns, check_results
 from titan.gateway.inbound import MAX_TEXT, registration, worker_input
 from titan.gateway.outbound import dispatches, order_of
 from titan.master.core_loop import CoreLoop
-from titan.master.kept_files import KeptFiles
 from titan.master.log_store import STDERR, STDOUT, LogStore
 from titan.master.output_losses import OutputLosses
 from titan.master.secret_desk import SecretDesk
 from titan.model.failure import with_loss
 from titan.model.plain import plain
 from titan.model.states import Outcome
+from titan.model.values import artifact_of
 from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob, encode
@@ -35,13 +36,13 @@ MAX_GAP = 16 << 20
 
 class WorkerDesk:
     def __init__(
-        self, core: CoreLoop, logs: LogStore, secrets: SecretDesk, files: KeptFiles, on_output: Callable[[str, str], None]
+        self, core: CoreLoop, logs: LogStore, secrets: SecretDesk, content: BlobStore, on_output: Callable[[str, str], None]
     ) -> None:
         """`on_output(run, job)`: new output of that job is here."""
         self._core = core
         self._logs = logs
         self._secrets = secrets
-        self._kept = files
+        self._content = content
         self._on_output = on_output
         self.peers: dict[int, Peer] = {}
         """worker -> the connection it speaks on."""
@@ -68,9 +69,9 @@ class WorkerDesk:
         peer.send(msg.Heard(it.request))
 
     def on_results(self, peer: Peer, it: msg.Results) -> None:
-        if it.outputs or self._losses:
+        if it.outputs or self._losses or any(map(artifact_of, it.values)):
             check_results(it)
-            self._expect_files(it)
+            self._expect_content(it)
             self._tell_losses(peer.worker, it)
         self._see(peer, it)
 
@@ -93,12 +94,17 @@ class WorkerDesk:
             del self.peers[worker]
             self._core.see(seen.WorkerDisconnected(worker, peer.number))
 
-    def _expect_files(self, it: msg.Results) -> None:
-        """A result whose files are not here, as they were removed since they were sent, is none: the attempt is tried again."""
+    def _expect_content(self, it: msg.Results) -> None:
+        """A result whose content is not here, as it was removed since it was sent, is none: the attempt is tried again."""
         for i, outputs in enumerate(it.outputs):
-            gone = next((output.name for output in outputs if not self._kept.has(output.hash)), None)
+            gone = next((output.name for output in outputs if not self._content.touch(output.hash)), None)
             if gone is not None:
                 it.outcomes[i], it.reasons[i] = Outcome.BROKEN, f"output {gone!r} is not on the master's disk any more"
+        for i, value in enumerate(it.values):
+            hash_ = artifact_of(value)
+            if hash_ is not None and not self._content.touch(hash_):
+                it.outcomes[i], it.reasons[i] = Outcome.BROKEN, "its result is not on the master's disk any more"
+                it.values[i] = b""
 
     def on_log_data(self, peer: Peer, it: msg.LogData, blob: Blob) -> None:
         check_columns(it)

@@ -72,9 +72,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     history_bytes: int = 20 * 1024 * 1024 * 1024
     """So much history and output is kept; beyond it the oldest runs go first."""
     file_bytes: int = 16 * 1024 * 1024 * 1024
-    """What one output of a job, or one published file, may have."""
+    """What one output of a job, or any other content that is sent to the master, may have."""
     file_grace_s: float = 3600.0
-    """A file of the master that nothing refers to any more, and that nobody sent since, stays for so long."""
+    """Content that nothing refers to, and that nobody sent or asked for since, stays on the master for so long."""
     connections: int = 10_000
     """So many connections at once, those of Redis clients included; fewer where the system grants fewer descriptors."""
     connections_of_address: int = 1_000

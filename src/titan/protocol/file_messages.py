@@ -1,4 +1,4 @@
-"""Messages about files: they travel in pieces, both ways, and are published under keys."""
+"""Messages about content: it travels in pieces, both ways, has names on the master, and is published under keys."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ FILE_WINDOW = 16 << 20
 
 
 class SendFile(Message, frozen=True):
-    """A file of `size` bytes is to be kept. `key`, drawn by the sender, names the sending: after a cut it goes on under the same.
+    """Content of `size` bytes is to be kept. `key`, drawn by the sender, names the sending: after a cut it goes on under the same.
 
-    `hash` "" says that it is not known yet. Answered by SendFrom; by Stored, if the master has the file; or by an Error.
+    `hash` "" says that it is not known yet. Answered by SendFrom; by Stored, if the master has the content; or by an Error. Small
+    content of a known hash may come whole, in the blob: then the answer is Stored, when it is on the master's disk, or an Error.
+    From a job it comes whole always.
     """
 
     key: Name
@@ -59,6 +61,13 @@ class StopSending(Message, frozen=True):
     """Nobody waits for what FetchFile `fetch` asked for any more."""
 
     fetch: Count
+
+
+class NameContent(Message, frozen=True):
+    """Content that the master has is put into perm_files/ under a name, in place of what has that name. Answered by Resolved."""
+
+    name: Name
+    hash: Name
 
 
 class Publish(Message, frozen=True):
@@ -147,6 +156,7 @@ __all__ = [
     "FileTaken",
     "FindArtifact",
     "ListArtifacts",
+    "NameContent",
     "Publish",
     "PublishPath",
     "RemoveArtifact",

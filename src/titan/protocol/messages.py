@@ -41,6 +41,7 @@ from titan.protocol.file_messages import FilePiece as FilePiece
 from titan.protocol.file_messages import FileTaken as FileTaken
 from titan.protocol.file_messages import FindArtifact as FindArtifact
 from titan.protocol.file_messages import ListArtifacts as ListArtifacts
+from titan.protocol.file_messages import NameContent as NameContent
 from titan.protocol.file_messages import Publish as Publish
 from titan.protocol.file_messages import PublishPath as PublishPath
 from titan.protocol.file_messages import RemoveArtifact as RemoveArtifact
@@ -420,7 +421,7 @@ class ReadValues(Message, frozen=True):
 
 
 class Stage(Message, frozen=True):
-    """Which of these artifacts (SHA-256, hex) does the master lack?"""
+    """Which of these contents (SHA-256, hex) does the master lack? The others stay for `file_grace_s` at least."""
 
     hashes: Column[Name]
     sizes: Column[Count]
@@ -430,22 +431,14 @@ class Staged(Message, frozen=True):
     missing: Column[Name]
 
 
-class Put(Message, frozen=True):
-    """A piece of an artifact, in the blob; from clients and workers. The answer (Stored) comes after the last piece, or at once if
-    the artifact is there. `name` enters it in the registry."""
-
-    hash: Name
-    size: Count
-    offset: Count
-    name: Name = ""
-
-
 class Stored(Message, frozen=True):
+    """The content is on the master's disk. It stays there for `file_grace_s` at least, whoever refers to it."""
+
     hash: Name
 
 
 class Resolve(Message, frozen=True):
-    """The hash of an artifact that is known by name in the registry; answered by Resolved."""
+    """The hash of the file that has this name in perm_files/ on the master; answered by Resolved."""
 
     name: Name
 
@@ -587,21 +580,6 @@ class LogResume(Message, frozen=True):
     leases: Column[Lease]
     stdout: Column[Count]
     stderr: Column[Count]
-
-
-class Fetch(Message, frozen=True):
-    """Send an artifact from `offset` on; answered by Pieces with this request id. From workers and clients."""
-
-    hash: Name
-    offset: Count = 0
-
-
-class Piece(Message, frozen=True):
-    """Bytes of an artifact, in the blob."""
-
-    hash: Name
-    size: Count
-    offset: Count
 
 
 class Draining(Message, frozen=True):

@@ -29,13 +29,13 @@ OPCODES: dict[int, type[msg.Message]] = {
     32: msg.LogChunk,
     33: msg.Stage,
     34: msg.Staged,
-    35: msg.Put,
     36: msg.Stored,
     37: msg.Resolve,
     38: msg.Resolved,
     39: msg.Stop,
     40: msg.Values,
     41: msg.ReadValues,
+    42: msg.NameContent,
     48: msg.OpenRun,
     49: msg.AddJobs,
     50: msg.Why,
@@ -51,8 +51,6 @@ OPCODES: dict[int, type[msg.Message]] = {
     72: msg.StopAttempts,
     73: msg.LogData,
     74: msg.LogResume,
-    75: msg.Fetch,
-    76: msg.Piece,
     77: msg.Draining,
     78: msg.Leaving,
     79: msg.Recall,
@@ -129,4 +127,5 @@ OPCODES: dict[int, type[msg.Message]] = {
     212: msg.PublishPath,
     213: msg.FetchPath,
 }
+# 35, 75 and 76 were Put, Fetch and Piece: an older way to move content.
 OPCODE_OF: dict[type[msg.Message], int] = {kind: opcode for opcode, kind in OPCODES.items()}

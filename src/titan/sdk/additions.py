@@ -17,7 +17,7 @@ from titan.sdk.growing import grow, prefixed, saved
 from titan.sdk.job import DAG, Job
 from titan.sdk.tasks import TaskCall
 
-MAX_FILE = 32 << 20
+MAX_FILE = 15 << 20
 
 
 def submit(
@@ -32,7 +32,7 @@ def submit(
     - `before`: jobs of the run that wait for the addition from now on. They must not have been ready yet. `before_children`: so do
       the jobs that depend on this one.
     - A relative `file` is one of the project, if this job is of one; else, and with an absolute path, it is read here, at most
-      32 MiB.
+      15 MiB.
     - `key`: an addition of the same job with the same key is made once, also by a later attempt. Default: the ids.
 
     Raises InvalidGraph, Conflict, LimitExceeded; NotInJob outside of a job.
@@ -125,4 +125,4 @@ def _lacking(hashes: list[str]) -> list[str]:
 def _put(hash_: str, data: bytes) -> None:
     if len(data) > MAX_FILE:
         raise LimitExceeded(f"a file of {len(data):,} bytes; one that a job adds a job with takes at most {MAX_FILE:,}")
-    ask(msg.Put(0, hash_, len(data), 0), msg.Stored, data)
+    ask(msg.SendFile(0, "", len(data), hash_), msg.Stored, data)

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from titan.archive import build_archive, survey, unpack_archive
-from titan.errors import CallerError, ConnectionLost, InvalidGraph
+from titan.content.transfer import fetch_file, send_file
+from titan.errors import CallerError, InvalidGraph
 from titan.folders import remove_folder
 from titan.model.files import FILE, FOLDER, PROGRAM
 from titan.protocol import messages as msg
 from titan.sdk.connection import Connection
-from titan.transfer import Line, fetch_file, send_file
+from titan.sdk.uploads import ConnectionLines
 
 T = TypeVar("T")
 HASH_FIRST = 8 << 20
@@ -115,7 +116,7 @@ class AsyncArtifacts:
                 kind = PROGRAM
             size = source.stat().st_size
             known = await asyncio.to_thread(_hash_of, source) if size <= HASH_FIRST else ""
-            hash_ = await send_file(ConnectionLines(self._connection), source, key=secrets.token_hex(16), hash_=known)
+            hash_ = await send_file(ConnectionLines(self._connection), source, hash_=known)
         finally:
             if scratch is not None:
                 remove_folder(scratch, ignore_errors=True)
@@ -177,23 +178,6 @@ class Artifacts:
     def remove_artifact(self, key: str) -> None:
         """A shared key is gone, with all its versions. Raises NotFound."""
         self._wait(self._async.remove_artifact(key))
-
-
-class ConnectionLines:
-    """The requests of a transfer on a client's connection, which is made anew while its patience lasts."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def open(self) -> Line:
-        while True:
-            try:
-                return Line(*await self._connection.begin())
-            except ConnectionLost:
-                await self._connection.reopen()
-
-    def close(self, line: Line) -> None:
-        self._connection.end(line.request)
 
 
 def _info(row: msg.ArtifactRow) -> ArtifactInfo:

@@ -21,10 +21,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from titan.errors import CallerError, ConnectionLost, TitanError
+from titan.errors import CallerError, ConnectionLost, NotFound, TitanError
 from titan.model.dag import MAX_SECONDS, DagSpec, JobTemplate
 from titan.model.values import BY_CONTENT_BYTES, INLINE_BYTES, artifact_of, size_of
 from titan.protocol import messages as msg
+from titan.sdk import uploads
 from titan.sdk.compute import Computed, Settle
 from titan.sdk.connection import Connection
 from titan.sdk.functions import Function, Parcel, error_of, name_of, pack_arguments, parcelled, printable, value_of
@@ -38,8 +39,6 @@ SUBMISSION = 4096
 """Calls in one submission."""
 SUBMISSION_BYTES = 32 << 20
 """Large arguments in one submission of a map, and one more."""
-PIECE_BYTES = 1 << 20
-UPLOADS = 4
 FETCHES = 4
 AHEAD_BYTES = 64 << 20
 """Large values that are fetched before a map's consumer comes to them."""
@@ -218,9 +217,18 @@ class Calls:
             for function in functions:
                 await self._stage(function)
             if parcels:
-                await self._stage_parcels(parcels)
+                await uploads.upload_data(self._connection, dict(parcels))
                 parcels.clear()
-            await self._collect(ticket, make(), sink, wanted)
+            spec = make()
+            try:
+                await self._collect(ticket, spec, sink, wanted)
+            except NotFound:  # a function that was sent long ago may be gone, as no run referred to it any more
+                if not self.handed_in.waits(ticket):
+                    raise
+                for function in functions:
+                    self._staged.pop(function.hash, None)
+                    await self._stage(function)
+                await self._collect(ticket, spec, sink, wanted)
         except asyncio.CancelledError:
             sink.fail(ConnectionLost(UNKNOWN if self.handed_in.waits(ticket) else CLOSED))
             raise
@@ -263,49 +271,14 @@ class Calls:
         if staged is None:
             staged = self._staged[function.hash] = self._loop.create_future()
             try:
-                await self._upload(function)
+                await uploads.upload_data(self._connection, {function.hash: function.pickled})
                 staged.set_result(None)
             except BaseException as e:
-                del self._staged[function.hash]
+                self._staged.pop(function.hash, None)
                 staged.set_exception(e)
                 staged.exception()
                 raise
         await asyncio.shield(staged)
-
-    async def _stage_parcels(self, parcels: list[Parcel]) -> None:
-        """What the master lacks of them, a few at a time."""
-        data = dict(parcels)
-        hashes = list(data)
-        answer = await self._connection.call(lambda n: msg.Stage(n, hashes, [len(data[h]) for h in hashes]))
-        assert isinstance(answer, msg.Staged)
-        missing = iter(answer.missing)
-
-        async def some() -> None:
-            for hash_ in missing:
-                await self._put(hash_, data[hash_])
-
-        await asyncio.gather(*[some() for _ in range(UPLOADS)])
-
-    async def _upload(self, function: Function) -> None:
-        hash_, data = function.hash, function.pickled
-        answer = await self._connection.call(lambda n: msg.Stage(n, [hash_], [len(data)]))
-        assert isinstance(answer, msg.Staged)
-        if answer.missing:
-            await self._put(hash_, data)
-
-    async def _put(self, hash_: str, data: bytes) -> None:
-        view = memoryview(data)
-        while True:
-
-            async def pieces() -> Any:
-                for at in range(0, max(1, len(data)), PIECE_BYTES):
-                    yield at, view[at : at + PIECE_BYTES]
-
-            try:
-                await self._connection.put(lambda n, at, _: msg.Put(n, hash_, len(data), at), pieces())
-                return
-            except ConnectionLost:
-                await self._connection.reopen()
 
     # -- values ---------------------------------------------------------------------------------------------------------
     def settle(self, future: Future[Any], state: int, value: bytes, reason: str) -> None:
@@ -334,7 +307,7 @@ class Calls:
         hash_ = artifact_of(value)
         assert hash_ is not None
         async with self._fetching:
-            return await self._connection.fetch(hash_, size_of(value))
+            return await uploads.fetch(self._connection, hash_, size_of(value))
 
     def _results(self, batches: list[_Slots], until: float | None) -> Iterator[Any]:
         """In order. Of large values the next few are fetched while one is used."""

@@ -335,7 +335,7 @@ class AsyncClient(AsyncArtifacts):
         await uploads.upload(self._connection, staged.artifacts)
 
     async def _put(self, hash_: str, path: Path, name: str) -> None:
-        await uploads.put(self._connection, hash_, path, name)
+        await uploads.name_content(self._connection, hash_, path, name)
 
 
 class Client(Waiting, Artifacts):

@@ -7,10 +7,8 @@ master that is killed and restarted costs its clients a pause and nothing else.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import aclosing
 from typing import Any
 
 from titan._version import __version__
@@ -137,20 +135,6 @@ class Connection:
             if open_ and not peer.closed:
                 peer.send(msg.Unwatch(0, request))
 
-    async def put(self, make: Callable[[int, int, bytes], msg.Message], pieces: AsyncIterator[tuple[int, bytes]]) -> msg.Message:
-        """Sends pieces of a blob under one request id, at the pace at which the master reads, and returns the answer."""
-        request, queue, peer = await self._begin()
-        try:
-            async with aclosing(pieces) as each:  # type: ignore[type-var]
-                async for offset, piece in each:
-                    peer.send(make(request, offset, piece), piece)
-                    await self._pace(peer)
-                    if not queue.empty():
-                        break
-            return _message(await queue.get())
-        finally:
-            self._waiting.pop(request, None)
-
     async def send_all(self, make: Callable[[int], Iterable[msg.Message]]) -> msg.Message:
         """Sends messages under one request id, at the pace at which the master reads, and returns the answer.
 
@@ -176,33 +160,6 @@ class Connection:
             await peer.drain()
         except ConnectionError as e:
             raise ConnectionLost(f"the connection to {self.host}:{self.port} broke") from e
-
-    async def fetch(self, hash_: str, size: int) -> bytearray:
-        """The content of an artifact, as its hash says; goes on where it was if the connection breaks. Raises ProtocolError."""
-        content, have = bytearray(size), 0
-        while True:
-            request = 0
-            try:
-                request, queue, peer = await self._begin()
-                peer.send(msg.Fetch(request, hash_, have))
-                while True:
-                    item = await queue.get()
-                    if isinstance(item, TitanError):
-                        raise item
-                    piece = item[1]
-                    if have + len(piece) > size or not (piece or have == size):
-                        raise ProtocolError(f"artifact {hash_[:12]} has another size than {size:,} bytes")
-                    content[have : have + len(piece)] = piece
-                    have += len(piece)
-                    if have == size:
-                        break
-                if (await asyncio.to_thread(hashlib.sha256, content)).hexdigest() != hash_:
-                    raise ProtocolError(f"artifact {hash_[:12]} arrived with another content than its hash says")
-                return content
-            except ConnectionLost:
-                await self.reopen()
-            finally:
-                self._waiting.pop(request, None)
 
     async def exchange(self, make: Callable[[int], msg.Message]) -> tuple[msg.Message, Blob]:
         """Sends `make(request id)` once and returns the answer with its blob. Raises ConnectionLost if the connection breaks before

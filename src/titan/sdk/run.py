@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from titan.errors import Conflict
 from titan.model.values import artifact_of, size_of
 from titan.protocol import messages as msg
+from titan.sdk import uploads
 from titan.sdk.client_parts import Watcher
 from titan.sdk.functions import value_of
 from titan.sdk.job import DAG, Job
@@ -160,4 +161,4 @@ async def value_when_over(client: Watcher, run: str, job: str) -> tuple[int, byt
     hash_ = artifact_of(value)
     if hash_ is None:
         return state, value, reason, None
-    return state, value, reason, await connection.fetch(hash_, size_of(value))
+    return state, value, reason, await uploads.fetch(connection, hash_, size_of(value))

@@ -1,45 +1,78 @@
-"""Files on their way to the master: each content once, in pieces, again from the start if the connection breaks."""
+"""Content on its way between a client and the master, and which of it the master lacks."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+from titan.content.transfer import Line, fetch_data, send_data, send_file
 from titan.errors import ConnectionLost
 from titan.protocol import messages as msg
 from titan.sdk.connection import Connection
 
-PIECE_BYTES = 1 << 20
+AT_ONCE = 4
+"""So many contents are on their way at once."""
+
+
+class ConnectionLines:
+    """The requests of a transfer on a client's connection, which is made anew while its patience lasts."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def open(self) -> Line:
+        while True:
+            try:
+                return Line(*await self._connection.begin())
+            except ConnectionLost:
+                await self._connection.reopen()
+
+    def close(self, line: Line) -> None:
+        self._connection.end(line.request)
 
 
 async def upload(connection: Connection, artifacts: Mapping[str, Path]) -> None:
-    """Those that the master lacks."""
-    if not artifacts:
+    """Send those files, by hash, that the master lacks."""
+    sizes = {hash_: path.stat().st_size for hash_, path in artifacts.items()}
+    lines = ConnectionLines(connection)
+    await _send_missing(connection, sizes, lambda hash_: send_file(lines, artifacts[hash_], hash_=hash_))
+
+
+async def upload_data(connection: Connection, contents: Mapping[str, bytes]) -> None:
+    """Send what is in memory, by hash, and the master lacks."""
+    sizes = {hash_: len(data) for hash_, data in contents.items()}
+    lines = ConnectionLines(connection)
+    await _send_missing(connection, sizes, lambda hash_: send_data(lines, hash_, contents[hash_]))
+
+
+async def fetch(connection: Connection, hash_: str, size: int) -> bytearray:
+    """Content of a known size. Raises NotFound, ProtocolError, DamagedCopy."""
+    return await fetch_data(ConnectionLines(connection), hash_, size)
+
+
+async def name_content(connection: Connection, hash_: str, path: Path, name: str) -> None:
+    """Have a name in perm_files/ on the master stand for this file. Raises CallerError for what is no such name."""
+    await upload(connection, {hash_: path})
+    await connection.call(lambda n: msg.NameContent(n, name, hash_))
+
+
+async def _send_missing(connection: Connection, sizes: Mapping[str, int], send: Callable[[str], Awaitable[object]]) -> None:
+    if not sizes:
         return
-    hashes = list(artifacts)
-    sizes = [artifacts[hash_].stat().st_size for hash_ in hashes]
-    answer = await connection.call(lambda n: msg.Stage(n, hashes, sizes))
+    hashes = list(sizes)
+    answer = await connection.call(lambda n: msg.Stage(n, hashes, list(sizes.values())))
     assert isinstance(answer, msg.Staged)
-    for hash_ in answer.missing:
-        while True:
-            try:
-                await put(connection, hash_, artifacts[hash_], "")
-                break
-            except ConnectionLost:
-                await connection.reopen()
+    missing = iter(answer.missing)
 
+    async def some() -> None:
+        for hash_ in missing:
+            await send(hash_)
 
-async def put(connection: Connection, hash_: str, path: Path, name: str) -> None:
-    size = path.stat().st_size
-
-    async def pieces() -> AsyncIterator[tuple[int, bytes]]:
-        with path.open("rb") as source:
-            at = 0
-            while True:
-                piece = source.read(PIECE_BYTES)
-                yield at, piece
-                at += len(piece)
-                if at >= size or not piece:
-                    return
-
-    await connection.put(lambda n, at, _: msg.Put(n, hash_, size, at, name), pieces())
+    tasks = [asyncio.ensure_future(some()) for _ in range(min(AT_ONCE, len(answer.missing)))]
+    try:
+        await asyncio.gather(*tasks)
+    finally:  # one that fails ends all
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,76 +1,64 @@
-"""Artifacts on their way from the master into this worker's cache: each once, and after a cut from where it was."""
+"""Scripts, archives, functions and values on their way from the master into this worker's cache: each once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
 
-from titan.errors import TitanError
-from titan.protocol import messages as msg
-from titan.protocol.codec import Blob
+from titan.content.transfer import DamagedCopy, fetch_file
+from titan.errors import EnvironmentFault, PeerError, TitanError
 from titan.worker.file_cache import disk_problem
-from titan.worker.sandbox import Download, Workspace
+from titan.worker.lines import WorkerLines
+
+AT_ONCE = 64
+"""So many are asked for at once; the others wait."""
 
 
 class Downloads:
-    """`fetched(hash, problem, retryable)`: an artifact is here, or cannot be had; `problem` is "" if it is."""
+    """`fetched(hash, problem, retryable)`: content is here, or cannot be had; `problem` is "" if it is."""
 
     def __init__(
         self,
-        workspace: Workspace,
-        send: Callable[[msg.Message], None],
-        next_request: Callable[[], int],
+        cache: Path,
+        lines: WorkerLines,
+        *,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
         fetched: Callable[[str, str, bool], None],
     ) -> None:
-        self._workspace = workspace
-        self._send = send
-        self._next_request = next_request
+        """`spawn` has work done beside all else. What is under way when the connection breaks goes on on the next one."""
+        self._cache = cache
+        self._lines = lines
+        self._spawn = spawn
         self._fetched = fetched
-        self._all: dict[str, Download] = {}
-        self._requests: dict[int, str] = {}
+        self._under_way: dict[str, None] = {}
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     def begin(self, hash_: str) -> None:
-        if hash_ in self._all:
-            return
+        if hash_ not in self._under_way:
+            self._under_way[hash_] = None
+            self._spawn(self._fetch(hash_))
+
+    async def _fetch(self, hash_: str) -> None:
+        part = self._cache / f"{hash_}.part"
+        problem, retryable = "", True
         try:
-            self._all[hash_] = Download(self._workspace, hash_)
+            async with self._turns:
+                await fetch_file(self._lines, hash_, part)
+            part.rename(self._cache / hash_)
         except OSError as e:
-            self._fetched(hash_, disk_problem(e), True)
-            return
-        self._ask(hash_)
+            problem = disk_problem(e)
+        except TitanError as e:
+            local = e.__cause__
+            problem, retryable = disk_problem(local) if isinstance(local, OSError) else str(e), is_retryable(e)
+        finally:
+            if problem:
+                part.unlink(missing_ok=True)
+        del self._under_way[hash_]
+        self._fetched(hash_, problem, retryable)
 
-    def go_on(self) -> None:
-        """There is a connection again."""
-        for hash_ in self._all:
-            self._ask(hash_)
 
-    def disconnected(self) -> None:
-        self._requests.clear()
-
-    def failed(self, it: msg.Error) -> bool:
-        """Whether an error is the answer to one of these."""
-        hash_ = self._requests.pop(it.request, None)
-        if hash_ is None:
-            return False
-        self._all.pop(hash_).abandon()
-        self._fetched(hash_, it.message or it.code, it.retryable)
-        return True
-
-    def on_piece(self, it: msg.Piece, blob: Blob) -> None:
-        download = self._all.get(it.hash)
-        if download is None:
-            return
-        problem = ""
-        try:
-            if not download.write(it.offset, blob, it.size):
-                return
-        except (OSError, TitanError) as e:
-            download.abandon()
-            problem = disk_problem(e) if isinstance(e, OSError) else str(e)
-        del self._all[it.hash]
-        self._requests.pop(it.request, None)
-        self._fetched(it.hash, problem, True)
-
-    def _ask(self, hash_: str) -> None:
-        request = self._next_request()
-        self._requests[request] = hash_
-        self._send(msg.Fetch(request, hash_, self._all[hash_].received))
+def is_retryable(error: TitanError) -> bool:
+    """Whether content that could not be had may be had later, or by another worker."""
+    return error.retryable or (isinstance(error, (EnvironmentFault, PeerError)) and not isinstance(error, DamagedCopy))

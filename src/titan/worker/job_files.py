@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from titan.content.transfer import Answer, fetch_file, message_of, send_file
 from titan.errors import (
     Bug,
     CallerError,
@@ -29,16 +30,15 @@ from titan.errors import (
     EnvironmentFault,
     LimitExceeded,
     NotFound,
-    PeerError,
     ProtocolError,
     TitanError,
 )
 from titan.model.files import StoredFile
 from titan.model.states import Outcome
 from titan.protocol import messages as msg
-from titan.transfer import Answer, DamagedCopy, fetch_file, message_of, send_file
 from titan.worker import words
 from titan.worker.context_desk import Ask, ContextDesk
+from titan.worker.downloads import is_retryable
 from titan.worker.file_cache import FileCache, Given, Left, OutputMissing, full_disk
 from titan.worker.lines import WorkerLines
 from titan.worker.machine import WorkerMachine
@@ -191,8 +191,7 @@ class JobFiles:
         try:
             await self.have(hash_)
         except (TitanError, OSError) as e:
-            retryable = isinstance(e, (EnvironmentFault, PeerError, OSError)) and not isinstance(e, DamagedCopy)
-            self._see(words.ArtifactFailed(name, str(e), retryable))
+            self._see(words.ArtifactFailed(name, str(e), isinstance(e, OSError) or is_retryable(e)))
         else:
             self._see(words.ArtifactReady(name))
 
@@ -318,10 +317,19 @@ class JobFiles:
     def serve(self, desk: ContextDesk) -> None:
         desk.serve(msg.PublishPath, self.on_publish)
         desk.serve(msg.FetchPath, self.on_fetch)
+        desk.serve(msg.SendFile, partial(self.on_send, desk))
 
     def on_publish(self, ask: Ask) -> None:
         it: msg.PublishPath = ask.message
         self._serve(ask, lambda: self.publish(ask.lease, it.key, it.path, shared=it.shared))
+
+    @staticmethod
+    def on_send(desk: ContextDesk, ask: Ask) -> None:
+        """Content of a job goes on to the master in one piece: it has no connection of its own to go on with after a cut."""
+        it: msg.SendFile = ask.message
+        if not it.hash or len(ask.blob) != it.size:
+            raise CallerError("a job sends content whole, with its hash")
+        desk.ask_master(ask, it, ask.blob)
 
     def on_fetch(self, ask: Ask) -> None:
         it: msg.FetchPath = ask.message

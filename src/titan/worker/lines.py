@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from titan.content.transfer import Answer, Line
 from titan.errors import ConnectionLost, from_code
 from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
-from titan.transfer import Answer, Line
 
 
 class WorkerLines:

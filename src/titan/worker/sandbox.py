@@ -13,15 +13,13 @@ Owns paths and copies; must not know when something runs. Old runs are swept aft
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import time
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from titan.archive import unpack_archive
-from titan.errors import PeerError
 from titan.folders import remove_folder
 from titan.model.dag import JobTemplate
 from titan.worker.beneath import is_below
@@ -232,35 +230,3 @@ def _older(entry: os.DirEntry[str], limit: float) -> bool:
         return entry.stat(follow_symlinks=False).st_mtime < limit
     except FileNotFoundError:
         return False
-
-
-class Download:
-    """An artifact on its way from the master. `write` in order; a cut connection goes on from `received`."""
-
-    def __init__(self, workspace: Workspace, hash_: str) -> None:
-        self.hash = hash_
-        self.received = 0
-        self._final = workspace.cache / hash_
-        self._part = workspace.cache / f"{hash_}.part"
-        self._file: BinaryIO = self._part.open("wb")
-        self._digest = hashlib.sha256()
-
-    def write(self, offset: int, piece: bytes | memoryview, size: int) -> bool:
-        """Whether it is whole now. Raises PeerError if it is not what its hash says, OSError if the disk refuses."""
-        if offset != self.received:
-            raise PeerError(f"a piece of {self.hash[:12]} at {offset} where {self.received} was due")
-        self._file.write(piece)
-        self._digest.update(piece)
-        self.received += len(piece)
-        if self.received < size:
-            return False
-        self._file.close()
-        if self._digest.hexdigest() != self.hash:
-            self._part.unlink(missing_ok=True)
-            raise PeerError(f"artifact {self.hash[:12]} arrived with another content than its hash says")
-        self._part.rename(self._final)
-        return True
-
-    def abandon(self) -> None:
-        self._file.close()
-        self._part.unlink(missing_ok=True)

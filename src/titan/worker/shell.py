@@ -149,22 +149,21 @@ class Worker:
         self.machine.have = dict.fromkeys(self._workspace.cached())
         self.incarnation = next_incarnation(self.home)
         self._pump = LogPump(self._can_send_logs, self._send_logs, self._on_logs_sent, self._lag.set)
+        self._lines = WorkerLines(lambda: self._peer if self._can_send() else None, self._next_request)
         self._values = Values(
             self._workspace.cache,
-            peer=lambda: self._peer if self._can_send() else None,
-            next_request=self._next_request,
+            lines=self._lines,
             on_stored=self._pump.on_ended,
             in_use=self._values_in_use,
             on_dropped=lambda hash_: self.machine.have.pop(hash_, None),
         )
-        self._lines = WorkerLines(lambda: self._peer if self._can_send() else None, self._next_request)
         self._files = JobFiles(
             self.machine, self._workspace, self._lines, see=self.see, kept=self._pump.on_ended, most_bytes=self._file_cache
         )
         self.desk = ContextDesk(
             self.machine.held, master=lambda: self._peer if self._can_send() else None, next_request=self._next_request
         )
-        self.desk.forward(msg.FindArtifact, msg.Grow, msg.GetPipeline, msg.Stage, msg.Put)
+        self.desk.forward(msg.FindArtifact, msg.Grow, msg.GetPipeline, msg.Stage)
         self._files.serve(self.desk)
         self._reports = JobReports(
             self.desk,
@@ -175,7 +174,7 @@ class Worker:
             see=self.see,
             secrets=self._secrets,
         )
-        self._downloads = Downloads(self._workspace, self._send, self._next_request, self._fetched)
+        self._downloads = Downloads(self._workspace.cache, self._lines, spawn=self._spawn, fetched=self._fetched)
         self._reader = ValueReader(self.desk, self._values, lambda: self.machine.have, self._downloads.begin)
         callers = Callers(os.urandom(32))
         self._relay = ContextRelay(self._workspace.root, self._send, self._can_send, self.desk.adopt, callers.problem)
@@ -432,19 +431,17 @@ class Worker:
             self._peer = None
             self._resumed = False
             self._pump.disconnected()
-            self._values.on_disconnected()
             self._lines.disconnected()
             self._relay.disconnected()
             self.desk.disconnected()
             self._reports.disconnected()
             self.see(m.Disconnected())
-            self._downloads.disconnected()
             self._broke = error
             self._lost.set()
 
     def _on_message(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
         self._heard_at = self._clock.now()
-        if self._lines.heard(message, blob) or self.desk.heard(message, blob) or self._values.heard(message):
+        if self._lines.heard(message, blob) or self.desk.heard(message, blob):
             return
         match message:
             case msg.GiveSecrets():
@@ -458,8 +455,6 @@ class Worker:
                 self.see(m.StopOrdered(message.leases, message.grace_s))
             case msg.Recall():
                 self.see(m.RecallOrdered(message.leases))
-            case msg.Piece():
-                self._downloads.on_piece(message, blob)
             case msg.StoreStream():
                 self._relay.heard(message, blob)
             case msg.Welcome():
@@ -502,7 +497,6 @@ class Worker:
         self._registered.set()
         self._loop.call_soon(self._lines.registered)
         log.info("registered with the master at %s:%d as %s, %d slots", *self.master, self.name, self.machine.slots)
-        self._downloads.go_on()
         self._note_home()
 
     def _on_log_resume(self, it: msg.LogResume) -> None:
@@ -517,9 +511,7 @@ class Worker:
         self._lag.set()
 
     def _on_error(self, peer: Peer, message: msg.Error) -> None:
-        if self._downloads.failed(message):
-            pass
-        elif message.request <= 1:
+        if message.request <= 1:
             self._refusal = from_code(message.code, message.message)
             if isinstance(self._refusal, Conflict) and self.machine.held:
                 log.error("%s", message.message)

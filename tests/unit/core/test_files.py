@@ -8,7 +8,9 @@ from support_core import CLIENT, FIRST, Master, dag, picture, register, replay, 
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
-from titan.core.publishing import files_for, held
+from titan.core.publishing import files_for
+from titan.core.references import apart_from_runs, of_run
+from titan.core.state import State
 from titan.model.dag import JobTemplate
 from titan.model.files import MAX_VERSIONS, PROGRAM, Published, StoredFile
 from titan.model.states import JobState
@@ -17,6 +19,10 @@ MAKE = JobTemplate(command="make", outputs=(("model", "out/m"), ("tool", "t")), 
 USE = JobTemplate(command="use", inputs=(("in/m", "make", "model"), ("bin/t", "make", "tool")))
 LEFT = (StoredFile("model", "a" * 64, 5), StoredFile("tool", "b" * 64, 6, PROGRAM))
 KEY = "models/best"
+
+
+def held(state: State) -> set[str]:
+    return apart_from_runs(state).union(*[of_run(state, run) for run in state.runs.values()])
 
 
 def made() -> Master:

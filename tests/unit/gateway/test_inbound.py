@@ -82,7 +82,7 @@ ASKED = [
 ]
 OTHERWISE = (msg.AddJobs, msg.Grow, msg.Publish, msg.RetryDead, msg.PurgeDead)
 """What has a function of its own, or (AddJobs) goes on with what carries it."""
-NOT_THE_CORES = (msg.Stop, msg.SetSecret, msg.RemoveSecret, msg.StoreCommands, msg.StoreStream, msg.Put)
+NOT_THE_CORES = (msg.Stop, msg.SetSecret, msg.RemoveSecret, msg.StoreCommands, msg.StoreStream, msg.NameContent)
 
 
 @pytest.mark.parametrize(("it", "kind"), ASKED, ids=lambda it: it.__name__ if isinstance(it, type) else "")

@@ -1,115 +1,59 @@
-"""perm_files/ on a real disk."""
+"""Names in perm_files/: what they stand for, what they may be called, and which content they keep."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from titan.errors import CallerError, Conflict, LimitExceeded, NotFound
-from titan.master.registry import MAX_ARTIFACT, Registry
+import titan.master.registry
+from titan.content.blobs import pieces_of, put
+from titan.content.directory import DirectoryStore
+from titan.errors import CallerError, NotFound
+from titan.master.registry import Registry
 
-DATA = b"#!/bin/sh\necho hi\n"
+DATA = b"#!/bin/sh\necho hello\n"
 HASH = hashlib.sha256(DATA).hexdigest()
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
-    return Registry(tmp_path / "perm_files")
+def store(tmp_path: Path) -> DirectoryStore:
+    return DirectoryStore(tmp_path / "files", spare_bytes=0)
 
 
-def put(registry: Registry, data: bytes, name: str = "", *, piece: int = 7) -> str:
+@pytest.fixture
+def registry(tmp_path: Path, store: DirectoryStore) -> Registry:
+    return Registry(tmp_path / "perm_files", store)
+
+
+def give(registry: Registry, data: bytes, name: str) -> str:
     hash_ = hashlib.sha256(data).hexdigest()
-    upload = registry.begin(hash_, len(data))
-    for at in range(0, len(data), piece):
-        upload.write(at, data[at : at + piece])
-    registry.enter(upload, name)
+    put(registry._store, hash_, data)
+    assert registry.give(name, hash_) == len(data)
     return hash_
 
 
-def objects(registry: Registry) -> list[str]:
-    return sorted(os.listdir(registry.folder / ".objects"))
+def content(store: DirectoryStore, hash_: str) -> bytes:
+    return b"".join(pieces_of(store.open(hash_)))
 
 
-def test_an_upload_becomes_an_object(registry: Registry) -> None:
-    assert not registry.has(HASH)
-    assert put(registry, DATA) == HASH
-    assert registry.has(HASH) and registry.path(HASH).read_bytes() == DATA
-    assert objects(registry) == [HASH]
-    assert Registry(registry.folder).has(HASH), "a restart finds it"
-
-
-def test_the_same_content_again(registry: Registry) -> None:
-    put(registry, DATA)
-    put(registry, DATA)
-    assert objects(registry) == [HASH]
-
-
-def test_an_upload_under_a_name(registry: Registry) -> None:
-    put(registry, b"old", "tools/x.sh")
-    put(registry, DATA, "tools/x.sh")
+def test_a_name_is_given_to_content(registry: Registry) -> None:
+    give(registry, b"old", "tools/x.sh")
+    give(registry, DATA, "tools/x.sh")
     assert (registry.folder / "tools" / "x.sh").read_bytes() == DATA
     assert registry.resolve("tools/x.sh") == (HASH, len(DATA))
     assert os.listdir(registry.folder / "tools") == ["x.sh"]
 
 
-def test_what_is_not_there(registry: Registry) -> None:
-    with pytest.raises(NotFound, match="stage it first"):
-        registry.path(HASH)
-    assert not registry.has("../" + HASH) and not registry.has(HASH.upper()) and not registry.has("")
+def test_a_name_for_content_that_is_not_there(registry: Registry) -> None:
+    with pytest.raises(NotFound):
+        registry.give("x", HASH)
+    assert os.listdir(registry.folder) == []
 
 
-def test_another_content_than_the_hash_says(registry: Registry) -> None:
-    upload = registry.begin(HASH, 3)
-    upload.write(0, b"abc")
-    with pytest.raises(CallerError, match="arrived with another content than its hash says: send it again"):
-        registry.enter(upload, "")
-    upload.abandon()
-    assert objects(registry) == []
-
-
-def test_a_piece_out_of_order(registry: Registry) -> None:
-    upload = registry.begin(HASH, len(DATA))
-    upload.write(0, DATA[:5])
-    for at in (0, 4, 6):
-        with pytest.raises(Conflict, match=f"a piece at {at} where 5 is due"):
-            upload.write(at, b"x")
-    upload.write(5, DATA[5:])
-    registry.enter(upload, "")
-    assert registry.path(HASH).read_bytes() == DATA
-
-
-def test_more_than_was_announced(registry: Registry) -> None:
-    upload = registry.begin(HASH, 4)
-    upload.write(0, b"1234")
-    with pytest.raises(CallerError, match="more bytes than the 4 announced"):
-        upload.write(4, b"5")
-    upload.abandon()
-
-
-@pytest.mark.parametrize("hash_", ["", "x" * 64, HASH.upper(), HASH + "0", "../" + HASH, HASH + "\n"])
-def test_what_is_no_hash(registry: Registry, hash_: str) -> None:
-    with pytest.raises(CallerError, match="is no SHA-256 in hex"):
-        registry.begin(hash_, 1)
-
-
-@pytest.mark.parametrize("size", [-1, MAX_ARTIFACT + 1])
-def test_a_size_that_is_out_of_bounds(registry: Registry, size: int) -> None:
-    with pytest.raises(LimitExceeded, match="an artifact of"):
-        registry.begin(HASH, size)
-
-
-def test_half_an_upload_is_gone_after_a_restart(registry: Registry) -> None:
-    upload = registry.begin(HASH, 10)
-    upload.write(0, b"half")
-    assert len(objects(registry)) == 1
-    assert objects(Registry(registry.folder)) == []
-    upload.abandon()
-
-
-# -- names -----------------------------------------------------------------------------------------------------------------
 BAD_NAMES = ["", "/etc/passwd", "..", "../x", "a/../../x", "a/..", ".objects/x", "a/.hidden", "./a", "a//b", "a/", "a\0b"]
 
 
@@ -118,7 +62,7 @@ def test_a_name_that_leads_out_or_into_what_is_hidden(registry: Registry, name: 
     with pytest.raises(CallerError, match="is no name inside perm_files/"):
         registry.resolve(name)
     with pytest.raises(CallerError, match="is no name inside perm_files/"):
-        put(registry, DATA, name or "/")
+        give(registry, DATA, name or "/")
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../outside", "../.."])
@@ -129,7 +73,7 @@ def test_a_link_that_leads_out(registry: Registry, target: str) -> None:
         with pytest.raises(CallerError, match="is a link that leads out of perm_files/"):
             registry.resolve(name)
         with pytest.raises(CallerError, match="is a link that leads out of perm_files/"):
-            put(registry, DATA, name)
+            give(registry, DATA, name)
     assert (registry.folder.parent / "outside").read_text() == "secret"
 
 
@@ -159,26 +103,26 @@ def test_nothing_of_that_name(registry: Registry, name: str) -> None:
 
 @pytest.mark.parametrize(("first", "second"), [("a", "a/b"), ("a/b", "a")])
 def test_a_name_that_would_need_a_file_to_be_a_folder(registry: Registry, first: str, second: str) -> None:
-    put(registry, b"first", first)
+    give(registry, b"first", first)
     with pytest.raises(CallerError):
-        put(registry, DATA, second)
+        give(registry, DATA, second)
     assert (registry.folder / first).read_bytes() == b"first"
     assert not list(registry.folder.glob(".*.part"))
 
 
 def test_a_name_that_the_disk_cannot_take(registry: Registry) -> None:
     with pytest.raises(CallerError):
-        put(registry, DATA, "n" * 300)
+        give(registry, DATA, "n" * 300)
 
 
 # -- files that are dropped in ---------------------------------------------------------------------------------------------
-def test_a_file_that_is_dropped_in_is_picked_up_and_so_is_its_change(registry: Registry) -> None:
+def test_a_file_that_is_dropped_in_is_picked_up_and_so_is_its_change(registry: Registry, store: DirectoryStore) -> None:
     path = registry.folder / "x.sh"
     path.write_bytes(b"old")
     assert registry.resolve("x.sh") == (hashlib.sha256(b"old").hexdigest(), 3)
     path.write_bytes(DATA)
     assert registry.resolve("x.sh") == (HASH, len(DATA))
-    assert registry.path(HASH).read_bytes() == DATA
+    assert content(store, HASH) == DATA
 
 
 def test_a_change_of_the_same_size_is_seen_by_its_time(registry: Registry) -> None:
@@ -193,13 +137,38 @@ def test_a_change_of_the_same_size_is_seen_by_its_time(registry: Registry) -> No
 def test_a_file_that_did_not_change_is_not_read_again(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     (registry.folder / "x.sh").write_bytes(DATA)
     registry.resolve("x.sh")
-    monkeypatch.setattr(registry, "_ingest", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr(titan.master.registry, "put_from", lambda store, source: pytest.fail("it was read again"))
     assert registry.resolve("x.sh") == (HASH, len(DATA))
 
 
-def test_an_object_that_somebody_deleted_is_made_again(registry: Registry) -> None:
+def test_content_that_is_gone_is_made_again(registry: Registry, store: DirectoryStore) -> None:
     (registry.folder / "x.sh").write_bytes(DATA)
     registry.resolve("x.sh")
-    (registry.folder / ".objects" / HASH).unlink()
+    store.remove_unreferenced(set(), before=time.time() + 60)
+    assert not store.has(HASH)
     assert registry.resolve("x.sh") == (HASH, len(DATA))
-    assert registry.has(HASH)
+    assert store.has(HASH)
+
+
+def test_content_that_is_asked_for_by_name_stays_for_a_while(registry: Registry, store: DirectoryStore) -> None:
+    (registry.folder / "x.sh").write_bytes(DATA)
+    for _ in range(2):
+        registry.resolve("x.sh")
+        assert store.remove_unreferenced(set(), before=time.time() - 60).blobs == 0
+        os.utime(store.folder / HASH, (1.0, 1.0))
+
+
+# -- what names keep ---------------------------------------------------------------------------------------------------------
+def test_names_keep_their_content_also_after_a_restart(registry: Registry, store: DirectoryStore) -> None:
+    give(registry, DATA, "tools/x.sh")
+    for one in (registry, Registry(registry.folder, store)):
+        assert one.contents({len(DATA)}) == {HASH}
+    (registry.folder / "tools" / "x.sh").write_bytes(b"new")
+    assert registry.contents({len(DATA)}) == set(), "the name stands for something else now"
+    assert registry.contents({3}) == {hashlib.sha256(b"new").hexdigest()}
+
+
+def test_no_file_is_read_of_which_there_can_be_no_blob(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    (registry.folder / "x.sh").write_bytes(DATA)
+    monkeypatch.setattr(hashlib, "file_digest", lambda *args: pytest.fail("it was read"))
+    assert registry.contents({len(DATA) + 1}) == set()

@@ -67,7 +67,7 @@ GOLDEN: list[tuple[msg.Message, bytes | None, str]] = [
         "0180000000000044 99 02 a16b a16e 9a a164 a0 90 90 90 90 90 90 cb0000000000000000 a0"
         "94 a6406461696c79 a3555443 cb0000000000000000 cb0000000000000000 a4736b6970 a46c617374 c3 c2",
     ),
-    (msg.Put(9, "00ff", 3, 0, "n"), b"abc", "0123080000000012 0000000b 95 09 a430306666 03 00 a16e 616263"),
+    (msg.SendFile(9, "n", 3, "00ff"), b"abc", "01c8080000000011 0000000a 94 09 a16e 03 a430306666 616263"),
     (
         msg.LogData(0, ["r"], ["j"], [1], [2], [0], [2]),
         b"hi",
@@ -99,10 +99,10 @@ def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
         1: "Hello", 2: "Welcome", 3: "Error", 4: "Ping", 5: "Pong",
         16: "Submit", 17: "Submitted", 18: "Cancel", 19: "Cancelled", 20: "GetRun", 21: "RunStatus", 22: "ListRuns", 23: "Runs",
         24: "ListWorkers", 25: "Workers", 26: "ListDead", 27: "DeadJobs", 28: "Watch", 29: "Unwatch", 30: "Changes", 31: "ReadLogs",
-        32: "LogChunk", 33: "Stage", 34: "Staged", 35: "Put", 36: "Stored", 37: "Resolve", 38: "Resolved", 39: "Stop",
-        40: "Values", 41: "ReadValues", 48: "OpenRun", 49: "AddJobs", 50: "Why", 51: "Reasons",
+        32: "LogChunk", 33: "Stage", 34: "Staged", 36: "Stored", 37: "Resolve", 38: "Resolved", 39: "Stop",
+        40: "Values", 41: "ReadValues", 42: "NameContent", 48: "OpenRun", 49: "AddJobs", 50: "Why", 51: "Reasons",
         64: "Register", 65: "Registered", 66: "Heartbeat", 67: "Heard", 68: "Dispatch", 69: "Started", 70: "Results", 71: "Acked",
-        72: "StopAttempts", 73: "LogData", 74: "LogResume", 75: "Fetch", 76: "Piece", 77: "Draining", 78: "Leaving",
+        72: "StopAttempts", 73: "LogData", 74: "LogResume", 77: "Draining", 78: "Leaving",
         79: "Recall", 80: "Awaiting",
         128: "AddSchedule", 129: "Scheduled", 130: "ListSchedules", 131: "Schedules", 132: "PauseSchedule", 133: "RemoveSchedule",
         134: "RunSchedule",
@@ -184,11 +184,11 @@ def test_nesting_without_end_is_answered() -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"\0\0\0", struct.pack(">I", 2) + b"\x90"], ids=["none", "torn", "too long"])
 def test_a_blob_frame_without_a_message(payload: bytes) -> None:
-    assert misfit(encode_frame(35, payload, BLOB)).message == "opcode 35: a blob frame whose message is longer than the frame"
+    assert misfit(encode_frame(200, payload, BLOB)).message == "opcode 200: a blob frame whose message is longer than the frame"
 
 
 def test_an_empty_blob_and_none_arrive_alike() -> None:
-    put = msg.Put(1, "00", 0, 0)
+    put = msg.SendFile(1, "00", 0)
     assert MessageDecoder().receive_data(encode(put, b"") + encode(put)) == [Received(put, b"")] * 2
 
 

@@ -52,5 +52,5 @@ def test_each_row_of_a_job_has_a_handler_and_each_handler_a_row(tmp_path: Path, 
 def test_what_goes_on_to_the_master_has_a_desk_there() -> None:
     """A message of a job that the master takes comes from its worker, too."""
     on = {kind for kind in FROM_JOBS if ROUTES[kind].desk}
-    assert on == {msg.Grow, msg.GetPipeline, msg.Stage, msg.Put, msg.FindArtifact, msg.ReadValue}
+    assert on == {msg.Grow, msg.GetPipeline, msg.Stage, msg.SendFile, msg.FindArtifact, msg.ReadValue}
     assert all(Party.WORKER in ROUTES[kind].sayers for kind in on)

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from titan.archive import build_archive
-from titan.errors import PeerError
 from titan.model.dag import JobTemplate
 from titan.worker.machine import Assignment
-from titan.worker.sandbox import Download, Workspace
+from titan.worker.sandbox import Workspace
 
 SCRIPT = b"#!/bin/sh\necho hi\n"
 HASH = hashlib.sha256(SCRIPT).hexdigest()
@@ -103,35 +102,6 @@ def test_the_cache_is_what_has_a_hash_for_a_name(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     assert workspace.cached() == [HASH]
     assert not (cache / f"{HASH}.part").exists(), "half a download is of no use to a new process"
-
-
-# -- downloads -------------------------------------------------------------------------------------------------------------
-def test_a_download_arrives_in_pieces_and_is_in_the_cache_when_it_is_whole(workspace: Workspace) -> None:
-    download = Download(workspace, HASH)
-    assert not download.write(0, SCRIPT[:5], len(SCRIPT))
-    assert workspace.cached() == []
-    assert download.write(5, SCRIPT[5:], len(SCRIPT))
-    assert (workspace.cache / HASH).read_bytes() == SCRIPT
-    assert os.listdir(workspace.cache) == [HASH]
-
-
-def test_an_empty_artifact(workspace: Workspace) -> None:
-    assert Download(workspace, hashlib.sha256().hexdigest()).write(0, b"", 0)
-
-
-def test_a_piece_out_of_order(workspace: Workspace) -> None:
-    download = Download(workspace, HASH)
-    with pytest.raises(PeerError, match=r"a piece of \w{12} at 5 where 0 was due"):
-        download.write(5, b"x", 9)
-    download.abandon()
-    assert os.listdir(workspace.cache) == []
-
-
-def test_another_content_than_the_hash_says(workspace: Workspace) -> None:
-    download = Download(workspace, HASH)
-    with pytest.raises(PeerError, match="another content"):
-        download.write(0, b"x" * len(SCRIPT), len(SCRIPT))
-    assert os.listdir(workspace.cache) == []
 
 
 def test_a_cache_of_an_earlier_boot_is_not_trusted(tmp_path: Path) -> None:

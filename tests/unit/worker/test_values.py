@@ -3,193 +3,176 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
+from support_content import Ends
+from titan.content.blobs import pieces_of
+from titan.content.files import FileWriter
 from titan.model import values as model
-from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.worker import values
 from titan.worker.values import Values
 
-A, B = "a" * 64, "b" * 64
-
-
-class FakePeer:
-    def __init__(self) -> None:
-        self.sent: list[tuple[msg.Put, bytes]] = []
-        self.broken = False
-        self.on_drain: Callable[[], Any] = lambda: None
-
-    def send(self, message: msg.Put, blob: bytes) -> None:
-        self.sent.append((message, blob))
-
-    async def drain(self) -> None:
-        self.on_drain()
-        if self.broken:
-            raise ConnectionError
+A = "a" * 64
+ONE, TWO = (hashlib.sha256(data).hexdigest() for data in (b"one", b"two"))
 
 
 class Bench:
-    def __init__(self, cache: Path) -> None:
-        self.cache = cache
-        self.peer: FakePeer | None = None
+    """A worker's values and the master that stores them; there is no connection until `connect`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cache = folder / "cache"
+        self.cache.mkdir()
+        self.ends = Ends(folder / "store")
+        self.connected = asyncio.Event()
         self.stored: list[int] = []
         self.dropped: list[str] = []
         self.in_use: list[str] = []
-        self.request = 100
         self.it = Values(
-            cache,
-            peer=lambda: cast(Peer, self.peer),
-            next_request=self.next,
-            on_stored=self.stored.append,
-            in_use=lambda: self.in_use,
-            on_dropped=self.dropped.append,
+            self.cache, lines=self, on_stored=self.stored.append, in_use=lambda: self.in_use, on_dropped=self.dropped.append
         )
 
-    def next(self) -> int:
-        self.request += 1
-        return self.request
+    async def open(self) -> Any:
+        await self.connected.wait()
+        return await self.ends.open()
+
+    def close(self, line: Any) -> None:
+        self.ends.close(line)
+
+    def connect(self) -> None:
+        self.connected.set()
+
+    def cut(self) -> None:
+        self.connected.clear()
+        self.ends.cut()
 
     def hold(self, lease: int, hash_: str, data: bytes) -> None:
         (self.cache / hash_).write_bytes(data)
         self.it.hold(lease, hash_, len(data))
 
-    def connect(self) -> FakePeer:
-        self.peer = FakePeer()
-        self.it.heard(msg.Registered(1, 1, "c", 1, 5.0, 30.0, 5.0))
-        return self.peer
+    def content(self, hash_: str) -> bytes:
+        return b"".join(pieces_of(self.ends.store.open(hash_)))
 
-    async def turn(self) -> None:
-        """Lets what waits be sent."""
-        task = asyncio.ensure_future(self.it.run())
-        for _ in range(50):
-            await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    def sent(self) -> list[str]:
+        """The hashes that were announced, on the connection of now."""
+        said = self.ends.client.said if self.ends.client is not None else []
+        return [message.hash for message, _ in said if isinstance(message, msg.SendFile)]
 
-
-def test_a_value_goes_in_pieces_and_its_leases_are_held_until_it_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(values, "PIECE_BYTES", 4)
-
-    async def run() -> None:
-        bench = Bench(tmp_path)
-        bench.hold(1, A, b"0123456789")
-        bench.hold(2, A, b"0123456789")
-        peer = bench.connect()
-        await bench.turn()
-        assert peer.sent == [(msg.Put(101, A, 10, at), b"0123456789"[at : at + 4]) for at in (0, 4, 8)]
-        assert bench.it.holds(1) and bench.stored == []
-        assert bench.it.heard(msg.Stored(101, A))
-        assert bench.stored == [1, 2] and not bench.it.holds(1)
-
-    asyncio.run(run())
+    async def until(self, done: Callable[[], object]) -> None:
+        for _ in range(5_000):
+            if done():
+                return
+            await asyncio.sleep(0.001)
+        raise AssertionError("it did not come to that")
 
 
-def test_after_a_cut_it_is_sent_again(tmp_path: Path) -> None:
-    async def run() -> None:
-        bench = Bench(tmp_path)
-        bench.hold(1, A, b"one")
-        bench.hold(2, B, b"two")
-        first = bench.connect()
-        await bench.turn()
-        bench.it.heard(msg.Stored(101, A))
-        bench.it.on_disconnected()
-        second = bench.connect()
-        await bench.turn()
-        assert [put.hash for put, _ in first.sent] == [A, B] and [put.hash for put, _ in second.sent] == [B]
+def scenario(run: Callable[[Bench, pytest.MonkeyPatch], Coroutine[Any, Any, None]]) -> Callable[[Path, pytest.MonkeyPatch], None]:
+    def test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def whole() -> None:
+            bench = Bench(tmp_path)
+            task = asyncio.ensure_future(bench.it.run())
+            try:
+                await run(bench, monkeypatch)
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                await bench.ends.desk.close()
+            assert not bench.it._tasks
 
-    asyncio.run(run())
+        asyncio.run(whole())
 
-
-def test_a_break_in_the_middle_and_a_master_that_has_it_end_the_sending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(values, "PIECE_BYTES", 1)
-
-    async def run() -> None:
-        bench = Bench(tmp_path)
-        bench.hold(1, A, b"0123456789")
-        peer = bench.connect()
-        peer.broken = True
-        await bench.turn()
-        assert len(peer.sent) == 1
-        bench.it.on_disconnected()
-        peer = bench.connect()
-        peer.on_drain = lambda: bench.it.heard(msg.Stored(102, A))
-        await bench.turn()
-        assert len(peer.sent) == 1 and bench.stored == [1]
-
-    asyncio.run(run())
+    test.__name__ = run.__name__
+    return test
 
 
-def test_a_refusal_is_followed_by_another_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(values, "AGAIN_S", 0.0)
-
-    async def run() -> None:
-        bench = Bench(tmp_path)
-        bench.hold(1, A, b"one")
-        peer = bench.connect()
-        await bench.turn()
-        assert not bench.it.heard(msg.Error(99, "environment", "of something else"))
-        assert bench.it.heard(msg.Error(101, "environment", "the disk is full"))
-        await bench.turn()
-        assert [put.request for put, _ in peer.sent] == [101, 102]
-
-    asyncio.run(run())
+@scenario
+async def test_leases_are_held_until_their_value_is_stored(bench: Bench, patch: pytest.MonkeyPatch) -> None:
+    bench.hold(1, ONE, b"one")
+    bench.hold(2, ONE, b"one")
+    await asyncio.sleep(0.01)
+    assert bench.it.holds(1) and bench.stored == []
+    bench.connect()
+    await bench.until(lambda: bench.stored)
+    assert bench.stored == [1, 2] and not bench.it.holds(1) and bench.content(ONE) == b"one" and bench.sent() == [ONE]
 
 
-def test_what_is_forgotten_is_not_sent(tmp_path: Path) -> None:
-    async def run() -> None:
-        bench = Bench(tmp_path)
-        bench.hold(1, A, b"one")
-        bench.it.forget(1)
-        peer = bench.connect()
-        await bench.turn()
-        assert peer.sent == [] and not bench.it.holds(1)
-
-    asyncio.run(run())
-
-
-def test_only_so_much_is_on_its_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(values, "UNCONFIRMED_BYTES", 3)
-
-    async def run() -> None:
-        bench = Bench(tmp_path)
-        bench.hold(1, A, b"one")
-        bench.hold(2, B, b"two")
-        peer = bench.connect()
-        await bench.turn()
-        assert [put.hash for put, _ in peer.sent] == [A]
-        bench.it.heard(msg.Stored(101, A))
-        await bench.turn()
-        assert [put.hash for put, _ in peer.sent] == [A, B]
-
-    asyncio.run(run())
+@scenario
+async def test_after_a_cut_what_was_not_confirmed_is_sent_again(bench: Bench, patch: pytest.MonkeyPatch) -> None:
+    bench.hold(1, ONE, b"one")
+    bench.connect()
+    await bench.until(lambda: bench.stored)
+    with patch.context() as slow:
+        slow.setattr(FileWriter, "write", lambda self, pieces: (_ for _ in ()).throw(OSError(5, "nothing is written")))
+        bench.hold(2, TWO, b"two")
+        await bench.until(lambda: TWO in bench.sent())
+        bench.cut()
+        await asyncio.sleep(0.05)
+    bench.connect()
+    await bench.until(lambda: len(bench.stored) == 2)
+    assert bench.stored == [1, 2] and bench.sent() == [TWO]
 
 
-def test_the_cache_keeps_what_was_used_last_and_what_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(values, "KEEP_BYTES", 10)
+@scenario
+async def test_a_refusal_is_followed_by_another_try(bench: Bench, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(values, "AGAIN_S", 0.0)
+    real, refused = FileWriter.write, list[int]()
 
-    async def run() -> None:
-        bench = Bench(tmp_path)
-        names = [f"{n:064x}" for n in range(5)]
-        for name in names:
-            (tmp_path / name).write_bytes(b"1234")
-        bench.it.keep(names[0], 4)
-        bench.it.keep(names[1], 4)
-        bench.it.keep(names[0], 4)
-        bench.it.keep(names[2], 4)
-        assert bench.dropped == [names[1]] and not (tmp_path / names[1]).exists()
-        bench.in_use = [names[0]]
-        bench.it.keep(names[3], 4)
-        assert bench.dropped == [names[1], names[2]]
-        bench.hold(1, names[4], b"1234")
-        bench.it.keep(names[1], 4)
-        assert bench.dropped[2:] == [names[3]], "what is not stored yet stays"
+    def write(self: FileWriter, pieces: Any) -> None:
+        if not refused:
+            refused.append(1)
+            raise OSError(28, "No space left on device")
+        real(self, pieces)
 
-    asyncio.run(run())
+    patch.setattr(FileWriter, "write", write)
+    bench.hold(1, ONE, b"one")
+    bench.connect()
+    await bench.until(lambda: bench.stored)
+    assert bench.sent() == [ONE, ONE] and bench.stored == [1]
+
+
+@scenario
+async def test_what_is_forgotten_is_not_sent(bench: Bench, patch: pytest.MonkeyPatch) -> None:
+    bench.hold(1, ONE, b"one")
+    bench.it.forget(1)
+    bench.connect()
+    await asyncio.sleep(0.05)
+    assert bench.sent() == [] and not bench.it.holds(1)
+
+
+@scenario
+async def test_only_so_much_is_on_its_way(bench: Bench, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(values, "UNCONFIRMED_BYTES", 3)
+    bench.hold(1, ONE, b"one")
+    bench.hold(2, TWO, b"two")
+    await asyncio.sleep(0.01)
+    assert len(bench.it._tasks) == 1
+    bench.connect()
+    await bench.until(lambda: len(bench.stored) == 2)
+    assert bench.sent() == [ONE, TWO]
+
+
+@scenario
+async def test_the_cache_keeps_what_was_used_last_and_what_is_needed(bench: Bench, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(values, "KEEP_BYTES", 10)
+    names = [f"{n:064x}" for n in range(5)]
+    for name in names:
+        (bench.cache / name).write_bytes(b"1234")
+    bench.it.keep(names[0], 4)
+    bench.it.keep(names[1], 4)
+    bench.it.keep(names[0], 4)
+    bench.it.keep(names[2], 4)
+    assert bench.dropped == [names[1]] and not (bench.cache / names[1]).exists()
+    bench.in_use = [names[0]]
+    bench.it.keep(names[3], 4)
+    assert bench.dropped == [names[1], names[2]]
+    bench.hold(1, names[4], b"1234")
+    bench.it.keep(names[1], 4)
+    assert bench.dropped[2:] == [names[3]], "what is not stored yet stays"
 
 
 def test_how_a_value_by_content_is_written() -> None:

@@ -25,7 +25,7 @@ NO_ACTOR = {
     msg.RemoveSecret: "as SetSecret",
     msg.StoreCommands: "TitanStore records what was changed, as Redis does, not by whom",
     msg.StoreStream: "as StoreCommands",
-    msg.Put: "content has no owner; what names its hash says who",
+    msg.NameContent: "names are files in perm_files/, which is no part of the journal",
 }
 """Rows that change something and record no actor, and why."""
 

@@ -21,7 +21,10 @@ def send(speaker: Speaker, data: bytes, number: int) -> str:
     hash_ = sha256(data).hexdigest()
     start = speaker.ask(msg.SendFile(0, key(number), len(data)), msg.SendFrom)
     assert start.offset == 0
-    speaker.say(msg.FilePiece(start.request, 0, len(data)), data)
+    for at in range(0, len(data), msg.FILE_WINDOW):
+        since = len(speaker.got)
+        speaker.say(msg.FilePiece(start.request, at, len(data)), data[at : at + msg.FILE_WINDOW])
+        speaker.heard(msg.FileTaken, start.request, since=since)
     speaker.say(msg.FileEnd(start.request, hash_))
     assert speaker.heard(msg.Stored, start.request).hash == hash_
     return hash_
@@ -31,7 +34,7 @@ def send(speaker: Speaker, data: bytes, number: int) -> str:
 def test_a_file_is_confirmed_when_it_is_on_the_disk(master: SocketlessMaster) -> None:
     client, worker = master.client(), master.worker("sender")
     hash_ = send(worker, b"an output", 1)
-    assert (master.inside.files.kept.folder / hash_).read_bytes() == b"an output"
+    assert (master.inside.home / "files" / hash_).read_bytes() == b"an output"
     assert sum(m.size for m, _ in worker.got if isinstance(m, msg.FileTaken)) == len(b"an output")
     assert client.ask(msg.SendFile(0, key(2), 9, hash_), msg.Stored).hash == hash_, "it is there already"
 
@@ -68,7 +71,7 @@ def test_more_bytes_than_were_announced(master: SocketlessMaster) -> None:
     client.say(msg.FilePiece(start.request, 0, 4), b"four")
     error = client.heard(msg.Error, start.request)
     assert (error.code, error.message) == ("caller", "more bytes than the 3 that were announced")
-    assert not list(master.inside.files.kept.folder.glob(f"{key(6)}*"))
+    assert not list((master.inside.home / "files").glob(f"{key(6)}*"))
 
 
 @refuses(msg.FileEnd)
@@ -79,7 +82,7 @@ def test_another_content_than_its_hash_says(master: SocketlessMaster) -> None:
     client.say(msg.FileEnd(start.request, ABSENT))
     error = client.heard(msg.Error, start.request)
     assert error.code == "caller" and "arrived with another content than its hash says: send it again" in error.message
-    assert not master.inside.files.kept.has(ABSENT)
+    assert not master.inside.files.store.has(ABSENT)
 
 
 @answers(msg.FetchFile, msg.FileTaken)

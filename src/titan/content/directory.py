@@ -1,0 +1,254 @@
+"""A store of content in one directory of a local disk.
+
+    HASH         a blob: whole, synced, immutable; the time of change (mtime) is when it was stored or touched last
+    KEY.part     a blob on its way; after a cut, or a restart, its sender goes on where it was
+    HASH.gone    a blob that is being removed: unlinking a large file takes time, during which nothing may count on it
+
+Owns paths, room on the disk and what may be removed. Must not know who refers to a blob.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+import time
+from collections.abc import Container, Iterator
+from pathlib import Path
+from typing import Any
+
+from titan.content.blobs import PIECE_BYTES, Removed, put_from
+from titan.content.files import FileReader, FileWriter
+from titan.errors import CallerError, EnvironmentFault, NotFound
+from titan.model.sizes import format_size
+
+SPARE_BYTES = 64 << 20
+"""What is left free on the disk: the journal may lie there."""
+PART_S = 86_400.0
+"""After this nobody goes on with a part."""
+PARKED = 256
+"""Parked parts whose hash so far is known; others are read again when their sender goes on."""
+_HASH = re.compile(r"[0-9a-f]{64}")
+_KEY = re.compile(r"[0-9a-f]{16,64}")
+
+
+class DirectoryStore:
+    """A `BlobStore`."""
+
+    def __init__(self, folder: Path, *, spare_bytes: int = SPARE_BYTES) -> None:
+        """Makes the folder if it is not there. Raises OSError."""
+        self.folder = folder
+        self._spare_bytes = spare_bytes
+        self._open: dict[str, _Part] = {}
+        self._parked: dict[str, tuple[int, Any]] = {}
+        """Key -> (bytes on disk, their hash so far)."""
+        self._lock = threading.Lock()
+        """Over the two above, and over each decision that a blob stays or goes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for gone in folder.glob("*.gone"):
+            gone.unlink(missing_ok=True)
+        self.sweep_parts()
+
+    # -- blobs ----------------------------------------------------------------------------------------------------------
+    def has(self, hash_: str) -> bool:
+        return _HASH.fullmatch(hash_) is not None and os.path.isfile(f"{self.folder}/{hash_}")
+
+    def touch(self, hash_: str) -> bool:
+        if _HASH.fullmatch(hash_) is None:
+            return False
+        with self._lock:
+            try:
+                os.utime(f"{self.folder}/{hash_}")
+            except OSError:
+                return False
+        return True
+
+    def open(self, hash_: str) -> FileReader:
+        try:
+            if _HASH.fullmatch(hash_) is not None:
+                return FileReader(self.folder / hash_, hash_)
+        except FileNotFoundError:
+            pass
+        raise NotFound(f"the master has no content {hash_[:12]!r} any more: stage it again, or run again the job that made it")
+
+    def read_now(self, hash_: str, most_bytes: int) -> bytes | None:
+        if _HASH.fullmatch(hash_) is None:
+            return None
+        try:
+            fd = os.open(f"{self.folder}/{hash_}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                size = os.fstat(fd).st_size
+                return os.read(fd, size) if size <= most_bytes else None
+            finally:
+                os.close(fd)
+        except OSError:
+            return None
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        for entry in os.scandir(self.folder):
+            if _HASH.fullmatch(entry.name):
+                try:
+                    yield entry.name, entry.stat().st_size
+                except FileNotFoundError:
+                    continue
+
+    def remove_unreferenced(self, referenced: Container[str], *, before: float) -> Removed:
+        blobs = size = 0
+        for name in [entry.name for entry in os.scandir(self.folder) if _HASH.fullmatch(entry.name)]:
+            if name in referenced:
+                continue
+            path, gone = self.folder / name, self.folder / f"{name}.gone"
+            with self._lock:
+                try:
+                    about = path.stat()
+                    if about.st_mtime >= before:
+                        continue
+                    path.rename(gone)
+                except FileNotFoundError:
+                    continue
+            gone.unlink()
+            blobs, size = blobs + 1, size + about.st_size
+        return Removed(blobs, size)
+
+    # -- parts ----------------------------------------------------------------------------------------------------------
+    def check_key(self, key: str) -> None:
+        if _KEY.fullmatch(key) is None:
+            raise CallerError(f"{key[:80]!r} is no key of a sending: 16 to 64 hexadecimal digits")
+
+    def open_part(self, key: str, size: int) -> _Part:
+        self.check_key(key)
+        path = self.folder / f"{key}.part"
+        with self._lock:
+            assert key not in self._open, key
+            known = self._parked.pop(key, None)
+        written, digest = _what_is_there(path, size, known)
+        part = _Part(self, key, size, path, written, digest)
+        with self._lock:
+            self._open[key] = part
+        try:
+            self._expect_room(size)
+        except BaseException:
+            part.park()
+            raise
+        return part
+
+    def sweep_parts(self) -> None:
+        limit = time.time() - PART_S
+        for path in self.folder.glob("*.part"):
+            with self._lock:
+                try:
+                    if path.stem not in self._open and path.stat().st_mtime < limit:
+                        self._parked.pop(path.stem, None)
+                        path.unlink()
+                except FileNotFoundError:
+                    continue
+
+    def _expect_room(self, size: int) -> None:
+        """For all that is announced and not written yet; `size`: of the newest. Raises EnvironmentFault."""
+        with self._lock:
+            announced = sum(part.size - part.written for part in self._open.values())
+        disk = os.statvfs(self.folder)
+        free = disk.f_bavail * disk.f_frsize
+        if announced + self._spare_bytes > free:
+            raise EnvironmentFault(
+                f"the disk under the master's files is full: {format_size(free)} are free, and the file has {format_size(size)}:"
+                " free space there, or let runs leave the history sooner (--set history_s, history_bytes)"
+            )
+
+    # -- older homes ----------------------------------------------------------------------------------------------------
+    def adopt(self, older: Path) -> int:
+        """Take over the blobs of another directory of this shape, and remove it; return how many there were.
+
+        Each is moved by one rename, so a process that is killed on the way leaves every blob in one of the two, and the next start
+        goes on. What is adopted counts as touched now. Raises OSError.
+        """
+        try:
+            names = os.listdir(older)
+        except FileNotFoundError:
+            return 0
+        adopted = 0
+        for name in names:
+            source = older / name
+            if _HASH.fullmatch(name) is None:
+                source.unlink()  # half an upload
+                continue
+            adopted += 1
+            if self.touch(name):
+                source.unlink()
+                continue
+            os.utime(source)
+            try:
+                source.rename(self.folder / name)
+            except OSError:  # on another file system
+                put_from(self, FileReader(source, name))
+                source.unlink()
+        sync_directory(self.folder)
+        older.rmdir()
+        sync_directory(older.parent)
+        return adopted
+
+
+class _Part(FileWriter):
+    def __init__(self, store: DirectoryStore, key: str, size: int, path: Path, written: int, digest: Any) -> None:
+        super().__init__(path, written=written, digest=digest, writeback=True)
+        self.size = size
+        self._store = store
+        self._key = key
+
+    def finish(self, hash_: str) -> None:
+        os.utime(self.fd)  # what came may be older than its end
+        os.fsync(self.fd)
+        arrived = self.digest.hexdigest()
+        if arrived != hash_ or self.written != self.size:
+            what = "another content than its hash says" if self.written == self.size else f"{self.written:,} bytes"
+            self.discard()
+            raise CallerError(f"a file of {self.size:,} bytes arrived with {what}: send it again")
+        self.path.rename(self._store.folder / hash_)
+        sync_directory(self._store.folder)
+        self._leave()
+
+    def park(self) -> None:
+        if self.fd < 0:
+            return
+        state = (self.written, self.digest) if self.is_whole else None
+        self._leave(state)
+
+    def discard(self) -> None:
+        if self.fd >= 0:
+            self.path.unlink(missing_ok=True)
+            self._leave()
+
+    def _leave(self, state: tuple[int, Any] | None = None) -> None:
+        self.close()
+        store = self._store
+        with store._lock:
+            store._open.pop(self._key, None)
+            if state is not None:
+                store._parked[self._key] = state
+                while len(store._parked) > PARKED:
+                    del store._parked[next(iter(store._parked))]
+
+
+def _what_is_there(path: Path, size: int, known: tuple[int, Any] | None) -> tuple[int, Any]:
+    """Of a part that was cut: how many bytes, and their hash so far."""
+    try:
+        there = path.stat().st_size
+    except FileNotFoundError:
+        return 0, None
+    if known is not None and known[0] <= min(there, size):
+        return known
+    digest, at = hashlib.sha256(), 0
+    with path.open("rb", buffering=0) as source:
+        while at < min(there, size) and (piece := source.read(min(PIECE_BYTES, size - at))):
+            digest.update(piece)
+            at += len(piece)
+    return at, digest
+
+
+def sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

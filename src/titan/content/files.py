@@ -1,0 +1,123 @@
+"""Files that are read and written in order, and hashed on the way. All but `close` may take as long as the disk does."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from titan.content.blobs import PIECE_BYTES, Bytes
+from titan.errors import CallerError
+from titan.large_files import Passing
+
+
+class FileReader:
+    """A file from its beginning. `hash`: its SHA-256 in hex if that is known; "" has it hashed while it is read."""
+
+    def __init__(self, path: str | Path, hash_: str = "") -> None:
+        """Raises OSError."""
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._fd).st_size
+        self.hash = hash_
+        self._digest = hashlib.sha256()
+        self._hashed = 0
+        self._passing = Passing(self._fd, 0, written=False)
+
+    def read(self, at: int) -> bytes:
+        """Return the piece that begins at `at`. Raises CallerError if the file became shorter."""
+        self._passing.begin()
+        piece = os.pread(self._fd, min(PIECE_BYTES, self.size - at), at)
+        self._passing.end(len(piece))
+        if not piece and at < self.size:
+            raise CallerError("the file became shorter while it was sent: write it, and leave it then")
+        if not self.hash and at <= self._hashed < at + len(piece):
+            self._digest.update(piece if at == self._hashed else memoryview(piece)[self._hashed - at :])
+            self._hashed = at + len(piece)
+        return piece
+
+    def whole_hash(self) -> str:
+        """Return the SHA-256 of all of it; reads what was not read yet, as after a resumed sending."""
+        while not self.hash and self._hashed < self.size:
+            self.read(self._hashed)
+        self.hash = self.hash or self._digest.hexdigest()
+        return self.hash
+
+    def close(self) -> None:
+        """Closing twice is no error."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class MemoryReader:
+    """Bytes that are in memory, with their hash. Like FileReader."""
+
+    def __init__(self, data: bytes, hash_: str) -> None:
+        self._view = memoryview(data)
+        self.size = len(data)
+        self.hash = hash_
+
+    def read(self, at: int) -> memoryview:
+        return self._view[at : at + PIECE_BYTES]
+
+    def whole_hash(self) -> str:
+        return self.hash
+
+    def close(self) -> None:
+        pass
+
+
+class FileWriter:
+    """A file that is written from `written` on; `digest` is the hash so far. `writeback`: a sync follows, which then has little to
+    do."""
+
+    def __init__(self, path: Path, *, written: int = 0, digest: Any = None, writeback: bool = False) -> None:
+        """What lies behind `written` in the file is cut off. Raises OSError."""
+        self.path = path
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.ftruncate(self.fd, written)
+        os.lseek(self.fd, written, os.SEEK_SET)
+        self.digest = hashlib.sha256() if digest is None else digest
+        self.written = written
+        self.is_whole = True
+        """Whether file, `written` and `digest` agree: False after a write that failed."""
+        self._passing = Passing(self.fd, written, written=True, writeback=writeback)
+
+    def write(self, pieces: Sequence[Bytes]) -> None:
+        """Append; much is hashed by another thread meanwhile. Raises OSError."""
+        size = sum(map(len, pieces))
+        self.is_whole = False
+        hashing = _hashers().submit(self._hash, pieces) if size >= PIECE_BYTES else None
+        try:
+            for piece in pieces:
+                view = memoryview(piece)
+                self._passing.begin()
+                while view:
+                    view = view[os.write(self.fd, view) :]
+                self._passing.end(len(piece))
+        finally:
+            if hashing is None:
+                self._hash(pieces)
+            else:
+                hashing.result()
+        self.written += size
+        self.is_whole = True
+
+    def _hash(self, pieces: Sequence[Bytes]) -> None:
+        for piece in pieces:
+            self.digest.update(piece)
+
+    def close(self) -> None:
+        """Closing twice is no error."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+@cache
+def _hashers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(4, thread_name_prefix="titan-hash")

@@ -1,0 +1,162 @@
+"""When garbage is collected, and what a collection sees of runs that move meanwhile. See tests/property/master/test_garbage.py."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from support_core import CLIENT, Master, dag, register, results, submit
+from titan.clock import SteadyClock
+from titan.content.blobs import Removed, put
+from titan.content.directory import DirectoryStore
+from titan.core import image, references
+from titan.core import inputs as seen
+from titan.core.state import Run, State
+from titan.errors import EnvironmentFault
+from titan.master.core_loop import CoreLoop
+from titan.master.garbage import GarbageCollector
+from titan.master.history import CHUNK_JOBS, History, compressed, kept_run
+from titan.master.registry import Registry
+from titan.model.dag import JobTemplate
+from titan.model.settings import Settings
+from titan.model.states import Outcome
+
+HASH = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
+"""Of b"foo"."""
+SCRIPT = JobTemplate(file="s.sh", file_hash=HASH, retries=0)
+
+
+class Bench:
+    """A store with one old blob, b"foo", and a run that needs it, which is DEAD and in the history alone."""
+
+    def __init__(self, home: Path, *, grace_s: float = 1.0) -> None:
+        self.store = DirectoryStore(home / "files", spare_bytes=0)
+        self.history = History(home / "history.sqlite")
+        self.master = Master(Settings(prefetch=0, file_grace_s=grace_s))
+        self.clock = SteadyClock()
+        self.on_settled: Callable[[], None] = lambda: None
+        self.collector = GarbageCollector(cast(CoreLoop, self), self.history, self.store, Registry(home / "perm_files", self.store))
+        self.collector._started -= 5.0
+        put(self.store, HASH, b"foo")
+        os.utime(self.store.folder / HASH, (1.0, 1.0))
+        self.master.see(register(), submit(dag({"a": ""}, {"a": SCRIPT})))
+        self.master.see(results(1, (self.master.lease(), Outcome.EXITED)), at=3.0)
+        self.archive()
+
+    @property
+    def state(self) -> State:
+        return self.master.state
+
+    async def settled(self) -> None:
+        self.on_settled()
+
+    def archive(self) -> None:
+        run = self.state.runs["r"]
+        chunks = [compressed(chunk) for chunk in image.dump_run(self.state, run, CHUNK_JOBS)]
+        self.history.put([kept_run(self.state, run, chunks, 0)])
+        self.master.see(seen.HistoryKept(["r"]))
+
+    def retry(self) -> None:
+        self.master.see(seen.DeadRetried(CLIENT, 8, "r", "", "ann", "", self.history.chunks("r")))
+
+    def collect(self) -> Removed:
+        self.collector.history_is_whole.set()
+        return asyncio.run(self.collector.collect())
+
+
+def test_what_a_run_of_the_history_needs_stays_as_long_as_that_is_there(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    assert not bench.state.runs and bench.collect() == Removed(0, 0)
+    bench.history.prune(before=4.0, most_bytes=1 << 40)
+    assert bench.collect() == Removed(1, 3) and not bench.store.has(HASH)
+
+
+def test_a_run_that_leaves_and_comes_back_while_the_state_is_looked_at_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at while it has no jobs left to see, and when the history is read it is no longer there."""
+    bench = Bench(tmp_path)
+    bench.retry()
+    bench.history.forget("r")
+    bench.master.see(results(1, (bench.master.lease(), Outcome.EXITED)), at=6.0)
+    value = b"h" + bytes.fromhex(HASH) + (3).to_bytes(8, "big")
+    bench.state.runs["r"].templates[:] = [JobTemplate(command="true", retries=0)]
+    bench.master.job().template = bench.state.runs["r"].templates[0]
+    bench.master.job().payload = value  # only a job of the run refers to it
+    real, moves = references.numbers_of, list[list[int]]()
+
+    def numbers_of(run: Run) -> list[int]:
+        numbers = list(real(run))
+        if not moves:
+            moves.append(numbers)
+            bench.archive()
+            bench.retry()
+            bench.history.forget("r")
+            return []  # as those jobs have left
+        return numbers
+
+    monkeypatch.setattr(references, "numbers_of", numbers_of)
+    assert bench.collect() == Removed(0, 0) and moves
+
+
+def test_nothing_is_removed_before_the_history_is_whole(tmp_path: Path) -> None:
+    async def run() -> None:
+        bench = Bench(tmp_path)
+        bench.history.prune(before=4.0, most_bytes=1 << 40)
+        work = asyncio.ensure_future(bench.collector.collect())
+        await asyncio.sleep(0.1)
+        assert not work.done() and bench.store.has(HASH)
+        bench.collector.history_is_whole.set()
+        assert await work == Removed(1, 3)
+
+    asyncio.run(run())
+
+
+def test_after_a_start_the_grace_is_waited_for(tmp_path: Path) -> None:
+    """Who was told before it that content is here may not have come back yet."""
+    bench = Bench(tmp_path, grace_s=0.3)
+    bench.history.prune(before=4.0, most_bytes=1 << 40)
+    bench.collector._started = bench.clock.now()
+    begun = bench.clock.now()
+    assert bench.collect() == Removed(1, 3)
+    assert bench.clock.now() - begun >= 0.29
+
+
+def older(path: Path) -> None:
+    """Makes the history one of format 2, which knew of outputs and published files alone."""
+    db = sqlite3.connect(path)
+    db.executescript("DROP INDEX runs_unread; ALTER TABLE runs DROP COLUMN referenced; DELETE FROM files; PRAGMA user_version = 2;")
+    db.close()
+
+
+def test_the_runs_of_an_older_history_are_read_for_what_they_need(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.history.close()
+    older(tmp_path / "history.sqlite")
+    bench.history = bench.collector._history = History(tmp_path / "history.sqlite")
+    assert bench.history.references() == set()
+    assert bench.collect() == Removed(0, 0) and bench.history.references() == {HASH}
+    assert bench.history.find_references() == 0, "once"
+
+
+def test_nothing_is_removed_while_a_run_of_an_older_history_cannot_be_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path)
+    bench.history.close()
+    older(tmp_path / "history.sqlite")
+    db = sqlite3.connect(tmp_path / "history.sqlite")
+    db.execute("UPDATE chunks SET data = x'00'")
+    db.commit()
+    db.close()
+    bench.history = bench.collector._history = History(tmp_path / "history.sqlite")
+    with pytest.raises(EnvironmentFault, match="is damaged"):
+        bench.history.find_references()
+    assert bench.collect() == Removed(0, 0) and bench.store.has(HASH)
+    assert "content that nothing refers to could not be removed: run r in the history" in caplog.text
