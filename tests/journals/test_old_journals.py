@@ -43,7 +43,8 @@ LATER: set[type] = {
 
 
 def as_saved(state: State) -> list[bytes]:
-    """Without what is not durable."""
+    """Without what is not durable, and what the oldest version did not write."""
+    state.decided_at = 0.0
     for worker in state.workers.values():
         worker.connection, worker.heard_at, worker.deadline, worker.watched = 0, 0.0, 0.0, False
         worker.pace_s = worker.idle_since = 0.0  # the oldest version did not measure them

@@ -308,7 +308,7 @@ class Worker(msgspec.Struct):
 
 class State:
     __slots__ = (
-        "archived", "burst_serial", "bursts", "cluster", "dead", "draws", "filling", "forgotten", "gates",
+        "archived", "burst_serial", "bursts", "cluster", "dead", "decided_at", "draws", "filling", "forgotten", "gates",
         "heard_term", "jobs", "keys", "lanes", "live", "next_job", "next_lease", "next_schedule", "next_worker",
         "notices", "opening", "pinned", "pool", "progress", "published", "releasing", "runs", "saved", "scale_changed",
         "scale_due", "scale_reasons", "scale_waiting", "schedule_names", "schedules", "services", "settings", "stale",
@@ -319,6 +319,8 @@ class State:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.cluster = ""
+        self.decided_at = 0.0
+        """When the last durable event was decided, in seconds since the epoch; 0: none says."""
         self.term = 0
         self.draws: dict[int, str] = {}
         """Term -> the random id of the start that began it, of the terms of which somebody may hold a lease."""

@@ -211,7 +211,7 @@ class Master(HomeServer):
         vault = Vault.open(self.home, self._secrets_key)
         state, next_seq = self._recover()
         tune_interpreter()
-        clock, behind_s = open_clock(self.home, state, accept=self._accept_clock)
+        clock, behind_s = open_clock(self.home, state.decided_at, accept=self._accept_clock)
         self._open_parts(state, clock, vault)
         sock_server = await self._listen()
         try:
