@@ -37,7 +37,7 @@ LATER: set[type] = {
     *(ev.ArtifactPublished, ev.ArtifactRemoved),
     *(ev.ServicesReported, ev.ServicesStopped, ev.ServiceReplaced, ev.ServicesRetired, ev.JobsHeld),
     *(ev.RunGrown, ev.PipelineSaved, ev.PipelineRemoved),
-    ev.StatusReported,
+    *(ev.StatusReported, ev.SettingsChanged),
 }
 """Events that came after version 0.1.0, whose journal this is."""
 

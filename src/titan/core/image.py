@@ -19,6 +19,7 @@ from titan.core.state import Extra, Job, Past, Run, SavedPipeline, Schedule, Sta
 from titan.errors import JournalCorrupt
 from titan.model.causes import Cause, cause_of_old, is_release_of_old
 from titan.model.files import Published
+from titan.model.settings import LoggedSettings
 from titan.model.states import JobState, Outcome
 from titan.model.timing import MAX_TIME
 
@@ -46,6 +47,7 @@ class Head(msgspec.Struct, array_like=True, tag="head"):
     heard_term: int = 0
     notices: list[tuple[float, str]] = []
     decided_at: float = 0.0
+    settings: LoggedSettings | None = None
 
 
 class ScheduleChunk(msgspec.Struct, array_like=True, tag="schedule"):
@@ -114,7 +116,7 @@ def dump(state: State) -> Iterator[bytes]:
     head.next_worker, head.bursts, head.forgotten = state.next_worker, list(state.bursts.values()), state.forgotten
     head.published = state.published
     head.draws, head.heard_term, head.notices = state.draws, state.heard_term, state.notices
-    head.decided_at = state.decided_at
+    head.decided_at, head.settings = state.decided_at, state.logged
     yield _encode(head)
     for schedule in state.schedules.values():
         yield _encode(ScheduleChunk(schedule))
@@ -154,7 +156,8 @@ def load(state: State, chunks: Iterable[bytes]) -> None:
             state.bursts, state.forgotten = {b.name: b for b in part.bursts}, part.forgotten
             state.published = part.published
             state.draws, state.heard_term, state.notices = part.draws, part.heard_term, part.notices
-            state.decided_at = part.decided_at
+            state.decided_at, state.logged = part.decided_at, part.settings
+            state.in_force = part.settings or state.in_force
         elif isinstance(part, ScheduleChunk):
             state.schedules[part.schedule.name] = part.schedule
         elif isinstance(part, SavedChunk):

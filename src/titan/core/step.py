@@ -49,6 +49,7 @@ from titan.core.workers import (
     on_worker_leaving,
     on_worker_registered,
 )
+from titan.model.settings import LoggedSettings
 from titan.model.states import JobState, RunState
 from titan.scheduling.place import place
 
@@ -109,6 +110,9 @@ def _on_master_booted(turn: Turn, it: seen.MasterBooted) -> None:
     if it.behind_s:
         drop_openings(turn)
         set_back(turn, it.behind_s)
+    settings = LoggedSettings.of(turn.state.settings)
+    if settings != turn.state.logged:
+        turn.emit(ev.SettingsChanged(settings, turn.now))
     term = turn.state.term + 1 + (TERM_LEAP if it.copied else 0)
     turn.emit(ev.MasterStarted(term, turn.state.cluster or it.cluster, turn.now, it.draw, it.copied))
     drop_openings(turn)

@@ -10,14 +10,17 @@ from pathlib import Path
 
 from support_core import FIRST, Master, dag, picture, register, results, started, submit, succeeded
 from titan.core import events as ev
+from titan.core import image
 from titan.core import inputs as seen
 from titan.core.check import check
+from titan.core.state import State
+from titan.core.step import step
 from titan.journal import JournalWriter, SyncPolicy, latest_snapshot, open_journal
 from titan.journal.records import END_MARK_BYTES, SEGMENT_HEADER_BYTES, encode_segment_header
 from titan.journal.watermark import Watermark, write_watermark
 from titan.master.compaction import MODULE, compact
 from titan.master.recovery import recover, replay
-from titan.model.settings import Settings
+from titan.model.settings import LoggedSettings, Settings
 from titan.model.states import Outcome
 
 
@@ -136,3 +139,48 @@ def test_a_damaged_snapshot_is_named_and_an_older_state_is_used(tmp_path: Path) 
     recovered = recover(tmp_path, Settings())
     assert len(recovered.warnings) == 1 and str(path) in recovered.warnings[0]
     assert picture(recovered.state) == picture(master.state)
+
+
+def all_of(state: State) -> list[object]:
+    """All that `apply` writes, what is derived and what a restart sets anew included."""
+    depths = {number: seat.depth for number, seat in state.pool.seats.items()}
+    return [list(image.dump(state)), sorted(state.timers), state.scale_due, depths]
+
+
+def test_a_journal_means_the_same_whatever_is_set_today(tmp_path: Path) -> None:
+    master = Master(Settings(loss_s=7.0, forget_s=70.0, prefetch=3, scale={"GPU": (0, 2)}, scale_every_s=5.0))
+    master.see(register(), register("w2", origin=2), submit(dag({"a": ""})), at=1.0)
+    master.see(seen.WorkerLeaving(2), at=2.0)
+    master.see(seen.MasterBooted("c"), at=3.0)
+    write(tmp_path, [master.events])
+    first, *_ = replay(tmp_path, master.state.settings)
+    other, *_ = replay(tmp_path, Settings(loss_s=300.0, forget_s=9.0, prefetch=0))
+    assert all_of(other) == all_of(first)
+    assert first.workers[1].deadline == 10.0 and first.scale_due == 8.0
+
+
+def test_a_journal_that_says_no_settings_is_replayed_with_those_of_today_until_a_start_says_them(tmp_path: Path) -> None:
+    master = Master(Settings(loss_s=7.0))
+    master.see(register(), at=1.0)
+    master.see(seen.MasterBooted("c"), at=3.0)
+    last = write(tmp_path, [[e for e in master.events if not isinstance(e, ev.SettingsChanged)]])
+    state, *_ = replay(tmp_path, Settings(loss_s=300.0))
+    assert state.logged is None and state.workers[1].deadline == 303.0
+    events = step(state, 4.0, [seen.MasterBooted("c")]).events
+    assert [type(e) for e in events] == [ev.SettingsChanged, ev.MasterStarted]
+    write(tmp_path, [events], next_seq=last + 1)
+    again, *_ = replay(tmp_path, Settings(loss_s=9.0))
+    assert again.workers[1].deadline == 304.0
+    assert not any(isinstance(e, ev.SettingsChanged) for e in step(state, 5.0, [seen.MasterBooted("c")]).events)
+
+
+def test_a_snapshot_says_what_was_set(tmp_path: Path) -> None:
+    master = Master(Settings(loss_s=7.0, prefetch=3))
+    master.see(register(), at=1.0)
+    master.see(seen.MasterBooted("c"), at=3.0)
+    last = write(tmp_path, [master.events])
+    before, *_ = replay(tmp_path, Settings())
+    assert compact(tmp_path, last) is not None
+    after, _, events, _ = replay(tmp_path, Settings(prefetch=0))
+    assert events == 0 and after.in_force == LoggedSettings.of(master.state.settings)
+    assert after.workers[1].deadline == 10.0 and all_of(after)[3] == all_of(before)[3] == {1: 3}
