@@ -17,6 +17,7 @@ PURE_FILES = (
     "worker/awaiting.py",
     "worker/services.py",
     "worker/job_values.py",
+    "journal/engine.py",
     "journal/records.py",
     "journal/scan.py",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from support_core import Master, alike, register, replay, submit
+from support_core import Master, alike, booted, register, replay, submit
 from titan.core import events as ev
 from titan.core import image
 from titan.core import inputs as seen
@@ -50,5 +50,5 @@ def test_a_snapshot_keeps_it_and_an_older_snapshot_says_it_by_its_jobs() -> None
 
 def test_a_clock_that_is_set_back_sets_it_back() -> None:
     master = lived()
-    master.see(seen.MasterBooted("c", (), "", "", 15.0), at=5.0)
+    master.see(booted(master.state, behind_s=15.0), at=5.0)
     assert isinstance(master.events[-1], ev.MasterStarted) and master.state.decided_at == 5.0
