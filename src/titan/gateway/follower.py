@@ -60,9 +60,9 @@ class Follower:
 
     def _load(self) -> None:
         for tries_left in reversed(range(TRIES)):
-            found = self.engine.latest_snapshot()
-            self.state, self.seq, self.warnings = State(self._settings), found.seq, found.warnings
             try:
+                found = self.engine.latest_snapshot()
+                self.state, self.seq, self.warnings = State(self._settings), found.seq, found.warnings
                 if found.info is not None:
                     load_snapshot(self.state, self.engine.get_snapshot(found.info), found.info.name, self._origin)
                 break

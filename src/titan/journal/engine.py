@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from titan.errors import JournalFailed
+from titan.errors import Conflict, JournalFailed
 from titan.journal.records import Record
 
 
@@ -45,6 +45,14 @@ class LatestSnapshot(NamedTuple):
     @property
     def seq(self) -> int:
         return self.info.seq if self.info is not None else 0
+
+
+def followed_too_far(after_seq: int, last_seq: int) -> Conflict:
+    """The error of `open` for a caller that has applied what a crash took from the log."""
+    return Conflict(
+        f"sequences {last_seq + 1} to {after_seq} were read before they were durable, and a crash took them: start this process"
+        " again, so that it follows the log from its last snapshot"
+    )
 
 
 class CompactionGuard(Protocol):
@@ -130,7 +138,8 @@ class LogEngine(Protocol):
         """Begin a term and return the log, to append to. It repairs the end if `repair` was not called.
 
         The term is above `above_term` and every term that was given before. `after_seq` is the last sequence that the caller
-        has applied. If the log goes further (`next_seq` says so), the caller reads the tail before it appends.
+        has applied. If the log goes further (`next_seq` says so), the caller reads the tail before it appends. Raises Conflict
+        if the caller has applied more than the log has kept: it has to follow anew.
 
         `on_durable(last_seq)` may cover several appends; both callbacks may come from another thread, `on_durable` before
         `append` has returned. After `on_failed` nothing is durable any more. That one process leads at a time is the caller's
@@ -141,8 +150,9 @@ class LogEngine(Protocol):
     def tail(self, after_seq: int = 0, *, live: bool = False) -> Iterator[Record]:
         """All records behind `after_seq`, in order, up to the end that there is now.
 
-        `live`: another process may be appending and compacting. Then LogCompacted says that a snapshot has replaced records
-        behind `after_seq`. Raises JournalCorrupt for damage, for missing records and if `after_seq` lies within a record.
+        `live`: another process may be appending and compacting. Then the last records may not be durable yet, and LogCompacted
+        says that a snapshot has replaced records behind `after_seq`. Raises JournalCorrupt for damage, for missing records and if
+        `after_seq` lies within a record.
         """
 
     def first_seq(self) -> int:

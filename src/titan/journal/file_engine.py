@@ -13,7 +13,7 @@ from titan.errors import JournalCorrupt, JournalFailed, LogCompacted
 from titan.journal import files
 from titan.journal.commit import SyncPolicy
 from titan.journal.compaction_lock import CompactionLock
-from titan.journal.engine import LatestSnapshot, Snapshot, SnapshotInfo
+from titan.journal.engine import LatestSnapshot, Snapshot, SnapshotInfo, followed_too_far
 from titan.journal.files import JournalFile
 from titan.journal.reader import LogEnd, read_records, repair_end
 from titan.journal.records import Record
@@ -74,6 +74,8 @@ class FileEngine:
                 self.repair()
         assert self._end is not None
         end, self._end = self._end, None
+        if after_seq >= end.next_seq and after_seq not in [file.seq for file in files.list_snapshots(self.directory)]:
+            raise followed_too_far(after_seq, end.next_seq - 1)
         return JournalWriter(
             self.directory,
             next_seq=max(end.next_seq, after_seq + 1),

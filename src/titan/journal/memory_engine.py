@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import NamedTuple, NoReturn, Self
 
 from titan.errors import Bug, Conflict, JournalCorrupt, JournalFailed, LimitExceeded, LogCompacted
-from titan.journal.engine import LatestSnapshot, Snapshot, SnapshotInfo
+from titan.journal.engine import LatestSnapshot, Snapshot, SnapshotInfo, followed_too_far
 from titan.journal.records import MAX_PAYLOAD_BYTES, Record
 
 
@@ -69,9 +69,10 @@ class MemoryEngine:
     ) -> _MemoryLog:
         with self._lock:
             self.repair()
+            if after_seq > self._last_seq and after_seq not in self._kept:
+                raise followed_too_far(after_seq, self._last_seq)
             self._term = 1 + max(self._term, above_term)
             self._opened = True
-            self._base = max(self._base, after_seq) if not self._records else self._base
             if self._log is not None:
                 self._log.failure = JournalFailed("a later term has begun")
             self._log = _MemoryLog(self, self._term, max(self._last_seq, after_seq) + 1, on_durable)

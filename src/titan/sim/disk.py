@@ -11,7 +11,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from titan.errors import Bug, JournalCorrupt, JournalFailed
-from titan.journal.engine import LatestSnapshot, Snapshot, SnapshotInfo
+from titan.journal.engine import LatestSnapshot, Snapshot, SnapshotInfo, followed_too_far
 from titan.journal.memory_engine import MemoryGuard
 from titan.journal.records import Record, RecordScanner, encode_record, encode_segment_header
 from titan.journal.scan import FileState, SegmentScan
@@ -90,7 +90,8 @@ class Disk:
         on_failed: Callable[[JournalFailed], None],
     ) -> DiskLog:
         self.repair()
-        assert after_seq < self.next_seq, "the log does not go so far"
+        if after_seq >= self.next_seq:
+            raise followed_too_far(after_seq, self.next_seq - 1)
         self.term = 1 + max(self.term, above_term)
         self.log = DiskLog(self, self._sync, on_durable)
         return self.log

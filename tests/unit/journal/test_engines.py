@@ -322,6 +322,17 @@ def test_who_opens_is_told_of_what_he_has_not_followed(place: Place, leaders: Le
     assert late.log.next_seq == 4 and payloads(engine.tail(1)) == [b"b", b"c"]
 
 
+def test_who_has_applied_what_a_crash_took_does_not_lead(place: Place, leaders: Lead) -> None:
+    """Else the log would have a hole, which is damage at the next start."""
+    leader = leaders(place.engine())
+    leader.write(b"a", b"b")
+    leader.log.close()
+    with pytest.raises(Conflict, match="sequences 3 to 5 were read before they were durable"):
+        leaders(place.engine(), after_seq=5)
+    follower = leaders(place.engine(), after_seq=2)
+    assert follower.write(b"c") == 3 and payloads(place.engine().tail()) == [b"a", b"b", b"c"]
+
+
 def test_repair_comes_first_or_with_the_open(place: Place, leaders: Lead) -> None:
     leaders(place.engine()).write(b"a")
     place.crash()
