@@ -52,7 +52,7 @@ class Master:
         """worker -> leases that it holds, in the order in which they came."""
         self.journaled = 0
         self._runs = itertools.count()
-        self.see([seen.MasterBooted("bench")])
+        self.see([seen.MasterBooted("bench", 1)])
         gc.collect()  # from here on as the master has it
         gc.freeze()
         gc.set_threshold(50_000, 50, 100)

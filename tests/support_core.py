@@ -9,6 +9,7 @@ from titan.core import image
 from titan.core import inputs as seen
 from titan.core.apply import apply
 from titan.core.check import check
+from titan.core.fencing import term_floor
 from titan.core.state import Job, State
 from titan.core.step import Decision, step
 from titan.model.dag import DagSpec, JobTemplate
@@ -32,7 +33,7 @@ class Master:
         self.state = State(settings or Settings(prefetch=0))
         self.now = 0.0
         self.events: list[ev.Event] = []
-        self.see(seen.MasterBooted("c"))
+        self.see(booted(self.state))
 
     def see(self, *inputs: seen.Input, at: float | None = None) -> Decision:
         self.now = self.now if at is None else at
@@ -50,6 +51,14 @@ class Master:
 
     def lease(self, n: int = 0) -> int:
         return self.job(n).lease
+
+
+def booted(
+    state: State, bursts: tuple[str, ...] = (), draw: str = "", copied: str = "", behind_s: float = 0.0
+) -> seen.MasterBooted:
+    """A start, in the term that a log would give."""
+    term = 1 + term_floor(state, copied=bool(copied))
+    return seen.MasterBooted("c", term, bursts, draw, copied, behind_s)
 
 
 # -- inputs ------------------------------------------------------------------------------------------------------------

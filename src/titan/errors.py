@@ -21,6 +21,7 @@
         JournalFailed      the disk under the journal refused a write or a sync; final
           HomeGone         the home was deleted, moved or replaced under a running server; final
         JournalCorrupt     a record before the journal's tail is bad: names file and offset
+        LogCompacted       a snapshot has replaced records that were to be read next
         JournalTooNew      a later Titan wrote it, and this one does not know all of it
         PortInUse          another program listens there
       Bug                an invariant of Titan itself does not hold
@@ -168,6 +169,13 @@ class JournalCorrupt(EnvironmentFault):
         super().__init__(message)
         self.path = path
         self.offset = offset
+
+
+class LogCompacted(EnvironmentFault):
+    """Records that were to be read next have been replaced by a snapshot: read on from that."""
+
+    code = "log_compacted"
+    retryable = True
 
 
 class JournalTooNew(EnvironmentFault):

@@ -17,6 +17,7 @@ PURE_FILES = (
     "worker/awaiting.py",
     "worker/services.py",
     "worker/job_values.py",
+    "journal/engine.py",
     "journal/records.py",
     "journal/scan.py",
 )
@@ -39,7 +40,7 @@ TAGS = """
     artifact_published artifact_removed
     progress_reported status_reported
     term_raised clock_set_back worker_set_aside worker_probed worker_taken_back
-    worker_facts_changed
+    worker_facts_changed settings_changed
 """
 
 
@@ -154,3 +155,9 @@ def test_the_commands_print_text_of_others_as_plain_text_only() -> None:
         "serve": {"_tell_ready"},  # to a pipe of its parent
         "store": {"_ask"},
     }
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "core").glob("apply*.py")), ids=lambda p: p.name)
+def test_an_event_does_the_same_whatever_is_set_today(path: Path) -> None:
+    """`State.settings` is of this process; what `apply` reads is journaled: `State.in_force`."""
+    assert "state.settings" not in [ast.unparse(node) for node in ast.walk(ast.parse(path.read_text()))]

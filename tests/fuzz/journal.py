@@ -15,11 +15,11 @@ from titan.core import events as ev
 from titan.core import image
 from titan.errors import TitanError
 from titan.folders import remove_folder
-from titan.journal import JournalWriter, SyncPolicy, accept_loss, inspect, verify, write_snapshot
+from titan.journal import JournalWriter, SyncPolicy, accept_loss, inspect, verify
 from titan.journal.files import segment_name, snapshot_name
 from titan.journal.records import RecordScanner, decode_segment_header, encode_record, encode_segment_header
-from titan.master.reading import origin
 from titan.master.recovery import recover, replay
+from titan.master.storage import open_storage, origin
 from titan.model.settings import Settings
 
 Files = dict[str, bytes]
@@ -46,8 +46,8 @@ def whole() -> Files:
             writer.append(payload, count)
         writer.close()
         assert not failed
-        state, seq, _, _ = replay(folder, Settings())
-        write_snapshot(folder, seq=seq, term=state.term, chunks=image.dump(state), origin=origin())
+        follower = replay(open_storage(folder), Settings())
+        open_storage(folder).put_snapshot(seq=follower.seq, term=follower.state.term, chunks=image.dump(follower.state))
         return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
@@ -105,7 +105,7 @@ def run(files: Files) -> None:
         inspect(store)
         sound = verify(store).ok
         try:
-            recover(store, Settings())
+            recover(open_storage(store), Settings())
         except TitanError:
             accept_loss(store, name="aside")
             problems = verify(store).problems

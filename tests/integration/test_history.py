@@ -16,6 +16,7 @@ from titan.core.events import RunArchived
 from titan.errors import NotFound, TitanError
 from titan.journal import write_snapshot
 from titan.master.recovery import replay
+from titan.master.storage import open_storage
 from titan.model.settings import Settings
 
 KEEP_TWO = {**QUIET, "keep_runs": 2}
@@ -181,11 +182,11 @@ def test_what_the_journal_has_no_more_is_said_to_be_lost(small: Cluster) -> None
     small.master.terminate()
     small.master.wait()
     (small.home / "history.sqlite").unlink()
-    state, seq, _, _ = replay(small.store, Settings())
+    follower = replay(open_storage(small.store), Settings())
     for segment in small.store.glob("*.seg"):
         segment.unlink()
     (small.store / "synced").unlink()
-    write_snapshot(small.store, seq=seq, term=state.term, chunks=image.dump(state))
+    write_snapshot(small.store, seq=follower.seq, term=follower.state.term, chunks=image.dump(follower.state))
     small.start_master()
     until(lambda: "finished runs are lost with the history" in small.master.err if small.master else False, "it is said", 60.0)
     assert old[0] in small.master.err and "Put history.sqlite back from a backup" in small.master.err

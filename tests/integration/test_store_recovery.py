@@ -13,6 +13,7 @@ from titan.journal import JournalWriter, SyncPolicy
 from titan.journal.records import END_MARK_BYTES, SEGMENT_HEADER_BYTES, encode_segment_header
 from titan.master.compaction import compact
 from titan.master.recovery import recover
+from titan.master.storage import open_storage
 from titan.model.settings import Settings
 from titan.store.store import Store
 
@@ -69,7 +70,7 @@ def test_a_file_that_is_cut_anywhere_gives_a_prefix(tmp_path: Path) -> None:
         folder = tmp_path / "cut"
         folder.mkdir()
         (folder / segment.name).write_bytes(data[:cut])
-        there = recover(folder, Settings()).state.store.digest()
+        there = recover(open_storage(folder), Settings()).state.store.digest()
         shutil.rmtree(folder)
         at = max(i for i in range(len(digests)) if digests[i] == there and i <= at + 1)
     assert at == len(digests) - 1, "the whole file holds it all"
@@ -89,10 +90,10 @@ def test_a_snapshot_holds_all_of_it(tmp_path: Path) -> None:
     store.execute(5000, session, [b"SET", b"of a run", b"v"])
     batches.append((store.take_changes(), store.digest()))
     journal(tmp_path / "j", batches)
-    recovered = recover(tmp_path / "j", Settings())
+    recovered = recover(open_storage(tmp_path / "j"), Settings())
     assert recovered.state.store.digest() == store.digest()
     again = State(Settings())
     image.load(again, image.dump(recovered.state))
     assert again.store.digest() == store.digest()
-    assert compact(tmp_path / "j", recovered.next_seq - 1) is not None
-    assert recover(tmp_path / "j", Settings()).state.store.digest() == store.digest()
+    assert compact(open_storage(tmp_path / "j"), recovered.follower.seq) is not None
+    assert recover(open_storage(tmp_path / "j"), Settings()).state.store.digest() == store.digest()

@@ -67,7 +67,7 @@ def comes(name: str, incarnation: str, *leases: int) -> seen.WorkerRegistered:
 def script() -> list[tuple[float, Moment]]:
     """A life that leaves at least one event of each durable kind."""
     return [
-        (1.0, sees(seen.MasterBooted("cluster"))),
+        (1.0, sees(seen.MasterBooted("cluster", 1))),
         (2.0, sees(comes("w1", "1"), seen.DagSubmitted(9, 1, "run1", "key1", DAG), seen.DagSubmitted(9, 2, "run2", "key2", DAG))),
         (3.0, ends(1, Outcome.SUCCEEDED)),
         (4.0, ends(1, Outcome.SUCCEEDED)),

@@ -27,7 +27,7 @@ class Log:
         self.state = State(Settings(prefetch=0))
         self.events: list[ev.Event] = []
         self.now = 1000.0
-        self.see(seen.MasterBooted("c"))
+        self.see(seen.MasterBooted("c", self.state.term + 1))
 
     def see(self, *inputs: seen.Input, after: float = 1.0) -> Decision:
         self.now += after

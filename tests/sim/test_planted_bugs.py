@@ -39,7 +39,9 @@ from titan.core import inputs as seen
 from titan.core.apply import apply
 from titan.core.state import Job, Run, Schedule, State, TimerKind, Worker
 from titan.core.turn import Turn
+from titan.gateway import follower, reading
 from titan.gateway.sequencer import Sequencer
+from titan.journal.records import Record
 from titan.model import timing
 from titan.model.causes import Cause
 from titan.model.demand import NOTHING, Amounts
@@ -832,6 +834,18 @@ def a_sync_claims_what_was_written_meanwhile(patch: Patch) -> None:
     patch.setattr(Disk, "synced", lambda disk, size, seq: real(disk, size, disk.next_seq - 1))
 
 
+def a_follower_leaves_out_the_end_of_a_long_record(patch: Patch) -> None:
+    def events_of(record: Record, ours: bytes) -> list[ev.Event]:
+        events = reading.events_of(record, ours)
+        return events if len(events) < 5 else events[:-1]
+
+    patch.setattr(follower, "events_of", events_of)
+
+
+def what_is_derived_is_not_built_anew_before_a_follower_leads(patch: Patch) -> None:
+    patch.setattr(follower.Follower, "settle", lambda it: None)
+
+
 # -- burst workers -----------------------------------------------------------------------------------------------------------
 def those_that_are_leaving_do_not_count(patch: Patch) -> None:
     real = scaling.look_at
@@ -985,6 +999,8 @@ PLANTS: list[Callable[[Patch], None]] = [
     effects_do_not_wait_for_the_sync,
     effects_without_events_do_not_wait,
     a_sync_claims_what_was_written_meanwhile,
+    a_follower_leaves_out_the_end_of_a_long_record,
+    what_is_derived_is_not_built_anew_before_a_follower_leads,
     those_that_are_leaving_do_not_count,
     a_busy_burst_worker_is_retired,
     names_of_burst_workers_come_again,
@@ -1020,6 +1036,7 @@ FOUND_BY = {
     "progress_is_not_said_again_after_a_cut": 18,
     "statuses_of_fenced_attempts_count": 17,
     "the_first_call_is_always_to_blame": 56,
+    "what_is_derived_is_not_built_anew_before_a_follower_leads": 738,
     "what_is_replaced_is_forgotten_when_it_is_gone": 1070,
     "what_is_told_to_stop_leaves_its_gpus_at_once": 1252,
     "what_was_changed_while_it_was_written_leaves": 203,

@@ -63,7 +63,7 @@ def live(seed: int, monkeypatch: pytest.MonkeyPatch) -> Life:
     monkeypatch.setattr(SimMaster, "_append", recording)
     monkeypatch.setattr(SimMaster, "__init__", remembered)
     sim.simulate(seed)
-    return Life(masters[0].disk.recover(), pictures, times, dumps)
+    return Life(list(masters[0].disk.tail()), pictures, times, dumps)
 
 
 def write(home: Path, life: Life) -> list[int]:

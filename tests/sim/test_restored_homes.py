@@ -50,7 +50,7 @@ class World:
         self.connected.clear()
         for machine in self.machines.values():
             machine.handle(self.now, [wm.Disconnected()])
-        self.see([seen.MasterBooted("c", (), f"draw{self.starts}")])
+        self.see([seen.MasterBooted("c", self.state.term + 1, (), f"draw{self.starts}")])
 
     def see(self, inputs: list[seen.Input]) -> None:
         self.now += 0.01

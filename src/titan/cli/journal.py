@@ -104,10 +104,11 @@ def _store(home: Path | None) -> Path:
 def _unreadable(store: Path) -> tuple[str, ...]:
     """What a start would say of a journal whose bytes are whole: that another Titan wrote it, or that it does not replay."""
     from titan.master.recovery import replay
+    from titan.master.storage import open_storage
     from titan.model.settings import Settings
 
     try:
-        replay(store, Settings())
+        replay(open_storage(store), Settings())
     except TitanError as error:
         return (str(error),)
     return ()
@@ -117,9 +118,9 @@ def _print_events(store: Path, after: int, *, as_json: bool) -> None:
     import msgspec
 
     from titan.core.events import decode
-    from titan.journal import read_records
+    from titan.master.storage import open_storage
 
-    for record in read_records(store, after):
+    for record in open_storage(store).tail(after):
         for i, event in enumerate(decode(record.payload)):
             fields = {name: getattr(event, name) for name in event.__struct_fields__}
             line = {"seq": record.first_seq + i, "event": type(event).__name__, **fields}

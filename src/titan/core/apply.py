@@ -45,6 +45,11 @@ _WRITERS: dict[type, Callable[[State, Any], None]] = {
     **apply_files.WRITERS,
 }
 
+_DURABLE = frozenset(_WRITERS) - frozenset(ev.VOLATILE)
 
-def apply(state: State, event: ev.Event) -> None:
-    _WRITERS[type(event)](state, event)
+
+def apply(state: State, event: Any) -> None:
+    kind = type(event)
+    _WRITERS[kind](state, event)
+    if kind in _DURABLE and event.at:  # journals of old have events without a time
+        state.decided_at = event.at

@@ -58,7 +58,7 @@ def _scale_reviewed(state: State, e: ev.ScaleReviewed) -> None:
             state.scale_waiting.pop(rule, None)
         else:
             state.scale_waiting.setdefault(rule, e.at)
-    state.scale_due = e.at + state.settings.scale_every_s
+    state.scale_due = e.at + state.in_force.scale_every_s
     state.arm(state.scale_due, TimerKind.SCALE, 0)
 
 

@@ -24,20 +24,28 @@ def _term_raised(state: State, e: ev.TermRaised) -> None:
     keep_notice(state, e.at, e.notice)
 
 
+def _settings_changed(state: State, e: ev.SettingsChanged) -> None:
+    state.logged = state.in_force = e.settings
+    for worker in state.workers.values():
+        state.seat(worker)
+        if worker.state in (WorkerState.LOST, WorkerState.LEFT):
+            state.arm(worker.left_at + e.settings.forget_s, TimerKind.FORGET, worker.number)
+
+
 def _master_started(state: State, e: ev.MasterStarted) -> None:
     _begin_term(state, e.term, e.draw)
     keep_notice(state, e.at, e.notice)
     state.cluster = e.cluster
     state.burst_serial = 0
-    if state.settings.scale:
-        state.scale_due = e.at + state.settings.scale_every_s
+    if state.in_force.scale_every_s:
+        state.scale_due = e.at + state.in_force.scale_every_s
         state.arm(state.scale_due, TimerKind.SCALE, 0)
     for worker in state.workers.values():
         worker.connection = 0
         if worker.state in (WorkerState.ALIVE, WorkerState.SUSPECT):
             worker.state = WorkerState.SUSPECT
             worker.heard_at = e.at
-            worker.deadline = e.at + state.settings.loss_s
+            worker.deadline = e.at + state.in_force.loss_s
             state.watch(worker)
         state.seat(worker)
 
@@ -93,7 +101,7 @@ def _worker_gone(state: State, number: int, into: WorkerState, at: float) -> Non
     worker.ending.clear()
     worker.taken = state.count_taken(worker)
     state.seat(worker)
-    state.arm(at + state.settings.forget_s, TimerKind.FORGET, number)
+    state.arm(at + state.in_force.forget_s, TimerKind.FORGET, number)
 
 
 def _worker_lost(state: State, e: ev.WorkerLost) -> None:
@@ -125,7 +133,7 @@ def _leases_ended(state: State, e: ev.LeasesEnded) -> None:
 
 def _hear(state: State, worker: Worker, at: float) -> None:
     worker.heard_at = at
-    worker.deadline = at + state.settings.loss_s
+    worker.deadline = at + state.in_force.loss_s
 
 
 def _worker_connected(state: State, e: ev.WorkerConnected) -> None:
@@ -160,6 +168,7 @@ def _worker_suspected(state: State, e: ev.WorkerSuspected) -> None:
 
 
 WRITERS: dict[type, Callable[[State, Any], None]] = {
+    ev.SettingsChanged: _settings_changed,
     ev.MasterStarted: _master_started,
     ev.TermRaised: _term_raised,
     ev.WorkerJoined: _worker_joined,

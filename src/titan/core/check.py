@@ -123,7 +123,7 @@ def _check_workers(state: State) -> None:
         assert worker.taken == taken == seat.taken, f"{worker.name}: {worker.taken} taken, {seat.taken} in the pool, really {taken}"
         assert seat.total == totals_of(worker.facts), f"{worker.name}: the pool has {seat.total} in all"
         assert (seat.hold is not None) == (worker.number in state.pool.holds), f"{worker.name}: holds room?"
-        most = worker.slots * (1 + max(state.settings.prefetch, state.settings.prefetch_max if state.settings.prefetch else 0))
+        most = worker.slots * (1 + max(state.in_force.prefetch, state.in_force.prefetch_max if state.in_force.prefetch else 0))
         assert seat.depth == state.depth(worker) or not worker.takes_work, f"{worker.name}: the pool has depth {seat.depth}"
         assert len(worker.held) - len(worker.lent) <= most, f"{worker.name} holds more than its slots and what it may prefetch"
         assert worker.lent.keys() <= worker.held.keys(), f"{worker.name}: {worker.lent} lent of {worker.held}"

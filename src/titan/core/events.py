@@ -33,6 +33,7 @@ from titan.core.sickness_events import WorkerSetAside as WorkerSetAside
 from titan.core.sickness_events import WorkerTakenBack as WorkerTakenBack
 from titan.core.term_events import ClockSetBack as ClockSetBack
 from titan.core.term_events import MasterStarted as MasterStarted
+from titan.core.term_events import SettingsChanged as SettingsChanged
 from titan.core.term_events import TermRaised as TermRaised
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.files import StoredFile
@@ -505,6 +506,7 @@ class WorkerSuspected(_Fact, frozen=True, tag="worker_suspected"):
 Event = (
     MasterStarted
     | TermRaised
+    | SettingsChanged
     | ClockSetBack
     | WorkerSetAside
     | WorkerProbed

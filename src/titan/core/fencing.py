@@ -23,6 +23,11 @@ TERMS_HEARD = 1 << 30
 """No worker's word raises the term above this one, however often it is repeated: numbers of leases and jobs have 31 bits for it."""
 
 
+def term_floor(state: State, *, copied: bool) -> int:
+    """The term that the next one has to be above. `copied`: the home is known to be a copy."""
+    return state.term + (TERM_LEAP if copied else 0)
+
+
 def fence_foreign(turn: Turn, name: str, leases: Sequence[int], draws: Sequence[str], draw_of: Sequence[int]) -> dict[int, None]:
     """The leases, of those that worker `name` holds, that this home did not give out. Begins a new term if there are any.
 

@@ -9,23 +9,13 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from titan.core.inputs import ResultsReported
-from titan.core.state import Job, State
+from titan.core.state import Job
 from titan.model.dag import MAX_MEMORY, MAX_SECONDS
-from titan.model.states import JobState
-from titan.model.timing import MAX_TIME
 
 MAX_CPU_S = 1e10
 """CPU time of an attempt: 65,536 CPUs for two days."""
 _SOME = 1e-9
 """The least time of something reported as having happened; 0 means that it has not."""
-
-
-def latest_recorded(state: State) -> float:
-    """The latest time that a master wrote down of what it knows: no worker's word, and none beyond the calendar."""
-    times = [job.since for job in state.jobs.values() if job.state is not JobState.RUNNING]
-    times += [run.submitted_at for run in state.runs.values()]
-    times += [schedule.changed_at for schedule in state.schedules.values()]
-    return max((at for at in times if 0.0 <= at <= MAX_TIME), default=0.0)
 
 
 def started_within(job: Job, at: float, now: float) -> float:

@@ -19,7 +19,9 @@ from titan.core.state import Extra, Job, Past, Run, SavedPipeline, Schedule, Sta
 from titan.errors import JournalCorrupt
 from titan.model.causes import Cause, cause_of_old, is_release_of_old
 from titan.model.files import Published
+from titan.model.settings import LoggedSettings
 from titan.model.states import JobState, Outcome
+from titan.model.timing import MAX_TIME
 
 T = TypeVar("T")
 CHUNK_JOBS = 20_000
@@ -44,6 +46,8 @@ class Head(msgspec.Struct, array_like=True, tag="head"):
     draws: dict[int, str] = {}
     heard_term: int = 0
     notices: list[tuple[float, str]] = []
+    decided_at: float = 0.0
+    settings: LoggedSettings | None = None
 
 
 class ScheduleChunk(msgspec.Struct, array_like=True, tag="schedule"):
@@ -112,6 +116,7 @@ def dump(state: State) -> Iterator[bytes]:
     head.next_worker, head.bursts, head.forgotten = state.next_worker, list(state.bursts.values()), state.forgotten
     head.published = state.published
     head.draws, head.heard_term, head.notices = state.draws, state.heard_term, state.notices
+    head.decided_at, head.settings = state.decided_at, state.logged
     yield _encode(head)
     for schedule in state.schedules.values():
         yield _encode(ScheduleChunk(schedule))
@@ -136,9 +141,11 @@ def dump_run(state: State, run: Run, chunk_jobs: int) -> Iterator[bytes]:
 def load(state: State, chunks: Iterable[bytes]) -> None:
     """Fills an empty state. The caller calls `reindex` when the log behind the snapshot has been applied too."""
     run: Run | None = None
+    is_timeless = False
     for chunk in chunks:
         part = _decoder.decode(chunk)
         if isinstance(part, Head):
+            is_timeless = not part.decided_at
             if part.format != FORMAT:
                 raise JournalCorrupt(f"a snapshot of format {part.format}; this Titan reads {FORMAT}: use the one that wrote it")
             state.cluster, state.term = part.cluster, part.term
@@ -149,6 +156,8 @@ def load(state: State, chunks: Iterable[bytes]) -> None:
             state.bursts, state.forgotten = {b.name: b for b in part.bursts}, part.forgotten
             state.published = part.published
             state.draws, state.heard_term, state.notices = part.draws, part.heard_term, part.notices
+            state.decided_at, state.logged = part.decided_at, part.settings
+            state.in_force = part.settings or state.in_force
         elif isinstance(part, ScheduleChunk):
             state.schedules[part.schedule.name] = part.schedule
         elif isinstance(part, SavedChunk):
@@ -161,6 +170,8 @@ def load(state: State, chunks: Iterable[bytes]) -> None:
         else:
             assert run is not None
             _restore(state, run, part)
+    if is_timeless:
+        state.decided_at = _latest_time(state)
 
 
 def _columns(first: int, jobs: list[Job], index: dict[int, int]) -> JobChunk:
@@ -199,6 +210,14 @@ def _columns(first: int, jobs: list[Job], index: dict[int, int]) -> JobChunk:
 
 def _causes_of_old(c: JobChunk) -> list[Cause]:
     return [cause_of_old(why) if s is JobState.CANCELLED else Cause.NONE for s, why in zip(c.states, c.reasons, strict=True)]
+
+
+def _latest_time(state: State) -> float:
+    """The latest time that a snapshot of an older Titan holds: no worker's clock, and none beyond the calendar."""
+    times = [job.since for job in state.jobs.values() if job.state is not JobState.RUNNING]
+    times += [run.submitted_at for run in state.runs.values()]
+    times += [schedule.changed_at for schedule in state.schedules.values()]
+    return max((at for at in times if 0.0 <= at <= MAX_TIME), default=0.0)
 
 
 def _unless_empty(column: list[T]) -> list[T]:

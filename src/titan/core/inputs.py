@@ -16,12 +16,13 @@ from titan.model.timing import Timing
 class MasterBooted(msgspec.Struct, frozen=True):
     """The log was replayed and the master begins. `cluster` names a new cluster if the log was empty.
 
-    `bursts` are the burst workers that outlived the master's last process, as their provider says. `draw` is random and names this
-    start. `copied`, if not empty, says why the home is known to be a copy. `behind_s`: so far the time is behind what the log has
-    recorded, as an earlier clock was ahead; 0 if it is not.
+    `term` is what opening the log gave. `bursts` are the burst workers that outlived the master's last process, as their provider
+    says. `draw` is random and names this start. `copied`, if not empty, says why the home is known to be a copy. `behind_s`: so far
+    the time is behind what the log has recorded, as an earlier clock was ahead; 0 if it is not.
     """
 
     cluster: str
+    term: int
     bursts: tuple[str, ...] = ()
     draw: str = ""
     copied: str = ""

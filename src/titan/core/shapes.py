@@ -2,7 +2,7 @@
 
 Events and snapshots are arrays to which fields are only ever added at the end. Reading them by their types drops what is too much
 in silence, so a downgrade would lose what the later Titan knew. Here the raw arrays are compared with the types. That costs more
-than the reading itself, so it is for what another version wrote: see `master.reading.origin`.
+than the reading itself, so it is for what another version wrote: see `gateway.reading`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from titan.model.causes import Cause
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.demand import NOTHING, Amounts, LaneKey, amounts_of, demand_of, plus, totals_of
 from titan.model.files import Published, StoredFile
-from titan.model.settings import Settings
+from titan.model.settings import LoggedSettings, Settings
 from titan.model.states import TERMINAL, JobState, Outcome, RunState, WorkerState
 from titan.model.timing import Timing
 from titan.scheduling.lane import Lane
@@ -320,17 +320,24 @@ class Worker(msgspec.Struct):
 
 class State:
     __slots__ = (
-        "archived", "burst_serial", "bursts", "cluster", "dead", "draws", "filling", "forgotten", "gates",
-        "heard_term", "jobs", "keys", "lanes", "live", "next_job", "next_lease", "next_schedule", "next_worker",
-        "notices", "opening", "pinned", "pool", "progress", "published", "releasing", "runs", "saved", "scale_changed",
-        "scale_due", "scale_reasons", "scale_waiting", "schedule_names", "schedules", "services", "settings", "stale",
-        "store", "store_is_live", "tables", "term", "terms", "timers", "tokens", "touched", "unsettled", "worker_numbers",
-        "workers",
+        "archived", "burst_serial", "bursts", "cluster", "dead", "decided_at", "draws", "filling", "forgotten", "gates",
+        "heard_term", "in_force", "jobs", "keys", "lanes", "live", "logged", "next_job", "next_lease", "next_schedule",
+        "next_worker", "notices", "opening", "pinned", "pool", "progress", "published", "releasing", "runs", "saved",
+        "scale_changed", "scale_due", "scale_reasons", "scale_waiting", "schedule_names", "schedules", "services",
+        "settings", "stale", "store", "store_is_live", "tables", "term", "terms", "timers", "tokens", "touched",
+        "unsettled", "worker_numbers", "workers",
     )  # fmt: skip
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
+        """Of this process: what decisions read. `apply` reads `in_force` alone."""
+        self.logged: LoggedSettings | None = None
+        """What the log says is in force; None: an older Titan wrote it."""
+        self.in_force = LoggedSettings.of(self.settings)
+        """`logged`, or else what is set today."""
         self.cluster = ""
+        self.decided_at = 0.0
+        """When the last durable event was decided, in seconds since the epoch; 0: none says."""
         self.term = 0
         self.draws: dict[int, str] = {}
         """Term -> the random id of the start that began it, of the terms of which somebody may hold a lease."""
@@ -492,7 +499,7 @@ class State:
 
         None behind a service, whose slot does not become free.
         """
-        s = self.settings
+        s = self.in_force
         if worker.probing:
             return 0
         slots = max(0, worker.slots - worker.serving)
@@ -602,7 +609,7 @@ class State:
             if worker.state in (WorkerState.ALIVE, WorkerState.SUSPECT):
                 self.watch(worker)
             else:
-                self.arm(worker.left_at + self.settings.forget_s, TimerKind.FORGET, worker.number)
+                self.arm(worker.left_at + self.in_force.forget_s, TimerKind.FORGET, worker.number)
 
     def _reindex_schedules(self) -> None:
         self.stale, self.live, self.filling = 0, {}, {}

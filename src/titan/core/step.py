@@ -14,7 +14,6 @@ from titan.core.cancel import is_unneeded, on_cancel_requested
 from titan.core.clock_back import set_back
 from titan.core.deadline import expire as expire_run
 from titan.core.dlq import on_dead_dismissed, on_dead_retried
-from titan.core.fencing import TERM_LEAP
 from titan.core.finish import on_attempts_started, on_results_reported
 from titan.core.gates import announce_open, expire, on_gate_decision_made, on_token_drawn, on_webhook_answered
 from titan.core.growth import on_pipeline_removal_requested, on_pipeline_save_requested, on_run_growth_requested
@@ -50,6 +49,7 @@ from titan.core.workers import (
     on_worker_registered,
 )
 from titan.model.dag import GATE, HANDLER
+from titan.model.settings import LoggedSettings
 from titan.model.states import JobState, RunState
 from titan.scheduling.place import place
 
@@ -110,8 +110,10 @@ def _on_master_booted(turn: Turn, it: seen.MasterBooted) -> None:
     if it.behind_s:
         drop_openings(turn)
         set_back(turn, it.behind_s)
-    term = turn.state.term + 1 + (TERM_LEAP if it.copied else 0)
-    turn.emit(ev.MasterStarted(term, turn.state.cluster or it.cluster, turn.now, it.draw, it.copied))
+    settings = LoggedSettings.of(turn.state.settings)
+    if settings != turn.state.logged:
+        turn.emit(ev.SettingsChanged(settings, turn.now))
+    turn.emit(ev.MasterStarted(it.term, turn.state.cluster or it.cluster, turn.now, it.draw, it.copied))
     drop_openings(turn)
     announce_open(turn)
     catch_up_all(turn)

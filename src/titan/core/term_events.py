@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from titan.core.fact import Fact
+from titan.model.settings import LoggedSettings
 
 
 class MasterStarted(Fact, frozen=True, tag="master_started"):
@@ -17,6 +18,13 @@ class MasterStarted(Fact, frozen=True, tag="master_started"):
     at: float
     draw: str = ""
     notice: str = ""
+
+
+class SettingsChanged(Fact, frozen=True, tag="settings_changed"):
+    """The master starts with other settings than the log has in force, or the log has none yet. MasterStarted comes behind it."""
+
+    settings: LoggedSettings
+    at: float
 
 
 class ClockSetBack(Fact, frozen=True, tag="clock_set_back"):

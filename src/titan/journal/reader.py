@@ -6,9 +6,10 @@ at a time. Nothing is changed but by `repair_tail`, which a master calls once at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from titan.errors import JournalCorrupt
 from titan.journal import files
@@ -29,6 +30,15 @@ class TornTail:
 
     def __str__(self) -> str:
         return f"{self.path}: torn at {self.offset} ({self.reason}): {self.dropped_bytes} bytes that nobody was told of"
+
+
+class LogEnd(NamedTuple):
+    """Where a log ends once it is repaired. `torn`: what was dropped."""
+
+    next_seq: int
+    term: int
+    """The latest that is known from the last segment and the watermark; 0: none."""
+    torn: TornTail | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +78,8 @@ def open_journal(directory: Path) -> JournalImage:
     return JournalImage(directory, tuple(segments), scan.next_seq - 1, torn)
 
 
-def read_records(
-    directory: Path, after_seq: int = 0, *, on_origin: Callable[[bytes], None] = lambda origin: None
-) -> Iterator[Record]:
-    """All records behind `after_seq`, in order; a torn tail of the last segment ends them. `on_origin` is told who wrote those
-    that follow, segment by segment.
+def read_records(directory: Path, after_seq: int = 0) -> Iterator[Record]:
+    """All records behind `after_seq`, in order; a torn tail of the last segment ends them.
 
     Raises JournalCorrupt at the first bad place, after the good records before it: for damage, for sequences that are missing
     (also between `after_seq` and the first segment), for an end that is known to have been further on, and if `after_seq` lies
@@ -87,7 +94,6 @@ def read_records(
         if (file.seq > expected) if index == 0 else (file.seq != expected):
             raise corrupt(file.path, 0, f"sequences {expected} to {file.seq - 1} are missing before it")
         scan = scan_segment(file, is_last=index == len(segments) - 1, watermark=watermark)
-        on_origin(scan.header.origin if scan.header is not None else b"")
         for record in scan:
             if record.last_seq <= after_seq:
                 continue
@@ -99,7 +105,12 @@ def read_records(
 
 
 def repair_tail(directory: Path) -> TornTail | None:
-    """Makes the last segment end with its last good record, durably, and says what was dropped.
+    """The same as `repair_end`; returns what was dropped."""
+    return repair_end(directory).torn
+
+
+def repair_end(directory: Path) -> LogEnd:
+    """Make the last segment end with its last good record, durably.
 
     It syncs also where there is nothing to cut: after a kill the last records may be in the page cache only, and what is read from
     there will be built upon. The zeros of preallocation go without a word. Raises JournalCorrupt if the bad place is damage.
@@ -108,7 +119,7 @@ def repair_tail(directory: Path) -> TornTail | None:
     segments = files.list_segments(directory)
     raise_if_shorter(directory, segments, watermark)
     if not segments:
-        return None
+        return LogEnd(1, watermark.term, None)
     path, _ = segments[-1]
     scan, torn = _scan_last(segments[-1], watermark)
     if scan.mark is None and scan.header is not None and scan.header.version > 1:
@@ -117,7 +128,7 @@ def repair_tail(directory: Path) -> TornTail | None:
     else:
         files.trim(path, scan.verdict.offset)
     files.sync_directory(directory)
-    return torn
+    return LogEnd(scan.next_seq, max(scan.term, watermark.term), torn)
 
 
 def scan_segment(file: JournalFile, *, is_last: bool, watermark: Watermark) -> SegmentScan:

@@ -54,6 +54,8 @@ class Record:
     term: int
     synced_seq: int
     payload: bytes
+    origin: bytes = b""
+    """Who wrote it, as its segment says."""
 
     @property
     def last_seq(self) -> int:
@@ -154,14 +156,15 @@ class RecordScanner:
     ([8], 'END')
     """
 
-    def __init__(self, data: bytes | memoryview, *, next_seq: int, offset: int = SEGMENT_HEADER_BYTES) -> None:
+    def __init__(self, data: bytes | memoryview, *, next_seq: int, offset: int = SEGMENT_HEADER_BYTES, origin: bytes = b"") -> None:
         self._data = memoryview(data)
+        self._origin = origin
         self.stop = Stop(StopReason.END, offset, next_seq)
 
     def __iter__(self) -> Iterator[Record]:
         data, (_, offset, next_seq, _) = self._data, self.stop
         while True:
-            found = _record_at(data, offset)
+            found = _record_at(data, offset, self._origin)
             if isinstance(found, Record) and found.first_seq == next_seq and (mark := _mark_of(found)) is not None:
                 self.stop = Stop(StopReason.MARK, offset + END_MARK_BYTES, next_seq, mark)
                 return
@@ -200,7 +203,7 @@ def is_zero(data: memoryview) -> bool:
     return all(bytes(data[at : at + size]) == _ZEROS[: len(data) - at] for at in range(0, len(data), size))
 
 
-def _record_at(data: memoryview, offset: int) -> Record | StopReason:
+def _record_at(data: memoryview, offset: int, origin: bytes = b"") -> Record | StopReason:
     room = len(data) - offset - RECORD_HEADER_BYTES
     if room < 0:
         return StopReason.END if is_zero(data[offset:]) else StopReason.CUT
@@ -215,7 +218,7 @@ def _record_at(data: memoryview, offset: int) -> Record | StopReason:
     payload = bytes(data[start : start + length])
     if crc != zlib.crc32(payload, zlib.crc32(_COVERED.pack(length, first_seq, count, term, synced_seq))):
         return StopReason.BAD_CRC
-    return Record(first_seq, count, term, synced_seq, payload)
+    return Record(first_seq, count, term, synced_seq, payload, origin)
 
 
 def _mark_of(record: Record) -> EndMark | None:

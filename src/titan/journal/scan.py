@@ -66,6 +66,8 @@ class SegmentScan:
         self._is_last = is_last
         self._synced_seq = synced_seq
         self.next_seq = first_seq
+        self.term = 0
+        """Of the last record; 0: there is none."""
         self.mark: EndMark | None = None
         self.header = decode_segment_header(self._data)
         self.verdict = self._judge_header(self.header, first_seq)
@@ -73,9 +75,9 @@ class SegmentScan:
     def __iter__(self) -> Iterator[Record]:
         if self.verdict.state is not FileState.OK or self.header is None:
             return
-        scanner = RecordScanner(self._data, next_seq=self.next_seq, offset=self.header.size)
+        scanner = RecordScanner(self._data, next_seq=self.next_seq, offset=self.header.size, origin=self.header.origin)
         for record in scanner:
-            self.next_seq = record.last_seq + 1
+            self.next_seq, self.term = record.last_seq + 1, record.term
             yield record
         self.mark = scanner.stop.mark
         self.verdict = self._judge_stop(scanner.stop, self.header.capacity)

@@ -24,6 +24,7 @@ from typing import BinaryIO, NamedTuple
 
 from titan.errors import EnvironmentFault
 from titan.journal import files
+from titan.journal.engine import Snapshot
 from titan.journal.files import JournalFile
 from titan.journal.reader import corrupt
 from titan.journal.records import FORMAT_VERSION, ORIGIN_BYTES, of_later_format
@@ -38,15 +39,6 @@ _CRC = struct.Struct(">I")
 _CHUNK = struct.Struct(">II")
 _NUMBER = struct.Struct(">Q")
 _FOOTER_MARK = 0xFFFFFFFF
-
-
-class Snapshot(NamedTuple):
-    """`chunks` reads the file as it goes: only its end without an error proves the whole snapshot good."""
-
-    seq: int
-    term: int
-    chunks: Iterator[bytes]
-    origin: bytes = b""
 
 
 class SnapshotScan(NamedTuple):

@@ -71,6 +71,7 @@ class JournalWriter:
         self._lock = threading.Lock()
         self._queue: SimpleQueue[Append | _Order] = SimpleQueue()
         self._next_seq = next_seq
+        self._term = term
         self._pending_bytes = 0
         self._unfinished = 0
         """Items that the thread has not dealt with."""
@@ -166,6 +167,10 @@ class JournalWriter:
                 self._queue.put(_Order.CLOSE)
         if threading.current_thread() is not self._thread:
             self._thread.join()
+
+    @property
+    def term(self) -> int:
+        return self._term
 
     @property
     def next_seq(self) -> int:

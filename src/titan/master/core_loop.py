@@ -1,6 +1,6 @@
 """The beat of the master: drain what was seen, step, append to the journal, and let effects go once they are durable.
 
-Owns the state, the clock, the journal and the order in which things become visible: whatever is to be sent, be it an effect, an
+Owns the state, the clock, the open log and the order in which things become visible: whatever is to be sent, be it an effect, an
 answer to a question or a pushed change, waits in one queue behind the sequence that it rests on. So nobody is told what is not
 durable.
 """
@@ -12,22 +12,22 @@ import logging
 import os
 import secrets
 from collections.abc import Callable
-from pathlib import Path
 
 from titan.clock import SteadyClock
 from titan.core.effects import Effect
 from titan.core.events import SYNCED, Event, encode
+from titan.core.fencing import term_floor
 from titan.core.inputs import Input, MasterBooted
 from titan.core.record_parts import RECORD_BYTES, divided
 from titan.core.state import State
 from titan.core.step import next_due, step
 from titan.errors import Conflict, JournalFailed
+from titan.gateway.follower import Follower
 from titan.gateway.sequencer import Sequencer
-from titan.journal import JournalWriter, SyncPolicy
+from titan.journal.engine import OpenLog
 from titan.master.beside import run_beside
 from titan.master.blame import PATIENCE, Blame, Raised, Watched
 from titan.master.compaction import MODULE as COMPACTION
-from titan.master.reading import origin
 
 log = logging.getLogger("titan.master")
 
@@ -72,13 +72,14 @@ class CoreLoop:
         self._scheduled = False
         self._turning = False
         """Whether `on_events` is under way."""
-        self._journal: JournalWriter | None = None
+        self._log: OpenLog | None = None
+        """From `lead` on."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._pressed = False
         self._dead = False
         self._broken = False
-        self._store: Path | None = None
+        self._location = ""
         self._since_snapshot = 0
         self.snapshot_at = 0.0
         """When this process made the last one, in seconds since the epoch; 0: it has made none."""
@@ -86,24 +87,28 @@ class CoreLoop:
         self._compactor: asyncio.Task[None] | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
-    def open_journal(self, store: Path, next_seq: int, policy: SyncPolicy, *, places: tuple[Path, ...] = ()) -> None:
-        """`places`: files and folders that must stay what they are for anything to be durable."""
-        self._store = store
-        self.order.begin(next_seq - 1)
-        self._journal = JournalWriter(
-            store,
-            next_seq=next_seq,
-            term=self.state.term + 1,
-            policy=policy,
-            on_synced=lambda seq: self._call_in_loop(self._synced, seq),
-            on_failed=lambda error: self._call_in_loop(self._fail, error),
-            places=places,
-            origin=origin(),
-        )
+    def lead(
+        self, follower: Follower, cluster: str, bursts: tuple[str, ...] = (), *, copied: str = "", behind_s: float = 0.0
+    ) -> None:
+        """Open the log that `follower`, whose state this is, has followed, and begin the term that it gives.
 
-    def boot(self, cluster: str, bursts: tuple[str, ...] = (), *, copied: str = "", behind_s: float = 0.0) -> None:
-        """`copied`: why the home is known to be a copy, if it is. `behind_s`: see `MasterBooted`."""
-        self.see(MasterBooted(cluster, bursts, secrets.token_hex(8), copied, behind_s))
+        `copied`: why the home is known to be a copy, if it is. `behind_s`: see `MasterBooted`. `settled` waits until the term has
+        begun durably. Raises JournalFailed.
+        """
+        engine = follower.engine
+        self._location = engine.location
+        self._log = log = engine.open(
+            after_seq=follower.seq,
+            above_term=term_floor(self.state, copied=bool(copied)),
+            on_durable=lambda seq: self._call_in_loop(self._synced, seq),
+            on_failed=lambda error: self._call_in_loop(self._fail, error),
+        )
+        if log.next_seq != follower.seq + 1:  # who led until now went on since this was followed
+            follower.follow()
+        assert follower.state is self.state and follower.seq == log.next_seq - 1, "the log has been followed to its end"
+        follower.settle()
+        self.order.begin(follower.seq)
+        self.see(MasterBooted(cluster, log.term, bursts, secrets.token_hex(8), copied, behind_s))
         self.turn()
 
     async def settled(self) -> None:
@@ -119,12 +124,12 @@ class CoreLoop:
         if self._compactor is not None:
             self._compactor.cancel()
             await asyncio.gather(self._compactor, return_exceptions=True)
-        if self._journal is not None:
-            await self._loop.run_in_executor(None, self._journal.close)
+        if self._log is not None:
+            await self._loop.run_in_executor(None, self._log.close)
 
     @property
     def low_space(self) -> bool:
-        return self._journal is not None and self._journal.low_space
+        return self._log is not None and self._log.low_space
 
     # -- in -------------------------------------------------------------------------------------------------------------
     def see(self, seen: Input) -> None:
@@ -158,9 +163,9 @@ class CoreLoop:
         try:
             events, effects = step(self.state, now, watched)
             payload, count = encode(events)
-            if count and self._journal is not None:
+            if count and self._log is not None:
                 synced = not SYNCED.isdisjoint(map(type, events))
-                written = None if synced else self._journal.append_now(payload, count)
+                written = None if synced else self._log.append_now(payload, count)
                 if written is not None:
                     self.order.wrote(written, durable=True)
                 else:
@@ -181,19 +186,19 @@ class CoreLoop:
             return
         self._let_go()
         self._on_told()
-        if self._journal is not None and self.order.durable == self.order.seq:
+        if self.order.durable == self.order.seq:
             self._maybe_compact()
         self._arm()
 
     def _append(self, payload: bytes, count: int, events: list[Event], *, synced: bool) -> None:
-        assert self._journal is not None
+        assert self._log is not None
         if len(payload) <= RECORD_BYTES:
-            self.order.wrote(self._journal.append(payload, count, synced=synced))
+            self.order.wrote(self._log.append(payload, count, synced=synced))
         else:
             for part in divided(events, RECORD_BYTES):
                 piece, inside = encode(part)
                 if inside:
-                    self.order.wrote(self._journal.append(piece, inside, synced=synced))
+                    self.order.wrote(self._log.append(piece, inside, synced=synced))
         self._watch_pressure()
 
     # -- out ------------------------------------------------------------------------------------------------------------
@@ -222,8 +227,8 @@ class CoreLoop:
 
     # -- limits -----------------------------------------------------------------------------------------------------------
     def _watch_pressure(self) -> None:
-        assert self._journal is not None
-        pending = self._journal.pending_bytes
+        assert self._log is not None
+        pending = self._log.pending_bytes
         if not self._pressed and pending > PENDING_LIMIT:
             self._pressed = True
             self._on_pressure(True)
@@ -284,20 +289,20 @@ class CoreLoop:
 
     # -- snapshots --------------------------------------------------------------------------------------------------------
     def _maybe_compact(self) -> None:
-        """When enough has been logged: seal the segment, then have a process of its own replay and write a snapshot."""
-        if self._journal is None or self._compactor is not None or self._dead:
+        """When enough has been logged: have it sealed, then have a process of its own replay it and put a snapshot."""
+        if self._log is None or not self._location or self._compactor is not None or self._dead:
             return
         if self._sealing is None and self._since_snapshot >= self.state.settings.snapshot_bytes:
-            self._sealing = self._journal.rotate()
+            self._sealing = self._log.rotate()
             self._since_snapshot = 0
-        if self._sealing is not None and self._journal.sealed_through >= self._sealing:
+        if self._sealing is not None and self._log.sealed_through >= self._sealing:
             through, self._sealing = self._sealing, None
             self._compactor = self._loop.create_task(self._compact(through))
 
     async def _compact(self, through: int) -> None:
         more = ["--keep-segments"] if self.state.settings.keep_journal else []
         try:
-            said = await run_beside(COMPACTION, str(self._store), str(through), str(os.getpid()), *more)
+            said = await run_beside(COMPACTION, self._location, str(through), str(os.getpid()), *more)
             if said:
                 log.warning("no snapshot was made: %s", said)
             else:

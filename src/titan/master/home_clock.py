@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from titan.clock import SteadyClock, noted_time
-from titan.core.heard import latest_recorded
-from titan.core.state import State
 from titan.errors import EnvironmentFault
 from titan.model.timing import iso
 
@@ -30,9 +28,11 @@ class HomeClock(NamedTuple):
     """How far the wall clock is behind what is written down, if it is to be followed; else 0."""
 
 
-def open_clock(home: Path, state: State, *, accept: bool) -> HomeClock:
-    """Raises EnvironmentFault if the wall clock is too far ahead and nobody said `accept`."""
-    known, now = max(noted_time(home), latest_recorded(state)), time.time()
+def open_clock(home: Path, decided_at: float, *, accept: bool) -> HomeClock:
+    """Return the clock of a home whose journal was last written at `decided_at` (0: never).
+
+    Raises EnvironmentFault if the wall clock is too far ahead and nobody said `accept`."""
+    known, now = max(noted_time(home), decided_at), time.time()
     if known and now - known > JUMP_S and not accept:
         raise EnvironmentFault(
             f"the clock says {iso(now)}, {(now - known) / 86_400:.0f} days after the latest time that is written down in {home}, "

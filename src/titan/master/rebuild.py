@@ -18,14 +18,13 @@ from titan.core import image
 from titan.core.apply import apply
 from titan.core.state import State
 from titan.errors import TitanError
+from titan.gateway.reading import events_of, load_snapshot
 from titan.home_lock import HomeLock
-from titan.journal import CompactionLock, read_records
-from titan.journal.files import list_segments, list_snapshots
-from titan.journal.snapshot import read_snapshot
+from titan.journal.engine import LogEngine
 from titan.master.beside import begin_beside
 from titan.master.history import CHUNK_JOBS, History, KeptRun, compressed, kept_run
 from titan.master.log_store import LogStore
-from titan.master.reading import EventReader, chunks_of
+from titan.master.storage import open_storage, origin, store_of
 from titan.model.settings import Settings
 
 MODULE = "titan.master.rebuild"
@@ -46,23 +45,24 @@ def rebuild(home: Path) -> Rebuilt:
     The master of that home must not run: raises Conflict. JournalCorrupt if the journal is damaged.
     """
     with HomeLock(home / "lock"), closing(History(home / "history.sqlite")) as history, closing(LogStore(home / "logs")) as logs:
-        compaction = CompactionLock(home / "store")
-        compaction.take_over()
-        with compaction:
-            return rebuild_into(history, home / "store", logs)
+        engine = open_storage(store_of(home))
+        guard = engine.compaction_guard()
+        guard.take_over()
+        with guard:
+            return rebuild_into(history, engine, logs)
 
 
-def rebuild_into(history: History, store: Path, logs: LogStore) -> Rebuilt:
+def rebuild_into(history: History, engine: LogEngine, logs: LogStore) -> Rebuilt:
     """The same for whoever has the locks."""
-    segments, snapshots = list_segments(store), list_snapshots(store)
-    whole = bool(segments) and segments[0].seq <= 1
+    snapshots = engine.snapshots()
+    whole = engine.first_seq() == 1
     state, seq = State(Settings()), 0
     if not whole and snapshots:
-        image.load(state, chunks_of(read_snapshot(snapshots[0].path)))
-        state.reindex()
-        seq = snapshots[0].seq
+        oldest = snapshots[0]
+        load_snapshot(state, engine.get_snapshot(oldest), oldest.name, origin())
+        seq = oldest.seq
     count = 0
-    leaving = _leaving(state, store, seq, logs)
+    leaving = _leaving(state, engine, seq, logs)
     while batch := list(islice(leaving, BATCH)):
         history.put(batch)
         count += len(batch)
@@ -72,22 +72,22 @@ def rebuild_into(history: History, store: Path, logs: LogStore) -> Rebuilt:
 def main(argv: list[str]) -> int:
     home = Path(argv[0])
     begin_beside(int(argv[1]))
-    lock = CompactionLock(home / "store")
+    engine = open_storage(store_of(home))
+    guard = engine.compaction_guard()
     try:
-        lock.take_over(patience_s=COMPACTION_S)  # segments that are compacted away meanwhile could not be read
-        with lock, closing(History(home / "history.sqlite", set_aside=False)) as history, closing(LogStore(home / "logs")) as logs:
-            rebuild_into(history, home / "store", logs)
+        guard.take_over(patience_s=COMPACTION_S)  # segments that are compacted away meanwhile could not be read
+        with guard, closing(History(home / "history.sqlite", set_aside=False)) as history, closing(LogStore(home / "logs")) as logs:
+            rebuild_into(history, engine, logs)
     except TitanError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
 
 
-def _leaving(state: State, store: Path, seq: int, logs: LogStore) -> Iterator[KeptRun]:
+def _leaving(state: State, engine: LogEngine, seq: int, logs: LogStore) -> Iterator[KeptRun]:
     """Each run as it was when it left."""
-    reader = EventReader()
-    for record in read_records(store, seq, on_origin=reader.note_origin):
-        for event in reader.events(record):
+    for record in engine.tail(seq):
+        for event in events_of(record, origin()):
             if isinstance(event, ev.RunArchived):
                 run = state.runs[event.run]
                 chunks = [compressed(chunk) for chunk in image.dump_run(state, run, CHUNK_JOBS)]

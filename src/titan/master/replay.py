@@ -6,27 +6,23 @@ is not shown either: who was connected, and when a worker was heard.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from titan.core import events as ev
-from titan.core import image
 from titan.core.apply import apply
 from titan.core.state import State
 from titan.errors import CallerError, EnvironmentFault, JournalCorrupt, NotFound
-from titan.journal import Record, read_records, read_snapshot
-from titan.journal.files import JournalFile, list_segments, list_snapshots
-from titan.journal.snapshot import scan_snapshot
-from titan.master.reading import EventReader, chunks_of
+from titan.gateway.reading import events_of, load_snapshot
+from titan.journal.engine import LogEngine, SnapshotInfo
+from titan.master.storage import open_storage, origin, store_of
 from titan.model.settings import Settings
 from titan.model.states import WorkerState
 from titan.model.timing import iso
 
 TRIES = 5
-"""So often a place of the journal that seems damaged is read: its writer may have been at it just then."""
-TRY_AGAIN_S = 0.05
+"""So often the snapshots are looked at: the master may have removed one just then."""
 
 
 class Moment(NamedTuple):
@@ -55,21 +51,19 @@ class Step(NamedTuple):
 class Playback:
     """`state` is that behind `seq`, and goes on as `play` is iterated."""
 
-    def __init__(self, store: Path, start: JournalFile | None) -> None:
-        self.store = store
+    def __init__(self, engine: LogEngine, start: SnapshotInfo | None) -> None:
+        self.engine = engine
         self.state = State(Settings())
         self.seq = 0
         self.at = 0.0
         if start is not None:
-            image.load(self.state, chunks_of(read_snapshot(start.path)))
-            self.state.reindex()
+            load_snapshot(self.state, engine.get_snapshot(start), start.name, origin())
             self.seq = start.seq
 
     def play(self, until: Moment) -> Iterator[Step]:
         """Every event up to there, each when it is applied."""
-        reader = EventReader()
-        for record in _records(self.store, self.seq, reader):
-            for seq, event in enumerate(reader.events(record), record.first_seq):
+        for record in self.engine.tail(self.seq, live=True):
+            for seq, event in enumerate(events_of(record, origin()), record.first_seq):
                 if until.excludes(seq, event):
                     return
                 apply(self.state, event)
@@ -95,64 +89,65 @@ def open_playback(home: Path, moment: Moment | None, now: float) -> Playback:
 
     Raises NotFound if there is no journal, or if it does not go back so far.
     """
-    store = home / "store"
+    store = store_of(home)
     if not store.is_dir():
         raise NotFound(f"{home} is no home of a master: {store} is not there: say --home")
     if moment is not None and not moment.seq and moment.at > now:
         raise CallerError(f"{iso(moment.at)} is still to come: it is {iso(now)}")
+    engine = open_storage(store)
     for tries_left in reversed(range(TRIES)):
         try:
-            return Playback(store, _choose_start(home, store, moment))
+            return Playback(engine, _choose_start(home, engine, moment))
         except FileNotFoundError:  # the master has just removed it, as it has a newer one
             if not tries_left:
                 raise EnvironmentFault(f"the files in {store} change faster than they can be read: try again") from None
     raise AssertionError("unreachable")
 
 
-def _choose_start(home: Path, store: Path, moment: Moment | None) -> JournalFile | None:
+def _choose_start(home: Path, engine: LogEngine, moment: Moment | None) -> SnapshotInfo | None:
     """The newest good snapshot at or before the moment; None: the beginning."""
-    snapshots, segments = list_snapshots(store), list_segments(store)
-    if not snapshots and not segments:
-        raise NotFound(f"the journal in {store} is empty: no master has begun there yet")
+    snapshots, first_seq = engine.snapshots(), engine.first_seq()
+    if not snapshots and not first_seq:
+        raise NotFound(f"the journal in {engine.location} is empty: no master has begun there yet")
     oldest = None
-    for file in reversed(snapshots):
-        if not scan_snapshot(file).is_good:
+    for snapshot in reversed(snapshots):
+        if not engine.is_good(snapshot):
             continue
-        if moment is not None and ((file.seq <= moment.seq) if moment.seq else _known_from(store, file) <= moment.at):
-            return file
-        oldest = file
-    if not segments or segments[0].seq > 1:
+        if moment is not None and ((snapshot.seq <= moment.seq) if moment.seq else _known_from(engine, snapshot) <= moment.at):
+            return snapshot
+        oldest = snapshot
+    if first_seq != 1:
         if moment is None and oldest is not None:
             return oldest
-        raise _too_early(home, store, oldest)
+        raise _too_early(home, engine, oldest)
     if moment is not None and not moment.seq:
-        first = _first_time(store, 0)
+        first = _first_time(engine, 0)
         if first is None or first > moment.at:
             begins = "holds nothing yet" if first is None else f"begins at {iso(first)}"
             raise NotFound(f"the journal of {home} {begins}: there was no cluster at {iso(moment.at)}")
     return None
 
 
-def _too_early(home: Path, store: Path, oldest: JournalFile | None) -> Exception:
+def _too_early(home: Path, engine: LogEngine, oldest: SnapshotInfo | None) -> Exception:
     if oldest is None:
-        return JournalCorrupt(f"no snapshot in {store} is good, and the segments do not go back to the beginning", path=str(store))
+        what = f"no snapshot in {engine.location} is good, and the segments do not go back to the beginning"
+        return JournalCorrupt(what, path=engine.location)
     return NotFound(
-        f"the journal of {home} goes back to sequence {oldest.seq:,}, {iso(_known_from(store, oldest))}: what was before has been"
+        f"the journal of {home} goes back to sequence {oldest.seq:,}, {iso(_known_from(engine, oldest))}: what was before has been"
         " compacted away. A master that runs with --set keep_journal=1 keeps all that comes from then on"
     )
 
 
-def _known_from(store: Path, snapshot: JournalFile) -> float:
+def _known_from(engine: LogEngine, snapshot: SnapshotInfo) -> float:
     """From what time on the snapshot, with the log behind it, tells. It carries no time itself."""
-    first = _first_time(store, snapshot.seq)
-    return snapshot.path.stat().st_mtime if first is None else first
+    first = _first_time(engine, snapshot.seq)
+    return snapshot.made_at if first is None else first
 
 
-def _first_time(store: Path, after: int) -> float | None:
+def _first_time(engine: LogEngine, after: int) -> float | None:
     """When the first event behind that sequence came that says so."""
-    reader = EventReader()
-    for record in _records(store, after, reader):
-        for event in reader.events(record):
+    for record in engine.tail(after, live=True):
+        for event in events_of(record, origin()):
             if at := _time_of(event):
                 return at
     return None
@@ -161,26 +156,3 @@ def _first_time(store: Path, after: int) -> float | None:
 def _time_of(event: ev.Event) -> float:
     """When it was decided; 0 if it does not say, as some did not in journals of old."""
     return float(getattr(event, "at", 0.0))
-
-
-def _records(store: Path, after: int, reader: EventReader) -> Iterator[Record]:
-    """The records behind a sequence, up to the end that there is now.
-
-    The tail of a journal in use may look damaged: what was read first was not written yet, what was read last is. Then it is read
-    again from there.
-    """
-    tries_left = TRIES
-    while True:
-        try:
-            for record in read_records(store, after, on_origin=reader.note_origin):
-                yield record
-                after, tries_left = record.last_seq, TRIES
-            return
-        except (JournalCorrupt, FileNotFoundError) as error:
-            segments = list_segments(store)
-            if segments and segments[0].seq > after + 1:
-                raise EnvironmentFault(f"the master compacted {store} while it was read: try again") from error
-            tries_left -= 1
-            if not tries_left:
-                raise
-            time.sleep(TRY_AGAIN_S)

@@ -22,8 +22,10 @@ from titan.core.inputs import WorkerDisconnected
 from titan.core.state import State
 from titan.errors import Bug, EnvironmentFault, LimitExceeded, PeerError, PortInUse, ProtocolError, TitanError
 from titan.flow import Inflow, Outflow
+from titan.gateway.follower import Follower
 from titan.gateway.outbound import order_of, reply_of
 from titan.journal import SyncPolicy
+from titan.journal.engine import LogEngine
 from titan.master.archivist import Archivist
 from titan.master.blame import Blame, Raised
 from titan.master.cluster_keys import EVENTS_KEY, PREFIX, ClusterKeys
@@ -45,6 +47,7 @@ from titan.master.provider import Bursts
 from titan.master.recovery import recover
 from titan.master.registry import Registry
 from titan.master.secret_desk import SecretDesk
+from titan.master.storage import open_storage, store_of
 from titan.master.store_desk import StoreDesk
 from titan.master.store_port import StorePort
 from titan.master.tuning import tune_interpreter
@@ -208,17 +211,19 @@ class Master(HomeServer):
         return peer.host if peer is not None else "an unknown address"
 
     async def _open(self) -> None:
-        """Recover, take the port, lead, serve. What fails leaves nothing open."""
+        """Open storage, follow, listen, lead, serve. What fails leaves nothing open. A standby could stay at the first two."""
         self._closed = False
         vault = Vault.open(self.home, self._secrets_key)
-        state, next_seq = self._recover()
+        engine = open_storage(store_of(self.home), policy=self._policy, places=self.places)
+        follower = self._follow(engine)
+        state = follower.state
         tune_interpreter()
-        clock, behind_s = open_clock(self.home, state, accept=self._accept_clock)
+        clock, behind_s = open_clock(self.home, state.decided_at, accept=self._accept_clock)
         self._open_parts(state, clock, vault)
         sock_server = await self._listen()
         try:
             await self._open_store_port()
-            await self._lead(next_seq, behind_s)
+            await self._lead(follower, behind_s)
             if self.store_port is not None:
                 await self.store_port.serve()
         except BaseException:
@@ -231,22 +236,20 @@ class Master(HomeServer):
         self._begin_chores()
         log.info("master of cluster %s, term %d, on %s, home %s", state.cluster, state.term, self.address, self.home)
 
-    def _recover(self) -> tuple[State, int]:
-        """What the journal says, and the number of the next record."""
-        state, next_seq = State(self._settings), 1
-        if self._policy is not None:
-            recovered = recover(self.home / "store", self._settings)
-            state, next_seq = recovered.state, recovered.next_seq
-            for warning in (*recovered.warnings, *([str(recovered.torn)] if recovered.torn else [])):
-                log.warning("%s", warning)
-            if state.term:
-                live = sum(run.open > 0 for run in state.runs.values())
-                log.info(
-                    "recovered %d runs (%d open), %d jobs, from %d events", len(state.runs), live, len(state.jobs), recovered.events
-                )
-        else:
+    def _follow(self, engine: LogEngine) -> Follower:
+        """What the log says. Nothing is appended yet."""
+        recovered = recover(engine, self._settings)
+        for warning in recovered.warnings:
+            log.warning("%s", warning)
+        state, follower = recovered.state, recovered.follower
+        if self._policy is None:
             log.warning("no journal is kept: a crash of this master loses every run")
-        return state, next_seq
+        elif state.term:
+            live = sum(run.open > 0 for run in state.runs.values())
+            log.info(
+                "recovered %d runs (%d open), %d jobs, from %d events", len(state.runs), live, len(state.jobs), follower.events
+            )
+        return follower
 
     def _open_parts(self, state: State, clock: SteadyClock, vault: Vault) -> None:
         """All that is there before anybody is spoken to."""
@@ -303,14 +306,11 @@ class Master(HomeServer):
         await self.store_port.open()
         self._store_port = self.store_port.port
 
-    async def _lead(self, next_seq: int, behind_s: float) -> None:
-        """Begins a term: from here on the journal is written. Returns when that is durable."""
-        copied = ""
-        if self._policy is not None:
-            self.core.open_journal(self.home / "store", next_seq, self._policy, places=self.places)
-            copied = why_copied(self.home) if self.core.state.term else ""
+    async def _lead(self, follower: Follower, behind_s: float) -> None:
+        """Begins a term: from here on the log is appended to. Returns when that is durable."""
+        copied = why_copied(self.home) if self._policy is not None and follower.state.term else ""
         bursts = await self.bursts.open(_dialled(self.host, self.port))
-        self.core.boot(secrets.token_hex(8), bursts, copied=copied, behind_s=behind_s)
+        self.core.lead(follower, secrets.token_hex(8), bursts, copied=copied, behind_s=behind_s)
         await self.core.settled()
         if self._policy is not None:
             mark(self.home)

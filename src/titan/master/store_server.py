@@ -13,11 +13,11 @@ import secrets
 from pathlib import Path
 
 from titan.clock import SteadyClock
-from titan.core.state import State
 from titan.journal import SyncPolicy
 from titan.master.core_loop import CoreLoop
 from titan.master.home_server import HomeServer
 from titan.master.recovery import recover
+from titan.master.storage import open_storage, store_of
 from titan.master.store_desk import StoreDesk
 from titan.master.store_port import StorePort
 from titan.master.tuning import tune_interpreter
@@ -54,17 +54,14 @@ class StoreServer(HomeServer):
         return self.port.address
 
     async def _open(self) -> None:
-        state, next_seq = State(Settings()), 1
-        if self._policy is not None:
-            recovered = recover(self.home / "store", state.settings)
-            state, next_seq = recovered.state, recovered.next_seq
-            for warning in (*recovered.warnings, *([str(recovered.torn)] if recovered.torn else [])):
-                log.warning("%s", warning)
-        else:
+        recovered = recover(open_storage(store_of(self.home), policy=self._policy, places=self.places), Settings())
+        for warning in recovered.warnings:
+            log.warning("%s", warning)
+        if self._policy is None:
             log.warning("no journal is kept: a crash of this store loses everything")
         tune_interpreter()
         self.core = CoreLoop(
-            state,
+            recovered.state,
             SteadyClock(0.0),
             prepare=lambda effects: [],
             on_events=lambda events: None,
@@ -76,9 +73,7 @@ class StoreServer(HomeServer):
         self.port = StorePort(self.desk, self.host, self._port)
         await self.port.open()
         try:
-            if self._policy is not None:
-                self.core.open_journal(self.home / "store", next_seq, self._policy, places=self.places)
-            self.core.boot(secrets.token_hex(8))
+            self.core.lead(recovered.follower, secrets.token_hex(8))
             await self.core.settled()
             await self.port.serve()
         except BaseException:

@@ -85,3 +85,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether segments of the log that no recovery needs stay, so that the history can be made anew from the beginning."""
     snapshot_bytes: int = 32 * 1024 * 1024
     """So much log since the last snapshot makes the next."""
+
+
+class LoggedSettings(msgspec.Struct, frozen=True, array_like=True):
+    """The settings that decide what an event does to the state, named as in `Settings`.
+
+    They are journaled, so that a journal means the same whatever is set when it is replayed. Fields are only added at the end.
+    """
+
+    loss_s: float
+    forget_s: float
+    prefetch: int
+    prefetch_s: float
+    prefetch_max: int
+    scale_every_s: float
+    """0: no rule says what to scale."""
+
+    @staticmethod
+    def of(settings: Settings) -> LoggedSettings:
+        s = settings
+        every_s = s.scale_every_s if s.scale else 0.0
+        return LoggedSettings(s.loss_s, s.forget_s, s.prefetch, s.prefetch_s, s.prefetch_max, every_s)

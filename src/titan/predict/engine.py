@@ -105,7 +105,7 @@ class _Engine:
 
     # -- the course -----------------------------------------------------------------------------------------------------
     def play(self) -> Course:
-        self._step([seen.MasterBooted("predicted")])
+        self._step([seen.MasterBooted("predicted", 1)])
         self._seat_workers()
         self._submit()
         heap = self._heap

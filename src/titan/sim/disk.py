@@ -1,48 +1,56 @@
-"""The master's disk: bytes that are safe, bytes that a crash may tear, and snapshots.
+"""The master's disk as an engine of the log: bytes that are safe, bytes that a crash may tear, and snapshots.
 
 Framing and judging a torn tail are the journal's own code. One segment, never rotated: this is about what survives, not files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from random import Random
+from threading import Lock
 from typing import NamedTuple
 
-from titan.journal.records import Record, encode_record, encode_segment_header
+from titan.errors import Bug, JournalCorrupt, JournalFailed
+from titan.journal.engine import LatestSnapshot, Snapshot, SnapshotInfo, followed_too_far
+from titan.journal.memory_engine import MemoryGuard
+from titan.journal.records import Record, RecordScanner, encode_record, encode_segment_header
 from titan.journal.scan import FileState, SegmentScan
 
+Sync = Callable[[Callable[[], None]], None]
+"""Begins a sync, and calls when it is done; it may take its time."""
 
-class Snapshot(NamedTuple):
+
+class _Kept(NamedTuple):
     seq: int
+    term: int
     chunks: list[bytes]
 
 
 class Disk:
-    def __init__(self) -> None:
-        self.data = bytearray(encode_segment_header(1))
+    """`sync` decides how long a sync takes. `origin`: what records are read as having been written by."""
+
+    location = ""
+
+    def __init__(self, sync: Sync, *, origin: bytes = b"") -> None:
+        self._sync = sync
+        self.origin = origin
+        self.data = bytearray(encode_segment_header(1, origin=origin))
         self.safe = len(self.data)
         """Bytes before this survive anything."""
         self.next_seq = 1
         self.safe_seq = 0
-        self.snapshots: list[Snapshot] = []
+        self._ends = {0: len(self.data)}
+        """Last sequence of each record -> where it ends."""
+        self.term = 0
+        """The latest that was given. It is durable before it is told."""
+        self.log: DiskLog | None = None
+        self._kept: list[_Kept] = []
+        self._guard = Lock()
 
-    def append(self, payload: bytes, count: int, term: int) -> int:
-        """Writes a record without syncing it; returns its last sequence."""
-        self.data += encode_record(payload, first_seq=self.next_seq, count=count, term=term, synced_seq=self.safe_seq)
-        self.next_seq += count
-        return self.next_seq - 1
-
-    def synced(self, size: int, seq: int) -> None:
-        """A sync that was begun when `size` bytes were written is done."""
-        self.safe, self.safe_seq = size, seq
-
-    def keep(self, snapshot: Snapshot) -> None:
-        """A snapshot was written and renamed; the last two are kept."""
-        assert snapshot.seq <= self.safe_seq, "a snapshot goes no further than the synced log"
-        self.snapshots = [*self.snapshots[-1:], snapshot]
-
+    # -- faults -------------------------------------------------------------------------------------------------------------
     def crash(self, rng: Random) -> bool:
         """Keeps what is safe and, of the rest, whatever the kernel happened to have written. Whether there was such a rest."""
+        self.log = None
         loose = len(self.data) - self.safe
         if not loose:
             return False
@@ -56,13 +64,143 @@ class Disk:
             self.data += bytes(64)  # preallocation
         return True
 
-    def recover(self) -> list[Record]:
-        """All records; cuts off the torn tail, and what is left is safe."""
+    def synced(self, size: int, seq: int) -> None:
+        """A sync that was begun when `size` bytes were written is done."""
+        self.safe, self.safe_seq = size, seq
+
+    # -- leading ------------------------------------------------------------------------------------------------------------
+    def repair(self) -> str:
+        """What is left is safe."""
         scan = SegmentScan(bytes(self.data), first_seq=1, is_last=True)
-        records = list(scan)
-        verdict = scan.verdict
+        verdict = scan.run()
         assert verdict.state is not FileState.CORRUPT, f"a crash made the journal CORRUPT: {verdict}"
         assert verdict.offset >= self.safe, f"synced records are gone: {verdict}, synced up to {self.safe}"
+        dropped = scan.torn_bytes()
         del self.data[verdict.offset :]
         self.safe, self.next_seq, self.safe_seq = len(self.data), scan.next_seq, scan.next_seq - 1
-        return records
+        self._ends = {seq: end for seq, end in self._ends.items() if seq < self.next_seq}
+        return f"{dropped} bytes" if dropped else ""
+
+    def open(
+        self,
+        *,
+        after_seq: int,
+        above_term: int,
+        on_durable: Callable[[int], None],
+        on_failed: Callable[[JournalFailed], None],
+    ) -> DiskLog:
+        self.repair()
+        if after_seq >= self.next_seq:
+            raise followed_too_far(after_seq, self.next_seq - 1)
+        self.term = 1 + max(self.term, above_term)
+        self.log = DiskLog(self, self._sync, on_durable)
+        return self.log
+
+    # -- following ----------------------------------------------------------------------------------------------------------
+    def tail(self, after_seq: int = 0, *, live: bool = False) -> Iterator[Record]:
+        """With `live` what is safe: a standby is another machine, to which nothing else can have come."""
+        begin = self._ends.get(after_seq)
+        if begin is None:
+            raise JournalCorrupt(f"sequence {after_seq} is not the end of a record")
+        data = bytes(self.data[: self.safe] if live else self.data)
+        yield from RecordScanner(data, next_seq=after_seq + 1, offset=begin, origin=self.origin)
+
+    def first_seq(self) -> int:
+        return 1 if self.term else 0
+
+    # -- snapshots ------------------------------------------------------------------------------------------------------------
+    def snapshots(self) -> list[SnapshotInfo]:
+        return [_info(kept.seq) for kept in self._kept]
+
+    def latest_snapshot(self) -> LatestSnapshot:
+        return LatestSnapshot(_info(self._kept[-1].seq) if self._kept else None)
+
+    def is_good(self, snapshot: SnapshotInfo) -> bool:
+        return self.get_snapshot(snapshot).seq == snapshot.seq
+
+    def get_snapshot(self, snapshot: SnapshotInfo) -> Snapshot:
+        for kept in self._kept:
+            if kept.seq == snapshot.seq:
+                return Snapshot(kept.seq, kept.term, iter(kept.chunks), self.origin)
+        raise FileNotFoundError(snapshot.name)
+
+    def put_snapshot(self, *, seq: int, term: int, chunks: Iterable[bytes]) -> SnapshotInfo:
+        assert seq <= self.safe_seq, "a snapshot goes no further than the synced log"
+        self._kept = [kept for kept in self._kept if kept.seq < seq] + [_Kept(seq, term, list(chunks))]
+        return _info(seq)
+
+    def prune(self, *, keep_snapshots: int = 2, keep_log: bool = False) -> None:
+        """The log stays, whatever is said: the oracle replays all of it."""
+        self._kept = self._kept[-max(1, keep_snapshots) :]
+
+    def compaction_guard(self, *, module: str = "-") -> MemoryGuard:
+        return MemoryGuard(self._guard)
+
+
+class DiskLog:
+    """Group commit: while one sync is under way, what is appended waits for the next."""
+
+    low_space = False
+
+    def __init__(self, disk: Disk, sync: Sync, on_durable: Callable[[int], None]) -> None:
+        self.term = disk.term
+        self._disk = disk
+        self._sync = sync
+        self._on_durable = on_durable
+        self._syncing = False
+
+    @property
+    def next_seq(self) -> int:
+        return self._disk.next_seq
+
+    @property
+    def sealed_through(self) -> int:
+        return self._disk.safe_seq
+
+    @property
+    def pending_bytes(self) -> int:
+        return len(self._disk.data) - self._disk.safe
+
+    def append(self, payload: bytes, count: int, *, synced: bool = False) -> int:
+        disk = self._disk
+        if count < 1:
+            raise Bug(f"a record holds at least one event, not {count}")
+        if disk.log is not self:
+            raise JournalFailed("the journal is closed: the master is stopping")
+        disk.data += encode_record(payload, first_seq=disk.next_seq, count=count, term=self.term, synced_seq=disk.safe_seq)
+        disk.next_seq += count
+        disk._ends[disk.next_seq - 1] = len(disk.data)
+        self._begin_sync()
+        return disk.next_seq - 1
+
+    def append_now(self, payload: bytes, count: int) -> int | None:
+        return None
+
+    def rotate(self) -> int:
+        return self.next_seq - 1
+
+    def close(self) -> None:
+        disk = self._disk
+        if disk.log is self:
+            disk.log = None
+            disk.synced(len(disk.data), disk.next_seq - 1)
+
+    def _begin_sync(self) -> None:
+        disk = self._disk
+        if self._syncing or disk.safe == len(disk.data):
+            return
+        self._syncing = True
+        size, seq = len(disk.data), disk.next_seq - 1
+
+        def done() -> None:
+            if disk.log is self:
+                self._syncing = False
+                disk.synced(size, seq)
+                self._begin_sync()
+                self._on_durable(disk.safe_seq)
+
+        self._sync(done)
+
+
+def _info(seq: int) -> SnapshotInfo:
+    return SnapshotInfo(seq, f"snapshot {seq} of the simulated disk", 0.0)

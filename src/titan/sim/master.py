@@ -19,11 +19,14 @@ from titan.core import image
 from titan.core import inputs as seen
 from titan.core.apply import apply
 from titan.core.check import check
+from titan.core.fencing import term_floor
 from titan.core.state import State
 from titan.core.step import next_due, step
-from titan.errors import PeerError
+from titan.errors import JournalFailed, PeerError
+from titan.gateway.follower import Follower
 from titan.gateway.inbound import client_input, growth_input, purge_input, registration, retry_input, worker_input
 from titan.gateway.outbound import messages_of
+from titan.gateway.reading import events_of, load_snapshot
 from titan.gateway.sequencer import Sequencer
 from titan.model.names import run_id
 from titan.model.states import JobState, RunState, WorkerState
@@ -31,7 +34,7 @@ from titan.protocol import messages as pm
 from titan.protocol.codec import MessageDecoder, Misfit, encode
 from titan.protocol.handshake import answer
 from titan.sim.clock import Timer
-from titan.sim.disk import Disk, Snapshot
+from titan.sim.disk import Disk, DiskLog
 from titan.sim.facts import ACTOR
 from titan.sim.files import MasterFiles
 from titan.sim.network import Connection
@@ -43,6 +46,7 @@ from titan.sim.truth import Violation
 from titan.sim.wire import describe
 from titan.sim.world import SOFTWARE, World
 
+ORIGIN = b"sim"
 _head_decoder = msgspec.msgpack.Decoder(image.Head)
 
 
@@ -63,9 +67,12 @@ class Peer:
 class SimMaster:
     def __init__(self, world: World) -> None:
         self.world = world
-        self.disk = Disk()
+        self.disk = Disk(self._sync, origin=ORIGIN)
         self.up = False
         self.state = State(world.scenario.settings)
+        self.log: DiskLog | None = None
+        self._standby: Follower | None = None
+        """Of every other life: it follows the log and leads when the master is gone."""
         self.peers: dict[int, Peer] = {}
         self._life = 0
         """Counts starts, so that nothing that was planned before a crash happens after it."""
@@ -73,10 +80,10 @@ class SimMaster:
         self._turn: Timer | None = None
         self._alarm: Timer | None = None
         self._unsynced: deque[tuple[int, list[ev.Event]]] = deque()
-        self._syncing = False
         self._images: dict[int, bytes] = {}
         """Canonical pictures of the state after each record that may be lost, by its last sequence."""
-        self._snapshot: Snapshot | None = None
+        self._snapshot: tuple[int, int, list[bytes]] | None = None
+        """(sequence, term, chunks), until the log is synced up to there."""
         self._runs = 0
         self.provider = SimProvider(world, world.scenario.burst, gone=self._on_burst_gone)
         self._history: dict[str, list[bytes]] = {}
@@ -90,16 +97,24 @@ class SimMaster:
 
     # -- life and death -------------------------------------------------------------------------------------------------
     def start(self) -> None:
-        """Replays the log and begins a term."""
+        """Follows the log and begins a term."""
         self._life += 1
-        self.state = self._recover()
-        self._store_user.on_recovered(self.state.store)
-        self.state.store_is_live = True
-        self.sequencer.begin(self.disk.safe_seq)
+        follower = self._recover()
+        state = self.state = follower.state
+        self.log = log = self.disk.open(
+            after_seq=follower.seq,
+            above_term=term_floor(state, copied=False),
+            on_durable=self._on_durable,
+            on_failed=self._on_log_failed,
+        )
+        self._store_user.on_recovered(state.store)
+        state.store_is_live = True
+        self.sequencer.begin(log.next_seq - 1)
         self.up = True
+        self._standby = self._follow() if self._life % 2 else None
         self.world.network.master = self
-        self.world.trace.note("master", f"starts at sequence {self.disk.safe_seq}")
-        self._see(seen.MasterBooted("sim-cluster", self.provider.names(), f"draw-{self._life}"))
+        self.world.trace.note("master", f"starts at sequence {log.next_seq - 1}")
+        self._see(seen.MasterBooted("sim-cluster", log.term, self.provider.names(), f"draw-{self._life}"))
 
     def crash(self, *, silent: bool) -> None:
         """`silent`: the machine lost its power, so nobody hears that its connections are gone."""
@@ -117,43 +132,61 @@ class SimMaster:
         for peer in self.peers.values():
             (self.world.network.vanish if silent else self.world.network.close)(peer.link, peer.link.down)
         self.peers = {}
-        self._turn = self._alarm = self._snapshot = None
-        self._syncing = False
+        self._turn = self._alarm = self._snapshot = self.log = None
         self.sequencer.drop()
         if self.disk.crash(self.world.rng):
             self.world.trace.count("torn tail")
 
-    def _recover(self) -> State:
-        records = self.disk.recover()
-        settings = self.world.scenario.settings
-        full = State(settings)
-        known = self._unsynced[0][0] if self._unsynced else None
-        for record in records:
-            events = ev.decode(record.payload)
-            for event in events:
-                apply(full, event)
-            if known is not None and record.last_seq >= known:
-                self.world.oracle.on_durable(ev.decode(record.payload))
-        self._unsynced.clear()
-        full.reindex()
-        self.world.oracle.judge_recovered(full)
-        expected = self._images.get(self.disk.safe_seq)
-        if expected is not None and canonical(full) != expected:
-            raise Violation(f"the replay up to {self.disk.safe_seq} gives another state than there was")
-        self._images = {self.disk.safe_seq: canonical(full)}
-        for snapshot in self.disk.snapshots:
-            state = State(settings)
-            image.load(state, snapshot.chunks)
-            state.reindex()
-            for record in records:
-                if record.first_seq > snapshot.seq:
-                    for event in ev.decode(record.payload):
-                        apply(state, event)
+    def _follow(self) -> Follower:
+        follower = Follower(self.disk, self.world.scenario.settings, origin=ORIGIN, live=True)
+        follower.follow()
+        return follower
+
+    def _recover(self) -> Follower:
+        """The log as whoever leads next has it: a standby, if there is one, else whoever recovers from the newest snapshot."""
+        self.disk.repair()
+        full = self._replay_all()
+        standby, self._standby = self._standby, None
+        snapshots = self.disk.snapshots()
+        for snapshot in snapshots if standby is not None else snapshots[:-1]:
+            state = State(self.world.scenario.settings)
+            load_snapshot(state, self.disk.get_snapshot(snapshot), snapshot.name, ORIGIN)
+            for record in self.disk.tail(snapshot.seq):
+                for event in events_of(record, ORIGIN):
+                    apply(state, event)
             state.reindex()
             self.world.trace.count("snapshot loaded")
             if canonical(state) != canonical(full):
                 raise Violation(f"the snapshot of {snapshot.seq} and the log behind it give another state than the whole log")
-            full = state
+        follower = standby or Follower(self.disk, self.world.scenario.settings, origin=ORIGIN)
+        self.world.trace.count(
+            "standby leads" if standby is not None else "leads from a snapshot" if snapshots else "leads from the log"
+        )
+        follower.follow()
+        follower.settle()
+        if canonical(follower.state) != canonical(full):
+            raise Violation("who follows the log has another state than the whole log gives")
+        return follower
+
+    def _replay_all(self) -> State:
+        """The state that all records give, judged by what was in memory; the oracle learns what turned out to be durable."""
+        full = State(self.world.scenario.settings)
+        known = self._unsynced[0][0] if self._unsynced else None
+        seq = 0
+        for record in self.disk.tail():
+            events = events_of(record, ORIGIN)
+            for event in events:
+                apply(full, event)
+            if known is not None and record.last_seq >= known:
+                self.world.oracle.on_durable(events_of(record, ORIGIN))
+            seq = record.last_seq
+        self._unsynced.clear()
+        full.reindex()
+        self.world.oracle.judge_recovered(full)
+        expected = self._images.get(seq)
+        if expected is not None and canonical(full) != expected:
+            raise Violation(f"the replay up to {seq} gives another state than there was")
+        self._images = {seq: canonical(full)}
         return full
 
     def _judge_image(self, state: State) -> None:
@@ -293,7 +326,7 @@ class SimMaster:
             elif isinstance(event, ev.TokenIssued):
                 self.sequencer.hold([self._posting(*self._tokens.pop(event.digest))])
         if world.chance(world.faults.snapshot):
-            self._snapshot = Snapshot(seq, list(image.dump(self.state)))
+            self._snapshot = seq, self.state.term, list(image.dump(self.state))
         self._release()
         self._set_alarm()
 
@@ -362,43 +395,38 @@ class SimMaster:
 
     def _append(self, events: list[ev.Event]) -> int:
         payload, count = ev.encode(events)
-        if not count:
+        if not count or self.log is None:
             return self.disk.next_seq - 1
-        seq = self.disk.append(payload, count, self.state.term)
+        self._unsynced.append((self.log.next_seq + count - 1, ev.decode(payload)))
+        self._images[self.log.next_seq + count - 1] = canonical(self.state)
+        seq = self.log.append(payload, count, synced=not ev.SYNCED.isdisjoint(map(type, events)))
         self.sequencer.wrote(seq)
-        self._unsynced.append((seq, ev.decode(payload)))
-        self._images[seq] = canonical(self.state)
-        if not self._syncing:
-            self._sync()
         return seq
 
-    def _sync(self) -> None:
-        world, life, size, seq = self.world, self._life, len(self.disk.data), self.disk.next_seq - 1
-        self._syncing = True
+    def _sync(self, done: Callable[[], None]) -> None:
+        world = self.world
         takes = 0.0002 + world.rng.random() * 0.002
         if world.chance(world.faults.slow_sync):
             takes += world.rng.random() * world.faults.slow_sync_s
-
-        def done() -> None:
-            if self._life == life and self.up:
-                self.disk.synced(size, seq)
-                self.sequencer.synced(self.disk.safe_seq)
-                self._on_synced(seq)
-
         world.clock.after(takes, done)
 
-    def _on_synced(self, seq: int) -> None:
-        self._syncing = False
+    def _on_durable(self, seq: int) -> None:
+        self.sequencer.synced(seq)
         while self._unsynced and self._unsynced[0][0] <= seq:
             _, events = self._unsynced.popleft()
             self.world.oracle.on_durable(events)
         self._images = {at: picture for at, picture in self._images.items() if at >= seq}
-        if self._snapshot is not None and self._snapshot.seq <= seq:
-            self.disk.keep(self._snapshot)
+        if self._snapshot is not None and self._snapshot[0] <= seq:
+            at, term, chunks = self._snapshot
+            self.disk.put_snapshot(seq=at, term=term, chunks=chunks)
+            self.disk.prune()
             self._snapshot = None
-        if self._unsynced:
-            self._sync()
+        if self._standby is not None:
+            self._standby.follow()
         self._release()
+
+    def _on_log_failed(self, error: JournalFailed) -> None:
+        raise Violation(f"the log failed: {error}")
 
     # -- effects ------------------------------------------------------------------------------------------------------------
     def _order(self, effects: list[fx.Effect]) -> None:
@@ -466,7 +494,7 @@ class SimMaster:
         """All is synced; the log alone gives what is in memory."""
         self._judge_image(self.state)
         before = canonical(self.state)
-        if canonical(self._recover()) != before:
+        if canonical(self._recover().state) != before:
             raise Violation("a replay of the whole log gives another state than there is in the end")
 
     def open_work(self) -> list[str]:

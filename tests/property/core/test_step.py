@@ -235,7 +235,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def the_master_is_killed(self) -> None:
         self.master.state = replay(self.master.events, Settings())
-        self.see(seen.MasterBooted("c"))
+        self.see(seen.MasterBooted("c", self.master.state.term + 1))
 
     @invariant()
     def the_log_tells_the_same(self) -> None:

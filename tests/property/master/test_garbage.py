@@ -258,7 +258,7 @@ class Contents(RuleBasedStateMachine):
         self.master.state = replay(self.master.events, SETTINGS)
         self.history.close()
         self._open()
-        self.master.see(seen.MasterBooted("c"))
+        self.master.see(seen.MasterBooted("c", self.master.state.term + 1))
         held = self.master.state.workers[1].held
         self.master.see(register(slots=8, held=dict.fromkeys(held, 1.0)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from support_core import FIRST, Master, alike, dag, register, results, submit
+from support_core import FIRST, Master, alike, booted, dag, register, results, submit
 from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.model.dag import Gate, JobTemplate, Retry
@@ -16,7 +16,7 @@ AHEAD = 100 * DAY
 
 
 def boot(master: Master, *, at: float, behind_s: float) -> list[ev.Event]:
-    return master.see(seen.MasterBooted("c", (), "", "", behind_s), at=at).events
+    return master.see(booted(master.state, behind_s=behind_s), at=at).events
 
 
 def test_a_retry_that_waits_keeps_its_wait() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from support_core import CLIENT, FIRST, Master, alike, dag, register, replay, started, submit, succeeded
+from support_core import CLIENT, FIRST, Master, alike, booted, dag, register, replay, started, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
@@ -70,7 +70,7 @@ def test_a_deadline_that_passed_while_the_master_was_away() -> None:
     master.see(submit(within(dag({"a": ""}))), at=100.0)
     master.state = replay(master.events)
     assert next_due(master.state) == 160.0
-    master.see(seen.MasterBooted("c"), seen.TimePassed(), at=500.0)
+    master.see(booted(master.state), seen.TimePassed(), at=500.0)
     assert master.job().reason == WHY and master.state.runs["r"].expired
 
 

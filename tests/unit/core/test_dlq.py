@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support_core import CLIENT, FIRST, Master, cancel, dag, picture, register, replay, results, submit
+from support_core import CLIENT, FIRST, Master, booted, cancel, dag, picture, register, replay, results, submit
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import image
@@ -266,7 +266,7 @@ def test_a_run_of_another_journal_comes_back_and_its_workers_are_unknown() -> No
     fail(master, "a", "b")
     chunks = leave(master)
     other = Master()
-    other.see(seen.MasterBooted("c"))
+    other.see(booted(other.state))
     other.see(retry("a", chunks=chunks))
     assert (other.job(1).state, other.job(1).worker) == (DEAD, NO_WORKER)
 

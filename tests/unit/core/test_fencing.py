@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from support_core import alike, register, submit, succeeded
+from support_core import alike, booted, register, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import image
@@ -27,7 +27,7 @@ class Home:
         self.now = 100.0
 
     def boot(self, draw: str, *, copied: str = "") -> Decision:
-        return self.see(seen.MasterBooted("c", (), draw, copied))
+        return self.see(booted(self.state, draw=draw, copied=copied))
 
     def see(self, *inputs: seen.Input) -> Decision:
         self.now += 1.0

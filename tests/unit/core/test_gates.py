@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_core import CLIENT, FIRST, Master, cancel, dag, picture, register, replay, submit, succeeded
+from support_core import CLIENT, FIRST, Master, booted, cancel, dag, picture, register, replay, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
@@ -156,11 +156,11 @@ def test_its_webhook_is_announced_when_it_opens_and_at_each_start_until_that_is_
     announce = fx.AnnounceGate(FIRST)
     assert ev.GatesOpened([FIRST], [100.0], 0.0) in master.events
     master.state = replay(master.events)
-    assert master.see(seen.MasterBooted("c")).effects == [announce]
+    assert master.see(booted(master.state)).effects == [announce]
     assert master.see(seen.WebhookAnswered(FIRST, "delivered"), at=3.0).events == [ev.WebhookEnded(FIRST, "delivered", 3.0)]
     assert master.see(seen.WebhookAnswered(FIRST, "given up")).events == []
     master.state = replay(master.events)
-    assert master.see(seen.MasterBooted("c")).effects == []
+    assert master.see(booted(master.state)).effects == []
     assert "3.000  its webhook was delivered" in story(master.state, FIRST)
 
 

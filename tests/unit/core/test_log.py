@@ -29,7 +29,7 @@ from titan.core.story import story
 from titan.errors import Bug
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.files import Published
-from titan.model.settings import Settings
+from titan.model.settings import LoggedSettings, Settings
 from titan.model.states import Outcome
 from titan.model.timing import Timing
 
@@ -75,6 +75,7 @@ def events_of_every_kind() -> list[ev.Event]:
     return [
         ev.MasterStarted(2, "c", 1.0, "d", "why"),
         ev.TermRaised(9, 8, "d", "why", 1.0),
+        ev.SettingsChanged(LoggedSettings.of(Settings()), 1.0),
         ev.ClockSetBack(["s"], [2.0], "why", 1.0),
         ev.WorkerSetAside(1, "why", 2.0, 1.0),
         ev.WorkerProbed(1, 1.0),

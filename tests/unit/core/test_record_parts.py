@@ -14,10 +14,11 @@ from titan.core import image
 from titan.core.inputs import StoreWritten
 from titan.core.record_parts import divided, size_of
 from titan.core.state import State
-from titan.journal import SyncPolicy, read_records
+from titan.journal import read_records
 from titan.master import core_loop
 from titan.master.core_loop import CoreLoop
 from titan.master.recovery import recover
+from titan.master.storage import open_storage
 from titan.model.settings import Settings
 from titan.store.context import Change
 from titan.store.rewriting import PART_BYTES
@@ -77,18 +78,17 @@ def test_a_turn_of_more_than_a_record_is_journaled_and_found_again(tmp_path: Pat
 
     async def main() -> None:
         failed: list[BaseException] = []
-        state = State(Settings())
-        state.store_is_live = True
+        recovered = recover(open_storage(tmp_path), Settings())
+        recovered.state.store_is_live = True
         core = CoreLoop(
-            state,
+            recovered.state,
             SteadyClock(0.0),
             prepare=lambda effects: [],
             on_events=lambda events: None,
             on_pressure=lambda pressed: None,
             on_fatal=failed.append,
         )
-        core.open_journal(tmp_path, 1, SyncPolicy.ALWAYS)
-        core.boot("c")
+        core.lead(recovered.follower, "c")
         core.see(StoreWritten(changes))
         async with asyncio.timeout(30):
             await core.settled()
@@ -97,7 +97,7 @@ def test_a_turn_of_more_than_a_record_is_journaled_and_found_again(tmp_path: Pat
 
     asyncio.run(main())
     assert max(len(record.payload) for record in read_records(tmp_path, 0)) < 2 << 20
-    assert recover(tmp_path, Settings()).state.store.digest() == replayed(changes).digest()
+    assert recover(open_storage(tmp_path), Settings()).state.store.digest() == replayed(changes).digest()
 
 
 def test_large_values_are_many_commands_and_chunks_of_a_snapshot() -> None:

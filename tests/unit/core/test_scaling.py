@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support_core import Master, alike, register, submit, succeeded
+from support_core import Master, alike, booted, register, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import image
@@ -107,7 +107,7 @@ def restarted(it: Master, *bursts: str) -> tuple[State, list[ev.Event], list[fx.
     state = State(SETTINGS)
     image.load(state, image.dump(it.state))
     state.reindex()
-    events, effects = step(state, 60.0, [seen.MasterBooted("c", bursts)])
+    events, effects = step(state, 60.0, [booted(state, bursts)])
     check(state)
     return state, events, effects
 

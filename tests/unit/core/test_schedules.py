@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from support_core import CLIENT, FIRST, Master, alike, dag, picture, register, replay, submit, succeeded
+from support_core import CLIENT, FIRST, Master, alike, booted, dag, picture, register, replay, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
@@ -57,7 +57,7 @@ def tick(master: Master, at: float) -> Decision:
 def restart(master: Master, at: float) -> Decision:
     """Killed, and replayed from its log."""
     master.state = replay(master.events, master.state.settings)
-    return master.see(seen.MasterBooted("c"), at=at)
+    return master.see(booted(master.state), at=at)
 
 
 def the(master: Master, name: str = "s") -> Schedule:

@@ -81,7 +81,7 @@ def test_a_run_id_that_comes_twice_is_a_bug() -> None:
 def test_numbers_of_a_new_term_are_new() -> None:
     master = Master()
     master.see(submit(dag({"a": ""}), run="r1"))
-    assert master.see(seen.MasterBooted("other"), at=3.0) == ([ev.MasterStarted(2, "c", 3.0)], [])
+    assert master.see(seen.MasterBooted("other", 2), at=3.0) == ([ev.MasterStarted(2, "c", 3.0)], [])
     master.see(submit(dag({"a": ""}), run="r2"))
     assert list(master.state.jobs) == [1 << 32, 2 << 32]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_core import CLIENT, FIRST, Master, cancel, register
+from support_core import CLIENT, FIRST, Master, booted, cancel, register
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
@@ -86,7 +86,7 @@ def test_the_master_ends_and_it_is_gone_and_its_numbers_are_not_given_out_again(
         apply(state, event)
     state.reindex()
     master.state = state
-    assert ev.RunDropped("r") in master.see(seen.MasterBooted("c")).events
+    assert ev.RunDropped("r") in master.see(booted(master.state)).events
     master.see(begun("s"), part(0, "a b c", run="s"))
     assert list(state.runs) == ["s"] and min(state.jobs) >= 2 << 32
 

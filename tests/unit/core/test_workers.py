@@ -313,7 +313,7 @@ def test_cancelled_attempts_of_a_lost_worker_take_no_slot_of_its_next_process() 
 def test_after_a_restart_every_worker_has_until_its_deadline_to_come_back() -> None:
     master = busy()
     master.state = replay(master.events)
-    assert master.see(seen.MasterBooted("ignored"), at=100.0) == ([ev.MasterStarted(2, "c", 100.0)], [])
+    assert master.see(seen.MasterBooted("ignored", 2), at=100.0) == ([ev.MasterStarted(2, "c", 100.0)], [])
     assert master.state.workers[1].state is WorkerState.SUSPECT
     assert master.see(submit(dag({"b": ""}), run="r2")).effects == [fx.ReplySubmitted(9, 5, "r2", 1)]
     assert lost(master, at=130.0).reason == "worker w1 was silent for 30 s"
@@ -322,7 +322,7 @@ def test_after_a_restart_every_worker_has_until_its_deadline_to_come_back() -> N
 def test_after_a_restart_what_still_runs_keeps_running_and_what_finished_is_recorded() -> None:
     master = busy()
     master.state = replay(master.events)
-    master.see(seen.MasterBooted("ignored"), at=100.0)
+    master.see(seen.MasterBooted("ignored", 2), at=100.0)
     assert master.see(register(origin=1, held={FIRST: 1.0}), at=101.0).events == [ev.WorkerConnected(1, 1, 101.0)]
     assert master.see(succeeded(1, FIRST), at=102.0).events[-1] == ev.RunFinished("r", RunState.COMPLETED, 102.0)
 

@@ -15,6 +15,7 @@ from titan.errors import Conflict, EnvironmentFault
 from titan.journal import CompactionLock, JournalWriter, SyncPolicy
 from titan.journal.compaction_lock import LOCK_NAME
 from titan.master.compaction import MODULE, compact
+from titan.master.storage import open_storage
 
 HOLD = "import sys\nfrom pathlib import Path\nfrom titan.journal import CompactionLock\n"
 HOLD += "CompactionLock(Path(sys.argv[1]), module='titan.master.compaction').take()\nprint('held', flush=True)\nsys.stdin.read()"
@@ -37,8 +38,8 @@ def end(child: subprocess.Popen[bytes]) -> None:
 
 def test_a_second_compaction_is_refused_and_names_the_first(tmp_path: Path) -> None:
     with CompactionLock(tmp_path), pytest.raises(Conflict, match=f"pid {os.getpid()}"):
-        compact(tmp_path, 1)
-    assert compact(tmp_path, 1) is None
+        compact(open_storage(tmp_path), 1)
+    assert compact(open_storage(tmp_path), 1) is None
 
 
 def test_a_start_waits_for_one_that_ends(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from titan.clock import note_time
-from titan.core.state import State
 from titan.errors import EnvironmentFault
 from titan.master.home_clock import JUMP_S, open_clock
 
@@ -16,20 +15,20 @@ from titan.master.home_clock import JUMP_S, open_clock
 def test_a_clock_far_ahead_has_to_be_accepted(tmp_path: Path) -> None:
     note_time(tmp_path, time.time() - JUMP_S - 86_400.0)
     with pytest.raises(EnvironmentFault, match=r"31 days after .* --accept-clock"):
-        open_clock(tmp_path, State(), accept=False)
-    clock, behind_s = open_clock(tmp_path, State(), accept=True)
+        open_clock(tmp_path, 0.0, accept=False)
+    clock, behind_s = open_clock(tmp_path, 0.0, accept=True)
     assert abs(clock.now() - time.time()) < 5.0 and behind_s == 0.0
     assert clock.confirmed() < time.time() - JUMP_S
 
 
 def test_a_clock_behind_is_followed_and_a_little_one_waits(tmp_path: Path) -> None:
     note_time(tmp_path, time.time() + 7200.0)
-    clock, behind_s = open_clock(tmp_path, State(), accept=False)
+    clock, behind_s = open_clock(tmp_path, 0.0, accept=False)
     assert abs(clock.now() - time.time()) < 5.0 and 7100.0 < behind_s < 7201.0
     note_time(tmp_path, time.time() + 30.0)
-    clock, behind_s = open_clock(tmp_path, State(), accept=False)
+    clock, behind_s = open_clock(tmp_path, 0.0, accept=False)
     assert clock.now() > time.time() + 20.0 and behind_s == 0.0
 
 
 def test_a_new_home_believes_any_clock(tmp_path: Path) -> None:
-    assert open_clock(tmp_path, State(), accept=False).behind_s == 0.0
+    assert open_clock(tmp_path, 0.0, accept=False).behind_s == 0.0

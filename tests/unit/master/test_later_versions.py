@@ -18,8 +18,8 @@ from titan.core.shapes import check_chunk, check_events
 from titan.errors import JournalTooNew
 from titan.journal import JournalWriter, SyncPolicy, latest_snapshot, read_snapshot, write_snapshot
 from titan.master.compaction import compact
-from titan.master.reading import origin
 from titan.master.recovery import recover
+from titan.master.storage import open_storage, origin
 from titan.model.settings import Settings
 
 LATER = b"99.1.0 deadbeef"
@@ -62,7 +62,7 @@ def verified(home: Path) -> tuple[int, str]:
 
 def refused(home: Path) -> str:
     with pytest.raises(JournalTooNew) as caught:
-        recover(home / "store", Settings())
+        recover(open_storage(home / "store"), Settings())
     code, problems = verified(home)
     assert code == 1 and problems == str(caught.value)
     assert "Titan 99.1.0 wrote it" in problems and "start that version again" in problems
@@ -73,7 +73,7 @@ def test_what_this_titan_writes_is_its_own(tmp_path: Path) -> None:
     for payload in written():
         check_events(payload)
     write(tmp_path / "store", written(), by=origin())
-    recovered = recover(tmp_path / "store", Settings())
+    recovered = recover(open_storage(tmp_path / "store"), Settings())
     for chunk in image.dump(recovered.state):
         check_chunk(chunk)
     assert verified(tmp_path) == (0, "") and len(origin()) <= 32
@@ -81,7 +81,7 @@ def test_what_this_titan_writes_is_its_own(tmp_path: Path) -> None:
 
 def test_an_older_titan_that_knew_less_is_read(tmp_path: Path) -> None:
     write(tmp_path / "store", written(), by=b"0.0.1 00000000")
-    assert recover(tmp_path / "store", Settings()).state.runs
+    assert recover(open_storage(tmp_path / "store"), Settings()).state.runs
 
 
 def test_an_event_that_is_not_known_is_refused(tmp_path: Path) -> None:
@@ -113,9 +113,10 @@ def test_nor_is_one_of_a_part_of_an_event(tmp_path: Path) -> None:
 def test_a_snapshot_of_a_later_titan_is_refused(tmp_path: Path, what: str) -> None:
     store = tmp_path / "store"
     write(store, written(), by=origin())
-    recovered = recover(store, Settings())
-    path = compact(store, recovered.next_seq - 1)
-    assert path is not None
+    recovered = recover(open_storage(store), Settings())
+    made = compact(open_storage(store), recovered.follower.seq)
+    assert made is not None
+    path = Path(made.name)
     snapshot = read_snapshot(path)
     chunks = [msgspec.msgpack.decode(chunk) for chunk in snapshot.chunks]
     if what == "field":

@@ -8,16 +8,20 @@ import sys
 import threading
 from pathlib import Path
 
-from support_core import FIRST, Master, dag, picture, register, results, started, submit, succeeded
+from support_core import FIRST, Master, booted, dag, picture, register, results, started, submit, succeeded
 from titan.core import events as ev
+from titan.core import image
 from titan.core import inputs as seen
 from titan.core.check import check
+from titan.core.state import State
+from titan.core.step import step
 from titan.journal import JournalWriter, SyncPolicy, latest_snapshot, open_journal
 from titan.journal.records import END_MARK_BYTES, SEGMENT_HEADER_BYTES, encode_segment_header
 from titan.journal.watermark import Watermark, write_watermark
 from titan.master.compaction import MODULE, compact
 from titan.master.recovery import recover, replay
-from titan.model.settings import Settings
+from titan.master.storage import open_storage
+from titan.model.settings import LoggedSettings, Settings
 from titan.model.states import Outcome
 
 
@@ -60,33 +64,34 @@ def life() -> tuple[Master, list[list[ev.Event]]]:
 
 
 def test_an_empty_home(tmp_path: Path) -> None:
-    recovered = recover(tmp_path / "store", Settings())
-    assert (recovered.next_seq, recovered.events, recovered.torn, recovered.warnings) == (1, 0, None, ())
+    recovered = recover(open_storage(tmp_path / "store"), Settings())
+    assert (recovered.follower.seq, recovered.follower.events, recovered.dropped, recovered.warnings) == (0, 0, "", [])
     assert recovered.state.jobs == {} and recovered.state.term == 0
 
 
 def test_the_log_gives_the_state_that_wrote_it(tmp_path: Path) -> None:
     master, turns = life()
     last = write(tmp_path, turns)
-    recovered = recover(tmp_path, Settings())
+    recovered = recover(open_storage(tmp_path), Settings())
     check(recovered.state)
     assert picture(recovered.state) == picture(master.state)
-    assert (recovered.next_seq, recovered.events) == (last + 1, last)
+    assert (recovered.follower.seq, recovered.follower.events) == (last, last)
 
 
 def test_a_torn_tail_is_cut_off_and_reported(tmp_path: Path) -> None:
     _, turns = life()
     write(tmp_path, turns[:-1])
-    whole = recover(tmp_path, Settings())
-    write(tmp_path, turns[-1:], next_seq=whole.next_seq)
+    whole = recover(open_storage(tmp_path), Settings())
+    next_seq = whole.follower.seq + 1
+    write(tmp_path, turns[-1:], next_seq=next_seq)
     newest = open_journal(tmp_path).segments[-1].path
     data = newest.read_bytes()[:-END_MARK_BYTES]
-    newest.write_bytes(encode_segment_header(whole.next_seq) + data[SEGMENT_HEADER_BYTES:-2])
-    write_watermark(tmp_path, Watermark(whole.next_seq - 1, whole.next_seq, 1))
-    recovered = recover(tmp_path, Settings())
-    assert recovered.torn is not None
+    newest.write_bytes(encode_segment_header(next_seq) + data[SEGMENT_HEADER_BYTES:-2])
+    write_watermark(tmp_path, Watermark(next_seq - 1, next_seq, 1))
+    recovered = recover(open_storage(tmp_path), Settings())
+    assert recovered.dropped in recovered.warnings and "nobody was told of" in recovered.dropped
     assert picture(recovered.state) == picture(whole.state)
-    assert recover(tmp_path, Settings()).torn is None
+    assert recover(open_storage(tmp_path), Settings()).dropped == ""
 
 
 def test_replay_can_stop_early(tmp_path: Path) -> None:
@@ -95,23 +100,23 @@ def test_replay_can_stop_early(tmp_path: Path) -> None:
     seq = 0
     for events in turns:
         seq += ev.encode(events)[1]
-        state, at, _, _ = replay(tmp_path, Settings(), seq)
-        assert at == seq
-        check(state)
-    assert replay(tmp_path, Settings(), 0)[0].jobs == {}
+        follower = replay(open_storage(tmp_path), Settings(), seq)
+        assert follower.seq == seq
+        check(follower.state)
+    assert replay(open_storage(tmp_path), Settings(), 0).state.jobs == {}
 
 
 def test_a_snapshot_and_the_log_behind_it(tmp_path: Path) -> None:
     master, turns = life()
     middle = write(tmp_path, turns[:4])
-    path = compact(tmp_path, middle)
-    assert path is not None and latest_snapshot(tmp_path).seq == middle
-    assert compact(tmp_path, middle) is None, "there is nothing newer to put into one"
+    made = compact(open_storage(tmp_path), middle)
+    assert made is not None and latest_snapshot(tmp_path).seq == middle
+    assert compact(open_storage(tmp_path), middle) is None, "there is nothing newer to put into one"
     last = write(tmp_path, turns[4:], next_seq=middle + 1)
-    recovered = recover(tmp_path, Settings())
+    recovered = recover(open_storage(tmp_path), Settings())
     check(recovered.state)
     assert picture(recovered.state) == picture(master.state)
-    assert (recovered.next_seq, recovered.events) == (last + 1, last - middle)
+    assert (recovered.follower.seq, recovered.follower.events) == (last, last - middle)
 
 
 def test_a_snapshot_of_everything_needs_no_log(tmp_path: Path) -> None:
@@ -120,19 +125,66 @@ def test_a_snapshot_of_everything_needs_no_log(tmp_path: Path) -> None:
     # In a process of its own: it lowers its priority and ends with its parent, which would go on for the tests after this one.
     command = [sys.executable, "-m", MODULE, str(tmp_path), str(last), str(os.getpid())]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().endswith(".snap")
-    recovered = recover(tmp_path, Settings())
-    assert (recovered.next_seq, recovered.events) == (last + 1, 0)
+    recovered = recover(open_storage(tmp_path), Settings())
+    assert (recovered.follower.seq, recovered.follower.events) == (last, 0)
     assert picture(recovered.state) == picture(master.state)
 
 
 def test_a_damaged_snapshot_is_named_and_an_older_state_is_used(tmp_path: Path) -> None:
     master, turns = life()
     last = write(tmp_path, turns)
-    path = compact(tmp_path, last)
-    assert path is not None
+    made = compact(open_storage(tmp_path), last)
+    assert made is not None
+    path = Path(made.name)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF
     path.write_bytes(data)
-    recovered = recover(tmp_path, Settings())
+    recovered = recover(open_storage(tmp_path), Settings())
     assert len(recovered.warnings) == 1 and str(path) in recovered.warnings[0]
     assert picture(recovered.state) == picture(master.state)
+
+
+def all_of(state: State) -> list[object]:
+    """All that `apply` writes, what is derived and what a restart sets anew included."""
+    depths = {number: seat.depth for number, seat in state.pool.seats.items()}
+    return [list(image.dump(state)), sorted(state.timers), state.scale_due, depths]
+
+
+def test_a_journal_means_the_same_whatever_is_set_today(tmp_path: Path) -> None:
+    master = Master(Settings(loss_s=7.0, forget_s=70.0, prefetch=3, scale={"GPU": (0, 2)}, scale_every_s=5.0))
+    master.see(register(), register("w2", origin=2), submit(dag({"a": ""})), at=1.0)
+    master.see(seen.WorkerLeaving(2), at=2.0)
+    master.see(booted(master.state), at=3.0)
+    write(tmp_path, [master.events])
+    first = replay(open_storage(tmp_path), master.state.settings).state
+    other = replay(open_storage(tmp_path), Settings(loss_s=300.0, forget_s=9.0, prefetch=0)).state
+    assert all_of(other) == all_of(first)
+    assert first.workers[1].deadline == 10.0 and first.scale_due == 8.0
+
+
+def test_a_journal_that_says_no_settings_is_replayed_with_those_of_today_until_a_start_says_them(tmp_path: Path) -> None:
+    master = Master(Settings(loss_s=7.0))
+    master.see(register(), at=1.0)
+    master.see(booted(master.state), at=3.0)
+    last = write(tmp_path, [[e for e in master.events if not isinstance(e, ev.SettingsChanged)]])
+    state = replay(open_storage(tmp_path), Settings(loss_s=300.0)).state
+    assert state.logged is None and state.workers[1].deadline == 303.0
+    events = step(state, 4.0, [booted(state)]).events
+    assert [type(e) for e in events] == [ev.SettingsChanged, ev.MasterStarted]
+    write(tmp_path, [events], next_seq=last + 1)
+    again = replay(open_storage(tmp_path), Settings(loss_s=9.0)).state
+    assert again.workers[1].deadline == 304.0
+    assert not any(isinstance(e, ev.SettingsChanged) for e in step(state, 5.0, [booted(state)]).events)
+
+
+def test_a_snapshot_says_what_was_set(tmp_path: Path) -> None:
+    master = Master(Settings(loss_s=7.0, prefetch=3))
+    master.see(register(), at=1.0)
+    master.see(booted(master.state), at=3.0)
+    last = write(tmp_path, [master.events])
+    before = replay(open_storage(tmp_path), Settings()).state
+    assert compact(open_storage(tmp_path), last) is not None
+    follower = replay(open_storage(tmp_path), Settings(prefetch=0))
+    after = follower.state
+    assert follower.events == 0 and after.in_force == LoggedSettings.of(master.state.settings)
+    assert after.workers[1].deadline == 10.0 and all_of(after)[3] == all_of(before)[3] == {1: 3}

@@ -10,6 +10,7 @@ from titan.core import events as ev
 from titan.journal import JournalWriter, SyncPolicy, latest_snapshot
 from titan.master.recovery import replay
 from titan.master.replay import END, Moment, open_playback
+from titan.master.storage import open_storage
 from titan.model.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +61,8 @@ def test_a_journal_of_old_is_played(tmp_path: Path) -> None:
     """Some of its events do not say when they came: they go with those before them."""
     store = tmp_path / "store"
     shutil.copytree(ROOT / "journals" / "v1", store)
-    state, last, _, _ = replay(store, Settings())
+    follower = replay(open_storage(store), Settings())
+    state, last = follower.state, follower.seq
     playback = open_playback(tmp_path, END, NOW)
     shown = playback.run(END)
     assert (playback.seq, len(shown.jobs), len(shown.runs)) == (last, len(state.jobs), len(state.runs))

@@ -1,0 +1,98 @@
+"""Follow a log: the newest snapshot, then the records behind it, through the same `apply` that the leader uses.
+
+A start follows once and then leads. A standby follows again and again while another process leads. Owns the state and how far it
+goes. It must not know where the log is kept, nor decide anything.
+"""
+
+from __future__ import annotations
+
+from titan.core.apply import apply
+from titan.core.state import State
+from titan.errors import Bug, JournalCorrupt, LogCompacted, TitanError
+from titan.gateway.reading import events_of, load_snapshot
+from titan.journal.engine import LogEngine
+from titan.journal.records import Record
+from titan.model.settings import Settings
+
+TRIES = 5
+"""Tries to load the newest snapshot while the leader removes older ones."""
+
+
+class Follower:
+    """`state` is as of `seq`. `settle` it before anybody reads it."""
+
+    def __init__(self, engine: LogEngine, settings: Settings, *, origin: bytes, live: bool = False) -> None:
+        """`origin`: what this Titan writes. `live`: another process leads meanwhile."""
+        self.engine = engine
+        self.state = State(settings)
+        self.seq = 0
+        self.events = 0
+        """Events applied behind the snapshot."""
+        self.warnings: tuple[str, ...] = ()
+        self._settings = settings
+        self._origin = origin
+        self._live = live
+        self._begun = False
+        self._settled = True
+
+    def follow(self, through: int | None = None) -> int:
+        """Apply what the log has behind `seq`, up to the sequence `through` if it is given; return how many events.
+
+        If a snapshot has replaced what would come next, `state` is made anew from that one. Raises JournalTooNew, JournalCorrupt,
+        or Bug for an event that does not follow from what is before it.
+        """
+        if not self._begun:
+            self._load()
+        try:
+            return self._apply_tail(through)
+        except LogCompacted:
+            before = self.seq
+            self._load()
+            if self.seq <= before:
+                raise
+            return self._apply_tail(through)
+
+    def settle(self) -> None:
+        """Build what is derived anew, if events were applied since."""
+        if not self._settled:
+            self.state.reindex()
+            self._settled = True
+
+    def _load(self) -> None:
+        for tries_left in reversed(range(TRIES)):
+            try:
+                found = self.engine.latest_snapshot()
+                self.state, self.seq, self.warnings = State(self._settings), found.seq, found.warnings
+                if found.info is not None:
+                    load_snapshot(self.state, self.engine.get_snapshot(found.info), found.info.name, self._origin)
+                break
+            except FileNotFoundError:  # the leader has just removed it, as it has a newer one
+                if not (self._live and tries_left):
+                    raise
+        self._begun = self._settled = True
+
+    def _apply_tail(self, through: int | None) -> int:
+        before = self.events
+        for record in self.engine.tail(self.seq, live=self._live):
+            if through is not None and record.last_seq > through:
+                break
+            self._settled = False
+            self._apply(record)
+            self.events += record.count
+            self.seq = record.last_seq
+        return self.events - before
+
+    def _apply(self, record: Record) -> None:
+        seq, event = record.first_seq, None
+        try:
+            for event in events_of(record, self._origin):
+                apply(self.state, event)
+                seq += 1
+        except JournalCorrupt as error:
+            raise JournalCorrupt(f"sequence {seq:,} of the journal: {error}", error.path, error.offset) from error
+        except TitanError:
+            raise
+        except Exception as error:
+            what = f"sequence {seq:,} of the journal, {type(event).__name__}, does not follow from what is before it ({error!r})"
+            next_step = "please report it, and restore a backup or start the version of Titan that wrote it"
+            raise Bug(f"{what}: nothing was changed; {next_step}") from error

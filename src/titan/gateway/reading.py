@@ -1,0 +1,66 @@
+"""Records and snapshots as events and state, or an error that says which Titan wrote what this one cannot read.
+
+`ours` is the origin that this Titan writes. What another wrote is compared with the types first: see `core.shapes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from titan._version import __version__
+from titan.core import image
+from titan.core.events import Event, decode
+from titan.core.shapes import check_chunk, check_events
+from titan.core.state import State
+from titan.errors import JournalCorrupt, JournalTooNew
+from titan.journal.engine import Snapshot
+from titan.journal.records import Record
+
+
+def events_of(record: Record, ours: bytes) -> list[Event]:
+    """Raises JournalTooNew."""
+    try:
+        if record.origin != ours:
+            check_events(record.payload)
+        return decode(record.payload)
+    except (JournalTooNew, msgspec.MsgspecError) as error:
+        raise _too_new(f"the record of sequence {record.first_seq} in the journal", record.origin, error) from None
+
+
+def load_snapshot(state: State, snapshot: Snapshot, name: str, ours: bytes) -> None:
+    """Fill an empty state. `name` is for messages. Raises JournalTooNew, JournalCorrupt."""
+    try:
+        image.load(state, _chunks_of(snapshot, ours))
+    except msgspec.MsgspecError as error:
+        raise _too_new_snapshot(snapshot, error) from None
+    except JournalCorrupt as error:
+        raise JournalCorrupt(f"snapshot {name}: {error}", error.path or name, error.offset) from error
+    state.reindex()
+
+
+def written_by(found: bytes) -> str:
+    """The version in an origin, for people."""
+    return f"Titan {found.decode(errors='replace').partition(' ')[0]}" if found else "a Titan that did not say its version"
+
+
+def _chunks_of(snapshot: Snapshot, ours: bytes) -> Iterator[bytes]:
+    for chunk in snapshot.chunks:
+        if snapshot.origin != ours:
+            try:
+                check_chunk(chunk)
+            except (JournalTooNew, msgspec.MsgspecError) as error:
+                raise _too_new_snapshot(snapshot, error) from None
+        yield chunk
+
+
+def _too_new_snapshot(snapshot: Snapshot, error: Exception) -> JournalTooNew:
+    return _too_new(f"the snapshot as of sequence {snapshot.seq}", snapshot.origin, error)
+
+
+def _too_new(what: str, found: bytes, error: Exception) -> JournalTooNew:
+    return JournalTooNew(
+        f"{what} is of a later Titan: {error}. {written_by(found)} wrote it and this is {__version__}: start that version again,"
+        " or restore a backup that this one made; nothing was changed"
+    )
