@@ -92,3 +92,34 @@ def test_what_a_call_printed_before_it_killed_its_runner_is_kept(c: Cluster) -> 
         assert c.client.call(quiet, 1).result(60) == 2
         handle = c.client.run(run)
         assert b"said" in output(c.client, handle, handle.status().jobs[0].id), how
+
+
+def test_quick_jobs_have_several_wardens_and_one_that_is_killed_costs_its_own_jobs_only(c: Cluster, tmp_path: Path) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one warden is as many as one CPU can use")
+
+    def wardens() -> set[int]:
+        worker = c.workers["w"].pid
+        below = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+        return {int(pid) for pid in below if b"warden" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+
+    def quick() -> bool:
+        assert c.client.submit(DAG("quick", [Job(f"q{n}", command="true") for n in range(400)])).wait(60).ok
+        return len(wardens()) == 2
+
+    assert len(wardens()) == 1
+    until(quick, "there are two", 60.0)
+    starts, go = tmp_path / "starts", tmp_path / "go"
+    command = f"echo $PPID $TITAN_JOB >>{starts}; while [ ! -e {go} ]; do sleep 0.02; done"
+    run = c.client.submit(DAG("kept", [Job(f"k{n}", command=command, retries=0) for n in range(3)]))
+    until(lambda: lines(starts) == 3, "all run")
+    first = [line.split() for line in starts.read_text().splitlines()]
+    assert {int(pid) for pid, _ in first} == wardens()
+    victim = first[0][0]
+    os.kill(int(victim), signal.SIGKILL)
+    lost = [job for pid, job in first if pid == victim]
+    until(lambda: lines(starts) == 3 + len(lost), "its jobs run again")
+    go.touch()
+    assert run.wait(60).ok
+    again = [line.split()[1] for line in starts.read_text().splitlines()[3:]]
+    assert sorted(again) == sorted(lost)

@@ -36,6 +36,7 @@ from titan.worker.sandbox import Place, Workspace
 from titan.worker.secret_forms import forms_of
 from titan.worker.service_driver import NULL, Awaited, ServiceDriver, Unplaced
 from titan.worker.warden_link import WardenLink, kill_descendants
+from titan.worker.wardens import Wardens
 
 log = logging.getLogger("titan.worker")
 SWEEP_S = 0.05
@@ -123,12 +124,16 @@ class Launcher:
 
     def open(self) -> None:
         self._sweep_limits()
-        self._warden = self._link(sys.executable, self._on_reports, self._on_warden_died)
+        self._shared = Wardens(self._launch_shared, most=min(self._machine.slots, len(os.sched_getaffinity(0))))
 
     async def close(self) -> None:
         await asyncio.gather(self._interpreters.close(), *[link.close() for link in self._wardens()])
         await asyncio.to_thread(kill_descendants, os.getpid())
         await asyncio.to_thread(self.limiter.close)
+
+    def _launch_shared(self) -> WardenLink:
+        link = self._link(sys.executable, self._on_reports, lambda returncode: self._on_warden_died(link, returncode))
+        return link
 
     def _link(self, python: str, on_reports: Callable[[list[Any]], None], on_died: Callable[[int], None]) -> WardenLink:
         link = WardenLink(
@@ -146,6 +151,9 @@ class Launcher:
     def start(self, it: m.Assignment, gpus: tuple[str, ...], behind: int = 0) -> None:
         """`gpus` are the devices that CUDA is to show it; one that asked for none sees what the worker sees. `behind`: once that
         attempt has ended."""
+        if behind and behind in self._at and self._shared.is_crowded(self._at[behind]):
+            self._see(m.AttemptWithdrawn(it.lease))  # it begins with another warden, when a slot is free
+            return
         if it.template.service is not None:
             self.services.add(it, gpus)
         if it.template.archive or it.files:
@@ -215,7 +223,7 @@ class Launcher:
         if it.template.python:
             self._launch_elsewhere(it, how)
             return
-        link = self._at[it.lease] = self._warden_of(it)
+        link = self._at[it.lease] = self._warden_of(it, behind)
         script = warm_script(it)
         if script is None:
             link.start(it.lease, command_line(it, place.cwd), **how)
@@ -227,14 +235,16 @@ class Launcher:
         held = self._machine.held.get(lease)
         return held is not None and held.alone
 
-    def _warden_of(self, it: m.Assignment) -> WardenLink:
+    def _warden_of(self, it: m.Assignment, behind: int) -> WardenLink:
         if self._is_alone(it.lease):
             return self._own_warden(it.lease)
-        return self._warden_beside("services") if it.template.service is not None else self._warden
+        if it.template.service is not None:
+            return self._warden_beside("services")
+        return self._shared.choose(time.monotonic(), self._at.get(behind))
 
     def _wardens(self) -> list[WardenLink]:
         """All but those of other interpreters."""
-        return [self._warden, *self._own.values(), *self._beside.values()]
+        return [*self._shared.links, *self._own.values(), *self._beside.values()]
 
     def _warden_beside(self, kind: str) -> WardenLink:
         """One for all processes of a kind that stay for long, started with the first of them.
@@ -320,7 +330,8 @@ class Launcher:
         self, it: m.Assignment, script: tuple[str, str], how: dict[str, Any], link: WardenLink | None, executable: str
     ) -> None:
         if link is None:
-            own = self._at[it.lease] = self._own_warden(it.lease) if self._is_alone(it.lease) else self._warden
+            own = self._own_warden(it.lease) if self._is_alone(it.lease) else self._shared.choose(time.monotonic())
+            self._at[it.lease] = own
             own.start(it.lease, command_line(it, how["cwd"], executable), **how)
         else:
             self._at[it.lease] = link
@@ -336,7 +347,9 @@ class Launcher:
 
     def withdraw(self, lease: int) -> None:
         """Takes it away from behind another, if it still stands there."""
-        self._warden.withdraw(lease)
+        link = self._at.get(lease)
+        if link is not None:
+            link.withdraw(lease)
 
     def _stopped_before(self, lease: int) -> None:
         """It was stopped before its process was there."""
@@ -366,7 +379,7 @@ class Launcher:
         masks: Sequence[bytes] = (),
     ) -> None:
         """Of a function runner, or of the look at an interpreter or at the health of a service: `key` is below 0."""
-        self._start_process(self._warden, key, argv, cwd, stdout, stderr, env or {}, masks)
+        self._start_process(self._shared.links[0], key, argv, cwd, stdout, stderr, env or {}, masks)
 
     def _start_process(
         self,
@@ -397,7 +410,9 @@ class Launcher:
         self._start_process(link, key, argv, cwd, stdout, stderr, {})
 
     def stop_process(self, key: int) -> None:
-        self._at.get(key, self._warden).stop(key, 0.0)
+        link = self._at.get(key)
+        if link is not None:
+            link.stop(key, 0.0)
 
     def _start_check(self, key: int, argv: list[str], base: str) -> None:
         self.start_process(key, argv, "/", f"{base}.stdout", f"{base}.stderr")
@@ -474,14 +489,17 @@ class Launcher:
             self.functions.on_refused(key, report[3])
 
     # -- deaths -------------------------------------------------------------------------------------------------------------
-    def _on_warden_died(self, returncode: int) -> None:
-        log.error("the warden died with code %d; its jobs are killed and reported, a new one starts", returncode)
+    def _on_warden_died(self, dead: WardenLink, returncode: int) -> None:
+        log.error("a warden died with code %d; its jobs are killed and reported, a new one starts when it is needed", returncode)
+        checked = dead is self._shared.links[0]
         try:
-            self._bury(self._warden)
-            self.services.on_warden_died()
+            self._bury(dead)
+            if checked:
+                self.services.on_warden_died()
         finally:  # whatever fails there, a worker without a warden starts nothing any more
-            self.open()
-        self._interpreters.on_checks_lost()
+            self._shared.replace(dead)
+        if checked:
+            self._interpreters.on_checks_lost()
 
     def _on_interpreter_died(self, link: WardenLink, python: str, returncode: int) -> None:
         log.error("the warden of %s died with code %d; its jobs are killed and reported", python, returncode)

@@ -144,11 +144,18 @@ class WardenLink:
         self._watching = False
         self._heard = True  # something, since the last look
         self._stopped = self._silent = 0  # looks in a row
+        self.ready = False
+        """It has answered: what is ordered begins at once."""
 
     @property
     def pid(self) -> int:
         """Of the warden. 0 before `launch`."""
         return self._process.pid if self._process is not None else 0
+
+    @property
+    def load(self) -> int:
+        """Jobs that were ordered and are not over."""
+        return len(self._logs)
 
     def launch(self) -> None:
         """Start the warden. Needs the running loop. Takes a millisecond or two; the warden is ready some 20 ms later, orders
@@ -188,6 +195,7 @@ class WardenLink:
         self._stream = LocalStream(self._loop, self._on_data, self._on_end)
         self._stream.open(ours)
         self._order(("environment", self._jobs_env))
+        self._order(("ping", 0))
 
     def _boot(self, python: str, fd: str) -> list[str]:
         folder = os.path.dirname(warden.__file__)
@@ -335,7 +343,7 @@ class WardenLink:
             self._on_end()
             return
         if reports:
-            self._heard = True
+            self._heard = self.ready = True
             self._take(reports)
 
     def _take(self, reports: list[Report]) -> None:
