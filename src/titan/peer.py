@@ -118,6 +118,7 @@ class Peer(asyncio.BufferedProtocol):
         self.closed = True
         self._writable.set()
         self._transport = None
+        self._decoder.drop()  # now, and not when a collector finds that this peer and its owner know each other
         if self._inflow is not None:
             self._inflow.forget(self)
         if self._outflow is not None:

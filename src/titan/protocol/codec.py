@@ -92,6 +92,10 @@ class MessageDecoder:
     def memory(self) -> int:
         return self._frames.memory
 
+    def drop(self) -> None:
+        """Forget what came and is not whole: nothing comes any more."""
+        self._frames.drop()
+
     def space(self) -> memoryview:
         """Where bytes may be received; `received` follows."""
         return self._frames.space()

@@ -121,6 +121,12 @@ class FrameDecoder:
         if len(self._inbox) != inbox:
             self._inbox = bytearray(inbox)
 
+    def drop(self) -> None:
+        """Forget what came and is not whole: nothing comes any more."""
+        self._large, self._filled = None, 0
+        self._buffer.clear()
+        self._parts, self._parts_bytes = [], 0
+
     def space(self) -> memoryview:
         """Where bytes may be received without a copy of them; `received` says how many there are."""
         if self._large is None:
