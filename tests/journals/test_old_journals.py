@@ -1,4 +1,8 @@
-"""Journals of every version stay readable, with and without their snapshot, and mean what they meant."""
+"""Journals of every version stay readable, with and without their snapshot, and mean what they meant.
+
+`v1` is the oldest, written by `make_journal.py`. `v1.N` are what simulations left on the master's disk, by seed N, in the form that
+the log had before settings, actors and causes were journaled: 54 of its 62 kinds of events, with the settings that were in force.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import shutil
 import typing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from titan.core import events as ev
@@ -55,8 +60,13 @@ def as_saved(state: State) -> list[bytes]:
     return list(image.dump(state))
 
 
+def settings_of(store: Path) -> Settings:
+    noted = store / "settings.json"
+    return msgspec.json.decode(noted.read_bytes(), type=Settings) if noted.exists() else Settings()
+
+
 def expected(store: Path) -> State:
-    state = State()
+    state = State(settings_of(store))
     image.load(state, decode_chunks((store / "state.bin").read_bytes()))
     return state
 
@@ -76,7 +86,7 @@ def test_it_is_whole(store: Path) -> None:
 
 
 def test_the_snapshot_and_the_log_behind_it_give_the_state(store: Path) -> None:
-    follower = replay(open_storage(store), Settings())
+    follower = replay(open_storage(store), settings_of(store))
     assert follower.events > 0 and not follower.warnings
     assert as_saved(follower.state) == as_saved(expected(store))
 
@@ -84,7 +94,7 @@ def test_the_snapshot_and_the_log_behind_it_give_the_state(store: Path) -> None:
 def test_the_log_alone_gives_the_same_state(store: Path) -> None:
     for snapshot in store.glob("*.snap"):
         snapshot.unlink()
-    state = replay(open_storage(store), Settings()).state
+    state = replay(open_storage(store), settings_of(store)).state
     assert as_saved(state) == as_saved(expected(store))
 
 
@@ -99,3 +109,11 @@ def test_version_1_holds_every_event_and_these_facts() -> None:
         JobState.COMPLETED, JobState.DEAD, JobState.COMPLETED, JobState.QUEUED, JobState.CANCELLED,
     ]  # fmt: skip
     assert [w.state for w in state.workers.values()] == [WorkerState.LOST, WorkerState.LEFT]
+
+
+def test_what_simulations_left_holds_nearly_every_event() -> None:
+    stores = Path(__file__).parent.glob("v1.*")
+    kinds = {type(e) for store in stores for record in read_records(store) for e in decode(record.payload)}
+    never = {ev.ArtifactPublished, ev.ArtifactRemoved, ev.PipelineSaved, ev.PipelineRemoved, ev.ServicesRetired}
+    never |= {ev.ClockSetBack, ev.TermRaised, ev.WorkerFactsChanged, ev.SettingsChanged}
+    assert kinds == set(typing.get_args(Event)) - set(VOLATILE) - never

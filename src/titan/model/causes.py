@@ -52,5 +52,7 @@ def is_release_of_old(outcome: int, reason: str) -> bool:
 
     >>> is_release_of_old(-1, "affinity released: worker w2, where its parent ran, is draining")
     True
+    >>> is_release_of_old(-1, "worker w1 was set aside: no space left"), is_release_of_old(-1, "the gate opened")
+    (True, False)
     """
-    return outcome == -1 and reason.startswith("affinity released: ")
+    return outcome == -1 and (reason.startswith("affinity released: ") or " was set aside: " in reason)
