@@ -25,6 +25,8 @@ from titan.model.sizes import format_size
 
 SPARE_BYTES = 64 << 20
 """What is left free on the disk: the journal may lie there."""
+SPARE_SHARE = 16
+"""Of a small disk no more than one part in so many is left free."""
 PART_S = 86_400.0
 """After this nobody goes on with a part."""
 PARKED = 256
@@ -36,8 +38,8 @@ _KEY = re.compile(r"[0-9a-f]{16,64}")
 class DirectoryStore:
     """A `BlobStore`."""
 
-    def __init__(self, folder: Path, *, spare_bytes: int = SPARE_BYTES) -> None:
-        """Makes the folder if it is not there. Raises OSError."""
+    def __init__(self, folder: Path, *, spare_bytes: int | None = None) -> None:
+        """Makes the folder if it is not there. `spare_bytes` are left free on the disk; default: SPARE_BYTES. Raises OSError."""
         self.folder = folder
         self._spare_bytes = spare_bytes
         self._open: dict[str, _Part] = {}
@@ -150,7 +152,10 @@ class DirectoryStore:
             announced = sum(part.size - part.written for part in self._open.values())
         disk = os.statvfs(self.folder)
         free = disk.f_bavail * disk.f_frsize
-        if announced + self._spare_bytes > free:
+        spare = self._spare_bytes
+        if spare is None:
+            spare = min(SPARE_BYTES, disk.f_blocks * disk.f_frsize // SPARE_SHARE)
+        if announced + spare > free:
             raise EnvironmentFault(
                 f"the disk under the master's files is full: {format_size(free)} are free, and the file has {format_size(size)}:"
                 " free space there, or let runs leave the history sooner (--set history_s, history_bytes)"
