@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from titan.cli.options import deadline_option, group_option, home_option, json_option, master_option, python_option
-from titan.cli.prefork import Crew
+from titan.cli.prefork import Crew, uncollected
 from titan.cli.signals import interrupt_on_sigterm
 from titan.sdk.address import VARIABLE, find_address
 
@@ -73,7 +73,8 @@ def run(
     """
     interrupt_on_sigterm()
     with Crew(workers if _needs_cluster(master, home) else None) as crew:
-        from titan.cli.run import execute
+        with uncollected():
+            from titan.cli.run import execute
 
         execute(
             crew,
