@@ -61,6 +61,11 @@ def take_key(name: str) -> str:
     return _handed.pop(name, "") or given
 
 
+def holds_keys() -> bool:
+    """Return whether the memory or the environment of this process has any of KEYS."""
+    return bool(_handed) or any(name in os.environ for name in KEYS)
+
+
 def drop_keys() -> None:
     for name in KEYS:
         take_key(name)

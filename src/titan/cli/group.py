@@ -15,7 +15,7 @@ from titan.errors import TitanError
 
 _COMMANDS = {
     "up": "titan.cli.up",
-    "run": "titan.cli.run",
+    "run": "titan.cli.run_command",
     "submit": "titan.cli.run",
     "wait": "titan.cli.run",
     "add": "titan.cli.add",

@@ -17,9 +17,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType, MappingProxyType, TracebackType
+from types import MappingProxyType, TracebackType
 from typing import NamedTuple, Self
 
+from titan.cli.prefork import Crew, Process, await_end
 from titan.errors import Conflict, EnvironmentFault, PortInUse, TitanError
 from titan.private import hand_on
 
@@ -33,7 +34,7 @@ STEADY_S = 30.0
 
 
 class _Child(NamedTuple):
-    process: subprocess.Popen[bytes]
+    process: Process
     hold: int
     """The write end of its pipe."""
 
@@ -70,7 +71,10 @@ class LocalCluster:
         settings: Mapping[str, float] = MappingProxyType({}),
         scale: Sequence[str] = (),
         webhook_allow: Sequence[str] = (),
+        crew: Crew | None = None,
     ) -> None:
+        """`crew`: forks to use for the first start of each process."""
+        self._crew = crew
         self.home = home
         self.address = ""
         self._port = port
@@ -124,15 +128,13 @@ class LocalCluster:
             for child in children:
                 os.close(child.hold)
             for child in children:
-                try:
-                    child.process.wait(max(0.1, until - time.monotonic()))
-                except subprocess.TimeoutExpired:
+                if child.process.returncode is None and not await_end(child.process.pid, max(0.1, until - time.monotonic())):
                     child.process.kill()
-                    child.process.wait()
+                child.process.wait()
             children.clear()
 
     @property
-    def processes(self) -> list[subprocess.Popen[bytes]]:
+    def processes(self) -> list[Process]:
         """The master's, then the workers'."""
         return [child.process for child in (*self._master, *self._working)]
 
@@ -172,7 +174,7 @@ class LocalCluster:
                         f"no worker is left: jobs wait until one comes (titan worker --master {self.address}). Ctrl-C stops it all."
                     )
 
-    def _await_end(self, due: float | None) -> list[subprocess.Popen[bytes]]:
+    def _await_end(self, due: float | None) -> list[Process]:
         """Those that have ended when one has, or when it is time, or when `stop` was called."""
         processes = [child.process for child in (*self._master, *[w.child for w in self._staff if w.child is not None])]
         fds = {os.pidfd_open(process.pid): process for process in processes}
@@ -229,29 +231,22 @@ class LocalCluster:
         worker.child = self._working[-1]
 
     def _launch(self, role: str, options: list[str]) -> str:
-        held, hold = os.pipe()
-        ready, told = os.pipe()
         quiet = ["--quiet"] if self._quiet else []
-        command = [sys.executable, "-m", "titan", role, *options, *quiet, "--parent-fd", str(held), "--ready-fd", str(told)]
-        keys, fds = hand_on() if role == "master" else ({}, ())  # they are nothing for what runs jobs
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, **keys},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=(held, told, *fds),
-            process_group=0,
-        )
-        for fd in (told, held, *fds):
-            os.close(fd)
+        words = [role, *options, *quiet]
+        waiting = self._crew.take(role) if self._crew is not None else None
+        if waiting is not None:
+            process: Process = waiting.process
+            ready, hold = waiting.ready, waiting.hold
+            waiting.begin([*words, "--parent-fd", str(waiting.parent_fd), "--ready-fd", str(waiting.ready_fd)])
+        else:
+            process, ready, hold = _spawn(words)
         (self._master if role == "master" else self._working).append(_Child(process, hold))
         try:
             return self._await_ready(role, process, ready)
         finally:
             os.close(ready)
 
-    def _await_ready(self, role: str, process: subprocess.Popen[bytes], ready: int) -> str:
+    def _await_ready(self, role: str, process: Process, ready: int) -> str:
         assert process.stderr is not None
         readable, _, _ = select.select([ready], [], [], START_S)
         told = os.read(ready, 4096).decode().strip() if readable else ""
@@ -272,16 +267,27 @@ class LocalCluster:
         raise EnvironmentFault(words or f"the {role} ended with code {code}")
 
 
-def interrupt_on_sigterm() -> None:
-    """From now on SIGTERM ends this process as Ctrl-C does: what it started is stopped first."""
+def _spawn(words: list[str]) -> tuple[Process, int, int]:
+    """Start `titan` with a fresh interpreter; return (process, end of the ready pipe, end of the hold pipe)."""
+    held, hold = os.pipe()
+    ready, told = os.pipe()
+    command = [sys.executable, "-m", "titan", *words, "--parent-fd", str(held), "--ready-fd", str(told)]
+    keys, fds = hand_on() if words[0] == "master" else ({}, ())  # they are nothing for what runs jobs
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **keys},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=(held, told, *fds),
+        process_group=0,
+    )
+    for fd in (told, held, *fds):
+        os.close(fd)
+    return process, ready, hold
 
-    def on_term(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, on_term)
-
-
-def _how(process: subprocess.Popen[bytes]) -> str:
+def _how(process: Process) -> str:
     """How a process ended, which it has."""
     code = process.wait()
     if code >= 0:
@@ -296,7 +302,7 @@ def _say(text: str) -> None:
     print(f"titan: {text}", file=sys.stderr, flush=True)
 
 
-def _forward(process: subprocess.Popen[bytes]) -> None:
+def _forward(process: Process) -> None:
     """What the child says from now on goes to this process's stderr."""
 
     def copy() -> None:

@@ -43,3 +43,11 @@ def start_logging(*, quiet: bool = False) -> None:
     level = logging.WARNING if quiet else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s", datefmt="%H:%M:%S", force=True)
     logging.getLogger("asyncio").setLevel(logging.ERROR)
+
+
+deadline_option = click.option(
+    "--deadline", type=float, metavar="SECONDS", help="Cancel what is not over by then.  [default: the pipeline's]"
+)
+group_option = click.option(
+    "--group", default="", metavar="ID", help="The run's agent_run_id: `titan runs --group ID`.  [default: the pipeline's]"
+)

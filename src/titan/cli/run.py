@@ -1,4 +1,4 @@
-"""`titan run`, `titan submit`, `titan wait`."""
+"""`titan submit`, `titan wait`, and what `titan run` does once its forks are made."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ import click
 from titan.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from titan.cli.follow import follow, tell_lost_output
 from titan.cli.follow import submit as submit_dag
-from titan.cli.local_cluster import LocalCluster, interrupt_on_sigterm
-from titan.cli.options import DEFAULT_HOME, home_option, json_option, master_option, python_option
+from titan.cli.local_cluster import LocalCluster
+from titan.cli.options import DEFAULT_HOME, deadline_option, group_option, json_option, master_option, python_option
+from titan.cli.prefork import Crew
 from titan.cli.session import open_client
 from titan.cli.terminal import one_line
 from titan.errors import CallerError, MasterUnreachable, NotFound, TitanError
@@ -41,41 +42,12 @@ from titan.sdk.unmet import asks_for_resources, describe_unmet
 
 TAIL_LINES = 20
 SHOWN_OUTPUT = 256 * 1024
-deadline_option = click.option(
-    "--deadline", type=float, metavar="SECONDS", help="Cancel what is not over by then.  [default: the pipeline's]"
-)
-group_option = click.option(
-    "--group", default="", metavar="ID", help="The run's agent_run_id: `titan runs --group ID`.  [default: the pipeline's]"
-)
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@master_option
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Of the private cluster.")
-@click.option("--slots", type=click.IntRange(1, 65536), help="Jobs at once on each of its workers.  [default: the number of CPUs]")
-@home_option("Where the private cluster is kept.  [default: .titan beside the pipeline]")
-@click.option("--ephemeral", is_flag=True, help="Remove the private cluster's home afterwards.")
-@click.option("--retries", default=0, show_default=True, type=click.IntRange(0, 1000), help="Of a single file or command.")
-@click.option("--requirement", multiple=True, metavar="TAG", help="Of a single file or command.  [default: GENERAL]")
-@click.option("--cpus", type=float, default=0.0, help="The same: what it takes up on its worker, as are the next two.")
-@click.option("--memory", default="0", metavar="SIZE", help="Bytes, or as 4GiB.")
-@click.option("--gpus", type=int, default=0, help="It finds them in CUDA_VISIBLE_DEVICES.")
-@click.option(
-    "--limit",
-    "limits",
-    multiple=True,
-    metavar="NAME=AMOUNT",
-    help="Of a single file or command: memory=512MiB, cpus=1.5, processes=64.",
-)
-@click.option("--secret", "secrets", multiple=True, metavar="NAME", help="Of a single file or command: a variable with it.")
-@python_option
-@deadline_option
-@group_option
-@click.option("--quiet", is_flag=True, help="Show no progress.")
-@json_option
-@click.argument("what", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE [ARGS]... | NAME | -- COMMAND [ARGS]...")
-def run(
+def execute(
+    crew: Crew,
+    *,
     master: str | None,
     workers: int,
     slots: int | None,
@@ -94,19 +66,13 @@ def run(
     quiet: bool,
     as_json: bool,
     what: tuple[str, ...],
-) -> None:
-    """Submit a pipeline (.yaml, or the NAME of a saved one), a script (.py, .sh, .jar) or any command; follow it; exit with 0 if
-    all of it COMPLETED.
-
-    With neither --master nor TITAN_MASTER, and nothing on the default port, a private cluster of this machine is started for it
-    and stopped afterwards. Its home stays for `titan status` and `titan logs`. Ctrl-C (or SIGTERM) cancels the run.
-    """
+) -> NoReturn:
+    """Do `titan run`, see `titan.cli.run_command`."""
     asked = _Asked(requirement or ("GENERAL",), cpus, memory, gpus, secrets)
     make = partial(dag_of, retries=retries, asked=asked, python=python, deadline=deadline, limits=limits, group=group)
     named = may_be_saved(what)
     dag, beside = (None, Path.cwd()) if named else make(what)
-    interrupt_on_sigterm()
-    with _client_or_cluster(master, home, beside, workers=workers, slots=slots, ephemeral=ephemeral) as place:
+    with _client_or_cluster(master, home, beside, workers=workers, slots=slots, ephemeral=ephemeral, crew=crew) as place:
         client = place.client
         saved = saved_of(client, what[0]) if named else None
         if saved is None:
@@ -311,7 +277,7 @@ class _Place(NamedTuple):
 
 @contextmanager
 def _client_or_cluster(
-    master: str | None, home: Path | None, beside: Path, *, workers: int, slots: int | None, ephemeral: bool
+    master: str | None, home: Path | None, beside: Path, *, workers: int, slots: int | None, ephemeral: bool, crew: Crew
 ) -> Iterator[_Place]:
     if home is None or master:
         try:
@@ -328,7 +294,7 @@ def _client_or_cluster(
     scratch = tempfile.mkdtemp(prefix="titan-") if ephemeral else None
     try:
         with (
-            LocalCluster(Path(scratch) if scratch else folder, workers=workers, slots=slots) as cluster,
+            LocalCluster(Path(scratch) if scratch else folder, workers=workers, slots=slots, crew=crew) as cluster,
             Client(cluster.address) as own,
         ):
             failures: list[str] = []

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from titan.cli.ask import print_table
-from titan.cli.options import home_option, json_option, master_option, python_option
-from titan.cli.run import dag_of, deadline_option
+from titan.cli.options import deadline_option, home_option, json_option, master_option, python_option
+from titan.cli.run import dag_of
 from titan.cli.session import open_client
 from titan.model.timing import iso
 from titan.sdk.schedules import ScheduleStatus

@@ -102,9 +102,11 @@ def master(
     """Run a master. SIGTERM or Ctrl-C ends it; workers keep their jobs and wait for the next one."""
     from titan.journal import SyncPolicy
     from titan.master.server import Master
+    from titan.master.tuning import freeze_imports
     from titan.master.vault import find_key
     from titan.master.webhook_targets import rule
 
+    freeze_imports()
     start_logging(quiet=quiet)
     seclude()
     policy = SyncPolicy(fsync) if journal == "disk" else None

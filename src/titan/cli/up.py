@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from titan.cli.exits import EXIT_FAILED
-from titan.cli.local_cluster import LocalCluster, interrupt_on_sigterm
+from titan.cli.local_cluster import LocalCluster
 from titan.cli.options import DEFAULT_HOME, home_option
+from titan.cli.signals import interrupt_on_sigterm
 
 
 @click.command()

@@ -36,6 +36,7 @@ _SCHEMA = """
     PRAGMA auto_vacuum = INCREMENTAL;
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
+    BEGIN IMMEDIATE;  -- one sync for all of it, in place of one a statement
     CREATE TABLE IF NOT EXISTS runs (
         id TEXT PRIMARY KEY, dag TEXT NOT NULL, version TEXT NOT NULL, state INTEGER NOT NULL, jobs INTEGER NOT NULL,
         tally BLOB NOT NULL, dead INTEGER NOT NULL, submitted_at REAL NOT NULL, finished_at REAL NOT NULL, bytes INTEGER NOT NULL,
@@ -50,6 +51,7 @@ _SCHEMA = """
     CREATE TABLE IF NOT EXISTS workers (number INTEGER PRIMARY KEY, name TEXT NOT NULL);
     CREATE INDEX IF NOT EXISTS runs_unread ON runs (id) WHERE referenced = 0;
     PRAGMA user_version = 3;
+    COMMIT;
 """
 # Format 1 had no group, format 2 no `referenced`: whether `files` has all content that the run refers to, and not only its files.
 

@@ -217,7 +217,7 @@ class Master(HomeServer):
         engine = open_storage(store_of(self.home), policy=self._policy, places=self.places)
         follower = self._follow(engine)
         state = follower.state
-        tune_interpreter()
+        tune_interpreter(anew=self.content is not None)
         clock, behind_s = open_clock(self.home, state.decided_at, accept=self._accept_clock)
         self._open_parts(state, clock, vault)
         sock_server = await self._listen()

@@ -15,8 +15,6 @@ from collections import deque
 from collections.abc import Callable, Container, Mapping
 from functools import partial
 
-import psutil
-
 from titan._version import __version__
 from titan.core.inputs import StoreWritten
 from titan.errors import CallerError
@@ -192,6 +190,8 @@ class _Shell(Hooks):
 
     def facts(self) -> Mapping[str, Mapping[str, object]]:
         up = int(time.monotonic() - self._began)
+        import psutil  # for one command
+
         rss = psutil.Process().memory_info().rss
         return {
             "Server": {

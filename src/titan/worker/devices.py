@@ -9,8 +9,6 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
-
 from titan.worker.stock import Stock
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -33,9 +31,18 @@ def find_stock(
         devices = tuple(map(str, range(count_gpus())))
     return Stock(
         float(len(os.sched_getaffinity(0))) if cpus is None else cpus,
-        psutil.virtual_memory().total if memory is None else memory,
+        _memory() if memory is None else memory,
         devices,
     )
+
+
+def _memory() -> int:
+    """Return the bytes of memory of this machine, or of this container where /proc knows it."""
+    try:
+        with open("/proc/meminfo") as lines:
+            return next(int(line.split()[1]) for line in lines if line.startswith("MemTotal:")) << 10
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _visible(environment: Mapping[str, str]) -> tuple[str, ...] | None:

@@ -123,8 +123,12 @@ class Launcher:
         )
 
     def open(self) -> None:
-        self._sweep_limits()
         self._shared = Wardens(self._launch_shared, most=min(self._machine.slots, len(os.sched_getaffinity(0))))
+
+    def limit_by(self, limiter: Limiter) -> None:
+        """Use it for the attempts to come. To be called after `open`, before the first attempt."""
+        self.limiter = limiter
+        self._sweep_limits()
 
     async def close(self) -> None:
         await asyncio.gather(self._interpreters.close(), *[link.close() for link in self._wardens()])

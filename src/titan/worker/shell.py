@@ -25,7 +25,7 @@ from titan.worker import machine as m
 from titan.worker import words
 from titan.worker.call_output import CallOutput
 from titan.worker.callers import Callers
-from titan.worker.cgroups import open_limiter
+from titan.worker.cgroups import open_limiter, proven
 from titan.worker.context_desk import ContextDesk
 from titan.worker.context_relay import ContextRelay, put_command
 from titan.worker.devices import find_stock
@@ -177,6 +177,7 @@ class Worker:
         self._downloads = Downloads(self._workspace.cache, self._lines, spawn=self._spawn, fetched=self._fetched)
         self._reader = ValueReader(self.desk, self._values, lambda: self.machine.have, self._downloads.begin)
         callers = Callers(os.urandom(32))
+        limiter = await asyncio.to_thread(open_limiter)  # it may move this process: before any warden is there
         self._relay = ContextRelay(self._workspace.root, self._send, self._can_send, self.desk.adopt, callers.problem)
         await self._relay.open()
         self._launcher = Launcher(
@@ -196,7 +197,7 @@ class Worker:
             mark=mark,
             log_limit=self._log_limit,
             preload=self._preload,
-            limiter=await asyncio.to_thread(open_limiter),
+            limiter=limiter,
             secrets=self._secrets,
             callers=callers,
             advertised=self._advertise,
@@ -217,6 +218,7 @@ class Worker:
         )
         self.desk.lease_of, callers.runner_of = self._functions.lease_of, self._functions.runner_of
         self._functions.open()
+        self._launcher.limit_by(await asyncio.to_thread(proven, limiter))  # while the warden starts
 
     async def _live(self) -> None:
         have, held = self.machine.have, self.machine.held

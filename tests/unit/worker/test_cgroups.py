@@ -67,7 +67,7 @@ def test_version_2(machine: Machine) -> None:
     base = machine.mount("cgroup2", "", "/system.slice/titan.service")
     (base / "cgroup.controllers").write_text("cpuset cpu io memory pids\n")
     (base / "cgroup.subtree_control").write_text("cpu memory pids\n")
-    limiter = open_limiter(machine.proc, probe=False)
+    limiter = open_limiter(machine.proc)
     assert limiter.mechanism == "cgroup v2"
     own = base / f"titan-4026531836-{os.getpid()}-777"
     assert (own / "cgroup.subtree_control").read_text() == "+memory +cpu +pids"
@@ -93,7 +93,7 @@ def test_version_2_where_the_controllers_have_to_be_handed_down(machine: Machine
     for folder in (base, base.parent):
         (folder / "cgroup.controllers").write_text("cpu memory pids")
         (folder / "cgroup.subtree_control").write_text("")
-    limiter = open_limiter(machine.proc, probe=False)
+    limiter = open_limiter(machine.proc)
     assert limiter.mechanism == "cgroup v2"
     assert (base / "cgroup.subtree_control").read_text() == "+memory +cpu +pids"
 
@@ -113,7 +113,7 @@ def test_a_worker_that_is_alone_in_its_group_moves_down(machine: Machine, monkey
         real(path, text)
 
     monkeypatch.setattr(cgroups, "_write", write)
-    limiter = open_limiter(machine.proc, probe=False)
+    limiter = open_limiter(machine.proc)
     assert limiter.mechanism == "cgroup v2"
     assert (base / f"titan-4026531836-{os.getpid()}-777.worker" / "cgroup.procs").read_text() == "0"
 
@@ -122,7 +122,7 @@ def test_version_1(machine: Machine) -> None:
     memory = machine.mount("cgroup", "memory", "/docker/abc", root="/docker")
     cpu = machine.mount("cgroup", "cpu,cpuacct", "/")
     pids = machine.mount("cgroup", "pids", "/")
-    limiter = open_limiter(machine.proc, probe=False)
+    limiter = open_limiter(machine.proc)
     assert limiter.mechanism == "cgroup v1"
     name = f"titan-4026531836-{os.getpid()}-777/9"
     (memory / name).mkdir()
@@ -141,7 +141,7 @@ def test_version_1(machine: Machine) -> None:
 def test_only_the_groups_that_are_needed_are_made(machine: Machine) -> None:
     memory = machine.mount("cgroup", "memory", "/")
     pids = machine.mount("cgroup", "pids", "/")
-    limiter = open_limiter(machine.proc, probe=False)
+    limiter = open_limiter(machine.proc)
     assert limiter.mechanism == "cgroup v1 (memory processes), rlimit (cpus)"
     limiter.prepare(1, Limits(processes=3))
     assert not list(memory.glob("*/1"))
@@ -151,7 +151,7 @@ def test_only_the_groups_that_are_needed_are_made(machine: Machine) -> None:
 def test_without_cgroups_limits_hold_for_each_process_and_the_log_says_so_once(
     machine: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    limiter = open_limiter(machine.proc, probe=False)
+    limiter = open_limiter(machine.proc)
     assert limiter.mechanism == "rlimit"
     with caplog.at_level(logging.WARNING):
         how = limiter.prepare(1, Limits(memory=1 << 30, cpus=0.5, processes=7))
@@ -169,7 +169,7 @@ def test_what_dead_workers_left_goes_and_what_lives_stays(machine: Machine) -> N
     names = ("titan-4026531836-4000-11", "titan-4026531836-4000-10", "titan-4026531836-4001-5", "titan-1-4001-5", "other")
     for name in names:
         (pids / name / "1").mkdir(parents=True)
-    open_limiter(machine.proc, probe=False)
+    open_limiter(machine.proc)
     left = sorted(path.name for path in pids.iterdir())
     assert left == sorted(["other", "titan-1-4001-5", "titan-4026531836-4000-11", f"titan-4026531836-{os.getpid()}-777"])
 
@@ -178,7 +178,7 @@ def test_what_is_still_to_go_is_not_used_again(machine: Machine, monkeypatch: py
     """A service's next process comes while its last one is dying: to sweep that one's group must not kill the new one."""
     for kind in ("memory", "cpu", "pids"):
         machine.mount("cgroup", kind, "/")
-    limiter = open_limiter(machine.proc, probe=False)
+    limiter = open_limiter(machine.proc)
     (first,) = limiter.prepare(5, Limits(processes=64))["cgroups"]
     real = cgroups._rmdir
 
@@ -199,7 +199,7 @@ def test_what_is_still_to_go_is_not_used_again(machine: Machine, monkeypatch: py
 
 def test_groups_that_a_job_made_in_its_own_go_however_deep_they_are(machine: Machine) -> None:
     machine.mount("cgroup", "pids", "/")
-    limiter = open_limiter(machine.proc, probe=False)
+    limiter = open_limiter(machine.proc)
     (procs,) = limiter.prepare(5, Limits(processes=64))["cgroups"]
     here = os.open(Path(procs).parent, os.O_RDONLY)
     for _ in range(300):  # deeper than a path can name
@@ -223,7 +223,7 @@ def test_a_group_that_stays_is_tried_again_ever_later_and_told_of_once(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     machine.mount("cgroup", "pids", "/")
-    limiter = open_limiter(machine.proc, probe=False)
+    limiter = open_limiter(machine.proc)
     limiter.prepare(5, Limits(processes=64))
 
     def busy(path: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_group_that_stays_is_tried_again_ever_later_and_told_of_once(
 
 def test_a_group_that_cannot_be_set_up_leaves_nothing(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     pids = machine.mount("cgroup", "pids", "/")
-    limiter = open_limiter(machine.proc, probe=False)
+    limiter = open_limiter(machine.proc)
 
     def refuse(path: Path, text: str) -> None:
         raise OSError(22, "Invalid argument")

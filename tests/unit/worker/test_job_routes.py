@@ -24,9 +24,9 @@ def taken(tmp_path: Path, patch: pytest.MonkeyPatch) -> dict[type[msg.Message], 
         patch.setattr(shell, name, lambda: None)
     patch.setattr(shell, "kill_marked", lambda mark: 0)
     patch.setattr(shell, "open_limiter", lambda: None)
-    patch.setattr(
-        shell, "Launcher", lambda *args, **kwargs: SimpleNamespace(open=lambda: None, start_runner=None, stop_process=None)
-    )
+    patch.setattr(shell, "proven", lambda limiter: limiter)
+    launcher = SimpleNamespace(open=lambda: None, limit_by=lambda limiter: None, start_runner=None, stop_process=None)
+    patch.setattr(shell, "Launcher", lambda *args, **kwargs: launcher)
     patch.setattr(
         shell,
         "FunctionDriver",

@@ -1,0 +1,114 @@
+"""The command `titan run`.
+
+It imports little, so that the master and the worker of a private cluster are forked first and
+import beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import click
+
+from titan.cli.options import deadline_option, group_option, home_option, json_option, master_option, python_option
+from titan.cli.prefork import Crew, uncollected
+from titan.cli.signals import interrupt_on_sigterm
+from titan.sdk.address import VARIABLE, find_address
+
+PROBE_S = 1.0
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@master_option
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Of the private cluster.")
+@click.option("--slots", type=click.IntRange(1, 65536), help="Jobs at once on each of its workers.  [default: the number of CPUs]")
+@home_option("Where the private cluster is kept.  [default: .titan beside the pipeline]")
+@click.option("--ephemeral", is_flag=True, help="Remove the private cluster's home afterwards.")
+@click.option("--retries", default=0, show_default=True, type=click.IntRange(0, 1000), help="Of a single file or command.")
+@click.option("--requirement", multiple=True, metavar="TAG", help="Of a single file or command.  [default: GENERAL]")
+@click.option("--cpus", type=float, default=0.0, help="The same: what it takes up on its worker, as are the next two.")
+@click.option("--memory", default="0", metavar="SIZE", help="Bytes, or as 4GiB.")
+@click.option("--gpus", type=int, default=0, help="It finds them in CUDA_VISIBLE_DEVICES.")
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME=AMOUNT",
+    help="Of a single file or command: memory=512MiB, cpus=1.5, processes=64.",
+)
+@click.option("--secret", "secrets", multiple=True, metavar="NAME", help="Of a single file or command: a variable with it.")
+@python_option
+@deadline_option
+@group_option
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@json_option
+@click.argument("what", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE [ARGS]... | NAME | -- COMMAND [ARGS]...")
+def run(
+    master: str | None,
+    workers: int,
+    slots: int | None,
+    home: Path | None,
+    ephemeral: bool,
+    retries: int,
+    requirement: tuple[str, ...],
+    cpus: float,
+    memory: str,
+    gpus: int,
+    limits: tuple[str, ...],
+    secrets: tuple[str, ...],
+    python: str | None,
+    deadline: float | None,
+    group: str,
+    quiet: bool,
+    as_json: bool,
+    what: tuple[str, ...],
+) -> None:
+    """Submit a pipeline (.yaml, or the NAME of a saved one), a script (.py, .sh, .jar) or any command; follow it; exit with 0 if
+    all of it COMPLETED.
+
+    With neither --master nor TITAN_MASTER, and nothing on the default port, a private cluster of this machine is started for it
+    and stopped afterwards. Its home stays for `titan status` and `titan logs`. Ctrl-C (or SIGTERM) cancels the run.
+    """
+    interrupt_on_sigterm()
+    with Crew(workers if _needs_cluster(master, home) else None) as crew:
+        with uncollected():
+            from titan.cli.run import execute
+
+        execute(
+            crew,
+            master=master,
+            workers=workers,
+            slots=slots,
+            home=home,
+            ephemeral=ephemeral,
+            retries=retries,
+            requirement=requirement,
+            cpus=cpus,
+            memory=memory,
+            gpus=gpus,
+            limits=limits,
+            secrets=secrets,
+            python=python,
+            deadline=deadline,
+            group=group,
+            quiet=quiet,
+            as_json=as_json,
+            what=what,
+        )
+
+
+def _needs_cluster(master: str | None, home: Path | None) -> bool:
+    """Return whether a private cluster is certain. If not, a client finds out, which may take longer."""
+    if master or (home is None and os.environ.get(VARIABLE)):
+        return False
+    if home is not None:
+        return True
+    try:
+        socket.create_connection(find_address(), PROBE_S).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
