@@ -323,12 +323,12 @@ class Launcher:
         """What a driver reports of an attempt."""
         lease = report.key
         match report:
-            case Output():
-                self._pump.on_output(lease, report.stream, report.offset, report.data)
-            case Started():
-                self._see(m.AttemptStarted(lease, self._clock.at(report.at_s)))
             case Exited():
                 self._on_exited(report)
+            case Started():
+                self._see(m.AttemptStarted(lease, self._clock.at(report.at_s)))
+            case Output():
+                self._pump.on_output(lease, report.stream, report.offset, report.data)
             case Withdrawn():
                 self._started.pop(lease, None)
                 self._end(lease, well=True)

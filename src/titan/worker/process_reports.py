@@ -77,6 +77,8 @@ class Lost(NamedTuple):
 
 Report = Started | Refused | Withdrawn | Output | LogFailed | Exited | Lost
 Sink = Callable[[Report], None]
+LAST = (Exited, Refused, Withdrawn)
+"""The types after which nothing is reported of a process any more."""
 
 _TYPES: dict[str, Callable[[Iterable[Any]], Report]] = {
     "started": Started._make,
@@ -89,8 +91,8 @@ _TYPES: dict[str, Callable[[Iterable[Any]], Report]] = {
 
 
 def typed(report: tuple[Any, ...]) -> Report:
-    """From the form on the wire, (name, fields). Raises ValueError for a report that no warden sends."""
+    """From the form on the wire, (name, fields). Raises ValueError for what is no report of a process."""
     make = _TYPES.get(report[0])
     if make is None:
-        raise ValueError(f"a warden does not report {report[0]!r}")
+        raise ValueError(f"{report[0]!r} is no report of a process")
     return make(report[1:])

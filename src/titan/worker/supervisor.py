@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 from titan.worker.callers import Callers
 from titan.worker.process_orders import ProcessOptions, Program
-from titan.worker.process_reports import Exited, Lost, Refused, Report, Sink, Started, Withdrawn
+from titan.worker.process_reports import LAST, Lost, Report, Sink, Started
 from titan.worker.warden_link import WardenLink, kill_descendants
 from titan.worker.wardens import Wardens
 
@@ -164,19 +164,22 @@ class Supervisor:
         """What a warden reported, to the sinks."""
         for report in reports:
             key = report.key
-            entry = self._at.get(key)
-            if isinstance(report, Started):
-                self._callers.began(key, report.pid)
-            elif isinstance(report, (Exited, Refused, Withdrawn)):
+            if isinstance(report, LAST):
                 self._callers.ended(key)
-                self._at.pop(key, None)
-                self._close_own(key)
+                entry = self._at.pop(key, None)
+                if self._own:
+                    self._close_own(key)
+            else:
+                entry = self._at.get(key)
+                if isinstance(report, Started):
+                    self._callers.began(key, report.pid)
             if entry is not None:
                 entry[1](report)
         self._reported()
 
     def _close_own(self, key: int) -> None:
-        if self._own and (link := self._own.pop(key, None)) is not None:
+        link = self._own.pop(key, None)
+        if link is not None:
             self._work(link.close())
 
     # -- deaths -------------------------------------------------------------------------------------------------------------

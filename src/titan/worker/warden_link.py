@@ -42,7 +42,7 @@ from titan.worker.job_pipes import NOTE_BYTES, HeldPipes
 from titan.worker.masking import MaskedCapture, Masker, Patterns
 from titan.worker.orders import pack_orders
 from titan.worker.process_orders import ProcessOptions, Program, Script
-from titan.worker.process_reports import Exited, Refused, Report, Withdrawn, typed
+from titan.worker.process_reports import LAST, Refused, Report, typed
 from titan.worker.processes import (
     Process,
     become_subreaper,
@@ -92,8 +92,6 @@ serve(sys.argv[2], sys.argv[3:], sys._getframe().f_code, base)
 
 HELD_SHARE = 8
 """Of the descriptors that this process may have, one in so many is a pair of pipes that it holds for a job; each is two."""
-_LAST = (Exited, Refused, Withdrawn)
-"""The reports after which a job is no longer here."""
 
 log = logging.getLogger("titan.worker")
 
@@ -316,7 +314,7 @@ class WardenLink:
         if self._pipes is not None:
             self._pipes.look()
         for report in reports:
-            if isinstance(report, _LAST):
+            if isinstance(report, LAST):
                 self._logs.pop(report.key, None)
                 if self._pipes is not None:
                     self._pipes.release(report.key)

@@ -1,10 +1,12 @@
 """Drivers: how an attempt is started, stopped and watched. Which one it is depends on what its template says.
 
-A driver is a class of `protocol.Driver` and a row of `table.ROWS`; the first row that fits a template has it.
+A driver is a class of `protocol.Driver` and a row of `table.ROWS`; the first row that fits a template has it. Functions are the
+exception. Their calls come in batches, for runner processes that the machine numbers, and no call has a process of its own. So
+`function.FunctionDriver` takes its orders from the machine. It shares with the others how its processes start and report.
 
 | what | driver | runs |
 | --- | --- | --- |
-| `function` | function | in a runner process, see `function` |
+| `function` | function | in a runner process, many calls one after another |
 | `service` | service | by the driver of what it executes, again and again |
 | `x.py` | python | in a fork of a warm interpreter: the worker's own, or the one that `python` names |
 | `x.py`, `driver: process` | process | that interpreter, started anew |

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from titan.errors import Bug
 from titan.model.dag import JobTemplate
 from titan.worker.drivers.process import ProcessDriver
 from titan.worker.drivers.protocol import Driver, Host
@@ -38,7 +39,10 @@ class Drivers:
         return self._all[name]
 
     def of(self, template: JobTemplate) -> Driver:
-        return next(driver for fits, driver in self._rows if fits(template))
+        for fits, driver in self._rows:
+            if fits(template):
+                return driver
+        raise Bug(f"no driver has the template {template}")
 
     async def close(self) -> None:
         for _, driver in self._rows:
