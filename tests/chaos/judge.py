@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from titan.core import events as ev
 from titan.core.sickness_events import WorkerSetAside
 from titan.model.settings import Settings
-from titan.worker.functions import DIED
+from titan.worker.drivers.function import DIED
 from titan.worker.suspects import GUILTY, WARDEN_DIED
 
 SEEN_S = 20.0

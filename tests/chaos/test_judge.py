@@ -8,7 +8,7 @@ from chaos.judge import Stories, Strike
 from titan.core import events as ev
 from titan.model.dag import JobTemplate
 from titan.model.states import Outcome
-from titan.worker.functions import DIED
+from titan.worker.drivers.function import DIED
 
 STRUCK = [Strike("ada", 9.0, 10.0), Strike("bob", 29.0, 30.0)]
 JOB = 1

@@ -13,8 +13,9 @@ import pytest
 from titan.clock import SteadyClock
 from titan.model.dag import JobTemplate
 from titan.worker import words
-from titan.worker.functions import FunctionDriver
+from titan.worker.drivers.function import FunctionDriver
 from titan.worker.lines import WorkerLines
+from titan.worker.process_reports import Exited, Lost, Refused
 from titan.worker.values import Values
 
 CALL = words.Assignment(1, "r", "j", 1, JobTemplate(function="f" * 64), (), b"\x80\x05)\x94.")
@@ -62,8 +63,8 @@ def ended_by(
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
-        (lambda driver: driver.on_exited(-1, 3), "ended with code 3 before it was ready"),
-        (lambda driver: driver.on_refused(-1, "no such file"), "could not be started: no such file"),
+        (lambda driver: driver.on_report(Exited(-1, 3, 0.0)), "ended with code 3 before it was ready"),
+        (lambda driver: driver.on_report(Refused(-1, 2, "no such file")), "could not be started: no such file"),
     ],
 )
 def test_a_runner_that_cannot_start_fails_its_calls(tmp_path: Path, what: Callable[[FunctionDriver], object], reason: str) -> None:
@@ -72,7 +73,7 @@ def test_a_runner_that_cannot_start_fails_its_calls(tmp_path: Path, what: Callab
 
 
 def test_calls_of_a_runner_that_died_with_the_warden_before_it_was_ready_run_again(tmp_path: Path) -> None:
-    assert not ended_by(tmp_path / "runners", lambda driver: driver.on_warden_died([-1], spared=True)).unfit
+    assert not ended_by(tmp_path / "runners", lambda driver: driver.on_report(Lost(-1, spared=True))).unfit
 
 
 def test_a_runner_whose_folder_cannot_be_made_leaves_no_descriptor_behind(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from titan.worker.interpreters import Interpreters
+from titan.worker.process_orders import Command, ProcessOptions, Program, Script
+from titan.worker.process_reports import Exited, Lost, Report, Sink
 from titan.worker.warden_link import WardenLink
 
 DEADLINE_S = 10.0
@@ -31,7 +33,7 @@ class Pool:
         self.all = Interpreters(
             folder / "interpreters",
             link=self._link,
-            on_reports=lambda reports: self.ended.extend([r[1] for r in reports if r[0] == "exited"]),
+            on_reports=lambda reports: self.ended.extend([r.key for r in reports if isinstance(r, Exited)]),
             on_died=lambda link, python, code: self.died.append(python),
             check=self._check,
             stop_check=lambda key: self.main.stop(key, 0.0),
@@ -39,23 +41,21 @@ class Pool:
             **limits,
         )
 
-    def _on_main(self, reports: list[tuple[Any, ...]]) -> None:
+    def _on_main(self, reports: list[Report]) -> None:
         for report in reports:
-            assert self.all.on_report(report)
+            self.all.on_report(report)
 
-    def _link(self, python: str, on_reports: Callable[[list[Any]], None], on_died: Callable[[int], None]) -> WardenLink:
+    def _link(self, python: str, on_reports: Callable[[list[Report]], None], on_died: Callable[[int], None]) -> WardenLink:
         link = WardenLink(on_reports=on_reports, on_died=on_died, python=python, jobs_env=os.environ)
         link.launch()
         return link
 
-    def _check(self, key: int, argv: list[str], base: str) -> None:
-        self._begin(self.main.start, key, argv, base)
+    def _check(self, key: int, argv: list[str], base: str, report: Sink) -> None:
+        self._begin(self.main, key, Command(argv), base)
 
-    def _begin(self, order: Any, key: int, *what: Any) -> None:
-        """The last of `what` is the base of its logs."""
-        base = what[-1]
-        logs = {"stdout_path": f"{base}.stdout", "stderr_path": f"{base}.stderr"}
-        order(key, *what[:-1], cwd="/", env=dict(os.environ), log_limit=10000, grace_s=0.0, **logs)
+    def _begin(self, link: WardenLink, key: int, program: Program, base: str) -> None:
+        """`base` is what the names of its logs begin with."""
+        link.start(key, program, ProcessOptions("/", dict(os.environ), f"{base}.stdout", f"{base}.stderr", 10000, 0.0))
 
     def _refuse(self, lease: int, text: str, *, final: bool) -> None:
         self.refused[lease] = (text, final)
@@ -71,7 +71,7 @@ class Pool:
         path.write_text(text)
         link = self.begun[lease][0]
         assert link is not None
-        self._begin(link.script, lease, str(path), [], str(self.folder / str(lease)))
+        self._begin(link, lease, Script(str(path), ()), str(self.folder / str(lease)))
         await until(lambda: lease in self.ended, f"{lease} ends")
 
 
@@ -156,7 +156,7 @@ def test_a_look_that_is_lost_with_its_warden_is_taken_again(tmp_path: Path) -> N
         async with pool(tmp_path) as p:
             waiting = asyncio.ensure_future(p.use(1, python))
             await asyncio.sleep(0)  # the look has been ordered
-            p.all.on_checks_lost()
+            p.all.on_report(Lost(next(iter(p.all._checks)), spared=True))
             assert await waiting is not None
 
     asyncio.run(main())

@@ -16,8 +16,11 @@ from typing import Any
 import pytest
 import uvloop
 
+from support.reports import named
 from titan import no_core
 from titan.errors import Bug
+from titan.worker.process_orders import Command, ProcessOptions, Script
+from titan.worker.process_reports import Report
 from titan.worker.warden_link import WardenLink
 
 SECRET = b"tops3cret-value"
@@ -27,20 +30,28 @@ class Yard:
     def __init__(self, folder: Path, python: str | None) -> None:
         self.folder = folder
         self.reports: list[tuple[Any, ...]] = []
-        self.link = WardenLink(on_reports=self.reports.extend, on_died=lambda code: None, python=python, jobs_env=os.environ)
+        self.link = WardenLink(
+            on_reports=self._take,
+            on_died=lambda code: None,
+            python=python,
+            jobs_env=os.environ,
+        )
 
-    def options(self, key: int, **more: Any) -> dict[str, Any]:
+    def _take(self, reports: list[Report]) -> None:
+        self.reports += named(reports)
+
+    def options(self, key: int, **more: Any) -> ProcessOptions:
         out, err = self.log(key, 1), self.log(key, 2)
-        given = {
+        given: dict[str, Any] = {
             "cwd": str(self.folder),
             "grace_s": 5.0,
             "log_limit": 1 << 20,
             "env": {"TITAN_LEASE": str(key), "S": SECRET.decode()},
         }
-        return {**given, "stdout_path": str(out), "stderr_path": str(err), **more}
+        return ProcessOptions(**{**given, "stdout_path": str(out), "stderr_path": str(err), **more})
 
-    def sh(self, key: int, command: str, **more: Any) -> None:
-        self.link.start(key, ["sh", "-c", command], **self.options(key, **more))
+    def sh(self, key: int, command: str, *, behind: int = 0, **more: Any) -> None:
+        self.link.start(key, Command(["sh", "-c", command]), self.options(key, **more), behind=behind)
 
     def log(self, key: int, stream: int) -> Path:
         return self.folder / f"{key}.{stream}"
@@ -118,8 +129,8 @@ def test_who_makes_core_dumps(tmp_path: Path, python: str | None, monkeypatch: p
                 await y.end(1)
                 y.sh(2, "ulimit -c", masks=[SECRET])
                 y.sh(3, "ulimit -c")
-                y.link.script(4, "limit.py", [], **y.options(4, masks=[SECRET]))
-                y.link.script(5, "limit.py", [], **y.options(5))
+                y.link.start(4, Script("limit.py", ()), y.options(4, masks=[SECRET]))
+                y.link.start(5, Script("limit.py", ()), y.options(5))
                 for key in (2, 3, 4, 5):
                     assert (await y.end(key))[0] == "exited"
                 said = [int(y.log(key, 1).read_bytes()) for key in (1, 2, 3, 4, 5)]
@@ -136,7 +147,7 @@ def test_who_makes_core_dumps(tmp_path: Path, python: str | None, monkeypatch: p
 def test_a_job_that_cannot_start_leaves_no_mask_for_another(tmp_path: Path) -> None:
     async def main() -> None:
         async with yard(tmp_path) as y:
-            y.link.start(1, ["/none"], **y.options(1, masks=[SECRET]))
+            y.link.start(1, Command(["/none"]), y.options(1, masks=[SECRET]))
             assert (await y.end(1))[0] == "refused"
             y.reports.clear()
             y.sh(1, "echo $S")

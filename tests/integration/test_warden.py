@@ -19,8 +19,11 @@ from typing import Any
 import pytest
 import uvloop
 
+from support.reports import named
 from titan.errors import Bug, EnvironmentFault
 from titan.worker import processes, spawning, warden
+from titan.worker.process_orders import Command, ProcessOptions
+from titan.worker.process_reports import Report
 from titan.worker.reports import FRAME_BYTES
 from titan.worker.warden_link import WardenLink, become_subreaper, kill_descendants, kill_marked
 
@@ -41,9 +44,9 @@ class Yard:
         self.link = WardenLink(on_reports=self._take, on_died=self.returncodes.append)
         self.on_exit: Callable[[int], None] = lambda key: None
 
-    def _take(self, reports: list[tuple[Any, ...]]) -> None:
-        self.reports += reports
-        for report in reports:
+    def _take(self, reports: list[Report]) -> None:
+        self.reports += named(reports)
+        for report in named(reports):
             if report[0] == "output":
                 _, key, stream, offset, data = report
                 content = self.content.setdefault((key, stream), bytearray())
@@ -57,7 +60,9 @@ class Yard:
         options: dict[str, Any] = {"cwd": str(self.folder), "grace_s": 5.0, **other}
         lease = {"PATH": PATH, "TITAN_LEASE": str(key)} if env is None else env
         out, err = str(self.log(key, 1)), str(self.log(key, 2))
-        self.link.start(key, argv, env=lease, stdout_path=out, stderr_path=err, log_limit=limit, **options)
+        behind = options.pop("behind", 0)
+        how = ProcessOptions(env=lease, stdout_path=out, stderr_path=err, log_limit=limit, **options)
+        self.link.start(key, Command(argv), how, behind=behind)
 
     def log(self, key: int, stream: int) -> Path:
         return self.folder / f"{key}.{stream}"
@@ -545,19 +550,22 @@ def test_stop_kills_a_whole_tree_that_forks_on(tmp_path: Path) -> None:
 # -- the deaths of worker and warden ---------------------------------------------------------------------------------
 OWNER = """
 import asyncio, json, os, signal, sys, time
+from titan.worker.process_orders import Command, ProcessOptions
+from titan.worker.process_reports import Started
 from titan.worker.warden_link import WardenLink, become_subreaper, kill_descendants
 
 async def main(mode):
     if mode == "reaper": become_subreaper()
     died = asyncio.get_running_loop().create_future()
     started = []
-    def take(reports): started.extend(r[2] for r in reports if r[0] == "started")
+    def take(reports): started.extend(r.pid for r in reports if isinstance(r, Started))
     link = WardenLink(on_reports=take, on_died=died.set_result)
     link.launch()
     for key, command in enumerate(sys.argv[2:]):
         here = os.getcwd()
-        link.start(key, ["sh", "-c", command], cwd=here, env={**os.environ, "TITAN_LEASE": str(key)}, log_limit=1000, grace_s=1,
-                   stdout_path=f"{here}/{key}.1", stderr_path=f"{here}/{key}.2")
+        options = ProcessOptions(cwd=here, env={**os.environ, "TITAN_LEASE": str(key)}, log_limit=1000, grace_s=1,
+                                 stdout_path=f"{here}/{key}.1", stderr_path=f"{here}/{key}.2")
+        link.start(key, Command(["sh", "-c", command]), options)
     while len(started) < len(sys.argv[2:]): await asyncio.sleep(0.005)
     child = os.fork() if mode == "forked" else 0
     if mode == "forked" and child == 0:
@@ -689,7 +697,7 @@ def test_what_a_job_wrote_before_it_killed_its_warden_is_in_its_log(tmp_path: Pa
         def died(_: int) -> None:
             kill_descendants(os.getpid())
             begun.extend(y.link.begun())
-            for _, key, stream, offset, data in y.link.salvage():
+            for _, key, stream, offset, data in named(y.link.salvage()):
                 assert y.log(key, stream).read_bytes()[offset:].startswith(data)
             y.returncodes.append(0)
 

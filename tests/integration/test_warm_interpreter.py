@@ -16,9 +16,12 @@ from typing import Any
 
 import pytest
 
+from support.reports import named
 from titan.errors import EnvironmentFault
 from titan.worker import ending, probe, warden, warm
 from titan.worker.interpreters import CHECK, OLDEST
+from titan.worker.process_orders import ProcessOptions, Script
+from titan.worker.process_reports import Report
 from titan.worker.warden_link import WARM_BOOT, WARM_STAGE, WardenLink
 from titan.worker.warm import differing_at_startup
 
@@ -257,9 +260,9 @@ class Yard:
             on_reports=self._take, on_died=self.returncodes.append, env=self.env, python=python, preload=preload, jobs_env=jobs_env
         )
 
-    def _take(self, reports: list[tuple[Any, ...]]) -> None:
-        self.reports += reports
-        for report in reports:
+    def _take(self, reports: list[Report]) -> None:
+        self.reports += named(reports)
+        for report in named(reports):
             if report[0] == "output":
                 self.content[report[1], report[2]] = self.content.get((report[1], report[2]), b"") + report[4]
             elif report[0] == "exited":
@@ -269,7 +272,8 @@ class Yard:
         options: dict[str, Any] = {"cwd": str(self.folder), "log_limit": 8 * MIB, "grace_s": 5.0, **other}
         given = {**self.env, "TITAN_LEASE": str(key)} if env is None else env
         out, err = (f"{self.folder}/log.{key}.{stream}" for stream in (1, 2))
-        self.link.script(key, path, args, env=given, stdout_path=out, stderr_path=err, **options)
+        script = Script(path, args, options.pop("content_hash", ""))
+        self.link.start(key, script, ProcessOptions(env=given, stdout_path=out, stderr_path=err, **options))
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
         give_up = time.monotonic() + DEADLINE_S

@@ -21,10 +21,12 @@ import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from titan.errors import EnvironmentFault
 from titan.worker import probe
+from titan.worker.process_orders import ProcessOptions, Script
+from titan.worker.process_reports import Exited, Lost, Output, Refused, Report, Sink
 from titan.worker.warden_link import WardenLink
 
 log = logging.getLogger("titan.worker")
@@ -127,17 +129,17 @@ class Interpreters:
         self,
         folder: Path,
         *,
-        link: Callable[[str, Callable[[list[Any]], None], Callable[[int], None]], WardenLink],
-        on_reports: Callable[[list[Any]], None],
+        link: Callable[[str, Callable[[list[Report]], None], Callable[[int], None]], WardenLink],
+        on_reports: Callable[[list[Report]], None],
         on_died: Callable[[WardenLink, str, int], None],
-        check: Callable[[int, list[str], str], None],
+        check: Callable[[int, list[str], str, Sink], None],
         stop_check: Callable[[int], None],
         refuse: _Refuse,
         most: int = MOST,
         idle_s: float = IDLE_S,
     ) -> None:
-        """`link(python, on_reports, on_died)` launches a warden; `check(key, argv, base of its logs)` a process whose reports come
-        by `on_report`; `refuse` ends an attempt. `on_died` gets a dead warden's link."""
+        """`link(python, on_reports, on_died)` launches a warden; `check(key, argv, base of its logs, sink of its reports)` starts
+        a process; `refuse` ends an attempt. `on_died` gets a dead warden's link."""
         self._folder = folder
         self._make_link = link
         self._on_reports = on_reports
@@ -196,42 +198,40 @@ class Interpreters:
         self._next_key -= 1
         it = self._all[executable] = self._checks[self._next_key] = _Interpreter(executable, self._next_key)
         self._folder.mkdir(exist_ok=True)
-        self._check(it.key, [executable, "-c", CHECK], f"{self._folder}/{-it.key}")
+        self._check(it.key, [executable, "-c", CHECK], f"{self._folder}/{-it.key}", self.on_report)
         self._later(SETTLE_S, partial(self._stop_check, it.key))
         return it
 
-    def on_checks_lost(self) -> None:
-        """The warden that they ran under died: look again."""
-        for it in list(self._checks.values()):
-            del self._checks[it.key]
-            fresh = self._begin_look(it.executable)
-            fresh.waiting = it.waiting
-
-    def on_report(self, report: tuple[Any, ...]) -> bool:
-        """Whether it was about a look at an interpreter."""
-        kind, key = report[:2]
+    def on_report(self, report: Report) -> None:
+        """What is reported of a look at an interpreter. If its warden died, look again."""
+        key = report.key
         it = self._checks.get(key)
         if it is None:
-            return bool(key <= FIRST_KEY)
-        if kind == "output":
-            it.said[report[2]] += report[4]
-        elif kind in ("exited", "refused"):
+            return
+        if isinstance(report, Output):
+            it.said[report.stream] += report.data
+        elif isinstance(report, Lost):
+            del self._checks[key]
+            self._begin_look(it.executable).waiting = it.waiting
+        elif isinstance(report, (Exited, Refused)):
             del self._checks[key]
             for stream in ("stdout", "stderr"):
                 Path(f"{self._folder}/{-key}.{stream}").unlink(missing_ok=True)
-            self._on_looked(it, report[2:])
-        return True
+            self._on_looked(it, report)
 
-    def _on_looked(self, it: _Interpreter, how: tuple[Any, ...]) -> None:
-        """`how` it ended: the exit code and more, or what it was refused for."""
+    def _on_looked(self, it: _Interpreter, end: Exited | Refused) -> None:
         lines = it.said[1].decode("utf-8", "surrogateescape").split("\n")
         if lines[0] != "titan" or len(lines) < 3:
             words = it.said[2].decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
-            why = how[1] if len(how) == 2 else f"asked for its version it ended with code {how[0]}{words and ': '}{words}"
+            why = (
+                end.text
+                if isinstance(end, Refused)
+                else f"asked for its version it ended with code {end.code}{words and ': '}{words}"
+            )
             text = f"python: {it.executable} is no Python that works on this worker ({why}): install it anew, or name another"
             del self._all[it.executable]
             for lease in it.waiting:
-                self._refuse(lease, text, final=how[0] >= 0)  # one that was killed may do better
+                self._refuse(lease, text, final=isinstance(end, Refused) or end.code >= 0)  # one that was killed may do better
             return
         version = tuple(map(int, lines[2].split(".")))
         it.watched += lines[3:]
@@ -250,17 +250,10 @@ class Interpreters:
             self._settle_cold(it, str(e))
             return
         base = f"{self._folder}/{-it.key}"
-        it.link.script(
-            PROBE_KEY,
-            probe.__file__,
-            [],
-            cwd="/",
-            env={},
-            stdout_path=f"{base}.stdout",
-            stderr_path=f"{base}.stderr",
-            log_limit=4096,
-            grace_s=0.0,
+        options = ProcessOptions(
+            cwd="/", env={}, stdout_path=f"{base}.stdout", stderr_path=f"{base}.stderr", log_limit=4096, grace_s=0.0
         )
+        it.link.start(PROBE_KEY, Script(probe.__file__, ()), options)
         self._later(SETTLE_S, partial(self._on_late, it))
 
     def _on_late(self, it: _Interpreter) -> None:
@@ -276,26 +269,28 @@ class Interpreters:
         self._serve(it)
 
     # -- reports ------------------------------------------------------------------------------------------------------------
-    def _on_warden_reports(self, it: _Interpreter, reports: list[tuple[Any, ...]]) -> None:
+    def _on_warden_reports(self, it: _Interpreter, reports: list[Report]) -> None:
         if not it.settled:
             self._on_probe_reports(it, reports)
             return
-        ended = [report[1] for report in reports if report[0] in ("exited", "refused")]
+        ended = [report.key for report in reports if isinstance(report, (Exited, Refused))]
         it.leases.difference_update(ended)
         self._on_reports(reports)
         if ended and it.idle:
             self._rest(it)
 
-    def _on_probe_reports(self, it: _Interpreter, reports: list[tuple[Any, ...]]) -> None:
+    def _on_probe_reports(self, it: _Interpreter, reports: list[Report]) -> None:
         for report in reports:
-            if report[0] == "exited":
+            if isinstance(report, Exited):
                 Path(f"{self._folder}/{-it.key}.stdout").unlink(missing_ok=True)
                 Path(f"{self._folder}/{-it.key}.stderr").unlink(missing_ok=True)
-            if report[0] == "exited" and report[2] == probe.CODE:
-                it.settled = True
-                self._serve(it)
-            elif report[0] in ("exited", "refused"):
-                self._settle_cold(it, f"a script in a fork of it came to nothing ({report[2]})")
+                if report.code == probe.CODE:
+                    it.settled = True
+                    self._serve(it)
+                else:
+                    self._settle_cold(it, f"a script in a fork of it came to nothing ({report.code})")
+            elif isinstance(report, Refused):
+                self._settle_cold(it, f"a script in a fork of it came to nothing ({report.errno})")
 
     def _on_warden_died(self, it: _Interpreter, returncode: int) -> None:
         link, it.link = it.link, None

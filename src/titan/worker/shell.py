@@ -31,8 +31,8 @@ from titan.worker.context_relay import ContextRelay, put_command
 from titan.worker.devices import find_stock
 from titan.worker.disk import DiskWatch
 from titan.worker.downloads import Downloads
+from titan.worker.drivers.function import FunctionDriver
 from titan.worker.file_cache import home_problems
-from titan.worker.functions import FunctionDriver
 from titan.worker.given_secrets import GivenSecrets
 from titan.worker.incarnation import next_incarnation
 from titan.worker.job_files import JobFiles
@@ -193,8 +193,8 @@ class Worker:
                 **{k: v for k, v in os.environ.items() if k not in _OWN_VARIABLES},
                 "PATH": put_command(self._workspace.root / "bin"),
                 "TITAN_CONTEXT": self._relay.path,
+                "TITAN_WORKER_HOME": mark,
             },
-            mark=mark,
             log_limit=self._log_limit,
             preload=self._preload,
             limiter=limiter,
@@ -333,7 +333,7 @@ class Worker:
             case words.CheckHealth():
                 self._launcher.services.check(it.lease, it.probe)
             case words.CloseService():
-                self._launcher.services.close(it.lease)
+                self._launcher.services.end(it.lease)
             case words.ReportServices():
                 starts, readies, nexts = (shifted(ats, self._shift_s) for ats in (it.started, it.ready_ats, it.next_starts))
                 about = (it.leases, it.serials, starts, readies, it.ports, it.restarts, it.reasons, nexts)

@@ -1,11 +1,12 @@
 """The worker's side of the warden: starts it, batches orders, hands on reports, notices its death.
 
 It owns the warden process and the stream to it. It does not know what a job is for: keys come from the worker's machine, and what
-a report means is for the owner to say. The orders and reports themselves are described in `titan.worker.warden`.
+a report means is for the owner to say. On the wire, orders and reports are tuples as `titan.worker.warden` describes
+them; here they are values of `process_orders` and `process_reports`.
 
     link = WardenLink(on_reports=take, on_died=start_a_new_one)
     link.launch()
-    link.start(7, ["make"], cwd="/src", env={"PATH": "/bin", "TITAN_LEASE": "7"}, stdout_path=..., stderr_path=..., ...)
+    link.start(7, Command(["make"]), ProcessOptions(cwd="/src", env={"PATH": "/bin", "TITAN_LEASE": "7"}, ...))
     link.stop(7, grace_s=5)
     await link.close()
 
@@ -40,6 +41,8 @@ from titan.worker.capture import Capture
 from titan.worker.job_pipes import NOTE_BYTES, HeldPipes
 from titan.worker.masking import MaskedCapture, Masker, Patterns
 from titan.worker.orders import pack_orders
+from titan.worker.process_orders import ProcessOptions, Program, Script
+from titan.worker.process_reports import LAST, Refused, Report, typed
 from titan.worker.processes import (
     Process,
     become_subreaper,
@@ -90,9 +93,6 @@ serve(sys.argv[2], sys.argv[3:], sys._getframe().f_code, base)
 HELD_SHARE = 8
 """Of the descriptors that this process may have, one in so many is a pair of pipes that it holds for a job; each is two."""
 
-Report = tuple[Any, ...]
-_LAST = ("exited", "refused", "withdrawn")
-"""The reports after which a job is no longer here."""
 log = logging.getLogger("titan.worker")
 
 
@@ -209,62 +209,25 @@ class WardenLink:
         return {**(os.environ if self._env is None else self._env), "TITAN_LEASE": warm.LEASE_ROOM}
 
     # orders
-    def start(
-        self,
-        key: int,
-        argv: Sequence[str],
-        *,
-        cwd: str,
-        env: Mapping[str, str],
-        stdout_path: str,
-        stderr_path: str,
-        log_limit: int,
-        grace_s: float,
-        rlimits: Mapping[str, Any] | None = None,
-        behind: int = 0,
-        masks: Sequence[bytes] = (),
-    ) -> None:
-        """Start a job. `env` comes on top of `jobs_env` and should hold TITAN_LEASE=<key>: by it the warden knows the job's
-        processes again when they leave its session. `log_limit` bounds each stream's log in bytes. Paths are absolute.
-        `behind`: once that job has ended; 0, or one that is not here: at once. `masks`: what its output is not to have in it; then
-        there is nothing to be behind."""
-        _check_absolute(key, cwd, stdout_path, stderr_path)
-        limits = None if rlimits is None else dict(rlimits)
-        order = ("start", key, list(argv), cwd, dict(env), stdout_path, stderr_path, log_limit, grace_s, limits)
-        self._start(order, behind, masks)
+    def start(self, key: int, program: Program, options: ProcessOptions, *, behind: int = 0) -> None:
+        """Start a process for `program`. A `Script` runs with the warden's python.
 
-    def script(
-        self,
-        key: int,
-        path: str,
-        args: Sequence[str],
-        *,
-        cwd: str,
-        env: Mapping[str, str],
-        stdout_path: str,
-        stderr_path: str,
-        log_limit: int,
-        grace_s: float,
-        rlimits: Mapping[str, Any] | None = None,
-        content_hash: str = "",
-        behind: int = 0,
-        masks: Sequence[bytes] = (),
-    ) -> None:
-        """Start `python path args`, with the warden's python; else as `start`. `path` may be relative to `cwd`. Scripts with
-        one `content_hash` hold the same text: it is read and compiled once."""
-        _check_absolute(key, cwd, stdout_path, stderr_path)
-        limits = None if rlimits is None else dict(rlimits)
-        where = (cwd, dict(env), stdout_path, stderr_path, log_limit, grace_s, limits)
-        order = ("script", key, path, list(args), *where, content_hash)
-        self._start(order, behind, masks)
-
-    def _start(self, order: tuple[Any, ...], behind: int, masks: Sequence[bytes]) -> None:
-        at = 5 if order[0] == "start" else 6
-        self._logs[order[1]] = _Logs(order[at], order[at + 1], order[at + 2], masks)
-        if masks:
+        `behind`: once that job has ended; 0, or one that is not here: at once. What has `masks` cannot be behind another."""
+        o = options
+        if not (o.cwd.startswith("/") and o.stdout_path.startswith("/") and o.stderr_path.startswith("/")):
+            raise Bug(f"a path of job {key} is relative: {o.cwd}, {o.stdout_path}, {o.stderr_path}")
+        limits = None if o.rlimits is None else dict(o.rlimits)
+        where = (o.cwd, dict(o.env), o.stdout_path, o.stderr_path, o.log_limit, o.grace_s, limits)
+        order: tuple[Any, ...]
+        if isinstance(program, Script):
+            order = ("script", key, program.path, list(program.args), *where, program.content_hash)
+        else:
+            order = ("start", key, list(program.argv), *where)
+        self._logs[key] = _Logs(o.stdout_path, o.stderr_path, o.log_limit, o.masks)
+        if o.masks:
             if behind:
-                raise Bug(f"job {order[1]}, which has secrets, is ordered behind {behind}")
-            order = ("masked", list(masks), order)
+                raise Bug(f"job {key}, which has secrets, is ordered behind {behind}")
+            order = ("masked", list(o.masks), order)
         self._order(("behind", behind, order) if behind else order)
 
     def withdraw(self, key: int) -> None:
@@ -331,34 +294,30 @@ class WardenLink:
         else:
             key = orders[0][2][1] if orders[0][0] in ("behind", "masked") else orders[0][1]
             text = f"the order to start this job takes {len(message)} bytes; the limit is {FRAME_BYTES}"
-            self._take([("refused", key, errno.E2BIG, text)])
+            self._take([Refused(key, errno.E2BIG, text)])
 
     # the stream
     def _on_data(self, inbox: bytearray) -> None:
         try:
-            reports = take_reports(inbox)
+            taken = take_reports(inbox)
+            reports = [typed(report) for report in taken if report[0] != "pong"]
         except ValueError:  # only a broken warden writes that
             assert self._process is not None
             self._process.kill()
             self._on_end()
             return
-        if reports:
+        if taken:
             self._heard = self.ready = True
             self._take(reports)
 
     def _take(self, reports: list[Report]) -> None:
-        answers = 0
         if self._pipes is not None:
             self._pipes.look()
         for report in reports:
-            if report[0] in _LAST:
-                self._logs.pop(report[1], None)
+            if isinstance(report, LAST):
+                self._logs.pop(report.key, None)
                 if self._pipes is not None:
-                    self._pipes.release(report[1])
-            elif report[0] == "pong":
-                answers += 1
-        if answers:
-            reports = [report for report in reports if report[0] != "pong"]
+                    self._pipes.release(report.key)
         if reports and not self._closing:
             self._on_reports(reports)
 
@@ -405,7 +364,7 @@ class WardenLink:
         the warden had in its memory: the tail of a log that is at its limit, and of a job with secrets what might have begun one.
         """
         assert self._pipes is not None, "nothing was launched"
-        reports: list[Report] = []
+        reports: list[tuple[Any, ...]] = []
         for key in self.begun():
             logs, pair = self._logs.get(key), self._pipes.take(key)
             for stream, pipe in enumerate(pair or (), 1):
@@ -413,7 +372,7 @@ class WardenLink:
                     os.close(pipe)
                 else:
                     _read_out(key, stream, pipe, logs, reports)
-        return reports
+        return [typed(report) for report in reports]
 
     # the watch
     def _watch(self) -> None:
@@ -448,7 +407,7 @@ class WardenLink:
 
 
 # -- what a dead warden or worker leaves ----------------------------------------------------------------------------
-def _read_out(key: int, stream: int, pipe: int, logs: _Logs, reports: list[Report]) -> None:
+def _read_out(key: int, stream: int, pipe: int, logs: _Logs, reports: list[tuple[Any, ...]]) -> None:
     """Closes `pipe`. What the log has already is reported as nothing at its end: whoever has less of it reads it there."""
     path = logs.stdout if stream == 1 else logs.stderr
     try:
@@ -464,11 +423,6 @@ def _read_out(key: int, stream: int, pipe: int, logs: _Logs, reports: list[Repor
     )
     capture.pump(reports, warden.DRAIN_BYTES)
     capture.finish(reports)
-
-
-def _check_absolute(key: int, *paths: str) -> None:
-    if not all(path.startswith("/") for path in paths):
-        raise Bug(f"a path of job {key} is relative: {', '.join(paths)}")
 
 
 def kill_descendants(root_pid: int, *, except_pids: Collection[int] = ()) -> int:

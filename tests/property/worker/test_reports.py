@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from support.reports import named
 from titan.model.values import failure_of
+from titan.worker.process_reports import typed
 from titan.worker.reports import FORMS, FRAME_BYTES, pack_reports, take_reports
 from titan.worker.runner import pack_failure
 
@@ -81,3 +83,14 @@ def test_what_is_no_failure_is_a_value_error() -> None:
     for data in (b"", b"\x01", whole[:-1], whole + b"x", b"\x80" + whole[1:], *[whole[:n] for n in range(len(whole))]):
         with pytest.raises(ValueError):
             failure_of(data)
+
+
+def test_reports_of_processes_have_types_and_those_of_runners_have_none() -> None:
+    processes = {"started", "refused", "withdrawn", "output", "log_failed", "exited"}
+    for report in SOME:
+        if report[0] in processes:
+            assert named([typed(report)]) == [report]
+        else:
+            with pytest.raises(ValueError, match=f"'{report[0]}' is no report of a process"):
+                typed(report)
+    assert processes <= {report[0] for report in SOME}

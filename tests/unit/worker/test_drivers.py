@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from titan.model.dag import JobTemplate
-from titan.worker.drivers import command_line
+from titan.worker.drivers.process import command_line
 from titan.worker.machine import Assignment
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from titan.model.sizes import size_of
 from titan.worker import machine as m
 from titan.worker import runner
 from titan.worker.disk import why_lost
+from titan.worker.process_reports import Exited, Lost, Refused, Report
 from titan.worker.runner_link import Columns, Payload, RunnerHub, RunnerLink, command_line
 from titan.worker.suspects import WARDEN_DIED
 from titan.worker.values import Values
@@ -315,35 +316,26 @@ class FunctionDriver:
                 self._take_output(it, lease, stream, data)
 
     # -- what the warden says --------------------------------------------------------------------------------------------
-    def on_exited(self, key: int, code: int) -> None:
-        """A runner's process ended. One that had connected says so on its link; one that never did is unfit."""
-        it = self._by_key.pop(key, None)
-        if it is not None and self._runners.get(it.number) is it and not it.link.pid:
-            it.link.close()
-            said = self._last_words(key)
-            self._end(
-                it.number, len(it.leases), 0, f"the function runner ended with code {code} before it was ready{said}", unfit=True
-            )
-
-    def on_refused(self, key: int, text: str) -> None:
-        it = self._by_key.pop(key, None)
-        if it is not None and self._runners.get(it.number) is it:
-            it.link.close()
-            self._end(it.number, len(it.leases), 0, f"the function runner could not be started: {text}", unfit=True)
-
-    def on_warden_died(self, keys: Collection[int], *, spared: bool) -> bool:
-        """These runners are killed. One that had connected says so on its link; of the others nobody else would tell.
-
-        `spared`: it may have been the deed of something else that ran there. Returns whether there was one."""
-        mine = [it for it in self._runners.values() if it.key in keys]
-        for it in mine:
-            it.spared = spared
-            if not it.link.pid:
-                it.link.close()
-                self._end(it.number, len(it.leases), 0, WARDEN_DIED)
-        for key in keys:
-            self._by_key.pop(key, None)
-        return bool(mine)
+    def on_report(self, report: Report) -> None:
+        """What is reported of the process of a runner. One that had connected says on its link that it ended; one that never did is
+        unfit, unless its warden died."""
+        if not isinstance(report, (Exited, Refused, Lost)):
+            return
+        it = self._by_key.pop(report.key, None)
+        if it is None or self._runners.get(it.number) is not it:
+            return
+        if isinstance(report, Lost):
+            it.spared = report.spared
+        if isinstance(report, Refused):
+            reason = f"the function runner could not be started: {report.text}"
+        elif it.link.pid:
+            return
+        elif isinstance(report, Lost):
+            reason = WARDEN_DIED
+        else:
+            reason = f"the function runner ended with code {report.code} before it was ready{self._last_words(report.key)}"
+        it.link.close()
+        self._end(it.number, len(it.leases), 0, reason, unfit=not isinstance(report, Lost))
 
     def _last_words(self, key: int) -> str:
         try:

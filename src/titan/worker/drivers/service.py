@@ -1,8 +1,9 @@
-"""Services as processes: the port of each, its sandbox, its output over all of them, and the look at its health.
+"""The service driver: the processes of a service, one after another, each by the driver of what it executes.
 
-When a process starts again, and what a check means, is decided in `services`; here it is done. A port is chosen before the process
-starts: a fixed one that somebody has is refused at once, a free one is one that the kernel names. What a service binds to is its
-own matter; it is looked for on loopback (IPv4, then IPv6), then at the address that the worker advertises.
+Owns the port of each service, its logs over all its processes, and the look at its health. When a process starts again, and what a
+check means, is decided in `services`. A port is chosen before the process starts: a fixed one that somebody has is refused at once,
+a free one is one that the kernel names. What a service binds to is its own matter; it is looked for on loopback (IPv4, then IPv6),
+then at the address that the worker advertises.
 """
 
 from __future__ import annotations
@@ -13,18 +14,17 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 
-from titan.clock import SteadyClock
-from titan.model.dag import Service
+from titan.model.dag import JobTemplate, Service
 from titan.model.services import put_port, put_services, resolved, variable_of
 from titan.worker import words
-from titan.worker.disk import why_lost
-from titan.worker.log_pump import LogPump
+from titan.worker.drivers.protocol import Attempt, Driver, Host
+from titan.worker.process_reports import Exited, LogFailed, Lost, Output, Refused, Report, Sink
 from titan.worker.sandbox import Place
+from titan.worker.supervisor import Under
 from titan.worker.words import Assignment
 
 log = logging.getLogger("titan.worker")
@@ -54,6 +54,9 @@ class _Serving:
     def __init__(self, it: Assignment, gpus: tuple[str, ...]) -> None:
         self.it = it
         self.gpus = gpus
+        self.executes: JobTemplate = msgspec.structs.replace(it.template, service=None)
+        """Says which driver starts its processes."""
+        self.report: Sink = _to_nobody
         assert it.template.service is not None
         self.service: Service = resolved(it.template.service)
         self.place: Place | None = None
@@ -61,6 +64,10 @@ class _Serving:
         self.env: dict[str, str] = {}
         self.written = {1: 0, 2: 0}
         """Bytes of its output that are in the logs."""
+
+
+def _to_nobody(report: Report) -> None:
+    """No process was started yet."""
 
 
 class _Check:
@@ -74,32 +81,12 @@ class _Check:
 
 
 class ServiceDriver:
-    """`launch(assignment, place, gpus)` starts a process; `start_check(key, assignment, argv, cwd, env)` a check."""
-
-    def __init__(
-        self,
-        pump: LogPump,
-        clock: SteadyClock,
-        *,
-        see: Callable[[Any], None],
-        work: Callable[[Coroutine[Any, Any, None]], None],
-        launch: Callable[[Assignment, Place, tuple[str, ...]], None],
-        start_check: Callable[[int, Assignment, list[str], str, dict[str, str]], None],
-        stop_check: Callable[[int], None],
-        is_ending: Callable[[int], bool],
-        advertised: str,
-        log_limit: int,
-    ) -> None:
-        self._is_ending = is_ending
-        self._pump = pump
-        self._clock = clock
-        self._see = see
-        self._work = work
-        self._launch = launch
-        self._start_check = start_check
-        self._stop_check = stop_check
-        self._advertised = advertised
-        self._log_limit = log_limit
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._pump = host.pump
+        self._clock = host.clock
+        self._see = host.see
+        self._log_limit = host.log_limit
         self._all: dict[int, _Serving] = {}
         self._checks: dict[int, _Check] = {}
         self._next_key = FIRST_KEY
@@ -117,11 +104,34 @@ class ServiceDriver:
 
     def launch_after(self, former: int, it: Assignment, place: Place, gpus: tuple[str, ...]) -> None:
         """When the former attempt is over."""
-        self._awaiting[it.lease] = (former, lambda: self._launch(it, place, gpus))
+        self._awaiting[it.lease] = (former, lambda: self._host.launch(it, place, gpus))
 
     def give_up(self, lease: int) -> bool:
         """An attempt need no longer be started: whether it was waiting for that."""
         return self._awaiting.pop(lease, None) is not None
+
+    def start(self, attempt: Attempt) -> None:
+        """Start one process. Its output goes through here: the logs of an attempt hold that of all its processes."""
+        serving = self._all[attempt.it.lease]
+        serving.report = attempt.report
+        self._inner(serving).start(attempt._replace(report=self._on_report))
+
+    def stop(self, lease: int, grace_s: float) -> None:
+        serving = self._all.get(lease)
+        if serving is not None:
+            self._inner(serving).stop(lease, grace_s)
+
+    def withdraw(self, lease: int) -> None:
+        """A service stands behind nothing."""
+
+    def _inner(self, serving: _Serving) -> Driver:
+        return self._host.driver_of(serving.executes)
+
+    def _on_report(self, report: Report) -> None:
+        serving = self._all.get(report.key)
+        if serving is None:
+            return
+        serving.report(self._kept(serving, report) if isinstance(report, Output) else report)
 
     def prepare(self, it: Assignment, place: Place) -> tuple[Assignment, Place, int]:
         """What is to be started, with every place filled in; where its output goes, and how much. Raises Unplaced, Awaited."""
@@ -158,28 +168,27 @@ class ServiceDriver:
     def restart(self, lease: int) -> None:
         serving = self._all.get(lease)
         if serving is not None and serving.place is not None:
-            self._launch(serving.it, serving.place, serving.gpus)
+            self._host.launch(serving.it, serving.place, serving.gpus)
 
     def is_first(self, lease: int) -> bool:
         """Whether no process of that lease has had a log."""
         serving = self._all.get(lease)
         return serving is None or self._pump.paths(lease) is None
 
-    def close(self, lease: int) -> None:
+    def end(self, lease: int) -> None:
         """The attempt is over: its port may be given to another."""
         self._all.pop(lease, None)
         for key, check in self._checks.items():
             if check.lease == lease:
-                self._stop_check(key)
+                self._host.supervisor.stop(key, 0.0)
         self._pump.on_ended(lease)
         for waiting in [waiting for waiting, (former, _) in self._awaiting.items() if former == lease]:
             self._awaiting.pop(waiting)[1]()
 
-    def on_output(self, lease: int, stream: int, data: bytes) -> str:
-        """Takes the output of a service: the logs of an attempt hold that of all its processes. Returns why it cannot be kept."""
-        serving = self._all.get(lease)
-        if serving is None or serving.place is None:
-            return ""
+    def _kept(self, serving: _Serving, report: Output) -> Output | LogFailed:
+        """Put the output of one process behind that of the processes before it."""
+        assert serving.place is not None
+        stream, data = report.stream, report.data
         path = serving.place.stdout if stream == 1 else serving.place.stderr
         offset = serving.written[stream]
         try:
@@ -190,11 +199,9 @@ class ServiceDriver:
             finally:
                 os.close(fd)
         except OSError as e:
-            log.warning("the log of lease %d, stream %d, cannot be written: %s", lease, stream, e)
-            return why_lost(e.errno or 0)
+            return LogFailed(report.key, stream, e.errno or 0, e.strerror or str(e))
         serving.written[stream] = offset + len(data)
-        self._pump.on_output(lease, stream, offset, data)
-        return ""
+        return Output(report.key, stream, offset, data)
 
     # -- ports --------------------------------------------------------------------------------------------------------------
     def _choose_port(self, serving: _Serving) -> int:
@@ -222,12 +229,12 @@ class ServiceDriver:
         it = serving.it
         for lease, other in self._all.items():
             same = other is not serving and other.port == port and (other.it.run, other.it.job) == (it.run, it.job)
-            if same and self._is_ending(lease):
+            if same and self._host.is_ending(lease):
                 raise Awaited(lease)
 
     # -- health -----------------------------------------------------------------------------------------------------------
     def check(self, lease: int, probe: int) -> None:
-        self._work(self._check(lease, probe))
+        self._host.work(self._check(lease, probe))
 
     async def _check(self, lease: int, probe: int) -> None:
         serving = self._all.get(lease)
@@ -246,7 +253,7 @@ class ServiceDriver:
 
     async def _ask_port(self, serving: _Serving, path: str) -> str:
         problem = ""
-        for host in dict.fromkeys(("127.0.0.1", "::1", self._advertised)):
+        for host in dict.fromkeys(("127.0.0.1", "::1", self._host.advertised)):
             if not host:
                 continue
             try:
@@ -270,39 +277,43 @@ class ServiceDriver:
         self._checks[key] = check
         command = put_port(serving.service.target, serving.port)
         env = {**serving.env, "TITAN_RUN": serving.it.run, "TITAN_JOB": serving.it.job}
-        self._start_check(key, serving.it, ["/bin/sh", "-c", command], serving.place.cwd, env)
+        argv, logs = ["/bin/sh", "-c", command], (NULL, NULL)
+        if not self._host.run_helper(key, argv, serving.place.cwd, logs, self._on_check, Under.FIRST, of=serving.it, env=env):
+            del self._checks[key]
+            check.ended.set_result("it lacks a secret")
         try:
             return await asyncio.shield(check.ended)
         finally:
             if not check.ended.done():
-                self._stop_check(key)
+                self._host.supervisor.stop(key, 0.0)
 
-    def on_report(self, report: tuple[Any, ...]) -> bool:
-        """Whether it was about a check."""
-        kind, key = report[:2]
-        check = self._checks.get(key)
+    def _on_check(self, report: Report) -> None:
+        """What is reported of a process that looks at health."""
+        check = self._checks.get(report.key)
         if check is None:
-            return bool(key <= FIRST_KEY)
-        if kind == "output":
-            check.said = (check.said + report[4])[-SAID_BYTES:]
-        elif kind in ("exited", "refused"):
-            del self._checks[key]
-            said = check.said.decode(errors="replace").strip().rpartition("\n")[2]
-            how = f"code {report[2]}" if kind == "exited" and report[2] >= 0 else f"signal {-report[2]}"
-            problem = (
-                "" if kind == "exited" and report[2] == 0 else f"the health command ended with {how}{': ' if said else ''}{said}"
-            )
-            if kind == "refused":
-                problem = f"the health command cannot be started: {report[3]}"
-            if not check.ended.done():
-                check.ended.set_result(problem)
-        return True
+            return
+        said = check.said.decode(errors="replace").strip().rpartition("\n")[2]
+        match report:
+            case Output():
+                check.said = (check.said + report.data)[-SAID_BYTES:]
+                return
+            case Exited(code=0):
+                problem = ""
+            case Exited():
+                how = f"code {report.code}" if report.code >= 0 else f"signal {-report.code}"
+                problem = f"the health command ended with {how}{': ' if said else ''}{said}"
+            case Refused():
+                problem = f"the health command cannot be started: {report.text}"
+            case Lost():
+                problem = "the worker's process runner died"
+            case _:
+                return
+        del self._checks[report.key]
+        if not check.ended.done():
+            check.ended.set_result(problem)
 
-    def on_warden_died(self) -> None:
-        for check in self._checks.values():
-            if not check.ended.done():
-                check.ended.set_result("the worker's process runner died")
-        self._checks.clear()
+    async def close(self) -> None:
+        """The supervisor has the processes."""
 
 
 async def _ask_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, port: int) -> str:

@@ -1,0 +1,78 @@
+"""The process driver: an attempt is a command line, which a warden of the worker executes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from titan.worker.drivers.protocol import Attempt, Host
+from titan.worker.interpreters import NoPython, executable_of
+from titan.worker.process_orders import Command
+from titan.worker.process_reports import Exited, Refused
+from titan.worker.supervisor import Under
+from titan.worker.words import Assignment
+
+
+def under(attempt: Attempt) -> Under:
+    """Which warden has an attempt."""
+    if attempt.alone:
+        return Under.OWN
+    return Under.SHARED if attempt.it.template.service is None else Under.SERVICES
+
+
+def report_stopped(attempt: Attempt, now_s: float) -> None:
+    """The attempt was stopped before it had a process. `now_s` is monotonic."""
+    attempt.report(Exited(attempt.it.lease, -signal.SIGTERM, now_s))
+
+
+class ProcessDriver:
+    def __init__(self, host: Host) -> None:
+        self._supervisor = host.supervisor
+
+    def start(self, attempt: Attempt) -> None:
+        it, python = attempt.it, sys.executable
+        if it.template.python:
+            try:
+                python, _ = executable_of(it.template.python)
+            except NoPython as e:
+                attempt.report(Refused(it.lease, 0, str(e), final=True))
+                return
+        command = Command(command_line(it, attempt.options.cwd, python))
+        where = under(attempt)
+        self._supervisor.start(it.lease, command, attempt.options, attempt.report, under=where, behind=attempt.behind)
+
+    def stop(self, lease: int, grace_s: float) -> None:
+        self._supervisor.stop(lease, grace_s)
+
+    def withdraw(self, lease: int) -> None:
+        self._supervisor.withdraw(lease)
+
+    async def close(self) -> None:
+        """The supervisor has all of it."""
+
+
+def command_line(it: Assignment, cwd: str, python: str = sys.executable) -> list[str]:
+    """`python` is the interpreter of a Python script."""
+    template, args = it.template, it.args
+    if template.argv:
+        return [*template.argv, *args]
+    if template.command:
+        return ["/bin/sh", "-c", template.command, it.job, *args]
+    path = f"./{template.file}"
+    # As a person would type it, unless it would be taken for an option.
+    plain = path if template.file.startswith("-") else template.file
+    if path.endswith(".py"):
+        return [python, plain, *args]
+    if path.endswith(".jar"):
+        return ["java", "-jar", plain, *args]
+    if path.endswith(".sh") and not _has_interpreter(f"{cwd}/{template.file}"):
+        return ["/bin/sh", plain, *args]
+    return [path, *args]
+
+
+def _has_interpreter(path: str) -> bool:
+    try:
+        with open(path, "rb") as script:
+            return script.read(2) == b"#!"
+    except OSError:
+        return True

@@ -1,0 +1,89 @@
+"""The python driver: a script runs in a fork of a warm interpreter, the worker's own or the one that the job names.
+
+A named interpreter that cannot have a warm warden executes the script, as the process driver does.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from titan.model.dag import JobTemplate
+from titan.worker.drivers.process import ProcessDriver, report_stopped, under
+from titan.worker.drivers.protocol import Attempt, Host
+from titan.worker.interpreters import Interpreters
+from titan.worker.process_orders import Script
+from titan.worker.process_reports import Refused, Sink
+from titan.worker.supervisor import Under
+from titan.worker.warden_link import WardenLink
+
+
+def is_warm(template: JobTemplate) -> bool:
+    """Whether a template is a Python script that a fork may run."""
+    return template.file.endswith(".py") and template.driver != "process"
+
+
+def script_of(template: JobTemplate, args: tuple[str, ...]) -> Script:
+    plain = f"./{template.file}" if template.file.startswith("-") else template.file
+    return Script(plain, args, template.file_hash or f"{template.archive}/{template.file}")
+
+
+class PythonDriver:
+    def __init__(self, host: Host) -> None:
+        self._supervisor = host.supervisor
+        self._cold = ProcessDriver(host)
+        self._waiting: dict[int, Attempt] = {}
+        """Attempts whose interpreter is being looked at."""
+        self._interpreters = Interpreters(
+            host.folder / "interpreters",
+            link=host.supervisor.launch,
+            on_reports=host.supervisor.take,
+            on_died=host.supervisor.on_other_died,
+            check=partial(_check, host),
+            stop_check=lambda key: host.supervisor.stop(key, 0.0),
+            refuse=self._refuse,
+        )
+        host.supervisor.others = self._interpreters.links
+
+    def start(self, attempt: Attempt) -> None:
+        it = attempt.it
+        if not it.template.python:
+            script, where = script_of(it.template, it.args), under(attempt)
+            self._supervisor.start(it.lease, script, attempt.options, attempt.report, under=where, behind=attempt.behind)
+        elif attempt.alone:
+            self._cold.start(attempt)
+        else:
+            self._waiting[it.lease] = attempt
+            self._interpreters.use(it.lease, it.template.python, partial(self._begin, attempt))
+
+    def _begin(self, attempt: Attempt, link: WardenLink | None, executable: str) -> None:
+        it = attempt.it
+        self._waiting.pop(it.lease, None)
+        if link is None:
+            self._cold.start(attempt)
+        else:
+            self._supervisor.start_at(link, it.lease, script_of(it.template, it.args), attempt.options, attempt.report)
+
+    def _refuse(self, lease: int, text: str, *, final: bool) -> None:
+        attempt = self._waiting.pop(lease, None)
+        if attempt is not None:
+            attempt.report(Refused(lease, 0, text, final))
+
+    def stop(self, lease: int, grace_s: float) -> None:
+        attempt = self._waiting.pop(lease, None)
+        if attempt is not None:
+            self._interpreters.give_up(lease)
+            report_stopped(attempt, time.monotonic())
+        else:
+            self._supervisor.stop(lease, grace_s)
+
+    def withdraw(self, lease: int) -> None:
+        self._supervisor.withdraw(lease)
+
+    async def close(self) -> None:
+        await self._interpreters.close()
+
+
+def _check(host: Host, key: int, argv: list[str], base: str, report: Sink) -> None:
+    """Look at an interpreter, by a helper process."""
+    host.run_helper(key, argv, "/", (f"{base}.stdout", f"{base}.stderr"), report, Under.FIRST)

@@ -1,0 +1,281 @@
+"""The drivers behind the launcher, with real processes: each keeps the same contract, one that only this file knows included."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from titan.clock import SteadyClock
+from titan.model.dag import JobTemplate, Service
+from titan.worker import machine as m
+from titan.worker.callers import Callers
+from titan.worker.cgroups import Limiter
+from titan.worker.drivers.protocol import Attempt, Host
+from titan.worker.drivers.table import ROWS, Row
+from titan.worker.given_secrets import GivenSecrets
+from titan.worker.launch import Launcher
+from titan.worker.log_pump import LogPump
+from titan.worker.process_reports import Exited, Output, Refused, Started
+from titan.worker.sandbox import Workspace
+
+DEADLINE_S = 10.0
+LEASE = 7
+
+
+class OwnDriver:
+    """A driver that uses no warden: it starts and stops processes itself, as one for containers would."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._running: dict[int, asyncio.subprocess.Process] = {}
+        self.closed = False
+
+    def start(self, attempt: Attempt) -> None:
+        if not attempt.it.template.command:
+            attempt.report(Refused(attempt.it.lease, 0, "own: there is no command", final=True))
+            return
+        self._host.work(self._run(attempt))
+
+    async def _run(self, attempt: Attempt) -> None:
+        lease, o = attempt.it.lease, attempt.options
+        argv = ("/bin/sh", "-c", attempt.it.template.command)
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*argv, cwd=o.cwd, env={**os.environ, **o.env}, stdout=pipe, stderr=pipe)
+        self._running[lease] = process
+        attempt.report(Started(lease, process.pid, time.monotonic()))
+        assert process.stdout is not None and process.stderr is not None
+        await asyncio.gather(
+            self._copy(attempt, 1, o.stdout_path, process.stdout), self._copy(attempt, 2, o.stderr_path, process.stderr)
+        )
+        code = await process.wait()
+        del self._running[lease]
+        attempt.report(Exited(lease, code, time.monotonic()))
+
+    async def _copy(self, attempt: Attempt, stream: int, path: str, pipe: asyncio.StreamReader) -> None:
+        offset = 0
+        with open(path, "wb", buffering=0) as file:
+            while data := await pipe.read(4096):
+                file.write(data)
+                attempt.report(Output(attempt.it.lease, stream, offset, data))
+                offset += len(data)
+
+    def stop(self, lease: int, grace_s: float) -> None:
+        process = self._running[lease]
+        process.terminate()
+        asyncio.get_running_loop().call_later(grace_s, self._kill, lease)
+
+    def _kill(self, lease: int) -> None:
+        if lease in self._running:
+            self._running[lease].kill()
+
+    def withdraw(self, lease: int) -> None:
+        """Nothing stands behind an attempt of this driver."""
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+OWN = Row("own", lambda template: template.driver == "own", OwnDriver)
+
+
+class Bench:
+    """A launcher whose machine only listens, and what it is told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.seen: list[Any] = []
+        self.outputs: dict[str, dict[int, bytes]] = {}
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.workspace = Workspace(folder)
+        self.pump = LogPump(lambda: True, self._send, lambda lease: None, lambda: None)
+        self.launcher = Launcher(
+            m.WorkerMachine(2),
+            self.workspace,
+            self.pump,
+            SteadyClock(),
+            see=self.seen.append,
+            work=self._work,
+            reported=lambda: None,
+            environment={"PATH": os.environ["PATH"], "TITAN_WORKER_HOME": str(folder)},
+            log_limit=1 << 20,
+            preload=(),
+            limiter=Limiter({}),
+            secrets=GivenSecrets(),
+            callers=Callers(b"k" * 32),
+            rows=(OWN, *ROWS),
+        )
+
+    def _work(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def _send(self, message: Any, data: bytes) -> None:
+        for job, stream, offset, size in zip(message.jobs, message.streams, message.offsets, message.sizes, strict=True):
+            output = self.outputs.setdefault(job, {1: b"", 2: b""})
+            assert offset == len(output[stream])
+            output[stream] += data[:size]
+            data = data[size:]
+
+    @property
+    def printed(self) -> dict[int, bytes]:
+        return self.outputs.get(f"j{LEASE}", {1: b"", 2: b""})
+
+    def start(self, template: JobTemplate, *args: str, lease: int = LEASE) -> None:
+        self.launcher.start(m.Assignment(lease, "r", f"j{lease}", 1, template, args), ())
+
+    def script(self, text: str) -> str:
+        """The hash by which a worker has a script of this text."""
+        hash_ = hashlib.sha256(text.encode()).hexdigest()
+        (self.workspace.cache / hash_).write_text(text)
+        return hash_
+
+    def of(self, kind: type[Any], lease: int = LEASE) -> Any:
+        return next((seen for seen in self.seen if isinstance(seen, kind) and seen.lease == lease), None)
+
+    async def until(self, condition: Callable[[], Any], what: str) -> Any:
+        give_up = time.monotonic() + DEADLINE_S
+        while not (value := condition()):
+            assert time.monotonic() < give_up, f"not in {DEADLINE_S} s: {what}; {self.seen}, {self.printed}"
+            await asyncio.sleep(0.002)
+            self.pump.flush()
+        return value
+
+    async def exit(self, lease: int = LEASE) -> m.AttemptExited:
+        found: m.AttemptExited = await self.until(lambda: self.of(m.AttemptExited, lease), f"the end of {lease}")
+        return found
+
+
+@contextlib.asynccontextmanager
+async def bench(folder: Path) -> AsyncIterator[Bench]:
+    made = Bench(folder)
+    made.launcher.open()
+    try:
+        yield made
+    finally:
+        await made.launcher.close()
+        for task in made.tasks:
+            task.cancel()
+
+
+def runs(b: Bench, driver: str, command: str) -> None:
+    """Start the shell command by that driver."""
+    shell = b.script("import os, sys\nos.execv('/bin/sh', ['/bin/sh', '-c', sys.argv[1]])\n")
+    python = JobTemplate(file="x.py", file_hash=shell)
+    match driver:
+        case "own":
+            b.start(JobTemplate(command=command, driver="own"))
+        case "process":
+            b.start(JobTemplate(command=command))
+        case "service":
+            b.start(JobTemplate(command=command, service=Service(health="none")))
+        case "python":
+            b.start(python, command)
+        case "named python":
+            b.start(JobTemplate(file="x.py", file_hash=shell, python=sys.executable), command)
+
+
+DRIVERS = pytest.mark.parametrize("driver", ["own", "process", "python", "named python", "service"])
+
+
+@DRIVERS
+def test_a_job_starts_prints_and_ends_with_its_code(tmp_path: Path, driver: str) -> None:
+    async def main() -> None:
+        async with bench(tmp_path) as b:
+            runs(b, driver, 'echo "$TITAN_JOB $TITAN_LEASE"; echo err >&2; exit 3')
+            ended = await b.exit()
+            assert ended.exit_code == 3
+            assert b.seen.index(b.of(m.AttemptStarted)) < b.seen.index(ended)
+            await b.until(lambda: b.printed == {1: b"j7 7\n", 2: b"err\n"}, "all output was sent")
+            log = f"{b.workspace.jobs}/r/j7.1"
+            assert (Path(f"{log}.stdout").read_bytes(), Path(f"{log}.stderr").read_bytes()) == (b"j7 7\n", b"err\n")
+            assert not b.launcher._started and not b.launcher._places
+
+    asyncio.run(main())
+
+
+@DRIVERS
+@pytest.mark.parametrize(("trap", "grace_s", "code"), [("exit 5", 30.0, 5), ("", 0.1, -signal.SIGKILL)])
+def test_a_job_that_is_stopped_has_its_grace(tmp_path: Path, driver: str, trap: str, grace_s: float, code: int) -> None:
+    async def main() -> None:
+        async with bench(tmp_path) as b:
+            runs(b, driver, f"trap '{trap}' TERM; echo ready; while :; do sleep 0.01; done")
+            await b.until(lambda: b.printed[1] == b"ready\n", "it runs")
+            began = time.monotonic()
+            b.launcher.stop(LEASE, grace_s)
+            assert (await b.exit()).exit_code == code
+            assert code == 5 or time.monotonic() - began >= grace_s
+            assert b.launcher._started == {}
+
+    asyncio.run(main())
+
+
+def taken_port() -> socket.socket:
+    taken = socket.socket()
+    taken.bind(("0.0.0.0", 0))
+    return taken
+
+
+@pytest.mark.parametrize("driver", ["own", "process", "python", "service"])
+def test_a_job_that_cannot_start_is_refused_for_good(tmp_path: Path, driver: str) -> None:
+    async def main() -> None:
+        with taken_port() as taken:
+            taken.listen()
+            template, text = {
+                "own": (JobTemplate(argv=("x",), driver="own"), "own: there is no command"),
+                "process": (JobTemplate(argv=("/no/such/program",)), "/no/such/program"),
+                "python": (JobTemplate(file="x.py", file_hash="", python="/no/python"), "there is no /no/python on this worker"),
+                "service": (JobTemplate(command="true", service=Service(port=taken.getsockname()[1])), "by another program"),
+            }[driver]
+            async with bench(tmp_path) as b:
+                b.start(template)
+                refused = await b.until(lambda: b.of(m.AttemptRefused), "a refusal")
+                assert refused.final and text in refused.message
+                assert b.of(m.AttemptStarted) is None and not b.launcher._started and not b.launcher._places
+
+    asyncio.run(main())
+
+
+def test_a_script_is_stopped_while_its_interpreter_is_looked_at(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with bench(tmp_path) as b:
+            runs(b, "named python", "sleep 600")
+            b.launcher.stop(LEASE, 30.0)
+            assert (await b.exit()).exit_code == -signal.SIGTERM and b.of(m.AttemptStarted) is None
+            runs(b, "named python", "true")  # the look goes on: it serves the next
+            await b.until(lambda: sum(isinstance(seen, m.AttemptExited) for seen in b.seen) == 2, "the next script")
+            assert b.seen[-1].exit_code == 0
+
+    asyncio.run(main())
+
+
+def test_every_service_is_under_the_warden_of_services_whatever_executes_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with bench(tmp_path) as b:
+            hash_ = b.script("import os\nprint(os.getppid())\n")
+            plain = JobTemplate(file="x.py", file_hash=hash_)
+            service = Service(health="none")
+            templates = (
+                plain,
+                JobTemplate(file="x.py", file_hash=hash_, service=service),
+                JobTemplate(file="x.py", file_hash=hash_, driver="process", service=service),
+                JobTemplate(file="x.py", file_hash=hash_, driver="process", python=sys.executable, service=service),
+            )
+            wardens = []
+            for lease, template in enumerate(templates, 1):
+                b.start(template, lease=lease)
+                assert (await b.exit(lease)).exit_code == 0
+                wardens.append(Path(f"{b.workspace.jobs}/r/j{lease}.1.stdout").read_text())
+            assert wardens[0] != wardens[1] == wardens[2] == wardens[3]
+
+    asyncio.run(main())
