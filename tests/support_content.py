@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from titan.content.directory import DirectoryStore
+from titan.content.nearby import Nearby, prove
 from titan.content.transfer import Line
 from titan.errors import ConnectionLost, TitanError, from_code
 from titan.master.file_desk import FileDesk
@@ -65,6 +66,7 @@ class Ends:
         self.desk = FileDesk(self.store, most_bytes=options.pop("most_bytes", 1 << 30))
         self._queues: dict[int, asyncio.Queue[Any]] = {}
         self._request = 0
+        self.nearby: Nearby | None = None
         self.client: FakePeer | None = None
         self.peers: list[FakePeer] = []
 
@@ -75,10 +77,16 @@ class Ends:
             self.peers.append(peer)
         self._request += 1
         queue = self._queues[self._request] = asyncio.Queue()
-        return Line(self._request, queue, cast(Peer, self.client))
+        return Line(self._request, queue, cast(Peer, self.client), self.nearby)
 
     def close(self, line: Line) -> None:
         self._queues.pop(line.request, None)
+
+    def share_machine(self) -> None:
+        """Both ends give and take files from now on."""
+        self.store.offer_nearby()
+        self.nearby = prove(str(self.store.folder))
+        assert self.nearby is not None
 
     def cut(self) -> None:
         if self.client is not None:

@@ -11,6 +11,8 @@ import pytest
 import titan
 from support.cluster import FAST, Cluster, cluster, until
 from titan import Client
+from titan.content.transfer import DamagedCopy
+from titan.sdk import connection
 
 RESULT_S = 30.0
 MB = 1_000_000
@@ -148,3 +150,30 @@ def test_heartbeats_pass_large_values(tmp_path: Path) -> None:
         (run,) = client.runs(1)
         status = client.status(run.run)
         assert [job.attempt for job in status.jobs] == [1] * 4
+
+
+def test_values_of_one_machine_are_files_of_both_homes(tmp_path: Path) -> None:
+    with cluster(tmp_path / "c", "w1") as c, Client(c.address) as client:
+        assert [len(value) for value in client.map(numbered, range(3), [3 * MB] * 3)] == [3 * MB + 20] * 3
+        blobs = [path for path in (c.home / "files").iterdir() if path.stat().st_size > 3 * MB]
+        assert len(blobs) == 3 and {path.stat().st_nlink for path in blobs} == {2}
+
+
+def test_a_client_that_cannot_read_the_home_gets_values_over_its_connection(c: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "prove", lambda _: None)
+    with Client(c.address) as far:
+        assert far.call(numbered, 7, 4 * MB).result(RESULT_S) == numbered(7, 4 * MB)
+
+
+def test_a_value_that_was_changed_in_the_home_is_not_returned(c: Cluster, client: Client) -> None:
+    future = client.call(numbered, 11, 5 * MB)
+    assert len(future.result(RESULT_S)) == 5 * MB + 20
+    (blob,) = [path for path in (c.home / "files").iterdir() if 5 * MB < path.stat().st_size < 6 * MB]
+    blob.chmod(0o600)
+    with blob.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"changed")
+    os.utime(blob, (1.0, 1.0))
+    run = client.runs(1)[0].run
+    with pytest.raises(DamagedCopy):
+        client.run(run).result("0", RESULT_S, trust=True)

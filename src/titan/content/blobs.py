@@ -13,6 +13,8 @@ import secrets
 from collections.abc import Container, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from titan.content.nearby import Nearby, Seal
+
 Bytes = bytes | memoryview
 PIECE_BYTES = 2 << 20
 """What is read at once."""
@@ -74,6 +76,23 @@ class BlobStore(Protocol):
 
     def open(self, hash_: str) -> Reader:
         """Raises NotFound, OSError."""
+        ...
+
+    @property
+    def nearby(self) -> Nearby | None:
+        """Where peers of this machine find blobs as files, once that is offered; None if they cannot."""
+        ...
+
+    def seal(self, hash_: str) -> Seal | None:
+        """Return the seal of a blob that is a file, was verified by this process, and has not changed since. Does not block."""
+        ...
+
+    def take(self, path: str, size: int, hash_: str) -> bool:
+        """Make a finished file of another process of this user the blob `hash_`, durable when this returns. Copies nothing.
+
+        False: it cannot be taken, so it is to be sent. Raises CallerError if it is another content, EnvironmentFault if the disk
+        has no room to spare, OSError.
+        """
         ...
 
     def read_now(self, hash_: str, most_bytes: int) -> bytes | None:

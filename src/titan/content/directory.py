@@ -3,15 +3,21 @@
     HASH         a blob: whole, synced, immutable; the time of change (mtime) is when it was stored or touched last
     KEY.part     a blob on its way; after a cut, or a restart, its sender goes on where it was
     HASH.gone    a blob that is being removed: unlinking a large file takes time, during which nothing may count on it
+    KEY.link     a link to a file that is about to become a blob
+    nearby       the token of `content.nearby`, once the folder is offered to peers of this machine
+
+A blob may be a hard link to a file in the home of a worker of this machine. Then it is read-only, and both keep it.
 
 Owns paths, room on the disk and what may be removed. Must not know who refers to a blob.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import secrets
 import threading
 import time
 from collections.abc import Container, Iterator
@@ -20,7 +26,9 @@ from typing import Any
 
 from titan.content.blobs import PIECE_BYTES, Removed, put_from
 from titan.content.files import FileReader, FileWriter
+from titan.content.nearby import Nearby, Seal, has_no_writers, offer, open_owned, seal_of
 from titan.errors import CallerError, EnvironmentFault, NotFound
+from titan.large_files import begin_writing
 from titan.model.sizes import format_size
 
 SPARE_BYTES = 64 << 20
@@ -31,6 +39,8 @@ PART_S = 86_400.0
 """After this nobody goes on with a part."""
 PARKED = 256
 """Parked parts whose hash so far is known; others are read again when their sender goes on."""
+SEALS = 65_536
+"""Blobs whose seals are kept, the newest; others go over the connection."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 _KEY = re.compile(r"[0-9a-f]{16,64}")
 
@@ -45,10 +55,12 @@ class DirectoryStore:
         self._open: dict[str, _Part] = {}
         self._parked: dict[str, tuple[int, Any]] = {}
         """Key -> (bytes on disk, their hash so far)."""
+        self._seals: dict[str, Seal] = {}
+        self._nearby: Nearby | None = None
         self._lock = threading.Lock()
-        """Over the two above, and over each decision that a blob stays or goes."""
+        """Over the three above, and over each decision that a blob stays or goes."""
         folder.mkdir(parents=True, exist_ok=True)
-        for gone in folder.glob("*.gone"):
+        for gone in (*folder.glob("*.gone"), *folder.glob("*.link")):
             gone.unlink(missing_ok=True)
         self.sweep_parts()
 
@@ -60,8 +72,14 @@ class DirectoryStore:
         if _HASH.fullmatch(hash_) is None:
             return False
         with self._lock:
+            path = f"{self.folder}/{hash_}"
             try:
-                os.utime(f"{self.folder}/{hash_}")
+                unchanged = hash_ in self._seals and seal_of(path) == self._seals[hash_]
+                os.utime(path)
+                if unchanged:
+                    self._seals[hash_] = seal_of(path)
+                else:
+                    self._seals.pop(hash_, None)
             except OSError:
                 return False
         return True
@@ -73,6 +91,74 @@ class DirectoryStore:
         except FileNotFoundError:
             pass
         raise NotFound(f"the master has no content {hash_[:12]!r} any more: stage it again, or run again the job that made it")
+
+    # -- blobs as files -------------------------------------------------------------------------------------------------
+    def offer_nearby(self) -> None:
+        """Let peers of this machine give and take blobs as files. Raises as `nearby.offer`."""
+        self._nearby = offer(self.folder)
+
+    @property
+    def nearby(self) -> Nearby | None:
+        return self._nearby
+
+    def seal(self, hash_: str) -> Seal | None:
+        known = self._seals.get(hash_)
+        try:
+            return known if known is not None and seal_of(f"{self.folder}/{hash_}") == known else None
+        except OSError:
+            return None
+
+    def take(self, path: str, size: int, hash_: str) -> bool:
+        try:
+            fd = open_owned(path) if os.path.isabs(path) and _HASH.fullmatch(hash_) else None
+        except OSError:
+            return False
+        if fd is None:
+            return False
+        try:
+            return self._take(fd, path, size, hash_)
+        finally:
+            os.close(fd)
+
+    def _take(self, fd: int, path: str, size: int, hash_: str) -> bool:
+        """The disk writes while the content is hashed. The link is made last, so a crash leaves a whole blob or none."""
+        about = os.fstat(fd)
+        if about.st_size != size or about.st_dev != self.folder.stat().st_dev or not has_no_writers(fd):
+            return False
+        self._expect_room(size)
+        begin_writing(fd, 0, size)
+        os.fchmod(fd, 0o400)
+        os.utime(fd)
+        before = seal_of(fd)
+        with open(fd, "rb", buffering=0, closefd=False) as source:
+            arrived = hashlib.file_digest(source, "sha256").hexdigest()
+        os.fsync(fd)
+        part = self.folder / f"{secrets.token_hex(16)}.link"
+        try:
+            os.link(path, part, follow_symlinks=False)
+        except OSError as e:
+            if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                raise
+            return False
+        try:
+            if not os.path.samestat(os.lstat(part), os.fstat(fd)) or seal_of(fd) != before or not has_no_writers(fd):
+                return False
+            if arrived != hash_:
+                raise CallerError(f"a file of {size:,} bytes was handed over that is not what its hash says: send it again")
+            self._enter(part, hash_, before)
+            return True
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _enter(self, part: Path, hash_: str, seal: Seal) -> None:
+        """A part that is whole, synced and verified becomes a blob, durable when this returns. Raises OSError."""
+        with self._lock:
+            part.rename(self.folder / hash_)
+            self._seals.pop(hash_, None)
+            self._seals[hash_] = seal
+            if len(self._seals) > SEALS:
+                del self._seals[next(iter(self._seals))]
+        sync_directory(self.folder)
 
     def read_now(self, hash_: str, most_bytes: int) -> bytes | None:
         if _HASH.fullmatch(hash_) is None:
@@ -107,6 +193,7 @@ class DirectoryStore:
                     if about.st_mtime >= before:
                         continue
                     path.rename(gone)
+                    self._seals.pop(name, None)
                 except FileNotFoundError:
                     continue
             gone.unlink()
@@ -209,8 +296,7 @@ class _Part(FileWriter):
             what = "another content than its hash says" if self.written == self.size else f"{self.written:,} bytes"
             self.discard()
             raise CallerError(f"a file of {self.size:,} bytes arrived with {what}: send it again")
-        self.path.rename(self._store.folder / hash_)
-        sync_directory(self._store.folder)
+        self._store._enter(self.path, hash_, seal_of(self.fd))
         self._leave()
 
     def park(self) -> None:

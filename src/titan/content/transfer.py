@@ -2,14 +2,16 @@
 
 Both ends of every transfer use this: workers and clients send and fetch, the master receives and serves. Small content goes with
 the message that announces it, so it takes one round trip. Of all other the sender is never more than FILE_WINDOW ahead of what
-the receiver has written, so no connection has to be held up: what else is said on it passes between two pieces. Owns pieces,
-windows and retries; must not know what content is for.
+the receiver has written, so no connection has to be held up: what else is said on it passes between two pieces. Between processes
+of one machine a file changes hands instead, see `nearby`; wherever that fails, the pieces are sent. Owns pieces, windows and
+retries; must not know what content is for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
@@ -19,6 +21,7 @@ from typing import NamedTuple, Protocol
 
 from titan.content.blobs import Bytes
 from titan.content.files import FileReader, FileWriter, MemoryReader
+from titan.content.nearby import Nearby, NearbyFile, Seal
 from titan.errors import ConnectionLost, EnvironmentFault, PeerError, ProtocolError, TitanError
 from titan.large_files import reuse_memory
 from titan.peer import Peer
@@ -36,11 +39,15 @@ Answer = tuple[msg.Message, Blob] | TitanError
 
 
 class Line(NamedTuple):
-    """A request on a connection. When that breaks ConnectionLost is among the answers."""
+    """A request on a connection. When that breaks ConnectionLost is among the answers.
+
+    `nearby`: the content folder of the other end, if both share a machine.
+    """
 
     request: int
     answers: asyncio.Queue[Answer]
     peer: Peer
+    nearby: Nearby | None = None
 
 
 class Lines(Protocol):
@@ -131,8 +138,14 @@ async def pump(
             ahead.exception()
 
 
-async def send_file(lines: Lines, path: str | Path, *, hash_: str = "", key: str = "", pool: Executor | None = None) -> str:
-    """Send a file; return its SHA-256 when the master has it on disk. Raises OSError, and as `send`."""
+async def send_file(
+    lines: Lines, path: str | Path, *, hash_: str = "", key: str = "", finished: bool = False, pool: Executor | None = None
+) -> str:
+    """Send a file; return its SHA-256 when the master has it on disk. Raises OSError, and as `send`.
+
+    `finished`: nobody will ever write to this file again, and no job is given it to change. A master of this machine may then keep
+    the file itself, by a hard link that makes it read-only.
+    """
 
     def open_source() -> tuple[FileReader, Bytes | None]:
         source = FileReader(path, hash_)
@@ -144,7 +157,7 @@ async def send_file(lines: Lines, path: str | Path, *, hash_: str = "", key: str
 
     source, whole = await asyncio.get_running_loop().run_in_executor(pool, open_source)
     try:
-        return await send(lines, source, key=key, whole=whole, pool=pool)
+        return await send(lines, source, key=key, whole=whole, path=_text_of(path) if finished else "", pool=pool)
     finally:
         source.close()
 
@@ -154,16 +167,21 @@ async def send_data(lines: Lines, hash_: str, data: bytes) -> None:
     await send(lines, MemoryReader(data, hash_), whole=data if len(data) <= SMALL_BYTES else None)
 
 
-async def send(lines: Lines, source: Source, *, key: str = "", whole: Bytes | None = None, pool: Executor | None = None) -> str:
+async def send(
+    lines: Lines, source: Source, *, key: str = "", whole: Bytes | None = None, path: str = "", pool: Executor | None = None
+) -> str:
     """Send a source; go on on the next connection if one breaks. `whole`: all of it, if it is small and its hash is known.
 
-    `key` names the sending, drawn if "". Raises what the master answers, and what `lines` raises.
+    `path`: where a master of this machine may take it. `key` names the sending, drawn if "". Raises what the master answers, and
+    what `lines` raises.
     """
     key = key or secrets.token_hex(16)
     while True:
         line = await lines.open()
         try:
-            line.peer.send(msg.SendFile(line.request, key, source.size, source.hash), whole)
+            near = line.nearby if path and whole is None else None
+            place = (near.proof, path) if near is not None else ("", "")
+            line.peer.send(msg.SendFile(line.request, key, source.size, source.hash, *place), whole)
             first = message_of(await line.answers.get())
             if isinstance(first, msg.Stored):
                 return first.hash
@@ -174,6 +192,16 @@ async def send(lines: Lines, source: Source, *, key: str = "", whole: Bytes | No
             pass
         finally:
             lines.close(line)
+
+
+def _text_of(path: str | Path) -> str:
+    """The absolute path as a message holds it; "" if it is no text."""
+    text = os.path.abspath(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return ""
+    return text
 
 
 async def _send_from(line: Line, source: Source, at: int, pool: Executor | None) -> str:
@@ -214,6 +242,7 @@ class Sink:
         self.received = into.written
         self.error: BaseException | None = None
         self.on_taken: Callable[[int], None] = on_taken or _tell_nobody
+        self.wants_file = False
         self._into = into
         self._pool = pool
         self._at_once = at_once
@@ -245,6 +274,9 @@ class Sink:
         self._pieces.append(piece)
         if self._work is None:
             self._start()
+
+    def take_file(self, folder: str, hash_: str, seal: Seal) -> bool:
+        return False
 
     async def idle(self) -> None:
         """Wait until all that came is written. Raises EnvironmentFault if the disk refuses."""
@@ -281,15 +313,26 @@ class Sink:
 
 
 class _Memory:
-    """A sink of a known size in memory."""
+    """A sink of a known size in memory; or the file of a master of this machine."""
 
-    def __init__(self, size: int) -> None:
-        self.content = bytearray(size)
+    def __init__(self, size: int, *, may_open: bool) -> None:
+        self.content = bytearray()
+        self.file: NearbyFile | None = None
+        self.wants_file = may_open
+        self._size = size
         self.received = 0
         self.error = None
         self.on_taken: Callable[[int], None] = _tell_nobody
 
+    def take_file(self, folder: str, hash_: str, seal: Seal) -> bool:
+        """Whether the file is open now. If not, the content has to come in pieces."""
+        self.wants_file = False
+        self.file = NearbyFile.open(folder, hash_, seal)
+        return self.file is not None
+
     def put(self, offset: int, piece: Blob) -> None:
+        if len(self.content) != self._size:
+            self.content = bytearray(self._size)
         end = offset + len(piece)
         if offset != self.received or end > len(self.content):
             raise ProtocolError(f"a piece of content at {offset:,} to {end:,}, of {len(self.content):,} bytes")
@@ -325,10 +368,23 @@ async def fetch_data(lines: Lines, hash_: str, size: int) -> bytearray:
 
     Raises DamagedCopy, ProtocolError if it has another size, and what the master answers.
     """
+    content = await _fetch_content(lines, hash_, size, may_open=False)
+    assert isinstance(content, bytearray), hash_
+    return content
+
+
+async def fetch_content(lines: Lines, hash_: str, size: int) -> bytearray | NearbyFile:
+    """As `fetch_data`; or open the file of a master of this machine, which has verified it, if the content is not small."""
+    return await _fetch_content(lines, hash_, size, may_open=size > SMALL_BYTES)
+
+
+async def _fetch_content(lines: Lines, hash_: str, size: int, *, may_open: bool) -> bytearray | NearbyFile:
     for _ in range(TRIES):
-        sink = _Memory(size)
+        sink = _Memory(size, may_open=may_open)
         if await _fetch(lines, hash_, sink) != size:
             raise ProtocolError(f"content {hash_[:12]} has another size than {size:,} bytes")
+        if sink.file is not None:
+            return sink.file
         if (await asyncio.to_thread(hashlib.sha256, sink.content)).hexdigest() == hash_:
             return sink.content
     raise _damaged(hash_)
@@ -341,10 +397,17 @@ async def _fetch(lines: Lines, hash_: str, sink: Sink | _Memory) -> int:
         sink.on_taken = _tell_nobody
         try:
             begun = sink.received
-            line.peer.send(msg.FetchFile(line.request, hash_, begun))
+            near = line.nearby if sink.wants_file and not begun else None
+            line.peer.send(msg.FetchFile(line.request, hash_, begun, near.proof if near is not None else ""))
             while True:
                 item = await line.answers.get()
                 message = message_of(item)
+                if isinstance(message, msg.FileHere) and near is not None:
+                    if sink.take_file(near.folder, hash_, Seal(message.inode, message.size, message.mtime_ns)):
+                        whole = True
+                        return message.size
+                    line.peer.send(msg.FetchFile(line.request, hash_))
+                    continue
                 if not isinstance(message, msg.FilePiece) or isinstance(item, TitanError):
                     raise ProtocolError(f"a FetchFile was answered by a {type(message).__name__}")
                 if message.size - begun > msg.FILE_WINDOW:  # else nobody waits to be told

@@ -159,6 +159,7 @@ _ROWS = (
     Route(msg.NameContent, C, "content", changes=True),
     Route(msg.SendFile, C | W | J, "files", blob=True),
     Route(msg.SendFrom, M),
+    Route(msg.FileHere, M),
     Route(msg.FilePiece, M | C | W, "files", blob=True),
     Route(msg.FileEnd, C | W, "files"),
     Route(msg.FileTaken, M | C | W, "files"),

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from titan.content.blobs import BlobStore, Bytes, Part, Reader, put
+from titan.content.nearby import is_proved
 from titan.content.transfer import SMALL_BYTES, Sink, pump
 from titan.errors import CallerError, ConnectionLost, EnvironmentFault, LimitExceeded, ProtocolError, TitanError
 from titan.peer import Peer
@@ -132,7 +133,24 @@ class FileDesk:
         if not is_whole:
             self.store.check_key(it.key)
         arrival = arrivals[it.request] = _Arrival(peer, it)
-        self._spawn(self._take_whole(arrival, it.hash, blob) if is_whole else self._begin(arrival))
+        if is_whole:
+            self._spawn(self._take_whole(arrival, it.hash, blob))
+        elif it.path and it.hash and is_proved(self.store.nearby, it.proof):
+            self._spawn(self._take_file(arrival, it.hash, it.path))
+        else:
+            self._spawn(self._begin(arrival))
+
+    async def _take_file(self, arrival: _Arrival, hash_: str, path: str) -> None:
+        """The sender shares this machine: its file itself becomes the blob, or is sent after all."""
+        try:
+            taken = await self._in_thread(self.store.take, path, arrival.size, hash_)
+        except (TitanError, OSError) as e:
+            self._refuse(arrival, e)
+            return
+        if taken:
+            self._confirm(arrival, hash_)
+        else:
+            await self._begin(arrival)
 
     async def _take_whole(self, arrival: _Arrival, hash_: str, blob: Blob) -> None:
         arrival.ending = True
@@ -253,6 +271,9 @@ class FileDesk:
 
     # -- out ------------------------------------------------------------------------------------------------------------
     def on_fetch_file(self, peer: Peer, it: msg.FetchFile) -> None:
+        if not it.offset and is_proved(self.store.nearby, it.proof) and (seal := self.store.seal(it.hash)) is not None:
+            peer.send(msg.FileHere(it.request, *seal))
+            return
         if not it.offset and not peer.congested and (whole := self.store.read_now(it.hash, SMALL_BYTES)) is not None:
             peer.send(msg.FilePiece(it.request, 0, len(whole)), whole, plain=True)
             return

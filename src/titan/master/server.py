@@ -257,6 +257,10 @@ class Master(HomeServer):
         self.logs = LogStore(self.home / "logs")
         if self.content is None:  # one for all terms of this process: a removal that is under way goes on in its thread
             self.content = DirectoryStore(self.home / "files")
+            try:
+                self.content.offer_nearby()
+            except (OSError, UnicodeError) as e:
+                log.warning("large values of this machine go over connections, not as files: %s", e)
         adopted = self.content.adopt(self.home / "perm_files" / ".objects")
         if adopted:
             log.info("%d scripts, archives and values of an older Titan are in %s now", adopted, self.content.folder)
@@ -424,7 +428,9 @@ class Master(HomeServer):
 
     def _on_hello(self, peer: Peer, message: msg.Message) -> None:
         state = self.core.state
-        welcome = answer(message, software=SOFTWARE, cluster=state.cluster, term=state.term, now=self.core.clock.now())
+        welcome = answer(
+            message, software=SOFTWARE, cluster=state.cluster, term=state.term, now=self.core.clock.now(), content=self._offered()
+        )
         assert isinstance(message, msg.Hello)
         peer.role = message.role
         peer.actor = " ".join(plain(message.user, MAX_USER).split()) or f"a {peer.role} on {peer.host}"
@@ -434,6 +440,10 @@ class Master(HomeServer):
         local = peer.address.startswith(("127.", "::1"))
         peer.compress = "zstd" in welcome.features and not local
         peer.send(welcome)
+
+    def _offered(self) -> str:
+        """The content folder, as the Welcome has it."""
+        return self.content.nearby.folder if self.content is not None and self.content.nearby is not None else ""
 
     def _on_closed(self, peer: Peer, error: Exception | None) -> None:
         self._peers.pop(peer.number, None)

@@ -18,11 +18,16 @@ class SendFile(Message, frozen=True):
     `hash` "" says that it is not known yet. Answered by SendFrom; by Stored, if the master has the content; or by an Error. Small
     content of a known hash may come whole, in the blob: then the answer is Stored, when it is on the master's disk, or an Error.
     From a job it comes whole always.
+
+    `path` names the finished file, if sender and master are proved to share a machine by `proof` (see `content.nearby`) and
+    the hash is known. The master takes the file itself and answers Stored, or answers SendFrom if it cannot.
     """
 
     key: Name
     size: Count
     hash: Name = ""
+    proof: Name = ""
+    path: Text = ""
 
 
 class SendFrom(Message, frozen=True):
@@ -51,10 +56,22 @@ class FileTaken(Message, frozen=True):
 
 
 class FetchFile(Message, frozen=True):
-    """Send a file from `offset` on; answered by FilePieces, at least one. From workers and clients."""
+    """Send a file from `offset` on; answered by FilePieces, at least one. From workers and clients.
+
+    With a `proof` that both share a machine (see `content.nearby`) the answer may be FileHere instead.
+    """
 
     hash: Name
     offset: Count = 0
+    proof: Name = ""
+
+
+class FileHere(Message, frozen=True):
+    """Open the content in the offered folder, under its hash. A file that does not match these marks is to be fetched instead."""
+
+    inode: Count
+    size: Count
+    mtime_ns: Count
 
 
 class StopSending(Message, frozen=True):
@@ -152,6 +169,7 @@ __all__ = [
     "FetchFile",
     "FetchPath",
     "FileEnd",
+    "FileHere",
     "FilePiece",
     "FileTaken",
     "FindArtifact",

@@ -18,7 +18,7 @@ def hello(role: str, software: str, user: str = "") -> Hello:
     return Hello(1, role, VERSION, software, FEATURES, user[:MAX_USER])
 
 
-def answer(first: Message, *, software: str, cluster: str, term: int, now: float = 0.0) -> Welcome:
+def answer(first: Message, *, software: str, cluster: str, term: int, now: float = 0.0, content: str = "") -> Welcome:
     """The master's answer to a peer's first message. Versions may differ by one: the lower is spoken.
 
     Raises ProtocolError if it is no Hello, VersionMismatch if the peer is too far away.
@@ -33,4 +33,4 @@ def answer(first: Message, *, software: str, cluster: str, term: int, now: float
             f"version {VERSION}; they may differ by one: upgrade the older"
         )
     features = tuple(f for f in first.features if f in FEATURES)
-    return Welcome(first.request, min(first.version, VERSION), software, cluster, term, features, now)
+    return Welcome(first.request, min(first.version, VERSION), software, cluster, term, features, now, content)

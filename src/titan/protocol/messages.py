@@ -37,6 +37,7 @@ from titan.protocol.file_messages import Artifacts as Artifacts
 from titan.protocol.file_messages import FetchFile as FetchFile
 from titan.protocol.file_messages import FetchPath as FetchPath
 from titan.protocol.file_messages import FileEnd as FileEnd
+from titan.protocol.file_messages import FileHere as FileHere
 from titan.protocol.file_messages import FilePiece as FilePiece
 from titan.protocol.file_messages import FileTaken as FileTaken
 from titan.protocol.file_messages import FindArtifact as FindArtifact
@@ -131,7 +132,10 @@ class Hello(Message, frozen=True):
 
 
 class Welcome(Message, frozen=True):
-    """The answer to Hello. `cluster` names the log: leases of another mean nothing here. Workers report by the time `now`."""
+    """The answer to Hello. `cluster` names the log: leases of another mean nothing here. Workers report by the time `now`.
+
+    `content`: the absolute path of the master's content folder, offered to peers of its machine (see `content.nearby`), or "".
+    """
 
     version: Count
     software: Name
@@ -139,6 +143,7 @@ class Welcome(Message, frozen=True):
     term: Count
     features: Row[Name] = ()
     now: Moment = 0.0
+    content: Text = ""
 
 
 class Error(Message, frozen=True):

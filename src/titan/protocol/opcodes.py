@@ -126,6 +126,7 @@ OPCODES: dict[int, type[msg.Message]] = {
     211: msg.RemoveArtifact,
     212: msg.PublishPath,
     213: msg.FetchPath,
+    214: msg.FileHere,
 }
 # 35, 75 and 76 were Put, Fetch and Piece: an older way to move content.
 OPCODE_OF: dict[type[msg.Message], int] = {kind: opcode for opcode, kind in OPCODES.items()}

@@ -28,7 +28,7 @@ from titan.protocol import messages as msg
 from titan.sdk import uploads
 from titan.sdk.compute import Computed, Settle
 from titan.sdk.connection import Connection
-from titan.sdk.functions import Function, Parcel, error_of, name_of, pack_arguments, parcelled, printable, value_of
+from titan.sdk.functions import Content, Function, Parcel, error_of, name_of, pack_arguments, parcelled, printable, value_of
 from titan.sdk.handed_in import CallFuture, HandedIn
 from titan.sdk.lending import nested, slot_lent
 from titan.sdk.run import submitted_here
@@ -302,16 +302,16 @@ class Calls:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _content(self, value: bytes) -> bytearray:
+    async def _content(self, value: bytes) -> Content:
         """Of a large value; a few at a time."""
         hash_ = artifact_of(value)
         assert hash_ is not None
         async with self._fetching:
-            return await uploads.fetch(self._connection, hash_, size_of(value))
+            return await uploads.fetch_value(self._connection, hash_, size_of(value))
 
     def _results(self, batches: list[_Slots], until: float | None) -> Iterator[Any]:
         """In order. Of large values the next few are fetched while one is used."""
-        ahead: dict[tuple[int, int], Future[bytearray]] = {}
+        ahead: dict[tuple[int, int], Future[Content]] = {}
         for number, slots in enumerate(batches):
             for at in range(len(slots.rows)):
                 state, value, reason = slots.rows[at] or slots.row(at, until)
@@ -323,7 +323,12 @@ class Calls:
                 yield value_of(state, value, reason, content)
 
     def _fetch_ahead(
-        self, batches: list[_Slots], number: int, at: int, value: bytes, ahead: dict[tuple[int, int], Future[bytearray]]
+        self,
+        batches: list[_Slots],
+        number: int,
+        at: int,
+        value: bytes,
+        ahead: dict[tuple[int, int], Future[Content]],
     ) -> None:
         """Begins to fetch this value and those behind it that are there, up to AHEAD_BYTES."""
         size = 0

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from titan._version import __version__
+from titan.content.nearby import Nearby, prove
 from titan.errors import ConnectionLost, MasterUnreachable, NotFound, ProtocolError, TitanError, from_code
 from titan.peer import Peer
 from titan.protocol import messages as msg
@@ -33,6 +34,8 @@ class Connection:
         self.port = port
         self.patience_s = patience_s
         self.welcome: msg.Welcome | None = None
+        self.nearby: Nearby | None = None
+        """Set if this process can read the content of the master as files."""
         self._peer: Peer | None = None
         self._requests = 0
         self._waiting: dict[int, asyncio.Queue[_Answer]] = {}
@@ -74,6 +77,7 @@ class Connection:
                 peer.abort()
                 raise ProtocolError(f"{self.host}:{self.port} answers a Hello with a {type(first[0]).__name__}")
             self.welcome = first[0]
+            self.nearby = prove(self.welcome.content)
             self._requests = max(self._requests, 1)
 
     async def close(self) -> None:

@@ -7,8 +7,10 @@ import hashlib
 import json
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from titan.content.nearby import NearbyFile
+from titan.content.transfer import DamagedCopy
 from titan.errors import CallerError, JobFailed, LimitExceeded, Untrusted
 from titan.model.states import JobState
 from titan.model.values import (
@@ -23,7 +25,11 @@ from titan.model.values import (
     failure_of,
     is_failure,
 )
-from titan.sdk.pickles import dumps, dumps_by_value, is_plain, loads
+from titan.sdk.pickles import dumps, dumps_by_value, is_plain, load, loads
+
+T = TypeVar("T")
+Content = bytes | bytearray | NearbyFile
+"""A large value: in memory, or as a file of the master that was opened."""
 
 
 class RemoteTraceback(Exception):
@@ -63,11 +69,15 @@ def pickle_by_value(function: Callable[..., Any]) -> bytes:
         raise CallerError(f"{function!r} cannot be sent to a worker: {type(e).__name__}: {e}") from e
 
 
-def value_of(state: int, value: bytes, reason: str, content: bytes | bytearray | None = None, *, trust: bool = True) -> Any:
+def value_of(state: int, value: bytes, reason: str, content: Content | None = None, *, trust: bool = True) -> Any:
     """What a call returned, or a job said that it came to. Raises what it raised, JobFailed or CancelledError.
 
-    `content`: of a value that is an artifact. Without `trust` no pickle is opened that could execute code: Untrusted is raised for
-    one that was returned, and of what was raised its type, text and traceback are kept, as JobFailed."""
+    `content`: of a value that is an artifact; a file is closed. Without `trust` no pickle is opened that could execute code:
+    Untrusted is raised for one that was returned, and of what was raised its type, text and traceback are kept, as JobFailed.
+    Raises DamagedCopy for a file that was changed while it was read, OSError.
+    """
+    if isinstance(content, NearbyFile):
+        return _value_in(content, state, value, reason, trust=trust)
     pickled = memoryview(value)[1:] if content is None else content
     if state == JobState.COMPLETED:
         if value[:1] in (JSON, JSON_AT):
@@ -83,6 +93,26 @@ def value_of(state: int, value: bytes, reason: str, content: bytes | bytearray |
         description = failure_of(pickled) if is_failure(pickled) else loads(pickled)
         raise error_of(description if trust else (None, *description[1:]))
     raise JobFailed(reason or "the job is DEAD")
+
+
+def _value_in(file: NearbyFile, state: int, value: bytes, reason: str, *, trust: bool) -> Any:
+    """A pickle is read from the file: its large parts are copied once, to where they stay."""
+    with contextlib.closing(file):
+        if state != JobState.COMPLETED or value[:1] != RETURNED_AT or not trust:
+            content = file.read()
+            return value_of(state, value, reason, _intact(file, content), trust=trust)
+        try:
+            loaded = load(file.file)
+        except Exception:
+            _intact(file, None)
+            raise
+        return _intact(file, loaded)
+
+
+def _intact(file: NearbyFile, what: T) -> T:
+    if not file.is_intact():
+        raise DamagedCopy("a value was changed in the home of the master while it was read: run the job that made it again")
+    return what
 
 
 def error_of(description: tuple[bytes | None, str, str, str]) -> BaseException:

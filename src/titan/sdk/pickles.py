@@ -17,7 +17,7 @@ import sysconfig
 import threading
 from collections.abc import Callable
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 PROTOCOL = 5
 BY_REFERENCE = b"\x93"
@@ -186,11 +186,16 @@ def loads(data: bytes | bytearray | memoryview) -> Any:
     return _Unpickler(io.BytesIO(whole)).load()
 
 
+def load(file: BinaryIO) -> Any:
+    """As `loads`, from where the file stands."""
+    return _Unpickler(file).load()
+
+
 class _Unpickler(pickle.Unpickler):
     """cloudpickle rebuilds a class and then sets all its attributes, also of one that it has already. Those that are this process's
     own are left as they are: their methods see the module's globals, and their state is what it is."""
 
-    def __init__(self, file: io.BytesIO) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
         self._here: list[type] = []
 

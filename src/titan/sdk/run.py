@@ -14,7 +14,7 @@ from titan.model.values import artifact_of, size_of
 from titan.protocol import messages as msg
 from titan.sdk import uploads
 from titan.sdk.client_parts import Watcher
-from titan.sdk.functions import value_of
+from titan.sdk.functions import Content, value_of
 from titan.sdk.job import DAG, Job
 from titan.sdk.lending import slot_lent
 from titan.sdk.status import JobChange, RunStatus, RunSummary
@@ -145,7 +145,7 @@ async def result_of(client: Watcher, run: str, job: str, *, trust: bool = False)
     return value_of(state, value, reason, content, trust=trust or run in _ours_set)
 
 
-async def value_when_over(client: Watcher, run: str, job: str) -> tuple[int, bytes, str, bytes | bytearray | None]:
+async def value_when_over(client: Watcher, run: str, job: str) -> tuple[int, bytes, str, Content | None]:
     """(state, value, reason, content of a value that is an artifact) of a job, when it is over."""
     connection = client._connection
     while True:
@@ -161,4 +161,4 @@ async def value_when_over(client: Watcher, run: str, job: str) -> tuple[int, byt
     hash_ = artifact_of(value)
     if hash_ is None:
         return state, value, reason, None
-    return state, value, reason, await uploads.fetch(connection, hash_, size_of(value))
+    return state, value, reason, await uploads.fetch_value(connection, hash_, size_of(value))

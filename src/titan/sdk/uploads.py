@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from titan.content.transfer import Line, fetch_data, send_data, send_file
+from titan.content.nearby import NearbyFile
+from titan.content.transfer import Line, fetch_content, fetch_data, send_data, send_file
 from titan.errors import ConnectionLost
 from titan.protocol import messages as msg
 from titan.sdk.connection import Connection
@@ -24,7 +25,7 @@ class ConnectionLines:
     async def open(self) -> Line:
         while True:
             try:
-                return Line(*await self._connection.begin())
+                return Line(*await self._connection.begin(), self._connection.nearby)
             except ConnectionLost:
                 await self._connection.reopen()
 
@@ -49,6 +50,11 @@ async def upload_data(connection: Connection, contents: Mapping[str, bytes]) -> 
 async def fetch(connection: Connection, hash_: str, size: int) -> bytearray:
     """Content of a known size. Raises NotFound, ProtocolError, DamagedCopy."""
     return await fetch_data(ConnectionLines(connection), hash_, size)
+
+
+async def fetch_value(connection: Connection, hash_: str, size: int) -> bytearray | NearbyFile:
+    """As `fetch`, or an open file of a master of this machine."""
+    return await fetch_content(ConnectionLines(connection), hash_, size)
 
 
 async def name_content(connection: Connection, hash_: str, path: Path, name: str) -> None:

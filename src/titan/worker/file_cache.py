@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from titan.archive import build_archive, survey, unpack_archive
+from titan.content.nearby import has_no_writers
 from titan.errors import EnvironmentFault, PeerError, TitanError
 from titan.folders import remove_folder
 from titan.model.files import FILE, FOLDER, PROGRAM, StoredFile
@@ -131,7 +132,7 @@ class FileCache:
         try:
             with open(self.folder / hash_, "rb") as file:
                 before, about = _seal_of(self.folder / hash_), os.fstat(file.fileno())
-                if about.st_nlink != 1 or not _has_no_writers(file.fileno()):
+                if about.st_nlink != 1 or not has_no_writers(file.fileno()):
                     return False
                 if hashlib.file_digest(file, "sha256").hexdigest() != hash_ or _seal_of(self.folder / hash_) != before:
                     return False
@@ -389,22 +390,12 @@ def _moved(place: int, path: str, part: Path) -> bool:
         return False
     source = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        if os.path.samestat(os.fstat(source), os.fstat(place)) and _has_no_writers(source):
+        if os.path.samestat(os.fstat(source), os.fstat(place)) and has_no_writers(source):
             return True
     finally:
         os.close(source)
     part.unlink()
     return False
-
-
-def _has_no_writers(fd: int) -> bool:
-    """The kernel gives a read lease on what nobody has open for writing, or mapped."""
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError:
-        return False
-    return True
 
 
 def _seal_of(path: Path) -> _Seal:

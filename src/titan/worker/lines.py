@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from titan.content.nearby import Nearby
 from titan.content.transfer import Answer, Line
 from titan.errors import ConnectionLost, from_code
 from titan.peer import Peer
@@ -20,6 +21,8 @@ class WorkerLines:
         self._next_request = next_request
         self._queues: dict[int, asyncio.Queue[Answer]] = {}
         self._ready = asyncio.Event()
+        self.nearby: Nearby | None = None
+        """Of the master that was connected last: another master refuses the proof, and content then goes over the connection."""
 
     async def open(self) -> Line:
         """Waits for as long as it takes."""
@@ -28,7 +31,7 @@ class WorkerLines:
             await self._ready.wait()
         request = self._next_request()
         queue = self._queues[request] = asyncio.Queue()
-        return Line(request, queue, peer)
+        return Line(request, queue, peer, self.nearby)
 
     def close(self, line: Line) -> None:
         self._queues.pop(line.request, None)

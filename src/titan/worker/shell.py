@@ -12,6 +12,7 @@ from typing import Any
 
 from titan._version import __version__
 from titan.clock import SteadyClock, noted_time
+from titan.content.nearby import prove
 from titan.errors import Conflict, MasterUnreachable, TitanError, from_code
 from titan.home_lock import HomeLock
 from titan.model.values import artifact_of, size_of
@@ -480,6 +481,7 @@ class Worker:
     def _on_welcome(self, it: msg.Welcome) -> None:
         """Says who this is, and what it holds."""
         self._shift_s = ahead_s(it.now, self._hello_at, self._clock.now())
+        self._lines.nearby = prove(it.content)
         self.see(m.Welcomed(it.cluster))
         self._turn()
         self._secrets.keep(self.machine.held)

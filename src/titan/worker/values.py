@@ -1,4 +1,5 @@
-"""Large values on their way to the master: sent beside all else on the one connection, before their results are.
+"""Large values on their way to the master: sent beside all else on the one connection, before their results are. A master
+of this machine is handed the file itself.
 
 A lease is held from the moment its value is known here until the master has said that it is stored; so nobody is told of a value
 that could be lost. Owns what is sent when, and which values of the cache are kept; must not know what a value is.
@@ -134,7 +135,7 @@ class Values:
             if self._kept.get(hash_, SMALL_BYTES + 1) <= SMALL_BYTES:
                 await send_data(self._lines, hash_, Path(self.path(hash_)).read_bytes())
             else:
-                await send_file(self._lines, self.path(hash_), hash_=hash_)
+                await send_file(self._lines, self.path(hash_), hash_=hash_, finished=True)
         except (TitanError, OSError) as e:
             log.warning("value %s was not stored: %s; it is sent again", hash_[:12], e)
             asyncio.get_running_loop().call_later(AGAIN_S, self._send_again, hash_)
