@@ -40,7 +40,7 @@ def ended_by(
         driver = FunctionDriver(
             folder / "runners",
             SteadyClock(),
-            start=lambda key, argv, cwd, stdout, stderr: None,
+            start=lambda key, argv, cwd, stdout, stderr, report: None,
             stop=lambda key: None,
             see=seen.append,
             store=store,

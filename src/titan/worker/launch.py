@@ -25,7 +25,6 @@ from titan.worker.callers import Callers
 from titan.worker.cgroups import Limiter, Usage
 from titan.worker.devices import VISIBLE
 from titan.worker.disk import why_lost
-from titan.worker.drivers.function import FunctionDriver
 from titan.worker.drivers.protocol import Attempt, Driver, Host
 from titan.worker.drivers.service import Awaited, ServiceDriver, Unplaced
 from titan.worker.drivers.table import ROWS, SERVICE, Drivers, Row
@@ -58,8 +57,6 @@ class _CannotStart(Exception):
 class Launcher:
     """`see` takes what the machine is to hear; `work` runs a coroutine beside; `reported` is called after each batch of reports."""
 
-    functions: FunctionDriver
-    """Set before the first report."""
     files: JobFiles
     """Set before the first start."""
 
@@ -291,8 +288,9 @@ class Launcher:
             self._pump.on_ended(lease)
 
     # -- processes that are no attempts -------------------------------------------------------------------------------------
-    def start_runner(self, key: int, argv: list[str], cwd: str, stdout: str, stderr: str) -> None:
-        self._run_helper(key, argv, cwd, (stdout, stderr), self.functions.on_report, Under.RUNNERS)
+    def start_runner(self, key: int, argv: list[str], cwd: str, stdout: str, stderr: str, report: Sink) -> None:
+        """A process that executes calls of functions."""
+        self._run_helper(key, argv, cwd, (stdout, stderr), report, Under.RUNNERS)
 
     def stop_process(self, key: int) -> None:
         self._supervisor.stop(key, 0.0)

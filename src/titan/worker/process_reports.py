@@ -88,6 +88,7 @@ _TYPES: dict[str, Callable[[Iterable[Any]], Report]] = {
     "log_failed": LogFailed._make,
     "exited": Exited._make,
 }
+"""Name on the wire -> how its type is made."""
 
 
 def typed(report: tuple[Any, ...]) -> Report:

@@ -206,7 +206,7 @@ class Worker:
         self._launcher.open()
         self._launcher.files = self._files
         printed = CallOutput(self.machine.held, self._workspace, self._pump)
-        self._launcher.functions = self._functions = FunctionDriver(
+        self._functions = FunctionDriver(
             self._workspace.root / "runners",
             self._clock,
             start=self._launcher.start_runner,

@@ -23,7 +23,7 @@ from titan.model.sizes import size_of
 from titan.worker import machine as m
 from titan.worker import runner
 from titan.worker.disk import why_lost
-from titan.worker.process_reports import Exited, Lost, Refused, Report
+from titan.worker.process_reports import Exited, Lost, Refused, Report, Sink
 from titan.worker.runner_link import Columns, Payload, RunnerHub, RunnerLink, command_line
 from titan.worker.suspects import WARDEN_DIED
 from titan.worker.values import Values
@@ -51,14 +51,16 @@ class _Runner:
 
 
 class FunctionDriver:
-    """`start(key, argv, cwd, stdout, stderr)` and `stop(key)` are the warden's; `see` takes what the machine is to hear."""
+    """`start(key, argv, cwd, stdout, stderr, sink of reports)` starts the process of a runner and `stop(key)` kills it.
+
+    `see` takes what the machine is to hear."""
 
     def __init__(
         self,
         folder: Path,
         clock: SteadyClock,
         *,
-        start: Callable[[int, list[str], str, str, str], None],
+        start: Callable[[int, list[str], str, str, str, Sink], None],
         stop: Callable[[int], None],
         see: Callable[[Any], None],
         store: Values,
@@ -182,7 +184,7 @@ class FunctionDriver:
         argv = command_line(
             sys.executable, self._hub.path, token, out, err, self._log_limit, str(self._folder), session, runner_memory()
         )
-        self._start(it.key, argv, base, f"{base}.stdout", f"{base}.stderr")
+        self._start(it.key, argv, base, f"{base}.stdout", f"{base}.stderr", self.on_report)
         return it
 
     def _base(self, it: _Runner) -> str:
