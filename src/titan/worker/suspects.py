@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 
 from titan.model.states import Outcome
-from titan.worker.held import Held
+from titan.worker.held import Held, verdict
 from titan.worker.words import Assignment, WardenDied
 
 MOST = 1000
@@ -39,8 +39,9 @@ class Suspects:
         What had begun may have done it. If nothing had, the worker's own machinery failed.
         """
         begun = h.assignment.lease in seen.begun
-        if h.stopping is not None:
-            return h.stopping, WARDEN_DIED, -1
+        if h.stopping is not None:  # it was to end anyway, and that is what its end is told as
+            outcome, _, reason = verdict(h, -signal.SIGKILL)
+            return outcome, reason, -1
         if begun and h.alone:
             return Outcome.SIGNALED, GUILTY, 128 + signal.SIGKILL
         if begun:

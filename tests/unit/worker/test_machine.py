@@ -487,7 +487,19 @@ def test_what_was_being_stopped_when_the_warden_died_was_stopped() -> None:
     node.run(1)
     node.see(m.StopOrdered([1], 5.0), m.WardenDied([1], 3.0))
     (report,) = node.see(m.LogsSent(1))
-    assert isinstance(report, m.ReportResults) and report.results[0].outcome is Outcome.STOPPED
+    assert isinstance(report, m.ReportResults)
+    assert (report.results[0].outcome, report.results[0].reason) == (Outcome.STOPPED, "stopped")
+
+
+def test_what_had_timed_out_when_the_warden_died_timed_out() -> None:
+    """Its warden was stopped, so it could not be ended in time: why it is over is the time-out."""
+    node = Node()
+    node.run(1, template=TIMED)
+    assert isinstance(node.see(m.TimePassed(), at=20.0)[0], m.StopAttempt)
+    node.see(m.WardenDied([1], 22.0, [1]), at=22.0)
+    (report,) = node.see(m.LogsSent(1), at=22.0)
+    assert isinstance(report, m.ReportResults)
+    assert (report.results[0].outcome, report.results[0].reason) == (Outcome.TIMED_OUT, "timed out after 10 s")
 
 
 def test_what_had_ended_before_the_warden_died_keeps_its_result() -> None:
