@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -45,26 +46,7 @@ PROBE_S = 1.0
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @json_option
 @click.argument("what", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE [ARGS]... | NAME | -- COMMAND [ARGS]...")
-def run(
-    master: str | None,
-    workers: int,
-    slots: int | None,
-    home: Path | None,
-    ephemeral: bool,
-    retries: int,
-    requirement: tuple[str, ...],
-    cpus: float,
-    memory: str,
-    gpus: int,
-    limits: tuple[str, ...],
-    secrets: tuple[str, ...],
-    python: str | None,
-    deadline: float | None,
-    group: str,
-    quiet: bool,
-    as_json: bool,
-    what: tuple[str, ...],
-) -> None:
+def run(master: str | None, home: Path | None, workers: int, **options: Any) -> None:
     """Submit a pipeline (.yaml, or the NAME of a saved one), a script (.py, .sh, .jar) or any command; follow it; exit with 0 if
     all of it COMPLETED.
 
@@ -76,27 +58,7 @@ def run(
         with uncollected():
             from titan.cli.run import execute
 
-        execute(
-            crew,
-            master=master,
-            workers=workers,
-            slots=slots,
-            home=home,
-            ephemeral=ephemeral,
-            retries=retries,
-            requirement=requirement,
-            cpus=cpus,
-            memory=memory,
-            gpus=gpus,
-            limits=limits,
-            secrets=secrets,
-            python=python,
-            deadline=deadline,
-            group=group,
-            quiet=quiet,
-            as_json=as_json,
-            what=what,
-        )
+        execute(crew, master=master, home=home, workers=workers, **options)
 
 
 def _needs_cluster(master: str | None, home: Path | None) -> bool:
