@@ -17,7 +17,7 @@ from titan.content.nearby import Nearby, Seal
 
 Bytes = bytes | memoryview
 PIECE_BYTES = 2 << 20
-"""What is read at once."""
+"""Bytes of one read."""
 
 
 class Reader(Protocol):
@@ -80,7 +80,7 @@ class BlobStore(Protocol):
 
     @property
     def nearby(self) -> Nearby | None:
-        """Where peers of this machine find blobs as files, once that is offered; None if they cannot."""
+        """The folder in which peers of this machine find blobs as files, once that is offered; None: they cannot."""
         ...
 
     def seal(self, hash_: str) -> Seal | None:

@@ -32,9 +32,9 @@ from titan.large_files import begin_writing
 from titan.model.sizes import format_size
 
 SPARE_BYTES = 64 << 20
-"""What is left free on the disk: the journal may lie there."""
+"""Bytes left free on the disk: the journal may lie there."""
 SPARE_SHARE = 16
-"""Of a small disk no more than one part in so many is left free."""
+"""At most one part in so many of a small disk is left free."""
 PART_S = 86_400.0
 """After this nobody goes on with a part."""
 PARKED = 256
@@ -322,7 +322,7 @@ class _Part(FileWriter):
 
 
 def _what_is_there(path: Path, size: int, known: tuple[int, Any] | None) -> tuple[int, Any]:
-    """Of a part that was cut: how many bytes, and their hash so far."""
+    """Return how many bytes of a part that was cut are there, and their hash so far."""
     try:
         there = path.stat().st_size
     except FileNotFoundError:

@@ -76,7 +76,7 @@ class FileWriter:
     do."""
 
     def __init__(self, path: Path, *, written: int = 0, digest: Any = None, writeback: bool = False) -> None:
-        """What lies behind `written` in the file is cut off. Raises OSError."""
+        """Cut off all that lies behind `written` in the file. Raises OSError."""
         self.path = path
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.ftruncate(self.fd, written)
@@ -84,7 +84,7 @@ class FileWriter:
         self.digest = hashlib.sha256() if digest is None else digest
         self.written = written
         self.is_whole = True
-        """Whether file, `written` and `digest` agree: False after a write that failed."""
+        """True if file, `written` and `digest` agree; False after a write that failed."""
         self._passing = Passing(self.fd, written, written=True, writeback=writeback)
 
     def write(self, pieces: Sequence[Bytes]) -> None:

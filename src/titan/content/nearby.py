@@ -46,7 +46,7 @@ class Nearby(NamedTuple):
 
 
 def seal_of(file: int | str) -> Seal:
-    """Of a descriptor or a path. Raises OSError."""
+    """Return the seal of a descriptor or a path. Raises OSError."""
     about = os.stat(file)
     return Seal(about.st_ino & _MAX_INT, about.st_size, about.st_mtime_ns)
 
@@ -117,7 +117,7 @@ def open_owned(path: str) -> int | None:
 
 
 def has_no_writers(fd: int) -> bool:
-    """Whether nobody has the file open for writing, or mapped so: only then does the kernel give a read lease."""
+    """Return whether nobody has the file open for writing, or mapped so: only then does the kernel give a read lease."""
     try:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
@@ -160,7 +160,7 @@ class NearbyFile:
         return self._file.read()
 
     def is_intact(self) -> bool:
-        """Whether nobody has changed it while it was read; hashes it if its times have changed. Raises OSError."""
+        """Return whether nobody has changed it while it was read; hashes it if its times have changed. Raises OSError."""
         if seal_of(self._file.fileno()) == self._seal:
             return True
         digest, at = hashlib.sha256(), 0

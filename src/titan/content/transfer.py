@@ -61,7 +61,7 @@ class Lines(Protocol):
 
 
 class Source(Protocol):
-    """What is sent: a Reader that tells its hash."""
+    """Content to be sent: a Reader that tells its hash."""
 
     @property
     def size(self) -> int: ...
@@ -325,7 +325,7 @@ class _Memory:
         self.on_taken: Callable[[int], None] = _tell_nobody
 
     def take_file(self, folder: str, hash_: str, seal: Seal) -> bool:
-        """Whether the file is open now. If not, the content has to come in pieces."""
+        """Return whether the file is open now. If not, the content has to come in pieces."""
         self.wants_file = False
         self.file = NearbyFile.open(folder, hash_, seal)
         return self.file is not None

@@ -65,7 +65,7 @@ def numbers_of(run: Run) -> Iterable[int]:
 
 
 def apart_from_runs(state: State) -> set[str]:
-    """What schedules, saved pipelines and shared keys refer to."""
+    """Return the content that schedules, saved pipelines and shared keys refer to."""
     found = {version.hash for versions in state.published.values() for version in versions}
     for dag in (*[it.dag for it in state.schedules.values()], *[it.dag for it in state.saved.values()]):
         found.update(of_templates(dag.templates))

@@ -211,7 +211,7 @@ class Job(msgspec.Struct, gc=False):
         return self.extra.lost if self.extra is not None else ""
 
     def note_lost(self, why: str) -> None:
-        """Of the attempt that just ended; "" if all its output is there."""
+        """Keep why output of the attempt that just ended is lost; "" if all of it is there."""
         if why or self.lost:
             self.extra = self.extra or Extra()
             self.extra.lost = why

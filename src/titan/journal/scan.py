@@ -67,7 +67,7 @@ class SegmentScan:
         self._synced_seq = synced_seq
         self.next_seq = first_seq
         self.term = 0
-        """Of the last record; 0: there is none."""
+        """The term of the last record; 0: there is no record."""
         self.mark: EndMark | None = None
         self.header = decode_segment_header(self._data)
         self.verdict = self._judge_header(self.header, first_seq)

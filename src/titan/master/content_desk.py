@@ -25,7 +25,7 @@ class ContentDesk:
         """Names are looked at one after the other."""
 
     def on_stage(self, peer: Peer, it: msg.Stage) -> None:
-        """What is here stays for a while: its sender goes on to submit what refers to it."""
+        """Content that is here stays for a while: its sender goes on to submit what refers to it."""
         peer.send(msg.Staged(it.request, [hash_ for hash_ in dict.fromkeys(it.hashes) if not self._store.touch(hash_)]))
 
     def on_resolve(self, peer: Peer, it: msg.Resolve) -> None:

@@ -30,7 +30,7 @@ MAX_PROCESSES = 4_194_304
 
 
 class Kind(StrEnum):
-    """What a job is. The values are on the wire and in journals, so they never change."""
+    """The kind of a job. The values are on the wire and in journals, so they never change."""
 
     JOB = ""
     """It ends."""

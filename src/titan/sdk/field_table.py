@@ -37,7 +37,7 @@ class Form(Enum):
 
     TEXT = auto()
     PATH = auto()
-    """Of a file beside the pipeline."""
+    """The path of a file beside the pipeline."""
     BOOLEAN = auto()
     INTEGER = auto()
     NUMBER = auto()
@@ -74,7 +74,7 @@ class Use(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What there is to know of a field."""
+    """All there is to know of a field."""
 
     doc: str
     """A cell of a table in Markdown."""
@@ -87,7 +87,7 @@ class Row:
     key: str = ""
     """In a pipeline file; "" for the name of the field."""
     aliases: tuple[str, ...] = ()
-    """What other tools call it: for "did you mean"."""
+    """Its names in other tools, for "did you mean"."""
     use: Use = Use.WORK
     instead: str = ""
     """The field to use where this one cannot be."""

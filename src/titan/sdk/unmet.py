@@ -21,7 +21,7 @@ from titan.sdk.status import WorkerStatus
 
 
 def taken_text(worker: WorkerStatus) -> str:
-    """What its attempts asked for, and of how much."""
+    """Describe the resources that its attempts asked for, and of how much."""
     total = totals_of(worker.facts)
     shown = [(i, n) for i, n in enumerate(worker.taken) if n]
     return ", ".join(f"{KINDS[i]} {amount_text(i, n)} of {amount_text(i, total[i])}" for i, n in shown)

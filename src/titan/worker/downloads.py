@@ -60,5 +60,5 @@ class Downloads:
 
 
 def is_retryable(error: TitanError) -> bool:
-    """Whether content that could not be had may be had later, or by another worker."""
+    """Return whether content that could not be had may be had later, or by another worker."""
     return error.retryable or (isinstance(error, (EnvironmentFault, PeerError)) and not isinstance(error, DamagedCopy))

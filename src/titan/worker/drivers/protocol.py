@@ -72,7 +72,7 @@ class RunHelper(Protocol):
 
 
 class Host(NamedTuple):
-    """What a driver may use of its worker."""
+    """The parts of its worker that a driver may use."""
 
     supervisor: Supervisor
     folder: Path
@@ -87,7 +87,7 @@ class Host(NamedTuple):
     launch: Launch
     pump: LogPump
     is_ending: Callable[[int], bool]
-    """Whether an attempt is being stopped."""
+    """True while an attempt is being stopped."""
     log_limit: int
     """Bytes of each of the two logs of an attempt."""
     advertised: str

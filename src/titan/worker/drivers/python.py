@@ -19,7 +19,7 @@ from titan.worker.warden_link import WardenLink
 
 
 def is_warm(template: JobTemplate) -> bool:
-    """Whether a template is a Python script that a fork may run."""
+    """Return whether a template is a Python script that a fork may run."""
     return template.file.endswith(".py") and template.driver != "process"
 
 
