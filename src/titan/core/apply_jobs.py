@@ -54,6 +54,15 @@ def _jobs_released(state: State, e: ev.JobsReleased) -> None:
         job.note(Past(e.at, job.attempt, e.worker, -1, -1, e.reason, True))
 
 
+def _jobs_bound(state: State, e: ev.JobsBound) -> None:
+    for number, pin in zip(e.jobs, e.pins, strict=True):
+        job = state.jobs[number]
+        assert job.state is QUEUED and pin != NO_WORKER, job.name
+        state.dequeued(job)
+        job.pin = pin
+        state.enqueue(number, job)
+
+
 def _jobs_dispatched(state: State, e: ev.JobsDispatched) -> None:
     worker, jobs, lease = state.workers[e.worker], state.jobs, e.first_lease
     assert lease >= state.next_lease, lease
@@ -228,6 +237,7 @@ WRITERS: dict[type, Callable[[State, Any], None]] = {
     ev.JobsQueued: _jobs_queued,
     ev.JobsDelayed: _jobs_delayed,
     ev.JobsReleased: _jobs_released,
+    ev.JobsBound: _jobs_bound,
     ev.JobsDispatched: _jobs_dispatched,
     ev.JobsStarted: _jobs_started,
     ev.JobsCompleted: _jobs_completed,

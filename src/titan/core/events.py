@@ -147,6 +147,14 @@ class JobsReleased(_Fact, frozen=True, tag="jobs_released"):
     at: float
 
 
+class JobsBound(_Fact, frozen=True, tag="jobs_bound"):
+    """QUEUED jobs with affinity whose parent was dispatched to another worker than before: the one worker that may take each."""
+
+    jobs: list[int]
+    pins: list[int]
+    at: float
+
+
 class JobsDispatched(_Fact, frozen=True, tag="jobs_dispatched"):
     """Job i of `jobs` has lease `first_lease + i`."""
 
@@ -521,6 +529,7 @@ Event = (
     | JobsQueued
     | JobsDelayed
     | JobsReleased
+    | JobsBound
     | JobsDispatched
     | JobsStarted
     | JobsCompleted

@@ -447,6 +447,7 @@ class State:
         """A job stops being QUEUED where it was; the lane drops its entry when it comes to it."""
         if job.pin != NO_WORKER:
             lane = self.pinned[job.pin]
+            self.touched[job.pin] = None  # those behind it may fit where it did not
         else:
             template = job.template
             demand = template.requirement if template.needs is None else demand_of(template)

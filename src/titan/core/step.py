@@ -18,7 +18,7 @@ from titan.core.finish import on_attempts_started, on_results_reported
 from titan.core.gates import announce_open, expire, on_gate_decision_made, on_token_drawn, on_webhook_answered
 from titan.core.growth import on_pipeline_removal_requested, on_pipeline_save_requested, on_run_growth_requested
 from titan.core.publishing import on_publish_requested, on_unpublish_requested
-from titan.core.ready import hold, open_gates, queue, release_roots
+from titan.core.ready import hold, open_gates, queue, rebind, release_roots
 from titan.core.reports import on_progress_seen, on_statuses_seen
 from titan.core.scaling import forget_if_due, on_burst_gone, on_worker_told_to_leave, review_if_due, take_stock
 from titan.core.schedules import (
@@ -33,7 +33,7 @@ from titan.core.schedules import (
 )
 from titan.core.services import on_service_replace_requested, on_service_stop_requested, on_services_seen, stop_helpers
 from titan.core.sickness import probe_if_due
-from titan.core.state import TIMED, Run, State, TimerKind
+from titan.core.state import NO_WORKER, TIMED, Run, State, TimerKind
 from titan.core.storing import on_store_written
 from titan.core.story import about
 from titan.core.submit import drop_openings, on_dag_submitted, on_jobs_arrived, on_run_begun, on_submitter_gone
@@ -153,14 +153,23 @@ def _on_time_passed(turn: Turn, it: seen.TimePassed) -> None:
 
 
 def _dispatch(turn: Turn) -> None:
+    while (moved := _place(turn)) and rebind(turn, moved):
+        pass
+
+
+def _place(turn: Turn) -> list[int]:
+    """Dispatch what can be. Returns the jobs that had run on another worker before."""
     state = turn.state
+    jobs, moved = state.jobs, []
     state.terms.now = turn.now
     placed = place(state.lanes, state.pinned, list(state.touched), state.pool, state.terms)
-    for worker, jobs in placed.items():
+    for worker, numbers in placed.items():
+        moved += [number for number in numbers if jobs[number].worker not in (NO_WORKER, worker)]
         first = state.next_lease
-        turn.emit(ev.JobsDispatched(worker, jobs, first, turn.now))
-        turn.order(fx.SendDispatch(worker, jobs, first))
+        turn.emit(ev.JobsDispatched(worker, numbers, first, turn.now))
+        turn.order(fx.SendDispatch(worker, numbers, first))
     state.touched.clear()
+    return moved
 
 
 def _finish_runs(turn: Turn) -> None:

@@ -165,6 +165,22 @@ class Chronicle(Ledger):
             if job.state is JobState.QUEUED and fit and not worker.aside:
                 raise Violation(f"{job.where} was released from {worker.name}, which can take it")
 
+    def _jobs_bound(self, e: ev.JobsBound) -> None:
+        self.trace.count("affinity bound anew")
+        for number, pin in zip(e.jobs, e.pins, strict=True):
+            job = self.jobs[number]
+            home = self._first_parent(job).ran_on
+            if job.state is not JobState.QUEUED or not job.template.affinity or pin != home:
+                raise Violation(f"{job.where}, {job.state.name}, is bound to worker {pin}; its parent ran on {home}")
+            job.released_from = 0
+
+    def _first_parent(self, job: JobFacts) -> JobFacts:
+        """The job whose worker an affinity names."""
+        parent = self.jobs[job.parents[0]]
+        while parent.template.kind == Kind.GATE and parent.parents:
+            parent = self.jobs[parent.parents[0]]
+        return parent
+
     def _jobs_dispatched(self, e: ev.JobsDispatched) -> None:
         worker = self.workers[e.worker]
         for i, number in enumerate(e.jobs):
@@ -195,9 +211,7 @@ class Chronicle(Ledger):
         if not worker.there or worker.draining:
             raise Violation(f"{job.where} went to {worker.name}, which is gone or drains")
         if job.template.affinity and job.parents:
-            parent = self.jobs[job.parents[0]]
-            while parent.template.kind == Kind.GATE and parent.parents:
-                parent = self.jobs[parent.parents[0]]
+            parent = self._first_parent(job)
             home = parent.ran_on if parent.state in TERMINAL or parent.is_service else 0  # else it runs anew since then
             if home and home not in (number, job.released_from):
                 raise Violation(f"{job.where} went to {worker.name}; its affinity to {self.workers[home].name} was not released")
@@ -512,6 +526,7 @@ _READERS: dict[type, Callable[[Chronicle, Any], None]] = {
     ev.JobsQueued: Chronicle._jobs_queued,
     ev.JobsDelayed: Chronicle._jobs_delayed,
     ev.JobsReleased: Chronicle._jobs_released,
+    ev.JobsBound: Chronicle._jobs_bound,
     ev.JobsDispatched: Chronicle._jobs_dispatched,
     ev.JobsStarted: Chronicle._jobs_started,
     ev.JobsCompleted: Chronicle._jobs_completed,

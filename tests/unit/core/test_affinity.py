@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from support_core import FIRST, Master, cancel, completed, dag, register, submit, succeeded
+from support_core import FIRST, Master, cancel, completed, dag, picture, register, replay, results, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.model.causes import Cause
-from titan.model.dag import JobTemplate
-from titan.model.states import JobState
+from titan.model.dag import Gate, JobTemplate
+from titan.model.states import JobState, Outcome
 
 NEAR = JobTemplate(command="true", affinity=True)
 A, B, OTHER = FIRST, FIRST + 1, FIRST + 2
@@ -141,3 +141,50 @@ def test_history_says_that_affinity_was_given_up(reason: str) -> None:
         master.see(seen.WorkerDraining(1))
     notes = [past.reason for past in master.job(1).history or ()]
     assert bool(notes) == (reason == "released")
+
+
+def moved(parents: dict[str, str], *templates: JobTemplate, capabilities: tuple[str, ...] = ("GENERAL",)) -> Master:
+    """a went on DEAD on worker 1, which is full with a job of another run; worker 2 has room."""
+    optional = JobTemplate(command="x", retries=0, on_failure="continue")
+    master = Master()
+    near = dict(zip(parents, (optional, *templates), strict=True))
+    master.see(register("w1", capabilities=("GENERAL", "GPU")), submit(dag(parents, near)))
+    master.see(submit(dag({"busy": ""}, {"busy": JobTemplate(command="x", priority=9)}), run="r2"))
+    master.see(results(1, (master.lease(0), Outcome.EXITED)))
+    master.see(register("w2", origin=2, capabilities=capabilities))
+    return master
+
+
+@pytest.mark.parametrize("gate", [False, True])
+@pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.EXITED])
+def test_it_goes_where_a_parent_that_was_retried_runs_now(*, gate: bool, outcome: Outcome) -> None:
+    """It stayed bound to the worker of the parent's former attempt."""
+    if gate:
+        master = moved({"a": "", "gate": "a", "b": "gate"}, JobTemplate(kind="gate", gate=Gate()), NEAR)
+        master.see(seen.GateDecisionMade(3, 3, "r", "gate", approve=True, by="ann", comment="", key="k"))
+    else:
+        master = moved({"a": "", "b": "a"}, NEAR)
+    b = 2 if gate else 1
+    assert (master.job(b).state, master.job(b).pin) == (JobState.QUEUED, 1)
+    events, _ = master.see(seen.DeadRetried(3, 3, "r", "a", by="ann", key="k"))
+    again = ev.JobsDispatched(2, [A], master.lease(0), master.now)
+    assert events[-2:] == [again, ev.JobsBound([FIRST + b], [2], master.now)]
+    _, effects = master.see(results(2, (master.lease(0), outcome)))
+    assert [e for e in effects if isinstance(e, fx.SendDispatch)] == [fx.SendDispatch(2, [FIRST + b], master.lease(b))]
+    assert picture(replay(master.events)) == picture(master.state)
+
+
+def test_it_is_released_if_the_worker_that_its_parent_moved_to_cannot_take_it() -> None:
+    master = moved({"a": "", "b": "a"}, JobTemplate(command="true", affinity=True, requirement="GPU"))
+    assert master.job(1).pin == 1
+    events, _ = master.see(seen.DeadRetried(3, 3, "r", "a", by="ann", key="k"))
+    why = "affinity released: worker w2, where its parent ran, lacks the capability"
+    assert events[-1] == ev.JobsReleased([B], 2, why, master.now)
+    assert master.job(1).pin == -1
+
+
+def test_only_what_names_the_moved_job_is_bound_anew() -> None:
+    master = moved({"a": "", "c": "", "b": "c a"}, JobTemplate(command="x", priority=8), NEAR)
+    master.see(succeeded(1, master.lease(1)))
+    events, _ = master.see(seen.DeadRetried(3, 3, "r", "a", by="ann", key="k"))
+    assert not any(isinstance(e, ev.JobsBound) for e in events)

@@ -90,6 +90,7 @@ def events_of_every_kind() -> list[ev.Event]:
         ev.JobsQueued([FIRST], 1.0, [3]),
         ev.JobsDelayed([FIRST], [2.0], 1.0),
         ev.JobsReleased([FIRST], 1, "why", 1.0),
+        ev.JobsBound([FIRST], [2], 1.0),
         ev.JobsDispatched(1, [FIRST], FIRST, 1.0),
         ev.JobsStarted(1, [FIRST], [1.0], 1.0),
         ev.JobsCompleted(1, [FIRST], [1.0], [2.0], [0.5], [7], 1.0),

@@ -161,3 +161,15 @@ def test_a_function_asks_for_no_resources() -> None:
     template = JobTemplate(function="0" * 64, needs=Needs(gpus=1))
     (refusal,) = Master().see(submit(alike("a", template))).effects
     assert isinstance(refusal, fx.Refuse) and "a function cannot ask for" in refusal.message
+
+
+def test_a_pinned_job_that_is_cancelled_makes_way_for_those_behind_it() -> None:
+    """They waited until something else of their worker changed."""
+    master = Master()
+    wide, narrow = (JobTemplate(command="x", affinity=True, needs=Needs(cpus=cpus)) for cpus in (2, 1))
+    kinds = {"a": HALF, "keep": HALF, "b": wide, "c": narrow}
+    master.see(rich(), submit(dag({"a": "", "keep": "", "b": "a", "c": "a"}, kinds)))
+    master.see(succeeded(1, master.lease(0)))
+    assert [job.state for job in master.state.jobs.values()][2:] == [JobState.QUEUED, JobState.QUEUED]
+    master.see(cancel("r", "b"))
+    assert on_worker(master) == [1, 3]
