@@ -16,77 +16,33 @@ from typing import Any
 
 import pytest
 
+from support_driver import OwnDriver
 from titan.clock import SteadyClock
 from titan.model.dag import JobTemplate, Service
+from titan.model.drivers import DRIVERS, DriverRow
+from titan.model.states import Outcome
 from titan.worker import machine as m
+from titan.worker import words
 from titan.worker.callers import Callers
 from titan.worker.cgroups import Limiter
-from titan.worker.drivers.protocol import Attempt, Host
-from titan.worker.drivers.table import ROWS, Row
+from titan.worker.drivers.table import CLASSES
 from titan.worker.given_secrets import GivenSecrets
+from titan.worker.held import Held, Phase
 from titan.worker.launch import Launcher
+from titan.worker.lines import WorkerLines
 from titan.worker.log_pump import LogPump
-from titan.worker.process_reports import Exited, Output, Refused, Started
 from titan.worker.sandbox import Workspace
+from titan.worker.values import Values
 
 DEADLINE_S = 10.0
 LEASE = 7
 
 
-class OwnDriver:
-    """A driver that uses no warden: it starts and stops processes itself, as one for containers would."""
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._running: dict[int, asyncio.subprocess.Process] = {}
-        self.closed = False
-
-    def start(self, attempt: Attempt) -> None:
-        if not attempt.it.template.command:
-            attempt.report(Refused(attempt.it.lease, 0, "own: there is no command", final=True))
-            return
-        self._host.work(self._run(attempt))
-
-    async def _run(self, attempt: Attempt) -> None:
-        lease, o = attempt.it.lease, attempt.options
-        argv = ("/bin/sh", "-c", attempt.it.template.command)
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*argv, cwd=o.cwd, env={**os.environ, **o.env}, stdout=pipe, stderr=pipe)
-        self._running[lease] = process
-        attempt.report(Started(lease, process.pid, time.monotonic()))
-        assert process.stdout is not None and process.stderr is not None
-        await asyncio.gather(
-            self._copy(attempt, 1, o.stdout_path, process.stdout), self._copy(attempt, 2, o.stderr_path, process.stderr)
-        )
-        code = await process.wait()
-        del self._running[lease]
-        attempt.report(Exited(lease, code, time.monotonic()))
-
-    async def _copy(self, attempt: Attempt, stream: int, path: str, pipe: asyncio.StreamReader) -> None:
-        offset = 0
-        with open(path, "wb", buffering=0) as file:
-            while data := await pipe.read(4096):
-                file.write(data)
-                attempt.report(Output(attempt.it.lease, stream, offset, data))
-                offset += len(data)
-
-    def stop(self, lease: int, grace_s: float) -> None:
-        process = self._running[lease]
-        process.terminate()
-        asyncio.get_running_loop().call_later(grace_s, self._kill, lease)
-
-    def _kill(self, lease: int) -> None:
-        if lease in self._running:
-            self._running[lease].kill()
-
-    def withdraw(self, lease: int) -> None:
-        """Nothing stands behind an attempt of this driver."""
-
-    async def close(self) -> None:
-        self.closed = True
-
-
-OWN = Row("own", lambda template: template.driver == "own", OwnDriver)
+@pytest.fixture(autouse=True)
+def own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver is added by a row in each of the two tables."""
+    monkeypatch.setitem(DRIVERS, "own", DriverRow("of this file", runs=("command",)))
+    monkeypatch.setitem(CLASSES, "own", OwnDriver)
 
 
 class Bench:
@@ -96,10 +52,11 @@ class Bench:
         self.seen: list[Any] = []
         self.outputs: dict[str, dict[int, bytes]] = {}
         self.tasks: set[asyncio.Task[None]] = set()
+        self.machine = m.WorkerMachine(2)
         self.workspace = Workspace(folder)
         self.pump = LogPump(lambda: True, self._send, lambda lease: None, lambda: None)
         self.launcher = Launcher(
-            m.WorkerMachine(2),
+            self.machine,
             self.workspace,
             self.pump,
             SteadyClock(),
@@ -112,7 +69,13 @@ class Bench:
             limiter=Limiter({}),
             secrets=GivenSecrets(),
             callers=Callers(b"k" * 32),
-            rows=(OWN, *ROWS),
+            values=Values(
+                self.workspace.cache,
+                lines=WorkerLines(lambda: None, lambda: 1),
+                on_stored=lambda lease: None,
+                in_use=list,
+                on_dropped=lambda hash_: None,
+            ),
         )
 
     def _work(self, work: Any) -> None:
@@ -131,8 +94,11 @@ class Bench:
     def printed(self) -> dict[int, bytes]:
         return self.outputs.get(f"j{LEASE}", {1: b"", 2: b""})
 
-    def start(self, template: JobTemplate, *args: str, lease: int = LEASE) -> None:
-        self.launcher.start(m.Assignment(lease, "r", f"j{lease}", 1, template, args), ())
+    def start(self, template: JobTemplate, *args: str, lease: int = LEASE, job: str = "") -> None:
+        self.launcher.start(m.Assignment(lease, "r", job or f"j{lease}", lease, template, args), ())
+
+    def order(self, instruction: Any) -> None:
+        self.launcher.orders[type(instruction)](instruction)
 
     def script(self, text: str) -> str:
         """The hash by which a worker has a script of this text."""
@@ -185,10 +151,10 @@ def runs(b: Bench, driver: str, command: str) -> None:
             b.start(JobTemplate(file="x.py", file_hash=shell, python=sys.executable), command)
 
 
-DRIVERS = pytest.mark.parametrize("driver", ["own", "process", "python", "named python", "service"])
+EACH = pytest.mark.parametrize("driver", ["own", "process", "python", "named python", "service"])
 
 
-@DRIVERS
+@EACH
 def test_a_job_starts_prints_and_ends_with_its_code(tmp_path: Path, driver: str) -> None:
     async def main() -> None:
         async with bench(tmp_path) as b:
@@ -197,14 +163,14 @@ def test_a_job_starts_prints_and_ends_with_its_code(tmp_path: Path, driver: str)
             assert ended.exit_code == 3
             assert b.seen.index(b.of(m.AttemptStarted)) < b.seen.index(ended)
             await b.until(lambda: b.printed == {1: b"j7 7\n", 2: b"err\n"}, "all output was sent")
-            log = f"{b.workspace.jobs}/r/j7.1"
+            log = f"{b.workspace.jobs}/r/j7.7"
             assert (Path(f"{log}.stdout").read_bytes(), Path(f"{log}.stderr").read_bytes()) == (b"j7 7\n", b"err\n")
             assert not b.launcher._started and not b.launcher._places
 
     asyncio.run(main())
 
 
-@DRIVERS
+@EACH
 @pytest.mark.parametrize(("trap", "grace_s", "code"), [("exit 5", 30.0, 5), ("", 0.1, -signal.SIGKILL)])
 def test_a_job_that_is_stopped_has_its_grace(tmp_path: Path, driver: str, trap: str, grace_s: float, code: int) -> None:
     async def main() -> None:
@@ -232,7 +198,7 @@ def test_a_job_that_cannot_start_is_refused_for_good(tmp_path: Path, driver: str
         with taken_port() as taken:
             taken.listen()
             template, text = {
-                "own": (JobTemplate(argv=("x",), driver="own"), "own: there is no command"),
+                "own": (JobTemplate(command="nothing", driver="own"), "own: there is no such command"),
                 "process": (JobTemplate(argv=("/no/such/program",)), "/no/such/program"),
                 "python": (JobTemplate(file="x.py", file_hash="", python="/no/python"), "there is no /no/python on this worker"),
                 "service": (JobTemplate(command="true", service=Service(port=taken.getsockname()[1])), "by another program"),
@@ -275,7 +241,51 @@ def test_every_service_is_under_the_warden_of_services_whatever_executes_it(tmp_
             for lease, template in enumerate(templates, 1):
                 b.start(template, lease=lease)
                 assert (await b.exit(lease)).exit_code == 0
-                wardens.append(Path(f"{b.workspace.jobs}/r/j{lease}.1.stdout").read_text())
+                wardens.append(Path(f"{b.workspace.jobs}/r/j{lease}.{lease}.stdout").read_text())
             assert wardens[0] != wardens[1] == wardens[2] == wardens[3]
+
+    asyncio.run(main())
+
+
+def test_a_template_of_a_driver_that_the_worker_lacks_is_refused_and_may_go_elsewhere(tmp_path: Path) -> None:
+    """It ran as a plain process, which is not what was asked for."""
+
+    async def main() -> None:
+        async with bench(tmp_path) as b:
+            b.start(JobTemplate(command="touch ran", driver="container"))
+            refused = b.of(m.AttemptRefused)
+            assert not refused.final and "no driver 'container'" in refused.message
+            assert not b.launcher._started and not b.launcher._places
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_service_whose_port_its_former_attempt_still_has_waits_for_that(tmp_path: Path, *, stopped: bool) -> None:
+    async def main() -> None:
+        with taken_port() as free:
+            port = free.getsockname()[1]
+        service = JobTemplate(command="exec sleep 600", service=Service(port=port, health="none"))
+        async with bench(tmp_path) as b:
+            b.start(service, lease=1, job="s")
+            await b.until(lambda: b.of(m.AttemptStarted, 1), "the first attempt")
+            b.machine.held[1] = Held(m.Assignment(1, "r", "s", 1, service, ()), Phase.RUNNING, stopping=Outcome.STOPPED)
+            b.start(service, lease=2, job="s")
+            assert b.of(m.AttemptRefused, 2) is None and b.of(words.PortChosen, 2) is None
+            if stopped:
+                b.launcher.stop(2, 30.0)
+                assert b.of(m.AttemptExited, 2).exit_code == -signal.SIGTERM
+                b.order(words.CloseService(2))
+            b.launcher.stop(1, 0.0)
+            await b.exit(1)
+            b.order(words.CloseService(1))
+            if stopped:
+                assert b.of(words.PortChosen, 2) is None
+            else:
+                await b.until(lambda: b.of(m.AttemptStarted, 2), "the second attempt")
+                assert b.of(words.PortChosen, 2).port == port
+                b.launcher.stop(2, 0.0)
+                await b.exit(2)
+            assert b.launcher._started == {} and b.launcher._places == {}
 
     asyncio.run(main())

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +14,12 @@ import pytest
 from titan.clock import SteadyClock
 from titan.model.dag import JobTemplate
 from titan.worker import words
+from titan.worker.callers import Callers
 from titan.worker.drivers.function import FunctionDriver
+from titan.worker.drivers.protocol import Host
 from titan.worker.lines import WorkerLines
 from titan.worker.process_reports import Exited, Lost, Refused
+from titan.worker.sandbox import Workspace
 from titan.worker.values import Values
 
 CALL = words.Assignment(1, "r", "j", 1, JobTemplate(function="f" * 64), (), b"\x80\x05)\x94.")
@@ -37,22 +41,29 @@ def ended_by(
             in_use=list,
             on_dropped=lambda hash_: None,
         )
-        driver = FunctionDriver(
-            folder / "runners",
-            SteadyClock(),
-            start=lambda key, argv, cwd, stdout, stderr, report: None,
-            stop=lambda key: None,
+        fakes: Any = SimpleNamespace(stop=lambda key, grace_s: None)
+        host = Host(
+            supervisor=fakes,
+            workspace=Workspace(folder),
+            clock=SteadyClock(),
             see=seen.append,
-            store=store,
-            print_=lambda lease, stream, data: "",
-            printed_all=lambda lease, lost: None,
+            work=lambda work: None,
+            driver_of=fakes,
+            run_helper=lambda *args, **more: True,
+            launch=fakes,
+            pump=fakes,
+            values=store,
+            callers=Callers(b"k" * 32),
+            held={},
             log_limit=1 << 20,
+            advertised="",
         )
+        driver = FunctionDriver(host)
         driver.open()
         before()
         driver.call(0, [CALL])
         what(driver)
-        driver.close()
+        await driver.close()
 
     asyncio.run(run())
     (ended,) = seen
@@ -85,7 +96,7 @@ def test_a_runner_whose_folder_cannot_be_made_leaves_no_descriptor_behind(tmp_pa
 
     def before() -> None:
         counts.append(open_files())
-        (folder / "runners" / "1").touch()
+        (folder / "titan_workspace" / "runners" / "1").touch()
 
     ended = ended_by(folder, again, before)
     assert ended.unfit and "File exists" in ended.reason

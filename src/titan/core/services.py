@@ -186,7 +186,6 @@ def _template(old: JobTemplate, seen: ServiceReplaceRequested) -> JobTemplate:
         argv=seen.argv,
         archive="" if seen.file_hash else old.archive,
         python=old.python if seen.file.endswith(".py") else "",
-        driver=old.driver if seen.file.endswith(".py") else "",
     )
 
 

@@ -13,6 +13,7 @@ from titan.errors import InvalidGraph
 from titan.model import dag as limits
 from titan.model.dag import DagSpec, JobTemplate, Kind, Needs
 from titan.model.demand import MAX_CAPABILITIES, MAX_GPUS
+from titan.model.drivers import driver_problem
 from titan.model.environment import own_problem
 from titan.model.failure import template_problem
 from titan.model.files import check_inputs, files_problem
@@ -258,8 +259,8 @@ def _check_template(t: JobTemplate) -> None:
         raise InvalidGraph(f"{where}: {problem}")
     if bool(t.file) + bool(t.command) + bool(t.argv) + bool(t.function) != (t.kind != Kind.GATE):
         raise InvalidGraph(f"{where}: give exactly one of file and command")
-    if t.driver not in ("", "process"):
-        raise InvalidGraph(f"{where}: driver {t.driver[:80]!r} is unknown: leave it out, or say process")
+    if problem := driver_problem(t):
+        raise InvalidGraph(f"{where}: {problem}")
     if "\0" in t.python:
         raise InvalidGraph(f"{where}: python: holds a NUL character")
     if t.file and bool(t.file_hash) == bool(t.archive):

@@ -232,11 +232,11 @@ def env_of(value: object) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(texts.items()))
 
 
-def no_script(file: str | None) -> str:
-    """Why a field of Python scripts is of no use to a job with this file, "" if it is of use."""
-    if is_python_script(file):
+def no_script(file: str | None, suffix: str = ".py") -> str:
+    """Return why a field of scripts with this suffix is of no use to a job with this file; "" if it is of use."""
+    if file is not None and file.endswith(suffix):
         return ""
-    return "goes with a .py file only: " + (
+    return f"goes with a {suffix} file only: " + (
         "a command names its own interpreter" if file is None else "another file is started as it is, by its #! line"
     )
 

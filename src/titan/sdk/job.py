@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from titan.errors import CallerError, InvalidGraph
 from titan.model.dag import MAX_PRIORITY, MAX_RETRIES, Limits, Service
 from titan.model.demand import MAX_GPUS
+from titan.model.drivers import DRIVERS, choices, choices_doc
 from titan.model.names import MAX_NAME
 from titan.sdk import fields
 from titan.sdk.arrays import Foreach, Matrix, foreach_of, matrix_of, member, rows, size_of
@@ -163,9 +164,7 @@ class Job:
         fields.python_of, default=None, form=Form.PATH, aliases=("interpreter", "venv", "virtualenv"),
     )
     driver: str | None = row(
-        "Of a `.py` file: `python` (default), a fork of a warm interpreter; `process`, a fresh "
-        "one.",
-        fields.choice("python", "process"), default=None, form=Form.TEXT,
+        choices_doc(), fields.choice(*choices()), default=None, form=Form.TEXT,
     )
     foreach: Field[int | Iterable[object] | None, Foreach | None] = row(
         "An array: a job for each item of a list (texts, numbers, or mappings of names to "
@@ -432,8 +431,10 @@ def _problems(job: Job) -> Iterator[tuple[str, str]]:
         yield "parents", problem
     if problem := both(job.secrets, job.env):
         yield "secrets", problem
-    if (job.python is not None or job.driver == "python") and (problem := no_script(job.file)):
-        yield "driver" if job.python is None else "python", problem
+    if job.python is not None and (problem := no_script(job.file)):
+        yield "python", problem
+    elif job.driver is not None and (suffix := DRIVERS[job.driver].suffix) and (problem := no_script(job.file, suffix)):
+        yield "driver", problem
     if job.service is not None:
         yield from _of_a_service(job)
     if job.expand is not None or job.pipeline is not None:

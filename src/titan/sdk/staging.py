@@ -23,6 +23,7 @@ from titan.errors import InvalidGraph
 from titan.folders import remove_folder
 from titan.model import graph
 from titan.model.dag import DagSpec, Gate, JobTemplate, Kind
+from titan.model.drivers import named_in_template
 from titan.sdk import growing
 from titan.sdk.arrays import member
 from titan.sdk.failure_fields import Type, retry_of
@@ -294,7 +295,7 @@ class _Staging:
             command=command,
             argv=argv,
             requirement=main_capability(job.requirement),
-            driver="process" if job.driver == "process" else "",
+            driver=named_in_template(job.driver),
             python="" if job.python is None else self._interpreter(job.python),
             kind=Kind.SERVICE if job.service is not None else Kind.HANDLER if job.id in self._handlers else Kind.JOB,
             retry=retry_of(job.backoff, job.backoff_max, job.no_retry),

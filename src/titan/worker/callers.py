@@ -19,6 +19,8 @@ from collections.abc import Callable
 
 from titan.worker.processes import read_process
 
+LeaseOf = Callable[[int, int], int | None]
+RunnerOf = Callable[[int], int | None]
 TOKEN_BYTES = 16
 MOST_ANCESTORS = 64
 
@@ -27,11 +29,20 @@ class Callers:
     def __init__(self, key: bytes) -> None:
         """`key`: drawn for this worker."""
         self._key = key
-        self.runner_of: Callable[[int], int | None] = lambda lease: None
-        """lease -> the key of the function runner that has this call; None: it is no call."""
+        self._runner_of: RunnerOf = lambda lease: None
+        self._lease_of: LeaseOf = lambda key, seq: None
         self._owner: dict[int, int] = {}
         """Main process -> whose it is."""
         self._pid: dict[int, int] = {}
+
+    def share(self, *, lease_of: LeaseOf, runner_of: RunnerOf) -> None:
+        """Hear who knows the calls of processes that have many. `runner_of`: the key of the process that has a call, None: it is no
+        call. `lease_of` is the other way round."""
+        self._lease_of, self._runner_of = lease_of, runner_of
+
+    def call_of(self, key: int, seq: int) -> int | None:
+        """Return the call `seq` of a process that has many; 0: the one that runs."""
+        return self._lease_of(key, seq)
 
     def token_of(self, key: int) -> str:
         return hashlib.blake2b(b"%d" % key, digest_size=TOKEN_BYTES, key=self._key).hexdigest()
@@ -47,7 +58,7 @@ class Callers:
 
     def problem(self, lease: int, token: bytes, pid: int) -> str:
         """Why the process `pid` with this token may not speak for it; "" if it may."""
-        runner = self.runner_of(lease) if lease >= 0 else None
+        runner = self._runner_of(lease) if lease >= 0 else None
         holder = lease if runner is None else runner
         if not hmac.compare_digest(self.token_of(holder).encode(), token):
             return "the token is not the one of this attempt: a job speaks for itself alone, with its own TITAN_CONTEXT_TOKEN"

@@ -25,9 +25,9 @@ from titan.worker.callers import Callers
 from titan.worker.cgroups import Limiter, Usage
 from titan.worker.devices import VISIBLE
 from titan.worker.disk import why_lost
-from titan.worker.drivers.protocol import Attempt, Driver, Host
-from titan.worker.drivers.service import Awaited, ServiceDriver, Unplaced
-from titan.worker.drivers.table import ROWS, SERVICE, Drivers, Row
+from titan.worker.drivers.addresses import with_addresses
+from titan.worker.drivers.protocol import Attempt, AttemptDriver, CannotStart, Host, Orders, Start
+from titan.worker.drivers.table import Drivers
 from titan.worker.given_secrets import GivenSecrets, NotGiven
 from titan.worker.job_files import JobFiles
 from titan.worker.log_pump import LogPump
@@ -36,6 +36,7 @@ from titan.worker.process_reports import Exited, LogFailed, Output, Refused, Rep
 from titan.worker.sandbox import Place, Workspace
 from titan.worker.secret_forms import forms_of
 from titan.worker.supervisor import Supervisor, Under
+from titan.worker.values import Values
 from titan.worker.warden_link import kill_descendants
 
 log = logging.getLogger("titan.worker")
@@ -44,14 +45,6 @@ SWEEP_S = 0.05
 
 # Not worth a retry: the same command would fail in the same way anywhere on this worker.
 _FINAL_ERRNOS = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.E2BIG, errno.EINVAL, errno.ELOOP, errno.EISDIR)
-
-
-class _CannotStart(Exception):
-    """An attempt lacks something. The message is for the user; `final`: no retry helps."""
-
-    def __init__(self, text: str, *, final: bool) -> None:
-        super().__init__(text)
-        self.final = final
 
 
 class Launcher:
@@ -76,10 +69,10 @@ class Launcher:
         limiter: Limiter,
         secrets: GivenSecrets,
         callers: Callers,
+        values: Values,
         advertised: str = "",
-        rows: Sequence[Row] = ROWS,
     ) -> None:
-        """`environment` is what every job gets, TITAN_WORKER_HOME included; `rows` are the drivers."""
+        """`environment` is what every job gets, TITAN_WORKER_HOME included."""
         self._machine = machine
         self._workspace = workspace
         self._pump = pump
@@ -91,7 +84,7 @@ class Launcher:
         self._secrets = secrets
         self._callers = callers
         self._sweeping = False
-        self._started: dict[int, Driver] = {}
+        self._started: dict[int, AttemptDriver] = {}
         """Attempts that a driver has."""
         self._places: dict[int, Place] = {}
         self._lost: dict[int, str] = {}
@@ -108,7 +101,7 @@ class Launcher:
         )
         host = Host(
             supervisor=self._supervisor,
-            folder=workspace.root,
+            workspace=workspace,
             clock=clock,
             see=see,
             work=work,
@@ -116,17 +109,19 @@ class Launcher:
             run_helper=self._run_helper,
             launch=self._launch,
             pump=pump,
-            is_ending=lambda lease: (held := machine.held.get(lease)) is not None and held.stopping is not None,
+            values=values,
+            callers=callers,
+            held=machine.held,
             log_limit=log_limit,
             advertised=advertised,
         )
-        self._drivers = Drivers(host, rows)
-        services = self._drivers.named(SERVICE.name)
-        assert isinstance(services, ServiceDriver)
-        self.services = services
+        self._drivers = Drivers(host)
+        self.orders: Orders = self._drivers.orders
+        """The machine's instructions that a driver follows by itself, by their type."""
 
     def open(self) -> None:
         self._supervisor.open()
+        self._drivers.open()
 
     def limit_by(self, limiter: Limiter) -> None:
         """Use it for the attempts to come. To be called after `open`, before the first attempt."""
@@ -138,7 +133,7 @@ class Launcher:
         await asyncio.to_thread(kill_descendants, os.getpid())
         await asyncio.to_thread(self.limiter.close)
 
-    def _driver_of(self, template: JobTemplate) -> Driver:
+    def _driver_of(self, template: JobTemplate) -> AttemptDriver:
         return self._drivers.of(template)
 
     # -- attempts ---------------------------------------------------------------------------------------------------------
@@ -148,19 +143,23 @@ class Launcher:
         if behind and self._supervisor.is_crowded(behind):
             self._see(m.AttemptWithdrawn(it.lease))  # it begins with another warden, when a slot is free
             return
-        if it.template.service is not None:
-            self.services.add(it, gpus)
+        try:
+            driver = self._drivers.of(it.template)
+        except CannotStart as e:
+            self._refuse(it.lease, str(e), final=e.final)
+            return
+        driver.admit(it, gpus, self._on_report)
         if it.template.archive or it.files:
-            self._work(self._unpack_and_launch(it, gpus))
+            self._work(self._unpack_and_launch(driver, it, gpus))
             return
         try:
             place = self._workspace.prepare(it)
         except OSError as e:
-            self._refuse(it.lease, f"its sandbox could not be made: {e}", final=False)
+            self._refuse(it.lease, f"its sandbox could not be made: {e}", final=False, driver=driver)
             return
         self._launch(it, place, gpus, behind)
 
-    async def _unpack_and_launch(self, it: m.Assignment, gpus: tuple[str, ...]) -> None:
+    async def _unpack_and_launch(self, driver: AttemptDriver, it: m.Assignment, gpus: tuple[str, ...]) -> None:
         try:
             place = await asyncio.to_thread(self._workspace.prepare, it)
             if it.files:
@@ -168,40 +167,37 @@ class Launcher:
                 outputs = {f"{place.cwd}/{path}" for _, path in it.template.outputs}
                 place = place._replace(given=tuple([one for one in given if one.path not in outputs]))
         except (OSError, TitanError) as e:
-            self._refuse(it.lease, f"its sandbox could not be made: {e}", final=False)
+            self._refuse(it.lease, f"its sandbox could not be made: {e}", final=False, driver=driver)
             return
         held = self._machine.held.get(it.lease)
         if held is None or held.stopping is not None:
-            self._stopped_before(it.lease)
+            self._stopped_before(driver, it.lease)
             return
         self._launch(it, place, gpus)
 
     def _launch(self, it: m.Assignment, place: Place, gpus: tuple[str, ...], behind: int = 0) -> None:
-        if self.services.is_first(it.lease):
+        """Start a process of an attempt, the first or another."""
+        lease, driver = it.lease, self._drivers.of(it.template)
+        lasts = driver.keeps(lease)
+        if not lasts or self._pump.paths(lease) is None:
             self._pump.open(it, place.stdout, place.stderr)
-        if it.template.service is None:  # the folder of a service is its next process's
-            self._places[it.lease] = place
-        driver = self._drivers.of(it.template)
-        log_limit = self._log_limit
+        if not lasts:  # else the next process has the folder
+            self._places[lease] = place
+        self._started[lease] = driver
         try:
-            if it.services or it.template.service is not None:
-                it, place, log_limit = self.services.prepare(it, place)
-            options = self._options(it, place, gpus, log_limit)
-        except Awaited as e:
-            self.services.launch_after(e.lease, it, place, gpus)
+            start = driver.prepare(Start(with_addresses(it), place, self._log_limit))
+            if start is None:
+                return
+            options = self._options(start, gpus)
+        except CannotStart as e:
+            self._refuse(lease, str(e), final=e.final)
             return
-        except Unplaced as e:
-            self._refuse(it.lease, str(e), final=True)
-            return
-        except _CannotStart as e:
-            self._refuse(it.lease, str(e), final=e.final)
-            return
-        held = self._machine.held.get(it.lease)
-        self._started[it.lease] = driver
-        driver.start(Attempt(it, options, self._on_report, behind, held is not None and held.alone))
+        held = self._machine.held.get(lease)
+        driver.start(Attempt(start.it, options, self._on_report, behind, held is not None and held.alone))
 
-    def _options(self, it: m.Assignment, place: Place, gpus: tuple[str, ...], log_limit: int) -> ProcessOptions:
-        """The environment and limits of an attempt. Raises _CannotStart."""
+    def _options(self, start: Start, gpus: tuple[str, ...]) -> ProcessOptions:
+        """The environment and limits of an attempt. `gpus` are the devices that it may use. Raises CannotStart."""
+        it, place, log_limit = start
         env = {
             **environment_of(it.template),
             **({VISIBLE: ",".join(gpus)} if gpus else {}),
@@ -217,21 +213,21 @@ class Launcher:
         return ProcessOptions(place.cwd, env, place.stdout, place.stderr, log_limit, self._machine.grace_s, limits, masks)
 
     def _give_secrets(self, it: m.Assignment, env: dict[str, str]) -> Sequence[bytes]:
-        """Put them into the environment. Returns what its output is not to have in it. Raises _CannotStart."""
+        """Put them into the environment. Returns what its output is not to have in it. Raises CannotStart."""
         try:
             values = self._secrets.of(it)
         except NotGiven as e:
-            raise _CannotStart(str(e), final=e.final) from e
+            raise CannotStart(str(e), final=e.final) from e
         env.update({name: value.decode("utf-8", "surrogateescape") for name, value in values.items()})
         return forms_of(values.values())
 
     def _limits(self, it: m.Assignment) -> dict[str, Any]:
-        """Make what holds the attempt to its limits; see `Limiter.prepare`. Raises _CannotStart."""
+        """Make what holds the attempt to its limits; see `Limiter.prepare`. Raises CannotStart."""
         assert it.template.limits is not None
         try:
             return self.limiter.prepare(it.lease, it.template.limits)
         except OSError as e:
-            raise _CannotStart(f"its limits could not be set: {e}", final=False) from e
+            raise CannotStart(f"its limits could not be set: {e}", final=False) from e
 
     def _end(self, lease: int, *, well: bool = False) -> Usage:
         """The attempt is over: what it used, as far as that was counted. `well`: with code 0, and left no process."""
@@ -261,8 +257,6 @@ class Launcher:
         driver = self._started.get(lease)
         if driver is not None:
             driver.stop(lease, grace_s)
-        elif self.services.give_up(lease):
-            self._stopped_before(lease)
 
     def withdraw(self, lease: int) -> None:
         """Take it away from behind another, if it still stands there."""
@@ -270,31 +264,25 @@ class Launcher:
         if driver is not None:
             driver.withdraw(lease)
 
-    def _stopped_before(self, lease: int) -> None:
+    def _stopped_before(self, driver: AttemptDriver, lease: int) -> None:
         """It was stopped before its process was there."""
         self._end(lease)
         self._see(m.AttemptExited(lease, -signal.SIGTERM, self._clock.now(), 0.0, 0))
-        self._on_ended(lease)
+        self._on_ended(lease, driver)
 
-    def _refuse(self, lease: int, text: str, *, final: bool) -> None:
-        self._started.pop(lease, None)
+    def _refuse(self, lease: int, text: str, *, final: bool, driver: AttemptDriver | None = None) -> None:
+        """`driver`: of an attempt that was admitted and not launched."""
+        driver = self._started.pop(lease, driver)
         self._end(lease)
         self._see(m.AttemptRefused(lease, text, final, self._clock.now()))
-        self._on_ended(lease)
+        self._on_ended(lease, driver)
 
-    def _on_ended(self, lease: int) -> None:
-        """There is no process any more; of a service another may come."""
-        if not self.services.has(lease):
+    def _on_ended(self, lease: int, driver: AttemptDriver | None) -> None:
+        """There is no process any more, and no output unless another comes."""
+        if driver is None or not driver.keeps(lease):
             self._pump.on_ended(lease)
 
     # -- processes that are no attempts -------------------------------------------------------------------------------------
-    def start_runner(self, key: int, argv: list[str], cwd: str, stdout: str, stderr: str, report: Sink) -> None:
-        """A process that executes calls of functions."""
-        self._run_helper(key, argv, cwd, (stdout, stderr), report, Under.RUNNERS)
-
-    def stop_process(self, key: int) -> None:
-        self._supervisor.stop(key, 0.0)
-
     def _run_helper(
         self,
         key: int,
@@ -312,8 +300,8 @@ class Launcher:
         if of is not None and of.template.secrets:
             try:
                 masks = self._give_secrets(of, all_env)
-            except _CannotStart as e:
-                self._refuse(of.lease, str(e), final=e.final)
+            except CannotStart as e:
+                self._refuse(of.lease, str(e), final=e.final, driver=self._drivers.of(of.template))
                 return False
         all_env |= {"TITAN_LEASE": str(key), "TITAN_CONTEXT_TOKEN": self._callers.token_of(key)}
         options = ProcessOptions(cwd, all_env, *logs, self._log_limit, self._machine.grace_s, masks=masks)
@@ -349,13 +337,13 @@ class Launcher:
         dropped = report.dropped_stdout + report.dropped_stderr
         if dropped:
             log.info("lease %d printed %d bytes over the limit; they were dropped", lease, dropped)
-        self._started.pop(lease, None)
+        driver = self._started.pop(lease, None)
         usage = self._end(lease, well=report.code == 0 and not report.leftover)
         lost = self._tell_lost(lease)
         peak = usage.peak_bytes or report.peak_bytes
         at = self._clock.at(report.at_s)
         self._see(m.AttemptExited(lease, report.code, at, report.cpu_s, peak, usage.over_memory, lost))
-        self._on_ended(lease)
+        self._on_ended(lease, driver)
 
     def _tell_lost(self, lease: int) -> str:
         """Why output of an attempt is lost, which its log says too; "" if none is."""
@@ -366,13 +354,13 @@ class Launcher:
 
     def _on_attempts_lost(self, leases: list[int], begun: list[int]) -> None:
         """Their warden died and they are killed."""
+        drivers = [self._started.pop(lease, None) for lease in leases]
         for lease in leases:
             self._lost.pop(lease, None)
-            self._started.pop(lease, None)
         self._see(m.WardenDied(leases, self._clock.now(), begun))
-        for lease in leases:
+        for lease, driver in zip(leases, drivers, strict=True):
             self._end(lease)
-            self._on_ended(lease)
+            self._on_ended(lease, driver)
 
     def _name_of(self, key: int) -> str:
         held = self._machine.held.get(key)

@@ -24,7 +24,6 @@ from titan.protocol.codec import Blob
 from titan.protocol.handshake import hello
 from titan.worker import machine as m
 from titan.worker import words
-from titan.worker.call_output import CallOutput
 from titan.worker.callers import Callers
 from titan.worker.cgroups import open_limiter, proven
 from titan.worker.context_desk import ContextDesk
@@ -32,7 +31,6 @@ from titan.worker.context_relay import ContextRelay, put_command
 from titan.worker.devices import find_stock
 from titan.worker.disk import DiskWatch
 from titan.worker.downloads import Downloads
-from titan.worker.drivers.function import FunctionDriver
 from titan.worker.file_cache import home_problems
 from titan.worker.given_secrets import GivenSecrets
 from titan.worker.incarnation import next_incarnation
@@ -201,24 +199,12 @@ class Worker:
             limiter=limiter,
             secrets=self._secrets,
             callers=callers,
+            values=self._values,
             advertised=self._advertise,
         )
-        self._launcher.open()
+        self.desk.lease_of = callers.call_of
         self._launcher.files = self._files
-        printed = CallOutput(self.machine.held, self._workspace, self._pump)
-        self._functions = FunctionDriver(
-            self._workspace.root / "runners",
-            self._clock,
-            start=self._launcher.start_runner,
-            stop=self._launcher.stop_process,
-            see=self.see,
-            store=self._values,
-            print_=printed.take,
-            printed_all=printed.ended,
-            log_limit=self._log_limit,
-        )
-        self.desk.lease_of, callers.runner_of = self._functions.lease_of, self._functions.runner_of
-        self._functions.open()
+        self._launcher.open()
         self._launcher.limit_by(await asyncio.to_thread(proven, limiter))  # while the warden starts
 
     async def _live(self) -> None:
@@ -238,7 +224,6 @@ class Worker:
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(connecting, *self._tasks, return_exceptions=True)
-            self._functions.close()
             self._relay.close()
             self.desk.close()
             await self._files.close()
@@ -316,25 +301,17 @@ class Worker:
         self._turn()
 
     def _perform(self, it: m.Instruction) -> None:
+        follow = self._launcher.orders.get(type(it))
+        if follow is not None:
+            follow(it)
+            return
         match it:
             case m.StartAttempt():
                 self._launcher.start(it.assignment, it.gpus, it.behind)
-            case m.StartCalls():
-                self._functions.call(it.runner, it.assignments)
-            case m.TakeBack():
-                self._functions.take_back(it.runner, it.count)
-            case m.KillRunner():
-                self._functions.kill(it.runner)
             case m.WithdrawAttempt():
                 self._launcher.withdraw(it.lease)
             case m.StopAttempt():
                 self._launcher.stop(it.lease, it.grace_s)
-            case words.RestartService():
-                self._launcher.services.restart(it.lease)
-            case words.CheckHealth():
-                self._launcher.services.check(it.lease, it.probe)
-            case words.CloseService():
-                self._launcher.services.end(it.lease)
             case words.ReportServices():
                 starts, readies, nexts = (shifted(ats, self._shift_s) for ats in (it.started, it.ready_ats, it.next_starts))
                 about = (it.leases, it.serials, starts, readies, it.ports, it.restarts, it.reasons, nexts)

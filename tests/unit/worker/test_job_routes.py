@@ -25,13 +25,8 @@ def taken(tmp_path: Path, patch: pytest.MonkeyPatch) -> dict[type[msg.Message], 
     patch.setattr(shell, "kill_marked", lambda mark: 0)
     patch.setattr(shell, "open_limiter", lambda: None)
     patch.setattr(shell, "proven", lambda limiter: limiter)
-    launcher = SimpleNamespace(open=lambda: None, limit_by=lambda limiter: None, start_runner=None, stop_process=None)
+    launcher = SimpleNamespace(open=lambda: None, limit_by=lambda limiter: None)
     patch.setattr(shell, "Launcher", lambda *args, **kwargs: launcher)
-    patch.setattr(
-        shell,
-        "FunctionDriver",
-        lambda *args, **kwargs: SimpleNamespace(open=lambda: None, lease_of=lambda key, seq: None, runner_of=lambda lease: None),
-    )
 
     async def opened() -> ContextDesk:
         worker = Worker(("127.0.0.1", 1), tmp_path, name="w", slots=1, capabilities=("GENERAL",))

@@ -1,8 +1,8 @@
 """Drivers: how an attempt is started, stopped and watched. Which one it is depends on what its template says.
 
-A driver is a class of `protocol.Driver` and a row of `table.ROWS`; the first row that fits a template has it. Functions are the
-exception. Their calls come in batches, for runner processes that the machine numbers, and no call has a process of its own. So
-`function.FunctionDriver` takes its orders from the machine. It shares with the others how its processes start and report.
+The names, and which jobs each has, are in `titan.model.drivers`; `table.CLASSES` has the class behind each. A driver of attempts is
+an `AttemptDriver` of `protocol`. Calls come in batches, for runner processes that the machine numbers, and no call has a process of
+its own: so the function driver is a plain `Driver`, which follows orders of the machine.
 
 | what | driver | runs |
 | --- | --- | --- |

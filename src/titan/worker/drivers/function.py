@@ -11,22 +11,21 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from titan.clock import SteadyClock
 from titan.errors import TitanError
 from titan.folders import remove_folder
 from titan.model import values
 from titan.model.sizes import size_of
 from titan.worker import machine as m
 from titan.worker import runner
+from titan.worker.call_output import CallOutput
 from titan.worker.disk import why_lost
-from titan.worker.process_reports import Exited, Lost, Refused, Report, Sink
+from titan.worker.drivers.protocol import Host, Orders
+from titan.worker.process_reports import Exited, Lost, Refused, Report
 from titan.worker.runner_link import Columns, Payload, RunnerHub, RunnerLink, command_line
+from titan.worker.supervisor import Under
 from titan.worker.suspects import WARDEN_DIED
-from titan.worker.values import Values
 from titan.worker.words import CallWaits
 
 DIGEST_BYTES = 32
@@ -51,49 +50,40 @@ class _Runner:
 
 
 class FunctionDriver:
-    """`start(key, argv, cwd, stdout, stderr, sink of reports)` starts the process of a runner and `stop(key)` kills it.
+    """All that it does is at orders of the machine: a call has no process of its own, and no sandbox unless it prints."""
 
-    `see` takes what the machine is to hear."""
-
-    def __init__(
-        self,
-        folder: Path,
-        clock: SteadyClock,
-        *,
-        start: Callable[[int, list[str], str, str, str, Sink], None],
-        stop: Callable[[int], None],
-        see: Callable[[Any], None],
-        store: Values,
-        print_: Callable[[int, int, bytes], str],
-        printed_all: Callable[[int, str], None],
-        log_limit: int,
-    ) -> None:
-        """`store` holds what is large, functions included; `print_(lease, stream, data)` takes output and says why it
-        cannot be kept, if that is so; `printed_all(lease, why some is lost)` is its end."""
-        remove_folder(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        self._folder = folder
-        self._clock = clock
-        self._start = start
-        self._stop = stop
-        self._see = see
-        self._values = store
-        self._print = print_
-        self._printed_all = printed_all
-        self._log_limit = log_limit
-        self._hub = RunnerHub(folder / "runners.sock")
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._folder = host.folder / "runners"
+        self._clock = host.clock
+        self._see = host.see
+        self._values = host.values
+        self._printed = CallOutput(host.held, host.workspace, host.pump)
+        self._log_limit = host.log_limit
+        self._hub = RunnerHub(self._folder / "runners.sock")
         self._runners: dict[int, _Runner] = {}
         self._by_key: dict[int, _Runner] = {}
         self._started = 0
+        self.orders: Orders = {
+            m.StartCalls: lambda order: self.call(order.runner, order.assignments),
+            m.TakeBack: lambda order: self.take_back(order.runner, order.count),
+            m.KillRunner: lambda order: self.kill(order.runner),
+        }
+        host.callers.share(lease_of=self.lease_of, runner_of=self.runner_of)
 
     def open(self) -> None:
+        remove_folder(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True)
         self._hub.open()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for it in self._runners.values():
             it.link.close()
         self._runners.clear()
         self._hub.close()
+
+    def _stop(self, key: int) -> None:
+        self._host.supervisor.stop(key, 0.0)
 
     # -- orders ---------------------------------------------------------------------------------------------------------
     def call(self, number: int, assignments: list[m.Assignment]) -> None:
@@ -184,7 +174,7 @@ class FunctionDriver:
         argv = command_line(
             sys.executable, self._hub.path, token, out, err, self._log_limit, str(self._folder), session, runner_memory()
         )
-        self._start(it.key, argv, base, f"{base}.stdout", f"{base}.stderr", self.on_report)
+        self._host.run_helper(it.key, argv, base, (f"{base}.stdout", f"{base}.stderr"), self.on_report, Under.RUNNERS)
         return it
 
     def _base(self, it: _Runner) -> str:
@@ -234,7 +224,7 @@ class FunctionDriver:
         times = ([at + offset for at in started], [at + offset for at in finished])
         self._see(m.CallsEnded(it.number, raised, results, *times, [*printed, *late], lost))
         for lease in printed:
-            self._printed_all(lease, lost.get(lease, ""))
+            self._printed.ended(lease, lost.get(lease, ""))
 
     def _adopt(self, lease: int, payload: bytes) -> tuple[str, bytes]:
         """("", value) of what a runner has left in a file: it becomes an artifact of the cache. (why not, nothing) else."""
@@ -291,7 +281,7 @@ class FunctionDriver:
 
     def _take_output(self, it: _Runner, lease: int, stream: int, data: bytes) -> None:
         it.printed[lease] = None
-        lost = self._print(lease, stream, data)
+        lost = self._printed.take(lease, stream, data)
         if lost:
             it.lost.setdefault(lease, lost)
 
@@ -357,7 +347,7 @@ class FunctionDriver:
         lost = it.lost if it is not None else {}
         self._see(m.RunnerEnded(number, calls, ran, reason, self._clock.now(), unfit, printed, spared, lost))
         for lease in () if spared else printed:
-            self._printed_all(lease, lost.get(lease, ""))
+            self._printed.ended(lease, lost.get(lease, ""))
 
 
 def _reason(payload: bytes) -> str:

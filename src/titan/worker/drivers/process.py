@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 
-from titan.worker.drivers.protocol import Attempt, Host
+from titan.worker.drivers.protocol import Attempt, Host, OneProcess
 from titan.worker.interpreters import NoPython, executable_of
 from titan.worker.process_orders import Command
 from titan.worker.process_reports import Exited, Refused
@@ -20,12 +21,12 @@ def under(attempt: Attempt) -> Under:
     return Under.SHARED if attempt.it.template.service is None else Under.SERVICES
 
 
-def report_stopped(attempt: Attempt, now_s: float) -> None:
-    """The attempt was stopped before it had a process. `now_s` is monotonic."""
-    attempt.report(Exited(attempt.it.lease, -signal.SIGTERM, now_s))
+def stopped_early(lease: int) -> Exited:
+    """Return the report of an attempt that was stopped before it had a process."""
+    return Exited(lease, -signal.SIGTERM, time.monotonic())
 
 
-class ProcessDriver:
+class ProcessDriver(OneProcess):
     def __init__(self, host: Host) -> None:
         self._supervisor = host.supervisor
 
@@ -46,9 +47,6 @@ class ProcessDriver:
 
     def withdraw(self, lease: int) -> None:
         self._supervisor.withdraw(lease)
-
-    async def close(self) -> None:
-        """The supervisor has all of it."""
 
 
 def command_line(it: Assignment, cwd: str, python: str = sys.executable) -> list[str]:

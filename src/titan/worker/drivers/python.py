@@ -5,12 +5,11 @@ A named interpreter that cannot have a warm warden executes the script, as the p
 
 from __future__ import annotations
 
-import time
 from functools import partial
 
 from titan.model.dag import JobTemplate
-from titan.worker.drivers.process import ProcessDriver, report_stopped, under
-from titan.worker.drivers.protocol import Attempt, Host
+from titan.worker.drivers.process import ProcessDriver, stopped_early, under
+from titan.worker.drivers.protocol import Attempt, Host, OneProcess
 from titan.worker.interpreters import Interpreters
 from titan.worker.process_orders import Script
 from titan.worker.process_reports import Refused, Sink
@@ -18,17 +17,12 @@ from titan.worker.supervisor import Under
 from titan.worker.warden_link import WardenLink
 
 
-def is_warm(template: JobTemplate) -> bool:
-    """Return whether a template is a Python script that a fork may run."""
-    return template.file.endswith(".py") and template.driver != "process"
-
-
 def script_of(template: JobTemplate, args: tuple[str, ...]) -> Script:
     plain = f"./{template.file}" if template.file.startswith("-") else template.file
     return Script(plain, args, template.file_hash or f"{template.archive}/{template.file}")
 
 
-class PythonDriver:
+class PythonDriver(OneProcess):
     def __init__(self, host: Host) -> None:
         self._supervisor = host.supervisor
         self._cold = ProcessDriver(host)
@@ -73,7 +67,7 @@ class PythonDriver:
         attempt = self._waiting.pop(lease, None)
         if attempt is not None:
             self._interpreters.give_up(lease)
-            report_stopped(attempt, time.monotonic())
+            attempt.report(stopped_early(lease))
         else:
             self._supervisor.stop(lease, grace_s)
 

@@ -14,14 +14,15 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Callable
 
 import msgspec
 
 from titan.model.dag import JobTemplate, Service
-from titan.model.services import put_port, put_services, resolved, variable_of
+from titan.model.services import put_port, resolved
 from titan.worker import words
-from titan.worker.drivers.protocol import Attempt, Driver, Host
+from titan.worker.drivers.addresses import with_port
+from titan.worker.drivers.process import stopped_early
+from titan.worker.drivers.protocol import Attempt, AttemptDriver, CannotStart, Host, Orders, Start
 from titan.worker.process_reports import Exited, LogFailed, Lost, Output, Refused, Report, Sink
 from titan.worker.sandbox import Place
 from titan.worker.supervisor import Under
@@ -37,37 +38,24 @@ SAID_BYTES = 300
 NULL = "/dev/null"
 
 
-class Unplaced(Exception):
-    """An attempt cannot start here. The message is for the user."""
-
-
-class Awaited(Exception):
-    """The fixed port of a service is still taken by a former attempt of it, `lease`, which is being stopped."""
-
-    def __init__(self, lease: int) -> None:
-        self.lease = lease
-
-
 class _Serving:
     """A service, from its first process to its last."""
 
-    def __init__(self, it: Assignment, gpus: tuple[str, ...]) -> None:
+    def __init__(self, it: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
         self.it = it
         self.gpus = gpus
+        self.report = report
         self.executes: JobTemplate = msgspec.structs.replace(it.template, service=None)
         """Says which driver starts its processes."""
-        self.report: Sink = _to_nobody
         assert it.template.service is not None
         self.service: Service = resolved(it.template.service)
         self.place: Place | None = None
         self.port = 0
+        self.former = 0
+        """The attempt whose port it waits for, 0 for none."""
         self.env: dict[str, str] = {}
         self.written = {1: 0, 2: 0}
         """Bytes of its output that are in the logs."""
-
-
-def _to_nobody(report: Report) -> None:
-    """No process was started yet."""
 
 
 class _Check:
@@ -86,45 +74,65 @@ class ServiceDriver:
         self._pump = host.pump
         self._clock = host.clock
         self._see = host.see
-        self._log_limit = host.log_limit
         self._all: dict[int, _Serving] = {}
         self._checks: dict[int, _Check] = {}
         self._next_key = FIRST_KEY
-        self._awaiting: dict[int, tuple[int, Callable[[], None]]] = {}
-        """Attempts that wait for the port of a former one -> that one, and what is to be done then."""
+        self.orders: Orders = {
+            words.RestartService: self._restart,
+            words.CheckHealth: self._check,
+            words.CloseService: self._end,
+        }
 
-    def has(self, lease: int) -> bool:
-        """Whether a lease is a service's, of which another process may come."""
-        return lease in self._all
+    def open(self) -> None:
+        """There is nothing to begin."""
+
+    async def close(self) -> None:
+        """The supervisor has the processes."""
 
     # -- processes --------------------------------------------------------------------------------------------------------
-    def add(self, it: Assignment, gpus: tuple[str, ...]) -> None:
+    def admit(self, it: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
         """`gpus` are its own from its first process to its last."""
-        self._all[it.lease] = _Serving(it, gpus)
+        self._all[it.lease] = _Serving(it, gpus, report)
 
-    def launch_after(self, former: int, it: Assignment, place: Place, gpus: tuple[str, ...]) -> None:
-        """When the former attempt is over."""
-        self._awaiting[it.lease] = (former, lambda: self._host.launch(it, place, gpus))
+    def keeps(self, lease: int) -> bool:
+        return lease in self._all
 
-    def give_up(self, lease: int) -> bool:
-        """An attempt need no longer be started: whether it was waiting for that."""
-        return self._awaiting.pop(lease, None) is not None
+    def prepare(self, start: Start) -> Start | None:
+        """Choose its port. Output goes through here: the logs of an attempt hold that of all its processes."""
+        it, place, log_limit = start
+        serving = self._all[it.lease]
+        serving.place = place
+        serving.former = self._former_of(serving)
+        if serving.former:
+            return None
+        serving.port = self._choose_port(serving)
+        self._see(words.PortChosen(it.lease, serving.port))
+        ready = with_port(it, serving.port)
+        serving.env = dict(ready.template.env)
+        left = max(0, log_limit - max(serving.written.values()))
+        return Start(ready, place._replace(stdout=NULL, stderr=NULL), left)
 
     def start(self, attempt: Attempt) -> None:
-        """Start one process. Its output goes through here: the logs of an attempt hold that of all its processes."""
         serving = self._all[attempt.it.lease]
-        serving.report = attempt.report
-        self._inner(serving).start(attempt._replace(report=self._on_report))
+        try:
+            self._inner(serving).start(attempt._replace(report=self._on_report))
+        except CannotStart as e:
+            serving.report(Refused(attempt.it.lease, 0, str(e), e.final))
 
     def stop(self, lease: int, grace_s: float) -> None:
         serving = self._all.get(lease)
-        if serving is not None:
+        if serving is None:
+            return
+        if serving.former:
+            serving.former = 0
+            serving.report(stopped_early(lease))
+        else:
             self._inner(serving).stop(lease, grace_s)
 
     def withdraw(self, lease: int) -> None:
         """A service stands behind nothing."""
 
-    def _inner(self, serving: _Serving) -> Driver:
+    def _inner(self, serving: _Serving) -> AttemptDriver:
         return self._host.driver_of(serving.executes)
 
     def _on_report(self, report: Report) -> None:
@@ -133,57 +141,23 @@ class ServiceDriver:
             return
         serving.report(self._kept(serving, report) if isinstance(report, Output) else report)
 
-    def prepare(self, it: Assignment, place: Place) -> tuple[Assignment, Place, int]:
-        """What is to be started, with every place filled in; where its output goes, and how much. Raises Unplaced, Awaited."""
-        addresses = dict(it.services)
-
-        def address_of(name: str) -> str:
-            if name not in addresses:
-                raise Unplaced(f"${{service:{name}}}: the job depends on no service of that name: put it into depends_on")
-            return addresses[name]
-
-        env = [*it.template.env, *((variable_of(name), address) for name, address in it.services)]
-        serving = self._all.get(it.lease)
-        if serving is not None:
-            serving.port = self._choose_port(serving)
-            self._see(words.PortChosen(it.lease, serving.port))
-            env.append(("TITAN_PORT", str(serving.port)))
-
-        def put(text: str) -> str:
-            return put_services(put_port(text, serving.port) if serving is not None else text, address_of)
-
-        template = msgspec.structs.replace(
-            it.template,
-            command=put_services(it.template.command, address_of),
-            argv=tuple(map(put, it.template.argv)),
-            env=tuple([(name, put(text)) for name, text in env]),
-        )
-        ready = msgspec.structs.replace(it, template=template, args=tuple(map(put, it.args)))
-        if serving is None:
-            return ready, place, self._log_limit
-        serving.place, serving.env = place, dict(template.env)
-        left = max(0, self._log_limit - max(serving.written.values()))
-        return ready, place._replace(stdout=NULL, stderr=NULL), left
-
-    def restart(self, lease: int) -> None:
-        serving = self._all.get(lease)
+    def _restart(self, order: words.RestartService) -> None:
+        serving = self._all.get(order.lease)
         if serving is not None and serving.place is not None:
             self._host.launch(serving.it, serving.place, serving.gpus)
 
-    def is_first(self, lease: int) -> bool:
-        """Whether no process of that lease has had a log."""
-        serving = self._all.get(lease)
-        return serving is None or self._pump.paths(lease) is None
-
-    def end(self, lease: int) -> None:
+    def _end(self, order: words.CloseService) -> None:
         """The attempt is over: its port may be given to another."""
+        lease = order.lease
         self._all.pop(lease, None)
         for key, check in self._checks.items():
             if check.lease == lease:
                 self._host.supervisor.stop(key, 0.0)
         self._pump.on_ended(lease)
-        for waiting in [waiting for waiting, (former, _) in self._awaiting.items() if former == lease]:
-            self._awaiting.pop(waiting)[1]()
+        for waiting in [serving for serving in self._all.values() if serving.former == lease]:
+            waiting.former = 0
+            assert waiting.place is not None
+            self._host.launch(waiting.it, waiting.place, waiting.gpus)
 
     def _kept(self, serving: _Serving, report: Output) -> Output | LogFailed:
         """Put the output of one process behind that of the processes before it."""
@@ -209,34 +183,36 @@ class ServiceDriver:
         wanted = serving.service.port
         if wanted:
             if wanted in taken:
-                self._await_former(serving, wanted)
-                raise Unplaced(f"port {wanted} is in use here by another service of this worker: give it another, or port: 0")
+                told = f"port {wanted} is in use here by another service of this worker: give it another, or port: 0"
+                raise CannotStart(told, final=True)
             _check_free(wanted)
             return wanted
         if serving.port and serving.port not in taken:
-            with contextlib.suppress(Unplaced):
+            with contextlib.suppress(CannotStart):
                 _check_free(serving.port)  # a restart keeps the address
                 return serving.port
         for _ in range(TRIES):
             port = _any_free()
             if port not in taken:
-                with contextlib.suppress(Unplaced):
+                with contextlib.suppress(CannotStart):
                     _check_free(port)
                     return port
-        raise Unplaced("no free port was found on this worker")
+        raise CannotStart("no free port was found on this worker", final=True)
 
-    def _await_former(self, serving: _Serving, port: int) -> None:
-        it = serving.it
+    def _former_of(self, serving: _Serving) -> int:
+        """Return the attempt of the same service that has its fixed port and is being stopped; 0 if there is none."""
+        it, port, held = serving.it, serving.service.port, self._host.held
         for lease, other in self._all.items():
-            same = other is not serving and other.port == port and (other.it.run, other.it.job) == (it.run, it.job)
-            if same and self._host.is_ending(lease):
-                raise Awaited(lease)
+            same = port and other is not serving and other.port == port and (other.it.run, other.it.job) == (it.run, it.job)
+            if same and (entry := held.get(lease)) is not None and entry.stopping is not None:
+                return lease
+        return 0
 
     # -- health -----------------------------------------------------------------------------------------------------------
-    def check(self, lease: int, probe: int) -> None:
-        self._host.work(self._check(lease, probe))
+    def _check(self, order: words.CheckHealth) -> None:
+        self._host.work(self._look(order.lease, order.probe))
 
-    async def _check(self, lease: int, probe: int) -> None:
+    async def _look(self, lease: int, probe: int) -> None:
         serving = self._all.get(lease)
         problem = "it is gone"
         if serving is not None:
@@ -312,9 +288,6 @@ class ServiceDriver:
         if not check.ended.done():
             check.ended.set_result(problem)
 
-    async def close(self) -> None:
-        """The supervisor has the processes."""
-
 
 async def _ask_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, port: int) -> str:
     """ "" for a status of 200 to 399."""
@@ -329,7 +302,7 @@ async def _ask_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
 
 
 def _check_free(port: int) -> None:
-    """Raises Unplaced if a service cannot listen there."""
+    """Raises CannotStart if a service cannot listen there."""
     for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
         try:
             with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -340,12 +313,12 @@ def _check_free(port: int) -> None:
         except OSError as e:
             if e.errno == errno.EADDRINUSE:
                 told = f"port {port} is in use here by another program: give another, or port: 0 for any free one"
-                raise Unplaced(told) from e
+                raise CannotStart(told, final=True) from e
             if e.errno in (errno.EACCES, errno.EPERM):
                 told = f"port {port} needs a right that this worker does not have: give one above 1023"
-                raise Unplaced(told) from e
+                raise CannotStart(told, final=True) from e
             if family == socket.AF_INET:
-                raise Unplaced(f"port {port} cannot be listened on: {e.strerror}") from e
+                raise CannotStart(f"port {port} cannot be listened on: {e.strerror}", final=True) from e
 
 
 def _any_free() -> int:

@@ -1,49 +1,50 @@
-"""The table of drivers: which templates each has, and how it is made. A new driver is a file beside this one and a row here."""
+"""The table of drivers: the class behind each name of `titan.model.drivers`, and one instance of each for a worker.
+
+A new driver is a file beside this one, a row here, and a row there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import asyncio
+from collections.abc import Callable
 
 from titan.errors import Bug
 from titan.model.dag import JobTemplate
+from titan.model.drivers import driver_of
+from titan.worker.drivers.function import FunctionDriver
 from titan.worker.drivers.process import ProcessDriver
-from titan.worker.drivers.protocol import Driver, Host
-from titan.worker.drivers.python import PythonDriver, is_warm
+from titan.worker.drivers.protocol import AttemptDriver, CannotStart, Driver, Host, Orders
+from titan.worker.drivers.python import PythonDriver
 from titan.worker.drivers.service import ServiceDriver
 
-
-class Row(NamedTuple):
-    name: str
-    fits: Callable[[JobTemplate], bool]
-    make: Callable[[Host], Driver]
-
-
-SERVICE = Row("service", lambda template: template.service is not None, ServiceDriver)
-ROWS = (
-    SERVICE,
-    Row("python", is_warm, PythonDriver),
-    Row("process", lambda template: True, ProcessDriver),
-)
-"""The first row that fits a template has it."""
+CLASSES: dict[str, Callable[[Host], Driver]] = {
+    "function": FunctionDriver,
+    "service": ServiceDriver,
+    "python": PythonDriver,
+    "process": ProcessDriver,
+}
 
 
 class Drivers:
     """One driver of each row, for a worker."""
 
-    def __init__(self, host: Host, rows: Sequence[Row] = ROWS) -> None:
-        self._all = {row.name: row.make(host) for row in rows}
-        self._rows = [(row.fits, self._all[row.name]) for row in rows]
+    def __init__(self, host: Host) -> None:
+        self._all = {name: make(host) for name, make in CLASSES.items()}
+        self._of_attempts = {name: driver for name, driver in self._all.items() if isinstance(driver, AttemptDriver)}
+        self.orders: Orders = {kind: follow for driver in self._all.values() for kind, follow in driver.orders.items()}
+        if len(self.orders) < sum(len(driver.orders) for driver in self._all.values()):
+            raise Bug("two drivers follow one instruction")
 
-    def named(self, name: str) -> Driver:
-        return self._all[name]
+    def of(self, template: JobTemplate) -> AttemptDriver:
+        """Raises CannotStart if there is none, as for one that a later Titan has."""
+        driver = self._of_attempts.get(driver_of(template))
+        if driver is None:
+            raise CannotStart(f"this worker has no driver {template.driver[:80]!r}: its Titan may be older", final=False)
+        return driver
 
-    def of(self, template: JobTemplate) -> Driver:
-        for fits, driver in self._rows:
-            if fits(template):
-                return driver
-        raise Bug(f"no driver has the template {template}")
+    def open(self) -> None:
+        for driver in self._all.values():
+            driver.open()
 
     async def close(self) -> None:
-        for _, driver in self._rows:
-            await driver.close()
+        await asyncio.gather(*[driver.close() for driver in self._all.values()])

@@ -1,0 +1,93 @@
+"""The drivers by name: which jobs each has, and which of them a job may ask for.
+
+Owns the one list of names. The checks of a graph, the SDK's field `driver`, staging and the worker's table of classes follow it.
+How a driver starts anything is the worker's business (`worker/drivers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from titan.model.dag import JobTemplate
+
+WORK = ("file", "command", "argv", "function")
+"""Fields of a template; the one that is set is what it runs."""
+
+
+class DriverRow(NamedTuple):
+    doc: str = ""
+    """What a job gets that asks for the driver, as a part of a sentence in Markdown. "": no job can ask for it."""
+    has: Callable[[JobTemplate], bool] | None = None
+    """Whether the driver has a template that no row before has. None: it has those whose `driver` is its name."""
+    runs: tuple[str, ...] = ("file", "command", "argv")
+    """Which of `WORK` its jobs may have."""
+    suffix: str = ""
+    """How the name of their file must end."""
+    implied: bool = False
+    """Templates of a job that asks for it name no driver: they would have it anyway."""
+
+
+DRIVERS: dict[str, DriverRow] = {
+    "function": DriverRow(has=lambda template: bool(template.function), runs=("function",)),
+    "service": DriverRow(has=lambda template: template.service is not None),
+    "python": DriverRow(
+        "(default of a `.py` file), a fork of a warm interpreter",
+        has=lambda template: not template.driver and template.file.endswith(".py"),
+        runs=("file",),
+        suffix=".py",
+        implied=True,
+    ),
+    "process": DriverRow(
+        "(default of all else), a fresh process", has=lambda template: not template.driver or template.driver == "process"
+    ),
+}
+"""The first row that has a template is its driver. A row for a new driver goes to the end."""
+
+
+def driver_of(template: JobTemplate) -> str:
+    """Return the name of the driver that has a template, "" if this Titan has none for it.
+
+    >>> driver_of(JobTemplate(file="x.py")), driver_of(JobTemplate(file="x.py", driver="process"))
+    ('python', 'process')
+    """
+    for name, row in DRIVERS.items():
+        if row.has(template) if row.has is not None else template.driver == name:
+            return name
+    return ""
+
+
+def choices() -> tuple[str, ...]:
+    """Return the names that a job may give as its driver."""
+    return tuple([name for name, row in DRIVERS.items() if row.doc])
+
+
+def named_in_template(choice: str | None) -> str:
+    """Return `JobTemplate.driver` for a job's `driver`."""
+    return "" if choice is None or DRIVERS[choice].implied else choice
+
+
+def driver_problem(template: JobTemplate) -> str:
+    """Return what is wrong with the driver that a template asks for; "" if nothing is.
+
+    >>> driver_problem(JobTemplate(command="x", driver="fork"))
+    "driver 'fork' is unknown: leave it out, or say process"
+    """
+    name = template.driver
+    if not name:
+        return ""
+    asked = [choice for choice in choices() if not DRIVERS[choice].implied]
+    if name not in asked:
+        return f"driver {name[:80]!r} is unknown: leave it out, or say {' or '.join(asked)}"
+    row = DRIVERS[name]
+    wrong = [work for work in WORK if getattr(template, work) and work not in row.runs]
+    if wrong:
+        return f"driver {name} runs no {wrong[0]}: give it {' or '.join(row.runs)}"
+    if row.suffix and not template.file.endswith(row.suffix):
+        return f"driver {name} goes with a {row.suffix} file only"
+    return ""
+
+
+def choices_doc() -> str:
+    """Return a sentence about the field `driver`, in Markdown."""
+    return f"What starts it: {'; '.join(f'`{name}` {row.doc}' for name, row in DRIVERS.items() if row.doc)}."

@@ -1,0 +1,55 @@
+"""A driver that is no part of Titan: it uses no warden, and starts and stops processes itself, as one for containers would."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+from titan.worker.drivers.protocol import Attempt, Host, OneProcess
+from titan.worker.process_reports import Exited, Output, Refused, Started
+
+
+class OwnDriver(OneProcess):
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._running: dict[int, asyncio.subprocess.Process] = {}
+
+    def start(self, attempt: Attempt) -> None:
+        if "nothing" in attempt.it.template.command:
+            attempt.report(Refused(attempt.it.lease, 0, "own: there is no such command", final=True))
+            return
+        self._host.work(self._run(attempt))
+
+    async def _run(self, attempt: Attempt) -> None:
+        lease, o = attempt.it.lease, attempt.options
+        argv = ("/bin/sh", "-c", attempt.it.template.command)
+        pipe = asyncio.subprocess.PIPE
+        env = {**os.environ, **o.env, "STARTED_BY": "own"}
+        process = await asyncio.create_subprocess_exec(*argv, cwd=o.cwd, env=env, stdout=pipe, stderr=pipe)
+        self._running[lease] = process
+        attempt.report(Started(lease, process.pid, time.monotonic()))
+        assert process.stdout is not None and process.stderr is not None
+        await asyncio.gather(
+            self._copy(attempt, 1, o.stdout_path, process.stdout), self._copy(attempt, 2, o.stderr_path, process.stderr)
+        )
+        code = await process.wait()
+        del self._running[lease]
+        attempt.report(Exited(lease, code, time.monotonic()))
+
+    async def _copy(self, attempt: Attempt, stream: int, path: str, pipe: asyncio.StreamReader) -> None:
+        offset = 0
+        with open(path, "wb", buffering=0) as file:
+            while data := await pipe.read(4096):
+                file.write(data)
+                attempt.report(Output(attempt.it.lease, stream, offset, data))
+                offset += len(data)
+
+    def stop(self, lease: int, grace_s: float) -> None:
+        process = self._running[lease]
+        process.terminate()
+        asyncio.get_running_loop().call_later(grace_s, self._kill, lease)
+
+    def _kill(self, lease: int) -> None:
+        if lease in self._running:
+            self._running[lease].kill()
