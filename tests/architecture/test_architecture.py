@@ -40,7 +40,7 @@ TAGS = """
     artifact_published artifact_removed
     progress_reported status_reported
     term_raised clock_set_back worker_set_aside worker_probed worker_taken_back
-    worker_facts_changed settings_changed jobs_bound
+    worker_facts_changed settings_changed jobs_bound secret_changed
 """
 
 

@@ -43,7 +43,7 @@ LATER: set[type] = {
     *(ev.ArtifactPublished, ev.ArtifactRemoved),
     *(ev.ServicesReported, ev.ServicesStopped, ev.ServiceReplaced, ev.ServicesRetired, ev.JobsHeld),
     *(ev.RunGrown, ev.PipelineSaved, ev.PipelineRemoved),
-    *(ev.StatusReported, ev.SettingsChanged, ev.JobsBound),
+    *(ev.StatusReported, ev.SettingsChanged, ev.JobsBound, ev.SecretChanged),
 }
 """Events that came after version 0.1.0, whose journal this is."""
 
@@ -115,5 +115,5 @@ def test_what_simulations_left_holds_nearly_every_event() -> None:
     stores = Path(__file__).parent.glob("v1.*")
     kinds = {type(e) for store in stores for record in read_records(store) for e in decode(record.payload)}
     never = {ev.ArtifactPublished, ev.ArtifactRemoved, ev.PipelineSaved, ev.PipelineRemoved, ev.ServicesRetired}
-    never |= {ev.ClockSetBack, ev.TermRaised, ev.WorkerFactsChanged, ev.SettingsChanged, ev.JobsBound}
+    never |= {ev.ClockSetBack, ev.TermRaised, ev.WorkerFactsChanged, ev.SettingsChanged, ev.JobsBound, ev.SecretChanged}
     assert kinds == set(typing.get_args(Event)) - set(VOLATILE) - never

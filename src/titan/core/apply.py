@@ -2,8 +2,8 @@
 
 Every writer takes a decision as given; it asserts what must hold (an impossible transition raises Bug with the job's story) and
 never decides. They stand by what they are about: `apply_runs`, `apply_jobs`, `apply_schedules`, `apply_workers`,
-`apply_scaling`, `apply_store`, `apply_growth`, `apply_reports`, `apply_files`, and `apply_failure` for gates and the dead letter
-queue.
+`apply_scaling`, `apply_store`, `apply_growth`, `apply_reports`, `apply_files`, `apply_secrets`, and `apply_failure` for gates and
+the dead letter queue.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from titan.core import (
     apply_runs,
     apply_scaling,
     apply_schedules,
+    apply_secrets,
     apply_services,
     apply_sickness,
     apply_store,
@@ -43,6 +44,7 @@ _WRITERS: dict[type, Callable[[State, Any], None]] = {
     **apply_store.WRITERS,
     **apply_growth.WRITERS,
     **apply_files.WRITERS,
+    **apply_secrets.WRITERS,
 }
 
 _DURABLE = frozenset(_WRITERS) - frozenset(ev.VOLATILE)

@@ -172,6 +172,16 @@ class ReplyPublished(msgspec.Struct, frozen=True, gc=False):
     versions: list[Published]
 
 
+class ReplySecretChanged(msgspec.Struct, frozen=True, gc=False):
+    """`version` 0: the secret was removed."""
+
+    origin: int
+    request: int
+    name: str
+    version: int
+    set_at: float
+
+
 class Refuse(msgspec.Struct, frozen=True, gc=False):
     """Answer with an error. `code` is that of a class in titan.errors."""
 
@@ -205,5 +215,6 @@ Effect = (
     | ReplyGrown
     | ReplySaved
     | ReplyPublished
+    | ReplySecretChanged
     | Refuse
 )

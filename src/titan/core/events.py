@@ -23,6 +23,7 @@ from titan.core.scaling_events import BurstRequested as BurstRequested
 from titan.core.scaling_events import BurstRetired as BurstRetired
 from titan.core.scaling_events import ScaleReviewed as ScaleReviewed
 from titan.core.scaling_events import WorkersForgotten as WorkersForgotten
+from titan.core.secret_events import SecretChanged as SecretChanged
 from titan.core.service_events import JobsHeld as JobsHeld
 from titan.core.service_events import ServiceReplaced as ServiceReplaced
 from titan.core.service_events import ServicesReported as ServicesReported
@@ -584,6 +585,7 @@ Event = (
     | StatusReported
     | ArtifactPublished
     | ArtifactRemoved
+    | SecretChanged
 )
 
 VOLATILE: tuple[type, ...] = (

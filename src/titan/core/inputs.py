@@ -414,6 +414,20 @@ class UnpublishRequested(msgspec.Struct, frozen=True):
     actor: str = ""
 
 
+class SecretWritten(msgspec.Struct, frozen=True):
+    """The vault has on its disk that a secret was set, for the `version`th time, or removed (`version` 0).
+
+    `set_at`: when that was, in seconds since the epoch.
+    """
+
+    origin: int
+    request: int
+    name: str
+    version: int
+    set_at: float
+    actor: str = ""
+
+
 class BurstGone(msgspec.Struct, frozen=True):
     """The provider says that this burst worker has ended, or never came to be."""
 
@@ -465,4 +479,5 @@ Input = (
     | PipelineRemovalRequested
     | PublishRequested
     | UnpublishRequested
+    | SecretWritten
 )

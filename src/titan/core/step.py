@@ -31,6 +31,7 @@ from titan.core.schedules import (
     on_schedule_requested,
     on_schedule_run_requested,
 )
+from titan.core.secret_changes import on_secret_written
 from titan.core.services import on_service_replace_requested, on_service_stop_requested, on_services_seen, stop_helpers
 from titan.core.sickness import probe_if_due
 from titan.core.state import NO_WORKER, TIMED, Run, State, TimerKind
@@ -229,6 +230,7 @@ _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
     seen.PipelineRemovalRequested: on_pipeline_removal_requested,
     seen.PublishRequested: on_publish_requested,
     seen.UnpublishRequested: on_unpublish_requested,
+    seen.SecretWritten: on_secret_written,
 }
 _OF_A_WORKER = (
     seen.WorkerBeat,

@@ -70,6 +70,9 @@ def reply_of(state: State, effect: fx.Effect) -> tuple[int, msg.Message] | None:
             return origin, msg.Told(request, worker_state, held)
         case fx.ReplyPublished(origin, request, key, versions):
             return origin, msg.Artifacts(request, [msg.ArtifactRow(key, v.hash, v.size, v.kind, v.at, v.by) for v in versions])
+        case fx.ReplySecretChanged(origin, request, name, version, set_at):
+            done = msg.SecretSet(request, msg.SecretRow(name, version, set_at)) if version else msg.SecretRemoved(request, name)
+            return origin, done
         case fx.Refuse(origin, request, code, text, job):
             return origin, msg.Error(request, code, text, job)
     return None

@@ -1,6 +1,7 @@
 """What clients say of secrets, and what the attempts that go to a worker are given of them.
 
-No answer has a value in it. Changes are written by a thread, one after the other, and answered when they are on the disk.
+No answer has a value in it. Changes are written by a thread, one after the other. When one is on the disk the core records who
+asked for it, and answers.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from titan.core.inputs import SecretWritten
 from titan.core.state import Job
 from titan.errors import EnvironmentFault, NotFound, TitanError
 from titan.master.vault import Sealed, Vault, missing
@@ -25,9 +27,11 @@ MAX_WAITING = 64
 
 
 class SecretDesk:
-    def __init__(self, vault: Vault, now: Callable[[], float]) -> None:
+    def __init__(self, vault: Vault, now: Callable[[], float], see: Callable[[SecretWritten], None]) -> None:
+        """`see` takes what the core is to record of a change."""
         self._vault = vault
         self._now = now
+        self._see = see
         self._turn = asyncio.Lock()
         self._changes: set[asyncio.Task[None]] = set()
 
@@ -67,34 +71,35 @@ class SecretDesk:
         return msg.GiveSecrets(0, list(names), [self._vault.value(name) or b"" for name in names], leases, given)
 
     # -- changes ----------------------------------------------------------------------------------------------------------
-    def _begin(self, peer: Peer, request: int, change: Coroutine[Any, Any, msg.Message]) -> None:
+    def _begin(self, peer: Peer, request: int, change: Coroutine[Any, Any, SecretWritten]) -> None:
         if len(self._changes) >= MAX_WAITING:
             change.close()
             raise EnvironmentFault(f"{MAX_WAITING} changes of secrets wait for the master's disk: try again")
-        task = asyncio.get_running_loop().create_task(self._answered(peer, request, change))
+        task = asyncio.get_running_loop().create_task(self._made(peer, request, change))
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
 
-    async def _answered(self, peer: Peer, request: int, change: Coroutine[Any, Any, msg.Message]) -> None:
+    async def _made(self, peer: Peer, request: int, change: Coroutine[Any, Any, SecretWritten]) -> None:
+        """The change is on the disk, then in the journal; the answer comes from there."""
         try:
             async with self._turn:
-                peer.send(await change)
+                self._see(await change)
         except TitanError as e:
             peer.send(error_of(request, e))
         except OSError as e:
             log.error("a secret could not be written: %s", e.strerror)
             peer.send(error_of(request, EnvironmentFault(f"the master's disk refuses the secrets: {e.strerror}")))
 
-    async def _set(self, it: msg.SetSecret, peer: Peer) -> msg.Message:
+    async def _set(self, it: msg.SetSecret, peer: Peer) -> SecretWritten:
         self._vault = await asyncio.to_thread(self._vault.put, it.name, it.value, self._now())
-        row = next(_row(one) for one in self._vault.listed() if one.name == it.name)
-        log.info("secret %s was set by %s, version %d", it.name, peer.address, row.version)
-        return msg.SecretSet(it.request, row)
+        one = next(one for one in self._vault.listed() if one.name == it.name)
+        log.info("secret %s was set by %s at %s, version %d", it.name, peer.actor, peer.address, one.version)
+        return SecretWritten(peer.number, it.request, it.name, one.version, one.set_at, peer.actor)
 
-    async def _remove(self, it: msg.RemoveSecret, peer: Peer) -> msg.Message:
+    async def _remove(self, it: msg.RemoveSecret, peer: Peer) -> SecretWritten:
         self._vault = await asyncio.to_thread(self._vault.remove, it.name)
-        log.info("secret %s was removed by %s", it.name, peer.address)
-        return msg.SecretRemoved(it.request, it.name)
+        log.info("secret %s was removed by %s at %s", it.name, peer.actor, peer.address)
+        return SecretWritten(peer.number, it.request, it.name, 0, self._now(), peer.actor)
 
 
 def _row(one: Sealed) -> msg.SecretRow:

@@ -293,7 +293,7 @@ class Master(HomeServer):
             registry=self.registry,
             past=self.past,
             store=self.store,
-            secrets=SecretDesk(vault, self.core.clock.now),
+            secrets=SecretDesk(vault, self.core.clock.now, self.core.see),
             files=self.files,
             webhooks=self._webhook_targets,
             stop=self.request_stop,

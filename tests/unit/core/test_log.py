@@ -137,6 +137,7 @@ def events_of_every_kind() -> list[ev.Event]:
         ev.ArtifactPublished("r", "models/best", Published("a" * 64, 7, 1, 1.0, "r/a"), 1.0),
         ev.StatusReported([FIRST], ["warming up"], 1.0),
         ev.ArtifactRemoved("models/best", 1.0),
+        ev.SecretChanged("TOKEN", 2, 1.0, "ada@host"),
     ]
 
 

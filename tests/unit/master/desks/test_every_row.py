@@ -21,8 +21,6 @@ ROWS = [route for route in ROUTES.values() if route.desk]
 NO_ACTOR = {
     msg.AddJobs: "who asks is recorded with the run's OpenRun",
     msg.Stop: "nothing is journaled: the master ends",
-    msg.SetSecret: "the vault is no part of the journal; the master's log says from where it was set",
-    msg.RemoveSecret: "as SetSecret",
     msg.StoreCommands: "TitanStore records what was changed, as Redis does, not by whom",
     msg.StoreStream: "as StoreCommands",
     msg.NameContent: "names are files in perm_files/, which is no part of the journal",

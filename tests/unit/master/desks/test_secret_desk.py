@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from support.desks import SocketlessMaster, answers, of, refuses
+from support.desks import ANN, SocketlessMaster, answers, of, records, refuses
+from titan.core import events as ev
 from titan.model.dag import JobTemplate
 from titan.protocol import messages as msg
 
 
+@records(msg.SetSecret, ev.SecretChanged)
 @answers(msg.SetSecret, msg.ListSecrets)
 def test_a_secret_is_set_and_listed_without_its_value(master: SocketlessMaster) -> None:
     client = master.client()
@@ -37,6 +39,7 @@ def test_secrets_that_are_refused(master: SocketlessMaster) -> None:
     client.refused(msg.SetSecret(0, "LONG", b"x" * (1 << 17)), "limit_exceeded", "LONG")
 
 
+@records(msg.RemoveSecret, ev.SecretChanged)
 @answers(msg.RemoveSecret)
 def test_a_secret_is_removed(master: SocketlessMaster) -> None:
     client = master.client()
@@ -53,3 +56,15 @@ def test_a_secret_that_is_not_there_cannot_be_removed(master: SocketlessMaster) 
 @refuses(msg.ListSecrets)
 def test_a_worker_lists_no_secrets(master: SocketlessMaster) -> None:
     master.worker("spy").refused(msg.ListSecrets(0), "protocol", "a ListSecrets is nothing that a worker says to the master")
+
+
+def test_the_journal_has_who_changed_a_secret_and_no_value(master: SocketlessMaster) -> None:
+    client, before = master.client(), len(master.decided)
+    client.ask(msg.SetSecret(0, "AUDITED", b"hush-hush"), msg.SecretSet)
+    client.ask(msg.SetSecret(0, "AUDITED", b"hush-more"), msg.SecretSet)
+    client.ask(msg.RemoveSecret(0, "AUDITED"), msg.SecretRemoved)
+    client.refused(msg.RemoveSecret(0, "AUDITED"), "not_found", "AUDITED")
+    found = [e for e in master.decided[before:] if isinstance(e, ev.SecretChanged)]
+    assert [(e.name, e.version, e.actor) for e in found] == [("AUDITED", 1, ANN), ("AUDITED", 2, ANN), ("AUDITED", 0, ANN)]
+    payload, _ = ev.encode(master.decided)
+    assert b"AUDITED" in payload and b"hush" not in payload

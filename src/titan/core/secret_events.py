@@ -1,0 +1,14 @@
+"""Events about secrets; see `events`. No value is in one."""
+
+from __future__ import annotations
+
+from titan.core.fact import Fact
+
+
+class SecretChanged(Fact, frozen=True, tag="secret_changed"):
+    """A secret was set, for the `version`th time, or removed (`version` 0)."""
+
+    name: str
+    version: int
+    at: float
+    actor: str = ""
