@@ -102,7 +102,7 @@ LIMITS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "FILES": [
         ("outputs, and inputs, of a job", f"{files.MAX_FILES} each", REFUSED),
-        ("path of an output or input", f"{number(files.MAX_PATH)} characters", REFUSED),
+        ("path of an output or input", f"{size(files.MAX_PATH)}; each name in it {files.MAX_PART} bytes", REFUSED),
         ("size of a file", size(Settings().file_bytes), f"refused; {SETTING}"),
         (
             "folder as an output",
