@@ -17,7 +17,7 @@ _UNBREAKABLE = re.compile(r"`[^`]*`|\]\([^)]*\)|<[^>]*>")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_prose_wraps(page: Path) -> None:
+def test_prose_wraps_at_100_columns(page: Path) -> None:
     assert [f"{page.name}:{number}" for number, line in prose(page) if is_too_long(line)] == []
 
 
