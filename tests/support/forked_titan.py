@@ -1,9 +1,9 @@
 """The command `titan` from a fork of a process that has imported it already: some 30 ms instead of 400.
 
-For tests that type many commands. A server is told arguments, folder, environment and the three standard streams, and forks;
-the fork runs `titan.cli.main` and ends as it does. The command that `install` writes stands for `titan` in a PATH.
+For tests that type many commands. A server receives arguments, folder, environment and the three standard streams, and forks.
+The fork runs `titan.cli.main`. The command that `install` writes takes the place of `titan` in a PATH.
 
-    python -m support.forked_titan SOCKET     # the server, until it is killed
+    python -m support.forked_titan DESCRIPTOR     # the server, on a listening socket that it inherits
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ sys.exit(code[0] if code else 70)
 
 @contextlib.contextmanager
 def server(folder: Path) -> Iterator[Path]:
-    """Yields the socket of a server that accepts. `folder` has to be short: a socket's path has 107 bytes at most."""
+    """Yield the socket of a server that accepts. `folder` must be short: the path of a socket has 107 bytes at most."""
     path = folder / "titan.socket"
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
@@ -59,9 +59,19 @@ def install(folder: Path, path: Path) -> None:
 
 
 def serve(listening: socket.socket) -> None:
-    """Returns in the forks, each of which is to run the command. Its caller's exit code goes back by the process between."""
+    """Return in the forks, each of which is to run the command. A process between sends its exit code to the caller.
+
+    The server ends within a second of its parent.
+    """
+    parent = os.getppid()
+    listening.settimeout(1.0)
     while True:
-        asking, _ = listening.accept()
+        try:
+            asking, _ = listening.accept()
+        except TimeoutError:
+            if os.getppid() != parent:
+                sys.exit()
+            continue
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
