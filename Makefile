@@ -1,4 +1,4 @@
-# README's two commands are `make demo` and `make test`. Everything else serves development.
+# README's two commands are `make demo` and `make test`. Everything else serves development: `make help` lists it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,10 +7,14 @@ STAMP := $(VENV)/.installed
 # One process more than there are CPUs, from 3, as most of a test is waiting for processes, to 4. `make test PARALLEL=`: one after another.
 PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 3 ] && echo 3 || echo 4) --dist worksteal
 
-.PHONY: chaos demo test check install packages lint types imports format sim kill-snapshots fuzz test-redis bench bench-core bench-store lock audit clean
+.PHONY: audit bench bench-core bench-store chaos check clean demo docs format fuzz help imports install kill-snapshots lint lock
+.PHONY: packages sim test test-redis types
 
 demo: $(VENV)/.demo ## a real pipeline on a private cluster of this machine
 	@cd examples/census && ../../$(BIN)/titan run --workers 2 --slots 1 pipeline.yaml
+
+help: ## this list
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "%-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: packages install ## all tests; installs what they need
 	$(BIN)/python -m pytest tests $(PARALLEL)
@@ -18,17 +22,17 @@ test: packages install ## all tests; installs what they need
 check: install lint types imports ## everything that CI checks, what fails fastest first
 	$(BIN)/python -m pytest tests $(PARALLEL)
 
-lint:
+lint: ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types:
+types: ## mypy --strict
 	$(BIN)/mypy
 
-imports:
+imports: ## the layers between packages
 	$(BIN)/lint-imports
 
-format: install
+format: install ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -46,6 +50,9 @@ test-redis: packages install ## TitanStore beside redis-server, more sequences t
 
 fuzz: install ## strangers' bytes for SECONDS: make fuzz TARGET=archives SECONDS=600 SEED=1
 	cd tests && ../$(BIN)/python -m fuzz.$(or $(TARGET),archives) --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1)
+
+docs: install ## the site, in build/site; a broken link fails
+	$(BIN)/python docs/make_site.py
 
 bench-store: packages install ## TitanStore beside redis-server: rates, memory, loading
 	$(BIN)/python benchmarks/store.py $(BENCH)
@@ -70,7 +77,7 @@ $(LOCK)/.made:
 	@$(LOCK)/bin/python -m pip install -q --disable-pip-version-check 'pip-tools>=7.4' 'pip-audit>=2.7'
 	@touch $@
 
-install: $(STAMP)
+install: $(STAMP) ## .venv with Titan and the tools of development
 
 # Debian splits ensurepip off: without python3-venv the environment is made without pip and filled by the system's pip.
 $(BIN)/python:
@@ -93,5 +100,5 @@ $(VENV)/.bench: $(STAMP)
 packages: ## Debian packages that the tests use
 	@sh tests/packages.sh
 
-clean:
+clean: ## remove .venv and all that was built
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,41 +1,25 @@
-"""Fills the table of a job's keys in README.md from the fields of `titan.Job`, so that they cannot differ.
+"""Fill the table of a job's keys in docs/pipelines.md from the fields of `titan.Job`, so that they cannot differ.
 
 python docs/make_job_table.py           # rewrites the table between its marks
-python docs/make_job_table.py --check   # exit code 1 if it is not up to date
+python docs/make_job_table.py --check   # exit code 1 if it is out of date
 """
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
+from tables import main, table
+
 from titan.sdk.job import Job
 
-PAGE = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parent / "pipelines.md"
 
 
 def job_table() -> str:
-    lines = ["| key of a job | |", "| --- | --- |"]
-    lines += [f"| `{row.key or name}` | {row.doc} |" for name, row in Job.ROWS.items() if row.form is not None]
-    return "\n".join(lines)
-
-
-def fill(page: str) -> str:
-    block = f"<!-- JOB -->\n{job_table()}\n<!-- end -->"
-    page, count = re.subn(r"<!-- JOB -->.*?<!-- end -->", lambda _: block, page, flags=re.DOTALL)
-    assert count == 1
-    return page
-
-
-def main() -> int:
-    page = PAGE.read_text()
-    filled = fill(page)
-    if "--check" in sys.argv:
-        return int(filled != page)
-    PAGE.write_text(filled)
-    return 0
+    rows = [(f"`{row.key or name}`", row.doc) for name, row in Job.ROWS.items() if row.form is not None]
+    return table(("key of a job", ""), rows)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PAGE, {"JOB": job_table()}))

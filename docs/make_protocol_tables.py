@@ -1,12 +1,11 @@
-"""Fills the tables of docs/protocol.md from the messages and the table of routes, so that they cannot differ.
+"""Fill the tables of docs/protocol.md from the messages and the table of routes, so that they cannot differ.
 
 python docs/make_protocol_tables.py           # rewrites the tables between their marks
-python docs/make_protocol_tables.py --check   # exit code 1 if they are not up to date
+python docs/make_protocol_tables.py --check   # exit code 1 if they are out of date
 """
 
 from __future__ import annotations
 
-import re
 import sys
 import typing
 from collections.abc import Collection
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tables import main, table
 
 from titan.gateway.routes import ROUTES, Party
 from titan.protocol import messages as msg
@@ -72,12 +72,12 @@ def words(kind: type) -> str:
 
 
 def message_table(opcodes: Collection[int]) -> str:
-    lines = ["| opcode | message | said by | fields after the request id | |", "| --- | --- | --- | --- | --- |"]
-    for opcode, kind in OPCODES.items():
-        if opcode in opcodes:
-            fields = fields_of(kind, skip_request=True)
-            lines.append(f"| {opcode} | {kind.__name__} | {sayers_of(kind)} | {fields} | {words(kind)} |")
-    return "\n".join(lines)
+    rows = [
+        (str(opcode), kind.__name__, sayers_of(kind), fields_of(kind, skip_request=True), words(kind))
+        for opcode, kind in OPCODES.items()
+        if opcode in opcodes
+    ]
+    return table(("opcode", "message", "said by", "fields after the request id", ""), rows)
 
 
 def sayers_of(kind: type) -> str:
@@ -88,9 +88,8 @@ def sayers_of(kind: type) -> str:
 
 
 def row_table() -> str:
-    lines = ["| row | fields | |", "| --- | --- | --- |"]
-    lines += [f"| {kind.__name__} | {fields_of(kind, skip_request=False)} | {words(kind)} |" for kind in rows()]
-    return "\n".join(lines)
+    found = [(kind.__name__, fields_of(kind, skip_request=False), words(kind)) for kind in rows()]
+    return table(("row", "fields", ""), found)
 
 
 def rows() -> list[type]:
@@ -106,23 +105,9 @@ def rows() -> list[type]:
     return [kind for kind in found if not issubclass(kind, msg.Message)]
 
 
-def fill(page: str) -> str:
-    tables = {name: message_table(opcodes) for name, opcodes in GROUPS.items()} | {"ROWS": row_table()}
-    for name, table in tables.items():
-        block = f"<!-- {name} -->\n{table}\n<!-- end -->"
-        page, count = re.subn(rf"@{name}@|<!-- {name} -->.*?<!-- end -->", lambda _, block=block: block, page, flags=re.DOTALL)
-        assert count == 1, name
-    return page
-
-
-def main() -> int:
-    page = PAGE.read_text()
-    filled = fill(page)
-    if "--check" in sys.argv:
-        return int(filled != page)
-    PAGE.write_text(filled)
-    return 0
+def tables() -> dict[str, str]:
+    return {name: message_table(opcodes) for name, opcodes in GROUPS.items()} | {"ROWS": row_table()}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PAGE, tables()))

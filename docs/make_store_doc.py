@@ -1,14 +1,15 @@
-"""Writes docs/store.md, the list of the store's commands, from titan.store.table, so that the two cannot differ.
+"""Fill the list of the store's commands in docs/store.md from titan.store.table, so that the two cannot differ.
 
-python docs/make_store_doc.py           # rewrites what stands between the marks
-python docs/make_store_doc.py --check   # exit code 1 if it is not up to date
+python docs/make_store_doc.py           # rewrites the parts between the marks
+python docs/make_store_doc.py --check   # exit code 1 if they are out of date
 """
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
+
+from tables import main, table
 
 from titan.store.command import Command
 from titan.store.differences import NOT_SUPPORTED
@@ -24,20 +25,16 @@ def every() -> list[Command]:
 
 
 def commands() -> str:
-    lines: list[str] = []
-    group = ""
+    groups: dict[str, list[tuple[str, str, str]]] = {}
     for one in every():
-        if one.group != group:
-            group = one.group
-            lines += ["", f"### {group.capitalize()}", "", "| command | | differs from Redis |", "| --- | --- | --- |"]
         name = one.name.decode().upper().replace("|", " ")
-        lines.append(f"| {name} | {_cell(one.summary)} | {_cell(one.differs)} |")
-    return "\n".join(lines[1:])
+        groups.setdefault(one.group, []).append((name, _cell(one.summary), _cell(one.differs)))
+    parts = [f"### {group.capitalize()}\n\n{table(('command', '', 'differs from Redis'), rows)}" for group, rows in groups.items()]
+    return "\n\n".join(parts)
 
 
 def not_supported() -> str:
-    rows = [f"| {what} | {_cell(names)} |" for what, names in NOT_SUPPORTED.items()]
-    return "\n".join(["| | |", "| --- | --- |", *rows])
+    return table(("", ""), [(what, _cell(names)) for what, names in NOT_SUPPORTED.items()])
 
 
 def counts() -> str:
@@ -49,26 +46,5 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def filled(page: str) -> str:
-    for mark, text in (("COUNTS", counts()), ("COMMANDS", commands()), ("NOT SUPPORTED", not_supported())):
-        page, found = re.subn(
-            rf"(<!-- {mark} -->\n).*?(<!-- end -->)",
-            lambda m, text=text: f"{m[1]}{text}\n{m[2]}",
-            page,
-            flags=re.DOTALL,  # type: ignore[misc]
-        )
-        assert found == 1, mark
-    return page
-
-
-def main() -> int:
-    before = PAGE.read_text()
-    after = filled(before)
-    if "--check" in sys.argv:
-        return int(before != after)
-    PAGE.write_text(after)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(PAGE, {"COUNTS": counts(), "COMMANDS": commands(), "NOT SUPPORTED": not_supported()}))

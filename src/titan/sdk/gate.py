@@ -13,7 +13,7 @@ class Gate(Job):
 
     - `message`: what is to be decided, up to 4,096 characters.
     - `max_wait`: seconds after which it is rejected if nobody decided; default 48 h.
-    - `webhook`: an http or https URL that is told when it opens; see the README.
+    - `webhook`: an http or https URL that is told when it opens; see docs/gates.md.
     - `delay`: seconds from the end of its parents until it opens.
 
     A rejected gate is CANCELLED with what waits for it, and its run is FAILED. Raises InvalidGraph.

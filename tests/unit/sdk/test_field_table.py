@@ -26,7 +26,7 @@ from titan.sdk.pipeline import _READERS, load_pipeline
 from titan.sdk.staging import stage
 
 SOURCE = Path(titan.__file__).parent
-README = Path(__file__).parents[3] / "README.md"
+DOCS = Path(__file__).parents[3] / "docs"
 ROW = """\
     nice: int = row(
         "How nice its processes are.",
@@ -73,7 +73,7 @@ def test_a_new_scalar_field_is_one_row_and_its_use(tmp_path: Path) -> None:
         text = file.read_text()
         assert text.count(before) == 1
         file.write_text(text.replace(before, more + before))
-    show = SHOW.replace("DOCS", repr(str(README.parent / "docs")))
+    show = SHOW.replace("DOCS", repr(str(DOCS)))
     where = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run([sys.executable, "-c", show], cwd=tmp_path, env=where, text=True, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
