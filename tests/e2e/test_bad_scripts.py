@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.cluster import Cluster, Spawned, alive, cluster, processes_below, until
+from support.cluster import Cluster, Spawned, alive, cluster, processes_below
+from support.waiting import until
 from titan import DAG, Job
 from titan.sdk.run import Run
 from titan.sdk.status import JobStatus
@@ -36,13 +37,9 @@ def neighbour(c: Cluster) -> Iterator[None]:
     yield
     go.touch()
     assert run.wait(10).ok
-    assert output(c, run, "good") == b"begin\nend\n"
+    assert c.output(f"{run.id}/good", stream=1) == b"begin\nend\n"
     left = [command for command in processes_below(c.base).values() if "titan_workspace" in command or "sleep" in command]
     assert not left
-
-
-def output(c: Cluster, run: Run, job: str = "a", stream: int = 1) -> bytes:
-    return b"".join(data for s, data in c.client.logs(f"{run.id}/{job}") if s == stream)
 
 
 def outcome(c: Cluster, job: Job) -> tuple[Run, JobStatus]:
@@ -62,7 +59,7 @@ def test_one_that_prints_300_mb_fills_neither_memory_nor_disk(c: Cluster) -> Non
     source = "import sys\nfor n in range(300): sys.stdout.write(f'{n:09}\\n' * 100_000)\nprint('the end')"
     run, job = outcome(c, Job("a", command=[sys.executable, "-c", source], retries=0))
     assert job.state == "COMPLETED"
-    text = output(c, run)
+    text = c.output(f"{run.id}/a", stream=1)
     assert 15 * MIB < len(text) <= 16 * MIB
     assert text.startswith(b"000000000\n")
     assert text.endswith(b"000000299\nthe end\n")
@@ -74,17 +71,17 @@ def test_one_that_prints_300_mb_fills_neither_memory_nor_disk(c: Cluster) -> Non
 def test_one_that_goes_over_its_log_limit(c: Cluster) -> None:
     run, job = outcome(c, Job("a", command="yes | head -c 3000000; echo end >&2", requirement="SMALL", retries=0))
     assert job.state == "COMPLETED"
-    text = output(c, run)
+    text = c.output(f"{run.id}/a", stream=1)
     assert 0.9 * MIB < len(text) <= MIB
     assert b"bytes of output were dropped here; the limit is 1048576 bytes]" in text
-    assert output(c, run, stream=2) == b"end\n"
+    assert c.output(f"{run.id}/a", stream=2) == b"end\n"
 
 
 def test_one_that_prints_what_is_no_text(c: Cluster) -> None:
     run, job = outcome(c, Job("a", command=r"printf 'a\377\376\000b\n'; printf '\303(' >&2", retries=0))
     assert job.state == "COMPLETED"
-    assert output(c, run) == b"a\xff\xfe\0b\n"
-    assert output(c, run, stream=2) == b"\xc3("
+    assert c.output(f"{run.id}/a", stream=1) == b"a\xff\xfe\0b\n"
+    assert c.output(f"{run.id}/a", stream=2) == b"\xc3("
     assert "a\ufffd\ufffd\0b\n" in c.cli("logs", f"{run.id}/a").stdout
     assert "\\ufffd" in c.cli("logs", f"{run.id}/a", "--json").stdout
 
@@ -120,7 +117,7 @@ def test_one_that_ignores_sigterm(c: Cluster, tmp_path: Path) -> None:
 def test_one_that_closes_its_output(c: Cluster) -> None:
     run, job = outcome(c, Job("a", command="echo said; exec >&- 2>&-; sleep 0.1; exit 4", retries=0))
     assert (job.state, job.exit_code) == ("DEAD", 4)
-    assert output(c, run) == b"said\n"
+    assert c.output(f"{run.id}/a", stream=1) == b"said\n"
 
 
 @pytest.mark.parametrize(("name", "number"), [("KILL", 9), ("SEGV", 11), ("TERM", 15)])
@@ -147,9 +144,9 @@ def test_one_that_is_no_program(c: Cluster, tmp_path: Path) -> None:
 def test_one_that_deletes_its_own_folder(c: Cluster) -> None:
     run, job = outcome(c, Job("a", command='echo before; rm -rf "$PWD"; echo after; exit 3', retries=1))
     assert (job.state, job.attempt, job.exit_code) == ("DEAD", 2, 3)
-    assert output(c, run) == b"before\nafter\n"
+    assert c.output(f"{run.id}/a", stream=1) == b"before\nafter\n"
 
 
 def test_one_that_reads_its_input_finds_none(c: Cluster) -> None:
     run, job = outcome(c, Job("a", command="cat; echo done", retries=0))
-    assert (job.state, output(c, run)) == ("COMPLETED", b"done\n")
+    assert (job.state, c.output(f"{run.id}/a", stream=1)) == ("COMPLETED", b"done\n")

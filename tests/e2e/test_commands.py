@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import TITAN, Cluster, cluster, free_port, processes_below, until
+from support.cluster import TITAN, Cluster, cluster, free_port, processes_below
+from support.waiting import until
 from titan import DAG, Job
 
 JOB_KEYS = {"id", "state", "attempt", "worker", "exit_code", "submitted_at", "started_at", "finished_at", "reason"}

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from support.cluster import Cluster, cluster, until
+from support.cluster import Cluster, cluster
+from support.waiting import until
 from titan import AsyncClient, Client
 from titan.errors import CallerError, JobFailed
 from titan.worker.reports import pack_reports
@@ -31,12 +32,6 @@ RESULT_S = 20.0
 def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with cluster(tmp_path_factory.mktemp("functions") / "c", "w1") as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def client(c: Cluster) -> Iterator[Client]:
-    with Client(c.address) as opened:
-        yield opened
 
 
 def square(x: int) -> int:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, alive, cluster, until
+from support.cluster import Cluster, alive, cluster
+from support.waiting import until
 from titan import DAG, Job
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.cluster import QUIET, cluster, processes_below, until
+from support.cluster import QUIET, cluster, processes_below
 from support.snapshot_kills import kill_in_snapshots
+from support.waiting import until
 from titan import DAG, Job
 
 

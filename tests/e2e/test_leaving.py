@@ -13,8 +13,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support.cluster import Cluster, cluster, until
+from support.cluster import Cluster, cluster
 from support.proxy import UP, Proxy
+from support.waiting import until
 from titan import Client
 from titan.errors import CallsNotAcknowledged, InvalidGraph
 from titan.sdk import calls

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import titan
-from support.cluster import Cluster, cluster, until
+from support.cluster import Cluster, cluster
+from support.waiting import until
 from titan import DAG, Client, Job
 
 RESULT_S = 100.0

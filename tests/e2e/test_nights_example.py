@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from support.cluster import FAST, Cluster, cluster, until
+from support.cluster import FAST, Cluster, cluster
+from support.waiting import until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "nights"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, cluster, free_port, until
+from support.cluster import Cluster, cluster, free_port
+from support.waiting import until
 from titan import DAG, AsyncClient, Client, Job
 from titan.errors import ConnectionLost, InvalidGraph, MasterUnreachable, NotFound
 from titan.sdk.status import JobChange, RunSummary

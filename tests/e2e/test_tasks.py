@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import titan
-from support.cluster import Cluster, cluster, until
+from support.cluster import Cluster, cluster
+from support.waiting import until
 from titan import AsyncClient, Client
 from titan.errors import CallerError, JobFailed
 from titan.model.dag import MAX_INPUT_BYTES
@@ -24,12 +25,6 @@ RESULT_S = 20.0
 def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with cluster(tmp_path_factory.mktemp("tasks") / "c", "w1") as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def client(c: Cluster) -> Iterator[Client]:
-    with Client(c.address) as opened:
-        yield opened
 
 
 @titan.task

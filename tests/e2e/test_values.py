@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import titan
-from support.cluster import FAST, Cluster, cluster, until
+from support.cluster import FAST, Cluster, cluster
+from support.waiting import until
 from titan import Client
 from titan.content.transfer import DamagedCopy
 from titan.sdk import connection
@@ -22,12 +23,6 @@ MB = 1_000_000
 def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with cluster(tmp_path_factory.mktemp("values") / "c", "w1") as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def client(c: Cluster) -> Iterator[Client]:
-    with Client(c.address) as opened:
-        yield opened
 
 
 def numbered(n: int, size: int) -> bytes:

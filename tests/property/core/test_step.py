@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from support_core import CLIENT, Master, beat, cancel, dag, picture, register, replay, results, started, submit, succeeded
+from support.core import CLIENT, Master, beat, cancel, dag, picture, register, replay, results, started, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import image

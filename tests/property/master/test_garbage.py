@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
-from support_core import CLIENT, Master, dag, register, replay, results, submit
+from support.core import CLIENT, Master, dag, register, replay, results, submit
 from titan.clock import SteadyClock
 from titan.content.blobs import put
 from titan.content.directory import DirectoryStore

@@ -9,7 +9,7 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support_logs import Link
+from support.log_pump import Link
 from titan.worker import log_pump
 
 LEASES = st.integers(1, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support_core import CLIENT, FIRST, Master, alike, beat, cancel, dag, register, results, submit, succeeded
+from support.core import CLIENT, FIRST, Master, alike, beat, cancel, dag, register, results, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.model.causes import Cause

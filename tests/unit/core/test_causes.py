@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import titan.core
-from support_core import FIRST, Master, dag, submit
+from support.core import FIRST, Master, dag, submit
 from titan.core import events as ev
 from titan.core import image
 from titan.core.apply import apply

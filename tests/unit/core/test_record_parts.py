@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support_store import Talk, replayed
+from support.store import Talk, replayed
 from titan.clock import SteadyClock
 from titan.core import events as ev
 from titan.core import image

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from support_core import (
+from support.core import (
     FIRST,
     Master,
     alike,

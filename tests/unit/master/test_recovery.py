@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-from support_core import FIRST, Master, booted, dag, picture, register, results, started, submit, succeeded
+from support.core import FIRST, Master, booted, dag, picture, register, results, started, submit, succeeded
 from titan.core import events as ev
 from titan.core import image
 from titan.core import inputs as seen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_core import FIRST, Master, alike, cancel, dag, register, results, started, submit, succeeded
+from support.core import FIRST, Master, alike, cancel, dag, register, results, started, submit, succeeded
 from titan.core import inputs as seen
 from titan.errors import NotFound
 from titan.master import views

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from support_core import FIRST, Master, dag, register, started, submit, succeeded
+from support.core import FIRST, Master, dag, register, started, submit, succeeded
 from titan.core import inputs as seen
 from titan.errors import NotFound
 from titan.master import watch

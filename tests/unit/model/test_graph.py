@@ -7,7 +7,7 @@ import math
 import pytest
 from msgspec.structs import replace
 
-from support_core import dag
+from support.core import dag
 from titan.errors import InvalidGraph
 from titan.model import dag as limits
 from titan.model.dag import DagSpec, JobTemplate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_store import Talk, replayed
+from support.store import Talk, replayed
 from titan.store.replies import OK, QUEUED, SYNTAX, WRONG_TYPE, Error
 
 

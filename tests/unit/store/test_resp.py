@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support_store import Talk
+from support.store import Talk
 from titan.store.replies import (
     NO_REPLY,
     NULL_ARRAY,

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from differential.grammar import ALL_THEMES, Step, sequences
-from support_store import check, replayed, snapshot
+from support.store import check, replayed, snapshot
 from titan.store.replies import BLOCKED, NO_REPLY
 from titan.store.resp import encode
 from titan.store.store import Store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_store import Talk, replayed
+from support.store import Talk, replayed
 from titan.store.dice import Dice
 from titan.store.replies import NULL_ARRAY, OK, OUT_OF_RANGE, WRONG_TYPE, Error, Reply, Status
 from titan.store.stream_log import IdMap

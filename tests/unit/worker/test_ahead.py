@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from support_worker import PLAIN, Node, assignment, dispatched, exited, start, unstarted
+from support.worker_machine import PLAIN, Node, assignment, dispatched, exited, start, unstarted
 from titan.model.dag import JobTemplate, Limits, Needs, Service
 from titan.model.states import Outcome
 from titan.worker import machine as m

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from support_content import Ends
+from support.content import Ends
 from titan.content.blobs import put
 from titan.content.files import FileWriter
 from titan.worker.downloads import Downloads

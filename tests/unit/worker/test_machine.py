@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_worker import PLAIN, SCRIPT, Node, dispatched, exited, result, start, unstarted
+from support.worker_machine import PLAIN, SCRIPT, Node, dispatched, exited, result, start, unstarted
 from titan.model.dag import JobTemplate, Limits
 from titan.model.states import Outcome
 from titan.worker import machine as m

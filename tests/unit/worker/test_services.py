@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from support_worker import Node, dispatched, exited, start
+from support.worker_machine import Node, dispatched, exited, start
 from titan.model.dag import JobTemplate, Limits, Needs, Service
 from titan.model.services import STEADY_S
 from titan.model.states import Outcome

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support_worker import Node, dispatched, exited
+from support.worker_machine import Node, dispatched, exited
 from titan.model.dag import JobTemplate, Needs
 from titan.model.states import Outcome
 from titan.worker import devices
