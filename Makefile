@@ -4,16 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := $(VENV)/lock
 STAMP := $(VENV)/.installed
+# Hundreds of processes are started by the tests: none should compile what another has compiled already.
+unexport PYTHONDONTWRITEBYTECODE
 # One process more than there are CPUs, from 3, as most of a test is waiting for processes, to 4. `make test PARALLEL=`: one after another.
 PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 3 ] && echo 3 || echo 4) --dist worksteal
 
-.PHONY: chaos demo test check install packages lint types imports format sim kill-snapshots fuzz test-redis bench bench-core bench-store lock audit clean
+.PHONY: chaos demo test test-slow check install packages lint types imports format sim kill-snapshots fuzz test-redis bench bench-core bench-store lock audit clean
 
 demo: $(VENV)/.demo ## a real pipeline on a private cluster of this machine
 	@cd examples/census && ../../$(BIN)/titan run --workers 2 --slots 1 pipeline.yaml
 
 test: packages install ## all tests; installs what they need
 	$(BIN)/python -m pytest tests $(PARALLEL)
+
+test-slow: packages install ## the long forms of tests that `make test` runs in a short form
+	$(BIN)/python -m pytest tests -m slow $(PARALLEL)
 
 check: install lint types imports ## everything that CI checks, what fails fastest first
 	$(BIN)/python -m pytest tests $(PARALLEL)

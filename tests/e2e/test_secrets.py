@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
 from support.cluster import NONE, QUIET, TITAN, Cluster, cluster, processes_below
@@ -166,14 +167,18 @@ def answers(c: Cluster, run: Run) -> bytes:
     """All that the master tells of the run, in the ways there are."""
     said = [c.output(f"{run.id}/{job.id}", attempt=attempt) for job in run.status().jobs for attempt in range(1, job.attempt + 1)]
     asked = [("status",), ("status", run.id), ("runs",), ("services",), ("dlq",), ("dlq", "show", f"{run.id}/bad"), ("workers",)]
-    asked += [(word, f"{run.id}/{job.id}") for job in run.status().jobs for word in ("status", "why")]
+    asked += [(word, f"{run.id}/{job}") for job in ("says", "bad") for word in ("status", "why")]
     asked += [("journal", "inspect", "--home", str(c.home), "--events"), ("secret", "list")]
     said += [c.cli(*words, "--json").stdout.encode() for words in asked]
+    targets = [f"{run.id}/{job.id}" for job in run.status().jobs]
+    said += [msgspec.msgpack.encode((c.client.job(target), c.client.why(target))) for target in targets]
     port = re.search(r'"store": "127.0.0.1:(\d+)"', (c.home / "master.json").read_text())
     assert port is not None
     said += [c.cli("store", "keys", "*").stdout.encode(), c.cli("store", "xrange", "titan:events", "-", "+").stdout.encode()]
-    said += [c.cli("store", "hgetall", f"titan:job:{run.id}/{job.id}").stdout.encode() for job in run.status().jobs]
-    assert all(said[-3:])
+    said += [c.cli("store", "hgetall", f"titan:job:{target}").stdout.encode() for target in targets[:2]]
+    derived = [c.client.store.execute("HGETALL", f"titan:job:{target}") for target in targets]
+    assert all([*said[-2:], *derived])
+    said += [msgspec.msgpack.encode(reply) for reply in derived]
     return b"\n".join(said)
 
 

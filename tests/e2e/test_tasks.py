@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -111,11 +112,13 @@ def test_a_cancelled_future_takes_its_run_along(client: Client, tmp_path: Path) 
         future.result(0)
 
 
-def test_a_deep_chain(client: Client) -> None:
+@pytest.mark.parametrize("depth", [3_000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_a_chain_may_be_deeper_than_python_recurses(client: Client, depth: int) -> None:
+    assert depth > 2 * sys.getrecursionlimit()
     node = inc(0)
-    for _ in range(10_000):
+    for _ in range(depth):
         node = inc(node)
-    assert client.compute(node).result(60) == 10_001
+    assert client.compute(node).result(120) == depth + 1
 
 
 def test_a_wide_fan_in(client: Client) -> None:

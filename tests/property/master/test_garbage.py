@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -307,5 +308,13 @@ class Contents(RuleBasedStateMachine):
 
 
 garbage.SLICE_JOBS = 1
-Contents.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Contents.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
 TestContents = Contents.TestCase
+
+
+class ContentsAtLength(Contents):
+    pass
+
+
+ContentsAtLength.TestCase.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+TestContentsAtLength = pytest.mark.slow(ContentsAtLength.TestCase)
