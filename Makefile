@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # One process more than there are CPUs, from 3, as most of a test is waiting for processes, to 4. `make test PARALLEL=`: one after another.
 PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 3 ] && echo 3 || echo 4) --dist worksteal
 
-.PHONY: chaos demo test test-slow check install packages lint types imports format sim kill-snapshots fuzz test-redis bench bench-core bench-store lock audit clean
+.PHONY: chaos demo test test-slow coverage check install packages lint types imports format sim kill-snapshots fuzz test-redis bench bench-core bench-store lock audit clean
 
 demo: $(VENV)/.demo ## a real pipeline on a private cluster of this machine
 	@cd examples/census && ../../$(BIN)/titan run --workers 2 --slots 1 pipeline.yaml
@@ -19,6 +19,10 @@ test: packages install ## all tests; installs what they need
 
 test-slow: packages install ## the long forms of tests that `make test` runs in a short form
 	$(BIN)/python -m pytest tests -m slow $(PARALLEL)
+
+coverage: packages install ## lines and branches that the unit, property and sim tests run, by package: make coverage SHOW=core
+	$(BIN)/python -m pytest tests/unit tests/property tests/sim $(PARALLEL) --cov --cov-report=json:.coverage.json
+	@$(BIN)/python tests/coverage_report.py .coverage.json $(SHOW)
 
 check: install lint types imports ## everything that CI checks, what fails fastest first
 	$(BIN)/python -m pytest tests $(PARALLEL)
@@ -99,4 +103,4 @@ packages: ## Debian packages that the tests use
 	@sh tests/packages.sh
 
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.json

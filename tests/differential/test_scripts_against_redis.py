@@ -109,7 +109,7 @@ class Crowd:
 
 @pytest.mark.parametrize("resp", [2, 3])
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script(redis: Redis, name: str, resp: int) -> None:
+def test_a_script_gets_the_replies_and_leaves_the_keys_of_redis(redis: Redis, name: str, resp: int) -> None:
     crowd = Crowd(redis, resp)
     try:
         for number, words in SCRIPTS[name]:

@@ -11,7 +11,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "burst"
 OPTIONS = ("--scale", "GENERAL=0..4", "--burst-slots", "2", "--burst-idle", "1", "--set", "scale_every_s=0.3")
 
 
-def test_the_example(tmp_path: Path) -> None:
+def test_the_burst_example_runs_on_burst_workers(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", settings=FAST, options=OPTIONS) as c:
         c.start_worker("w1", "--shared", str(c.home / "shared"), slots=1)
         c.wait_for_workers("w1")

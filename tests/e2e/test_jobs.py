@@ -38,7 +38,7 @@ def run_of(c: Cluster, *jobs: Job) -> Run:
 
 
 # -- kinds of jobs ----------------------------------------------------------------------------------------------------------
-def test_a_python_script(c: Cluster, tmp_path: Path) -> None:
+def test_a_python_script_has_its_arguments_and_its_folder(c: Cluster, tmp_path: Path) -> None:
     script = tmp_path / "hello.py"
     script.write_text("import sys, os\nprint(__name__, sys.argv, os.path.basename(__file__), os.getcwd() == sys.path[0])\n")
     run = run_of(c, Job("a", file=script, args=["x", "y z"]))
@@ -55,13 +55,13 @@ def test_a_shell_script_with_and_without_a_first_line(c: Cluster, tmp_path: Path
     assert c.printed(run, "a") == ("hello you bash\n" if first or Path("/bin/sh").resolve().name == "bash" else "hello you \n")
 
 
-def test_a_binary(c: Cluster) -> None:
+def test_a_binary_runs_with_its_arguments(c: Cluster) -> None:
     run = run_of(c, Job("a", file=shutil.which("echo"), args=["from", "a binary"]))
     assert run.wait(20).ok
     assert c.printed(run, "a") == "from a binary\n"
 
 
-def test_a_jar(c: Cluster, tmp_path: Path) -> None:
+def test_a_jar_runs_and_its_exit_code_is_kept(c: Cluster, tmp_path: Path) -> None:
     if not (shutil.which("javac") and shutil.which("jar")):
         pytest.skip("no javac: sh tests/packages.sh installs it")
     source = 'public class Hello { public static void main(String[] a) { System.out.println("hello " + a[0]); System.exit(3); } }'
@@ -141,7 +141,7 @@ def test_retries_with_growing_waits_and_then_dead(c: Cluster) -> None:
 
 
 @pytest.mark.parametrize("what", ["no-such-command", "/no/such/file", "/etc/passwd"])
-def test_what_can_never_start_is_not_tried_again(c: Cluster, what: str) -> None:
+def test_a_job_that_can_never_start_is_not_tried_again(c: Cluster, what: str) -> None:
     run = run_of(c, Job("a", command=[what], retries=3))
     assert run.wait(20).state == "FAILED"
     (a,) = run.status().jobs

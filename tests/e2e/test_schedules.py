@@ -88,7 +88,7 @@ def decided(events: list[ev.Event], name: str) -> list[float]:
 
 
 # -- the commands ------------------------------------------------------------------------------------------------------------
-def test_the_commands(c: Cluster, tmp_path: Path) -> None:
+def test_schedules_are_added_changed_paused_and_removed_by_commands(c: Cluster, tmp_path: Path) -> None:
     pipeline = tmp_path / "p.yaml"
     pipeline.write_text("name: p\nproject: false\njobs: [{id: a, command: 'echo hi'}]\n")
     made = c.json("schedule", "add", "night", str(pipeline), "--cron", "30 2 * * *", "--tz", "Europe/Berlin", "--overlap", "queue")
@@ -153,7 +153,7 @@ def test_the_example_runs_by_the_clock(c: Cluster) -> None:
 
 
 # -- the SDK -----------------------------------------------------------------------------------------------------------------
-def test_from_a_program(c: Cluster, tmp_path: Path) -> None:
+def test_schedules_are_added_changed_paused_and_removed_by_a_program(c: Cluster, tmp_path: Path) -> None:
     script = tmp_path / "s.sh"
     script.write_text("echo $TITAN_SCHEDULE\n")
     schedules, dag = c.client.schedules, DAG("d", [Job("a", file=script)])

@@ -272,13 +272,13 @@ def test_a_replacement_at_a_fixed_port_waits_until_that_is_free(one: Cluster, tm
         ({"type": "daemon"}, "type: must be run (the default), gate or service"),
     ],
 )
-def test_bad_input(fields: dict[str, Any], says: str) -> None:
+def test_bad_fields_of_a_service_are_refused(fields: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidGraph) as caught:
         Job("s", command="x", **{"type": "service", **fields})
     assert says in str(caught.value)
 
 
-def test_bad_places(one: Cluster) -> None:
+def test_bad_references_to_services_are_refused(one: Cluster) -> None:
     db = Job("db", type="service", command="sleep 9")
     for job, says in (
         (Job("a", command="x", args=["${service:db}"]), "the job does not depend on 'db'"),

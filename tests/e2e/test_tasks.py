@@ -58,7 +58,7 @@ def note(path: str, x: int) -> int:
     return x
 
 
-def test_results_become_arguments(client: Client) -> None:
+def test_results_of_nodes_become_arguments(client: Client) -> None:
     assert client.compute(inc(inc(inc(0)))).result(RESULT_S) == 3
     assert client.compute(total([inc(1), 10], more={"k": (inc(2), inc(inc(2)))})).result(RESULT_S) == 2 + 10 + 3 + 4
     assert client.compute([]) == []
@@ -86,7 +86,7 @@ def test_a_failed_ancestor_is_named(client: Client) -> None:
     assert isinstance(client.compute(bad).exception(RESULT_S), ValueError)
 
 
-def test_retries_try_again(client: Client, tmp_path: Path) -> None:
+def test_a_node_is_tried_again_as_its_retries_say(client: Client, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
 
     @titan.task(retries=2)
@@ -140,7 +140,7 @@ def test_results_that_are_too_much_for_one_call_are_told(client: Client) -> None
     assert error is not None and "gather them in steps" in str(error)
 
 
-def test_asyncio(c: Cluster) -> None:
+def test_an_async_client_computes_nodes(c: Cluster) -> None:
     async def both() -> Any:
         async with AsyncClient(c.address) as client:
             with pytest.raises(CallerError, match="compute"):

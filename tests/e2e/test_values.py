@@ -62,13 +62,13 @@ def test_sizes_round_the_limits(client: Client) -> None:
         assert client.call(len, bytes(size)).result(RESULT_S) == size
 
 
-def test_many_types(client: Client) -> None:
+def test_large_values_of_many_types_come_back_equal(client: Client) -> None:
     value = {"list": list(range(100_000)), "text": "ü" * 200_000, "nested": [bytes(100_000)] * 3}
     assert client.call(lambda it: it, value).result(RESULT_S) == value
     assert len(client.call(lambda: [lambda n=n: n for n in range(3000)]).result(RESULT_S)) == 3000
 
 
-def test_a_large_exception(client: Client) -> None:
+def test_a_large_exception_comes_back_whole(client: Client) -> None:
     error = client.call(fail, 300_000).exception(RESULT_S)
     assert isinstance(error, ValueError) and len(str(error)) == 300_000
     assert "in fail" in str(error.__cause__)

@@ -520,7 +520,7 @@ async def test_the_child_of_a_fork_does_not_become_a_second_runner(made: Bench, 
 
 
 @scenario
-async def test_quit(made: Bench, _folder: Path) -> None:
+async def test_a_runner_that_is_told_to_quit_exits_with_0(made: Bench, _folder: Path) -> None:
     assert await made.value(lambda: 1) == 1
     made.link.quit()
     assert await made.ended() == 0

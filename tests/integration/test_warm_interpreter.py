@@ -435,7 +435,7 @@ def test_one_hash_is_read_once_and_jobs_do_not_see_each_other(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "path", ["./x.py", "sub/x.py", "../work/x.py", "link.py", "sub//../x.py", "none.py", "sub", "x.txt", "{}/x.py"]
 )
-def test_paths(tmp_path: Path, path: str) -> None:
+def test_paths_are_those_of_a_plain_interpreter(tmp_path: Path, path: str) -> None:
     work = tmp_path / "work"
     (work / "sub").mkdir(parents=True)
     for name in ("x.py", "sub/x.py", "x.txt"):
@@ -482,7 +482,7 @@ def test_a_source_that_python_cannot_take_leaves_the_warden_alive(tmp_path: Path
     run_in_loop(main(), on="asyncio")
 
 
-def test_preload(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_is_preloaded_changes_nothing_for_scripts(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.py").write_text(
         "import sys\nprint('json' in sys.modules, 'ctypes' in sys.modules)\nimport json, threading\n"
         "print(json.dumps(1), threading.current_thread().name)\nt = threading.Thread(target=print, args=('t',))\n"

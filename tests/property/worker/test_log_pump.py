@@ -48,7 +48,7 @@ def do(link: Link, step: tuple[object, ...], ended: set[int]) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(STEPS, max_size=40))
-def test_any_interleaving(steps: list[tuple[object, ...]]) -> None:
+def test_output_arrives_whole_whatever_the_interleaving(steps: list[tuple[object, ...]]) -> None:
     ended: set[int] = set()
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(log_pump, "CHUNK", 4):
         link = Link(Path(folder))

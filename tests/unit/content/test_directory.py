@@ -114,7 +114,7 @@ def test_parts_stay_for_a_day(store: DirectoryStore) -> None:
     assert new.exists() and not active.exists(), "a start sweeps"
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_environment_fault(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match="is full"):
         DirectoryStore(tmp_path / "a", spare_bytes=1 << 62).open_part(KEY, 1)
     disk = os.statvfs(tmp_path)
@@ -129,7 +129,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 
 # -- blobs ------------------------------------------------------------------------------------------------------------------
-def test_what_is_not_there(store: DirectoryStore) -> None:
+def test_content_that_is_not_stored_is_not_found(store: DirectoryStore) -> None:
     for hash_ in ("a" * 64, "../x", "", "A" * 64):
         assert not store.has(hash_) and not store.touch(hash_)
         with pytest.raises(NotFound, match="run again the job"):

@@ -82,7 +82,7 @@ def test_cancelling_what_is_over_cancels_nothing() -> None:
     assert master.state.runs["r"].state is RunState.COMPLETED
 
 
-def test_what_is_not_there() -> None:
+def test_cancelling_what_is_not_there_is_refused() -> None:
     master = Master()
     assert master.see(cancel("x")).effects == [fx.Refuse(CLIENT, 6, "not_found", "there is no run 'x': `titan runs` lists them")]
     master.see(submit(dag({"a": ""})))

@@ -43,7 +43,7 @@ def test_it_waits_for_its_parents() -> None:
     )
 
 
-def test_it_is_delayed() -> None:
+def test_a_delayed_job_says_until_when() -> None:
     master = Master()
     master.see(submit(alike("a", JobTemplate(command="true", delay_s=60.0))), at=100.0)
     master.now = 110.0
@@ -51,7 +51,7 @@ def test_it_is_delayed() -> None:
     assert (reason.code, reason.text, reason.detail) == ("delayed", "delayed for another 50.0 s", {"until": 160.0})
 
 
-def test_it_backs_off() -> None:
+def test_a_job_that_failed_says_when_it_is_tried_again() -> None:
     master = Master()
     master.see(register(), submit(alike("a", PLAIN)))
     master.see(results(1, (master.lease(), Outcome.EXITED)), at=10.0)

@@ -124,7 +124,7 @@ def test_the_same_request_sent_twice_is_one() -> None:
         (seen.ScheduleRunRequested(CLIENT, 4, "r", "k", "none"), "not_found", "there is no schedule 'none'"),
     ],
 )
-def test_what_is_refused(asked: seen.Input, code: str, says: str) -> None:
+def test_bad_requests_for_schedules_are_refused(asked: seen.Input, code: str, says: str) -> None:
     master = Master(PATIENT)
     master.see(ask("there"))
     events, (refusal,) = master.see(asked)

@@ -49,7 +49,7 @@ def lost(master: Master, *, at: float) -> ev.WorkerLost:
 
 
 # -- registration ----------------------------------------------------------------------------------------------------------
-def test_a_new_worker() -> None:
+def test_a_new_worker_joins_and_is_accepted() -> None:
     master = Master()
     assert master.see(register(origin=3, slots=4), at=5.0) == (
         [joined(1, "w1", 5.0, slots=4), ev.WorkerConnected(1, 3, 5.0)],

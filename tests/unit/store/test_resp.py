@@ -61,7 +61,7 @@ def wire(reply: Reply, resp: int) -> bytes:
     ],
     ids=repr,
 )
-def test_both_versions(reply: Reply, two: bytes, three: bytes) -> None:
+def test_replies_are_encoded_in_both_versions(reply: Reply, two: bytes, three: bytes) -> None:
     assert wire(reply, 2) == two
     assert wire(reply, 3) == three
 

@@ -16,7 +16,7 @@ LIMITS: list[dict[str, str]] = [{}, {"maxmemory": "1000gb"}, {"maxmemory": "4kb"
 
 
 @pytest.mark.parametrize("theme", ALL_THEMES)
-def test_a_sequence(theme: str) -> None:
+def test_a_random_sequence_of_commands_is_repeated_by_its_changes(theme: str) -> None:
     @settings(
         max_examples=20,
         derandomize=True,

@@ -147,7 +147,7 @@ SCRIPTS: dict[str, Script] = {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_type(name: str) -> None:
+def test_commands_of_a_type_reply_and_leave_changes_that_repeat_them(name: str) -> None:
     talk = Talk()
     for line, reply in SCRIPTS[name]:
         assert talk(line) == reply, line
