@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := $(VENV)/lock
 STAMP := $(VENV)/.installed
+# Hundreds of processes are started by the tests: none should compile what another has compiled already.
+unexport PYTHONDONTWRITEBYTECODE
 # One process more than there are CPUs, from 3, as most of a test is waiting for processes, to 4. `make test PARALLEL=`: one after another.
 PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 3 ] && echo 3 || echo 4) --dist worksteal
 
 .PHONY: audit bench bench-core bench-store chaos check clean demo docs format fuzz help imports install kill-snapshots lint lock
-.PHONY: packages sim test test-redis types
+.PHONY: coverage packages sim test test-redis test-slow types
 
 demo: $(VENV)/.demo ## a real pipeline on a private cluster of this machine
 	@cd examples/census && ../../$(BIN)/titan run --workers 2 --slots 1 pipeline.yaml
@@ -18,6 +20,13 @@ help: ## this list
 
 test: packages install ## all tests; installs what they need
 	$(BIN)/python -m pytest tests $(PARALLEL)
+
+test-slow: packages install ## the long forms of tests that `make test` runs in a short form
+	$(BIN)/python -m pytest tests -m slow $(PARALLEL)
+
+coverage: packages install ## lines and branches that the unit, property and sim tests run, by package: make coverage SHOW=core
+	$(BIN)/python -m pytest tests/unit tests/property tests/sim $(PARALLEL) --cov --cov-report=json:.coverage.json
+	@$(BIN)/python tests/coverage_report.py .coverage.json $(SHOW)
 
 check: install lint types imports ## everything that CI checks, what fails fastest first
 	$(BIN)/python -m pytest tests $(PARALLEL)
@@ -101,4 +110,4 @@ packages: ## Debian packages that the tests use
 	@sh tests/packages.sh
 
 clean: ## remove .venv and all that was built
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.json

@@ -36,9 +36,10 @@ from pathlib import Path
 from chaos.clients import Diary, Load
 from chaos.judge import Stories, Strike
 from chaos.places import HUB, Network, SmallDisk, enter
-from support.cluster import FAST, TITAN, Cluster, Spawned, processes_below, until
+from support.cluster import FAST, TITAN, Cluster, Spawned, processes_below
 from support.false_clock import FalseClock, libraries, remove_leftovers
 from support.proxy import DOWN, UP, Proxy
+from support.waiting import until
 from titan.errors import TitanError
 
 WORKERS = ("ada", "bob", "cyd")

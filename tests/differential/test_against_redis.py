@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from hypothesis import strategies as st
 
 from differential.comparing import BY_CHANCE, comparable
 from differential.grammar import ALL_THEMES, Step, sequences
-from differential.peer import Connection, Redis, Tree, parse_all, redis_server
+from differential.peer import Connection, Redis, Tree, parse_all
 from titan.store.replies import BLOCKED, NO_REPLY, Error
 from titan.store.resp import encode
 from titan.store.session import Session
@@ -32,12 +31,6 @@ EXAMPLES = int(os.environ.get("TITAN_REDIS_EXAMPLES", "15"))
 STEPS = 40
 SAID_ELSEWHERE = (b"SUBSCRIBE", b"PSUBSCRIBE", b"UNSUBSCRIBE", b"PUNSUBSCRIBE", b"RESET", b"QUIT")
 """What is not queued in a transaction here: its replies come outside of that of EXEC."""
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    with redis_server(Path(tmp_path_factory.mktemp("redis"))) as running:
-        yield running
 
 
 class Side:

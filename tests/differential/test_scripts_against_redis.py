@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from differential.comparing import comparable
-from differential.peer import Connection, Redis, Tree, parse_all, redis_server
+from differential.peer import Connection, Redis, Tree, parse_all
 from differential.scripts import LATER, PASS, SCRIPTS
-from support_store import replayed, snapshot
+from support.store import replayed, snapshot
 from titan.store.context import Change
 from titan.store.replies import BLOCKED, NO_REPLY, Reply
 from titan.store.resp import encode
@@ -26,12 +24,6 @@ from titan.store.store import Store
 
 pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
 NUMBERS = (1, 2, 3)
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    with redis_server(Path(tmp_path_factory.mktemp("redis"))) as running:
-        yield running
 
 
 class Crowd:
@@ -117,7 +109,7 @@ class Crowd:
 
 @pytest.mark.parametrize("resp", [2, 3])
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script(redis: Redis, name: str, resp: int) -> None:
+def test_a_script_gets_the_replies_and_leaves_the_keys_of_redis(redis: Redis, name: str, resp: int) -> None:
     crowd = Crowd(redis, resp)
     try:
         for number, words in SCRIPTS[name]:

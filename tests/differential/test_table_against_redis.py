@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from differential.peer import Redis, Tree, parse_all, redis_server
+from differential.peer import Redis, Tree, parse_all
 from differential.test_against_redis import CHOSEN, Pair
 from titan.store.resp import encode
 from titan.store.store import Store
@@ -32,12 +31,6 @@ NONSENSE: list[list[bytes]] = [
     *(line.split() for line in (b"k 1 2 3 4 5", b"k x 1 x 1 x", b"1 k LEFT COUNT 1 x", b"k 0 NX XX GT LT", b"k l m 0 1-1 x")),
     *(line.split() for line in (b"s g - + 1 c x", b"s g c 0 1-1 JUSTID x", b"h 1 1 1 1", b"ANY k x", b"z - + x y")),
 ]
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    with redis_server(Path(tmp_path_factory.mktemp("redis"))) as running:
-        yield running
 
 
 def test_commands_are_described_alike(redis: Redis) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support.cluster import FAST, Cluster, cluster, until
+from support.cluster import FAST, Cluster, cluster
+from support.waiting import until
 from titan import DAG, Job
 from titan.peer import Peer
 from titan.protocol import messages as msg

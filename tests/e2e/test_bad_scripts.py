@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from support.cluster import Cluster, Spawned, alive, cluster, processes_below, until
+from support.cluster import Cluster, Spawned, alive, cluster, processes_below
+from support.waiting import until
 from titan import DAG, Job
 from titan.sdk.run import Run
 from titan.sdk.status import JobStatus
@@ -36,13 +37,9 @@ def neighbour(c: Cluster) -> Iterator[None]:
     yield
     go.touch()
     assert run.wait(10).ok
-    assert output(c, run, "good") == b"begin\nend\n"
+    assert c.output(f"{run.id}/good", stream=1) == b"begin\nend\n"
     left = [command for command in processes_below(c.base).values() if "titan_workspace" in command or "sleep" in command]
     assert not left
-
-
-def output(c: Cluster, run: Run, job: str = "a", stream: int = 1) -> bytes:
-    return b"".join(data for s, data in c.client.logs(f"{run.id}/{job}") if s == stream)
 
 
 def outcome(c: Cluster, job: Job) -> tuple[Run, JobStatus]:
@@ -56,13 +53,13 @@ def memory(spawned: Spawned) -> int:
     return sum(process.memory_info().rss for process in [family, *family.children()])
 
 
-def test_one_that_prints_300_mb_fills_neither_memory_nor_disk(c: Cluster) -> None:
+def test_a_script_that_prints_300_mb_fills_neither_memory_nor_disk(c: Cluster) -> None:
     assert c.master is not None
     before = memory(c.master), memory(c.workers["w1"])
     source = "import sys\nfor n in range(300): sys.stdout.write(f'{n:09}\\n' * 100_000)\nprint('the end')"
     run, job = outcome(c, Job("a", command=[sys.executable, "-c", source], retries=0))
     assert job.state == "COMPLETED"
-    text = output(c, run)
+    text = c.output(f"{run.id}/a", stream=1)
     assert 15 * MIB < len(text) <= 16 * MIB
     assert text.startswith(b"000000000\n")
     assert text.endswith(b"000000299\nthe end\n")
@@ -71,25 +68,25 @@ def test_one_that_prints_300_mb_fills_neither_memory_nor_disk(c: Cluster) -> Non
     assert memory(c.workers["w1"]) - before[1] < 64 * MIB
 
 
-def test_one_that_goes_over_its_log_limit(c: Cluster) -> None:
+def test_a_script_over_its_log_limit_keeps_head_and_tail(c: Cluster) -> None:
     run, job = outcome(c, Job("a", command="yes | head -c 3000000; echo end >&2", requirement="SMALL", retries=0))
     assert job.state == "COMPLETED"
-    text = output(c, run)
+    text = c.output(f"{run.id}/a", stream=1)
     assert 0.9 * MIB < len(text) <= MIB
     assert b"bytes of output were dropped here; the limit is 1048576 bytes]" in text
-    assert output(c, run, stream=2) == b"end\n"
+    assert c.output(f"{run.id}/a", stream=2) == b"end\n"
 
 
-def test_one_that_prints_what_is_no_text(c: Cluster) -> None:
+def test_output_that_is_no_text_is_kept_byte_by_byte(c: Cluster) -> None:
     run, job = outcome(c, Job("a", command=r"printf 'a\377\376\000b\n'; printf '\303(' >&2", retries=0))
     assert job.state == "COMPLETED"
-    assert output(c, run) == b"a\xff\xfe\0b\n"
-    assert output(c, run, stream=2) == b"\xc3("
+    assert c.output(f"{run.id}/a", stream=1) == b"a\xff\xfe\0b\n"
+    assert c.output(f"{run.id}/a", stream=2) == b"\xc3("
     assert "a\ufffd\ufffd\0b\n" in c.cli("logs", f"{run.id}/a").stdout
     assert "\\ufffd" in c.cli("logs", f"{run.id}/a", "--json").stdout
 
 
-def test_one_whose_children_outlive_it(c: Cluster, tmp_path: Path) -> None:
+def test_children_that_outlive_a_script_are_killed(c: Cluster, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     command = (
         f"sleep 600 & echo $! >>{pids}\n"
@@ -107,7 +104,7 @@ def test_one_whose_children_outlive_it(c: Cluster, tmp_path: Path) -> None:
     until(lambda: not any(alive(pid) for pid in hidden), "so is the one that hid")
 
 
-def test_one_that_ignores_sigterm(c: Cluster, tmp_path: Path) -> None:
+def test_a_script_that_ignores_sigterm_is_killed(c: Cluster, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     command = f"trap '' TERM INT HUP; touch {ready}; while :; do sleep 0.05; done"
     run = c.client.submit(DAG("bad", [Job("a", command=command)]))
@@ -117,19 +114,19 @@ def test_one_that_ignores_sigterm(c: Cluster, tmp_path: Path) -> None:
     until(lambda: not [p for p in processes_below(c.base).values() if str(ready) in p], "it is killed after the grace", 5.0)
 
 
-def test_one_that_closes_its_output(c: Cluster) -> None:
+def test_a_script_that_closes_its_output_runs_to_its_end(c: Cluster) -> None:
     run, job = outcome(c, Job("a", command="echo said; exec >&- 2>&-; sleep 0.1; exit 4", retries=0))
     assert (job.state, job.exit_code) == ("DEAD", 4)
-    assert output(c, run) == b"said\n"
+    assert c.output(f"{run.id}/a", stream=1) == b"said\n"
 
 
 @pytest.mark.parametrize(("name", "number"), [("KILL", 9), ("SEGV", 11), ("TERM", 15)])
-def test_one_that_is_killed_by_a_signal(c: Cluster, name: str, number: int) -> None:
+def test_a_script_that_is_killed_by_a_signal_says_which(c: Cluster, name: str, number: int) -> None:
     _, job = outcome(c, Job("a", command=f"kill -{name} $$; sleep 5", retries=0))
     assert (job.state, job.exit_code, job.reason) == ("DEAD", 128 + number, f"killed by SIG{name}")
 
 
-def test_one_with_a_bad_interpreter(c: Cluster, tmp_path: Path) -> None:
+def test_a_script_with_a_bad_interpreter_is_refused_with_the_reason(c: Cluster, tmp_path: Path) -> None:
     script = tmp_path / "script.sh"
     script.write_text("#!/no/such/interpreter\n")
     _, job = outcome(c, Job("a", file=script))
@@ -137,19 +134,19 @@ def test_one_with_a_bad_interpreter(c: Cluster, tmp_path: Path) -> None:
     assert "the interpreter or loader that it names does not" in job.reason
 
 
-def test_one_that_is_no_program(c: Cluster, tmp_path: Path) -> None:
+def test_a_file_that_is_no_program_is_refused_with_the_reason(c: Cluster, tmp_path: Path) -> None:
     script = tmp_path / "data"
     script.write_bytes(b"\0\1\2")
     _, job = outcome(c, Job("a", file=script))
     assert (job.state, job.attempt) == ("DEAD", 1)
 
 
-def test_one_that_deletes_its_own_folder(c: Cluster) -> None:
+def test_a_script_may_delete_its_own_folder(c: Cluster) -> None:
     run, job = outcome(c, Job("a", command='echo before; rm -rf "$PWD"; echo after; exit 3', retries=1))
     assert (job.state, job.attempt, job.exit_code) == ("DEAD", 2, 3)
-    assert output(c, run) == b"before\nafter\n"
+    assert c.output(f"{run.id}/a", stream=1) == b"before\nafter\n"
 
 
-def test_one_that_reads_its_input_finds_none(c: Cluster) -> None:
+def test_a_script_that_reads_its_input_finds_none(c: Cluster) -> None:
     run, job = outcome(c, Job("a", command="cat; echo done", retries=0))
-    assert (job.state, output(c, run)) == ("COMPLETED", b"done\n")
+    assert (job.state, c.output(f"{run.id}/a", stream=1)) == ("COMPLETED", b"done\n")

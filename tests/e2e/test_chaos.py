@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from support.cluster import FAST, Cluster, alive, cluster, until
+from support.cluster import FAST, Cluster, alive, cluster
+from support.waiting import until
 from titan import DAG, Job
 from titan.sdk.run import Run
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, until
+from support.cluster import Cluster
 from support.false_clock import FalseClock, remove_leftovers
+from support.waiting import until
 from titan import DAG, Job
 from titan.sdk.status import JobStatus
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import TITAN, Cluster, cluster, free_port, processes_below, until
+from support.cluster import TITAN, Cluster, cluster, free_port, processes_below
+from support.waiting import until
 from titan import DAG, Job
 
 JOB_KEYS = {"id", "state", "attempt", "worker", "exit_code", "submitted_at", "started_at", "finished_at", "reason"}
@@ -161,7 +162,7 @@ def test_status_json_of_a_run_of_a_job_and_of_the_cluster(c: Cluster, failing: P
     assert [(w["name"], w["state"], w["slots"]) for w in whole["workers"]] == [("w1", "ALIVE", 2)]
 
 
-def test_status_for_people(c: Cluster, failing: Path) -> None:
+def test_status_names_the_run_its_jobs_and_why_one_is_dead(c: Cluster, failing: Path) -> None:
     run = c.cli("submit", str(failing)).stdout.strip()
     c.cli("wait", run)
     said = c.cli("status", run).stdout
@@ -214,7 +215,7 @@ def test_logs_of_each_attempt(c: Cluster) -> None:
     assert "has had 3 attempts; there is no attempt 4" in beyond.stderr
 
 
-def test_runs_and_workers(c: Cluster, pipeline: Path) -> None:
+def test_runs_and_workers_are_listed(c: Cluster, pipeline: Path) -> None:
     run = c.json("submit", str(pipeline))["run"]
     c.cli("wait", run)
     newest = c.json("runs", "--limit", "1")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, cluster, free_port, until
+from support.cluster import Cluster, cluster, free_port
+from support.waiting import until
 from titan.compat import TitanClient, TitanJob
 
 IMPORT = "from titan.compat import TitanClient, TitanJob\n"

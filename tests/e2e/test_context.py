@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import titan
-from support.cluster import FAST, QUIET, cluster, until
+from support.cluster import FAST, QUIET, cluster
+from support.waiting import until
 from titan import DAG, Client, Job
 from titan.errors import JobFailed
 from titan.sdk.status import JobStatus
@@ -202,7 +203,7 @@ def test_from_a_shell_and_from_calls(tmp_path: Path) -> None:
         run = c.client.submit(DAG("d", [Job("shell", file=script, args=[sys.executable], retries=0)]))
         assert run.wait(timeout=120).ok, [*c.client.logs(f"{run.id}/shell")]
         assert run.result("shell") == {"from": "shell"}
-        said = b"".join(data for _, data in c.client.logs(f"{run.id}/shell")).decode()
+        said = c.output(f"{run.id}/shell").decode()
         assert "7 is not between 0 and 1" in said or "7.0 is not between 0 and 1" in said
         assert "this is no JSON" in said
         assert c.client.store.get("all") == b"yes"
@@ -299,7 +300,7 @@ def test_what_is_over_a_limit_is_refused_with_the_limit(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", settings=QUIET) as c:
         run = c.client.submit(DAG("d", [Job("much", file=script, retries=0)]))
         ok = run.wait(timeout=60).ok
-        said = b"".join(data for _, data in c.client.logs(f"{run.id}/much")).decode().splitlines()
+        said = c.output(f"{run.id}/much").decode().splitlines()
         assert ok, said
         for line, words in zip(
             said, ("50,331,648", "1,024", "1,024", "1.5 is not between 0 and 1", "no job 'nobody'"), strict=True

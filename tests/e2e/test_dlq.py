@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import QUIET, Cluster, cluster, until
+from support.cluster import QUIET, Cluster, cluster
+from support.waiting import until
 from titan import DAG, Job
 from titan.core.events import DeadPurged, JobsRevived, RunArchived, RunRestored
 from titan.errors import Conflict, NotFound
@@ -39,10 +40,6 @@ def failed_run(c: Cluster, folder: Path) -> str:
     return run.id
 
 
-def states(c: Cluster, run: str) -> list[str]:
-    return [job.state for job in c.client.status(run).jobs]
-
-
 def archived(c: Cluster) -> list[str]:
     return [event.run for event in c.events() if isinstance(event, RunArchived)]
 
@@ -68,7 +65,7 @@ def test_show_tells_the_reason_the_story_and_what_each_attempt_printed(c: Cluste
 
 def test_a_retry_resumes_the_run_with_its_children_after_a_restart_too(c: Cluster, tmp_path: Path) -> None:
     run = failed_run(c, tmp_path)
-    assert states(c, run) == ["COMPLETED", "DEAD", "CANCELLED", "CANCELLED"]
+    assert list(c.states(run).values()) == ["COMPLETED", "DEAD", "CANCELLED", "CANCELLED"]
     c.restart_master()
     # It is no better yet: it has all its retries again, and fails as before.
     assert c.json("dlq", "retry", f"{run}/fix", "--by", "ann") == {"run": run, "retried": 1, "revived": 2}
@@ -78,7 +75,7 @@ def test_a_retry_resumes_the_run_with_its_children_after_a_restart_too(c: Cluste
     done = c.cli("dlq", "retry", run)
     assert done.stdout == "1 job to run again, 2 cancelled because of it to follow\n", done
     assert c.client.run(run).wait(timeout=30).state == "COMPLETED"
-    assert states(c, run) == ["COMPLETED"] * 4
+    assert list(c.states(run).values()) == ["COMPLETED"] * 4
     assert (tmp_path / "ran").read_text() == "ran\n"
     _, story = c.client.job(f"{run}/fix")
     assert any("taken off the dead letter queue by ann" in line for line in story)
@@ -114,7 +111,7 @@ def test_a_purged_job_is_off_the_queue_and_stays_dead(c: Cluster, tmp_path: Path
     assert c.cli("dlq").stdout == "no dead jobs\n"
     assert c.client.purge_dead(run) == 0
     c.restart_master()
-    assert c.client.dead_jobs() == [] and states(c, run)[1] == "DEAD"
+    assert c.client.dead_jobs() == [] and c.states(run)["fix"] == "DEAD"
     assert c.json("status", f"{run}/fix")["state"] == "DEAD"
     # It may still be retried by its name.
     (tmp_path / "fixed").touch()
@@ -154,7 +151,7 @@ def test_a_run_of_the_history_resumes(tmp_path: Path) -> None:
         until(lambda: archived(c).count(run) == archived(c).count(other) == 2, "the runs leave again")
         c.restart_master()
         assert c.client.status(run).state == "COMPLETED" and c.client.status(other).state == "FAILED"
-        assert c.client.dead_jobs() == [] and states(c, other)[1] == "DEAD"
+        assert c.client.dead_jobs() == [] and c.states(other)["fix"] == "DEAD"
         assert len([e for e in c.events() if isinstance(e, RunRestored)]) == 2
         assert len([e for e in c.events() if isinstance(e, DeadPurged)]) == 1
         assert (tmp_path / "ran").read_text() == "ran\n"

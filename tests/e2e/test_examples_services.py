@@ -13,7 +13,7 @@ from support.cluster import processes_below
 EXAMPLE = Path(__file__).parents[2] / "examples" / "services"
 
 
-def test_the_example_runs(tmp_path: Path) -> None:
+def test_the_services_example_runs(tmp_path: Path) -> None:
     folder = tmp_path / "services"
     shutil.copytree(EXAMPLE, folder)
     done = subprocess.run(

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import QUIET, Cluster, cluster, until
+from support.cluster import QUIET, Cluster, cluster
 from support.proxy import DOWN, UP, Proxy
+from support.waiting import until
 from titan import DAG, Job
 from titan.content.nearby import TOKEN
 from titan.core.events import RunArchived
@@ -82,7 +83,7 @@ def test_files_programs_and_folders_go_to_jobs_on_other_workers(tmp_path: Path) 
             c.start_worker(f"w{name}", "--capability", name)
         run = c.client.submit(DAG("d", [make, use, parts, each]))
         assert run.wait(timeout=60).ok, jobs(c, run.id)
-        assert b"".join(data for _, data in c.client.logs(f"{run.id}/use")) == b"hello\ntext\n.gitignore\ndeep\nran well\n"
+        assert c.output(f"{run.id}/use") == b"hello\ntext\n.gitignore\ndeep\nran well\n"
         assert {job.worker for job in jobs(c, run.id).values()} == {"wA", "wB", "wC"}
         listed = {row["key"]: row for row in c.json("artifacts", run.id)}
         assert set(listed) == {
@@ -288,7 +289,7 @@ def test_a_shell_script_publishes_and_fetches(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", settings=QUIET) as c:
         first = c.client.submit(DAG("d", [Job("put", command=put, retries=0)]))
         assert first.wait(timeout=60).ok, [data for _, data in c.client.logs(f"{first.id}/put")]
-        assert b"".join(data for _, data in c.client.logs(f"{first.id}/put")).startswith(f"{first.id}/a/key\n{{".encode())
+        assert c.output(f"{first.id}/put").startswith(f"{first.id}/a/key\n{{".encode())
         second = c.client.submit(DAG("d", [Job("get", command=got, retries=0)]))
         assert second.wait(timeout=60).ok, [data for _, data in c.client.logs(f"{second.id}/get")]
 
@@ -353,7 +354,7 @@ def test_a_submission_leaves_the_operators_files_alone(tmp_path: Path) -> None:
         assert run.wait(timeout=60).ok
         other = c.client.submit(DAG("p", [Job("x", file=project / "x.sh")], project=project))
         assert other.wait(timeout=60).ok
-        said = {job.id: b"".join(data for _, data in c.client.logs(f"{run.id}/{job.id}")) for job in jobs}
+        said = {job.id: c.output(f"{run.id}/{job.id}") for job in jobs}
         assert said == {"mine": b"the submitter\n", "theirs": b"the operator\n"}
         assert (kept / "tool.sh").read_text() == "echo the operator\n"
         assert sorted(path.name for path in kept.iterdir()) == ["tool.sh"]
@@ -403,7 +404,7 @@ def test_a_job_cannot_have_its_worker_read_or_write_its_home(tmp_path: Path) -> 
         home = c.worker_home("w1")
         command = (home / "titan_workspace/bin/titan").read_text()
         run = c.client.submit(DAG("d", [Job("a", file=script, args=[str(home), str(outside), str(tmp_path / "copy")], retries=0)]))
-        assert run.wait(timeout=60).ok, b"".join(data for _, data in c.client.logs(f"{run.id}/a"))
+        assert run.wait(timeout=60).ok, c.output(f"{run.id}/a")
         assert (tmp_path / "copy").read_text() == NAMED
         assert {a.key for a in c.client.artifacts(run.id)} == {f"{run.id}/{key}" for key in ("own", "s", "outside")}
         assert (home / "titan_workspace/bin/titan").read_text() == command

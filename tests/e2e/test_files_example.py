@@ -10,7 +10,7 @@ from support.cluster import QUIET, cluster
 EXAMPLE = Path(__file__).parents[2] / "examples" / "files"
 
 
-def test_the_example(tmp_path: Path) -> None:
+def test_the_files_example_publishes_its_report(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", "w2", "w3", slots=1, settings=QUIET) as c:
         done = c.cli("run", str(EXAMPLE / "pipeline.yaml"))
         assert done.returncode == 0, done

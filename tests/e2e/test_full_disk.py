@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import FAST, QUIET, Cluster, cluster, until
+from support.cluster import FAST, QUIET, Cluster, cluster
+from support.waiting import until
 from titan import DAG, Job
 from titan.core.sickness_events import WorkerSetAside, WorkerTakenBack
 from titan.sdk.handed_in import CallFuture

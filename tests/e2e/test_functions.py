@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from support.cluster import Cluster, cluster, until
+from support.cluster import Cluster, cluster
+from support.waiting import until
 from titan import AsyncClient, Client
 from titan.errors import CallerError, JobFailed
 from titan.worker.reports import pack_reports
@@ -31,12 +32,6 @@ RESULT_S = 20.0
 def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with cluster(tmp_path_factory.mktemp("functions") / "c", "w1") as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def client(c: Cluster) -> Iterator[Client]:
-    with Client(c.address) as opened:
-        yield opened
 
 
 def square(x: int) -> int:
@@ -71,13 +66,13 @@ class Odd(Exception):
         super().__init__(f"{a} and {b}")
 
 
-def test_a_call(client: Client) -> None:
+def test_a_call_returns_its_value_or_its_exception(client: Client) -> None:
     assert client.call(pow, 2, 10).result(RESULT_S) == 1024
     assert client.call(int, "ff", base=16).result(RESULT_S) == 255
     assert client.call(divmod, (1, 2), {}).exception(RESULT_S) is not None
 
 
-def test_what_travels(client: Client) -> None:
+def test_lambdas_local_classes_and_closures_are_sent_to_workers(client: Client) -> None:
     class Local:
         def __init__(self, n: int) -> None:
             self.n = n
@@ -228,7 +223,7 @@ def test_a_cancelled_future_cancels_its_job(client: Client, tmp_path: Path) -> N
         future.result(0)
 
 
-def test_an_executor(client: Client) -> None:
+def test_an_executor_submits_maps_and_works_in_a_loop(client: Client) -> None:
     executor: Executor
     with client.executor() as executor:
         assert executor.submit(square, 5).result(RESULT_S) == 25
@@ -242,7 +237,7 @@ def test_an_executor(client: Client) -> None:
         executor.submit(square, 1)
 
 
-def test_asyncio(c: Cluster) -> None:
+def test_an_async_client_gathers_calls(c: Cluster) -> None:
     async def calls() -> list[int]:
         async with AsyncClient(c.address) as client:
             return list(await asyncio.gather(*[client.call(square, n) for n in range(20)]))

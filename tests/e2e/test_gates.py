@@ -7,13 +7,13 @@ import hmac
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from support.cluster import QUIET, Cluster, cluster, until
+from support.cluster import QUIET, Cluster, cluster
+from support.waiting import until
+from support.webhooks import webhook_receiver
 from titan import DAG, Client, Gate, Job
 from titan.core.events import GatesDecided, GatesOpened, TokenIssued, WebhookEnded
 from titan.errors import CallerError, Conflict, NotFound
@@ -169,40 +169,6 @@ def test_a_gate_of_a_run_that_has_left_is_decided(tmp_path: Path) -> None:
 
 
 # -- webhooks -----------------------------------------------------------------------------------------------------------------
-class Receiver:
-    """A server that answers with each of `answers` in turn, the last for ever."""
-
-    def __init__(self, answers: list[int]) -> None:
-        self.answers = answers
-        self.heard: list[tuple[dict[str, str], bytes]] = []
-        self.url = ""
-
-
-@contextmanager
-def receiver(*answers: int) -> Iterator[Receiver]:
-    told = Receiver(list(answers))
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            told.heard.append(({k.lower(): v for k, v in self.headers.items()}, body))
-            self.send_response(told.answers[min(len(told.heard), len(told.answers)) - 1])
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    told.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
-    try:
-        yield told
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def ended(c: Cluster) -> list[str]:
@@ -210,17 +176,17 @@ def ended(c: Cluster) -> list[str]:
 
 
 def test_a_webhook_that_fails_first_is_told_again_signed_and_its_token_decides_once(c: Cluster, tmp_path: Path) -> None:
-    with receiver(500, 503, 200) as hook:
+    with webhook_receiver([500, 503, 200]) as hook:
         run = c.client.submit(gated(tmp_path, hook.url))
         until(lambda: ended(c), "the webhook is delivered")
-        assert ended(c) == ["delivered"] and len(hook.heard) == 3
+        assert ended(c) == ["delivered"] and len(hook.calls) == 3
         (gate,) = c.client.gates(run.id)
         assert gate.webhook == "delivered"
         secret = (c.home / "webhook.secret").read_bytes().strip()
         assert (c.home / "webhook.secret").stat().st_mode & 0o777 == 0o600
-        bodies = [json.loads(body) for _, body in hook.heard]
+        bodies = [json.loads(body) for _, body in hook.calls]
         assert len({body["token"] for body in bodies}) == 1
-        for headers, body in hook.heard:
+        for headers, body in hook.calls:
             expected = hmac.new(secret, headers["x-titan-timestamp"].encode() + b"." + body, hashlib.sha256).hexdigest()
             assert headers["x-titan-signature"] == f"sha256={expected}"
             assert headers["content-type"] == "application/json" and headers["x-titan-gate"] == f"{run.id}/ship"
@@ -239,16 +205,16 @@ def test_a_webhook_that_fails_first_is_told_again_signed_and_its_token_decides_o
         assert run.wait(timeout=30).ok and times_run(tmp_path) == 1
         again = c.cli("reject", "--token", token)
         assert again.returncode == 2 and "was approved already, by phone" in again.stderr
-        assert len(hook.heard) == 3, "a webhook that was recorded as delivered is told again"
+        assert len(hook.calls) == 3, "a webhook that was recorded as delivered is told again"
 
 
 def test_a_restart_goes_on_with_a_webhook_and_all_its_tokens_are_good(c: Cluster, tmp_path: Path) -> None:
-    with receiver(500) as hook:
+    with webhook_receiver([500]) as hook:
         run = c.client.submit(gated(tmp_path, hook.url))
-        until(lambda: len(hook.heard) >= 2, "the webhook is told")
+        until(lambda: len(hook.calls) >= 2, "the webhook is told")
         c.restart_master()
-        first = json.loads(hook.heard[0][1])["token"]
-        until(lambda: json.loads(hook.heard[-1][1])["token"] != first, "it is told with another token")
+        first = json.loads(hook.calls[0][1])["token"]
+        until(lambda: json.loads(hook.calls[-1][1])["token"] != first, "it is told with another token")
         hook.answers = [204]
         until(lambda: ended(c) == ["delivered"], "the webhook is delivered")
         assert c.client.approve(token=first, by="ann").job == "ship"
@@ -256,10 +222,10 @@ def test_a_restart_goes_on_with_a_webhook_and_all_its_tokens_are_good(c: Cluster
 
 
 def test_a_webhook_that_refuses_is_given_up_and_the_gate_goes_on(c: Cluster, tmp_path: Path) -> None:
-    with receiver(404) as hook:
+    with webhook_receiver([404]) as hook:
         run = c.client.submit(gated(tmp_path, hook.url))
         until(lambda: ended(c), "the webhook is given up")
-        assert ended(c) == ["it answered 404"] and len(hook.heard) == 1
+        assert ended(c) == ["it answered 404"] and len(hook.calls) == 1
         assert "webhook: it answered 404" in c.cli("gates").stdout
         c.client.approve(f"{run.id}/ship", by="ann")
         assert run.wait(timeout=30).ok
@@ -284,10 +250,11 @@ def test_a_webhook_nobody_answers_holds_up_nobody(tmp_path: Path) -> None:
 def test_the_secret_may_come_from_a_file_or_the_environment(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("a secret of my own\n")
-    with receiver(200) as hook, cluster(tmp_path / "c", "w1", options=(*LOOPBACK, "--webhook-secret-file", str(secret))) as c:
+    options = (*LOOPBACK, "--webhook-secret-file", str(secret))
+    with webhook_receiver([200]) as hook, cluster(tmp_path / "c", "w1", options=options) as c:
         run = c.client.submit(gated(tmp_path, hook.url))
         until(lambda: ended(c), "the webhook is delivered")
-        headers, body = hook.heard[0]
+        headers, body = hook.calls[0]
         mac = hmac.new(b"a secret of my own", headers["x-titan-timestamp"].encode() + b"." + body, hashlib.sha256)
         assert headers["x-titan-signature"] == f"sha256={mac.hexdigest()}"
         assert not (c.home / "webhook.secret").exists()
@@ -298,7 +265,7 @@ def test_the_secret_may_come_from_a_file_or_the_environment(tmp_path: Path) -> N
 
 
 def test_a_webhook_leads_to_the_masters_own_machine_only_if_that_is_allowed(tmp_path: Path) -> None:
-    with receiver(200) as hook, cluster(tmp_path / "c", "w1", settings=HOOKED) as c:
+    with webhook_receiver([200]) as hook, cluster(tmp_path / "c", "w1", settings=HOOKED) as c:
         for url in (
             hook.url,
             hook.url.replace("127.0.0.1", "localhost"),
@@ -308,14 +275,14 @@ def test_a_webhook_leads_to_the_masters_own_machine_only_if_that_is_allowed(tmp_
         ):
             with pytest.raises(CallerError, match=r"cannot be told: .* --webhook-allow"):
                 c.client.submit(gated(tmp_path, url))
-        assert not hook.heard
+        assert not hook.calls
 
 
 def test_a_redirect_is_not_followed_and_the_story_says_so(c: Cluster, tmp_path: Path) -> None:
-    with receiver(302) as hook:
+    with webhook_receiver([302]) as hook:
         run = c.client.submit(gated(tmp_path, hook.url))
         until(lambda: ended(c), "the webhook is given up")
-        assert len(hook.heard) == 1 and "a redirect is not followed" in ended(c)[0]
+        assert len(hook.calls) == 1 and "a redirect is not followed" in ended(c)[0]
         _, story = c.client.job(f"{run.id}/ship")
         assert any("a redirect is not followed" in line for line in story)
         run.cancel()

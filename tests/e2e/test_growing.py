@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import QUIET, Cluster, cluster, until
+from support.cluster import QUIET, Cluster, cluster
+from support.waiting import until
 from titan import context
 from titan.context import NotInJob
 from titan.core.events import RunGrown
@@ -21,10 +22,6 @@ from titan.sdk.tasks import TaskCall, task
 def c(tmp_path: Path) -> Iterator[Cluster]:
     with cluster(tmp_path / "c", "w1") as made:
         yield made
-
-
-def output(c: Cluster, run: str, job: str) -> str:
-    return b"".join(data for stream, data in c.client.logs(f"{run}/{job}") if stream == 1).decode()
 
 
 def test_a_user_adds_jobs_to_a_run_that_runs(c: Cluster, tmp_path: Path) -> None:
@@ -55,10 +52,10 @@ def test_a_user_adds_jobs_to_a_run_that_runs(c: Cluster, tmp_path: Path) -> None
     assert run.wait(30).ok
     status = c.client.status(run.id)
     assert [job.id for job in status.jobs] == ["first", "end", "more", "all", "late"]
-    assert output(c, run.id, "late") == "late\n"
+    assert c.printed(run, "late") == "late\n"
     finished = {job.id: (job.started_at or 0.0, job.finished_at or 0.0) for job in status.jobs}
     assert finished["end"][0] >= finished["all"][1]
-    assert output(c, run.id, "more") == "more\n"
+    assert c.printed(run, "more") == "more\n"
     with pytest.raises(Conflict, match="is COMPLETED: it takes no further jobs"):
         run.add(Job("late", command="true"))
 
@@ -81,7 +78,7 @@ def test_a_pipeline_is_saved_and_run_by_name_also_after_kill_9(c: Cluster, tmp_p
     assert (ran.returncode, ran.stdout) == (0, "version one\n"), ran.stderr
     assert c.cli("save", "--replace", "night", str(file)).returncode == 0
     run = c.json("submit", "--group", "agents 7", "night", "--json")["run"]
-    assert c.cli("wait", run).returncode == 0 and output(c, run, "work") == "version two\n"
+    assert c.cli("wait", run).returncode == 0 and c.printed(run, "work") == "version two\n"
     assert c.cli("run", "echo").returncode == 0  # a command, as nothing of that name is saved
     runs = c.json("runs", "--group", "agents 7", "--json")
     assert len(runs) == 2 and {r["group"] for r in runs} == {"agents 7"} and runs[0]["run"] == run
@@ -114,10 +111,6 @@ def run_script(c: Cluster, tmp_path: Path, text: str, *more: Job, retries: int =
     return run.id
 
 
-def states(c: Cluster, run: str) -> dict[str, str]:
-    return {job.id: job.state for job in c.client.status(run).jobs}
-
-
 def test_a_script_adds_jobs_of_all_kinds_and_what_follows_it_waits(c: Cluster, tmp_path: Path) -> None:
     tool = tmp_path / "tool.py"
     tool.write_text("import sys\nprint('tool', *sys.argv[1:])\n")
@@ -145,7 +138,7 @@ print(len(ids))
     )
     status = c.client.status(run)
     assert status.state == "COMPLETED", [(j.id, j.state, j.reason) for j in status.jobs]
-    assert output(c, run, "plan") == "6\n" and output(c, run, "tool") == "tool a b\n" and output(c, run, "shell") == "shell\n"
+    assert c.printed(run, "plan") == "6\n" and c.printed(run, "tool") == "tool a b\n" and c.printed(run, "shell") == "shell\n"
     jobs = {job.id: job for job in status.jobs}
     name = next(job for job in jobs if job.startswith("total"))
     assert c.client.run(run).result(name) == [run, name, 1, 9]
@@ -174,8 +167,8 @@ def test_a_map_over_a_result_and_a_saved_pipeline_in_yaml(c: Cluster, tmp_path: 
     )
     run = c.client.submit(dag)
     assert run.wait(60).ok, [(j.id, j.state, j.reason) for j in run.status().jobs]
-    assert [output(c, run.id, f"work[{i}]") for i in range(3)] == ["work on x 0\n", "work on y 1\n", "work on z 2\n"]
-    assert output(c, run.id, "sub.a") == "work on saved\n"
+    assert [c.printed(run, f"work[{i}]") for i in range(3)] == ["work on x 0\n", "work on y 1\n", "work on z 2\n"]
+    assert c.printed(run, "sub.a") == "work on saved\n"
     jobs = {job.id: job for job in run.status().jobs}
     assert (jobs["sub"].started_at or 0) >= max(jobs[f"work[{i}]"].finished_at or 0 for i in range(3))
     assert (jobs["end"].started_at or 0) >= (jobs["sub.b"].finished_at or 0)
@@ -198,7 +191,7 @@ def test_a_planner_that_is_tried_again_adds_its_jobs_once(c: Cluster, tmp_path: 
         "sys.exit(context.attempt < 3)\n",
         retries=3,
     )
-    assert states(c, run) == dict.fromkeys(["plan", "part[0]", "part[1]", "part[2]", "join"], "COMPLETED")
+    assert c.states(run) == dict.fromkeys(["plan", "part[0]", "part[1]", "part[2]", "join"], "COMPLETED")
     assert c.completions(run)["join"] == 1
 
 
@@ -234,11 +227,11 @@ titan context submit sub/one.yaml
     jobs = [Job("plan", command="bash plan.sh", retries=0), Job("end", command="echo end", parents=["plan"])]
     run = c.client.submit(DAG("shell", jobs, project=folder))
     summary = run.wait(60)
-    said = b"".join(data for stream, data in c.client.logs(f"{run.id}/plan") if stream == 2).decode()
-    assert summary.ok and summary.count == 8, [said, output(c, run.id, "one"), states(c, run.id)]
-    assert output(c, run.id, "one").startswith("deep ") and output(c, run.id, "two").endswith("/sub/deep.py\n")
-    assert output(c, run.id, "plan") == 'part[0]\npart[1]\n{"jobs": ["last"]}\nsub.a\none\ntwo\n'
-    assert (output(c, run.id, "part[0]"), output(c, run.id, "part[1]")) == ("work on x\n", "work on y\n")
+    said = c.output(f"{run.id}/plan", stream=2).decode()
+    assert summary.ok and summary.count == 8, [said, c.printed(run, "one"), c.states(run.id)]
+    assert c.printed(run, "one").startswith("deep ") and c.printed(run, "two").endswith("/sub/deep.py\n")
+    assert c.printed(run, "plan") == 'part[0]\npart[1]\n{"jobs": ["last"]}\nsub.a\none\ntwo\n'
+    assert (c.printed(run, "part[0]"), c.printed(run, "part[1]")) == ("work on x\n", "work on y\n")
     times = {job.id: (job.started_at or 0.0, job.finished_at or 0.0) for job in run.status().jobs}
     assert times["end"][0] >= max(times[name][1] for name in ("part[0]", "part[1]", "last"))
     assert times["last"][0] >= times["part[1]"][1]
@@ -260,8 +253,8 @@ titan context submit sub/one.yaml
 )
 def test_bad_additions_are_errors_in_the_job(c: Cluster, tmp_path: Path, line: str, says: str) -> None:
     run = run_script(c, tmp_path, f"from titan import Job, context\n{line}\n", Job("other", command="true"))
-    assert states(c, run) == {"plan": "DEAD", "other": "COMPLETED"}
-    said = b"".join(data for stream, data in c.client.logs(f"{run}/plan") if stream == 2).decode()
+    assert c.states(run) == {"plan": "DEAD", "other": "COMPLETED"}
+    said = c.output(f"{run}/plan", stream=2).decode()
     assert says in said, said
 
 
@@ -307,12 +300,12 @@ def test_a_graph_that_grows_for_ever_ends_with_an_error_that_says_so(tmp_path: P
     with cluster(tmp_path / "c", "w1", settings={**QUIET, "growth_depth": 3, "run_jobs": 50}) as c:
         run = c.client.submit(DAG("ever", [Job("job", file=script, retries=0)]))
         assert run.wait(60).state == "FAILED"
-        assert states(c, run.id) == {"job": "COMPLETED", "job+": "COMPLETED", "job++": "COMPLETED", "job+++": "DEAD"}
-        said = b"".join(data for _, data in c.client.logs(f"{run.id}/job+++")).decode()
+        assert c.states(run.id) == {"job": "COMPLETED", "job+": "COMPLETED", "job++": "COMPLETED", "job+++": "DEAD"}
+        said = c.output(f"{run.id}/job+++").decode()
         assert "does it grow for ever?" in said, said
         wide = c.client.submit(DAG("wide", [Job("job", command=TITAN_SUBMIT, retries=0)]))
         assert wide.wait(60).state == "FAILED"
-        said = b"".join(data for _, data in c.client.logs(f"{wide.id}/job")).decode()
+        said = c.output(f"{wide.id}/job").decode()
         assert "the limit is 50" in said, said
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, alive, cluster, until
+from support.cluster import Cluster, alive, cluster
+from support.waiting import until
 from titan import DAG, Job
 
 
@@ -18,7 +19,7 @@ def c(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.mark.parametrize("beside", ["runner", "service"])
-def test_one_dies_after_its_job_while_a_runner_or_a_service_stays(c: Cluster, tmp_path: Path, beside: str) -> None:
+def test_a_hidden_process_dies_after_its_job_while_a_runner_or_a_service_stays(c: Cluster, tmp_path: Path, beside: str) -> None:
     if beside == "runner":
         assert c.client.call(pow, 2, 3).result(60) == 8
     else:

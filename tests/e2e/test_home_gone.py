@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, cluster, until
+from support.cluster import Cluster, cluster
+from support.waiting import until
 from titan import DAG, Client, Job
 from titan.errors import TitanError
 

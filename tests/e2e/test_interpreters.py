@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, cluster, processes_below, until
+from support.cluster import Cluster, cluster, processes_below
+from support.waiting import until
 from titan import DAG, Job
 from titan.sdk.run import Run
 
@@ -37,10 +38,6 @@ def venv(tmp_path: Path) -> Path:
     return make_venv(tmp_path / "venv")
 
 
-def output(c: Cluster, run: Run, job: str) -> str:
-    return b"".join(data for stream, data in c.client.logs(f"{run.id}/{job}") if stream == 1).decode()
-
-
 def script(folder: Path, text: str, name: str = "x.py") -> Path:
     (folder / name).write_text(text)
     return folder / name
@@ -50,7 +47,7 @@ def printed(c: Cluster, *jobs: Job) -> list[str]:
     run = c.client.submit(DAG("test", list(jobs)))
     summary = run.wait(20)
     assert summary.ok, run.status()
-    return [output(c, run, job.id).strip() for job in jobs]
+    return [c.printed(run, job.id).strip() for job in jobs]
 
 
 def states(run: Run) -> list[tuple[str, int]]:
@@ -109,7 +106,7 @@ def test_run_and_submit_take_one(c: Cluster, venv: Path, tmp_path: Path) -> None
     submitted = c.cli("submit", "--python", "venv/bin/python", "step.py", cwd=tmp_path)
     run = c.client.run(submitted.stdout.strip())
     assert run.wait(20).ok
-    assert output(c, run, "step.py") == f"{venv} {venv}/bin/python\n"
+    assert c.printed(run, "step.py") == f"{venv} {venv}/bin/python\n"
     for command in (("run", "--python", "v", "p.yaml"), ("run", "--python", "v", "true")):
         done = c.cli(*command, cwd=tmp_path)
         assert done.returncode == 2

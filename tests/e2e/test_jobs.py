@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import FAST, QUIET, Cluster, cluster, processes_below, until
+from support.cluster import FAST, QUIET, Cluster, cluster, processes_below
+from support.waiting import until
 from titan import DAG, Job
 from titan.sdk.run import Run
 
@@ -28,10 +29,6 @@ def one_slot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield made
 
 
-def output(c: Cluster, run: Run, job: str) -> str:
-    return b"".join(data for stream, data in c.client.logs(f"{run.id}/{job}") if stream == 1).decode()
-
-
 def story(c: Cluster, run: Run, job: str) -> str:
     return "\n".join(c.client.job(f"{run.id}/{job}")[1])
 
@@ -41,12 +38,12 @@ def run_of(c: Cluster, *jobs: Job) -> Run:
 
 
 # -- kinds of jobs ----------------------------------------------------------------------------------------------------------
-def test_a_python_script(c: Cluster, tmp_path: Path) -> None:
+def test_a_python_script_has_its_arguments_and_its_folder(c: Cluster, tmp_path: Path) -> None:
     script = tmp_path / "hello.py"
     script.write_text("import sys, os\nprint(__name__, sys.argv, os.path.basename(__file__), os.getcwd() == sys.path[0])\n")
     run = run_of(c, Job("a", file=script, args=["x", "y z"]))
     assert run.wait(20).ok
-    assert output(c, run, "a") == "__main__ ['hello.py', 'x', 'y z'] hello.py True\n"
+    assert c.printed(run, "a") == "__main__ ['hello.py', 'x', 'y z'] hello.py True\n"
 
 
 @pytest.mark.parametrize("first", ["", "#!/bin/bash\n"])
@@ -55,16 +52,16 @@ def test_a_shell_script_with_and_without_a_first_line(c: Cluster, tmp_path: Path
     script.write_text(f'{first}echo "hello $1 ${{BASH_VERSION:+bash}}"\n')
     run = run_of(c, Job("a", file=script, args=["you"]))
     assert run.wait(20).ok
-    assert output(c, run, "a") == ("hello you bash\n" if first or Path("/bin/sh").resolve().name == "bash" else "hello you \n")
+    assert c.printed(run, "a") == ("hello you bash\n" if first or Path("/bin/sh").resolve().name == "bash" else "hello you \n")
 
 
-def test_a_binary(c: Cluster) -> None:
+def test_a_binary_runs_with_its_arguments(c: Cluster) -> None:
     run = run_of(c, Job("a", file=shutil.which("echo"), args=["from", "a binary"]))
     assert run.wait(20).ok
-    assert output(c, run, "a") == "from a binary\n"
+    assert c.printed(run, "a") == "from a binary\n"
 
 
-def test_a_jar(c: Cluster, tmp_path: Path) -> None:
+def test_a_jar_runs_and_its_exit_code_is_kept(c: Cluster, tmp_path: Path) -> None:
     if not (shutil.which("javac") and shutil.which("jar")):
         pytest.skip("no javac: sh tests/packages.sh installs it")
     source = 'public class Hello { public static void main(String[] a) { System.out.println("hello " + a[0]); System.exit(3); } }'
@@ -73,7 +70,7 @@ def test_a_jar(c: Cluster, tmp_path: Path) -> None:
     subprocess.run(["jar", "cfe", "hello.jar", "Hello", "Hello.class"], cwd=tmp_path, check=True)
     run = run_of(c, Job("a", file=tmp_path / "hello.jar", args=["jar"], retries=0))
     run.wait(30)
-    assert (output(c, run, "a"), run.status().jobs[0].exit_code) == ("hello jar\n", 3)
+    assert (c.printed(run, "a"), run.status().jobs[0].exit_code) == ("hello jar\n", 3)
 
 
 def test_a_shell_command_and_a_list_of_words(c: Cluster) -> None:
@@ -81,7 +78,7 @@ def test_a_shell_command_and_a_list_of_words(c: Cluster) -> None:
         c, Job("shell", command='echo "$1 & $2" | tr a-z A-Z', args=["a", "b c"]), Job("words", command=["echo", "*", "$HOME"])
     )
     assert run.wait(20).ok
-    assert (output(c, run, "shell"), output(c, run, "words")) == ("A & B C\n", "* $HOME\n")
+    assert (c.printed(run, "shell"), c.printed(run, "words")) == ("A & B C\n", "* $HOME\n")
 
 
 def test_two_scripts_of_one_name_do_not_touch_each_other(c: Cluster, tmp_path: Path) -> None:
@@ -93,7 +90,7 @@ def test_two_scripts_of_one_name_do_not_touch_each_other(c: Cluster, tmp_path: P
         jobs.append(Job(f"job{n}", file=folder / "same.sh"))
     run = run_of(c, *jobs)
     assert run.wait(20).ok
-    assert [output(c, run, f"job{n}") for n in range(6)] == [f"{n}\nmine\nsame.sh\n" for n in range(6)]
+    assert [c.printed(run, f"job{n}") for n in range(6)] == [f"{n}\nmine\nsame.sh\n" for n in range(6)]
 
 
 def test_a_script_that_changes_after_its_submission_runs_as_it_was(c: Cluster, tmp_path: Path) -> None:
@@ -103,7 +100,7 @@ def test_a_script_that_changes_after_its_submission_runs_as_it_was(c: Cluster, t
     script.write_text("echo new\n")
     go.touch()
     assert run.wait(20).ok
-    assert output(c, run, "a") == "old\n"
+    assert c.printed(run, "a") == "old\n"
 
 
 # -- their environment ------------------------------------------------------------------------------------------------------
@@ -111,7 +108,7 @@ def test_the_environment_of_a_job(c: Cluster) -> None:
     command = 'echo "$TITAN_RUN $TITAN_JOB $TITAN_ATTEMPT $MINE $TITAN_MASTER"; [ -d "$TITAN_SHARED" ]'
     run = run_of(c, Job("a.b", command=command, env={"MINE": "here"}))
     assert run.wait(20).ok
-    run_id, job, attempt, mine = output(c, run, "a.b").split()[:4]
+    run_id, job, attempt, mine = c.printed(run, "a.b").split()[:4]
     assert (run_id, job, attempt, mine) == (run.id, "a.b", "1", "here")
 
 
@@ -126,7 +123,7 @@ def test_jobs_of_a_run_share_a_folder_on_their_node_and_other_runs_another(one_s
     runs = [pair(), pair()]
     for run in runs:
         assert run.wait(20).ok
-        assert output(one_slot, run, "get") == f"{run.id}\n"
+        assert one_slot.printed(run, "get") == f"{run.id}\n"
 
 
 # -- failure ------------------------------------------------------------------------------------------------------------------
@@ -144,7 +141,7 @@ def test_retries_with_growing_waits_and_then_dead(c: Cluster) -> None:
 
 
 @pytest.mark.parametrize("what", ["no-such-command", "/no/such/file", "/etc/passwd"])
-def test_what_can_never_start_is_not_tried_again(c: Cluster, what: str) -> None:
+def test_a_job_that_can_never_start_is_not_tried_again(c: Cluster, what: str) -> None:
     run = run_of(c, Job("a", command=[what], retries=3))
     assert run.wait(20).state == "FAILED"
     (a,) = run.status().jobs
@@ -264,5 +261,5 @@ def test_runs_that_leave_nothing_leave_no_folders(tmp_path: Path) -> None:
             lambda: mine <= left() and len(left()) < 12, f"little is left: {len(left())} folders, and of the last that left nothing"
         )
         assert (workspace / "jobs" / kept.id / "a.1/file").read_text() == "kept\n"
-        assert b"".join(data for _, data in c.client.logs(f"{runs[0].id}/a")) == b"said\n"
+        assert c.output(f"{runs[0].id}/a") == b"said\n"
         assert c.client.submit(DAG("d", [Job("a", command='echo x > "$TITAN_SHARED/x"')])).wait(timeout=60).ok

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, cluster, processes_below, until
-from titan import DAG, Client, Job
-from titan.sdk.run import Run
+from support.cluster import Cluster, cluster, processes_below
+from support.waiting import until
+from titan import DAG, Job
 
 
 @pytest.fixture
@@ -30,10 +30,6 @@ def lines(path: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
-def output(client: Client, run: Run, job: str) -> bytes:
-    return b"".join(data for stream, data in client.logs(f"{run.id}/{job}") if stream == 1)
-
-
 KILL = {"command": "echo said; kill -9 $PPID; sleep 60", "script": "import os; os.write(1, b'said\\n'); os.kill(os.getppid(), 9)"}
 
 
@@ -49,18 +45,18 @@ def test_a_job_that_kills_its_warden_costs_its_neighbour_nothing_and_its_output_
     assert killer.wait(60).tally == {"DEAD": 1}
     status = killer.status().jobs[0]
     assert "must not kill its parent" in status.reason
-    assert output(c.client, killer, "k").count(b"said") >= 1
+    assert c.output(f"{killer.id}/k", stream=1).count(b"said") >= 1
     until(lambda: lines(starts) == 2, "the neighbour runs again")  # once it was taken along; the second time the killer was alone
     go.touch()
     assert beside.wait(30).ok
-    assert output(c.client, beside, "n").endswith(b"done\n")
+    assert c.output(f"{beside.id}/n", stream=1).endswith(b"done\n")
 
 
 def test_a_job_that_stops_its_warden_is_found_and_a_time_out_beside_it_is_kept(c: Cluster, tmp_path: Path) -> None:
     stopper = c.client.submit(DAG("stopper", [Job("s", command="echo said; kill -STOP $PPID; sleep 600", retries=0, timeout=1)]))
     beside = c.client.submit(DAG("beside", [Job("n", command="sleep 600", retries=0, timeout=1)]))
     assert stopper.wait(60).tally == {"DEAD": 1}
-    assert b"said" in output(c.client, stopper, "s")
+    assert b"said" in c.output(f"{stopper.id}/s", stream=1)
     assert beside.wait(60).tally == {"DEAD": 1}
     assert "timed out" in beside.status().jobs[0].reason
 
@@ -91,7 +87,7 @@ def test_what_a_call_printed_before_it_killed_its_runner_is_kept(c: Cluster) -> 
         (run,) = [run.run for run in c.client.runs() if run.run not in known]
         assert c.client.call(quiet, 1).result(60) == 2
         handle = c.client.run(run)
-        assert b"said" in output(c.client, handle, handle.status().jobs[0].id), how
+        assert b"said" in c.output(f"{handle.id}/{handle.status().jobs[0].id}", stream=1), how
 
 
 def test_quick_jobs_have_several_wardens_and_one_that_is_killed_costs_its_own_jobs_only(c: Cluster, tmp_path: Path) -> None:

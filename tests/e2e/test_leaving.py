@@ -13,13 +13,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support.cluster import Cluster, cluster, until
+from support.cluster import Cluster, cluster
 from support.proxy import UP, Proxy
+from support.waiting import until
 from titan import Client
 from titan.errors import CallsNotAcknowledged, InvalidGraph
 from titan.sdk import calls
 
 TIMES = 20
+PROGRAMS = 5
+"""How many programs are started one after another, where each leaves in its own way; 20 in the long form."""
 CALLS = 5
 PROGRAM = """
 import asyncio, os, sys, titan
@@ -110,11 +113,20 @@ def noted(folder: Path) -> Counter[str]:
     return Counter([f"{path.name}/{line}" for path in folder.iterdir() for line in path.read_text().split()])
 
 
-@pytest.mark.parametrize("way", [*IN_ONE_PROGRAM, *A_PROGRAM_EACH])
-def test_what_was_handed_in_runs(c: Cluster, tmp_path: Path, program: Path, way: str) -> None:
+@pytest.mark.parametrize(
+    ("way", "times"),
+    [
+        *[(way, TIMES) for way in IN_ONE_PROGRAM],
+        *[(way, PROGRAMS) for way in A_PROGRAM_EACH],
+        *[pytest.param(way, TIMES, marks=pytest.mark.slow) for way in A_PROGRAM_EACH],
+    ],
+)
+def test_calls_handed_in_right_before_the_program_leaves_run_once(
+    c: Cluster, tmp_path: Path, program: Path, way: str, times: int
+) -> None:
     folder = tmp_path / "notes"
     folder.mkdir()
-    names = [str(n) for n in range(TIMES)]
+    names = [str(n) for n in range(times)]
     for some in [",".join(names)] if way in IN_ONE_PROGRAM else names:
         command = [sys.executable, str(program), c.address, str(folder), some, way]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import FAST, Cluster, Spawned, cluster, until
+from support.cluster import FAST, Cluster, Spawned, cluster
+from support.waiting import until
 from titan import DAG, Job
 from titan.sdk.run import Run
 from titan.sdk.status import JobStatus
@@ -63,10 +64,6 @@ def outcome(c: Cluster, job: Job) -> tuple[Run, JobStatus]:
     return run, run.status().jobs[0]
 
 
-def output(c: Cluster, run: Run) -> str:
-    return b"".join(data for stream, data in c.client.logs(f"{run.id}/a") if stream == 1).decode()
-
-
 def script(folder: Path, text: str) -> Path:
     path = folder / "x.py"
     path.write_text(text)
@@ -79,12 +76,12 @@ def test_one_that_takes_more_memory_than_it_may_is_killed_and_says_so(c: Cluster
     run, it = outcome(c, job)
     assert (it.state, it.exit_code, it.reason) == ("DEAD", 137, "used more than its memory limit of 128 MiB")
     assert 64 * MIB < it.peak_bytes <= 129 * MIB
-    assert output(c, run) == ""
+    assert c.printed(run, "a") == ""
 
 
 def test_within_the_limit_nothing_is_said(c: Cluster, tmp_path: Path) -> None:
     run, it = outcome(c, Job("a", file=script(tmp_path, HOG), limits={"memory": "1GiB", "cpus": 2, "processes": 50}))
-    assert (it.state, it.reason, output(c, run)) == ("COMPLETED", "", "all of it\n")
+    assert (it.state, it.reason, c.printed(run, "a")) == ("COMPLETED", "", "all of it\n")
     assert it.peak_bytes > 390 * MIB
 
 
@@ -101,19 +98,19 @@ def test_a_retry_may_do_with_less(c: Cluster, tmp_path: Path) -> None:
     """It is a failure like any other: a job that is over its limit once need not be so again."""
     source = "import os\nif os.environ['TITAN_ATTEMPT'] == '1':\n    x = bytearray(200 << 20)\nprint('done')\n"
     run, it = outcome(c, Job("a", file=script(tmp_path, source), retries=1, limits={"memory": "64MiB"}))
-    assert (it.state, it.attempt, output(c, run)) == ("COMPLETED", 2, "done\n")
+    assert (it.state, it.attempt, c.printed(run, "a")) == ("COMPLETED", 2, "done\n")
     assert "used more than its memory limit of 64 MiB" in "\n".join(c.client.job(f"{run.id}/a")[1])
 
 
 def test_a_fork_bomb_stops_at_its_limit(c: Cluster, tmp_path: Path) -> None:
     run, it = outcome(c, Job("a", file=script(tmp_path, BOMB), limits={"processes": 20}))
-    assert (it.state, output(c, run)) == ("COMPLETED", "19\n")
+    assert (it.state, c.printed(run, "a")) == ("COMPLETED", "19\n")
 
 
 def test_a_quota_of_cpu_is_kept(c: Cluster, tmp_path: Path) -> None:
     run, it = outcome(c, Job("a", file=script(tmp_path, SPIN), limits={"cpus": 0.2}))
     assert it.state == "COMPLETED"
-    assert 0.05 < float(output(c, run)) < 0.8  # of two seconds, a fifth
+    assert 0.05 < float(c.printed(run, "a")) < 0.8  # of two seconds, a fifth
 
 
 def test_a_pipeline_file_says_it(c: Cluster, tmp_path: Path) -> None:

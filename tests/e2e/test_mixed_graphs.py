@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import titan
-from support.cluster import QUIET, Cluster, cluster, until
+from support.cluster import QUIET, Cluster, cluster
+from support.waiting import until
 from titan import DAG, AsyncClient, Job
 from titan.core.events import RunArchived
 from titan.errors import CallerError, InvalidGraph, NotFound
@@ -49,7 +50,7 @@ def test_scripts_and_functions_wait_for_each_other(tmp_path: Path) -> None:
         assert run.wait(timeout=60).ok
         assert {job.id for job in run.status().jobs} >= {"write", "count", "total", "part[2]", last.id, "end"}
         assert (run.result("count"), run.result(total), run.result(last), run.result("write")) == (3, 9, 18, None)
-        said = b"".join(data for _, data in c.client.logs(f"{run.id}/end"))
+        said = c.output(f"{run.id}/end")
         assert sorted(said.split()) == [b"0", b"1", b"2"]
         c.restart_master()
         assert run.result(total) == 9

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import QUIET, Cluster, cluster, until
+from support.cluster import QUIET, Cluster, cluster
+from support.waiting import until
 from titan import DAG, Job
 from titan.errors import CallerError
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import titan
-from support.cluster import Cluster, cluster, until
+from support.cluster import Cluster, cluster
+from support.waiting import until
 from titan import DAG, Client, Job
 
 RESULT_S = 100.0
@@ -78,7 +79,7 @@ def by_asyncio(address: str) -> int:
     return asyncio.run(inner())
 
 
-def test_a_recursion(c: Cluster) -> None:
+def test_a_call_that_calls_itself_ends(c: Cluster) -> None:
     with Client(c.address) as client:
         assert client.call(fib, 8, c.address).result(RESULT_S) == 21
         until(lambda: c.worker("w1").held == 0, "nothing is left there")

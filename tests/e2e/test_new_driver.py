@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import support_driver
+import support.driver
 import titan
 
 SOURCE = Path(titan.__file__).parent
@@ -33,7 +33,7 @@ jobs:
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
     shutil.copytree(SOURCE, tmp_path / "titan", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(support_driver.__file__, tmp_path / "titan" / "worker" / "drivers" / "own.py")
+    shutil.copy(support.driver.__file__, tmp_path / "titan" / "worker" / "drivers" / "own.py")
     for name, (before, line) in ADDED:
         file = tmp_path / "titan" / name
         text = file.read_text()

@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from support.cluster import FAST, Cluster, cluster, until
+from support.cluster import FAST, Cluster, cluster
+from support.waiting import until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "nights"
 
 
-def test_the_example(tmp_path: Path) -> None:
+def test_the_nights_example_fills_the_history(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", settings={**FAST, "keep_runs": 3}) as c:
         c.start_workers("w1")
         assert c.cli("schedule", "add", "nights", str(EXAMPLE / "pipeline.yaml"), "--every", "1").returncode == 0

@@ -8,7 +8,8 @@ import pty
 import subprocess
 from pathlib import Path
 
-from support.cluster import QUIET, TITAN, Cluster, cluster, until
+from support.cluster import QUIET, TITAN, Cluster, cluster
+from support.waiting import until
 from titan import DAG, Job
 
 HIDE = "harmless\x1b[8m\x07 rm -rf /\x1b[2K\r\u202edrowssap\u200b\x9b31m"

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import NONE, QUIET, Cluster, cluster, until
+from support.cluster import NONE, QUIET, Cluster, cluster
+from support.waiting import until
 from titan import DAG, Job
 
 PASSPHRASE = "correct horse battery staple"
@@ -50,12 +51,8 @@ def status_of(pid: int, field: str) -> str:
     return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{field}:"))
 
 
-def printed(c: Cluster, job: str) -> str:
-    return b"".join(data for _, data in c.client.logs(job)).decode()
-
-
 def said_a_line(c: Cluster, job: str) -> bool:
-    return printed(c, job).endswith("\n")
+    return c.output(job).decode().endswith("\n")
 
 
 def umask_of_call() -> int:
@@ -81,7 +78,7 @@ def test_jobs_have_the_umask_that_was_and_their_worker_a_narrow_one(tmp_path: Pa
         run = c.client.submit(DAG("d", list(jobs.values())))
         for name in jobs:
             until(partial(said_a_line, c, f"{run.id}/{name}"), f"{name} has printed", 60)
-            assert printed(c, f"{run.id}/{name}") == "0027\n", name
+            assert c.printed(run, name) == "0027\n", name
         assert c.client.call(umask_of_call).result(60) == umask
         assert c.master is not None
         for pid in (c.master.pid, c.workers["w1"].pid):
@@ -143,7 +140,7 @@ def test_keys_leave_the_environment(tmp_path: Path) -> None:
         c.client.secrets.set("TOKEN", "sealed value")
         run = c.client.submit(DAG("d", [Job("a", command='[ "$TOKEN" = "sealed value" ] && env', secrets=["TOKEN"])]))
         assert run.wait(timeout=60).ok
-        said = printed(c, f"{run.id}/a")
+        said = c.printed(run, "a")
         c.restart_master()  # it opens them with the same passphrase
         assert [one.name for one in c.client.secrets.list()] == ["TOKEN"]
         for name in filter(str.isdigit, os.listdir("/proc")):
@@ -183,7 +180,7 @@ def test_a_job_cannot_read_the_memory_of_its_worker(tmp_path: Path) -> None:
         )
         run = c.client.submit(DAG("d", [Job("a", command=f"{peek} 2>/dev/null; true")]))
         assert run.wait(timeout=60).ok
-        assert printed(c, f"{run.id}/a") == ""
+        assert c.printed(run, "a") == ""
 
 
 def test_all_of_it_as_a_user_without_rights(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import TITAN, Cluster, Spawned, free_port, processes_below, until
+from support.cluster import TITAN, Cluster, Spawned, free_port, processes_below
+from support.waiting import until
 
 PIPELINE = """\
 name: words

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, cluster, free_port, until
+from support.cluster import Cluster, cluster, free_port
+from support.waiting import until
 
 RELEASE = Path(__file__).parents[2] / "examples" / "release"
 
@@ -34,10 +35,6 @@ def pipeline(tmp_path: Path) -> tuple[Path, int]:
     return path, port
 
 
-def states(c: Cluster, run: str) -> dict[str, str]:
-    return {job.id: job.state for job in c.client.status(run).jobs}
-
-
 @pytest.mark.parametrize("answer", ["approve", "reject"])
 def test_the_receiver_says_how_to_decide(c: Cluster, pipeline: tuple[Path, int], tmp_path: Path, answer: str) -> None:
     path, port = pipeline
@@ -58,7 +55,7 @@ def test_the_receiver_says_how_to_decide(c: Cluster, pipeline: tuple[Path, int],
         receiver.terminate()
         receiver.wait(10)
     good = answer == "approve"
-    assert states(c, run) == {
+    assert c.states(run) == {
         "build": "COMPLETED",
         "check": "COMPLETED",
         "notes": "COMPLETED",
@@ -67,7 +64,7 @@ def test_the_receiver_says_how_to_decide(c: Cluster, pipeline: tuple[Path, int],
         "alarm": "CANCELLED",
     }
     if good:
-        assert b"".join(data for _, data in c.client.logs(f"{run}/publish")) == b"good\nrelease\ntoday\n"
+        assert c.output(f"{run}/publish") == b"good\nrelease\ntoday\n"
 
 
 def test_a_release_that_is_wrong_raises_the_alarm_and_is_resumed_when_it_is_right(c: Cluster, pipeline: tuple[Path, int]) -> None:
@@ -76,10 +73,10 @@ def test_a_release_that_is_wrong_raises_the_alarm_and_is_resumed_when_it_is_righ
     (path.parent / "notes.md").unlink()
     run = c.cli("submit", str(path)).stdout.strip()
     c.client.run(run).wait(timeout=30)
-    assert states(c, run)["check"] == "DEAD" and c.client.job(f"{run}/check")[0].attempt == 1
+    assert c.states(run)["check"] == "DEAD" and c.client.job(f"{run}/check")[0].attempt == 1
     assert list(c.client.logs(f"{run}/alarm")) == [(2, b"the release stops at check\n")]
     assert sorted(dead.job.id for dead in c.client.dead_jobs(run)) == ["check", "notes"]
-    assert (c.client.retry_dead(f"{run}/check").revived, states(c, run)["ship"]) == (2, "WAITING")
+    assert (c.client.retry_dead(f"{run}/check").revived, c.states(run)["ship"]) == (2, "WAITING")
 
 
 def test_the_receiver_believes_no_one_else(pipeline: tuple[Path, int], tmp_path: Path) -> None:

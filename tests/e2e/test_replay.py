@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import QUIET, Cluster, cluster, until
+from support.cluster import QUIET, Cluster, cluster
+from support.waiting import until
 from titan import DAG, Gate, Job
 from titan.journal.files import list_snapshots
 
@@ -67,7 +68,7 @@ def test_it_shows_what_was_shown_then(c: Cluster) -> None:
     assert gone.returncode == 2 and "titan status" in gone.stderr
 
 
-def test_events_have_names(c: Cluster) -> None:
+def test_events_of_a_job_are_told_by_their_names(c: Cluster) -> None:
     run = c.client.submit(DAG("names", [Job("a", command="true"), Job("b", command="true", parents=["a"])]))
     assert run.wait().ok
     told = [json.loads(line) for line in c.cli("replay", "--events", f"{run.id}/b", "--json", *home(c)).stdout.splitlines()]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, until
+from support.cluster import Cluster
+from support.waiting import until
 from titan import DAG, Job
 
 

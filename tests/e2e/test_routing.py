@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import FAST, Cluster, cluster, until
+from support.cluster import FAST, Cluster, cluster
+from support.waiting import until
 from titan import DAG, Job
 from titan.core.events import RunArchived
 from titan.errors import CallerError, NotFound
@@ -58,7 +59,7 @@ def test_a_gpu_job_blocks_nobody_says_why_and_runs_as_soon_as_it_can(c: Cluster)
     assert c.json("why", f"{gpu.id}/train")["reasons"][0]["code"] == "over"
 
 
-def test_several_capabilities(c: Cluster) -> None:
+def test_a_job_of_several_capabilities_runs_where_all_are_offered(c: Cluster) -> None:
     for name, tags in {"a": ("A",), "b": ("B",), "ab": ("A", "B", "C")}.items():
         c.start_worker(name, *(word for tag in tags for word in ("--capability", tag)))
     c.wait_for_workers("a", "b", "ab")
@@ -239,7 +240,7 @@ def test_a_chain_stays_on_its_node_through_the_death_of_the_master_and_leaves_it
 
 
 # -- the example ----------------------------------------------------------------------------------------------------------
-def test_the_example(c: Cluster, tmp_path: Path) -> None:
+def test_the_render_example_runs(c: Cluster, tmp_path: Path) -> None:
     shutil.copytree(RENDER, tmp_path / "render")
     options = (*GPU_WORKER, "--capability", "HIGH_MEM", "--cpus", "4", "--memory", "1GiB", "--gpus", "2")
     c.start_worker("w1", *options, slots=8)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import FAST, Cluster, alive, cluster, processes_below, until
+from support.cluster import FAST, Cluster, alive, cluster, processes_below
+from support.waiting import until
 from titan import DAG, Job
 from titan.core import events as ev
 
@@ -117,7 +118,7 @@ def test_a_master_that_stops_takes_its_burst_workers_along(c: Cluster) -> None:
     run.cancel()
 
 
-def test_what_scale_says(c: Cluster) -> None:
+def test_scale_says_what_was_decided_and_why(c: Cluster) -> None:
     (row,) = c.json("scale")
     assert (row["rule"], row["least"], row["most"], row["bursts"], row["demand"]) == ("GENERAL", 0, 8, [], 0)
     until(lambda: c.json("scale")[0]["looked_at"], "it has looked")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import FAST, Cluster, cluster, until
+from support.cluster import FAST, Cluster, cluster
+from support.waiting import until
 from titan import DAG, Job
 from titan.core import events as ev
 from titan.errors import CallerError, Conflict, NotFound
@@ -71,7 +72,7 @@ def test_after_a_kill_each_policy_does_what_it_says(tmp_path: Path) -> None:
                 float(t) for t in range(int(fired[0]), int(decided(events, policy)[-1]) + 1) if t not in missed or t in expected
             ]
         newest = made.client.schedules.get("all")
-        said = b"".join(data for _, data in made.client.logs(f"{newest.last_run}/tell"))
+        said = made.output(f"{newest.last_run}/tell")
         assert newest.last_at is not None and said.decode().strip() == iso(newest.last_at)
 
 
@@ -87,7 +88,7 @@ def decided(events: list[ev.Event], name: str) -> list[float]:
 
 
 # -- the commands ------------------------------------------------------------------------------------------------------------
-def test_the_commands(c: Cluster, tmp_path: Path) -> None:
+def test_schedules_are_added_changed_paused_and_removed_by_commands(c: Cluster, tmp_path: Path) -> None:
     pipeline = tmp_path / "p.yaml"
     pipeline.write_text("name: p\nproject: false\njobs: [{id: a, command: 'echo hi'}]\n")
     made = c.json("schedule", "add", "night", str(pipeline), "--cron", "30 2 * * *", "--tz", "Europe/Berlin", "--overlap", "queue")
@@ -145,14 +146,14 @@ def test_the_example_runs_by_the_clock(c: Cluster) -> None:
     first = until(lambda: c.client.schedules.get("samples").last_run, "it fires")
     c.client.schedules.remove("samples")
     assert first is not None and c.client.run(first).wait(60).ok
-    said = b"".join(data for _, data in c.client.logs(f"{first}/report")).decode()
+    said = c.output(f"{first}/report").decode()
     assert datetime.fromisoformat(said.partition(": ")[0]).utcoffset() is not None
     assert " late" in said
     until(lambda: all(run.over for run in c.client.runs()), "the others end too")
 
 
 # -- the SDK -----------------------------------------------------------------------------------------------------------------
-def test_from_a_program(c: Cluster, tmp_path: Path) -> None:
+def test_schedules_are_added_changed_paused_and_removed_by_a_program(c: Cluster, tmp_path: Path) -> None:
     script = tmp_path / "s.sh"
     script.write_text("echo $TITAN_SCHEDULE\n")
     schedules, dag = c.client.schedules, DAG("d", [Job("a", file=script)])
@@ -164,7 +165,7 @@ def test_from_a_program(c: Cluster, tmp_path: Path) -> None:
         schedules.add("none", dag)
     run = schedules.run("mine")
     assert run.wait(60).ok
-    assert b"".join(data for _, data in c.client.logs(f"{run.id}/a")) == b"mine\n"
+    assert c.output(f"{run.id}/a") == b"mine\n"
     assert schedules.get("mine").last_run == run.id
     schedules.remove("mine")
     with pytest.raises(NotFound, match="there is no schedule 'mine'"):

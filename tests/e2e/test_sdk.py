@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, cluster, free_port, until
+from support.cluster import Cluster, cluster, free_port
+from support.waiting import until
 from titan import DAG, AsyncClient, Client, Job
 from titan.errors import ConnectionLost, InvalidGraph, MasterUnreachable, NotFound
 from titan.sdk.status import JobChange, RunSummary
@@ -101,7 +102,7 @@ def test_logs_follow_through_all_attempts(c: Cluster, tmp_path: Path) -> None:
         assert list(client.logs(f"{run.id}/a", attempt=1)) == [(1, b"1\n")]
 
 
-def test_what_it_refuses(c: Cluster) -> None:
+def test_invalid_graphs_and_unknown_runs_are_refused(c: Cluster) -> None:
     with Client(c.address) as client:
         cycle = [Job("a", command="true", parents=["b"]), Job("b", command="true", parents=["a"])]
         with pytest.raises(InvalidGraph, match="cycle"):

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 
-from support.cluster import NONE, QUIET, TITAN, Cluster, cluster, processes_below, until
+from support.cluster import NONE, QUIET, TITAN, Cluster, cluster, processes_below
+from support.waiting import until
 from titan import DAG, Job
 from titan.errors import CallerError, InvalidGraph, LimitExceeded, NotFound
 from titan.protocol import messages as msg
@@ -93,10 +95,6 @@ def set_secrets(c: Cluster) -> None:
         assert done.returncode == 0, done
 
 
-def output(c: Cluster, target: str, attempt: int | None = None) -> bytes:
-    return b"".join(data for _, data in c.client.logs(target, attempt=attempt))
-
-
 SAYS = """
 import base64, os
 from titan import context
@@ -146,17 +144,17 @@ def test_jobs_have_their_secrets_and_no_disk_log_or_answer_has(one: Cluster, tmp
     (tmp_path / "s" / "go").touch()
     assert run.wait(60).state == "FAILED"
     for job in ("warm", "cold", "other", "shell", "argv", "bad"):
-        said = output(one, f"{run.id}/{job}")
+        said = one.output(f"{run.id}/{job}")
         assert DIGESTS[0].encode() in said and b"***" in said, (job, said)
         assert job in ("shell", "argv") or DIGESTS[1].encode() in said
     says, _ = one.client.job(f"{run.id}/says")
-    assert (says.state, says.status) == ("COMPLETED", "with *** and ***"), output(one, f"{run.id}/says")
-    assert output(one, f"{run.id}/says").count(b"the result holds a secret of the job") == 5
+    assert (says.state, says.status) == ("COMPLETED", "with *** and ***"), one.output(f"{run.id}/says")
+    assert one.output(f"{run.id}/says").count(b"the result holds a secret of the job") == 5
     assert run.result("says") == {"fine": "x" * 100_000}
     status, _ = one.client.job(f"{run.id}/bad")
     assert (status.attempt, status.exit_code) == (2, 3)
-    assert b"[][]" in output(one, f"{run.id}/without")
-    assert b"serving with ***" in output(one, f"{run.id}/web")
+    assert b"[][]" in one.output(f"{run.id}/without")
+    assert b"serving with ***" in one.output(f"{run.id}/web")
     assert not leaks(answers(one, run)), leaks(answers(one, run))
     one.cli("store", "set", "k", "v")
     until(lambda: list(one.store.glob("*.snap")), "there is a snapshot")
@@ -167,16 +165,20 @@ def test_jobs_have_their_secrets_and_no_disk_log_or_answer_has(one: Cluster, tmp
 
 def answers(c: Cluster, run: Run) -> bytes:
     """All that the master tells of the run, in the ways there are."""
-    said = [output(c, f"{run.id}/{job.id}", attempt) for job in run.status().jobs for attempt in range(1, job.attempt + 1)]
+    said = [c.output(f"{run.id}/{job.id}", attempt=attempt) for job in run.status().jobs for attempt in range(1, job.attempt + 1)]
     asked = [("status",), ("status", run.id), ("runs",), ("services",), ("dlq",), ("dlq", "show", f"{run.id}/bad"), ("workers",)]
-    asked += [(word, f"{run.id}/{job.id}") for job in run.status().jobs for word in ("status", "why")]
+    asked += [(word, f"{run.id}/{job}") for job in ("says", "bad") for word in ("status", "why")]
     asked += [("journal", "inspect", "--home", str(c.home), "--events"), ("secret", "list")]
     said += [c.cli(*words, "--json").stdout.encode() for words in asked]
+    targets = [f"{run.id}/{job.id}" for job in run.status().jobs]
+    said += [msgspec.msgpack.encode((c.client.job(target), c.client.why(target))) for target in targets]
     port = re.search(r'"store": "127.0.0.1:(\d+)"', (c.home / "master.json").read_text())
     assert port is not None
     said += [c.cli("store", "keys", "*").stdout.encode(), c.cli("store", "xrange", "titan:events", "-", "+").stdout.encode()]
-    said += [c.cli("store", "hgetall", f"titan:job:{run.id}/{job.id}").stdout.encode() for job in run.status().jobs]
-    assert all(said[-3:])
+    said += [c.cli("store", "hgetall", f"titan:job:{target}").stdout.encode() for target in targets[:2]]
+    derived = [c.client.store.execute("HGETALL", f"titan:job:{target}") for target in targets]
+    assert all([*said[-2:], *derived])
+    said += [msgspec.msgpack.encode(reply) for reply in derived]
     return b"\n".join(said)
 
 
@@ -209,7 +211,7 @@ def test_a_secret_that_is_not_there_is_refused_at_once_or_at_the_dispatch(one: C
     assert one.client.secrets.set("TOKEN", TOKEN).version == 1
     assert one.client.secrets.set("TOKEN", "another value").version == 2
     one.client.retry_dead(f"{run.id}/a")
-    assert run.wait(20).ok and output(one, f"{run.id}/a") == b"***\n"
+    assert run.wait(20).ok and one.output(f"{run.id}/a") == b"***\n"
     connection, spec = one.client._async._connection, stage(DAG("d", [Job("a", command="true", secrets=["TOKEN"])])).spec
     first_answer = one.client._wait(connection.call(lambda n: msg.Submit(n, "key", spec)))
     one.client.secrets.remove("TOKEN")

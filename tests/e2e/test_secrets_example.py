@@ -22,7 +22,7 @@ def titan(folder: Path, *words: str, given: bytes = b"") -> subprocess.Completed
     return subprocess.run(command, cwd=folder, env=env, input=given, capture_output=True, timeout=90, check=False)
 
 
-def test_the_example(tmp_path: Path) -> None:
+def test_the_secrets_example_runs_and_leaks_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     shutil.copytree(EXAMPLE, folder)
     refused = titan(folder, "run", "--home", ".titan", "pipeline.yaml")

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from support.cluster import FAST, Cluster, alive, cluster, free_port, processes_below, until
+from support.cluster import FAST, Cluster, alive, cluster, free_port, processes_below
+from support.waiting import until
 from titan import DAG, Job
 from titan.core.events import JobsDispatched, ServicesReported
 from titan.errors import CallerError, Conflict, InvalidGraph, NotFound
@@ -74,16 +75,12 @@ def ready(c: Cluster) -> ServiceStatus:
     return seen(c, lambda s: s.state == "READY", "the service is READY")
 
 
-def output(c: Cluster, target: str) -> str:
-    return b"".join(data for _, data in c.client.logs(target)).decode()
-
-
 def test_a_child_starts_when_its_service_is_ready_and_the_service_ends_behind_it(one: Cluster, tmp_path: Path) -> None:
     serving = Serving(tmp_path / "s")
     run = one.client.submit(DAG("d", [serving.job, serving.ask]))
     assert run.wait(30).ok
     (pid,) = serving.pids
-    assert output(one, f"{run.id}/ask").split()[0] == str(pid)
+    assert one.output(f"{run.id}/ask").decode().split()[0] == str(pid)
     until(lambda: not alive(pid), "the process of the service ends")
     until(lambda: one.worker("ada").held == 0, "the slot is free")
     status, story = one.client.job(f"{run.id}/web")
@@ -137,7 +134,7 @@ def test_a_service_that_crashes_backs_off_shows_why_and_leaks_nothing(one: Clust
     assert not any(alive(int(line.split()[0])) for line in starts())
     reports = [e for e in one.events() if isinstance(e, ServicesReported)]
     assert len(reports) <= len(starts()) + 2
-    assert output(one, f"{run.id}/bad").count("no good\n") == len(starts())
+    assert one.output(f"{run.id}/bad").decode().count("no good\n") == len(starts())
 
 
 def test_a_sick_service_is_restarted_at_the_same_address(one: Cluster, tmp_path: Path) -> None:
@@ -215,7 +212,7 @@ def test_a_service_moves_when_its_worker_is_killed(tmp_path: Path) -> None:
         assert after.attempt == 2 and len(serving.pids) == 2
         (tmp_path / "go").touch()
         assert run.wait(40).ok
-        assert output(c, f"{run.id}/late").split()[0] == str(serving.pids[1])
+        assert c.output(f"{run.id}/late").decode().split()[0] == str(serving.pids[1])
         _, story = c.client.job(f"{run.id}/web")
         assert sum("READY at" in line for line in story) == 2 and any("silent" in line or "anew" in line for line in story)
         assert len([e for e in c.events() if isinstance(e, JobsDispatched)]) >= 4
@@ -275,13 +272,13 @@ def test_a_replacement_at_a_fixed_port_waits_until_that_is_free(one: Cluster, tm
         ({"type": "daemon"}, "type: must be run (the default), gate or service"),
     ],
 )
-def test_bad_input(fields: dict[str, Any], says: str) -> None:
+def test_bad_fields_of_a_service_are_refused(fields: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidGraph) as caught:
         Job("s", command="x", **{"type": "service", **fields})
     assert says in str(caught.value)
 
 
-def test_bad_places(one: Cluster) -> None:
+def test_bad_references_to_services_are_refused(one: Cluster) -> None:
     db = Job("db", type="service", command="sleep 9")
     for job, says in (
         (Job("a", command="x", args=["${service:db}"]), "the job does not depend on 'db'"),

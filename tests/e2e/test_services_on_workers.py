@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import FAST, Cluster, alive, cluster, free_port, processes_below, until
+from support.cluster import FAST, Cluster, alive, cluster, free_port, processes_below
+from support.waiting import until
 from titan import DAG, Job
 from titan.sdk.services import ServiceStatus
 
@@ -125,7 +126,7 @@ def test_the_log_of_a_service_is_bounded_over_all_its_processes(c: Cluster, tmp_
     until(lambda: len(lines(tmp_path / "log")) >= 6, "it has had six processes")
     assert c.client.stop(run.id) == 1
     until(lambda: c.worker("w1").held == 0, "its attempt is over")
-    kept = b"".join(data for stream, data in c.client.logs(f"{run.id}/s") if stream == 1)
+    kept = c.output(f"{run.id}/s", stream=1)
     assert 800_000 <= kept.count(b"x") <= 1 << 20, "some of the second process, none of the fifth"
     local = list((c.worker_home("w1") / "titan_workspace").rglob("*.stdout"))
     assert local and all(path.stat().st_size <= (1 << 20) + 4096 for path in local)

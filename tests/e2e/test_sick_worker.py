@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import FAST, Cluster, cluster, until
+from support.cluster import FAST, Cluster, cluster
+from support.waiting import until
 from titan import DAG, Job
 from titan.errors import JobFailed
 

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,14 @@ import pytest
 import redis
 import redis.asyncio
 
-from support.cluster import QUIET, cluster, until
-from support.standing import Redis, Standing
+from support.cluster import QUIET, cluster
+from support.store_server import Redis, StoreServer
+from support.waiting import until
 from titan import DAG, AsyncClient, Client, Job
 from titan.errors import StoreRefused
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Standing]:
-    made = Standing(tmp_path)
-    try:
-        made.start()
-        yield made
-    finally:
-        made.close()
-
-
-def test_what_was_done_under_other_limits_is_there_after_kill_9(store: Standing) -> None:
+def test_what_was_done_under_other_limits_is_there_after_kill_9(store: StoreServer) -> None:
     c = store.client()
     c.config_set("proto-max-bulk-len", "1gb")
     assert c.setrange("k", 540_000_000, "x") == 540_000_001
@@ -53,7 +43,7 @@ def test_what_was_done_under_other_limits_is_there_after_kill_9(store: Standing)
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-def test_redis_py(store: Standing, protocol: int) -> None:
+def test_redis_py_reads_and_writes_all_types(store: StoreServer, protocol: int) -> None:
     c = store.client(protocol=protocol, decode_responses=True)
     assert c.set("a", "1", px=100_000) and c.get("a") == "1" and 0 < c.pttl("a") <= 100_000
     assert c.hset("h", mapping={"x": 1, "y": 2}) == 2 and c.hgetall("h") == {"x": "1", "y": "2"}
@@ -77,7 +67,7 @@ def test_redis_py(store: Standing, protocol: int) -> None:
             p.execute()
 
 
-def test_channels_and_waiting(store: Standing) -> None:
+def test_messages_and_blocking_reads_reach_those_who_wait(store: StoreServer) -> None:
     c, other = store.client(), store.client()
     channel = other.pubsub(ignore_subscribe_messages=True)
     channel.psubscribe("news.*")
@@ -97,7 +87,7 @@ def test_channels_and_waiting(store: Standing) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_asyncio(store: Standing) -> None:
+def test_an_asyncio_client_of_redis_gathers_commands(store: StoreServer) -> None:
     async def main() -> None:
         async with redis.asyncio.Redis(host="127.0.0.1", port=store.port, protocol=3) as c:
             assert await asyncio.gather(*(c.incr("n") for _ in range(50))) is not None
@@ -106,7 +96,7 @@ def test_asyncio(store: Standing) -> None:
     asyncio.run(main())
 
 
-def test_what_was_acknowledged_is_there_after_kill_9(store: Standing) -> None:
+def test_what_was_acknowledged_is_there_after_kill_9(store: StoreServer) -> None:
     """Every client counts what it was told; with --fsync always each of that is there, and at most what was under way besides."""
     clients, rounds = 8, 4
     told = [0] * clients
@@ -147,7 +137,7 @@ def test_what_was_acknowledged_is_there_after_kill_9(store: Standing) -> None:
 
 
 def test_everysec_loses_a_second_at_most(tmp_path: Path) -> None:
-    store = Standing(tmp_path, "--fsync", "everysec")
+    store = StoreServer(tmp_path, "--fsync", "everysec")
     try:
         store.start()
         told: list[float] = []
@@ -176,7 +166,7 @@ def test_everysec_loses_a_second_at_most(tmp_path: Path) -> None:
         store.close()
 
 
-def test_nobody_is_harmed(store: Standing) -> None:
+def test_bad_clients_harm_nobody_and_cost_no_memory(store: StoreServer) -> None:
     c = store.client()
     c.set("big", b"x" * 1_000_000)
     c.get("big")
@@ -219,7 +209,7 @@ def test_nobody_is_harmed(store: Standing) -> None:
     until(lambda: c.info("clients")["connected_clients"] == 1, "they are gone")
 
 
-def test_a_bad_request_is_answered_and_closed(store: Standing) -> None:
+def test_a_bad_request_is_answered_and_closed(store: StoreServer) -> None:
     with store.raw() as s:
         s.sendall(b"PING\r\n*1\r\n$4\r\nPING\r\n*1\r\n:5\r\n")
         data = b""
@@ -287,7 +277,7 @@ def test_a_session_that_is_killed_does_not_hold_up_its_client(tmp_path: Path) ->
         operator.close()
 
 
-def test_from_asyncio(tmp_path: Path) -> None:
+def test_an_async_client_gathers_commands_in_order(tmp_path: Path) -> None:
     async def main(address: str) -> None:
         async with AsyncClient(address) as client:
             store = client.store
@@ -312,7 +302,7 @@ def test_from_asyncio(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("policy", "refused"), [("noeviction", True), ("allkeys-lru", False)])
 def test_a_limit_on_memory(tmp_path: Path, policy: str, refused: bool) -> None:
-    store = Standing(tmp_path, "--config", "maxmemory=1mb", "--config", f"maxmemory-policy={policy}")
+    store = StoreServer(tmp_path, "--config", "maxmemory=1mb", "--config", f"maxmemory-policy={policy}")
     try:
         store.start()
         c = store.client()
@@ -332,7 +322,7 @@ def test_a_limit_on_memory(tmp_path: Path, policy: str, refused: bool) -> None:
         store.close()
 
 
-def test_the_command_line(tmp_path: Path) -> None:
+def test_titan_store_executes_commands(tmp_path: Path) -> None:
     with cluster(tmp_path) as c:
         assert c.cli("store", "set", "k", "-5").stdout == "OK\n"
         assert c.cli("store", "incr", "k").stdout == "-4\n"
@@ -346,7 +336,7 @@ def test_the_command_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("redis-benchmark") is None, reason="redis-tools are not installed")
-def test_redis_cli_and_redis_benchmark(store: Standing) -> None:
+def test_redis_cli_and_redis_benchmark(store: StoreServer) -> None:
     def tool(*command: str, send: str = "") -> str:
         done = subprocess.run(
             [*command], input=send, capture_output=True, text=True, timeout=120, check=True, env={**os.environ, "LC_ALL": "C"}
@@ -373,7 +363,7 @@ context.store.hset("who", {context.job: context.attempt})
 """
 
 
-def test_from_jobs(tmp_path: Path) -> None:
+def test_jobs_have_keys_of_their_run_and_shared_ones_that_outlive_the_master(tmp_path: Path) -> None:
     """Each run has keys of its own, and there are those that all share; both outlive the master."""
     script = tmp_path / "count.py"
     script.write_text(COUNT)

@@ -10,26 +10,16 @@ from pathlib import Path
 import pytest
 import redis
 
-from support.cluster import until
-from support.standing import Standing
+from support.store_server import StoreServer
+from support.waiting import until
 
 SECRET = "a word of this test"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Standing]:
-    made = Standing(tmp_path)
-    try:
-        made.start()
-        yield made
-    finally:
-        made.close()
-
-
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Standing]:
+def guarded(tmp_path: Path) -> Iterator[StoreServer]:
     (tmp_path / "password").write_text(SECRET + "\n")
-    made = Standing(tmp_path / "store", "--password-file", str(tmp_path / "password"))
+    made = StoreServer(tmp_path / "store", "--password-file", str(tmp_path / "password"))
     try:
         made.start()
         yield made
@@ -56,7 +46,7 @@ def everything(s: socket.socket) -> bytes:
         b"MULTI\r\nFLUSHALL\r\nHOST: x\r\nEXEC\r\n",
     ],
 )
-def test_a_web_page_reaches_nothing(store: Standing, sent: bytes) -> None:
+def test_a_web_page_reaches_nothing(store: StoreServer, sent: bytes) -> None:
     c = store.client()
     c.set("k", "v")
     with store.raw() as s:
@@ -67,7 +57,7 @@ def test_a_web_page_reaches_nothing(store: Standing, sent: bytes) -> None:
     assert "a web page that somebody looks at may be behind it" in store.process.err
 
 
-def test_who_has_not_said_the_password_has_little_room(guarded: Standing) -> None:
+def test_who_has_not_said_the_password_has_little_room(guarded: StoreServer) -> None:
     for sent, told in (
         (b"*11\r\n", b"unauthenticated multibulk length"),
         (b"*2\r\n$4\r\nAUTH\r\n$16385\r\n", b"unauthenticated bulk length"),
@@ -88,7 +78,7 @@ def test_who_has_not_said_the_password_has_little_room(guarded: Standing) -> Non
         guarded.client().ping()
 
 
-def test_strangers_together_have_little_room_too(guarded: Standing) -> None:
+def test_strangers_together_have_little_room_too(guarded: StoreServer) -> None:
     before = guarded.memory()
     begun = b"*10\r\n" + b"$16384\r\n%b\r\n" % (b"x" * 16384) * 9 + b"$16384\r\n" + b"x" * 16000
     many = [guarded.raw() for _ in range(400)]
@@ -106,7 +96,7 @@ def test_strangers_together_have_little_room_too(guarded: Standing) -> None:
         s.close()
 
 
-def test_the_password_is_told_to_nobody(guarded: Standing) -> None:
+def test_the_password_is_told_to_nobody(guarded: StoreServer) -> None:
     c = guarded.client(password=SECRET, decode_responses=True)
     c.set("k", "v")
     assert c.config_get("requirepass") == {"requirepass": "(hidden)"}
@@ -121,7 +111,7 @@ def test_the_password_is_told_to_nobody(guarded: Standing) -> None:
             assert SECRET.encode() not in data and b"another word" not in data, path
 
 
-def test_no_more_clients_than_maxclients(store: Standing) -> None:
+def test_no_more_clients_than_maxclients(store: StoreServer) -> None:
     c = store.client()
     c.config_set("maxclients", 5)
     there = [store.raw() for _ in range(4)]
@@ -139,7 +129,7 @@ def test_no_more_clients_than_maxclients(store: Standing) -> None:
         s.close()
 
 
-def test_whoever_says_nothing_for_long_is_gone(store: Standing) -> None:
+def test_whoever_says_nothing_for_long_is_gone(store: StoreServer) -> None:
     c = store.client()
     c.config_set("timeout", 1)
     idle, listens, waits = store.raw(), store.raw(), store.raw()
@@ -169,7 +159,7 @@ def test_whoever_says_nothing_for_long_is_gone(store: Standing) -> None:
         b"*4000000000\r\n",
     ],
 )
-def test_headers_that_announce_much_cost_nothing(store: Standing, sent: bytes) -> None:
+def test_headers_that_announce_much_cost_nothing(store: StoreServer, sent: bytes) -> None:
     c = store.client()
     before = store.memory()
     slow = 0.0
@@ -184,7 +174,7 @@ def test_headers_that_announce_much_cost_nothing(store: Standing, sent: bytes) -
     assert store.memory() - before < 50 << 20
 
 
-def test_a_batch_of_slow_commands_lets_others_in_between(store: Standing) -> None:
+def test_a_batch_of_slow_commands_lets_others_in_between(store: StoreServer) -> None:
     c = store.client()
     c.sadd("s", *range(100_000))
     with c.pipeline(transaction=False) as p:
@@ -211,7 +201,7 @@ def test_a_batch_of_slow_commands_lets_others_in_between(store: Standing) -> Non
         assert (done + rest.count(b":0\r\n")) >= batch and rest.endswith(b"+OK\r\n"), "in order, to the end"
 
 
-def test_much_in_one_command_is_refused(store: Standing) -> None:
+def test_much_in_one_command_is_refused(store: StoreServer) -> None:
     c = store.client()
     c.set("k", b"x" * 1_000_000)
     c.sadd("s", b"x" * 1_000_000)
@@ -244,7 +234,7 @@ def test_much_in_one_command_is_refused(store: Standing) -> None:
     assert c.lcs("one", "two", len=True) if c.set("one", b"ab" * 2_000) and c.set("two", b"ba" * 2_000) else False
 
 
-def test_patterns_take_no_exponential_time(store: Standing) -> None:
+def test_patterns_take_no_exponential_time(store: StoreServer) -> None:
     c = store.client()
     c.set("h" + "e" * 5_000 + "llo", "v")
     for pattern in ("h" + "*" * 200 + "o", "h*e*e*e*e*e*e*e*e*e*e*e*e*x", "*e" * 500 + "x", "[a-z]*" * 100 + "9"):
@@ -253,7 +243,7 @@ def test_patterns_take_no_exponential_time(store: Standing) -> None:
         assert time.monotonic() - began < 2
 
 
-def test_replies_that_are_not_read_are_bounded_over_all_clients(store: Standing) -> None:
+def test_replies_that_are_not_read_are_bounded_over_all_clients(store: StoreServer) -> None:
     c = store.client()
     c.set("k", b"x" * (30 << 20))
     before = store.memory()
@@ -268,7 +258,7 @@ def test_replies_that_are_not_read_are_bounded_over_all_clients(store: Standing)
         s.close()
 
 
-def test_clients_that_want_no_answers_are_carried_out_to_the_end(store: Standing) -> None:
+def test_clients_that_want_no_answers_are_carried_out_to_the_end(store: StoreServer) -> None:
     c = store.client()
     with store.raw() as s:
         s.sendall(b"CLIENT REPLY OFF\r\n" + b"INCR n\r\n" * 30_000 + b"CLIENT REPLY ON\r\nQUIT\r\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 import titan
-from support.cluster import Cluster, cluster, until
+from support.cluster import Cluster, cluster
+from support.waiting import until
 from titan import AsyncClient, Client
 from titan.errors import CallerError, JobFailed
 from titan.model.dag import MAX_INPUT_BYTES
@@ -24,12 +26,6 @@ RESULT_S = 20.0
 def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with cluster(tmp_path_factory.mktemp("tasks") / "c", "w1") as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def client(c: Cluster) -> Iterator[Client]:
-    with Client(c.address) as opened:
-        yield opened
 
 
 @titan.task
@@ -62,7 +58,7 @@ def note(path: str, x: int) -> int:
     return x
 
 
-def test_results_become_arguments(client: Client) -> None:
+def test_results_of_nodes_become_arguments(client: Client) -> None:
     assert client.compute(inc(inc(inc(0)))).result(RESULT_S) == 3
     assert client.compute(total([inc(1), 10], more={"k": (inc(2), inc(inc(2)))})).result(RESULT_S) == 2 + 10 + 3 + 4
     assert client.compute([]) == []
@@ -90,7 +86,7 @@ def test_a_failed_ancestor_is_named(client: Client) -> None:
     assert isinstance(client.compute(bad).exception(RESULT_S), ValueError)
 
 
-def test_retries_try_again(client: Client, tmp_path: Path) -> None:
+def test_a_node_is_tried_again_as_its_retries_say(client: Client, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
 
     @titan.task(retries=2)
@@ -116,11 +112,13 @@ def test_a_cancelled_future_takes_its_run_along(client: Client, tmp_path: Path) 
         future.result(0)
 
 
-def test_a_deep_chain(client: Client) -> None:
+@pytest.mark.parametrize("depth", [3_000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_a_chain_may_be_deeper_than_python_recurses(client: Client, depth: int) -> None:
+    assert depth > 2 * sys.getrecursionlimit()
     node = inc(0)
-    for _ in range(10_000):
+    for _ in range(depth):
         node = inc(node)
-    assert client.compute(node).result(60) == 10_001
+    assert client.compute(node).result(120) == depth + 1
 
 
 def test_a_wide_fan_in(client: Client) -> None:
@@ -142,7 +140,7 @@ def test_results_that_are_too_much_for_one_call_are_told(client: Client) -> None
     assert error is not None and "gather them in steps" in str(error)
 
 
-def test_asyncio(c: Cluster) -> None:
+def test_an_async_client_computes_nodes(c: Cluster) -> None:
     async def both() -> Any:
         async with AsyncClient(c.address) as client:
             with pytest.raises(CallerError, match="compute"):

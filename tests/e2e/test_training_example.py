@@ -9,7 +9,7 @@ from support.cluster import QUIET, cluster
 EXAMPLE = Path(__file__).parents[2] / "examples" / "training"
 
 
-def test_the_example(tmp_path: Path) -> None:
+def test_the_training_example_chooses_the_best_rate(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", "w2", settings=QUIET) as c:
         done = c.cli("run", str(EXAMPLE / "pipeline.yaml"))
         assert done.returncode == 0, done

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import Cluster, cluster, until
+from support.cluster import Cluster, cluster
+from support.waiting import until
 from titan import Client
 from titan.errors import JobFailed, Untrusted
 

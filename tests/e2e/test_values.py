@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import titan
-from support.cluster import FAST, Cluster, cluster, until
+from support.cluster import FAST, Cluster, cluster
+from support.waiting import until
 from titan import Client
 from titan.content.transfer import DamagedCopy
 from titan.sdk import connection
@@ -22,12 +23,6 @@ MB = 1_000_000
 def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with cluster(tmp_path_factory.mktemp("values") / "c", "w1") as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def client(c: Cluster) -> Iterator[Client]:
-    with Client(c.address) as opened:
-        yield opened
 
 
 def numbered(n: int, size: int) -> bytes:
@@ -67,13 +62,13 @@ def test_sizes_round_the_limits(client: Client) -> None:
         assert client.call(len, bytes(size)).result(RESULT_S) == size
 
 
-def test_many_types(client: Client) -> None:
+def test_large_values_of_many_types_come_back_equal(client: Client) -> None:
     value = {"list": list(range(100_000)), "text": "ü" * 200_000, "nested": [bytes(100_000)] * 3}
     assert client.call(lambda it: it, value).result(RESULT_S) == value
     assert len(client.call(lambda: [lambda n=n: n for n in range(3000)]).result(RESULT_S)) == 3000
 
 
-def test_a_large_exception(client: Client) -> None:
+def test_a_large_exception_comes_back_whole(client: Client) -> None:
     error = client.call(fail, 300_000).exception(RESULT_S)
     assert isinstance(error, ValueError) and len(str(error)) == 300_000
     assert "in fail" in str(error.__cause__)

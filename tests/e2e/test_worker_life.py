@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import FAST, Cluster, alive, cluster, processes_below, until
+from support.cluster import FAST, Cluster, alive, cluster, processes_below
+from support.waiting import until
 from titan import DAG, Job
 from titan.sdk.run import Run
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from support.cluster import QUIET, cluster, until
+from support.cluster import QUIET, cluster
+from support.waiting import until
 from titan import DAG, Job
 
 MIB = 1 << 20

@@ -20,8 +20,8 @@ from typing import Any
 
 import msgspec
 
-from support.inside import Line
-from support_core import picture
+from support.core import picture
+from support.in_process import Line
 from titan.core.apply import apply
 from titan.core.check import check
 from titan.core.events import decode

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from fuzz.harness import Fuzzer, damaged, main
-from support_core import Master, dag, register, submit
+from support.core import Master, dag, register, submit
 from titan.core import events as ev
 from titan.core import image
 from titan.errors import TitanError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from support.inside import Line, a_master
+from support.in_process import Line, a_master
 from titan.gateway.outbound import DISPATCH_BYTES
 from titan.model.dag import DagSpec, JobTemplate
 from titan.protocol import messages as msg

@@ -90,7 +90,7 @@ def raw(c: Cluster) -> Iterator[Raw]:
     made.socket.close()
 
 
-def test_another_frame_version(raw: Raw) -> None:
+def test_another_version_of_frames_is_refused(raw: Raw) -> None:
     raw.send(HEADER.pack(VERSION + 8, 1, 0, 0, 4) + b"abcd")
     error = raw.error()
     assert error.code == "version_mismatch"
@@ -133,7 +133,7 @@ def test_a_frame_that_is_cut(raw: Raw, length: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_random_bytes(raw: Raw, seed: int) -> None:
+def test_random_bytes_harm_nobody(raw: Raw, seed: int) -> None:
     chance = random.Random(seed)
     if seed % 2:
         raw.greet()
@@ -145,7 +145,7 @@ def test_random_bytes(raw: Raw, seed: int) -> None:
         pass
 
 
-def test_http(raw: Raw) -> None:
+def test_an_http_request_is_refused(raw: Raw) -> None:
     raw.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert raw.error().code == "version_mismatch"
     assert raw.next() is None

@@ -14,7 +14,8 @@ import pytest
 import zstandard
 
 import support.cluster
-from support.cluster import QUIET, TITAN, Cluster, until
+from support.cluster import QUIET, TITAN, Cluster
+from support.waiting import until
 from titan import DAG, Client, Job
 from titan.errors import LimitExceeded
 from titan.master.server import HELLO_S

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from support_driver import OwnDriver
+from support.driver import OwnDriver
 from titan.clock import SteadyClock
 from titan.model.dag import JobTemplate, Service
 from titan.model.drivers import DRIVERS, DriverRow

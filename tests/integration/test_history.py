@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import QUIET, Cluster, until
+from support.cluster import QUIET, Cluster
+from support.waiting import until
 from titan import DAG, Client, Job
 from titan.core import image
 from titan.core.events import RunArchived

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from support.waiting import until_async
 from titan.worker.interpreters import Interpreters
 from titan.worker.process_orders import Command, ProcessOptions, Program, Script
 from titan.worker.process_reports import Exited, Lost, Report, Sink
@@ -62,7 +63,7 @@ class Pool:
 
     async def use(self, lease: int, python: Path | str) -> WardenLink | None:
         self.all.use(lease, str(python), lambda *it: self.begun.__setitem__(lease, it))
-        await until(lambda: lease in self.begun, f"{lease} begins")
+        await until_async(lambda: lease in self.begun, f"{lease} begins")
         return self.begun[lease][0]
 
     async def run(self, lease: int, text: str = "") -> None:
@@ -72,14 +73,7 @@ class Pool:
         link = self.begun[lease][0]
         assert link is not None
         self._begin(link, lease, Script(str(path), ()), str(self.folder / str(lease)))
-        await until(lambda: lease in self.ended, f"{lease} ends")
-
-
-async def until(condition: Callable[[], object], what: str) -> None:
-    give_up = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < give_up, f"not in {DEADLINE_S} s: {what}"
-        await asyncio.sleep(0.001)
+        await until_async(lambda: lease in self.ended, f"{lease} ends")
 
 
 @contextlib.asynccontextmanager
@@ -108,11 +102,11 @@ def test_one_without_work_is_ended_and_starts_again_when_it_is_asked_for(tmp_pat
             assert first is not None
             assert [link.pid for link in p.all.links()] == [first.pid]
             await p.run(1)
-            await until(lambda: not Path(f"/proc/{first.pid}").exists(), "it is ended")
+            await until_async(lambda: not Path(f"/proc/{first.pid}").exists(), "it is ended")
             second = await p.use(2, python)
             assert second is not None
             later = time.monotonic() + 0.05
-            await until(lambda: time.monotonic() > later, "more than idle_s: it has work")
+            await until_async(lambda: time.monotonic() > later, "more than idle_s: it has work")
             assert p.all.links() == [second] != [first]
             assert (p.died, p.refused) == ([], {})
 
@@ -131,7 +125,7 @@ def test_of_too_many_the_idle_one_goes_and_if_none_is_scripts_are_executed(tmp_p
             await p.run(1)
             other = await p.use(3, c)
             assert other is not None
-            await until(lambda: not Path(f"/proc/{busy.pid}").exists(), "the idle one is ended")
+            await until_async(lambda: not Path(f"/proc/{busy.pid}").exists(), "the idle one is ended")
             assert p.all.links() == [other]
 
     asyncio.run(main())
@@ -170,7 +164,7 @@ def test_one_that_is_killed_when_it_is_looked_at_may_do_better(tmp_path: Path) -
     async def main() -> None:
         async with pool(tmp_path) as p:
             p.all.use(1, str(python), lambda *_: None)
-            await until(lambda: p.refused, "a refusal")
+            await until_async(lambda: p.refused, "a refusal")
             text, final = p.refused[1]
             assert "is no Python that works on this worker (asked for its version it ended with code -9)" in text
             assert not final

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import QUIET, Cluster, cluster, until
+from support.cluster import QUIET, Cluster, cluster
+from support.waiting import until
 from titan import DAG, Client, Job
 from titan.errors import EnvironmentFault
 from titan.journal import encode_record, read_records

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.inside import Line, a_master
+from support.in_process import Line, a_master
 from titan.core import inputs as seen
 from titan.core import step as stepping
 from titan.errors import Bug, Conflict

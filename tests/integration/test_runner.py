@@ -10,7 +10,6 @@ import os
 import pickle
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
+from support.waiting import until_async
 from titan.errors import Bug, LimitExceeded
 from titan.model.values import failure_of
 from titan.worker import runner
@@ -76,10 +76,7 @@ class Bench:
         self.ready += 1
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
-        give_up = time.monotonic() + DEADLINE_S
-        while not condition():
-            assert time.monotonic() < give_up, f"not in {DEADLINE_S} s: {what}; results {str(self.results)[:500]}"
-            await asyncio.sleep(0.001)
+        await until_async(condition, what, context=lambda: f"results {self.results}")
 
     def order(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
         return self.order_many(function, [pack_arguments(args, kwargs, cloudpickle.dumps)])
@@ -523,7 +520,7 @@ async def test_the_child_of_a_fork_does_not_become_a_second_runner(made: Bench, 
 
 
 @scenario
-async def test_quit(made: Bench, _folder: Path) -> None:
+async def test_a_runner_that_is_told_to_quit_exits_with_0(made: Bench, _folder: Path) -> None:
     assert await made.value(lambda: 1) == 1
     made.link.quit()
     assert await made.ended() == 0

@@ -6,6 +6,8 @@ import random
 import shutil
 from pathlib import Path
 
+import pytest
+
 from titan.core import events as ev
 from titan.core import image
 from titan.core.state import State
@@ -58,8 +60,9 @@ def journal(folder: Path, batches: list[tuple[list[tuple[int, list[bytes]]], str
     assert not failed
 
 
-def test_a_file_that_is_cut_anywhere_gives_a_prefix(tmp_path: Path) -> None:
-    batches = written(Store(), 60)
+@pytest.mark.parametrize("commands", [35, pytest.param(80, marks=pytest.mark.slow)])
+def test_a_file_that_is_cut_anywhere_gives_a_prefix(tmp_path: Path, commands: int) -> None:
+    batches = written(Store(), commands)
     journal(tmp_path / "whole", batches)
     (segment,) = (tmp_path / "whole").glob("*.seg")
     data = segment.read_bytes()[:-END_MARK_BYTES]

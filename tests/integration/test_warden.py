@@ -12,102 +12,23 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from support.reports import named
+from support.waiting import until
+from support.warden import WardenBench, run_in_loop, running_warden
 from titan.errors import Bug, EnvironmentFault
 from titan.worker import processes, spawning, warden
-from titan.worker.process_orders import Command, ProcessOptions
-from titan.worker.process_reports import Report
 from titan.worker.reports import FRAME_BYTES
-from titan.worker.warden_link import WardenLink, become_subreaper, kill_descendants, kill_marked
+from titan.worker.warden_link import become_subreaper, kill_descendants, kill_marked
 
 MIB = 1024 * 1024
 DEADLINE_S = 10.0
 PATH = os.environ["PATH"]
-
-
-class Yard:
-    """A link, and everything it has reported."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.reports: list[tuple[Any, ...]] = []
-        self.exits: dict[int, tuple[Any, ...]] = {}
-        self.content: dict[tuple[int, int], bytearray] = {}
-        self.returncodes: list[int] = []
-        self.link = WardenLink(on_reports=self._take, on_died=self.returncodes.append)
-        self.on_exit: Callable[[int], None] = lambda key: None
-
-    def _take(self, reports: list[Report]) -> None:
-        self.reports += named(reports)
-        for report in named(reports):
-            if report[0] == "output":
-                _, key, stream, offset, data = report
-                content = self.content.setdefault((key, stream), bytearray())
-                assert offset == len(content)
-                content += data
-            elif report[0] == "exited":
-                self.exits[report[1]] = report
-                self.on_exit(report[1])
-
-    def start(self, key: int, *argv: str, limit: int = MIB, env: Mapping[str, str] | None = None, **other: Any) -> None:
-        options: dict[str, Any] = {"cwd": str(self.folder), "grace_s": 5.0, **other}
-        lease = {"PATH": PATH, "TITAN_LEASE": str(key)} if env is None else env
-        out, err = str(self.log(key, 1)), str(self.log(key, 2))
-        behind = options.pop("behind", 0)
-        how = ProcessOptions(env=lease, stdout_path=out, stderr_path=err, log_limit=limit, **options)
-        self.link.start(key, Command(argv), how, behind=behind)
-
-    def log(self, key: int, stream: int) -> Path:
-        return self.folder / f"{key}.{stream}"
-
-    def of(self, name: str, key: int) -> list[tuple[Any, ...]]:
-        return [report for report in self.reports if report[:2] == (name, key)]
-
-    def streamed(self, key: int, stream: int) -> bytes:
-        """What was reported as output so far; each piece came with the offset that follows from those before."""
-        return bytes(self.content.get((key, stream), b""))
-
-    async def until(self, condition: Callable[[], object], what: str = "", deadline_s: float = DEADLINE_S) -> None:
-        give_up = time.monotonic() + deadline_s
-        while not condition():
-            assert time.monotonic() < give_up, f"not in {deadline_s} s: {what}; last: {str(self.reports[-3:])[:500]}"
-            await asyncio.sleep(0.003)
-
-    async def exited(self, key: int) -> tuple[Any, ...]:
-        await self.until(lambda: key in self.exits, f"the end of job {key}")
-        return self.exits[key]
-
-    async def refused(self, key: int) -> tuple[int, str]:
-        await self.until(lambda: self.of("refused", key), f"refusal of job {key}")
-        return self.of("refused", key)[0][2:]
-
-    async def pid_in(self, name: str) -> int:
-        """The pid that a job has written to a file."""
-        path = self.folder / name
-        await self.until(lambda: path.exists() and path.read_text().endswith("\n"), f"a pid in {name}")
-        return int(path.read_text())
-
-
-@contextlib.asynccontextmanager
-async def yard(folder: Path) -> AsyncIterator[Yard]:
-    made = Yard(folder)
-    made.link.launch()
-    try:
-        yield made
-    finally:
-        await made.link.close()
-
-
-def run(main: Coroutine[Any, Any, None], *, on: str = "uvloop") -> None:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop if on == "uvloop" else None) as runner:
-        runner.run(main)
 
 
 def alive(pid: int) -> bool:
@@ -138,42 +59,42 @@ def nothing_left(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_a_job_that_succeeds_is_reported_whole(tmp_path: Path, loop: str) -> None:
     async def main() -> None:
-        async with yard(tmp_path) as y:
+        async with running_warden(tmp_path) as bench:
             before = time.monotonic()
-            y.start(1, "true")
-            name, key, code, at_s, cpu_s, rss, dropped_out, dropped_err, killed = await y.exited(1)
+            bench.start(1, "true")
+            name, key, code, at_s, cpu_s, rss, dropped_out, dropped_err, killed = await bench.exited(1)
             assert (name, key, code, dropped_out, dropped_err, killed) == ("exited", 1, 0, 0, 0, 0)
             assert before <= at_s <= time.monotonic()
             assert 0 <= cpu_s < 1
             assert 0 < rss < 64 * MIB
-            assert [report[0] for report in y.reports] == ["started", "exited"]
-            assert y.reports[0][2] > 1
-            assert not y.log(1, 1).exists()  # logs are made with the first byte
+            assert [report[0] for report in bench.reports] == ["started", "exited"]
+            assert bench.reports[0][2] > 1
+            assert not bench.log(1, 1).exists()  # logs are made with the first byte
 
-    run(main(), on=loop)
+    run_in_loop(main(), on=loop)
 
 
 def test_exit_codes_and_signals(tmp_path: Path) -> None:
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "sh", "-c", "exit 7")
-            y.start(2, "sh", "-c", "kill -SEGV $$")
-            assert (await y.exited(1))[2] == 7
-            assert (await y.exited(2))[2] == -signal.SIGSEGV
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "sh", "-c", "exit 7")
+            bench.start(2, "sh", "-c", "kill -SEGV $$")
+            assert (await bench.exited(1))[2] == 7
+            assert (await bench.exited(2))[2] == -signal.SIGSEGV
 
-    run(main())
+    run_in_loop(main())
 
 
 def test_streams_are_separate_and_exact(tmp_path: Path) -> None:
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "sh", "-c", r"printf 'out\377\000\n'; printf 'err\200' >&2; printf end")
-            await y.exited(1)
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "sh", "-c", r"printf 'out\377\000\n'; printf 'err\200' >&2; printf end")
+            await bench.exited(1)
             for stream, content in ((1, b"out\xff\x00\nend"), (2, b"err\x80")):
-                assert y.log(1, stream).read_bytes() == y.streamed(1, stream) == content
-            assert y.reports[-1][0] == "exited"  # after all output
+                assert bench.log(1, stream).read_bytes() == bench.streamed(1, stream) == content
+            assert bench.reports[-1][0] == "exited"  # after all output
 
-    run(main())
+    run_in_loop(main())
 
 
 def test_the_world_of_a_job(tmp_path: Path) -> None:
@@ -188,11 +109,11 @@ print(json.dumps({
     import resource
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
+        async with running_warden(tmp_path) as bench:
             env = {"TITAN_LEASE": "1", "LC_ALL": "C.UTF-8", "BYTES": "a\udcffb"}
-            y.start(1, sys.executable, "-I", "-S", "-c", script, env=env, rlimits={"RLIMIT_CORE": 4096})
-            assert (await y.exited(1))[2] == 0, y.reports
-            seen = json.loads(y.streamed(1, 1))
+            bench.start(1, sys.executable, "-I", "-S", "-c", script, env=env, rlimits={"RLIMIT_CORE": 4096})
+            assert (await bench.exited(1))[2] == 0, bench.reports
+            seen = json.loads(bench.streamed(1, 1))
             assert seen["fds"] == [0, 1, 2, 3]  # 3 is the listing itself
             assert seen["stdin"] == "/dev/null"
             assert seen["session"]
@@ -204,7 +125,7 @@ print(json.dumps({
             assert tuple(seen["files"]) == resource.getrlimit(resource.RLIMIT_NOFILE)
             assert seen["core"] == [4096, 4096]
 
-    run(main())
+    run_in_loop(main())
 
 
 def test_what_cannot_start_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,21 +137,21 @@ def test_what_cannot_start_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         (tmp_path / name).chmod(0o755)
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "/no/such/program")
-            y.start(2, "no-such-command")
-            y.start(3, "./plain")
-            y.start(4, "./orphan.sh")
-            y.start(5, "./bare")
-            y.start(6, "true", cwd="/no/such/folder")
-            y.start(7, "true", *["x" * 100_000] * 40)
-            y.start(8, "true", "a\0b")
-            y.start(9)
-            y.start(10, "true", rlimits={"RLIMIT_NONSENSE": 1})
-            y.start(11, "true", env={"A=B": "c"})
-            y.start(12, "sleep", "60")
-            y.start(12, "true")
-            y.start(13, "x" * (FRAME_BYTES + 1))
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "/no/such/program")
+            bench.start(2, "no-such-command")
+            bench.start(3, "./plain")
+            bench.start(4, "./orphan.sh")
+            bench.start(5, "./bare")
+            bench.start(6, "true", cwd="/no/such/folder")
+            bench.start(7, "true", *["x" * 100_000] * 40)
+            bench.start(8, "true", "a\0b")
+            bench.start(9)
+            bench.start(10, "true", rlimits={"RLIMIT_NONSENSE": 1})
+            bench.start(11, "true", env={"A=B": "c"})
+            bench.start(12, "sleep", "60")
+            bench.start(12, "true")
+            bench.start(13, "x" * (FRAME_BYTES + 1))
             expected = [
                 (1, errno.ENOENT, "no such file"),
                 (2, errno.ENOENT, "no such command"),
@@ -247,52 +168,52 @@ def test_what_cannot_start_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
                 (13, errno.E2BIG, "limit"),
             ]
             for key, code, words in expected:
-                number, message = await y.refused(key)
+                number, message = await bench.refused(key)
                 assert number == code, (key, message)
                 assert words in message
-            y.start(14, "true")  # it goes on
-            assert (await y.exited(14))[2] == 0
-            fds = os.listdir(f"/proc/{y.link.pid}/fd")
+            bench.start(14, "true")  # it goes on
+            assert (await bench.exited(14))[2] == 0
+            fds = os.listdir(f"/proc/{bench.link.pid}/fd")
             # Twelve of its own, both ends of two pipes of job 12, those of three jobs to come: a refusal leaks nothing.
             assert len(fds) == 12 + 4 + 3 * 4, fds
 
-    run(main())
+    run_in_loop(main())
 
 
 def test_a_job_stands_behind_another(tmp_path: Path) -> None:
     """It begins when that one has ended, whatever became of it, and not at all if it is taken away before."""
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "sleep", "600")
-            y.start(2, "sh", "-c", "echo 2; read x < go", behind=1)
-            y.start(3, "true", behind=1)
-            y.start(5, "sh", "-c", "exit 5", behind=99)  # nobody is there
-            assert (await y.exited(5))[2] == 5
-            y.link.withdraw(3)
-            await y.until(lambda: y.of("withdrawn", 3))
-            y.link.withdraw(1)  # it has begun
-            y.link.withdraw(99)
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "sleep", "600")
+            bench.start(2, "sh", "-c", "echo 2; read x < go", behind=1)
+            bench.start(3, "true", behind=1)
+            bench.start(5, "sh", "-c", "exit 5", behind=99)  # nobody is there
+            assert (await bench.exited(5))[2] == 5
+            bench.link.withdraw(3)
+            await bench.until(lambda: bench.of("withdrawn", 3))
+            bench.link.withdraw(1)  # it has begun
+            bench.link.withdraw(99)
             os.mkfifo(tmp_path / "go")
-            y.link.stop(1, 0.0)
-            assert (await y.exited(1))[2] == -9
-            await y.until(lambda: y.streamed(2, 1) == b"2\n", "job 2 to run")
-            y.start(4, "true", behind=2)
-            y.start(6, "true", behind=2)
-            y.link.stop(6)
-            await y.until(lambda: y.of("withdrawn", 6))
-            y.start(7, "no-such-command", behind=2)
-            y.start(8, "true", behind=7)  # which is not there yet, so this one does not wait for it
-            assert (await y.exited(8))[2] == 0
-            assert not y.of("started", 4)
+            bench.link.stop(1, 0.0)
+            assert (await bench.exited(1))[2] == -9
+            await bench.until(lambda: bench.streamed(2, 1) == b"2\n", "job 2 to run")
+            bench.start(4, "true", behind=2)
+            bench.start(6, "true", behind=2)
+            bench.link.stop(6)
+            await bench.until(lambda: bench.of("withdrawn", 6))
+            bench.start(7, "no-such-command", behind=2)
+            bench.start(8, "true", behind=7)  # which is not there yet, so this one does not wait for it
+            assert (await bench.exited(8))[2] == 0
+            assert not bench.of("started", 4)
             (tmp_path / "go").write_text("on\n")
-            await y.exited(2)
-            assert (await y.refused(7))[0] == errno.ENOENT
-            assert (await y.exited(4))[2] == 0
-            begun = {report[1] for report in y.reports if report[0] == "started"}
+            await bench.exited(2)
+            assert (await bench.refused(7))[0] == errno.ENOENT
+            assert (await bench.exited(4))[2] == 0
+            begun = {report[1] for report in bench.reports if report[0] == "started"}
             assert begun == {1, 2, 4, 5, 8}
 
-    run(main())
+    run_in_loop(main())
 
 
 def test_a_flood_of_output_is_bounded(tmp_path: Path) -> None:
@@ -300,32 +221,32 @@ def test_a_flood_of_output_is_bounded(tmp_path: Path) -> None:
     script = f"printf head; head -c {size} /dev/zero; printf tail"
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "sh", "-c", script)
-            y.start(2, "sh", "-c", f"{{ {script}; }} >&2", limit=1000)
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "sh", "-c", script, log_limit=MIB)
+            bench.start(2, "sh", "-c", f"{{ {script}; }} >&2", log_limit=1000)
             for key in range(3, 23):  # nobody waits for the flood to end
-                y.start(key, "echo", "hello")
+                bench.start(key, "echo", "hello")
             for key in range(3, 23):
-                await y.exited(key)
-                assert y.streamed(key, 1) == b"hello\n"
-            assert not {1, 2} & set(y.exits)
-            dropped = (await y.exited(1))[6]
-            content = y.log(1, 1).read_bytes()
+                await bench.exited(key)
+                assert bench.streamed(key, 1) == b"hello\n"
+            assert not {1, 2} & set(bench.exits)
+            dropped = (await bench.exited(1))[6]
+            content = bench.log(1, 1).read_bytes()
             head, _, rest = content.partition(b"\n[titan: ")
             note, _, tail = rest.partition(b"]\n")
-            assert content == y.streamed(1, 1)
+            assert content == bench.streamed(1, 1)
             assert MIB - 128 <= len(content) <= MIB
             assert head == b"head" + bytes(MIB - 256 * 1024 - 4)
             assert tail.endswith(b"\0tail")
             assert dropped == size + 8 - len(head) - len(tail)
             assert note == b"%d bytes of output were dropped here; the limit is 1048576 bytes" % dropped
-            await y.exited(2)
-            assert y.log(2, 2).stat().st_size <= 1000
-            status = Path(f"/proc/{y.link.pid}/status").read_text()
+            await bench.exited(2)
+            assert bench.log(2, 2).stat().st_size <= 1000
+            status = Path(f"/proc/{bench.link.pid}/status").read_text()
             peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) // 1024
             assert peak < 20, f"the warden took {peak} MiB"
 
-    run(main())
+    run_in_loop(main())
 
 
 @pytest.mark.parametrize("size", [0, 1, 768, 769, 896, 897, 1024, 5000])
@@ -334,128 +255,128 @@ def test_the_edges_of_a_log(tmp_path: Path, size: int) -> None:
     (tmp_path / "content").write_bytes(content)
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "cat", "content", limit=1024)  # a head of 768, a tail of 128
-            dropped = (await y.exited(1))[6]
-            log = y.log(1, 1).read_bytes() if size else b""
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "cat", "content", log_limit=1024)  # a head of 768, a tail of 128
+            dropped = (await bench.exited(1))[6]
+            log = bench.log(1, 1).read_bytes() if size else b""
             assert dropped == max(0, size - 896)
             marker = b"\n[titan: %d bytes of output were dropped here; the limit is 1024 bytes]\n" % dropped if dropped else b""
-            assert log == (content if not dropped else content[:768] + marker + content[-128:]) == y.streamed(1, 1)
+            assert log == (content if not dropped else content[:768] + marker + content[-128:]) == bench.streamed(1, 1)
             assert len(log) <= 1024
 
-    run(main())
+    run_in_loop(main())
 
 
 def test_a_small_limit_has_no_tail(tmp_path: Path) -> None:
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "echo", "0123456789", limit=5)
-            y.start(2, "echo", "0123456789", limit=0)
-            assert (await y.exited(1))[6] == 6
-            assert (await y.exited(2))[6] == 11
-            assert y.log(1, 1).read_bytes() == b"01234"
-            assert not y.log(2, 1).exists()
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "echo", "0123456789", log_limit=5)
+            bench.start(2, "echo", "0123456789", log_limit=0)
+            assert (await bench.exited(1))[6] == 6
+            assert (await bench.exited(2))[6] == 11
+            assert bench.log(1, 1).read_bytes() == b"01234"
+            assert not bench.log(2, 1).exists()
 
-    run(main())
+    run_in_loop(main())
 
 
 def test_a_log_that_cannot_be_written_does_not_stop_the_job(tmp_path: Path) -> None:
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.log(1, 1).symlink_to("/dev/full")
-            os.mkfifo(y.log(2, 1))
-            y.log(3, 1).mkdir()
+        async with running_warden(tmp_path) as bench:
+            bench.log(1, 1).symlink_to("/dev/full")
+            os.mkfifo(bench.log(2, 1))
+            bench.log(3, 1).mkdir()
             for key in (1, 2, 3):
-                y.start(key, "sh", "-c", "head -c 3000000 /dev/zero; echo fine >&2")
+                bench.start(key, "sh", "-c", "head -c 3000000 /dev/zero; echo fine >&2")
             for key in (1, 2, 3):
-                name, _, code, *_, dropped_out, dropped_err, _ = await y.exited(key)
+                name, _, code, *_, dropped_out, dropped_err, _ = await bench.exited(key)
                 assert (name, code, dropped_out, dropped_err) == ("exited", 0, 3_000_000, 0)
-                assert [report[2] for report in y.of("log_failed", key)] == [1]
-                assert y.streamed(key, 2) == b"fine\n"
+                assert [report[2] for report in bench.of("log_failed", key)] == [1]
+                assert bench.streamed(key, 2) == b"fine\n"
 
-    run(main())
+    run_in_loop(main())
 
 
 def test_a_full_disk_ends_the_log_only(tmp_path: Path) -> None:
     async def main() -> None:
-        async with yard(tmp_path) as y:
+        async with running_warden(tmp_path) as bench:
             import resource
 
             # A limit on file size is a full disk to the warden: SIGXFSZ is ignored, the write comes up short, then fails.
-            resource.prlimit(y.link.pid, resource.RLIMIT_FSIZE, (100_000, 100_000))
-            y.start(1, "head", "-c", "300000", "/dev/zero")
-            _, _, code, *_, dropped_out, _, _ = await y.exited(1)
+            resource.prlimit(bench.link.pid, resource.RLIMIT_FSIZE, (100_000, 100_000))
+            bench.start(1, "head", "-c", "300000", "/dev/zero")
+            _, _, code, *_, dropped_out, _, _ = await bench.exited(1)
             assert (code, dropped_out) == (0, 200_000)
-            assert y.of("log_failed", 1)[0][2:4] == (1, errno.EFBIG)
-            assert y.log(1, 1).read_bytes() == y.streamed(1, 1) == bytes(100_000)
+            assert bench.of("log_failed", 1)[0][2:4] == (1, errno.EFBIG)
+            assert bench.log(1, 1).read_bytes() == bench.streamed(1, 1) == bytes(100_000)
 
-    run(main())
+    run_in_loop(main())
 
 
 def test_a_job_may_close_its_output(tmp_path: Path) -> None:
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "sh", "-c", "echo first; exec >&- 2>&-; while [ ! -e go ]; do sleep 0.01; done; exit 3")
-            await y.until(lambda: y.streamed(1, 1) == b"first\n")
-            assert 1 not in y.exits
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "sh", "-c", "echo first; exec >&- 2>&-; while [ ! -e go ]; do sleep 0.01; done; exit 3")
+            await bench.until(lambda: bench.streamed(1, 1) == b"first\n")
+            assert 1 not in bench.exits
             (tmp_path / "go").touch()
-            assert (await y.exited(1))[2] == 3
+            assert (await bench.exited(1))[2] == 3
 
-    run(main())
+    run_in_loop(main())
 
 
 def test_a_slow_worker_holds_back_its_jobs_but_not_their_control(tmp_path: Path) -> None:
     size = 64 * MIB
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "head", "-c", str(size), "/dev/zero", limit=2 * size)
-            y.start(2, "sh", "-c", "trap '' TERM; while :; do sleep 60 & wait; done")
-            await y.until(lambda: y.of("output", 1) and y.of("started", 2))
-            y.link.pause_output()
-            pid = y.of("started", 2)[0][2]
-            y.link.stop(2, 0)
-            await y.until(lambda: not alive(pid), "a kill while output is paused")
-            log, sizes = y.log(1, 1), [0, -1]
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "head", "-c", str(size), "/dev/zero", log_limit=2 * size)
+            bench.start(2, "sh", "-c", "trap '' TERM; while :; do sleep 60 & wait; done")
+            await bench.until(lambda: bench.of("output", 1) and bench.of("started", 2))
+            bench.link.pause_output()
+            pid = bench.of("started", 2)[0][2]
+            bench.link.stop(2, 0)
+            await bench.until(lambda: not alive(pid), "a kill while output is paused")
+            log, sizes = bench.log(1, 1), [0, -1]
             while sizes[-1] != sizes[-2]:  # it comes to rest
                 await asyncio.sleep(0.1)
                 sizes.append(log.stat().st_size)
             assert sizes[-1] < size
-            y.link.resume_output()
-            assert (await y.exited(1))[2] == 0
-            assert (await y.exited(2))[2] == -signal.SIGKILL
-            assert len(y.streamed(1, 1)) == size
+            bench.link.resume_output()
+            assert (await bench.exited(1))[2] == 0
+            assert (await bench.exited(2))[2] == -signal.SIGKILL
+            assert len(bench.streamed(1, 1)) == size
 
-    run(main())
+    run_in_loop(main())
 
 
 # -- stopping, and what is left ---------------------------------------------------------------------------------------
 def test_stop_asks_first_and_kills_after_the_grace(tmp_path: Path) -> None:
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "sh", "-c", "trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done")
-            y.start(2, "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.01; done", grace_s=0.2)
-            await y.until(lambda: y.streamed(1, 1) and y.streamed(2, 1))
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "sh", "-c", "trap 'exit 5' TERM; echo ready; while :; do sleep 0.01; done")
+            bench.start(2, "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.01; done", grace_s=0.2)
+            await bench.until(lambda: bench.streamed(1, 1) and bench.streamed(2, 1))
             began = time.monotonic()
-            y.link.stop(1, 8)
-            y.link.stop(2)
-            y.link.stop(99, 1)  # unknown: ignored
-            assert (await y.exited(1))[2] == 5
-            assert (await y.exited(2))[2] == -signal.SIGKILL
-            assert 0.2 <= y.exits[2][3] - began < 5
-            y.link.stop(1, 0)
+            bench.link.stop(1, 8)
+            bench.link.stop(2)
+            bench.link.stop(99, 1)  # unknown: ignored
+            assert (await bench.exited(1))[2] == 5
+            assert (await bench.exited(2))[2] == -signal.SIGKILL
+            assert 0.2 <= bench.exits[2][3] - began < 5
+            bench.link.stop(1, 0)
 
-    run(main())
+    run_in_loop(main())
 
 
 def test_what_stays_in_the_group_dies_with_the_job(tmp_path: Path) -> None:
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "sh", "-c", "sleep 600 & sleep 600 & echo $! > pid")
-            assert (await y.exited(1))[8] == 2
-            assert not alive(await y.pid_in("pid"))
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "sh", "-c", "sleep 600 & sleep 600 & echo $! > pid")
+            assert (await bench.exited(1))[8] == 2
+            assert not alive(await bench.pid_in("pid"))
 
-    run(main())
+    run_in_loop(main())
 
 
 # A daemon by the book: fork, setsid, fork. It writes its pid to the file that its argument names; its starter waits for that.
@@ -477,51 +398,51 @@ def test_a_daemon_dies_after_its_job_and_a_helper_of_a_running_job_does_not(tmp_
     daemon = f"{sys.executable} -I -S daemon.py"
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
+        async with running_warden(tmp_path) as bench:
             # the helper keeps the lease of a job that goes on; another one has cleared its environment
-            y.start(1, "sh", "-c", f"{daemon} helper; env -i {daemon} bare; exec sleep 600")
-            helper, bare = await y.pid_in("helper"), await y.pid_in("bare")
-            y.start(2, "sh", "-c", f"{daemon} daemon >&- 2>&-; {daemon} holder; while [ ! -e go ]; do sleep 0.01; done")
-            daemons = [await y.pid_in("daemon"), await y.pid_in("holder")]
+            bench.start(1, "sh", "-c", f"{daemon} helper; env -i {daemon} bare; exec sleep 600")
+            helper, bare = await bench.pid_in("helper"), await bench.pid_in("bare")
+            bench.start(2, "sh", "-c", f"{daemon} daemon >&- 2>&-; {daemon} holder; while [ ! -e go ]; do sleep 0.01; done")
+            daemons = [await bench.pid_in("daemon"), await bench.pid_in("holder")]
             (tmp_path / "go").touch()
-            ended = await y.exited(2)  # although "holder" keeps its pipes open
-            await y.until(lambda: not any(map(alive, daemons)), "the end of the daemons")
+            ended = await bench.exited(2)  # although "holder" keeps its pipes open
+            await bench.until(lambda: not any(map(alive, daemons)), "the end of the daemons")
             assert time.monotonic() - ended[3] < 3
             assert alive(helper)
             assert alive(bare)
             # a hidden one that was born while job 1 ran may be job 1's: it stays until that ends
-            y.start(3, "sh", "-c", f"env -i {daemon} hidden; exit 0")
-            hidden = await y.pid_in("hidden")
-            await y.exited(3)
-            y.start(4, "sh", "-c", f"{daemon} seen")
-            seen = await y.pid_in("seen")
-            await y.until(lambda: not alive(seen), "a sweep")
+            bench.start(3, "sh", "-c", f"env -i {daemon} hidden; exit 0")
+            hidden = await bench.pid_in("hidden")
+            await bench.exited(3)
+            bench.start(4, "sh", "-c", f"{daemon} seen")
+            seen = await bench.pid_in("seen")
+            await bench.until(lambda: not alive(seen), "a sweep")
             assert alive(hidden)
-            y.link.stop(1, 0)
-            assert (await y.exited(1))[8] >= 1
+            bench.link.stop(1, 0)
+            assert (await bench.exited(1))[8] >= 1
             assert not alive(helper)  # at once: it bears the lease
-            await y.until(lambda: not alive(bare) and not alive(hidden), "the end of those that hid")
+            await bench.until(lambda: not alive(bare) and not alive(hidden), "the end of those that hid")
 
-    run(main())
+    run_in_loop(main())
 
 
 def test_a_hidden_daemon_dies_though_younger_jobs_run(tmp_path: Path) -> None:
     (tmp_path / "daemon.py").write_text(DAEMON)
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "sh", "-c", f"env -i {sys.executable} -I -S daemon.py hidden; while [ ! -e go ]; do sleep 0.01; done")
-            hidden = await y.pid_in("hidden")
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "sh", "-c", f"env -i {sys.executable} -I -S daemon.py hidden; while [ ! -e go ]; do sleep 0.01; done")
+            hidden = await bench.pid_in("hidden")
             born = processes.read_process(hidden)
             assert born is not None
-            await y.until(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) * warden.TICKS_PER_S > born.born_ticks + 1)
-            y.start(2, "sleep", "600")
-            await y.until(lambda: y.of("started", 2))
+            await bench.until(lambda: time.clock_gettime(time.CLOCK_BOOTTIME) * warden.TICKS_PER_S > born.born_ticks + 1)
+            bench.start(2, "sleep", "600")
+            await bench.until(lambda: bench.of("started", 2))
             (tmp_path / "go").touch()
-            await y.until(lambda: not alive(hidden), "a sweep")
-            assert 2 not in y.exits
+            await bench.until(lambda: not alive(hidden), "a sweep")
+            assert 2 not in bench.exits
 
-    run(main())
+    run_in_loop(main())
 
 
 def test_stop_kills_a_whole_tree_that_forks_on(tmp_path: Path) -> None:
@@ -532,19 +453,19 @@ def test_stop_kills_a_whole_tree_that_forks_on(tmp_path: Path) -> None:
     """
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "sh", "-c", script)
-            y.start(2, "sleep", "600")
-            pids = [await y.pid_in(f"d{i}") for i in (1, 2, 3)]
-            y.link.stop(1, 0)
-            ended = await y.exited(1)
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "sh", "-c", script)
+            bench.start(2, "sleep", "600")
+            pids = [await bench.pid_in(f"d{i}") for i in (1, 2, 3)]
+            bench.link.stop(1, 0)
+            ended = await bench.exited(1)
             assert ended[2] == -signal.SIGKILL
             assert ended[8] >= 6
             assert not any(map(alive, pids))
-            left = set(processes.subtree(processes.children_by_parent(processes.scan_processes()), y.link.pid)[1:])
-            assert {pid for pid in left if alive(pid)} == {y.of("started", 2)[0][2]}
+            left = set(processes.subtree(processes.children_by_parent(processes.scan_processes()), bench.link.pid)[1:])
+            assert {pid for pid in left if alive(pid)} == {bench.of("started", 2)[0][2]}
 
-    run(main())
+    run_in_loop(main())
 
 
 # -- the deaths of worker and warden ---------------------------------------------------------------------------------
@@ -603,15 +524,8 @@ def read_line(process: subprocess.Popen[bytes]) -> dict[str, Any]:
     return dict(json.loads(process.stdout.readline()))
 
 
-def wait_until(condition: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
-    give_up = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < give_up, "the condition has not come true"
-        time.sleep(0.005)
-
-
 def pid_from(path: Path) -> int:
-    wait_until(path.exists)
+    until(path.exists, f"{path} is there")
     return int(path.read_text())
 
 
@@ -627,7 +541,7 @@ def test_the_worker_is_killed_and_nothing_is_left(tmp_path: Path, mode: str) -> 
             os.kill(said["warden"], number)  # not its decision
         process.kill()
         try:
-            wait_until(lambda: not any(map(alive, pids)), 3)
+            until(lambda: not any(map(alive, pids)), "the end of its processes", 3)
         finally:
             if said["child"]:  # it holds a copy of the worker's end of the stream
                 assert alive(said["child"])
@@ -669,16 +583,16 @@ def test_close_gets_rid_of_a_warden_that_hangs(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("titan.worker.warden_link.CLOSE_S", 0.1)
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "sleep", "600")
-            await y.until(lambda: y.of("started", 1))
-            os.kill(y.link.pid, signal.SIGSTOP)
-            await y.link.close()
-            assert not alive(y.of("started", 1)[0][2])
-            assert not alive(y.link.pid)
-            assert y.returncodes == []
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "sleep", "600")
+            await bench.until(lambda: bench.of("started", 1))
+            os.kill(bench.link.pid, signal.SIGSTOP)
+            await bench.link.close()
+            assert not alive(bench.of("started", 1)[0][2])
+            assert not alive(bench.link.pid)
+            assert bench.returncodes == []
 
-    run(main())
+    run_in_loop(main())
 
 
 KILLERS = {
@@ -691,28 +605,28 @@ KILLERS = {
 @pytest.mark.parametrize("command", KILLERS.values(), ids=KILLERS.keys())
 def test_what_a_job_wrote_before_it_killed_its_warden_is_in_its_log(tmp_path: Path, command: str) -> None:
     async def main() -> None:
-        y = Yard(tmp_path)
+        bench = WardenBench(tmp_path)
         begun: list[int] = []
 
         def died(_: int) -> None:
             kill_descendants(os.getpid())
-            begun.extend(y.link.begun())
-            for _, key, stream, offset, data in named(y.link.salvage()):
-                assert y.log(key, stream).read_bytes()[offset:].startswith(data)
-            y.returncodes.append(0)
+            begun.extend(bench.link.begun())
+            for _, key, stream, offset, data in named(bench.link.salvage()):
+                assert bench.log(key, stream).read_bytes()[offset:].startswith(data)
+            bench.returncodes.append(0)
 
-        y.link._on_died = died
-        y.link.launch()
-        y.start(1, "sleep", "600")
-        y.start(2, "sh", "-c", command)
-        await y.until(lambda: y.returncodes)
+        bench.link._on_died = died
+        bench.link.launch()
+        bench.start(1, "sleep", "600")
+        bench.start(2, "sh", "-c", command, log_limit=MIB)
+        await bench.until(lambda: bench.returncodes)
         assert sorted(begun) == [1, 2]
-        log = y.log(2, 1).read_bytes()
+        log = bench.log(2, 1).read_bytes()
         if "said" in command:
             assert log == b"said"
         elif "err" in command:
             assert log == b"x" * 300_000
-            assert y.log(2, 2).read_bytes() == b"err"
+            assert bench.log(2, 2).read_bytes() == b"err"
         else:  # what the warden had of the tail is gone, and the log says so
             assert MIB // 2 < len(log) <= MIB
             head, marker, _ = log.partition(b"\n[titan: output may be missing here: the process that kept it was killed]\n")
@@ -722,7 +636,7 @@ def test_what_a_job_wrote_before_it_killed_its_warden_is_in_its_log(tmp_path: Pa
 
     become_subreaper()
     try:
-        run(main())
+        run_in_loop(main())
     finally:
         become_subreaper(on=False)
 
@@ -736,16 +650,16 @@ def is_of_a_warden(fd: str) -> bool:
 
 def test_a_warden_that_is_stopped_is_killed_with_its_jobs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "sh", "-c", "kill -STOP $PPID; sleep 600")
-            await y.until(lambda: y.returncodes, "it is seen and killed", 6.0)
-            assert y.returncodes == [-signal.SIGKILL]
-            assert not alive(y.link.pid)
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "sh", "-c", "kill -STOP $PPID; sleep 600")
+            await bench.until(lambda: bench.returncodes, "it is seen and killed", 6.0)
+            assert bench.returncodes == [-signal.SIGKILL]
+            assert not alive(bench.link.pid)
             kill_descendants(os.getpid())
 
     become_subreaper()
     try:
-        run(main())
+        run_in_loop(main())
     finally:
         become_subreaper(on=False)
     assert "is stopped (SIGSTOP)" in caplog.text
@@ -756,33 +670,33 @@ def test_a_warden_that_does_not_answer_is_killed(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("titan.worker.warden_link.WATCH_S", 0.1)
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "sleep", "600")
-            await y.until(lambda: y.of("started", 1))
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "sleep", "600")
+            await bench.until(lambda: bench.of("started", 1))
             os.mkfifo(tmp_path / "never")
-            y.start(2, "true", rlimits={"cgroups": [str(tmp_path / "never")]})
-            await y.until(lambda: y.returncodes, "it is seen and killed", 6.0)
+            bench.start(2, "true", rlimits={"cgroups": [str(tmp_path / "never")]})
+            await bench.until(lambda: bench.returncodes, "it is seen and killed", 6.0)
             kill_descendants(os.getpid())
 
     become_subreaper()
     try:
-        run(main())
+        run_in_loop(main())
     finally:
         become_subreaper(on=False)
 
 
 def test_an_idle_warden_is_not_asked(tmp_path: Path) -> None:
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "true")
-            await y.exited(1)
-            assert y.link._process is not None
-            await y.until(lambda: not y.link._watching, "the watch ends", 5.0)
-            os.kill(y.link.pid, signal.SIGSTOP)
-            y.start(2, "true")  # and begins with the next order
-            await y.until(lambda: y.returncodes, "it is seen and killed", 6.0)
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "true")
+            await bench.exited(1)
+            assert bench.link._process is not None
+            await bench.until(lambda: not bench.link._watching, "the watch ends", 5.0)
+            os.kill(bench.link.pid, signal.SIGSTOP)
+            bench.start(2, "true")  # and begins with the next order
+            await bench.until(lambda: bench.returncodes, "it is seen and killed", 6.0)
 
-    run(main())
+    run_in_loop(main())
 
 
 def test_kill_descendants_spares_what_it_is_told_to(tmp_path: Path) -> None:
@@ -806,22 +720,22 @@ def test_kill_descendants_spares_what_it_is_told_to(tmp_path: Path) -> None:
 
 def test_a_link_is_launched_once_and_before_its_orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
-        y = Yard(tmp_path)
-        await y.link.close()
+        bench = WardenBench(tmp_path)
+        await bench.link.close()
         with pytest.raises(Bug):
-            y.start(1, "true")
-        y.link.launch()
+            bench.start(1, "true")
+        bench.link.launch()
         with pytest.raises(Bug):
-            y.link.launch()
+            bench.link.launch()
         with pytest.raises(Bug, match="relative"):
-            y.start(1, "true", cwd=".")
-        await y.link.close()
-        await y.link.close()
+            bench.start(1, "true", cwd=".")
+        await bench.link.close()
+        await bench.link.close()
         monkeypatch.setattr(sys, "executable", "/no/such/python")
         with pytest.raises(EnvironmentFault, match="/no/such/python"):
-            Yard(tmp_path).link.launch()
+            WardenBench(tmp_path).link.launch()
 
-    run(main())
+    run_in_loop(main())
 
 
 # -- the ways to start a process ------------------------------------------------------------------------------------
@@ -862,36 +776,36 @@ def test_many_jobs_at_once_need_more_files_than_a_job_may_open(tmp_path: Path) -
     os.mkfifo(tmp_path / "go")
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
+        async with running_warden(tmp_path) as bench:
             for key in range(jobs):
-                y.start(key, "sh", "-c", script)
-            await y.until(lambda: all(len(y.streamed(key, 2)) == 30_000 for key in range(jobs)), "all output")
+                bench.start(key, "sh", "-c", script)
+            await bench.until(lambda: all(len(bench.streamed(key, 2)) == 30_000 for key in range(jobs)), "all output")
             go = os.open(tmp_path / "go", os.O_RDWR)
             os.write(go, b"\n" * jobs)
             for key in range(jobs):
-                assert (await y.exited(key))[2] in (0, 1)
-                lines = y.log(key, 1).read_bytes().splitlines()
+                assert (await bench.exited(key))[2] in (0, 1)
+                lines = bench.log(key, 1).read_bytes().splitlines()
                 assert lines == [b"128"] + [b"%d line" % i for i in range(300)]
-                assert y.streamed(key, 1) == y.log(key, 1).read_bytes()
+                assert bench.streamed(key, 1) == bench.log(key, 1).read_bytes()
             os.close(go)
 
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
     try:
-        run(main())
+        run_in_loop(main())
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_warden_that_fails_takes_its_jobs_with_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.start(1, "sh", "-c", "setsid sleep 600 & echo on; exec sleep 600")
-            await y.until(lambda: y.streamed(1, 1))
-            y.link._order(("stop", 1, "soon"))
-            await y.until(lambda: y.returncodes == [1], "the death of the warden")
-            assert not alive(y.of("started", 1)[0][2])
+        async with running_warden(tmp_path) as bench:
+            bench.start(1, "sh", "-c", "setsid sleep 600 & echo on; exec sleep 600")
+            await bench.until(lambda: bench.streamed(1, 1))
+            bench.link._order(("stop", 1, "soon"))
+            await bench.until(lambda: bench.returncodes == [1], "the death of the warden")
+            assert not alive(bench.of("started", 1)[0][2])
 
-    run(main())
+    run_in_loop(main())
     assert "TypeError" in capfd.readouterr().err
 
 
@@ -904,27 +818,27 @@ def test_how_fast_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
     async def main() -> None:
         launched = time.perf_counter()
-        async with yard(tmp_path) as y:
-            y.start(0, "true")
-            await y.exited(0)
+        async with running_warden(tmp_path) as bench:
+            bench.start(0, "true")
+            await bench.exited(0)
             first = time.perf_counter() - launched
             keys = iter(range(1, jobs + 1))
 
             def start_next(_key: int) -> None:
                 if (key := next(keys, None)) is not None:
-                    y.start(key, "true")
+                    bench.start(key, "true")
 
-            y.on_exit = start_next
-            began, spent = time.perf_counter(), cpu_s(y.link.pid)
+            bench.on_exit = start_next
+            began, spent = time.perf_counter(), cpu_s(bench.link.pid)
             for _ in range(at_once):
                 start_next(0)
-            await y.until(lambda: len(y.exits) == jobs + 1, "all jobs", 60)
-            took, spent = time.perf_counter() - began, cpu_s(y.link.pid) - spent
-            assert {report[2] for report in y.exits.values()} == {0}
-            status = Path(f"/proc/{y.link.pid}/status").read_text()
+            await bench.until(lambda: len(bench.exits) == jobs + 1, "all jobs", 60)
+            took, spent = time.perf_counter() - began, cpu_s(bench.link.pid) - spent
+            assert {report[2] for report in bench.exits.values()} == {0}
+            status = Path(f"/proc/{bench.link.pid}/status").read_text()
             rss = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
             with capsys.disabled():
                 print(f"\nwarden: {jobs / took:,.0f} jobs/s, {spent / jobs * 1e6:.0f} us of its CPU per job, ", end="")
                 print(f"{rss} kB resident, first job over {first * 1e3:.0f} ms after launch")
 
-    run(main())
+    run_in_loop(main())

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import ast
-import asyncio
-import contextlib
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.reports import named
+from support.waiting import until_async
+from support.warden import WardenBench, run_in_loop, running_warden
 from titan.errors import EnvironmentFault
 from titan.worker import ending, probe, warden, warm
 from titan.worker.interpreters import CHECK, OLDEST
-from titan.worker.process_orders import ProcessOptions, Script
-from titan.worker.process_reports import Report
 from titan.worker.warden_link import WARM_BOOT, WARM_STAGE, WardenLink
 from titan.worker.warm import differing_at_startup
 
@@ -239,78 +236,11 @@ SCRIPTS: dict[str, str] = {
 HELPER = "import sys\nheld = None\ndef fail():\n    raise LookupError('from the helper')\n"
 
 
-class Yard:
-    """A warm link, and what its jobs have printed and returned."""
-
-    def __init__(
-        self,
-        folder: Path,
-        preload: Sequence[str] = (),
-        env: Mapping[str, str] | None = None,
-        python: str = sys.executable,
-        jobs_env: Mapping[str, str] | None = None,
-    ) -> None:
-        self.folder = folder
-        self.env = dict(os.environ if env is None else env)
-        self.reports: list[tuple[Any, ...]] = []
-        self.exits: dict[int, tuple[Any, ...]] = {}
-        self.content: dict[tuple[int, int], bytes] = {}
-        self.returncodes: list[int] = []
-        self.link = WardenLink(
-            on_reports=self._take, on_died=self.returncodes.append, env=self.env, python=python, preload=preload, jobs_env=jobs_env
-        )
-
-    def _take(self, reports: list[Report]) -> None:
-        self.reports += named(reports)
-        for report in named(reports):
-            if report[0] == "output":
-                self.content[report[1], report[2]] = self.content.get((report[1], report[2]), b"") + report[4]
-            elif report[0] == "exited":
-                self.exits[report[1]] = report
-
-    def script(self, key: int, path: str, *args: str, env: Mapping[str, str] | None = None, **other: Any) -> None:
-        options: dict[str, Any] = {"cwd": str(self.folder), "log_limit": 8 * MIB, "grace_s": 5.0, **other}
-        given = {**self.env, "TITAN_LEASE": str(key)} if env is None else env
-        out, err = (f"{self.folder}/log.{key}.{stream}" for stream in (1, 2))
-        script = Script(path, args, options.pop("content_hash", ""))
-        self.link.start(key, script, ProcessOptions(env=given, stdout_path=out, stderr_path=err, **options))
-
-    async def until(self, condition: Callable[[], object], what: str) -> None:
-        give_up = time.monotonic() + DEADLINE_S
-        while not condition():
-            assert time.monotonic() < give_up, f"not in {DEADLINE_S} s: {what}; last: {str(self.reports[-3:])[:500]}"
-            await asyncio.sleep(0.001)
-
-    async def ended(self, key: int) -> tuple[int, bytes, bytes]:
-        await self.until(lambda: key in self.exits or any(r[:2] == ("refused", key) for r in self.reports), f"the end of {key}")
-        assert key in self.exits, self.reports
-        return self.exits[key][2], self.content.get((key, 1), b""), self.content.get((key, 2), b"")
-
-    def forked(self, key: int) -> bool:
-        """Whether job `key`, which runs, is a fork of the warden."""
-        pid = next(report[2] for report in self.reports if report[:2] == ("started", key))
-        return Path(f"/proc/{pid}/cmdline").read_bytes() == Path(f"/proc/{self.link.pid}/cmdline").read_bytes()
-
-
-@contextlib.asynccontextmanager
-async def yard(
-    folder: Path,
-    preload: Sequence[str] = (),
-    env: Mapping[str, str] | None = None,
-    python: str = sys.executable,
-    jobs_env: Mapping[str, str] | None = None,
-) -> AsyncIterator[Yard]:
-    made = Yard(folder, preload, env, python, jobs_env)
-    made.link.launch()
-    try:
-        yield made
-    finally:
-        await made.link.close()
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner() as runner:
-        runner.run(main)
+def warm_warden(
+    folder: Path, *, env: Mapping[str, str] | None = None, python: str = sys.executable, **link: Any
+) -> AbstractAsyncContextManager[WardenBench]:
+    env = dict(os.environ if env is None else env)
+    return running_warden(folder, env=env, link={"env": env, "python": python, **link})
 
 
 def furnish(folder: Path) -> None:
@@ -347,16 +277,16 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]
     found: dict[str, tuple[Any, Any]] = {}
 
     async def main() -> None:
-        async with yard(folder, jobs_env={**os.environ, "OWN": "everybody's"}) as y:
+        async with warm_warden(folder, jobs_env={**os.environ, "OWN": "everybody's"}) as bench:
             for key, (name, source) in enumerate(SCRIPTS.items(), 1):
                 text = source.encode("utf-8", "surrogateescape")
                 (folder / "x.py").write_bytes(text)
                 (folder / "left-open.txt").write_text("flushed at the end") if name == "left open" else None
                 expected = plain(folder, {**env, "TITAN_LEASE": str(key)}, "x.py", *ARGS)
-                y.script(key, "x.py", *ARGS, env={"TITAN_LEASE": str(key), "OWN": "a job's"}, content_hash=name)
-                found[name] = (expected, await y.ended(key))
+                bench.script(key, "x.py", *ARGS, env={"TITAN_LEASE": str(key), "OWN": "a job's"}, content_hash=name)
+                found[name] = (expected, await bench.ended(key))
 
-    run(main())
+    run_in_loop(main(), on="asyncio")
     return found
 
 
@@ -385,16 +315,16 @@ def test_the_python_of_a_virtual_environment(venv: Path, tmp_path: Path) -> None
     scripts["package"] = "import only_here, sys\nprint(only_here, only_here.VALUE + 1, sys.prefix, sys.base_prefix, sys.executable)"
 
     async def main() -> None:
-        async with yard(tmp_path, python=python, preload=["only_here"]) as y:
+        async with warm_warden(tmp_path, python=python, preload=["only_here"]) as bench:
             for key, (name, source) in enumerate(scripts.items(), 1):
                 (tmp_path / "x.py").write_text(source.replace("names = sorted(sys.modules)", "names = 0"))  # one is preloaded
-                expected = plain(tmp_path, {**y.env, "TITAN_LEASE": str(key)}, "x.py", *ARGS, python=python)
-                y.script(key, "x.py", *ARGS, content_hash=name)
-                ended = await y.ended(key)
+                expected = plain(tmp_path, {**bench.env, "TITAN_LEASE": str(key)}, "x.py", *ARGS, python=python)
+                bench.script(key, "x.py", *ARGS, content_hash=name)
+                ended = await bench.ended(key)
                 assert (ended[0], *map(blur, ended[1:])) == (expected[0], *map(blur, expected[1:])), name
             assert f"42 {venv} ".encode() in ended[1]
 
-    run(main())
+    run_in_loop(main(), on="asyncio")
 
 
 @pytest.mark.parametrize("module", [warden, warm, ending, probe], ids=lambda it: it.__name__)
@@ -423,20 +353,22 @@ def test_an_environment_that_differs_is_executed(tmp_path: Path) -> None:
     (tmp_path / "x.py").write_text("import os\nprint(os.environ['PYTHONHASHSEED'], hash('a'), flush=True)\n" + WAIT)
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            env = {**y.env, "TITAN_LEASE": "1", "PYTHONHASHSEED": "7"}
-            y.script(1, "x.py", env=env)
-            y.script(2, "x.py", env={**env, "TITAN_LEASE": "2", "PYTHONHASHSEED": "7"})
+        async with warm_warden(tmp_path) as bench:
+            env = {**bench.env, "TITAN_LEASE": "1", "PYTHONHASHSEED": "7"}
+            bench.script(1, "x.py", env=env)
+            bench.script(2, "x.py", env={**env, "TITAN_LEASE": "2", "PYTHONHASHSEED": "7"})
             (tmp_path / "wait.py").write_text(WAIT)
-            y.script(3, "wait.py")
-            await y.until(lambda: len(y.content) == 3 and all(c.endswith(b"\n") for c in y.content.values()), "their lines")
-            assert [y.forked(key) for key in (1, 2, 3)] == [False, False, True]
-            assert y.content[1, 1].splitlines()[0] == y.content[2, 1].splitlines()[0]
+            bench.script(3, "wait.py")
+            await bench.until(
+                lambda: len(bench.content) == 3 and all(c.endswith(b"\n") for c in bench.content.values()), "their lines"
+            )
+            assert [bench.is_fork(key) for key in (1, 2, 3)] == [False, False, True]
+            assert bench.content[1, 1].splitlines()[0] == bench.content[2, 1].splitlines()[0]
             for key in (1, 2, 3):
-                y.link.stop(key, 0)
-                assert (await y.ended(key))[0] == -signal.SIGKILL
+                bench.link.stop(key, 0)
+                assert (await bench.ended(key))[0] == -signal.SIGKILL
 
-    run(main())
+    run_in_loop(main(), on="asyncio")
 
 
 def test_what_all_jobs_have_may_differ_in_what_python_reads_at_its_start(tmp_path: Path) -> None:
@@ -445,30 +377,32 @@ def test_what_all_jobs_have_may_differ_in_what_python_reads_at_its_start(tmp_pat
 
     async def main() -> None:
         env = {**os.environ, "PYTHONHASHSEED": "1"}
-        async with yard(tmp_path, env=env, jobs_env={**env, "PYTHONHASHSEED": "2"}) as y:
-            y.script(1, "x.py", env={"TITAN_LEASE": "1"})
-            y.script(2, "x.py", env={"PYTHONHASHSEED": "1", "TITAN_LEASE": "2"})
-            y.script(3, "x.py", env={"PYTHONHASHSEED": "3", "TITAN_LEASE": "3"})
-            await y.until(lambda: len(y.content) == 3 and all(c.count(b"\n") == 2 for c in y.content.values()), "their lines")
-            said = [y.content[key, 1].split()[:2] for key in (1, 2, 3)]
+        async with warm_warden(tmp_path, env=env, jobs_env={**env, "PYTHONHASHSEED": "2"}) as bench:
+            bench.script(1, "x.py", env={"TITAN_LEASE": "1"})
+            bench.script(2, "x.py", env={"PYTHONHASHSEED": "1", "TITAN_LEASE": "2"})
+            bench.script(3, "x.py", env={"PYTHONHASHSEED": "3", "TITAN_LEASE": "3"})
+            await bench.until(
+                lambda: len(bench.content) == 3 and all(c.count(b"\n") == 2 for c in bench.content.values()), "their lines"
+            )
+            said = [bench.content[key, 1].split()[:2] for key in (1, 2, 3)]
             assert said == [[b"2", b"TITAN_LEASE"], [b"1", b"TITAN_LEASE"], [b"3", b"TITAN_LEASE"]]
-            assert [y.forked(key) for key in (1, 2, 3)] == [False, True, False]
+            assert [bench.is_fork(key) for key in (1, 2, 3)] == [False, True, False]
 
-    run(main())
+    run_in_loop(main(), on="asyncio")
 
 
 def test_a_stop_at_once_is_not_lost(tmp_path: Path) -> None:
     (tmp_path / "x.py").write_text(WAIT)
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
+        async with warm_warden(tmp_path) as bench:
             for key in range(1, 21):
-                y.script(key, "x.py", content_hash="x")
-                y.link.stop(key)
+                bench.script(key, "x.py", content_hash="x")
+                bench.link.stop(key)
             for key in range(1, 21):
-                assert (await y.ended(key))[0] == -signal.SIGTERM
+                assert (await bench.ended(key))[0] == -signal.SIGTERM
 
-    run(main())
+    run_in_loop(main(), on="asyncio")
 
 
 def test_one_hash_is_read_once_and_jobs_do_not_see_each_other(tmp_path: Path) -> None:
@@ -481,27 +415,27 @@ def test_one_hash_is_read_once_and_jobs_do_not_see_each_other(tmp_path: Path) ->
     (tmp_path / "a" / "x.py").write_text(f"{body}\nsys.stderr.write(str(random.random()) + tempfile.mktemp())\nsys.shared = 1\n")
 
     async def main() -> None:
-        async with yard(tmp_path, preload=["random", "tempfile"]) as y:
-            y.script(1, "x.py", cwd=str(tmp_path / "a"), content_hash="h")
-            first = await y.ended(1)
-            y.script(2, "x.py", cwd=str(tmp_path / "b"), content_hash="h")  # no such file: the code is known
-            second = await y.ended(2)
-            y.script(3, "x.py", cwd=str(tmp_path / "c"))
-            missing = await y.ended(3)
+        async with warm_warden(tmp_path, preload=["random", "tempfile"]) as bench:
+            bench.script(1, "x.py", cwd=str(tmp_path / "a"), content_hash="h")
+            first = await bench.ended(1)
+            bench.script(2, "x.py", cwd=str(tmp_path / "b"), content_hash="h")  # no such file: the code is known
+            second = await bench.ended(2)
+            bench.script(3, "x.py", cwd=str(tmp_path / "c"))
+            missing = await bench.ended(3)
             assert (first[0], second[0]) == (0, 0)
             for name, job in (("a", first), ("b", second)):
                 folder = tmp_path / name
                 assert job[1].decode() == f"{folder}/x.py {folder} {folder}/x.py {folder}/x.py\n"
             assert first[2] != second[2]
-            assert missing == plain(tmp_path / "c", y.env, "x.py")
+            assert missing == plain(tmp_path / "c", bench.env, "x.py")
 
-    run(main())
+    run_in_loop(main(), on="asyncio")
 
 
 @pytest.mark.parametrize(
     "path", ["./x.py", "sub/x.py", "../work/x.py", "link.py", "sub//../x.py", "none.py", "sub", "x.txt", "{}/x.py"]
 )
-def test_paths(tmp_path: Path, path: str) -> None:
+def test_paths_are_those_of_a_plain_interpreter(tmp_path: Path, path: str) -> None:
     work = tmp_path / "work"
     (work / "sub").mkdir(parents=True)
     for name in ("x.py", "sub/x.py", "x.txt"):
@@ -510,15 +444,15 @@ def test_paths(tmp_path: Path, path: str) -> None:
     (tmp_path / "through").symlink_to("work")
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
+        async with warm_warden(tmp_path) as bench:
             for key, cwd in enumerate((work, tmp_path / "through"), 1):
-                y.script(key, path.format(cwd), "a", cwd=str(cwd))
-                expected = plain(cwd, {**y.env, "TITAN_LEASE": str(key)}, path.format(cwd), "a")
-                assert [blur(it) if isinstance(it, bytes) else it for it in await y.ended(key)] == [
+                bench.script(key, path.format(cwd), "a", cwd=str(cwd))
+                expected = plain(cwd, {**bench.env, "TITAN_LEASE": str(key)}, path.format(cwd), "a")
+                assert [blur(it) if isinstance(it, bytes) else it for it in await bench.ended(key)] == [
                     blur(it) if isinstance(it, bytes) else it for it in expected
                 ]
 
-    run(main())
+    run_in_loop(main(), on="asyncio")
 
 
 HARD = {
@@ -534,21 +468,21 @@ HARD = {
 @pytest.mark.parametrize("name", HARD)
 def test_a_source_that_python_cannot_take_leaves_the_warden_alive(tmp_path: Path, name: str) -> None:
     (tmp_path / "x.py").write_text(HARD[name])
-    (tmp_path / "y.py").write_text(HELLO)
+    (tmp_path / "bench.py").write_text(HELLO)
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.script(1, "x.py")
-            code, _, err = await y.ended(1)
-            expected = plain(tmp_path, y.env, "x.py")
+        async with warm_warden(tmp_path) as bench:
+            bench.script(1, "x.py")
+            code, _, err = await bench.ended(1)
+            expected = plain(tmp_path, bench.env, "x.py")
             assert (code, err[-200:]) == (expected[0], expected[2][-200:])
-            y.script(2, "y.py")
-            assert await y.ended(2) == (0, b"hello\n", b"")
+            bench.script(2, "bench.py")
+            assert await bench.ended(2) == (0, b"hello\n", b"")
 
-    run(main())
+    run_in_loop(main(), on="asyncio")
 
 
-def test_preload(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_is_preloaded_changes_nothing_for_scripts(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.py").write_text(
         "import sys\nprint('json' in sys.modules, 'ctypes' in sys.modules)\nimport json, threading\n"
         "print(json.dumps(1), threading.current_thread().name)\nt = threading.Thread(target=print, args=('t',))\n"
@@ -556,11 +490,11 @@ def test_preload(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     )
 
     async def main() -> None:
-        async with yard(tmp_path, preload=["json", "no_such_module", "threading"]) as y:
-            y.script(1, "x.py")
-            assert await y.ended(1) == (0, b"True False\n1 MainThread\nt\n", b"")
+        async with warm_warden(tmp_path, preload=["json", "no_such_module", "threading"]) as bench:
+            bench.script(1, "x.py")
+            assert await bench.ended(1) == (0, b"True False\n1 MainThread\nt\n", b"")
 
-    run(main())
+    run_in_loop(main(), on="asyncio")
     assert (
         capfd.readouterr().err
         == f"titan warden: {sys.executable} cannot preload no_such_module: ModuleNotFoundError: No module named 'no_such_module'\n"
@@ -575,24 +509,24 @@ def test_limits_logs_and_refusals(tmp_path: Path) -> None:
     import resource
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.script(1, "x.py", rlimits={"RLIMIT_CORE": 4096}, log_limit=1000)
-            code, out, err = await y.ended(1)
+        async with warm_warden(tmp_path) as bench:
+            bench.script(1, "x.py", rlimits={"RLIMIT_CORE": 4096}, log_limit=1000)
+            code, out, err = await bench.ended(1)
             assert (code, out) == (0, f"(4096, 4096) {resource.getrlimit(resource.RLIMIT_NOFILE)}\n".encode())
-            assert (tmp_path / "log.1.1").read_bytes() == out
-            assert (tmp_path / "log.1.2").read_bytes() == err
+            assert (tmp_path / "1.1").read_bytes() == out
+            assert (tmp_path / "1.2").read_bytes() == err
             assert len(err) <= 1000
-            assert y.exits[1][7] > 4000
-            y.script(2, "x.py", cwd="/no/such/folder")
-            y.script(3, "x.py", "a\0b")
-            y.script(4, "x.py", rlimits={"RLIMIT_NONSENSE": 1})
-            await y.until(lambda: sum(r[0] == "refused" for r in y.reports) == 3, "three refusals")
-            texts = [r[3] for r in sorted(r for r in y.reports if r[0] == "refused")]
+            assert bench.exits[1][7] > 4000
+            bench.script(2, "x.py", cwd="/no/such/folder")
+            bench.script(3, "x.py", "a\0b")
+            bench.script(4, "x.py", rlimits={"RLIMIT_NONSENSE": 1})
+            await bench.until(lambda: sum(r[0] == "refused" for r in bench.reports) == 3, "three refusals")
+            texts = [r[3] for r in sorted(r for r in bench.reports if r[0] == "refused")]
             assert "cannot enter the working directory" in texts[0]
             assert "null byte" in texts[1]
             assert "no such resource limit" in texts[2]
 
-    run(main())
+    run_in_loop(main(), on="asyncio")
 
 
 def test_a_daemon_that_leaves_is_known_by_its_lease(tmp_path: Path) -> None:
@@ -604,44 +538,44 @@ def test_a_daemon_that_leaves_is_known_by_its_lease(tmp_path: Path) -> None:
     (tmp_path / "wait.py").write_text(WAIT)
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            y.script(1, "wait.py")  # runs on: by its age alone, the daemon could be its own
-            y.script(2, "x.py")
-            pid = int((await y.ended(2))[1])
-            await y.until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the daemon")
-            assert 1 not in y.exits
+        async with warm_warden(tmp_path) as bench:
+            bench.script(1, "wait.py")  # runs on: by its age alone, the daemon could be its own
+            bench.script(2, "x.py")
+            pid = int((await bench.ended(2))[1])
+            await bench.until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the daemon")
+            assert 1 not in bench.exits
 
-    run(main())
+    run_in_loop(main(), on="asyncio")
 
 
 def test_a_killed_warden_is_reported(tmp_path: Path) -> None:
     (tmp_path / "x.py").write_text(WAIT)
 
     async def main() -> None:
-        y = Yard(tmp_path)
-        y.link.launch()
-        y.script(1, "x.py")
-        await y.until(lambda: (1, 1) in y.content, "its pid")
-        os.kill(y.link.pid, signal.SIGKILL)
-        os.kill(int(y.content[1, 1]), signal.SIGKILL)
-        await y.until(lambda: y.returncodes, "the warden's death")
-        assert y.returncodes == [-signal.SIGKILL]
+        bench = WardenBench(tmp_path, env=os.environ, link={"env": os.environ, "python": sys.executable})
+        bench.link.launch()
+        bench.script(1, "x.py")
+        await bench.until(lambda: (1, 1) in bench.content, "its pid")
+        os.kill(bench.link.pid, signal.SIGKILL)
+        os.kill(int(bench.content[1, 1]), signal.SIGKILL)
+        await bench.until(lambda: bench.returncodes, "the warden's death")
+        assert bench.returncodes == [-signal.SIGKILL]
 
-    run(main())
+    run_in_loop(main(), on="asyncio")
 
 
 def test_a_closed_warden_takes_its_scripts_along(tmp_path: Path) -> None:
     (tmp_path / "x.py").write_text(WAIT)
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
+        async with warm_warden(tmp_path) as bench:
             for key in (1, 2):
-                y.script(key, "x.py")
-            await y.until(lambda: len(y.content) == 2, "their pids")
-        assert not any(Path(f"/proc/{int(pid)}").exists() for pid in y.content.values())
-        assert y.returncodes == []
+                bench.script(key, "x.py")
+            await bench.until(lambda: len(bench.content) == 2, "their pids")
+        assert not any(Path(f"/proc/{int(pid)}").exists() for pid in bench.content.values())
+        assert bench.returncodes == []
 
-    run(main())
+    run_in_loop(main(), on="asyncio")
 
 
 def test_a_python_that_is_none(tmp_path: Path) -> None:
@@ -652,26 +586,24 @@ def test_a_python_that_is_none(tmp_path: Path) -> None:
             link.launch()
         link = WardenLink(on_reports=lambda _: None, on_died=died.append, python="/bin/false")
         link.launch()
-        give_up = time.monotonic() + DEADLINE_S
-        while not died and time.monotonic() < give_up:
-            await asyncio.sleep(0.001)
+        await until_async(lambda: died, "the end of the interpreter")
         assert died == [1]
 
-    run(main())
+    run_in_loop(main(), on="asyncio")
 
 
 def test_a_plain_warden_executes_scripts(tmp_path: Path) -> None:
     (tmp_path / "x.py").write_text(HELLO)
 
     async def main() -> None:
-        async with yard(tmp_path) as y:
-            await y.link.close()
-            y.link = WardenLink(on_reports=y._take, on_died=y.returncodes.append)
-            y.link.launch()
-            y.script(1, "x.py")
-            assert await y.ended(1) == (0, b"hello\n", b"")
+        async with warm_warden(tmp_path) as bench:
+            await bench.link.close()
+            bench.link = bench.make_link()
+            bench.link.launch()
+            bench.script(1, "x.py")
+            assert await bench.ended(1) == (0, b"hello\n", b"")
 
-    run(main())
+    run_in_loop(main(), on="asyncio")
 
 
 def test_without_a_locale_python_makes_one(tmp_path: Path) -> None:
@@ -679,8 +611,8 @@ def test_without_a_locale_python_makes_one(tmp_path: Path) -> None:
     env = {name: value for name, value in os.environ.items() if name != "LANG" and not name.startswith("LC_")}
 
     async def main() -> None:
-        async with yard(tmp_path, env=env) as y:
-            y.script(1, "x.py")
-            assert await y.ended(1) == plain(tmp_path, {**env, "TITAN_LEASE": "1"}, "x.py")
+        async with warm_warden(tmp_path, env=env) as bench:
+            bench.script(1, "x.py")
+            assert await bench.ended(1) == plain(tmp_path, {**env, "TITAN_LEASE": "1"}, "x.py")
 
-    run(main())
+    run_in_loop(main(), on="asyncio")

@@ -80,7 +80,7 @@ def decode_chunks(data: bytes) -> list[bytes]:
     return chunks
 
 
-def test_it_is_whole(store: Path) -> None:
+def test_an_old_journal_is_found_whole(store: Path) -> None:
     report = verify(store)
     assert report.ok, report.problems
 

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from support_core import alike, submit
+from support.core import alike, submit
 from titan.core import effects as fx
 from titan.core import image
 from titan.core import inputs as seen

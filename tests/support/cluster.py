@@ -15,37 +15,24 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from support.waiting import DEADLINE_S, POLL_S, until
 from titan.core.events import Event, JobsCompleted, RunGrown, RunSubmitted, decode
 from titan.journal import read_records
 from titan.sdk.client import Client
+from titan.sdk.run import Run
 from titan.sdk.status import WorkerStatus
 
-T = TypeVar("T")
-
-DEADLINE_S = 20.0
 QUIET = {"heartbeat_s": 500, "loss_s": 3000, "missing_s": 2000, "name_guard_s": 1, "backoff_base_s": 0.05, "stop_grace_s": 1}
 """No heartbeat within a test: what waits for the next one, where it should go at once, shows."""
 FAST = {**QUIET, "heartbeat_s": 0.5, "loss_s": 3, "missing_s": 2}
 """Settings under which a loss shows within seconds."""
 TITAN = (sys.executable, "-m", "titan")
 NONE: Mapping[str, str] = {}
-_pause = threading.Event()
-
-
-def until(condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S) -> T:
-    """What the condition gives once that is true; fails after the deadline."""
-    give_up = time.monotonic() + deadline_s
-    while not (value := condition()):
-        if time.monotonic() >= give_up:
-            raise AssertionError(f"not within {deadline_s:g} s: {what}")
-        _pause.wait(0.01)
-    return value
 
 
 def alive(pid: int) -> bool:
@@ -281,6 +268,18 @@ class Cluster:
                         counts[names[number]] = counts.get(names[number], 0) + 1
         return counts
 
+    def output(self, target: str, *, stream: int = 0, attempt: int | None = None) -> bytes:
+        """The output of RUN/JOB: of stdout (1), of stderr (2), or of both, as they came."""
+        return b"".join(data for number, data in self.client.logs(target, attempt=attempt) if stream in (0, number))
+
+    def printed(self, run: Run | str, job: str) -> str:
+        """The standard output of a job, as text."""
+        return self.output(f"{run if isinstance(run, str) else run.id}/{job}", stream=1).decode()
+
+    def states(self, run: str) -> dict[str, str]:
+        """The state of each job of a run."""
+        return {job.id: job.state for job in self.client.status(run).jobs}
+
     # -- the end --------------------------------------------------------------------------------------------------------------
     def close(self) -> None:
         """Kills all that was started; raises AssertionError if, without the killing, anything would have been left."""
@@ -292,7 +291,7 @@ class Cluster:
             spawned.popen.wait()
         give_up = time.monotonic() + 5.0
         while (left := processes_below(self.base)) and time.monotonic() < give_up:
-            _pause.wait(0.01)
+            time.sleep(POLL_S)
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -23,7 +23,7 @@ from typing import Any, Self, TypeVar, cast
 
 import msgspec
 
-from support_core import dag
+from support.core import alike
 from titan.core import events as ev
 from titan.core.events import VOLATILE
 from titan.journal import SyncPolicy
@@ -303,14 +303,11 @@ class WorkerSpeaker(Speaker):
 
 
 # -- what is submitted -------------------------------------------------------------------------------------------------------
-def of(template: JobTemplate, *names: str) -> DagSpec:
-    """Jobs without parents, all alike."""
-    return dag(dict.fromkeys(names, ""), dict.fromkeys(names, template))
 
 
 def needing(capability: str, *names: str) -> DagSpec:
     """Jobs for the worker that offers this, of no retries."""
-    return of(JobTemplate(command="true", requirement=capability, retries=0), *names)
+    return alike(" ".join(names), JobTemplate(command="true", requirement=capability, retries=0))
 
 
 # -- which rows a test is about ------------------------------------------------------------------------------------------------

@@ -17,8 +17,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from support import forked_titan
-from support.cluster import FAST, Cluster, free_port, until
+from support.cluster import FAST, Cluster, free_port
 from support.pages import ROOT, BadPage, Block, blocks
+from support.waiting import until
 from titan.sdk.pipeline import load_pipeline
 from titan.sdk.staging import stage
 

@@ -24,7 +24,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from support.cluster import QUIET, Cluster, until
+from support.cluster import QUIET, Cluster
+from support.waiting import until
 from titan import DAG, Job
 from titan.journal import verify
 

@@ -57,7 +57,7 @@ def travel(folder: Path, out: Path) -> dict[str, str]:
 
 
 # -- packing -----------------------------------------------------------------------------------------------------------
-def test_round_trip(project: Path, out: Path) -> None:
+def test_files_modes_and_folders_are_unpacked_as_they_were(project: Path, out: Path) -> None:
     (project / "empty").mkdir()
     (project / "a.py").chmod(0o700)
     (project / "pkg" / "b.py").chmod(0o664)
@@ -99,7 +99,7 @@ def test_what_is_left_out(project: Path, out: Path) -> None:
     assert set(travel(project, out)) == {"a.py", "pkg", "pkg/b.py", "pkg/sub", "pkg/sub/ü.txt", "venv.py"}
 
 
-def test_titanignore(tmp_path: Path, out: Path) -> None:
+def test_titanignore_leaves_out_what_it_matches(tmp_path: Path, out: Path) -> None:
     files = [
         "data/big.csv",
         "data/deep/x",
@@ -127,7 +127,7 @@ def test_titanignore_matches_files_and_folders_apart(tmp_path: Path, out: Path) 
     [(b"!keep\n", "1: !keep"), (b"\xff\xfe", "UTF-8"), (b"x\n" * 200_000, "exceeds")],
     ids=["negation", "utf8", "long"],
 )
-def test_bad_titanignore(project: Path, content: bytes, says: str) -> None:
+def test_a_bad_titanignore_is_refused(project: Path, content: bytes, says: str) -> None:
     (project / ".titanignore").write_bytes(content)
     with pytest.raises(CallerError, match=says):
         survey(project)
@@ -180,7 +180,7 @@ def test_limits_say_what_to_do(project: Path, out: Path) -> None:
     assert list(out.iterdir()) == []
 
 
-def test_not_a_folder(project: Path, out: Path) -> None:
+def test_a_project_that_is_no_folder_is_refused(project: Path, out: Path) -> None:
     with pytest.raises(InvalidGraph, match="no such folder"):
         build_archive(project / "none", out)
     with pytest.raises(InvalidGraph, match="is no folder"):
@@ -279,7 +279,7 @@ def test_nothing_is_written_through_a_link(out: Path) -> None:
 @pytest.mark.parametrize(
     "kinds", [(tarfile.REGTYPE, tarfile.REGTYPE), (tarfile.SYMTYPE, tarfile.REGTYPE), (tarfile.REGTYPE, tarfile.DIRTYPE)]
 )
-def test_twice_is_refused(out: Path, kinds: tuple[bytes, bytes]) -> None:
+def test_a_name_that_comes_twice_is_refused(out: Path, kinds: tuple[bytes, bytes]) -> None:
     def fill(tar: tarfile.TarFile) -> None:
         for kind in kinds:
             add(tar, "x", kind, link="y")

@@ -90,7 +90,7 @@ def take_census(library: Path, shared: Path, parts: int, out: Path) -> str:
     return runs[-1].stdout
 
 
-def test_by_hand(library: Path, tmp_path: Path) -> None:
+def test_the_census_of_a_small_library_is_as_counted_by_hand(library: Path, tmp_path: Path) -> None:
     shared, out = tmp_path / "shared", tmp_path / "out"
     printed = take_census(library, shared, 7, out)
     counts = [json.loads(path.read_text()) for path in sorted((shared / "counts").iterdir())]
@@ -137,7 +137,7 @@ def test_twice_gives_the_same(library: Path, tmp_path: Path) -> None:
     assert not list(shared.rglob("*.part"))
 
 
-def test_an_empty_library(tmp_path: Path) -> None:
+def test_the_census_of_an_empty_library_counts_nothing(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     assert "0  functions" in take_census(tmp_path / "lib", tmp_path / "shared", 2, tmp_path / "out")
 

@@ -26,7 +26,7 @@ print(said)
 
 
 @pytest.mark.parametrize("hard", [-1, 8192])
-def test_it(hard: int) -> None:
+def test_core_dumps_are_forbidden_and_allowed_again_for_children(hard: int) -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM.replace("HARD", str(hard))], capture_output=True, text=True, check=False)
     if "not allowed to raise" in done.stderr:
         pytest.skip("the limit on core dumps cannot be raised here")

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from support_core import CLIENT, Master, beat, cancel, dag, picture, register, replay, results, started, submit, succeeded
+from support.core import CLIENT, Master, beat, cancel, dag, picture, register, replay, results, started, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import image
@@ -266,16 +266,18 @@ class AnyOrder(RuleBasedStateMachine):
         check(master.state)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_a_long_walk(seed: int) -> None:
-    """Hypothesis finds short ways into trouble; chance finds the long ones."""
-    chance = random.Random(seed)
-    walk = AnyOrder()
+class RandomSteps:
+    """Steps of a walk, each with arguments drawn by chance."""
 
-    def bits() -> int:
-        return chance.getrandbits(30)
+    def __init__(self, walk: AnyOrder, chance: random.Random) -> None:
+        self.walk = walk
+        self.chance = chance
 
-    def template() -> JobTemplate:
+    def bits(self) -> int:
+        return self.chance.getrandbits(30)
+
+    def template(self) -> JobTemplate:
+        chance = self.chance
         return JobTemplate(
             command="true",
             requirement=chance.choice(["GENERAL", "GENERAL", "GPU"]),
@@ -287,44 +289,64 @@ def test_a_long_walk(seed: int) -> None:
             needs=chance.choice(NEEDS),
         )
 
-    def shapes() -> list[str]:
-        return chance.choices(["job", "gate", "handler"], [6, 1, 1], k=5)
+    def shapes(self) -> list[str]:
+        return self.chance.choices(["job", "gate", "handler"], [6, 1, 1], k=5)
 
-    def run() -> int:
-        return chance.randrange(walk.runs + 1)
+    def run(self) -> int:
+        return self.chance.randrange(self.walk.runs + 1)
 
-    def name() -> str:
-        return chance.choice(list(SLOTS))
+    def name(self) -> str:
+        return self.chance.choice(list(SLOTS))
 
-    def outcomes() -> list[Outcome]:
-        return chance.choices(list(Outcome), [8, *[1] * (len(Outcome) - 1)], k=12)
+    def outcomes(self) -> list[Outcome]:
+        return self.chance.choices(list(Outcome), [8, *[1] * (len(Outcome) - 1)], k=12)
 
-    def policies() -> tuple[str, str]:
-        return chance.choice(["skip", "queue", "replace"]), chance.choice(["skip", "last", "all"])
+    def policies(self) -> tuple[str, str]:
+        return self.chance.choice(["skip", "queue", "replace"]), self.chance.choice(["skip", "last", "all"])
 
-    def additions() -> list[set[int]]:
+    def additions(self) -> list[set[int]]:
+        chance = self.chance
         return [{chance.randrange(10) for _ in range(chance.randrange(3))} for _ in range(chance.randint(1, 4))]
 
-    ways: list[tuple[int, Callable[[], None]]] = [
-        (3, lambda: walk.submits([{chance.randrange(5)} for _ in range(5)], [template() for _ in range(5)], shapes())),
-        (3, lambda: walk.registers(name(), chance.random() < 0.3, bits() | bits(), chance.random() < 0.1)),
-        (6, lambda: walk.starts(name(), bits() | bits())),
-        (6, lambda: walk.reports(name(), bits() & bits(), outcomes())),
-        (2, lambda: walk.beats(name(), bits() | bits())),
-        (6, lambda: walk.beats_in_order(name())),
-        (2, lambda: walk.goes(name(), chance.choices(["disconnects", "drains", "leaves"], [6, 1, 1])[0])),
-        (3, lambda: walk.grows(bits() % 42 - 1, run(), additions(), bits() % 8 - 1, chance.random() < 0.5, template())),
-        (2, lambda: walk.cancels(run(), chance.randrange(-1, 5))),
-        (4, lambda: walk.decides(run(), chance.randrange(5), chance.random() < 0.7, chance.random() < 0.5)),
-        (4, lambda: walk.takes_off_the_dlq(run(), chance.randrange(-1, 5), chance.random() < 0.3)),
-        (2, lambda: walk.leaves_for_the_history(run())),
-        (3, lambda: walk.time_passes(chance.choice([0.3, 1.0, 5.0, 31.0]))),
-        (1, walk.the_master_is_killed),
-        (1, lambda: walk.schedules(chance.choice(["s1", "s2"]), chance.choice([5.0, 40.0]), *policies())),
-        (2, lambda: walk.plans_anew(chance.choice(["s1", "s2"]), chance.choice(["pauses", "resumes", "removes", "runs"]))),
-    ]
+    def weighted(self) -> list[tuple[int, Callable[[], None]]]:
+        """(weight, step)"""
+        walk, chance, bits, run, name = self.walk, self.chance, self.bits, self.run, self.name
+        return [
+            (
+                3,
+                lambda: walk.submits([{chance.randrange(5)} for _ in range(5)], [self.template() for _ in range(5)], self.shapes()),
+            ),
+            (3, lambda: walk.registers(name(), chance.random() < 0.3, bits() | bits(), chance.random() < 0.1)),
+            (6, lambda: walk.starts(name(), bits() | bits())),
+            (6, lambda: walk.reports(name(), bits() & bits(), self.outcomes())),
+            (2, lambda: walk.beats(name(), bits() | bits())),
+            (6, lambda: walk.beats_in_order(name())),
+            (2, lambda: walk.goes(name(), chance.choices(["disconnects", "drains", "leaves"], [6, 1, 1])[0])),
+            (
+                3,
+                lambda: walk.grows(
+                    bits() % 42 - 1, run(), self.additions(), bits() % 8 - 1, chance.random() < 0.5, self.template()
+                ),
+            ),
+            (2, lambda: walk.cancels(run(), chance.randrange(-1, 5))),
+            (4, lambda: walk.decides(run(), chance.randrange(5), chance.random() < 0.7, chance.random() < 0.5)),
+            (4, lambda: walk.takes_off_the_dlq(run(), chance.randrange(-1, 5), chance.random() < 0.3)),
+            (2, lambda: walk.leaves_for_the_history(run())),
+            (3, lambda: walk.time_passes(chance.choice([0.3, 1.0, 5.0, 31.0]))),
+            (1, walk.the_master_is_killed),
+            (1, lambda: walk.schedules(chance.choice(["s1", "s2"]), chance.choice([5.0, 40.0]), *self.policies())),
+            (2, lambda: walk.plans_anew(chance.choice(["s1", "s2"]), chance.choice(["pauses", "resumes", "removes", "runs"]))),
+        ]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_long_walk_of_random_inputs_keeps_every_invariant(seed: int) -> None:
+    """Hypothesis finds short ways into trouble; chance finds the long ones."""
+    chance = random.Random(seed)
+    walk = AnyOrder()
+    steps = RandomSteps(walk, chance).weighted()
     for _ in range(300):
-        chance.choices([way for _, way in ways], [weight for weight, _ in ways])[0]()
+        chance.choices([step for _, step in steps], [weight for weight, _ in steps])[0]()
     walk.the_log_tells_the_same()
     walk.teardown()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import until
+from support.waiting import until
 from titan.errors import JournalCorrupt
 from titan.journal import (
     JournalWriter,

@@ -41,7 +41,7 @@ def scan(first_seq: int, data: bytes) -> tuple[list[Record], SegmentScan]:
 
 @settings(max_examples=100, deadline=None)
 @given(FIRST, BATCHES, st.integers(0, 300))
-def test_round_trip(first_seq: int, batches: list[tuple[bytes, int]], zeros: int) -> None:
+def test_records_of_a_segment_are_read_as_written(first_seq: int, batches: list[tuple[bytes, int]], zeros: int) -> None:
     records, encoded = make(first_seq, batches)
     data = encode_segment_header(first_seq) + b"".join(encoded)
     found, scanned = scan(first_seq, data + bytes(zeros))

@@ -18,7 +18,7 @@ NUMBERS = st.integers(0, 2**64 - 1)
 
 @settings(max_examples=50, deadline=None)
 @given(NUMBERS, NUMBERS, CHUNKS)
-def test_round_trip(seq: int, term: int, chunks: list[bytes]) -> None:
+def test_a_snapshot_is_read_as_written(seq: int, term: int, chunks: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as name:
         snapshot = read_snapshot(write_snapshot(Path(name), seq=seq, term=term, chunks=chunks))
         assert (snapshot.seq, snapshot.term, list(snapshot.chunks)) == (seq, term, chunks)

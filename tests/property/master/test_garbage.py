@@ -15,12 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
-from support_core import CLIENT, Master, dag, register, replay, results, submit
+from support.core import CLIENT, Master, dag, register, replay, results, submit
 from titan.clock import SteadyClock
 from titan.content.blobs import put
 from titan.content.directory import DirectoryStore
@@ -307,5 +308,13 @@ class Contents(RuleBasedStateMachine):
 
 
 garbage.SLICE_JOBS = 1
-Contents.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Contents.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
 TestContents = Contents.TestCase
+
+
+class ContentsAtLength(Contents):
+    pass
+
+
+ContentsAtLength.TestCase.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+TestContentsAtLength = pytest.mark.slow(ContentsAtLength.TestCase)

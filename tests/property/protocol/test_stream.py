@@ -76,7 +76,7 @@ def test_any_split_of_the_bytes_gives_the_same_messages(batch: list[tuple[Messag
 
 @settings(max_examples=20, deadline=None)
 @given(BATCHES)
-def test_byte_by_byte(batch: list[tuple[Message, bytes | None]]) -> None:
+def test_a_stream_read_byte_by_byte_gives_its_messages(batch: list[tuple[Message, bytes | None]]) -> None:
     data = b"".join(encode(message, blob) for message, blob in batch)
     wanted = [Received(message, blob or b"") for message, blob in batch]
     assert in_pieces(MessageDecoder(), data, list(range(len(data)))) == wanted
@@ -84,7 +84,7 @@ def test_byte_by_byte(batch: list[tuple[Message, bytes | None]]) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(MESSAGES, st.binary(max_size=8).flatmap(lambda salt: st.just(salt * 8192)))
-def test_compression_changes_nothing(message: Message, blob: bytes) -> None:
+def test_compression_changes_no_message(message: Message, blob: bytes) -> None:
     assert MessageDecoder().receive_data(encode(message, blob, compress=True)) == [Received(message, blob)]
 
 

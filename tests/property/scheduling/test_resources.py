@@ -154,7 +154,7 @@ class Walk:
 
 
 @pytest.mark.parametrize("seed", range(150))
-def test_any_changes(seed: int) -> None:
+def test_placement_stays_within_resources_whatever_changes(seed: int) -> None:
     walk = Walk(seed)
     for number in range(1, walk.rng.randint(2, 7)):
         walk.worker(number)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from differential.grammar import ALL_THEMES, WAITING, Step, sequences
-from support_store import Talk, check, replayed, snapshot
+from support.store import Talk, check, replayed, snapshot
 from titan.errors import JournalCorrupt
 from titan.store.replies import BLOCKED, NO_REPLY, OK, Error
 from titan.store.resp import encode

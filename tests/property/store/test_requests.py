@@ -105,7 +105,7 @@ def test_a_length_that_is_announced_takes_no_memory(header: bytes) -> None:
         (b'"a\\', None),
     ],
 )
-def test_inline(line: bytes, words: list[bytes] | None) -> None:
+def test_inline_commands_are_split_as_redis_does(line: bytes, words: list[bytes] | None) -> None:
     assert split_line(line) == words
 
 

@@ -9,7 +9,7 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support_logs import Link
+from support.log_pump import Link
 from titan.worker import log_pump
 
 LEASES = st.integers(1, 3)
@@ -48,7 +48,7 @@ def do(link: Link, step: tuple[object, ...], ended: set[int]) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(STEPS, max_size=40))
-def test_any_interleaving(steps: list[tuple[object, ...]]) -> None:
+def test_output_arrives_whole_whatever_the_interleaving(steps: list[tuple[object, ...]]) -> None:
     ended: set[int] = set()
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(log_pump, "CHUNK", 4):
         link = Link(Path(folder))

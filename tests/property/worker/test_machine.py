@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support_worker import PLAIN, SCRIPT, Node, dispatched, exited
+from support.worker_machine import PLAIN, SCRIPT, Node, dispatched, exited
 from titan.model.dag import JobTemplate
 from titan.worker import machine as m
 from titan.worker.machine import Phase

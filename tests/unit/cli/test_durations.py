@@ -46,7 +46,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     assert brackets.takes == []
 
 
-def test_groups_of_workers() -> None:
+def test_groups_of_workers_are_parsed_into_fleets() -> None:
     assert fleets(["2", "1:8:GPU+HIGH_MEM"], 3, Has(4.0, 1 << 30, 2)) == [
         [Group(2, 3, ("GENERAL",), 4.0, 1 << 30, 2), Group(1, 8, ("GPU", "HIGH_MEM"), 4.0, 1 << 30, 2)]
     ]

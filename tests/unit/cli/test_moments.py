@@ -43,7 +43,7 @@ def at(*parts: int) -> Moment:
         ("end", END),
     ],
 )
-def test_what_is_meant(text: str, moment: Moment) -> None:
+def test_a_moment_is_parsed_from_text(text: str, moment: Moment) -> None:
     assert moment_of("--at", text, NOW) == moment
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -11,16 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from titan.content.blobs import BlobStore, Removed, pieces_of, put, put_from
+from support.content import content_of, hash_of
+from titan.content.blobs import BlobStore, Removed, put, put_from
 from titan.content.directory import PART_S, DirectoryStore
 from titan.content.files import FileReader
 from titan.errors import CallerError, EnvironmentFault, NotFound
 
 KEY = "0" * 32
-
-
-def hash_of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def stored(store: BlobStore, data: bytes, *, aged: bool = False) -> str:
@@ -30,10 +26,6 @@ def stored(store: BlobStore, data: bytes, *, aged: bool = False) -> str:
         assert isinstance(store, DirectoryStore)
         os.utime(store.folder / hash_, (1.0, 1.0))
     return hash_
-
-
-def content(store: BlobStore, hash_: str) -> bytes:
-    return b"".join(pieces_of(store.open(hash_)))
 
 
 @pytest.fixture
@@ -48,7 +40,7 @@ def test_a_part_becomes_a_blob_when_it_is_whole(store: DirectoryStore) -> None:
     part.write([memoryview(b"de"), b"f"])
     assert (part.written, store.has(hash_of(b"abcdef"))) == (6, False)
     part.finish(hash_of(b"abcdef"))
-    assert content(store, hash_of(b"abcdef")) == b"abcdef" and os.listdir(store.folder) == [hash_of(b"abcdef")]
+    assert content_of(store, hash_of(b"abcdef")) == b"abcdef" and os.listdir(store.folder) == [hash_of(b"abcdef")]
     assert DirectoryStore(store.folder).has(hash_of(b"abcdef")), "a restart finds it"
 
 
@@ -82,7 +74,7 @@ def test_a_part_goes_on_with_no_more_than_its_size(store: DirectoryStore) -> Non
     again = store.open_part(KEY, 3)
     assert again.written == 3
     again.finish(hash_of(b"abc"))
-    assert content(store, hash_of(b"abc")) == b"abc"
+    assert content_of(store, hash_of(b"abc")) == b"abc"
 
 
 def test_a_write_that_failed_half_way_is_read_again(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +114,7 @@ def test_parts_stay_for_a_day(store: DirectoryStore) -> None:
     assert new.exists() and not active.exists(), "a start sweeps"
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_environment_fault(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentFault, match="is full"):
         DirectoryStore(tmp_path / "a", spare_bytes=1 << 62).open_part(KEY, 1)
     disk = os.statvfs(tmp_path)
@@ -137,7 +129,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 
 # -- blobs ------------------------------------------------------------------------------------------------------------------
-def test_what_is_not_there(store: DirectoryStore) -> None:
+def test_content_that_is_not_stored_is_not_found(store: DirectoryStore) -> None:
     for hash_ in ("a" * 64, "../x", "", "A" * 64):
         assert not store.has(hash_) and not store.touch(hash_)
         with pytest.raises(NotFound, match="run again the job"):
@@ -148,7 +140,7 @@ def test_content_is_stored_from_a_file(store: DirectoryStore, tmp_path: Path) ->
     data = os.urandom(5_000_000)
     (tmp_path / "source").write_bytes(data)
     assert put_from(store, FileReader(tmp_path / "source")) == hash_of(data)
-    assert content(store, hash_of(data)) == data and list(store.sizes()) == [(hash_of(data), len(data))]
+    assert content_of(store, hash_of(data)) == data and list(store.sizes()) == [(hash_of(data), len(data))]
 
 
 def test_what_nothing_refers_to_goes_unless_it_was_touched_of_late(store: DirectoryStore) -> None:
@@ -211,7 +203,7 @@ def test_the_content_of_an_older_home_is_found(tmp_path: Path) -> None:
         os.utime(path, (1.0, 1.0))
     store = DirectoryStore(tmp_path / "files")
     assert store.adopt(tmp_path / "perm_files" / ".objects") == 4
-    assert {hash_: content(store, hash_) for hash_, _ in store.sizes()} == datas
+    assert {hash_: content_of(store, hash_) for hash_, _ in store.sizes()} == datas
     assert os.listdir(tmp_path / "perm_files") == []
     assert store.adopt(tmp_path / "perm_files" / ".objects") == 0
     assert store.remove_unreferenced(set(), before=time.time() - 60).blobs == 2, "what was adopted has the grace still before it"
@@ -244,7 +236,7 @@ def test_a_master_that_is_killed_while_it_takes_over_an_older_home_loses_nothing
         ends.append(subprocess.run([sys.executable, "-c", KILLED, home, str(step)], timeout=60, check=False).returncode)
         store = DirectoryStore(home / "files")
         store.adopt(home / "perm_files" / ".objects")
-        assert {hash_: content(store, hash_) for hash_, _ in store.sizes()} == datas, step
+        assert {hash_: content_of(store, hash_) for hash_, _ in store.sizes()} == datas, step
         assert not (home / "perm_files" / ".objects").exists()
         if not ends[-1]:
             break
@@ -263,4 +255,4 @@ def test_an_older_home_whose_content_lies_on_another_disk(tmp_path: Path, monkey
 
     monkeypatch.setattr(Path, "rename", rename)
     assert store.adopt(tmp_path / "perm_files" / ".objects") == 4
-    assert {hash_: content(store, hash_) for hash_, _ in store.sizes()} == datas
+    assert {hash_: content_of(store, hash_) for hash_, _ in store.sizes()} == datas

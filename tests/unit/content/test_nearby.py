@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from support_content import Ends
+from support.content import Ends, content_of
 from titan.content import directory, nearby
-from titan.content.blobs import pieces_of, put
+from titan.content.blobs import put
 from titan.content.directory import DirectoryStore
 from titan.content.nearby import Nearby, NearbyFile, Seal, is_proved, offer, prove
 from titan.content.transfer import SMALL_BYTES, DamagedCopy, fetch_content, fetch_data, send_file
@@ -51,10 +51,6 @@ def scenario(run: Callable[[Ends, Path], Coroutine[Any, Any, None]]) -> Callable
 
     test.__name__ = run.__name__
     return test
-
-
-def kept(store: DirectoryStore, hash_: str = HASH) -> bytes:
-    return b"".join(pieces_of(store.open(hash_)))
 
 
 def kinds(ends: Ends) -> list[str]:
@@ -118,10 +114,10 @@ def test_no_proof_without_a_token_of_this_user(tmp_path: Path, monkeypatch: pyte
 @scenario
 async def test_the_file_itself_becomes_the_blob(ends: Ends, value: Path) -> None:
     assert await send_file(ends, value, hash_=HASH, finished=True) == HASH
-    assert kinds(ends) == ["SendFile"] and kept(ends.store) == DATA
+    assert kinds(ends) == ["SendFile"] and content_of(ends.store, HASH) == DATA
     assert os.path.samefile(value, ends.store.folder / HASH) and value.stat().st_mode & 0o777 == 0o400
     value.unlink()
-    assert kept(DirectoryStore(ends.store.folder)) == DATA, "the master has it without its sender, and after a restart"
+    assert content_of(DirectoryStore(ends.store.folder), HASH) == DATA, "the master has it without its sender, and after a restart"
 
 
 @scenario
@@ -222,7 +218,7 @@ def test_a_master_that_is_killed_at_the_hand_over_has_a_whole_blob_or_none(tmp_p
     store = DirectoryStore(tmp_path / "store", spare_bytes=0)
     assert os.listdir(store.folder) == ([HASH] if at == "rename" else [])
     assert store.touch(HASH) or store.take(str(value), len(DATA), HASH), "its sender sends it again"
-    assert kept(store) == DATA and os.listdir(store.folder) == [HASH]
+    assert content_of(store, HASH) == DATA and os.listdir(store.folder) == [HASH]
 
 
 # -- from the master --------------------------------------------------------------------------------------------------------

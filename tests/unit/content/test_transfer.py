@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import threading
 from collections.abc import Callable, Coroutine
@@ -12,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from support_content import Ends
-from titan.content.blobs import PIECE_BYTES, pieces_of, put
+from support.content import Ends, content_of, hash_of
+from titan.content.blobs import PIECE_BYTES, put
 from titan.content.directory import DirectoryStore
 from titan.content.files import FileWriter
 from titan.content.transfer import (
@@ -31,10 +30,6 @@ from titan.protocol import messages as msg
 
 LARGE = os.urandom(3 * PIECE_BYTES + 17)
 SIZES = [0, 1, SMALL_BYTES, SMALL_BYTES + 1, PIECE_BYTES, len(LARGE)]
-
-
-def hash_of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def scenario(run: Callable[[Ends, Path], Coroutine[Any, Any, None]]) -> Callable[[Path], None]:
@@ -58,10 +53,6 @@ def stored(ends: Ends, data: bytes) -> str:
     return hash_of(data)
 
 
-def kept(ends: Ends, hash_: str) -> bytes:
-    return b"".join(pieces_of(ends.store.open(hash_)))
-
-
 # -- to the master ------------------------------------------------------------------------------------------------------------
 @scenario
 async def test_content_of_any_size_arrives(ends: Ends, tmp: Path) -> None:
@@ -70,10 +61,10 @@ async def test_content_of_any_size_arrives(ends: Ends, tmp: Path) -> None:
             data = LARGE[:size]
             (tmp / "f").write_bytes(data)
             assert await send_file(ends, tmp / "f", hash_=hash_of(data) if known else "") == hash_of(data)
-            assert kept(ends, hash_of(data)) == data
+            assert content_of(ends.store, hash_of(data)) == data
             (ends.store.folder / hash_of(data)).unlink()
         await send_data(ends, hash_of(data), data)
-        assert kept(ends, hash_of(data)) == data
+        assert content_of(ends.store, hash_of(data)) == data
 
 
 @scenario
@@ -115,7 +106,7 @@ def test_after_a_cut_it_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest
 
         monkeypatch.setattr(FileWriter, "write", write)
         (tmp_path / "f").write_bytes(data)
-        assert await send_file(ends, tmp_path / "f") == hash_of(data) and kept(ends, hash_of(data)) == data
+        assert await send_file(ends, tmp_path / "f") == hash_of(data) and content_of(ends.store, hash_of(data)) == data
         offsets = [message.offset for message, _ in ends.said() if isinstance(message, msg.SendFrom)]
         assert offsets == [0, *cuts] and 0 < cuts[0] < cuts[1] < len(data)
         await ends.desk.close()
@@ -190,7 +181,7 @@ async def test_an_end_before_the_beginning_ends_nothing(ends: Ends, tmp: Path) -
     line.peer.send(msg.FileEnd(1, hash_of(b"abc")))
     while not isinstance(answer := await line.answers.get(), TitanError) and not isinstance(answer[0], msg.Stored):
         pass
-    assert kept(ends, hash_of(b"abc")) == b"abc"
+    assert content_of(ends.store, hash_of(b"abc")) == b"abc"
 
 
 def test_a_sender_that_does_not_wait_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

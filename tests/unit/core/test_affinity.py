@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_core import FIRST, Master, cancel, completed, dag, picture, register, replay, results, submit, succeeded
+from support.core import FIRST, Master, cancel, completed, dag, picture, register, replay, results, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen

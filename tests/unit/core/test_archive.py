@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_core import CLIENT, FIRST, Master, alike, cancel, dag, register, results, submit, succeeded
+from support.core import CLIENT, FIRST, Master, alike, cancel, dag, register, results, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import image

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support_core import CLIENT, FIRST, Master, alike, beat, cancel, dag, register, results, submit, succeeded
+from support.core import CLIENT, FIRST, Master, alike, beat, cancel, dag, register, results, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.model.causes import Cause
@@ -82,7 +82,7 @@ def test_cancelling_what_is_over_cancels_nothing() -> None:
     assert master.state.runs["r"].state is RunState.COMPLETED
 
 
-def test_what_is_not_there() -> None:
+def test_cancelling_what_is_not_there_is_refused() -> None:
     master = Master()
     assert master.see(cancel("x")).effects == [fx.Refuse(CLIENT, 6, "not_found", "there is no run 'x': `titan runs` lists them")]
     master.see(submit(dag({"a": ""})))

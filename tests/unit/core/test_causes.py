@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import titan.core
-from support_core import FIRST, Master, dag, submit
+from support.core import FIRST, Master, dag, submit
 from titan.core import events as ev
 from titan.core import image
 from titan.core.apply import apply
@@ -47,7 +47,7 @@ def test_the_cause_counts_whatever_the_sentence_says() -> None:
 
 
 @pytest.mark.parametrize("older", [False, True])
-def test_snapshots_have_it(older: bool) -> None:
+def test_snapshots_keep_the_cause_of_a_cancellation(older: bool) -> None:
     master = two_jobs()
     apply(master.state, ev.JobsCancelled([FIRST], "its ancestor x is DEAD: why", 1.0, cause=Cause.ANCESTOR))
     chunks = [msgspec.msgpack.decode(chunk) for chunk in image.dump(master.state)]

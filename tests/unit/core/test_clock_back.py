@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from support_core import FIRST, Master, alike, booted, dag, register, results, submit
+from support.core import FIRST, Master, alike, booted, dag, register, results, submit
 from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.model.dag import Gate, JobTemplate, Retry

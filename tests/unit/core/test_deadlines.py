@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from support_core import CLIENT, FIRST, Master, alike, booted, dag, register, replay, started, submit, succeeded
+from support.core import CLIENT, FIRST, PATIENT, Master, alike, booted, dag, register, replay, started, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
@@ -15,14 +15,7 @@ from titan.errors import InvalidGraph
 from titan.model.causes import Cause
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.graph import resolve
-from titan.model.settings import Settings
 from titan.model.states import JobState, RunState
-
-
-def patient() -> Master:
-    """Silent workers are not lost here."""
-    return Master(Settings(prefetch=0, loss_s=1e6))
-
 
 WHY = "the deadline of its run passed, 60 s after it was submitted"
 
@@ -32,7 +25,7 @@ def within(spec: DagSpec, seconds: float = 60.0) -> DagSpec:
 
 
 def test_what_is_not_over_by_then_is_cancelled_and_the_run_has_failed() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(register(), submit(within(dag({"a": "", "b": "a", "c": "b"}))), at=100.0)
     master.see(succeeded(1, FIRST), at=110.0)
     master.see(started(1, {FIRST + 1: 110.5}), at=111.0)
@@ -51,7 +44,7 @@ def test_what_is_not_over_by_then_is_cancelled_and_the_run_has_failed() -> None:
 
 
 def test_a_run_that_is_over_in_time_hears_nothing_of_it() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(register(), submit(within(dag({"a": ""}))), at=100.0)
     master.see(succeeded(1, FIRST), at=110.0)
     assert master.see(seen.TimePassed(), at=160.0).events == []
@@ -59,14 +52,14 @@ def test_a_run_that_is_over_in_time_hears_nothing_of_it() -> None:
 
 
 def test_a_result_that_comes_with_the_deadline_counts() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(register(), submit(within(dag({"a": ""}))), at=100.0)
     master.see(succeeded(1, FIRST), seen.TimePassed(), at=160.0)
     assert master.state.runs["r"].state is RunState.COMPLETED
 
 
 def test_a_deadline_that_passed_while_the_master_was_away() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(submit(within(dag({"a": ""}))), at=100.0)
     master.state = replay(master.events)
     assert next_due(master.state) == 160.0
@@ -75,14 +68,14 @@ def test_a_deadline_that_passed_while_the_master_was_away() -> None:
 
 
 def test_a_job_whose_time_comes_with_the_deadline_is_cancelled() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(submit(within(alike("a", JobTemplate(command="x", delay_s=60.0)))), at=100.0)
     master.see(seen.TimePassed(), at=161.0)
     assert master.states() == [JobState.CANCELLED]
 
 
 def test_a_run_in_parts_has_its_deadline_from_when_it_is_whole() -> None:
-    master = patient()
+    master = Master(PATIENT)
     template = JobTemplate(command="x")
     master.see(seen.RunBegun(CLIENT, 5, "r", "k", "d", "", [template], 1, 60.0), at=100.0)
     master.see(seen.JobsArrived(CLIENT, 5, "r", 0, ["a"], [0], [()], [()]), at=130.0)
@@ -97,7 +90,7 @@ def test_what_is_no_deadline(seconds: float) -> None:
 
 # -- run_at ----------------------------------------------------------------------------------------------------------------
 def test_a_job_does_not_run_before_its_time() -> None:
-    master = patient()
+    master = Master(PATIENT)
     at = JobTemplate(command="x", run_at=50.0)
     master.see(register(slots=2), submit(dag({"a": "", "b": "a"}, {"b": at})), at=10.0)
     assert master.see(succeeded(1, FIRST), at=20.0).events[1] == ev.JobsDelayed([FIRST + 1], [50.0], 20.0)
@@ -106,7 +99,7 @@ def test_a_job_does_not_run_before_its_time() -> None:
 
 
 def test_a_time_that_is_over_is_now_and_a_delay_still_counts() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(submit(alike("a", JobTemplate(command="x", run_at=5.0))), at=10.0)
     assert master.states() == [JobState.QUEUED]
     master.see(submit(alike("b", JobTemplate(command="x", run_at=12.0, delay_s=30.0)), run="s"), at=10.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from support_core import Master, alike, booted, register, replay, submit
+from support.core import Master, alike, booted, register, replay, submit
 from titan.core import events as ev
 from titan.core import image
 from titan.core import inputs as seen

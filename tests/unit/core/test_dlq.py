@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-from support_core import CLIENT, FIRST, Master, booted, cancel, dag, picture, register, replay, results, submit
+from support.core import (
+    CLIENT,
+    FIRST,
+    Master,
+    booted,
+    cancel,
+    dag,
+    fragile_run,
+    picture,
+    refusal,
+    register,
+    replay,
+    results,
+    submit,
+)
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import image
 from titan.core import inputs as seen
 from titan.core.state import NO_WORKER
-from titan.core.step import Decision
 from titan.core.story import story
 from titan.model.dag import Gate, JobTemplate
 from titan.model.states import JobState, Outcome, RunState
 
-FRAGILE = JobTemplate(command="x", retries=0)
 HANDLER = JobTemplate(command="h", kind="handler", retries=0)
 OPTIONAL = JobTemplate(command="x", retries=0, on_failure="continue")
 WAITING, QUEUED, DISPATCHED, COMPLETED = JobState.WAITING, JobState.QUEUED, JobState.DISPATCHED, JobState.COMPLETED
 DEAD, CANCELLED, PAUSED = JobState.DEAD, JobState.CANCELLED, JobState.PAUSED
-
-
-def begun(parents: dict[str, str], kinds: dict[str, JobTemplate] | None = None, key: str = "") -> Master:
-    master = Master()
-    master.see(register(slots=8), submit(dag(parents, {**dict.fromkeys(parents, FRAGILE), **(kinds or {})}), key=key))
-    return master
-
-
-def end(master: Master, *names: str, outcome: Outcome = Outcome.SUCCEEDED) -> None:
-    for name in names:
-        job = next(job for job in master.state.jobs.values() if job.name == name)
-        master.see(results(1, (job.lease, outcome)), at=master.now + 1.0)
-    assert picture(replay(master.events)) == picture(master.state)
-
-
-def fail(master: Master, *names: str) -> None:
-    end(master, *names, outcome=Outcome.EXITED)
 
 
 def retry(job: str = "", *, key: str = "", chunks: list[bytes] | None = None) -> seen.DeadRetried:
@@ -45,17 +40,6 @@ def purge(job: str = "", *, chunks: list[bytes] | None = None) -> seen.DeadDismi
     return seen.DeadDismissed(CLIENT, 8, "r", job, chunks or [])
 
 
-def refused(decided: Decision) -> tuple[str, str]:
-    assert not decided.events
-    (effect,) = decided.effects
-    assert isinstance(effect, fx.Refuse)
-    return effect.code, effect.message
-
-
-def verdict(master: Master) -> RunState:
-    return master.state.runs["r"].state
-
-
 def leave(master: Master) -> list[bytes]:
     chunks = list(image.dump_run(master.state, master.state.runs["r"], 2))
     master.see(seen.HistoryKept(["r"]))
@@ -64,9 +48,9 @@ def leave(master: Master) -> list[bytes]:
 
 
 def test_a_retried_job_brings_back_what_was_cancelled_because_of_it_and_the_run_ends_well() -> None:
-    master = begun({"a": "", "b": "a", "c": "b"})
-    fail(master, "a")
-    assert verdict(master) is RunState.FAILED
+    master = fragile_run({"a": "", "b": "a", "c": "b"})
+    master.end("a", outcome=Outcome.EXITED)
+    assert master.run_state() is RunState.FAILED
     assert master.see(retry("a", key="k"), at=5.0) == (
         [
             ev.JobsRevived("r", [FIRST, FIRST + 1, FIRST + 2], 1, "ann", "k", 5.0),
@@ -75,131 +59,131 @@ def test_a_retried_job_brings_back_what_was_cancelled_because_of_it_and_the_run_
         ],
         [fx.ReplyRetried(CLIENT, 8, "r", 1, 2), fx.SendDispatch(1, [FIRST], FIRST + 1)],
     )
-    assert (master.job().failures, master.job().attempt, verdict(master)) == (0, 2, RunState.RUNNING)
+    assert (master.job().failures, master.job().attempt, master.run_state()) == (0, 2, RunState.RUNNING)
     assert not master.state.dead
-    end(master, "a", "b", "c")
-    assert verdict(master) is RunState.COMPLETED
+    master.end("a", "b", "c")
+    assert master.run_state() is RunState.COMPLETED
     assert "5.000  taken off the dead letter queue by ann: why" in story(master.state, FIRST)
     assert any("waits again: it was CANCELLED because its ancestor a is DEAD" in line for line in story(master.state, FIRST + 1))
 
 
 def test_the_same_request_is_answered_alike_and_another_is_refused() -> None:
-    master = begun({"a": "", "b": "a"})
-    fail(master, "a")
+    master = fragile_run({"a": "", "b": "a"})
+    master.end("a", outcome=Outcome.EXITED)
     first = master.see(retry("a", key="k"), at=5.0)
     assert master.see(retry("a", key="k")) == ([], first.effects[:1])
-    assert refused(master.see(retry("a", key="other"))) == (
+    assert refusal(master.see(retry("a", key="other"))) == (
         "conflict",
         "r/a is DISPATCHED, not DEAD: `titan dlq` lists the dead jobs",
     )
-    assert refused(master.see(retry()))[0] == "conflict"
-    assert refused(master.see(retry("x")))[0] == "not_found"
-    assert refused(master.see(seen.DeadRetried(CLIENT, 8, "nope", "", "ann", "")))[0] == "not_found"
+    assert refusal(master.see(retry()))[0] == "conflict"
+    assert refusal(master.see(retry("x")))[0] == "not_found"
+    assert refusal(master.see(seen.DeadRetried(CLIENT, 8, "nope", "", "ann", "")))[0] == "not_found"
 
 
 def test_what_another_dead_job_holds_back_stays() -> None:
-    master = begun({"a": "", "b": "", "c": "a b", "d": "a"})
-    fail(master, "a", "b")
+    master = fragile_run({"a": "", "b": "", "c": "a b", "d": "a"})
+    master.end("a", "b", outcome=Outcome.EXITED)
     master.see(retry("a"))
     assert master.states() == [DISPATCHED, DEAD, CANCELLED, WAITING]
-    end(master, "a", "d")
-    assert verdict(master) is RunState.FAILED
+    master.end("a", "d")
+    assert master.run_state() is RunState.FAILED
     master.see(retry())
     assert master.states() == [COMPLETED, DISPATCHED, WAITING, COMPLETED]
-    end(master, "b", "c")
-    assert verdict(master) is RunState.COMPLETED
+    master.end("b", "c")
+    assert master.run_state() is RunState.COMPLETED
 
 
 def test_what_a_user_cancelled_stays_with_what_is_behind_it() -> None:
-    master = begun({"a": "", "b": "a", "c": "b", "d": "a c", "e": "a"})
+    master = fragile_run({"a": "", "b": "a", "c": "b", "d": "a c", "e": "a"})
     master.see(cancel("r", "b"))
-    fail(master, "a")
+    master.end("a", outcome=Outcome.EXITED)
     master.see(retry())
     assert master.states() == [DISPATCHED, CANCELLED, CANCELLED, CANCELLED, WAITING]
-    end(master, "a", "e")
-    assert verdict(master) is RunState.FAILED
+    master.end("a", "e")
+    assert master.run_state() is RunState.FAILED
 
 
 def test_all_dead_jobs_of_a_run_and_one_that_waits_for_another() -> None:
-    master = begun({"a": "", "b": "a", "c": ""}, {"a": OPTIONAL})
-    fail(master, "a", "b", "c")
+    master = fragile_run({"a": "", "b": "a", "c": ""}, {"a": OPTIONAL})
+    master.end("a", "b", "c", outcome=Outcome.EXITED)
     master.see(retry())
     assert master.states() == [DISPATCHED, WAITING, DISPATCHED]
-    end(master, "a", "b", "c")
-    assert verdict(master) is RunState.COMPLETED
+    master.end("a", "b", "c")
+    assert master.run_state() is RunState.COMPLETED
 
 
 def test_what_went_on_without_a_job_is_not_run_again() -> None:
-    master = begun({"a": "", "b": "a", "c": "b"}, {"a": OPTIONAL})
-    fail(master, "a")
-    end(master, "b")
+    master = fragile_run({"a": "", "b": "a", "c": "b"}, {"a": OPTIONAL})
+    master.end("a", outcome=Outcome.EXITED)
+    master.end("b")
     master.see(retry("a"))
     assert master.states() == [DISPATCHED, COMPLETED, DISPATCHED]
-    end(master, "c")
-    fail(master, "a")
+    master.end("c")
+    master.end("a", outcome=Outcome.EXITED)
     assert master.states() == [DEAD, COMPLETED, COMPLETED]
-    assert verdict(master) is RunState.FAILED
+    assert master.run_state() is RunState.FAILED
 
 
 def test_a_job_behind_one_that_will_never_come_is_not_retried() -> None:
-    master = begun({"a": "", "b": "a"}, {"a": OPTIONAL})
-    fail(master, "a", "b")
+    master = fragile_run({"a": "", "b": "a"}, {"a": OPTIONAL})
+    master.end("a", "b", outcome=Outcome.EXITED)
     master.see(retry("a"))
     master.see(cancel("r", "a"))
     assert master.states() == [CANCELLED, DEAD]
-    assert refused(master.see(retry("b")))[1] == "r/b cannot run again: its parent a is CANCELLED"
+    assert refusal(master.see(retry("b")))[1] == "r/b cannot run again: its parent a is CANCELLED"
 
 
 def test_a_handler_that_ran_stays_and_one_that_was_not_needed_waits_again() -> None:
-    master = begun({"a": "", "b": "a", "ha": "a", "hb": "b", "after": "hb"}, {"ha": HANDLER, "hb": HANDLER})
-    fail(master, "a")
-    end(master, "ha")
+    master = fragile_run({"a": "", "b": "a", "ha": "a", "hb": "b", "after": "hb"}, {"ha": HANDLER, "hb": HANDLER})
+    master.end("a", outcome=Outcome.EXITED)
+    master.end("ha")
     assert master.states() == [DEAD, CANCELLED, COMPLETED, CANCELLED, CANCELLED]
     master.see(retry())
     assert master.states() == [DISPATCHED, WAITING, COMPLETED, WAITING, WAITING]
-    end(master, "a")
-    fail(master, "b")
+    master.end("a")
+    master.end("b", outcome=Outcome.EXITED)
     assert master.states() == [COMPLETED, DEAD, COMPLETED, DISPATCHED, WAITING]
 
 
 def test_a_handler_that_died_runs_again_for_jobs_that_are_dead() -> None:
     """It waited for ever: nothing was to come that would have made it ready."""
-    master = begun({"a": "", "h": "a", "after": "h"}, {"h": HANDLER})
-    fail(master, "a", "h")
+    master = fragile_run({"a": "", "h": "a", "after": "h"}, {"h": HANDLER})
+    master.end("a", "h", outcome=Outcome.EXITED)
     master.see(retry("h"))
     assert master.states() == [DEAD, DISPATCHED, WAITING]
-    end(master, "h", "after")
-    assert verdict(master) is RunState.FAILED
+    master.end("h", "after")
+    assert master.run_state() is RunState.FAILED
 
 
 def test_a_handler_that_died_runs_again_at_once_though_another_of_its_jobs_goes_on() -> None:
     """It was CANCELLED as not needed when the other one was COMPLETED."""
-    master = begun({"a": "", "b": "", "h": "a b"}, {"h": HANDLER})
-    fail(master, "a", "h")
+    master = fragile_run({"a": "", "b": "", "h": "a b"}, {"h": HANDLER})
+    master.end("a", "h", outcome=Outcome.EXITED)
     assert master.states() == [DEAD, DISPATCHED, DEAD]
     master.see(retry("h"))
     assert master.states() == [DEAD, DISPATCHED, DISPATCHED]
-    end(master, "b", "h")
+    master.end("b", "h")
     assert master.states() == [DEAD, COMPLETED, COMPLETED]
 
 
 def test_a_handler_that_died_is_not_needed_once_its_jobs_have_come_through() -> None:
-    master = begun({"a": "", "h": "a", "after": "h"}, {"h": HANDLER})
-    fail(master, "a", "h")
+    master = fragile_run({"a": "", "h": "a", "after": "h"}, {"h": HANDLER})
+    master.end("a", "h", outcome=Outcome.EXITED)
     master.see(retry("a"))
-    end(master, "a")
+    master.end("a")
     effects = master.see(retry("h")).effects
     assert master.states() == [COMPLETED, CANCELLED, CANCELLED]
     assert fx.ReplyRetried(CLIENT, 8, "r", 1, 1) in effects
-    assert verdict(master) is RunState.COMPLETED
+    assert master.run_state() is RunState.COMPLETED
     assert picture(replay(master.events)) == picture(master.state)
 
 
 def test_a_rejected_gate_stays_rejected() -> None:
     gate = JobTemplate(kind="gate", gate=Gate("", 10.0))
-    master = begun({"a": "", "g": "", "b": "a g", "c": "a"}, {"g": gate})
+    master = fragile_run({"a": "", "g": "", "b": "a g", "c": "a"}, {"g": gate})
     master.see(seen.GateDecisionMade(CLIENT, 8, "r", "g", False, "ann", "", "k"))
-    fail(master, "a")
+    master.end("a", outcome=Outcome.EXITED)
     master.see(retry())
     assert master.states() == [DISPATCHED, CANCELLED, CANCELLED, WAITING]
 
@@ -225,27 +209,27 @@ def test_blame_is_forgotten_and_not_taken_back_twice() -> None:
 
 
 def test_a_run_of_the_history_comes_back_and_ends_well() -> None:
-    master = begun({"a": "", "b": "a"}, key="key")
-    fail(master, "a")
+    master = fragile_run({"a": "", "b": "a"}, key="key")
+    master.end("a", outcome=Outcome.EXITED)
     chunks = leave(master)
-    assert refused(master.see(retry()))[0] == "not_found"
-    assert refused(master.see(retry("b", chunks=chunks)))[0] == "conflict"
+    assert refusal(master.see(retry()))[0] == "not_found"
+    assert refusal(master.see(retry("b", chunks=chunks)))[0] == "conflict"
     events, _ = master.see(retry("a", chunks=chunks, key="k"), at=9.0)
     assert events[0] == ev.RunRestored("r", chunks, 9.0)
     assert master.states() == [DISPATCHED, WAITING]
     again = master.see(submit(dag({"a": ""}), run="other", key="key"))
     assert again == ([], [fx.ReplySubmitted(CLIENT, 5, "r", 2)])
-    end(master, "a", "b")
-    assert verdict(master) is RunState.COMPLETED
+    master.end("a", "b")
+    assert master.run_state() is RunState.COMPLETED
     leave(master)
     assert picture(replay(master.events)) == picture(master.state)
 
 
 def test_a_run_that_comes_back_knows_where_its_jobs_ran_though_that_worker_is_forgotten() -> None:
     """Its affinity was given up, and its story said nothing of it."""
-    master = begun({"a": "", "b": "", "c": "a b"}, {"c": JobTemplate(command="x", affinity=True)})
-    end(master, "a")
-    fail(master, "b")
+    master = fragile_run({"a": "", "b": "", "c": "a b"}, {"c": JobTemplate(command="x", affinity=True)})
+    master.end("a")
+    master.end("b", outcome=Outcome.EXITED)
     chunks = leave(master)
     master.see(seen.WorkerLeaving(1), at=10.0)
     master.see(register("w2", origin=2), at=11.0)
@@ -262,8 +246,8 @@ def test_a_run_that_comes_back_knows_where_its_jobs_ran_though_that_worker_is_fo
 
 
 def test_a_run_of_another_journal_comes_back_and_its_workers_are_unknown() -> None:
-    master = begun({"a": "", "b": ""})
-    fail(master, "a", "b")
+    master = fragile_run({"a": "", "b": ""})
+    master.end("a", "b", outcome=Outcome.EXITED)
     chunks = leave(master)
     other = Master()
     other.see(booted(other.state))
@@ -272,33 +256,33 @@ def test_a_run_of_another_journal_comes_back_and_its_workers_are_unknown() -> No
 
 
 def test_a_purged_job_stays_dead_and_is_no_longer_listed() -> None:
-    master = begun({"a": "", "b": ""})
-    fail(master, "a", "b")
+    master = fragile_run({"a": "", "b": ""})
+    master.end("a", "b", outcome=Outcome.EXITED)
     assert master.see(purge("a"), at=5.0) == ([ev.DeadPurged([FIRST], 5.0)], [fx.ReplyPurged(CLIENT, 8, 1)])
     assert list(master.state.dead) == [FIRST + 1] and master.states() == [DEAD, DEAD]
     assert master.see(purge("a")) == ([], [fx.ReplyPurged(CLIENT, 8, 0)])
     assert list(replay(master.events).dead) == [FIRST + 1]
     master.see(retry("a"))
-    fail(master, "a")
+    master.end("a", outcome=Outcome.EXITED)
     assert list(master.state.dead) == [FIRST + 1, FIRST]
 
 
 def test_what_was_changed_while_it_was_written_stays() -> None:
-    master = begun({"a": ""})
-    fail(master, "a")
+    master = fragile_run({"a": ""})
+    master.end("a", outcome=Outcome.EXITED)
     master.see(purge(), seen.HistoryKept(["r"], [0]))
     assert "r" in master.state.runs
     master.see(retry("a"), seen.HistoryKept(["r"], [1]))
-    end(master, "a")
+    master.end("a")
     assert master.see(seen.HistoryKept(["r"], [1])).events == []
     assert master.see(seen.HistoryKept(["r"], [2])).events == [ev.RunArchived("r", master.now)]
 
 
 def test_a_run_of_the_history_is_purged() -> None:
-    master = begun({"a": ""})
-    fail(master, "a")
+    master = fragile_run({"a": ""})
+    master.end("a", outcome=Outcome.EXITED)
     chunks = leave(master)
     master.see(purge(chunks=chunks))
-    assert not master.state.dead and verdict(master) is RunState.FAILED
+    assert not master.state.dead and master.run_state() is RunState.FAILED
     leave(master)
-    assert refused(master.see(purge("a")))[0] == "not_found"
+    assert refusal(master.see(purge("a")))[0] == "not_found"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from support_core import CLIENT, FIRST, Master, alike, cancel, dag, register, results, started, submit, succeeded
+from support.core import CLIENT, FIRST, Master, alike, cancel, dag, register, results, started, submit, succeeded
 from titan.core import inputs as seen
-from titan.core.explain import CODES, Explanation, explain
+from titan.core.explain import Explanation, explain
 from titan.core.state import State
 from titan.model.dag import JobTemplate, Needs
 from titan.model.settings import Settings
@@ -19,13 +19,6 @@ BIG = JobTemplate(command="true", needs=Needs(cpus=3, memory=4 << 30))
 
 def rich(name: str, *, origin: int, cpus: float = 4, memory: int = 8 << 30, slots: int = 4) -> seen.WorkerRegistered:
     return msgspec.structs.replace(register(name, origin=origin, slots=slots), facts={"cpus": cpus, "memory_bytes": memory})
-
-
-def why(master: Master, n: int = 0) -> Explanation:
-    told = explain(master.state, FIRST + n, master.now)
-    assert all(reason.code in CODES for reason in [*told.reasons, *(r for w in told.workers for r in w.reasons)])
-    assert told.reasons, "every job has a reason"
-    return told
 
 
 def texts(told: Explanation) -> list[str]:
@@ -41,7 +34,7 @@ def test_it_waits_for_its_parents() -> None:
     names = {f"p{i}": "" for i in range(10)}
     master.see(register(slots=2), submit(dag({**names, "c": " ".join(names)})))
     master.see(succeeded(1, master.lease(0)))
-    told = why(master, 10)
+    told = master.explained(10)
     (reason,) = told.reasons
     assert (told.state, reason.code, reason.detail["open"], reason.detail["parents"]) == (JobState.WAITING, "parents", 9, 10)
     assert reason.text == (
@@ -50,19 +43,19 @@ def test_it_waits_for_its_parents() -> None:
     )
 
 
-def test_it_is_delayed() -> None:
+def test_a_delayed_job_says_until_when() -> None:
     master = Master()
     master.see(submit(alike("a", JobTemplate(command="true", delay_s=60.0))), at=100.0)
     master.now = 110.0
-    (reason,) = why(master).reasons
+    (reason,) = master.explained().reasons
     assert (reason.code, reason.text, reason.detail) == ("delayed", "delayed for another 50.0 s", {"until": 160.0})
 
 
-def test_it_backs_off() -> None:
+def test_a_job_that_failed_says_when_it_is_tried_again() -> None:
     master = Master()
     master.see(register(), submit(alike("a", PLAIN)))
     master.see(results(1, (master.lease(), Outcome.EXITED)), at=10.0)
-    (reason,) = why(master).reasons
+    (reason,) = master.explained().reasons
     assert (reason.code, reason.detail["failures"], reason.detail["retries"]) == ("backoff", 1, 3)
     assert reason.text.startswith("attempt 1 failed (why); the next one is due in 0.")
 
@@ -70,26 +63,26 @@ def test_it_backs_off() -> None:
 def test_it_is_sent_runs_and_is_over() -> None:
     master = Master()
     master.see(register(), submit(alike("a", PLAIN)))
-    assert texts(why(master)) == ["sent to w1 as attempt 1: it has not said that it started"]
+    assert texts(master.explained()) == ["sent to w1 as attempt 1: it has not said that it started"]
     master.see(started(1, {master.lease(): 2.0}), at=2.0)
     master.now = 5.0
-    assert texts(why(master)) == ["it runs: attempt 1 on w1, for 3.0 s"]
+    assert texts(master.explained()) == ["it runs: attempt 1 on w1, for 3.0 s"]
     master.see(succeeded(1, master.lease()), at=6.0)
-    assert (why(master).reasons[0].code, texts(why(master))) == ("over", ["it is over: COMPLETED"])
+    assert (master.explained().reasons[0].code, texts(master.explained())) == ("over", ["it is over: COMPLETED"])
     master.see(submit(alike("b", PLAIN), run="s"), cancel("s", "b"))
-    assert texts(why(master, 1)) == ["it is over: CANCELLED: cancelled by a user"]
+    assert texts(master.explained(1)) == ["it is over: CANCELLED: cancelled by a user"]
 
 
 def test_it_waits_on_a_busy_worker_for_a_slot() -> None:
     master = Master(Settings(prefetch=1))
     master.see(register(), submit(alike("a b", PLAIN)))
-    assert texts(why(master, 1)) == ["sent to w1 as attempt 1: it waits there for a slot"]
+    assert texts(master.explained(1)) == ["sent to w1 as attempt 1: it waits there for a slot"]
 
 
 def test_no_worker_has_the_capability() -> None:
     master = Master()
     master.see(register(), submit(alike("a", GPU)))
-    told = why(master)
+    told = master.explained()
     assert told.reasons[0].code == "no_worker"
     assert texts(told) == ["no worker with GPU is there: start one: titan worker --master HOST:PORT --capability GPU"]
     assert of_workers(told) == {"w1": ["does not offer GPU"]}
@@ -98,14 +91,14 @@ def test_no_worker_has_the_capability() -> None:
 def test_no_worker_at_all() -> None:
     master = Master()
     master.see(submit(alike("a", PLAIN)))
-    assert texts(why(master)) == ["no worker with GENERAL is there: start one: titan worker --master HOST:PORT"]
+    assert texts(master.explained()) == ["no worker with GENERAL is there: start one: titan worker --master HOST:PORT"]
 
 
 def test_several_capabilities_that_no_worker_has_together() -> None:
     master = Master()
     both = msgspec.structs.replace(GPU, needs=Needs(capabilities=("HIGH_MEM",)))
     master.see(register(capabilities=("GPU",)), register("w2", origin=2, capabilities=("HIGH_MEM",)), submit(alike("a", both)))
-    told = why(master)
+    told = master.explained()
     assert texts(told)[0].startswith("no worker with GPU and HIGH_MEM is there: start one: titan worker")
     assert of_workers(told) == {"w1": ["does not offer HIGH_MEM"], "w2": ["does not offer GPU"]}
 
@@ -113,7 +106,7 @@ def test_several_capabilities_that_no_worker_has_together() -> None:
 def test_no_worker_has_enough_in_all() -> None:
     master = Master()
     master.see(rich("w1", origin=1, cpus=2), rich("w2", origin=2, memory=2 << 30), submit(alike("a", BIG)))
-    told = why(master)
+    told = master.explained()
     assert texts(told) == [
         "no worker with GENERAL has enough: it asks for cpus 3 (the most is 4), memory 4 GiB (the most is 8 GiB): start one: "
         f"titan worker --master HOST:PORT --cpus 3 --memory {4 << 30}"
@@ -127,7 +120,7 @@ def test_no_worker_has_enough_in_all() -> None:
 def test_its_resources_are_in_use() -> None:
     master = Master()
     master.see(rich("w1", origin=1), submit(alike("a b", BIG)))
-    told = why(master, 1)
+    told = master.explained(1)
     assert texts(told) == ["it is the next: it goes to the first worker that has room for it"]
     assert of_workers(told) == {"w1": ["not enough cpus: asks for 3, 1 of 4 free"]}
     assert told.workers[0].reasons[0].detail == {"resource": "cpus", "asked": 3000, "free": 1000, "total": 4000}
@@ -139,7 +132,7 @@ def test_room_is_held_for_another() -> None:
     master.see(rich("w1", origin=1, cpus=4), submit(alike("a b", BIG)), submit(alike("c", one), run="s"))
     assert master.job(2).state is JobState.DISPATCHED, "it may be passed for a while"
     master.see(succeeded(1, master.lease(2)), submit(alike("d", one), run="t"), at=2.0)
-    told = why(master, 3)
+    told = master.explained(3)
     assert texts(told) == ["behind 1 job of higher priority or greater age"]
     assert of_workers(told) == {"w1": ["its room is kept for a job that comes before"]}
 
@@ -148,7 +141,7 @@ def test_every_worker_says_what_keeps_it() -> None:
     master = Master()
     master.see(*(register(f"w{i}", origin=i) for i in range(1, 6)), submit(alike("a b c d e f g", PLAIN)))
     master.see(seen.WorkerDisconnected(2, 2), seen.WorkerDraining(3), seen.WorkerLeaving(4), at=1.0)
-    told = why(master, 6)
+    told = master.explained(6)
     assert told.state is JobState.QUEUED
     assert texts(told) == ["behind 2 jobs of higher priority or greater age"]
     busy = "no free slot: 1 attempt is in 1 slot; until when is not known"
@@ -169,12 +162,12 @@ def test_it_is_bound_to_a_node() -> None:
     master.see(register(), submit(dag({"a": "", "b": "a", "x": "a"}, {"b": near, "x": fill})))
     master.see(succeeded(1, master.lease()))
     master.see(register("w2", origin=2), at=1.0)
-    told = why(master, 1)
+    told = master.explained(1)
     assert texts(told)[0] == "bound by affinity to w1, where 1 attempt is in 1 slot"
     assert told.reasons[0].detail == {"worker": "w1", "state": "ALIVE", "held": 1}
     assert of_workers(told)["w2"] == ["affinity binds the job to w1"]
     master.see(seen.WorkerDisconnected(1, 1), at=2.0)
-    assert texts(why(master, 1))[0] == "bound by affinity to w1, whose connection broke"
+    assert texts(master.explained(1))[0] == "bound by affinity to w1, whose connection broke"
 
 
 def test_its_affinity_was_released() -> None:
@@ -183,7 +176,7 @@ def test_its_affinity_was_released() -> None:
     master.see(register(), submit(dag({"a": "", "b": "a"}, {"b": near})))
     master.see(seen.WorkerDraining(1))
     master.see(succeeded(1, FIRST), at=3.0)
-    told = why(master, 1)
+    told = master.explained(1)
     assert told.reasons[0].code == "no_worker"
     assert texts(told)[-1] == "affinity released: worker w1, where its parent ran, is draining"
 
@@ -191,8 +184,8 @@ def test_its_affinity_was_released() -> None:
 def test_only_jobs_that_want_the_same_workers_come_before() -> None:
     master = Master()
     master.see(register(), submit(alike("a b", PLAIN)), submit(alike("g h i", GPU), run="s"))
-    assert why(master, 1).reasons[0].code == "placeable"
-    assert [r.code for r in why(master, 3).reasons] == ["no_worker"]
+    assert master.explained(1).reasons[0].code == "placeable"
+    assert [r.code for r in master.explained(3).reasons] == ["no_worker"]
 
 
 def test_a_run_of_the_history_stands_alone() -> None:
@@ -209,4 +202,4 @@ def test_a_run_that_is_still_coming_in() -> None:
     master = Master()
     master.see(seen.RunBegun(CLIENT, 1, "r", "k", "d", "1", [PLAIN], 2))
     master.see(seen.JobsArrived(CLIENT, 1, "r", 0, ["a"], [0], [()], [()]))
-    assert [r.code for r in why(master).reasons] == ["releasing"]
+    assert [r.code for r in master.explained().reasons] == ["releasing"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from support_core import alike, booted, register, submit, succeeded
+from support.core import alike, booted, register, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from support_core import CLIENT, FIRST, Master, dag, picture, register, replay, submit, succeeded
+from support.core import CLIENT, FIRST, Master, dag, picture, refusal, register, replay, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
@@ -79,22 +79,15 @@ def test_the_newest_version_counts_and_few_older_ones_stay() -> None:
     assert [v.hash[0] for v in m.state.published[KEY]] == [*letters[-MAX_VERSIONS + 1 :], "0"]
 
 
-def refusal(m: Master, one: seen.Input) -> str:
-    decision = m.see(one)
-    (refused,) = decision.effects
-    assert isinstance(refused, fx.Refuse) and not decision.events
-    return refused.message
-
-
 def test_what_cannot_be_published() -> None:
     m = made()
-    assert "is no key" in refusal(m, publish("../x"))
-    assert "a shared key must not begin with the id of one" in refusal(m, publish("1hf7yat00c1s/x"))
-    assert "was given up" in refusal(m, publish(lease=FIRST + 77, worker=1))
-    assert "was given up" in refusal(m, publish(lease=m.lease(), worker=9))
+    assert "is no key" in refusal(m.see(publish("../x")))[1]
+    assert "a shared key must not begin with the id of one" in refusal(m.see(publish("1hf7yat00c1s/x")))[1]
+    assert "was given up" in refusal(m.see(publish(lease=FIRST + 77, worker=1)))[1]
+    assert "was given up" in refusal(m.see(publish(lease=m.lease(), worker=9)))[1]
     m.see(publish())
     assert isinstance(m.see(seen.UnpublishRequested(CLIENT, 8, KEY)).events[0], ev.ArtifactRemoved)
-    assert "nothing is published" in refusal(m, seen.UnpublishRequested(CLIENT, 8, KEY))
+    assert "nothing is published" in refusal(m.see(seen.UnpublishRequested(CLIENT, 8, KEY)))[1]
     assert held(m.state) == set()
 
 

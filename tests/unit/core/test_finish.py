@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from support_core import FIRST, Master, alike, completed, dag, failed, register, results, started, submit, succeeded
+from support.core import FIRST, Master, alike, completed, dag, failed, register, results, started, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen

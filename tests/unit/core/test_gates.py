@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from support_core import CLIENT, FIRST, Master, booted, cancel, dag, picture, register, replay, submit, succeeded
+from support.core import CLIENT, FIRST, Master, booted, cancel, dag, picture, refusal, register, replay, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
-from titan.core.step import Decision, next_due
+from titan.core.step import next_due
 from titan.core.story import story
 from titan.model.causes import Cause
 from titan.model.dag import Gate, JobTemplate
@@ -30,13 +30,6 @@ def opened(gate: JobTemplate = GATE) -> Master:
 def decision(approve: bool = True, *, key: str = "k", by: str = "ann", token: bytes = b"") -> seen.GateDecisionMade:
     run, job = ("", "") if token else ("r", "gate")
     return seen.GateDecisionMade(CLIENT, 8, run, job, approve, by, "well", key, token)
-
-
-def refused(decided: Decision) -> tuple[str, str]:
-    assert not decided.events
-    (effect,) = decided.effects
-    assert isinstance(effect, fx.Refuse)
-    return effect.code, effect.message
 
 
 def test_a_ready_gate_is_paused_and_takes_no_slot() -> None:
@@ -76,8 +69,8 @@ def test_decided_twice_is_a_conflict_unless_it_is_the_same_request() -> None:
     first = master.see(decision(), at=5.0)
     assert master.see(decision(), at=6.0) == ([], [first.effects[0]])
     told = ("conflict", "gate r/gate was approved already, by ann: a gate is decided once")
-    assert refused(master.see(decision(key="other"))) == told
-    assert refused(master.see(decision(approve=False))) == told
+    assert refusal(master.see(decision(key="other"))) == told
+    assert refusal(master.see(decision(approve=False))) == told
 
 
 def test_two_decisions_in_one_turn_are_one() -> None:
@@ -94,7 +87,7 @@ def test_undecided_it_is_rejected_when_its_time_is_up() -> None:
     events, _ = master.see(seen.TimePassed(), at=101.0)
     assert events[0] == ev.GatesDecided([FIRST + 1], False, "", "nobody decided within 100 s", "", 101.0)
     assert master.states() == [COMPLETED, CANCELLED, CANCELLED]
-    assert refused(master.see(decision()))[1] == "gate r/gate was rejected already, when its time was up: a gate is decided once"
+    assert refusal(master.see(decision()))[1] == "gate r/gate was rejected already, when its time was up: a gate is decided once"
 
 
 @pytest.mark.parametrize("approve", [True, False])
@@ -111,15 +104,15 @@ def test_its_time_survives_a_restart_and_so_does_its_decision(approve: bool) -> 
 def test_what_is_not_there_or_not_open() -> None:
     master = Master()
     master.see(submit(dag({"a": "", "gate": "a"}, {"gate": GATE})))
-    assert refused(master.see(decision()))[1] == "gate r/gate is not open yet: it waits for 1 of its 1 parents"
+    assert refusal(master.see(decision()))[1] == "gate r/gate is not open yet: it waits for 1 of its 1 parents"
     other = seen.GateDecisionMade(CLIENT, 8, "r", "a", True, "ann", "", "k")
-    assert refused(master.see(other)) == ("caller", "r/a is no gate: `titan gates` lists the open ones")
+    assert refusal(master.see(other)) == ("caller", "r/a is no gate: `titan gates` lists the open ones")
     other = seen.GateDecisionMade(CLIENT, 8, "r", "x", True, "ann", "", "k")
-    assert refused(master.see(other))[0] == "not_found"
+    assert refusal(master.see(other))[0] == "not_found"
     other = seen.GateDecisionMade(CLIENT, 8, "x", "x", True, "ann", "", "k")
-    assert refused(master.see(other))[0] == "not_found"
+    assert refusal(master.see(other))[0] == "not_found"
     master.see(cancel("r"))
-    assert refused(master.see(decision()))[1] == "gate r/gate is CANCELLED and cannot be decided: cancelled by a user"
+    assert refusal(master.see(decision()))[1] == "gate r/gate is CANCELLED and cannot be decided: cancelled by a user"
 
 
 def test_a_cancelled_gate_is_closed_and_its_timer_void() -> None:
@@ -169,12 +162,12 @@ def test_a_token_decides_once() -> None:
     assert master.see(seen.TokenDrawn(FIRST + 1, b"one")).events == [ev.TokenIssued(FIRST + 1, b"one", 1.0)]
     master.see(seen.TokenDrawn(FIRST + 1, b"two"))
     master.state = replay(master.events)
-    assert refused(master.see(decision(token=b"three")))[0] == "not_found"
+    assert refusal(master.see(decision(token=b"three")))[0] == "not_found"
     reply = master.see(decision(token=b"one"), at=5.0).effects[0]
     assert reply == fx.ReplyDecided(CLIENT, 8, "r", "gate", True, "ann", 5.0)
     assert master.see(decision(token=b"one"), at=6.0).effects == [reply]
     for token in (b"one", b"two"):
-        assert refused(master.see(decision(token=token, key="other")))[0] == "conflict"
+        assert refusal(master.see(decision(token=token, key="other")))[0] == "conflict"
     assert master.see(seen.TokenDrawn(FIRST + 1, b"late")).events == []
 
 
@@ -183,7 +176,7 @@ def test_only_the_newest_tokens_are_good_and_they_leave_with_their_run() -> None
     master.see(submit(dag({"gate": ""}, {"gate": HOOKED})))
     for i in range(20):
         master.see(seen.TokenDrawn(FIRST, bytes([i])))
-    assert len(master.state.tokens) == 16 and refused(master.see(decision(token=bytes([3]))))[0] == "not_found"
+    assert len(master.state.tokens) == 16 and refusal(master.see(decision(token=bytes([3]))))[0] == "not_found"
     master.see(decision(token=bytes([4])))
     master.see(seen.HistoryKept(["r"]))
     assert not master.state.tokens and not master.state.jobs

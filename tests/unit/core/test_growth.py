@@ -9,7 +9,22 @@ from typing import Any
 
 import pytest
 
-from support_core import CLIENT, FIRST, Master, alike, cancel, dag, picture, register, replay, results, started, submit, succeeded
+from support.core import (
+    CLIENT,
+    FIRST,
+    Master,
+    alike,
+    cancel,
+    dag,
+    picture,
+    refusal,
+    register,
+    replay,
+    results,
+    started,
+    submit,
+    succeeded,
+)
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
@@ -45,13 +60,6 @@ def grow(
     lease = master.lease(by) if by is not None else 0
     worker, run = (1, "") if by is not None else (0, "r")
     return master.see(seen.RunGrowthRequested(WORKER, 8, worker, lease, run, key, spec, before, children), at=at)
-
-
-def refusal(decision: Decision) -> str:
-    assert not decision.events
-    (effect,) = decision.effects
-    assert isinstance(effect, fx.Refuse), effect
-    return f"{effect.code}: {effect.message}"
 
 
 def by_name(master: Master) -> dict[str, JobState]:
@@ -91,7 +99,7 @@ def test_an_addition_said_twice_is_one_whoever_runs_the_job_by_then() -> None:
     plan = master.job(0)
     assert plan.attempt == 2 and plan.lease
     assert grow(master, spec, at=8.0) == ([], [fx.ReplyGrown(WORKER, 8, "r", 2)])
-    assert "has a job 'a' already" in refusal(grow(master, spec, key="other", at=9.0))
+    assert "has a job 'a' already" in refusal(grow(master, spec, key="other", at=9.0))[1]
 
 
 def test_new_jobs_may_stand_behind_jobs_that_are_over_or_not() -> None:
@@ -130,7 +138,7 @@ def test_a_job_that_still_waits_can_be_told_to_wait_for_the_addition() -> None:
 )
 def test_what_cannot_be_added_is_refused_whole(spec: DagSpec, before: tuple[str, ...], says: str) -> None:
     master = running({"plan": "", "other": "", "mid": "plan", "end": "mid"})
-    assert refusal(grow(master, spec, before=before)).startswith(says)
+    assert ": ".join(refusal(grow(master, spec, before=before))).startswith(says)
     assert len(master.state.jobs) == 4
 
 
@@ -138,7 +146,7 @@ def test_nothing_is_added_behind_what_will_never_complete() -> None:
     master = running({"plan": "", "bad": ""}, {"bad": JobTemplate(command="false", retries=0)})
     master.see(cancel("r", "bad"), at=2.5)
     spec = DagSpec("d", "", [JobTemplate(command="true")], ["a"], [0], [()], [("bad",)])
-    assert refusal(grow(master, spec)) == "invalid_graph: job 'a' depends on 'bad', which is CANCELLED: it would never run"
+    assert refusal(grow(master, spec)) == ("invalid_graph", "job 'a' depends on 'bad', which is CANCELLED: it would never run")
 
 
 def test_an_attempt_that_is_over_adds_nothing() -> None:
@@ -146,7 +154,7 @@ def test_an_attempt_that_is_over_adds_nothing() -> None:
     lease = master.lease()
     master.see(succeeded(1, lease), at=3.0)
     decision = master.see(seen.RunGrowthRequested(WORKER, 8, 1, lease, "", "k", alike("a", JobTemplate(command="x"))), at=4.0)
-    assert refusal(decision).startswith("conflict: this attempt is over for the master")
+    assert ": ".join(refusal(decision)).startswith("conflict: this attempt is over for the master")
 
 
 def test_a_user_adds_to_a_run_that_runs_and_to_no_other() -> None:
@@ -154,9 +162,9 @@ def test_a_user_adds_to_a_run_that_runs_and_to_no_other() -> None:
     grow(master, dag({"a": ""}), by=None)
     assert master.state.runs["r"].grown[0].by == 0
     master.see(cancel("r"), at=4.0)
-    assert refusal(grow(master, dag({"b": ""}), by=None, key="2", at=5.0)).startswith("conflict: run r is CANCELLED")
+    assert ": ".join(refusal(grow(master, dag({"b": ""}), by=None, key="2", at=5.0))).startswith("conflict: run r is CANCELLED")
     decision = master.see(seen.RunGrowthRequested(CLIENT, 8, 0, 0, "none", "k", dag({"a": ""})), at=6.0)
-    assert refusal(decision).startswith("not_found: there is no run 'none'")
+    assert ": ".join(refusal(decision)).startswith("not_found: there is no run 'none'")
 
 
 def test_a_graph_does_not_grow_for_ever() -> None:
@@ -164,9 +172,9 @@ def test_a_graph_does_not_grow_for_ever() -> None:
     for depth in range(3):
         grow(master, dag({f"d{depth}": ""}), by=depth, at=3.0 + depth)
         master.see(succeeded(1, master.lease(depth)), at=3.5 + depth)
-    assert "3 deep" not in refusal(grow(master, dag({"more": ""}), by=3, at=9.0))
-    assert "does it grow for ever?" in refusal(grow(master, dag({"more": ""}), by=3, at=9.0))
-    assert "the limit is 5" in refusal(grow(master, alike("a b", JobTemplate(command="x")), by=None, at=9.0))
+    assert "3 deep" not in refusal(grow(master, dag({"more": ""}), by=3, at=9.0))[1]
+    assert "does it grow for ever?" in refusal(grow(master, dag({"more": ""}), by=3, at=9.0))[1]
+    assert "the limit is 5" in refusal(grow(master, alike("a b", JobTemplate(command="x")), by=None, at=9.0))[1]
 
 
 def test_what_it_grew_by_is_cancelled_retried_and_kept_with_the_rest() -> None:
@@ -212,18 +220,20 @@ def test_a_pipeline_is_saved_replaced_and_removed() -> None:
     one, other = dag({"a": ""}), dag({"a": "", "b": "a"})
     assert master.see(save("p", one), at=1.0) == ([ev.PipelineSaved("p", one, 1.0)], [fx.ReplySaved(CLIENT, 8, "p")])
     assert master.see(save("p", one), at=2.0) == ([], [fx.ReplySaved(CLIENT, 8, "p")])
-    assert refusal(master.see(save("p", other), at=3.0)).startswith("conflict: there is a saved pipeline 'p' already")
+    assert ": ".join(refusal(master.see(save("p", other), at=3.0))).startswith("conflict: there is a saved pipeline 'p' already")
     master.see(save("p", other, replace=True), at=4.0)
     assert master.state.saved["p"].dag == other
     assert picture(replay(master.events)) == picture(master.state)
     master.see(seen.PipelineRemovalRequested(CLIENT, 8, "p"), at=5.0)
-    assert refusal(master.see(seen.PipelineRemovalRequested(CLIENT, 8, "p"), at=6.0)).startswith("not_found: there is no saved")
+    assert ": ".join(refusal(master.see(seen.PipelineRemovalRequested(CLIENT, 8, "p"), at=6.0))).startswith(
+        "not_found: there is no saved"
+    )
 
 
 @pytest.mark.parametrize(("name", "spec"), [("no name", dag({"a": ""})), ("p", dag({"a": "b", "b": "a"}))])
 def test_what_cannot_be_saved(name: str, spec: DagSpec) -> None:
     master = Master()
-    assert refusal(master.see(save(name, spec))).startswith("invalid_graph: ")
+    assert ": ".join(refusal(master.see(save(name, spec)))).startswith("invalid_graph: ")
 
 
 def test_the_group_of_a_run_comes_from_its_dag() -> None:
@@ -267,10 +277,10 @@ def _bytecodes_of(what: Callable[[], object]) -> int:
 
 def test_a_cycle_far_behind_what_waits_is_found_and_named() -> None:
     master = running({"plan": "", "end": "plan", "middle": "end", "last": "middle", "other": "plan"})
-    refused = refusal(grow(master, dag({"x": "last", "y": "x", "z": ""}), before=("end",)))
+    _, refused = refusal(grow(master, dag({"x": "last", "y": "x", "z": ""}), before=("end",)))
     named = refused.rpartition("cycle: ")[2].split(" -> ")
     assert set(named) == {"end", "middle", "last", "x", "y"} and named[0] == named[-1] and len(named) == 6
     assert not grow(master, dag({"x": "last", "y": ""}), before=("end",)).events
     events, _ = grow(master, dag({"x": "other", "y": "x"}), before=("end",))
     assert isinstance(events[0], ev.RunGrown)
-    assert "cycle" in refusal(grow(master, dag({"w": "end"}), before=("other",), key="k2"))
+    assert "cycle" in refusal(grow(master, dag({"w": "end"}), before=("other",), key="k2"))[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support_core import FIRST, Master, alike, beat, register, results, started, submit
+from support.core import FIRST, Master, alike, beat, register, results, started, submit
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core.inputs import LeasesAwaiting

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from support_core import (
+from support.core import (
     FIRST,
     Master,
     alike,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from support_core import FIRST, Master, alike, picture, register, replay, results, submit
-from support_worker import Node
+from support.core import FIRST, Master, alike, picture, register, replay, results, submit
+from support.worker_machine import Node
 from titan.cli import follow
 from titan.core import inputs as seen
 from titan.errors import ProtocolError

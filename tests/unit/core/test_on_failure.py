@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support_core import FIRST, Master, cancel, dag, picture, register, replay, results, submit, succeeded
+from support.core import FIRST, cancel, dag, fragile_run, register, succeeded
 from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.story import story
@@ -12,72 +12,49 @@ from titan.model.dag import JobTemplate
 from titan.model.graph import resolve
 from titan.model.states import JobState, Outcome, RunState
 
-FRAGILE = JobTemplate(command="x", retries=0)
 OPTIONAL = JobTemplate(command="x", retries=0, on_failure="continue")
 HANDLER = JobTemplate(command="h", kind="handler", retries=0)
 WAITING, DISPATCHED, COMPLETED = JobState.WAITING, JobState.DISPATCHED, JobState.COMPLETED
 DEAD, CANCELLED = JobState.DEAD, JobState.CANCELLED
 
 
-def begun(parents: dict[str, str], kinds: dict[str, JobTemplate], slots: int = 8) -> Master:
-    master = Master()
-    master.see(register(slots=slots), submit(dag(parents, {**dict.fromkeys(parents, FRAGILE), **kinds})))
-    return master
-
-
-def end(master: Master, name: str, outcome: Outcome = Outcome.SUCCEEDED) -> list[ev.Event]:
-    job = next(job for job in master.state.jobs.values() if job.name == name)
-    decided = master.see(results(1, (job.lease, outcome)), at=master.now + 1.0)
-    again = replay(master.events)
-    assert picture(again) == picture(master.state)
-    return decided.events
-
-
-def fail(master: Master, name: str) -> list[ev.Event]:
-    return end(master, name, Outcome.EXITED)
-
-
-def verdict(master: Master) -> RunState:
-    return master.state.runs["r"].state
-
-
 def test_children_go_on_without_an_optional_parent_and_the_run_failed() -> None:
-    master = begun({"a": "", "b": "", "c": "a b", "d": "c"}, {"a": OPTIONAL})
-    end(master, "b")
-    fail(master, "a")
+    master = fragile_run({"a": "", "b": "", "c": "a b", "d": "c"}, {"a": OPTIONAL})
+    master.end("b")
+    master.end("a", outcome=Outcome.EXITED)
     assert master.states() == [DEAD, COMPLETED, DISPATCHED, WAITING]
-    end(master, "c")
-    end(master, "d")
-    assert verdict(master) is RunState.FAILED
+    master.end("c")
+    master.end("d")
+    assert master.run_state() is RunState.FAILED
 
 
 def test_an_optional_job_that_dies_first_leaves_its_children_to_the_others() -> None:
-    master = begun({"a": "", "b": "", "c": "a b"}, {"a": OPTIONAL})
-    fail(master, "a")
+    master = fragile_run({"a": "", "b": "", "c": "a b"}, {"a": OPTIONAL})
+    master.end("a", outcome=Outcome.EXITED)
     assert master.states() == [DEAD, DISPATCHED, WAITING]
-    fail(master, "b")
+    master.end("b", outcome=Outcome.EXITED)
     assert master.states() == [DEAD, DEAD, CANCELLED]
 
 
 def test_what_waits_for_a_cancelled_optional_job_is_cancelled() -> None:
-    master = begun({"a": "", "b": "a"}, {"a": OPTIONAL})
+    master = fragile_run({"a": "", "b": "a"}, {"a": OPTIONAL})
     master.see(cancel("r", "a"))
     assert master.states() == [CANCELLED, CANCELLED]
 
 
 def test_a_handler_runs_when_its_job_is_dead() -> None:
-    master = begun({"a": "", "b": "a", "alarm": "a", "after": "alarm"}, {"alarm": HANDLER})
-    fail(master, "a")
+    master = fragile_run({"a": "", "b": "a", "alarm": "a", "after": "alarm"}, {"alarm": HANDLER})
+    master.end("a", outcome=Outcome.EXITED)
     assert master.states() == [DEAD, CANCELLED, DISPATCHED, WAITING]
-    end(master, "alarm")
-    end(master, "after")
+    master.end("alarm")
+    master.end("after")
     assert master.states() == [DEAD, CANCELLED, COMPLETED, COMPLETED]
-    assert verdict(master) is RunState.FAILED
+    assert master.run_state() is RunState.FAILED
 
 
 def test_a_handler_that_is_not_needed_makes_no_run_fail() -> None:
-    master = begun({"a": "", "alarm": "a", "after": "alarm", "last": "after"}, {"alarm": HANDLER})
-    events = end(master, "a")
+    master = fragile_run({"a": "", "alarm": "a", "after": "alarm", "last": "after"}, {"alarm": HANDLER})
+    events = master.end("a")
     assert events[1:] == [
         ev.JobsCancelled([FIRST + 1], "not needed", 1.0, cause=Cause.NOT_NEEDED),
         ev.JobsCancelled([FIRST + 2, FIRST + 3], "its ancestor alarm was not needed", 1.0, cause=Cause.ANCESTOR_NOT_NEEDED),
@@ -87,50 +64,50 @@ def test_a_handler_that_is_not_needed_makes_no_run_fail() -> None:
 
 
 def test_jobs_may_share_a_handler_which_runs_once() -> None:
-    master = begun({"a": "", "b": "", "c": "", "alarm": "a b c"}, {"alarm": HANDLER})
-    end(master, "a")
-    fail(master, "b")
+    master = fragile_run({"a": "", "b": "", "c": "", "alarm": "a b c"}, {"alarm": HANDLER})
+    master.end("a")
+    master.end("b", outcome=Outcome.EXITED)
     assert master.job(3).state is DISPATCHED
-    end(master, "alarm")
-    fail(master, "c")
+    master.end("alarm")
+    master.end("c", outcome=Outcome.EXITED)
     assert master.job(3).state is COMPLETED and master.job(3).attempt == 1
 
 
 def test_the_handler_of_a_cancelled_job_is_not_needed() -> None:
-    master = begun({"a": "", "b": "a", "alarm": "b"}, {"alarm": HANDLER})
-    fail(master, "a")
+    master = fragile_run({"a": "", "b": "a", "alarm": "b"}, {"alarm": HANDLER})
+    master.end("a", outcome=Outcome.EXITED)
     assert master.states() == [DEAD, CANCELLED, CANCELLED]
     assert master.job(2).reason == "not needed"
-    assert verdict(master) is RunState.FAILED
+    assert master.run_state() is RunState.FAILED
 
 
 def test_a_handler_of_a_handler() -> None:
     kinds = {"first": HANDLER, "second": HANDLER, "third": HANDLER}
-    master = begun({"a": "", "first": "a", "second": "first", "third": "second"}, kinds)
-    fail(master, "a")
-    fail(master, "first")
+    master = fragile_run({"a": "", "first": "a", "second": "first", "third": "second"}, kinds)
+    master.end("a", outcome=Outcome.EXITED)
+    master.end("first", outcome=Outcome.EXITED)
     assert master.states() == [DEAD, DEAD, DISPATCHED, WAITING]
-    end(master, "second")
+    master.end("second")
     assert master.states() == [DEAD, DEAD, COMPLETED, CANCELLED]
 
 
 def test_a_long_chain_of_handlers_is_dismissed() -> None:
     names = [f"h{i}" for i in range(3000)]
     parents = {"a": "", "h0": "a", **{names[i]: names[i - 1] for i in range(1, len(names))}}
-    master = begun(parents, dict.fromkeys(names, HANDLER))
-    end(master, "a")
-    assert set(master.states()[1:]) == {CANCELLED} and verdict(master) is RunState.COMPLETED
+    master = fragile_run(parents, dict.fromkeys(names, HANDLER))
+    master.end("a")
+    assert set(master.states()[1:]) == {CANCELLED} and master.run_state() is RunState.COMPLETED
 
 
 def test_a_user_who_cancels_a_handler_fails_the_run() -> None:
-    master = begun({"a": "", "alarm": "a"}, {"alarm": HANDLER})
+    master = fragile_run({"a": "", "alarm": "a"}, {"alarm": HANDLER})
     master.see(cancel("r", "alarm"))
-    end(master, "a")
-    assert verdict(master) is RunState.FAILED
+    master.end("a")
+    assert master.run_state() is RunState.FAILED
 
 
 def test_a_poisonous_job_has_its_handler_run() -> None:
-    master = begun({"a": "", "alarm": "a"}, {"alarm": HANDLER}, slots=1)
+    master = fragile_run({"a": "", "alarm": "a"}, {"alarm": HANDLER}, slots=1)
     for round_ in (1, 2):
         master.see(seen.AttemptsStarted(1, [master.lease()], [1.0]))
         master.see(seen.WorkerDisconnected(1, round_))
@@ -155,7 +132,7 @@ def test_a_handler_that_nobody_names_and_bad_words_are_refused() -> None:
 
 
 def test_success_needs_no_handlers_reading() -> None:
-    master = begun({"a": "", "b": "a"}, {})
+    master = fragile_run({"a": "", "b": "a"}, {})
     master.see(succeeded(1, FIRST))
     master.see(succeeded(1, FIRST + 1))
-    assert verdict(master) is RunState.COMPLETED
+    assert master.run_state() is RunState.COMPLETED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from support_core import FIRST, Master, alike, beat, joined, register, results, started, submit
+from support.core import FIRST, Master, alike, beat, joined, register, results, started, submit
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core.inputs import ResultsReported

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support_store import Talk, replayed
+from support.store import Talk, replayed
 from titan.clock import SteadyClock
 from titan.core import events as ev
 from titan.core import image
@@ -20,9 +20,12 @@ from titan.master.core_loop import CoreLoop
 from titan.master.recovery import recover
 from titan.master.storage import open_storage
 from titan.model.settings import Settings
+from titan.store import rewriting
 from titan.store.context import Change
-from titan.store.rewriting import PART_BYTES
 from titan.store.store import Store
+
+PART_BYTES = 1 << 20
+"""In place of 16 MiB: each value here is longer, as a large one is than a part."""
 
 
 def sets(*sizes: int) -> list[Change]:
@@ -100,7 +103,9 @@ def test_a_turn_of_more_than_a_record_is_journaled_and_found_again(tmp_path: Pat
     assert recover(open_storage(tmp_path), Settings()).state.store.digest() == replayed(changes).digest()
 
 
-def test_large_values_are_many_commands_and_chunks_of_a_snapshot() -> None:
+def test_large_values_are_many_commands_and_chunks_of_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewriting, "PART_BYTES", PART_BYTES)
+    monkeypatch.setattr(image, "CHUNK_BYTES", PART_BYTES)
     talk = Talk(proto_max_bulk_len="1gb")
     big = 3 * PART_BYTES + 5
     talk(f"SETRANGE s {big - 1} x")

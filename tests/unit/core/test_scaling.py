@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support_core import Master, alike, booted, register, submit, succeeded
+from support.core import Master, alike, booted, register, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import image

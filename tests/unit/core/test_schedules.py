@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from support_core import CLIENT, FIRST, Master, alike, booted, dag, picture, register, replay, submit, succeeded
+from support.core import CLIENT, FIRST, PATIENT, Master, alike, booted, dag, picture, register, replay, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen
@@ -13,15 +13,8 @@ from titan.core.schedules import COUNTED, MAX_SCHEDULED_JOBS, MAX_WAITING, PART_
 from titan.core.state import STALE_TIMERS, Schedule
 from titan.core.step import Decision, next_due
 from titan.model.dag import DagSpec, JobTemplate
-from titan.model.settings import Settings
 from titan.model.states import JobState, RunState
 from titan.model.timing import Timing
-
-
-def patient() -> Master:
-    """Silent workers are not lost here."""
-    return Master(Settings(prefetch=0, loss_s=1e6))
-
 
 EVERY = Timing(every_s=10.0)
 ONE = dag({"a": ""})
@@ -85,7 +78,7 @@ def counts(master: Master) -> tuple[int, int, int]:
 
 # -- asking ------------------------------------------------------------------------------------------------------------------
 def test_a_schedule_is_an_event_that_says_when_it_is_first_due() -> None:
-    master = patient()
+    master = Master(PATIENT)
     spec = dag({"a": "", "b": "a"})
     assert master.see(ask(spec=spec, key="k"), at=100.0) == (
         [
@@ -109,7 +102,7 @@ def test_a_schedule_is_an_event_that_says_when_it_is_first_due() -> None:
 
 
 def test_the_same_request_sent_twice_is_one() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(ask(key="k"))
     assert master.see(ask(key="k")) == ([], [fx.ReplyScheduled(CLIENT, 3, "s")])
 
@@ -131,8 +124,8 @@ def test_the_same_request_sent_twice_is_one() -> None:
         (seen.ScheduleRunRequested(CLIENT, 4, "r", "k", "none"), "not_found", "there is no schedule 'none'"),
     ],
 )
-def test_what_is_refused(asked: seen.Input, code: str, says: str) -> None:
-    master = patient()
+def test_bad_requests_for_schedules_are_refused(asked: seen.Input, code: str, says: str) -> None:
+    master = Master(PATIENT)
     master.see(ask("there"))
     events, (refusal,) = master.see(asked)
     assert events == []
@@ -141,7 +134,7 @@ def test_what_is_refused(asked: seen.Input, code: str, says: str) -> None:
 
 # -- firing ------------------------------------------------------------------------------------------------------------------
 def test_when_its_time_comes_it_makes_a_run_that_knows_its_time() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(register())
     master.see(ask(timing=Timing("* * * * *", "Asia/Tokyo")), at=30.0)
     assert tick(master, 59.9).events == []
@@ -156,7 +149,7 @@ def test_when_its_time_comes_it_makes_a_run_that_knows_its_time() -> None:
 
 
 def test_runs_made_in_one_turn_have_ids_of_their_own_and_none_that_the_shell_draws() -> None:
-    master = patient()
+    master = Master(PATIENT)
     for i in range(50):
         master.see(ask(f"s{i}"), at=0.0)
     tick(master, 10.0)
@@ -165,7 +158,7 @@ def test_runs_made_in_one_turn_have_ids_of_their_own_and_none_that_the_shell_dra
 
 
 def test_a_run_by_hand_is_beside_the_timing() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(ask(paused=True), at=0.0)
     events, effects = master.see(seen.ScheduleRunRequested(CLIENT, 4, "mine", "k", "s"), at=3.0)
     assert events[1] == ev.ScheduleFired("s", 3.0, "mine", 10.0, 3.0, by_user=True)
@@ -175,14 +168,14 @@ def test_a_run_by_hand_is_beside_the_timing() -> None:
 
 
 def test_a_run_that_is_there_under_its_key_is_not_made_again() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(ask(), submit(ONE, run="foreign", key=key_of("s", 10.0)), at=0.0)
     assert tick(master, 10.0).events == [ev.ScheduleSkipped("s", 1, False, 10.0, 10.0, "made", 20.0, 10.0)]
 
 
 # -- overlap -----------------------------------------------------------------------------------------------------------------
 def test_skip_leaves_out_what_comes_while_a_run_is_open() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(register(), ask(overlap="skip"), at=0.0)
     tick(master, 10.0)
     assert tick(master, 20.0).events == [ev.ScheduleSkipped("s", 1, False, 20.0, 20.0, "overlap", 30.0, 20.0)]
@@ -192,7 +185,7 @@ def test_skip_leaves_out_what_comes_while_a_run_is_open() -> None:
 
 
 def test_queue_runs_them_one_after_the_other() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(register(), ask(overlap="queue"), at=0.0)
     tick(master, 10.0)
     assert tick(master, 20.0).events == [ev.ScheduleWaited("s", [20.0], "overlap", 30.0, 20.0)]
@@ -205,7 +198,7 @@ def test_queue_runs_them_one_after_the_other() -> None:
 
 
 def test_no_more_than_so_many_wait() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(ask(overlap="queue"), at=0.0)
     tick(master, 10.0)
     master.see(pause())  # quicker than a thousand turns: what is caught up with waits as well
@@ -218,7 +211,7 @@ def test_no_more_than_so_many_wait() -> None:
 
 
 def test_replace_cancels_the_run_that_is_open() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(register(), ask(overlap="replace"), at=0.0)
     tick(master, 10.0)
     (old,) = master.state.runs.values()
@@ -231,14 +224,14 @@ def test_replace_cancels_the_run_that_is_open() -> None:
 
 
 def test_a_master_that_was_slow_decides_on_each_time() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(ask(overlap="queue"), at=0.0)
     assert nominal(tick(master, 35.0).events) == [10.0]
     assert the(master).waiting == [20.0, 30.0]
 
 
 def test_a_master_that_was_stopped_for_long_catches_up() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(ask(overlap="queue", catch_up="last"), at=0.0)
     assert nominal(tick(master, 1005.0).events) == [1000.0]
     assert counts(master) == (1, 0, 99)
@@ -246,7 +239,7 @@ def test_a_master_that_was_stopped_for_long_catches_up() -> None:
 
 # -- catching up -------------------------------------------------------------------------------------------------------------
 def test_skip_runs_nothing_of_what_was_missed() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(ask(catch_up="skip"), at=0.0)
     assert restart(master, 65.0).events[1:] == [ev.ScheduleSkipped("s", 6, False, 10.0, 60.0, "missed", 70.0, 65.0)]
     assert tick(master, 69.0).events == []
@@ -255,14 +248,14 @@ def test_skip_runs_nothing_of_what_was_missed() -> None:
 
 
 def test_last_runs_one_of_what_was_missed() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(ask(catch_up="last"), at=0.0)
     assert nominal(restart(master, 65.0).events) == [60.0]
     assert (counts(master), the(master).due) == ((1, 0, 5), 70.0)
 
 
 def test_all_runs_what_was_missed_one_after_the_other() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(ask(catch_up="all"), at=0.0)
     assert nominal(restart(master, 45.0).events) == [10.0]
     assert the(master).waiting == [20.0, 30.0, 40.0]
@@ -272,7 +265,7 @@ def test_all_runs_what_was_missed_one_after_the_other() -> None:
 
 
 def test_all_runs_no_more_than_so_many_the_newest() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(ask(catch_up="all"), at=0.0)
     events = restart(master, 10.0 * (MAX_WAITING + 500)).events
     assert events[1] == ev.ScheduleSkipped("s", COUNTED, True, 10.0, 5000.0, "full", 5010.0, 15000.0)
@@ -281,7 +274,7 @@ def test_all_runs_no_more_than_so_many_the_newest() -> None:
 
 def test_what_was_missed_waits_for_a_run_that_is_open_whatever_the_overlap_policy() -> None:
     for overlap in ("skip", "queue", "replace"):
-        master = patient()
+        master = Master(PATIENT)
         master.see(register(), ask(overlap=overlap, catch_up="last"), at=0.0)
         tick(master, 10.0)
         restart(master, 35.0)
@@ -293,7 +286,7 @@ def test_what_was_missed_waits_for_a_run_that_is_open_whatever_the_overlap_polic
 
 
 def test_nothing_is_missed_by_a_restart_between_two_times() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(ask(catch_up="all"), at=0.0)
     tick(master, 10.0)
     assert nominal(restart(master, 19.9).events) == []
@@ -302,7 +295,7 @@ def test_nothing_is_missed_by_a_restart_between_two_times() -> None:
 
 
 def test_a_pause_is_caught_up_with() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(ask(catch_up="last"), at=0.0)
     assert master.see(pause(), at=5.0) == ([ev.ScheduleChanged("s", True, 5.0)], [fx.ReplyScheduled(CLIENT, 4, "s")])
     assert master.see(pause(), at=6.0) == ([], [fx.ReplyScheduled(CLIENT, 4, "s")])
@@ -312,7 +305,7 @@ def test_a_pause_is_caught_up_with() -> None:
 
 # -- changing ----------------------------------------------------------------------------------------------------------------
 def test_another_one_under_its_name_keeps_its_counts_and_forgets_what_waits() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(ask(overlap="queue"), at=0.0)
     tick(master, 20.0)
     master.see(ask(timing=Timing(every_s=7.0), replace=True), at=22.0)
@@ -322,7 +315,7 @@ def test_another_one_under_its_name_keeps_its_counts_and_forgets_what_waits() ->
 
 
 def test_a_removed_one_is_silent_and_its_run_goes_on() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(register(), ask(overlap="queue"), at=0.0)
     tick(master, 20.0)
     master.see(seen.RemovalRequested(CLIENT, 4, "s"), at=21.0)
@@ -334,7 +327,7 @@ def test_a_removed_one_is_silent_and_its_run_goes_on() -> None:
 
 
 def test_timers_that_nobody_waits_for_do_not_pile_up() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(ask(), at=0.0)
     for _ in range(3 * STALE_TIMERS):
         master.see(pause(), resume())
@@ -356,7 +349,7 @@ def large() -> DagSpec:
 
 
 def test_a_large_run_comes_in_parts_and_all_or_nothing() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(ask(spec=large()), at=0.0)
     waited, opened = tick(master, 10.0).events
     assert waited == ev.ScheduleWaited("s", [10.0], "parts", 20.0, 10.0)
@@ -374,7 +367,7 @@ def test_a_large_run_comes_in_parts_and_all_or_nothing() -> None:
 
 def test_a_large_run_that_is_being_made_goes_with_its_schedule() -> None:
     for last in (seen.RemovalRequested(CLIENT, 4, "s"), ask(replace=True)):
-        master = patient()
+        master = Master(PATIENT)
         master.see(ask(spec=large()), at=0.0)
         tick(master, 10.0)
         tick(master, 10.0)
@@ -385,13 +378,13 @@ def test_a_large_run_that_is_being_made_goes_with_its_schedule() -> None:
 def test_in_a_large_dag_parents_come_first() -> None:
     spec = large()
     turned = msgspec.structs.replace(spec, ids=spec.ids[::-1], parents=spec.parents[::-1])
-    _, (refusal,) = patient().see(ask(spec=turned))
+    _, (refusal,) = Master(PATIENT).see(ask(spec=turned))
     assert isinstance(refusal, fx.Refuse) and "parents come before their children" in refusal.message
 
 
 # -- the log -----------------------------------------------------------------------------------------------------------------
 def test_the_log_and_a_snapshot_tell_the_same() -> None:
-    master = patient()
+    master = Master(PATIENT)
     master.see(register(), ask(overlap="queue", catch_up="all"), ask("t", timing=Timing("@hourly", "Europe/Berlin")), at=0.0)
     tick(master, 35.0)
     finish(master, 36.0)

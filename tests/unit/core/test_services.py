@@ -5,12 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from support_core import CLIENT, FIRST, Master, cancel, dag, picture, register, replay, results, submit, succeeded
+from support.core import CLIENT, FIRST, Master, cancel, dag, picture, register, replay, results, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import image
 from titan.core import inputs as seen
-from titan.core.explain import CODES, Explanation, explain
 from titan.core.services import addresses_of
 from titan.core.story import story
 from titan.model.dag import DagSpec, JobTemplate, Needs, Service
@@ -49,14 +48,8 @@ def rich(name: str = "w1", *, origin: int = 1, gpus: int = 1) -> seen.WorkerRegi
     return msgspec.structs.replace(register(name, origin=origin, slots=4), facts={"gpus": gpus})
 
 
-def why(master: Master, n: int) -> Explanation:
-    told = explain(master.state, FIRST + n, master.now)
-    assert all(reason.code in CODES for reason in [*told.reasons, *(r for w in told.workers for r in w.reasons)])
-    return told
-
-
 def texts(master: Master, n: int) -> list[str]:
-    return [reason.text for reason in why(master, n).reasons]
+    return [reason.text for reason in master.explained(n).reasons]
 
 
 # -- READY ---------------------------------------------------------------------------------------------------------------
@@ -258,7 +251,7 @@ def test_without_room_for_both_the_old_one_is_stopped_first() -> None:
     decided = master.see(replace())
     assert fx.ReplyServiceReplaced(CLIENT, 8, False) in decided.effects and fx.SendStop(1, [old]) in decided.effects
     assert (master.job(0).state, master.job(0).is_done) == (QUEUED, False)
-    assert "resources_busy" in [r.code for w in why(master, 0).workers for r in w.reasons]
+    assert "resources_busy" in [r.code for w in master.explained(0).workers for r in w.reasons]
     master.see(results(1, (old, Outcome.STOPPED)))
     assert master.job(0).state is DISPATCHED
 
@@ -323,9 +316,9 @@ def test_why_tells_of_the_backoff_to_the_service_and_to_its_children() -> None:
     assert texts(master, 0) == ["its process on w1 is not READY yet"]
     master.see(says(master.lease(0), serial=2, restarts=23, why="exit code 7", next_start=12.5))
     backs_off = "backs off: its process on w1 is started again in 2.5 s, for the 23rd time: exit code 7"
-    (reason,) = why(master, 0).reasons
+    (reason,) = master.explained(0).reasons
     assert (reason.code, reason.text, reason.detail["until"]) == ("restarting", backs_off, 12.5)
-    parents, service = why(master, 1).reasons
+    parents, service = master.explained(1).reasons
     assert (parents.code, parents.text) == ("parents", "waits for 1 of 1 parents: s (RUNNING)")
     assert (service.code, service.text) == ("service", f"waits for the service s to be READY: {backs_off}")
     master.now = 13.0
@@ -342,7 +335,7 @@ def test_why_tells_where_a_service_was_refused() -> None:
     master.see(seen.TimePassed(), at=5.0)
     assert master.job(0).state is QUEUED
     assert texts(master, 0)[0] == "goes to w2, where 1 attempt is in 1 slot: others could not start it"
-    of = {w.worker: [r.code for r in w.reasons] for w in why(master, 0).workers}
+    of = {w.worker: [r.code for r in w.reasons] for w in master.explained(0).workers}
     assert of == {"w1": ["elsewhere", "refused"], "w2": ["slots"]}
 
 

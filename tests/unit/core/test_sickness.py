@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support_core import NO_PREFETCH, Master, alike, register, results, submit, succeeded
+from support.core import NO_PREFETCH, Master, alike, register, results, submit, succeeded
 from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.sickness import ASIDE_MIN_S, BREAKS_LIMIT, SICK_AFTER

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_core import CLIENT, FIRST, Master, alike, dag, register, submit
+from support.core import CLIENT, FIRST, Master, alike, dag, register, submit
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from support_core import FIRST, Master, alike, register, started, submit, succeeded
+from support.core import FIRST, Master, alike, register, started, submit, succeeded
 from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import inputs as seen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support_core import FIRST, Master, cancel, completed, dag, register, submit, succeeded
+from support.core import FIRST, Master, cancel, completed, dag, register, submit, succeeded
 from titan.core import events as ev
 from titan.core import inputs as seen
 from titan.core.step import next_due

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from support_core import (
+from support.core import (
     FIRST,
     Master,
     alike,
@@ -49,7 +49,7 @@ def lost(master: Master, *, at: float) -> ev.WorkerLost:
 
 
 # -- registration ----------------------------------------------------------------------------------------------------------
-def test_a_new_worker() -> None:
+def test_a_new_worker_joins_and_is_accepted() -> None:
     master = Master()
     assert master.see(register(origin=3, slots=4), at=5.0) == (
         [joined(1, "w1", 5.0, slots=4), ev.WorkerConnected(1, 3, 5.0)],

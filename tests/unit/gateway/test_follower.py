@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from support_core import Master, booted, dag, picture, register, submit
+from support.core import Master, booted, dag, picture, register, submit
 from titan.core import events as ev
 from titan.core import image
 from titan.core.check import check

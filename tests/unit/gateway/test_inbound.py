@@ -86,7 +86,7 @@ NOT_THE_CORES = (msg.Stop, msg.SetSecret, msg.RemoveSecret, msg.StoreCommands, m
 
 
 @pytest.mark.parametrize(("it", "kind"), ASKED, ids=lambda it: it.__name__ if isinstance(it, type) else "")
-def test_what_clients_ask(it: msg.Message, kind: type[seen.Input]) -> None:
+def test_a_message_of_a_client_becomes_an_input_with_its_origin_and_actor(it: msg.Message, kind: type[seen.Input]) -> None:
     found = asked(it, origin=8, actor="ada@host", run="new")
     assert isinstance(found, kind)
     about = (getattr(found, "origin", None), getattr(found, "request", None), getattr(found, "actor", None))

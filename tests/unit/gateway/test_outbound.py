@@ -7,7 +7,7 @@ import typing
 import msgspec
 import pytest
 
-from support_core import CLIENT, FIRST, Master, dag, register, results, submit, succeeded
+from support.core import CLIENT, FIRST, Master, dag, register, results, submit, succeeded
 from titan.core import effects as fx
 from titan.gateway import outbound
 from titan.gateway.outbound import dispatches, messages_of, order_of, reply_of

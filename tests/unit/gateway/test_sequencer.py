@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support_core import Master, cancel, dag, submit
+from support.core import Master, cancel, dag, submit
 from titan.core.inputs import TimePassed
 from titan.gateway.sequencer import Sequencer
 from titan.model.dag import JobTemplate

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import alive, until
+from support.cluster import alive
+from support.waiting import until
 from titan.errors import Conflict, EnvironmentFault
 from titan.journal import CompactionLock, JournalWriter, SyncPolicy
 from titan.journal.compaction_lock import LOCK_NAME

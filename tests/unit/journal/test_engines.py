@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from support.waiting import until
 from titan.errors import Bug, Conflict, JournalCorrupt, JournalFailed, LogCompacted, TitanError
 from titan.journal import FileEngine, LogEngine, MemoryEngine, OpenLog, SyncPolicy
 from titan.journal.files import list_segments, list_snapshots
@@ -122,13 +122,6 @@ class Leader:
             last = self.log.append(payload, 1)
         until(lambda: self.durable >= last, f"sequence {last} is durable")
         return last
-
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + WAIT_S
-    while not holds():
-        assert time.monotonic() < give_up, f"in vain: {what}"
-        time.sleep(0.001)
 
 
 @pytest.fixture(params=[Directory, EverySecond, WithoutSync, Memory, Simulated], ids=lambda kind: kind.__name__)

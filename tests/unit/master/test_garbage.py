@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from support_core import CLIENT, Master, dag, register, results, submit
+from support.core import CLIENT, Master, dag, register, results, submit
 from titan.clock import SteadyClock
 from titan.content.blobs import Removed, put
 from titan.content.directory import DirectoryStore

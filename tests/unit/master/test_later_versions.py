@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from support_core import Master as CoreMaster
-from support_core import dag, register, submit
+from support.core import Master as CoreMaster
+from support.core import dag, register, submit
 from titan.cli.journal import journal as journal_command
 from titan.core import events as ev
 from titan.core import image

@@ -53,7 +53,7 @@ def test_a_reader_goes_on_from_what_it_has_seen(store: LogStore) -> None:
     assert (told(store, seen=seen), seen) == ([(2, 0, b"two")], {1: 3, 2: 3})
 
 
-def test_what_is_not_there(store: LogStore) -> None:
+def test_logs_that_are_not_there_are_empty_and_make_no_file(store: LogStore) -> None:
     assert told(store) == told(store, run="../r") == []
     assert store.received("r", "a", 1) == (0, 0)
     assert list(store.folder.iterdir()) == [], "a question makes no file"

@@ -8,7 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
-from support_core import FIRST, Master, booted, dag, picture, register, results, started, submit, succeeded
+from support.core import FIRST, Master, booted, dag, picture, register, results, started, submit, succeeded
 from titan.core import events as ev
 from titan.core import image
 from titan.core import inputs as seen
@@ -63,7 +63,7 @@ def life() -> tuple[Master, list[list[ev.Event]]]:
     return master, turns
 
 
-def test_an_empty_home(tmp_path: Path) -> None:
+def test_an_empty_home_recovers_to_an_empty_state(tmp_path: Path) -> None:
     recovered = recover(open_storage(tmp_path / "store"), Settings())
     assert (recovered.follower.seq, recovered.follower.events, recovered.dropped, recovered.warnings) == (0, 0, "", [])
     assert recovered.state.jobs == {} and recovered.state.term == 0

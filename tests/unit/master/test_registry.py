@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import titan.master.registry
-from titan.content.blobs import pieces_of, put
+from support.content import content_of
+from titan.content.blobs import put
 from titan.content.directory import DirectoryStore
 from titan.errors import CallerError, NotFound
 from titan.master.registry import Registry
@@ -34,10 +35,6 @@ def give(registry: Registry, data: bytes, name: str) -> str:
     put(registry._store, hash_, data)
     assert registry.give(name, hash_) == len(data)
     return hash_
-
-
-def content(store: DirectoryStore, hash_: str) -> bytes:
-    return b"".join(pieces_of(store.open(hash_)))
 
 
 def test_a_name_is_given_to_content(registry: Registry) -> None:
@@ -122,7 +119,7 @@ def test_a_file_that_is_dropped_in_is_picked_up_and_so_is_its_change(registry: R
     assert registry.resolve("x.sh") == (hashlib.sha256(b"old").hexdigest(), 3)
     path.write_bytes(DATA)
     assert registry.resolve("x.sh") == (HASH, len(DATA))
-    assert content(store, HASH) == DATA
+    assert content_of(store, HASH) == DATA
 
 
 def test_a_change_of_the_same_size_is_seen_by_its_time(registry: Registry) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 from pathlib import Path
 
-from support_core import alike, picture, submit
+from support.core import alike, picture, submit
 from titan.clock import SteadyClock
 from titan.core.check import check
 from titan.gateway.follower import Follower

@@ -97,7 +97,7 @@ def test_a_value_cannot_be_passed_off_under_another_name_or_version(tmp_path: Pa
             Vault.open(tmp_path)
 
 
-def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_and_sizes_of_secrets_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vault = filled(tmp_path)
     for name, value, error, why in (
         ("TITAN_X", b"aaaa", CallerError, "no name of a secret"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_core import FIRST, Master, alike, cancel, dag, register, results, started, submit, succeeded
+from support.core import FIRST, Master, alike, cancel, dag, register, results, started, submit, succeeded
 from titan.core import inputs as seen
 from titan.errors import NotFound
 from titan.master import views
@@ -47,7 +47,7 @@ def test_one_job_with_its_story() -> None:
     ]
 
 
-def test_pages() -> None:
+def test_a_run_is_shown_in_pages() -> None:
     master = Master()
     master.see(submit(alike("a b c d e", JobTemplate(command="true"))))
 
@@ -87,7 +87,7 @@ def test_a_row_is_a_picture_and_does_not_change() -> None:
     assert row.tally[JobState.COMPLETED] == 1
 
 
-def test_workers_by_name() -> None:
+def test_workers_are_shown_by_name_with_their_states() -> None:
     master = Master()
     master.see(register("w2", origin=2, slots=4), at=1.0)
     master.see(register("w1", origin=1), register("w3", origin=3), register("w4", origin=4), submit(dag({"a": ""})), at=2.0)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from support_core import FIRST, Master, dag, register, started, submit, succeeded
+from support.core import FIRST, Master, dag, register, started, submit, succeeded
 from titan.core import inputs as seen
 from titan.errors import NotFound
 from titan.master import watch
@@ -198,6 +198,6 @@ async def test_progress_is_told_by_its_newest_and_to_the_slow_when_they_have_rea
 
 
 @in_loop
-async def test_what_is_not_there() -> None:
+async def test_watching_a_run_that_is_not_there_is_refused() -> None:
     with pytest.raises(NotFound):
         Hub().watch(4, run="x")

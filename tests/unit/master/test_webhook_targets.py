@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from support.webhooks import webhook_receiver
 from titan.clock import SteadyClock
 from titan.core.state import State
 from titan.errors import CallerError
@@ -131,30 +128,6 @@ def test_a_rule_that_says_nothing_is_refused(text: str) -> None:
 
 
 # -- the connection ---------------------------------------------------------------------------------------------------------
-@contextmanager
-def receiver() -> Iterator[tuple[int, list[str]]]:
-    """A port, and the Host of each call."""
-    heard: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            heard.append(self.headers["host"])
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server.server_address[1], heard
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def call(targets: Targets, *urls: str) -> list[tuple[str, bool]]:
@@ -178,7 +151,7 @@ def call(targets: Targets, *urls: str) -> list[tuple[str, bool]]:
 
 def test_a_name_that_changes_between_two_tries_reaches_nothing_new() -> None:
     """DNS rebinding: what was judged is what is connected to, and the next try is judged anew."""
-    with receiver() as (port, heard):
+    with webhook_receiver() as hook:
         asked: list[str] = []
 
         async def rebinding(host: str, port: int) -> list[str]:
@@ -186,27 +159,27 @@ def test_a_name_that_changes_between_two_tries_reaches_nothing_new() -> None:
             return ["127.0.0.1"] if len(asked) == 1 else ["127.0.0.2"]
 
         targets = Targets([rule("127.0.0.1")], rebinding)
-        url = f"http://hook.example:{port}/x"
+        url = f"http://hook.example:{hook.port}/x"
         results = call(targets, url, url)
         assert results[0] == ("delivered", True)
         assert "127.0.0.2" in results[1][0] and results[1][1]
         assert asked == ["hook.example"] * 2, "each try resolves once"
-        assert heard == [f"hook.example:{port}"], "the host is told by its name"
+        assert [headers["host"] for headers, _ in hook.calls] == [f"hook.example:{hook.port}"], "the host is told by its name"
 
 
 def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with receiver() as (port, heard):
-        assert call(Targets([rule("127.0.0.1")]), f"http://127.0.0.1:{port}/") == [("delivered", True)]
-        assert len(heard) == 1
+    with webhook_receiver() as hook:
+        assert call(Targets([rule("127.0.0.1")]), f"http://127.0.0.1:{hook.port}/") == [("delivered", True)]
+        assert len(hook.calls) == 1
 
 
 def test_the_next_address_of_a_name_is_tried() -> None:
-    with receiver() as (port, heard):
+    with webhook_receiver() as hook:
 
         async def two(host: str, port: int) -> list[str]:
             return ["127.0.0.77", "127.0.0.1"]
 
-        assert call(Targets([rule("127.0.0.0/8")], two), f"http://hook.example:{port}/") == [("delivered", True)]
-        assert len(heard) == 1
+        assert call(Targets([rule("127.0.0.0/8")], two), f"http://hook.example:{hook.port}/") == [("delivered", True)]
+        assert len(hook.calls) == 1

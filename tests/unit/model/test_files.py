@@ -40,7 +40,7 @@ def test_of_two_paths_neither_lies_in_the_other(paths: list[str]) -> None:
     assert bool(nested_problem(paths)) == clash
 
 
-def test_keys() -> None:
+def test_keys_are_told_from_paths_and_run_ids() -> None:
     assert all(map(is_key, ("a", "models/best", "v1.2/x@y", "A=1,b+c:d")))
     assert not any(map(is_key, ("", "/a", "a/", "a//b", ".a", "a/.b", "a b", "a/../b", "x" * 257, "ü")))
     assert is_run(run_id(1_700_000_000_000, 12345)) and not is_run("models")

@@ -7,7 +7,7 @@ import math
 import pytest
 from msgspec.structs import replace
 
-from support_core import dag
+from support.core import dag
 from titan.errors import InvalidGraph
 from titan.model import dag as limits
 from titan.model.dag import DagSpec, JobTemplate
@@ -48,7 +48,7 @@ def test_a_job_that_depends_on_itself() -> None:
     assert refusal(dag({"a": "", "b": "a b"})) == ("job 'b' depends on itself", "b")
 
 
-def test_an_unknown_parent() -> None:
+def test_an_unknown_parent_is_refused() -> None:
     assert refusal(dag({"a": "", "b": "nobody"})) == ("job 'b' depends on 'nobody', which is no job of this DAG", "b")
 
 
@@ -58,12 +58,12 @@ def test_an_id_that_is_used_twice() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "-a", ".a", "a/b", "a b", "ä", "a\n", "a" * 129])
-def test_a_malformed_id(name: str) -> None:
+def test_a_malformed_id_is_refused(name: str) -> None:
     spec = replace(dag({"a": ""}), ids=[name])
     assert refusal(spec) == (f"job id {name!r} is malformed: an id is {NAME_RULE}", name[:128])
 
 
-def test_no_jobs() -> None:
+def test_a_graph_without_jobs_is_refused() -> None:
     assert refusal(dag({})) == ("DAG 'd' has no jobs", "")
 
 
@@ -72,7 +72,7 @@ def test_a_malformed_name_of_a_dag(name: str) -> None:
     assert refusal(dag({"a": ""}, name=name)) == ("a DAG's name is 1 to 256 printable characters", "")
 
 
-def test_too_many_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_graph_of_too_many_jobs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_JOBS", 2)
     assert refusal(dag({"a": "", "b": "", "c": ""})) == ("DAG 'd' has 3 jobs; the limit is 2: split it", "")
 
@@ -136,7 +136,7 @@ def test_what_no_process_can_be_given(template: JobTemplate) -> None:
 
 
 @pytest.mark.parametrize("word", ["", "A B", "-gpu", "x" * 65])
-def test_a_malformed_requirement(word: str) -> None:
+def test_a_malformed_requirement_is_refused(word: str) -> None:
     message = refused_template(replace(GOOD, requirement=word))
     assert message == f"job specification 'true': requirement {word!r} is malformed: a capability is {CAPABILITY_RULE}"
 

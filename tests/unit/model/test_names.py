@@ -11,16 +11,16 @@ from titan.model.names import is_capability, is_name, run_id, split_job
 
 
 @pytest.mark.parametrize("name", ["a", "0", "_", "job-1", "a.b", "a:b@c+d=e,f[3]", "x" * 128])
-def test_a_name(name: str) -> None:
+def test_a_name_is_taken(name: str) -> None:
     assert is_name(name)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "-x", ".x", "a/b", "a b", "a\n", "\n", "a\0", "é", "x" * 129])
-def test_no_name(name: str) -> None:
+def test_what_is_no_name_is_refused(name: str) -> None:
     assert not is_name(name)
 
 
-def test_a_capability() -> None:
+def test_capabilities_are_told_from_other_text() -> None:
     assert all(map(is_capability, ["GENERAL", "GPU", "HIGH_MEM", "site:rack-1.a", "x" * 64]))
     assert not any(map(is_capability, ["", "-", "a@b", "a[0]", "GPU\n", "x" * 65]))
 
@@ -35,10 +35,10 @@ def test_a_run_id_uses_15_bits_of_entropy() -> None:
     assert run_id(1, 0x8000) == run_id(1, 0)
 
 
-def test_the_example_runs() -> None:
+def test_the_examples_of_docstrings_run() -> None:
     assert doctest.testmod(names).failed == 0
 
 
 @pytest.mark.parametrize(("text", "parts"), [("r/j", ("r", "j")), ("r", ("r", "")), ("r/a/b", ("r", "a/b")), ("", ("", ""))])
-def test_split_job(text: str, parts: tuple[str, str]) -> None:
+def test_a_target_is_split_into_run_and_job(text: str, parts: tuple[str, str]) -> None:
     assert split_job(text) == parts

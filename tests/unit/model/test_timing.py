@@ -43,7 +43,7 @@ def told(cron: str, after: str, count: int, tz: str = "UTC") -> list[str]:
         ("@Weekly", "2026-01-04T00:00:00Z", "2026-01-11T00:00:00Z"),
     ],
 )
-def test_the_next_times(cron: str, first: str, second: str) -> None:
+def test_a_cron_line_gives_its_next_times(cron: str, first: str, second: str) -> None:
     assert told(cron, "2026-01-01T00:00:00", 2) == [first, second]
 
 

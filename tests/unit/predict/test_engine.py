@@ -85,7 +85,7 @@ def test_the_capabilities_of_workers_count() -> None:
     assert "no worker can ever take 1 jobs for GPU" in judge(lacking, course).why
 
 
-def test_priorities_go_first() -> None:
+def test_jobs_of_higher_priority_are_predicted_first() -> None:
     it = plan({"a": "", "b": "", "urgent": ""}, templates={"urgent": JobTemplate(command="true", priority=9)})
     assert ends(it) == {"urgent": 1.0, "a": 2.0, "b": 3.0}
 

@@ -32,7 +32,7 @@ def diamond(workers: int, *, cpu: float, shared: float, overheads: Overheads) ->
     return plan, {ids[i]: [ids[p] for p in ps] for i, ps in enumerate(parents)}
 
 
-def test_overheads_come_back() -> None:
+def test_overheads_are_found_in_a_recording() -> None:
     overheads = Overheads(begin_s=0.25, link_s=0.03, turn_s=0.004)
     plan, parents = diamond(2, cpu=0.0, shared=0.0, overheads=overheads)
     found = overheads_of([recorded(plan)], parents)

@@ -16,7 +16,7 @@ def raw(payload: bytes, *, opcode: int = 4, flags: int = 0, version: int = 1, le
     return struct.pack(">BBBBI", version, opcode, flags, 0, len(payload) if length is None else length) + payload
 
 
-def test_the_header() -> None:
+def test_a_frame_has_this_header() -> None:
     assert encode_frame(0x42, b"abc", BLOB).hex() == "0142080000000003616263"
 
 

@@ -48,7 +48,7 @@ def test_a_job_that_was_pushed_twice_is_taken_once() -> None:
     assert drain(lane) == [7, 8]
 
 
-def test_an_empty_lane() -> None:
+def test_a_lane_without_ready_jobs_is_empty() -> None:
     lane = Lane(lambda _: False)
     lane.push(1, 1)
     assert (lane.head(), lane.pop(), lane.jobs()) == (None, None, [])

@@ -197,7 +197,7 @@ def test_those_bound_to_one_node_go_in_their_order() -> None:
     assert queue.place() == {1: [2, 3]}
 
 
-def test_holds_are_bounded() -> None:
+def test_demands_that_reserve_workers_are_bounded() -> None:
     queue = Queue(pool_of(*[(1, (1, 0, 0))] * 40))
     queue.add(wants(cpus=1), count=40)
     queue.place()

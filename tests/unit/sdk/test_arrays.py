@@ -23,7 +23,7 @@ def table(*jobs: Job) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     return {name: (args, parents) for name, args, parents in zip(spec.ids, spec.args, spec.parents, strict=True)}
 
 
-def test_doctests() -> None:
+def test_the_examples_of_docstrings_run() -> None:
     assert doctest.testmod(titan.sdk.arrays).failed == 0
 
 
@@ -126,7 +126,7 @@ def test_what_only_the_whole_graph_shows(monkeypatch: pytest.MonkeyPatch) -> Non
         stage(DAG("d", [array, Job("b", command="true", foreach=3, parents=["a"])]))
 
 
-def test_names_of_members() -> None:
+def test_members_of_arrays_are_told_by_their_names() -> None:
     for name in ("a[]", "a[-1]", "a[01]", "a[1", "a1]", "a[1]x", "a[" + "9" * 30 + "]", "a[\u0661]"):
         assert array_of(name) == ("", 0)
     assert array_of("a[0][12]") == ("a[0]", 12)
@@ -146,7 +146,7 @@ def loaded(tmp_path: Path, text: str) -> DAG:
     return load_pipeline(path)
 
 
-def test_arrays_in_yaml(tmp_path: Path) -> None:
+def test_arrays_are_written_in_pipeline_files(tmp_path: Path) -> None:
     dag = loaded(
         tmp_path,
         "  - {id: get, command: 'true', foreach: [1.10, no, {url: u, to: 007}], args: ['${index}']}\n"
@@ -192,7 +192,7 @@ def test_arrays_in_yaml(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_faults_in_yaml(tmp_path: Path, text: str, says: str) -> None:
+def test_faults_of_arrays_in_pipeline_files_are_named(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(InvalidPipeline) as caught:
         loaded(tmp_path, text)
     assert says in str(caught.value)

@@ -34,7 +34,7 @@ def test_what_a_template_says() -> None:
     assert (template(made, "b").retry, template(made, "b").on_failure, template(made, "b").kind) == (None, "", "")
 
 
-def test_a_gate() -> None:
+def test_a_gate_becomes_a_template_of_its_kind() -> None:
     made = spec(Job("a", command="x"), Gate("g", "well?", ["a"], max_wait=60, webhook="https://example.org/hook?x=1", delay=2))
     assert template(made, "g") == model.JobTemplate(
         kind="gate", gate=model.Gate("well?", 60.0, "https://example.org/hook?x=1"), delay_s=2.0, retries=0
@@ -105,7 +105,7 @@ def test_a_gate_behind_a_job_takes_its_children() -> None:
         ({"type": "gate"}, "command: a gate runs nothing"),
     ],
 )
-def test_bad_fields(fields: dict[str, Any], says: str) -> None:
+def test_bad_failure_fields_are_refused(fields: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidGraph) as error:
         Job("a", command="x", **fields)
     assert str(error.value).startswith(f"job 'a': {says}"), error.value
@@ -129,7 +129,7 @@ def test_bad_fields(fields: dict[str, Any], says: str) -> None:
         ({"hitl_message": "m"}, "hitl_message: is nothing for a gate"),
     ],
 )
-def test_bad_gates(fields: dict[str, Any], says: str) -> None:
+def test_bad_fields_of_gates_are_refused(fields: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidGraph) as error:
         Job("a", type="gate", **fields)
     assert str(error.value).startswith(f"job 'a': {says}"), error.value
@@ -233,7 +233,7 @@ def test_a_pipeline_with_all_of_it(tmp_path: Path) -> None:
         ("  - id: a\n    command: x\n    type: cron\n", "6: type: unknown type 'cron': there are run"),
     ],
 )
-def test_bad_pipelines(tmp_path: Path, text: str, says: str) -> None:
+def test_bad_failure_fields_of_pipelines_are_refused_with_their_line(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(InvalidPipeline) as error:
         pipeline(tmp_path, text)
     assert str(error.value).partition("p.yaml:")[2].startswith(says), error.value

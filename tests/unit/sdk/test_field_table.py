@@ -160,7 +160,7 @@ def test_the_gate_behind_a_job_with_a_long_id(tmp_path: Path) -> None:
         load_pipeline(path)
 
 
-def test_docstrings_run() -> None:
+def test_the_examples_of_docstrings_run() -> None:
     for module in (titan.sdk.field_table, titan.sdk.fields, titan.sdk.failure_fields):
         result = doctest.testmod(module)
         assert result.attempted > 0 and result.failed == 0

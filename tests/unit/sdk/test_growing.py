@@ -149,7 +149,7 @@ def test_what_cannot_stand_for_jobs(make: object, says: str) -> None:
     assert says in str(error.value)
 
 
-def test_both_in_yaml(tmp_path: Path) -> None:
+def test_expansions_and_saved_pipelines_are_written_in_pipeline_files(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"
     file.write_text(
         "name: d\nproject: false\nagent_run_id: agent-7\njobs:\n- {id: plan, command: plan}\n"
@@ -171,7 +171,7 @@ def test_both_in_yaml(tmp_path: Path) -> None:
         ("{id: part, pipeline: x, file: y.py}", ":3: pipeline: stands for the jobs of a saved pipeline"),
     ],
 )
-def test_bad_yaml(tmp_path: Path, line: str, says: str) -> None:
+def test_bad_expansions_in_pipeline_files_are_refused(tmp_path: Path, line: str, says: str) -> None:
     file = tmp_path / "p.yaml"
     (tmp_path / "y.py").write_text("")
     file.write_text(f"name: d\njobs:\n- {line}\n")

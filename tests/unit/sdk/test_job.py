@@ -117,86 +117,86 @@ def test_command_as_list_is_an_argv() -> None:
     assert Job("a", command=["echo", "hi"]).command == ("echo", "hi")
 
 
-def test_immutable() -> None:
+def test_a_job_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Job("a", command="true").id = "b"  # type: ignore[misc]
 
 
-def test_perm_name() -> None:
+def test_a_name_of_a_permanent_file_is_told_by_its_prefix() -> None:
     assert perm_name("perm:tools/x.sh") == "tools/x.sh"
     assert perm_name("x.sh") == ""
 
 
-@pytest.mark.parametrize(
-    ("fields", "key", "says"),
-    [
-        ({}, "file", "exactly one of file and command"),
-        ({"file": "a", "command": "b"}, "file", "not both"),
-        ({"file": ""}, "file", "empty"),
-        ({"file": 3}, "file", "the number 3"),
-        ({"file": "perm:../x"}, "file", "perm_files/"),
-        ({"file": "perm:"}, "file", "perm_files/"),
-        ({"file": "perm:/etc/passwd"}, "file", "perm_files/"),
-        ({"command": " "}, "command", "empty"),
-        ({"command": []}, "command", "empty"),
-        ({"command": b"x"}, "command", "must be a string or a list"),
-        ({"command": "a\0b"}, "command", "NUL"),
-        ({"command": "x" * 200_000}, "command", "put it into a script"),
-        ({"command": ["a", None]}, "command", "each item"),
-        ({"command": "x", "args": "'open"}, "args", "give a list"),
-        ({"command": "x", "args": [None]}, "args", "each item"),
-        ({"command": "x", "args": [True]}, "args", "boolean true"),
-        ({"command": "x", "args": {"a": 1}}, "args", "a mapping"),
-        ({"command": "x", "args": {"a"}}, "args", "must be"),
-        ({"command": "x", "args": 5}, "args", "the number 5"),
-        ({"command": "x", "args": ["x" * 200_000]}, "args", "pass a file"),
-        ({"command": "x", "args": ["\ud800"]}, "args", "Unicode"),
-        ({"command": "x", "parents": "a"}, "parents", "must be a list"),
-        ({"command": "x", "parents": [1]}, "parents", "must be a string"),
-        ({"command": "x", "parents": ["a b"]}, "parents", "malformed"),
-        ({"command": "x", "parents": 7}, "parents", "must be a list"),
-        ({"command": "x", "requirement": "a b"}, "requirement", "malformed"),
-        ({"command": "x", "requirement": None}, "requirement", "must be a capability or a list of them, not nothing"),
-        ({"command": "x", "requirement": ["GPU", "a b"]}, "requirement", "'a b' is malformed"),
-        ({"command": "x", "requirement": []}, "requirement", "must not be empty"),
-        ({"command": "x", "requirement": ["GPU", 3]}, "requirement", "each capability must be a string, not the number 3"),
-        ({"command": "x", "requirement": [f"c{i}" for i in range(17)]}, "requirement", "at most 16 capabilities"),
-        ({"command": "x", "cpus": "two"}, "cpus", "must be a number of CPUs"),
-        ({"command": "x", "cpus": -1}, "cpus", "must be 0 to 65,536"),
-        ({"command": "x", "cpus": 0.0001}, "cpus", "must be 0 or at least 0.001"),
-        ({"command": "x", "memory": "4 apples"}, "memory", "'4 apples' is no size"),
-        ({"command": "x", "memory": 1.5}, "memory", "must be a number of bytes or a size"),
-        ({"command": "x", "memory": -1}, "memory", "must be 0 to 1024 TiB"),
-        ({"command": "x", "gpus": 0.5}, "gpus", "must be a whole number of GPUs"),
-        ({"command": "x", "gpus": 2000}, "gpus", "must be 0 to 1,024"),
-        ({"command": "x", "priority": "high"}, "priority", "integer"),
-        ({"command": "x", "priority": True}, "priority", "integer"),
-        ({"command": "x", "priority": 1.0}, "priority", "integer"),
-        ({"command": "x", "priority": 10**7}, "priority", "within"),
-        ({"command": "x", "delay": -1}, "delay", "must be 0 to"),
-        ({"command": "x", "delay": float("nan")}, "delay", "must be 0 to"),
-        ({"command": "x", "delay": "1"}, "delay", "seconds"),
-        ({"command": "x", "affinity": 1}, "affinity", "true or false"),
-        ({"command": "x", "retries": -1}, "retries", "0 to 1,000"),
-        ({"command": "x", "retries": None}, "retries", "integer"),
-        ({"command": "x", "timeout": 0}, "timeout", "more than 0"),
-        ({"command": "x", "timeout": float("inf")}, "timeout", "must be 0 to"),
-        ({"command": "x", "env": ["A=1"]}, "env", "mapping"),
-        ({"command": "x", "env": {"A=": "1"}}, "env", "'='"),
-        ({"command": "x", "env": {"": "1"}}, "env", "empty"),
-        ({"command": "x", "env": {"A": None}}, "env", "'A'"),
-        ({"command": "x", "env": {"A": "x" * 200_000}}, "env", "pass a file"),
-        ({"command": "x", "env": {3: "x"}}, "env", "must be a string"),
-        ({"file": "x.py", "python": 3.11}, "python", "must be a string"),
-        ({"file": "x.py", "python": ""}, "python", "leave it out"),
-        ({"file": "x.py", "python": "x" * 5000}, "python", "exceeds 4,096"),
-        ({"file": "x.sh", "python": "/v"}, "python", "goes with a .py file only"),
-        ({"command": "x", "python": "/v"}, "python", "a command names its own interpreter"),
-        ({"file": "x.py", "driver": "warm"}, "driver", "must be python or process, not 'warm'"),
-        ({"file": "x.py", "driver": True}, "driver", "must be a string"),
-        ({"command": "x", "driver": "python"}, "driver", "goes with a .py file only"),
-    ],
-)
+BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
+    ({}, "file", "exactly one of file and command"),
+    ({"file": "a", "command": "b"}, "file", "not both"),
+    ({"file": ""}, "file", "empty"),
+    ({"file": 3}, "file", "the number 3"),
+    ({"file": "perm:../x"}, "file", "perm_files/"),
+    ({"file": "perm:"}, "file", "perm_files/"),
+    ({"file": "perm:/etc/passwd"}, "file", "perm_files/"),
+    ({"command": " "}, "command", "empty"),
+    ({"command": []}, "command", "empty"),
+    ({"command": b"x"}, "command", "must be a string or a list"),
+    ({"command": "a\0b"}, "command", "NUL"),
+    ({"command": "x" * 200_000}, "command", "put it into a script"),
+    ({"command": ["a", None]}, "command", "each item"),
+    ({"command": "x", "args": "'open"}, "args", "give a list"),
+    ({"command": "x", "args": [None]}, "args", "each item"),
+    ({"command": "x", "args": [True]}, "args", "boolean true"),
+    ({"command": "x", "args": {"a": 1}}, "args", "a mapping"),
+    ({"command": "x", "args": {"a"}}, "args", "must be"),
+    ({"command": "x", "args": 5}, "args", "the number 5"),
+    ({"command": "x", "args": ["x" * 200_000]}, "args", "pass a file"),
+    ({"command": "x", "args": ["\ud800"]}, "args", "Unicode"),
+    ({"command": "x", "parents": "a"}, "parents", "must be a list"),
+    ({"command": "x", "parents": [1]}, "parents", "must be a string"),
+    ({"command": "x", "parents": ["a b"]}, "parents", "malformed"),
+    ({"command": "x", "parents": 7}, "parents", "must be a list"),
+    ({"command": "x", "requirement": "a b"}, "requirement", "malformed"),
+    ({"command": "x", "requirement": None}, "requirement", "must be a capability or a list of them, not nothing"),
+    ({"command": "x", "requirement": ["GPU", "a b"]}, "requirement", "'a b' is malformed"),
+    ({"command": "x", "requirement": []}, "requirement", "must not be empty"),
+    ({"command": "x", "requirement": ["GPU", 3]}, "requirement", "each capability must be a string, not the number 3"),
+    ({"command": "x", "requirement": [f"c{i}" for i in range(17)]}, "requirement", "at most 16 capabilities"),
+    ({"command": "x", "cpus": "two"}, "cpus", "must be a number of CPUs"),
+    ({"command": "x", "cpus": -1}, "cpus", "must be 0 to 65,536"),
+    ({"command": "x", "cpus": 0.0001}, "cpus", "must be 0 or at least 0.001"),
+    ({"command": "x", "memory": "4 apples"}, "memory", "'4 apples' is no size"),
+    ({"command": "x", "memory": 1.5}, "memory", "must be a number of bytes or a size"),
+    ({"command": "x", "memory": -1}, "memory", "must be 0 to 1024 TiB"),
+    ({"command": "x", "gpus": 0.5}, "gpus", "must be a whole number of GPUs"),
+    ({"command": "x", "gpus": 2000}, "gpus", "must be 0 to 1,024"),
+    ({"command": "x", "priority": "high"}, "priority", "integer"),
+    ({"command": "x", "priority": True}, "priority", "integer"),
+    ({"command": "x", "priority": 1.0}, "priority", "integer"),
+    ({"command": "x", "priority": 10**7}, "priority", "within"),
+    ({"command": "x", "delay": -1}, "delay", "must be 0 to"),
+    ({"command": "x", "delay": float("nan")}, "delay", "must be 0 to"),
+    ({"command": "x", "delay": "1"}, "delay", "seconds"),
+    ({"command": "x", "affinity": 1}, "affinity", "true or false"),
+    ({"command": "x", "retries": -1}, "retries", "0 to 1,000"),
+    ({"command": "x", "retries": None}, "retries", "integer"),
+    ({"command": "x", "timeout": 0}, "timeout", "more than 0"),
+    ({"command": "x", "timeout": float("inf")}, "timeout", "must be 0 to"),
+    ({"command": "x", "env": ["A=1"]}, "env", "mapping"),
+    ({"command": "x", "env": {"A=": "1"}}, "env", "'='"),
+    ({"command": "x", "env": {"": "1"}}, "env", "empty"),
+    ({"command": "x", "env": {"A": None}}, "env", "'A'"),
+    ({"command": "x", "env": {"A": "x" * 200_000}}, "env", "pass a file"),
+    ({"command": "x", "env": {3: "x"}}, "env", "must be a string"),
+    ({"file": "x.py", "python": 3.11}, "python", "must be a string"),
+    ({"file": "x.py", "python": ""}, "python", "leave it out"),
+    ({"file": "x.py", "python": "x" * 5000}, "python", "exceeds 4,096"),
+    ({"file": "x.sh", "python": "/v"}, "python", "goes with a .py file only"),
+    ({"command": "x", "python": "/v"}, "python", "a command names its own interpreter"),
+    ({"file": "x.py", "driver": "warm"}, "driver", "must be python or process, not 'warm'"),
+    ({"file": "x.py", "driver": True}, "driver", "must be a string"),
+    ({"command": "x", "driver": "python"}, "driver", "goes with a .py file only"),
+]
+
+
+@pytest.mark.parametrize(("fields", "key", "says"), BAD_FIELDS)
 def test_bad_field_names_job_and_field(fields: dict[str, Any], key: str, says: str) -> None:
     with pytest.raises(InvalidGraph) as caught:
         Job("the-job", **fields)
@@ -207,7 +207,7 @@ def test_bad_field_names_job_and_field(fields: dict[str, Any], key: str, says: s
 
 
 @pytest.mark.parametrize("bad", ["", "a b", "a/b", ".a", "-a", "x" * 129, "é", "a\n", 5, None])
-def test_bad_id(bad: Any) -> None:
+def test_a_bad_job_id_is_refused(bad: Any) -> None:
     with pytest.raises(InvalidGraph, match="job id"):
         Job(bad, command="true")
 
@@ -225,7 +225,7 @@ def test_bad_id(bad: Any) -> None:
         (("d", [], "", 3), "project"),
     ],
 )
-def test_bad_dag(given_: tuple[Any, ...], says: str) -> None:
+def test_a_bad_dag_is_refused(given_: tuple[Any, ...], says: str) -> None:
     with pytest.raises(InvalidGraph, match=says):
         DAG(*given_)
 
@@ -235,7 +235,7 @@ def test_dag_takes_an_iterator() -> None:
     assert (len(dag.jobs), dag.version, dag.project) == (3, "2", Path())
 
 
-def test_reprs_are_short() -> None:
+def test_jobs_and_dags_have_short_reprs() -> None:
     a = Job("a", command="true")
     assert repr(Job("b", file="x.py", parents=[a])) == "Job('b', file='x.py', parents=['a'])"
     assert repr(DAG("d", [a])) == "DAG('d', 1 job)"
@@ -269,7 +269,7 @@ def test_each_field_takes_a_value_or_says_what_is_wrong_with_it(row: Row, value:
     assert isinstance(problem_of(row.make, value), str)
 
 
-def test_docstrings_run() -> None:
+def test_the_examples_of_docstrings_run() -> None:
     result = doctest.testmod(titan.sdk.job)
     assert result.attempted > 4
     assert result.failed == 0

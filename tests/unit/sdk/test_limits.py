@@ -24,7 +24,7 @@ from titan.sdk.staging import stage
         (Limits(processes=3), Limits(processes=3)),
     ],
 )
-def test_what_it_means(given: object, meant: Limits) -> None:
+def test_limits_are_normalised_to_bytes_and_numbers(given: object, meant: Limits) -> None:
     assert Job("a", command="true", limits=given).limits == meant  # type: ignore[arg-type]
 
 
@@ -63,7 +63,7 @@ def pipeline(folder: Path, limits: str) -> Path:
     return path
 
 
-def test_in_a_pipeline(tmp_path: Path) -> None:
+def test_limits_are_read_from_a_pipeline_file(tmp_path: Path) -> None:
     (job,) = load_pipeline(pipeline(tmp_path, "{memory: 512MiB, cpus: 1.5, processes: 64}")).jobs
     assert job.limits == Limits(512 << 20, 1.5, 64)
 

@@ -73,7 +73,7 @@ def test_a_task_may_require_several_capabilities() -> None:
         ("7b", 7),
     ],
 )
-def test_sizes(text: str, size: int) -> None:
+def test_sizes_are_parsed_with_their_units(text: str, size: int) -> None:
     assert size_of(text) == size
 
 

@@ -57,7 +57,7 @@ def only_job(folder: Path, lines: str) -> Job:
 
 
 # -- what is right -----------------------------------------------------------------------------------------------------
-def test_every_key(folder: Path) -> None:
+def test_every_key_of_a_pipeline_file_is_read(folder: Path) -> None:
     text = """\
 # a comment
 name: nightly
@@ -132,7 +132,7 @@ def test_yes_and_no_are_strings(folder: Path) -> None:
     assert (job.id, job.command) == ("yes", "on")
 
 
-def test_numbers(folder: Path) -> None:
+def test_numbers_are_read_as_yaml_writes_them(folder: Path) -> None:
     job = only_job(folder, "command: x\npriority: +5\ndelay: 1e1\nretries: 0o17\ntimeout: .5")
     assert (job.priority, job.delay, job.retries, job.timeout) == (5, 10.0, 15, 0.5)
 
@@ -224,78 +224,78 @@ jobs:
         ('name: "\\uD800"\njobs: []\n', "1: name: "),
     ],
 )
-def test_bad_file(folder: Path, text: str | bytes, says: str) -> None:
+def test_a_bad_pipeline_file_is_refused_with_its_fault(folder: Path, text: str | bytes, says: str) -> None:
     assert fault(folder, text).startswith(says)
 
 
-@pytest.mark.parametrize(
-    ("lines", "says"),
-    [
-        ("retry: 3", "5: retry: unknown key: did you mean 'retries'?"),
-        ("needs: [b]", "5: needs: unknown key: did you mean 'depends_on'?"),
-        ("cmd: x", "5: cmd: unknown key: did you mean 'command'?"),
-        ("x y: 1", "5: x y: unknown key: the keys here are id, file, "),
-        ("file: steps/one.py", "4: command: give exactly one of file and command, not both"),
-        ("command: x", "5: command: duplicate key: it is in line 4 already"),
-        ("type: service\nport: 99999", "6: port: 99999 is out of range: give 1 to 65535"),
-        ("type: batch", "5: type: unknown type 'batch': there are run"),
-        ("args: {a: b}", "5: args: must be a string or a list, not a mapping"),
-        ("args: 5", "5: args: must be a string or a list, not the number 5: write [5]"),
-        ("args:", "5: args: must be a string or a list, not nothing"),
-        ("args: [[a]]", "5: args: must be a string or a number, not a list"),
-        ("args:\n  - a\n  -", "7: args: has no value: write '' for an empty one"),
-        ('args: "don\'t"', "5: args: cannot be split as a shell would"),
-        ("depends_on: b", "5: depends_on: must be a list of job ids, not the string 'b': write [b]"),
-        ("depends_on:\n  - b\n  - 1", '7: depends_on: must be a string, not the number 1: quote it, "1"'),
-        ("depends_on:", "5: depends_on: must be a list of job ids, not nothing"),
-        ("depends_on: [a b]", "5: depends_on: 'a b' is no job id"),
-        ("depends_on:\n  - aa", "6: depends_on: unknown job 'aa': did you mean 'a'?"),
-        ("depends_on: [zzzz]", "5: depends_on: unknown job 'zzzz': no job has that id"),
-        ("depends_on: [a]", "5: depends_on: job 'a' depends on itself"),
-        ("requirement: 5", "5: requirement: must be a string"),
-        ("requirement: a b", "5: requirement: 'a b' is malformed"),
-        ("requirement: [GPU, 5]", "5: requirement: must be a string"),
-        ("requirement: {GPU: 1}", "5: requirement: must be a capability or a list of them, not a mapping"),
-        ("requirement: []", "5: requirement: must not be empty"),
-        ("cpus: many", "5: cpus: must be a number"),
-        ("cpus: -2", "5: cpus: must be 0 to 65,536"),
-        ("memory: 4 apples", "5: memory: '4 apples' is no size"),
-        ("memory: [1]", "5: memory: must be a size, in bytes or as 4GiB, not a list"),
-        ("gpus: 0.5", "5: gpus: must be an integer"),
-        ("gpu: 1", "5: gpu: unknown key: did you mean 'gpus'?"),
-        ("priority: high", "5: priority: must be an integer, not the string 'high'"),
-        ("priority: 1.5", "5: priority: must be an integer, not the number 1.5"),
-        ("priority: '1'", "5: priority: must be an integer, not the string '1'"),
-        ("priority: true", "5: priority: must be an integer, not the boolean true"),
-        ("priority: " + "9" * 5000, "5: priority: must be within"),
-        ("priority: .inf", "5: priority: must be within"),
-        ("priority: .nan", "5: priority: must be an integer"),
-        ("delay: 5m", "5: delay: must be a number of seconds, not the string '5m'"),
-        ("delay: -1", "5: delay: must be 0 to"),
-        ("delay: .nan", "5: delay: must be 0 to"),
-        ("delay:", "5: delay: must be a number of seconds, not nothing"),
-        ("affinity: yes", "5: affinity: must be true or false, not the string 'yes'"),
-        ("affinity: 1", "5: affinity: must be true or false, not the number 1"),
-        ("retries: many", "5: retries: must be an integer"),
-        ("retries: 1001", "5: retries: must be 0 to 1,000"),
-        ("retries:", "5: retries: must be an integer, not nothing"),
-        ("timeout: 0", "5: timeout: must be more than 0 seconds"),
-        ("timeout: 1:30", "5: timeout: must be a number of seconds, not the string '1:30'"),
-        ("timeout: [1]", "5: timeout: must be a number of seconds, not a list"),
-        ("env: [A=1]", "5: env: must be a mapping of names to values, not a list"),
-        ("env:\n  A: x\n  B: [1]", "7: env.B: must be a string or a number, not a list"),
-        ("env:\n  A:", "6: env.A: has no value: write ''"),
-        ("env: {A=B: x}", "5: env: 'A=B': a variable's name"),
-        ("env: {A: x, A: y}", "5: A: duplicate key"),
-        ("python: .venv", "5: python: goes with a .py file only: a command names its own interpreter"),
-        ("python: 3.11", '5: python: must be a string, not the number 3.11: quote it, "3.11"'),
-        ("python: ''", "5: python: must not be empty"),
-        ("venv: x", "5: venv: unknown key: did you mean 'python'?"),
-        ("driver: fork", "5: driver: must be python or process, not 'fork'"),
-        ("driver: python", "5: driver: goes with a .py file only"),
-    ],
-)
-def test_bad_job(folder: Path, lines: str, says: str) -> None:
+BAD_JOBS: list[tuple[str, str]] = [
+    ("retry: 3", "5: retry: unknown key: did you mean 'retries'?"),
+    ("needs: [b]", "5: needs: unknown key: did you mean 'depends_on'?"),
+    ("cmd: x", "5: cmd: unknown key: did you mean 'command'?"),
+    ("x y: 1", "5: x y: unknown key: the keys here are id, file, "),
+    ("file: steps/one.py", "4: command: give exactly one of file and command, not both"),
+    ("command: x", "5: command: duplicate key: it is in line 4 already"),
+    ("type: service\nport: 99999", "6: port: 99999 is out of range: give 1 to 65535"),
+    ("type: batch", "5: type: unknown type 'batch': there are run"),
+    ("args: {a: b}", "5: args: must be a string or a list, not a mapping"),
+    ("args: 5", "5: args: must be a string or a list, not the number 5: write [5]"),
+    ("args:", "5: args: must be a string or a list, not nothing"),
+    ("args: [[a]]", "5: args: must be a string or a number, not a list"),
+    ("args:\n  - a\n  -", "7: args: has no value: write '' for an empty one"),
+    ('args: "don\'t"', "5: args: cannot be split as a shell would"),
+    ("depends_on: b", "5: depends_on: must be a list of job ids, not the string 'b': write [b]"),
+    ("depends_on:\n  - b\n  - 1", '7: depends_on: must be a string, not the number 1: quote it, "1"'),
+    ("depends_on:", "5: depends_on: must be a list of job ids, not nothing"),
+    ("depends_on: [a b]", "5: depends_on: 'a b' is no job id"),
+    ("depends_on:\n  - aa", "6: depends_on: unknown job 'aa': did you mean 'a'?"),
+    ("depends_on: [zzzz]", "5: depends_on: unknown job 'zzzz': no job has that id"),
+    ("depends_on: [a]", "5: depends_on: job 'a' depends on itself"),
+    ("requirement: 5", "5: requirement: must be a string"),
+    ("requirement: a b", "5: requirement: 'a b' is malformed"),
+    ("requirement: [GPU, 5]", "5: requirement: must be a string"),
+    ("requirement: {GPU: 1}", "5: requirement: must be a capability or a list of them, not a mapping"),
+    ("requirement: []", "5: requirement: must not be empty"),
+    ("cpus: many", "5: cpus: must be a number"),
+    ("cpus: -2", "5: cpus: must be 0 to 65,536"),
+    ("memory: 4 apples", "5: memory: '4 apples' is no size"),
+    ("memory: [1]", "5: memory: must be a size, in bytes or as 4GiB, not a list"),
+    ("gpus: 0.5", "5: gpus: must be an integer"),
+    ("gpu: 1", "5: gpu: unknown key: did you mean 'gpus'?"),
+    ("priority: high", "5: priority: must be an integer, not the string 'high'"),
+    ("priority: 1.5", "5: priority: must be an integer, not the number 1.5"),
+    ("priority: '1'", "5: priority: must be an integer, not the string '1'"),
+    ("priority: true", "5: priority: must be an integer, not the boolean true"),
+    ("priority: " + "9" * 5000, "5: priority: must be within"),
+    ("priority: .inf", "5: priority: must be within"),
+    ("priority: .nan", "5: priority: must be an integer"),
+    ("delay: 5m", "5: delay: must be a number of seconds, not the string '5m'"),
+    ("delay: -1", "5: delay: must be 0 to"),
+    ("delay: .nan", "5: delay: must be 0 to"),
+    ("delay:", "5: delay: must be a number of seconds, not nothing"),
+    ("affinity: yes", "5: affinity: must be true or false, not the string 'yes'"),
+    ("affinity: 1", "5: affinity: must be true or false, not the number 1"),
+    ("retries: many", "5: retries: must be an integer"),
+    ("retries: 1001", "5: retries: must be 0 to 1,000"),
+    ("retries:", "5: retries: must be an integer, not nothing"),
+    ("timeout: 0", "5: timeout: must be more than 0 seconds"),
+    ("timeout: 1:30", "5: timeout: must be a number of seconds, not the string '1:30'"),
+    ("timeout: [1]", "5: timeout: must be a number of seconds, not a list"),
+    ("env: [A=1]", "5: env: must be a mapping of names to values, not a list"),
+    ("env:\n  A: x\n  B: [1]", "7: env.B: must be a string or a number, not a list"),
+    ("env:\n  A:", "6: env.A: has no value: write ''"),
+    ("env: {A=B: x}", "5: env: 'A=B': a variable's name"),
+    ("env: {A: x, A: y}", "5: A: duplicate key"),
+    ("python: .venv", "5: python: goes with a .py file only: a command names its own interpreter"),
+    ("python: 3.11", '5: python: must be a string, not the number 3.11: quote it, "3.11"'),
+    ("python: ''", "5: python: must not be empty"),
+    ("venv: x", "5: venv: unknown key: did you mean 'python'?"),
+    ("driver: fork", "5: driver: must be python or process, not 'fork'"),
+    ("driver: python", "5: driver: goes with a .py file only"),
+]
+
+
+@pytest.mark.parametrize(("lines", "says"), BAD_JOBS)
+def test_a_bad_job_of_a_pipeline_file_is_refused_with_its_fault(folder: Path, lines: str, says: str) -> None:
     assert job_fault(folder, lines).startswith(says)
 
 
@@ -471,7 +471,7 @@ def test_hostile_repetition_takes_no_time(folder: Path, unit: str) -> None:
     assert time.process_time() - began < 8
 
 
-def test_docstrings_run() -> None:
+def test_the_examples_of_docstrings_run() -> None:
     result = doctest.testmod(titan.sdk.pipeline)
     assert result.attempted > 1
     assert result.failed == 0

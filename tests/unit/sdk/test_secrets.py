@@ -89,7 +89,7 @@ def pipeline(folder: Path, secrets: str) -> Path:
     return file
 
 
-def test_in_a_pipeline(tmp_path: Path) -> None:
+def test_secrets_of_a_job_are_read_from_a_pipeline_file(tmp_path: Path) -> None:
     (job,) = load_pipeline(pipeline(tmp_path, "[TOKEN, OTHER]")).jobs
     assert job.secrets == ("TOKEN", "OTHER")
 
@@ -104,7 +104,7 @@ def test_a_wrong_one_in_a_pipeline(tmp_path: Path, given: str, said: str) -> Non
     assert ":6: secrets: " in str(caught.value) and said in str(caught.value)
 
 
-def test_values() -> None:
+def test_values_that_cannot_be_masked_or_passed_on_are_refused() -> None:
     assert value_problem(b"abcd") == value_problem(b"\xff" * 65_536) == ""
     assert "less than 4" in value_problem(b"abc")
     assert "more than 65,536" in value_problem(b"a" * 65_537)

@@ -167,7 +167,7 @@ def test_bad_files_name_job_and_path(project: Path, file: str, says: str, inside
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_unreadable(project: Path) -> None:
+def test_a_file_that_cannot_be_read_is_refused(project: Path) -> None:
     (project / "data.csv").chmod(0)
     for dag in (DAG("d", [Job("j", command="x")], project=project), DAG("d", [Job("j", file=project / "data.csv")])):
         with pytest.raises(InvalidGraph, match="cannot be read") as caught:
@@ -197,12 +197,12 @@ def test_graph_is_checked_at_once() -> None:
         stage(DAG("d", []))
 
 
-def test_missing_project(tmp_path: Path) -> None:
+def test_a_project_folder_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidGraph, match="no such folder"):
         stage(DAG("d", [Job("j", command="x")], project=tmp_path / "none"))
 
 
-def test_docstrings_run() -> None:
+def test_the_examples_of_docstrings_run() -> None:
     result = doctest.testmod(titan.sdk.staging)
     assert result.attempted > 1
     assert result.failed == 0

@@ -43,7 +43,7 @@ def test_a_call_is_a_node_and_run_is_a_call() -> None:
     assert repr(inc) == "<Task inc>" and inc.__doc__ is None
 
 
-def test_options_make_templates() -> None:
+def test_options_of_tasks_make_templates() -> None:
     spec = planned(total(inc(1), inc(2)), inc(3), inc.options(retries=1)(4)).spec
     assert [(t.retries, t.timeout_s, t.priority, t.requirement) for t in spec.templates] == [
         (0, 0.0, 1, "GENERAL"),
@@ -192,5 +192,5 @@ def test_cancelling_spares_what_another_result_needs() -> None:
     assert asked == ["inc-1", ""]
 
 
-def test_docstrings_run() -> None:
+def test_the_examples_of_docstrings_run() -> None:
     assert doctest.testmod(titan.sdk.tasks).failed == 0

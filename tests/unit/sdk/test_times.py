@@ -36,7 +36,7 @@ def test_what_is_no_deadline(given: Any) -> None:
         DAG("d", [Job("a", command="x")], deadline=given)
 
 
-def test_they_travel() -> None:
+def test_run_at_and_deadline_are_staged() -> None:
     spec = stage(DAG("d", [Job("a", command="x", run_at=EPOCH), Job("b", command="x")], deadline=60)).spec
     assert spec.deadline_s == 60.0
     assert [spec.templates[t].run_at for t in spec.template_of] == [EPOCH, 0.0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support_store import Talk
+from support.store import Talk
 from titan.store.replies import BLOCKED, NULL_ARRAY, Error, Keyed
 
 

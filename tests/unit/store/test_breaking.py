@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_store import Talk, check, replayed, snapshot
+from support.store import Talk, check, replayed, snapshot
 from titan.store.context import Context
 from titan.store.hooks import Hooks
 from titan.store.replies import Error, Reply

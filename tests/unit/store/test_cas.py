@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_store import Talk, replayed
+from support.store import Talk, replayed
 from titan.store.replies import OK, QUEUED, SYNTAX, WRONG_TYPE, Error
 
 
@@ -55,7 +55,7 @@ def test_strings_that_were_changed_in_place_are_compared_as_well() -> None:
         ("CAS k a", Error(b"ERR wrong number of arguments for 'cas' command")),
     ],
 )
-def test_what_it_refuses(line: str, reply: Error) -> None:
+def test_a_wrong_compare_and_set_changes_nothing(line: str, reply: Error) -> None:
     talk = Talk()
     talk("SET k a")
     talk("RPUSH l x")

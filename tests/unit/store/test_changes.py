@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_store import TRANSACTION, Talk, replayed, snapshot
+from support.store import TRANSACTION, Talk, replayed, snapshot
 from titan.errors import JournalCorrupt
 from titan.store.store import Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support_store import replayed, snapshot
+from support.store import replayed, snapshot
 from titan.store.replies import BLOCKED, NO_REPLY
 from titan.store.resp import encode
 from titan.store.store import Store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_store import Talk, check
+from support.store import Talk, check
 from titan.store.command import Command
 from titan.store.context import SPACES
 from titan.store.replies import OK, Error, Status

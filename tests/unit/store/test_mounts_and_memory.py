@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from support_store import Talk, check, replayed
+from support.store import Talk, check, replayed
 from titan.store.context import SPACES
 from titan.store.replies import BLOCKED, NULL_ARRAY, OK, OUT_OF_MEMORY, Error, Status
 from titan.store.stream_log import Stream

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support_store import Talk
+from support.store import Talk
 from titan.store.replies import (
     NO_REPLY,
     NULL_ARRAY,
@@ -61,7 +61,7 @@ def wire(reply: Reply, resp: int) -> bytes:
     ],
     ids=repr,
 )
-def test_both_versions(reply: Reply, two: bytes, three: bytes) -> None:
+def test_replies_are_encoded_in_both_versions(reply: Reply, two: bytes, three: bytes) -> None:
     assert wire(reply, 2) == two
     assert wire(reply, 3) == three
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_store import Talk
+from support.store import Talk
 from titan.store import scan_positions
 
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from differential.grammar import ALL_THEMES, Step, sequences
-from support_store import check, replayed, snapshot
+from support.store import check, replayed, snapshot
 from titan.store.replies import BLOCKED, NO_REPLY
 from titan.store.resp import encode
 from titan.store.store import Store
@@ -16,7 +16,7 @@ LIMITS: list[dict[str, str]] = [{}, {"maxmemory": "1000gb"}, {"maxmemory": "4kb"
 
 
 @pytest.mark.parametrize("theme", ALL_THEMES)
-def test_a_sequence(theme: str) -> None:
+def test_a_random_sequence_of_commands_is_repeated_by_its_changes(theme: str) -> None:
     @settings(
         max_examples=20,
         derandomize=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support_store import Talk, check
+from support.store import Talk, check
 from titan.store.replies import NO_REPLY, NULL_ARRAY, OK, PONG, QUEUED, Error, Push, Status
 from titan.store.resp import encode
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support_store import Talk, check, replayed, snapshot
+from support.store import Talk, check, replayed, snapshot
 from titan.store.context import SPACES
 from titan.store.replies import BLOCKED, OK, Error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_store import Talk, replayed
+from support.store import Talk, replayed
 from titan.store.dice import Dice
 from titan.store.replies import NULL_ARRAY, OK, OUT_OF_RANGE, WRONG_TYPE, Error, Reply, Status
 from titan.store.stream_log import IdMap
@@ -147,7 +147,7 @@ SCRIPTS: dict[str, Script] = {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_type(name: str) -> None:
+def test_commands_of_a_type_reply_and_leave_changes_that_repeat_them(name: str) -> None:
     talk = Talk()
     for line, reply in SCRIPTS[name]:
         assert talk(line) == reply, line

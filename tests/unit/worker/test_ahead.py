@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from support_worker import PLAIN, Node, assignment, dispatched, exited, start, unstarted
+from support.worker_machine import PLAIN, Node, assignment, dispatched, exited, start, unstarted
 from titan.model.dag import JobTemplate, Limits, Needs, Service
 from titan.model.states import Outcome
 from titan.worker import machine as m
@@ -79,7 +79,7 @@ def test_one_that_is_asked_back_too_late_goes_on() -> None:
     assert node.phases()[3] is Phase.RUNNING
 
 
-def test_stop() -> None:
+def test_one_that_is_stopped_behind_another_never_started() -> None:
     node = quick(1, 2, 3)
     assert m.StopAttempt(3, 5.0) in node.see(m.StopOrdered([3], 5.0), at=1.012)
     out = node.see(m.AttemptWithdrawn(3), at=1.013)
@@ -89,7 +89,7 @@ def test_stop() -> None:
     assert node.machine.busy == 1
 
 
-def test_recall() -> None:
+def test_one_that_is_recalled_from_behind_another_is_returned() -> None:
     node = quick(1, 2, 3)
     assert m.WithdrawAttempt(3) in node.see(m.RecallOrdered([3]), at=1.012)
     node.see(m.AttemptWithdrawn(3), at=1.013)
@@ -108,14 +108,14 @@ def test_drain_takes_it_back_and_quit_costs_it_nothing() -> None:
     assert (result := node.machine.held[3].result) is not None and result.outcome is Outcome.RETURNED
 
 
-def test_with_the_warden_it_waits_again_and_is_not_to_blame() -> None:
+def test_one_that_stood_behind_when_the_warden_died_waits_again_and_is_not_to_blame() -> None:
     node = quick(1, 2, 3)
     assert start(3) in node.see(m.WardenDied([2, 3], 1.013), at=1.013)
     assert node.phases()[3] is Phase.STARTING
     assert (result := node.machine.held[2].result) is not None and result.outcome is Outcome.BROKEN
 
 
-def test_its_sandbox_could_not_be_made() -> None:
+def test_one_whose_sandbox_could_not_be_made_leaves_its_place() -> None:
     node = quick(1, 2, 3, 4)
     node.see(m.AttemptRefused(3, "disk full", False, 1.012), at=1.012)
     assert node.phases()[3] is Phase.DONE

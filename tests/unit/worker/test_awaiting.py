@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support_worker import Node, dispatched
+from support.worker_machine import Node, dispatched
 from titan.model.dag import JobTemplate
 from titan.model.states import Outcome
 from titan.worker import machine as m

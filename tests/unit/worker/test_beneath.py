@@ -51,7 +51,7 @@ def content(folder: Path, path: str) -> bytes:
         os.close(place)
 
 
-def test_what_is_inside(folder: Path, by: str) -> None:
+def test_paths_inside_the_folder_are_opened(folder: Path, by: str) -> None:
     assert content(folder, "sub/file") == content(folder, "./sub//file") == b"inside"
     if by == "kernel":
         assert content(folder, "near") == content(folder, "sub/../sub/file") == b"inside"
@@ -61,14 +61,14 @@ def test_what_is_inside(folder: Path, by: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["far", "absolute", "parent/secret", "../secret", "/etc/hostname", "round", "sub/../../secret"])
-def test_what_leads_out(folder: Path, by: str, path: str) -> None:
+def test_paths_that_lead_out_are_refused(folder: Path, by: str, path: str) -> None:
     with pytest.raises(OSError) as caught:
         content(folder, path)
     assert caught.value.errno in (*beneath.LEADS_OUT, errno.ENOENT, errno.ENOTDIR)
 
 
 @pytest.mark.parametrize("path", ["gone", "sub/gone"])
-def test_what_is_not_there(folder: Path, by: str, path: str) -> None:
+def test_paths_that_are_not_there_are_errors(folder: Path, by: str, path: str) -> None:
     with pytest.raises(FileNotFoundError):
         content(folder, path)
 

@@ -63,7 +63,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
-def test_version_2(machine: Machine) -> None:
+def test_limits_are_set_in_cgroups_of_version_2(machine: Machine) -> None:
     base = machine.mount("cgroup2", "", "/system.slice/titan.service")
     (base / "cgroup.controllers").write_text("cpuset cpu io memory pids\n")
     (base / "cgroup.subtree_control").write_text("cpu memory pids\n")
@@ -118,7 +118,7 @@ def test_a_worker_that_is_alone_in_its_group_moves_down(machine: Machine, monkey
     assert (base / f"titan-4026531836-{os.getpid()}-777.worker" / "cgroup.procs").read_text() == "0"
 
 
-def test_version_1(machine: Machine) -> None:
+def test_limits_are_set_in_cgroups_of_version_1(machine: Machine) -> None:
     memory = machine.mount("cgroup", "memory", "/docker/abc", root="/docker")
     cpu = machine.mount("cgroup", "cpu,cpuacct", "/")
     pids = machine.mount("cgroup", "pids", "/")

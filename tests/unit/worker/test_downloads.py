@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from support_content import Ends
+from support.content import Ends
 from titan.content.blobs import put
 from titan.content.files import FileWriter
 from titan.worker.downloads import Downloads
@@ -22,7 +22,7 @@ SCRIPT = b"echo hello\n"
 HASH = hashlib.sha256(SCRIPT).hexdigest()
 
 
-def test_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_is_fetched_once_and_a_failure_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         ends, cache = Ends(tmp_path / "store"), tmp_path / "cache"
         cache.mkdir()

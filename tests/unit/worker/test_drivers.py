@@ -27,7 +27,7 @@ def run(template: JobTemplate, cwd: Path, *args: str) -> list[str]:
         (JobTemplate(argv=("grep", "-v")), ["grep", "-v", "1", "-2"]),
     ],
 )
-def test_the_table(template: JobTemplate, wanted: list[str], tmp_path: Path) -> None:
+def test_each_kind_of_job_is_started_by_its_driver(template: JobTemplate, wanted: list[str], tmp_path: Path) -> None:
     assert run(template, tmp_path, "1", "-2") == wanted
 
 

@@ -194,7 +194,7 @@ def test_outputs_that_cannot_be_taken(tmp_path: Path, make: object, words: str) 
     assert not list((tmp_path / "files").iterdir())
 
 
-def test_the_limit(tmp_path: Path) -> None:
+def test_files_beyond_the_limit_go_the_oldest_first(tmp_path: Path) -> None:
     cache = FileCache(tmp_path / "files", most_bytes=25)
     hashes = [entered(cache, bytes([n]) * 10) for n in range(3)]
     cache.use(hashes[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from support_worker import Node, assignment, exited, result
+from support.worker_machine import Node, assignment, exited, result
 from titan.model.dag import JobTemplate
 from titan.model.files import StoredFile
 from titan.model.states import Outcome

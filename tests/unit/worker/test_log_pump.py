@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support_logs import Link
+from support.log_pump import Link
 from titan.protocol.messages import LogData
 from titan.worker import log_pump
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support_worker import PLAIN, SCRIPT, Node, dispatched, exited, result, start, unstarted
+from support.worker_machine import PLAIN, SCRIPT, Node, dispatched, exited, result, start, unstarted
 from titan.model.dag import JobTemplate, Limits
 from titan.model.states import Outcome
 from titan.worker import machine as m
@@ -88,7 +88,7 @@ def test_a_dispatch_that_comes_twice_is_one() -> None:
         (-63, Outcome.SIGNALED, 191, "killed by signal 63"),
     ],
 )
-def test_how_it_ended(code: int, outcome: Outcome, shown: int, reason: str) -> None:
+def test_an_exit_becomes_an_outcome_with_its_reason(code: int, outcome: Outcome, shown: int, reason: str) -> None:
     node = Node()
     node.run(1)
     assert node.see(exited(1, code), m.LogsSent(1)) == [m.ReportResults([result(1, outcome, shown, reason)])]

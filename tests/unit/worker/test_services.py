@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from support_worker import Node, dispatched, exited, start
+from support.worker_machine import Node, dispatched, exited, start
 from titan.model.dag import JobTemplate, Limits, Needs, Service
 from titan.model.services import STEADY_S
 from titan.model.states import Outcome
@@ -195,7 +195,7 @@ def test_what_it_takes_up_is_its_own_over_all_its_processes() -> None:
 
 
 # -- its end ---------------------------------------------------------------------------------------------------------------------
-def test_it_is_stopped_while_it_runs() -> None:
+def test_a_service_is_stopped_while_it_runs() -> None:
     node = serving()
     assert m.StopAttempt(1, 5.0) in node.see(m.StopOrdered([1], 5.0), at=2.0)
     assert words.CloseService(1) in node.see(exited(1, -15), at=2.1)
@@ -211,7 +211,7 @@ def test_it_is_stopped_between_two_processes() -> None:
 
 
 @pytest.mark.parametrize("between", [False, True], ids=["it runs", "between two processes"])
-def test_a_drain_hands_it_back(between: bool) -> None:
+def test_a_drain_hands_a_service_back(between: bool) -> None:
     node = serving()
     if between:
         node.see(exited(1, 7), at=2.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support_worker import Node, dispatched, exited
+from support.worker_machine import Node, dispatched, exited
 from titan.model.dag import JobTemplate, Needs
 from titan.model.states import Outcome
 from titan.worker import devices
@@ -91,7 +91,7 @@ def test_what_is_given_counts() -> None:
     assert {name: facts(stock)[name] for name in ("cpus", "memory_bytes", "gpus")} == {"cpus": 1.5, "memory_bytes": 100, "gpus": 2}
 
 
-def test_the_rest_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpus_and_memory_are_found_where_nothing_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "count_gpus", lambda: 3)
     stock = find_stock(environment={})
     assert stock.total[0] == len(os.sched_getaffinity(0)) * 1000

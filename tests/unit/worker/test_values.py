@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from support_content import Ends
-from titan.content.blobs import pieces_of
+from support.content import Ends, content_of
+from support.waiting import until_async
 from titan.content.files import FileWriter
 from titan.model import values as model
 from titan.protocol import messages as msg
@@ -56,7 +56,7 @@ class Bench:
         self.it.hold(lease, hash_, len(data))
 
     def content(self, hash_: str) -> bytes:
-        return b"".join(pieces_of(self.ends.store.open(hash_)))
+        return content_of(self.ends.store, hash_)
 
     def sent(self) -> list[str]:
         """The hashes that were announced, on the connection of now."""
@@ -64,11 +64,7 @@ class Bench:
         return [message.hash for message, _ in said if isinstance(message, msg.SendFile)]
 
     async def until(self, done: Callable[[], object]) -> None:
-        for _ in range(5_000):
-            if done():
-                return
-            await asyncio.sleep(0.001)
-        raise AssertionError("it did not come to that")
+        await until_async(done, "it is stored or dropped")
 
 
 def scenario(run: Callable[[Bench, pytest.MonkeyPatch], Coroutine[Any, Any, None]]) -> Callable[[Path, pytest.MonkeyPatch], None]:

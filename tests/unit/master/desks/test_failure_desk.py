@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from support.desks import SocketlessMaster, Speaker, WorkerSpeaker, answers, needing, of, records, refuses, story_of
-from support_core import dag
+from support.core import alike, dag
+from support.desks import SocketlessMaster, Speaker, WorkerSpeaker, answers, needing, records, refuses, story_of
 from titan.core import events as ev
 from titan.model.dag import Gate, JobTemplate
 from titan.model.states import JobState, Outcome
@@ -79,7 +79,7 @@ def test_what_is_not_dead_cannot_be_purged(master: SocketlessMaster) -> None:
 @answers(msg.ListGates)
 def test_open_gates_are_listed_until_they_are_decided(master: SocketlessMaster) -> None:
     client = master.client()
-    run = client.submit(of(GATE, "ship"))
+    run = client.submit(alike("ship", GATE))
     (row,) = client.ask(msg.ListGates(0, run), msg.Gates).gates
     assert (row.run, row.job, row.message, row.webhook) == (run, "ship", "Ship it?", "")
     client.ask(msg.Decide(0, run, "ship", True, "bob"), msg.Decided)
@@ -95,7 +95,7 @@ def test_gates_of_a_run_that_is_not_there(master: SocketlessMaster) -> None:
 @answers(msg.Decide)
 def test_the_first_decision_counts_and_says_who_made_it(master: SocketlessMaster) -> None:
     client = master.client()
-    run = client.submit(of(GATE, "ship"))
+    run = client.submit(alike("ship", GATE))
     decided = client.ask(msg.Decide(0, run, "ship", False, "bob", "not today", "k"), msg.Decided)
     assert (decided.run, decided.job, decided.approved, decided.by) == (run, "ship", False, "bob")
     assert client.ask(msg.Decide(0, run, "ship", False, "bob", "not today", "k"), msg.Decided).at == decided.at

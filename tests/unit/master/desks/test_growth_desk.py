@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from support.desks import SocketlessMaster, answers, needing, of, records, refuses
+from support.core import alike
+from support.desks import SocketlessMaster, answers, needing, records, refuses
 from titan.core import events as ev
 from titan.model.dag import JobTemplate
 from titan.model.states import JobState
 from titan.protocol import messages as msg
 
 NOBODY = "NOBODY"
+NOT_STORED = JobTemplate(file="x", file_hash="ab" * 32)
 
 
 @records(msg.Grow, ev.RunGrown)
@@ -38,7 +40,7 @@ def test_additions_that_are_refused(master: SocketlessMaster) -> None:
     run = client.submit(needing("HASTY", "a"))
     client.refused(msg.Grow(0, 0, "nope", "k", spec), "not_found", "there is no run 'nope' that could grow")
     client.refused(msg.Grow(0, 0, run, "", spec), "caller", "the key of an addition is 1 to 128 characters")
-    client.refused(msg.Grow(0, 0, run, "k", of(JobTemplate(file="x", file_hash="ab" * 32), "b")), "not_found", "x (abababababab)")
+    client.refused(msg.Grow(0, 0, run, "k", alike("b", NOT_STORED)), "not_found", "x (abababababab)")
     worker.refused(msg.Grow(0, 0, run, "k", spec), "caller", "names the lease of the job that asks")
     worker.refused(msg.Grow(0, 12345, "", "k", spec), "conflict", "this attempt is over for the master")
     worker.finish(worker.start(run, "a"))
@@ -63,7 +65,7 @@ def test_a_name_that_is_taken_and_files_that_are_not_there(master: SocketlessMas
     client.ask(msg.SavePipeline(0, "taken", needing(NOBODY, "b")), msg.Saved)
     client.refused(msg.SavePipeline(0, "taken", spec), "conflict", "there is a saved pipeline 'taken' already: say --replace")
     client.ask(msg.SavePipeline(0, "taken", spec, replace=True), msg.Saved)
-    client.refused(msg.SavePipeline(0, "x", of(JobTemplate(file="x", file_hash="ab" * 32), "a")), "not_found", "x (abababababab)")
+    client.refused(msg.SavePipeline(0, "x", alike("a", NOT_STORED)), "not_found", "x (abababababab)")
 
 
 @refuses(msg.GetPipeline)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from support.desks import ANN, SocketlessMaster, Speaker, answers, needing, of, refuses, story_of
+from support.core import alike
+from support.desks import ANN, SocketlessMaster, Speaker, answers, needing, refuses, story_of
 from titan.core import events as ev
 from titan.master.history import History, KeptRun
 from titan.model.dag import Gate, JobTemplate
@@ -113,7 +114,7 @@ def test_a_run_that_leaves_again_at_once_is_not_removed_from_the_history(
 @refuses(msg.Decide)
 def test_a_decision_about_an_old_gate_is_answered_alike_only_if_it_is_the_same(master: SocketlessMaster) -> None:
     client = master.client()
-    run = client.submit(of(JobTemplate(kind="gate", gate=Gate("Ship it?"), retries=0), "ship"))
+    run = client.submit(alike("ship", JobTemplate(kind="gate", gate=Gate("Ship it?"), retries=0)))
     decision = msg.Decide(0, run, "ship", True, "bob", key="k")
     decided = client.ask(decision, msg.Decided)
     archived(master, run)

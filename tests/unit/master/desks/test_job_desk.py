@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from support.core import dag
 from support.desks import SocketlessMaster, answers, refuses
-from support_core import dag
 from titan.model.dag import JobTemplate
 from titan.model.states import Outcome
 from titan.protocol import messages as msg

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from support.desks import ANN, SocketlessMaster, answers, needing, of, records, refuses, story_of
-from support_core import dag
+from support.core import alike, dag
+from support.desks import ANN, SocketlessMaster, answers, needing, records, refuses, story_of
 from titan.core import events as ev
 from titan.model.dag import JobTemplate
 from titan.model.states import JobState, Outcome, RunState
@@ -32,9 +32,9 @@ def test_a_submission_is_refused_whole(master: SocketlessMaster) -> None:
     before = client.ask(msg.ListRuns(0), msg.Runs).runs
     spec = needing(NOBODY, "a")
     client.refused(msg.Submit(0, "k" * 129, spec), "caller", "a submission key is at most 128 characters")
-    script = of(JobTemplate(file="x.py", file_hash="ab" * 32), "a")
+    script = alike("a", JobTemplate(file="x.py", file_hash="ab" * 32))
     client.refused(msg.Submit(0, "", script), "not_found", "x.py (abababababab) is not on the master: stage it")
-    secret = of(JobTemplate(command="true", secrets=("TOKEN",)), "a")
+    secret = alike("a", JobTemplate(command="true", secrets=("TOKEN",)))
     client.refused(msg.Submit(0, "", secret), "not_found", "true asks for the secret 'TOKEN'")
     circle = client.refused(msg.Submit(0, "", dag({"a": "b", "b": "a"})), "invalid_graph", "cycle")
     assert circle.job in ("a", "b")

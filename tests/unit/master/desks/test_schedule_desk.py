@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from support.desks import SocketlessMaster, answers, needing, of, records, refuses
+from support.core import alike
+from support.desks import SocketlessMaster, answers, needing, records, refuses
 from titan.core import events as ev
 from titan.model.dag import JobTemplate
 from titan.model.timing import Timing
@@ -37,7 +38,7 @@ def test_schedules_that_are_refused(master: SocketlessMaster) -> None:
     client.refused(add("long", key="k" * 129), "caller", "the key of a request is at most 128 characters")
     bad = msg.AddSchedule(0, "", "bad", SPEC, Timing(cron="61 * * * *"))
     client.refused(bad, "caller", "61")
-    missing = of(JobTemplate(file="x", file_hash="ab" * 32), "a")
+    missing = alike("a", JobTemplate(file="x", file_hash="ab" * 32))
     client.refused(msg.AddSchedule(0, "", "m", missing, YEARLY), "not_found", "x (abababababab) is not on the master")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from support.desks import ANN, SocketlessMaster, answers, of, records, refuses
+from support.core import alike
+from support.desks import ANN, SocketlessMaster, answers, records, refuses
 from titan.core import events as ev
 from titan.model.dag import JobTemplate
 from titan.protocol import messages as msg
@@ -23,7 +24,7 @@ def test_a_secret_is_set_and_listed_without_its_value(master: SocketlessMaster) 
 def test_the_worker_of_a_job_that_names_it_has_the_value_before_the_job(master: SocketlessMaster) -> None:
     client, worker = master.client(), master.worker("trusted", offers="TRUSTED")
     client.ask(msg.SetSecret(0, "KEY", b"open-sesame"), msg.SecretSet)
-    run = client.submit(of(JobTemplate(command="true", requirement="TRUSTED", secrets=("KEY",)), "a"))
+    run = client.submit(alike("a", JobTemplate(command="true", requirement="TRUSTED", secrets=("KEY",))))
     lease = worker.lease_of(run, "a")
     kinds = [type(m) for m, _ in worker.got]
     given = worker.heard(msg.GiveSecrets)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from support.desks import SocketlessMaster, Speaker, WorkerSpeaker, answers, needing, of, records, refuses
+from support.core import alike
+from support.desks import SocketlessMaster, Speaker, WorkerSpeaker, answers, needing, records, refuses
 from titan.core import events as ev
 from titan.model.dag import JobTemplate, Service
 from titan.model.states import JobState
@@ -12,7 +13,7 @@ from titan.protocol import messages as msg
 def serving(master: SocketlessMaster, capability: str) -> tuple[Speaker, WorkerSpeaker, str, int]:
     """A client, a worker, a run whose job `db` is a service that is RUNNING there and READY, and its lease."""
     client, worker = master.client(), master.worker(capability.lower(), slots=2, offers=capability)
-    run = client.submit(of(JobTemplate(command="db", requirement=capability, kind="service", service=Service()), "db"))
+    run = client.submit(alike("db", JobTemplate(command="db", requirement=capability, kind="service", service=Service())))
     lease = worker.start(run, "db")
     now = master.inside.core.clock.now()
     worker.say(msg.ServiceStates(0, [lease], [1], [now], [now], [8080], [0], [""], [0.0]))

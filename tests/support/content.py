@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from titan.content.blobs import BlobStore, pieces_of
 from titan.content.directory import DirectoryStore
 from titan.content.nearby import Nearby, prove
 from titan.content.transfer import Line
@@ -15,6 +17,14 @@ from titan.master.file_desk import FileDesk
 from titan.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob, MessageDecoder, Received, encode, error_of
+
+
+def hash_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def content_of(store: BlobStore, hash_: str) -> bytes:
+    return b"".join(pieces_of(store.open(hash_)))
 
 
 class FakePeer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support_worker import assignment
+from support.worker_machine import assignment
 from titan.protocol.messages import LogData
 from titan.worker.log_pump import LogPump
 

@@ -10,13 +10,14 @@ from typing import Any
 import psutil
 import redis
 
-from support.cluster import Cluster, Spawned, until
+from support.cluster import Cluster, Spawned
+from support.waiting import until
 
 Redis: Any = redis.Redis
 """Its own types leave open whether it is asynchronous."""
 
 
-class Standing:
+class StoreServer:
     """`titan store` of its own; its port is the kernel's at the first start and kept."""
 
     def __init__(self, base: Path, *options: str) -> None:

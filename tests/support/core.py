@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import msgspec
 
+from titan.core import effects as fx
 from titan.core import events as ev
 from titan.core import image
 from titan.core import inputs as seen
 from titan.core.apply import apply
 from titan.core.check import check
+from titan.core.explain import CODES, Explanation, explain
 from titan.core.fencing import term_floor
 from titan.core.state import Job, State
 from titan.core.step import Decision, step
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.settings import Settings
-from titan.model.states import JobState, Outcome, WorkerState
+from titan.model.states import JobState, Outcome, RunState, WorkerState
 
 FIRST = 1 << 32
 """The first job and the first lease of term 1."""
@@ -24,6 +26,9 @@ CLIENT = 9
 
 NO_PREFETCH = Settings(prefetch=0)
 """A worker with n slots gets n jobs, which makes for shorter tests."""
+PATIENT = Settings(prefetch=0, loss_s=1e6)
+"""Silent workers are not lost."""
+FRAGILE = JobTemplate(command="x", retries=0)
 
 
 class Master:
@@ -52,6 +57,25 @@ class Master:
     def lease(self, n: int = 0) -> int:
         return self.job(n).lease
 
+    def run_state(self, run: str = "r") -> RunState:
+        return self.state.runs[run].state
+
+    def end(self, *names: str, outcome: Outcome = Outcome.SUCCEEDED) -> list[ev.Event]:
+        """Worker 1 reports the end of these jobs, one a second; a replay has to come to the same state."""
+        decided: list[ev.Event] = []
+        for name in names:
+            job = next(job for job in self.state.jobs.values() if job.name == name)
+            decided += self.see(results(1, (job.lease, outcome)), at=self.now + 1.0).events
+        assert picture(replay(self.events)) == picture(self.state)
+        return decided
+
+    def explained(self, n: int = 0) -> Explanation:
+        """Why a job is where it is; each reason has a known code."""
+        explanation = explain(self.state, FIRST + n, self.now)
+        reasons = [*explanation.reasons, *(reason for worker in explanation.workers for reason in worker.reasons)]
+        assert all(reason.code in CODES for reason in reasons)
+        return explanation
+
 
 def booted(
     state: State, bursts: tuple[str, ...] = (), draw: str = "", copied: str = "", behind_s: float = 0.0
@@ -68,6 +92,16 @@ def dag(parents: dict[str, str], templates: dict[str, JobTemplate] | None = None
     kinds = list(dict.fromkeys(of.values()))
     template_of = [kinds.index(t) for t in of.values()]
     return DagSpec(name, "1", kinds, list(of), template_of, [() for _ in of], [tuple(p.split()) for p in parents.values()])
+
+
+def fragile_run(
+    parents: dict[str, str], templates: dict[str, JobTemplate] | None = None, *, slots: int = 8, key: str = ""
+) -> Master:
+    """A master with a run of jobs that have no retries, and a worker for all of them."""
+    master = Master()
+    of = {**dict.fromkeys(parents, FRAGILE), **(templates or {})}
+    master.see(register(slots=slots), submit(dag(parents, of), key=key))
+    return master
 
 
 def alike(jobs: str, template: JobTemplate) -> DagSpec:
@@ -128,6 +162,15 @@ def results(worker: int, *reports: tuple[int, Outcome], jitter: float = 0.5) -> 
 
 def succeeded(worker: int, *leases: int) -> seen.ResultsReported:
     return results(worker, *((lease, Outcome.SUCCEEDED) for lease in leases))
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------------------
+def refusal(decision: Decision) -> tuple[str, str]:
+    """(code, message) of an input that was refused and changed nothing."""
+    assert not decision.events
+    (effect,) = decision.effects
+    assert isinstance(effect, fx.Refuse), effect
+    return effect.code, effect.message
 
 
 # -- events --------------------------------------------------------------------------------------------------------------

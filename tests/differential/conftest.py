@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from differential.peer import Redis, redis_server
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """A redis-server of the module's own."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as running:
+        yield running

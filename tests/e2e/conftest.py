@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.cluster import Cluster
+from support.store_server import StoreServer
+from titan import Client
+
+
+@pytest.fixture(scope="module")
+def client(c: Cluster) -> Iterator[Client]:
+    """A client of the module's cluster."""
+    with Client(c.address) as opened:
+        yield opened
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[StoreServer]:
+    """A `titan store` of the test's own."""
+    server = StoreServer(tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()

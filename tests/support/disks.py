@@ -1,0 +1,27 @@
+"""Small file systems for tests of full disks."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@contextlib.contextmanager
+def mounted_tmpfs(path: Path, options: str) -> Iterator[Path]:
+    """A tmpfs at `path`, which is made if it is missing; `options` as for mount: "size=4m". Skips where mounting is not allowed."""
+    path.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"{options},mode=700", "titan-test", str(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError as e:
+        pytest.skip(f"a small file system cannot be mounted: {e}")
+    if done.returncode:
+        pytest.skip(f"a small file system cannot be mounted, which takes privileges: {done.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
