@@ -33,13 +33,34 @@ def reuse_memory() -> None:
         pass
 
 
+class Memory:
+    """Whether the memory that the kernel finds for the page cache is cold, by the CPU time of reads and writes.
+
+    On a virtual machine that gives free pages back to its host, a page of the cache costs ten times what writing it costs else.
+    """
+
+    def __init__(self) -> None:
+        self.is_cold = False
+        self._spent_s = 0.0
+        self._bytes = 0
+
+    def cost(self, spent_s: float, size: int) -> bool:
+        """Count what `size` bytes took; return whether a step of STEP_BYTES is complete, by which `is_cold` is decided anew."""
+        self._spent_s += spent_s
+        self._bytes += size
+        if self._bytes < STEP_BYTES:
+            return False
+        cost_s = self._spent_s / self._bytes * (1 << 20)
+        self.is_cold = cost_s > COLD_S or (self.is_cold and cost_s > COLD_S / 4)
+        self._spent_s, self._bytes = 0.0, 0
+        return True
+
+
 class Passing:
     """A large file that passes through the page cache, in order.
 
-    Where the kernel has to find memory that is cold, as on a virtual machine that gives free pages back to its host, a page of the
-    cache costs ten times what writing it costs else. Then what is on the disk already leaves the cache again behind the file, so
-    that the same memory is used over and over; elsewhere it stays there for whoever reads it next. Waiting for the disk does not
-    count.
+    Where memory is cold, what is on the disk already leaves the cache again behind the file, so that the same memory is used over
+    and over; elsewhere it stays there for whoever reads it next. Waiting for the disk does not count.
     """
 
     def __init__(self, fd: int, at: int, *, written: bool, writeback: bool = False) -> None:
@@ -48,28 +69,37 @@ class Passing:
         self._written = written
         self._writeback = writeback
         self._from = self._at = self._dropped = at
-        self._spent = 0.0
         self._began = 0.0
-        self.cold = False
+        self._memory = Memory()
 
     def begin(self) -> None:
         """Of a read or a write, in the thread that does it."""
         self._began = time.thread_time()
 
     def end(self, size: int) -> None:
-        self._spent += time.thread_time() - self._began
         self._at += size
-        new = self._at - self._from
-        if new < STEP_BYTES:
+        if not self._memory.cost(time.thread_time() - self._began, size):
             return
-        self.cold = self._spent / new > COLD_S / (1 << 20) or (self.cold and self._spent / new > COLD_S / (4 << 20))
-        if self._written and (self._writeback or self.cold):
-            begin_writing(self._fd, self._from, new)
-        if self.cold and self._at - BEHIND_BYTES > self._dropped:
+        cold = self._memory.is_cold
+        if self._written and (self._writeback or cold):
+            begin_writing(self._fd, self._from, self._at - self._from)
+        if cold and self._at - BEHIND_BYTES > self._dropped:
             end = self._at - BEHIND_BYTES
             os.posix_fadvise(self._fd, self._dropped, end - self._dropped, os.POSIX_FADV_DONTNEED)
             self._dropped = max(self._dropped, end - BEHIND_BYTES)  # what was not on the disk yet may be the next time
-        self._from, self._spent = self._at, 0.0
+        self._from = self._at
+
+
+def leave_cache(path: str) -> None:
+    """What is on the disk of a file leaves the page cache, so that the kernel has warm memory for what is written next."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(fd)
 
 
 def begin_writing(fd: int, start: int, size: int) -> None:

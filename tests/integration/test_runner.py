@@ -18,6 +18,7 @@ import cloudpickle
 import pytest
 
 from support.waiting import until_async
+from titan.content.nearby import seal_of
 from titan.errors import Bug, LimitExceeded
 from titan.model.values import failure_of
 from titan.worker import runner
@@ -34,7 +35,9 @@ def loaded(folder: Path, status: int, payload: bytes) -> Any:
     """A value, of which the file is taken away if it is in one."""
     if status != FILED:
         return pickle.loads(payload) if payload else None
-    digest, size, path = payload[:32], int.from_bytes(payload[32:40], "big"), folder / os.fsdecode(payload[40:])
+    digest, size, inode, mtime_ns, _ = runner.FILED_HEAD.unpack_from(payload)
+    path = folder / os.fsdecode(payload[runner.FILED_HEAD.size :])
+    assert seal_of(str(path)) == (inode, size, mtime_ns), "the seal of the finished file"
     pickled = path.read_bytes()
     path.unlink()
     assert len(pickled) == size > runner.INLINE_BYTES and hashlib.sha256(pickled).digest() == digest
@@ -588,3 +591,28 @@ def test_a_stream_that_carries_no_messages_ends_the_link(tmp_path: Path) -> None
             await made.until(lambda: made.closed, "on_closed")
 
     run(test())
+
+
+def test_what_changes_while_it_is_written_is_written_as_it_was_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an array to which a thread of the call's writes: nobody hashes the file again."""
+    data = bytearray(b"a" * (3 * runner.PIECE_BYTES))
+    real = hashlib.sha256
+
+    class Changing:
+        def __init__(self) -> None:
+            self.hashed = real()
+
+        def update(self, piece: Any) -> None:
+            self.hashed.update(piece)
+            data[:] = data.swapcase()
+
+        def digest(self) -> bytes:
+            return self.hashed.digest()
+
+    monkeypatch.setattr(hashlib, "sha256", Changing)
+    made = runner.Value(str(tmp_path))
+    made.write(memoryview(data))
+    status, payload = made.end()
+    monkeypatch.undo()
+    (path,) = tmp_path.glob("*.value")
+    assert status == FILED and real(path.read_bytes()).digest() == runner.FILED_HEAD.unpack_from(payload)[0]

@@ -32,6 +32,7 @@ class FakePeer:
 
     def __init__(self, to: Callable[[msg.Message, Blob], None]) -> None:
         self.to = to
+        self.role = "client"
         self.said: list[tuple[msg.Message, bytes]] = []
         self.closed = self.congested = False
         self.paused: list[bool] = []
@@ -77,12 +78,15 @@ class Ends:
         self._queues: dict[int, asyncio.Queue[Any]] = {}
         self._request = 0
         self.nearby: Nearby | None = None
+        self.role = "client"
+        """As what the next connection is made."""
         self.client: FakePeer | None = None
         self.peers: list[FakePeer] = []
 
     async def open(self) -> Line:
         if self.client is None:
             self.client, peer = FakePeer(lambda *item: None), FakePeer(self._to_client)
+            peer.role = self.role
             self.client.to = lambda message, blob: self._to_desk(peer, message, blob)
             self.peers.append(peer)
         self._request += 1

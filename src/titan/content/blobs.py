@@ -84,11 +84,14 @@ class BlobStore(Protocol):
         ...
 
     def seal(self, hash_: str) -> Seal | None:
-        """Return the seal of a blob that is a file, was verified by this process, and has not changed since. Does not block."""
+        """Return the seal of a blob that is a file, came to this process with a hash that was verified or with a seal that it
+        matched, and has not changed since. Does not block."""
         ...
 
-    def take(self, path: str, size: int, hash_: str) -> bool:
+    def take(self, path: str, size: int, hash_: str, hashed: Seal | None = None) -> bool:
         """Make a finished file of another process of this user the blob `hash_`, durable when this returns. Copies nothing.
+
+        `hashed`: the seal of the file when its writer hashed it. A file that still matches it is not hashed again.
 
         False: it cannot be taken, so it is to be sent. Raises CallerError if it is another content, EnvironmentFault if the disk
         has no room to spare, OSError.

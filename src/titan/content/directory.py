@@ -108,7 +108,7 @@ class DirectoryStore:
         except OSError:
             return None
 
-    def take(self, path: str, size: int, hash_: str) -> bool:
+    def take(self, path: str, size: int, hash_: str, hashed: Seal | None = None) -> bool:
         try:
             fd = open_owned(path) if os.path.isabs(path) and _HASH.fullmatch(hash_) else None
         except OSError:
@@ -116,11 +116,11 @@ class DirectoryStore:
         if fd is None:
             return False
         try:
-            return self._take(fd, path, size, hash_)
+            return self._take(fd, path, size, hash_, hashed)
         finally:
             os.close(fd)
 
-    def _take(self, fd: int, path: str, size: int, hash_: str) -> bool:
+    def _take(self, fd: int, path: str, size: int, hash_: str, hashed: Seal | None) -> bool:
         """The disk writes while the content is hashed. The link is made last, so a crash leaves a whole blob or none."""
         about = os.fstat(fd)
         if about.st_size != size or about.st_dev != self.folder.stat().st_dev or not has_no_writers(fd):
@@ -128,10 +128,10 @@ class DirectoryStore:
         self._expect_room(size)
         begin_writing(fd, 0, size)
         os.fchmod(fd, 0o400)
+        is_as_hashed = seal_of(fd) == hashed
         os.utime(fd)
         before = seal_of(fd)
-        with open(fd, "rb", buffering=0, closefd=False) as source:
-            arrived = hashlib.file_digest(source, "sha256").hexdigest()
+        arrived = hash_ if is_as_hashed else _hash_of(fd)
         os.fsync(fd)
         part = self.folder / f"{secrets.token_hex(16)}.link"
         try:
@@ -335,6 +335,12 @@ def _what_is_there(path: Path, size: int, known: tuple[int, Any] | None) -> tupl
             digest.update(piece)
             at += len(piece)
     return at, digest
+
+
+def _hash_of(fd: int) -> str:
+    """Return the SHA-256, in hex, of a file from where the descriptor stands. Raises OSError."""
+    with open(fd, "rb", buffering=0, closefd=False) as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def sync_directory(path: Path) -> None:

@@ -4,8 +4,9 @@ The master *offers* its content folder in the Welcome. A peer that can read the 
 same boot of the kernel, *proves* this with every request that uses it. An address proves nothing: a container or a tunnel may have
 a loopback address of its own. A peer without proof sends and fetches over the connection.
 
-A *seal* is what the master remembers of a blob that it has verified. A file that no longer matches its seal is not handed over:
-the content then goes over the connection, and its receiver hashes it.
+A *seal* belongs to the hash of a file: the marks that the file had when it was hashed. A worker names the seal of a file that it
+hands over; a file that no longer matches is hashed by the master. The master keeps a seal of each blob; a blob that no longer
+matches is not handed over: its content goes over the connection, and the receiver hashes it.
 """
 
 from __future__ import annotations

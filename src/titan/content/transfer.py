@@ -139,12 +139,19 @@ async def pump(
 
 
 async def send_file(
-    lines: Lines, path: str | Path, *, hash_: str = "", key: str = "", finished: bool = False, pool: Executor | None = None
+    lines: Lines,
+    path: str | Path,
+    *,
+    hash_: str = "",
+    key: str = "",
+    finished: bool = False,
+    hashed: Seal | None = None,
+    pool: Executor | None = None,
 ) -> str:
     """Send a file; return its SHA-256 when the master has it on disk. Raises OSError, and as `send`.
 
     `finished`: nobody will ever write to this file again, and no job is given it to change. A master of this machine may then keep
-    the file itself, by a hard link that makes it read-only.
+    the file itself, by a hard link that makes it read-only. `hashed`: the seal of the file when its writer hashed it.
     """
 
     def open_source() -> tuple[FileReader, Bytes | None]:
@@ -157,7 +164,8 @@ async def send_file(
 
     source, whole = await asyncio.get_running_loop().run_in_executor(pool, open_source)
     try:
-        return await send(lines, source, key=key, whole=whole, path=_text_of(path) if finished else "", pool=pool)
+        place = _text_of(path) if finished else ""
+        return await send(lines, source, key=key, whole=whole, path=place, hashed=hashed, pool=pool)
     finally:
         source.close()
 
@@ -168,12 +176,19 @@ async def send_data(lines: Lines, hash_: str, data: bytes) -> None:
 
 
 async def send(
-    lines: Lines, source: Source, *, key: str = "", whole: Bytes | None = None, path: str = "", pool: Executor | None = None
+    lines: Lines,
+    source: Source,
+    *,
+    key: str = "",
+    whole: Bytes | None = None,
+    path: str = "",
+    hashed: Seal | None = None,
+    pool: Executor | None = None,
 ) -> str:
     """Send a source; go on on the next connection if one breaks. `whole`: all of it, if it is small and its hash is known.
 
-    `path`: where a master of this machine may take it. `key` names the sending, drawn if "". Raises what the master answers, and
-    what `lines` raises.
+    `path`: where a master of this machine may take it; `hashed`: the seal of that file when its writer hashed it. `key` names the
+    sending, drawn if "". Raises what the master answers, and what `lines` raises.
     """
     key = key or secrets.token_hex(16)
     while True:
@@ -181,7 +196,8 @@ async def send(
         try:
             near = line.nearby if path and whole is None else None
             place = (near.proof, path) if near is not None else ("", "")
-            line.peer.send(msg.SendFile(line.request, key, source.size, source.hash, *place), whole)
+            marks = (hashed.inode, hashed.mtime_ns) if near is not None and hashed is not None else (0, 0)
+            line.peer.send(msg.SendFile(line.request, key, source.size, source.hash, *place, *marks), whole)
             first = message_of(await line.answers.get())
             if isinstance(first, msg.Stored):
                 return first.hash

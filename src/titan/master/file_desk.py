@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from titan.content.blobs import BlobStore, Bytes, Part, Reader, put
-from titan.content.nearby import is_proved
+from titan.content.nearby import Seal, is_proved
 from titan.content.transfer import SMALL_BYTES, Sink, pump
 from titan.errors import CallerError, ConnectionLost, EnvironmentFault, LimitExceeded, ProtocolError, TitanError
 from titan.peer import Peer
@@ -136,14 +136,14 @@ class FileDesk:
         if is_whole:
             self._spawn(self._take_whole(arrival, it.hash, blob))
         elif it.path and it.hash and is_proved(self.store.nearby, it.proof):
-            self._spawn(self._take_file(arrival, it.hash, it.path))
+            self._spawn(self._take_file(arrival, it.hash, it.path, _hashed(peer, it)))
         else:
             self._spawn(self._begin(arrival))
 
-    async def _take_file(self, arrival: _Arrival, hash_: str, path: str) -> None:
+    async def _take_file(self, arrival: _Arrival, hash_: str, path: str, hashed: Seal | None) -> None:
         """The sender shares this machine: its file itself becomes the blob, or is sent after all."""
         try:
-            taken = await self._in_thread(self.store.take, path, arrival.size, hash_)
+            taken = await self._in_thread(self.store.take, path, arrival.size, hash_, hashed)
         except (TitanError, OSError) as e:
             self._refuse(arrival, e)
             return
@@ -355,3 +355,8 @@ def _close_opened(opening: asyncio.Future[tuple[Reader, Bytes]]) -> None:
     """Of a departure that was stopped meanwhile."""
     if not opening.cancelled() and opening.exception() is None:
         opening.result()[0].close()
+
+
+def _hashed(peer: Peer, it: msg.SendFile) -> Seal | None:
+    """Return the seal that the file of a worker had when it was hashed. None, as for a file of a client: the master hashes it."""
+    return Seal(it.inode, it.size, it.mtime_ns) if peer.role == "worker" and it.mtime_ns else None

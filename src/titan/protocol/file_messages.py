@@ -21,6 +21,9 @@ class SendFile(Message, frozen=True):
 
     `path` names the finished file, if sender and master are proved to share a machine by `proof` (see `content.nearby`) and
     the hash is known. The master takes the file itself and answers Stored, or answers SendFrom if it cannot.
+
+    `inode` and `mtime_ns` are the seal of that file when its writer hashed it; 0 and 0: it was not hashed as it was written. The
+    master hashes a file that comes from a client, that has no seal, or that does not match its seal.
     """
 
     key: Name
@@ -28,6 +31,8 @@ class SendFile(Message, frozen=True):
     hash: Name = ""
     proof: Name = ""
     path: Text = ""
+    inode: Count = 0
+    mtime_ns: Count = 0
 
 
 class SendFrom(Message, frozen=True):

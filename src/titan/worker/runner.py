@@ -38,8 +38,7 @@ Taking back: each queued call has one token. The worker adds tokens before it se
 a call, always the front one; no token, no call. A worker that has read k tokens itself knows that the last k calls of the queue
 never run, even while the runner is busy. It sends "give_back", and no new calls until "given_back" has come.
 
-    4 FILED     the value's pickle is in a file: its SHA-256 (32 bytes), its length (8), its name in VALUES_FOLDER. So are those
-                over 64 KiB
+    4 FILED     the value's pickle, if it is over 64 KiB, is in a file of VALUES_FOLDER: `FILED_HEAD`, then the name of the file
 
 Marks: the first 8 bytes hold the seq of the call that was started last, the next 8 of the one that ended last (0: none). After a
 death the worker knows by them which call was running, which had ended without being reported, and which never began.
@@ -98,6 +97,9 @@ ENTRY_BYTES = 64  # what an entry of the columns takes besides its payload, and 
 ERROR_BYTES = 1024 * KIB
 INLINE_BYTES = 64 * KIB
 VALUE_BYTES = 2048 * KIB * KIB
+PIECE_BYTES = 1024 * KIB  # of a value: hashed and written while the CPU's cache holds it
+FILED_HEAD = struct.Struct(">32sQQQQ")  # SHA-256, length; of the finished file inode, time of change, CPU time to write it (ns)
+MAX_INT = (1 << 63) - 1
 SCALARS = (int, float, bool)
 TEXT_CHARS = 64 * KIB
 TRACEBACK_CHARS = 256 * KIB
@@ -225,13 +227,14 @@ def pickled_value(value: object) -> bytes:
 class Value:
     """Takes a pickle as it is made: in memory while it is small, then in a file of `folder`, hashed on the way."""
 
-    __slots__ = ("_digest", "_fd", "_head", "_path", "size")
+    __slots__ = ("_digest", "_fd", "_head", "_path", "_writing_ns", "size")
 
     def __init__(self, folder: str) -> None:
         self._path = f"{folder}/{os.getpid()}-{time.monotonic_ns()}.value"
         self._head = b""
         self._fd = -1
         self._digest: Any = None
+        self._writing_ns = 0
         self.size = 0
 
     def write(self, data: "bytes | memoryview") -> int:
@@ -253,17 +256,26 @@ class Value:
         return count
 
     def _append(self, data: "bytes | memoryview") -> None:
-        self._digest.update(data)
-        rest = memoryview(data).cast("B")
-        while rest:
-            rest = rest[os.write(self._fd, rest) :]
+        """Nobody hashes the file again, so what may change meanwhile (an array that a thread of the call's writes to) is copied."""
+        view = memoryview(data).cast("B")
+        for at in range(0, len(view), PIECE_BYTES):
+            piece = view[at : at + PIECE_BYTES]
+            rest = piece if type(data) is bytes else memoryview(bytes(piece))
+            self._digest.update(rest)
+            began = time.thread_time_ns()
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+            self._writing_ns += time.thread_time_ns() - began
 
     def end(self) -> tuple[int, bytes]:
         """(status, payload) of the result."""
         if self._fd < 0:
             return OK, self._head
+        about = os.fstat(self._fd)
         os.close(self._fd)
-        return FILED, self._digest.digest() + self.size.to_bytes(8, "big") + os.fsencode(os.path.basename(self._path))
+        marks = about.st_ino & MAX_INT, about.st_mtime_ns & MAX_INT
+        head = FILED_HEAD.pack(self._digest.digest(), self.size, *marks, self._writing_ns)
+        return FILED, head + os.fsencode(os.path.basename(self._path))
 
     def discard(self) -> None:
         if self._fd >= 0:

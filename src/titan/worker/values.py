@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from titan.content.nearby import Seal
 from titan.content.transfer import SMALL_BYTES, Lines, send_data, send_file
 from titan.errors import TitanError
+from titan.large_files import Memory, leave_cache
 from titan.protocol.messages import FILE_WINDOW
 
 log = logging.getLogger("titan.worker")
@@ -50,6 +52,10 @@ class Values:
         self._waiting: dict[str, dict[int, None]] = {}
         """hash -> leases, of all that is not stored."""
         self._queue: deque[str] = deque()
+        self._seals: dict[str, Seal] = {}
+        """hash -> the seal of the file when its writer hashed it, while it is not stored."""
+        self._memory = Memory()
+        """As it was to those who wrote the values."""
         self._unconfirmed = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._kept: dict[str, int] = {}
@@ -63,8 +69,16 @@ class Values:
     def holds(self, lease: int) -> bool:
         return lease in self._leases
 
-    def hold(self, lease: int, hash_: str, size: int) -> None:
-        """The value of `lease` lies in the cache and is to be stored."""
+    def hold(self, lease: int, hash_: str, size: int, hashed: Seal | None = None, *, writing_s: float = 0.0) -> None:
+        """The value of `lease` lies in the cache and is to be stored.
+
+        `hashed`: the seal of the file when its writer hashed it. `writing_s`: CPU time for writing it; 0: that was not measured.
+        """
+        if writing_s:
+            self._memory.cost(writing_s, size)
+        self._seals.pop(hash_, None)
+        if hashed is not None:
+            self._seals[hash_] = hashed
         self.keep(hash_, size)
         self._leases[lease] = hash_
         leases = self._waiting.get(hash_)
@@ -88,12 +102,15 @@ class Values:
         needed = {*self._in_use(), *self._waiting, hash_}
         for old in [h for h in self._kept if h not in needed]:
             self._kept_bytes -= self._kept.pop(old)
+            if self._memory.is_cold:  # the file may be the master's too, and stays
+                leave_cache(self.path(old))
             Path(self.path(old)).unlink(missing_ok=True)
             self._on_dropped(old)
             if self._kept_bytes <= KEEP_BYTES:
                 return
 
     def _stored(self, hash_: str) -> None:
+        self._seals.pop(hash_, None)
         for lease in self._waiting.pop(hash_, {}):
             del self._leases[lease]
             self._on_stored(lease)
@@ -111,6 +128,7 @@ class Values:
                         self._begin(hash_)
                     else:
                         self._waiting.pop(hash_, None)
+                        self._seals.pop(hash_, None)
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -135,7 +153,7 @@ class Values:
             if self._kept.get(hash_, SMALL_BYTES + 1) <= SMALL_BYTES:
                 await send_data(self._lines, hash_, Path(self.path(hash_)).read_bytes())
             else:
-                await send_file(self._lines, self.path(hash_), hash_=hash_, finished=True)
+                await send_file(self._lines, self.path(hash_), hash_=hash_, finished=True, hashed=self._seals.get(hash_))
         except (TitanError, OSError) as e:
             log.warning("value %s was not stored: %s; it is sent again", hash_[:12], e)
             asyncio.get_running_loop().call_later(AGAIN_S, self._send_again, hash_)

@@ -20,7 +20,7 @@ from support.content import Ends, content_of
 from titan.content import directory, nearby
 from titan.content.blobs import put
 from titan.content.directory import DirectoryStore
-from titan.content.nearby import Nearby, NearbyFile, Seal, is_proved, offer, prove
+from titan.content.nearby import Nearby, NearbyFile, Seal, is_proved, offer, prove, seal_of
 from titan.content.transfer import SMALL_BYTES, DamagedCopy, fetch_content, fetch_data, send_file
 from titan.errors import CallerError, EnvironmentFault
 from titan.model.states import JobState
@@ -149,6 +149,45 @@ async def test_a_file_that_is_mapped_for_writing_is_sent(ends: Ends, value: Path
     await send_file(ends, value, hash_=HASH, finished=True)
     mapped.close()
     assert not os.path.samefile(value, ends.store.folder / HASH)
+
+
+@scenario
+async def test_the_master_does_not_hash_what_a_worker_has_hashed(ends: Ends, value: Path) -> None:
+    ends.role = "worker"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(directory, "_hash_of", lambda fd: "it was hashed")
+        assert await send_file(ends, value, hash_=HASH, finished=True, hashed=seal_of(str(value))) == HASH
+    assert os.path.samefile(value, ends.store.folder / HASH) and content_of(ends.store, HASH) == DATA
+    opened = await fetch_content(ends, HASH, len(DATA))
+    assert isinstance(opened, NearbyFile) and opened.read() == DATA and opened.is_intact()
+    opened.close()
+
+
+@scenario
+async def test_a_file_that_was_changed_after_its_worker_hashed_it_is_refused(ends: Ends, value: Path) -> None:
+    ends.role, hashed = "worker", seal_of(str(value))
+    change(value)
+    with pytest.raises(CallerError, match="not what its hash says"):
+        await send_file(ends, value, hash_=HASH, finished=True, hashed=hashed)
+    assert not ends.store.has(HASH)
+
+
+@scenario
+async def test_the_master_hashes_what_a_client_has_hashed(ends: Ends, value: Path) -> None:
+    change(value)
+    with pytest.raises(CallerError, match="not what its hash says"):
+        await send_file(ends, value, hash_=HASH, finished=True, hashed=seal_of(str(value)))
+    assert not ends.store.has(HASH)
+
+
+@scenario
+async def test_a_file_whose_worker_was_cut_off_is_hashed_when_it_is_sent_again(ends: Ends, value: Path) -> None:
+    """The master that took it first has changed its times and made it read-only."""
+    ends.role, hashed = "worker", seal_of(str(value))
+    value.chmod(0o400)
+    os.utime(value, ns=(0, hashed.mtime_ns + 1))
+    assert await send_file(ends, value, hash_=HASH, finished=True, hashed=hashed) == HASH
+    assert os.path.samefile(value, ends.store.folder / HASH) and content_of(ends.store, HASH) == DATA
 
 
 @scenario

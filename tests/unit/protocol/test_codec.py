@@ -67,7 +67,7 @@ GOLDEN: list[tuple[msg.Message, bytes | None, str]] = [
         "0180000000000044 99 02 a16b a16e 9a a164 a0 90 90 90 90 90 90 cb0000000000000000 a0"
         "94 a6406461696c79 a3555443 cb0000000000000000 cb0000000000000000 a4736b6970 a46c617374 c3 c2",
     ),
-    (msg.SendFile(9, "n", 3, "00ff"), b"abc", "01c8080000000013 0000000c 96 09 a16e 03 a430306666 a0 a0 616263"),
+    (msg.SendFile(9, "n", 3, "00ff"), b"abc", "01c8080000000015 0000000e 98 09 a16e 03 a430306666 a0 a0 00 00 616263"),
     (
         msg.LogData(0, ["r"], ["j"], [1], [2], [0], [2]),
         b"hi",
@@ -92,6 +92,8 @@ def test_a_message_of_an_older_peer_lacks_the_newer_fields() -> None:
     )
     results = msg.Results(0, [1 << 32], [1], [3], ["why"], [1.5], [2.0], [0.25], [4096])
     assert MessageDecoder().receive_data(without_lost) == [Received(results, b"")]
+    without_seal = bytes.fromhex("01c8080000000013 0000000c 96 09 a16e 03 a430306666 a0 a0 616263")
+    assert MessageDecoder().receive_data(without_seal) == [Received(msg.SendFile(9, "n", 3, "00ff"), b"abc")]
 
 
 def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
@@ -128,7 +130,8 @@ def test_no_two_messages_have_one_opcode_and_none_has_moved() -> None:
 def test_messages_of_a_peer_that_knows_no_files_of_one_machine_are_read() -> None:
     """Older peers send neither `proof` nor `path` nor `content`."""
     short: list[tuple[msg.Message, int]] = [
-        (msg.SendFile(9, "n", 3, "00"), 4), (msg.FetchFile(9, "00", 5), 3), (msg.Welcome(1, 1, "s", "c", 2, (), 3.0), 7)
+        (msg.SendFile(9, "n", 3, "00"), 4), (msg.SendFile(9, "n", 3, "00", "p", "/f"), 6),
+        (msg.FetchFile(9, "00", 5), 3), (msg.Welcome(1, 1, "s", "c", 2, (), 3.0), 7)
     ]  # fmt: skip
     for message, fields in short:
         (received,) = MessageDecoder().receive_data(frame(type(message), *msgspec.structs.astuple(message)[:fields]))

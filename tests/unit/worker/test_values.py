@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ import pytest
 from support.content import Ends, content_of
 from support.waiting import until_async
 from titan.content.files import FileWriter
+from titan.content.nearby import seal_of
+from titan.content.transfer import SMALL_BYTES
+from titan.large_files import STEP_BYTES
 from titan.model import values as model
 from titan.protocol import messages as msg
 from titan.worker import values
@@ -51,9 +55,9 @@ class Bench:
         self.connected.clear()
         self.ends.cut()
 
-    def hold(self, lease: int, hash_: str, data: bytes) -> None:
+    def hold(self, lease: int, hash_: str, data: bytes, *, hashed: bool = False) -> None:
         (self.cache / hash_).write_bytes(data)
-        self.it.hold(lease, hash_, len(data))
+        self.it.hold(lease, hash_, len(data), seal_of(self.it.path(hash_)) if hashed else None)
 
     def content(self, hash_: str) -> bytes:
         return content_of(self.ends.store, hash_)
@@ -175,3 +179,42 @@ def test_how_a_value_by_content_is_written() -> None:
     value = model.by_content(model.RETURNED_AT, bytes.fromhex(A), 1 << 40)
     assert (model.artifact_of(value), model.size_of(value)) == (A, 1 << 40)
     assert [model.artifact_of(other) for other in (b"", b"i" + value[1:], value + b"x", b"h")] == [None] * 4
+
+
+@scenario
+async def test_the_seal_of_a_value_goes_with_its_file_to_a_master_of_this_machine_alone(
+    bench: Bench, patch: pytest.MonkeyPatch
+) -> None:
+    near, far, plain = (os.urandom(SMALL_BYTES + 1) for _ in range(3))
+    near_hash, far_hash, plain_hash = (hashlib.sha256(data).hexdigest() for data in (near, far, plain))
+    bench.ends.role = "worker"
+    bench.connect()
+    bench.hold(1, far_hash, far, hashed=True)
+    await bench.until(lambda: bench.stored == [1])
+    bench.ends.share_machine()
+    bench.hold(2, near_hash, near, hashed=True)
+    seal = seal_of(bench.it.path(near_hash))
+    await bench.until(lambda: bench.stored == [1, 2])
+    bench.hold(3, plain_hash, plain)
+    await bench.until(lambda: bench.stored == [1, 2, 3])
+    assert bench.ends.client is not None
+    sent = [m for m, _ in bench.ends.client.said if isinstance(m, msg.SendFile)]
+    assert [(m.inode, m.mtime_ns) for m in sent] == [(0, 0), (seal.inode, seal.mtime_ns), (0, 0)]
+    assert bench.content(near_hash) == near and not bench.it._seals
+
+
+@scenario
+async def test_what_leaves_the_cache_leaves_the_page_cache_where_memory_is_cold(bench: Bench, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(values, "KEEP_BYTES", 6)
+    left: list[str] = []
+    patch.setattr(values, "leave_cache", left.append)
+    for lease, cost_s in enumerate((0.0003, 0.001, 0.0003, 0.0001)):
+        data = b"%d234" % lease
+        hash_ = hashlib.sha256(data).hexdigest()
+        (bench.cache / hash_).write_bytes(data)
+        bench.it._memory.cost(cost_s * STEP_BYTES / (1 << 20), STEP_BYTES)
+        bench.it.forget(lease - 1)
+        bench.it._waiting.clear()
+        bench.it.hold(lease, hash_, len(data), writing_s=0.0)
+    assert len(bench.dropped) == 3 and left == [bench.it.path(hash_) for hash_ in bench.dropped[:2]]
+    assert not any((bench.cache / hash_).exists() for hash_ in bench.dropped)

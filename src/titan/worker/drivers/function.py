@@ -13,6 +13,7 @@ import secrets
 import sys
 from pathlib import Path
 
+from titan.content.nearby import Seal
 from titan.errors import TitanError
 from titan.folders import remove_folder
 from titan.model import values
@@ -28,7 +29,6 @@ from titan.worker.supervisor import Under
 from titan.worker.suspects import WARDEN_DIED
 from titan.worker.words import CallWaits
 
-DIGEST_BYTES = 32
 DIED = "the process that ran the call died with it: killed, crashed, or ended by os._exit"
 UNREADABLE = "the function runner sent a result that no runner sends: did the call write to descriptors of Titan?"
 _VALUE_FILE = re.compile(r"\d+-\d+\.value")
@@ -228,15 +228,17 @@ class FunctionDriver:
 
     def _adopt(self, lease: int, payload: bytes) -> tuple[str, bytes]:
         """("", value) of what a runner has left in a file: it becomes an artifact of the cache. (why not, nothing) else."""
-        digest, size = payload[:DIGEST_BYTES], int.from_bytes(payload[DIGEST_BYTES : DIGEST_BYTES + 8], "big")
-        name = os.fsdecode(payload[DIGEST_BYTES + 8 :])
+        if len(payload) < runner.FILED_HEAD.size:
+            return f"{UNREADABLE}: a file that it does not name", values.NOTHING
+        digest, size, inode, mtime_ns, writing_ns = runner.FILED_HEAD.unpack_from(payload)
+        name = os.fsdecode(payload[runner.FILED_HEAD.size :])
         try:
             if not _VALUE_FILE.fullmatch(name) or os.lstat(f"{self._folder}/{name}").st_size != size:
                 return f"{UNREADABLE}: a file {name[:100]!r} of {size} bytes", values.NOTHING
             os.rename(f"{self._folder}/{name}", self._values.path(digest.hex()))
         except OSError as e:
             return f"the value, which the function runner left in a file, cannot be taken from there: {e}", values.NOTHING
-        self._values.hold(lease, digest.hex(), size)
+        self._values.hold(lease, digest.hex(), size, Seal(inode, size, mtime_ns), writing_s=writing_ns / 1e9)
         self._see(m.ArtifactReady(digest.hex()))
         return "", values.by_content(values.RETURNED_AT, digest, size)
 
