@@ -1,10 +1,11 @@
-"""What the core alone costs: deciding, applying and encoding as the master does it, without sockets and disk.
+"""What the core alone costs: deciding, applying and encoding as the master does it, without sockets
+and disk.
 
     python benchmarks/core.py [--quick] [--queued 1000 1000000] [--workers 2 2000]
 
-Three things: the microseconds of a job's whole life (submitted, queued, dispatched, completed); the microseconds of completing a
-job and dispatching the next while so many jobs stay queued and so many workers are there; and the bytes that a queued job takes.
-Each setting runs in a process of its own.
+Three things: the microseconds of a job's whole life (submitted, queued, dispatched, completed); the
+microseconds of completing a job and dispatching the next while so many jobs stay queued and so many
+workers are there; and the bytes that a queued job takes. Each setting runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from typing import Any
 import msgspec
 
 from titan.core import effects as fx
-from titan.core import inputs as seen
-from titan.core.events import encode
-from titan.core.state import State
+from titan.core import inputs
+from titan.core.events.events import encode
+from titan.core.state.state import State
 from titan.core.step import Decision, step
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.states import Outcome
@@ -39,7 +40,8 @@ WORKERS = (2, 20, 200, 2_000)
 TARGET_RATIO = 1.3
 TARGET_BYTES = 600
 ATTEMPT_S = 0.001
-"""How long attempts are said to take. As short as this, some 50 wait on each worker beyond its slot."""
+"""How long attempts are said to take. As short as this, some 50 wait on each worker beyond its
+slot."""
 
 
 class Master:
@@ -52,12 +54,12 @@ class Master:
         """worker -> leases that it holds, in the order in which they came."""
         self.journaled = 0
         self._runs = itertools.count()
-        self.see([seen.MasterBooted("bench", 1)])
+        self.see([inputs.MasterBooted("bench", 1)])
         gc.collect()  # from here on as the master has it
         gc.freeze()
         gc.set_threshold(50_000, 50, 100)
 
-    def see(self, inputs: Sequence[seen.Input]) -> Decision:
+    def see(self, inputs: Sequence[inputs.Input]) -> Decision:
         """One turn."""
         self.now += 0.001
         decision = step(self.state, self.now, inputs)
@@ -73,28 +75,28 @@ class Master:
 
     def join(self, workers: int) -> None:
         for n in range(workers):
-            said = seen.WorkerRegistered(n + 1, 1, f"w{n}", "1", ("GENERAL",), 1, {}, [], [])
+            said = inputs.WorkerRegistered(n + 1, 1, f"w{n}", "1", ("GENERAL",), 1, {}, [], [])
             self.dispatched[n + 1] = deque()
             self.see([said])
 
-    def submission(self, count: int) -> seen.DagSubmitted:
+    def submission(self, count: int) -> inputs.DagSubmitted:
         run = next(self._runs)
-        return seen.DagSubmitted(0, 1, f"run-{run}", f"key-{run}", dag(count))
+        return inputs.DagSubmitted(0, 1, f"run-{run}", f"key-{run}", dag(count))
 
     def submit(self, count: int) -> None:
         while count > 0:
             self.note(self.see([self.submission(min(count, 1_000_000))]))
             while self.state.releasing:  # a large one is made ready in slices
-                self.note(self.see([seen.TimePassed()]))
+                self.note(self.see([inputs.TimePassed()]))
             count -= 1_000_000
 
-    def results(self, worker: int, count: int) -> seen.ResultsReported:
+    def results(self, worker: int, count: int) -> inputs.ResultsReported:
         """The worker's oldest attempts ended."""
         held = self.dispatched[worker]
         leases = [held.popleft() for _ in range(min(count, len(held)))]
         n = len(leases)
         began = [self.now - ATTEMPT_S] * n
-        return seen.ResultsReported(
+        return inputs.ResultsReported(
             worker, leases, [Outcome.SUCCEEDED] * n, [0] * n, [""] * n, began, [self.now] * n, [0.0005] * n, [9_000_000] * n, 0.5
         )  # fmt: skip
 
@@ -108,7 +110,8 @@ def dag(count: int) -> DagSpec:
 
 
 def life(*, jobs: int, batch: int) -> float:
-    """Microseconds a job from its submission to its end: `batch` come in one turn, their results in another. Two workers."""
+    """Microseconds a job from its submission to its end: `batch` come in one turn, their results in
+    another. Two workers."""
     master = Master()
     master.join(2)
     coming = [master.submission(batch) for _ in range(max(1, jobs // batch))]
@@ -130,8 +133,8 @@ def life(*, jobs: int, batch: int) -> float:
 def steady(*, queued: int, workers: int, reports: int, size: int, seconds: float) -> float:
     """Microseconds a job: its result and the dispatch of the next.
 
-    In each turn `reports` workers report `size` results each. What was completed is submitted anew, outside of the time that
-    counts, so that the queue keeps its length. The median of slices.
+    In each turn `reports` workers report `size` results each. What was completed is submitted anew,
+    outside of the time that counts, so that the queue keeps its length. The median of slices.
     """
     master = Master()
     master.join(workers)
@@ -146,7 +149,8 @@ def steady(*, queued: int, workers: int, reports: int, size: int, seconds: float
 
 
 class Load:
-    """Workers that finish what they hold, in turn, and a submitter that keeps the queue as long as it is."""
+    """Workers that finish what they hold, in turn, and a submitter that keeps the queue as long as
+    it is."""
 
     def __init__(self, master: Master, *, queued: int, reports: int, size: int) -> None:
         self._master, self._queued, self._reports, self._size = master, queued, reports, size
@@ -174,7 +178,8 @@ class Load:
             if watch is not None:
                 watch.disable()
             master.note(decision)
-        while (missing := self._queued - _waiting(master)) > 0:  # some go to the workers at once as long as there is room
+        # some go to the workers at once as long as there is room
+        while (missing := self._queued - _waiting(master)) > 0:
             master.submit(missing)
         return spent / done * 1e6
 
@@ -184,14 +189,15 @@ def _waiting(master: Master) -> int:
 
 
 def memory(*, queued: int) -> float:
-    """Bytes of resident memory a queued job, from the frame of its submission to the state with nothing else alive."""
+    """Bytes of resident memory a queued job, from the frame of its submission to the state with
+    nothing else alive."""
     master = Master()
     frame = sys.stdin.buffer.read()
     before = _resident() - len(frame)
-    master.see([seen.DagSubmitted(0, 1, "run", "key", msgspec.msgpack.decode(frame, type=DagSpec))])
+    master.see([inputs.DagSubmitted(0, 1, "run", "key", msgspec.msgpack.decode(frame, type=DagSpec))])
     del frame
     while master.state.releasing:  # a large one is made ready in slices
-        master.see([seen.TimePassed()])
+        master.see([inputs.TimePassed()])
     gc.collect()
     assert _waiting(master) == queued
     return (_resident() - before) / queued

@@ -1,10 +1,12 @@
-"""A file goes from the job that made it on one worker, by way of the master, to a job on another worker.
+"""A file goes from the job that made it on one worker, by way of the master, to a job on another
+worker.
 
 python benchmarks/files.py [--megabytes 1000] [--rounds 3] [--consumers 1] [--folder DIR]
 
-A master and three workers with homes of their own. The figures: from the end of the producer to the start of the consumer, and of
-that until the output is durable at the master, and from there on. Meanwhile functions are called on the third worker, and another
-client asks for the list of workers, one after the other. Beside it: what the disk takes (write and sync), and SHA-256.
+A master and three workers with homes of their own. The figures: from the end of the producer to the
+start of the consumer, and of that until the output is durable at the master, and from there on.
+Meanwhile functions are called on the third worker, and another client asks for the list of workers,
+one after the other. Beside it: what the disk takes (write and sync), and SHA-256.
 """
 
 from __future__ import annotations
@@ -90,7 +92,8 @@ class Asking:
 
 
 def one_round(client: Client, megabytes: int, consumers: int) -> tuple[float, float]:
-    """Seconds from the producer's end until its output is durable, and from then until the last consumer began."""
+    """Seconds from the producer's end until its output is durable, and from then until the last
+    consumer began."""
     make = Job("make", command=[sys.executable, "-c", MAKE, str(megabytes)], requirement="A", outputs={"data": "out.bin"})
     given = {"in/data.bin": make.output("data")}
     use = Job("use", command=["test", "-s", "in/data.bin"], requirement="B", foreach=consumers, args=["-a", "1"], inputs=given)

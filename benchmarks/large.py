@@ -1,4 +1,5 @@
-"""One DAG of a million jobs: the time to submit it, the memory it takes, whom it holds up, and how long a restart takes.
+"""One DAG of a million jobs: the time to submit it, the memory it takes, whom it holds up, and how
+long a restart takes.
 
 python benchmarks/large.py [--jobs 1000000] [--array]
 
@@ -25,7 +26,8 @@ def memory(master: psutil.Process) -> int:
 
 
 def longest_answer(address: str, over: Connection) -> None:
-    """Sends the seconds that the slowest of many small questions took, one after the other until it is told to stop."""
+    """Sends the seconds that the slowest of many small questions took, one after the other until it
+    is told to stop."""
     longest = 0.0
     with Client(address) as client:
         while not over.poll():

@@ -1,10 +1,12 @@
-"""A thousand running jobs that say how far they are ten times a second, and two watchers, of whom one stops reading for a while.
+"""A thousand running jobs that say how far they are ten times a second, and two watchers, of whom
+one stops reading for a while.
 
 python benchmarks/progress.py [--jobs 1000] [--rate 10] [--workers 4] [--seconds 20]
 
-Each job is a light process (perl) with a connection of its own to its worker, on which it says what `context.progress` does; its
-text is the time at which it was said. The figures: what that costs the master, in CPU time of one core; how old what a watcher is
-shown is; and what the watcher that was stopped (SIGSTOP) finds when it goes on: a backlog would be old.
+Each job is a light process (perl) with a connection of its own to its worker, on which it says what
+`context.progress` does; its text is the time at which it was said. The figures: what that costs the
+master, in CPU time of one core; how old what a watcher is shown is; and what the watcher that was
+stopped (SIGSTOP) finds when it goes on: a backlog would be old.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import psutil
 
 from titan import DAG, Client, Job
 from titan.cli.local_cluster import LocalCluster
-from titan.job_link import REPORT_PROGRESS
+from titan.net.job_link import REPORT_PROGRESS
 
 REPORTER = """
 use strict; use Socket; use Time::HiRes qw(time sleep);

@@ -1,4 +1,5 @@
-"""A million finished jobs: how long the master takes to start again after kill -9, with a snapshot and with none, and its memory.
+"""A million finished jobs: how long the master takes to start again after kill -9, with a snapshot
+and with none, and its memory.
 
 python benchmarks/restart.py [--jobs 1000000]
 """
@@ -33,7 +34,8 @@ def fill(home: Path, jobs: int, snapshot_bytes: int) -> None:
         print(f"{jobs:,} jobs in {took:.1f} s, master {psutil.Process(master.pid).memory_info().rss / 1e6:.0f} MB")
         if snapshot_bytes < NEVER:
             quiet = time.monotonic()
-            while time.monotonic() - quiet < 2.0:  # a snapshot is made by a child; the next may be due at once
+            # a snapshot is made by a child; the next may be due at once
+            while time.monotonic() - quiet < 2.0:
                 time.sleep(0.1)
                 quiet = time.monotonic() if psutil.Process(master.pid).children() else quiet
         master.kill()

@@ -1,8 +1,10 @@
-"""TitanStore beside redis-server: redis-benchmark with 50 clients in turn, memory of small keys, and the loading of a journal.
+"""TitanStore beside redis-server: redis-benchmark with 50 clients in turn, memory of small keys,
+and the loading of a journal.
 
     python benchmarks/store.py [--requests 100000] [--rounds 3] [--keys 500000]
 
-TitanStore syncs before it answers (`--fsync always`); redis-server writes nothing to disk. Needs redis-server and redis-tools.
+TitanStore syncs before it answers (`--fsync always`); redis-server writes nothing to disk. Needs
+redis-server and redis-tools.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What 100,000 timers cost a master that has nothing to do: its CPU over a while, beside one that has none, and its memory.
+"""What 100,000 timers cost a master that has nothing to do: its CPU over a while, beside one that
+has none, and its memory.
 
 python benchmarks/timers.py [--jobs 99000] [--schedules 1000] [--seconds 60]
 

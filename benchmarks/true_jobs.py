@@ -1,8 +1,10 @@
-"""`true`, ten thousand times in one DAG on two workers of one slot each, beside `xargs -P2 -n1 true`, in turn.
+"""`true`, ten thousand times in one DAG on two workers of one slot each, beside `xargs -P2 -n1
+true`, in turn.
 
     python benchmarks/true_jobs.py [--jobs 10000] [--rounds 3]
 
-Prints a line per round and the medians; a figure means little on its own on a shared machine, the ratio more.
+Prints a line per round and the medians; a figure means little on its own on a shared machine, the
+ratio more.
 """
 
 from __future__ import annotations

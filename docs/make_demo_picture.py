@@ -1,4 +1,5 @@
-"""Draw docs/demo.svg from a run of `make demo` in a terminal: the screen as it is when the command has ended.
+"""Draw docs/demo.svg from a run of `make demo` in a terminal: the screen as it is when the command
+has ended.
 
 python docs/make_demo_picture.py   # some ten seconds; after `make install`
 
@@ -88,7 +89,8 @@ def screen_of(said: bytes) -> pyte.Screen:
 
 
 def spans(screen: pyte.Screen, line: int) -> Iterator[tuple[int, str, str, bool]]:
-    """Yield (column, text, color, bold) of the parts of a line that look alike and hold no two blanks in a row.
+    """Yield (column, text, color, bold) of the parts of a line that look alike and hold no two
+    blanks in a row.
 
     Columns then stand below each other in any font.
     """

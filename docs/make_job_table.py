@@ -1,4 +1,5 @@
-"""Fill the table of a job's keys in docs/pipelines.md from the fields of `titan.Job`, so that they cannot differ.
+"""Fill the table of a job's keys in docs/pipelines.md from the fields of `titan.Job`, so that they
+cannot differ.
 
 python docs/make_job_table.py           # rewrites the table between its marks
 python docs/make_job_table.py --check   # exit code 1 if it is out of date

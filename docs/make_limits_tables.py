@@ -1,10 +1,11 @@
-"""Fill the tables of docs/limits.md from the constants and the settings in the code, so that they cannot differ.
+"""Fill the tables of docs/limits.md from the constants and the settings in the code, so that they
+cannot differ.
 
 python docs/make_limits_tables.py           # rewrites the tables between their marks
 python docs/make_limits_tables.py --check   # exit code 1 if they are out of date
 
-A row names its constant; what it limits and what happens beyond is written here. Each field of `Settings` has a row, else
-`settings_table` raises KeyError.
+A row names its constant; what it limits and what happens beyond is written here. Each field of
+`Settings` has a row, else `settings_table` raises KeyError.
 """
 
 from __future__ import annotations
@@ -15,16 +16,22 @@ from pathlib import Path
 import msgspec
 from tables import main, table
 
-from titan import archive, context
-from titan.core import growth, schedules, sickness, state
-from titan.master import growth_desk
+from titan import context
+from titan.content import archive
+from titan.core.handlers import growth, schedules
+from titan.core.handlers import sick_workers as sickness
+from titan.core.state import state
+from titan.master.handlers import growth as growth_desk
 from titan.model import dag, demand, failure, files, names, secrets, services, timing, values
 from titan.model.settings import Settings
 from titan.protocol import frames
 from titan.sdk import arrays, handed_in, yaml_nodes
 from titan.store import context as store_context
 from titan.store import patterns, replies, requests
-from titan.worker import awaiting, capture, file_cache, runner, shell
+from titan.worker import shell
+from titan.worker.files import cache as file_cache
+from titan.worker.isolated import capture, runner
+from titan.worker.state_machine import waiting_calls as awaiting
 
 PAGE = Path(__file__).parent / "limits.md"
 REFUSED = "refused"

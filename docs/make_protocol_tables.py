@@ -1,4 +1,5 @@
-"""Fill the tables of docs/protocol.md from the messages and the table of routes, so that they cannot differ.
+"""Fill the tables of docs/protocol.md from the messages and the table of routes, so that they
+cannot differ.
 
 python docs/make_protocol_tables.py           # rewrites the tables between their marks
 python docs/make_protocol_tables.py --check   # exit code 1 if they are out of date

@@ -1,9 +1,10 @@
-"""Build the site of README, docs and the pages that they link to into build/site. A broken link or anchor is an error.
+"""Build the site of README, docs and the pages that they link to into build/site. A broken link or
+anchor is an error.
 
 python docs/make_site.py
 
-MkDocs takes one folder of pages, and ours lie at the root, in docs/, examples/ and benchmarks/. They are copied to
-build/site-source in the same layout, with every file that one of them links to.
+MkDocs takes one folder of pages, and ours lie at the root, in docs/, examples/ and benchmarks/.
+They are copied to build/site-source in the same layout, with every file that one of them links to.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.DOTALL | re.MULTILINE)
 
 
 def linked_files() -> list[Path]:
-    """Return the pages of the site and the files that they link to, directly or through others, each once."""
+    """Return the pages of the site and the files that they link to, directly or through others,
+    each once."""
     found = dict.fromkeys([*(ROOT / name for name in FIRST), *sorted((ROOT / "docs").glob("*.md"))])
     waiting = list(found)
     while waiting:

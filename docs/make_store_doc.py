@@ -1,4 +1,5 @@
-"""Fill the list of the store's commands in docs/store.md from titan.store.table, so that the two cannot differ.
+"""Fill the list of the store's commands in docs/store.md from titan.store.table, so that the two
+cannot differ.
 
 python docs/make_store_doc.py           # rewrites the parts between the marks
 python docs/make_store_doc.py --check   # exit code 1 if they are out of date

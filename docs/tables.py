@@ -1,6 +1,8 @@
-"""Generated parts of Markdown pages: they stand between the marks `<!-- NAME -->` and `<!-- end -->`.
+"""Generated parts of Markdown pages: they stand between the marks `<!-- NAME -->` and `<!-- end
+-->`.
 
-Owns the marks and the command line of the scripts that make such parts. Each script owns what its parts say.
+Owns the marks and the command line of the scripts that make such parts. Each script owns what its
+parts say.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def fill(page: str, parts: Mapping[str, str]) -> str:
-    """Return the page with each part between its marks. Raises ValueError unless each pair of marks is there once.
+    """Return the page with each part between its marks. Raises ValueError unless each pair of marks
+    is there once.
 
     >>> fill("<!-- A --><!-- end -->", {"A": "1"})
     '<!-- A -->\\n1\\n<!-- end -->'

@@ -1,4 +1,5 @@
-"""Prints what a run with pytest-cov covered: a line for each package, or for each file of one, and which lines it left out.
+"""Prints what a run with pytest-cov covered: a line for each package, or for each file of one, and
+which lines it left out.
 
 python tests/coverage_report.py .coverage.json [PACKAGE or FILE ...]
 """

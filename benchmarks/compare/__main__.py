@@ -1,9 +1,11 @@
 """Titan beside every peer that is installed, on the same work, interleaved in one run.
 
-    python -m benchmarks.compare [--workloads ...] [--peers ...] [--rounds 3] [--quick] [--json] [--out DIR]
+    python -m benchmarks.compare [--workloads ...] [--peers ...] [--rounds 3] [--quick] [--json]
+    [--out DIR]
 
-Writes DATE-compare.md and a picture to benchmarks/results/ (with --json DATE-compare.json, too) and prints the page. --quick is a
-smoke test of few tasks and one round: its figures mean nothing, and it writes files only where --out says.
+Writes DATE-compare.md and a picture to benchmarks/results/ (with --json DATE-compare.json, too) and
+prints the page. --quick is a smoke test of few tasks and one round: its figures mean nothing, and
+it writes files only where --out says.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""A peer stays on this machine and in its folder while it runs, and nothing of it is left when its turn is over.
+"""A peer stays on this machine and in its folder while it runs, and nothing of it is left when its
+turn is over.
 
-Three means: a network of its own in which there is only the loopback; host and runner as the parents of whatever a peer abandons;
-and SIGTERM for a host whose runner is gone. Everything is ended by its process id.
+Three means: a network of its own in which there is only the loopback; host and runner as the
+parents of whatever a peer abandons; and SIGTERM for a host whose runner is gone. Everything is
+ended by its process id.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 
 def adopt_orphans() -> None:
-    """What a descendant of this process leaves behind becomes its child, and so can be found and ended."""
+    """What a descendant of this process leaves behind becomes its child, and so can be found and
+    ended."""
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -36,9 +39,11 @@ def follow_parent() -> None:
 
 
 def interrupt_on_sigterm(patience_s: int = 0, give_up: Callable[[], None] = lambda: None) -> None:
-    """From now on SIGTERM raises KeyboardInterrupt, as Ctrl-C does; while that is being handled a second one changes nothing.
+    """From now on SIGTERM raises KeyboardInterrupt, as Ctrl-C does; while that is being handled a
+    second one changes nothing.
 
-    If the process is still there `patience_s` seconds later (0: however long that takes), it gives up and ends at once.
+    If the process is still there `patience_s` seconds later (0: however long that takes), it gives
+    up and ends at once.
     """
 
     def on_term(number: int, frame: FrameType | None) -> None:
@@ -57,7 +62,8 @@ def interrupt_on_sigterm(patience_s: int = 0, give_up: Callable[[], None] = lamb
 
 
 def own_network() -> bool:
-    """Moves this process, before it has threads, into a network with nothing but the loopback; False if it may not."""
+    """Moves this process, before it has threads, into a network with nothing but the loopback;
+    False if it may not."""
     if _libc.unshare(_CLONE_NEWNET) != 0:
         user, group = os.getuid(), os.getgid()
         if _libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:

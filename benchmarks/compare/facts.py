@@ -1,4 +1,5 @@
-"""What a reader has to know of the machine and the versions to judge the figures; nothing that tells whose machine it is."""
+"""What a reader has to know of the machine and the versions to judge the figures; nothing that
+tells whose machine it is."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""The process in which a peer has its turn: starts it, does the work that it is told to, a line each, and stops it.
+"""The process in which a peer has its turn: starts it, does the work that it is told to, a line
+each, and stops it.
 
     python -m benchmarks.compare.host PEER WORKLOAD FD
 
-Lines come on stdin, the number of tasks each; answers, in JSON, go to FD. What the peer prints itself goes where stderr goes.
+Lines come on stdin, the number of tasks each; answers, in JSON, go to FD. What the peer prints
+itself goes where stderr goes.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ def main(name: str, workload_name: str, fd: int) -> None:
 
     cls, workload = load(name), WORKLOADS[workload_name]
     confined = confine.own_network()
-    confine.follow_parent()  # after that, which may change whom it belongs to, and then the kernel forgets it
+    # after that, which may change whom it belongs to, and then the kernel forgets it
+    confine.follow_parent()
     if not confined and not cls.loopback:
         say(error="it listens on every address, and it cannot be given a network of its own here")
         return
@@ -68,4 +71,5 @@ if __name__ == "__main__":
     except Exception:
         traceback.print_exc()
     finally:
-        os._exit(code)  # all is stopped; what a peer's library would still do at the end may wait for what is gone
+        # all is stopped; what a peer's library would still do at the end may wait for what is gone
+        os._exit(code)

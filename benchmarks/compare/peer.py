@@ -1,4 +1,5 @@
-"""What a peer is to the benchmark: something that is started, does some of the workloads, and is stopped."""
+"""What a peer is to the benchmark: something that is started, does some of the workloads, and is
+stopped."""
 
 from __future__ import annotations
 
@@ -21,10 +22,11 @@ class Unavailable(Exception):
 
 
 class Peer:
-    """A peer overrides `start` and the methods of the work it can do; a method it leaves alone is work it does not offer.
+    """A peer overrides `start` and the methods of the work it can do; a method it leaves alone is
+    work it does not offer.
 
-    `home` is an empty folder for all its files, `workload` the one that is to come. What `start` registers in `stack` is undone
-    when the peer is stopped, however that comes.
+    `home` is an empty folder for all its files, `workload` the one that is to come. What `start`
+    registers in `stack` is undone when the peer is stopped, however that comes.
     """
 
     title: ClassVar[str]
@@ -32,7 +34,8 @@ class Peer:
     """What pip calls it, "" if nothing has to be installed."""
     module: ClassVar[str] = ""
     loopback: ClassVar[bool] = True
-    """False: it listens on every address of the machine, so it is run only where it can be given a network of its own."""
+    """False: it listens on every address of the machine, so it is run only where it can be given a
+    network of its own."""
 
     def __init__(self, home: Path, workload: str) -> None:
         self.home = home
@@ -67,9 +70,10 @@ class Peer:
     def start(self) -> None:
         """Returns when it is ready to work."""
 
-    # -- work -------------------------------------------------------------------------------------------------------------
+    # -- work --------------------------------------------------------------------------------------
     def functions(self, count: int) -> Iterable[int]:
-        """same(0) to same(count - 1), each a task of its own, all submitted at once; their results in order."""
+        """same(0) to same(count - 1), each a task of its own, all submitted at once; their results
+        in order."""
         raise NotImplementedError
 
     def call(self, x: int) -> int:
@@ -77,7 +81,8 @@ class Peer:
         raise NotImplementedError
 
     def chain(self, length: int) -> int:
-        """inc(inc(...inc(0))): each task depends on the one before, and all are handed in before the first result is asked for."""
+        """inc(inc(...inc(0))): each task depends on the one before, and all are handed in before
+        the first result is asked for."""
         raise NotImplementedError
 
     def blobs(self, count: int, size: int) -> Iterable[bytes]:
@@ -85,7 +90,8 @@ class Peer:
         raise NotImplementedError
 
     def scripts(self, script: Path, count: int) -> float | None:
-        """Runs a Python script so many times. Raises if one fails. Returns the seconds it took if the peer alone can tell them."""
+        """Runs a Python script so many times. Raises if one fails. Returns the seconds it took if
+        the peer alone can tell them."""
         raise NotImplementedError
 
     def processes(self, count: int) -> float | None:

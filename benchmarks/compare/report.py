@@ -27,7 +27,8 @@ class Findings(msgspec.Struct):
     """workload -> peer -> what it did."""
 
     def rows(self) -> Iterator[tuple[str, Metric, dict[str, list[float]]]]:
-        """(workload, metric, peer -> figures of its rounds) for each metric that somebody has figures of."""
+        """(workload, metric, peer -> figures of its rounds) for each metric that somebody has
+        figures of."""
         for workload, cells in self.cells.items():
             for metric in WORKLOADS[workload].metrics:
                 figures = {peer: cell.figures[metric.name] for peer, cell in cells.items() if cell.figures.get(metric.name)}
@@ -99,7 +100,8 @@ def _table(findings: Findings, workload: str, metric: Metric, figures: dict[str,
 
 
 def draw(findings: Findings, path: Path) -> None:
-    """A bar for each peer and metric, on logarithmic axes; the whiskers go from the least to the most. Wants matplotlib."""
+    """A bar for each peer and metric, on logarithmic axes; the whiskers go from the least to the
+    most. Wants matplotlib."""
     import matplotlib
 
     matplotlib.use("Agg")

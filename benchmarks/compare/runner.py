@@ -1,7 +1,8 @@
-"""Takes the turns: for each workload, round by round, each peer once. A peer is started anew for every turn and runs alone.
+"""Takes the turns: for each workload, round by round, each peer once. A peer is started anew for
+every turn and runs alone.
 
-So two peers' figures of one round lie seconds apart, and no peer's idle processes disturb another. Starting is not timed; a warm-up
-goes before each measurement.
+So two peers' figures of one round lie seconds apart, and no peer's idle processes disturb another.
+Starting is not timed; a warm-up goes before each measurement.
 """
 
 from __future__ import annotations
@@ -136,7 +137,8 @@ class Turn:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """What a host and all that it starts sees: our interpreter's programs first, and a folder of its own as home."""
+    """What a host and all that it starts sees: our interpreter's programs first, and a folder of
+    its own as home."""
     kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER") if name in os.environ}
     path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
     return {**kept, "PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(home), "TMPDIR": str(home / "tmp")}

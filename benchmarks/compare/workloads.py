@@ -1,4 +1,5 @@
-"""What is measured: each workload's sizes, what its figures mean, and how its results are proved to be right."""
+"""What is measured: each workload's sizes, what its figures mean, and how its results are proved to
+be right."""
 
 from __future__ import annotations
 

@@ -32,7 +32,9 @@ def list_modules(source: Path) -> list[dict[str, object]]:
     modules = []
     for entry in sorted(source.iterdir()):
         if entry.name in LEFT_OUT or not entry.stem.isidentifier():
-            continue  # tests, caches, and folders such as config-3.11-x86_64-linux-gnu, which nobody can import
+            # tests, caches, and folders such as config-3.11-x86_64-linux-gnu, which nobody can
+            # import
+            continue
         files = source_files(entry) if entry.is_dir() else [entry] if entry.suffix == ".py" else []
         if files:
             size = sum(file.stat().st_size for file in files)

@@ -16,7 +16,8 @@ from html import escape
 from pathlib import Path
 
 TOP = 15
-FUNCTIONS_TO_PLOT, FUNCTIONS_TO_RANK = 10, 20  # with fewer, branches per function say little about a module
+# with fewer, branches per function say little about a module
+FUNCTIONS_TO_PLOT, FUNCTIONS_TO_RANK = 10, 20
 
 
 @dataclass
@@ -101,7 +102,7 @@ def read_counts(shared: Path) -> Totals:
     return Totals(source, sorted(modules, key=lambda m: (-m.lines, m.name)))
 
 
-# -- Markdown ----------------------------------------------------------------------------------------------------------
+# -- Markdown --------------------------------------------------------------------------------------
 def headline(totals: Totals) -> list[tuple[str, str]]:
     return [
         ("modules and packages", f"{len(totals.modules):,}"),
@@ -158,7 +159,7 @@ def markdown(totals: Totals) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-# -- the plot ----------------------------------------------------------------------------------------------------------
+# -- the plot --------------------------------------------------------------------------------------
 WIDTH, HEIGHT = 920, 460
 LEFT, RIGHT, TOP_EDGE, BOTTOM = 52, 24, 20, 48
 
@@ -200,7 +201,8 @@ def plot(totals: Totals) -> str:
         place = f'cx="{x(m.lines):.1f}" cy="{y(m.branches_per_function):.1f}" r="{radius(m):.1f}"'
         parts.append(f"<circle {place}><title>{escape(title)}</title></circle>")
     big = [(x(m.lines), y(m.branches_per_function), radius(m)) for m in shown if radius(m) > 9]
-    taken = [(cx - r, cy - r, cx + r, cy + r) for cx, cy, r in big]  # no name lies on one of these, or on another name
+    # no name lies on one of these, or on another name
+    taken = [(cx - r, cy - r, cx + r, cy + r) for cx, cy, r in big]
     for m in [*shown[:12], *sorted(shown, key=lambda m: -m.branches_per_function)[:8]]:
         size = 7.0 * len(m.name)
         middle, at = x(m.lines), y(m.branches_per_function)
@@ -214,7 +216,7 @@ def plot(totals: Totals) -> str:
     return "\n".join([*parts, "</svg>"])
 
 
-# -- HTML --------------------------------------------------------------------------------------------------------------
+# -- HTML ------------------------------------------------------------------------------------------
 STYLE = """
 :root {
   color-scheme: light dark;

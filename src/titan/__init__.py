@@ -32,7 +32,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what is asked for: a worker, a master or a job that needs one name does not pay for all."""
+    """Imports what is asked for: a worker, a master or a job that needs one name does not pay for
+    all."""
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'titan' has no attribute {name!r}")

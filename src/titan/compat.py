@@ -1,10 +1,12 @@
-"""The names of the Titan SDK (`titan_sdk`), so that programs written for it run after one import is changed.
+"""The names of the Titan SDK (`titan_sdk`), so that programs written for it run after one import is
+changed.
 
     from titan.compat import TitanClient, TitanJob
 
-What differs from `titan.Client` is kept as those programs expect it: answers are text or a truth value, a master that cannot be
-reached is an answer that begins with ``CONNECTION_ERROR``, and a job is asked for by its id alone, with or without ``DAG-`` in
-front. New programs have more of `titan.Client`.
+What differs from `titan.Client` is kept as those programs expect it: answers are text or a truth
+value, a master that cannot be reached is an answer that begins with ``CONNECTION_ERROR``, and a job
+is asked for by its id alone, with or without ``DAG-`` in front. New programs have more of
+`titan.Client`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import TypeVar
 
 import msgspec
 
-from titan.archive import build_archive
+from titan.content.archive import build_archive
 from titan.errors import ConnectionLost, MasterUnreachable, NotFound, TitanError
 from titan.model.causes import Cause
 from titan.sdk import submission, uploads
@@ -56,8 +58,9 @@ PATIENCE_S = 20.0
 
 
 class TitanJob:
-    """One job. `filename`: a script or binary here, or one that `deploy_script` has put on the master; with `is_archive`
-    ``NAME.zip/PATH``, a file of a folder that `upload_project_folder` has put there. `delay` is in milliseconds.
+    """One job. `filename`: a script or binary here, or one that `deploy_script` has put on the
+    master; with `is_archive` ``NAME.zip/PATH``, a file of a folder that `upload_project_folder` has
+    put there. `delay` is in milliseconds.
 
     Raises FileNotFoundError.
     """
@@ -123,28 +126,31 @@ class TitanJob:
 
 
 class TitanClient:
-    """`TitanClient()`: the master is at TITAN_HOST and TITAN_PORT, else where `titan.Client` looks. Cheap to make: those of a
-    process share one connection."""
+    """`TitanClient()`: the master is at TITAN_HOST and TITAN_PORT, else where `titan.Client` looks.
+    Cheap to make: those of a process share one connection."""
 
     def __init__(self, host: str | None = None, port: int | None = None) -> None:
         self._address = f"{host or TITAN_HOST}:{port or TITAN_PORT}" if host or port else _address()
 
-    # -- submitting -----------------------------------------------------------------------------------------------------
+    # -- submitting --------------------------------------------------------------------------------
     def submit_job(self, job: TitanJob) -> str:
         """Runs a single job; as `submit_dag`."""
         return self.submit_dag(job.id, [job])
 
     def submit_dag(self, name: str, jobs: Iterable[TitanJob], agent_run_id: str | None = None) -> str:
-        """``SUBMITTED: RUN``, or ``ERROR: ...``. A parent that is none of `jobs` has to be COMPLETED by now."""
+        """``SUBMITTED: RUN``, or ``ERROR: ...``. A parent that is none of `jobs` has to be
+        COMPLETED by now."""
         listed = list(jobs)
         return self._said(lambda client: self._submit(client, name, listed, agent_run_id or ""))
 
     def submit_yaml(
         self, yaml_path: str, agent_run_id: str | None = None, wait: bool = False, poll_interval: float = 2, timeout: float = 300
     ) -> str | bool:
-        """Submits a pipeline file. With `wait` until all of it is over; False if that takes longer than `timeout` seconds.
+        """Submits a pipeline file. With `wait` until all of it is over; False if that takes longer
+        than `timeout` seconds.
 
-        `poll_interval` is not needed: changes are pushed. Raises FileNotFoundError, InvalidPipeline.
+        `poll_interval` is not needed: changes are pushed. Raises FileNotFoundError,
+        InvalidPipeline.
         """
         from titan.sdk.pipeline import load_pipeline
 
@@ -191,9 +197,10 @@ class TitanClient:
             for name in ids:
                 pipe.execute("SET", f"compat:job:{name}", run, "EX", KNOWN_S)
 
-    # -- asking ---------------------------------------------------------------------------------------------------------
+    # -- asking ------------------------------------------------------------------------------------
     def get_job_status(self, job_id: str) -> str:
-        """PENDING, RUNNING, RETRYING, PAUSED, COMPLETED (of a service: it is READY), FAILED, REJECTED, CANCELLED or UNKNOWN."""
+        """PENDING, RUNNING, RETRYING, PAUSED, COMPLETED (of a service: it is READY), FAILED,
+        REJECTED, CANCELLED or UNKNOWN."""
         return self._said(lambda client: self._state(client, job_id))
 
     def fetch_logs(self, job_id: str) -> str:
@@ -236,7 +243,7 @@ class TitanClient:
                 continue
         return ""
 
-    # -- the store ------------------------------------------------------------------------------------------------------
+    # -- the store ---------------------------------------------------------------------------------
     def store_put(self, key: str, value: object) -> str:
         """Keeps a text for all. "OK"."""
         return self._said(lambda client: _text(client.store.execute("SET", key, str(value))))
@@ -254,7 +261,7 @@ class TitanClient:
         nobody: list[str] = []
         return self._asked(lambda client: sorted(_text(one) for one in client.store.smembers(key)), nobody)
 
-    # -- services -------------------------------------------------------------------------------------------------------
+    # -- services ----------------------------------------------------------------------------------
     def stop_service(self, service_id: str) -> str:
         """``STOPPED: DAG-ID``, or ``ERROR: ...``. Raises ValueError for no id."""
         if not service_id:
@@ -293,7 +300,7 @@ class TitanClient:
         none: dict[str, str] = {}
         return self._asked(lambda client: _ready(client.services()), none)
 
-    # -- files ----------------------------------------------------------------------------------------------------------
+    # -- files -------------------------------------------------------------------------------------
     def upload_file(self, filepath: str) -> str:
         """``UPLOAD_SUCCESS``, or ``ERROR: ...``: the master has the file by its name."""
         return self._put_file(filepath, UPLOADS, "UPLOAD_SUCCESS")
@@ -303,7 +310,8 @@ class TitanClient:
         return self._put_file(filepath, "", "DEPLOY_SUCCESS")
 
     def upload_project_folder(self, folder_path: str, project_name: str | None = None) -> str:
-        """``UPLOAD_SUCCESS``: `TitanJob(filename="NAME.zip/entry.py", is_archive=True)` finds it on the master."""
+        """``UPLOAD_SUCCESS``: `TitanJob(filename="NAME.zip/entry.py", is_archive=True)` finds it on
+        the master."""
         folder = Path(os.path.abspath(folder_path))
         if not folder.is_dir():
             return f"ERROR: Folder not found at: {folder_path}"
@@ -339,7 +347,8 @@ class TitanClient:
         return self.upload_file(filename) == "UPLOAD_SUCCESS" and self.store_put(key, os.path.basename(filename)) == "OK"
 
     def get_artifact(self, key: str, save_path: str | None = None) -> bool:
-        """Saves the file that was published by this key, by default under its name in the folder for temporary files."""
+        """Saves the file that was published by this key, by default under its name in the folder
+        for temporary files."""
         name = self.store_get(key)
         if name in ("NULL", "CLEARED", "") or name.startswith(("ERROR", "CONNECTION_ERROR")):
             return False
@@ -358,7 +367,7 @@ class TitanClient:
 
         return self._said(put)
 
-    # -- within ---------------------------------------------------------------------------------------------------------
+    # -- within ------------------------------------------------------------------------------------
     def _client(self) -> Client:
         return _open(self._address)
 
@@ -392,7 +401,8 @@ def _address() -> str | None:
 
 
 def _split(args: str) -> list[str]:
-    """As a shell would; where that cannot be, at spaces: those programs write apostrophes as they are."""
+    """As a shell would; where that cannot be, at spaces: those programs write apostrophes as they
+    are."""
     try:
         return shlex.split(args)
     except ValueError:
@@ -412,7 +422,8 @@ def _state_of(job: JobStatus) -> str:
 
 
 async def _on_master(client: Client, staged: StagedDag, archived: set[str]) -> StagedDag:
-    """The DAG with its files on the master; `archived` are the ``NAME.zip/PATH`` that are files of a folder there."""
+    """The DAG with its files on the master; `archived` are the ``NAME.zip/PATH`` that are files of
+    a folder there."""
     names = {}
     for name in staged.unresolved:
         names[name] = (await client._async._resolve(name.partition("/")[0] if name in archived else name)).hash
@@ -428,7 +439,7 @@ async def _on_master(client: Client, staged: StagedDag, archived: set[str]) -> S
     return staged
 
 
-# -- one connection for all -------------------------------------------------------------------------------------------------
+# -- one connection for all ------------------------------------------------------------------------
 _lock = threading.Lock()
 _clients: dict[tuple[int, str | None], Client] = {}
 

@@ -26,8 +26,9 @@
         PortInUse          another program listens there
       Bug                an invariant of Titan itself does not hold
 
-Each has a stable `code` (it travels in error frames and in `--json`), a message that says what happened and what to do
-next, and `retryable`: whether the same call may succeed later without a change.
+Each has a stable `code` (it travels in error frames and in `--json`), a message that says what
+happened and what to do next, and `retryable`: whether the same call may succeed later without a
+change.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class CallerError(TitanError):
 class InvalidGraph(CallerError):
     """A DAG was refused whole. `job` is the id at fault ("" if it is the DAG's own).
 
-    `field` and `problem` say what of the job it is and why, as far as one field is at fault; "" in what a master answers.
+    `field` and `problem` say what of the job it is and why, as far as one field is at fault; "" in
+    what a master answers.
     """
 
     code = "invalid_graph"
@@ -87,7 +89,8 @@ class LimitExceeded(CallerError):
 
 
 class Untrusted(CallerError):
-    """A value is a pickle of a run that this program did not submit: whoever submitted it can execute code in who opens it."""
+    """A value is a pickle of a run that this program did not submit: whoever submitted it can
+    execute code in who opens it."""
 
     code = "untrusted"
 
@@ -101,7 +104,8 @@ class Untrusted(CallerError):
 
 
 class StoreRefused(CallerError):
-    """TitanStore refused a command; the message is Redis's, its first word the kind: WRONGTYPE, NOAUTH, ERR, ..."""
+    """TitanStore refused a command; the message is Redis's, its first word the kind: WRONGTYPE,
+    NOAUTH, ERR, ..."""
 
     code = "store_refused"
 
@@ -111,7 +115,8 @@ class JobError(TitanError):
 
 
 class JobFailed(JobError):
-    """The job behind a call is DEAD: its process died, or what it raised cannot be unpickled here. The message says which."""
+    """The job behind a call is DEAD: its process died, or what it raised cannot be unpickled here.
+    The message says which."""
 
     code = "job_failed"
 
@@ -188,7 +193,8 @@ class PortInUse(EnvironmentFault):
 
 
 class Bug(TitanError):
-    """An invariant does not hold. Please report it with the message: it carries the story of the job concerned."""
+    """An invariant does not hold. Please report it with the message: it carries the story of the
+    job concerned."""
 
     code = "bug"
 
@@ -201,5 +207,6 @@ def _tree(root: type[TitanError]) -> dict[str, type[TitanError]]:
 
 
 def from_code(code: str, message: str) -> TitanError:
-    """The error that an error frame describes. An unknown code (a newer peer) gives a plain TitanError."""
+    """The error that an error frame describes. An unknown code (a newer peer) gives a plain
+    TitanError."""
     return _tree(TitanError).get(code, TitanError)(message)

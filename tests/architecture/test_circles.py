@@ -1,7 +1,8 @@
-"""No module imports itself by way of others: at module load, inside a function, or for annotations alone.
+"""No module imports itself by way of others: at module load, inside a function, or for annotations
+alone.
 
-The contract `acyclic_siblings` looks at packages and at the modules of one package; a package's own `__init__` and ways through two
-packages are seen here.
+The contract `acyclic_siblings` looks at packages and at the modules of one package; a package's own
+`__init__` and ways through two packages are seen here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import grimp
 
 
 def circles(imports: Mapping[str, Sequence[str]]) -> list[list[str]]:
-    """Groups of modules that all import each other, directly or by way of others of the group; Tarjan's algorithm."""
+    """Groups of modules that all import each other, directly or by way of others of the group;
+    Tarjan's algorithm."""
     found: list[list[str]] = []
     order: dict[str, int] = {}
     lowest: dict[str, int] = {}

@@ -1,4 +1,5 @@
-"""The form of README and docs: prose wraps at 100 columns, README is short, and every page is reachable."""
+"""The form of README and docs: prose wraps at 100 columns, README is short, and every page is
+reachable."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Pure code asks nobody: no clock, no chance, no I/O, no environment, no event loop; neither itself nor by way of what it imports.
+"""Pure code asks nobody: no clock, no chance, no I/O, no environment, no event loop; neither itself
+nor by way of what it imports.
 
-A module claims purity by its package, or by the word "Pure" in its own docstring. It may import other modules that claim it and the
-libraries in PURE_LIBRARIES, so what it reaches by any chain of imports is pure too.
+A module claims purity by its package, or by the word "Pure" in its own docstring. It may import
+other modules that claim it and the libraries in PURE_LIBRARIES, so what it reaches by any chain of
+imports is pure too.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import titan
 SOURCE = Path(titan.__file__).parent
 PURE_PACKAGES = ("model", "core", "scheduling", "protocol", "gateway", "store", "predict")
 CLAIM = re.compile(r"\bPure\b|[:;] pure\b|\b[Ss]ans-IO\b")
-SHARED = {"titan.errors", "titan._version", "titan.journal.engine", "titan.worker.words", "titan.sdk.field_table"}
+SHARED = {"titan.errors", "titan._version", "titan.journal.engine", "titan.worker.state_machine.messages", "titan.sdk.field_table"}
 """Types and constants that pure modules use: checked as these are, though they do not say so."""
 PURE_LIBRARIES = {
     *("__future__", "abc", "collections", "dataclasses", "enum", "functools", "itertools", "types", "typing"),
@@ -35,9 +37,9 @@ EXCEPTIONS = {
     },
     "titan.store.sorting": {"sys": "maxsize, a constant"},
     "titan.sdk.arrays": {"os": "PathLike, a type"},
-    "titan.worker.held": {"signal": SIGNAL_NAMES},
-    "titan.worker.services": {"signal": SIGNAL_NAMES},
-    "titan.worker.suspects": {"signal": SIGNAL_NAMES},
+    "titan.worker.state_machine.attempt": {"signal": SIGNAL_NAMES},
+    "titan.worker.state_machine.services": {"signal": SIGNAL_NAMES},
+    "titan.worker.state_machine.suspects": {"signal": SIGNAL_NAMES},
 }
 BANNED_NAMES = {"open", "input", "print", "exec", "eval", "__import__", "breakpoint", "hash", "globals"}
 """`hash` of a text differs from process to process: `__hash__` alone may call it."""
@@ -63,7 +65,8 @@ PATHS = {module_name(path): path for path in sorted(SOURCE.rglob("*.py")) if cla
 
 
 def imports_of(node: ast.AST) -> Iterator[str]:
-    """What a module imports, in functions too; without what is for annotations alone. `from a import b` gives a.b and a."""
+    """What a module imports, in functions too; without what is for annotations alone. `from a
+    import b` gives a.b and a."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
             continue
@@ -95,13 +98,18 @@ def test_these_packages_and_the_modules_that_say_so_claim_purity() -> None:
     assert {name.split(".")[1] for name in PATHS} >= set(PURE_PACKAGES)
     assert PATHS.keys() >= {
         *(
-            "titan.worker.machine",
-            "titan.worker.calls",
-            "titan.worker.awaiting",
-            "titan.worker.services",
-            "titan.worker.job_values",
+            "titan.worker.state_machine.machine",
+            "titan.worker.state_machine.calls",
+            "titan.worker.state_machine.waiting_calls",
+            "titan.worker.state_machine.services",
+            "titan.worker.state_machine.job_values",
         ),
-        *("titan.worker.held", "titan.worker.keeping", "titan.worker.suspects", "titan.worker.ahead"),
+        *(
+            "titan.worker.state_machine.attempt",
+            "titan.worker.state_machine.outputs",
+            "titan.worker.state_machine.suspects",
+            "titan.worker.state_machine.pipelining",
+        ),
         *("titan.journal.records", "titan.journal.scan"),
     }
 
@@ -147,7 +155,7 @@ def test_a_pure_module_iterates_no_set(name: str) -> None:
         ("import importlib.resources", ["importlib.resources"]),
         ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import time", []),
         ("import urllib.request", ["urllib.request"]),
-        ("from titan.core.state import State\nimport msgspec.msgpack\nfrom urllib.parse import quote", []),
+        ("from titan.core.state.state import State\nimport msgspec.msgpack\nfrom urllib.parse import quote", []),
     ],
 )
 def test_an_impure_import_is_found_wherever_it_stands(source: str, found: list[str]) -> None:

@@ -1,4 +1,5 @@
-"""The comparison and the core's benchmark run and print what they promise; their figures are nobody's business here."""
+"""The comparison and the core's benchmark run and print what they promise; their figures are
+nobody's business here."""
 
 from __future__ import annotations
 

@@ -1,20 +1,24 @@
-"""Chaos over real processes: a master, three workers and clients, with faults drawn from a seed; then all heals and is judged.
+"""Chaos over real processes: a master, three workers and clients, with faults drawn from a seed;
+then all heals and is judged.
 
     PYTHONPATH=tests python -m chaos.chaos --seconds 600 --seed 1
 
-Jobs write down outside Titan what really ran: each execution appends to a file of its own, synced. The judge compares that, and the
-journal, with what clients were told: nothing acknowledged is lost, nothing is COMPLETED that never ran, nothing is recorded twice,
-nothing is stuck, nothing is DEAD but by the poison rule, no process ends by itself, and none is left. The table is Markdown. Exit
+Jobs write down outside Titan what really ran: each execution appends to a file of its own, synced.
+The judge compares that, and the journal, with what clients were told: nothing acknowledged is lost,
+nothing is COMPLETED that never ran, nothing is recorded twice, nothing is stuck, nothing is DEAD
+but by the poison rule, no process ends by itself, and none is left. The table is Markdown. Exit
 code 1: something did not hold.
 
-Faults come in rounds: each kind once, in an order that the seed draws. After a round nothing is done until all that was
-acknowledged by then has ended, so that the next fault cannot free what is stuck. A run of a minute or more ends its first round.
+Faults come in rounds: each kind once, in an order that the seed draws. After a round nothing is
+done until all that was acknowledged by then has ended, so that the next fault cannot free what is
+stuck. A run of a minute or more ends its first round.
 
-Nothing here takes the machine down, only processes. What a process wrote survives it, so `everysec` may lose nothing either; each
-start of the master draws its setting, unless one is asked for.
+Nothing here takes the machine down, only processes. What a process wrote survives it, so `everysec`
+may lose nothing either; each start of the master draws its setting, unless one is asked for.
 
-With the privileges for it each worker is a host of its own, and homes are disks that fill up: see `places`. Without them a proxy
-before the master does the partitions and resets, and what cannot be done is printed with its reason.
+With the privileges for it each worker is a host of its own, and homes are disks that fill up: see
+`places`. Without them a proxy before the master does the partitions and resets, and what cannot be
+done is printed with its reason.
 """
 
 from __future__ import annotations
@@ -46,9 +50,10 @@ WORKERS = ("ada", "bob", "cyd")
 WITH_SMALL_DISK = "cyd"
 DISK_MIB, MASTER_DISK_MIB = 64, 256
 HEAL_S = 60.0
-"""All that is open when the faults stop ends within this, together. A loss shows after 3 s, a worker registers anew within 5, the
-back-offs of 3 retries are 3.5 s, a service that lost its worker backs off as long. What is left to run then is 10 runs and 70
-calls, some 10 s of work on two busy cores. The rest is for a slow machine."""
+"""All that is open when the faults stop ends within this, together. A loss shows after 3 s, a
+worker registers anew within 5, the back-offs of 3 retries are 3.5 s, a service that lost its worker
+backs off as long. What is left to run then is 10 runs and 70 calls, some 10 s of work on two busy
+cores. The rest is for a slow machine."""
 PAUSE_S = (0.2, 1.0)
 """Between two faults."""
 SPAN_S = (0.1, 1.0, 4.0)
@@ -124,7 +129,7 @@ class Chaos:
             self.skipped |= {kind: "libfaketime is not installed (sh tests/packages.sh)" for kind, _ in clocks}
         return kinds
 
-    # -- the processes ------------------------------------------------------------------------------------------------------
+    # -- the processes -----------------------------------------------------------------------------
     def _start_master(self) -> None:
         setting = self.fsync or self.chance.choice(("always", "everysec"))
         self.starts[setting] += 1
@@ -161,7 +166,7 @@ class Chaos:
                         found.append(pid)
         return found
 
-    # -- faults ---------------------------------------------------------------------------------------------------------------
+    # -- faults ------------------------------------------------------------------------------------
     def run(self, seconds: float) -> None:
         for proxy in self.proxies.values():
             proxy.__enter__()
@@ -262,7 +267,7 @@ class Chaos:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
-    # -- of the network -------------------------------------------------------------------------------------------------------
+    # -- of the network ----------------------------------------------------------------------------
     def _drop(self, name: str) -> bool:
         chains = self.chance.choice((("from",), ("to",), ("from", "to")))
         return self._spoil(name, lambda network: network.drop(name, *chains))
@@ -297,7 +302,7 @@ class Chaos:
             self.proxies[name].cut()
         return True
 
-    # -- of disks and clocks --------------------------------------------------------------------------------------------------
+    # -- of disks and clocks -----------------------------------------------------------------------
     def _fill(self, _: str) -> bool:
         """Half the time the worker is replaced meanwhile: it may refuse to start for want of room."""
         name, disk = WITH_SMALL_DISK, self.disks[WITH_SMALL_DISK]
@@ -351,12 +356,13 @@ class Chaos:
     def _wrong_by(self) -> float:
         return self.chance.choice((-1, 1)) * self.chance.choice((60, 3600, DAY_S, 10 * DAY_S, 100 * DAY_S))
 
-    # -- the judgement ------------------------------------------------------------------------------------------------------
+    # -- the judgement -----------------------------------------------------------------------------
     def _acknowledged(self) -> list[str]:
         return [*self.load.runs, *Diary(self.log).runs]
 
     def _wait_for_all(self) -> None:
-        """What was acknowledged until now ends within HEAL_S, all of it together, while nothing is done to it."""
+        """What was acknowledged until now ends within HEAL_S, all of it together, while nothing is
+        done to it."""
         give_up = time.monotonic() + HEAL_S
         for run in self._acknowledged():
             if run in self._over:
@@ -405,7 +411,8 @@ class Chaos:
             self._judge_run(run)
 
     def _wait_for_the_rest(self, deadline_s: float) -> None:
-        """Runs of clients that were killed before they heard of them, and the calls that such a client had handed in."""
+        """Runs of clients that were killed before they heard of them, and the calls that such a
+        client had handed in."""
         client = self.cluster.client
         running: list[str] = []
 

@@ -1,8 +1,10 @@
-"""Clients of a chaos run: threads that live as long as it does, and a process that is killed and frozen.
+"""Clients of a chaos run: threads that live as long as it does, and a process that is killed and
+frozen.
 
     python -m chaos.clients ADDRESS TRUTH LOG SEED
 
-The process writes to LOG what it is about to ask for and what was acknowledged, so that this outlives its kill -9.
+The process writes to LOG what it is about to ask for and what was acknowledged, so that this
+outlives its kill -9.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from titan.sdk.run import Run
 RUN_S = 60.0
 """A client waits for a result no longer than this, then it is a finding: see `chaos.HEAL_S`."""
 OPEN_RUNS = 6
-"""A client submits no further run while it waits for so many: what is left to do when all heals stays small."""
+"""A client submits no further run while it waits for so many: what is left to do when all heals
+stays small."""
 JOBS = 8
 SCRIPT_BYTES = 20_000
 COMMAND = """\
@@ -46,7 +49,8 @@ def add(truth: str, number: int) -> int:
 
 
 def jobs(truth: Path | str, chance: random.Random, *, service: bool = False) -> list[Job]:
-    """The first comes as a file that no worker has yet, so it takes room on the disk of its worker and of the master."""
+    """The first comes as a file that no worker has yet, so it takes room on the disk of its worker
+    and of the master."""
     made = [Job("serve", command="exec sleep 1000", type="service", health="none")] if service else []
     for n in range(JOBS):
         parents = tuple(f"j{p}" for p in range(n) if chance.random() < 0.2)

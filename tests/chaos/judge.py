@@ -1,4 +1,5 @@
-"""What the journal says of each job, and whether that is what may have happened. Knows no processes: `test_judge` feeds it lies."""
+"""What the journal says of each job, and whether that is what may have happened. Knows no
+processes: `test_judge` feeds it lies."""
 
 from __future__ import annotations
 
@@ -6,15 +7,15 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from titan.core import events as ev
-from titan.core.sickness_events import WorkerSetAside
+from titan.core.events import events as ev
+from titan.core.events.sick_workers import WorkerSetAside
 from titan.model.settings import Settings
 from titan.worker.drivers.function import DIED
-from titan.worker.suspects import GUILTY, WARDEN_DIED
+from titan.worker.state_machine.suspects import GUILTY, WARDEN_DIED
 
 SEEN_S = 20.0
-"""A fault is the cause of what the master records no later than this after it: a loss shows after `loss_s`, 3 s, or when the worker
-that was started in the lost one's place has registered."""
+"""A fault is the cause of what the master records no later than this after it: a loss shows after
+`loss_s`, 3 s, or when the worker that was started in the lost one's place has registered."""
 POISON_LOSSES = Settings().poison_losses
 
 
@@ -119,7 +120,7 @@ class Stories:
                 job.weights.pop((e.worker, e.incarnation), None)
         self._incarnations[e.worker], self._worker_names[e.worker] = e.incarnation, e.name
 
-    # -- the dead -------------------------------------------------------------------------------------------------------------
+    # -- the dead ----------------------------------------------------------------------------------
     def _died(self, job: JobStory, e: ev.JobsDied) -> None:
         if job.state == "FAILED":
             job.dead = self._why_not_failed(job)
@@ -148,7 +149,7 @@ class Stories:
                 return f"no fault struck {name} before it was blamed: {reason}"
         return ""
 
-    # -- the verdicts ---------------------------------------------------------------------------------------------------------
+    # -- the verdicts ------------------------------------------------------------------------------
     def verdicts(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {"doubled": [], "stuck": [], "dead": []}
         runs_with_dead = {job.run for job in self.jobs.values() if job.state == "DEAD"}

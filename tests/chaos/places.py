@@ -1,7 +1,8 @@
-"""Hosts and disks of a chaos run: network namespaces on one bridge, and small disks that can be filled.
+"""Hosts and disks of a chaos run: network namespaces on one bridge, and small disks that can be
+filled.
 
-All of it lies in a network and a mount namespace of the run's own, which `enter` makes. They have no names, so the kernel removes
-them with their last process, also after a kill -9 of the run.
+All of it lies in a network and a mount namespace of the run's own, which `enter` makes. They have
+no names, so the kernel removes them with their last process, also after a kill -9 of the run.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def why_not() -> str:
 
 
 def enter(module: str, arguments: Sequence[str]) -> str:
-    """Start `module` anew in namespaces of its own. Returns "" when this is that process, else why there is none."""
+    """Start `module` anew in namespaces of its own. Returns "" when this is that process, else why
+    there is none."""
     if INSIDE in os.environ:
         _run("ip", "link", "set", "lo", "up")
         _run("mount", "-t", "tmpfs", "-o", "size=512m,mode=1777", "tmpfs", "/dev/shm")

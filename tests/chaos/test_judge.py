@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos.judge import Stories, Strike
-from titan.core import events as ev
+from titan.core.events import events as ev
 from titan.model.dag import JobTemplate
 from titan.model.states import Outcome
 from titan.worker.drivers.function import DIED

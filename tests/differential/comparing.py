@@ -1,4 +1,5 @@
-"""Where Redis promises no order, or answers by chance or by its clock: what of two replies has to be equal."""
+"""Where Redis promises no order, or answers by chance or by its clock: what of two replies has to
+be equal."""
 
 from __future__ import annotations
 
@@ -58,8 +59,8 @@ def comparable(args: list[bytes], tree: Tree) -> Any:
 
 
 def _is_ambiguous_sort(args: list[bytes], found: list[Tree]) -> bool:
-    """BY a constant on what may be a set, by texts that may be equal, or of texts that are alike up to a zero byte, which ends them
-    for Redis. GET may hide those."""
+    """BY a constant on what may be a set, by texts that may be equal, or of texts that are alike up
+    to a zero byte, which ends them for Redis. GET may hide those."""
     words = [arg.upper() for arg in args]
     texts = b"ALPHA" in words and (b"GET" in words or any(b"\0" in value for _, value in found))
     return b"BY" in words or texts

@@ -78,7 +78,8 @@ KINDS: dict[str, st.SearchStrategy[bytes]] = {
     "atms": _rarely(TIMES_MS, [*NO_NUMBERS, *EXTREMES, b"1"]),
     "wait": _rarely(_of("0 1000 0 2000.5"), [b"-1", b"abc", b"", b"inf", b"nan", b"1e20", b"-0"]),
     "waitms": _rarely(_of("0 100000"), [b"-1", b"abc", b"1.5"]),
-    "idle": _rarely(_of("0 100000 -1"), NO_NUMBERS + EXTREMES),  # a few ms would pass on one side and not on the other
+    # a few ms would pass on one side and not on the other
+    "idle": _rarely(_of("0 100000 -1"), NO_NUMBERS + EXTREMES),
     "db": _rarely(_of("0 1 2"), [b"15", b"16", b"-1", b"x", b"99999999999"]),
     "bit": _rarely(_of("0 1"), [b"2", b"-1", b"x"]),
     "off": _rarely(_of("0 1 5 7 8 15 100"), [b"-1", b"x", b"4294967296000", b"", b"#1"]),
@@ -654,7 +655,8 @@ def commands(theme: str) -> Words:
 
 
 def _one_of(options: list[Words]) -> Words:
-    """Like st.one_of, which would take the options of options as its own and so lose what weighs more."""
+    """Like st.one_of, which would take the options of options as its own and so lose what weighs
+    more."""
     return st.integers(0, len(options) - 1).flatmap(options.__getitem__)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 PATIENCE_S = 5.0
 _NESTED = b"*%~>"
 Tree = tuple[bytes, Any]
-"""A type's sign and what follows it: bytes, or for arrays, maps (flat), sets and pushes a list of trees."""
+"""A type's sign and what follows it: bytes, or for arrays, maps (flat), sets and pushes a list of
+trees."""
 
 
 def pack(args: list[bytes]) -> bytes:
@@ -103,8 +104,8 @@ class Redis:
         self.control.ask(b"FLUSHALL")
 
     def forget_errno(self) -> None:
-        """SORT takes a number for wrong if the last one that anybody sent was out of range, as C's errno still says; so here is one
-        that is not, in a command that changes nothing."""
+        """SORT takes a number for wrong if the last one that anybody sent was out of range, as C's
+        errno still says; so here is one that is not, in a command that changes nothing."""
         self.control.ask(b"ZADD", b"none", b"XX", b"1", b"m")
 
     def wait_until_blocked(self, connection: Connection) -> None:

@@ -1,7 +1,9 @@
-"""Scripts for three connections: a name, and under it commands with the number of the connection that says them.
+"""Scripts for three connections: a name, and under it commands with the number of the connection
+that says them.
 
-Instead of a command: `LATER`, what the connection waits for does not come, and its time is over; `PASS`, so many milliseconds pass.
-``@2`` is the id of connection 2, as each side has it; ``''`` is empty.
+Instead of a command: `LATER`, what the connection waits for does not come, and its time is over;
+`PASS`, so many milliseconds pass. ``@2`` is the id of connection 2, as each side has it; ``''`` is
+empty.
 """
 
 from __future__ import annotations

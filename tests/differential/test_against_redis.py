@@ -1,7 +1,9 @@
-"""Random sequences of commands give the same replies here as on a real redis-server, byte by byte but for what has no order.
+"""Random sequences of commands give the same replies here as on a real redis-server, byte by byte
+but for what has no order.
 
-Two connections take turns, and four where they wait for one another; one is in another version of the protocol at first. After each
-sequence both sides hold the same keys; the changes repeat it, any first part of them repeats, and so does a snapshot.
+Two connections take turns, and four where they wait for one another; one is in another version of
+the protocol at first. After each sequence both sides hold the same keys; the changes repeat it, any
+first part of them repeats, and so does a snapshot.
 """
 
 from __future__ import annotations
@@ -109,7 +111,8 @@ class Pair:
             first = [comparable(queued, tree) for queued, tree in zip(side.queue, trees[0][1], strict=True)]
             return [first, *trees[1:]]
         if own and args[0].upper() in (b"UNSUBSCRIBE", b"PUNSUBSCRIBE") and len(args) == 1 and trees[0][0] in (b"*", b">"):
-            return [sorted(repr(tree[1][part]) for tree in trees) for part in range(3)]  # they are left in any order
+            # they are left in any order
+            return [sorted(repr(tree[1][part]) for tree in trees) for part in range(3)]
         if len(trees) == 1 and own == 1:
             return [comparable(args, trees[0])]
         return sorted(trees, key=repr)
@@ -141,7 +144,7 @@ class Pair:
         self.store.close_session(other)
         self.changes += self.store.take_changes()
 
-    # -- at the end -----------------------------------------------------------------------------------------------------
+    # -- at the end --------------------------------------------------------------------------------
     def finish(self) -> None:
         for number, side in enumerate(self.sides):
             if not side.closed and side.session.blocked is None:

@@ -1,7 +1,8 @@
-"""Three connections by script, beside redis-server: who is served when, what is told to whom, what spoils a transaction.
+"""Three connections by script, beside redis-server: who is served when, what is told to whom, what
+spoils a transaction.
 
-After each command both sides have said the same to everybody, and at the end nobody has more to hear. Then the keys are the same,
-and so are those that the changes and a snapshot give.
+After each command both sides have said the same to everybody, and at the end nobody has more to
+hear. Then the keys are the same, and so are those that the changes and a snapshot give.
 """
 
 from __future__ import annotations

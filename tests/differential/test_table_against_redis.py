@@ -1,4 +1,5 @@
-"""The table of commands beside redis-server: what COMMAND tells of each, and what each says to arguments that make no sense."""
+"""The table of commands beside redis-server: what COMMAND tells of each, and what each says to
+arguments that make no sense."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Every code block of README and docs runs; `support.pages` has the rules, `support.page_reader` the folder and the cluster."""
+"""Every code block of README and docs runs; `support.pages` has the rules, `support.page_reader`
+the folder and the cluster."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import pytest
 from support.cluster import FAST, Cluster, cluster
 from support.waiting import until
 from titan import DAG, Job
-from titan.peer import Peer
+from titan.net.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.handshake import hello
 

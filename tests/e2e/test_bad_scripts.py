@@ -1,4 +1,5 @@
-"""Scripts that misbehave: each gets a clear end, and a well-behaved neighbour on the same worker notices nothing."""
+"""Scripts that misbehave: each gets a clear end, and a well-behaved neighbour on the same worker
+notices nothing."""
 
 from __future__ import annotations
 
@@ -98,7 +99,8 @@ def test_children_that_outlive_a_script_are_killed(c: Cluster, tmp_path: Path) -
     assert job.state == "COMPLETED"
     hidden = [int(line) for line in pids.read_text().split()]
     assert len(hidden) == 3
-    # The one without session, parent or environment might be the neighbour's: it may live until that ends.
+    # The one without session, parent or environment might be the neighbour's: it may live until
+    # that ends.
     until(lambda: sum(alive(pid) for pid in hidden) <= 1, "its children are killed")
     (c.base / "go").touch()
     until(lambda: not any(alive(pid) for pid in hidden), "so is the one that hid")

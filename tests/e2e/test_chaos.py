@@ -1,4 +1,5 @@
-"""A graph of real jobs while the master is killed again and again and a worker for good: all happens, and is recorded once."""
+"""A graph of real jobs while the master is killed again and again and a worker for good: all
+happens, and is recorded once."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ printf 'end %s %s %s\\n' "$TITAN_JOB" "$TITAN_ATTEMPT" "$(date +%s%N)" >>"$SCRAT
 
 
 class Times(NamedTuple):
-    """When attempts (job, number) started and ended, in nanoseconds, as their own scripts wrote it down."""
+    """When attempts (job, number) started and ended, in nanoseconds, as their own scripts wrote it
+    down."""
 
     started: dict[tuple[str, int], int]
     ended: dict[tuple[str, int], int]
@@ -37,7 +39,8 @@ def three(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def layered_dag(scratch: Path, chance: random.Random) -> DAG:
-    """200 jobs: each of a later layer joins two to five of the one before. No retries: what a crash costs is no failure."""
+    """200 jobs: each of a later layer joins two to five of the one before. No retries: what a crash
+    costs is no failure."""
     script = scratch / "step.sh"
     script.write_text(SCRIPT)
     jobs: list[Job] = []
@@ -63,7 +66,8 @@ def times_of(scratch: Path, run: str) -> Times:
 
 
 def submit(c: Cluster, dag: DAG, scratch: Path) -> Run:
-    """The folder of a run's files is named after it, so a first job makes it: it is not known before."""
+    """The folder of a run's files is named after it, so a first job makes it: it is not known
+    before."""
     gate = Job("gate", command='mkdir "$SCRATCH/$TITAN_RUN" && : >"$SCRATCH/$TITAN_RUN.times"', retries=0, env={"SCRATCH": scratch})
     jobs = [gate]
     for job in dag.jobs:

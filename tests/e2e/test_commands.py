@@ -1,4 +1,5 @@
-"""The commands of the contract against a shared cluster: what they print, their JSON, their exit codes."""
+"""The commands of the contract against a shared cluster: what they print, their JSON, their exit
+codes."""
 
 from __future__ import annotations
 
@@ -51,7 +52,7 @@ def failing(tmp_path: Path) -> Path:
     return path
 
 
-# -- run, submit, wait ------------------------------------------------------------------------------------------------------
+# -- run, submit, wait -----------------------------------------------------------------------------
 def test_run_follows_a_pipeline_and_prints_what_its_last_job_said(c: Cluster, pipeline: Path) -> None:
     done = c.cli("run", str(pipeline))
     assert (done.returncode, done.stdout) == (0, "good\nday\n")
@@ -142,7 +143,7 @@ def test_interrupting_run_cancels_it(c: Cluster) -> None:
         until(lambda home=home: not processes_below(home), "nothing of the job is left")  # type: ignore[misc]
 
 
-# -- status, logs, runs, workers, dlq, cancel ------------------------------------------------------------------------------
+# -- status, logs, runs, workers, dlq, cancel ------------------------------------------------------
 def test_status_json_of_a_run_of_a_job_and_of_the_cluster(c: Cluster, failing: Path) -> None:
     run = c.json("submit", str(failing))["run"]
     c.cli("wait", run)
@@ -252,7 +253,7 @@ def test_cancel_of_a_run_and_of_a_job_with_what_depends_on_it(c: Cluster) -> Non
     until(lambda: not processes_below(c.worker_home("w1") / "titan_workspace"), "what ran is gone")
 
 
-# -- where the master is ------------------------------------------------------------------------------------------------------
+# -- where the master is ---------------------------------------------------------------------------
 def test_the_option_goes_before_the_variable(c: Cluster) -> None:
     nobody = f"127.0.0.1:{free_port()}"
     assert c.cli("runs", env={"TITAN_MASTER": nobody}).returncode == 3

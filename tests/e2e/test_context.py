@@ -20,7 +20,7 @@ from titan.sdk.status import JobStatus
 WHO = """
 import os, threading
 from titan import context
-from titan.job_link import READ_VALUE, JobLink
+from titan.net.job_link import READ_VALUE, JobLink
 assert (context.run, context.job, context.attempt) == (os.environ["TITAN_RUN"], "who", 1)
 link = JobLink()
 from titan.errors import Conflict, NotFound, ProtocolError
@@ -134,7 +134,8 @@ def total(first: list[int], label: str, scale: dict[str, int]) -> tuple[str, int
 
 
 def test_results_are_given_to_later_jobs(tmp_path: Path) -> None:
-    """Small and large, as JSON and pickled, on another worker, by `value_of` and as arguments of calls."""
+    """Small and large, as JSON and pickled, on another worker, by `value_of` and as arguments of
+    calls."""
     large, exact, later, scale = (tmp_path / f"{name}.py" for name in ("large", "exact", "later", "scale"))
     large.write_text("from titan import context\ncontext.result(list(range(300_000)))")
     exact.write_text("from titan import context\ncontext.result(tuple(range(300_000)))")

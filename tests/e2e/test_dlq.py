@@ -1,4 +1,5 @@
-"""The dead letter queue with real processes: shown, purged, and retried, after a restart and from the history too."""
+"""The dead letter queue with real processes: shown, purged, and retried, after a restart and from
+the history too."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import pytest
 from support.cluster import QUIET, Cluster, cluster
 from support.waiting import until
 from titan import DAG, Job
-from titan.core.events import DeadPurged, JobsRevived, RunArchived, RunRestored
+from titan.core.events.events import DeadPurged, JobsRevived, RunArchived, RunRestored
 from titan.errors import Conflict, NotFound
 
 

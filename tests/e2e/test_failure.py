@@ -1,4 +1,5 @@
-"""How jobs fail with real processes: backoff, final exit codes, what becomes of the others, and a job that kills its workers."""
+"""How jobs fail with real processes: backoff, final exit codes, what becomes of the others, and a
+job that kills its workers."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import pytest
 
 from support.cluster import FAST, QUIET, Cluster, cluster
 from titan import DAG, Job
-from titan.core.events import JobsFailed
+from titan.core.events.events import JobsFailed
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,8 @@ def test_a_pipeline_says_all_of_it(c: Cluster, tmp_path: Path) -> None:
 
 
 def test_a_job_that_kills_its_worker_at_once_is_poison_too(tmp_path: Path) -> None:
-    """Whether its start is reported before the worker is gone is chance; four workers are the most that it costs."""
+    """Whether its start is reported before the worker is gone is chance; four workers are the most
+    that it costs."""
     with cluster(tmp_path / "c", *(f"w{i}" for i in range(5)), slots=1, settings=FAST) as c:
         parent = "read -r _ _ _ {} _ < /proc/{}/stat"
         find = f"{parent.format('warden', '$$')}; {parent.format('worker', '$warden')}"

@@ -1,4 +1,5 @@
-"""Files that travel between jobs and nodes, in real processes: workers with homes of their own, cuts, kills and damage."""
+"""Files that travel between jobs and nodes, in real processes: workers with homes of their own,
+cuts, kills and damage."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from support.proxy import DOWN, UP, Proxy
 from support.waiting import until
 from titan import DAG, Job
 from titan.content.nearby import TOKEN
-from titan.core.events import RunArchived
+from titan.core.events.events import RunArchived
 from titan.errors import CallerError, LimitExceeded, NotFound
 from titan.sdk.status import JobStatus
 
@@ -262,7 +263,8 @@ def test_what_is_published_outlives_the_master(tmp_path: Path) -> None:
         it = c.client.artifact(key)
         assert (it.size, it.by, it.key) == (3, f"{first.id}/publish", key)
         assert it.download(tmp_path / "two").read_text() == "two"
-        older = next(row for row in (c.client.artifact(key, version=h) for h in ("7692c3ad3540bb80",)))  # SHA-256 of "one"
+        # SHA-256 of "one"
+        older = next(row for row in (c.client.artifact(key, version=h) for h in ("7692c3ad3540bb80",)))
         assert older.download(tmp_path / "one").read_text() == "one"
         c.client.artifact("data/put").download(tmp_path / "got")
         assert (tmp_path / "got").read_bytes() == (tmp_path / "put").read_bytes()

@@ -1,4 +1,5 @@
-"""A worker whose disk is full: what its jobs print cannot be kept, and that is said wherever one looks."""
+"""A worker whose disk is full: what its jobs print cannot be kept, and that is said wherever one
+looks."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import pytest
 from support.cluster import FAST, QUIET, Cluster, cluster
 from support.waiting import until
 from titan import DAG, Job
-from titan.core.sickness_events import WorkerSetAside, WorkerTakenBack
+from titan.core.events.sick_workers import WorkerSetAside, WorkerTakenBack
 from titan.sdk.handed_in import CallFuture
 
 LOST = "output lost: the disk of its worker is full (No space left on device)"

@@ -1,4 +1,5 @@
-"""Calls of functions on a real cluster: what comes back, what is raised, what dies, and what outlives the master."""
+"""Calls of functions on a real cluster: what comes back, what is raised, what dies, and what
+outlives the master."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ from support.cluster import Cluster, cluster
 from support.waiting import until
 from titan import AsyncClient, Client
 from titan.errors import CallerError, JobFailed
-from titan.worker.reports import pack_reports
-from titan.worker.runner import pack_failure
+from titan.worker.isolated.reports import pack_reports
+from titan.worker.isolated.runner import pack_failure
 
 RESULT_S = 20.0
 

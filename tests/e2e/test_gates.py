@@ -1,4 +1,5 @@
-"""Gates with real processes: opened and decided across a kill -9, told to a webhook, and refused where they must be."""
+"""Gates with real processes: opened and decided across a kill -9, told to a webhook, and refused
+where they must be."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from support.cluster import QUIET, Cluster, cluster
 from support.waiting import until
 from support.webhooks import webhook_receiver
 from titan import DAG, Client, Gate, Job
-from titan.core.events import GatesDecided, GatesOpened, TokenIssued, WebhookEnded
+from titan.core.events.events import GatesDecided, GatesOpened, TokenIssued, WebhookEnded
 from titan.errors import CallerError, Conflict, NotFound
 
 LOOPBACK = ("--webhook-allow", "127.0.0.1")
@@ -42,7 +43,7 @@ def times_run(folder: Path) -> int:
     return len((folder / "ran").read_text().splitlines()) if (folder / "ran").exists() else 0
 
 
-# -- decisions ------------------------------------------------------------------------------------------------------------
+# -- decisions -------------------------------------------------------------------------------------
 def test_a_gate_opened_before_a_kill_and_approved_after_it_lets_its_children_run_once(c: Cluster, tmp_path: Path) -> None:
     run = c.client.submit(gated(tmp_path))
     wait_until_open(c, run.id)
@@ -59,7 +60,8 @@ def test_a_gate_opened_before_a_kill_and_approved_after_it_lets_its_children_run
 
 @pytest.mark.parametrize("moment", range(4))
 def test_a_gate_approved_in_the_moment_of_a_kill_lets_its_children_run_once(c: Cluster, tmp_path: Path, moment: int) -> None:
-    """The client asks again until it has an answer; whatever reached the disk before, there is one decision and one child run."""
+    """The client asks again until it has an answer; whatever reached the disk before, there is one
+    decision and one child run."""
     run = c.client.submit(gated(tmp_path))
     wait_until_open(c, run.id)
     with Client(c.address) as other:
@@ -168,7 +170,7 @@ def test_a_gate_of_a_run_that_has_left_is_decided(tmp_path: Path) -> None:
             c.client.reject(f"{run.id}/ship")
 
 
-# -- webhooks -----------------------------------------------------------------------------------------------------------------
+# -- webhooks --------------------------------------------------------------------------------------
 
 
 def ended(c: Cluster) -> list[str]:

@@ -12,7 +12,7 @@ from support.cluster import QUIET, Cluster, cluster
 from support.waiting import until
 from titan import context
 from titan.context import NotInJob
-from titan.core.events import RunGrown
+from titan.core.events.events import RunGrown
 from titan.errors import Conflict, InvalidGraph, NotFound
 from titan.sdk.job import DAG, Job
 from titan.sdk.tasks import TaskCall, task
@@ -90,7 +90,7 @@ def test_a_pipeline_is_saved_and_run_by_name_also_after_kill_9(c: Cluster, tmp_p
         c.client.pipelines.run("night")
 
 
-# -- from within jobs ---------------------------------------------------------------------------------------------------------
+# -- from within jobs ------------------------------------------------------------------------------
 def run_script(c: Cluster, tmp_path: Path, text: str, *more: Job, retries: int = 0) -> str:
     """Runs it as job `plan` of a run with these; returns the run's id."""
     script = tmp_path / "plan.py"

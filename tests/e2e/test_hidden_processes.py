@@ -1,4 +1,5 @@
-"""Processes that hide from their job: a session of their own, an environment without Titan's marks, a parent that is gone."""
+"""Processes that hide from their job: a session of their own, an environment without Titan's marks,
+a parent that is gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The home is deleted or moved under a running master: it notices within a second, and acknowledges nothing more."""
+"""The home is deleted or moved under a running master: it notices within a second, and acknowledges
+nothing more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`python` and `driver`: scripts in forks of the interpreter that they name, one that dies, one that changes, one that is none."""
+"""`python` and `driver`: scripts in forks of the interpreter that they name, one that dies, one
+that changes, one that is none."""
 
 from __future__ import annotations
 
@@ -156,7 +157,8 @@ def test_a_warden_that_dies_takes_its_jobs_and_no_others(c: Cluster, venv: Path,
     until(lambda: states(run) == [("RUNNING", 2), ("RUNNING", 1)], "it is the second attempt, and the other's first")
     run.cancel()
     run.wait(20)
-    assert "handed back by its worker" in "\n".join(c.client.job(f"{run.id}/mine")[1])  # which costs no retry
+    # which costs no retry
+    assert "handed back by its worker" in "\n".join(c.client.job(f"{run.id}/mine")[1])
 
 
 def test_the_workers_own_warden_dies_alone(c: Cluster, venv: Path, tmp_path: Path) -> None:

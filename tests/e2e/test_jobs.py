@@ -1,4 +1,5 @@
-"""What jobs are: scripts and commands of every kind, their environment, retries, times, and where and in which order they run."""
+"""What jobs are: scripts and commands of every kind, their environment, retries, times, and where
+and in which order they run."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ def run_of(c: Cluster, *jobs: Job) -> Run:
     return c.client.submit(DAG("test", list(jobs)))
 
 
-# -- kinds of jobs ----------------------------------------------------------------------------------------------------------
+# -- kinds of jobs ---------------------------------------------------------------------------------
 def test_a_python_script_has_its_arguments_and_its_folder(c: Cluster, tmp_path: Path) -> None:
     script = tmp_path / "hello.py"
     script.write_text("import sys, os\nprint(__name__, sys.argv, os.path.basename(__file__), os.getcwd() == sys.path[0])\n")
@@ -103,7 +104,7 @@ def test_a_script_that_changes_after_its_submission_runs_as_it_was(c: Cluster, t
     assert c.printed(run, "a") == "old\n"
 
 
-# -- their environment ------------------------------------------------------------------------------------------------------
+# -- their environment -----------------------------------------------------------------------------
 def test_the_environment_of_a_job(c: Cluster) -> None:
     command = 'echo "$TITAN_RUN $TITAN_JOB $TITAN_ATTEMPT $MINE $TITAN_MASTER"; [ -d "$TITAN_SHARED" ]'
     run = run_of(c, Job("a.b", command=command, env={"MINE": "here"}))
@@ -126,7 +127,7 @@ def test_jobs_of_a_run_share_a_folder_on_their_node_and_other_runs_another(one_s
         assert one_slot.printed(run, "get") == f"{run.id}\n"
 
 
-# -- failure ------------------------------------------------------------------------------------------------------------------
+# -- failure ---------------------------------------------------------------------------------------
 def test_retries_with_growing_waits_and_then_dead(c: Cluster) -> None:
     run = run_of(c, Job("a", command="date +%s%N; exit 5", retries=3), Job("b", command="true", parents=["a"]))
     assert run.wait(20).state == "FAILED"
@@ -135,7 +136,8 @@ def test_retries_with_growing_waits_and_then_dead(c: Cluster) -> None:
     assert (b.state, b.attempt) == ("CANCELLED", 0)
     times = [int(b"".join(d for _, d in c.client.logs(f"{run.id}/a", attempt=n))) / 1e9 for n in (1, 2, 3, 4)]
     for n in range(3):
-        assert times[n + 1] - times[n] >= 0.025 * 2**n  # half of backoff_base_s at least, twice as much each time
+        # half of backoff_base_s at least, twice as much each time
+        assert times[n + 1] - times[n] >= 0.025 * 2**n
     assert [d.job.id for d in c.client.dead_jobs(run.id)] == ["a"]
     assert story(c, run, "a").count("EXITED with code 5") == 4
 
@@ -167,7 +169,7 @@ def test_a_delay_counts_from_when_the_parents_are_done(c: Cluster) -> None:
     assert 0.6 <= b.started_at - a.finished_at < 3
 
 
-# -- order and place ------------------------------------------------------------------------------------------------------------
+# -- order and place -------------------------------------------------------------------------------
 def test_on_one_slot_higher_priority_goes_first_and_the_older_of_equals(one_slot: Cluster, tmp_path: Path) -> None:
     go, order = tmp_path / "go", tmp_path / "order"
     gate = run_of(one_slot, Job("gate", command=f"while [ ! -e {go} ]; do sleep 0.02; done"))

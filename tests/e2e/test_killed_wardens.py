@@ -1,4 +1,5 @@
-"""Jobs that kill or stop the process that runs them, their warden: what they said is kept, and their neighbours lose nothing."""
+"""Jobs that kill or stop the process that runs them, their warden: what they said is kept, and
+their neighbours lose nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def c(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def gate(folder: Path) -> tuple[str, Path, Path]:
-    """A command that says that it runs and ends when it is let go; what it says that in, and what lets it go."""
+    """A command that says that it runs and ends when it is let go; what it says that in, and what
+    lets it go."""
     starts, go = folder / "starts", folder / "go"
     return f"echo $$ >>{starts}; while [ ! -e {go} ]; do sleep 0.02; done; echo done", starts, go
 
@@ -46,7 +48,8 @@ def test_a_job_that_kills_its_warden_costs_its_neighbour_nothing_and_its_output_
     status = killer.status().jobs[0]
     assert "must not kill its parent" in status.reason
     assert c.output(f"{killer.id}/k", stream=1).count(b"said") >= 1
-    until(lambda: lines(starts) == 2, "the neighbour runs again")  # once it was taken along; the second time the killer was alone
+    # once it was taken along; the second time the killer was alone
+    until(lambda: lines(starts) == 2, "the neighbour runs again")
     go.touch()
     assert beside.wait(30).ok
     assert c.output(f"{beside.id}/n", stream=1).endswith(b"done\n")

@@ -1,4 +1,5 @@
-"""A function runner that calls have filled is replaced between two of them, and no call is lost or made twice."""
+"""A function runner that calls have filled is replaced between two of them, and no call is lost or
+made twice."""
 
 from __future__ import annotations
 

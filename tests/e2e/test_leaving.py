@@ -1,4 +1,5 @@
-"""Programs that end, or leave their client, right after they have handed calls in: all run, or an error says which may not."""
+"""Programs that end, or leave their client, right after they have handed calls in: all run, or an
+error says which may not."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from titan.sdk import calls
 
 TIMES = 20
 PROGRAMS = 5
-"""How many programs are started one after another, where each leaves in its own way; 20 in the long form."""
+"""How many programs are started one after another, where each leaves in its own way; 20 in the long
+form."""
 CALLS = 5
 PROGRAM = """
 import asyncio, os, sys, titan
@@ -219,7 +221,8 @@ if sys.argv[2] == "waits":
 
 @pytest.mark.parametrize("what", ["nothing", "calls", "waits"])
 def test_the_end_of_a_program_ends_the_thread_of_a_client_that_was_not_closed(c: Cluster, tmp_path: Path, what: str) -> None:
-    """It runs an event loop in C: left alone it crashed now and then when the interpreter was taken down below it."""
+    """It runs an event loop in C: left alone it crashed now and then when the interpreter was taken
+    down below it."""
     program = tmp_path / "ending.py"
     program.write_text(ENDING)
     ended = subprocess.run([sys.executable, str(program), c.address, what], capture_output=True, text=True, timeout=60, check=False)

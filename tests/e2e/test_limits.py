@@ -1,4 +1,5 @@
-"""Limits of memory, CPUs and processes: they hold, they are named when they kill, and no cgroup outlives its job or its worker."""
+"""Limits of memory, CPUs and processes: they hold, they are named when they kill, and no cgroup
+outlives its job or its worker."""
 
 from __future__ import annotations
 
@@ -86,7 +87,8 @@ def test_within_the_limit_nothing_is_said(c: Cluster, tmp_path: Path) -> None:
 
 
 def test_the_memory_of_all_its_processes_counts(c: Cluster) -> None:
-    """None of them is over the limit alone. The shell outlives the one that is killed, and ends with its code."""
+    """None of them is over the limit alone. The shell outlives the one that is killed, and ends
+    with its code."""
     one = f"{sys.executable} -c 'x = bytearray(60 << 20); import time; time.sleep(20)'"
     command = ["bash", "-c", f"{one} & {one} & {one} & wait -n; exit $?"]
     job = Job("a", command=command, retries=0, limits={"memory": "128MiB"})

@@ -12,7 +12,7 @@ import titan
 from support.cluster import QUIET, Cluster, cluster
 from support.waiting import until
 from titan import DAG, AsyncClient, Job
-from titan.core.events import RunArchived
+from titan.core.events.events import RunArchived
 from titan.errors import CallerError, InvalidGraph, NotFound
 from titan.sdk.functions import Function
 from titan.sdk.tasks import plan

@@ -33,8 +33,8 @@ until [ -e "$2" ]; do sleep 0.02; done
 ATTACK = """
 import json, os, socket, sys
 from pathlib import Path
-from titan import job_link
-from titan.job_link import SET_RESULT, SET_STATUS, WHO_AM_I, JobLink
+from titan.net import job_link
+from titan.net.job_link import SET_RESULT, SET_STATUS, WHO_AM_I, JobLink
 known = json.loads(Path(sys.argv[1]).read_text())
 own, told = os.environ.get("TITAN_CONTEXT_TOKEN", ""), []
 

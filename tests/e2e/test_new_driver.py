@@ -1,4 +1,5 @@
-"""A driver that is added to a copy of Titan by one file and a row in each of the two tables runs jobs of a real worker."""
+"""A driver that is added to a copy of Titan by one file and a row in each of the two tables runs
+jobs of a real worker."""
 
 from __future__ import annotations
 

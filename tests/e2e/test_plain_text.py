@@ -1,4 +1,5 @@
-"""What the commands show of others is plain text: in tables, messages, errors and the live display; output of jobs is as it was."""
+"""What the commands show of others is plain text: in tables, messages, errors and the live display;
+output of jobs is as it was."""
 
 from __future__ import annotations
 

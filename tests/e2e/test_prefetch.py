@@ -1,4 +1,5 @@
-"""Long jobs are not hoarded: with two workers nothing waits behind one that takes seconds while a slot is free."""
+"""Long jobs are not hoarded: with two workers nothing waits behind one that takes seconds while a
+slot is free."""
 
 from __future__ import annotations
 

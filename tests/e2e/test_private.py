@@ -1,4 +1,5 @@
-"""What a master and a worker keep from other users and from jobs: homes, keys, memory; also as a user without rights."""
+"""What a master and a worker keep from other users and from jobs: homes, keys, memory; also as a
+user without rights."""
 
 from __future__ import annotations
 
@@ -184,7 +185,8 @@ def test_a_job_cannot_read_the_memory_of_its_worker(tmp_path: Path) -> None:
 
 
 def test_all_of_it_as_a_user_without_rights(tmp_path: Path) -> None:
-    """This file, and how a worker ends and the next one cleans up: what it looks for in /proc may belong to root then."""
+    """This file, and how a worker ends and the next one cleans up: what it looks for in /proc may
+    belong to root then."""
     if os.geteuid():
         pytest.skip("the others ran as such a user")
     if not shutil.which("setpriv") or subprocess.run(["unshare", "-m", "true"], check=False).returncode:

@@ -1,4 +1,5 @@
-"""`titan run` with nobody there, and `titan up`: clusters of this machine that end with what started them."""
+"""`titan run` with nobody there, and `titan up`: clusters of this machine that end with what
+started them."""
 
 from __future__ import annotations
 
@@ -188,7 +189,7 @@ def test_up_on_a_port_in_use_and_in_a_home_in_use(c: Cluster) -> None:
     assert c.cli("runs").returncode == 0
 
 
-# -- workers that end ---------------------------------------------------------------------------------------------------------
+# -- workers that end ------------------------------------------------------------------------------
 def worker_pid(c: Cluster, name: str) -> int:
     home = f"workers/{name} "
     found = [pid for pid, command in processes_below(c.base).items() if " titan worker " in command and home in f"{command} "]

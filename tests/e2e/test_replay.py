@@ -1,4 +1,5 @@
-"""`titan replay` beside a master that runs: what it was asked live, and what its journal says of that moment."""
+"""`titan replay` beside a master that runs: what it was asked live, and what its journal says of
+that moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A home that is put back from a copy that was made while it ran, with workers that live on and remember more than it does."""
+"""A home that is put back from a copy that was made while it ran, with workers that live on and
+remember more than it does."""
 
 from __future__ import annotations
 

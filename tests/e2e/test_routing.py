@@ -1,4 +1,5 @@
-"""Jobs go where what they ask for is, and those that cannot say why: real masters, workers and processes."""
+"""Jobs go where what they ask for is, and those that cannot say why: real masters, workers and
+processes."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import pytest
 from support.cluster import FAST, Cluster, cluster
 from support.waiting import until
 from titan import DAG, Job
-from titan.core.events import RunArchived
+from titan.core.events.events import RunArchived
 from titan.errors import CallerError, NotFound
 from titan.sdk.why import Why
 
@@ -40,7 +41,7 @@ def codes(told: Why) -> list[str]:
     return [reason.code for reason in told.reasons]
 
 
-# -- capabilities ---------------------------------------------------------------------------------------------------------
+# -- capabilities ----------------------------------------------------------------------------------
 def test_a_gpu_job_blocks_nobody_says_why_and_runs_as_soon_as_it_can(c: Cluster) -> None:
     c.start_workers("w1", "w2", slots=2)
     gpu = c.client.submit(DAG("gpu", [Job("train", command="true", requirement="GPU", priority=1_000_000)]))
@@ -88,7 +89,7 @@ def test_a_submission_says_what_no_worker_can_give(c: Cluster, tmp_path: Path) -
     assert codes(c.client.why(f"{run}/j1")) == ["no_worker"]
 
 
-# -- resources ------------------------------------------------------------------------------------------------------------
+# -- resources -------------------------------------------------------------------------------------
 def test_each_gpu_goes_to_one_job_at_a_time_also_across_a_restart_of_the_master(c: Cluster, tmp_path: Path) -> None:
     c.start_worker("w1", *GPU_WORKER, "--gpus", "3", slots=8)
     c.wait_for_workers("w1")
@@ -170,7 +171,7 @@ def test_a_single_command_asks_for_resources(c: Cluster) -> None:
     assert (bad.returncode, "'much' is no size" in bad.stderr) == (2, True)
 
 
-# -- why ------------------------------------------------------------------------------------------------------------------
+# -- why -------------------------------------------------------------------------------------------
 def test_why_of_what_is_not_there(c: Cluster) -> None:
     with pytest.raises(NotFound, match="there is no run"):
         c.client.why("nosuch/job")
@@ -205,7 +206,7 @@ def test_why_of_each_that_waits(c: Cluster, tmp_path: Path) -> None:
     run.cancel()
 
 
-# -- affinity -------------------------------------------------------------------------------------------------------------
+# -- affinity --------------------------------------------------------------------------------------
 def test_a_chain_stays_on_its_node_through_the_death_of_the_master_and_leaves_it_when_that_dies(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", "w2", "w3", settings=FAST, slots=1) as c:
         steps = [
@@ -239,7 +240,7 @@ def test_a_chain_stays_on_its_node_through_the_death_of_the_master_and_leaves_it
         assert counts == {f"s{n}": 1 for n in range(6)}, "each is recorded once"
 
 
-# -- the example ----------------------------------------------------------------------------------------------------------
+# -- the example -----------------------------------------------------------------------------------
 def test_the_render_example_runs(c: Cluster, tmp_path: Path) -> None:
     shutil.copytree(RENDER, tmp_path / "render")
     options = (*GPU_WORKER, "--capability", "HIGH_MEM", "--cpus", "4", "--memory", "1GiB", "--gpus", "2")

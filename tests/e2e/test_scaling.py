@@ -1,4 +1,5 @@
-"""Burst workers with real processes: they come as work waits, leave when it is done, and never outlive their master."""
+"""Burst workers with real processes: they come as work waits, leave when it is done, and never
+outlive their master."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import pytest
 from support.cluster import FAST, Cluster, alive, cluster, processes_below
 from support.waiting import until
 from titan import DAG, Job
-from titan.core import events as ev
+from titan.core.events import events as ev
 
 QUICK = {**FAST, "scale_every_s": 0.3, "scale_cooldown_s": 0.5, "scale_patience_s": 1}
 SCALED = ("--scale", "GENERAL=0..8", "--burst-slots", "1", "--burst-idle", "1.5")
@@ -66,7 +67,8 @@ def test_sixty_jobs_of_a_second_on_one_slot(c: Cluster) -> None:
     wait_until_scaled_down(c)
     assert most_at_once(c) == 8
     assert set(c.completions(run.id).values()) == {1}
-    lost = [event for event in c.events() if isinstance(event, ev.JobsLost)]  # what waited behind another may go to an idle worker
+    # what waited behind another may go to an idle worker
+    lost = [event for event in c.events() if isinstance(event, ev.JobsLost)]
     assert {event.reason for event in lost} <= {"handed back by its worker"}, lost
     assert not [event for event in c.events() if isinstance(event, ev.WorkerLost)]
     assert {job.worker for job in run.status().jobs} == workers, "the names of those that left stay known"
@@ -146,7 +148,7 @@ def test_a_minimum_is_kept_and_another_capability_costs_nothing(tmp_path: Path) 
         assert gpu.bursts == (name,)
 
 
-# -- workers that are told to leave ----------------------------------------------------------------------------------------
+# -- workers that are told to leave ----------------------------------------------------------------
 def test_a_worker_is_drained(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", slots=1) as c:
         go = c.base / "go"

@@ -1,4 +1,5 @@
-"""Schedules and deadlines with real processes: what the journal says after kill -9, the commands, the SDK, the example."""
+"""Schedules and deadlines with real processes: what the journal says after kill -9, the commands,
+the SDK, the example."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import pytest
 from support.cluster import FAST, Cluster, cluster
 from support.waiting import until
 from titan import DAG, Job
-from titan.core import events as ev
+from titan.core.events import events as ev
 from titan.errors import CallerError, Conflict, NotFound
 from titan.model.timing import iso
 from titan.sdk.status import JobStatus
@@ -31,7 +32,8 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def test_after_a_kill_each_policy_does_what_it_says(tmp_path: Path) -> None:
-    """A schedule of every second for each; what was missed while the master was away is judged by the journal."""
+    """A schedule of every second for each; what was missed while the master was away is judged by
+    the journal."""
     with cluster(tmp_path / "c", "w1", settings=FAST) as made:
         for policy in POLICIES:
             dag = DAG(policy, [Job("tell", command="echo $TITAN_SCHEDULED_AT")])
@@ -77,7 +79,8 @@ def test_after_a_kill_each_policy_does_what_it_says(tmp_path: Path) -> None:
 
 
 def decided(events: list[ev.Event], name: str) -> list[float]:
-    """The nominal times that were fired for or put in line, in the order in which that was first decided."""
+    """The nominal times that were fired for or put in line, in the order in which that was first
+    decided."""
     found: dict[float, None] = {}
     for e in events:
         if isinstance(e, ev.ScheduleFired) and e.name == name:
@@ -87,7 +90,7 @@ def decided(events: list[ev.Event], name: str) -> list[float]:
     return list(found)
 
 
-# -- the commands ------------------------------------------------------------------------------------------------------------
+# -- the commands ----------------------------------------------------------------------------------
 def test_schedules_are_added_changed_paused_and_removed_by_commands(c: Cluster, tmp_path: Path) -> None:
     pipeline = tmp_path / "p.yaml"
     pipeline.write_text("name: p\nproject: false\njobs: [{id: a, command: 'echo hi'}]\n")
@@ -152,7 +155,7 @@ def test_the_example_runs_by_the_clock(c: Cluster) -> None:
     until(lambda: all(run.over for run in c.client.runs()), "the others end too")
 
 
-# -- the SDK -----------------------------------------------------------------------------------------------------------------
+# -- the SDK ---------------------------------------------------------------------------------------
 def test_schedules_are_added_changed_paused_and_removed_by_a_program(c: Cluster, tmp_path: Path) -> None:
     script = tmp_path / "s.sh"
     script.write_text("echo $TITAN_SCHEDULE\n")
@@ -172,7 +175,7 @@ def test_schedules_are_added_changed_paused_and_removed_by_a_program(c: Cluster,
         schedules.get("mine")
 
 
-# -- deadlines and times -------------------------------------------------------------------------------------------------------
+# -- deadlines and times ---------------------------------------------------------------------------
 def test_a_deadline_outlives_the_master(tmp_path: Path) -> None:
     pipeline = tmp_path / "p.yaml"
     pipeline.write_text(

@@ -1,4 +1,5 @@
-"""The SDK against real processes: what it returns, streams and raises, and that it outlives its master."""
+"""The SDK against real processes: what it returns, streams and raises, and that it outlives its
+master."""
 
 from __future__ import annotations
 
@@ -162,7 +163,8 @@ def test_the_same_without_blocking(c: Cluster) -> None:
 
 
 def test_a_client_outlives_its_master(tmp_path: Path) -> None:
-    """Killed while clients wait, follow events and read a log: each goes on where it was, and nothing is told twice."""
+    """Killed while clients wait, follow events and read a log: each goes on where it was, and
+    nothing is told twice."""
     with cluster(tmp_path / "c", "w1") as c, Client(c.address) as client:
         go = tmp_path / "go"
         jobs = [Job("a", command=f"echo early; {until_there(go)}; echo late"), Job("b", command="true", parents=["a"])]

@@ -64,7 +64,8 @@ BOTH = ["TOKEN", "PEM"]
 
 
 def needles() -> list[bytes]:
-    """What must be nowhere: the values, their lines, and the forms in which a program is likely to write them."""
+    """What must be nowhere: the values, their lines, and the forms in which a program is likely to
+    write them."""
     found = [TOKEN.encode(), PEM.encode(), *PEM.encode().split(b"\n")[1:-2]]
     for value in (TOKEN.encode(), PEM.encode()):
         found += [base64.b64encode(value), quote(value).encode(), value[: len(value) // 2] + value[len(value) // 2 :]]
@@ -183,7 +184,8 @@ def answers(c: Cluster, run: Run) -> bytes:
 
 
 def check_processes(c: Cluster) -> None:
-    """Of none does the command line have a value; what may have one in its memory makes no core dump."""
+    """Of none does the command line have a value; what may have one in its memory makes no core
+    dump."""
     assert c.master is not None
     below = processes_below(c.base)
     for pid in below:

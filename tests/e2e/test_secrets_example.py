@@ -1,4 +1,5 @@
-"""examples/secrets as its README says: on a private cluster, with a secret that only its home has, sealed."""
+"""examples/secrets as its README says: on a private cluster, with a secret that only its home has,
+sealed."""
 
 from __future__ import annotations
 

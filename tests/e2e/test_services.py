@@ -1,4 +1,5 @@
-"""Services of real processes: READY and its children, crashes and backoff, ports, health, and the deaths of master and workers."""
+"""Services of real processes: READY and its children, crashes and backoff, ports, health, and the
+deaths of master and workers."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import pytest
 from support.cluster import FAST, Cluster, alive, cluster, free_port, processes_below
 from support.waiting import until
 from titan import DAG, Job
-from titan.core.events import JobsDispatched, ServicesReported
+from titan.core.events.events import JobsDispatched, ServicesReported
 from titan.errors import CallerError, Conflict, InvalidGraph, NotFound
 from titan.sdk.services import ServiceStatus
 

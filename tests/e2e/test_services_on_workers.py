@@ -1,4 +1,5 @@
-"""What services take up on their workers, and that nothing of it is left: GPUs, limits, logs, descriptors, ports, processes."""
+"""What services take up on their workers, and that nothing of it is left: GPUs, limits, logs,
+descriptors, ports, processes."""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ def is_free(port: int) -> bool:
     return True
 
 
-# -- what it takes up ---------------------------------------------------------------------------------------------------------
+# -- what it takes up ------------------------------------------------------------------------------
 def test_a_service_keeps_its_gpu_over_its_restarts_and_why_says_who_waits(c: Cluster, tmp_path: Path) -> None:
     c.start_worker("g1", "--gpus", "1", slots=3)
     c.wait_for_workers("g1")
@@ -132,7 +133,7 @@ def test_the_log_of_a_service_is_bounded_over_all_its_processes(c: Cluster, tmp_
     assert local and all(path.stat().st_size <= (1 << 20) + 4096 for path in local)
 
 
-# -- what is left -------------------------------------------------------------------------------------------------------------
+# -- what is left ----------------------------------------------------------------------------------
 def test_a_hundred_crashes_leave_no_descriptor_port_slot_or_process(c: Cluster, tmp_path: Path) -> None:
     worker = c.start_worker("w1", slots=2)
     c.wait_for_workers("w1")
@@ -147,7 +148,8 @@ def test_a_hundred_crashes_leave_no_descriptor_port_slot_or_process(c: Cluster, 
     run = c.client.submit(DAG("d", [bad]))
 
     def most_until(crashes: int) -> int:
-        """The most descriptors that were seen: pipes for 16 jobs to come are held ahead, and become fewer until the next 16."""
+        """The most descriptors that were seen: pipes for 16 jobs to come are held ahead, and become
+        fewer until the next 16."""
         seen = [0]
 
         def look() -> bool:
@@ -207,7 +209,7 @@ def test_a_worker_that_is_killed_leaves_no_process_and_no_port(tmp_path: Path) -
         until(lambda: is_free(port), "the port is free")
 
 
-# -- commands --------------------------------------------------------------------------------------------------------------------
+# -- commands --------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("args", "says"),
     [

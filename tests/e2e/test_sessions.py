@@ -1,4 +1,5 @@
-"""What one program's calls leave in the process that runs them: no other program sees it, and one that leaks is replaced."""
+"""What one program's calls leave in the process that runs them: no other program sees it, and one
+that leaks is replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A worker whose disk has no inodes left cannot start anything: that costs jobs and calls nothing, and it is set aside."""
+"""A worker whose disk has no inodes left cannot start anything: that costs jobs and calls nothing,
+and it is set aside."""
 
 from __future__ import annotations
 

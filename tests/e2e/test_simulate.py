@@ -1,4 +1,5 @@
-"""`titan simulate` beside real runs, of jobs that sleep: nothing else on the machine makes those much longer."""
+"""`titan simulate` beside real runs, of jobs that sleep: nothing else on the machine makes those
+much longer."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from support.cluster import Cluster, cluster
 
 NAP_S = 0.3
 LEAST_S = 0.9 * NAP_S
-"""What is recorded of one at least: that it started is noted a moment after it did, on a busy machine many of them."""
+"""What is recorded of one at least: that it started is noted a moment after it did, on a busy
+machine many of them."""
 NAPS = 12
 SLACK_S = 0.8
 """What a busy machine may add to a run in all."""

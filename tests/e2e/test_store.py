@@ -1,4 +1,5 @@
-"""TitanStore as its users meet it: redis-py, redis-cli, the SDK and the CLI, kill -9, and clients that mean no good."""
+"""TitanStore as its users meet it: redis-py, redis-cli, the SDK and the CLI, kill -9, and clients
+that mean no good."""
 
 from __future__ import annotations
 
@@ -97,7 +98,8 @@ def test_an_asyncio_client_of_redis_gathers_commands(store: StoreServer) -> None
 
 
 def test_what_was_acknowledged_is_there_after_kill_9(store: StoreServer) -> None:
-    """Every client counts what it was told; with --fsync always each of that is there, and at most what was under way besides."""
+    """Every client counts what it was told; with --fsync always each of that is there, and at most
+    what was under way besides."""
     clients, rounds = 8, 4
     told = [0] * clients
 

@@ -1,4 +1,5 @@
-"""Strangers at the Redis port: what they send costs a bounded amount of memory, and nobody else's time."""
+"""Strangers at the Redis port: what they send costs a bounded amount of memory, and nobody else's
+time."""
 
 from __future__ import annotations
 

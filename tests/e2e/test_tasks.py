@@ -1,4 +1,5 @@
-"""Graphs of tasks on a real cluster: results that become arguments, failures and what hangs on them, a master that is killed."""
+"""Graphs of tasks on a real cluster: results that become arguments, failures and what hangs on
+them, a master that is killed."""
 
 from __future__ import annotations
 

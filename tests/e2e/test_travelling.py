@@ -1,4 +1,5 @@
-"""What travels with a call by value: the caller's own classes, there and back; a task's options; and who opens what came."""
+"""What travels with a call by value: the caller's own classes, there and back; a task's options;
+and who opens what came."""
 
 from __future__ import annotations
 
@@ -134,7 +135,8 @@ def test_classes_of_a_package_beside_the_program(c: Cluster, tmp_path: Path) -> 
 
 
 def test_classes_of_a_package_that_is_installed_to_be_edited(c: Cluster, tmp_path: Path) -> None:
-    """As such an installation does it: its folder is on the path, and is none where packages are installed."""
+    """As such an installation does it: its folder is on the path, and is none where packages are
+    installed."""
     (tmp_path / "source" / "things").mkdir(parents=True)
     (tmp_path / "source" / "things" / "__init__.py").write_text(PACKAGE)
     path = f"import sys; sys.path.append({str(tmp_path / 'source')!r})\n"
@@ -172,7 +174,7 @@ with Client(sys.argv[1]) as client:
         ended(name, c.address, cwd=tmp_path)
 
 
-# -- options --------------------------------------------------------------------------------------------------------
+# -- options ---------------------------------------------------------------------------------------
 OPTIONS = """
 import sys, titan
 from titan import Client
@@ -222,7 +224,7 @@ def test_a_call_waits_for_the_capability_that_its_task_asks_for(c: Cluster) -> N
             list(mapped)
 
 
-# -- others' values -------------------------------------------------------------------------------------------------
+# -- others' values --------------------------------------------------------------------------------
 def test_what_another_program_submitted_is_not_unpickled_unless_told(c: Cluster, tmp_path: Path) -> None:
     mark = tmp_path / "executed"
     program = f"""

@@ -1,4 +1,5 @@
-"""Large values and arguments on a real cluster: they travel by content, and survive the death of whoever has them."""
+"""Large values and arguments on a real cluster: they travel by content, and survive the death of
+whoever has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Workers that drain, are stopped, killed, frozen, or lose their master: nothing of a job is left, and none runs for nothing."""
+"""Workers that drain, are stopped, killed, frozen, or lose their master: nothing of a job is left,
+and none runs for nothing."""
 
 from __future__ import annotations
 
@@ -52,7 +53,7 @@ def state(run: Run, job: int = 0) -> str:
     return run.status().jobs[job].state
 
 
-# -- SIGTERM ------------------------------------------------------------------------------------------------------------------
+# -- SIGTERM ---------------------------------------------------------------------------------------
 def test_a_worker_drains_on_sigterm(c: Cluster, tmp_path: Path) -> None:
     """What runs is finished there, what is queued goes elsewhere, and it ends with 0."""
     gate = Gate(tmp_path)
@@ -114,7 +115,7 @@ def test_a_worker_that_never_found_its_master_ends_on_sigterm(c: Cluster) -> Non
     assert worker.wait(5) == 0
 
 
-# -- kill -9 --------------------------------------------------------------------------------------------------------------------
+# -- kill -9 ---------------------------------------------------------------------------------------
 def test_kill_leaves_nothing_and_what_ran_runs_elsewhere(fast: Cluster, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     fast.start_workers("w1", slots=1)
@@ -162,7 +163,7 @@ def test_the_same_worker_again_after_its_death(c: Cluster, tmp_path: Path) -> No
     assert run.status().jobs[0].attempt == 2
 
 
-# -- names and homes ------------------------------------------------------------------------------------------------------------
+# -- names and homes -------------------------------------------------------------------------------
 def test_a_second_worker_of_a_name_is_refused_and_the_first_goes_on(c: Cluster, tmp_path: Path) -> None:
     gate = Gate(tmp_path)
     c.start_workers("twin")
@@ -187,7 +188,7 @@ def test_a_second_worker_in_a_home_is_refused(c: Cluster) -> None:
     assert c.worker("w1").state == "ALIVE"
 
 
-# -- without a master -------------------------------------------------------------------------------------------------------------
+# -- without a master ------------------------------------------------------------------------------
 def test_a_job_runs_on_without_its_master_and_is_reported_to_the_next(c: Cluster, tmp_path: Path) -> None:
     during, after = Gate(tmp_path, "during"), Gate(tmp_path, "after")
     c.start_workers("w1")
@@ -256,7 +257,8 @@ def test_where_a_worker_is_can_be_read(c: Cluster) -> None:
 
 
 def test_a_worker_that_can_write_no_note_of_itself_works_on(c: Cluster) -> None:
-    """As with a home that became full just then. Found by a test that hung: the worker registered again and again."""
+    """As with a home that became full just then. Found by a test that hung: the worker registered
+    again and again."""
     home = c.worker_home("w1")
     for note in ("worker.json.part", "clock.part"):
         (home / note).mkdir(parents=True)

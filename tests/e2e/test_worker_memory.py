@@ -1,4 +1,5 @@
-"""What jobs say to their worker takes a bounded amount of its memory, however much they announce and however slowly they go on."""
+"""What jobs say to their worker takes a bounded amount of its memory, however much they announce
+and however slowly they go on."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from titan import DAG, Job
 MIB = 1 << 20
 JOBS, CONNECTIONS, ANNOUNCED = 4, 64, 16 * MIB
 MOST_MIB = 600
-"""Above what the worker had: 256 MiB of requests that are not whole, and as much again while a large one is moved in memory."""
+"""Above what the worker had: 256 MiB of requests that are not whole, and as much again while a
+large one is moved in memory."""
 
 # Each connection says who it is, announces a message of 16 MiB, and leaves its last byte out.
 GREEDY = f"""

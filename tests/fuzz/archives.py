@@ -1,4 +1,5 @@
-"""Project archives: whatever bytes come, nothing is written outside the folder, and nothing stays behind a refusal."""
+"""Project archives: whatever bytes come, nothing is written outside the folder, and nothing stays
+behind a refusal."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ from pathlib import Path
 import zstandard
 
 from fuzz.harness import Fuzzer, damaged, main
-from titan.archive import unpack_archive
+from titan.content.archive import unpack_archive
 from titan.errors import InvalidGraph, LimitExceeded
-from titan.folders import remove_folder
+from titan.host.remove_folder import remove_folder
 
 MAX_BYTES, MAX_MEMBERS = 4 * 1024 * 1024, 200
 NAMES = (

@@ -1,4 +1,5 @@
-"""Frames: any bytes are messages, a misfit, or a fault of the peer; in any split the same; in bounded memory."""
+"""Frames: any bytes are messages, a misfit, or a fault of the peer; in any split the same; in
+bounded memory."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""Runs a parser on damaged and invented inputs for a while: no crash, no hang, no memory above a bound.
+"""Runs a parser on damaged and invented inputs for a while: no crash, no hang, no memory above a
+bound.
 
-A fuzzer gives two functions. `make(rng)` returns one input; `run(input)` feeds it to the code under test and raises only what that
-code promises to raise (`allowed`). Each case draws from a generator of its own, seeded by the run's seed and the case's number,
-so `--seed S --case N` repeats case N alone. A case that fails stops the run and names that command.
+A fuzzer gives two functions. `make(rng)` returns one input; `run(input)` feeds it to the code under
+test and raises only what that code promises to raise (`allowed`). Each case draws from a generator
+of its own, seeded by the run's seed and the case's number, so `--seed S --case N` repeats case N
+alone. A case that fails stops the run and names that command.
 
     cd tests && python -m fuzz.archives --seconds 600 --seed 1
 """
@@ -29,7 +31,8 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Fuzzer(Generic[T]):
-    """`case_s`: seconds after which a case counts as hung. `memory_mib`: how much the process may grow by over the whole run."""
+    """`case_s`: seconds after which a case counts as hung. `memory_mib`: how much the process may
+    grow by over the whole run."""
 
     name: str
     make: Callable[[random.Random], T]
@@ -56,7 +59,8 @@ class Outcome:
 
 
 def fuzz(fuzzer: Fuzzer[T], *, seconds: float = 0.0, cases: int = 0, seed: int = 1) -> Outcome:
-    """Run for so many seconds, or so many cases. Raises Failed for the first case that breaks a promise.
+    """Run for so many seconds, or so many cases. Raises Failed for the first case that breaks a
+    promise.
 
     A hang cannot be raised from: the process prints every thread's stack and exits with 1.
     """
@@ -90,7 +94,8 @@ def run_case(fuzzer: Fuzzer[T], seed: int, number: int) -> tuple[float, bool]:
 
 
 def damaged(rng: random.Random, good: bytes, *, others: list[bytes] | None = None) -> bytes:
-    """A copy with up to eight cuts, flips, repeats, swaps and insertions; now and then spliced with one of `others`."""
+    """A copy with up to eight cuts, flips, repeats, swaps and insertions; now and then spliced with
+    one of `others`."""
     data = bytearray(good)
     if others and rng.random() < 0.2:
         other = rng.choice(others)

@@ -1,8 +1,9 @@
-"""Messages with hostile values, and a master that is sent them, with a second state that replays its journal as it grows.
+"""Messages with hostile values, and a master that is sent them, with a second state that replays
+its journal as it grows.
 
-`World` is a real master in this process: bytes go in at its port and pass through frames, the decoder, the desks, the core and the
-journal on a disk. After each case the records that were added are replayed into a copy, as a restart would; both states are
-compared.
+`World` is a real master in this process: bytes go in at its port and pass through frames, the
+decoder, the handlers, the core and the journal on a disk. After each case the records that were
+added are replayed into a copy, as a restart would; both states are compared.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ import msgspec
 
 from support.core import picture
 from support.in_process import Line
-from titan.core.apply import apply
-from titan.core.check import check
-from titan.core.events import decode
-from titan.core.state import State
+from titan.core.apply.apply import apply
+from titan.core.events.events import decode
+from titan.core.invariants import check
+from titan.core.state.state import State
 from titan.errors import Bug
 from titan.journal import read_records
 from titan.master.server import Master
@@ -79,7 +80,7 @@ class Case:
     told: str = ""
 
 
-# -- what is sent ----------------------------------------------------------------------------------------------------------
+# -- what is sent ----------------------------------------------------------------------------------
 def good(kind: type[Any], world: World, number: int) -> dict[str, Any]:
     """The fields of a message, or of a struct in one, that may well be taken."""
     return {field.name: _good(field.name, field.type, world, number) for field in msgspec.structs.fields(kind)}
@@ -168,7 +169,8 @@ def hostile(value: Any, *, large: bool) -> tuple[Any, ...]:
     """What to put in the place of a value."""
     if isinstance(value, list):
         one = value[0] if value else 0
-        room = LARGE_BYTES // len(msgspec.msgpack.encode(one))  # or it is this process that takes the memory
+        # or it is this process that takes the memory
+        room = LARGE_BYTES // len(msgspec.msgpack.encode(one))
         many = [one] * (min(BIG, room) if large else 3000)
         return ([], many, value * 2, [None], [[]], None, {"a": 1})
     if isinstance(value, dict):
@@ -201,7 +203,8 @@ SERVICE = JobTemplate(command="serve", kind="service", service=Service(0, "tcp",
 
 
 def cases(kind: type[msg.Message], world: World, *, large: bool = False, some: random.Random | None = None) -> Iterator[Case]:
-    """One for each place in the message and each hostile value for it; with `some` one that it draws."""
+    """One for each place in the message and each hostile value for it; with `some` one that it
+    draws."""
     role = "worker" if kind in WORKERS else "client"
     fields = good(kind, world, world.next_number())
     wholes = [_plain(kind(**fields))]
@@ -250,9 +253,10 @@ class Wire(Line):
         return self._came.pop(0)
 
 
-# -- who is sent it ----------------------------------------------------------------------------------------------------------
+# -- who is sent it --------------------------------------------------------------------------------
 class World:
-    """`case` sends one message and returns whether it was refused. Raises AssertionError if the master, or a replay, suffers."""
+    """`case` sends one message and returns whether it was refused. Raises AssertionError if the
+    master, or a replay, suffers."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="titan-hostile-")

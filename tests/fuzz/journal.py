@@ -1,4 +1,5 @@
-"""Journals: whatever is in the files, they are opened, verified, repaired and replayed, or refused with an error of ours."""
+"""Journals: whatever is in the files, they are opened, verified, repaired and replayed, or refused
+with an error of ours."""
 
 from __future__ import annotations
 
@@ -11,10 +12,10 @@ from pathlib import Path
 
 from fuzz.harness import Fuzzer, damaged, main
 from support.core import Master, dag, register, submit
-from titan.core import events as ev
-from titan.core import image
+from titan.core.events import events as ev
+from titan.core.state import snapshot
 from titan.errors import TitanError
-from titan.folders import remove_folder
+from titan.host.remove_folder import remove_folder
 from titan.journal import JournalWriter, SyncPolicy, accept_loss, inspect, verify
 from titan.journal.files import segment_name, snapshot_name
 from titan.journal.records import RecordScanner, decode_segment_header, encode_record, encode_segment_header
@@ -47,7 +48,7 @@ def whole() -> Files:
         writer.close()
         assert not failed
         follower = replay(open_storage(folder), Settings())
-        open_storage(folder).put_snapshot(seq=follower.seq, term=follower.state.term, chunks=image.dump(follower.state))
+        open_storage(folder).put_snapshot(seq=follower.seq, term=follower.state.term, chunks=snapshot.dump(follower.state))
         return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 

@@ -1,4 +1,5 @@
-"""Messages with hostile values against a master in this process: each is taken or refused, and a replay comes to the same state."""
+"""Messages with hostile values against a master in this process: each is taken or refused, and a
+replay comes to the same state."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def world() -> World:
     if _worlds and _worlds[0].next_number() > _PER_WORLD:
         _worlds[0].restart()
         _worlds.pop().close()
-        gc.collect()  # asyncio's own transports are circles, and a master leaves those to no collector
+        # asyncio's own transports are circles, and a master leaves those to no collector
+        gc.collect()
     if not _worlds:
         _worlds.append(World())
     return _worlds[0]

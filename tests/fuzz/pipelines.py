@@ -1,4 +1,5 @@
-"""Pipeline files: any YAML is a DAG or is refused with file, line and key; never another error, and in bounded time."""
+"""Pipeline files: any YAML is a DAG or is refused with file, line and key; never another error, and
+in bounded time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What Redis clients send: whatever bytes come, in whatever pieces, each is a request, waits for more, or is refused.
+"""What Redis clients send: whatever bytes come, in whatever pieces, each is a request, waits for
+more, or is refused.
 
-Each request is executed in a session of a real store, its reply is encoded, and at the end what was done is repeated elsewhere. The
-same bytes in other pieces are the same requests.
+Each request is executed in a session of a real store, its reply is encoded, and at the end what was
+done is repeated elsewhere. The same bytes in other pieces are the same requests.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ HEADERS = (
 )
 
 _SIMPLE = re.compile(rb"\n[^$*\w]")
-"""An argument that is a simple string or a number: hiredis takes it where it has a request whole, and it is refused elsewhere."""
+"""An argument that is a simple string or a number: hiredis takes it where it has a request whole,
+and it is refused elsewhere."""
 
 
 def make(rng: random.Random) -> tuple[bytes, int]:

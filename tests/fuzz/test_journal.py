@@ -1,4 +1,5 @@
-"""A short form of the fuzzer of journals. `make fuzz TARGET=journal SECONDS=600 SEED=7` runs it for longer."""
+"""A short form of the fuzzer of journals. `make fuzz TARGET=journal SECONDS=600 SEED=7` runs it for
+longer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Messages that are well formed and ask for much: what is sent in answer stays within its bounds, and the master lives."""
+"""Messages that are well formed and ask for much: what is sent in answer stays within its bounds,
+and the master lives."""
 
 from __future__ import annotations
 

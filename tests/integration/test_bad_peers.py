@@ -1,4 +1,5 @@
-"""Bytes that no client would send, against the socket of a real master: an error, a closed connection, and nobody is harmed."""
+"""Bytes that no client would send, against the socket of a real master: an error, a closed
+connection, and nobody is harmed."""
 
 from __future__ import annotations
 
@@ -215,7 +216,8 @@ def test_a_worker_that_cannot_be(c: Cluster, raw: Raw, register: msg.Register) -
 
 
 def test_reports_of_a_worker_that_has_nothing_to_report(c: Cluster, raw: Raw) -> None:
-    """Leases that were never given, outcomes that do not exist, columns of unequal length, logs of no run."""
+    """Leases that were never given, outcomes that do not exist, columns of unequal length, logs of
+    no run."""
     raw.greet("worker")
     raw.send(encode(msg.Register(1, "liar", "i", "", ("LIES",), 1, {}, [], [])))
     assert isinstance(raw.next(), msg.Registered)

@@ -1,4 +1,5 @@
-"""Strangers at a real master: many connections, frames that are announced and do not come, and payloads that grow."""
+"""Strangers at a real master: many connections, frames that are announced and do not come, and
+payloads that grow."""
 
 from __future__ import annotations
 
@@ -173,7 +174,8 @@ def test_announced_frames_take_no_memory(c: Cluster, *, greeted: bool) -> None:
 
 @pytest.mark.parametrize("greet", [False, True])
 def test_what_has_left_takes_no_memory(c: Cluster, *, greet: bool) -> None:
-    """A connection has buffers of 128 KiB; none of 1,000 that were closed again keeps them, for however short a time."""
+    """A connection has buffers of 128 KiB; none of 1,000 that were closed again keeps them, for
+    however short a time."""
     c.start_master()
     still_serves(c)
     before = memory_kib(master_of(c))
@@ -216,7 +218,8 @@ def test_a_small_payload_does_not_become_a_huge_one(c: Cluster) -> None:
 
 
 def test_what_all_send_together_is_bounded_and_everyone_is_served(c: Cluster) -> None:
-    """Ten messages of 60 MiB that stop just before their end: beyond the budget, all but the oldest are not read from."""
+    """Ten messages of 60 MiB that stop just before their end: beyond the budget, all but the oldest
+    are not read from."""
     c.start_master()
     still_serves(c)
     before = memory_kib(master_of(c))

@@ -1,4 +1,5 @@
-"""The drivers behind the launcher, with real processes: each keeps the same contract, one that only this file knows included."""
+"""The drivers behind the launcher, with real processes: each keeps the same contract, one that only
+this file knows included."""
 
 from __future__ import annotations
 
@@ -17,22 +18,22 @@ from typing import Any
 import pytest
 
 from support.driver import OwnDriver
-from titan.clock import SteadyClock
+from titan.host.clock import SteadyClock
 from titan.model.dag import JobTemplate, Service
 from titan.model.drivers import DRIVERS, DriverRow
 from titan.model.states import Outcome
-from titan.worker import machine as m
-from titan.worker import words
-from titan.worker.callers import Callers
-from titan.worker.cgroups import Limiter
+from titan.worker.context.callers import Callers
 from titan.worker.drivers.table import CLASSES
-from titan.worker.given_secrets import GivenSecrets
-from titan.worker.held import Held, Phase
+from titan.worker.files.sandbox import Workspace
 from titan.worker.launch import Launcher
-from titan.worker.lines import WorkerLines
+from titan.worker.limits.cgroups import Limiter
 from titan.worker.log_pump import LogPump
-from titan.worker.sandbox import Workspace
-from titan.worker.values import Values
+from titan.worker.requests import WorkerLines
+from titan.worker.secrets import AttemptSecrets
+from titan.worker.state_machine import machine as m
+from titan.worker.state_machine import messages
+from titan.worker.state_machine.attempt import Held, Phase
+from titan.worker.value_uploads import Values
 
 DEADLINE_S = 10.0
 LEASE = 7
@@ -67,7 +68,7 @@ class Bench:
             log_limit=1 << 20,
             preload=(),
             limiter=Limiter({}),
-            secrets=GivenSecrets(),
+            secrets=AttemptSecrets(),
             callers=Callers(b"k" * 32),
             values=Values(
                 self.workspace.cache,
@@ -271,19 +272,19 @@ def test_a_service_whose_port_its_former_attempt_still_has_waits_for_that(tmp_pa
             await b.until(lambda: b.of(m.AttemptStarted, 1), "the first attempt")
             b.machine.held[1] = Held(m.Assignment(1, "r", "s", 1, service, ()), Phase.RUNNING, stopping=Outcome.STOPPED)
             b.start(service, lease=2, job="s")
-            assert b.of(m.AttemptRefused, 2) is None and b.of(words.PortChosen, 2) is None
+            assert b.of(m.AttemptRefused, 2) is None and b.of(messages.PortChosen, 2) is None
             if stopped:
                 b.launcher.stop(2, 30.0)
                 assert b.of(m.AttemptExited, 2).exit_code == -signal.SIGTERM
-                b.order(words.CloseService(2))
+                b.order(messages.CloseService(2))
             b.launcher.stop(1, 0.0)
             await b.exit(1)
-            b.order(words.CloseService(1))
+            b.order(messages.CloseService(1))
             if stopped:
-                assert b.of(words.PortChosen, 2) is None
+                assert b.of(messages.PortChosen, 2) is None
             else:
                 await b.until(lambda: b.of(m.AttemptStarted, 2), "the second attempt")
-                assert b.of(words.PortChosen, 2).port == port
+                assert b.of(messages.PortChosen, 2).port == port
                 b.launcher.stop(2, 0.0)
                 await b.exit(2)
             assert b.launcher._started == {} and b.launcher._places == {}

@@ -11,24 +11,25 @@ from typing import Any
 
 import pytest
 
-from titan.clock import SteadyClock
+from titan.host.clock import SteadyClock
 from titan.model.dag import JobTemplate
-from titan.worker import words
-from titan.worker.callers import Callers
+from titan.worker.context.callers import Callers
 from titan.worker.drivers.function import FunctionDriver
 from titan.worker.drivers.protocol import Host
-from titan.worker.lines import WorkerLines
-from titan.worker.process_reports import Exited, Lost, Refused
-from titan.worker.sandbox import Workspace
-from titan.worker.values import Values
+from titan.worker.files.sandbox import Workspace
+from titan.worker.processes.reports import Exited, Lost, Refused
+from titan.worker.requests import WorkerLines
+from titan.worker.state_machine import messages
+from titan.worker.value_uploads import Values
 
-CALL = words.Assignment(1, "r", "j", 1, JobTemplate(function="f" * 64), (), b"\x80\x05)\x94.")
+CALL = messages.Assignment(1, "r", "j", 1, JobTemplate(function="f" * 64), (), b"\x80\x05)\x94.")
 
 
 def ended_by(
     folder: Path, what: Callable[[FunctionDriver], object], before: Callable[[], object] = lambda: None
-) -> words.RunnerEnded:
-    """What the machine hears of a runner that was ordered and is not connected, once `what` has happened; first comes `before`."""
+) -> messages.RunnerEnded:
+    """What the machine hears of a runner that was ordered and is not connected, once `what` has
+    happened; first comes `before`."""
     seen: list[Any] = []
 
     async def run() -> None:
@@ -67,7 +68,7 @@ def ended_by(
 
     asyncio.run(run())
     (ended,) = seen
-    assert isinstance(ended, words.RunnerEnded) and (ended.runner, ended.ran) == (0, 0)
+    assert isinstance(ended, messages.RunnerEnded) and (ended.runner, ended.ran) == (0, 0)
     return ended
 
 

@@ -1,4 +1,5 @@
-"""Finished runs leave the master's memory and can be asked for as before; nothing is lost when the master is killed meanwhile."""
+"""Finished runs leave the master's memory and can be asked for as before; nothing is lost when the
+master is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ import pytest
 from support.cluster import QUIET, Cluster
 from support.waiting import until
 from titan import DAG, Client, Job
-from titan.core import image
-from titan.core.events import RunArchived
+from titan.core.events.events import RunArchived
+from titan.core.state import snapshot
 from titan.errors import NotFound, TitanError
 from titan.journal import write_snapshot
 from titan.master.recovery import replay
@@ -187,7 +188,7 @@ def test_what_the_journal_has_no_more_is_said_to_be_lost(small: Cluster) -> None
     for segment in small.store.glob("*.seg"):
         segment.unlink()
     (small.store / "synced").unlink()
-    write_snapshot(small.store, seq=follower.seq, term=follower.state.term, chunks=image.dump(follower.state))
+    write_snapshot(small.store, seq=follower.seq, term=follower.state.term, chunks=snapshot.dump(follower.state))
     small.start_master()
     until(lambda: "finished runs are lost with the history" in small.master.err if small.master else False, "it is said", 60.0)
     assert old[0] in small.master.err and "Put history.sqlite back from a backup" in small.master.err

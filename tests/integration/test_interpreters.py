@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from support.waiting import until_async
-from titan.worker.interpreters import Interpreters
-from titan.worker.process_orders import Command, ProcessOptions, Program, Script
-from titan.worker.process_reports import Exited, Lost, Report, Sink
-from titan.worker.warden_link import WardenLink
+from titan.worker.processes.interpreters import Interpreters
+from titan.worker.processes.orders import Command, ProcessOptions, Program, Script
+from titan.worker.processes.reports import Exited, Lost, Report, Sink
+from titan.worker.processes.warden_link import WardenLink
 
 DEADLINE_S = 10.0
 

@@ -15,7 +15,8 @@ COUNT = 3 * submission.PART_JOBS + 1
 
 
 def large() -> DAG:
-    """The last job comes first and waits for all others, so that the parts must go in another order."""
+    """The last job comes first and waits for all others, so that the parts must go in another
+    order."""
     others = [Job(f"job-{i}", command="true", requirement="NOBODY") for i in range(COUNT - 1)]
     return DAG("large", [Job("last", command="true", parents=[job.id for job in others]), *others])
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from support.warden import WardenBench, run_in_loop, running_warden
-from titan import no_core
 from titan.errors import Bug
+from titan.host import core_dumps as no_core
 
 SECRET = b"tops3cret-value"
 
@@ -60,8 +60,10 @@ def test_the_limit_of_a_log_and_its_tail_hold_what_is_masked(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("python", [None, sys.executable], ids=["plain", "warm"])
 def test_who_makes_core_dumps(tmp_path: Path, python: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a job with secrets nor, from then on, the warden and its forks; others have the limit that there was."""
-    monkeypatch.setattr(no_core, "_before", [])  # a vault that another test opened here may have forbidden them
+    """Neither a job with secrets nor, from then on, the warden and its forks; others have the limit
+    that there was."""
+    # a vault that another test opened here may have forbidden them
+    monkeypatch.setattr(no_core, "_before", [])
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     if hard == 0:
         pytest.skip("the limit on core dumps is 0 and cannot be raised")

@@ -1,4 +1,5 @@
-"""A master and its home: sync policies, recovery, snapshots, torn tails, damage, locks, ports, and a disk that is full."""
+"""A master and its home: sync policies, recovery, snapshots, torn tails, damage, locks, ports, and
+a disk that is full."""
 
 from __future__ import annotations
 
@@ -44,10 +45,11 @@ def verified(c: Cluster) -> bool:
     return done.stdout.splitlines()[-1].startswith("ok: ")
 
 
-# -- what survives -------------------------------------------------------------------------------------------------------
+# -- what survives ---------------------------------------------------------------------------------
 @pytest.mark.parametrize("policy", ["always", "everysec", "no"])
 def test_what_was_acknowledged_survives_kill_under_every_policy(c: Cluster, policy: str) -> None:
-    """A kill of the process takes nothing that the kernel has; only `always` survives a loss of power as well."""
+    """A kill of the process takes nothing that the kernel has; only `always` survives a loss of
+    power as well."""
     c.start_master("--fsync", policy)
     c.start_workers("w1")
     run = c.client.submit(DAG("done", [Job("a", command="true"), Job("b", command="exit 3", parents=["a"], retries=0)]))
@@ -107,7 +109,7 @@ def test_a_client_may_ask_it_to_end(c: Cluster) -> None:
     assert c.master.wait(5) == 0
 
 
-# -- snapshots -----------------------------------------------------------------------------------------------------------
+# -- snapshots -------------------------------------------------------------------------------------
 def test_a_snapshot_appears_old_segments_go_and_a_restart_recovers_the_same(tmp_path: Path) -> None:
     with cluster(tmp_path / "c", "w1", settings={**QUIET, "snapshot_bytes": 200_000}) as c:
         c.client.submit(DAG("first", [Job("a", command="true", requirement="NOBODY")]))
@@ -145,7 +147,7 @@ def test_a_snapshot_appears_old_segments_go_and_a_restart_recovers_the_same(tmp_
         assert everything(c)[1:] == before
 
 
-# -- damage --------------------------------------------------------------------------------------------------------------
+# -- damage ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("tail", ["garbage", "a record that is cut"])
 def test_a_torn_tail_is_cut_off_and_reported(c: Cluster, tail: str) -> None:
     c.start_master()
@@ -186,7 +188,7 @@ def test_a_bad_record_before_the_tail_refuses_to_start_and_names_its_place(c: Cl
     assert bytes(data) == first.read_bytes()
 
 
-# -- what is taken -------------------------------------------------------------------------------------------------------
+# -- what is taken ---------------------------------------------------------------------------------
 def test_a_port_in_use(c: Cluster) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -220,10 +222,11 @@ def test_a_home_that_cannot_be_made(c: Cluster, what: str) -> None:
         assert "Traceback" not in done.stderr
 
 
-# -- a full disk ---------------------------------------------------------------------------------------------------------
+# -- a full disk -----------------------------------------------------------------------------------
 @pytest.fixture
 def small_disk(c: Cluster) -> Iterator[Path]:
-    """48 MiB under the master's home: room for the journal's segment, the one allocated ahead, and little else."""
+    """48 MiB under the master's home: room for the journal's segment, the one allocated ahead, and
+    little else."""
     c.home.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "tmpfs", str(c.home)], capture_output=True, text=True, check=False

@@ -9,12 +9,13 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-from titan.peer import Peer
+from titan.net.peer import Peer
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_an_end_that_stops_speaking_and_reading_is_closed(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """A proxy that shuts a connection down and keeps its socket: the kernel takes no more, and says nothing more."""
+    """A proxy that shuts a connection down and keeps its socket: the kernel takes no more, and says
+    nothing more."""
 
     async def live() -> Exception | None:
         ours, theirs = socket.socketpair()

@@ -1,4 +1,5 @@
-"""A handler that raises, in a real master: the input is refused, the master begins anew from its journal, and nothing is lost."""
+"""A handler that raises, in a real master: the input is refused, the master begins anew from its
+journal, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from support.in_process import Line, a_master
-from titan.core import inputs as seen
+from titan.core import inputs
 from titan.core import step as stepping
 from titan.errors import Bug, Conflict
 from titan.master.server import Master
@@ -26,8 +27,8 @@ def plant(monkeypatch: pytest.MonkeyPatch, kind: type, raises: Exception = PLANT
     """From now on the handler of such inputs raises, after it has changed the state."""
     real = stepping._HANDLERS[kind]
 
-    def bad(turn: Any, it: Any) -> None:
-        real(turn, it)
+    def bad(turn: Any, value: Any) -> None:
+        real(turn, value)
         raise raises
 
     monkeypatch.setitem(stepping._HANDLERS, kind, bad)
@@ -51,7 +52,7 @@ def test_an_input_that_raises_is_refused_and_the_master_lives(tmp_path: Path, mo
             run = await submit(connection, "k")
             port, store = master.port, master.store_port.port if master.store_port else 0
             with monkeypatch.context() as patch:
-                plant(patch, seen.CancelRequested)
+                plant(patch, inputs.CancelRequested)
                 with pytest.raises(Bug, match="CancelRequested made the master fail"):
                     await connection.call(lambda request: msg.Cancel(request, run))
             status = await state_of(connection, run)
@@ -68,7 +69,7 @@ def test_who_makes_it_raise_twice_is_set_aside_and_others_are_served(tmp_path: P
     async def go() -> None:
         async with a_master(tmp_path) as (master, connection):
             run = await submit(connection, "k")
-            plant(monkeypatch, seen.CancelRequested)
+            plant(monkeypatch, inputs.CancelRequested)
             for _ in range(2):
                 with pytest.raises(Bug):
                     await connection.call(lambda request: msg.Cancel(request, run))
@@ -84,7 +85,7 @@ def test_who_makes_it_raise_twice_is_set_aside_and_others_are_served(tmp_path: P
 def test_a_worker_that_makes_it_raise_twice_is_not_registered_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def go() -> None:
         async with a_master(tmp_path) as (master, _):
-            plant(monkeypatch, seen.WorkerBeat)
+            plant(monkeypatch, inputs.WorkerBeat)
             for term in (2, 3):
                 worker = await Line.dial(master.port)
                 assert isinstance(await worker.register("bad"), msg.Registered)
@@ -108,12 +109,12 @@ def test_what_nobody_sent_may_raise_once(tmp_path: Path, monkeypatch: pytest.Mon
     async def go() -> None:
         master = Master(tmp_path, port=0)
         await master.start()
-        plant(monkeypatch, seen.BurstGone, ValueError("planted"))
-        master.core.see(seen.BurstGone("burst-x", "why"))
+        plant(monkeypatch, inputs.BurstGone, ValueError("planted"))
+        master.core.see(inputs.BurstGone("burst-x", "why"))
         while master._reopening is None:
             await asyncio.sleep(0)
         await master._reopening
-        master.core.see(seen.BurstGone("burst-x", "why"))
+        master.core.see(inputs.BurstGone("burst-x", "why"))
         with pytest.raises(ValueError, match="planted"):
             await master.run()
         await master.stop()
@@ -125,8 +126,8 @@ def test_without_a_journal_it_stops_as_there_is_nothing_to_begin_anew_from(tmp_p
     async def go() -> None:
         master = Master(tmp_path, port=0, policy=None)
         await master.start()
-        plant(monkeypatch, seen.BurstGone)
-        master.core.see(seen.BurstGone("burst-x", "why"))
+        plant(monkeypatch, inputs.BurstGone)
+        master.core.see(inputs.BurstGone("burst-x", "why"))
         with pytest.raises(AssertionError, match="planted") as caught:
             await master.run()
         assert "the last input was BurstGone(name='burst-x', reason='why')" in "".join(caught.value.__notes__)

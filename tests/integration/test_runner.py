@@ -1,4 +1,5 @@
-"""The function runner with real processes: what it returns, what it prints, how calls are taken back, and how it dies."""
+"""The function runner with real processes: what it returns, what it prints, how calls are taken
+back, and how it dies."""
 
 from __future__ import annotations
 
@@ -21,10 +22,10 @@ from support.waiting import until_async
 from titan.content.nearby import seal_of
 from titan.errors import Bug, LimitExceeded
 from titan.model.values import failure_of
-from titan.worker import runner
-from titan.worker.reports import pack_reports
-from titan.worker.runner import FILED, OK, RAISED, UNLOADABLE, UNPICKLABLE, pack_arguments
-from titan.worker.runner_link import Columns, RunnerHub, RunnerLink, command_line
+from titan.worker.isolated import runner
+from titan.worker.isolated.reports import pack_reports
+from titan.worker.isolated.runner import FILED, OK, RAISED, UNLOADABLE, UNPICKLABLE, pack_arguments
+from titan.worker.processes.runner_link import Columns, RunnerHub, RunnerLink, command_line
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 DEADLINE_S = 20.0
@@ -153,7 +154,7 @@ def nothing(*_: Any) -> None:
     return None
 
 
-# -- values ---------------------------------------------------------------------------------------------------------
+# -- values ----------------------------------------------------------------------------------------
 @scenario
 async def test_calls_end_in_order_each_with_its_value(made: Bench, _folder: Path) -> None:
     first = made.order_many(lambda value: value * 2, [pack_arguments((value,), {}) for value in range(10_000)])
@@ -241,8 +242,8 @@ async def test_arguments_and_what_they_wait_for_may_be_in_files(made: Bench, fol
     big.write_bytes(pickle.dumps(b"b" * 100_000))
 
     class Pickler(pickle.Pickler):
-        def persistent_id(self, it: Any) -> int | None:
-            return {"first": 0, "second": 1}.get(it) if isinstance(it, str) else None
+        def persistent_id(self, value: Any) -> int | None:
+            return {"first": 0, "second": 1}.get(value) if isinstance(value, str) else None
 
     with args.open("wb") as file:
         Pickler(file, 5).dump(("first", ["second", "first"]))
@@ -271,7 +272,7 @@ async def test_a_chunk_is_one_call_for_many_values(made: Bench, _folder: Path) -
     assert [rows[1][1][1], rows[2][1][1]] == ["ZeroDivisionError", "TypeError"]
 
 
-# -- errors ---------------------------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 @scenario
 async def test_an_exception_comes_with_its_traceback_notes_and_cause(made: Bench, _folder: Path) -> None:
     def inner() -> None:
@@ -351,7 +352,7 @@ async def test_exits_and_interrupts_are_errors_of_the_call(made: Bench, _folder:
     assert await made.value(signalled) == "alive"
 
 
-# -- output ---------------------------------------------------------------------------------------------------------
+# -- output ----------------------------------------------------------------------------------------
 @scenario
 async def test_output_is_the_calls_whoever_wrote_it(made: Bench, _folder: Path) -> None:
     def speak(word: str) -> None:
@@ -403,7 +404,7 @@ async def test_a_call_may_close_or_replace_the_streams(made: Bench, _folder: Pat
     assert await made.value(lambda: 1) == 1
 
 
-# -- taking back ----------------------------------------------------------------------------------------------------
+# -- taking back -----------------------------------------------------------------------------------
 def read_fifo(path: str) -> str:
     with open(path) as file:
         return file.read()
@@ -454,7 +455,8 @@ async def test_all_nine_come_back_at_once(made: Bench, folder: Path) -> None:
 
 @scenario
 async def test_taking_back_races_a_busy_runner(made: Bench, _folder: Path) -> None:
-    """Whatever the race decides, each call is either run once or taken back, and the taken ones are the last."""
+    """Whatever the race decides, each call is either run once or taken back, and the taken ones are
+    the last."""
     payload = [pack_arguments((), {})] * 200
     expected: list[int] = []
     for number in range(200):
@@ -480,7 +482,7 @@ async def test_calls_are_taken_back_before_the_runner_has_connected(made: Bench,
     assert list(made.results) == [first, second]
 
 
-# -- ends -----------------------------------------------------------------------------------------------------------
+# -- ends ------------------------------------------------------------------------------------------
 @scenario
 async def test_death_in_a_call_says_which_call_is_to_blame(made: Bench, _folder: Path) -> None:
     def die_at(n: int) -> int:
@@ -542,7 +544,7 @@ async def test_functions_are_forgotten_in_the_order_of_their_use(made: Bench, _f
     assert statuses == [OK, OK, UNLOADABLE, OK]
 
 
-# -- the hub --------------------------------------------------------------------------------------------------------
+# -- the hub ---------------------------------------------------------------------------------------
 def test_a_long_path_and_strangers(tmp_path: Path) -> None:
     async def test() -> None:
         hub = RunnerHub(tmp_path / ("deep" * 40) / "hub.sock")

@@ -1,4 +1,5 @@
-"""TitanStore in the journal and in snapshots: what was written comes back, and of a file that is cut a prefix."""
+"""TitanStore in the journal and in snapshots: what was written comes back, and of a file that is
+cut a prefix."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from titan.core import events as ev
-from titan.core import image
-from titan.core.state import State
+from titan.core.events import events as ev
+from titan.core.state import snapshot
+from titan.core.state.state import State
 from titan.journal import JournalWriter, SyncPolicy
 from titan.journal.records import END_MARK_BYTES, SEGMENT_HEADER_BYTES, encode_segment_header
 from titan.master.compaction import compact
@@ -66,7 +67,8 @@ def test_a_file_that_is_cut_anywhere_gives_a_prefix(tmp_path: Path, commands: in
     journal(tmp_path / "whole", batches)
     (segment,) = (tmp_path / "whole").glob("*.seg")
     data = segment.read_bytes()[:-END_MARK_BYTES]
-    data = encode_segment_header(1) + data[SEGMENT_HEADER_BYTES:]  # of a size that is not known, as if its master had been killed
+    # of a size that is not known, as if its master had been killed
+    data = encode_segment_header(1) + data[SEGMENT_HEADER_BYTES:]
     digests = [Store().digest(), *(digest for _, digest in batches)]
     at = 0
     for cut in range(SEGMENT_HEADER_BYTES, len(data) + 1):
@@ -96,7 +98,7 @@ def test_a_snapshot_holds_all_of_it(tmp_path: Path) -> None:
     recovered = recover(open_storage(tmp_path / "j"), Settings())
     assert recovered.state.store.digest() == store.digest()
     again = State(Settings())
-    image.load(again, image.dump(recovered.state))
+    snapshot.load(again, snapshot.dump(recovered.state))
     assert again.store.digest() == store.digest()
     assert compact(open_storage(tmp_path / "j"), recovered.follower.seq) is not None
     assert recover(open_storage(tmp_path / "j"), Settings()).state.store.digest() == store.digest()

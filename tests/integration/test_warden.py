@@ -1,4 +1,5 @@
-"""The warden with real processes: what it captures, what it reports, and that nothing of a job is left alive."""
+"""The warden with real processes: what it captures, what it reports, and that nothing of a job is
+left alive."""
 
 from __future__ import annotations
 
@@ -22,9 +23,9 @@ from support.reports import named
 from support.waiting import until
 from support.warden import WardenBench, run_in_loop, running_warden
 from titan.errors import Bug, EnvironmentFault
-from titan.worker import processes, spawning, warden
-from titan.worker.reports import FRAME_BYTES
-from titan.worker.warden_link import become_subreaper, kill_descendants, kill_marked
+from titan.worker.isolated import processes, spawning, warden
+from titan.worker.isolated.reports import FRAME_BYTES
+from titan.worker.processes.warden_link import become_subreaper, kill_descendants, kill_marked
 
 MIB = 1024 * 1024
 DEADLINE_S = 10.0
@@ -38,7 +39,8 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture(autouse=True)
 def nothing_left(tmp_path: Path) -> Iterator[None]:
-    """Every job's working directory is below tmp_path: by it, whatever its environment, a leftover shows."""
+    """Every job's working directory is below tmp_path: by it, whatever its environment, a leftover
+    shows."""
     yield
 
     def left() -> list[str]:
@@ -55,7 +57,7 @@ def nothing_left(tmp_path: Path) -> Iterator[None]:
     assert left() == []
 
 
-# -- starting, output, ends -----------------------------------------------------------------------------------------
+# -- starting, output, ends ------------------------------------------------------------------------
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_a_job_that_succeeds_is_reported_whole(tmp_path: Path, loop: str) -> None:
     async def main() -> None:
@@ -120,7 +122,8 @@ print(json.dumps({
             assert seen["cwd"] == str(tmp_path)
             assert seen["env"] == env
             assert int(seen["status"][0].split()[1], 16) == 0  # blocked
-            # ignored: SIGPIPE and SIGXFSZ, by Python itself; 32 and 33 belong to the C library and cannot be set
+            # ignored: SIGPIPE and SIGXFSZ, by Python itself; 32 and 33 belong to the C library and
+            # cannot be set
             assert int(seen["status"][1].split()[1], 16) & ~0x1_8100_1000 == 0
             assert tuple(seen["files"]) == resource.getrlimit(resource.RLIMIT_NOFILE)
             assert seen["core"] == [4096, 4096]
@@ -129,7 +132,7 @@ print(json.dumps({
 
 
 def test_what_cannot_start_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("titan.worker.warden_link.FRAME_BYTES", 8 * MIB)
+    monkeypatch.setattr("titan.worker.processes.warden_link.FRAME_BYTES", 8 * MIB)
     (tmp_path / "plain").write_text("echo\n")
     (tmp_path / "orphan.sh").write_text("#!/no/such/interpreter\n")
     (tmp_path / "bare").write_text("echo\n")
@@ -174,14 +177,16 @@ def test_what_cannot_start_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
             bench.start(14, "true")  # it goes on
             assert (await bench.exited(14))[2] == 0
             fds = os.listdir(f"/proc/{bench.link.pid}/fd")
-            # Twelve of its own, both ends of two pipes of job 12, those of three jobs to come: a refusal leaks nothing.
+            # Twelve of its own, both ends of two pipes of job 12, those of three jobs to come: a
+            # refusal leaks nothing.
             assert len(fds) == 12 + 4 + 3 * 4, fds
 
     run_in_loop(main())
 
 
 def test_a_job_stands_behind_another(tmp_path: Path) -> None:
-    """It begins when that one has ended, whatever became of it, and not at all if it is taken away before."""
+    """It begins when that one has ended, whatever became of it, and not at all if it is taken away
+    before."""
 
     async def main() -> None:
         async with running_warden(tmp_path) as bench:
@@ -203,7 +208,8 @@ def test_a_job_stands_behind_another(tmp_path: Path) -> None:
             bench.link.stop(6)
             await bench.until(lambda: bench.of("withdrawn", 6))
             bench.start(7, "no-such-command", behind=2)
-            bench.start(8, "true", behind=7)  # which is not there yet, so this one does not wait for it
+            # which is not there yet, so this one does not wait for it
+            bench.start(8, "true", behind=7)
             assert (await bench.exited(8))[2] == 0
             assert not bench.of("started", 4)
             (tmp_path / "go").write_text("on\n")
@@ -302,7 +308,8 @@ def test_a_full_disk_ends_the_log_only(tmp_path: Path) -> None:
         async with running_warden(tmp_path) as bench:
             import resource
 
-            # A limit on file size is a full disk to the warden: SIGXFSZ is ignored, the write comes up short, then fails.
+            # A limit on file size is a full disk to the warden: SIGXFSZ is ignored, the write comes
+            # up short, then fails.
             resource.prlimit(bench.link.pid, resource.RLIMIT_FSIZE, (100_000, 100_000))
             bench.start(1, "head", "-c", "300000", "/dev/zero")
             _, _, code, *_, dropped_out, _, _ = await bench.exited(1)
@@ -350,7 +357,7 @@ def test_a_slow_worker_holds_back_its_jobs_but_not_their_control(tmp_path: Path)
     run_in_loop(main())
 
 
-# -- stopping, and what is left ---------------------------------------------------------------------------------------
+# -- stopping, and what is left --------------------------------------------------------------------
 def test_stop_asks_first_and_kills_after_the_grace(tmp_path: Path) -> None:
     async def main() -> None:
         async with running_warden(tmp_path) as bench:
@@ -379,7 +386,8 @@ def test_what_stays_in_the_group_dies_with_the_job(tmp_path: Path) -> None:
     run_in_loop(main())
 
 
-# A daemon by the book: fork, setsid, fork. It writes its pid to the file that its argument names; its starter waits for that.
+# A daemon by the book: fork, setsid, fork. It writes its pid to the file that its argument names;
+# its starter waits for that.
 DAEMON = """
 import os, sys, time
 if os.fork():
@@ -399,7 +407,8 @@ def test_a_daemon_dies_after_its_job_and_a_helper_of_a_running_job_does_not(tmp_
 
     async def main() -> None:
         async with running_warden(tmp_path) as bench:
-            # the helper keeps the lease of a job that goes on; another one has cleared its environment
+            # the helper keeps the lease of a job that goes on; another one has cleared its
+            # environment
             bench.start(1, "sh", "-c", f"{daemon} helper; env -i {daemon} bare; exec sleep 600")
             helper, bare = await bench.pid_in("helper"), await bench.pid_in("bare")
             bench.start(2, "sh", "-c", f"{daemon} daemon >&- 2>&-; {daemon} holder; while [ ! -e go ]; do sleep 0.01; done")
@@ -468,12 +477,12 @@ def test_stop_kills_a_whole_tree_that_forks_on(tmp_path: Path) -> None:
     run_in_loop(main())
 
 
-# -- the deaths of worker and warden ---------------------------------------------------------------------------------
+# -- the deaths of worker and warden ---------------------------------------------------------------
 OWNER = """
 import asyncio, json, os, signal, sys, time
-from titan.worker.process_orders import Command, ProcessOptions
-from titan.worker.process_reports import Started
-from titan.worker.warden_link import WardenLink, become_subreaper, kill_descendants
+from titan.worker.processes.orders import Command, ProcessOptions
+from titan.worker.processes.reports import Started
+from titan.worker.processes.warden_link import WardenLink, become_subreaper, kill_descendants
 
 async def main(mode):
     if mode == "reaper": become_subreaper()
@@ -580,7 +589,7 @@ def test_both_are_killed_and_the_next_worker_cleans_up(tmp_path: Path) -> None:
 
 
 def test_close_gets_rid_of_a_warden_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("titan.worker.warden_link.CLOSE_S", 0.1)
+    monkeypatch.setattr("titan.worker.processes.warden_link.CLOSE_S", 0.1)
 
     async def main() -> None:
         async with running_warden(tmp_path) as bench:
@@ -666,8 +675,9 @@ def test_a_warden_that_is_stopped_is_killed_with_its_jobs(tmp_path: Path, caplog
 
 
 def test_a_warden_that_does_not_answer_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not stopped: what it starts waits for a reader of a pipe before it executes, as it would for a disk that hangs."""
-    monkeypatch.setattr("titan.worker.warden_link.WATCH_S", 0.1)
+    """It is not stopped: what it starts waits for a reader of a pipe before it executes, as it
+    would for a disk that hangs."""
+    monkeypatch.setattr("titan.worker.processes.warden_link.WATCH_S", 0.1)
 
     async def main() -> None:
         async with running_warden(tmp_path) as bench:
@@ -738,7 +748,7 @@ def test_a_link_is_launched_once_and_before_its_orders(tmp_path: Path, monkeypat
     run_in_loop(main())
 
 
-# -- the ways to start a process ------------------------------------------------------------------------------------
+# -- the ways to start a process -------------------------------------------------------------------
 def test_the_public_way_to_start_gives_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def changed(_arguments: tuple[Any, ...], _open_files: int) -> int:
         raise TypeError("fork_exec() takes other arguments")

@@ -1,4 +1,5 @@
-"""The warm interpreter: a script forked from the warden sees, prints and returns what a plain interpreter's does."""
+"""The warm interpreter: a script forked from the warden sees, prints and returns what a plain
+interpreter's does."""
 
 from __future__ import annotations
 
@@ -17,10 +18,11 @@ import pytest
 from support.waiting import until_async
 from support.warden import WardenBench, run_in_loop, running_warden
 from titan.errors import EnvironmentFault
-from titan.worker import ending, probe, warden, warm
-from titan.worker.interpreters import CHECK, OLDEST
-from titan.worker.warden_link import WARM_BOOT, WARM_STAGE, WardenLink
-from titan.worker.warm import differing_at_startup
+from titan.worker.isolated import probe, warden, warm
+from titan.worker.isolated import script_exit as ending
+from titan.worker.isolated.warm import differing_at_startup
+from titan.worker.processes.interpreters import CHECK, OLDEST
+from titan.worker.processes.warden_link import WARM_BOOT, WARM_STAGE, WardenLink
 
 MIB = 1024 * 1024
 DEADLINE_S = 10.0
@@ -115,7 +117,8 @@ sys.stdout.write("lost")
 os.close(1)
 """
 
-# Each is run by a plain interpreter and by the warden; exit code, stdout and stderr have to be equal to the last byte.
+# Each is run by a plain interpreter and by the warden; exit code, stdout and stderr have to be
+# equal to the last byte.
 SCRIPTS: dict[str, str] = {
     "hello": HELLO,
     "empty": "",
@@ -269,7 +272,8 @@ def blur(text: bytes) -> bytes:
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
     """What each script gave: plain, warm."""
-    for number in (signal.SIGQUIT, signal.SIGHUP):  # a shell's background job, or nohup's, ignores them; jobs of a worker do not
+    # a shell's background job, or nohup's, ignores them; jobs of a worker do not
+    for number in (signal.SIGQUIT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     folder = tmp_path_factory.mktemp("both")
     furnish(folder)
@@ -317,7 +321,8 @@ def test_the_python_of_a_virtual_environment(venv: Path, tmp_path: Path) -> None
     async def main() -> None:
         async with warm_warden(tmp_path, python=python, preload=["only_here"]) as bench:
             for key, (name, source) in enumerate(scripts.items(), 1):
-                (tmp_path / "x.py").write_text(source.replace("names = sorted(sys.modules)", "names = 0"))  # one is preloaded
+                # one is preloaded
+                (tmp_path / "x.py").write_text(source.replace("names = sorted(sys.modules)", "names = 0"))
                 expected = plain(tmp_path, {**bench.env, "TITAN_LEASE": str(key)}, "x.py", *ARGS, python=python)
                 bench.script(key, "x.py", *ARGS, content_hash=name)
                 ended = await bench.ended(key)
@@ -334,7 +339,7 @@ def test_what_other_interpreters_run_is_in_words_that_old_ones_know(module: Any)
         ast.parse(text, feature_version=OLDEST)
 
 
-# -- what is not a comparison ---------------------------------------------------------------------------------------
+# -- what is not a comparison ----------------------------------------------------------------------
 WAIT = "import os, sys, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n"
 
 
@@ -418,7 +423,8 @@ def test_one_hash_is_read_once_and_jobs_do_not_see_each_other(tmp_path: Path) ->
         async with warm_warden(tmp_path, preload=["random", "tempfile"]) as bench:
             bench.script(1, "x.py", cwd=str(tmp_path / "a"), content_hash="h")
             first = await bench.ended(1)
-            bench.script(2, "x.py", cwd=str(tmp_path / "b"), content_hash="h")  # no such file: the code is known
+            # no such file: the code is known
+            bench.script(2, "x.py", cwd=str(tmp_path / "b"), content_hash="h")
             second = await bench.ended(2)
             bench.script(3, "x.py", cwd=str(tmp_path / "c"))
             missing = await bench.ended(3)

@@ -1,8 +1,10 @@
-"""Writes the journal of this version for tests/journals: every durable event, and a snapshot in the middle.
+"""Writes the journal of this version for tests/journals: every durable event, and a snapshot in the
+middle.
 
     python tests/journals/make_journal.py tests/journals/v1
 
-Run once when the format changes, into a new folder; what lies in the older ones is never written again.
+Run once when the format changes, into a new folder; what lies in the older ones is never written
+again.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from titan.core import image
-from titan.core import inputs as seen
-from titan.core.events import encode
-from titan.core.state import State
+from titan.core import inputs
+from titan.core.events.events import encode
+from titan.core.state import snapshot
+from titan.core.state.state import State
 from titan.core.step import step
 from titan.journal import JournalWriter, SyncPolicy, write_snapshot
 from titan.model.dag import DagSpec, JobTemplate
@@ -37,7 +39,7 @@ DAG = DagSpec(
 )
 
 
-Moment = Callable[[State], list[seen.Input]]
+Moment = Callable[[State], list[inputs.Input]]
 
 
 def held(state: State, worker: int) -> int:
@@ -48,40 +50,43 @@ def held(state: State, worker: int) -> int:
 def ends(worker: int, outcome: Outcome) -> Moment:
     code = 0 if outcome is Outcome.SUCCEEDED else 3
 
-    def moment(state: State) -> list[seen.Input]:
+    def moment(state: State) -> list[inputs.Input]:
         lease = held(state, worker)
-        started = seen.AttemptsStarted(worker, [lease], [1.5])
-        return [started, seen.ResultsReported(worker, [lease], [outcome], [code], ["why"], [1.5], [2.5], [0.5], [4096], 0.5)]
+        started = inputs.AttemptsStarted(worker, [lease], [1.5])
+        return [started, inputs.ResultsReported(worker, [lease], [outcome], [code], ["why"], [1.5], [2.5], [0.5], [4096], 0.5)]
 
     return moment
 
 
-def sees(*inputs: seen.Input) -> Moment:
+def sees(*inputs: inputs.Input) -> Moment:
     return lambda state: list(inputs)
 
 
-def comes(name: str, incarnation: str, *leases: int) -> seen.WorkerRegistered:
-    return seen.WorkerRegistered(7, 1, name, incarnation, ("GENERAL",), 1, {"host": "h"}, list(leases), [0.0] * len(leases))
+def comes(name: str, incarnation: str, *leases: int) -> inputs.WorkerRegistered:
+    return inputs.WorkerRegistered(7, 1, name, incarnation, ("GENERAL",), 1, {"host": "h"}, list(leases), [0.0] * len(leases))
 
 
 def script() -> list[tuple[float, Moment]]:
     """A life that leaves at least one event of each durable kind."""
     return [
-        (1.0, sees(seen.MasterBooted("cluster", 1))),
-        (2.0, sees(comes("w1", "1"), seen.DagSubmitted(9, 1, "run1", "key1", DAG), seen.DagSubmitted(9, 2, "run2", "key2", DAG))),
+        (1.0, sees(inputs.MasterBooted("cluster", 1))),
+        (
+            2.0,
+            sees(comes("w1", "1"), inputs.DagSubmitted(9, 1, "run1", "key1", DAG), inputs.DagSubmitted(9, 2, "run2", "key2", DAG)),
+        ),
         (3.0, ends(1, Outcome.SUCCEEDED)),
         (4.0, ends(1, Outcome.SUCCEEDED)),
-        (5.0, sees(seen.TimePassed())),
+        (5.0, sees(inputs.TimePassed())),
         (5.5, ends(1, Outcome.EXITED)),
-        (6.0, sees(seen.CancelRequested(9, 3, "run2", ""))),
-        (9.0, sees(seen.TimePassed())),
-        (20.0, sees(comes("w1", "2", 99), comes("w2", "1"), seen.WorkerBeat(1, [], []))),
-        (20.5, sees(seen.DagSubmitted(9, 4, "run3", "key3", DAG))),
-        (21.0, sees(seen.WorkerDraining(1), seen.WorkerDraining(2))),
+        (6.0, sees(inputs.CancelRequested(9, 3, "run2", ""))),
+        (9.0, sees(inputs.TimePassed())),
+        (20.0, sees(comes("w1", "2", 99), comes("w2", "1"), inputs.WorkerBeat(1, [], []))),
+        (20.5, sees(inputs.DagSubmitted(9, 4, "run3", "key3", DAG))),
+        (21.0, sees(inputs.WorkerDraining(1), inputs.WorkerDraining(2))),
         (22.0, ends(1, Outcome.REFUSED)),
         (23.0, ends(2, Outcome.SUCCEEDED)),
-        (24.0, sees(seen.WorkerLeaving(2))),
-        (60.0, sees(seen.TimePassed())),
+        (24.0, sees(inputs.WorkerLeaving(2))),
+        (60.0, sees(inputs.TimePassed())),
     ]
 
 
@@ -100,10 +105,10 @@ def main() -> None:
             last = writer.append(payload, count)
         if i == half:
             writer.rotate()
-            snapshot = (last, state.term, list(image.dump(state)))
+            written = (last, state.term, list(snapshot.dump(state)))
     writer.close()
-    write_snapshot(folder, seq=snapshot[0], term=snapshot[1], chunks=snapshot[2])
-    chunks = [len(chunk).to_bytes(4, "big") + chunk for chunk in image.dump(state)]
+    write_snapshot(folder, seq=written[0], term=written[1], chunks=written[2])
+    chunks = [len(chunk).to_bytes(4, "big") + chunk for chunk in snapshot.dump(state)]
     (folder / "state.bin").write_bytes(b"".join(chunks))
 
 

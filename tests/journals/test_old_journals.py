@@ -1,7 +1,9 @@
-"""Journals of every version stay readable, with and without their snapshot, and mean what they meant.
+"""Journals of every version stay readable, with and without their snapshot, and mean what they
+meant.
 
-`v1` is the oldest, written by `make_journal.py`. `v1.N` are what simulations left on the master's disk, by seed N, in the form that
-the log had before settings, actors and causes were journaled: 54 of its 62 kinds of events, with the settings that were in force.
+`v1` is the oldest, written by `make_journal.py`. `v1.N` are what simulations left on the master's
+disk, by seed N, in the form that the log had before settings, actors and causes were journaled: 54
+of its 62 kinds of events, with the settings that were in force.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from titan.core import events as ev
-from titan.core import image
-from titan.core.events import VOLATILE, Event, decode
-from titan.core.state import State
+from titan.core.events import events as ev
+from titan.core.events.events import VOLATILE, Event, decode
+from titan.core.state import snapshot
+from titan.core.state.state import State
 from titan.journal import read_records, verify
 from titan.master.recovery import replay
 from titan.master.storage import open_storage
@@ -57,7 +59,7 @@ def as_saved(state: State) -> list[bytes]:
         worker.recalled.clear()
         if worker.state is WorkerState.ALIVE:
             worker.state = WorkerState.SUSPECT
-    return list(image.dump(state))
+    return list(snapshot.dump(state))
 
 
 def settings_of(store: Path) -> Settings:
@@ -67,7 +69,7 @@ def settings_of(store: Path) -> Settings:
 
 def expected(store: Path) -> State:
     state = State(settings_of(store))
-    image.load(state, decode_chunks((store / "state.bin").read_bytes()))
+    snapshot.load(state, decode_chunks((store / "state.bin").read_bytes()))
     return state
 
 
@@ -92,8 +94,8 @@ def test_the_snapshot_and_the_log_behind_it_give_the_state(store: Path) -> None:
 
 
 def test_the_log_alone_gives_the_same_state(store: Path) -> None:
-    for snapshot in store.glob("*.snap"):
-        snapshot.unlink()
+    for path in store.glob("*.snap"):
+        path.unlink()
     state = replay(open_storage(store), settings_of(store)).state
     assert as_saved(state) == as_saved(expected(store))
 

@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import inputs as seen
-from titan.core.apply import apply
-from titan.core.check import check
-from titan.core.state import NO_WORKER, State
+from titan.core import inputs
+from titan.core.apply.apply import apply
+from titan.core.events import events as ev
+from titan.core.invariants import check
+from titan.core.state.state import NO_WORKER, State
 from titan.core.step import Decision, step
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome
 from titan.scheduling.lane import Lane
-from titan.worker import machine as wm
+from titan.worker.state_machine import machine as wm
 
 
 class Log:
@@ -27,9 +27,9 @@ class Log:
         self.state = State(Settings(prefetch=0))
         self.events: list[ev.Event] = []
         self.now = 1000.0
-        self.see(seen.MasterBooted("c", self.state.term + 1))
+        self.see(inputs.MasterBooted("c", self.state.term + 1))
 
-    def see(self, *inputs: seen.Input, after: float = 1.0) -> Decision:
+    def see(self, *inputs: inputs.Input, after: float = 1.0) -> Decision:
         self.now += after
         decision = step(self.state, self.now, inputs)
         check(self.state)
@@ -48,7 +48,7 @@ class Log:
         held = leases or []
         fields: dict[str, Any] = {"capabilities": ("GENERAL", "GPU"), "slots": 1, "facts": {}, **more}
         return self.see(
-            seen.WorkerRegistered(
+            inputs.WorkerRegistered(
                 origin=origin, request=1, name=name, incarnation=incarnation, leases=held, started=[0.0] * len(held), **fields
             )
         )
@@ -58,7 +58,7 @@ class Log:
         template = JobTemplate(command="true", affinity=True, requirement="GPU")
         count = len(jobs)
         dag = DagSpec("d", "1", [template], list(jobs), [0] * count, [()] * count, list(jobs.values()))
-        self.see(seen.DagSubmitted(9, 1, "r", "k", dag))
+        self.see(inputs.DagSubmitted(9, 1, "r", "k", dag))
 
     def job(self, name: str) -> Any:
         number = self.state.find(self.state.runs["r"], name)
@@ -67,14 +67,15 @@ class Log:
 
     def report(self, worker: int, name: str, outcome: Outcome = Outcome.SUCCEEDED) -> Decision:
         lease = self.job(name).lease
-        return self.see(seen.ResultsReported(worker, [lease], [outcome], [0], [""], [1.0], [2.0], [0.0], [0], 0.5))
+        return self.see(inputs.ResultsReported(worker, [lease], [outcome], [0], [""], [1.0], [2.0], [0.0], [0], 0.5))
 
 
 def test_a_cancelled_job_and_its_descendants_are_in_the_log_once() -> None:
-    """The handler went on to change the list that it had put into the event: the log could not be replayed."""
+    """The handler went on to change the list that it had put into the event: the log could not be
+    replayed."""
     log = Log()
     log.submit(a=(), b=("a",), c=("b",))
-    decision = log.see(seen.CancelRequested(9, 2, "r", "a"))
+    decision = log.see(inputs.CancelRequested(9, 2, "r", "a"))
     cancelled = [len(e.jobs) for e in decision.events if isinstance(e, ev.JobsCancelled)]
     assert cancelled == [1, 2]
     assert [job.state for job in log.replayed().jobs.values()] == [JobState.CANCELLED] * 3
@@ -93,8 +94,9 @@ def test_a_lost_attempt_goes_back_to_the_node_of_its_affinity() -> None:
     log = Log()
     _children_of_a_on_w1(log, slots=2)
     log.register("w2", origin=2)
-    log.see(seen.WorkerDisconnected(1, 1))
-    log.register("w1", origin=3, slots=2, leases=[log.job("c").lease])  # the dispatch of b was lost with the connection
+    log.see(inputs.WorkerDisconnected(1, 1))
+    # the dispatch of b was lost with the connection
+    log.register("w1", origin=3, slots=2, leases=[log.job("c").lease])
     assert (log.job("b").worker, log.job("b").attempt) == (1, 2)
     assert log.replayed().jobs.keys() == log.state.jobs.keys()
 
@@ -102,7 +104,7 @@ def test_a_lost_attempt_goes_back_to_the_node_of_its_affinity() -> None:
 def test_a_lost_attempt_is_released_from_a_dead_node_and_says_so() -> None:
     log = Log()
     _children_of_a_on_w1(log, slots=1)
-    log.see(seen.TimePassed(), after=100.0)
+    log.see(inputs.TimePassed(), after=100.0)
     for name in ("b", "d"):
         assert (log.job(name).state, log.job(name).pin) == (JobState.QUEUED, NO_WORKER)
         assert "affinity released" in log.job(name).history[-1].reason
@@ -112,7 +114,7 @@ def test_a_node_that_comes_back_without_a_capability_does_not_keep_jobs_that_nee
     """They went to it all the same."""
     log = Log()
     _children_of_a_on_w1(log, slots=1)
-    log.see(seen.WorkerDisconnected(1, 1))
+    log.see(inputs.WorkerDisconnected(1, 1))
     log.register("w1", origin=2, incarnation="2", capabilities=("GENERAL",))
     for name in ("b", "d"):
         assert (log.job(name).state, log.job(name).pin) == (JobState.QUEUED, NO_WORKER)
@@ -122,13 +124,14 @@ def test_a_node_that_comes_back_draining_does_not_keep_jobs() -> None:
     """They waited for it until it had left."""
     log = Log()
     _children_of_a_on_w1(log, slots=2)
-    log.see(seen.WorkerDisconnected(1, 1))
+    log.see(inputs.WorkerDisconnected(1, 1))
     log.register("w1", origin=2, slots=2, leases=[log.job("b").lease, log.job("c").lease], draining=True)
     assert log.job("d").pin == NO_WORKER
 
 
 def test_a_job_that_comes_back_to_a_lane_it_once_left_is_taken_once() -> None:
-    """Released from a node and bound to it again, it stood in that node's lane twice and was dispatched twice in one turn."""
+    """Released from a node and bound to it again, it stood in that node's lane twice and was
+    dispatched twice in one turn."""
     queued = {7: True}
     lane = Lane(lambda job: queued[job])
     lane.push(1, 7)
@@ -167,7 +170,8 @@ def test_an_acknowledgement_that_comes_with_the_time_to_send_again() -> None:
 
 
 def test_a_heartbeat_does_not_list_what_was_reported_before_it() -> None:
-    """The master had recorded the result by then, took the attempt for a stray, and blocked a slot until the next heartbeat."""
+    """The master had recorded the result by then, took the attempt for a stray, and blocked a slot
+    until the next heartbeat."""
     machine = _machine()
     assert machine.handle(5.0, [wm.TimePassed()]) == [wm.Beat([], [])]
     machine.handle(6.0, [wm.Disconnected()])
@@ -179,7 +183,8 @@ def test_a_heartbeat_does_not_list_what_was_reported_before_it() -> None:
     [(wm.AttemptExited(1, 0, 1.5, 0.0, 0), Outcome.SUCCEEDED), (wm.WardenDied([1], 1.5), Outcome.BROKEN)],
 )
 def test_an_attempt_that_ended_in_time_did_not_time_out(end: Any, outcome: Outcome) -> None:
-    """A worker that had no time to look for a while took what had ended within its limit for too late."""
+    """A worker that had no time to look for a while took what had ended within its limit for too
+    late."""
     machine = wm.WorkerMachine(1)
     template = JobTemplate(command="true", timeout_s=3.0)
     machine.handle(0.0, [wm.Welcomed("c"), wm.Registered(5.0), wm.Dispatched([wm.Assignment(1, "r", "j", 1, template, ())])])

@@ -1,7 +1,8 @@
-"""Bugs planted in the core, the worker machine and the simulated shell: the simulator has to find each within some seeds.
+"""Bugs planted in the core, the worker machine and the simulated shell: the simulator has to find
+each within some seeds.
 
-A plant that stays green means that the faults or the oracle are too weak. `core.check` is off here: the oracle has to see it
-from what happens outside.
+A plant that stays green means that the faults or the oracle are too weak. `core.check` is off here:
+the oracle has to see it from what happens outside.
 """
 
 from __future__ import annotations
@@ -13,32 +14,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from titan.core import apply as writers
-from titan.core import (
-    apply_failure,
-    apply_jobs,
-    apply_schedules,
-    apply_services,
-    cancel,
-    dlq,
-    finish,
-    gates,
-    growth,
-    image,
-    moves,
-    publishing,
-    ready,
-    scaling,
-    schedules,
-    services,
-    step,
-    workers,
-)
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import inputs as seen
-from titan.core.apply import apply
-from titan.core.state import Job, Run, Schedule, State, TimerKind, Worker
+from titan.core import inputs, step
+from titan.core.apply import apply as writers
+from titan.core.apply import gates_and_dlq as apply_failure
+from titan.core.apply import jobs as apply_jobs
+from titan.core.apply import schedules as apply_schedules
+from titan.core.apply import services as apply_services
+from titan.core.apply import transitions as moves
+from titan.core.apply.apply import apply
+from titan.core.events import events as ev
+from titan.core.handlers import attempts as finish
+from titan.core.handlers import cancel, dlq, gates, growth, ready, scaling, schedules, services, workers
+from titan.core.handlers import files as publishing
+from titan.core.state import snapshot
+from titan.core.state.state import Job, Run, Schedule, State, TimerKind, Worker
 from titan.core.turn import Turn
 from titan.gateway import follower, reading
 from titan.gateway.sequencer import Sequencer
@@ -52,11 +42,11 @@ from titan.scheduling.scale import Look, Plan, Rule
 from titan.sim.disk import Disk
 from titan.sim.run import SimulationFailed, simulate
 from titan.store.store import Store
-from titan.worker import job_values, words
-from titan.worker import machine as wm
-from titan.worker import services as worker_services
-from titan.worker.ahead import Ahead
-from titan.worker.job_news import JobNews
+from titan.worker.state_machine import job_values, messages
+from titan.worker.state_machine import machine as wm
+from titan.worker.state_machine import services as worker_services
+from titan.worker.state_machine.job_reports import ReportOutbox
+from titan.worker.state_machine.pipelining import Ahead
 
 Patch = pytest.MonkeyPatch
 SEEDS = range(1, 1201)
@@ -66,7 +56,7 @@ _writes: Any = writers._WRITERS
 _machine: Any = wm._HANDLERS
 
 
-# -- the core ------------------------------------------------------------------------------------------------------------
+# -- the core --------------------------------------------------------------------------------------
 def children_are_unlocked_by_one_parent(patch: Patch) -> None:
     real = _writes[ev.JobsCompleted]
 
@@ -81,23 +71,23 @@ def children_are_unlocked_by_one_parent(patch: Patch) -> None:
 
 def results_of_fenced_leases_count(patch: Patch) -> None:
     jobs: dict[int, int] = {}
-    real_write, real_step = _writes[ev.JobsDispatched], _steps[seen.ResultsReported]
+    real_write, real_step = _writes[ev.JobsDispatched], _steps[inputs.ResultsReported]
 
     def write(state: State, e: ev.JobsDispatched) -> None:
         jobs.update((e.first_lease + i, number) for i, number in enumerate(e.jobs))
         real_write(state, e)
 
-    def on_results(turn: Turn, it: seen.ResultsReported) -> None:
-        for i, lease in enumerate(it.leases):
+    def on_results(turn: Turn, received: inputs.ResultsReported) -> None:
+        for i, lease in enumerate(received.leases):
             job = turn.state.jobs.get(jobs.get(lease, 0))
             if job is not None and job.lease not in (0, lease):
-                it.leases[i] = job.lease
-                real_step(turn, msgspec.structs.replace(it, worker=job.worker))
+                received.leases[i] = job.lease
+                real_step(turn, msgspec.structs.replace(received, worker=job.worker))
                 return
-        real_step(turn, it)
+        real_step(turn, received)
 
     patch.setitem(_writes, ev.JobsDispatched, write)
-    patch.setitem(_steps, seen.ResultsReported, on_results)
+    patch.setitem(_steps, inputs.ResultsReported, on_results)
 
 
 def reconciliation_ignores_unknown_leases(patch: Patch) -> None:
@@ -233,18 +223,18 @@ def one_retry_too_many(patch: Patch) -> None:
 
 
 def handed_back_attempts_count_as_failures(patch: Patch) -> None:
-    real = _steps[seen.ResultsReported]
+    real = _steps[inputs.ResultsReported]
 
-    def on_results(turn: Turn, it: seen.ResultsReported) -> None:
-        outcomes = [Outcome.BROKEN if outcome == Outcome.RETURNED else outcome for outcome in it.outcomes]
-        real(turn, msgspec.structs.replace(it, outcomes=outcomes))
+    def on_results(turn: Turn, received: inputs.ResultsReported) -> None:
+        outcomes = [Outcome.BROKEN if outcome == Outcome.RETURNED else outcome for outcome in received.outcomes]
+        real(turn, msgspec.structs.replace(received, outcomes=outcomes))
 
-    patch.setitem(_steps, seen.ResultsReported, on_results)
+    patch.setitem(_steps, inputs.ResultsReported, on_results)
 
 
 def the_same_key_makes_a_second_run(patch: Patch) -> None:
-    real = _steps[seen.DagSubmitted]
-    patch.setitem(_steps, seen.DagSubmitted, lambda turn, it: real(turn, msgspec.structs.replace(it, key=f"{it.key}/{it.run}")))
+    real = _steps[inputs.DagSubmitted]
+    patch.setitem(_steps, inputs.DagSubmitted, lambda turn, it: real(turn, msgspec.structs.replace(it, key=f"{it.key}/{it.run}")))
 
 
 def starts_are_not_journaled(patch: Patch) -> None:
@@ -252,14 +242,14 @@ def starts_are_not_journaled(patch: Patch) -> None:
 
 
 def snapshots_forget_blame(patch: Patch) -> None:
-    real = image.load
+    real = snapshot.load
 
     def load(state: State, chunks: Any) -> None:
         real(state, chunks)
         for worker in state.workers.values():
             worker.blamed.clear()
 
-    patch.setattr(image, "load", load)
+    patch.setattr(snapshot, "load", load)
 
 
 def replay_skips_an_event(patch: Patch) -> None:
@@ -273,8 +263,8 @@ def replay_skips_an_event(patch: Patch) -> None:
 def an_older_process_is_taken_for_the_newer(patch: Patch) -> None:
     real = workers._why_not
 
-    def why_not(state: State, known: Worker, it: seen.WorkerRegistered, now: float) -> str:
-        return "" if it.incarnation < known.incarnation else real(state, known, it, now)
+    def why_not(state: State, known: Worker, received: inputs.WorkerRegistered, now: float) -> str:
+        return "" if received.incarnation < known.incarnation else real(state, known, received, now)
 
     patch.setattr(workers, "_why_not", why_not)
 
@@ -282,7 +272,7 @@ def an_older_process_is_taken_for_the_newer(patch: Patch) -> None:
 def resources_in_use_are_not_counted(patch: Patch) -> None:
     real = pool._has_free
 
-    def has_free(seat: pool.Seat, amounts: Amounts, hold: pool.Hold | None) -> bool:
+    def has_free(seat: pool.Seat, amounts: Amounts, hold: pool.Reservation | None) -> bool:
         return real(msgspec.structs.replace(seat, taken=NOTHING), amounts, hold)
 
     patch.setattr(pool, "_has_free", has_free)
@@ -297,7 +287,7 @@ def one_of_several_capabilities_is_enough(patch: Patch) -> None:
     patch.setattr(pool, "_offers", lambda capabilities, demand: any(c in capabilities for c in demand.capabilities))
 
 
-# -- failure and gates -----------------------------------------------------------------------------------------------------
+# -- failure and gates -----------------------------------------------------------------------------
 def a_retry_forgets_what_was_cancelled_because_of_the_job(patch: Patch) -> None:
     patch.setattr(dlq, "plan", lambda state, dead: (dead, len(dead)))
 
@@ -311,16 +301,16 @@ def a_retried_job_keeps_its_failures(patch: Patch) -> None:
 
 
 def a_retry_that_is_said_twice_is_refused(patch: Patch) -> None:
-    real = _steps[seen.DeadRetried]
+    real = _steps[inputs.DeadRetried]
 
-    def on_retried(turn: Turn, it: seen.DeadRetried) -> None:
-        run = turn.state.runs.get(it.run)
-        if run is not None and run.retried[0] == it.key:
-            turn.order(fx.Refuse(it.origin, it.request, "conflict", "not DEAD"))
+    def on_retried(turn: Turn, received: inputs.DeadRetried) -> None:
+        run = turn.state.runs.get(received.run)
+        if run is not None and run.retried[0] == received.key:
+            turn.order(fx.Refuse(received.origin, received.request, "conflict", "not DEAD"))
         else:
-            real(turn, it)
+            real(turn, received)
 
-    patch.setitem(_steps, seen.DeadRetried, on_retried)
+    patch.setitem(_steps, inputs.DeadRetried, on_retried)
 
 
 def a_decision_that_is_said_twice_is_refused(patch: Patch) -> None:
@@ -355,8 +345,8 @@ def handlers_run_whatever_comes(patch: Patch) -> None:
 
 
 def what_was_changed_while_it_was_written_leaves(patch: Patch) -> None:
-    real = _steps[seen.HistoryKept]
-    patch.setitem(_steps, seen.HistoryKept, lambda turn, it: real(turn, seen.HistoryKept(it.runs)))
+    real = _steps[inputs.HistoryKept]
+    patch.setitem(_steps, inputs.HistoryKept, lambda turn, it: real(turn, inputs.HistoryKept(it.runs)))
 
 
 def exit_codes_are_never_final(patch: Patch) -> None:
@@ -367,7 +357,7 @@ def what_waits_behind_the_slots_is_doubted(patch: Patch) -> None:
     patch.setattr(workers, "_first_in_line", lambda state, worker: list(worker.held.values()))
 
 
-# -- time ------------------------------------------------------------------------------------------------------------------
+# -- time ------------------------------------------------------------------------------------------
 def overlap_is_not_looked_at(patch: Patch) -> None:
     patch.setattr(schedules, "is_busy", lambda state, schedule: False)
 
@@ -396,14 +386,14 @@ def a_time_that_waited_is_run_again(patch: Patch) -> None:
 
 
 def times_that_wait_are_forgotten_by_snapshots(patch: Patch) -> None:
-    real = image.load
+    real = snapshot.load
 
     def load(state: State, chunks: Any) -> None:
         real(state, chunks)
         for schedule in state.schedules.values():
             schedule.waiting.clear()
 
-    patch.setattr(image, "load", load)
+    patch.setattr(snapshot, "load", load)
 
 
 def what_waits_is_never_run(patch: Patch) -> None:
@@ -439,7 +429,7 @@ def jobs_run_before_their_time(patch: Patch) -> None:
     patch.setattr(ready, "make_ready", make_ready)
 
 
-# -- the worker machine ----------------------------------------------------------------------------------------------------
+# -- the worker machine ----------------------------------------------------------------------------
 def results_are_forgotten_before_they_are_acknowledged(patch: Patch) -> None:
     real = wm.WorkerMachine._flush
 
@@ -464,7 +454,8 @@ def a_dispatch_said_twice_runs_twice(patch: Patch) -> None:
 
 
 def nobody_counts_what_is_being_stopped(patch: Patch) -> None:
-    """Neither the master, which would send no more than fits, nor the worker, which would let it wait."""
+    """Neither the master, which would send no more than fits, nor the worker, which would let it
+    wait."""
 
     real_write = _writes[ev.JobsCancelled]
 
@@ -485,7 +476,8 @@ def nobody_counts_what_is_being_stopped(patch: Patch) -> None:
 
 
 def what_is_told_to_stop_leaves_its_gpus_at_once(patch: Patch) -> None:
-    """Neither the master waits for its end, which would send nothing in its place, nor the worker, which would let it wait."""
+    """Neither the master waits for its end, which would send nothing in its place, nor the worker,
+    which would let it wait."""
     real = _machine[wm.StopOrdered]
 
     def on_stop(machine: wm.WorkerMachine, now: float, it: wm.StopOrdered) -> None:
@@ -517,7 +509,7 @@ def orders_to_stop_what_waits_are_ignored(patch: Patch) -> None:
 
 
 def time_limits_are_ignored(patch: Patch) -> None:
-    patch.setattr("titan.worker.machine.heappush", lambda heap, timer: None)
+    patch.setattr("titan.worker.state_machine.machine.heappush", lambda heap, timer: None)
 
 
 def heartbeats_list_what_was_reported(patch: Patch) -> None:
@@ -526,14 +518,14 @@ def heartbeats_list_what_was_reported(patch: Patch) -> None:
 
 
 def results_do_not_wait_for_outputs(patch: Patch) -> None:
-    patch.setattr("titan.worker.machine.begin_keeping", lambda h: [])
+    patch.setattr("titan.worker.state_machine.machine.begin_output_upload", lambda h: [])
 
 
 def attempts_do_not_wait_for_their_inputs(patch: Patch) -> None:
     real: Any = wm.Assignment.needs
 
-    def needs(it: wm.Assignment) -> list[str]:
-        return [hash_ for hash_ in real.fget(it) if not hash_.startswith(words.FILE_PREFIX)]
+    def needs(assignment: wm.Assignment) -> list[str]:
+        return [hash_ for hash_ in real.fget(assignment) if not hash_.startswith(messages.FILE_PREFIX)]
 
     patch.setattr(wm.Assignment, "needs", property(needs))
 
@@ -550,7 +542,7 @@ def the_first_call_is_always_to_blame(patch: Patch) -> None:
     )
 
 
-# -- services ------------------------------------------------------------------------------------------------------------------
+# -- services --------------------------------------------------------------------------------------
 def a_service_is_ready_for_ever(patch: Patch) -> None:
     """Its children are queued while it moves to another worker."""
 
@@ -560,7 +552,7 @@ def a_service_is_ready_for_ever(patch: Patch) -> None:
         worker.recalled.pop(job.lease, None)
         job.lease = 0
 
-    patch.setattr("titan.core.apply_jobs.release_lease", release_lease)
+    patch.setattr("titan.core.apply.jobs.release_lease", release_lease)
 
 
 def children_of_a_lost_service_stay_queued(patch: Patch) -> None:
@@ -568,20 +560,20 @@ def children_of_a_lost_service_stay_queued(patch: Patch) -> None:
 
 
 def a_service_that_runs_is_taken_for_ready(patch: Patch) -> None:
-    real = _steps[seen.ServicesSeen]
-    patch.setitem(_steps, seen.ServicesSeen, lambda turn, it: real(turn, msgspec.structs.replace(it, ready_ats=it.started)))
+    real = _steps[inputs.ServicesSeen]
+    patch.setitem(_steps, inputs.ServicesSeen, lambda turn, it: real(turn, msgspec.structs.replace(it, ready_ats=it.started)))
 
 
 def late_reports_of_services_count(patch: Patch) -> None:
-    real = _steps[seen.ServicesSeen]
+    real = _steps[inputs.ServicesSeen]
 
-    def on_seen(turn: Turn, it: seen.ServicesSeen) -> None:
+    def on_seen(turn: Turn, received: inputs.ServicesSeen) -> None:
         for job in turn.state.jobs.values():
             if job.service is not None:
                 job.service.serial = 0
-        real(turn, it)
+        real(turn, received)
 
-    patch.setitem(_steps, seen.ServicesSeen, on_seen)
+    patch.setitem(_steps, inputs.ServicesSeen, on_seen)
 
 
 def the_address_of_a_service_that_moved_is_the_old_one(patch: Patch) -> None:
@@ -617,7 +609,7 @@ def a_service_is_started_again_before_it_has_ended(patch: Patch) -> None:
 
     def replace(it: worker_services.Services, now: float, lease: int, watch: worker_services.Watch, why: str) -> None:
         real(it, now, lease, watch, why)
-        it._machine.order(words.RestartService(lease))
+        it._machine.order(messages.RestartService(lease))
 
     patch.setattr(worker_services.Services, "_replace", replace)
 
@@ -626,7 +618,7 @@ def a_service_between_two_processes_cannot_be_stopped(patch: Patch) -> None:
     patch.setattr(worker_services.Services, "_end_if_idle", lambda *args: False)
 
 
-# -- the shell's rules -------------------------------------------------------------------------------------------------------
+# -- the shell's rules -----------------------------------------------------------------------------
 def who_stands_behind_another_never_has_its_slot(patch: Patch) -> None:
     real = Ahead.ended
     patch.setattr(Ahead, "ended", lambda self, lease: real(self, lease) * 0)
@@ -641,13 +633,13 @@ def what_was_written_to_the_store_is_not_replayed(patch: Patch) -> None:
 
 
 def who_cancelled_is_not_recorded(patch: Patch) -> None:
-    real = _steps[seen.CancelRequested]
+    real = _steps[inputs.CancelRequested]
 
-    def on_request(turn: Turn, it: seen.CancelRequested) -> None:
+    def on_request(turn: Turn, received: inputs.CancelRequested) -> None:
         turn.actor = ""
-        real(turn, it)
+        real(turn, received)
 
-    patch.setitem(_steps, seen.CancelRequested, on_request)
+    patch.setitem(_steps, inputs.CancelRequested, on_request)
 
 
 def snapshots_forget_the_store(patch: Patch) -> None:
@@ -656,19 +648,19 @@ def snapshots_forget_the_store(patch: Patch) -> None:
 
 
 def additions_are_made_twice(patch: Patch) -> None:
-    real = _steps[seen.RunGrowthRequested]
+    real = _steps[inputs.RunGrowthRequested]
 
-    def on_request(turn: Turn, it: seen.RunGrowthRequested) -> None:
-        known = turn.state.workers[it.worker].held.get(it.lease) if it.worker in turn.state.workers else None
+    def on_request(turn: Turn, received: inputs.RunGrowthRequested) -> None:
+        known = turn.state.workers[received.worker].held.get(received.lease) if received.worker in turn.state.workers else None
         grown = turn.state.jobs[known].run.grown if known is not None else []
         if any(growth.by == known for growth in grown):
             dag = msgspec.structs.replace(
-                it.dag, ids=[f"{name}-{len(grown)}" for name in it.dag.ids], parents=[()] * len(it.dag.ids)
+                received.dag, ids=[f"{name}-{len(grown)}" for name in received.dag.ids], parents=[()] * len(received.dag.ids)
             )
-            it = msgspec.structs.replace(it, dag=dag, key=f"{len(grown)}")
-        real(turn, it)
+            received = msgspec.structs.replace(received, dag=dag, key=f"{len(grown)}")
+        real(turn, received)
 
-    patch.setitem(_steps, seen.RunGrowthRequested, on_request)
+    patch.setitem(_steps, inputs.RunGrowthRequested, on_request)
 
 
 def a_join_does_not_wait_for_what_was_added_before_it(patch: Patch) -> None:
@@ -690,76 +682,78 @@ def a_stale_attempt_still_adds_jobs(patch: Patch) -> None:
         given.update((e.first_lease + i, number) for i, number in enumerate(e.jobs))
         real_write(state, e)
 
-    def who(state: State, it: seen.RunGrowthRequested) -> tuple[Run, int]:
-        job = state.jobs.get(given.get(it.lease, 0))
-        return (job.run, given[it.lease]) if job is not None and job.run.state is RunState.RUNNING else real_who(state, it)
+    def who(state: State, received: inputs.RunGrowthRequested) -> tuple[Run, int]:
+        job = state.jobs.get(given.get(received.lease, 0))
+        return (
+            (job.run, given[received.lease]) if job is not None and job.run.state is RunState.RUNNING else real_who(state, received)
+        )
 
     patch.setitem(_writes, ev.JobsDispatched, write)
     patch.setattr(growth, "_who", who)
 
 
 def snapshots_forget_how_a_run_grew(patch: Patch) -> None:
-    real = image.dump_run
+    real = snapshot.dump_run
 
     def dump_run(state: State, run: Run, chunk_jobs: int) -> Any:
         less = msgspec.structs.replace(run, grown=[], count=run.begun_with)
         return real(state, less, chunk_jobs)
 
-    patch.setattr(image, "dump_run", dump_run)
+    patch.setattr(snapshot, "dump_run", dump_run)
 
 
-# -- what jobs say of themselves -----------------------------------------------------------------------------------------------
+# -- what jobs say of themselves -------------------------------------------------------------------
 def statuses_of_fenced_attempts_count(patch: Patch) -> None:
     jobs: dict[int, int] = {}
-    real_write, real_step = _writes[ev.JobsDispatched], _steps[seen.StatusesSeen]
+    real_write, real_step = _writes[ev.JobsDispatched], _steps[inputs.StatusesSeen]
 
     def write(state: State, e: ev.JobsDispatched) -> None:
         jobs.update((e.first_lease + i, number) for i, number in enumerate(e.jobs))
         real_write(state, e)
 
-    def on_seen(turn: Turn, it: seen.StatusesSeen) -> None:
-        real_step(turn, it)
-        for lease, text in zip(it.leases, it.texts, strict=True):
+    def on_seen(turn: Turn, received: inputs.StatusesSeen) -> None:
+        real_step(turn, received)
+        for lease, text in zip(received.leases, received.texts, strict=True):
             job = turn.state.jobs.get(jobs.get(lease, 0))
             if job is not None and job.lease not in (0, lease):
                 turn.emit(ev.StatusReported([jobs[lease]], [text], turn.now))
 
     patch.setitem(_writes, ev.JobsDispatched, write)
-    patch.setitem(_steps, seen.StatusesSeen, on_seen)
+    patch.setitem(_steps, inputs.StatusesSeen, on_seen)
 
 
 def the_first_status_is_said_again_after_a_cut(patch: Patch) -> None:
-    real_status, real_disconnected = JobNews.status, JobNews.disconnected
-    firsts: dict[tuple[JobNews, int], str] = {}
+    real_status, real_disconnected = ReportOutbox.status, ReportOutbox.disconnected
+    firsts: dict[tuple[ReportOutbox, int], str] = {}
 
-    def status(news: JobNews, lease: int, text: str) -> float:
+    def status(news: ReportOutbox, lease: int, text: str) -> float:
         firsts.setdefault((news, lease), text)
         return real_status(news, lease, text)
 
-    def disconnected(news: JobNews) -> None:
+    def disconnected(news: ReportOutbox) -> None:
         for lease, known in news._statuses.items():
             known.text = firsts[news, lease]
         real_disconnected(news)
 
-    patch.setattr(JobNews, "status", status)
-    patch.setattr(JobNews, "disconnected", disconnected)
+    patch.setattr(ReportOutbox, "status", status)
+    patch.setattr(ReportOutbox, "disconnected", disconnected)
 
 
 def a_status_that_was_told_before_a_cut_is_known(patch: Patch) -> None:
     """What was on its way is gone, or the master that had it."""
-    real = JobNews.disconnected
+    real = ReportOutbox.disconnected
 
-    def disconnected(news: JobNews) -> None:
+    def disconnected(news: ReportOutbox) -> None:
         told = {lease: status.told for lease, status in news._statuses.items()}
         real(news)
         for lease, status in news._statuses.items():
             status.told = told[lease]
 
-    patch.setattr(JobNews, "disconnected", disconnected)
+    patch.setattr(ReportOutbox, "disconnected", disconnected)
 
 
 def statuses_come_behind_the_results(patch: Patch) -> None:
-    patch.setattr(JobNews, "all_statuses", lambda news, now: [])
+    patch.setattr(ReportOutbox, "all_statuses", lambda news, now: [])
 
 
 def statuses_are_not_journaled(patch: Patch) -> None:
@@ -772,13 +766,13 @@ def the_status_of_the_last_attempt_stays(patch: Patch) -> None:
 
 
 def progress_is_not_said_again_after_a_cut(patch: Patch) -> None:
-    real = JobNews.disconnected
+    real = ReportOutbox.disconnected
 
-    def disconnected(news: JobNews) -> None:
+    def disconnected(news: ReportOutbox) -> None:
         real(news)
         news._fresh.clear()
 
-    patch.setattr(JobNews, "disconnected", disconnected)
+    patch.setattr(ReportOutbox, "disconnected", disconnected)
 
 
 def progress_of_attempts_that_are_over_stays(patch: Patch) -> None:
@@ -795,11 +789,11 @@ def progress_of_attempts_that_are_over_stays(patch: Patch) -> None:
 def the_result_that_was_set_first_counts(patch: Patch) -> None:
     real = job_values.on_result_set
 
-    def on_result_set(h: wm.Held, it: words.ResultSet) -> None:
+    def on_result_set(h: wm.Held, it: messages.ResultSet) -> None:
         if not h.value:
             real(h, it)
 
-    patch.setattr("titan.worker.machine.on_result_set", on_result_set)
+    patch.setattr("titan.worker.state_machine.machine.on_result_set", on_result_set)
 
 
 def effects_do_not_wait_for_the_sync(patch: Patch) -> None:
@@ -816,7 +810,7 @@ def effects_without_events_do_not_wait(patch: Patch) -> None:
     at_turn: dict[Sequencer, int] = {}
     """What the last record was when the turn began."""
 
-    def begin_turn(order: Sequencer, state: State, now: float, *, one: bool = False) -> list[seen.Input]:
+    def begin_turn(order: Sequencer, state: State, now: float, *, one: bool = False) -> list[inputs.Input]:
         at_turn[order] = order.seq
         return take(order, state, now, one=one)
 
@@ -847,7 +841,7 @@ def what_is_derived_is_not_built_anew_before_a_follower_leads(patch: Patch) -> N
     patch.setattr(follower.Follower, "settle", lambda it: None)
 
 
-# -- burst workers -----------------------------------------------------------------------------------------------------------
+# -- burst workers ---------------------------------------------------------------------------------
 def those_that_are_leaving_do_not_count(patch: Patch) -> None:
     real = scaling.look_at
     patch.setattr(scaling, "look_at", lambda state, rule, now: real(state, rule, now)._replace(leaving=0))
@@ -895,13 +889,13 @@ def a_drained_worker_is_told_only_once(patch: Patch) -> None:
             turn.effects.pop()
 
     patch.setattr(workers, "ask_to_leave", ask)
-    real_beat = _steps[seen.WorkerBeat]
+    real_beat = _steps[inputs.WorkerBeat]
 
-    def beat(turn: Turn, it: seen.WorkerBeat) -> None:
-        real_beat(turn, it)
+    def beat(turn: Turn, received: inputs.WorkerBeat) -> None:
+        real_beat(turn, received)
         turn.effects[:] = [effect for effect in turn.effects if not isinstance(effect, fx.SendLeave)]
 
-    patch.setitem(_steps, seen.WorkerBeat, beat)
+    patch.setitem(_steps, inputs.WorkerBeat, beat)
 
 
 def those_who_come_back_are_forgotten_all_the_same(patch: Patch) -> None:
@@ -1102,12 +1096,14 @@ FOUND_BY = {
     "who_cancelled_is_not_recorded": 2,
     "who_stands_behind_another_never_has_its_slot": 32,
 }
-"""The seed that finds a bug, if it is not the first; tried first. When scenarios change it may find nothing: all are tried."""
+"""The seed that finds a bug, if it is not the first; tried first. When scenarios change it may find
+nothing: all are tried."""
 
 
 @functools.cache
 def assert_green(seed: int) -> None:
-    """Without a plant. Many plants are found by the same seed, so each is simulated once in a process."""
+    """Without a plant. Many plants are found by the same seed, so each is simulated once in a
+    process."""
     simulate(seed)
 
 

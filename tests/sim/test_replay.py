@@ -1,4 +1,5 @@
-"""`titan replay` beside the live state: whatever moment of a hard life is asked for, it is what the master had in memory then."""
+"""`titan replay` beside the live state: whatever moment of a hard life is asked for, it is what the
+master had in memory then."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from titan.core import events as ev
-from titan.core import image
+from titan.core.events import events as ev
+from titan.core.state import snapshot
 from titan.errors import JournalCorrupt, NotFound
 from titan.journal import Record, write_snapshot
 from titan.journal.files import list_segments, list_snapshots, segment_name
@@ -49,12 +50,13 @@ def live(seed: int, monkeypatch: pytest.MonkeyPatch) -> Life:
         seq = append(self, events)
         count = ev.encode(events)[1]
         if count:
-            for known in (pictures, times, dumps):  # a torn tail was lost, and its sequences are given out again
+            # a torn tail was lost, and its sequences are given out again
+            for known in (pictures, times, dumps):
                 for gone in [s for s in known if s > seq - count]:
                     del known[gone]
             pictures[seq], times[seq] = canonical(self.state), self.world.clock.now
             if rng.random() < 0.05:
-                dumps[seq] = list(image.dump(self.state))
+                dumps[seq] = list(snapshot.dump(self.state))
         return seq
 
     def remembered(self: SimMaster, world: World) -> None:
@@ -68,7 +70,8 @@ def live(seed: int, monkeypatch: pytest.MonkeyPatch) -> Life:
 
 
 def write(home: Path, life: Life) -> list[int]:
-    """The home of such a master: segments of 8 records, and the snapshots; returns the latter's sequences."""
+    """The home of such a master: segments of 8 records, and the snapshots; returns the latter's
+    sequences."""
     store = home / "store"
     store.mkdir(parents=True)
     for i in range(0, len(life.records), 8):

@@ -1,7 +1,8 @@
-"""Homes that are restored from older copies, again and again, beside workers that remember what the copies do not.
+"""Homes that are restored from older copies, again and again, beside workers that remember what the
+copies do not.
 
-The real core and the real worker's machine; a copy is the state as it was. The judge: a job is COMPLETED only if a process of
-that very job (its run, of this past) ran to its end.
+The real core and the real worker's machine; a copy is the state as it was. The judge: a job is
+COMPLETED only if a process of that very job (its run, of this past) ran to its end.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ import pytest
 
 from support.core import alike, submit
 from titan.core import effects as fx
-from titan.core import image
-from titan.core import inputs as seen
-from titan.core.check import check
-from titan.core.state import State
+from titan.core import inputs
+from titan.core.invariants import check
+from titan.core.state import snapshot
+from titan.core.state.state import State
 from titan.core.step import step
 from titan.gateway.inbound import registration, worker_input
 from titan.gateway.outbound import messages_of
 from titan.model.dag import JobTemplate
 from titan.model.states import JobState
 from titan.protocol import messages as pm
-from titan.worker import machine as wm
-from titan.worker.wire import assignments, results_messages
+from titan.worker.state_machine import machine as wm
+from titan.worker.translation import assignments, results_messages
 
 TRUE = JobTemplate(command="true")
 
@@ -39,20 +40,21 @@ class World:
         self.machines = {name: wm.WorkerMachine(2) for name in ("w1", "w2", "w3")}
         self.running: dict[str, dict[int, wm.Assignment]] = {name: {} for name in self.machines}
         self.ran: set[tuple[str, str]] = set()
-        """(run, job) of what ended well. Ids of runs are never given twice: they are made of the time and chance."""
+        """(run, job) of what ended well. Ids of runs are never given twice: they are made of the
+        time and chance."""
         self.connected: dict[str, int] = {}
         self.restored = self.fenced = 0
         self.boot()
 
-    # -- the master -------------------------------------------------------------------------------------------------------
+    # -- the master --------------------------------------------------------------------------------
     def boot(self) -> None:
         self.starts += 1
         self.connected.clear()
         for machine in self.machines.values():
             machine.handle(self.now, [wm.Disconnected()])
-        self.see([seen.MasterBooted("c", self.state.term + 1, (), f"draw{self.starts}")])
+        self.see([inputs.MasterBooted("c", self.state.term + 1, (), f"draw{self.starts}")])
 
-    def see(self, inputs: list[seen.Input]) -> None:
+    def see(self, inputs: list[inputs.Input]) -> None:
         self.now += 0.01
         decision = step(self.state, self.now, inputs)
         check(self.state)
@@ -81,7 +83,7 @@ class World:
             case pm.Acked(_, leases):
                 self.hear(name, wm.ResultsAcked(leases))
 
-    # -- the workers ------------------------------------------------------------------------------------------------------
+    # -- the workers -------------------------------------------------------------------------------
     def dial(self, name: str) -> None:
         origin = self.connected[name] = 10_000 * self.starts + self.rng.randrange(10_000)
         machine = self.machines[name]
@@ -111,13 +113,13 @@ class World:
     def say(self, name: str, message: pm.Message, origin: int = 0) -> None:
         number = self.state.worker_numbers.get(name, 0)
         if isinstance(message, pm.Register):
-            one: seen.Input | None = registration(message, origin=origin, host="sim", cluster=self.state.cluster)
+            one: inputs.Input | None = registration(message, origin=origin, host="sim", cluster=self.state.cluster)
         else:
             one = worker_input(message, number, jitter=0.5)
         if one is not None and name in self.connected and self.rng.random() < 0.9:
             self.see([one])
 
-    # -- what happens -----------------------------------------------------------------------------------------------------
+    # -- what happens ------------------------------------------------------------------------------
     def act(self) -> None:
         rng, name = self.rng, self.rng.choice(list(self.machines))
         match rng.choice(("submit", "start", "end", "end", "sent", "dial", "dial", "beat", "copy", "restart", "restore", "cut")):
@@ -140,13 +142,13 @@ class World:
                 self.now += 5.0
                 self.hear(name, wm.TimePassed())
             case "copy":
-                self.copies.append(list(image.dump(self.state)))
+                self.copies.append(list(snapshot.dump(self.state)))
             case "restart":
                 self.boot()
             case "restore" if self.copies and rng.random() < 0.5:
                 self.restored += 1
                 self.state = State()
-                image.load(self.state, rng.choice(self.copies))
+                snapshot.load(self.state, rng.choice(self.copies))
                 self.state.reindex()
                 self.boot()
             case "cut" if self.connected.pop(name, None):
@@ -166,8 +168,9 @@ def test_no_job_is_completed_that_never_ran_whatever_copy_is_put_back(seed: int)
 
 
 def test_without_the_fence_the_judge_finds_a_job_that_never_ran(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("titan.core.workers.fence_foreign", lambda *_: {})
-    monkeypatch.setattr(sys.modules[__name__], "check", lambda _: None)  # which sees the numbers that are there twice
+    monkeypatch.setattr("titan.core.handlers.workers.fence_foreign", lambda *_: {})
+    # which sees the numbers that are there twice
+    monkeypatch.setattr(sys.modules[__name__], "check", lambda _: None)
     found = []
     for seed in range(40):
         try:

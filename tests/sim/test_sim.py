@@ -19,7 +19,8 @@ CHUNK = 20
 SEEDS = 120
 LONG_SEEDS = 200
 SEEDS_OF_EVERY_FAULT = (2, 106, 171, 172, 182, 189)
-"""Together they meet all of FAULTS. When scenarios change, others are simulated too until all are met."""
+"""Together they meet all of FAULTS. When scenarios change, others are simulated too until all are
+met."""
 TRACED_SEEDS = 12
 FAULTS = (
     "affinity released",
@@ -99,9 +100,10 @@ def test_all_jobs_of_a_seed_end_and_the_oracle_agrees(first: int) -> None:
 
 @pytest.mark.parametrize("seed", [1822, 2005, 2216, 2672, 3941])
 def test_seeds_that_found_something(seed: int) -> None:
-    """A run that came back from the history forgot where its jobs had run; a DEAD handler that was retried never began; a
-    service that only jobs that were over had needed went on for ever; a worker whose name another had never ended; a job went
-    where its parent had run before it was retried elsewhere."""
+    """A run that came back from the history forgot where its jobs had run; a DEAD handler that was
+    retried never began; a service that only jobs that were over had needed went on for ever; a
+    worker whose name another had never ended; a job went where its parent had run before it was
+    retried elsewhere."""
     simulate(seed)
 
 
@@ -116,7 +118,8 @@ def test_the_seeds_meet_every_fault() -> None:
 
 
 def test_a_seed_gives_the_same_trace_whatever_the_hash_seed() -> None:
-    hash_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"  # by default this process has a random one
+    # by default this process has a random one
+    hash_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     command = [sys.executable, "-m", "titan.sim", "--seeds", f"1..{TRACED_SEEDS}"]
     env = {**os.environ, "PYTHONHASHSEED": hash_seed}
     out = subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=120).stdout
@@ -125,7 +128,7 @@ def test_a_seed_gives_the_same_trace_whatever_the_hash_seed() -> None:
 
 
 def test_a_failure_says_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("titan.sim.oracle.Oracle.on_submitted", lambda *_: 1 / 0)
+    monkeypatch.setattr("titan.sim.oracle.oracle.Oracle.on_submitted", lambda *_: 1 / 0)
     with pytest.raises(SimulationFailed, match=r"python -m titan\.sim --seed 3 --without loss --trace"):
         simulate(3, without=("loss",))
     assert main(["--seed", "3", "--trace"]) == 1

@@ -1,7 +1,9 @@
-"""Clusters of real processes for tests: a master and workers that are started, killed and restarted, and the CLI beside them.
+"""Clusters of real processes for tests: a master and workers that are started, killed and
+restarted, and the CLI beside them.
 
-Everything of a cluster lies below one folder, so that by the working directory, the command line and TITAN_WORKER_HOME of the
-processes in /proc a leftover shows. `Cluster.close` kills what was started, by pid, and fails the test if anything else is left.
+Everything of a cluster lies below one folder, so that by the working directory, the command line
+and TITAN_WORKER_HOME of the processes in /proc a leftover shows. `Cluster.close` kills what was
+started, by pid, and fails the test if anything else is left.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from support.waiting import DEADLINE_S, POLL_S, until
-from titan.core.events import Event, JobsCompleted, RunGrown, RunSubmitted, decode
+from titan.core.events.events import Event, JobsCompleted, RunGrown, RunSubmitted, decode
 from titan.journal import read_records
 from titan.sdk.client import Client
 from titan.sdk.run import Run
@@ -61,7 +63,8 @@ def processes_below(folder: Path) -> dict[int, str]:
 
 
 class Spawned:
-    """A process of its own session, with its output in files; `group` signals go to all of the session's first group."""
+    """A process of its own session, with its output in files; `group` signals go to all of the
+    session's first group."""
 
     def __init__(
         self, command: Sequence[str], folder: Path, label: str, *, env: Mapping[str, str], cwd: Path, fds: tuple[int, ...] = ()
@@ -140,7 +143,7 @@ class Cluster:
     def store(self) -> Path:
         return self.home / "store"
 
-    # -- processes ------------------------------------------------------------------------------------------------------
+    # -- processes ---------------------------------------------------------------------------------
     def spawn(
         self,
         *args: str,
@@ -177,14 +180,15 @@ class Cluster:
         return json.loads(done.stdout)
 
     def environment(self, more: Mapping[str, str] = NONE) -> dict[str, str]:
-        """Without TITAN_*, save for the master's address. A variable that is given as "" is taken away."""
+        """Without TITAN_*, save for the master's address. A variable that is given as "" is taken
+        away."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("TITAN_")}
         if self.port:
             env["TITAN_MASTER"] = self.address
         env.update(more)
         return {name: value for name, value in env.items() if value}
 
-    # -- the master -----------------------------------------------------------------------------------------------------
+    # -- the master --------------------------------------------------------------------------------
     def start_master(self, *options: str) -> None:
         """Returns when it listens."""
         self._options = options
@@ -212,7 +216,7 @@ class Cluster:
         self.kill_master()
         self.start_master(*(options or self._options))
 
-    # -- workers ----------------------------------------------------------------------------------------------------------
+    # -- workers -----------------------------------------------------------------------------------
     def start_worker(self, name: str, *options: str, slots: int = 2, home: str = "") -> Spawned:
         given = ("--master", self.address, "--name", name, "--slots", str(slots))
         made = self.spawn("worker", *given, "--home", str(self.worker_home(home or name)), *options, label=name)
@@ -241,7 +245,7 @@ class Cluster:
         home = self.worker_home(name)
         until(lambda: not processes_below(home), f"the processes of worker {name} end with it", 5.0)
 
-    # -- what it holds ------------------------------------------------------------------------------------------------------
+    # -- what it holds -----------------------------------------------------------------------------
     @property
     def client(self) -> Client:
         if not self._clients:
@@ -280,9 +284,10 @@ class Cluster:
         """The state of each job of a run."""
         return {job.id: job.state for job in self.client.status(run).jobs}
 
-    # -- the end --------------------------------------------------------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------------------
     def close(self) -> None:
-        """Kills all that was started; raises AssertionError if, without the killing, anything would have been left."""
+        """Kills all that was started; raises AssertionError if, without the killing, anything would
+        have been left."""
         for client in self._clients:
             client.close()
         for spawned in reversed(self._all):

@@ -1,4 +1,5 @@
-"""A client's and a master's end of transfers in one process: messages go through the codec, and nothing through a socket."""
+"""A client's and a master's end of transfers in one process: messages go through the codec, and
+nothing through a socket."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from titan.content.directory import DirectoryStore
 from titan.content.nearby import Nearby, prove
 from titan.content.transfer import Line
 from titan.errors import ConnectionLost, TitanError, from_code
-from titan.master.file_desk import FileDesk
-from titan.peer import Peer
+from titan.master.handlers.files import FileHandler
+from titan.net.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob, MessageDecoder, Received, encode, error_of
 
@@ -28,7 +29,8 @@ def content_of(store: BlobStore, hash_: str) -> bytes:
 
 
 class FakePeer:
-    """One end of a connection. What is sent on it is decoded and handed to `to` in the next turn of the loop."""
+    """One end of a connection. What is sent on it is decoded and handed to `to` in the next turn of
+    the loop."""
 
     def __init__(self, to: Callable[[msg.Message, Blob], None]) -> None:
         self.to = to
@@ -70,11 +72,12 @@ class FakePeer:
 
 
 class Ends:
-    """`Lines` of a client whose master is a FileDesk. `cut` breaks the connection; the next request is on a new one."""
+    """`Lines` of a client whose master is a FileHandler. `cut` breaks the connection; the next
+    request is on a new one."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.store = DirectoryStore(folder, spare_bytes=0)
-        self.desk = FileDesk(self.store, most_bytes=options.pop("most_bytes", 1 << 30))
+        self.handler = FileHandler(self.store, most_bytes=options.pop("most_bytes", 1 << 30))
         self._queues: dict[int, asyncio.Queue[Any]] = {}
         self._request = 0
         self.nearby: Nearby | None = None
@@ -106,7 +109,7 @@ class Ends:
         if self.client is not None:
             self.client.closed = self.peers[-1].closed = True
             self.client = None
-            self.desk.forget(cast(Peer, self.peers[-1]))
+            self.handler.forget(cast(Peer, self.peers[-1]))
             for queue in self._queues.values():
                 queue.put_nowait(ConnectionLost("cut"))
 
@@ -120,17 +123,17 @@ class Ends:
         try:
             match message:
                 case msg.SendFile():
-                    self.desk.on_send_file(it, message, blob)
+                    self.handler.on_send_file(it, message, blob)
                 case msg.FilePiece():
-                    self.desk.on_file_piece(it, message, blob)
+                    self.handler.on_file_piece(it, message, blob)
                 case msg.FileEnd():
-                    self.desk.on_file_end(it, message)
+                    self.handler.on_file_end(it, message)
                 case msg.FetchFile():
-                    self.desk.on_fetch_file(it, message)
+                    self.handler.on_fetch_file(it, message)
                 case msg.FileTaken():
-                    self.desk.on_file_taken(it, message)
+                    self.handler.on_file_taken(it, message)
                 case msg.StopSending():
-                    self.desk.on_stop_sending(it, message)
+                    self.handler.on_stop_sending(it, message)
                 case _:
                     raise AssertionError(message)
         except TitanError as e:

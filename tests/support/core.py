@@ -1,19 +1,20 @@
-"""What the tests of the core share: a master that is only its state, and short ways to say what was seen and decided."""
+"""What the tests of the core share: a master that is only its state, and short ways to say what was
+seen and decided."""
 
 from __future__ import annotations
 
 import msgspec
 
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import image
-from titan.core import inputs as seen
-from titan.core.apply import apply
-from titan.core.check import check
-from titan.core.explain import CODES, Explanation, explain
-from titan.core.fencing import term_floor
-from titan.core.state import Job, State
+from titan.core import inputs
+from titan.core.apply.apply import apply
+from titan.core.events import events as ev
+from titan.core.handlers.fencing import term_floor
+from titan.core.invariants import check
+from titan.core.state import snapshot
+from titan.core.state.state import Job, State
 from titan.core.step import Decision, step
+from titan.core.why import CODES, Explanation, explain
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome, RunState, WorkerState
@@ -32,7 +33,8 @@ FRAGILE = JobTemplate(command="x", retries=0)
 
 
 class Master:
-    """Each `see` is one turn, after which every invariant is checked. Keeps all events, for a replay."""
+    """Each `see` is one turn, after which every invariant is checked. Keeps all events, for a
+    replay."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.state = State(settings or Settings(prefetch=0))
@@ -40,12 +42,13 @@ class Master:
         self.events: list[ev.Event] = []
         self.see(booted(self.state))
 
-    def see(self, *inputs: seen.Input, at: float | None = None) -> Decision:
+    def see(self, *inputs: inputs.Input, at: float | None = None) -> Decision:
         self.now = self.now if at is None else at
         decision = step(self.state, self.now, inputs)
         self.events += decision.events
         check(self.state)
-        # How far roots were released is bookkeeping of whole runs here: said once, and no test is about it.
+        # How far roots were released is bookkeeping of whole runs here: said once, and no test is
+        # about it.
         return Decision([e for e in decision.events if not isinstance(e, ev.RootsReleased)], decision.effects)
 
     def job(self, n: int = 0) -> Job:
@@ -61,7 +64,8 @@ class Master:
         return self.state.runs[run].state
 
     def end(self, *names: str, outcome: Outcome = Outcome.SUCCEEDED) -> list[ev.Event]:
-        """Worker 1 reports the end of these jobs, one a second; a replay has to come to the same state."""
+        """Worker 1 reports the end of these jobs, one a second; a replay has to come to the same
+        state."""
         decided: list[ev.Event] = []
         for name in names:
             job = next(job for job in self.state.jobs.values() if job.name == name)
@@ -79,13 +83,13 @@ class Master:
 
 def booted(
     state: State, bursts: tuple[str, ...] = (), draw: str = "", copied: str = "", behind_s: float = 0.0
-) -> seen.MasterBooted:
+) -> inputs.MasterBooted:
     """A start, in the term that a log would give."""
     term = 1 + term_floor(state, copied=bool(copied))
-    return seen.MasterBooted("c", term, bursts, draw, copied, behind_s)
+    return inputs.MasterBooted("c", term, bursts, draw, copied, behind_s)
 
 
-# -- inputs ------------------------------------------------------------------------------------------------------------
+# -- inputs ----------------------------------------------------------------------------------------
 def dag(parents: dict[str, str], templates: dict[str, JobTemplate] | None = None, *, name: str = "d") -> DagSpec:
     """Jobs by name with their parents, in words; those that `templates` does not name run `true`."""
     of = {job: (templates or {}).get(job, JobTemplate(command="true")) for job in parents}
@@ -109,12 +113,12 @@ def alike(jobs: str, template: JobTemplate) -> DagSpec:
     return dag(dict.fromkeys(jobs.split(), ""), dict.fromkeys(jobs.split(), template))
 
 
-def submit(spec: DagSpec, *, run: str = "r", key: str = "") -> seen.DagSubmitted:
-    return seen.DagSubmitted(CLIENT, 5, run, key, spec)
+def submit(spec: DagSpec, *, run: str = "r", key: str = "") -> inputs.DagSubmitted:
+    return inputs.DagSubmitted(CLIENT, 5, run, key, spec)
 
 
-def cancel(run: str, job: str = "") -> seen.CancelRequested:
-    return seen.CancelRequested(CLIENT, 6, run, job)
+def cancel(run: str, job: str = "") -> inputs.CancelRequested:
+    return inputs.CancelRequested(CLIENT, 6, run, job)
 
 
 def register(
@@ -126,27 +130,27 @@ def register(
     slots: int = 1,
     held: dict[int, float] | None = None,
     draining: bool = False,
-) -> seen.WorkerRegistered:
+) -> inputs.WorkerRegistered:
     """`held`: lease -> when it started, 0 for not yet."""
     held = held or {}
-    return seen.WorkerRegistered(
+    return inputs.WorkerRegistered(
         origin, 7, name, incarnation, capabilities, slots, {}, list(held), list(held.values()), draining
     )  # fmt: skip
 
 
-def beat(worker: int, held: dict[int, float]) -> seen.WorkerBeat:
-    return seen.WorkerBeat(worker, list(held), list(held.values()))
+def beat(worker: int, held: dict[int, float]) -> inputs.WorkerBeat:
+    return inputs.WorkerBeat(worker, list(held), list(held.values()))
 
 
-def started(worker: int, ats: dict[int, float]) -> seen.AttemptsStarted:
-    return seen.AttemptsStarted(worker, list(ats), list(ats.values()))
+def started(worker: int, ats: dict[int, float]) -> inputs.AttemptsStarted:
+    return inputs.AttemptsStarted(worker, list(ats), list(ats.values()))
 
 
-def results(worker: int, *reports: tuple[int, Outcome], jitter: float = 0.5) -> seen.ResultsReported:
+def results(worker: int, *reports: tuple[int, Outcome], jitter: float = 0.5) -> inputs.ResultsReported:
     """(lease, outcome) each. Every attempt ran from 1.0 to 2.0."""
     good = [outcome is Outcome.SUCCEEDED for _, outcome in reports]
     n = len(reports)
-    return seen.ResultsReported(
+    return inputs.ResultsReported(
         worker,
         [lease for lease, _ in reports],
         [outcome for _, outcome in reports],
@@ -160,11 +164,11 @@ def results(worker: int, *reports: tuple[int, Outcome], jitter: float = 0.5) -> 
     )
 
 
-def succeeded(worker: int, *leases: int) -> seen.ResultsReported:
+def succeeded(worker: int, *leases: int) -> inputs.ResultsReported:
     return results(worker, *((lease, Outcome.SUCCEEDED) for lease in leases))
 
 
-# -- refusals ---------------------------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------
 def refusal(decision: Decision) -> tuple[str, str]:
     """(code, message) of an input that was refused and changed nothing."""
     assert not decision.events
@@ -173,7 +177,7 @@ def refusal(decision: Decision) -> tuple[str, str]:
     return effect.code, effect.message
 
 
-# -- events --------------------------------------------------------------------------------------------------------------
+# -- events ----------------------------------------------------------------------------------------
 def completed(worker: int, jobs: list[int], at: float) -> ev.JobsCompleted:
     """What follows from `succeeded`."""
     n = len(jobs)
@@ -192,7 +196,7 @@ def joined(worker: int, name: str, at: float, *, incarnation: str = "1", slots: 
     return ev.WorkerJoined(worker, name, incarnation, ("GENERAL",), slots, {}, at)
 
 
-# -- the log ---------------------------------------------------------------------------------------------------------------
+# -- the log ---------------------------------------------------------------------------------------
 def replay(events: list[ev.Event], settings: Settings = NO_PREFETCH) -> State:
     """What a master knows that reads these events back from its journal."""
     payload, count = ev.encode(events)
@@ -206,12 +210,13 @@ def replay(events: list[ev.Event], settings: Settings = NO_PREFETCH) -> State:
 
 
 def picture(state: State) -> list[object]:
-    """All that a snapshot holds, without what is not durable: who is connected and when it was heard."""
+    """All that a snapshot holds, without what is not durable: who is connected and when it was
+    heard."""
     copy = State(Settings(prefetch=0))
-    image.load(copy, image.dump(state))
+    snapshot.load(copy, snapshot.dump(state))
     for w in copy.workers.values():
         w.connection, w.heard_at, w.deadline, w.watched = 0, 0.0, 0.0, False
         w.recalled.clear()
         w.recalled.clear()
         w.state = WorkerState.SUSPECT if w.state is WorkerState.ALIVE else w.state
-    return [msgspec.msgpack.decode(chunk) for chunk in image.dump(copy)]
+    return [msgspec.msgpack.decode(chunk) for chunk in snapshot.dump(copy)]

@@ -12,7 +12,8 @@ import pytest
 
 @contextlib.contextmanager
 def mounted_tmpfs(path: Path, options: str) -> Iterator[Path]:
-    """A tmpfs at `path`, which is made if it is missing; `options` as for mount: "size=4m". Skips where mounting is not allowed."""
+    """A tmpfs at `path`, which is made if it is missing; `options` as for mount: "size=4m". Skips
+    where mounting is not allowed."""
     path.mkdir(parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"{options},mode=700", "titan-test", str(path)]
     try:

@@ -1,4 +1,5 @@
-"""A driver that is no part of Titan: it uses no warden, and starts and stops processes itself, as one for containers would."""
+"""A driver that is no part of Titan: it uses no warden, and starts and stops processes itself, as
+one for containers would."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import os
 import time
 
 from titan.worker.drivers.protocol import Attempt, Host, OneProcess
-from titan.worker.process_reports import Exited, Output, Refused, Started
+from titan.worker.processes.reports import Exited, Output, Refused, Started
 
 
 class OwnDriver(OneProcess):

@@ -1,4 +1,5 @@
-"""Processes whose wall clock is set while they run, by libfaketime; their monotonic clock goes on as it is."""
+"""Processes whose wall clock is set while they run, by libfaketime; their monotonic clock goes on
+as it is."""
 
 from __future__ import annotations
 
@@ -12,8 +13,9 @@ SLEEP = """\
 import select, time
 time.sleep = lambda seconds: select.select((), (), (), seconds)
 """
-"""libfaketime takes a moment of the monotonic clock for one of the wall clock in clock_nanosleep, which time.sleep calls: it fails
-with EINVAL. What runs with -I, as wardens do, keeps that fault; they sleep only as they end."""
+"""libfaketime takes a moment of the monotonic clock for one of the wall clock in clock_nanosleep,
+which time.sleep calls: it fails with EINVAL. What runs with -I, as wardens do, keeps that fault;
+they sleep only as they end."""
 
 
 def libraries() -> list[Path]:

@@ -1,7 +1,9 @@
-"""The command `titan` from a fork of a process that has imported it already: some 30 ms instead of 400.
+"""The command `titan` from a fork of a process that has imported it already: some 30 ms instead of
+400.
 
-For tests that type many commands. A server receives arguments, folder, environment and the three standard streams, and forks.
-The fork runs `titan.cli.main`. The command that `install` writes takes the place of `titan` in a PATH.
+For tests that type many commands. A server receives arguments, folder, environment and the three
+standard streams, and forks. The fork runs `titan.cli.main`. The command that `install` writes takes
+the place of `titan` in a PATH.
 
     python -m support.forked_titan DESCRIPTOR     # the server, on a listening socket that it inherits
 """
@@ -35,7 +37,8 @@ sys.exit(code[0] if code else 70)
 
 @contextlib.contextmanager
 def server(folder: Path) -> Iterator[Path]:
-    """Yield the socket of a server that accepts. `folder` must be short: the path of a socket has 107 bytes at most."""
+    """Yield the socket of a server that accepts. `folder` must be short: the path of a socket has
+    107 bytes at most."""
     path = folder / "titan.socket"
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
@@ -59,7 +62,8 @@ def install(folder: Path, path: Path) -> None:
 
 
 def serve(listening: socket.socket) -> None:
-    """Return in the forks, each of which is to run the command. A process between sends its exit code to the caller.
+    """Return in the forks, each of which is to run the command. A process between sends its exit
+    code to the caller.
 
     The server ends within a second of its parent.
     """

@@ -1,4 +1,5 @@
-"""A master in this process, and a connection to it that speaks as a client or as a worker does, message by message."""
+"""A master in this process, and a connection to it that speaks as a client or as a worker does,
+message by message."""
 
 from __future__ import annotations
 

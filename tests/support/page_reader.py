@@ -1,7 +1,7 @@
 """A reader who types a page: each block runs in order, in one folder, on one cluster.
 
-The folder holds the files of earlier blocks and a copy of `examples`. The master's home is `.titan` in it, TITAN_MASTER names the
-master, and one worker offers GENERAL and GPU.
+The folder holds the files of earlier blocks and a copy of `examples`. The master's home is `.titan`
+in it, TITAN_MASTER names the master, and one worker offers GENERAL and GPU.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ class Reader:
         assert done.returncode == block.exit_code, f"{block.place}: {done.returncode}\n{block.text}\n{done.stdout}\n{done.stderr}"
 
     def serve(self, block: Block) -> None:
-        """With a free port and a home of its own. It has to serve, and to end when it is interrupted."""
+        """With a free port and a home of its own. It has to serve, and to end when it is
+        interrupted."""
         words = shlex.split(block.text, comments=True)
         assert words[0] == "titan" and words[1] in ("up", "master", "worker", "store"), block.place
         served = self.cluster.environment()["TITAN_MASTER"]

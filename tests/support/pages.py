@@ -1,4 +1,5 @@
-"""Markdown pages as tests see them: their code blocks, the marker before a block, and the lines of prose.
+"""Markdown pages as tests see them: their code blocks, the marker before a block, and the lines of
+prose.
 
 A fence names its language:
 
@@ -7,8 +8,8 @@ A fence names its language:
     sh       commands for bash: they are executed
     text     output to look at: it is not executed
 
-A yaml, python or sh block whose first line is a comment with a file name, such as `# train.py`, is saved under that name
-beside the blocks that follow. One of them has to use the file.
+A yaml, python or sh block whose first line is a comment with a file name, such as `# train.py`, is
+saved under that name beside the blocks that follow. One of them has to use the file.
 
 An HTML comment on the line before a fence changes this:
 
@@ -106,7 +107,8 @@ def _marker(page: Path, lines: list[str], fence: int) -> str:
 
 
 def prose(page: Path) -> Iterator[tuple[int, str]]:
-    """(number, text) of the lines that are neither in a code block nor in a table. Numbers count from 1."""
+    """(number, text) of the lines that are neither in a code block nor in a table. Numbers count
+    from 1."""
     inside = False
     for number, line in enumerate(page.read_text().splitlines(), 1):
         if _FENCE.match(line):

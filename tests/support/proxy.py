@@ -1,4 +1,5 @@
-"""A TCP proxy in front of a master, that counts what passes, holds it up at a point, and cuts connections."""
+"""A TCP proxy in front of a master, that counts what passes, holds it up at a point, and cuts
+connections."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ UP, DOWN = "up", "down"
 
 
 class Proxy:
-    """`up` is what goes to the master. `hold(way, bytes)`: after so many bytes nothing passes that way until `cut` or `let_go`."""
+    """`up` is what goes to the master. `hold(way, bytes)`: after so many bytes nothing passes that
+    way until `cut` or `let_go`."""
 
     def __init__(self, port: int) -> None:
         self._target = port

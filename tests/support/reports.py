@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from titan.worker.process_reports import Exited, LogFailed, Lost, Output, Refused, Report, Started, Withdrawn
+from titan.worker.processes.reports import Exited, LogFailed, Lost, Output, Refused, Report, Started, Withdrawn
 
 NAMES: dict[type[Report], str] = {
     Started: "started",

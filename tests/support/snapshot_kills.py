@@ -1,9 +1,11 @@
-"""kill -9 of a real master at random moments of its snapshots, under load; after each start all that was acknowledged is there.
+"""kill -9 of a real master at random moments of its snapshots, under load; after each start all
+that was acknowledged is there.
 
     PYTHONPATH=tests python -m support.snapshot_kills --kills 200 --seed 1
 
-Half of the kills wait for a snapshot that is half written, the others fall anywhere. The store's counters, a list and the
-submitted runs are compared after every start, and `titan journal verify` is asked while the master is down.
+Half of the kills wait for a snapshot that is half written, the others fall anywhere. The store's
+counters, a list and the submitted runs are compared after every start, and `titan journal verify`
+is asked while the master is down.
 """
 
 from __future__ import annotations
@@ -64,7 +66,8 @@ class Figures:
 
 
 class Writer(threading.Thread):
-    """Writes to the store as fast as it is answered, and counts the answers; waits while the master is away."""
+    """Writes to the store as fast as it is answered, and counts the answers; waits while the master
+    is away."""
 
     def __init__(self, number: int) -> None:
         super().__init__(daemon=True)
@@ -153,7 +156,8 @@ def _one_home(base: Path, kills: int, chance: random.Random, figures: Figures) -
 
 
 def _fill_segments(made: Cluster) -> None:
-    """So much log that the first snapshot covers several segments, and a replay takes long enough to be hit."""
+    """So much log that the first snapshot covers several segments, and a replay takes long enough
+    to be hit."""
     client: Any = redis.Redis(host="127.0.0.1", port=_store_port(made), socket_timeout=20)
     try:
         for first in range(0, FIRST_SNAPSHOT_BYTES, 500 * len(PAYLOAD)):
@@ -195,7 +199,8 @@ def _store_port(made: Cluster) -> int:
 def _kill(made: Cluster, chance: random.Random, *, first: bool) -> bool:
     """True if a snapshot was half written."""
     kind = chance.random()
-    if first and kind < 0.7:  # while the compactor replays: it would go on for as long as the next start replays
+    # while the compactor replays: it would go on for as long as the next start replays
+    if first and kind < 0.7:
         until(lambda: len(list(made.store.glob("*.seg"))) > 1, "a snapshot is ordered", 60.0)
         _pause.wait(chance.uniform(0, 1.0))
     elif first or kind < 0.5:

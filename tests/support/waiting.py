@@ -1,4 +1,5 @@
-"""Waiting for a condition with a deadline: `until` blocks the thread, `until_async` lets the event loop run."""
+"""Waiting for a condition with a deadline: `until` blocks the thread, `until_async` lets the event
+loop run."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def until(condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S)
 async def until_async(
     condition: Callable[[], T], what: str, deadline_s: float = DEADLINE_S, *, context: Callable[[], object] | None = None
 ) -> T:
-    """Like `until`, in an event loop. `context` gives what the failure message shows besides, up to 500 characters."""
+    """Like `until`, in an event loop. `context` gives what the failure message shows besides, up to
+    500 characters."""
     give_up = time.monotonic() + deadline_s
     while not (value := condition()):
         if time.monotonic() >= give_up:

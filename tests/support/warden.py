@@ -13,9 +13,9 @@ import uvloop
 
 from support.reports import named
 from support.waiting import until_async
-from titan.worker.process_orders import Command, ProcessOptions, Script
-from titan.worker.process_reports import Report
-from titan.worker.warden_link import WardenLink
+from titan.worker.processes.orders import Command, ProcessOptions, Script
+from titan.worker.processes.reports import Report
+from titan.worker.processes.warden_link import WardenLink
 
 LOG_LIMIT = 8 * 1024 * 1024
 """Bytes of each stream that a log may have, unless a test says otherwise."""
@@ -27,8 +27,9 @@ PATH_ONLY = {"PATH": os.environ["PATH"]}
 class WardenBench:
     """A link and its reports.
 
-    `env` is the environment of the jobs, to which TITAN_LEASE is added, as the worker does. `link` has options of the link.
-    Jobs run in `folder`, and their logs are `KEY.1` (stdout) and `KEY.2` (stderr) there.
+    `env` is the environment of the jobs, to which TITAN_LEASE is added, as the worker does. `link`
+    has options of the link. Jobs run in `folder`, and their logs are `KEY.1` (stdout) and `KEY.2`
+    (stderr) there.
     """
 
     def __init__(self, folder: Path, *, env: Mapping[str, str] = PATH_ONLY, link: Mapping[str, Any] = NONE) -> None:
@@ -57,7 +58,7 @@ class WardenBench:
                 self.exits[report[1]] = report
                 self.on_exit(report[1])
 
-    # -- orders -----------------------------------------------------------------------------------------------------------
+    # -- orders ------------------------------------------------------------------------------------
     def options(self, key: int, *, env: Mapping[str, str] | None = None, **more: Any) -> ProcessOptions:
         """`env` takes the place of the whole environment, TITAN_LEASE included."""
         chosen: dict[str, Any] = {"cwd": str(self.folder), "grace_s": 5.0, "log_limit": LOG_LIMIT, **more}
@@ -73,7 +74,7 @@ class WardenBench:
     def script(self, key: int, path: str, *args: str, content_hash: str = "", **options: Any) -> None:
         self.link.start(key, Script(path, args, content_hash), self.options(key, **options))
 
-    # -- reports ----------------------------------------------------------------------------------------------------------
+    # -- reports -----------------------------------------------------------------------------------
     def log(self, key: int, stream: int) -> Path:
         return self.folder / f"{key}.{stream}"
 

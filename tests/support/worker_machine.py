@@ -1,4 +1,5 @@
-"""What the tests of the worker's machine share: short ways to say what was seen and what is ordered."""
+"""What the tests of the worker's machine share: short ways to say what was seen and what is
+ordered."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from typing import Any
 
 from titan.model.dag import JobTemplate
 from titan.model.states import Outcome
-from titan.worker import machine as m
+from titan.worker.state_machine import machine as m
 
 PLAIN = JobTemplate(command="true")
 SCRIPT = JobTemplate(file="x.sh", file_hash="f" * 64)

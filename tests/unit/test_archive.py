@@ -16,7 +16,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from titan.archive import Archive, build_archive, survey, unpack_archive
+from titan.content.archive import Archive, build_archive, survey, unpack_archive
 from titan.errors import CallerError, InvalidGraph, LimitExceeded
 
 Fill = Callable[[tarfile.TarFile], None]
@@ -56,7 +56,7 @@ def travel(folder: Path, out: Path) -> dict[str, str]:
     return tree(target)
 
 
-# -- packing -----------------------------------------------------------------------------------------------------------
+# -- packing ---------------------------------------------------------------------------------------
 def test_files_modes_and_folders_are_unpacked_as_they_were(project: Path, out: Path) -> None:
     (project / "empty").mkdir()
     (project / "a.py").chmod(0o700)
@@ -211,7 +211,7 @@ def test_a_file_that_never_ends_as_it_began(project: Path, out: Path) -> None:
         build_archive(Path("/proc/self"), out, found=found)
 
 
-# -- unpacking ---------------------------------------------------------------------------------------------------------
+# -- unpacking -------------------------------------------------------------------------------------
 def forge(out: Path, fill: Fill) -> Path:
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -349,7 +349,8 @@ _fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthC
 @_fuzz
 @given(st.data())
 def test_damage_is_refused_or_harmless(sample: Archive, tmp_path: Path, data: st.DataObject) -> None:
-    """Bytes of the tar file changed, or its end cut off: refused as the caller's fault, and a cut never passes for the whole."""
+    """Bytes of the tar file changed, or its end cut off: refused as the caller's fault, and a cut
+    never passes for the whole."""
     tar = bytearray(zstandard.ZstdDecompressor().decompressobj().decompress(sample.path.read_bytes()))
     end = len(bytes(tar).rstrip(b"\0"))
     cut = data.draw(st.none() | st.integers(0, end))

@@ -1,4 +1,5 @@
-"""The census example: its three scripts run by hand on a small library, and its pipeline is as it says."""
+"""The census example: its three scripts run by hand on a small library, and its pipeline is as it
+says."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from titan.clock import CONFIRMED_S, SteadyClock, note_time, noted_time
+from titan.host.clock import CONFIRMED_S, SteadyClock, note_time, noted_time
 
 DAY = 86_400.0
 
@@ -18,7 +18,7 @@ class Hands:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.wall, self.monotonic = 1_000_000_000.0, 50.0
         clocks = SimpleNamespace(time=lambda: self.wall, monotonic=lambda: self.monotonic)
-        monkeypatch.setattr("titan.clock.time", clocks)
+        monkeypatch.setattr("titan.host.clock.time", clocks)
 
     def pass_(self, seconds: float) -> None:
         self.wall += seconds

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from titan.folders import remove_folder
+from titan.host.remove_folder import remove_folder
 
 DEPTH = 5000
 
@@ -66,7 +66,7 @@ def test_what_is_gone_is_no_error_and_a_link_or_a_file_is_one(tmp_path: Path) ->
 
 AS_NOBODY = """
 import os
-from titan.folders import remove_folder
+from titan.host.remove_folder import remove_folder
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from titan.errors import Conflict
-from titan.home_lock import HomeLock
+from titan.host.home_lock import HomeLock
 
 HOLDER = """
 import sys
 from pathlib import Path
-from titan.home_lock import HomeLock
+from titan.host.home_lock import HomeLock
 with HomeLock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

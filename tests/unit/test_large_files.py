@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from titan.large_files import COLD_S, STEP_BYTES, Memory, leave_cache
+from titan.host.large_files import COLD_S, STEP_BYTES, Memory, leave_cache
 
 MIB = 1 << 20
 

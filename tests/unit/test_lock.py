@@ -1,4 +1,5 @@
-"""requirements.lock is what pyproject.toml asks for, pinned and with hashes, and says nothing of where it was made."""
+"""requirements.lock is what pyproject.toml asks for, pinned and with hashes, and says nothing of
+where it was made."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """\
 import resource, subprocess, sys
-from titan.no_core import core_dumps_as_before, forbid_core_dumps
+from titan.host.core_dumps import core_dumps_as_before, forbid_core_dumps
 own = lambda: resource.getrlimit(resource.RLIMIT_CORE)[0]
 child = lambda: int(subprocess.check_output(["sh", "-c", "grep 'core file' /proc/self/limits"]).split()[4])
 resource.setrlimit(resource.RLIMIT_CORE, (4096, HARD))

@@ -1,4 +1,5 @@
-"""One module per peer, named like it, with one class: the peer. Each is written as the peer's own documentation shows it."""
+"""One module per peer, named like it, with one class: the peer. Each is written as the peer's own
+documentation shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Celery with Redis as its broker and result backend, one worker of two processes. https://docs.celeryq.dev"""
+"""Celery with Redis as its broker and result backend, one worker of two processes.
+https://docs.celeryq.dev"""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class Celery(Peer):
         redis = self.home / "redis.sock"
         server = self._start("redis-server", "--port", "0", "--unixsocket", str(redis), "--dir", str(self.home))
         await_true(lambda: _alive(server) and redis.exists())
-        os.environ["C_FORCE_ROOT"] = "true"  # else it refuses pickled results to root; whoever reaches this Redis is in our network
+        # else it refuses pickled results to root; whoever reaches this Redis is in our network
+        os.environ["C_FORCE_ROOT"] = "true"
         os.environ["BENCH_REDIS"] = f"redis+socket://{redis}"
         from benchmarks.compare.peers import celery_tasks
 

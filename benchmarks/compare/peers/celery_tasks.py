@@ -1,4 +1,5 @@
-"""The application that Celery's workers load. BENCH_REDIS says where its broker and result backend is."""
+"""The application that Celery's workers load. BENCH_REDIS says where its broker and result backend
+is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Dask's distributed scheduler with two worker processes of one thread. https://distributed.dask.org"""
+"""Dask's distributed scheduler with two worker processes of one thread.
+https://distributed.dask.org"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Parsl's HighThroughputExecutor with one block of two workers on this machine. https://parsl.readthedocs.io"""
+"""Parsl's HighThroughputExecutor with one block of two workers on this machine.
+https://parsl.readthedocs.io"""
 
 from __future__ import annotations
 

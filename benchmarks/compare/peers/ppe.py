@@ -1,4 +1,5 @@
-"""concurrent.futures.ProcessPoolExecutor of the standard library, at its chunk size of 1. No dependencies, no scripts, no log."""
+"""concurrent.futures.ProcessPoolExecutor of the standard library, at its chunk size of 1. No
+dependencies, no scripts, no log."""
 
 from __future__ import annotations
 

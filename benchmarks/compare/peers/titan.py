@@ -1,4 +1,5 @@
-"""Titan: a private cluster of this machine as the `titan` command starts it, every decision synced, logs kept, sandboxes on."""
+"""Titan: a private cluster of this machine as the `titan` command starts it, every decision synced,
+logs kept, sandboxes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`xargs -P2 -n1`: what a shell does without any orchestrator. No folders, no logs, no retries, nothing durable."""
+"""`xargs -P2 -n1`: what a shell does without any orchestrator. No folders, no logs, no retries,
+nothing durable."""
 
 from __future__ import annotations
 

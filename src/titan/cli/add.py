@@ -18,7 +18,8 @@ from titan.sdk.pipeline import load_addition
 @master_option
 @json_option
 def add(run: str, file: str, before: tuple[str, ...], master: str | None, as_json: bool) -> None:
-    """Add the jobs of a pipeline to a run that runs, all or none. They may depend on its jobs; `-` is stdin."""
+    """Add the jobs of a pipeline to a run that runs, all or none. They may depend on its jobs; `-`
+    is stdin."""
     dag = load_addition(file)
     with open_client(master) as client:
         count = client.run(run).add(*dag.jobs, before=before, project=dag.project)

@@ -25,7 +25,8 @@ _HOME = "Read this home of an earlier private cluster instead of asking a runnin
 @home_option(_HOME)
 @json_option
 def artifacts(prefix: str, limit: int, master: str | None, home: Path | None, as_json: bool) -> None:
-    """The published files whose keys begin with PREFIX; with RUN as PREFIX what that run published, and what its jobs left."""
+    """The published files whose keys begin with PREFIX; with RUN as PREFIX what that run published,
+    and what its jobs left."""
     with open_client(master, home=home, offline=True) as client:
         found = client.artifacts(prefix, limit)
     if as_json:
@@ -93,5 +94,5 @@ def rm(key: str, master: str | None, as_json: bool) -> None:
     print(json.dumps({"removed": key}) if as_json else f"{key} is gone")
 
 
-def _dict(one: ArtifactInfo) -> dict[str, object]:
-    return asdict(one)
+def _dict(artifact: ArtifactInfo) -> dict[str, object]:
+    return asdict(artifact)

@@ -73,7 +73,8 @@ def status(target: str | None, every: bool, master: str | None, home: Path | Non
 @home_option(_HOME)
 @json_option
 def logs(target: str, follow: bool, attempt: int | None, master: str | None, home: Path | None, as_json: bool) -> None:
-    """The output of a job: its stdout on stdout, its stderr on stderr, byte for byte. If some was lost, stderr ends with that."""
+    """The output of a job: its stdout on stdout, its stderr on stderr, byte for byte. If some was
+    lost, stderr ends with that."""
     if "/" not in target:
         raise click.UsageError(f"{target!r} names no job: say RUN/JOB (`titan status {target}` lists the jobs)")
     with open_client(master, home=home, offline=True) as client:
@@ -102,11 +103,13 @@ def logs(target: str, follow: bool, attempt: int | None, master: str | None, hom
 def result(
     run_id: str, job: str | None, timeout: float | None, unpickle: bool, master: str | None, home: Path | None, as_json: bool
 ) -> None:
-    """What a job came to, when it is over: what it set by `context.result`, or what the call returned.
+    """What a job came to, when it is over: what it set by `context.result`, or what the call
+    returned.
 
-    Text is printed as it is, other values that JSON can say as JSON, all else as Python shows it; with --json that is an error. A
-    pickle that is more than plain data is opened with --unpickle only, since it executes what the submitter of the run wrote.
-    Exit code 1 if the job is DEAD or CANCELLED.
+    Text is printed as it is, other values that JSON can say as JSON, all else as Python shows it;
+    with --json that is an error. A pickle that is more than plain data is opened with --unpickle
+    only, since it executes what the submitter of the run wrote. Exit code 1 if the job is DEAD or
+    CANCELLED.
     """
     run_id, _, in_target = run_id.partition("/")
     name = job or in_target

@@ -1,4 +1,5 @@
-"""`titan context`: what `titan.context` is for Python, for jobs that are shell scripts, or anything else that can start a program.
+"""`titan context`: what `titan.context` is for Python, for jobs that are shell scripts, or anything
+else that can start a program.
 
 It is read by hand and imports little, because a loop may call it often.
 """
@@ -44,7 +45,8 @@ Options:
 
 
 def main(words: list[str]) -> int:
-    """Its exit code: 0, 1 for a key that is not there, 2 for what cannot be, 74 if the worker or the master cannot be reached."""
+    """Its exit code: 0, 1 for a key that is not there, 2 for what cannot be, 74 if the worker or
+    the master cannot be reached."""
     as_json = False
     try:
         flags: list[str] = []
@@ -114,7 +116,7 @@ def _result(words: list[str], flags: list[str]) -> int:
     import json
 
     from titan import context
-    from titan.job_link import first_lease
+    from titan.net.job_link import first_lease
 
     (text,) = _words("result", words, 1, 1)
     first_lease()

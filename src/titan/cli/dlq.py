@@ -35,7 +35,8 @@ class _Group(click.Group):
 
 @click.group(cls=_Group)
 def dlq() -> None:
-    """The dead letter queue: jobs that are out of retries, refused for good, or poison. Without a command it lists them."""
+    """The dead letter queue: jobs that are out of retries, refused for good, or poison. Without a
+    command it lists them."""
 
 
 @dlq.command("list")
@@ -97,7 +98,8 @@ def show(target: str, full: bool, master: str | None, home: Path | None, as_json
 @master_option
 @json_option
 def retry(target: str, by: str | None, master: str | None, as_json: bool) -> None:
-    """Run a dead job again, or all of a run, with all its retries; its run goes on with what was cancelled because of it."""
+    """Run a dead job again, or all of a run, with all its retries; its run goes on with what was
+    cancelled because of it."""
     with open_client(master) as client:
         done = client.retry_dead(target, by=by)
     if as_json:
@@ -112,7 +114,8 @@ def retry(target: str, by: str | None, master: str | None, as_json: bool) -> Non
 @master_option
 @json_option
 def purge(target: str, every: bool, master: str | None, as_json: bool) -> None:
-    """Take a dead job, or all of a run, off the queue for good. It stays DEAD in its run, with its story and output."""
+    """Take a dead job, or all of a run, off the queue for good. It stays DEAD in its run, with its
+    story and output."""
     if bool(target) is every:
         raise click.UsageError("say RUN, RUN/JOB or --all")
     with open_client(master) as client:

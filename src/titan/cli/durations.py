@@ -1,4 +1,5 @@
-"""What jobs take: from the runs that a cluster remembers, from a file, or assumed; and which of these it was."""
+"""What jobs take: from the runs that a cluster remembers, from a file, or assumed; and which of
+these it was."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from titan.sdk.status import RunSummary
 MAX_FILE_BYTES = 64 << 20
 MAX_RECORDED_JOBS = 2_000_000
 MAX_STORIES = 2_000
-"""Jobs with several attempts that are asked how many of these failed; of others none is taken to have."""
+"""Jobs with several attempts that are asked how many of these failed; of others none is taken to
+have."""
 _FAILED = re.compile(r"attempt \d+ on .*: (EXITED|SIGNALED|TIMED_OUT|BROKEN)\b")
 
 
@@ -35,7 +37,8 @@ class Recorded:
     overheads: Overheads = field(default_factory=Overheads)
     runs: list[str] = field(default_factory=list)
     shared_cpus: float = 0.0
-    """Of the one machine that all its workers were on; 0 if there were several, or none is known."""
+    """Of the one machine that all its workers were on; 0 if there were several, or none is known.
+    """
 
 
 @dataclass
@@ -87,7 +90,8 @@ def read_recordings(
 
 
 def durations_of(spec: DagSpec, recorded: Mapping[str, Takes], given: Mapping[str, Takes], default_s: float) -> Durations:
-    """By the file first: the job's id, then the first pattern that fits; then as recorded; then as its template's others."""
+    """By the file first: the job's id, then the first pattern that fits; then as recorded; then as
+    its template's others."""
     found: list[Takes | None] = []
     patterns = [(re.compile(_expression(name)), takes) for name, takes in given.items() if "*" in name or "?" in name]
     result = Durations([])
@@ -122,7 +126,8 @@ def _typical(takes: list[Takes]) -> Takes:
 
 
 def _failures(story: Sequence[str]) -> int:
-    """Attempts that failed, by a job's story; one that was handed back, or lost its worker, did not."""
+    """Attempts that failed, by a job's story; one that was handed back, or lost its worker, did
+    not."""
     return sum(_FAILED.search(line) is not None for line in story)
 
 
@@ -135,10 +140,10 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-# -- the file -------------------------------------------------------------------------------------------------------------
+# -- the file --------------------------------------------------------------------------------------
 def read_durations(path: Path) -> dict[str, Takes]:
-    """A JSON or YAML mapping: a job id, or a pattern with `*` and `?`, to seconds; to a list for attempts of which all but the last
-    fail; or to {seconds: 3, cpu: 2.5}. Raises CallerError."""
+    """A JSON or YAML mapping: a job id, or a pattern with `*` and `?`, to seconds; to a list for
+    attempts of which all but the last fail; or to {seconds: 3, cpu: 2.5}. Raises CallerError."""
     try:
         if os.path.getsize(path) > MAX_FILE_BYTES:
             raise CallerError(f"{path} is over {MAX_FILE_BYTES >> 20} MiB: use patterns")

@@ -1,4 +1,5 @@
-"""The workers that a user imagines: N, N:SLOTS, N:SLOTS:GENERAL+GPU, and 1..8 for several N at once."""
+"""The workers that a user imagines: N, N:SLOTS, N:SLOTS:GENERAL+GPU, and 1..8 for several N at
+once."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class Has(NamedTuple):
 
 
 def fleets(texts: Sequence[str], slots: int, has: Has) -> list[list[Group]]:
-    """The groups of each cluster to be predicted: one, or as many as the range that is given says. Raises UsageError.
+    """The groups of each cluster to be predicted: one, or as many as the range that is given says.
+    Raises UsageError.
 
     >>> [[(g.count, g.slots, g.capabilities) for g in fleet] for fleet in fleets(["1..2", "1:4:GPU"], 1, Has())]
     [[(1, 1, ('GENERAL',)), (1, 4, ('GPU',))], [(2, 1, ('GENERAL',)), (1, 4, ('GPU',))]]

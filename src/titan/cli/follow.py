@@ -1,4 +1,5 @@
-"""Following a run in the terminal: live with rich where someone looks, line by line where nobody does."""
+"""Following a run in the terminal: live with rich where someone looks, line by line where nobody
+does."""
 
 from __future__ import annotations
 
@@ -121,7 +122,8 @@ def _follow_live(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address:
 
 
 def tell_lost_output(client: Client, summary: RunSummary) -> bool:
-    """Whether output of its jobs could not be kept, which is said then. Of a run of many jobs nobody looks."""
+    """Whether output of its jobs could not be kept, which is said then. Of a run of many jobs
+    nobody looks."""
     if summary.count > LOST_UP_TO:
         return False
     lost = [job for job in client.status(summary.run).jobs if job.lost]

@@ -1,4 +1,5 @@
-"""`titan gates`, `titan approve`, `titan reject`: what waits for a human decision, and the decision."""
+"""`titan gates`, `titan approve`, `titan reject`: what waits for a human decision, and the
+decision."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from titan.errors import NotFound
 
 @click.group()
 def history() -> None:
-    """Old runs: how many there are, and making them anew from the journal. `titan runs` lists them with the others."""
+    """Old runs: how many there are, and making them anew from the journal. `titan runs` lists them
+    with the others."""
 
 
 @history.command()
@@ -21,7 +22,7 @@ def history() -> None:
 @json_option
 def stats(home: Path | None, as_json: bool) -> None:
     """How many runs and jobs are kept, and what they take."""
-    from titan.master.history import History
+    from titan.master.history.database import History
 
     path = _home(home) / "history.sqlite"
     if not path.exists():
@@ -43,10 +44,10 @@ def stats(home: Path | None, as_json: bool) -> None:
 def rebuild(home: Path | None, as_json: bool) -> None:
     """Make the history anew from the journal, as far back as that goes. The master must be stopped.
 
-    What is in the history and no longer in the journal stays. A journal that goes back to its beginning is kept with
-    `titan master --set keep_journal=1`.
+    What is in the history and no longer in the journal stays. A journal that goes back to its
+    beginning is kept with `titan master --set keep_journal=1`.
     """
-    from titan.master.rebuild import rebuild as rebuild_history
+    from titan.master.history.rebuild import rebuild as rebuild_history
 
     done = rebuild_history(_home(home))
     if as_json:

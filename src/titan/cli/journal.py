@@ -1,4 +1,5 @@
-"""`titan journal`: a look at the log on disk, for which a running master need not be stopped; and its repair, for which it must."""
+"""`titan journal`: a look at the log on disk, for which a running master need not be stopped; and
+its repair, for which it must."""
 
 from __future__ import annotations
 
@@ -66,12 +67,13 @@ def verify(home: Path | None, as_json: bool) -> None:
 @click.option("--accept-loss", is_flag=True, help="Say that what is behind the damage may be lost.")
 @json_option
 def repair(home: Path | None, accept_loss: bool, as_json: bool) -> None:
-    """End a damaged journal before its damage, so that a master can start. What is cut off is put aside, not deleted.
+    """End a damaged journal before its damage, so that a master can start. What is cut off is put
+    aside, not deleted.
 
-    The way on if there is no backup. The master must be stopped. Workers' jobs of which the journal knows no more are ended as they
-    come back.
+    The way on if there is no backup. The master must be stopped. Workers' jobs of which the journal
+    knows no more are ended as they come back.
     """
-    from titan.home_lock import HomeLock
+    from titan.host.home_lock import HomeLock
     from titan.journal import CompactionLock
     from titan.journal import accept_loss as mend
 
@@ -102,7 +104,8 @@ def _store(home: Path | None) -> Path:
 
 
 def _unreadable(store: Path) -> tuple[str, ...]:
-    """What a start would say of a journal whose bytes are whole: that another Titan wrote it, or that it does not replay."""
+    """What a start would say of a journal whose bytes are whole: that another Titan wrote it, or
+    that it does not replay."""
     from titan.master.recovery import replay
     from titan.master.storage import open_storage
     from titan.model.settings import Settings
@@ -117,7 +120,7 @@ def _unreadable(store: Path) -> tuple[str, ...]:
 def _print_events(store: Path, after: int, *, as_json: bool) -> None:
     import msgspec
 
-    from titan.core.events import decode
+    from titan.core.events.events import decode
     from titan.master.storage import open_storage
 
     for record in open_storage(store).tail(after):

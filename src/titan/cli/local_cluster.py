@@ -1,8 +1,8 @@
 """A cluster of this machine: a master and workers as child processes that never outlive this one.
 
-`watch` looks after them: a worker that was killed, or ended by an error, is started again; one that left by order (drained,
-stopped) is not. Each start waits twice as long as the one before, and after `STARTS` of them in a row none follows. What happens
-is said on stderr.
+`watch` looks after them: a worker that was killed, or ended by an error, is started again; one that
+left by order (drained, stopped) is not. Each start waits twice as long as the one before, and after
+`STARTS` of them in a row none follows. What happens is said on stderr.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import NamedTuple, Self
 
-from titan.cli.prefork import Crew, Process, await_end
+from titan.cli.prefork import ForkedServers, Process, await_end
 from titan.errors import Conflict, EnvironmentFault, PortInUse, TitanError
-from titan.private import hand_on
+from titan.host.privacy import hand_on
 
 START_S = 60.0
 STOP_S = 10.0
@@ -56,7 +56,8 @@ class _Worker:
 class LocalCluster:
     """`with LocalCluster(home) as cluster:` — `cluster.address` is the master's.
 
-    Each child holds the read end of a pipe whose write end is here: it stops when this process ends, however that ends.
+    Each child holds the read end of a pipe whose write end is here: it stops when this process
+    ends, however that ends.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class LocalCluster:
         settings: Mapping[str, float] = MappingProxyType({}),
         scale: Sequence[str] = (),
         webhook_allow: Sequence[str] = (),
-        crew: Crew | None = None,
+        crew: ForkedServers | None = None,
     ) -> None:
         """`crew`: forks to use for the first start of each process."""
         self._crew = crew
@@ -100,7 +101,8 @@ class LocalCluster:
         self.stop()
 
     def start(self) -> None:
-        """Returns when the master listens and the workers are under way. Raises Conflict, PortInUse, EnvironmentFault."""
+        """Returns when the master listens and the workers are under way. Raises Conflict,
+        PortInUse, EnvironmentFault."""
         try:
             options = ["--home", str(self.home), "--port", str(self._port), "--fsync", self._fsync, *self._settings]
             self.address = self._launch("master", options)
@@ -116,7 +118,8 @@ class LocalCluster:
             raise
 
     def stop(self) -> None:
-        """The workers kill what runs and hand it back, then the master ends. Bounded: some 10 s, then by SIGKILL."""
+        """The workers kill what runs and hand it back, then the master ends. Bounded: some 10 s,
+        then by SIGKILL."""
         until = time.monotonic() + STOP_S
         self._stopping = True
         if self._watcher is not None:
@@ -138,9 +141,10 @@ class LocalCluster:
         """The master's, then the workers'."""
         return [child.process for child in (*self._master, *self._working)]
 
-    # -- while it runs --------------------------------------------------------------------------------------------------------
+    # -- while it runs -----------------------------------------------------------------------------
     def watch_beside(self, on_end: Callable[[str], None]) -> None:
-        """Watches in a thread of its own until `stop`. `on_end` is called there, once, if the cluster can do nothing more."""
+        """Watches in a thread of its own until `stop`. `on_end` is called there, once, if the
+        cluster can do nothing more."""
         self._woken, self._wake = os.pipe()
 
         def look() -> None:
@@ -152,7 +156,8 @@ class LocalCluster:
         self._watcher.start()
 
     def watch(self, *, needs_workers: bool = False) -> str:
-        """Until the master ends, or with `needs_workers` no worker is left; says why. "": it was stopped meanwhile."""
+        """Until the master ends, or with `needs_workers` no worker is left; says why. "": it was
+        stopped meanwhile."""
         told = False
         while True:
             ended = self._await_end(min((w.due for w in self._staff if w.due is not None), default=None))
@@ -268,11 +273,13 @@ class LocalCluster:
 
 
 def _spawn(words: list[str]) -> tuple[Process, int, int]:
-    """Start `titan` with a fresh interpreter; return (process, end of the ready pipe, end of the hold pipe)."""
+    """Start `titan` with a fresh interpreter; return (process, end of the ready pipe, end of the
+    hold pipe)."""
     held, hold = os.pipe()
     ready, told = os.pipe()
     command = [sys.executable, "-m", "titan", *words, "--parent-fd", str(held), "--ready-fd", str(told)]
-    keys, fds = hand_on() if words[0] == "master" else ({}, ())  # they are nothing for what runs jobs
+    # they are nothing for what runs jobs
+    keys, fds = hand_on() if words[0] == "master" else ({}, ())
     process = subprocess.Popen(
         command,
         env={**os.environ, **keys},

@@ -28,9 +28,9 @@ from pathlib import Path
 from subprocess import TimeoutExpired
 from typing import IO, Any, NamedTuple, NoReturn, Protocol, Self
 
-from titan.private import holds_keys
+from titan.host.privacy import holds_keys
 
-SHARED = ("asyncio", "uvloop", "titan.peer", "titan.protocol.codec")
+SHARED = ("asyncio", "uvloop", "titan.net.peer", "titan.protocol.codec")
 """Imports before the first fork: the parent, the master and the worker need all of them."""
 MODULES = {
     "master": ("titan.cli.serve", "titan.master.server", "titan.master.vault"),
@@ -109,11 +109,12 @@ class Waiting(NamedTuple):
         self.process.stderr.close()
 
 
-class Crew:
+class ForkedServers:
     """Forks for one cluster. `take` gives each of them once; leaving the context ends the others."""
 
     def __init__(self, workers: int | None) -> None:
-        """Fork a master and `workers` workers, if this process may fork. None: no forks. Raises OSError."""
+        """Fork a master and `workers` workers, if this process may fork. None: no forks. Raises
+        OSError."""
         self._waiting: dict[str, list[Waiting]] = {"master": [], "worker": []}
         if workers is None or not may_fork():
             return
@@ -146,7 +147,8 @@ class Crew:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Pause the garbage collector: of what imports make nothing is garbage, and a tenth of their time is its."""
+    """Pause the garbage collector: of what imports make nothing is garbage, and a tenth of their
+    time is its."""
     gc.disable()
     try:
         yield
@@ -184,7 +186,7 @@ def _fork(role: str) -> Waiting:
     return Waiting(Fork(pid, open(said, "rb")), words, hold, ready, held, told)
 
 
-# -- in the child -----------------------------------------------------------------------------------
+# -- in the child ----------------------------------------------------------------------------------
 def _serve(role: str, words_in: int, held: int, told: int, stderr: int, mask: Any) -> NoReturn:
     code = 70
     try:

@@ -19,13 +19,13 @@ from titan.cli.options import DEFAULT_HOME, home_option, json_option
 from titan.cli.schedule import print_schedules
 from titan.cli.services import print_services
 from titan.cli.workers import print_workers
-from titan.core.state import State
+from titan.core.state.state import State
 from titan.errors import NotFound
 from titan.gateway.schedule_rows import schedule_row
 from titan.master import views
-from titan.master.failure_desk import gates
+from titan.master.event_format import is_about, tell, text
+from titan.master.handlers.failures import gates
 from titan.master.replay import END, Playback, open_playback
-from titan.master.telling import is_about, tell, text
 from titan.model.demand import demand_text
 from titan.model.names import split_job
 from titan.protocol import messages as msg
@@ -66,7 +66,8 @@ def replay(
     home: Path | None,
     as_json: bool,
 ) -> None:
-    """Show the cluster, a run or a job as it was at some time, from the journal of a home. Nothing is written there.
+    """Show the cluster, a run or a job as it was at some time, from the journal of a home. Nothing
+    is written there.
 
     What the journal does not hold is not shown: logs, and which workers were connected.
     """
@@ -87,7 +88,7 @@ def replay(
         _show_cluster(folder, _picture(state), playback, when, as_json=as_json)
 
 
-# -- the cluster ----------------------------------------------------------------------------------------------------------
+# -- the cluster -----------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class _Picture:
     runs: list[RunSummary]
@@ -157,7 +158,7 @@ def _show_cluster(folder: Path, found: _Picture, playback: Playback, when: float
         print(f"\nsaved pipelines: {', '.join(found.saved)}")
 
 
-# -- a run or a job -------------------------------------------------------------------------------------------------------
+# -- a run or a job --------------------------------------------------------------------------------
 def _show_run(state: State, playback: Playback, run: str, job: str, when: float, *, every: bool, as_json: bool) -> None:
     try:
         found = views.find_run(state, run)
@@ -186,7 +187,7 @@ def _show_run(state: State, playback: Playback, run: str, job: str, when: float,
         print_run(whole, every=every, now=when)
 
 
-# -- events ---------------------------------------------------------------------------------------------------------------
+# -- events ----------------------------------------------------------------------------------------
 def _print_events(folder: Path, run: str, job: str, begin: str | None, end: str | None, now: float, *, as_json: bool) -> None:
     last = moment_of("--to", end, now) if end else END
     first = moment_of("--from", begin, now) if begin else None

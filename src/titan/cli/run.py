@@ -26,11 +26,11 @@ from titan.cli.follow import follow, tell_lost_output
 from titan.cli.follow import submit as submit_dag
 from titan.cli.local_cluster import LocalCluster
 from titan.cli.options import DEFAULT_HOME, deadline_option, group_option, json_option, master_option, python_option
-from titan.cli.prefork import Crew
+from titan.cli.prefork import ForkedServers
 from titan.cli.session import open_client
 from titan.cli.terminal import one_line
 from titan.errors import CallerError, MasterUnreachable, NotFound, TitanError
-from titan.folders import remove_folder
+from titan.host.remove_folder import remove_folder
 from titan.model.names import match_name
 from titan.protocol.messages import Pipeline
 from titan.sdk.address import VARIABLE
@@ -46,7 +46,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def execute(
-    crew: Crew,
+    crew: ForkedServers,
     *,
     master: str | None,
     workers: int,
@@ -110,7 +110,8 @@ def execute(
 @master_option
 @json_option
 def submit(file: str, python: str | None, deadline: float | None, group: str, master: str | None, as_json: bool) -> None:
-    """Submit a pipeline, saved or not, or a script, and return at once. The run survives this terminal, and the master's death."""
+    """Submit a pipeline, saved or not, or a script, and return at once. The run survives this
+    terminal, and the master's death."""
     named = may_be_saved((file,))
     dag = None if named else dag_of((file,), retries=3, python=python, deadline=deadline, group=group)[0]
     with open_client(master) as client:
@@ -179,7 +180,7 @@ class _About(NamedTuple):
         return cls(dag.name, len(dag.ids), dag.ids[0], _only_sink(list(zip(dag.ids, dag.parents, strict=True))))
 
 
-# -- what to run ----------------------------------------------------------------------------------------------------------
+# -- what to run -----------------------------------------------------------------------------------
 def dag_of(
     what: tuple[str, ...],
     *,
@@ -190,7 +191,8 @@ def dag_of(
     limits: tuple[str, ...] = (),
     group: str = "",
 ) -> tuple[DAG, Path]:
-    """(the DAG, the folder beside which a private cluster is kept). `deadline` and `group` go before the pipeline's."""
+    """(the DAG, the folder beside which a private cluster is kept). `deadline` and `group` go
+    before the pipeline's."""
     dag, beside = _dag_of(what, retries=retries, asked=asked or _Asked(), python=python, limits=limits)
     if group:
         dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, dag.deadline, group)
@@ -265,7 +267,7 @@ def _refuse_slips(first: str, path: Path) -> None:
         raise CallerError(f"there is no command named {first!r}: leave out the quotes, or say: titan run -- sh -c {first!r}")
 
 
-# -- where to run it ------------------------------------------------------------------------------------------------------
+# -- where to run it -------------------------------------------------------------------------------
 class _Place(NamedTuple):
     client: Client
     private: bool
@@ -277,7 +279,7 @@ class _Place(NamedTuple):
 
 @contextmanager
 def _client_or_cluster(
-    master: str | None, home: Path | None, beside: Path, *, workers: int, slots: int | None, ephemeral: bool, crew: Crew
+    master: str | None, home: Path | None, beside: Path, *, workers: int, slots: int | None, ephemeral: bool, crew: ForkedServers
 ) -> Iterator[_Place]:
     if home is None or master:
         try:
@@ -327,9 +329,10 @@ def _home_words(folder: Path) -> str:
     return "" if folder.resolve() == DEFAULT_HOME.resolve() else f" --home {shlex.quote(str(folder))}"
 
 
-# -- what to show -----------------------------------------------------------------------------------------------------------
+# -- what to show ----------------------------------------------------------------------------------
 def _print_unmet(client: Client, dag: DAG, *, private: bool) -> None:
-    """A run that waits for a worker that is not there looks like one that hangs: say so. A private one's are about to come."""
+    """A run that waits for a worker that is not there looks like one that hangs: say so. A private
+    one's are about to come."""
     for line in describe_unmet(dag, _own_workers(dag) if private else client.workers(), client.address):
         print(f"titan: {line}", file=sys.stderr)
 
@@ -338,10 +341,10 @@ def _own_workers(dag: DAG) -> list[WorkerStatus]:
     """What a private cluster's workers will say of themselves."""
     about: dict[str, str | int | float] = {}
     if asks_for_resources(dag):
-        from titan.worker.devices import find_stock
-        from titan.worker.wire import facts
+        from titan.worker.devices import find_resources
+        from titan.worker.translation import facts
 
-        about = facts(find_stock())
+        about = facts(find_resources())
     return [WorkerStatus("", "ALIVE", ("GENERAL",), 1, 0, 0.0, 0.0, about)]
 
 

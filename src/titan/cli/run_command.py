@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from titan.cli.options import deadline_option, group_option, home_option, json_option, master_option, python_option
-from titan.cli.prefork import Crew, uncollected
+from titan.cli.prefork import ForkedServers, uncollected
 from titan.cli.signals import interrupt_on_sigterm
 from titan.sdk.address import VARIABLE, find_address
 
@@ -47,14 +47,15 @@ PROBE_S = 1.0
 @json_option
 @click.argument("what", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE [ARGS]... | NAME | -- COMMAND [ARGS]...")
 def run(master: str | None, home: Path | None, workers: int, **options: Any) -> None:
-    """Submit a pipeline (.yaml, or the NAME of a saved one), a script (.py, .sh, .jar) or any command; follow it; exit with 0 if
-    all of it COMPLETED.
+    """Submit a pipeline (.yaml, or the NAME of a saved one), a script (.py, .sh, .jar) or any
+    command; follow it; exit with 0 if all of it COMPLETED.
 
-    With neither --master nor TITAN_MASTER, and nothing on the default port, a private cluster of this machine is started for it
-    and stopped afterwards. Its home stays for `titan status` and `titan logs`. Ctrl-C (or SIGTERM) cancels the run.
+    With neither --master nor TITAN_MASTER, and nothing on the default port, a private cluster of
+    this machine is started for it and stopped afterwards. Its home stays for `titan status` and
+    `titan logs`. Ctrl-C (or SIGTERM) cancels the run.
     """
     interrupt_on_sigterm()
-    with Crew(workers if _needs_cluster(master, home) else None) as crew:
+    with ForkedServers(workers if _needs_cluster(master, home) else None) as crew:
         with uncollected():
             from titan.cli.run import execute
 
@@ -62,7 +63,8 @@ def run(master: str | None, home: Path | None, workers: int, **options: Any) -> 
 
 
 def _needs_cluster(master: str | None, home: Path | None) -> bool:
-    """Return whether a private cluster is certain. If not, a client finds out, which may take longer."""
+    """Return whether a private cluster is certain. If not, a client finds out, which may take
+    longer."""
     if master or (home is None and os.environ.get(VARIABLE)):
         return False
     if home is not None:

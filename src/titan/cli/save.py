@@ -32,7 +32,8 @@ def save(
     master: str | None,
     as_json: bool,
 ) -> None:
-    """Keep a pipeline or script, as its files are now, under a name: `titan run NAME`, or `pipeline: NAME` in another pipeline."""
+    """Keep a pipeline or script, as its files are now, under a name: `titan run NAME`, or
+    `pipeline: NAME` in another pipeline."""
     if list_:
         if name or file or remove:
             raise click.UsageError("--list goes by itself")

@@ -16,7 +16,8 @@ from titan.cli.session import open_client
 @master_option
 @json_option
 def scale(master: str | None, as_json: bool) -> None:
-    """Burst workers per capability: what waits, what can take it, how many there are and may be, and what was decided last."""
+    """Burst workers per capability: what waits, what can take it, how many there are and may be,
+    and what was decided last."""
     with open_client(master) as client:
         found = client.scale()
         if as_json:

@@ -63,7 +63,8 @@ def add(
     master: str | None,
     as_json: bool,
 ) -> None:
-    """Run a pipeline or script, as its files are now, at each time of a cron expression or interval."""
+    """Run a pipeline or script, as its files are now, at each time of a cron expression or
+    interval."""
     if (cron is None) is (every is None):
         raise click.UsageError("give exactly one of --cron and --every")
     dag, _ = dag_of((str(file),), retries=3, python=python, deadline=deadline)

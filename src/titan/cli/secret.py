@@ -14,15 +14,16 @@ from titan.cli.ask import print_table
 from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
 from titan.errors import CallerError
+from titan.host.core_dumps import forbid_core_dumps
 from titan.model.secrets import MAX_VALUE
-from titan.no_core import forbid_core_dumps
 
 _HOME = "Of a private cluster, if none answers.  [default: .titan here]"
 
 
 @click.group()
 def secret() -> None:
-    """Values that jobs get in their environment. Sealed on the master's disk, masked in what jobs print, shown to nobody."""
+    """Values that jobs get in their environment. Sealed on the master's disk, masked in what jobs
+    print, shown to nobody."""
 
 
 @secret.command("set")
@@ -32,9 +33,11 @@ def secret() -> None:
 @home_option("Of a private cluster, if none answers; made if need be.  [default: .titan here, if it is there]")
 @json_option
 def set_(name: str, file: Path | None, master: str | None, home: Path | None, as_json: bool) -> None:
-    """Keep a value under NAME, which is the variable that jobs find it in: from a file, from stdin, or asked for.
+    """Keep a value under NAME, which is the variable that jobs find it in: from a file, from stdin,
+    or asked for.
 
-    A newline at the end of a single line is taken off. What runs keeps the value it has, what starts later has this one.
+    A newline at the end of a single line is taken off. What runs keeps the value it has, what
+    starts later has this one.
     """
     forbid_core_dumps()
     value = _value(name, file)

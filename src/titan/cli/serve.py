@@ -17,12 +17,12 @@ import msgspec
 
 from titan.cli.options import DEFAULT_HOME, home_option, parent_options, start_logging
 from titan.errors import CallerError
+from titan.host.privacy import seclude
 from titan.model.dag import MAX_CPUS
 from titan.model.demand import MAX_GPUS
 from titan.model.names import CAPABILITY_RULE, NAME_RULE, is_capability, is_name
 from titan.model.settings import Settings
 from titan.model.sizes import size_of
-from titan.private import seclude
 
 PASSWORD = "TITAN_STORE_PASSWORD"
 """The environment variable with what the store's AUTH asks for."""
@@ -101,10 +101,10 @@ def master(
 ) -> None:
     """Run a master. SIGTERM or Ctrl-C ends it; workers keep their jobs and wait for the next one."""
     from titan.journal import SyncPolicy
+    from titan.master.interpreter_settings import freeze_imports
     from titan.master.server import Master
-    from titan.master.tuning import freeze_imports
     from titan.master.vault import find_key
-    from titan.master.webhook_targets import rule
+    from titan.master.webhooks.targets import rule
 
     freeze_imports()
     start_logging(quiet=quiet)
@@ -171,9 +171,10 @@ def worker(
     parent_fd: int | None,
     ready_fd: int | None,
 ) -> None:
-    """Run a worker. SIGTERM or Ctrl-C lets it finish what runs; a second one stops that at once and hands it back."""
+    """Run a worker. SIGTERM or Ctrl-C lets it finish what runs; a second one stops that at once and
+    hands it back."""
     from titan.sdk.address import find_address
-    from titan.worker.devices import find_stock
+    from titan.worker.devices import find_resources
     from titan.worker.shell import Worker
 
     start_logging(quiet=quiet)
@@ -202,7 +203,7 @@ def worker(
         log_limit=log_limit << 20,
         advertise=advertise,
         preload=tuple(name.strip() for name in preload.split(",") if name.strip()),
-        stock=find_stock(cpus=cpus, memory=size, gpus=gpus),
+        stock=find_resources(cpus=cpus, memory=size, gpus=gpus),
         file_cache=_cache_size(file_cache),
     )
 
@@ -217,7 +218,7 @@ def worker(
 
 def _cache_size(text: str | None) -> int:
     """Of --file-cache; 0 if it is not given. Raises CallerError."""
-    from titan.worker.file_cache import cache_size
+    from titan.worker.files.cache import cache_size
 
     try:
         return 0 if text is None else cache_size(text)
@@ -269,7 +270,8 @@ def _rules(given: tuple[str, ...]) -> dict[str, tuple[int, int]]:
 
 
 def store_password(path: Path | None) -> str:
-    """What AUTH asks for: the first line of a file, or the variable PASSWORD, which leaves the environment. Raises CallerError."""
+    """What AUTH asks for: the first line of a file, or the variable PASSWORD, which leaves the
+    environment. Raises CallerError."""
     given = os.environ.pop(PASSWORD, "")
     if given and path is not None:
         raise CallerError(f"the store's password is in {path} and in {PASSWORD}: give one of them")

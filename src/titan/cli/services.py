@@ -22,7 +22,8 @@ from titan.sdk.services import ServiceStatus
 @master_option
 @json_option
 def services(run: str, limit: int, master: str | None, as_json: bool) -> None:
-    """The services that are not over: where they are, whether they are READY, and why they were restarted."""
+    """The services that are not over: where they are, whether they are READY, and why they were
+    restarted."""
     with open_client(master) as client:
         found = client.services(run, limit)
         if as_json:
@@ -47,7 +48,8 @@ def print_services(found: Sequence[ServiceStatus], now: float) -> None:
 @master_option
 @json_option
 def stop(target: str, master: str | None, as_json: bool) -> None:
-    """Stop a service, or all services of a run: they are COMPLETED. What waits for one and has not begun is cancelled."""
+    """Stop a service, or all services of a run: they are COMPLETED. What waits for one and has not
+    begun is cancelled."""
     with open_client(master) as client:
         count = client.stop(target)
         if as_json:
@@ -68,8 +70,8 @@ def stop(target: str, master: str | None, as_json: bool) -> None:
 def replace(target: str, file: str | None, command: str | None, args: str, master: str | None, as_json: bool) -> None:
     """Run a service anew, by another file or command or as it is.
 
-    The old process goes on until the new one is READY, if some worker has room for both (with a fixed port: another worker); else
-    it is stopped first.
+    The old process goes on until the new one is READY, if some worker has room for both (with a
+    fixed port: another worker); else it is stopped first.
     """
     if "/" not in target:
         raise click.UsageError(f"{target!r} names no service: say RUN/SERVICE (`titan services` lists them)")

@@ -1,5 +1,5 @@
-"""How a command gets its client: the master that was named, the one on this machine's default port, or the home of an earlier
-private cluster, which is opened for reading."""
+"""How a command gets its client: the master that was named, the one on this machine's default port,
+or the home of an earlier private cluster, which is opened for reading."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from titan.sdk.client import Client
 
 @contextmanager
 def open_client(master: str | None, *, home: Path | None = None, offline: bool = False, make: bool = False) -> Iterator[Client]:
-    """`offline`: if no master was named and none answers, `home` (default: .titan here) is opened for as long as this takes.
+    """`offline`: if no master was named and none answers, `home` (default: .titan here) is opened
+    for as long as this takes.
 
     `make`: a `home` that was named need not be there yet."""
     try:
@@ -44,7 +45,8 @@ def open_client(master: str | None, *, home: Path | None = None, offline: bool =
 
 @contextmanager
 def _opened_home(folder: Path) -> Iterator[str]:
-    """The address of the master of a home: of the one that runs there, or of one that runs for as long as this lasts."""
+    """The address of the master of a home: of the one that runs there, or of one that runs for as
+    long as this lasts."""
     running = address_of(folder)
     if running:
         yield running

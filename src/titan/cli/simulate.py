@@ -20,7 +20,7 @@ from titan.cli.options import DEFAULT_HOME, json_option, master_option
 from titan.cli.run import dag_of
 from titan.cli.session import open_client
 from titan.errors import CallerError, MasterUnreachable
-from titan.master.tuning import tune_interpreter
+from titan.master.interpreter_settings import tune_interpreter
 from titan.model.dag import DagSpec
 from titan.model.demand import demand_text
 from titan.predict.engine import Course, play
@@ -58,10 +58,12 @@ def simulate(
     last: int, from_home: Path | None, file: Path | None, default_duration: float, gate_wait: float, every: bool,
     master: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Predict how long a pipeline takes on some workers, from what its jobs took before. Nothing is run.
+    """Predict how long a pipeline takes on some workers, from what its jobs took before. Nothing is
+    run.
 
-    The scheduler is the real one, under a clock that does not wait. Recorded are the times of each job, of the CPU it used, and of
-    what lies between two jobs; a failure that was recorded happens again.
+    The scheduler is the real one, under a clock that does not wait. Recorded are the times of each
+    job, of the CPU it used, and of what lies between two jobs; a failure that was recorded happens
+    again.
     """
     default_s, gate_wait_s = usage_of(default_duration), usage_of(gate_wait)
     found = fleets(workers, slots or os.cpu_count() or 1, _each(each))
@@ -105,7 +107,7 @@ class _Prediction:
         return len(self.plan.pipeline.ids) / max(self.took_s, 1e-9)
 
 
-# -- what is asked --------------------------------------------------------------------------------------------------------
+# -- what is asked ---------------------------------------------------------------------------------
 def _each(texts: Sequence[str]) -> Has:
     given: dict[str, Any] = {}
     for text in texts:
@@ -133,7 +135,8 @@ def _recorded(
     spec: DagSpec, parents: list[tuple[int, ...]], runs: tuple[str, ...], last: int, master: str | None, home: Path | None,
     beside: Path, *, needed: bool,
 ) -> Recorded:  # fmt: skip
-    """What is asked for must be there; where nothing is, a cluster that happens to be there is looked at."""
+    """What is asked for must be there; where nothing is, a cluster that happens to be there is
+    looked at."""
     if home is not None or master or runs or os.environ.get(VARIABLE):
         with open_client(master, home=home, offline=True) as client:
             return read_recordings(client, spec, parents, runs, last)
@@ -164,7 +167,7 @@ def _progress(*, quiet: bool) -> Callable[[int, int], None] | None:
     return tell
 
 
-# -- what is told ---------------------------------------------------------------------------------------------------------
+# -- what is told ----------------------------------------------------------------------------------
 def _about(durations: Durations, recorded: Recorded, default_s: float, shared: float, growing: list[str]) -> dict[str, Any]:
     o = recorded.overheads
     return {

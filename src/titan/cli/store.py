@@ -13,7 +13,7 @@ from titan.cli.replies import lines, plain
 from titan.cli.serve import PASSWORD, run_server, store_password
 from titan.cli.session import open_client
 from titan.errors import CallerError
-from titan.private import seclude
+from titan.host.privacy import seclude
 
 STORE_HOME = Path(".titan-store")
 
@@ -54,8 +54,9 @@ def store(
     parent_fd: int | None,
     ready_fd: int | None,
 ) -> None:
-    """With a COMMAND, as redis-cli would take it: executes that in the store of a running master. Exits with 1 if there is no such
-    key. Without one: runs a store of its own, for any Redis client.
+    """With a COMMAND, as redis-cli would take it: executes that in the store of a running master.
+    Exits with 1 if there is no such key. Without one: runs a store of its own, for any Redis
+    client.
 
     titan store set greeting "hello"; titan store get greeting; titan store --port 6379
     """
@@ -63,7 +64,7 @@ def store(
         _ask(master, command, as_json=as_json)
         return
     from titan.journal import SyncPolicy
-    from titan.master.store_server import StoreServer
+    from titan.master.store.server import StoreServer
 
     start_logging(quiet=quiet)
     seclude()
@@ -96,7 +97,8 @@ def _ask(master: str | None, command: tuple[str, ...], *, as_json: bool) -> None
         print(json.dumps(plain(reply)))
     else:
         for line in lines(reply):
-            if sys.stdout.isatty():  # values are somebody's text; who reads them by a pipe gets them byte for byte
+            # values are somebody's text; who reads them by a pipe gets them byte for byte
+            if sys.stdout.isatty():
                 print(line.decode("utf-8", "backslashreplace"))
             else:
                 sys.stdout.buffer.write(line + b"\n")

@@ -1,10 +1,11 @@
-"""Everything that the commands print is plain text: what jobs, names, gates and workers say cannot move the cursor, hide a line or
-reverse it.
+"""Everything that the commands print is plain text: what jobs, names, gates and workers say cannot
+move the cursor, hide a line or reverse it.
 
-`make_plain` sees to that in one place, under `print`, `click.echo`, logging and tracebacks: control characters, direction marks,
-zero-width characters and lone surrogates are spelt out, newlines and tabs stay. `one_line` is for cells and lines whose end means
-something. What has to be exact goes to `stream.buffer`: the output of jobs (`titan logs`, `titan run`), as with docker or kubectl
-also to a terminal, and values, where no terminal is. `Raw` is for control sequences of our own.
+`make_plain` sees to that in one place, under `print`, `click.echo`, logging and tracebacks: control
+characters, direction marks, zero-width characters and lone surrogates are spelt out, newlines and
+tabs stay. `one_line` is for cells and lines whose end means something. What has to be exact goes to
+`stream.buffer`: the output of jobs (`titan logs`, `titan run`), as with docker or kubectl also to a
+terminal, and values, where no terminal is. `Raw` is for control sequences of our own.
 """
 
 from __future__ import annotations

@@ -32,9 +32,11 @@ def up(
     scale: tuple[str, ...],
     webhook_allow: tuple[str, ...],
 ) -> None:
-    """A master and workers on this machine. Ctrl-C stops all of them; the next `titan up` goes on where this one stopped.
+    """A master and workers on this machine. Ctrl-C stops all of them; the next `titan up` goes on
+    where this one stopped.
 
-    A worker that is killed is started again; one that is drained or stopped by order is not. When the master ends, all end.
+    A worker that is killed is started again; one that is drained or stopped by order is not. When
+    the master ends, all end.
     """
     cluster = LocalCluster(
         home or DEFAULT_HOME,

@@ -1,8 +1,10 @@
-"""What a store of content must be able to do, whatever lies under it: a directory today, a shared one or a bucket next.
+"""What a store of content must be able to do, whatever lies under it: a directory today, a shared
+one or a bucket next.
 
-A blob is immutable and known by its SHA-256. It arrives as a *part*, under a key that its sender draws, and is a blob when the
-part is finished: whole, durable, and what its hash says. Every method but `has`, `touch` and `read_now` may take as long as the
-disk or the network does: call it in a thread. All methods may be called from several threads at once.
+A blob is immutable and known by its SHA-256. It arrives as a *part*, under a key that its sender
+draws, and is a blob when the part is finished: whole, durable, and what its hash says. Every method
+but `has`, `touch` and `read_now` may take as long as the disk or the network does: call it in a
+thread. All methods may be called from several threads at once.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ class Reader(Protocol):
     def size(self) -> int: ...
 
     def read(self, at: int) -> bytes:
-        """Return the piece that begins at `at`: at most PIECE_BYTES, and b"" at the end. Raises OSError, TitanError."""
+        """Return the piece that begins at `at`: at most PIECE_BYTES, and b"" at the end. Raises
+        OSError, TitanError."""
         ...
 
     def close(self) -> None:
@@ -48,7 +51,8 @@ class Part(Protocol):
         ...
 
     def finish(self, hash_: str) -> None:
-        """Make it the blob `hash_`, durable when this returns. Raises CallerError if it is another content, and drops it."""
+        """Make it the blob `hash_`, durable when this returns. Raises CallerError if it is another
+        content, and drops it."""
         ...
 
     def park(self) -> None:
@@ -70,8 +74,8 @@ class BlobStore(Protocol):
     def has(self, hash_: str) -> bool: ...
 
     def touch(self, hash_: str) -> bool:
-        """Return whether the blob is here. If it is, `remove_unreferenced` spares it from now on for as long as it spares anything
-        that nobody refers to."""
+        """Return whether the blob is here. If it is, `remove_unreferenced` spares it from now on
+        for as long as it spares anything that nobody refers to."""
         ...
 
     def open(self, hash_: str) -> Reader:
@@ -80,26 +84,30 @@ class BlobStore(Protocol):
 
     @property
     def nearby(self) -> Nearby | None:
-        """The folder in which peers of this machine find blobs as files, once that is offered; None: they cannot."""
+        """The folder in which peers of this machine find blobs as files, once that is offered;
+        None: they cannot."""
         ...
 
     def seal(self, hash_: str) -> Seal | None:
-        """Return the seal of a blob that is a file, came to this process with a hash that was verified or with a seal that it
-        matched, and has not changed since. Does not block."""
+        """Return the seal of a blob that is a file, came to this process with a hash that was
+        verified or with a seal that it matched, and has not changed since. Does not block."""
         ...
 
     def take(self, path: str, size: int, hash_: str, hashed: Seal | None = None) -> bool:
-        """Make a finished file of another process of this user the blob `hash_`, durable when this returns. Copies nothing.
+        """Make a finished file of another process of this user the blob `hash_`, durable when this
+        returns. Copies nothing.
 
-        `hashed`: the seal of the file when its writer hashed it. A file that still matches it is not hashed again.
+        `hashed`: the seal of the file when its writer hashed it. A file that still matches it is
+        not hashed again.
 
-        False: it cannot be taken, so it is to be sent. Raises CallerError if it is another content, EnvironmentFault if the disk
-        has no room to spare, OSError.
+        False: it cannot be taken, so it is to be sent. Raises CallerError if it is another content,
+        EnvironmentFault if the disk has no room to spare, OSError.
         """
         ...
 
     def read_now(self, hash_: str, most_bytes: int) -> bytes | None:
-        """Return all of a blob of at most so many bytes, if that takes a few system calls and waits for no network.
+        """Return all of a blob of at most so many bytes, if that takes a few system calls and waits
+        for no network.
 
         None: `open` it in a thread.
         """
@@ -110,9 +118,11 @@ class BlobStore(Protocol):
         ...
 
     def open_part(self, key: str, size: int) -> Part:
-        """Begin a part of `size` bytes, or go on with what an earlier sending under this key left, also before a restart.
+        """Begin a part of `size` bytes, or go on with what an earlier sending under this key left,
+        also before a restart.
 
-        Raises CallerError for a bad key, EnvironmentFault if there is no room for it beside the other parts, OSError.
+        Raises CallerError for a bad key, EnvironmentFault if there is no room for it beside the
+        other parts, OSError.
         """
         ...
 
@@ -121,7 +131,8 @@ class BlobStore(Protocol):
         ...
 
     def remove_unreferenced(self, referenced: Container[str], *, before: float) -> Removed:
-        """Remove blobs that are not `referenced` and were neither stored nor touched since `before` (seconds since the epoch)."""
+        """Remove blobs that are not `referenced` and were neither stored nor touched since `before`
+        (seconds since the epoch)."""
         ...
 
     def sweep_parts(self) -> None:
@@ -141,7 +152,8 @@ def put(store: BlobStore, hash_: str, data: Bytes) -> None:
 
 
 def put_from(store: BlobStore, source: Reader) -> str:
-    """Store what is read from `source`; return its hash. Raises as `put`, and what the source raises."""
+    """Store what is read from `source`; return its hash. Raises as `put`, and what the source
+    raises."""
     part = store.open_part(secrets.token_hex(16), source.size)
     digest = hashlib.sha256()
     try:

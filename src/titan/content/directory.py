@@ -6,7 +6,8 @@
     KEY.link     a link to a file that is about to become a blob
     nearby       the token of `content.nearby`, once the folder is offered to peers of this machine
 
-A blob may be a hard link to a file in the home of a worker of this machine. Then it is read-only, and both keep it.
+A blob may be a hard link to a file in the home of a worker of this machine. Then it is read-only,
+and both keep it.
 
 Owns paths, room on the disk and what may be removed. Must not know who refers to a blob.
 """
@@ -28,7 +29,7 @@ from titan.content.blobs import PIECE_BYTES, Removed, put_from
 from titan.content.files import FileReader, FileWriter
 from titan.content.nearby import Nearby, Seal, has_no_writers, offer, open_owned, seal_of
 from titan.errors import CallerError, EnvironmentFault, NotFound
-from titan.large_files import begin_writing
+from titan.host.large_files import begin_writing
 from titan.model.sizes import format_size
 
 SPARE_BYTES = 64 << 20
@@ -49,7 +50,8 @@ class DirectoryStore:
     """A `BlobStore`."""
 
     def __init__(self, folder: Path, *, spare_bytes: int | None = None) -> None:
-        """Makes the folder if it is not there. `spare_bytes` are left free on the disk; default: SPARE_BYTES. Raises OSError."""
+        """Makes the folder if it is not there. `spare_bytes` are left free on the disk; default:
+        SPARE_BYTES. Raises OSError."""
         self.folder = folder
         self._spare_bytes = spare_bytes
         self._open: dict[str, _Part] = {}
@@ -64,7 +66,7 @@ class DirectoryStore:
             gone.unlink(missing_ok=True)
         self.sweep_parts()
 
-    # -- blobs ----------------------------------------------------------------------------------------------------------
+    # -- blobs -------------------------------------------------------------------------------------
     def has(self, hash_: str) -> bool:
         return _HASH.fullmatch(hash_) is not None and os.path.isfile(f"{self.folder}/{hash_}")
 
@@ -92,7 +94,7 @@ class DirectoryStore:
             pass
         raise NotFound(f"the master has no content {hash_[:12]!r} any more: stage it again, or run again the job that made it")
 
-    # -- blobs as files -------------------------------------------------------------------------------------------------
+    # -- blobs as files ----------------------------------------------------------------------------
     def offer_nearby(self) -> None:
         """Let peers of this machine give and take blobs as files. Raises as `nearby.offer`."""
         self._nearby = offer(self.folder)
@@ -121,7 +123,8 @@ class DirectoryStore:
             os.close(fd)
 
     def _take(self, fd: int, path: str, size: int, hash_: str, hashed: Seal | None) -> bool:
-        """The disk writes while the content is hashed. The link is made last, so a crash leaves a whole blob or none."""
+        """The disk writes while the content is hashed. The link is made last, so a crash leaves a
+        whole blob or none."""
         about = os.fstat(fd)
         if about.st_size != size or about.st_dev != self.folder.stat().st_dev or not has_no_writers(fd):
             return False
@@ -151,7 +154,8 @@ class DirectoryStore:
             part.unlink(missing_ok=True)
 
     def _enter(self, part: Path, hash_: str, seal: Seal) -> None:
-        """A part that is whole, synced and verified becomes a blob, durable when this returns. Raises OSError."""
+        """A part that is whole, synced and verified becomes a blob, durable when this returns.
+        Raises OSError."""
         with self._lock:
             part.rename(self.folder / hash_)
             self._seals.pop(hash_, None)
@@ -200,7 +204,7 @@ class DirectoryStore:
             blobs, size = blobs + 1, size + about.st_size
         return Removed(blobs, size)
 
-    # -- parts ----------------------------------------------------------------------------------------------------------
+    # -- parts -------------------------------------------------------------------------------------
     def check_key(self, key: str) -> None:
         if _KEY.fullmatch(key) is None:
             raise CallerError(f"{key[:80]!r} is no key of a sending: 16 to 64 hexadecimal digits")
@@ -234,7 +238,8 @@ class DirectoryStore:
                     continue
 
     def _expect_room(self, size: int) -> None:
-        """For all that is announced and not written yet; `size`: of the newest. Raises EnvironmentFault."""
+        """For all that is announced and not written yet; `size`: of the newest. Raises
+        EnvironmentFault."""
         with self._lock:
             announced = sum(part.size - part.written for part in self._open.values())
         disk = os.statvfs(self.folder)
@@ -248,12 +253,14 @@ class DirectoryStore:
                 " free space there, or let runs leave the history sooner (--set history_s, history_bytes)"
             )
 
-    # -- older homes ----------------------------------------------------------------------------------------------------
+    # -- older homes -------------------------------------------------------------------------------
     def adopt(self, older: Path) -> int:
-        """Take over the blobs of another directory of this shape, and remove it; return how many there were.
+        """Take over the blobs of another directory of this shape, and remove it; return how many
+        there were.
 
-        Each is moved by one rename, so a process that is killed on the way leaves every blob in one of the two, and the next start
-        goes on. What is adopted counts as touched now. Raises OSError.
+        Each is moved by one rename, so a process that is killed on the way leaves every blob in one
+        of the two, and the next start goes on. What is adopted counts as touched now. Raises
+        OSError.
         """
         try:
             names = os.listdir(older)

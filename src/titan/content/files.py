@@ -1,4 +1,5 @@
-"""Files that are read and written in order, and hashed on the way. All but `close` may take as long as the disk does."""
+"""Files that are read and written in order, and hashed on the way. All but `close` may take as long
+as the disk does."""
 
 from __future__ import annotations
 
@@ -12,11 +13,12 @@ from typing import Any
 
 from titan.content.blobs import PIECE_BYTES, Bytes
 from titan.errors import CallerError
-from titan.large_files import Passing
+from titan.host.large_files import Passing
 
 
 class FileReader:
-    """A file from its beginning. `hash`: its SHA-256 in hex if that is known; "" has it hashed while it is read."""
+    """A file from its beginning. `hash`: its SHA-256 in hex if that is known; "" has it hashed
+    while it is read."""
 
     def __init__(self, path: str | Path, hash_: str = "") -> None:
         """Raises OSError."""
@@ -72,8 +74,8 @@ class MemoryReader:
 
 
 class FileWriter:
-    """A file that is written from `written` on; `digest` is the hash so far. `writeback`: a sync follows, which then has little to
-    do."""
+    """A file that is written from `written` on; `digest` is the hash so far. `writeback`: a sync
+    follows, which then has little to do."""
 
     def __init__(self, path: Path, *, written: int = 0, digest: Any = None, writeback: bool = False) -> None:
         """Cut off all that lies behind `written` in the file. Raises OSError."""

@@ -1,12 +1,15 @@
-"""Content between processes of one machine: the file itself changes hands, and no byte of it passes the connection.
+"""Content between processes of one machine: the file itself changes hands, and no byte of it passes
+the connection.
 
-The master *offers* its content folder in the Welcome. A peer that can read the token in that folder, as the same user and in the
-same boot of the kernel, *proves* this with every request that uses it. An address proves nothing: a container or a tunnel may have
-a loopback address of its own. A peer without proof sends and fetches over the connection.
+The master *offers* its content folder in the Welcome. A peer that can read the token in that
+folder, as the same user and in the same boot of the kernel, *proves* this with every request that
+uses it. An address proves nothing: a container or a tunnel may have a loopback address of its own.
+A peer without proof sends and fetches over the connection.
 
-A *seal* belongs to the hash of a file: the marks that the file had when it was hashed. A worker names the seal of a file that it
-hands over; a file that no longer matches is hashed by the master. The master keeps a seal of each blob; a blob that no longer
-matches is not handed over: its content goes over the connection, and the receiver hashes it.
+A *seal* belongs to the hash of a file: the marks that the file had when it was hashed. A worker
+names the seal of a file that it hands over; a file that no longer matches is hashed by the master.
+The master keeps a seal of each blob; a blob that no longer matches is not handed over: its content
+goes over the connection, and the receiver hashes it.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
-from titan.large_files import reuse_memory
+from titan.host.large_files import reuse_memory
 
 TOKEN = "nearby"
 """Name of the token's file in the content folder."""
@@ -32,7 +35,8 @@ _MAX_INT = (1 << 63) - 1
 
 
 class Seal(NamedTuple):
-    """Marks of an unchanged file. Every write sets the time of change; the kernel counts that in ticks of at most 10 ms."""
+    """Marks of an unchanged file. Every write sets the time of change; the kernel counts that in
+    ticks of at most 10 ms."""
 
     inode: int
     size: int
@@ -52,7 +56,7 @@ def seal_of(file: int | str) -> Seal:
     return Seal(about.st_ino & _MAX_INT, about.st_size, about.st_mtime_ns)
 
 
-# -- proof ------------------------------------------------------------------------------------------------------------------
+# -- proof -----------------------------------------------------------------------------------------
 def offer(folder: Path) -> Nearby:
     """Write a new token into the folder; proofs by an older one are void.
 
@@ -73,7 +77,8 @@ def offer(folder: Path) -> Nearby:
 
 
 def prove(folder: str) -> Nearby | None:
-    """Read the token of an offered folder. None: the folder is not on this machine, or belongs to another user."""
+    """Read the token of an offered folder. None: the folder is not on this machine, or belongs to
+    another user."""
     if not os.path.isabs(folder):
         return None
     try:
@@ -106,7 +111,7 @@ def _boot_id() -> bytes:
         return b""
 
 
-# -- files ------------------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 def open_owned(path: str) -> int | None:
     """Open a regular file of this user for reading, no link; None for any other. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -118,7 +123,8 @@ def open_owned(path: str) -> int | None:
 
 
 def has_no_writers(fd: int) -> bool:
-    """Return whether nobody has the file open for writing, or mapped so: only then does the kernel give a read lease."""
+    """Return whether nobody has the file open for writing, or mapped so: only then does the kernel
+    give a read lease."""
     try:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
@@ -161,7 +167,8 @@ class NearbyFile:
         return self._file.read()
 
     def is_intact(self) -> bool:
-        """Return whether nobody has changed it while it was read; hashes it if its times have changed. Raises OSError."""
+        """Return whether nobody has changed it while it was read; hashes it if its times have
+        changed. Raises OSError."""
         if seal_of(self._file.fileno()) == self._seal:
             return True
         digest, at = hashlib.sha256(), 0

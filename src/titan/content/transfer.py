@@ -1,10 +1,12 @@
-"""Content over a connection: in pieces, hashed on the way by threads, and resumed where a cut left it.
+"""Content over a connection: in pieces, hashed on the way by threads, and resumed where a cut left
+it.
 
-Both ends of every transfer use this: workers and clients send and fetch, the master receives and serves. Small content goes with
-the message that announces it, so it takes one round trip. Of all other the sender is never more than FILE_WINDOW ahead of what
-the receiver has written, so no connection has to be held up: what else is said on it passes between two pieces. Between processes
-of one machine a file changes hands instead, see `nearby`; wherever that fails, the pieces are sent. Owns pieces, windows and
-retries; must not know what content is for.
+Both ends of every transfer use this: workers and clients send and fetch, the master receives and
+serves. Small content goes with the message that announces it, so it takes one round trip. Of all
+other the sender is never more than FILE_WINDOW ahead of what the receiver has written, so no
+connection has to be held up: what else is said on it passes between two pieces. Between processes
+of one machine a file changes hands instead, see `nearby`; wherever that fails, the pieces are sent.
+Owns pieces, windows and retries; must not know what content is for.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from titan.content.blobs import Bytes
 from titan.content.files import FileReader, FileWriter, MemoryReader
 from titan.content.nearby import Nearby, NearbyFile, Seal
 from titan.errors import ConnectionLost, EnvironmentFault, PeerError, ProtocolError, TitanError
-from titan.large_files import reuse_memory
-from titan.peer import Peer
+from titan.host.large_files import reuse_memory
+from titan.net.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
 
@@ -54,7 +56,8 @@ class Lines(Protocol):
     """Where requests can be made; the connection may be another each time."""
 
     async def open(self) -> Line:
-        """Waits for a connection. Raises ConnectionLost, or MasterUnreachable, if there will be none."""
+        """Waits for a connection. Raises ConnectionLost, or MasterUnreachable, if there will be
+        none."""
         ...
 
     def close(self, line: Line) -> None: ...
@@ -93,12 +96,13 @@ class Writable(Protocol):
 
 
 class DamagedCopy(PeerError):
-    """Content came damaged, as often as it was fetched: the master's copy is damaged, so no worker can have it."""
+    """Content came damaged, as often as it was fetched: the master's copy is damaged, so no worker
+    can have it."""
 
     code = "damaged_copy"
 
 
-# -- out --------------------------------------------------------------------------------------------------------------------
+# -- out -------------------------------------------------------------------------------------------
 async def pump(
     peer: Peer,
     request: int,
@@ -148,10 +152,12 @@ async def send_file(
     hashed: Seal | None = None,
     pool: Executor | None = None,
 ) -> str:
-    """Send a file; return its SHA-256 when the master has it on disk. Raises OSError, and as `send`.
+    """Send a file; return its SHA-256 when the master has it on disk. Raises OSError, and as
+    `send`.
 
-    `finished`: nobody will ever write to this file again, and no job is given it to change. A master of this machine may then keep
-    the file itself, by a hard link that makes it read-only. `hashed`: the seal of the file when its writer hashed it.
+    `finished`: nobody will ever write to this file again, and no job is given it to change. A
+    master of this machine may then keep the file itself, by a hard link that makes it read-only.
+    `hashed`: the seal of the file when its writer hashed it.
     """
 
     def open_source() -> tuple[FileReader, Bytes | None]:
@@ -185,10 +191,12 @@ async def send(
     hashed: Seal | None = None,
     pool: Executor | None = None,
 ) -> str:
-    """Send a source; go on on the next connection if one breaks. `whole`: all of it, if it is small and its hash is known.
+    """Send a source; go on on the next connection if one breaks. `whole`: all of it, if it is small
+    and its hash is known.
 
-    `path`: where a master of this machine may take it; `hashed`: the seal of that file when its writer hashed it. `key` names the
-    sending, drawn if "". Raises what the master answers, and what `lines` raises.
+    `path`: where a master of this machine may take it; `hashed`: the seal of that file when its
+    writer hashed it. `key` names the sending, drawn if "". Raises what the master answers, and what
+    `lines` raises.
     """
     key = key or secrets.token_hex(16)
     while True:
@@ -240,11 +248,12 @@ async def _send_from(line: Line, source: Source, at: int, pool: Executor | None)
             return answer.hash
 
 
-# -- in ---------------------------------------------------------------------------------------------------------------------
+# -- in --------------------------------------------------------------------------------------------
 class Sink:
     """Pieces that arrive in order for what is written by a thread, as many at once as have come.
 
-    `on_taken(bytes)`: so much more is written. `at_once`: content that is small is written without a thread.
+    `on_taken(bytes)`: so much more is written. `at_once`: content that is small is written without
+    a thread.
     """
 
     def __init__(
@@ -361,9 +370,11 @@ class _Memory:
 
 
 async def fetch_file(lines: Lines, hash_: str, part: Path, *, pool: Executor | None = None) -> int:
-    """Fetch the content of that hash into the file `part`; return its size. Goes on where it was when a connection breaks.
+    """Fetch the content of that hash into the file `part`; return its size. Goes on where it was
+    when a connection breaks.
 
-    Raises DamagedCopy if it arrives damaged `TRIES` times; EnvironmentFault if the disk refuses; OSError; what the master answers.
+    Raises DamagedCopy if it arrives damaged `TRIES` times; EnvironmentFault if the disk refuses;
+    OSError; what the master answers.
     """
     for _ in range(TRIES):
         writer = FileWriter(part)
@@ -390,7 +401,8 @@ async def fetch_data(lines: Lines, hash_: str, size: int) -> bytearray:
 
 
 async def fetch_content(lines: Lines, hash_: str, size: int) -> bytearray | NearbyFile:
-    """As `fetch_data`; or open the file of a master of this machine, which has verified it, if the content is not small."""
+    """As `fetch_data`; or open the file of a master of this machine, which has verified it, if the
+    content is not small."""
     return await _fetch_content(lines, hash_, size, may_open=size > SMALL_BYTES)
 
 

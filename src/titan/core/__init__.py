@@ -1,1 +1,2 @@
-"""The brain: pure. Inputs come in, events are decided and applied, effects go out. See ARCHITECTURE.md."""
+"""The brain: pure. Inputs come in, events are decided and applied, effects go out. See
+ARCHITECTURE.md."""

@@ -1,12 +1,13 @@
-"""Writes what events say of secrets: nothing. They are a record for people, and the state has no secrets."""
+"""Writes what events say of secrets: nothing. They are a record for people, and the state has no
+secrets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from titan.core import events as ev
-from titan.core.state import State
+from titan.core.events import events as ev
+from titan.core.state.state import State
 
 
 def _secret_changed(state: State, e: ev.SecretChanged) -> None:

@@ -11,7 +11,8 @@ from titan.model.files import Published
 
 
 class AcceptWorker(msgspec.Struct, frozen=True, gc=False):
-    """Answer a registration; from now on this connection is this worker's, and an older one of its is closed."""
+    """Answer a registration; from now on this connection is this worker's, and an older one of its
+    is closed."""
 
     origin: int
     request: int
@@ -48,14 +49,16 @@ class SendAck(msgspec.Struct, frozen=True, gc=False):
 
 
 class SendLeave(msgspec.Struct, frozen=True, gc=False):
-    """Finish what runs, then end; `now`: kill it and hand it back. Repeated until the worker has left."""
+    """Finish what runs, then end; `now`: kill it and hand it back. Repeated until the worker has
+    left."""
 
     worker: int
     now: bool
 
 
 class StartBurst(msgspec.Struct, frozen=True, gc=False):
-    """Have the provider start a worker of this name. BurstGone follows when it has ended, or if it cannot be started."""
+    """Have the provider start a worker of this name. BurstGone follows when it has ended, or if it
+    cannot be started."""
 
     name: str
     capabilities: tuple[str, ...]
@@ -63,7 +66,8 @@ class StartBurst(msgspec.Struct, frozen=True, gc=False):
 
 
 class StopBurst(msgspec.Struct, frozen=True, gc=False):
-    """Have the provider end this worker, whatever it does. BurstGone follows, at once if there is none."""
+    """Have the provider end this worker, whatever it does. BurstGone follows, at once if there is
+    none."""
 
     name: str
 
@@ -114,7 +118,8 @@ class ReplyCancelled(msgspec.Struct, frozen=True, gc=False):
 
 
 class AnnounceGate(msgspec.Struct, frozen=True, gc=False):
-    """A gate with a webhook opened, or is open since before the master started: tell of it, and say WebhookAnswered."""
+    """A gate with a webhook opened, or is open since before the master started: tell of it, and say
+    WebhookAnswered."""
 
     job: int
 

@@ -1,5 +1,6 @@
-"""What the master sees, named by what was seen. `origin` is the connection it came on, `request` the asker's number for it, `actor`
-who asked: USER@HOST as that says of itself, "" if it is not known.
+"""What the master sees, named by what was seen. `origin` is the connection it came on, `request`
+the asker's number for it, `actor` who asked: USER@HOST as that says of itself, "" if it is not
+known.
 
 Where a batch is natural the fields are columns: entry i of each list is about the same attempt.
 """
@@ -14,11 +15,13 @@ from titan.model.timing import Timing
 
 
 class MasterBooted(msgspec.Struct, frozen=True):
-    """The log was replayed and the master begins. `cluster` names a new cluster if the log was empty.
+    """The log was replayed and the master begins. `cluster` names a new cluster if the log was
+    empty.
 
-    `term` is what opening the log gave. `bursts` are the burst workers that outlived the master's last process, as their provider
-    says. `draw` is random and names this start. `copied`, if not empty, says why the home is known to be a copy. `behind_s`: so far
-    the time is behind what the log has recorded, as an earlier clock was ahead; 0 if it is not.
+    `term` is what opening the log gave. `bursts` are the burst workers that outlived the master's
+    last process, as their provider says. `draw` is random and names this start. `copied`, if not
+    empty, says why the home is known to be a copy. `behind_s`: so far the time is behind what the
+    log has recorded, as an earlier clock was ahead; 0 if it is not.
     """
 
     cluster: str
@@ -60,7 +63,8 @@ class RunBegun(msgspec.Struct, frozen=True):
 
 
 class JobsArrived(msgspec.Struct, frozen=True):
-    """The jobs from `position` on of a DAG, in columns. `parents` are positions in the DAG, each before its child."""
+    """The jobs from `position` on of a DAG, in columns. `parents` are positions in the DAG, each
+    before its child."""
 
     origin: int
     request: int
@@ -80,17 +84,20 @@ class SubmitterGone(msgspec.Struct, frozen=True):
 
 
 class HistoryKept(msgspec.Struct, frozen=True):
-    """The history has these finished runs, durably: they may leave. `changes`: `Run.changes` of each as it was written."""
+    """The history has these finished runs, durably: they may leave. `changes`: `Run.changes` of
+    each as it was written."""
 
     runs: list[str]
     changes: list[int] = []
 
 
 class RunGrowthRequested(msgspec.Struct, frozen=True):
-    """Add jobs to a run that runs: to that of the attempt that `worker` holds under `lease`, or, if `worker` is 0, to `run`.
+    """Add jobs to a run that runs: to that of the attempt that `worker` holds under `lease`, or, if
+    `worker` is 0, to `run`.
 
-    Parents in `dag` are ids of its own jobs or of jobs that are there. `before`: ids of jobs that wait for the addition from now
-    on; `before_children`: so do the jobs that depend on the one that asks. `key`: the same addition sent twice is one.
+    Parents in `dag` are ids of its own jobs or of jobs that are there. `before`: ids of jobs that
+    wait for the addition from now on; `before_children`: so do the jobs that depend on the one that
+    asks. `key`: the same addition sent twice is one.
     """
 
     origin: int
@@ -134,7 +141,8 @@ class CancelRequested(msgspec.Struct, frozen=True):
 
 
 class GateDecisionMade(msgspec.Struct, frozen=True):
-    """Somebody approves or rejects a gate: by its name, or, if `digest` is not empty, by the token with that SHA-256."""
+    """Somebody approves or rejects a gate: by its name, or, if `digest` is not empty, by the token
+    with that SHA-256."""
 
     origin: int
     request: int
@@ -236,7 +244,8 @@ class ScheduleRunRequested(msgspec.Struct, frozen=True):
 
 
 class WorkerRegistered(msgspec.Struct, frozen=True):
-    """A worker came (back), with the attempts it holds: running (`started` > 0), waiting (0) or finished unreported.
+    """A worker came (back), with the attempts it holds: running (`started` > 0), waiting (0) or
+    finished unreported.
 
     Lease i was given under `draws[draw_of[i]]`; no columns: a worker of an older Titan.
     """
@@ -256,7 +265,8 @@ class WorkerRegistered(msgspec.Struct, frozen=True):
 
 
 class WorkerBeat(msgspec.Struct, frozen=True):
-    """A heartbeat: the attempts that the worker holds, as at registration, and those of its facts that have changed."""
+    """A heartbeat: the attempts that the worker holds, as at registration, and those of its facts
+    that have changed."""
 
     worker: int
     leases: list[int]
@@ -280,7 +290,8 @@ class AttemptsStarted(msgspec.Struct, frozen=True):
 
 
 class ResultsReported(msgspec.Struct, frozen=True):
-    """Attempts that ended. `jitter` is one number in [0, 1) drawn for the batch; each job's backoff takes its own from it."""
+    """Attempts that ended. `jitter` is one number in [0, 1) drawn for the batch; each job's backoff
+    takes its own from it."""
 
     worker: int
     leases: list[int]
@@ -301,7 +312,8 @@ class ResultsReported(msgspec.Struct, frozen=True):
 
 
 class ServicesSeen(msgspec.Struct, frozen=True):
-    """What a worker says of the services that it runs. `ready_ats` 0: not READY. `serials` number the reports of each attempt.
+    """What a worker says of the services that it runs. `ready_ats` 0: not READY. `serials` number
+    the reports of each attempt.
 
     `next_starts`: when its next process starts, 0 if it has one.
     """
@@ -345,7 +357,8 @@ class ServiceStopRequested(msgspec.Struct, frozen=True):
 
 
 class ServiceReplaceRequested(msgspec.Struct, frozen=True):
-    """Run a service anew: with another `file` (staged as `file_hash`), `command` or `argv`, or as it is.
+    """Run a service anew: with another `file` (staged as `file_hash`), `command` or `argv`, or as
+    it is.
 
     `args` None keeps those.
     """
@@ -375,7 +388,8 @@ class WorkerLeaving(msgspec.Struct, frozen=True):
 
 
 class WorkerToldToLeave(msgspec.Struct, frozen=True):
-    """A user asks that a worker finishes what runs and goes; `now`: that it kills what runs, hands it back, and goes."""
+    """A user asks that a worker finishes what runs and goes; `now`: that it kills what runs, hands
+    it back, and goes."""
 
     origin: int
     request: int
@@ -391,7 +405,8 @@ class StoreWritten(msgspec.Struct, frozen=True, gc=False):
 
 
 class PublishRequested(msgspec.Struct, frozen=True):
-    """A file that the master has is to be published: by the attempt `lease` of a worker, or (0) by a client, then shared."""
+    """A file that the master has is to be published: by the attempt `lease` of a worker, or (0) by
+    a client, then shared."""
 
     origin: int
     request: int
@@ -415,7 +430,8 @@ class UnpublishRequested(msgspec.Struct, frozen=True):
 
 
 class SecretWritten(msgspec.Struct, frozen=True):
-    """The vault has on its disk that a secret was set, for the `version`th time, or removed (`version` 0).
+    """The vault has on its disk that a secret was set, for the `version`th time, or removed
+    (`version` 0).
 
     `set_at`: when that was, in seconds since the epoch.
     """

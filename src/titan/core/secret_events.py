@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from titan.core.fact import Fact
+from titan.core.events.base import Fact
 
 
 class SecretChanged(Fact, frozen=True, tag="secret_changed"):

@@ -1,4 +1,5 @@
-"""`step`: everything that was seen since the last turn goes in, what is decided and what is to be done comes out."""
+"""`step`: everything that was seen since the last turn goes in, what is decided and what is to be
+done comes out."""
 
 from __future__ import annotations
 
@@ -7,21 +8,22 @@ from heapq import heappop
 from typing import Any, NamedTuple
 
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import inputs as seen
-from titan.core.archive import on_history_kept
-from titan.core.cancel import is_unneeded, on_cancel_requested
-from titan.core.clock_back import set_back
-from titan.core.deadline import expire as expire_run
-from titan.core.dlq import on_dead_dismissed, on_dead_retried
-from titan.core.finish import on_attempts_started, on_results_reported
-from titan.core.gates import announce_open, expire, on_gate_decision_made, on_token_drawn, on_webhook_answered
-from titan.core.growth import on_pipeline_removal_requested, on_pipeline_save_requested, on_run_growth_requested
-from titan.core.publishing import on_publish_requested, on_unpublish_requested
-from titan.core.ready import hold, open_gates, queue, rebind, release_roots
-from titan.core.reports import on_progress_seen, on_statuses_seen
-from titan.core.scaling import forget_if_due, on_burst_gone, on_worker_told_to_leave, review_if_due, take_stock
-from titan.core.schedules import (
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.handlers.archive import on_history_kept
+from titan.core.handlers.attempts import on_attempts_started, on_results_reported
+from titan.core.handlers.cancel import is_unneeded, on_cancel_requested
+from titan.core.handlers.clock_back import set_back
+from titan.core.handlers.deadline import expire as expire_run
+from titan.core.handlers.dlq import on_dead_dismissed, on_dead_retried
+from titan.core.handlers.files import on_publish_requested, on_unpublish_requested
+from titan.core.handlers.gates import announce_open, expire, on_gate_decision_made, on_token_drawn, on_webhook_answered
+from titan.core.handlers.growth import on_pipeline_removal_requested, on_pipeline_save_requested, on_run_growth_requested
+from titan.core.handlers.ready import hold, open_gates, queue, rebind, release_roots
+from titan.core.handlers.rebalance import take_back
+from titan.core.handlers.reports import on_progress_seen, on_statuses_seen
+from titan.core.handlers.scaling import forget_if_due, on_burst_gone, on_worker_told_to_leave, review_if_due, take_resources
+from titan.core.handlers.schedules import (
     catch_up_all,
     fill_runs,
     fire_due,
@@ -31,16 +33,11 @@ from titan.core.schedules import (
     on_schedule_requested,
     on_schedule_run_requested,
 )
-from titan.core.secret_changes import on_secret_written
-from titan.core.services import on_service_replace_requested, on_service_stop_requested, on_services_seen, stop_helpers
-from titan.core.sickness import probe_if_due
-from titan.core.state import NO_WORKER, TIMED, Run, State, TimerKind
-from titan.core.storing import on_store_written
-from titan.core.story import about
-from titan.core.submit import drop_openings, on_dag_submitted, on_jobs_arrived, on_run_begun, on_submitter_gone
-from titan.core.take_back import take_back
-from titan.core.turn import Turn
-from titan.core.workers import (
+from titan.core.handlers.services import on_service_replace_requested, on_service_stop_requested, on_services_seen, stop_helpers
+from titan.core.handlers.sick_workers import probe_if_due
+from titan.core.handlers.store import on_store_written
+from titan.core.handlers.submit import drop_openings, on_dag_submitted, on_jobs_arrived, on_run_begun, on_submitter_gone
+from titan.core.handlers.workers import (
     on_deadline,
     on_leases_awaiting,
     on_worker_beat,
@@ -49,6 +46,10 @@ from titan.core.workers import (
     on_worker_leaving,
     on_worker_registered,
 )
+from titan.core.secret_changes import on_secret_written
+from titan.core.state.state import NO_WORKER, TIMED, Run, State, TimerKind
+from titan.core.state.story import about
+from titan.core.turn import Turn
 from titan.model.dag import GATE, HANDLER
 from titan.model.settings import LoggedSettings
 from titan.model.states import JobState, RunState
@@ -62,19 +63,20 @@ class Decision(NamedTuple):
     effects: list[fx.Effect]
 
 
-def step(state: State, now: float, inputs: Iterable[seen.Input]) -> Decision:
+def step(state: State, now: float, received: Iterable[inputs.Input]) -> Decision:
     """One turn. `now`: seconds since the epoch, never less than at the last turn of this process.
 
-    Inputs are handled in order; placement happens once at the end, so a batch of results frees all its slots before the
-    next jobs are chosen. What was written to the store changes nothing for jobs: a turn of it alone looks at none. What raises
-    carries a note of the input, and of the job that it is about: a bug, after which the state is of no further use.
+    Inputs are handled in order; placement happens once at the end, so a batch of results frees all
+    its slots before the next jobs are chosen. What was written to the store changes nothing for
+    jobs: a turn of it alone looks at none. What raises carries a note of the input, and of the job
+    that it is about: a bug, after which the state is of no further use.
     """
     turn = Turn(state, now)
-    one: seen.Input | None = None
+    one: inputs.Input | None = None
     stored = more = False
     try:
-        for one in inputs:
-            if type(one) is seen.StoreWritten:
+        for one in received:
+            if type(one) is inputs.StoreWritten:
                 stored = True
                 on_store_written(turn, one)
                 continue
@@ -107,21 +109,21 @@ def next_due(state: State) -> float | None:
     return state.timers[0][0] if state.timers else None
 
 
-def _on_master_booted(turn: Turn, it: seen.MasterBooted) -> None:
-    if it.behind_s:
+def _on_master_booted(turn: Turn, received: inputs.MasterBooted) -> None:
+    if received.behind_s:
         drop_openings(turn)
-        set_back(turn, it.behind_s)
+        set_back(turn, received.behind_s)
     settings = LoggedSettings.of(turn.state.settings)
     if settings != turn.state.logged:
         turn.emit(ev.SettingsChanged(settings, turn.now))
-    turn.emit(ev.MasterStarted(it.term, turn.state.cluster or it.cluster, turn.now, it.draw, it.copied))
+    turn.emit(ev.MasterStarted(received.term, turn.state.cluster or received.cluster, turn.now, received.draw, received.copied))
     drop_openings(turn)
     announce_open(turn)
     catch_up_all(turn)
-    take_stock(turn, it.bursts)
+    take_resources(turn, received.bursts)
 
 
-def _on_time_passed(turn: Turn, it: seen.TimePassed) -> None:
+def _on_time_passed(turn: Turn, received: inputs.TimePassed) -> None:
     state, now = turn.state, turn.now
     due_jobs: dict[int, None] = {}
     while state.timers and state.timers[0][0] <= now:
@@ -184,7 +186,8 @@ def _finish_runs(turn: Turn) -> None:
 
 
 def _only_unneeded_are_missing(state: State, run: Run) -> bool:
-    """Whether all that is not COMPLETED are handlers that were not needed, and what waits for those."""
+    """Whether all that is not COMPLETED are handlers that were not needed, and what waits for
+    those."""
     if run.tally[JobState.DEAD] or not any(t.kind == HANDLER for t in run.templates):
         return False
     jobs = (state.jobs[j] for j in run.numbers())
@@ -192,55 +195,55 @@ def _only_unneeded_are_missing(state: State, run: Run) -> bool:
 
 
 _HANDLERS: dict[type, Callable[[Turn, Any], None]] = {
-    seen.MasterBooted: _on_master_booted,
-    seen.TimePassed: _on_time_passed,
-    seen.DagSubmitted: on_dag_submitted,
-    seen.RunBegun: on_run_begun,
-    seen.JobsArrived: on_jobs_arrived,
-    seen.SubmitterGone: on_submitter_gone,
-    seen.HistoryKept: on_history_kept,
-    seen.CancelRequested: on_cancel_requested,
-    seen.GateDecisionMade: on_gate_decision_made,
-    seen.TokenDrawn: on_token_drawn,
-    seen.WebhookAnswered: on_webhook_answered,
-    seen.DeadRetried: on_dead_retried,
-    seen.DeadDismissed: on_dead_dismissed,
-    seen.ScheduleRequested: on_schedule_requested,
-    seen.PauseRequested: on_pause_requested,
-    seen.RemovalRequested: on_removal_requested,
-    seen.ScheduleRunRequested: on_schedule_run_requested,
-    seen.WorkerRegistered: on_worker_registered,
-    seen.WorkerBeat: on_worker_beat,
-    seen.LeasesAwaiting: on_leases_awaiting,
-    seen.AttemptsStarted: on_attempts_started,
-    seen.ResultsReported: on_results_reported,
-    seen.ServicesSeen: on_services_seen,
-    seen.ProgressSeen: on_progress_seen,
-    seen.StatusesSeen: on_statuses_seen,
-    seen.ServiceStopRequested: on_service_stop_requested,
-    seen.ServiceReplaceRequested: on_service_replace_requested,
-    seen.WorkerDraining: on_worker_draining,
-    seen.WorkerLeaving: on_worker_leaving,
-    seen.WorkerDisconnected: on_worker_disconnected,
-    seen.WorkerToldToLeave: on_worker_told_to_leave,
-    seen.BurstGone: on_burst_gone,
-    seen.StoreWritten: on_store_written,
-    seen.RunGrowthRequested: on_run_growth_requested,
-    seen.PipelineSaveRequested: on_pipeline_save_requested,
-    seen.PipelineRemovalRequested: on_pipeline_removal_requested,
-    seen.PublishRequested: on_publish_requested,
-    seen.UnpublishRequested: on_unpublish_requested,
-    seen.SecretWritten: on_secret_written,
+    inputs.MasterBooted: _on_master_booted,
+    inputs.TimePassed: _on_time_passed,
+    inputs.DagSubmitted: on_dag_submitted,
+    inputs.RunBegun: on_run_begun,
+    inputs.JobsArrived: on_jobs_arrived,
+    inputs.SubmitterGone: on_submitter_gone,
+    inputs.HistoryKept: on_history_kept,
+    inputs.CancelRequested: on_cancel_requested,
+    inputs.GateDecisionMade: on_gate_decision_made,
+    inputs.TokenDrawn: on_token_drawn,
+    inputs.WebhookAnswered: on_webhook_answered,
+    inputs.DeadRetried: on_dead_retried,
+    inputs.DeadDismissed: on_dead_dismissed,
+    inputs.ScheduleRequested: on_schedule_requested,
+    inputs.PauseRequested: on_pause_requested,
+    inputs.RemovalRequested: on_removal_requested,
+    inputs.ScheduleRunRequested: on_schedule_run_requested,
+    inputs.WorkerRegistered: on_worker_registered,
+    inputs.WorkerBeat: on_worker_beat,
+    inputs.LeasesAwaiting: on_leases_awaiting,
+    inputs.AttemptsStarted: on_attempts_started,
+    inputs.ResultsReported: on_results_reported,
+    inputs.ServicesSeen: on_services_seen,
+    inputs.ProgressSeen: on_progress_seen,
+    inputs.StatusesSeen: on_statuses_seen,
+    inputs.ServiceStopRequested: on_service_stop_requested,
+    inputs.ServiceReplaceRequested: on_service_replace_requested,
+    inputs.WorkerDraining: on_worker_draining,
+    inputs.WorkerLeaving: on_worker_leaving,
+    inputs.WorkerDisconnected: on_worker_disconnected,
+    inputs.WorkerToldToLeave: on_worker_told_to_leave,
+    inputs.BurstGone: on_burst_gone,
+    inputs.StoreWritten: on_store_written,
+    inputs.RunGrowthRequested: on_run_growth_requested,
+    inputs.PipelineSaveRequested: on_pipeline_save_requested,
+    inputs.PipelineRemovalRequested: on_pipeline_removal_requested,
+    inputs.PublishRequested: on_publish_requested,
+    inputs.UnpublishRequested: on_unpublish_requested,
+    inputs.SecretWritten: on_secret_written,
 }
 _OF_A_WORKER = (
-    seen.WorkerBeat,
-    seen.LeasesAwaiting,
-    seen.AttemptsStarted,
-    seen.ResultsReported,
-    seen.ServicesSeen,
-    seen.ProgressSeen,
-    seen.StatusesSeen,
-    seen.WorkerDraining,
-    seen.WorkerLeaving,
-    seen.WorkerDisconnected,
+    inputs.WorkerBeat,
+    inputs.LeasesAwaiting,
+    inputs.AttemptsStarted,
+    inputs.ResultsReported,
+    inputs.ServicesSeen,
+    inputs.ProgressSeen,
+    inputs.StatusesSeen,
+    inputs.WorkerDraining,
+    inputs.WorkerLeaving,
+    inputs.WorkerDisconnected,
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core.apply import apply
-from titan.core.state import Run, State
+from titan.core.apply.apply import apply
+from titan.core.events import events as ev
+from titan.core.state.state import Run, State
 
 
 class Turn:
-    """Handlers decide by `emit`, which applies at once, so that the next decision sees it; and order by `order`."""
+    """Handlers decide by `emit`, which applies at once, so that the next decision sees it; and
+    order by `order`."""
 
     __slots__ = ("actor", "effects", "events", "now", "runs", "schedules", "state")
 

@@ -1,4 +1,5 @@
-"""Checks over several fields of a message, before it becomes an input: it is refused whole, and nothing of it is applied.
+"""Checks over several fields of a message, before it becomes an input: it is refused whole, and
+nothing of it is applied.
 
 The range of each field by itself is the decoder's (`titan.protocol.ranges`).
 """
@@ -54,66 +55,68 @@ def _is_list(of: Any) -> bool:
     return get_origin(get_args(of)[0] if get_origin(of) is Annotated else of) is list
 
 
-def check_results(it: msg.Results) -> None:
-    check_columns(it)
-    if not _OUTCOMES.issuperset(it.outcomes):
+def check_results(message: msg.Results) -> None:
+    check_columns(message)
+    if not _OUTCOMES.issuperset(message.outcomes):
         raise ProtocolError("a result with an outcome that does not exist")
-    if any(len(value) > MAX_INLINE for value in it.values):
+    if any(len(value) > MAX_INLINE for value in message.values):
         raise ProtocolError(f"a result of more than {MAX_INLINE:,} bytes in a message: larger ones are artifacts")
-    for outputs in it.outputs:
+    for outputs in message.outputs:
         for output in outputs:
             if problem := _file_problem(output):
                 raise ProtocolError(f"an output {output.name[:80]!r}: {problem}")
 
 
-def _file_problem(it: StoredFile) -> str:
-    if not _HASH.fullmatch(it.hash):
+def _file_problem(stored: StoredFile) -> str:
+    if not _HASH.fullmatch(stored.hash):
         return "its hash is no SHA-256"
-    if not 0 <= it.size <= MAX_FILE_SIZE or not FILE <= it.kind <= FOLDER:
+    if not 0 <= stored.size <= MAX_FILE_SIZE or not FILE <= stored.kind <= FOLDER:
         return "its size or kind cannot be"
-    return name_problem(it.name)
+    return name_problem(stored.name)
 
 
-def check_registration(it: msg.Register) -> None:
+def check_registration(message: msg.Register) -> None:
     """Raises CallerError, ProtocolError."""
-    if not is_name(it.name):
-        raise CallerError(f"worker name {it.name[:128]!r} is malformed: a name is {NAME_RULE}")
-    if not it.incarnation.isprintable():
+    if not is_name(message.name):
+        raise CallerError(f"worker name {message.name[:128]!r} is malformed: a name is {NAME_RULE}")
+    if not message.incarnation.isprintable():
         raise CallerError("the incarnation of a worker holds control characters")
-    bad = [c for c in it.capabilities if not is_capability(c)]
-    if bad or not it.capabilities:
+    bad = [c for c in message.capabilities if not is_capability(c)]
+    if bad or not message.capabilities:
         raise CallerError(f"capability {(bad or [''])[0][:64]!r} is malformed: a capability is {CAPABILITY_RULE}")
-    if len(it.capabilities) > MAX_CAPABILITIES:
-        raise CallerError(f"a worker has at most {MAX_CAPABILITIES} capabilities, not {len(it.capabilities):,}")
-    if not 1 <= it.slots <= MAX_SLOTS:
-        raise CallerError(f"a worker has 1 to {MAX_SLOTS} slots, not {it.slots}")
-    check_columns(it)
-    check_draws(it)
+    if len(message.capabilities) > MAX_CAPABILITIES:
+        raise CallerError(f"a worker has at most {MAX_CAPABILITIES} capabilities, not {len(message.capabilities):,}")
+    if not 1 <= message.slots <= MAX_SLOTS:
+        raise CallerError(f"a worker has 1 to {MAX_SLOTS} slots, not {message.slots}")
+    check_columns(message)
+    check_draws(message)
 
 
-def check_draws(it: msg.Register | msg.Heartbeat) -> None:
+def check_draws(message: msg.Register | msg.Heartbeat) -> None:
     """Raises ProtocolError if an attempt is said to be of a draw that is not there."""
-    if it.draw_of and not max(it.draw_of) < len(it.draws):
+    if message.draw_of and not max(message.draw_of) < len(message.draws):
         raise ProtocolError("an attempt of a draw that is not in the message")
 
 
-def changed_facts(it: msg.Heartbeat) -> dict[str, str | int | float]:
-    """The facts in a heartbeat that may change while a worker is connected; others, of later Titans, are passed over.
+def changed_facts(message: msg.Heartbeat) -> dict[str, str | int | float]:
+    """The facts in a heartbeat that may change while a worker is connected; others, of later
+    Titans, are passed over.
 
     Raises ProtocolError.
     """
-    if FREE_DISK not in it.facts:
+    if FREE_DISK not in message.facts:
         return {}
-    free = it.facts[FREE_DISK]
+    free = message.facts[FREE_DISK]
     if not isinstance(free, int) or free < 0:
         raise ProtocolError(f"{FREE_DISK} is a number of bytes, not {str(free)[:40]!r}")
     return {FREE_DISK: free}
 
 
-def facts_of(it: msg.Register, host: str) -> dict[str, str | int | float]:
-    """What a worker says of itself, in plain text, and its address: what it advertises, else `host`. Raises CallerError."""
-    address = str(it.facts.get("advertise") or host)
+def facts_of(message: msg.Register, host: str) -> dict[str, str | int | float]:
+    """What a worker says of itself, in plain text, and its address: what it advertises, else
+    `host`. Raises CallerError."""
+    address = str(message.facts.get("advertise") or host)
     if not _HOST.fullmatch(address):
         raise CallerError(f"--advertise {address[:80]!r} is no host: give a name or an address, without a port")
-    facts = {plain(key, 256): plain(value, 4096) if isinstance(value, str) else value for key, value in it.facts.items()}
+    facts = {plain(key, 256): plain(value, 4096) if isinstance(value, str) else value for key, value in message.facts.items()}
     return {**facts, "address": address}

@@ -1,13 +1,14 @@
-"""Follow a log: the newest snapshot, then the records behind it, through the same `apply` that the leader uses.
+"""Follow a log: the newest snapshot, then the records behind it, through the same `apply` that the
+leader uses.
 
-A start follows once and then leads. A standby follows again and again while another process leads. Owns the state and how far it
-goes. It must not know where the log is kept, nor decide anything.
+A start follows once and then leads. A standby follows again and again while another process leads.
+Owns the state and how far it goes. It must not know where the log is kept, nor decide anything.
 """
 
 from __future__ import annotations
 
-from titan.core.apply import apply
-from titan.core.state import State
+from titan.core.apply.apply import apply
+from titan.core.state.state import State
 from titan.errors import Bug, JournalCorrupt, LogCompacted, TitanError
 from titan.gateway.reading import events_of, load_snapshot
 from titan.journal.engine import LogEngine
@@ -36,10 +37,12 @@ class Follower:
         self._settled = True
 
     def follow(self, through: int | None = None) -> int:
-        """Apply what the log has behind `seq`, up to the sequence `through` if it is given; return how many events.
+        """Apply what the log has behind `seq`, up to the sequence `through` if it is given; return
+        how many events.
 
-        If a snapshot has replaced what would come next, `state` is made anew from that one. Raises JournalTooNew, JournalCorrupt,
-        or Bug for an event that does not follow from what is before it.
+        If a snapshot has replaced what would come next, `state` is made anew from that one. Raises
+        JournalTooNew, JournalCorrupt, or Bug for an event that does not follow from what is before
+        it.
         """
         if not self._begun:
             self._load()

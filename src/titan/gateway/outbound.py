@@ -1,8 +1,9 @@
 """Effects become messages: which connection each goes to, and what it says.
 
-To be asked at the end of the step that ordered the effect. Later the state has moved on: the job may have another attempt, the
-worker another connection, which never saw what the master believed when it decided. What a shell adds to a message, or does
-beside it (logs, secrets, open connections), it does itself.
+To be asked at the end of the step that ordered the effect. Later the state has moved on: the job
+may have another attempt, the worker another connection, which never saw what the master believed
+when it decided. What a shell adds to a message, or does beside it (logs, secrets, open
+connections), it does itself.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ from typing import NamedTuple
 import msgspec
 
 from titan.core import effects as fx
-from titan.core.publishing import files_for
-from titan.core.services import addresses_of
-from titan.core.state import Job, State
+from titan.core.handlers.files import files_for
+from titan.core.handlers.services import addresses_of
+from titan.core.state.state import Job, State
 from titan.gateway.schedule_rows import schedule_row
 from titan.model.dag import MAX_INPUT_BYTES, JobTemplate, Kind, template_size
 from titan.model.states import JobState
 from titan.protocol import messages as msg
 
 DISPATCH_BYTES = 16 << 20
-"""Of one message, in characters; a character may take four bytes, and one job alone may be larger (MAX_INPUT_BYTES)."""
+"""Of one message, in characters; a character may take four bytes, and one job alone may be larger
+(MAX_INPUT_BYTES)."""
 JOB_BYTES = 256
 """A job without arguments: its name, its run, its lease."""
 PARENT_BYTES = 512
@@ -79,8 +81,8 @@ def reply_of(state: State, effect: fx.Effect) -> tuple[int, msg.Message] | None:
 
 
 def order_of(state: State, effect: fx.Effect) -> tuple[int, msg.Message] | None:
-    """(worker, message) of an effect that a worker is told of, save for dispatches; None for every other, and for a worker that was
-    forgotten in the same step."""
+    """(worker, message) of an effect that a worker is told of, save for dispatches; None for every
+    other, and for a worker that was forgotten in the same step."""
     if getattr(effect, "worker", None) not in state.workers:
         return None
     match effect:
@@ -106,16 +108,16 @@ class Dispatching(NamedTuple):
     first_lease: int
 
 
-def dispatches(state: State, it: fx.SendDispatch) -> list[Dispatching]:
+def dispatches(state: State, effect: fx.SendDispatch) -> list[Dispatching]:
     """In messages of bounded size, by all that one job adds to the message."""
     made: list[Dispatching] = []
     jobs: list[Job] = []
     inputs: list[tuple[bytes, ...]] = []
     given: tuple[bytes, ...]
-    lease, size = it.first_lease, 0
+    lease, size = effect.first_lease, 0
     known: dict[int, None] = {}
     """Templates of the message."""
-    for number in it.jobs:
+    for number in effect.jobs:
         job = state.jobs[number]
         given, weight = (), JOB_BYTES + len(job.payload)
         if job.args:
@@ -171,7 +173,8 @@ def _dispatch(state: State, first_lease: int, jobs: list[Job], inputs: list[tupl
 
 
 def _handling(state: State, job: Job) -> JobTemplate:
-    """The template of a handler, whose environment names the job that is DEAD: the first, if several share it."""
+    """The template of a handler, whose environment names the job that is DEAD: the first, if
+    several share it."""
     jobs = (state.jobs[parent] for parent in job.parents)
     dead = min((j for j in jobs if j.state is JobState.DEAD), key=lambda j: j.since, default=None)
     failed = dead.name if dead is not None else ""

@@ -1,6 +1,8 @@
-"""Records and snapshots as events and state, or an error that says which Titan wrote what this one cannot read.
+"""Records and snapshots as events and state, or an error that says which Titan wrote what this one
+cannot read.
 
-`ours` is the origin that this Titan writes. What another wrote is compared with the types first: see `core.shapes`.
+`ours` is the origin that this Titan writes. What another wrote is compared with the types first:
+see `core.shapes`.
 """
 
 from __future__ import annotations
@@ -10,10 +12,10 @@ from collections.abc import Iterator
 import msgspec
 
 from titan._version import __version__
-from titan.core import image
-from titan.core.events import Event, decode
-from titan.core.shapes import check_chunk, check_events
-from titan.core.state import State
+from titan.core.events.events import Event, decode
+from titan.core.state import snapshot
+from titan.core.state.state import State
+from titan.core.versions import check_chunk, check_events
 from titan.errors import JournalCorrupt, JournalTooNew
 from titan.journal.engine import Snapshot
 from titan.journal.records import Record
@@ -29,12 +31,12 @@ def events_of(record: Record, ours: bytes) -> list[Event]:
         raise _too_new(f"the record of sequence {record.first_seq} in the journal", record.origin, error) from None
 
 
-def load_snapshot(state: State, snapshot: Snapshot, name: str, ours: bytes) -> None:
+def load_snapshot(state: State, stored: Snapshot, name: str, ours: bytes) -> None:
     """Fill an empty state. `name` is for messages. Raises JournalTooNew, JournalCorrupt."""
     try:
-        image.load(state, _chunks_of(snapshot, ours))
+        snapshot.load(state, _chunks_of(stored, ours))
     except msgspec.MsgspecError as error:
-        raise _too_new_snapshot(snapshot, error) from None
+        raise _too_new_snapshot(stored, error) from None
     except JournalCorrupt as error:
         raise JournalCorrupt(f"snapshot {name}: {error}", error.path or name, error.offset) from error
     state.reindex()

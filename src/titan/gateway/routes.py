@@ -1,7 +1,9 @@
-"""Who may say what to whom, and who takes it: one row for each message. What has no row is nobody's to say.
+"""Who may say what to whom, and who takes it: one row for each message. What has no row is nobody's
+to say.
 
-The master dispatches from this table, docs/protocol.md is made from it, and a test holds it beside the opcodes. A message goes to
-the master if its row names a desk; that desk's method `on_` and the message's name takes it: `on_submit(peer, message)`.
+The master dispatches from this table, docs/protocol.md is made from it, and a test holds it beside
+the opcodes. A message goes to the master if its row names a handler; its method `on_` and the
+message's name takes it: `on_submit(peer, message)`.
 """
 
 from __future__ import annotations
@@ -30,17 +32,18 @@ class Party(Flag):
 class Route(NamedTuple):
     message: type[msg.Message]
     sayers: Party
-    desk: str = ""
-    """The desk of the master that takes it; "" if it is not said to the master, and for Hello, which the door takes."""
+    handler: str = ""
+    """The handler of the master that takes it; "" if it is not said to the master, and for Hello,
+    which the server answers."""
     changes: bool = False
     """Whether it changes what lasts. Who asked is recorded with the change."""
     blob: bool = False
     """Whether its handler is given the bytes behind it, too."""
 
     @property
-    def handler(self) -> str:
+    def method(self) -> str:
         """
-        >>> ROUTES[msg.GetRun].handler
+        >>> ROUTES[msg.GetRun].method
         'on_get_run'
         """
         return "on_" + re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.message.__name__).lower()
@@ -189,23 +192,24 @@ PARTY_OF = {"client": Party.CLIENT, "worker": Party.WORKER}
 
 
 class Router:
-    """The handlers of a master's desks, by who says what."""
+    """The methods of a master's handlers, by sender and message."""
 
-    def __init__(self, desks: Mapping[str, object]) -> None:
-        """Raises Bug if a desk or a handler is missing."""
+    def __init__(self, handlers: Mapping[str, object]) -> None:
+        """Raises Bug if a handler or one of its methods is missing."""
         self._handlers: dict[str, dict[type[msg.Message], Any]] = {role: {} for role in PARTY_OF}
         for route in ROUTES.values():
-            if not route.desk:
+            if not route.handler:
                 continue
-            handler = getattr(desks.get(route.desk), route.handler, None)
+            handler = getattr(handlers.get(route.handler), route.method, None)
             if handler is None:
-                raise Bug(f"the desk {route.desk!r} has no {route.handler}, which takes a {route.message.__name__}")
+                raise Bug(f"the handler {route.handler!r} has no {route.method}, which takes a {route.message.__name__}")
             for role, party in PARTY_OF.items():
                 if party in route.sayers:
                     self._handlers[role][route.message] = handler
 
     def take(self, role: str, peer: Any, message: msg.Message, blob: Any) -> None:
-        """Has it handled. Raises ProtocolError if that is nothing that such a peer may say, and what the handler raises."""
+        """Has it handled. Raises ProtocolError if that is nothing that such a peer may say, and
+        what the handler raises."""
         kind = type(message)
         handler = self._handlers[role].get(kind)
         if handler is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from titan.core.state import Schedule
+from titan.core.state.state import Schedule
 from titan.protocol import messages as msg
 
 

@@ -1,8 +1,10 @@
-"""Decide, then persist, then tell: the order of a master's work, for the one that ships and the one that is simulated.
+"""Decide, then persist, then tell: the order of a master's work, for the one that ships and the one
+that is simulated.
 
-Inputs are gathered and decided together. What follows from a decision is held until every record up to then is durable, and is let
-go in the order in which it was decided. Owns the sequence of records, what of it is durable, and what is held; the shell writes
-records, says when they are durable, and does what is let go.
+Inputs are gathered and decided together. What follows from a decision is held until every record up
+to then is durable, and is let go in the order in which it was decided. Owns the sequence of
+records, what of it is durable, and what is held; the shell writes records, says when they are
+durable, and does what is let go.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from titan.core.inputs import Input, TimePassed
-from titan.core.state import State
+from titan.core.state.state import State
 from titan.core.step import next_due
 
 Call = Callable[[], None]
@@ -35,12 +37,13 @@ class Sequencer:
     def has_inputs(self) -> bool:
         return bool(self._inbox)
 
-    # -- in -------------------------------------------------------------------------------------------------------------
-    def see(self, one: Input) -> None:
-        self._inbox.append(one)
+    # -- in ----------------------------------------------------------------------------------------
+    def see(self, received: Input) -> None:
+        self._inbox.append(received)
 
     def take(self, state: State, now: float, *, one: bool = False) -> list[Input]:
-        """The inputs of a turn: all, and behind them the passing of time if something is due; with `one` the oldest alone."""
+        """The inputs of a turn: all, and behind them the passing of time if something is due; with
+        `one` the oldest alone."""
         if one and len(self._inbox) > 1:
             return [self._inbox.pop(0)]
         taken, self._inbox = self._inbox, []
@@ -49,7 +52,7 @@ class Sequencer:
             taken.append(TimePassed())
         return taken
 
-    # -- out ------------------------------------------------------------------------------------------------------------
+    # -- out ---------------------------------------------------------------------------------------
     def wrote(self, seq: int, *, durable: bool = False) -> None:
         """The last record is `seq` now."""
         self.seq = seq

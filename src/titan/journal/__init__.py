@@ -1,10 +1,11 @@
 """The durable log: opaque records in, in order; the same records out after any crash.
 
-It knows bytes, sequences and terms, and must not know events: what a payload means is the core's. `engine` is the protocol by
-which a log is used, wherever it is kept. `file_engine` keeps one in a directory of segments and snapshots, made of what else is
-here.
+It knows bytes, sequences and terms, and must not know events: what a payload means is the core's.
+`engine` is the protocol by which a log is used, wherever it is kept. `file_engine` keeps one in a
+directory of segments and snapshots, made of what else is here.
 
-A start is: `repair`, the newest snapshot, the `tail` behind it, then `open`, which gives a term and the log to append to.
+A start is: `repair`, the newest snapshot, the `tail` behind it, then `open`, which gives a term and
+the log to append to.
 """
 
 from titan.journal.commit import SyncPolicy

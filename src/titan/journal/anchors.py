@@ -1,8 +1,8 @@
 """The files that a process works on are still those that the paths name.
 
-Owns their identities (device and inode). It must not know what is in them. A file that is deleted, moved or replaced under an open
-descriptor takes writes and syncs as before, and all of it is gone with the process: whoever promises that something is kept asks
-here first.
+Owns their identities (device and inode). It must not know what is in them. A file that is deleted,
+moved or replaced under an open descriptor takes writes and syncs as before, and all of it is gone
+with the process: whoever promises that something is kept asks here first.
 """
 
 from __future__ import annotations

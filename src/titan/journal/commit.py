@@ -1,7 +1,8 @@
 """One batch after the other into segments: the synchronous half of the writer.
 
-Owns the current segment, what was written, synced and sealed, and when a sync is due. It must not know threads or queues; time
-comes in as an argument. Errors come out as OSError and are final: whoever calls must not call again but for `abandon`.
+Owns the current segment, what was written, synced and sealed, and when a sync is due. It must not
+know threads or queues; time comes in as an argument. Errors come out as OSError and are final:
+whoever calls must not call again but for `abandon`.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ WATERMARK_S = 1.0
 
 
 class SyncPolicy(Enum):
-    """When a batch is reported: once it is on disk (`always`), or once it is written (`everysec`, `no`).
+    """When a batch is reported: once it is on disk (`always`), or once it is written (`everysec`,
+    `no`).
 
-    `everysec` syncs at most a second after a write; `no` leaves it to the kernel, but for sealed segments and the end.
+    `everysec` syncs at most a second after a write; `no` leaves it to the kernel, but for sealed
+    segments and the end.
     """
 
     ALWAYS = "always"
@@ -51,7 +54,8 @@ class Append:
 
 
 class Committer:
-    """`on_committed(last_seq, size)` follows each write (and sync, under `always`) with the record bytes that went out by it."""
+    """`on_committed(last_seq, size)` follows each write (and sync, under `always`) with the record
+    bytes that went out by it."""
 
     def __init__(
         self,
@@ -65,7 +69,8 @@ class Committer:
         on_committed: Callable[[int, int], None],
         places: Sequence[Path] = (),
     ) -> None:
-        """`places`: further files and folders that must stay where they are for anything to be reported."""
+        """`places`: further files and folders that must stay where they are for anything to be
+        reported."""
         self._term = term
         self._policy = policy
         self._maker = maker
@@ -95,7 +100,8 @@ class Committer:
         return record_bytes <= self._segment.room and not (self._segment.is_half_full and not self._maker.is_prepared)
 
     def write(self, batch: list[Append], now: float) -> None:
-        """One write and one sync for as much of the batch as the segment has room for, then the same in the next segment."""
+        """One write and one sync for as much of the batch as the segment has room for, then the
+        same in the next segment."""
         buffers: list[bytes] = []
         size, last_seq, room = 0, self.written_seq, self._segment.room
         synced = self._policy is SyncPolicy.ALWAYS or any(append.synced for append in batch)
@@ -113,8 +119,9 @@ class Committer:
         self._commit(buffers, size, last_seq, now, synced=synced)
 
     def rotate(self, now: float) -> None:
-        """Seals the segment and starts the next, if it holds any record. Not while space is low: the segment's rest is all there
-        is, and the snapshot for which one rotates may be what frees some."""
+        """Seals the segment and starts the next, if it holds any record. Not while space is low:
+        the segment's rest is all there is, and the snapshot for which one rotates may be what frees
+        some."""
         if self._segment.is_empty:
             return
         self._maker.prepare(now)
@@ -122,14 +129,16 @@ class Committer:
             self._next_segment(0)
 
     def tend(self, now: float) -> None:
-        """What need not be done before a batch is reported: the sync of `everysec`, the space for the next segment."""
+        """What need not be done before a batch is reported: the sync of `everysec`, the space for
+        the next segment."""
         if self._sync_due is not None and now >= self._sync_due:
             self._sync()
         if self._segment.is_half_full or self._maker.low_space:
             self._maker.prepare(now)
 
     def look_after(self, now: float) -> None:
-        """Now and then, also while nothing is written: raises HomeGone, and keeps the watermark young."""
+        """Now and then, also while nothing is written: raises HomeGone, and keeps the watermark
+        young."""
         if now >= self._next_look:
             self._anchors.check()
             self._next_look = now + CHECK_S
@@ -178,8 +187,9 @@ class Committer:
         self._watermark.write(Watermark(self.synced_seq, self._segment.first_seq, self._term), sync=sync)
 
     def _next_segment(self, record_bytes: int) -> None:
-        """The old segment is synced before the new one exists, so that only the last one can ever be torn; and it is sealed after
-        that, so that an end mark which says that the log goes on is true."""
+        """The old segment is synced before the new one exists, so that only the last one can ever
+        be torn; and it is sealed after that, so that an end mark which says that the log goes on is
+        true."""
         old, next_seq = self._segment, self.written_seq + 1
         self._sync_rest()
         if old.is_empty:

@@ -1,11 +1,11 @@
 """One compaction per journal, and none while a start replays.
 
-Owns the lock file in the journal's directory and the identity of its holder. It must not know snapshots or segments. The kernel
-drops the lock with its holder, however that ends. The file is never deleted, as deleting it would let two processes lock two files
-of one name.
+Owns the lock file in the journal's directory and the identity of its holder. It must not know
+snapshots or segments. The kernel drops the lock with its holder, however that ends. The file is
+never deleted, as deleting it would let two processes lock two files of one name.
 
-A compactor prunes, so it holds the lock from before it reads until it has pruned. A start takes the lock before it looks at the
-directory: then nothing vanishes while it replays.
+A compactor prunes, so it holds the lock from before it reads until it has pruned. A start takes the
+lock before it looks at the directory: then nothing vanishes while it replays.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from titan.errors import Conflict, EnvironmentFault
 
 LOCK_NAME = "compaction.lock"
 PATIENCE_S = 2.0
-"""A compactor whose master was killed is killed too. What is left of one gets so long to end before it is killed again."""
+"""A compactor whose master was killed is killed too. What is left of one gets so long to end before
+it is killed again."""
 KILL_S = 10.0
 _POLL_S = 0.01
 
@@ -45,7 +46,8 @@ class Holder(NamedTuple):
 class CompactionLock:
     """An exclusive lock on `directory`, which must exist. Not inherited over exec.
 
-    `module` is what the command line of this process names, if it may be killed by a start that finds it in the way.
+    `module` is what the command line of this process names, if it may be killed by a start that
+    finds it in the way.
     """
 
     def __init__(self, directory: Path, *, module: str = "-") -> None:
@@ -59,7 +61,8 @@ class CompactionLock:
             raise Conflict(f"{self.path.parent} is being compacted by {self._described()}: try again when that has ended")
 
     def take_over(self, patience_s: float = PATIENCE_S) -> None:
-        """Waits `patience_s` for the holder to end, then kills it, if it is a compactor beyond doubt.
+        """Waits `patience_s` for the holder to end, then kills it, if it is a compactor beyond
+        doubt.
 
         Raises EnvironmentFault if it is something else, or does not end.
         """
@@ -124,9 +127,11 @@ class CompactionLock:
 
 
 def _kill(holder: Holder) -> bool:
-    """Kills exactly that process and waits for its end. False if it is not, or not provably, the one that wrote its name."""
+    """Kills exactly that process and waits for its end. False if it is not, or not provably, the
+    one that wrote its name."""
     try:
-        handle = os.pidfd_open(holder.pid)  # from here on the pid cannot be given to another process
+        # from here on the pid cannot be given to another process
+        handle = os.pidfd_open(holder.pid)
     except ProcessLookupError:
         return True
     except OSError:

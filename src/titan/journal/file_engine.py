@@ -1,4 +1,5 @@
-"""A log in a directory: segments, snapshots, the watermark and the compaction lock, behind the protocol of `engine`.
+"""A log in a directory: segments, snapshots, the watermark and the compaction lock, behind the
+protocol of `engine`.
 
 Owns how these files make up one log. It must not know what a payload means.
 """
@@ -22,12 +23,14 @@ from titan.journal.snapshot import read_snapshot, scan_snapshot, write_snapshot
 from titan.journal.writer import DEFAULT_SEGMENT_BYTES, JournalWriter
 
 TRIES = 5
-"""Tries to read a place of a live log that seems damaged: the leader may be writing it just then."""
+"""Tries to read a place of a live log that seems damaged: the leader may be writing it just then.
+"""
 TRY_AGAIN_S = 0.05
 
 
 class FileEngine:
-    """`directory` is made when the log is opened. The process that opens it holds the lock of the home (`HomeLock`)."""
+    """`directory` is made when the log is opened. The process that opens it holds the lock of the
+    home (`HomeLock`)."""
 
     def __init__(
         self,
@@ -38,8 +41,9 @@ class FileEngine:
         places: Sequence[Path] = (),
         origin: bytes = b"",
     ) -> None:
-        """`places`: further files and folders that must stay where they are for anything to be durable (see `anchors`).
-        `origin`: who writes, for the headers of segments and snapshots; at most 32 bytes."""
+        """`places`: further files and folders that must stay where they are for anything to be
+        durable (see `anchors`). `origin`: who writes, for the headers of segments and snapshots; at
+        most 32 bytes."""
         self.directory = directory
         self._policy = policy
         self._segment_bytes = segment_bytes
@@ -52,7 +56,7 @@ class FileEngine:
     def location(self) -> str:
         return str(self.directory)
 
-    # -- leading ------------------------------------------------------------------------------------------------------------
+    # -- leading -----------------------------------------------------------------------------------
     def repair(self) -> str:
         self.directory.mkdir(parents=True, exist_ok=True)
         files.remove_half_made(self.directory)
@@ -88,9 +92,10 @@ class FileEngine:
             origin=self._origin,
         )
 
-    # -- following ----------------------------------------------------------------------------------------------------------
+    # -- following ---------------------------------------------------------------------------------
     def tail(self, after_seq: int = 0, *, live: bool = False) -> Iterator[Record]:
-        """Without `live` a damaged place is damage at once; with it, once it has been read `TRIES` times."""
+        """Without `live` a damaged place is damage at once; with it, once it has been read `TRIES`
+        times."""
         tries_left = TRIES if live else 1
         while True:
             try:
@@ -110,7 +115,7 @@ class FileEngine:
         segments = files.list_segments(self.directory)
         return segments[0].seq if segments else 0
 
-    # -- snapshots ------------------------------------------------------------------------------------------------------------
+    # -- snapshots ---------------------------------------------------------------------------------
     def snapshots(self) -> list[SnapshotInfo]:
         found = []
         for file in files.list_snapshots(self.directory):

@@ -1,7 +1,8 @@
-"""The journal's directory: the names of its files, and the durable way to make, cut and delete them.
+"""The journal's directory: the names of its files, and the durable way to make, cut and delete
+them.
 
-It must not know records: sizes and names only. A name is durable once its directory is synced, so everything here that changes a
-name syncs the directory before it returns.
+It must not know records: sizes and names only. A name is durable once its directory is synced, so
+everything here that changes a name syncs the directory before it returns.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def sync_directory(directory: Path) -> None:
 
 
 def allocate(path: Path, size: int) -> int:
-    """A new file of `size` bytes that are backed by disk space and read as zeros; returns its descriptor.
+    """A new file of `size` bytes that are backed by disk space and read as zeros; returns its
+    descriptor.
 
     Raises OSError (ENOSPC, EDQUOT, ...) and then leaves no file behind.
     """

@@ -1,7 +1,8 @@
-"""What `titan journal inspect` and `titan journal verify` show. Read-only: safe on a journal that is in use or damaged.
+"""What `titan journal inspect` and `titan journal verify` show. Read-only: safe on a journal that
+is in use or damaged.
 
-Owns the descriptions of files and the judgement of the whole. It must not print, repair, or raise for damage: damage is what it
-reports.
+Owns the descriptions of files and the judgement of the whole. It must not print, repair, or raise
+for damage: damage is what it reports.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class SegmentDescription:
-    """The good records of one segment, up to the first bad place. Without records `last_seq` is `first_seq - 1`."""
+    """The good records of one segment, up to the first bad place. Without records `last_seq` is
+    `first_seq - 1`."""
 
     name: str
     bytes: int
@@ -61,7 +63,8 @@ class SnapshotDescription:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """`ok`: a master would start and nothing is lost. `problems` keep it from starting; `notes` are what it would report and go on.
+    """`ok`: a master would start and nothing is lost. `problems` keep it from starting; `notes` are
+    what it would report and go on.
 
     A recovery starts behind `snapshot_seq` (0: at the first record) and ends at `last_seq`.
     """
@@ -116,7 +119,8 @@ def verify(directory: Path) -> VerifyReport:
 
 
 def _read(directory: Path) -> tuple[list[SnapshotDescription], list[SegmentDescription]]:
-    """All of one moment: it is read again if files came or went meanwhile, as under a master that compacts."""
+    """All of one moment: it is read again if files came or went meanwhile, as under a master that
+    compacts."""
     for tries_left in reversed(range(TRIES)):
         names = _names(directory)
         try:

@@ -1,4 +1,5 @@
-"""A log in memory, for tests, and no log at all, for a master that keeps no journal. Neither outlives its process."""
+"""A log in memory, for tests, and no log at all, for a master that keeps no journal. Neither
+outlives its process."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ class _Kept(NamedTuple):
 
 
 class MemoryEngine:
-    """With `at_once` every append is durable and reported before it returns; else when `sync` is called."""
+    """With `at_once` every append is durable and reported before it returns; else when `sync` is
+    called."""
 
     location = ""
 
@@ -37,7 +39,7 @@ class MemoryEngine:
         self._durable_seq = 0
         self._log: _MemoryLog | None = None
 
-    # -- faults -------------------------------------------------------------------------------------------------------------
+    # -- faults ------------------------------------------------------------------------------------
     def sync(self) -> None:
         """Make durable what was appended, and report it."""
         with self._lock:
@@ -54,7 +56,7 @@ class MemoryEngine:
                 self._log.failure = JournalFailed("the process that had this log open is gone")
             self._log = None
 
-    # -- leading ------------------------------------------------------------------------------------------------------------
+    # -- leading -----------------------------------------------------------------------------------
     def repair(self) -> str:
         self._durable_seq = self._last_seq
         return ""
@@ -78,7 +80,7 @@ class MemoryEngine:
             self._log = _MemoryLog(self, self._term, max(self._last_seq, after_seq) + 1, on_durable)
             return self._log
 
-    # -- following ----------------------------------------------------------------------------------------------------------
+    # -- following ---------------------------------------------------------------------------------
     def tail(self, after_seq: int = 0, *, live: bool = False) -> Iterator[Record]:
         with self._lock:
             records, base = list(self._records), self._base
@@ -95,7 +97,7 @@ class MemoryEngine:
     def first_seq(self) -> int:
         return self._base + 1 if self._opened else 0
 
-    # -- snapshots ------------------------------------------------------------------------------------------------------------
+    # -- snapshots ---------------------------------------------------------------------------------
     def snapshots(self) -> list[SnapshotInfo]:
         return [_info(seq) for seq in sorted(self._kept)]
 
@@ -125,7 +127,7 @@ class MemoryEngine:
     def compaction_guard(self, *, module: str = "-") -> MemoryGuard:
         return MemoryGuard(self._guard)
 
-    # -- for its open log -----------------------------------------------------------------------------------------------------
+    # -- for its open log --------------------------------------------------------------------------
     @property
     def _last_seq(self) -> int:
         return self._records[-1].last_seq if self._records else self._base
@@ -230,7 +232,8 @@ class MemoryGuard:
 
 
 class NoLog:
-    """Keeps nothing: what is appended is reported as durable and gone. For a master that was told to keep no journal."""
+    """Keeps nothing: what is appended is reported as durable and gone. For a master that was told
+    to keep no journal."""
 
     location = ""
     term = 0

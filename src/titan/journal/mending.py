@@ -1,7 +1,9 @@
-"""The way on from a journal that is damaged and for which there is no backup: what is behind the damage is put aside.
+"""The way on from a journal that is damaged and for which there is no backup: what is behind the
+damage is put aside.
 
-Owns what is cut and where it goes. It must not know events. Nothing is deleted: every file that is changed or taken away is first
-copied or moved into a folder beside the segments. Whoever calls holds the lock of the home.
+Owns what is cut and where it goes. It must not know events. Nothing is deleted: every file that is
+changed or taken away is first copied or moved into a folder beside the segments. Whoever calls
+holds the lock of the home.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from titan.journal.watermark import NOTHING, Watermark, read_watermark, write_wa
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """The log ends with `last_seq` now; up to `lost_through` it had been synced, as far as that is known.
+    """The log ends with `last_seq` now; up to `lost_through` it had been synced, as far as that is
+    known.
 
     `aside`: where the rest is.
     """
@@ -87,7 +90,8 @@ def _cut(file: JournalFile, scan: SegmentScan, aside: Path) -> None:
 
 
 def _end_with(directory: Path, last_seq: int) -> None:
-    """An empty segment at the end, closed, so that neither a snapshot nor an end mark misses its successor; and a watermark."""
+    """An empty segment at the end, closed, so that neither a snapshot nor an end mark misses its
+    successor; and a watermark."""
     path = directory / files.segment_name(last_seq + 1)
     temporary = path.with_suffix(files.TEMPORARY_SUFFIX)
     end = encode_end_mark(EndMark.CLOSED, next_seq=last_seq + 1, term=0)

@@ -1,7 +1,9 @@
-"""Reading the journal back: all records from a sequence on, and the repair of the tail that a crash leaves.
+"""Reading the journal back: all records from a sequence on, and the repair of the tail that a crash
+leaves.
 
-Owns what a directory of segments means as a whole. It must not know events or snapshots' contents. Segments are read whole, one
-at a time. Nothing is changed but by `repair_tail`, which a master calls once at start, before it reads.
+Owns what a directory of segments means as a whole. It must not know events or snapshots' contents.
+Segments are read whole, one at a time. Nothing is changed but by `repair_tail`, which a master
+calls once at start, before it reads.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from titan.journal.watermark import Watermark, read_watermark
 
 @dataclass(frozen=True, slots=True)
 class TornTail:
-    """A tail that was never acknowledged: `dropped_bytes` from `offset` on, not counting the zeros of preallocation."""
+    """A tail that was never acknowledged: `dropped_bytes` from `offset` on, not counting the zeros
+    of preallocation."""
 
     path: Path
     offset: int
@@ -59,8 +62,9 @@ class JournalImage:
 
 
 def open_journal(directory: Path) -> JournalImage:
-    """A look at the journal: its segments, and the last of them in full. The others are only checked by their headers here;
-    `read_records` checks every record and that each segment continues the one before.
+    """A look at the journal: its segments, and the last of them in full. The others are only
+    checked by their headers here; `read_records` checks every record and that each segment
+    continues the one before.
 
     Raises JournalCorrupt.
     """
@@ -81,9 +85,10 @@ def open_journal(directory: Path) -> JournalImage:
 def read_records(directory: Path, after_seq: int = 0) -> Iterator[Record]:
     """All records behind `after_seq`, in order; a torn tail of the last segment ends them.
 
-    Raises JournalCorrupt at the first bad place, after the good records before it: for damage, for sequences that are missing
-    (also between `after_seq` and the first segment), for an end that is known to have been further on, and if `after_seq` lies
-    within a record. Segments that `after_seq` covers are not read.
+    Raises JournalCorrupt at the first bad place, after the good records before it: for damage, for
+    sequences that are missing (also between `after_seq` and the first segment), for an end that is
+    known to have been further on, and if `after_seq` lies within a record. Segments that
+    `after_seq` covers are not read.
     """
     watermark = read_watermark(directory)  # first: it must not be younger than the segments
     listed = files.list_segments(directory)
@@ -112,8 +117,9 @@ def repair_tail(directory: Path) -> TornTail | None:
 def repair_end(directory: Path) -> LogEnd:
     """Make the last segment end with its last good record, durably.
 
-    It syncs also where there is nothing to cut: after a kill the last records may be in the page cache only, and what is read from
-    there will be built upon. The zeros of preallocation go without a word. Raises JournalCorrupt if the bad place is damage.
+    It syncs also where there is nothing to cut: after a kill the last records may be in the page
+    cache only, and what is read from there will be built upon. The zeros of preallocation go
+    without a word. Raises JournalCorrupt if the bad place is damage.
     """
     watermark = read_watermark(directory)
     segments = files.list_segments(directory)
@@ -137,7 +143,8 @@ def scan_segment(file: JournalFile, *, is_last: bool, watermark: Watermark) -> S
 
 
 def raise_if_shorter(directory: Path, segments: list[JournalFile], watermark: Watermark) -> None:
-    """Raises JournalCorrupt if the segment that was current when the watermark was written is not there."""
+    """Raises JournalCorrupt if the segment that was current when the watermark was written is not
+    there."""
     missing = missing_segment(segments, watermark)
     if missing:
         raise corrupt(directory / files.segment_name(watermark.segment), 0, missing)

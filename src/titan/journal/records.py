@@ -1,20 +1,23 @@
 """The bytes of a journal segment: how records are written, and how they are read back.
 
-Pure: bytes in, records out. This module must not know files, threads or time, nor what a payload means.
+Pure: bytes in, records out. This module must not know files, threads or time, nor what a payload
+means.
 
     segment header   magic `TITANJNL` | version u16 | first sequence u64 | capacity u64 | origin, 32 bytes | CRC32 u32 of all before
     record header    payload length u32 | CRC32 u32 | first_seq u64 | count u32 | term u64 | synced_seq u64
     payload          `length` opaque bytes that hold `count` events
 
-All big-endian. `capacity` is the size that the file was made with; it is cut to what is in it when it is sealed. `origin` says who
-wrote it; what that means is the writer's. Version 1 had neither.
+All big-endian. `capacity` is the size that the file was made with; it is cut to what is in it when
+it is sealed. `origin` says who wrote it; what that means is the writer's. Version 1 had neither.
 
-A sealed segment ends with an end mark: a record without events (`count` 0), whose payload says whether the log goes on in the next
-segment or ended there. So a segment without an end mark has the size that its header says, or it was cut.
+A sealed segment ends with an end mark: a record without events (`count` 0), whose payload says
+whether the log goes on in the next segment or ended there. So a segment without an end mark has the
+size that its header says, or it was cut.
 
-The CRC of a record covers the rest of its header (the length, then what follows the CRC) and the payload. After the last
-record a segment holds an end mark, nothing or zeros. `synced_seq` is the highest sequence that was known to be durable when
-the record was written: a later record proves by it that an earlier one had been acknowledged (see `titan.journal.scan`).
+The CRC of a record covers the rest of its header (the length, then what follows the CRC) and the
+payload. After the last record a segment holds an end mark, nothing or zeros. `synced_seq` is the
+highest sequence that was known to be durable when the record was written: a later record proves by
+it that an earlier one had been acknowledged (see `titan.journal.scan`).
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ _SEGMENT_1 = struct.Struct(">8sHQ")
 _SEGMENT = struct.Struct(f">8sHQQ{ORIGIN_BYTES}s")
 _CRC = struct.Struct(">I")
 _HEADER = struct.Struct(">IIQIQQ")
-_COVERED = struct.Struct(">IQIQQ")  # the header without its CRC, in the order in which the CRC covers it
+# the header without its CRC, in the order in which the CRC covers it
+_COVERED = struct.Struct(">IQIQQ")
 
 SEGMENT_HEADER_BYTES = _SEGMENT.size + _CRC.size
 RECORD_HEADER_BYTES = _HEADER.size
@@ -95,8 +99,8 @@ class StopReason(Enum):
 
 
 class Stop(NamedTuple):
-    """Where a scan ended: `offset` is that of the first byte that is neither record nor end mark, `next_seq` what a record there
-    should start with."""
+    """Where a scan ended: `offset` is that of the first byte that is neither record nor end mark,
+    `next_seq` what a record there should start with."""
 
     reason: StopReason
     offset: int
@@ -115,7 +119,8 @@ def encode_segment_header(first_seq: int, *, capacity: int = 0, origin: bytes = 
 
 
 def decode_segment_header(data: bytes | memoryview) -> SegmentHeader | None:
-    """None if these bytes are no segment header. Of a later version only the first two fields are known."""
+    """None if these bytes are no segment header. Of a later version only the first two fields are
+    known."""
     start = bytes(data[:SEGMENT_HEADER_BYTES])
     if len(start) < _SEGMENT_1.size + _CRC.size:
         return None
@@ -180,10 +185,12 @@ class RecordScanner:
 
 
 def find_witness(data: bytes | memoryview, *, offset: int, seq: int) -> Record | None:
-    """The first intact record behind `offset` which says that `seq` was durable when it was written, or None.
+    """The first intact record behind `offset` which says that `seq` was durable when it was
+    written, or None.
 
-    Record boundaries are lost behind a bad record, so every byte may start a header. The regular expression discards, at C speed,
-    all places whose first_seq and synced_seq cannot lie within 2**32 of `seq`; the CRC decides about the rest.
+    Record boundaries are lost behind a bad record, so every byte may start a header. The regular
+    expression discards, at C speed, all places whose first_seq and synced_seq cannot lie within
+    2**32 of `seq`; the CRC decides about the rest.
     """
     view, high = memoryview(data), seq >> 32
     near = b"(?!\\0{8})(?:" + b"|".join(re.escape(h.to_bytes(4, "big")) for h in (high, high + 1)) + b")"

@@ -1,6 +1,7 @@
 """Which files a recovery needs: the snapshot it starts from, and what may go.
 
-Owns the choice among snapshots and the deletion of files. It must not know what is in a record or a chunk.
+Owns the choice among snapshots and the deletion of files. It must not know what is in a record or a
+chunk.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class DamagedSnapshot(NamedTuple):
 
 
 class SnapshotChoice(NamedTuple):
-    """Where a recovery starts. Without a usable snapshot `path` is None and `seq` 0: replay from the first record.
+    """Where a recovery starts. Without a usable snapshot `path` is None and `seq` 0: replay from
+    the first record.
 
     `damaged` are newer snapshots that had to be passed over: tell the operator.
     """
@@ -37,8 +39,9 @@ class SnapshotChoice(NamedTuple):
 def latest_snapshot(directory: Path) -> SnapshotChoice:
     """The newest snapshot that is good from end to end (each one tried is read once).
 
-    Raises JournalCorrupt if the newest is damaged and no older one, nor the beginning, has the segments to go on from; and if the
-    segment in which the log went on behind the one that is chosen is gone.
+    Raises JournalCorrupt if the newest is damaged and no older one, nor the beginning, has the
+    segments to go on from; and if the segment in which the log went on behind the one that is
+    chosen is gone.
     """
     damaged: list[DamagedSnapshot] = []
     for file in reversed(files.list_snapshots(directory)):
@@ -50,9 +53,9 @@ def latest_snapshot(directory: Path) -> SnapshotChoice:
 
 
 def prune(directory: Path, *, keep_snapshots: int = 2, keep_segments: bool = False) -> list[Path]:
-    """Deletes what no recovery needs: snapshots older than the `keep_snapshots` newest good ones, and the segments that the
-    oldest of those covers, unless `keep_segments`. The last segment stays. Returns what was deleted. Damaged snapshots do not
-    count as kept.
+    """Deletes what no recovery needs: snapshots older than the `keep_snapshots` newest good ones,
+    and the segments that the oldest of those covers, unless `keep_segments`. The last segment
+    stays. Returns what was deleted. Damaged snapshots do not count as kept.
     """
     snapshots = files.list_snapshots(directory)
     kept: list[int] = []
@@ -70,7 +73,8 @@ def prune(directory: Path, *, keep_snapshots: int = 2, keep_segments: bool = Fal
 
 
 def lost_successor(segments: Sequence[JournalFile], follows: int) -> str:
-    """What to say of segments that are all older than the one which followed a snapshot; "" if they are not."""
+    """What to say of segments that are all older than the one which followed a snapshot; "" if they
+    are not."""
     if follows and (not segments or segments[-1].seq < follows):
         return f"the log went on behind it in {files.segment_name(follows)}, which is missing"
     return ""

@@ -2,17 +2,19 @@
 
 Pure: the bytes of the file in, a verdict out. It must not know directories, nor repair anything.
 
-What was sealed says so by an end mark, and what was not has the size that it was made with. So a last segment of another size, and
-one that says that the log goes on, has lost its end or its successor. Segments of version 1 say neither.
+What was sealed says so by an end mark, and what was not has the size that it was made with. So a
+last segment of another size, and one that says that the log goes on, has lost its end or its
+successor. Segments of version 1 say neither.
 
-A crash of the machine leaves the tail of the last segment in any condition: records that were written and never synced may be
-there, half there, or missing with later ones present (the kernel writes pages in its own order). None of them had been
-acknowledged, so they may be cut off. A bad record that had been acknowledged is another matter: it is damage, and cutting there
-would lose what somebody was told is safe. The difference is found in what follows: each record and end mark carries
-`synced_seq`. If anything intact behind the bad place, or the journal's watermark, says that the sequence due there was
-durable, the segment is CORRUPT; else it is TORN.
-Segments other than the last were synced and sealed before their successor was made, so for them anything bad is CORRUPT. So is an
-intact record that is out of sequence: no crash writes one.
+A crash of the machine leaves the tail of the last segment in any condition: records that were
+written and never synced may be there, half there, or missing with later ones present (the kernel
+writes pages in its own order). None of them had been acknowledged, so they may be cut off. A bad
+record that had been acknowledged is another matter: it is damage, and cutting there would lose what
+somebody was told is safe. The difference is found in what follows: each record and end mark carries
+`synced_seq`. If anything intact behind the bad place, or the journal's watermark, says that the
+sequence due there was durable, the segment is CORRUPT; else it is TORN. Segments other than the
+last were synced and sealed before their successor was made, so for them anything bad is CORRUPT. So
+is an intact record that is out of sequence: no crash writes one.
 
 The header is synced before the file gets its name, so a file without one is CORRUPT.
 """
@@ -57,8 +59,8 @@ class Verdict(NamedTuple):
 class SegmentScan:
     """Iterate once for the records; afterwards `verdict` and `next_seq` hold for the whole segment.
 
-    `first_seq` is what the file's name says, `synced_seq` what is known from elsewhere to have been durable in it. The
-    records of a bad segment up to the bad place are good.
+    `first_seq` is what the file's name says, `synced_seq` what is known from elsewhere to have been
+    durable in it. The records of a bad segment up to the bad place are good.
     """
 
     def __init__(self, data: bytes | memoryview, *, first_seq: int, is_last: bool, synced_seq: int = 0) -> None:

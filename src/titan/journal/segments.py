@@ -1,6 +1,7 @@
 """The segment that is being written, and the one that is allocated ahead of it.
 
-Owns descriptors, offsets and disk space. It must not know threads, queues, callbacks or sync policies, nor what is in a record.
+Owns descriptors, offsets and disk space. It must not know threads, queues, callbacks or sync
+policies, nor what is in a record.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ _IOV_MAX = max(16, os.sysconf("SC_IOV_MAX"))
 
 
 class OpenSegment:
-    """A segment with its header in place. `offset` is where the next record goes, `capacity` where the file ends.
+    """A segment with its header in place. `offset` is where the next record goes, `capacity` where
+    the file ends.
 
     There is always room for its end mark.
     """
@@ -45,7 +47,8 @@ class OpenSegment:
         return self.offset * 2 >= self.capacity
 
     def write(self, buffers: list[bytes], size: int) -> None:
-        """Appends all buffers, `size` bytes together, with one system call (more only if the kernel takes less than all)."""
+        """Appends all buffers, `size` bytes together, with one system call (more only if the kernel
+        takes less than all)."""
         if len(buffers) > _IOV_MAX:
             buffers = [b"".join(buffers)]
         written = os.pwritev(self.fd, buffers, self.offset)
@@ -54,9 +57,11 @@ class OpenSegment:
         self.offset += size
 
     def seal(self, mark: EndMark, *, next_seq: int, term: int) -> None:
-        """Writes the end mark, cuts the file behind it, syncs and closes it. What is in it must be synced.
+        """Writes the end mark, cuts the file behind it, syncs and closes it. What is in it must be
+        synced.
 
-        The mark is synced before the cut: without it a file of another size than it was made with is damaged.
+        The mark is synced before the cut: without it a file of another size than it was made with
+        is damaged.
         """
         os.pwrite(self.fd, encode_end_mark(mark, next_seq=next_seq, term=term), self.offset)
         os.fdatasync(self.fd)
@@ -78,7 +83,8 @@ class OpenSegment:
 
 
 class SegmentMaker:
-    """Makes segments of `segment_bytes`, or of the size of one record that is larger; keeps one spare allocated ahead.
+    """Makes segments of `segment_bytes`, or of the size of one record that is larger; keeps one
+    spare allocated ahead.
 
     `origin`: what their headers say of who wrote them.
     """
@@ -98,7 +104,8 @@ class SegmentMaker:
         return self._spare_fd >= 0
 
     def prepare(self, now: float) -> None:
-        """Allocates the spare. Without space for it `low_space` is True, and it is tried again `retry_s` later at the earliest."""
+        """Allocates the spare. Without space for it `low_space` is True, and it is tried again
+        `retry_s` later at the earliest."""
         if self._spare_fd >= 0 or (self.low_space and now < self.retry_at):
             return
         try:
@@ -112,7 +119,8 @@ class SegmentMaker:
             self.low_space = False
 
     def make(self, first_seq: int, *, record_bytes: int = 0) -> OpenSegment:
-        """A named, durable, empty segment with room for a record of `record_bytes`. Replaces an empty one of the same name."""
+        """A named, durable, empty segment with room for a record of `record_bytes`. Replaces an
+        empty one of the same name."""
         capacity = max(self._segment_bytes, SEGMENT_HEADER_BYTES + record_bytes + END_MARK_BYTES)
         path = self._directory / files.segment_name(first_seq)
         if capacity == self._segment_bytes:

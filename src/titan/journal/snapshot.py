@@ -1,16 +1,19 @@
 """Snapshots: the whole state at a sequence, so that older segments can go.
 
-Owns the snapshot file. It must not know what a chunk means, nor which snapshots and segments are still needed.
+Owns the snapshot file. It must not know what a chunk means, nor which snapshots and segments are
+still needed.
 
     header   magic `TITANSNP` | format version u16 | seq u64 | term u64 | follows u64 | origin, 32 bytes | CRC32 u32 of all before
     chunk    length u32 | CRC32 u32 over the chunk's number (u64) and its bytes | the bytes
     footer   0xFFFFFFFF | CRC32 u32 of what follows | number of chunks u64
 
-`follows` is the first sequence of the segment in which the log went on, or went furthest: a journal that has none so young lost its
-end beside the snapshot. The format versions are those of segments. `origin` says who wrote it. Version 1 had neither.
+`follows` is the first sequence of the segment in which the log went on, or went furthest: a journal
+that has none so young lost its end beside the snapshot. The format versions are those of segments.
+`origin` says who wrote it. Version 1 had neither.
 
-A file that was cut has no footer, chunks that changed places have wrong checksums; both are as bad as a flipped bit. A snapshot is
-written beside, synced and renamed, so a name without `.tmp` was once good.
+A file that was cut has no footer, chunks that changed places have wrong checksums; both are as bad
+as a flipped bit. A snapshot is written beside, synced and renamed, so a name without `.tmp` was
+once good.
 """
 
 from __future__ import annotations
@@ -71,10 +74,11 @@ class _Damage(Exception):
 
 
 def write_snapshot(directory: Path, *, seq: int, term: int, chunks: Iterable[bytes], origin: bytes = b"") -> Path:
-    """Writes the state as of `seq`, which must be the end of a record and synced in the journal. Each chunk is at most 1 GiB.
-    `origin`: who writes; at most 32 bytes.
+    """Writes the state as of `seq`, which must be the end of a record and synced in the journal.
+    Each chunk is at most 1 GiB. `origin`: who writes; at most 32 bytes.
 
-    Returns the path of the durable file. Raises EnvironmentFault if the disk refuses: the journal is whole without it.
+    Returns the path of the durable file. Raises EnvironmentFault if the disk refuses: the journal
+    is whole without it.
     """
     path = directory / files.snapshot_name(seq)
     temporary = path.with_name(path.name + files.TEMPORARY_SUFFIX)
@@ -130,7 +134,8 @@ def _reported(path: Path) -> Iterator[bytes]:
 
 
 def _follows(directory: Path, seq: int) -> int:
-    """The first sequence of the newest segment that begins at or before the sequence behind `seq`; 0 if there is none."""
+    """The first sequence of the newest segment that begins at or before the sequence behind `seq`;
+    0 if there is none."""
     return max((file.seq for file in files.list_segments(directory) if file.seq <= seq + 1), default=0)
 
 

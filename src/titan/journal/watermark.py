@@ -1,16 +1,20 @@
-"""The watermark: a small file that says how far the journal had been synced, apart from the journal itself.
+"""The watermark: a small file that says how far the journal had been synced, apart from the journal
+itself.
 
 Owns that file. It must not know records.
 
-    magic `TITANSYN` | format version u16 | synced_seq u64 | segment u64 | term u64 | CRC32 u32 of all before
+    magic `TITANSYN` | format version u16 | synced_seq u64 | segment u64 | term u64 | CRC32 u32 of
+    all before
 
-`synced_seq` is a sequence that was durable in the segments when this was written, `segment` the first sequence of the one that was
-current. So a journal that ends before `synced_seq`, or whose last segment is older than `segment`, has lost something.
+`synced_seq` is a sequence that was durable in the segments when this was written, `segment` the
+first sequence of the one that was current. So a journal that ends before `synced_seq`, or whose
+last segment is older than `segment`, has lost something.
 
-It is written when a segment is begun and when the journal is closed, and synced then; else at most once a second, also while
-nothing is appended, without a sync of its own. So under `always` it proves after kill -9 what was acknowledged up to a second
-before, and after a loss of power what was acknowledged before the kernel last wrote it back. Under the other policies it
-proves the same of what was synced. It never says more than is true.
+It is written when a segment is begun and when the journal is closed, and synced then; else at most
+once a second, also while nothing is appended, without a sync of its own. So under `always` it
+proves after kill -9 what was acknowledged up to a second before, and after a loss of power what was
+acknowledged before the kernel last wrote it back. Under the other policies it proves the same of
+what was synced. It never says more than is true.
 """
 
 from __future__ import annotations
@@ -52,7 +56,8 @@ def watermark_is_damaged(directory: Path) -> bool:
 
 
 class WatermarkFile:
-    """Written in place: it is far smaller than what a disk writes at once, and a torn one would prove nothing."""
+    """Written in place: it is far smaller than what a disk writes at once, and a torn one would
+    prove nothing."""
 
     def __init__(self, directory: Path) -> None:
         self._fd = os.open(directory / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -1,14 +1,16 @@
 """Group commit: many appends, one write, one sync.
 
-Owns the queue and the thread that empties it. It must not know what a payload means, nor the event loop of whoever appends:
-callbacks come from the writer thread and the caller marshals them.
+Owns the queue and the thread that empties it. It must not know what a payload means, nor the event
+loop of whoever appends: callbacks come from the writer thread and the caller marshals them.
 
-The thread takes everything that is queued, writes it with one system call, syncs once and reports the last sequence; meanwhile
-the next batch gathers, so the batch grows with the load. While it has nothing to do, a small record may be written and synced by
-whoever appends it (`append_now`): on a quick disk that takes less time than to wake a thread and be woken by it.
+The thread takes everything that is queued, writes it with one system call, syncs once and reports
+the last sequence; meanwhile the next batch gathers, so the batch grows with the load. While it has
+nothing to do, a small record may be written and synced by whoever appends it (`append_now`): on a
+quick disk that takes less time than to wake a thread and be woken by it.
 
-Any error of a write or a sync is final. After a failed fsync the kernel may have dropped the pages and marked them clean, so a
-second one would succeed and lie: the writer reports once and takes nothing more.
+Any error of a write or a sync is final. After a failed fsync the kernel may have dropped the pages
+and marked them clean, so a second one would succeed and lie: the writer reports once and takes
+nothing more.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 MIN_SEGMENT_BYTES = 256
 DIRECT_BYTES = 8 * 1024
 DIRECT_S = 0.0005
-"""`append_now` is for records up to this size, while the disk took no longer than this for the last one."""
+"""`append_now` is for records up to this size, while the disk took no longer than this for the last
+one."""
 
 
 class _Order(Enum):
@@ -41,9 +44,11 @@ class _Order(Enum):
 class JournalWriter:
     """Appends records to segments in `directory`, which is made if it is missing.
 
-    It starts a segment of its own at `next_seq`: repair the tail of the last one first (`repair_tail`). That there is one writer
-    per directory is the caller's care (`HomeLock`). `on_synced(last_seq)` comes as SyncPolicy says and may cover several appends
-    at once; after `on_failed` nothing else is called. The constructor waits for the disk, and raises JournalFailed if that fails.
+    It starts a segment of its own at `next_seq`: repair the tail of the last one first
+    (`repair_tail`). That there is one writer per directory is the caller's care (`HomeLock`).
+    `on_synced(last_seq)` comes as SyncPolicy says and may cover several appends at once; after
+    `on_failed` nothing else is called. The constructor waits for the disk, and raises JournalFailed
+    if that fails.
     """
 
     def __init__(
@@ -61,8 +66,9 @@ class JournalWriter:
         places: Sequence[Path] = (),
         origin: bytes = b"",
     ) -> None:
-        """`places`: files and folders beside the journal's own that must stay what they are (see `anchors`) for anything to be
-        reported; JournalFailed when they do not. `origin`: who writes, for the headers; at most 32 bytes."""
+        """`places`: files and folders beside the journal's own that must stay what they are (see
+        `anchors`) for anything to be reported; JournalFailed when they do not. `origin`: who
+        writes, for the headers; at most 32 bytes."""
         if next_seq < 1 or segment_bytes < MIN_SEGMENT_BYTES:
             raise Bug(f"no journal from sequence {next_seq} in segments of {segment_bytes} bytes (at least {MIN_SEGMENT_BYTES})")
         self._directory = directory
@@ -77,7 +83,8 @@ class JournalWriter:
         """Items that the thread has not dealt with."""
         self._directly = False
         self._last_write_s = 0.0
-        self._may_be_direct = policy is not SyncPolicy.EVERYSEC  # whose sync is due later, and the thread's
+        # whose sync is due later, and the thread's
+        self._may_be_direct = policy is not SyncPolicy.EVERYSEC
         self._failure: JournalFailed | None = None
         self._closing = False
         self._maker = SegmentMaker(directory, segment_bytes=segment_bytes, retry_s=space_retry_s, origin=origin)
@@ -98,11 +105,13 @@ class JournalWriter:
         self._thread.start()
 
     def append(self, payload: bytes, count: int, *, synced: bool = False) -> int:
-        """Queues one record of `count` events and returns its last sequence. Any thread may call it; it never waits for the disk.
+        """Queues one record of `count` events and returns its last sequence. Any thread may call
+        it; it never waits for the disk.
 
         `synced`: it is reported when it is on the disk, whatever the policy.
 
-        Raises JournalFailed after a failure or `close()`, LimitExceeded if the payload is over 1 GiB.
+        Raises JournalFailed after a failure or `close()`, LimitExceeded if the payload is over 1
+        GiB.
         """
         if count < 1:
             raise Bug(f"a record holds at least one event, not {count}")
@@ -118,11 +127,12 @@ class JournalWriter:
         return first_seq + count - 1
 
     def append_now(self, payload: bytes, count: int) -> int | None:
-        """Writes and syncs one record here and now and returns its last sequence, if that is likely to be short; `on_synced` is not
-        called. None: nothing was done, use `append`.
+        """Writes and syncs one record here and now and returns its last sequence, if that is likely
+        to be short; `on_synced` is not called. None: nothing was done, use `append`.
 
-        It is if the thread has nothing to do, the record is small and fits in the segment, and the last sync was quick. One that
-        turns out slow is followed by `append`s until the thread finds the disk quick again. Raises JournalFailed.
+        It is if the thread has nothing to do, the record is small and fits in the segment, and the
+        last sync was quick. One that turns out slow is followed by `append`s until the thread finds
+        the disk quick again. Raises JournalFailed.
         """
         size = RECORD_HEADER_BYTES + len(payload)
         if not self._may_be_direct or size > DIRECT_BYTES or self._last_write_s > DIRECT_S or count < 1:
@@ -144,10 +154,11 @@ class JournalWriter:
         return first_seq + count - 1
 
     def rotate(self) -> int:
-        """Asks for the segment to be sealed behind all that was appended; returns the last sequence of that, without waiting.
+        """Asks for the segment to be sealed behind all that was appended; returns the last sequence
+        of that, without waiting.
 
-        `sealed_through` reaches it once that is done. A segment without records is left as it is, and so is any while
-        `low_space` is True.
+        `sealed_through` reaches it once that is done. A segment without records is left as it is,
+        and so is any while `low_space` is True.
         """
         with self._lock:
             self._raise_if_stopped()
@@ -156,7 +167,8 @@ class JournalWriter:
             return self._next_seq - 1
 
     def close(self) -> None:
-        """Writes and syncs what is queued, cuts the segment to its true size, ends the thread. Waits for that; may be called twice.
+        """Writes and syncs what is queued, cuts the segment to its true size, ends the thread.
+        Waits for that; may be called twice.
 
         A failure in here goes to `on_failed`, as always, and to `failure`.
         """
@@ -189,24 +201,27 @@ class JournalWriter:
 
     @property
     def sealed_through(self) -> int:
-        """The last sequence in a sealed segment; `next_seq - 1` of the constructor if none was sealed."""
+        """The last sequence in a sealed segment; `next_seq - 1` of the constructor if none was
+        sealed."""
         return self._committer.sealed_through
 
     @property
     def pending_bytes(self) -> int:
-        """What was appended and not reported yet. The queue has no bound of its own: take no more input while this is too much."""
+        """What was appended and not reported yet. The queue has no bound of its own: take no more
+        input while this is too much."""
         return self._pending_bytes
 
     @property
     def low_space(self) -> bool:
-        """No space for the next segment: what is queued still fits, but refuse new work until it is False again."""
+        """No space for the next segment: what is queued still fits, but refuse new work until it is
+        False again."""
         return self._maker.low_space
 
     @property
     def failure(self) -> JournalFailed | None:
         return self._failure
 
-    # -- the writer thread ------------------------------------------------------------------------------------------------
+    # -- the writer thread -------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
@@ -257,7 +272,8 @@ class JournalWriter:
                 self._committer.look_after(time.monotonic())
 
     def _take(self) -> list[Append | _Order]:
-        """Waits for the first item, the time at which something is due, or `CHECK_S`; takes all there is."""
+        """Waits for the first item, the time at which something is due, or `CHECK_S`; takes all
+        there is."""
         due = self._committer.due_at
         try:
             first = self._queue.get(timeout=CHECK_S if due is None else min(CHECK_S, max(0.0, due - time.monotonic())))

@@ -1,1 +1,2 @@
-"""The asyncio shell round the core: sockets, clock, journal, logs and artifacts. It decides nothing; see titan.core."""
+"""The asyncio shell round the core: sockets, clock, journal, logs and artifacts. It decides
+nothing; see titan.core."""

@@ -1,18 +1,20 @@
-"""Snapshots, made by a process of their own: it replays the sealed part of the log as a recovery would and writes the state.
+"""Snapshots, made by a process of their own: it replays the sealed part of the log as a recovery
+would and writes the state.
 
-So the master never stalls for one, and each snapshot proves that the log before it can be replayed. Run as
-`python -m titan.master.compaction LOCATION THROUGH PARENT [--keep-segments]`, where PARENT is the master's pid: it ends with
-the master, since nobody but the master of a home may delete segments there.
+So the master never stalls for one, and each snapshot proves that the log before it can be replayed.
+Run as `python -m titan.master.compaction LOCATION THROUGH PARENT [--keep-segments]`, where PARENT
+is the master's pid: it ends with the master, since nobody but the master of a home may delete
+segments there.
 """
 
 from __future__ import annotations
 
 import sys
 
-from titan.core import image
+from titan.core.state import snapshot
 from titan.errors import TitanError
 from titan.journal.engine import LogEngine, SnapshotInfo
-from titan.master.beside import begin_beside
+from titan.master.child_process import begin_beside
 from titan.master.recovery import replay
 from titan.master.storage import open_storage
 from titan.model.settings import Settings
@@ -21,7 +23,8 @@ MODULE = "titan.master.compaction"
 
 
 def compact(engine: LogEngine, through: int, *, keep_segments: bool = False) -> SnapshotInfo | None:
-    """Put a snapshot as of the last record at or before `through`, and delete what it makes needless. None: there is a newer.
+    """Put a snapshot as of the last record at or before `through`, and delete what it makes
+    needless. None: there is a newer.
 
     Raises Conflict if that is being done by another process.
     """
@@ -29,7 +32,7 @@ def compact(engine: LogEngine, through: int, *, keep_segments: bool = False) -> 
         follower = replay(engine, Settings(), through)
         if follower.seq <= engine.latest_snapshot().seq:
             return None
-        made = engine.put_snapshot(seq=follower.seq, term=follower.state.term, chunks=image.dump(follower.state))
+        made = engine.put_snapshot(seq=follower.seq, term=follower.state.term, chunks=snapshot.dump(follower.state))
         engine.prune(keep_log=keep_segments)
         return made
 

@@ -1,8 +1,9 @@
-"""The beat of the master: drain what was seen, step, append to the journal, and let effects go once they are durable.
+"""The beat of the master: drain what was seen, step, append to the journal, and let effects go once
+they are durable.
 
-Owns the state, the clock, the open log and the order in which things become visible: whatever is to be sent, be it an effect, an
-answer to a question or a pushed change, waits in one queue behind the sequence that it rests on. So nobody is told what is not
-durable.
+Owns the state, the clock, the open log and the order in which things become visible: whatever is to
+be sent, be it an effect, an answer to a question or a pushed change, waits in one queue behind the
+sequence that it rests on. So nobody is told what is not durable.
 """
 
 from __future__ import annotations
@@ -13,33 +14,35 @@ import os
 import secrets
 from collections.abc import Callable
 
-from titan.clock import SteadyClock
 from titan.core.effects import Effect
-from titan.core.events import SYNCED, Event, encode
-from titan.core.fencing import term_floor
+from titan.core.events.events import SYNCED, Event, encode
+from titan.core.events.records import RECORD_BYTES, divided
+from titan.core.handlers.fencing import term_floor
 from titan.core.inputs import Input, MasterBooted
-from titan.core.record_parts import RECORD_BYTES, divided
-from titan.core.state import State
+from titan.core.state.state import State
 from titan.core.step import next_due, step
 from titan.errors import Conflict, JournalFailed
 from titan.gateway.follower import Follower
 from titan.gateway.sequencer import Sequencer
+from titan.host.clock import SteadyClock
 from titan.journal.engine import OpenLog
-from titan.master.beside import run_beside
-from titan.master.blame import PATIENCE, Blame, Raised, Watched
+from titan.master.child_process import run_beside
 from titan.master.compaction import MODULE as COMPACTION
+from titan.master.faulty_peers import PATIENCE, FaultyPeers, Raised, Watched
 
 log = logging.getLogger("titan.master")
 
 PENDING_LIMIT = 64 * 1024 * 1024
-"""Bytes of journal that wait for the disk; above, the master reads from nobody until they are written."""
+"""Bytes of journal that wait for the disk; above, the master reads from nobody until they are
+written."""
 
 
 class CoreLoop:
-    """`prepare(effects)` turns effects into calls at once, while the state is as they were decided on.
+    """`prepare(effects)` turns effects into calls at once, while the state is as they were decided
+    on.
 
-    The calls are made when their events are durable; `on_told` comes behind them, and `on_events` behind that: what follows from
-    the events can wait, who was told works meanwhile.
+    The calls are made when their events are durable; `on_told` comes behind them, and `on_events`
+    behind that: what follows from the events can wait, who was told works meanwhile.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class CoreLoop:
         on_fatal: Callable[[BaseException], None],
         on_raised: Callable[[Raised], None] | None = None,
         on_told: Callable[[], None] = lambda: None,
-        blame: Blame | None = None,
+        blame: FaultyPeers | None = None,
     ) -> None:
         """`on_raised`: a turn raised, and nothing more is decided here; None: that is fatal."""
         self.state = state
@@ -64,7 +67,7 @@ class CoreLoop:
         self._on_pressure = on_pressure
         self._on_fatal = on_fatal
         self._on_raised = on_raised
-        self._blame = blame
+        self._faulty_peers = blame
         self.careful = False
         """Whether each input has a turn of its own, so that it is known which one raises."""
         self._loop = asyncio.get_running_loop()
@@ -86,14 +89,15 @@ class CoreLoop:
         self._sealing: int | None = None
         self._compactor: asyncio.Task[None] | None = None
 
-    # -- life ---------------------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------
     def lead(
         self, follower: Follower, cluster: str, bursts: tuple[str, ...] = (), *, copied: str = "", behind_s: float = 0.0
     ) -> None:
-        """Open the log that `follower`, whose state this is, has followed, and begin the term that it gives.
+        """Open the log that `follower`, whose state this is, has followed, and begin the term that
+        it gives.
 
-        `copied`: why the home is known to be a copy, if it is. `behind_s`: see `MasterBooted`. `settled` waits until the term has
-        begun durably. Raises JournalFailed.
+        `copied`: why the home is known to be a copy, if it is. `behind_s`: see `MasterBooted`.
+        `settled` waits until the term has begun durably. Raises JournalFailed.
         """
         engine = follower.engine
         self._location = engine.location
@@ -131,16 +135,22 @@ class CoreLoop:
     def low_space(self) -> bool:
         return self._log is not None and self._log.low_space
 
-    # -- in -------------------------------------------------------------------------------------------------------------
-    def see(self, seen: Input) -> None:
-        """Takes notice of an input; all of one loop turn are decided together. Raises Conflict if its sender is set aside."""
-        asks = self._blame is not None and self._blame.any and hasattr(seen, "request")
-        if asks and self._blame is not None and self._blame.is_set_aside(who := self._blame.who(self.state, seen)):
+    # -- in ----------------------------------------------------------------------------------------
+    def see(self, received: Input) -> None:
+        """Takes notice of an input; all of one loop turn are decided together. Raises Conflict if
+        its sender is set aside."""
+        peers = self._faulty_peers
+        if (
+            peers is not None
+            and peers.any
+            and hasattr(received, "request")
+            and peers.is_set_aside(sender := peers.who(self.state, received))
+        ):
             raise Conflict(
-                f"{who} is set aside until this master is restarted: what it sent made the master fail {PATIENCE} times; the "
+                f"{sender} is set aside until this master is restarted: what it sent made the master fail {PATIENCE} times; the "
                 "master's log has what and why"
             )
-        self.order.see(seen)
+        self.order.see(received)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -201,9 +211,10 @@ class CoreLoop:
                     self.order.wrote(self._log.append(piece, inside, synced=synced))
         self._watch_pressure()
 
-    # -- out ------------------------------------------------------------------------------------------------------------
+    # -- out ---------------------------------------------------------------------------------------
     def release(self, call: Callable[[], None]) -> None:
-        """Makes the call once everything decided so far is durable, the inbox included unless this comes from `on_events`."""
+        """Makes the call once everything decided so far is durable, the inbox included unless this
+        comes from `on_events`."""
         while self.order.has_inputs and not (self._turning or self._dead):
             self.turn()
         if self._broken:
@@ -225,7 +236,7 @@ class CoreLoop:
         self._watch_pressure()
         self._maybe_compact()
 
-    # -- limits -----------------------------------------------------------------------------------------------------------
+    # -- limits ------------------------------------------------------------------------------------
     def _watch_pressure(self) -> None:
         assert self._log is not None
         pending = self._log.pending_bytes
@@ -236,9 +247,9 @@ class CoreLoop:
             self._pressed = False
             self._on_pressure(False)
 
-    def _give_up(self, error: BaseException, seen: Input | None) -> None:
+    def _give_up(self, error: BaseException, received: Input | None) -> None:
         """A turn raised: whose input it was is told to `on_raised`, or the master stops."""
-        if self._dead or self._on_raised is None or self._blame is None or isinstance(error, JournalFailed):
+        if self._dead or self._on_raised is None or self._faulty_peers is None or isinstance(error, JournalFailed):
             self._fail(error)
             return
         if not isinstance(error, Exception):
@@ -247,8 +258,8 @@ class CoreLoop:
         self._dead = True
         self.order.drop()  # what waits rests on a state that is not true
         self._broken = True
-        who = self._blame.who(self.state, seen) if seen is not None else ""
-        self._on_raised(Raised(error, seen, who, getattr(seen, "origin", 0)))
+        who = self._faulty_peers.who(self.state, received) if received is not None else ""
+        self._on_raised(Raised(error, received, who, getattr(received, "origin", 0)))
 
     def _fail(self, error: BaseException) -> None:
         if self._dead:
@@ -287,9 +298,10 @@ class CoreLoop:
             self._since_snapshot = max(self._since_snapshot, self.state.settings.snapshot_bytes)
             self._loop.call_soon(self._maybe_compact)
 
-    # -- snapshots --------------------------------------------------------------------------------------------------------
+    # -- snapshots ---------------------------------------------------------------------------------
     def _maybe_compact(self) -> None:
-        """When enough has been logged: have it sealed, then have a process of its own replay it and put a snapshot."""
+        """When enough has been logged: have it sealed, then have a process of its own replay it and
+        put a snapshot."""
         if self._log is None or not self._location or self._compactor is not None or self._dead:
             return
         if self._sealing is None and self._since_snapshot >= self.state.settings.snapshot_bytes:
@@ -311,4 +323,5 @@ class CoreLoop:
             log.warning("no snapshot was made: %s", e)
         finally:
             self._compactor = None
-        self._maybe_compact()  # so much may have been logged meanwhile that the next is due, and nothing more may come
+        # so much may have been logged meanwhile that the next is due, and nothing more may come
+        self._maybe_compact()

@@ -1,8 +1,8 @@
 """Burst workers as child processes of the master, on its machine.
 
-Each holds the read end of a pipe whose write end is here, and ends when that closes, however the master ends: it kills what runs
-and hands it back if somebody is there to take it. Its home lies in burst/ below the master's and goes with it. Must not know
-why one is started.
+Each holds the read end of a pipe whose write end is here, and ends when that closes, however the
+master ends: it kills what runs and hands it back if somebody is there to take it. Its home lies in
+burst/ below the master's and goes with it. Must not know why one is started.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from titan.errors import Conflict
-from titan.folders import remove_folder
-from titan.home_lock import HomeLock
-from titan.no_core import core_dumps_as_before
-from titan.private import umask_of_jobs
+from titan.host.core_dumps import core_dumps_as_before
+from titan.host.home_lock import HomeLock
+from titan.host.privacy import umask_of_jobs
+from titan.host.remove_folder import remove_folder
 
 log = logging.getLogger("titan.master")
 
@@ -50,7 +50,8 @@ class LocalProvider:
         self._cleaner: asyncio.Task[None] | None = None
 
     async def open(self, address: str) -> list[str]:
-        """None outlives the master. What is left of their homes is removed as soon as they are out of them."""
+        """None outlives the master. What is left of their homes is removed as soon as they are out
+        of them."""
         self._address = address
         old = [path for path in self._folder.iterdir() if path.is_dir()] if self._folder.is_dir() else []
         if old:
@@ -137,7 +138,8 @@ def _remove_if_free(home: Path) -> bool:
 
 
 def _remove_home(home: Path) -> None:
-    """Kills what a worker that was killed together with its warden has left, by its mark; then removes the folder."""
+    """Kills what a worker that was killed together with its warden has left, by its mark; then
+    removes the folder."""
     mark = b"TITAN_WORKER_HOME=" + os.fsencode(home)
     give_up = time.monotonic() + KILL_S
     while (left := _marked(mark)) and time.monotonic() < give_up:

@@ -1,11 +1,12 @@
 """The output of all attempts, as the workers send it: one append-only file per run.
 
-A file per run and not per job, because most jobs print a few lines and a run may have a hundred thousand of them. A record is a
-small header (job, attempt, stream, offset, length) and the bytes. The index of a run is built by reading the headers when it is
-first asked for and kept while the run is in use. What comes twice (a worker sends again after a cut) is recognised by its offset.
+A file per run and not per job, because most jobs print a few lines and a run may have a hundred
+thousand of them. A record is a small header (job, attempt, stream, offset, length) and the bytes.
+The index of a run is built by reading the headers when it is first asked for and kept while the run
+is in use. What comes twice (a worker sends again after a cut) is recognised by its offset.
 
-Bytes are handed to the kernel before the result behind them is recorded, so they survive the master's death; they are synced
-once a second.
+Bytes are handed to the kernel before the result behind them is recorded, so they survive the
+master's death; they are synced once a second.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ class RunLog:
         return extents[-1].offset + extents[-1].length if extents else 0
 
     def append(self, job: str, attempt: int, stream: int, offset: int, data: bytes | memoryview) -> int:
-        """Adds what is new of it; returns how many bytes that was. Raises OSError and is as before if the disk refuses."""
+        """Adds what is new of it; returns how many bytes that was. Raises OSError and is as before
+        if the disk refuses."""
         known = self.received(job, attempt, stream)
         if offset < known:
             data, offset = data[known - offset :], known
@@ -113,7 +115,8 @@ class RunLog:
         return os.pread(self._file.fileno(), extent.length, extent.at)
 
     def sync(self) -> None:
-        """Raises OSError, and then what `unsynced` printed may be lost: the kernel may have dropped it and says so once."""
+        """Raises OSError, and then what `unsynced` printed may be lost: the kernel may have dropped
+        it and says so once."""
         if self.dirty and not self._file.closed:
             self.dirty = False
             os.fdatasync(self._file.fileno())
@@ -139,7 +142,8 @@ class LogStore:
         return self._of(run).append(job, attempt, stream, offset, data)
 
     def begin(self, run: str, job: str, attempt: int) -> None:
-        """An attempt is dispatched. An attempt of that number may have run before in a past that this home has forgotten."""
+        """An attempt is dispatched. An attempt of that number may have run before in a past that
+        this home has forgotten."""
         if self._exists(run):
             self._of(run).begin(job, attempt)
 
@@ -151,7 +155,8 @@ class LogStore:
         return log.received(job, attempt, STDOUT), log.received(job, attempt, STDERR)
 
     def pieces(self, run: str, job: str, attempt: int, seen: dict[int, int]) -> Iterator[tuple[int, int, bytes]]:
-        """(stream, offset, bytes) of an attempt in the order of arrival, from the `seen` offset per stream on; moves `seen`."""
+        """(stream, offset, bytes) of an attempt in the order of arrival, from the `seen` offset per
+        stream on; moves `seen`."""
         if not self._exists(run):
             return
         log = self._of(run)
@@ -159,7 +164,8 @@ class LogStore:
         for _, stream, extent in sorted(found):
             if extent.offset >= seen.get(stream, 0):
                 seen[stream] = extent.offset + extent.length
-                yield stream, extent.offset, self._of(run).read(extent)  # it may have been closed since the last one
+                # it may have been closed since the last one
+                yield stream, extent.offset, self._of(run).read(extent)
 
     def size(self, run: str) -> int:
         """Bytes of the run's output on disk."""
@@ -178,7 +184,8 @@ class LogStore:
         (self.folder / f"{run}.log").unlink(missing_ok=True)
 
     def sync(self) -> list[tuple[str, set[tuple[str, int]], OSError]]:
-        """Syncs what is open; returns what the disk failed under: (run, the attempts that it concerns, error)."""
+        """Syncs what is open; returns what the disk failed under: (run, the attempts that it
+        concerns, error)."""
         failed = []
         for run, log in list(self._open.items()):
             try:

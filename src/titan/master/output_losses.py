@@ -1,7 +1,8 @@
 """What this master could not keep of the output of attempts, until their results tell it.
 
-Owns what is to be said. It must not know connections or files: how much of a stream is kept is asked of the log store. What was
-refused and comes again is no loss, so the sum is made when the result is there.
+Owns what is to be said. It must not know connections or files: how much of a stream is kept is
+asked of the log store. What was refused and comes again is no loss, so the sum is made when the
+result is there.
 """
 
 from __future__ import annotations

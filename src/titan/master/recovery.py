@@ -1,10 +1,11 @@
-"""From a log to the state that it gives, for a process that owns it: the end is repaired, then all of it is followed once."""
+"""From a log to the state that it gives, for a process that owns it: the end is repaired, then all
+of it is followed once."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from titan.core.state import State
+from titan.core.state.state import State
 from titan.gateway.follower import Follower
 from titan.journal.engine import LogEngine
 from titan.master.storage import origin
@@ -27,9 +28,11 @@ class Recovered(NamedTuple):
 
 
 def recover(engine: LogEngine, settings: Settings) -> Recovered:
-    """Repair the end of the log and follow it. Raises JournalCorrupt for damage that no crash explains.
+    """Repair the end of the log and follow it. Raises JournalCorrupt for damage that no crash
+    explains.
 
-    A compaction that outlived its master is ended first: it would delete records while they are read here.
+    A compaction that outlived its master is ended first: it would delete records while they are
+    read here.
     """
     guard = engine.compaction_guard()
     guard.take_over()
@@ -47,7 +50,8 @@ def replay(engine: LogEngine, settings: Settings, through: int | None = None) ->
 
 
 def standby(engine: LogEngine, settings: Settings) -> Follower:
-    """Follow a log that another process leads: call `follow` as often as wanted. Reads only, and takes no lock."""
+    """Follow a log that another process leads: call `follow` as often as wanted. Reads only, and
+    takes no lock."""
     follower = Follower(engine, settings, origin=origin(), live=True)
     follower.follow()
     return follower

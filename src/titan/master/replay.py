@@ -1,7 +1,9 @@
-"""The cluster as it was: a home's journal, played up to a time or a sequence, by the `apply` that wrote it.
+"""The cluster as it was: a home's journal, played up to a time or a sequence, by the `apply` that
+wrote it.
 
-Reads only, and takes no lock: the master of that home may run, write its tail and compact meanwhile. What a start does not know
-is not shown either: who was connected, and when a worker was heard.
+Reads only, and takes no lock: the master of that home may run, write its tail and compact
+meanwhile. What a start does not know is not shown either: who was connected, and when a worker was
+heard.
 """
 
 from __future__ import annotations
@@ -10,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from titan.core import events as ev
-from titan.core.apply import apply
-from titan.core.state import State
+from titan.core.apply.apply import apply
+from titan.core.events import events as ev
+from titan.core.state.state import State
 from titan.errors import CallerError, EnvironmentFault, JournalCorrupt, NotFound
 from titan.gateway.reading import events_of, load_snapshot
 from titan.journal.engine import LogEngine, SnapshotInfo
@@ -83,7 +85,8 @@ class Playback:
 
 
 def open_playback(home: Path, moment: Moment | None, now: float) -> Playback:
-    """A playback of the home that begins at or before `moment`, at the nearest snapshot; None: as far back as there is one.
+    """A playback of the home that begins at or before `moment`, at the nearest snapshot; None: as
+    far back as there is one.
 
     `now`: seconds since the epoch.
 

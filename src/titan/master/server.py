@@ -14,50 +14,50 @@ from functools import partial
 from pathlib import Path
 
 from titan._version import __version__
-from titan.clock import SteadyClock, note_time
 from titan.content.directory import DirectoryStore
 from titan.core import effects as fx
-from titan.core import events as ev
+from titan.core.events import events as ev
 from titan.core.inputs import WorkerDisconnected
-from titan.core.state import State
+from titan.core.state.state import State
 from titan.errors import Bug, EnvironmentFault, LimitExceeded, PeerError, PortInUse, ProtocolError, TitanError
-from titan.flow import Inflow, Outflow
 from titan.gateway.follower import Follower
 from titan.gateway.outbound import order_of, reply_of
+from titan.host.clock import SteadyClock, note_time
 from titan.journal import SyncPolicy
 from titan.journal.engine import LogEngine
-from titan.master.archivist import Archivist
-from titan.master.blame import Blame, Raised
-from titan.master.cluster_keys import EVENTS_KEY, PREFIX, ClusterKeys
+from titan.master.archiver import Archivist
+from titan.master.connection_limits import ConnectionLimits, raise_descriptor_limit
+from titan.master.content_names import Registry
 from titan.master.core_loop import CoreLoop
-from titan.master.desks import Desks
-from titan.master.door import Door, raise_descriptor_limit
-from titan.master.file_desk import FileDesk
-from titan.master.garbage import GarbageCollector
-from titan.master.gatekeeper import Gatekeeper
-from titan.master.history import History
-from titan.master.history_check import restore_history
-from titan.master.history_desk import HistoryDesk
-from titan.master.home_clock import NOTE_S, open_clock
-from titan.master.home_mark import mark, why_copied
-from titan.master.home_server import HomeServer
+from titan.master.faulty_peers import FaultyPeers, Raised
+from titan.master.garbage_collection import GarbageCollector
+from titan.master.handlers.files import FileHandler
+from titan.master.handlers.history import HistoryHandler
+from titan.master.handlers.secrets import SecretHandler
+from titan.master.handlers.table import Handlers
+from titan.master.history.check import restore_history
+from titan.master.history.database import History
+from titan.master.home.clock import NOTE_S, open_clock
+from titan.master.home.mark import mark, why_copied
+from titan.master.home.server import HomeServer
+from titan.master.interpreter_settings import tune_interpreter
 from titan.master.local_provider import LocalProvider
 from titan.master.log_store import LogStore
 from titan.master.provider import Bursts
 from titan.master.recovery import recover
-from titan.master.registry import Registry
-from titan.master.secret_desk import SecretDesk
 from titan.master.storage import open_storage, store_of
-from titan.master.store_desk import StoreDesk
-from titan.master.store_port import StorePort
-from titan.master.tuning import tune_interpreter
+from titan.master.store.cluster_keys import EVENTS_KEY, PREFIX, ClusterKeys
+from titan.master.store.port import StorePort
+from titan.master.store.sessions import StoreSessions
 from titan.master.vault import Key, Vault
-from titan.master.webhook_secret import webhook_secret
-from titan.master.webhook_targets import Rule, Targets
+from titan.master.webhooks.delivery import WebhookDelivery
+from titan.master.webhooks.secret import webhook_secret
+from titan.master.webhooks.targets import Rule, Targets
 from titan.model.disk import has_full_disk
 from titan.model.plain import plain
 from titan.model.settings import Settings
-from titan.peer import Outbox, Peer
+from titan.net.memory_budget import Inflow, Outflow
+from titan.net.peer import Outbox, Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob, MessageDecoder, encode, error_of
 from titan.protocol.frames import MAX_MESSAGE
@@ -103,8 +103,9 @@ class Master(HomeServer):
         secrets_key: Key | None = None,
         accept_clock: bool = False,
     ) -> None:
-        """`store_port`: where Redis clients find TitanStore, on `host`; None: nowhere. `secrets_key`: what seals the secrets;
-        None: a key file in the home. `accept_clock`: a clock that is far ahead of what the home has recorded is right."""
+        """`store_port`: where Redis clients find TitanStore, on `host`; None: nowhere.
+        `secrets_key`: what seals the secrets; None: a key file in the home. `accept_clock`: a clock
+        that is far ahead of what the home has recorded is right."""
         super().__init__(home, host, insecure=insecure)
         self.port = port
         self._policy = policy
@@ -119,12 +120,13 @@ class Master(HomeServer):
         self._numbers = 0
         self._server: asyncio.Server | None = None
         self._log_syncer: asyncio.Task[None] | None = None
-        self._blame = Blame(self._host_of)
+        self._faulty_peers = FaultyPeers(self._host_of)
         self._reopening: asyncio.Task[None] | None = None
         self._inflow, self._outflow, self._outbox = Inflow(), Outflow(), Outbox()
         self._complain_after = 0.0
         self._expected: dict[Peer, asyncio.TimerHandle] = {}
-        """Timers for the Hello of each peer. They are cancelled when it is closed: a timer keeps the peer, with its buffers."""
+        """Timers for the Hello of each peer. They are cancelled when it is closed: a timer keeps
+        the peer, with its buffers."""
         self._closed = False
         self._time_noter: asyncio.Task[None] | None = None
         self._restorer: asyncio.Task[list[str]] | None = None
@@ -134,7 +136,7 @@ class Master(HomeServer):
     def address(self) -> str:
         return f"{self.host}:{self.port}"
 
-    # -- life -----------------------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------
     async def _close(self) -> None:
         """Workers keep their jobs and wait for the next master."""
         if self._closed:
@@ -156,10 +158,10 @@ class Master(HomeServer):
         if self.store_port is not None:
             self.store_port.close()
         self.store.close()
-        await self.gatekeeper.close()
+        await self.webhook_delivery.close()
         await self.archivist.stop()
         await self.past.close()
-        await self.desks.close()
+        await self.handlers.close()
         for peer in list(self._peers.values()):
             peer.close()
         await self.core.close()
@@ -174,12 +176,13 @@ class Master(HomeServer):
         await super().stop()
 
     def _on_raised(self, raised: Raised) -> None:
-        """A turn raised, which is a bug. What the journal has is true: everything begins anew from that, in this process."""
+        """A turn raised, which is a bug. What the journal has is true: everything begins anew from
+        that, in this process."""
         log.critical("%s made a handler raise: %s", raised.what, raised.cause, exc_info=raised.cause)
-        if self._policy is None or not self._blame.note(raised):
+        if self._policy is None or not self._faulty_peers.note(raised):
             self._on_fatal(raised.cause)
             return
-        if raised.who and self._blame.is_set_aside(raised.who):
+        if raised.who and self._faulty_peers.is_set_aside(raised.who):
             log.critical("%s is set aside until this master is restarted", raised.who)
         peer = self._peers.get(raised.origin)
         if peer is not None:
@@ -211,7 +214,8 @@ class Master(HomeServer):
         return peer.host if peer is not None else "an unknown address"
 
     async def _open(self) -> None:
-        """Open storage, follow, listen, lead, serve. What fails leaves nothing open. A standby could stay at the first two."""
+        """Open storage, follow, listen, lead, serve. What fails leaves nothing open. A standby
+        could stay at the first two."""
         self._closed = False
         vault = Vault.open(self.home, self._secrets_key)
         engine = open_storage(store_of(self.home), policy=self._policy, places=self.places)
@@ -253,9 +257,10 @@ class Master(HomeServer):
 
     def _open_parts(self, state: State, clock: SteadyClock, vault: Vault) -> None:
         """All that is there before anybody is spoken to."""
-        self._door = Door(self._settings, raise_descriptor_limit(), self._redis_clients)
+        self._connection_limits = ConnectionLimits(self._settings, raise_descriptor_limit(), self._redis_clients)
         self.logs = LogStore(self.home / "logs")
-        if self.content is None:  # one for all terms of this process: a removal that is under way goes on in its thread
+        # one for all terms of this process: a removal that is under way goes on in its thread
+        if self.content is None:
             self.content = DirectoryStore(self.home / "files")
             try:
                 self.content.offer_nearby()
@@ -274,26 +279,28 @@ class Master(HomeServer):
             on_fatal=self._on_fatal,
             on_raised=self._on_raised,
             on_told=self._outbox.flush,
-            blame=self._blame,
+            blame=self._faulty_peers,
         )
         self.history = History(self.home / "history.sqlite")
-        self.files = FileDesk(self.content, most_bytes=self._settings.file_bytes)
+        self.files = FileHandler(self.content, most_bytes=self._settings.file_bytes)
         self.garbage = GarbageCollector(self.core, self.history, self.content, self.registry)
         self.archivist = Archivist(self.core, self.history, self.logs, self.garbage)
-        self.past = HistoryDesk(self.core, self.history)
-        self.gatekeeper = Gatekeeper(self.core, webhook_secret(self.home, self._webhook_secret_file), self._webhook_targets)
-        self.store = StoreDesk(self.core)
+        self.past = HistoryHandler(self.core, self.history)
+        self.webhook_delivery = WebhookDelivery(
+            self.core, webhook_secret(self.home, self._webhook_secret_file), self._webhook_targets
+        )
+        self.store = StoreSessions(self.core)
         self.store_port: StorePort | None = None
         self.cluster_keys = ClusterKeys(state)
         self.store.store.mount(PREFIX, self.cluster_keys)
-        self.desks = Desks(
+        self.handlers = Handlers(
             self.core,
             logs=self.logs,
             content=self.content,
             registry=self.registry,
             past=self.past,
             store=self.store,
-            secrets=SecretDesk(vault, self.core.clock.now, self.core.see),
+            secrets=SecretHandler(vault, self.core.clock.now, self.core.see),
             files=self.files,
             webhooks=self._webhook_targets,
             stop=self.request_stop,
@@ -306,7 +313,7 @@ class Master(HomeServer):
             return
         if self._store_password:
             self.store.configure({"requirepass": self._store_password})
-        self.store_port = StorePort(self.store, self.host, self._store_port, has_room=lambda: self._door.has_room)
+        self.store_port = StorePort(self.store, self.host, self._store_port, has_room=lambda: self._connection_limits.has_room)
         await self.store_port.open()
         self._store_port = self.store_port.port
 
@@ -368,9 +375,9 @@ class Master(HomeServer):
             for run, attempts, error in await loop.run_in_executor(None, self.logs.sync):
                 names = ", ".join(sorted(job for job, _ in attempts)[:5])
                 log.error("output of run %s (%s, ...) may be lost: the disk failed: %s", run, names, error)
-                self.desks.workers.note_unsynced(run, attempts, error)
+                self.handlers.workers.note_unsynced(run, attempts, error)
 
-    # -- connections ------------------------------------------------------------------------------------------------------
+    # -- connections -------------------------------------------------------------------------------
     def _make_peer(self) -> Peer:
         budgets = (MessageDecoder.of_stranger(), self._inflow, self._outflow, self._outbox)
         return Peer(self._on_message, self._on_closed, self._on_opened, *budgets)
@@ -380,7 +387,7 @@ class Master(HomeServer):
         peer.number = self._numbers
         self._peers[peer.number] = peer
         try:
-            oldest = self._door.enter(peer)
+            oldest = self._connection_limits.enter(peer)
         except LimitExceeded as e:
             self._turn_away(peer, e)
             return
@@ -410,7 +417,7 @@ class Master(HomeServer):
             if not peer.role:
                 self._on_hello(peer, message)
             else:
-                self.desks.take(peer, message, blob)
+                self.handlers.take(peer, message, blob)
         except PeerError as e:
             if not peer.role:
                 peer.fail(e)
@@ -435,7 +442,7 @@ class Master(HomeServer):
         peer.role = message.role
         peer.actor = " ".join(plain(message.user, MAX_USER).split()) or f"a {peer.role} on {peer.host}"
         self._expect_no_more(peer)
-        self._door.greet(peer)
+        self._connection_limits.greet(peer)
         peer.allow(MAX_MESSAGE if peer.role == "client" else WORKER_MESSAGE)
         local = peer.address.startswith(("127.", "::1"))
         peer.compress = "zstd" in welcome.features and not local
@@ -448,10 +455,10 @@ class Master(HomeServer):
     def _on_closed(self, peer: Peer, error: Exception | None) -> None:
         self._peers.pop(peer.number, None)
         self._expect_no_more(peer)
-        self._door.leave(peer)
+        self._connection_limits.leave(peer)
         if isinstance(error, TitanError):
             log.warning("connection %d was closed: %s", peer.number, error)
-        self.desks.forget(peer)
+        self.handlers.forget(peer)
 
     def _on_pressure(self, pressed: bool) -> None:
         for peer in self._peers.values():
@@ -462,11 +469,11 @@ class Master(HomeServer):
         if self.store_port is not None:
             self.store_port.press(pressed=pressed)
 
-    # -- what the core decided ------------------------------------------------------------------------------------------
+    # -- what the core decided ---------------------------------------------------------------------
     def _on_events(self, events: list[ev.Event]) -> None:
-        self.desks.note(events)  # somebody waits for it
+        self.handlers.note(events)  # somebody waits for it
         self.archivist.note(events)
-        self.gatekeeper.note(events)
+        self.webhook_delivery.note(events)
         if any(isinstance(event, (ev.RunArchived, ev.RunDropped)) for event in events):
             self.store.keep_spaces({run.first for run in self.core.state.runs.values()})
         self.cluster_keys.events.note(self.store.now_ms(), events)
@@ -501,14 +508,15 @@ class Master(HomeServer):
             log.info("worker %s left", self.core.state.worker_name(event.worker))
 
     def _prepare(self, effects: list[fx.Effect]) -> list[Callable[[], None]]:
-        """Orders to workers first: they are what somebody's work waits for, and a client that is written to may take the CPU."""
+        """Orders to workers first: they are what somebody's work waits for, and a client that is
+        written to may take the CPU."""
         calls: list[Callable[[], None]] = []
         replies: list[Callable[[], None]] = []
         state = self.core.state
         for effect in effects:
             match effect:
                 case fx.SendDispatch():
-                    calls += self.desks.workers.dispatch(effect)
+                    calls += self.handlers.workers.dispatch(effect)
                 case fx.StartBurst():
                     calls.append(partial(self.bursts.start, effect))
                 case fx.StopBurst():
@@ -516,26 +524,26 @@ class Master(HomeServer):
                 case fx.AcceptWorker():
                     peer = self._peers.get(effect.origin)
                     if peer is not None:
-                        calls += self.desks.workers.accept(peer, effect)
+                        calls += self.handlers.workers.accept(peer, effect)
                     else:  # it hung up before it was accepted
                         self.core.see(WorkerDisconnected(effect.worker, effect.origin))
                 case fx.Disconnect():
                     self._then(calls, effect.origin, None)
                 case fx.AnnounceGate():
-                    calls += self.gatekeeper.announce(effect.job)
+                    calls += self.webhook_delivery.announce(effect.job)
                 case _:
                     if (order := order_of(state, effect)) is not None:
-                        calls += self.desks.workers.tell(*order)
+                        calls += self.handlers.workers.tell(*order)
                     elif (reply := reply_of(state, effect)) is not None:
                         self._answer(replies, effect, *reply)
         return calls + replies
 
     def _answer(self, replies: list[Callable[[], None]], effect: fx.Effect, origin: int, message: msg.Message) -> None:
         if isinstance(effect, fx.Refuse):
-            self.desks.runs.refused(origin, effect.request)
+            self.handlers.runs.refused(origin, effect.request)
         self._then(replies, origin, message)
         if isinstance(effect, fx.ReplySubmitted):
-            more = self.desks.runs.submitted(origin, effect.request, effect.run)
+            more = self.handlers.runs.submitted(origin, effect.request, effect.run)
             if more is not None:
                 replies.append(more)
 

@@ -1,4 +1,5 @@
-"""Where a master keeps its log: the one place that chooses an engine. All others know the protocol (`journal.engine`)."""
+"""Where a master keeps its log: the one place that chooses an engine. All others know the protocol
+(`journal.engine`)."""
 
 from __future__ import annotations
 
@@ -17,9 +18,11 @@ from titan.journal.memory_engine import NoLog
 def open_storage(
     location: str | Path, *, policy: SyncPolicy | None = SyncPolicy.ALWAYS, places: tuple[Path, ...] = ()
 ) -> LogEngine:
-    """Return the engine of the log at `location`, as `LogEngine.location` names it. Nothing is read or written yet.
+    """Return the engine of the log at `location`, as `LogEngine.location` names it. Nothing is read
+    or written yet.
 
-    `policy` None: no log is kept. `places`: files and folders that must stay what they are for anything to be durable.
+    `policy` None: no log is kept. `places`: files and folders that must stay what they are for
+    anything to be durable.
     """
     if policy is None:
         return NoLog()
@@ -33,9 +36,10 @@ def store_of(home: Path) -> Path:
 
 @cache
 def origin() -> bytes:
-    """Who writes: the version, and a digest of the code that says what events and snapshots are; at most 32 bytes."""
+    """Who writes: the version, and a digest of the code that says what events and snapshots are; at
+    most 32 bytes."""
     digest = 0
     for package in (core, model):
-        for path in sorted(Path(package.__path__[0]).glob("*.py")):
+        for path in sorted(Path(package.__path__[0]).rglob("*.py")):
             digest = zlib.crc32(path.read_bytes(), digest)
     return f"{__version__[:22]} {digest:08x}".encode()

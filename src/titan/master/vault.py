@@ -1,10 +1,12 @@
 """Secrets at rest: `secrets.sealed` in the master's home, each value sealed by AES-256-GCM.
 
-The key is scrypt of a passphrase or of what a key file holds, with a salt of this file's own. Each value has a nonce of its own;
-its name, version and time are authenticated with it, so none can be passed off under another name. The file is written whole,
-synced and put in the place of the old one: after a kill it is either.
+The key is scrypt of a passphrase or of what a key file holds, with a salt of this file's own. Each
+value has a nonce of its own; its name, version and time are authenticated with it, so none can be
+passed off under another name. The file is written whole, synced and put in the place of the old
+one: after a kill it is either.
 
-Values are unsealed one by one when they are needed. Owns the file and the key; must not know who asks.
+Values are unsealed one by one when they are needed. Owns the file and the key; must not know who
+asks.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 from titan.errors import CallerError, EnvironmentFault, LimitExceeded, NotFound
+from titan.host.core_dumps import forbid_core_dumps
+from titan.host.privacy import take_key
 from titan.journal.files import sync_directory
 from titan.model.secrets import MAX_SECRETS, MAX_TOTAL, MAX_VALUE, SECRET_NAME_RULE, is_secret_name, value_problem
-from titan.no_core import forbid_core_dumps
-from titan.private import take_key
 
 log = logging.getLogger("titan.master")
 
@@ -76,7 +78,8 @@ class _File(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Vault:
-    """The secrets as they were at one time. `put` and `remove` block on the disk and return the vault with the change."""
+    """The secrets as they were at one time. `put` and `remove` block on the disk and return the
+    vault with the change."""
 
     def __init__(self, path: Path, key: Key | None, file: _File | None, cipher: Cipher | None) -> None:
         self._path = path
@@ -89,7 +92,8 @@ class Vault:
     def open(cls, home: Path, key: Key | None = None) -> Vault:
         """`key` None: the home's own key file, which is made with the first secret.
 
-        Raises CallerError for a key that does not open what is there, EnvironmentFault for a file that is damaged or unreadable.
+        Raises CallerError for a key that does not open what is there, EnvironmentFault for a file
+        that is damaged or unreadable.
         """
         path = home / FILE
         try:
@@ -115,7 +119,7 @@ class Vault:
                 raise _damaged(path, f"the value of {one.name} is not what was written")
         return vault
 
-    # -- asking -----------------------------------------------------------------------------------------------------------
+    # -- asking ------------------------------------------------------------------------------------
     def has(self, name: str) -> bool:
         return name in self._entries
 
@@ -129,7 +133,7 @@ class Vault:
             return None
         return _unsealed(self._cipher, one.nonce, one.sealed, _bound(one.name, one.version, one.set_at))
 
-    # -- changes ----------------------------------------------------------------------------------------------------------
+    # -- changes -----------------------------------------------------------------------------------
     def put(self, name: str, value: bytes, at: float) -> Vault:
         """The vault with that value, durable. Raises CallerError, LimitExceeded, OSError."""
         if not is_secret_name(name):
@@ -176,9 +180,10 @@ def missing(name: str) -> str:
     return f"there is no secret {name[:128]!r} on this master: set it with `titan secret set {name[:128]}`"
 
 
-# -- keys -----------------------------------------------------------------------------------------------------------------
+# -- keys ------------------------------------------------------------------------------------------
 def find_key(passphrase_file: Path | None, key_file: Path | None) -> Key | None:
-    """What was given, the passphrase in a file, in the environment, or a key file; None: nothing. Raises CallerError.
+    """What was given, the passphrase in a file, in the environment, or a key file; None: nothing.
+    Raises CallerError.
 
     The variable is taken out of the environment, so that no process that this one starts has it.
     """
@@ -235,7 +240,7 @@ def _other_kind(path: Path, kind: str, key: Key | None) -> str:
     )
 
 
-# -- sealing --------------------------------------------------------------------------------------------------------------
+# -- sealing ---------------------------------------------------------------------------------------
 def _cipher(key: Key, salt: bytes) -> Cipher:
     try:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -262,7 +267,7 @@ def _unsealed(cipher: Cipher, nonce: bytes, sealed: bytes, bound: bytes) -> byte
         return None
 
 
-# -- the file ---------------------------------------------------------------------------------------------------------------
+# -- the file --------------------------------------------------------------------------------------
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:

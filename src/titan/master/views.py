@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from heapq import nlargest
 
-from titan.core.explain import Reason, explain
-from titan.core.state import NO_WORKER, Job, Run, State, Worker
-from titan.core.story import describe, story
+from titan.core.state.state import NO_WORKER, Job, Run, State, Worker
+from titan.core.state.story import describe, story
+from titan.core.why import Reason, explain
 from titan.errors import NotFound
 from titan.model.disk import free_disk, has_full_disk
 from titan.model.states import JobState, RunState, WorkerState

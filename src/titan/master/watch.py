@@ -1,8 +1,9 @@
-"""Who watches which run, and what changed since they were last told. The master pushes; nobody polls.
+"""Who watches which run, and what changed since they were last told. The master pushes; nobody
+polls.
 
-A change goes out at once if the run was quiet, else with others at most every `EVERY_S`: a watcher gets each job's newest state,
-not a backlog. Progress goes out at most every `PROGRESS_S`, and to a watcher that has not read what it was sent only when it has:
-then the newest of each job.
+A change goes out at once if the run was quiet, else with others at most every `EVERY_S`: a watcher
+gets each job's newest state, not a backlog. Progress goes out at most every `PROGRESS_S`, and to a
+watcher that has not read what it was sent only when it has: then the newest of each job.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from titan.core import events as ev
-from titan.core.state import State
+from titan.core.events import events as ev
+from titan.core.state.state import State
 from titan.master import views
 from titan.model.states import RunState
-from titan.peer import Peer
+from titan.net.peer import Peer
 from titan.protocol import messages as msg
 
 EVERY_S = 0.02
 PROGRESS_S = 0.2
 PAGE = 10_000
 UNSENT_BYTES = 64 * 1024
-"""A watcher whose machine has not taken so much is told nothing more of progress: it would find old news first."""
+"""A watcher whose machine has not taken so much is told nothing more of progress: it would find old
+news first."""
 
 
 class Watcher:

@@ -1,1 +1,2 @@
-"""The vocabulary: typed, immutable data that every other part speaks. Imports nothing of ours but the errors."""
+"""The vocabulary: typed, immutable data that every other part speaks. Imports nothing of ours but
+the errors."""

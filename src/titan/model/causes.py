@@ -35,7 +35,8 @@ UNNEEDED = (Cause.NOT_NEEDED, Cause.ANCESTOR_NOT_NEEDED)
 
 
 def cause_of_old(reason: str) -> Cause:
-    """What an older Titan, which journaled the sentence alone, meant by it. For replays; the sentences are those of its time.
+    """What an older Titan, which journaled the sentence alone, meant by it. For replays; the
+    sentences are those of its time.
 
     >>> cause_of_old("its ancestor a is DEAD: exit code 1"), cause_of_old("not needed"), cause_of_old("cancelled by a user")
     (<Cause.ANCESTOR: 2>, <Cause.NOT_NEEDED: 3>, <Cause.NONE: 0>)

@@ -1,7 +1,9 @@
-"""What a user submits: job templates and DAGs, in the columns in which they travel and are journaled.
+"""What a user submits: job templates and DAGs, in the columns in which they travel and are
+journaled.
 
-A `JobTemplate` says what jobs of one shape share, so 100,000 jobs that differ in their arguments are one template and
-100,000 small rows. Owns the shape and its limits; `graph` owns what makes a DAG valid.
+A `JobTemplate` says what jobs of one shape share, so 100,000 jobs that differ in their arguments
+are one template and 100,000 small rows. Owns the shape and its limits; `graph` owns what makes a
+DAG valid.
 """
 
 from __future__ import annotations
@@ -43,11 +45,13 @@ class Kind(StrEnum):
 
 
 GATE, HANDLER, SERVICE = Kind.GATE, Kind.HANDLER, Kind.SERVICE
-"""For code that asks per job: to look a member up in its enum takes as long as eight comparisons (Python 3.11)."""
+"""For code that asks per job: to look a member up in its enum takes as long as eight comparisons
+(Python 3.11)."""
 
 
 class Needs(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What an attempt takes up on its worker while it runs, and further capabilities that the worker must have. 0: does not say."""
+    """What an attempt takes up on its worker while it runs, and further capabilities that the
+    worker must have. 0: does not say."""
 
     cpus: float = 0.0
     memory: int = 0
@@ -110,9 +114,10 @@ class Service(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What to run and how. Exactly one of `file`, `command`, `argv`, `function` is set.
 
-    `file` is a path inside the project archive, or the name of a staged script; `file_hash` (SHA-256, hex) is "" in a
-    project. `command` goes to /bin/sh -c. `argv` is run as it is. `function` is the SHA-256 of a pickled function, staged like a
-    file. `driver` "process" wants a fresh process where a warm one would do; `python` is the interpreter of a script, "" the
+    `file` is a path inside the project archive, or the name of a staged script; `file_hash`
+    (SHA-256, hex) is "" in a project. `command` goes to /bin/sh -c. `argv` is run as it is.
+    `function` is the SHA-256 of a pickled function, staged like a file. `driver` "process" wants a
+    fresh process where a warm one would do; `python` is the interpreter of a script, "" the
     worker's own. Times are in seconds; `timeout_s` 0 means none.
     """
 
@@ -132,7 +137,8 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     driver: str = ""
     python: str = ""
     kind: str = ""
-    """A `Kind`. A plain string, as a later Titan may send one that is not known here: `titan.model.failure` refuses it."""
+    """A `Kind`. A plain string, as a later Titan may send one that is not known here:
+    `titan.model.failure` refuses it."""
     needs: Needs | None = None
     retry: Retry | None = None
     limits: Limits | None = None
@@ -147,7 +153,8 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     outputs: tuple[tuple[str, str], ...] = ()
     """(name, path in its folder) of files that must be there when it has succeeded."""
     inputs: tuple[tuple[str, str, str], ...] = ()
-    """(path in its folder, id of the job, name of the output of that job) of files that are there before it starts."""
+    """(path in its folder, id of the job, name of the output of that job) of files that are there
+    before it starts."""
     session: str = ""
     """Names the program that makes these calls: a function runner serves the calls of one."""
 
@@ -170,7 +177,8 @@ def template_size(t: JobTemplate) -> int:
 
 
 class DagSpec(msgspec.Struct, frozen=True, array_like=True):
-    """A DAG in columns: entry i of `ids`, `template_of`, `args` and `parents` is job i. Parents are ids.
+    """A DAG in columns: entry i of `ids`, `template_of`, `args` and `parents` is job i. Parents are
+    ids.
 
     `payloads`, if not empty, holds for each job that is a call the pickled arguments.
     """

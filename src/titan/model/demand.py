@@ -1,7 +1,9 @@
-"""What a job asks of the worker that runs it: capabilities, and resources in whole units, so that sums are exact.
+"""What a job asks of the worker that runs it: capabilities, and resources in whole units, so that
+sums are exact.
 
-Jobs of one demand are alike to a scheduler: they share a lane. A demand of one capability and nothing else, which nearly all jobs
-have, is that capability's name. Must not know who asks or what is free.
+Jobs of one demand are alike to a scheduler: they share a lane. A demand of one capability and
+nothing else, which nearly all jobs have, is that capability's name. Must not know who asks or what
+is free.
 """
 
 from __future__ import annotations
@@ -65,7 +67,8 @@ def amounts_in(key: LaneKey) -> Amounts:
 
 
 def totals_of(facts: Mapping[str, str | int | float]) -> Amounts:
-    """What a worker has, by what it says of itself; what it does not say, or says amiss, it has none of."""
+    """What a worker has, by what it says of itself; what it does not say, or says amiss, it has
+    none of."""
     cpus, memory, gpus = (_number(facts.get(name)) for name in ("cpus", "memory_bytes", "gpus"))
     return round(min(cpus, MAX_CPUS) * MILLI), int(min(memory, MAX_MEMORY)), int(min(gpus, MAX_GPUS))
 
@@ -90,11 +93,12 @@ def within(a: Amounts, b: Amounts) -> bool:
 
 
 def fits_beside(asked: Amounts, taken: Amounts, total: Amounts) -> bool:
-    """Whether there is enough left of each thing that is asked for. What is not asked for does not matter."""
+    """Whether there is enough left of each thing that is asked for. What is not asked for does not
+    matter."""
     return all(not want or have + want <= all_ for want, have, all_ in zip(asked, taken, total, strict=True))
 
 
-# -- for people ---------------------------------------------------------------------------------------------------------
+# -- for people ------------------------------------------------------------------------------------
 def amount_text(kind: int, amount: int) -> str:
     """`kind`: the position in Amounts."""
     if kind == 1:

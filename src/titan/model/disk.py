@@ -1,7 +1,7 @@
 """How much is free on the disk of a worker's home, and what of that is worth saying.
 
-A worker tells it when it registers, and in a heartbeat only when it is news: when the disk becomes full or is so no longer, and
-when what is free has halved or doubled.
+A worker tells it when it registers, and in a heartbeat only when it is news: when the disk becomes
+full or is so no longer, and when what is free has halved or doubled.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The drivers by name: which jobs each has, and which of them a job may ask for.
 
-Owns the one list of names. The checks of a graph, the SDK's field `driver`, staging and the worker's table of classes follow it.
-How a driver starts anything is the worker's business (`worker/drivers`).
+Owns the one list of names. The checks of a graph, the SDK's field `driver`, staging and the
+worker's table of classes follow it. How a driver starts anything is the worker's business
+(`worker/drivers`).
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ WORK = ("file", "command", "argv", "function")
 
 class DriverRow(NamedTuple):
     doc: str = ""
-    """What a job gets that asks for the driver, as a part of a sentence in Markdown. "": no job can ask for it."""
+    """What a job gets that asks for the driver, as a part of a sentence in Markdown. "": no job can
+    ask for it."""
     has: Callable[[JobTemplate], bool] | None = None
-    """Whether the driver has a template that no row before has. None: it has those whose `driver` is its name."""
+    """Whether the driver has a template that no row before has. None: it has those whose `driver`
+    is its name."""
     runs: tuple[str, ...] = ("file", "command", "argv")
     """Which of `WORK` its jobs may have."""
     suffix: str = ""

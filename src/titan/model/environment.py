@@ -1,6 +1,8 @@
-"""The variables of a job's environment that are Titan's own: TITAN_*. A job's `env` may set all others.
+"""The variables of a job's environment that are Titan's own: TITAN_*. A job's `env` may set all
+others.
 
-Both the SDK and the master ask here; the worker, the second line, drops what came all the same, as from an older journal.
+Both the SDK and the master ask here; the worker, the second line, drops what came all the same, as
+from an older journal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What a template may say of failing and of human decisions: how often, how soon, which exit codes are final, which gate.
+"""What a template may say of failing and of human decisions: how often, how soon, which exit codes
+are final, which gate.
 
 Both the SDK (before it sends) and the master (when it receives) ask here, so both say the same.
 """
@@ -20,7 +21,8 @@ _URL = re.compile(r"https?://[^\s/?#@\\]+(?:[/?#][^\s]*)?", re.IGNORECASE)
 
 
 def with_loss(reason: str, lost: str) -> str:
-    """The sentence of an attempt's end, and of its output that is lost. For people: decisions read `lost`.
+    """The sentence of an attempt's end, and of its output that is lost. For people: decisions read
+    `lost`.
 
     >>> with_loss("exit code 1", "the disk is full"), with_loss("", "the disk is full"), with_loss("exit code 1", "")
     ('exit code 1; output lost: the disk is full', 'output lost: the disk is full', 'exit code 1')
@@ -66,7 +68,8 @@ def gate_problem(gate: Gate) -> str:
 
 
 def seconds_problem(value: float) -> str:
-    return "" if 0 <= value <= MAX_SECONDS else f"must be 0 to {MAX_SECONDS:,.0f} seconds"  # also for NaN
+    # also for NaN
+    return "" if 0 <= value <= MAX_SECONDS else f"must be 0 to {MAX_SECONDS:,.0f} seconds"
 
 
 def codes_problem(codes: tuple[int, ...]) -> str:

@@ -1,6 +1,8 @@
-"""Files that travel: what a job leaves for others (outputs), what it is given (inputs), and what is published under a key.
+"""Files that travel: what a job leaves for others (outputs), what it is given (inputs), and what is
+published under a key.
 
-Content goes by its SHA-256. A folder travels as one tar file. Owns the shapes, their limits and the rules for paths and keys.
+Content goes by its SHA-256. A folder travels as one tar file. Owns the shapes, their limits and the
+rules for paths and keys.
 """
 
 from __future__ import annotations
@@ -141,7 +143,8 @@ def giver_of(job: str, source: str) -> str:
 
 
 def check_inputs(job: str, template: JobTemplate, parents: Sequence[int], parent: Callable[[int], tuple[str, JobTemplate]]) -> None:
-    """Each input is an output of a job that it depends on. `parent(position)`: its id and template. Raises InvalidGraph."""
+    """Each input is an output of a job that it depends on. `parent(position)`: its id and template.
+    Raises InvalidGraph."""
     known = dict(parent(p) for p in parents)
     for path, source, name in template.inputs:
         giver = giver_of(job, source)

@@ -1,7 +1,7 @@
 """What makes a DAG valid, and the message that says what is wrong with one that is not.
 
-The SDK calls `resolve` before it sends (the error comes at once), the master when it receives (the error comes to every
-client). A DAG is refused whole.
+The SDK calls `resolve` before it sends (the error comes at once), the master when it receives (the
+error comes to every client). A DAG is refused whole.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ MAX_GROUP = 256
 
 
 def resolve(dag: DagSpec) -> list[tuple[int, ...]]:
-    """The parents of each job as positions in `dag.ids`, without repeats. Raises InvalidGraph with the job and reason."""
+    """The parents of each job as positions in `dag.ids`, without repeats. Raises InvalidGraph with
+    the job and reason."""
     parents = _resolve(dag, lambda _: None, 0)
     _check_files(dag, dag.templates, parents, lambda p: (dag.ids[p], dag.templates[dag.template_of[p]]))
     cycle = find_cycle(parents)
@@ -89,7 +90,8 @@ def _resolve(dag: DagSpec, known: Callable[[str], int | None], offset: int) -> l
 
 
 def find_cycle(parents: Sequence[Sequence[int]]) -> list[int]:
-    """Some cycle as positions, each the parent of the next and the last of the first; [] if there is none. O(jobs + edges)."""
+    """Some cycle as positions, each the parent of the next and the last of the first; [] if there
+    is none. O(jobs + edges)."""
     count = len(parents)
     missing = [len(p) for p in parents]
     if not any(missing):
@@ -169,7 +171,8 @@ def check_part(
     known: Set[str],
     job_at: Callable[[int], tuple[str, JobTemplate]],
 ) -> None:
-    """Jobs of a DAG of `count`, whose first `expected` are there and have the ids `known`. Raises InvalidGraph.
+    """Jobs of a DAG of `count`, whose first `expected` are there and have the ids `known`. Raises
+    InvalidGraph.
 
     `job_at(position)`: id and template of one that is there.
     """
@@ -292,14 +295,15 @@ def _check_template(t: JobTemplate) -> None:
         raise InvalidGraph(f"{where}: run_at must be a time between the years 1970 and 9999")
 
 
-def _check_limits(where: str, t: JobTemplate, it: limits.Limits) -> None:
+def _check_limits(where: str, t: JobTemplate, amounts: limits.Limits) -> None:
     if t.function:
         raise InvalidGraph(f"{where}: limits: a call shares its process with others and has none of its own: make it a file")
-    if it.memory and not limits.MIN_MEMORY <= it.memory <= limits.MAX_MEMORY:
+    if amounts.memory and not limits.MIN_MEMORY <= amounts.memory <= limits.MAX_MEMORY:
         raise InvalidGraph(f"{where}: limits: memory must be {format_size(limits.MIN_MEMORY)} to {format_size(limits.MAX_MEMORY)}")
-    if it.cpus and not limits.MIN_CPUS <= it.cpus <= limits.MAX_CPUS:  # also false for NaN
+    # also false for NaN
+    if amounts.cpus and not limits.MIN_CPUS <= amounts.cpus <= limits.MAX_CPUS:
         raise InvalidGraph(f"{where}: limits: cpus must be {limits.MIN_CPUS:g} to {limits.MAX_CPUS:,g}")
-    if not 0 <= it.processes <= limits.MAX_PROCESSES:
+    if not 0 <= amounts.processes <= limits.MAX_PROCESSES:
         raise InvalidGraph(f"{where}: limits: processes must be 1 to {limits.MAX_PROCESSES:,}")
 
 

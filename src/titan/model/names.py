@@ -1,6 +1,7 @@
 """The grammar of names: job ids, run ids, capabilities, worker names, artifact names.
 
-All names become parts of paths and of `RUN/JOB`, so the grammar is narrow: no slash, no leading dot or dash.
+All names become parts of paths and of `RUN/JOB`, so the grammar is narrow: no slash, no leading dot
+or dash.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def is_capability(text: str) -> bool:
 
 
 def run_id(at_ms: int, entropy: int) -> str:
-    """A run id that sorts by time: 9 characters of milliseconds, 3 of entropy (15 bits of it are used).
+    """A run id that sorts by time: 9 characters of milliseconds, 3 of entropy (15 bits of it are
+    used).
 
     >>> run_id(1_700_000_000_000, 12345)
     '1hf7yat00c1s'

@@ -1,4 +1,5 @@
-"""Plain text: what a terminal, a table and a log show as it is written. Control characters are spelt out, and long text is cut."""
+"""Plain text: what a terminal, a table and a log show as it is written. Control characters are
+spelt out, and long text is cut."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ _KEPT = "\n\t"
 
 
 def plain(text: str, most: int = MAX_REASON) -> str:
-    r"""The text without control characters, direction marks and lone surrogates, at most `most` characters long.
+    r"""The text without control characters, direction marks and lone surrogates, at most `most`
+    characters long.
 
     >>> plain("ok\x1b[2J"), plain("a\u202eb"), plain("abcdef", 5)
     ('ok\\x1b[2J', 'a\\u202eb', 'ab...')

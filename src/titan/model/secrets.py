@@ -1,4 +1,5 @@
-"""Secrets by name: which names there can be, and what a template may say of them. Values are the master's shell's and the worker's.
+"""Secrets by name: which names there can be, and what a template may say of them. Values are the
+master's shell's and the worker's.
 
 Both the SDK (before it sends) and the master (when it receives) ask here, so both say the same.
 """

@@ -1,8 +1,9 @@
 """What a service may say of itself, with its defaults, and how its children name it.
 
-In the arguments, the values of `env` and the command of a job that depends on the service `db`, ``${service:db}`` stands for its
-HOST:PORT, which TITAN_SERVICE_DB holds as well; in its own arguments and `env` a service finds its port as ``${port}``. A further
-``$`` in front leaves a place as it is. Pure: which worker has it, and when it is healthy, is for others.
+In the arguments, the values of `env` and the command of a job that depends on the service `db`,
+``${service:db}`` stands for its HOST:PORT, which TITAN_SERVICE_DB holds as well; in its own
+arguments and `env` a service finds its port as ``${port}``. A further ``$`` in front leaves a place
+as it is. Pure: which worker has it, and when it is healthy, is for others.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ def names_in(text: str) -> list[str]:
 
 
 def put_services(text: str, address_of: Callable[[str], str]) -> str:
-    """The text with the address of each service that it names. What `address_of` raises goes through."""
+    """The text with the address of each service that it names. What `address_of` raises goes
+    through."""
     return _SERVICE.sub(lambda place: address_of(place[1]), text) if "${" in text else text
 
 

@@ -1,7 +1,8 @@
-"""Amounts of memory as people write them, `512MiB`, `1.5GB` or bytes, and as they are shown to them.
+"""Amounts of memory as people write them, `512MiB`, `1.5GB` or bytes, and as they are shown to
+them.
 
-A limit (`parse_size`) is exact and spells its unit out; what a job asks for (`size_of`) may be shorter. One table of units serves
-both.
+A limit (`parse_size`) is exact and spells its unit out; what a job asks for (`size_of`) may be
+shorter. One table of units serves both.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def parse_size(text: str) -> int | None:
 
 
 def size_of(text: str) -> int:
-    """Bytes of `4GiB`, `1.5 G`, `512 MiB`, `100` or `1e9`; K, M, G and T are powers of 1024, KB, MB, GB and TB of 1000.
+    """Bytes of `4GiB`, `1.5 G`, `512 MiB`, `100` or `1e9`; K, M, G and T are powers of 1024, KB,
+    MB, GB and TB of 1000.
 
     Raises ValueError, which says what is wrong.
 

@@ -1,7 +1,7 @@
 """The states of a job, a run and a worker, and which may follow which.
 
-Owns the transition table, from which docs/glossary.md's diagram is drawn. Must not know how a state is stored or why
-it changes.
+Owns the transition table, from which docs/glossary.md's diagram is drawn. Must not know how a state
+is stored or why it changes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class RunState(IntEnum):
     CANCELLED = 3
     """By a user, or replaced by its schedule."""
     OPENING = 4
-    """Its jobs are still coming in: it is nobody's run yet, and gone if the master or its submitter dies first."""
+    """Its jobs are still coming in: it is nobody's run yet, and gone if the master or its submitter
+    dies first."""
 
 
 class WorkerState(IntEnum):
@@ -45,9 +46,9 @@ class WorkerState(IntEnum):
 
 TERMINAL = (JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED)
 
-# A job whose parent is a service goes back to WAITING when that is no longer READY, as long as it has not been dispatched.
-# Reports can be lost or overtaken, so a result may arrive for an attempt whose start was never reported: DISPATCHED leads
-# wherever RUNNING does.
+# A job whose parent is a service goes back to WAITING when that is no longer READY, as long as it
+# has not been dispatched. Reports can be lost or overtaken, so a result may arrive for an attempt
+# whose start was never reported: DISPATCHED leads wherever RUNNING does.
 _ATTEMPT_ENDS = (JobState.COMPLETED, JobState.FAILED, JobState.QUEUED, JobState.DEAD, JobState.CANCELLED)
 TRANSITIONS: dict[JobState, tuple[JobState, ...]] = {
     JobState.WAITING: (JobState.QUEUED, JobState.DELAYED, JobState.PAUSED, JobState.CANCELLED),
@@ -63,7 +64,8 @@ TRANSITIONS: dict[JobState, tuple[JobState, ...]] = {
 }
 
 REVIVABLE = (JobState.DEAD, JobState.CANCELLED)
-"""A user may take a DEAD job off the dead letter queue: then it, and what was CANCELLED because of it, is WAITING again."""
+"""A user may take a DEAD job off the dead letter queue: then it, and what was CANCELLED because of
+it, is WAITING again."""
 STOPPABLE = (JobState.WAITING, JobState.DELAYED, JobState.QUEUED, JobState.FAILED)
 """A service that is stopped goes from these, too, straight to COMPLETED."""
 
@@ -81,9 +83,11 @@ class Outcome(IntEnum):
     """Also a call that took down the process that ran it, however it did."""
     TIMED_OUT = 3
     REFUSED = 4
-    """It could not be started and never can be: no such file, bad interpreter, permission. Not retried."""
+    """It could not be started and never can be: no such file, bad interpreter, permission. Not
+    retried."""
     BROKEN = 5
-    """The worker's own machinery failed: disk full, no runner. Tried again, elsewhere if that can be; it costs no retry."""
+    """The worker's own machinery failed: disk full, no runner. Tried again, elsewhere if that can
+    be; it costs no retry."""
     STOPPED = 6
     """Killed because the master said so. Its lease is fenced already."""
     RETURNED = 7

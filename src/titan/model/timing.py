@@ -1,9 +1,12 @@
-"""When a schedule is to run: cron expressions in a time zone, or a plain interval; and which times that gives.
+"""When a schedule is to run: cron expressions in a time zone, or a plain interval; and which times
+that gives.
 
-Pure: the next time is a function of the timing, the time after which it is asked for, and the machine's time zone database; no
-clock is read. Expressions are Debian cron's and so is what a change of the clocks does to them (cronsim): a job at a fixed hour
-that falls into the gap runs as soon as the gap is over, one that falls into the hour that comes twice runs once; a job with ``*``
-for the minute or the hour goes by elapsed time. An expression of six fields begins with the seconds.
+Pure: the next time is a function of the timing, the time after which it is asked for, and the
+machine's time zone database; no clock is read. Expressions are Debian cron's and so is what a
+change of the clocks does to them (cronsim): a job at a fixed hour that falls into the gap runs as
+soon as the gap is over, one that falls into the hour that comes twice runs once; a job with ``*``
+for the minute or the hour goes by elapsed time. An expression of six fields begins with the
+seconds.
 """
 
 from __future__ import annotations
@@ -40,7 +43,8 @@ _SHORT = {
 
 
 class Timing(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Exactly one of `cron` (in the zone `tz`) and `every_s` (seconds apart, the first at `start`) is given."""
+    """Exactly one of `cron` (in the zone `tz`) and `every_s` (seconds apart, the first at `start`)
+    is given."""
 
     cron: str = ""
     tz: str = "UTC"
@@ -58,7 +62,8 @@ class _Cron(NamedTuple):
 
 
 def check_timing(timing: Timing, now: float) -> None:
-    """Raises CallerError for what is no timing, or one that has no time after `now` (seconds since the epoch)."""
+    """Raises CallerError for what is no timing, or one that has no time after `now` (seconds since
+    the epoch)."""
     if bool(timing.cron) is bool(timing.every_s):
         raise CallerError("a schedule has either a cron expression or an interval: give exactly one of --cron and --every")
     if not timing.cron:
@@ -106,7 +111,8 @@ def last_times(timing: Timing, after: float, until: float, most: int) -> list[fl
     found = some_times(timing, after, until, most + 1)
     if len(found) <= most:
         return found
-    # Too many: narrow the span until it holds no more. `low` always leaves too many, `high` does not.
+    # Too many: narrow the span until it holds no more. `low` always leaves too many, `high` does
+    # not.
     low, high = floor(after), floor(until) + 1
     while high - low > 1:
         middle = (low + high) // 2
@@ -151,8 +157,8 @@ def _interval_times(timing: Timing, after: float) -> Iterator[float]:
 
 def _cron_times(cron: _Cron, after: float) -> Iterator[float]:
     whole = floor(after)
-    # From two minutes before on, so that the seconds of the present one are looked at too. At a change of the clocks cronsim may
-    # begin with times that are over; they are passed by.
+    # From two minutes before on, so that the seconds of the present one are looked at too. At a
+    # change of the clocks cronsim may begin with times that are over; they are passed by.
     begin = (datetime.fromtimestamp(whole, UTC) - timedelta(minutes=2)).astimezone(cron.zone)
     last = after
     for minute in CronSim(cron.five, begin):

@@ -11,9 +11,9 @@
 
 Arguments are their pickle, which begins with another byte than these, or by content as with "h".
 
-A failure is the byte 1, four lengths (4 bytes each, big-endian), then three texts in UTF-8 and the pickle. The fourth length is
-that of the pickle and one more; 0: there is none. Reading it executes nothing: only the caller opens the pickle. Older journals
-have a pickle of all four in its place.
+A failure is the byte 1, four lengths (4 bytes each, big-endian), then three texts in UTF-8 and the
+pickle. The fourth length is that of the pickle and one more; 0: there is none. Reading it executes
+nothing: only the caller opens the pickle. Older journals have a pickle of all four in its place.
 """
 
 from __future__ import annotations
@@ -54,12 +54,14 @@ def size_of(value: bytes) -> int:
 
 
 def is_failure(data: bytes | bytearray | memoryview) -> bool:
-    """Whether a description of what was raised is plain fields; what an older Titan wrote is a pickle."""
+    """Whether a description of what was raised is plain fields; what an older Titan wrote is a
+    pickle."""
     return len(data) > 0 and data[0] == _FAILURE_MARK
 
 
 def failure_of(data: bytes | bytearray | memoryview) -> tuple[bytes | None, str, str, str]:
-    """(the exception's own pickle or None, its type, its text, the traceback). Raises ValueError for what is none."""
+    """(the exception's own pickle or None, its type, its text, the traceback). Raises ValueError
+    for what is none."""
     if len(data) < _FAILURE.size or not is_failure(data):
         raise ValueError("no description of a failure")
     _, *lengths, pickled = _FAILURE.unpack_from(data)

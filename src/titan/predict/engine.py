@@ -1,7 +1,9 @@
-"""The core as a master of workers that only wait: `step` after `step`, from one moment at which something happens to the next.
+"""The core as a master of workers that only wait: `step` after `step`, from one moment at which
+something happens to the next.
 
-Nothing fails but what the plan says, nothing is lost, nobody is silent. A report takes half of `link_s` to the master, an order the
-other half to the worker; all that arrives at one moment is one turn.
+Nothing fails but what the plan says, nothing is lost, nobody is silent. A report takes half of
+`link_s` to the master, an order the other half to the worker; all that arrives at one moment is one
+turn.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from typing import Any
 import msgspec
 
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import inputs as seen
-from titan.core.state import State
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.state.state import State
 from titan.core.step import next_due, step
 from titan.errors import InvalidGraph
 from titan.model.dag import Kind
@@ -29,7 +31,8 @@ from titan.scheduling.lane import job_of
 
 PART_JOBS = 5_000
 FOREVER_S = 1e9
-"""No timer of the core is due so late that is about the run: those of workers, which are never silent here."""
+"""No timer of the core is due so late that is about the run: those of workers, which are never
+silent here."""
 TOLD_EVERY = 5_000
 """Jobs between two calls of `progress`."""
 _RUN, _CLIENT = "predicted", 1
@@ -79,9 +82,10 @@ class _Engine:
         self._half_s = plan.overheads.link_s / 2
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._drawn = 0
-        self._inbox: list[seen.Input] = []
+        self._inbox: list[inputs.Input] = []
         self._results: dict[int, list[tuple[int, float, float, float, int]]] = {}
-        """Worker -> (lease, started, finished, CPU seconds, outcome) of reports that are there now."""
+        """Worker -> (lease, started, finished, CPU seconds, outcome) of reports that are there now.
+        """
         self._begun: dict[int, float] = {}
         """Lease -> when the attempt began."""
         self._seats: dict[int, Seat] = {}
@@ -103,9 +107,9 @@ class _Engine:
         nothing = array("d", [-1.0]) * count
         self.course = Course(nothing[:], nothing[:], array("i", [0]) * count, array("i", [-1]) * count)
 
-    # -- the course -----------------------------------------------------------------------------------------------------
+    # -- the course --------------------------------------------------------------------------------
     def play(self) -> Course:
-        self._step([seen.MasterBooted("predicted", 1)])
+        self._step([inputs.MasterBooted("predicted", 1)])
         self._seat_workers()
         self._submit()
         heap = self._heap
@@ -118,11 +122,11 @@ class _Engine:
             while heap and heap[0][0] <= self.now:
                 _, _, call, args = heappop(heap)
                 call(*args)
-            inputs = self._take_inputs() if self._inbox or self._results else []
+            taken = self._take_inputs() if self._inbox or self._results else []
             if due is not None and due <= self.now:
-                inputs.append(seen.TimePassed())
-            if inputs:
-                self._step(inputs)
+                taken.append(inputs.TimePassed())
+            if taken:
+                self._step(taken)
         return self._conclude()
 
     def _pass_to(self, at: float) -> None:
@@ -131,8 +135,8 @@ class _Engine:
                 self.course.waited_s[demand] = self.course.waited_s.get(demand, 0.0) + at - self.now
             self.now = at
 
-    def _step(self, inputs: list[seen.Input]) -> None:
-        decision = step(self.state, self.now, inputs)
+    def _step(self, taken: list[inputs.Input]) -> None:
+        decision = step(self.state, self.now, taken)
         self.course.turns += 1
         for effect in decision.effects:
             if isinstance(effect, fx.SendDispatch):
@@ -160,20 +164,20 @@ class _Engine:
         self._drawn += 1
         heappush(self._heap, (self.now + delay, self._drawn, call, args))
 
-    def _take_inputs(self) -> list[seen.Input]:
-        inputs, self._inbox = self._inbox, []
+    def _take_inputs(self) -> list[inputs.Input]:
+        taken, self._inbox = self._inbox, []
         for worker, rows in self._results.items():
             leases, started, finished, cpu_s, outcomes = (list(column) for column in zip(*rows, strict=True))
             nothing = [0] * len(rows)
             codes = [1 if outcome == Outcome.EXITED else 0 for outcome in outcomes]
             reasons = [""] * len(rows)
-            inputs.append(
-                seen.ResultsReported(worker, leases, outcomes, codes, reasons, started, finished, cpu_s, nothing, jitter=0.5)
+            taken.append(
+                inputs.ResultsReported(worker, leases, outcomes, codes, reasons, started, finished, cpu_s, nothing, jitter=0.5)
             )
         self._results.clear()
-        return inputs
+        return taken
 
-    # -- the cluster and the pipeline -----------------------------------------------------------------------------------
+    # -- the cluster and the pipeline --------------------------------------------------------------
     def _seat_workers(self) -> None:
         plan, number = self.plan, 0
         shared = Machine(plan.shared_cpus, self.now) if plan.shared_cpus else None
@@ -190,14 +194,14 @@ class _Engine:
                     self._machines.append(machine)
                 self._seats[number] = Seat(number, group.slots, machine, totals_of(about))
                 self._inbox.append(
-                    seen.WorkerRegistered(number + 1, 1, f"w{number}", "1", group.capabilities, group.slots, about, [], [])
+                    inputs.WorkerRegistered(number + 1, 1, f"w{number}", "1", group.capabilities, group.slots, about, [], [])
                 )
         self._step(self._take_inputs())
 
     def _submit(self) -> None:
         """As a large DAG comes to a master: in parts. It costs no time; `begin_s` does."""
         p, count = self.plan.pipeline, len(self.plan.pipeline.ids)
-        self._step([seen.RunBegun(_CLIENT, 1, _RUN, "", p.name, "", self._templates, count, p.deadline_s)])
+        self._step([inputs.RunBegun(_CLIENT, 1, _RUN, "", p.name, "", self._templates, count, p.deadline_s)])
         for at in range(0, count, PART_JOBS):
             part = slice(at, at + PART_JOBS)
             ids = p.ids[part]
@@ -208,11 +212,11 @@ class _Engine:
                 self._step([self._part(at, part, ids)])
         self._first = self.state.runs[_RUN].first
 
-    def _part(self, at: int, part: slice, ids: list[str]) -> seen.JobsArrived:
+    def _part(self, at: int, part: slice, ids: list[str]) -> inputs.JobsArrived:
         p = self.plan.pipeline
-        return seen.JobsArrived(_CLIENT, 1, _RUN, at, ids, p.template_of[part], [()] * len(ids), list(p.parents[part]))
+        return inputs.JobsArrived(_CLIENT, 1, _RUN, at, ids, p.template_of[part], [()] * len(ids), list(p.parents[part]))
 
-    # -- workers --------------------------------------------------------------------------------------------------------
+    # -- workers -----------------------------------------------------------------------------------
     def _on_dispatch(self, order: fx.SendDispatch) -> None:
         seat, jobs = self._seats[order.worker], self.state.jobs
         for lease, number in enumerate(order.jobs, order.first_lease):
@@ -314,20 +318,20 @@ class _Engine:
         else:
             del self._behind[demand]
 
-    # -- services and gates ---------------------------------------------------------------------------------------------
+    # -- services and gates ------------------------------------------------------------------------
     def _on_ready(self, seat: Seat, attempt: Attempt) -> None:
         if attempt.lease in seat.running:
             began = self._begun[attempt.lease]
             lease, now = [attempt.lease], [self.now]
-            self._inbox.append(seen.ServicesSeen(seat.number, lease, [1], [began], now, [1], [0], [""], [0.0]))
+            self._inbox.append(inputs.ServicesSeen(seat.number, lease, [1], [began], now, [1], [0], [""], [0.0]))
 
     def _approve(self, number: int) -> None:
         job = self.state.jobs[number]
         if job.state is JobState.PAUSED:
             self.course.ends[number - self._first] = self.now - self.plan.begin
-            self._inbox.append(seen.GateDecisionMade(_CLIENT, 1, _RUN, job.name, True, "prediction", "", ""))
+            self._inbox.append(inputs.GateDecisionMade(_CLIENT, 1, _RUN, job.name, True, "prediction", "", ""))
 
-    # -- what is kept ---------------------------------------------------------------------------------------------------
+    # -- what is kept ------------------------------------------------------------------------------
     def _note_start(self, position: int, worker: int, last: int) -> None:
         course = self.course
         course.starts[position] = self.now - self.plan.begin

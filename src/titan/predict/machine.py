@@ -1,8 +1,9 @@
 """Machines whose CPUs are shared by what runs on them, and the workers there.
 
-An attempt is `seconds` of progress. As long as all that runs asks for no more CPUs than there are, a second of it takes a second;
-else the part of it that needs a CPU takes as much longer as there are too few. Attempts that need about the same share of a CPU go
-at the same pace, so each such class has one clock of progress and a heap: O(log n) an attempt, whatever the load does.
+An attempt is `seconds` of progress. As long as all that runs asks for no more CPUs than there are,
+a second of it takes a second; else the part of it that needs a CPU takes as much longer as there
+are too few. Attempts that need about the same share of a CPU go at the same pace, so each such
+class has one clock of progress and a heap: O(log n) an attempt, whatever the load does.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ class Machine:
         return ended
 
     def _prune(self, kind: int) -> bool:
-        """Takes out what was stopped; whether anything is left. A class of which nothing is left is no more."""
+        """Takes out what was stopped; whether anything is left. A class of which nothing is left is
+        no more."""
         heap = self._ends[kind]
         while heap and heap[0][1] in self._gone:
             del self._gone[heap[0][1]]
@@ -117,7 +119,8 @@ def _class_of(cpu: float) -> int:
 
 
 class Seat:
-    """A worker: attempts wait in the order in which they came, and begin as slots and what they ask for are free."""
+    """A worker: attempts wait in the order in which they came, and begin as slots and what they ask
+    for are free."""
 
     __slots__ = ("busy_s", "free", "last", "machine", "number", "running", "slots", "waiting")
 

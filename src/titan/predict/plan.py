@@ -1,4 +1,5 @@
-"""What a prediction is made of: workers, what each job takes, and what it costs to get from one to the next."""
+"""What a prediction is made of: workers, what each job takes, and what it costs to get from one to
+the next."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class Overheads(msgspec.Struct, frozen=True):
     begin_s: float = 0.01
     """From the submission to the first start."""
     link_s: float = 0.004
-    """From the end of what a job waits for to its start, on a worker that has nothing to do: a report, a decision, a dispatch."""
+    """From the end of what a job waits for to its start, on a worker that has nothing to do: a
+    report, a decision, a dispatch."""
     turn_s: float = 0.001
     """From the end of an attempt to the start of one that waits behind it on the same worker."""
 
@@ -56,7 +58,8 @@ class Plan(msgspec.Struct):
     groups: list[Group]
     overheads: Overheads = Overheads()
     shared_cpus: float = 0.0
-    """All workers are on one machine of so many CPUs; 0: each has one of its own, with the CPUs of its group."""
+    """All workers are on one machine of so many CPUs; 0: each has one of its own, with the CPUs of
+    its group."""
     gate_wait_s: float = 0.0
     """After which every gate is approved."""
     begin: float = 1_700_000_000.0

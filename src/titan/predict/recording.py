@@ -1,7 +1,9 @@
-"""What runs that are over tell of the next one: how long each job takes by itself, and what lies between two jobs.
+"""What runs that are over tell of the next one: how long each job takes by itself, and what lies
+between two jobs.
 
-A job that shared its machine's CPUs with too many others took longer than it needs; that is taken out as well as a recording lets
-one: by how full the machine was meanwhile, as the jobs' own CPU time says.
+A job that shared its machine's CPUs with too many others took longer than it needs; that is taken
+out as well as a recording lets one: by how full the machine was meanwhile, as the jobs' own CPU
+time says.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import msgspec
 from titan.predict.plan import Overheads, Takes
 
 BUSY, FULL = 0.65, 0.95
-"""Shares of a machine's CPUs: below the first nobody waited for one, above the second everybody did, between them in part."""
+"""Shares of a machine's CPUs: below the first nobody waited for one, above the second everybody
+did, between them in part."""
 MAX_SAMPLES = 100_000
 
 
@@ -50,7 +53,8 @@ class Recording(msgspec.Struct):
 
 
 def takes_of(recordings: Iterable[Recording]) -> dict[str, Takes]:
-    """By job id, the median over the recordings. Failed attempts are taken to have been as long as the last."""
+    """By job id, the median over the recordings. Failed attempts are taken to have been as long as
+    the last."""
     found: dict[str, list[tuple[float, float, int]]] = {}
     for recording in recordings:
         for row, seconds in zip(recording.rows, _own_seconds(recording), strict=True):
@@ -84,11 +88,13 @@ def overheads_of(recordings: Iterable[Recording], parents: Mapping[str, Sequence
 
 
 def _gaps(recording: Recording, parents: Mapping[str, Sequence[str]], links: list[float], turns: list[float]) -> None:
-    """Before each job that began as soon as it could: from what it waited for last, a parent or a slot, to its start."""
+    """Before each job that began as soon as it could: from what it waited for last, a parent or a
+    slot, to its start."""
     ends = {row.id: row.finished for row in recording.rows}
     busy: dict[str, list[float]] = {}
     free: dict[str, list[float]] = {}
-    """By worker: when the attempts that ran end, and when the slots that are free fell free; 0: they never had one."""
+    """By worker: when the attempts that ran end, and when the slots that are free fell free; 0:
+    they never had one."""
     for row in sorted(recording.rows, key=lambda row: row.started):
         running = busy.setdefault(row.worker, [])
         slots = free.setdefault(row.worker, [0.0] * recording.hosts.get(row.worker, Host()).slots)

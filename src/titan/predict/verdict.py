@@ -1,4 +1,5 @@
-"""What a course comes to: the chain that decided its length, the least that it could take, and what kept it from that."""
+"""What a course comes to: the chain that decided its length, the least that it could take, and what
+kept it from that."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from titan.predict.plan import Plan
 
 
 class Link(NamedTuple):
-    """A job of the chain that ends with the last one; `waited`: for "parent", "slot", or "begin" if for nothing."""
+    """A job of the chain that ends with the last one; `waited`: for "parent", "slot", or "begin" if
+    for nothing."""
 
     job: int
     start_s: float
@@ -27,7 +29,8 @@ class Verdict(NamedTuple):
     least_s: float
     """The longest chain of dependencies: what it takes if there is always a free worker."""
     limited_by: str
-    """"dependencies", "slots", "cpus", "nobody" (jobs that no worker can take) or "waits" (gates, delays, retries)."""
+    """"dependencies", "slots", "cpus", "nobody" (jobs that no worker can take) or "waits" (gates,
+    delays, retries)."""
     why: str
 
 

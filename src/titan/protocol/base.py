@@ -1,4 +1,5 @@
-"""What every message is. The messages of one feature may stand in a file of their own, which `messages` gathers."""
+"""What every message is. The messages of one feature may stand in a file of their own, which
+`messages` gathers."""
 
 from __future__ import annotations
 

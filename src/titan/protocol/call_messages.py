@@ -7,6 +7,7 @@ from titan.protocol.ranges import Column, Lease
 
 
 class Awaiting(Message, frozen=True):
-    """Those of the worker's calls that wait for other calls and use no slot meanwhile: all, each time one more or less does."""
+    """Those of the worker's calls that wait for other calls and use no slot meanwhile: all, each
+    time one more or less does."""
 
     leases: Column[Lease]

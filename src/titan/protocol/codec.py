@@ -1,7 +1,7 @@
 """Messages from bytes and to bytes.
 
-A payload is the MessagePack array of one message. With the BLOB flag it is: length of the array (4 bytes, big-endian), the
-array, and then the blob, raw.
+A payload is the MessagePack array of one message. With the BLOB flag it is: length of the array (4
+bytes, big-endian), the array, and then the blob, raw.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def encode(message: Message, blob: Blob | None = None, *, compress: bool = False
 
 
 def encode_apart(message: Message, blob: Blob) -> bytes:
-    """What goes before a blob that is written behind it, uncopied. The frame must not be over MAX_FRAME."""
+    """What goes before a blob that is written behind it, uncopied. The frame must not be over
+    MAX_FRAME."""
     payload = _encode(message)
     header = frame_header(OPCODE_OF[type(message)], 4 + len(payload) + len(blob), BLOB)
     return b"".join((header, _length.pack(len(payload)), payload))
@@ -143,7 +144,8 @@ def _misfit(payload: bytes | memoryview, message: str) -> Misfit:
 
 
 def _request_of(payload: bytes | memoryview) -> int:
-    """The request id of a payload of unknown shape, 0 if it has none that the other side could read."""
+    """The request id of a payload of unknown shape, 0 if it has none that the other side could
+    read."""
     try:
         fields = msgspec.msgpack.decode(payload)
     except (msgspec.DecodeError, RecursionError, ValueError):

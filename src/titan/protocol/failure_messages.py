@@ -9,10 +9,12 @@ from titan.protocol.ranges import Column, Count, Measured, Moment, Name, Text
 
 
 class Decide(Message, frozen=True):
-    """Approve or reject an open gate, named by `run` and `job`, or by the one-time `token` of its webhook alone.
+    """Approve or reject an open gate, named by `run` and `job`, or by the one-time `token` of its
+    webhook alone.
 
-    `key` is the asker's own: a decision repeated under the key under which it was made is answered alike; any other decision about
-    a gate that is decided is a conflict. `by`: who decides, 1 to 128 characters.
+    `key` is the asker's own: a decision repeated under the key under which it was made is answered
+    alike; any other decision about a gate that is decided is a conflict. `by`: who decides, 1 to
+    128 characters.
     """
 
     run: Name
@@ -42,7 +44,8 @@ class ListGates(Message, frozen=True):
 
 
 class GateRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An open gate. Times in seconds since the epoch. `webhook`: "" has none, "due", "delivered", or why it was given up."""
+    """An open gate. Times in seconds since the epoch. `webhook`: "" has none, "due", "delivered",
+    or why it was given up."""
 
     run: Name
     dag: Name
@@ -60,8 +63,8 @@ class Gates(Message, frozen=True):
 
 
 class RetryDead(Message, frozen=True):
-    """Take a DEAD job off the dead letter queue, or with `job` "" all of its run, and run it again with all that was cancelled
-    because of it. `key` as in Decide."""
+    """Take a DEAD job off the dead letter queue, or with `job` "" all of its run, and run it again
+    with all that was cancelled because of it. `key` as in Decide."""
 
     run: Name
     job: Name = ""

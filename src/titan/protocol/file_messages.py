@@ -1,4 +1,5 @@
-"""Messages about content: it travels in pieces, both ways, has names on the master, and is published under keys."""
+"""Messages about content: it travels in pieces, both ways, has names on the master, and is
+published under keys."""
 
 from __future__ import annotations
 
@@ -9,21 +10,26 @@ from titan.protocol.base import Message
 from titan.protocol.ranges import Column, Count, Lease, Measured, Name, Text
 
 FILE_WINDOW = 16 << 20
-"""Bytes of a file that may be on their way, or wait for the receiver's disk: more are sent as FileTaken comes."""
+"""Bytes of a file that may be on their way, or wait for the receiver's disk: more are sent as
+FileTaken comes."""
 
 
 class SendFile(Message, frozen=True):
-    """Content of `size` bytes is to be kept. `key`, drawn by the sender, names the sending: after a cut it goes on under the same.
+    """Content of `size` bytes is to be kept. `key`, drawn by the sender, names the sending: after a
+    cut it goes on under the same.
 
-    `hash` "" says that it is not known yet. Answered by SendFrom; by Stored, if the master has the content; or by an Error. Small
-    content of a known hash may come whole, in the blob: then the answer is Stored, when it is on the master's disk, or an Error.
-    From a job it comes whole always.
+    `hash` "" says that it is not known yet. Answered by SendFrom; by Stored, if the master has the
+    content; or by an Error. Small content of a known hash may come whole, in the blob: then the
+    answer is Stored, when it is on the master's disk, or an Error. From a job it comes whole
+    always.
 
-    `path` names the finished file, if sender and master are proved to share a machine by `proof` (see `content.nearby`) and
-    the hash is known. The master takes the file itself and answers Stored, or answers SendFrom if it cannot.
+    `path` names the finished file, if sender and master are proved to share a machine by `proof`
+    (see `content.nearby`) and the hash is known. The master takes the file itself and answers
+    Stored, or answers SendFrom if it cannot.
 
-    `inode` and `mtime_ns` are the seal of that file when its writer hashed it; 0 and 0: it was not hashed as it was written. The
-    master hashes a file that comes from a client, that has no seal, or that does not match its seal.
+    `inode` and `mtime_ns` are the seal of that file when its writer hashed it; 0 and 0: it was not
+    hashed as it was written. The master hashes a file that comes from a client, that has no seal,
+    or that does not match its seal.
     """
 
     key: Name
@@ -49,7 +55,8 @@ class FilePiece(Message, frozen=True):
 
 
 class FileEnd(Message, frozen=True):
-    """All is sent, and this is its SHA-256. Answered by Stored when it is on the master's disk, or by an Error."""
+    """All is sent, and this is its SHA-256. Answered by Stored when it is on the master's disk, or
+    by an Error."""
 
     hash: Name
 
@@ -63,7 +70,8 @@ class FileTaken(Message, frozen=True):
 class FetchFile(Message, frozen=True):
     """Send a file from `offset` on; answered by FilePieces, at least one. From workers and clients.
 
-    With a `proof` that both share a machine (see `content.nearby`) the answer may be FileHere instead.
+    With a `proof` that both share a machine (see `content.nearby`) the answer may be FileHere
+    instead.
     """
 
     hash: Name
@@ -72,7 +80,8 @@ class FetchFile(Message, frozen=True):
 
 
 class FileHere(Message, frozen=True):
-    """Open the content in the offered folder, under its hash. A file that does not match these marks is to be fetched instead."""
+    """Open the content in the offered folder, under its hash. A file that does not match these
+    marks is to be fetched instead."""
 
     inode: Count
     size: Count
@@ -86,7 +95,8 @@ class StopSending(Message, frozen=True):
 
 
 class NameContent(Message, frozen=True):
-    """Content that the master has is put into perm_files/ under a name, in place of what has that name. Answered by Resolved."""
+    """Content that the master has is put into perm_files/ under a name, in place of what has that
+    name. Answered by Resolved."""
 
     name: Name
     hash: Name
@@ -95,8 +105,8 @@ class NameContent(Message, frozen=True):
 class Publish(Message, frozen=True):
     """A file that the master has (SendFile) is published under `key` from now on.
 
-    By a worker for the attempt `lease`, under the key of its run unless it is `shared`; by a client, shared. Answered by
-    ArtifactRow in Artifacts when that is durable.
+    By a worker for the attempt `lease`, under the key of its run unless it is `shared`; by a
+    client, shared. Answered by ArtifactRow in Artifacts when that is durable.
     """
 
     key: Name
@@ -108,7 +118,8 @@ class Publish(Message, frozen=True):
 
 
 class ArtifactRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One version of what is published. `key` is RUN/KEY, or KEY if it is shared. `by`: RUN/JOB, "" for a client."""
+    """One version of what is published. `key` is RUN/KEY, or KEY if it is shared. `by`: RUN/JOB, ""
+    for a client."""
 
     key: Name
     hash: Name
@@ -119,7 +130,8 @@ class ArtifactRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class FindArtifact(Message, frozen=True):
-    """The versions of a key, the newest first; answered by Artifacts, or by an Error if there is none.
+    """The versions of a key, the newest first; answered by Artifacts, or by an Error if there is
+    none.
 
     By a worker for the attempt `lease`: first of its run, then shared.
     """
@@ -129,7 +141,8 @@ class FindArtifact(Message, frozen=True):
 
 
 class ListArtifacts(Message, frozen=True):
-    """The newest version of each key that begins so, by key: `RUN/` those of a run, else shared ones. Answered by Artifacts."""
+    """The newest version of each key that begins so, by key: `RUN/` those of a run, else shared
+    ones. Answered by Artifacts."""
 
     prefix: Name = ""
     limit: Count = 1000
@@ -146,7 +159,8 @@ class RemoveArtifact(Message, frozen=True):
 
 
 class PublishPath(Message, frozen=True):
-    """From a job to its worker: publish the file or folder at this path. Answered by Artifacts; an empty one says that it goes on.
+    """From a job to its worker: publish the file or folder at this path. Answered by Artifacts; an
+    empty one says that it goes on.
 
     Then the job asks again.
     """
@@ -157,7 +171,8 @@ class PublishPath(Message, frozen=True):
 
 
 class FetchPath(Message, frozen=True):
-    """From a job to its worker: write what is published under the key, the version with that hash if one is named, to this path.
+    """From a job to its worker: write what is published under the key, the version with that hash
+    if one is named, to this path.
 
     Answered as PublishPath.
     """

@@ -2,7 +2,8 @@
 
     version 1B | opcode 1B | flags 1B | spare 1B (0) | payload length 4B, big-endian
 
-Owns the header, its limits and the joining of frames that belong together; must not know what a payload means.
+Owns the header, its limits and the joining of frames that belong together; must not know what a
+payload means.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ INBOX = 128 * 1024
 FIRST_FRAME = 4 * 1024
 """Payload bytes of the frame by which a peer that dialled says who it is."""
 GROWTH = 8
-"""The memory of a large frame is at most so many times what has come of it: an announcement alone takes none."""
+"""The memory of a large frame is at most so many times what has come of it: an announcement alone
+takes none."""
 RATIO = 100
 """Bytes that one compressed byte may become, above FREE_BYTES."""
 FREE_BYTES = 1024 * 1024
@@ -37,7 +39,8 @@ MAX_WINDOW = 8 * 1024 * 1024
 _STEP = 1024 * 1024
 _LEAST = 4 * 1024
 _OFTEN = 2 * 1024 * 1024
-"""Pieces of files and values are of this size: that many bytes are had in few steps. What is larger grows by what has come."""
+"""Pieces of files and values are of this size: that many bytes are had in few steps. What is larger
+grows by what has come."""
 _SKIPPED = Struct("<II")
 _SKIPPED_MAGIC = 0x184D2A50
 """A frame of zstd that readers pass over."""
@@ -66,7 +69,8 @@ def encode_frame(opcode: int, payload: bytes, flags: int = 0, *, compress: bool 
     if compress and len(payload) >= COMPRESS_FROM:
         packed = zstandard.ZstdCompressor(level=1).compress(payload)
         least = len(payload) // RATIO + 1
-        if len(packed) < least and len(payload) > FREE_BYTES:  # so good that it looks like an attack
+        # so good that it looks like an attack
+        if len(packed) < least and len(payload) > FREE_BYTES:
             packed += _SKIPPED.pack(_SKIPPED_MAGIC, least - len(packed)) + bytes(least - len(packed))
         if len(packed) < len(payload) * 0.9:
             payload, flags = packed, flags | COMPRESSED

@@ -10,11 +10,12 @@ from titan.protocol.ranges import Column, Count, Lease, Measured, Moment, Name, 
 
 
 class Grow(Message, frozen=True):
-    """Add jobs to a run that runs, all or none: from a worker to the run of the attempt it holds under `lease`, else to `run`.
+    """Add jobs to a run that runs, all or none: from a worker to the run of the attempt it holds
+    under `lease`, else to `run`.
 
-    Parents in `dag` are ids of its jobs or of jobs of the run. `before`: ids of jobs that have not begun to wait for a worker, and
-    wait for the addition too from now on; `before_children`: so do those that depend on the job that asks. `key` as in Submit,
-    within the job that asks.
+    Parents in `dag` are ids of its jobs or of jobs of the run. `before`: ids of jobs that have not
+    begun to wait for a worker, and wait for the addition too from now on; `before_children`: so do
+    those that depend on the job that asks. `key` as in Submit, within the job that asks.
     """
 
     lease: Lease

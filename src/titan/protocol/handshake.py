@@ -19,7 +19,8 @@ def hello(role: str, software: str, user: str = "") -> Hello:
 
 
 def answer(first: Message, *, software: str, cluster: str, term: int, now: float = 0.0, content: str = "") -> Welcome:
-    """The master's answer to a peer's first message. Versions may differ by one: the lower is spoken.
+    """The master's answer to a peer's first message. Versions may differ by one: the lower is
+    spoken.
 
     Raises ProtocolError if it is no Hello, VersionMismatch if the peer is too far away.
     """

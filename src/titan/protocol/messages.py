@@ -1,8 +1,10 @@
-"""The messages: one typed struct per opcode, on the wire a MessagePack array of its fields in order.
+"""The messages: one typed struct per opcode, on the wire a MessagePack array of its fields in
+order.
 
-The first field of each is the request id: an answer carries the id of what it answers, 0 is for what nobody answers. Where a
-batch is natural the fields are columns. Fields are only ever added at the end, with a default; a reader ignores those it
-does not know. Bytes (logs, artifacts) follow the array as they are, see `codec`.
+The first field of each is the request id: an answer carries the id of what it answers, 0 is for
+what nobody answers. Where a batch is natural the fields are columns. Fields are only ever added at
+the end, with a default; a reader ignores those it does not know. Bytes (logs, artifacts) follow the
+array as they are, see `codec`.
 """
 
 from __future__ import annotations
@@ -117,9 +119,10 @@ from titan.protocol.store_messages import StoreReplies as StoreReplies
 from titan.protocol.store_messages import StoreStream as StoreStream
 
 
-# -- both ways --------------------------------------------------------------------------------------------------------
+# -- both ways -------------------------------------------------------------------------------------
 class Hello(Message, frozen=True):
-    """The first message of whoever dials. `role`: "client" or "worker". `features`: "zstd" if it can read compressed frames.
+    """The first message of whoever dials. `role`: "client" or "worker". `features`: "zstd" if it
+    can read compressed frames.
 
     `user`: USER@HOST, who asks for what a client changes.
     """
@@ -132,9 +135,11 @@ class Hello(Message, frozen=True):
 
 
 class Welcome(Message, frozen=True):
-    """The answer to Hello. `cluster` names the log: leases of another mean nothing here. Workers report by the time `now`.
+    """The answer to Hello. `cluster` names the log: leases of another mean nothing here. Workers
+    report by the time `now`.
 
-    `content`: the absolute path of the master's content folder, offered to peers of its machine (see `content.nearby`), or "".
+    `content`: the absolute path of the master's content folder, offered to peers of its machine
+    (see `content.nearby`), or "".
     """
 
     version: Count
@@ -147,7 +152,8 @@ class Welcome(Message, frozen=True):
 
 
 class Error(Message, frozen=True):
-    """`code` is stable; `message` says what happened and what to do; `job` the job at fault, if any."""
+    """`code` is stable; `message` says what happened and what to do; `job` the job at fault, if
+    any."""
 
     code: Name
     message: Text
@@ -163,12 +169,13 @@ class Pong(Message, frozen=True):
     pass
 
 
-# -- clients ----------------------------------------------------------------------------------------------------------
+# -- clients ---------------------------------------------------------------------------------------
 class Submit(Message, frozen=True):
     """`key` is the submitter's own: the same key sent twice is one run.
 
-    `collect`: what its jobs return or raise follows the answer as Values, each job's as soon as it is over. `wanted`, if not empty:
-    only of the jobs at these positions, and of those that are DEAD.
+    `collect`: what its jobs return or raise follows the answer as Values, each job's as soon as it
+    is over. `wanted`, if not empty: only of the jobs at these positions, and of those that are
+    DEAD.
     """
 
     key: Name
@@ -178,10 +185,11 @@ class Submit(Message, frozen=True):
 
 
 class OpenRun(Message, frozen=True):
-    """A DAG of `count` jobs that comes in parts begins; AddJobs with this request id follow, in order.
+    """A DAG of `count` jobs that comes in parts begins; AddJobs with this request id follow, in
+    order.
 
-    Answered, when all are there, by Submitted; or by an Error, as soon as something is wrong. `key`, `collect` and `wanted` are
-    as in Submit, `deadline_s` as in its DAG.
+    Answered, when all are there, by Submitted; or by an Error, as soon as something is wrong.
+    `key`, `collect` and `wanted` are as in Submit, `deadline_s` as in its DAG.
     """
 
     key: Name
@@ -196,7 +204,8 @@ class OpenRun(Message, frozen=True):
 
 
 class AddJobs(Message, frozen=True):
-    """The jobs from `position` on, in columns. `parents` are positions in the DAG, each before its child.
+    """The jobs from `position` on, in columns. `parents` are positions in the DAG, each before its
+    child.
 
     Jobs that are there already are passed over.
     """
@@ -235,10 +244,12 @@ class GetRun(Message, frozen=True):
 
 
 class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A job as users see it. Times in seconds since the epoch, 0 for not yet; `exit_code` -1 for none.
+    """A job as users see it. Times in seconds since the epoch, 0 for not yet; `exit_code` -1 for
+    none.
 
-    `progress`: what its attempt that runs says, 0 to 1, or -1, and `message` beside it; `status`: what its newest attempt says.
-    `cause`: why it is CANCELLED (titan.model.causes.Cause). `lost`: why output of its newest ended attempt is lost, "" if none is.
+    `progress`: what its attempt that runs says, 0 to 1, or -1, and `message` beside it; `status`:
+    what its newest attempt says. `cause`: why it is CANCELLED (titan.model.causes.Cause). `lost`:
+    why output of its newest ended attempt is lost, "" if none is.
     """
 
     id: Name
@@ -260,10 +271,12 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class RunRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A run as users see it. `tally`: how many of its jobs are in each state, by the state's number.
+    """A run as users see it. `tally`: how many of its jobs are in each state, by the state's
+    number.
 
-    `schedule` is what made it, for the nominal time `scheduled_at`; `deadline_at` when it must be over; `actor` who asked for it.
-    Of a run in the history only the status of the run itself tells these.
+    `schedule` is what made it, for the nominal time `scheduled_at`; `deadline_at` when it must be
+    over; `actor` who asked for it. Of a run in the history only the status of the run itself tells
+    these.
     """
 
     run: Name
@@ -293,7 +306,8 @@ class RunStatus(Message, frozen=True):
 class ListRuns(Message, frozen=True):
     """The newest `limit` runs, before the run `before` if that is given.
 
-    Only those of the DAG `dag` or the group `group`, submitted at or after `since`, in one of `states`, as far as these are given.
+    Only those of the DAG `dag` or the group `group`, submitted at or after `since`, in one of
+    `states`, as far as these are given.
     """
 
     limit: Count = 100
@@ -322,8 +336,8 @@ class WorkerRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     joined_at: Measured
     facts: Facts
     taken: tuple[Count, Count, Count] = (0, 0, 0)
-    """What its attempts asked for: thousandths of a CPU, bytes of memory, GPUs. In all it has `cpus`, `memory_bytes`, `gpus` of
-    its facts."""
+    """What its attempts asked for: thousandths of a CPU, bytes of memory, GPUs. In all it has
+    `cpus`, `memory_bytes`, `gpus` of its facts."""
     told_by: Name = ""
     """Who told it to leave."""
 
@@ -354,8 +368,8 @@ class DeadJobs(Message, frozen=True):
 
 
 class Watch(Message, frozen=True):
-    """Pushes the run as it is now, then every change, each as Changes with this request id, until the run is over.
-    `jobs` false: only the run's own row."""
+    """Pushes the run as it is now, then every change, each as Changes with this request id, until
+    the run is over. `jobs` false: only the run's own row."""
 
     run: Name
     jobs: bool = True
@@ -368,10 +382,12 @@ class Unwatch(Message, frozen=True):
 
 
 class Changes(Message, frozen=True):
-    """`run` is the run as it is after these changes. `first`: this is the picture at the start. `last`: nothing follows.
+    """`run` is the run as it is after these changes. `first`: this is the picture at the start.
+    `last`: nothing follows.
 
-    `moved`: jobs (their ids) whose progress changed and nothing else, with `fractions` and `texts` in the same order: the newest,
-    at most five times a second; a watcher that reads slowly gets fewer.
+    `moved`: jobs (their ids) whose progress changed and nothing else, with `fractions` and `texts`
+    in the same order: the newest, at most five times a second; a watcher that reads slowly gets
+    fewer.
     """
 
     run: RunRow
@@ -402,13 +418,15 @@ class LogChunk(Message, frozen=True):
 
 
 class Values(Message, frozen=True):
-    """What jobs came to. Entry i: the job's position in its DAG, its final state, what the call returned or raised, and the reason
-    if there is one. `last`: nothing follows. A job may be told of twice.
+    """What jobs came to. Entry i: the job's position in its DAG, its final state, what the call
+    returned or raised, and the reason if there is one. `last`: nothing follows. A job may be told
+    of twice.
 
-    A value is empty (None), or one byte and the rest: "i" and the pickle of what was returned; "e" and that of what was
-    raised: a tuple of the exception's own pickle (or nil), its type, its text and the traceback. "h" and "r" are the same by
-    content: the SHA-256 (32 bytes) and the length (8 bytes, big-endian) of an artifact that is the pickle. "j" and JSON is what a
-    job said that it came to, "k" the same by content.
+    A value is empty (None), or one byte and the rest: "i" and the pickle of what was returned; "e"
+    and that of what was raised: a tuple of the exception's own pickle (or nil), its type, its text
+    and the traceback. "h" and "r" are the same by content: the SHA-256 (32 bytes) and the length (8
+    bytes, big-endian) of an artifact that is the pickle. "j" and JSON is what a job said that it
+    came to, "k" the same by content.
     """
 
     positions: Column[Count]
@@ -419,14 +437,16 @@ class Values(Message, frozen=True):
 
 
 class ReadValues(Message, frozen=True):
-    """What calls of a run came to, by their ids, at most 10,000; answered by Values, or by a Conflict if one is not over."""
+    """What calls of a run came to, by their ids, at most 10,000; answered by Values, or by a
+    Conflict if one is not over."""
 
     run: Name
     jobs: Column[Name]
 
 
 class Stage(Message, frozen=True):
-    """Which of these contents (SHA-256, hex) does the master lack? The others stay for `file_grace_s` at least."""
+    """Which of these contents (SHA-256, hex) does the master lack? The others stay for
+    `file_grace_s` at least."""
 
     hashes: Column[Name]
     sizes: Column[Count]
@@ -437,7 +457,8 @@ class Staged(Message, frozen=True):
 
 
 class Stored(Message, frozen=True):
-    """The content is on the master's disk. It stays there for `file_grace_s` at least, whoever refers to it."""
+    """The content is on the master's disk. It stays there for `file_grace_s` at least, whoever
+    refers to it."""
 
     hash: Name
 
@@ -457,9 +478,10 @@ class Stop(Message, frozen=True):
     """Ask the master to end, as SIGTERM would. Answered by Pong."""
 
 
-# -- workers ----------------------------------------------------------------------------------------------------------
+# -- workers ---------------------------------------------------------------------------------------
 class Register(Message, frozen=True):
-    """`leases`, `started`: the attempts it holds, running (start time), waiting (0) or finished and not yet acknowledged.
+    """`leases`, `started`: the attempts it holds, running (start time), waiting (0) or finished and
+    not yet acknowledged.
 
     Lease i came with the Dispatch whose draw is `draws[draw_of[i]]`.
     """
@@ -503,11 +525,12 @@ class Heard(Message, frozen=True):
 class Dispatch(Message, frozen=True):
     """Entry i: lease, run, job, attempt, its template (a position in `templates`) and arguments.
 
-    `payloads`, if not empty: the pickled arguments of those that are calls; `inputs`, if not empty: the values of their parents, in
-    order, as in Values, or "x" and the text that says why they cannot be had. Persistent id i of the pickle stands for value i.
-    Arguments may be by content too, as "h" in Values. `services`, if not empty: (id, HOST:PORT) of the services that
-    each depends on. `files`, if not empty: what each is given (name: the path in its folder). `draw` names the start of a master
-    that gave the leases.
+    `payloads`, if not empty: the pickled arguments of those that are calls; `inputs`, if not empty:
+    the values of their parents, in order, as in Values, or "x" and the text that says why they
+    cannot be had. Persistent id i of the pickle stands for value i. Arguments may be by content
+    too, as "h" in Values. `services`, if not empty: (id, HOST:PORT) of the services that each
+    depends on. `files`, if not empty: what each is given (name: the path in its folder). `draw`
+    names the start of a master that gave the leases.
     """
 
     templates: Column[JobTemplate]
@@ -532,8 +555,9 @@ class Started(Message, frozen=True):
 class Results(Message, frozen=True):
     """`outcomes` are titan.model.states.Outcome. An exit by signal n has exit code 128 + n.
 
-    `values`, if not empty, are as in Values. `outputs`, if not empty: the files that each left, which the master has (Stored).
-    `lost`, if not empty: why some output of each could not be kept, "" if it is all there; the reason says it too.
+    `values`, if not empty, are as in Values. `outputs`, if not empty: the files that each left,
+    which the master has (Stored). `lost`, if not empty: why some output of each could not be kept,
+    "" if it is all there; the reason says it too.
     """
 
     leases: Column[Lease]
@@ -569,7 +593,8 @@ class Recall(Message, frozen=True):
 
 
 class LogData(Message, frozen=True):
-    """Output of attempts. Entry i is `sizes[i]` bytes of the blob, which belong at `offsets[i]` of that stream."""
+    """Output of attempts. Entry i is `sizes[i]` bytes of the blob, which belong at `offsets[i]` of
+    that stream."""
 
     runs: Column[Name]
     jobs: Column[Name]
@@ -580,7 +605,8 @@ class LogData(Message, frozen=True):
 
 
 class LogResume(Message, frozen=True):
-    """After a registration: how much of each attempt's stdout and stderr the master has; the worker goes on from there."""
+    """After a registration: how much of each attempt's stdout and stderr the master has; the worker
+    goes on from there."""
 
     leases: Column[Lease]
     stdout: Column[Count]

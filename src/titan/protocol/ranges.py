@@ -1,10 +1,12 @@
 """The range of every number, the length of every text and of every column that a message may hold.
 
-The decoder refuses whatever is outside, so no handler ever sees a NaN, an infinity, a negative count or a text of a gigabyte.
-A refused message is answered by an Error that names the field, and nothing of it is applied. The ranges are wide: each holds
-whatever a well-meant peer of any version sends. What follows from several fields (columns of one length) is checked where a
-message becomes an input. Structs that are in the journal too (`DagSpec`, `JobTemplate`, `Timing`, `StoredFile`) state no
-ranges, as what was journaled must be read whatever the limits are now: `titan.model` checks them at admission.
+The decoder refuses whatever is outside, so no handler ever sees a NaN, an infinity, a negative
+count or a text of a gigabyte. A refused message is answered by an Error that names the field, and
+nothing of it is applied. The ranges are wide: each holds whatever a well-meant peer of any version
+sends. What follows from several fields (columns of one length) is checked where a message becomes
+an input. Structs that are in the journal too (`DagSpec`, `JobTemplate`, `Timing`, `StoredFile`)
+state no ranges, as what was journaled must be read whatever the limits are now: `titan.model`
+checks them at admission.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ MAX_MOMENT = 253_402_300_799.0
 MAX_SPAN_S = 1e11
 MAX_FACTS = 256
 
-# -- numbers -----------------------------------------------------------------------------------------------------------
+# -- numbers ---------------------------------------------------------------------------------------
 Count = Annotated[int, Meta(ge=0, le=MAX_INT)]
 """Numbers of things, positions, sizes in bytes, serial numbers."""
 RequestId = Annotated[int, Meta(ge=0, le=MAX_INT)]
@@ -42,14 +44,15 @@ Fraction = Annotated[float, Meta(ge=-1.0, le=1.0)]
 Measured = Annotated[float, Meta(ge=-1e18, le=1e18)]
 """What was measured, or recorded once: finite. The core clamps it where it matters."""
 
-# -- texts and bytes -----------------------------------------------------------------------------------------------------
+# -- texts and bytes -------------------------------------------------------------------------------
 Name = Annotated[str, Meta(max_length=MAX_NAME_TEXT)]
 """Names, keys, hashes, and other short texts."""
 Text = Annotated[str, Meta(max_length=MAX_LONG_TEXT)]
-"""Free text: reasons, messages, arguments. What is kept of it is shorter, see `titan.model.plain`."""
+"""Free text: reasons, messages, arguments. What is kept of it is shorter, see `titan.model.plain`.
+"""
 Bytes = Annotated[bytes, Meta(max_length=MAX_BYTES)]
 
-# -- many ----------------------------------------------------------------------------------------------------------------
+# -- many ------------------------------------------------------------------------------------------
 Column = Annotated[list[T], Meta(max_length=MAX_ROWS)]
 Row = Annotated[tuple[T, ...], Meta(max_length=MAX_ROWS)]
 FactText = Annotated[str, Meta(max_length=4096)]

@@ -16,7 +16,8 @@ class Why(Message, frozen=True):
 
 
 class ReasonRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`code` is stable, `text` is for people, `detail` holds the names and numbers in it. Times are seconds since the epoch."""
+    """`code` is stable, `text` is for people, `detail` holds the names and numbers in it. Times are
+    seconds since the epoch."""
 
     code: Name
     text: Text
@@ -31,8 +32,8 @@ class WorkerReasons(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Reasons(Message, frozen=True):
-    """`state` is the job's. `workers`, of a job that is QUEUED: those first that could take it soonest; `left_off` more are not
-    told of."""
+    """`state` is the job's. `workers`, of a job that is QUEUED: those first that could take it
+    soonest; `left_off` more are not told of."""
 
     run: Name
     job: Name

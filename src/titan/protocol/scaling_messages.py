@@ -8,16 +8,18 @@ from titan.protocol.base import Message
 from titan.protocol.ranges import Column, Count, Measured, Name, Seconds, Text
 
 
-# -- clients -----------------------------------------------------------------------------------------------------------
+# -- clients ---------------------------------------------------------------------------------------
 class TellWorker(Message, frozen=True):
-    """A worker is to take nothing new, finish what runs and leave; `now`: to kill what runs and hand it back. Answered by Told."""
+    """A worker is to take nothing new, finish what runs and leave; `now`: to kill what runs and
+    hand it back. Answered by Told."""
 
     name: Name
     now: bool = False
 
 
 class Told(Message, frozen=True):
-    """It is recorded, and the worker is told until it has left. `state`: of the worker now; `held`: attempts that it still has."""
+    """It is recorded, and the worker is told until it has left. `state`: of the worker now; `held`:
+    attempts that it still has."""
 
     state: Name
     held: Count
@@ -28,8 +30,9 @@ class GetScale(Message, frozen=True):
 
 
 class ScaleRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One rule. `demand`: jobs that wait for a slot; `slots`, `used`: of all workers that take them; `coming`: slots of burst
-    workers that have not registered; `looked_at` 0: not yet since the master's start."""
+    """One rule. `demand`: jobs that wait for a slot; `slots`, `used`: of all workers that take
+    them; `coming`: slots of burst workers that have not registered; `looked_at` 0: not yet since
+    the master's start."""
 
     rule: Name
     least: Count
@@ -51,8 +54,9 @@ class Scale(Message, frozen=True):
     every_s: Seconds
 
 
-# -- workers -----------------------------------------------------------------------------------------------------------
+# -- workers ---------------------------------------------------------------------------------------
 class Leave(Message, frozen=True):
-    """Finish what runs, hand back what waits, then leave; `now`: kill what runs. May come again and again."""
+    """Finish what runs, hand back what waits, then leave; `now`: kill what runs. May come again and
+    again."""
 
     now: bool = False

@@ -13,8 +13,9 @@ from titan.protocol.ranges import Column, Count, Measured, Name
 class ScheduleRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A schedule as users see it. Times in seconds since the epoch, 0 for none.
 
-    `next_at` is its next nominal time, `last_at` that of its newest run `last_run`; `waiting` how many times wait for their turn.
-    `fired`, `skipped` (a run was open) and `missed` (nobody was there; at least so many) count nominal times.
+    `next_at` is its next nominal time, `last_at` that of its newest run `last_run`; `waiting` how
+    many times wait for their turn. `fired`, `skipped` (a run was open) and `missed` (nobody was
+    there; at least so many) count nominal times.
     """
 
     name: Name
@@ -36,10 +37,12 @@ class ScheduleRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class AddSchedule(Message, frozen=True):
-    """Make a run of this DAG at each time of `timing`: [cron, tz, every_s, start], of which either `cron` or `every_s` is given.
+    """Make a run of this DAG at each time of `timing`: [cron, tz, every_s, start], of which either
+    `cron` or `every_s` is given.
 
-    `overlap`: "skip", "queue" or "replace"; `catch_up`: "skip", "last" or "all". `replace`: a schedule of that name may be there.
-    The same `key` sent twice is one request. Answered by Scheduled.
+    `overlap`: "skip", "queue" or "replace"; `catch_up`: "skip", "last" or "all". `replace`: a
+    schedule of that name may be there. The same `key` sent twice is one request. Answered by
+    Scheduled.
     """
 
     key: Name

@@ -1,4 +1,5 @@
-"""Secrets: what clients say of them, and how their values get to a worker. No message takes a value to a client."""
+"""Secrets: what clients say of them, and how their values get to a worker. No message takes a value
+to a client."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ class _Hidden(Message, frozen=True):
 
 
 class SetSecret(_Hidden, frozen=True):
-    """Keep this value, 4 bytes to 64 KiB without a NUL, under this name, instead of the one that it has if it has one. Answered by
-    SecretSet."""
+    """Keep this value, 4 bytes to 64 KiB without a NUL, under this name, instead of the one that it
+    has if it has one. Answered by SecretSet."""
 
     name: Name
     value: Bytes
@@ -63,8 +64,9 @@ class SecretRemoved(Message, frozen=True):
 
 
 class GiveSecrets(_Hidden, frozen=True):
-    """To a worker, before the Dispatch of these leases: the secrets that each has, as positions in `names` and `values`. An empty
-    value means that there is none of that name any more: the attempt is to be REFUSED."""
+    """To a worker, before the Dispatch of these leases: the secrets that each has, as positions in
+    `names` and `values`. An empty value means that there is none of that name any more: the attempt
+    is to be REFUSED."""
 
     names: Column[Name]
     values: Column[Bytes]

@@ -16,10 +16,11 @@ class ListServices(Message, frozen=True):
 
 
 class ServiceRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A service as users see it. `state`: READY, or what its job is. `since` (seconds since the epoch): when that began.
+    """A service as users see it. `state`: READY, or what its job is. `since` (seconds since the
+    epoch): when that began.
 
-    `address`, HOST:PORT, is where it is, or was last; "" if it never was READY. `restarts`: of all its attempts; `reason`: why it
-    is not READY, or was restarted last.
+    `address`, HOST:PORT, is where it is, or was last; "" if it never was READY. `restarts`: of all
+    its attempts; `reason`: why it is not READY, or was restarted last.
     """
 
     run: Name
@@ -52,7 +53,8 @@ class ServicesStopped(Message, frozen=True):
 
 
 class ReplaceService(Message, frozen=True):
-    """Run a service anew: with another `file` (staged as `file_hash`), `command` or `argv`, or as it is; `args` nil keeps those."""
+    """Run a service anew: with another `file` (staged as `file_hash`), `command` or `argv`, or as
+    it is; `args` nil keeps those."""
 
     run: Name
     job: Name
@@ -70,9 +72,10 @@ class ServiceReplaced(Message, frozen=True):
 
 
 class ServiceStates(Message, frozen=True):
-    """From a worker: the services that it runs, in columns: when it started the attempt, since when it is READY (0: it is not), its
-    port, how often its process was restarted, why it was the last time, and when the next one starts (0: it has one). `serials`
-    number the states of each attempt: what is not newer than what was heard is ignored. All are repeated with each heartbeat."""
+    """From a worker: the services that it runs, in columns: when it started the attempt, since when
+    it is READY (0: it is not), its port, how often its process was restarted, why it was the last
+    time, and when the next one starts (0: it has one). `serials` number the states of each attempt:
+    what is not newer than what was heard is ignored. All are repeated with each heartbeat."""
 
     leases: Column[Lease]
     serials: Column[Count]

@@ -1,11 +1,12 @@
 """The ActiveJobQueue of one demand: ready jobs by priority, then age.
 
-A job's age is its number, which grows with submission, so a retry or a job whose worker was lost comes back to where it
-stood. Most jobs arrive in order (a submission, a layer that is unlocked), so the lane keeps one sorted run of keys that
-grows at its end, and a heap for those that arrive out of order: O(1) and O(log n).
+A job's age is its number, which grows with submission, so a retry or a job whose worker was lost
+comes back to where it stood. Most jobs arrive in order (a submission, a layer that is unlocked), so
+the lane keeps one sorted run of keys that grows at its end, and a heap for those that arrive out of
+order: O(1) and O(log n).
 
-Leaving is lazy: a job that is cancelled stays until it comes to the front, where `alive` tells that it is gone. The
-owner therefore keeps the count of those that are really queued.
+Leaving is lazy: a job that is cancelled stays until it comes to the front, where `alive` tells that
+it is gone. The owner therefore keeps the count of those that are really queued.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from itertools import islice
 
 EXACT = 10_000
 """Up to so many jobs are counted one by one."""
-_BIAS = 1 << 21  # above every priority; a key is (how far below the highest priority, job number) in one integer
+# above every priority; a key is (how far below the highest priority, job number) in one integer
+_BIAS = 1 << 21
 _JOB_BITS = 64
 _JOB_MASK = (1 << _JOB_BITS) - 1
 
@@ -41,7 +43,8 @@ class Lane:
         self.count = 0
         """How many jobs are really queued here; kept by the owner."""
         self.blocked_at = -1.0
-        """Since when its first job finds no place, though some worker has enough in all; -1: it does not. Kept by `place`."""
+        """Since when its first job finds no place, though some worker has enough in all; -1: it
+        does not. Kept by `place`."""
         self.home = -1
         """The worker that holds room for that job."""
 
@@ -73,7 +76,8 @@ class Lane:
             return None
         run, heap = self._run, self._heap
         key = run.popleft() if run and (not heap or run[0] <= heap[0]) else heappop(heap)
-        # A job that left, and came back before its first entry reached the front, stands here twice.
+        # A job that left, and came back before its first entry reached the front, stands here
+        # twice.
         while run and run[0] == key:
             run.popleft()
         while heap and heap[0] == key:

@@ -1,9 +1,10 @@
 """The match: which queued jobs go to which workers now.
 
-Jobs go by priority, then age, each to the least loaded worker that has its capabilities and room. A job that is pinned (its
-affinity names a node) waits for that worker alone and blocks nobody else; those of one node go in their order. A job whose
-resources are nowhere free lets others pass, but not for ever: a worker comes to hold room for it (`pool.keep_room`). Takes jobs out
-of the lanes and room out of the pool; whoever calls makes the assignment true at once.
+Jobs go by priority, then age, each to the least loaded worker that has its capabilities and room. A
+job that is pinned (its affinity names a node) waits for that worker alone and blocks nobody else;
+those of one node go in their order. A job whose resources are nowhere free lets others pass, but
+not for ever: a worker comes to hold room for it (`pool.keep_room`). Takes jobs out of the lanes and
+room out of the pool; whoever calls makes the assignment true at once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from titan.scheduling.pool import Pool
 
 
 class Terms(msgspec.Struct):
-    """What a placement needs to know besides queues and workers. May be used again, with another `now`."""
+    """What a placement needs to know besides queues and workers. May be used again, with another
+    `now`."""
 
     demand_of: Callable[[int], LaneKey] = lambda job: ""
     """By job."""
@@ -31,10 +33,12 @@ class Terms(msgspec.Struct):
 def place(
     lanes: Mapping[LaneKey, Lane], pinned: Mapping[int, Lane], touched: Iterable[int], pool: Pool, terms: Terms | None = None
 ) -> dict[int, list[int]]:
-    """worker -> jobs. `touched` are the workers whose pinned jobs or room changed since the last call. O(log n) a job."""
+    """worker -> jobs. `touched` are the workers whose pinned jobs or room changed since the last
+    call. O(log n) a job."""
     placed: dict[int, list[int]] = {}
     terms = terms or Terms()
-    held = list(pool.holds)  # what waited behind such a hold may have room when another comes in its place
+    # what waited behind such a hold may have room when another comes in its place
+    held = list(pool.holds)
     if held or pool.stuck:
         pool.begin()
     _fill(lanes, pinned, pool, placed, terms)
@@ -89,7 +93,8 @@ def _fill(
 
 
 def _heads(lanes: Mapping[LaneKey, Lane], pool: Pool) -> list[tuple[int, LaneKey]]:
-    """A heap of (key of its first job, demand) of the lanes that somebody serves. No two jobs have one key."""
+    """A heap of (key of its first job, demand) of the lanes that somebody serves. No two jobs have
+    one key."""
     heads: list[tuple[int, LaneKey]] = []
     for demand, lane in lanes.items():
         if lane.count and (pool.best(demand) is not None or (type(demand) is not str and pool.may_hold(demand))):
@@ -102,7 +107,8 @@ def _heads(lanes: Mapping[LaneKey, Lane], pool: Pool) -> list[tuple[int, LaneKey
 
 
 def _wait_for_room(lane: Lane, key: int, demand: LaneKey, pool: Pool, terms: Terms) -> None:
-    """The first job of a lane finds its resources nowhere: one worker holds room for it, the same one as long as that can."""
+    """The first job of a lane finds its resources nowhere: one worker holds room for it, the same
+    one as long as that can."""
     assert isinstance(demand, Demand)
     firm = _is_firm(lane, terms)
     worker = pool.nearest(demand, lane.home)

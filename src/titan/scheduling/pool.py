@@ -1,14 +1,17 @@
 """The workers by load: which one that can run a job has the most room for it.
 
-Workers with equal capabilities form a group; a group keeps its members in a heap by load (attempts held per slot). A
-worker whose load changed gets a new entry and the old one dies where it lies: an entry is good if it is its worker's
-newest. Beyond its slots a worker may be given a few attempts to hold ready (`depth`): it is then loaded by more than 1, so they go
-there only when no slot is free. A change costs O(log workers) and so does a choice, whatever the number of capabilities or jobs.
+Workers with equal capabilities form a group; a group keeps its members in a heap by load (attempts
+held per slot). A worker whose load changed gets a new entry and the old one dies where it lies: an
+entry is good if it is its worker's newest. Beyond its slots a worker may be given a few attempts to
+hold ready (`depth`): it is then loaded by more than 1, so they go there only when no slot is free.
+A change costs O(log workers) and so does a choice, whatever the number of capabilities or jobs.
 
-Jobs that ask for resources get a free slot or nothing: what waits on a worker would keep from others what it does not use yet.
-Which workers can take them is kept by demand, see `view`. One that comes before others and fits nowhere has a worker *hold* room
-for it: at first nothing that comes after it may wait there beyond the slots, then it counts for those as if it were there already.
-Holds are made in the order of the jobs, for those that come after, and end with the next placement, which makes them anew.
+Jobs that ask for resources get a free slot or nothing: what waits on a worker would keep from
+others what it does not use yet. Which workers can take them is kept by demand, see `view`. One that
+comes before others and fits nowhere has a worker *hold* room for it: at first nothing that comes
+after it may wait there beyond the slots, then it counts for those as if it were there already.
+Holds are made in the order of the jobs, for those that come after, and end with the next placement,
+which makes them anew.
 """
 
 from __future__ import annotations
@@ -25,11 +28,11 @@ MAX_VIEWS = 256
 FIRST = 4
 FRESH = 64
 """So many workers that changed are looked at one by one."""
-MAX_HOLDS = 8
+MAX_RESERVATIONS = 8
 """At once. Each costs some room, and the work of making it anew in each placement."""
 
 
-class Hold(msgspec.Struct, frozen=True, gc=False):
+class Reservation(msgspec.Struct, frozen=True, gc=False):
     """Room on a worker for a job."""
 
     key: int
@@ -52,7 +55,7 @@ class Seat(msgspec.Struct):
     stamp: int = 0
     total: Amounts = NOTHING
     taken: Amounts = NOTHING
-    hold: Hold | None = None
+    hold: Reservation | None = None
 
     @property
     def room(self) -> int:
@@ -95,7 +98,8 @@ class Pool:
         self._read = 0
         """How many entries the log has lost at its beginning."""
         self.stuck: dict[Demand, None] = {}
-        """Demands that were found to fit nowhere: only a worker that changed since can meet them."""
+        """Demands that were found to fit nowhere: only a worker that changed since can meet them.
+        """
         self._changed: dict[int, None] = {}
         """Workers that changed since this placement began, as long as anything is stuck."""
         self._fresh: dict[int, None] = {}
@@ -103,7 +107,8 @@ class Pool:
         self._most: Amounts | None = None
         """The most that any of these has free of each thing; None: not looked at yet."""
         self._hopeless: dict[Demand, None] = {}
-        """Demands that no worker has enough for in all. Forgotten when a worker comes or changes its ways."""
+        """Demands that no worker has enough for in all. Forgotten when a worker comes or changes
+        its ways."""
         self.holds: dict[int, None] = {}
         """Workers that hold room for a job."""
         self.idle: dict[int, None] = {}
@@ -163,11 +168,13 @@ class Pool:
         self._enter(worker, seat)
 
     def deepen(self, worker: int, depth: int) -> None:
-        """Sets how many attempts a worker may hold beyond its slots. `use` follows, and makes it count."""
+        """Sets how many attempts a worker may hold beyond its slots. `use` follows, and makes it
+        count."""
         self.seats[worker].depth = depth
 
     def best(self, demand: LaneKey) -> int | None:
-        """The least loaded worker that meets a demand and has room; among equals the one that joined first."""
+        """The least loaded worker that meets a demand and has room; among equals the one that
+        joined first."""
         groups = self._serving.get(demand)
         if groups is None:
             if isinstance(demand, str):
@@ -187,7 +194,8 @@ class Pool:
         return 0 if seat is None else seat.room
 
     def fits(self, worker: int, demand: LaneKey, key: int) -> bool:
-        """Whether a job that stands at `key` in the order may go to a worker now. That it has the capabilities is not asked."""
+        """Whether a job that stands at `key` in the order may go to a worker now. That it has the
+        capabilities is not asked."""
         seat = self.seats.get(worker)
         if seat is None:
             return False
@@ -200,23 +208,26 @@ class Pool:
         """Workers that take work and have enough in all for a demand for resources."""
         return self._view(demand).able
 
-    # -- holds ----------------------------------------------------------------------------------------------------------
+    # -- holds -------------------------------------------------------------------------------------
     def keep_room(self, worker: int, demand: LaneKey, key: int, *, firm: bool) -> bool:
-        """Holds room on a worker for a job that stands at `key`. False if it holds room for another already, or too many do."""
+        """Holds room on a worker for a job that stands at `key`. False if it holds room for another
+        already, or too many do."""
         seat = self.seats.get(worker)
-        if seat is None or seat.hold is not None or not seat.open or len(self.holds) >= MAX_HOLDS:
+        if seat is None or seat.hold is not None or not seat.open or len(self.holds) >= MAX_RESERVATIONS:
             return False
-        seat.hold = Hold(key, amounts_in(demand), firm)
+        seat.hold = Reservation(key, amounts_in(demand), firm)
         self.holds[worker] = None
         self._enter(worker, seat)
         return True
 
     def may_hold(self, demand: LaneKey) -> bool:
-        """Whether a worker might hold room for a demand: it asks for resources, and not too many hold some already."""
-        return not isinstance(demand, str) and demand.scarce and len(self.holds) < MAX_HOLDS and demand not in self._hopeless
+        """Whether a worker might hold room for a demand: it asks for resources, and not too many
+        hold some already."""
+        return not isinstance(demand, str) and demand.scarce and len(self.holds) < MAX_RESERVATIONS and demand not in self._hopeless
 
     def begin(self) -> None:
-        """A placement begins: in it room is held anew, and workers that changed since the last one are looked at anew."""
+        """A placement begins: in it room is held anew, and workers that changed since the last one
+        are looked at anew."""
         for worker in self.holds:
             seat = self.seats[worker]
             seat.hold = None
@@ -226,7 +237,8 @@ class Pool:
             self._fresh, self._changed, self._most = self._changed, {}, None
 
     def nearest(self, demand: Demand, preferred: int) -> int | None:
-        """Of the workers that hold no room yet the one where the least has to become free; the preferred one if it is such."""
+        """Of the workers that hold no room yet the one where the least has to become free; the
+        preferred one if it is such."""
         seat = self.seats.get(preferred)
         if seat is not None and seat.hold is None and _is_able(seat, demand):
             return preferred
@@ -242,7 +254,7 @@ class Pool:
         self.stuck.pop(demand, None)
         self._hopeless.pop(demand, None)
 
-    # -- views ----------------------------------------------------------------------------------------------------------
+    # -- views -------------------------------------------------------------------------------------
     def _view(self, demand: Demand) -> View:
         view = self._views.get(demand)
         if view is None:
@@ -259,7 +271,8 @@ class Pool:
         return view
 
     def _note_change(self, worker: int) -> None:
-        """For the views. One that is so far behind that reading on is no less work than looking anew goes."""
+        """For the views. One that is so far behind that reading on is no less work than looking
+        anew goes."""
         self._log.append(worker)
         if len(self._log) > 2 * len(self.seats) + 1024:
             gone = len(self._log) // 2
@@ -295,7 +308,8 @@ class Pool:
         return worker
 
     def _first_fit(self, demand: Demand) -> int | None:
-        """The least loaded where it fits, if the first few workers by load show it: no view is needed then."""
+        """The least loaded where it fits, if the first few workers by load show it: no view is
+        needed then."""
         chosen: tuple[float, int] | None = None
         for group in self._groups.values():
             if not _offers(group.capabilities, demand):
@@ -394,7 +408,7 @@ def _is_able(seat: Seat, demand: Demand) -> bool:
     return seat.open and within(demand.amounts, seat.total) and _offers(seat.group.capabilities, demand)
 
 
-def _has_free(seat: Seat, amounts: Amounts, hold: Hold | None) -> bool:
+def _has_free(seat: Seat, amounts: Amounts, hold: Reservation | None) -> bool:
     """A slot, and enough of what is asked for, beside what the worker holds room for."""
     used, taken = seat.used, seat.taken
     if hold is not None and hold.firm:

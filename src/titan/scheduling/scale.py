@@ -1,11 +1,14 @@
-"""How many burst workers there should be: what is queued against what can take it, for one rule at a time.
+"""How many burst workers there should be: what is queued against what can take it, for one rule at
+a time.
 
-A rule names capabilities, and how many workers that offer them may be started beside the permanent ones. Pure: what is to be known
-comes in as a `Look`, the decision goes out as a `Plan` with the reason that people read. Must not know workers' states or jobs.
+A rule names capabilities, and how many workers that offer them may be started beside the permanent
+ones. Pure: what is to be known comes in as a `Look`, the decision goes out as a `Plan` with the
+reason that people read. Must not know workers' states or jobs.
 
-Two thresholds keep the number from swinging: more than `up` queued jobs per slot start workers, and only when nothing is queued
-at all do idle ones leave. In between workers are started when jobs have waited for `patience_s`: on slots that are taken for long,
-few jobs would wait for long. After any change nothing is started for `cooldown_s`.
+Two thresholds keep the number from swinging: more than `up` queued jobs per slot start workers, and
+only when nothing is queued at all do idle ones leave. In between workers are started when jobs have
+waited for `patience_s`: on slots that are taken for long, few jobs would wait for long. After any
+change nothing is started for `cooldown_s`.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ class Look(NamedTuple):
     leaving: int
     """Those that are to go and have not ended: they count against the maximum."""
     idle: tuple[tuple[str, float], ...]
-    """(name, seconds since it had anything to do) of burst workers that have nothing to do, the one idle longest first."""
+    """(name, seconds since it had anything to do) of burst workers that have nothing to do, the one
+    idle longest first."""
     since_change_s: float
     """Since a worker was last started or retired."""
     waited_s: float = 0.0
@@ -70,7 +74,8 @@ class Plan(NamedTuple):
 
 
 def plan(rule: Rule, look: Look, knobs: Knobs) -> Plan:
-    """Never more than the maximum, those that are leaving included; never fewer than the minimum for want of work."""
+    """Never more than the maximum, those that are leaving included; never fewer than the minimum
+    for want of work."""
     room = max(0, rule.most - look.bursts - look.leaving)
     if look.bursts < rule.least:
         start = min(rule.least - look.bursts, room)
@@ -110,7 +115,8 @@ def _count(number: int, what: str) -> str:
 
 
 def rule_of(text: str) -> Rule:
-    """`GENERAL=0..8`, or `GPU+HIGH_MEM=1..2` for workers that offer both. Raises ValueError that says what is wrong.
+    """`GENERAL=0..8`, or `GPU+HIGH_MEM=1..2` for workers that offer both. Raises ValueError that
+    says what is wrong.
 
     >>> rule_of("GENERAL=0..8")
     Rule(capabilities=('GENERAL',), least=0, most=8)

@@ -1,7 +1,8 @@
 """The workers that can meet one demand for resources, those by load that can meet it now.
 
-A view is made when the first job of its demand is looked for a place, and follows the pool's log of changed workers when it is
-asked again. So a cluster without such jobs pays nothing, and one with them O(changes) a turn for each demand that waits.
+A view is made when the first job of its demand is looked for a place, and follows the pool's log of
+changed workers when it is asked again. So a cluster without such jobs pays nothing, and one with
+them O(changes) a turn for each demand that waits.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ class View:
         self.able: dict[int, None] = {}
         """Workers that take work and have enough in all, whether or not it is free."""
         self.heap: list[tuple[float, int, int]] = []
-        """(load, worker, stamp) of those where it is free; good while the stamp is the worker's newest."""
+        """(load, worker, stamp) of those where it is free; good while the stamp is the worker's
+        newest."""
         self.cursor = -1
         """How much of the pool's log was read; -1: everything has to be looked at."""
 

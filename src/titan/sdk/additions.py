@@ -1,4 +1,5 @@
-"""What a running job adds to its run: jobs, the jobs of a pipeline file or of a saved pipeline, or one for each of some items."""
+"""What a running job adds to its run: jobs, the jobs of a pipeline file or of a saved pipeline, or
+one for each of some items."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from titan.errors import InvalidGraph, LimitExceeded
-from titan.job_link import ask
+from titan.net.job_link import ask
 from titan.protocol import messages as msg
 from titan.sdk.arrays import foreach_of
 from titan.sdk.fields import perm_name
@@ -29,11 +30,12 @@ def submit(
     """Adds jobs to the run of the job that calls this, all or none; returns their ids.
 
     - Their `parents` may be jobs of the run: the job itself, or others, over or not.
-    - `before`: jobs of the run that wait for the addition from now on. They must not have been ready yet. `before_children`: so do
-      the jobs that depend on this one.
-    - A relative `file` is one of the project, if this job is of one; else, and with an absolute path, it is read here, at most
-      15 MiB.
-    - `key`: an addition of the same job with the same key is made once, also by a later attempt. Default: the ids.
+    - `before`: jobs of the run that wait for the addition from now on. They must not have been
+      ready yet. `before_children`: so do the jobs that depend on this one.
+    - A relative `file` is one of the project, if this job is of one; else, and with an absolute
+      path, it is read here, at most 15 MiB.
+    - `key`: an addition of the same job with the same key is made once, also by a later attempt.
+      Default: the ids.
 
     Raises InvalidGraph, Conflict, LimitExceeded; NotInJob outside of a job.
     """
@@ -57,8 +59,8 @@ def submit(
 def submit_file(path: str, *, before: Iterable[str] = (), before_children: bool = False, key: str = "") -> list[str]:
     """Adds the jobs of a pipeline file, or with ``-`` of stdin, whose files lie beside it.
 
-    In the folder of a job that has a project they are those of the project, as it was submitted; else they are read here. See
-    `submit`. Raises InvalidPipeline.
+    In the folder of a job that has a project they are those of the project, as it was submitted;
+    else they are read here. See `submit`. Raises InvalidPipeline.
     """
     from titan.sdk.pipeline import load_addition
 
@@ -72,14 +74,15 @@ def submit_file(path: str, *, before: Iterable[str] = (), before_children: bool 
     return submit(*jobs, before=before, before_children=before_children, key=key)
 
 
-def _folder_of(it: msg.Identity, inside: Path) -> Path | None:
+def _folder_of(message: msg.Identity, inside: Path) -> Path | None:
     """The folder of this attempt, RUN/JOB.ATTEMPT, if `inside` lies in it."""
     folders = (inside, *inside.parents)
-    return next((p for p in folders if p.name == f"{it.job}.{it.attempt}" and p.parent.name == it.run), None)
+    return next((p for p in folders if p.name == f"{message.job}.{message.attempt}" and p.parent.name == message.run), None)
 
 
 def _beside(folder: str, job: Job) -> Job:
-    """A job whose file is named from this folder of its project, as one whose file is named from the project."""
+    """A job whose file is named from this folder of its project, as one whose file is named from
+    the project."""
     file = job.file
     if file is None or os.path.isabs(file) or perm_name(file):
         return job
@@ -89,8 +92,9 @@ def _beside(folder: str, job: Job) -> Job:
 def expand(
     job: Job, items: Iterable[Any] | int, *, join: Job | None = None, before_children: bool = False, key: str = ""
 ) -> list[str]:
-    """Adds a job like `job` for each item (a string, number, path, or a mapping of names to such), as ID[0], ID[1], ..., and
-    `join`, which waits for them all. In `args` ``${item}``, ``${item.KEY}`` and ``${index}`` stand for what differs.
+    """Adds a job like `job` for each item (a string, number, path, or a mapping of names to such),
+    as ID[0], ID[1], ..., and `join`, which waits for them all. In `args` ``${item}``,
+    ``${item.KEY}`` and ``${index}`` stand for what differs.
 
     See `submit`.
     """
@@ -105,7 +109,8 @@ def expand(
 
 
 def submit_saved(name: str, prefix: str = "", *, before_children: bool = False) -> list[str]:
-    """Adds the jobs of a saved pipeline, each as PREFIX.ID (default: the pipeline's name). See `submit`. Raises NotFound."""
+    """Adds the jobs of a saved pipeline, each as PREFIX.ID (default: the pipeline's name). See
+    `submit`. Raises NotFound."""
     spec = prefixed(saved(ask, name), prefix or name)
     grow(ask, spec, before_children=before_children)
     return spec.ids

@@ -12,7 +12,8 @@ VARIABLE = "TITAN_MASTER"
 
 
 def find_address(address: str | None = None) -> tuple[str, int]:
-    """(host, port). `HOST`, `HOST:PORT`, `:PORT` and `[IPV6]:PORT` are understood. Raises CallerError."""
+    """(host, port). `HOST`, `HOST:PORT`, `:PORT` and `[IPV6]:PORT` are understood. Raises
+    CallerError."""
     text = (address or os.environ.get(VARIABLE) or DEFAULT).strip()
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):

@@ -1,8 +1,10 @@
-"""Job arrays: one specification, many jobs that differ in an item. What items may be, and what stands in their place.
+"""Job arrays: one specification, many jobs that differ in an item. What items may be, and what
+stands in their place.
 
-An array `resize` of three jobs is `resize[0]`, `resize[1]` and `resize[2]`. In its `args` and `parents` ``${item}`` is the job's
-item, ``${item.KEY}`` a value of an item that is a mapping, ``${matrix.KEY}`` the job's value on that axis of a matrix, ``${index}``
-its number, counted from 0; ``$${`` is a plain ``${``. Nothing is put into the text of a command: there a value is ``$1``.
+An array `resize` of three jobs is `resize[0]`, `resize[1]` and `resize[2]`. In its `args` and
+`parents` ``${item}`` is the job's item, ``${item.KEY}`` a value of an item that is a mapping,
+``${matrix.KEY}`` the job's value on that axis of a matrix, ``${index}`` its number, counted from 0;
+``$${`` is a plain ``${``. Nothing is put into the text of a command: there a value is ``$1``.
 
 Pure: knows nothing of `Job`, which holds the values that are normalised here.
 """
@@ -35,7 +37,7 @@ class BadArray(BadField):
     """Says what is wrong with a value, for after a colon."""
 
 
-# -- what may be given, made into what is kept --------------------------------------------------------------------------
+# -- what may be given, made into what is kept -----------------------------------------------------
 def foreach_of(value: object) -> Foreach:
     """Raises BadArray.
 
@@ -112,7 +114,7 @@ def _text(value: object, what: str) -> str:
     return value
 
 
-# -- the jobs of an array -------------------------------------------------------------------------------------------------
+# -- the jobs of an array --------------------------------------------------------------------------
 def size_of(foreach: Foreach | None, matrix: Matrix | None) -> int:
     if matrix is not None:
         count = 1
@@ -170,7 +172,8 @@ def _all(values: Item) -> tuple[str, ...]:
 
 
 def _filler(text: str, foreach: Foreach | None, matrix: Matrix | None) -> str | Callable[[int, Item], str]:
-    """The text itself if it is the same for every job, else what makes it of an index and item. Raises BadArray."""
+    """The text itself if it is the same for every job, else what makes it of an index and item.
+    Raises BadArray."""
     if "${" not in text:
         return text
     for place in _PLACE.finditer(text):

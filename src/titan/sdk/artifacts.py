@@ -1,7 +1,8 @@
-"""Published files: `client.publish("models/best", "model.bin")`, `client.artifact("models/best").download("model.bin")`.
+"""Published files: `client.publish("models/best", "model.bin")`,
+`client.artifact("models/best").download("model.bin")`.
 
-A key of a client is shared by the whole cluster. What a job published under a key of its run is RUN/KEY here, and what it left as
-an output is RUN/JOB.OUTPUT. Both clients inherit these methods.
+A key of a client is shared by the whole cluster. What a job published under a key of its run is
+RUN/KEY here, and what it left as an output is RUN/JOB.OUTPUT. Both clients inherit these methods.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from titan.archive import build_archive, survey, unpack_archive
+from titan.content.archive import build_archive, survey, unpack_archive
 from titan.content.transfer import fetch_file, send_file
 from titan.errors import CallerError, InvalidGraph
-from titan.folders import remove_folder
+from titan.host.remove_folder import remove_folder
 from titan.model.files import FILE, FOLDER, PROGRAM
 from titan.protocol import messages as msg
 from titan.sdk.connection import Connection
@@ -56,9 +57,11 @@ class AsyncArtifact(ArtifactInfo):
     _connection: Connection | None = None
 
     async def download(self, path: str | os.PathLike[str]) -> Path:
-        """Writes it to `path`, which a file replaces at once; a folder has to be empty or not there. Returns the path.
+        """Writes it to `path`, which a file replaces at once; a folder has to be empty or not
+        there. Returns the path.
 
-        Raises PeerError if it does not arrive as its hash says, NotFound if the master has it no more, OSError.
+        Raises PeerError if it does not arrive as its hash says, NotFound if the master has it no
+        more, OSError.
         """
         assert self._connection is not None
         target = Path(path)
@@ -79,11 +82,11 @@ class AsyncArtifact(ArtifactInfo):
 class Artifact:
     """The same for code without an event loop."""
 
-    def __init__(self, client: Artifacts, it: AsyncArtifact) -> None:
+    def __init__(self, client: Artifacts, artifact: AsyncArtifact) -> None:
         self._client = client
-        self._it = it
-        self.key, self.hash, self.size = it.key, it.hash, it.size
-        self.is_folder, self.published_at, self.by = it.is_folder, it.published_at, it.by
+        self._it = artifact
+        self.key, self.hash, self.size = artifact.key, artifact.hash, artifact.size
+        self.is_folder, self.published_at, self.by = artifact.is_folder, artifact.published_at, artifact.by
 
     def download(self, path: str | os.PathLike[str]) -> Path:
         """Writes it to `path`; see AsyncArtifact.download."""
@@ -99,7 +102,8 @@ class AsyncArtifacts:
     _connection: Connection
 
     async def publish(self, key: str, path: str | os.PathLike[str]) -> ArtifactInfo:
-        """A file or folder is published under a key that all share; durable when this returns. The newest version counts.
+        """A file or folder is published under a key that all share; durable when this returns. The
+        newest version counts.
 
         Raises CallerError for a bad key, LimitExceeded, OSError.
         """
@@ -125,8 +129,8 @@ class AsyncArtifacts:
         return _info(answer.artifacts[0])
 
     async def artifact(self, key: str, *, version: str = "") -> AsyncArtifact:
-        """What is published as KEY or RUN/KEY, or is the output RUN/JOB.OUTPUT. `version`: the beginning of the hash of an
-        older one.
+        """What is published as KEY or RUN/KEY, or is the output RUN/JOB.OUTPUT. `version`: the
+        beginning of the hash of an older one.
 
         Raises NotFound.
         """
@@ -141,7 +145,8 @@ class AsyncArtifacts:
         return AsyncArtifact(*about, self._connection)
 
     async def artifacts(self, prefix: str = "", limit: int = 1000) -> list[ArtifactInfo]:
-        """The newest version of each shared key that begins so; `RUN/...`: what a run published and its jobs left."""
+        """The newest version of each shared key that begins so; `RUN/...`: what a run published and
+        its jobs left."""
         answer = await self._connection.call(lambda n: msg.ListArtifacts(n, prefix, limit))
         assert isinstance(answer, msg.Artifacts)
         return [_info(row) for row in answer.artifacts]
@@ -160,11 +165,13 @@ class Artifacts:
         raise NotImplementedError
 
     def publish(self, key: str, path: str | os.PathLike[str]) -> ArtifactInfo:
-        """A file or folder is published under a key that all share, durably; see AsyncClient.publish."""
+        """A file or folder is published under a key that all share, durably; see
+        AsyncClient.publish."""
         return self._wait(self._async.publish(key, path))
 
     def artifact(self, key: str, *, version: str = "") -> Artifact:
-        """What is published as KEY or RUN/KEY, or is the output RUN/JOB.OUTPUT; see AsyncClient.artifact.
+        """What is published as KEY or RUN/KEY, or is the output RUN/JOB.OUTPUT; see
+        AsyncClient.artifact.
 
         >>> with Client() as client:                   # doctest: +SKIP
         ...     client.artifact("models/best").download("model.bin")
@@ -172,7 +179,8 @@ class Artifacts:
         return Artifact(self, self._wait(self._async.artifact(key, version=version)))
 
     def artifacts(self, prefix: str = "", limit: int = 1000) -> list[ArtifactInfo]:
-        """The newest version of each shared key that begins so; `RUN/...`: what a run published and its jobs left."""
+        """The newest version of each shared key that begins so; `RUN/...`: what a run published and
+        its jobs left."""
         return self._wait(self._async.artifacts(prefix, limit))
 
     def remove_artifact(self, key: str) -> None:

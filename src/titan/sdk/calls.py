@@ -1,7 +1,9 @@
-"""Calls of Python functions as jobs: how they become submissions, and how results find their way back.
+"""Calls of Python functions as jobs: how they become submissions, and how results find their way
+back.
 
-Calls that are made close together travel as one submission; a map goes in chunks of thousands, so that the first run while the last
-are still pickled. Each submission collects its own results and is repeated under its key if the connection breaks.
+Calls that are made close together travel as one submission; a map goes in chunks of thousands, so
+that the first run while the last are still pickled. Each submission collects its own results and is
+repeated under its key if the connection breaks.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ UNKNOWN = "the client was closed before the master had acknowledged the call: wh
 
 
 class Calls:
-    """The calls of one client. Methods may be called from any thread; the connection's loop does the work."""
+    """The calls of one client. Methods may be called from any thread; the connection's loop does
+    the work."""
 
     def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, close_timeout_s: float) -> None:
         self._connection = connection
@@ -85,7 +88,7 @@ class Calls:
         except TypeError:  # neither hashable nor weakly referable
             return Function(function)
 
-    # -- single calls ---------------------------------------------------------------------------------------------------
+    # -- single calls ------------------------------------------------------------------------------
     def submit(self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[T]:
         entry = (self.callee(function), *parcelled(pack_arguments(args, kwargs)), CallFuture[Any]())
         with self._lock:
@@ -112,7 +115,7 @@ class Calls:
             parcels = [parcel for _, _, parcel, _ in part if parcel is not None]
             self._start(ticket, functions, parcels, make, _Futures(part, self.settle))
 
-    # -- graphs of tasks ------------------------------------------------------------------------------------------------
+    # -- graphs of tasks ---------------------------------------------------------------------------
     def compute(self, wanted: list[TaskCall[Any]]) -> list[Future[Any]]:
         """All that the wanted nodes need as one submission; a future for each of them."""
         if not wanted:
@@ -128,7 +131,7 @@ class Calls:
         )
         return [sink.futures[position] for position in planned.wanted]
 
-    # -- maps -----------------------------------------------------------------------------------------------------------
+    # -- maps --------------------------------------------------------------------------------------
     def map(
         self, function: Callable[..., T], iterables: tuple[Iterable[Any], ...], chunksize: int | str, timeout: float | None
     ) -> Iterator[T]:
@@ -185,7 +188,7 @@ class Calls:
         chunks = iter(lambda: list(islice(rows, size)), [])
         return _of_chunks(self._map(of_chunks, ((chunk,) for chunk in chunks), until))
 
-    # -- submissions ----------------------------------------------------------------------------------------------------
+    # -- submissions -------------------------------------------------------------------------------
     def _start(
         self,
         ticket: int,
@@ -280,9 +283,10 @@ class Calls:
                 raise
         await asyncio.shield(staged)
 
-    # -- values ---------------------------------------------------------------------------------------------------------
+    # -- values ------------------------------------------------------------------------------------
     def settle(self, future: Future[Any], state: int, value: bytes, reason: str) -> None:
-        """Gives a future, which runs, what its job came to: at once, or when a large value is here. In the loop's thread."""
+        """Gives a future, which runs, what its job came to: at once, or when a large value is here.
+        In the loop's thread."""
         if artifact_of(value) is None:
             _set(future, partial(value_of, state, value, reason))
             return
@@ -442,9 +446,10 @@ class _Sink(Protocol):
         """The run is there; `cancel(job)` cancels a job of it, "" all of it. May come again."""
 
     def unseen(self) -> Iterable[str]:
-        """The functions of its calls, one per call, of which nobody has looked at what came of them."""
+        """The functions of its calls, one per call, of which nobody has looked at what came of
+        them."""
 
-    def take(self, it: msg.Values) -> None: ...
+    def take(self, message: msg.Values) -> None: ...
 
     def fail(self, error: BaseException) -> None: ...
 
@@ -465,8 +470,8 @@ class _Futures:
     def unseen(self) -> list[str]:
         return [name for name, future in zip(self._names, self._futures, strict=True) if not future.seen and not future.cancelled()]
 
-    def take(self, it: msg.Values) -> None:
-        for position, state, value, reason in zip(it.positions, it.states, it.values, it.reasons, strict=True):
+    def take(self, message: msg.Values) -> None:
+        for position, state, value, reason in zip(message.positions, message.states, message.values, message.reasons, strict=True):
             future = self._futures[position]
             if not future.done() and not future.running() and future.set_running_or_notify_cancel():
                 self._settle(future, state, value, reason)
@@ -501,9 +506,9 @@ class _Slots:
     def unseen(self) -> list[str]:
         return [] if self._seen else self.names()
 
-    def take(self, it: msg.Values) -> None:
+    def take(self, message: msg.Values) -> None:
         rows = self.rows
-        for position, state, value, reason in zip(it.positions, it.states, it.values, it.reasons, strict=True):
+        for position, state, value, reason in zip(message.positions, message.states, message.values, message.reasons, strict=True):
             rows[position] = (state, value, reason)
         self._news.set()
 
@@ -558,8 +563,8 @@ class TitanExecutor(Executor):
             self._unfinished.pop(future, None)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """As the standard library has it, but `wait=False` waits too, until the master has acknowledged all calls: then they run,
-        whoever is there. Raises CallsNotAcknowledged."""
+        """As the standard library has it, but `wait=False` waits too, until the master has
+        acknowledged all calls: then they run, whoever is there. Raises CallsNotAcknowledged."""
         with self._lock:
             self._shut = True
             unfinished = list(self._unfinished)

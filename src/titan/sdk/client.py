@@ -58,9 +58,10 @@ END_S = 5.0  # how long the end of a program waits for a client's thread, twice 
 class AsyncClient(AsyncArtifacts):
     """A connection to a master, for asyncio.
 
-    `address`: "HOST:PORT"; else the environment's TITAN_MASTER, else 127.0.0.1:9090. Raises MasterUnreachable when it is opened
-    and nothing answers; a master that restarts later is waited for up to `patience_s` seconds. Leaving it waits, `close_timeout_s`
-    at most, until the master has acknowledged all calls that were handed in, and raises CallsNotAcknowledged for others.
+    `address`: "HOST:PORT"; else the environment's TITAN_MASTER, else 127.0.0.1:9090. Raises
+    MasterUnreachable when it is opened and nothing answers; a master that restarts later is waited
+    for up to `patience_s` seconds. Leaving it waits, `close_timeout_s` at most, until the master
+    has acknowledged all calls that were handed in, and raises CallsNotAcknowledged for others.
 
     >>> async with AsyncClient() as client:        # doctest: +SKIP
     ...     run = await client.submit(DAG("hello", [Job("a", command="echo hi")]))
@@ -94,12 +95,13 @@ class AsyncClient(AsyncArtifacts):
     def address(self) -> str:
         return f"{self._connection.host}:{self._connection.port}"
 
-    # -- runs -----------------------------------------------------------------------------------------------------------
+    # -- runs --------------------------------------------------------------------------------------
     async def submit(self, dag: DAG, *, progress: Progress | None = None) -> AsyncRun:
-        """Stages the DAG's files (what the master has already is not sent again) and submits it, whole or not at all.
+        """Stages the DAG's files (what the master has already is not sent again) and submits it,
+        whole or not at all.
 
-        When this returns, the run survives the death of the master. `progress(sent, jobs)` is called as a large DAG goes. Raises
-        InvalidGraph, and what the connection raises.
+        When this returns, the run survives the death of the master. `progress(sent, jobs)` is
+        called as a large DAG goes. Raises InvalidGraph, and what the connection raises.
         """
         async with self._staged(dag) as staged:
             answer = await submission.submit(self._connection, staged.spec, staged.parents, progress)
@@ -135,8 +137,9 @@ class AsyncClient(AsyncArtifacts):
     ) -> list[RunSummary]:
         """The newest first, at most 10,000, those of the history included.
 
-        Only those with an id before the run `before`, of the DAG `dag` or the `group` (`agent_run_id`), submitted at or after
-        `since` (seconds since the epoch), in one of `states` (RUNNING, COMPLETED, FAILED, CANCELLED), as far as these are given.
+        Only those with an id before the run `before`, of the DAG `dag` or the `group`
+        (`agent_run_id`), submitted at or after `since` (seconds since the epoch), in one of
+        `states` (RUNNING, COMPLETED, FAILED, CANCELLED), as far as these are given.
         """
         wanted = [run_state(state) for state in states]
         answer = await self._connection.call(lambda n: msg.ListRuns(n, limit, before, dag, since, wanted, group))
@@ -149,7 +152,8 @@ class AsyncClient(AsyncArtifacts):
         return [worker_status(w) for w in answer.workers]
 
     async def notices(self) -> list[tuple[float, str]]:
-        """What operators should know of the master's home, each since when (seconds since the epoch), the newest last."""
+        """What operators should know of the master's home, each since when (seconds since the
+        epoch), the newest last."""
         answer = await self._connection.call(msg.ListWorkers)
         assert isinstance(answer, msg.Workers)
         return answer.notices
@@ -159,7 +163,8 @@ class AsyncClient(AsyncArtifacts):
         return await scaling.tell_worker(self._connection, name, now=False)
 
     async def stop_worker(self, name: str, *, now: bool = False, timeout: float | None = None) -> str:
-        """The same, and waits until it has left; `now`: what runs is killed and handed back. Its state then, LEFT if all went well.
+        """The same, and waits until it has left; `now`: what runs is killed and handed back. Its
+        state then, LEFT if all went well.
 
         Raises NotFound, and TimeoutError after `timeout` seconds; the worker leaves all the same.
         """
@@ -176,14 +181,16 @@ class AsyncClient(AsyncArtifacts):
         return [dead_job(d) for d in answer.dead]
 
     async def cancel(self, target: str) -> int:
-        """`RUN` or `RUN/JOB`, the latter with what depends on it; returns how many jobs that cancelled (0: all were over)."""
+        """`RUN` or `RUN/JOB`, the latter with what depends on it; returns how many jobs that
+        cancelled (0: all were over)."""
         run, job = split_job(target)
         answer = await self._connection.call(lambda n: msg.Cancel(n, run, job))
         assert isinstance(answer, msg.Cancelled)
         return answer.jobs
 
     async def approve(self, gate: str = "", *, by: str | None = None, comment: str = "", token: str | None = None) -> Decision:
-        """Approves the open gate RUN/GATE, or the one of a webhook's `token`. `by`: who decides, default the login name.
+        """Approves the open gate RUN/GATE, or the one of a webhook's `token`. `by`: who decides,
+        default the login name.
 
         Raises Conflict if it is decided or not open, NotFound.
         """
@@ -198,12 +205,14 @@ class AsyncClient(AsyncArtifacts):
         return await decisions.list_gates(self._connection, run, limit)
 
     async def retry_dead(self, target: str, *, by: str | None = None) -> Retried:
-        """Takes DEAD `RUN/JOB`, or all of `RUN`, off the dead letter queue: it runs again, its run goes on with what was cancelled
-        because of it, also if that run is of the history. Raises NotFound, Conflict if nothing there can run again."""
+        """Takes DEAD `RUN/JOB`, or all of `RUN`, off the dead letter queue: it runs again, its run
+        goes on with what was cancelled because of it, also if that run is of the history. Raises
+        NotFound, Conflict if nothing there can run again."""
         return await decisions.retry_dead(self._connection, target, by)
 
     async def purge_dead(self, target: str) -> int:
-        """Takes it off the dead letter queue for good, and returns how many jobs that were: they stay DEAD in their run's story."""
+        """Takes it off the dead letter queue for good, and returns how many jobs that were: they
+        stay DEAD in their run's story."""
         return await decisions.purge_dead(self._connection, target)
 
     async def status(self, run: str) -> RunStatus:
@@ -228,17 +237,20 @@ class AsyncClient(AsyncArtifacts):
         return job_status(answer.jobs[0]), answer.story
 
     async def why(self, target: str) -> Why:
-        """Why `RUN/JOB` does not run: what it waits for, and what keeps each worker from taking it. Raises NotFound."""
+        """Why `RUN/JOB` does not run: what it waits for, and what keeps each worker from taking it.
+        Raises NotFound."""
         return await ask_why(self._connection, target)
 
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Runs `function(*args, **kwargs)` on a worker and returns its result, or raises what it raised. See Client.call."""
+        """Runs `function(*args, **kwargs)` on a worker and returns its result, or raises what it
+        raised. See Client.call."""
         future = self._calls.submit(function, args, kwargs)
         with slot_lent():
             return await asyncio.wrap_future(future)
 
     async def compute(self, what: TaskCall[Any] | Sequence[TaskCall[Any]]) -> Any:
-        """The result of a node, or the list of several; raises what failed first. See Client.compute."""
+        """The result of a node, or the list of several; raises what failed first. See
+        Client.compute."""
         nodes, single = nodes_of(what)
         with slot_lent():
             results = await asyncio.gather(*map(asyncio.wrap_future, self._calls.compute(nodes)))
@@ -250,12 +262,13 @@ class AsyncClient(AsyncArtifacts):
             self._submitter = Calls(self._connection, asyncio.get_running_loop(), self.close_timeout_s)
         return self._submitter
 
-    # -- streams --------------------------------------------------------------------------------------------------------
+    # -- streams -----------------------------------------------------------------------------------
     async def changes(
         self, run: str, *, jobs: bool = True, progress: bool = False
     ) -> AsyncIterator[tuple[RunSummary, list[JobStatus]]]:
-        """The run as it is now, then every change as it happens, until it is over; across restarts of the master. With `progress`
-        also what jobs say of themselves: the newest, at most five times a second."""
+        """The run as it is now, then every change as it happens, until it is over; across restarts
+        of the master. With `progress` also what jobs say of themselves: the newest, at most five
+        times a second."""
         picture = Picture(progress=progress)
         while True:
             try:
@@ -268,7 +281,8 @@ class AsyncClient(AsyncArtifacts):
                 await self._connection.reopen()
 
     async def logs(self, target: str, *, follow: bool = False, attempt: int | None = None) -> AsyncIterator[tuple[int, bytes]]:
-        """(1 for stdout or 2 for stderr, bytes) of `RUN/JOB`, of its newest attempt if none is named. Raises NotFound.
+        """(1 for stdout or 2 for stderr, bytes) of `RUN/JOB`, of its newest attempt if none is
+        named. Raises NotFound.
 
         With `follow` it goes on until the job is over, into later attempts too.
         """
@@ -293,17 +307,21 @@ class AsyncClient(AsyncArtifacts):
         return await services.list_services(self._connection, run, limit)
 
     async def stop(self, target: str) -> int:
-        """Stops the service `RUN/JOB`, or all of `RUN`, which are COMPLETED by that; returns how many (0: all were over).
+        """Stops the service `RUN/JOB`, or all of `RUN`, which are COMPLETED by that; returns how
+        many (0: all were over).
 
-        What depends on one and has not begun is cancelled. Raises NotFound, and CallerError for a job that is no service.
+        What depends on one and has not begun is cancelled. Raises NotFound, and CallerError for a
+        job that is no service.
         """
         return await services.stop_service(self._connection, target)
 
     async def replace(self, target: str, job: Job | None = None) -> bool:
-        """Runs the service `RUN/JOB` anew, by the `file` or `command` and the `args` of `job`, or as it is.
+        """Runs the service `RUN/JOB` anew, by the `file` or `command` and the `args` of `job`, or
+        as it is.
 
-        If a worker has room for both, the old process goes on until the new one is READY (True); else it is stopped first (False).
-        A fixed `port` needs another worker for that. Raises NotFound, CallerError, Conflict for one that is over.
+        If a worker has room for both, the old process goes on until the new one is READY (True);
+        else it is stopped first (False). A fixed `port` needs another worker for that. Raises
+        NotFound, CallerError, Conflict for one that is over.
         """
         return await replace_service(self, target, job)
 
@@ -312,7 +330,7 @@ class AsyncClient(AsyncArtifacts):
         with contextlib.suppress(ConnectionLost):
             await self._connection._call_once(msg.Stop)
 
-    # -- artifacts ------------------------------------------------------------------------------------------------------
+    # -- artifacts ---------------------------------------------------------------------------------
     @contextlib.asynccontextmanager
     async def _staged(self, dag: DAG, *, addition: bool = False) -> AsyncIterator[StagedDag]:
         """The DAG, with its files on the master."""
@@ -341,9 +359,10 @@ class AsyncClient(AsyncArtifacts):
 class Client(Waiting, Artifacts):
     """A connection to a master, for code without an event loop. Thread-safe.
 
-    `address`: "HOST:PORT"; else the environment's TITAN_MASTER, else 127.0.0.1:9090. Use it as a context manager. Raises
-    MasterUnreachable when it is opened and nothing answers. `close_timeout_s`: how long leaving it waits at most until the master
-    has acknowledged what was handed in, see `close`.
+    `address`: "HOST:PORT"; else the environment's TITAN_MASTER, else 127.0.0.1:9090. Use it as a
+    context manager. Raises MasterUnreachable when it is opened and nothing answers.
+    `close_timeout_s`: how long leaving it waits at most until the master has acknowledged what was
+    handed in, see `close`.
 
     >>> with Client() as client:                   # doctest: +SKIP
     ...     run = client.submit(DAG("hello", [Job("a", command="echo hi")]))
@@ -382,11 +401,12 @@ class Client(Waiting, Artifacts):
             raise
 
     def close(self) -> None:
-        """Waits until the master has acknowledged all calls that were handed in, `close_timeout_s` at most; their results are not
-        waited for. They go on, and their runs keep what they return: `titan status`, `client.run(run).result(job)`.
+        """Waits until the master has acknowledged all calls that were handed in, `close_timeout_s`
+        at most; their results are not waited for. They go on, and their runs keep what they return:
+        `titan status`, `client.run(run).result(job)`.
 
-        Raises CallsNotAcknowledged, which says what may be lost; so does Ctrl-C, in a note. The client is closed all the same. May
-        be called twice.
+        Raises CallsNotAcknowledged, which says what may be lost; so does Ctrl-C, in a note. The
+        client is closed all the same. May be called twice.
         """
         loop, self._loop = self._loop, None
         if loop is None:
@@ -405,7 +425,8 @@ class Client(Waiting, Artifacts):
                 calls.abandon()
 
     def _end_with_program(self, pid: int) -> None:
-        """As `close`, once the calls have been waited for. A fork of `pid` does not have the thread."""
+        """As `close`, once the calls have been waited for. A fork of `pid` does not have the
+        thread."""
         loop, self._loop = self._loop, None
         if loop is not None and pid == os.getpid():
             self._end(loop, END_S)
@@ -441,25 +462,29 @@ class Client(Waiting, Artifacts):
 
     @property
     def pipelines(self) -> Pipelines:
-        """What is run by name: `client.pipelines.save("nightly", dag)`, `client.pipelines.run("nightly")`."""
+        """What is run by name: `client.pipelines.save("nightly", dag)`,
+        `client.pipelines.run("nightly")`."""
         return Pipelines(self, self._async.pipelines)
 
     def run(self, run: str) -> Run:
         """A handle on a run that was submitted before. Nothing is asked yet."""
         return Run(self, self._async.run(run))
 
-    # -- functions ------------------------------------------------------------------------------------------------------
+    # -- functions ---------------------------------------------------------------------------------
     @overload
     def call(self, function: Task[T], /, *args: Any, **kwargs: Any) -> Future[T]: ...
     @overload
     def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]: ...
     def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Runs `function(*args, **kwargs)` on a worker; returns at once, with the future of its result.
+        """Runs `function(*args, **kwargs)` on a worker; returns at once, with the future of its
+        result.
 
-        The function travels by value with what it needs of your own modules, once for many calls; arguments and result are pickled
-        (2 GiB each). What it raises is raised by `result()`, with the worker's traceback as its cause. A call whose process dies is
-        not repeated (JobFailed); one whose worker is lost runs again elsewhere. Cancelling the future cancels the job. Of a
-        `titan.task` its options hold; others for one call: `client.call(f.options(retries=5), ...)`.
+        The function travels by value with what it needs of your own modules, once for many calls;
+        arguments and result are pickled (2 GiB each). What it raises is raised by `result()`, with
+        the worker's traceback as its cause. A call whose process dies is not repeated (JobFailed);
+        one whose worker is lost runs again elsewhere. Cancelling the future cancels the job. Of a
+        `titan.task` its options hold; others for one call: `client.call(f.options(retries=5),
+        ...)`.
 
         >>> with Client() as client:                   # doctest: +SKIP
         ...     assert client.call(pow, 2, 10).result() == 1024
@@ -469,13 +494,14 @@ class Client(Waiting, Artifacts):
     def map(
         self, function: Callable[..., T], /, *iterables: Iterable[Any], chunksize: int | str = "auto", timeout: float | None = None
     ) -> Iterator[T]:
-        """Like the built-in, each call a job on a worker: results in order, as they come. All are submitted before it returns,
-        thousands at a time.
+        """Like the built-in, each call a job on a worker: results in order, as they come. All are
+        submitted before it returns, thousands at a time.
 
-        `chunksize`: calls that make one job, which is recorded, moved and lost as one; "auto" is 1. What a call raised is raised
-        where its result would be, and the other calls of its chunk run all the same; one that kills its process, or whose result
-        cannot be pickled, takes the chunk along. A task's options hold, `timeout` for a chunk as often as it has calls.
-        `timeout`: seconds from now, TimeoutError for a result that is not there by then.
+        `chunksize`: calls that make one job, which is recorded, moved and lost as one; "auto" is 1.
+        What a call raised is raised where its result would be, and the other calls of its chunk run
+        all the same; one that kills its process, or whose result cannot be pickled, takes the chunk
+        along. A task's options hold, `timeout` for a chunk as often as it has calls. `timeout`:
+        seconds from now, TimeoutError for a result that is not there by then.
         """
         return self._submitter().map(function, iterables, chunksize, timeout)
 
@@ -484,12 +510,12 @@ class Client(Waiting, Artifacts):
     @overload
     def compute(self, what: Sequence[TaskCall[T]], /) -> list[Future[T]]: ...
     def compute(self, what: Any, /) -> Any:
-        """Runs what nodes of `titan.task` need, as one run with a job per node; returns at once, with a future for each node asked
-        for.
+        """Runs what nodes of `titan.task` need, as one run with a job per node; returns at once,
+        with a future for each node asked for.
 
-        A node that several need runs once. Where one fails, what depends on it does not run: its future raises JobFailed, which
-        names the failed ancestor and has what that raised as its cause. Cancelling a future cancels its job unless another one
-        needs it.
+        A node that several need runs once. Where one fails, what depends on it does not run: its
+        future raises JobFailed, which names the failed ancestor and has what that raised as its
+        cause. Cancelling a future cancels its job unless another one needs it.
 
         >>> @task
         ... def add(x, y):
@@ -502,7 +528,8 @@ class Client(Waiting, Artifacts):
         return futures[0] if single else futures
 
     def executor(self) -> TitanExecutor:
-        """A concurrent.futures.Executor whose calls run on the cluster. Its shutdown leaves this client open."""
+        """A concurrent.futures.Executor whose calls run on the cluster. Its shutdown leaves this
+        client open."""
         return TitanExecutor(self)
 
     def _submitter(self) -> Calls:
@@ -522,7 +549,8 @@ class Client(Waiting, Artifacts):
         return self._wait(self._async.workers())
 
     def notices(self) -> list[tuple[float, str]]:
-        """What operators should know of the master's home, each since when (seconds since the epoch), the newest last."""
+        """What operators should know of the master's home, each since when (seconds since the
+        epoch), the newest last."""
         return self._wait(self._async.notices())
 
     def drain_worker(self, name: str) -> Told:
@@ -542,11 +570,13 @@ class Client(Waiting, Artifacts):
         return self._wait(self._async.dead_jobs(run, limit))
 
     def cancel(self, target: str) -> int:
-        """`RUN` or `RUN/JOB`, the latter with what depends on it; returns how many jobs that cancelled."""
+        """`RUN` or `RUN/JOB`, the latter with what depends on it; returns how many jobs that
+        cancelled."""
         return self._wait(self._async.cancel(target))
 
     def approve(self, gate: str = "", *, by: str | None = None, comment: str = "", token: str | None = None) -> Decision:
-        """Approves the open gate RUN/GATE, or the one of a webhook's `token`; see AsyncClient.approve."""
+        """Approves the open gate RUN/GATE, or the one of a webhook's `token`; see
+        AsyncClient.approve."""
         return self._wait(self._async.approve(gate, by=by, comment=comment, token=token))
 
     def reject(self, gate: str = "", *, by: str | None = None, comment: str = "", token: str | None = None) -> Decision:
@@ -558,7 +588,8 @@ class Client(Waiting, Artifacts):
         return self._wait(self._async.gates(run, limit))
 
     def retry_dead(self, target: str, *, by: str | None = None) -> Retried:
-        """Runs DEAD `RUN/JOB`, or all of `RUN`, again, with what was cancelled because of it; see AsyncClient.retry_dead."""
+        """Runs DEAD `RUN/JOB`, or all of `RUN`, again, with what was cancelled because of it; see
+        AsyncClient.retry_dead."""
         return self._wait(self._async.retry_dead(target, by=by))
 
     def purge_dead(self, target: str) -> int:
@@ -573,7 +604,8 @@ class Client(Waiting, Artifacts):
         return self._wait(self._async.job(target))
 
     def why(self, target: str) -> Why:
-        """Why `RUN/JOB` does not run: what it waits for, and what keeps each worker from taking it. Raises NotFound."""
+        """Why `RUN/JOB` does not run: what it waits for, and what keeps each worker from taking it.
+        Raises NotFound."""
         return self._wait(self._async.why(target))
 
     def changes(self, run: str, *, jobs: bool = True, progress: bool = False) -> Iterator[tuple[RunSummary, list[JobStatus]]]:

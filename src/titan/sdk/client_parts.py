@@ -1,4 +1,5 @@
-"""What the parts of a client ask of it: runs, pipelines and schedules know these names of `AsyncClient`, and none of its class."""
+"""What the parts of a client ask of it: runs, pipelines and schedules know these names of
+`AsyncClient`, and none of its class."""
 
 from __future__ import annotations
 

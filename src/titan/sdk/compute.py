@@ -1,6 +1,8 @@
-"""The futures of nodes that were asked for: what came of each job of their run goes where it belongs.
+"""The futures of nodes that were asked for: what came of each job of their run goes where it
+belongs.
 
-Owns how a failure is told: a node whose ancestor failed raises JobFailed that names it, with what the ancestor raised as its cause.
+Owns how a failure is told: a node whose ancestor failed raises JobFailed that names it, with what
+the ancestor raised as its cause.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class Computed:
             future.add_done_callback(partial(self._on_done, cancel, position))
 
     def _on_done(self, cancel: Callable[[str], None], position: int, future: Future[Any]) -> None:
-        """A cancelled future cancels its job, unless another result needs it; the last one all that goes on."""
+        """A cancelled future cancels its job, unless another result needs it; the last one all that
+        goes on."""
         if future.cancelled():
             others = [p for p, f in self.futures.items() if not f.done()]
             if not others:
@@ -45,8 +48,8 @@ class Computed:
             elif position not in self._plan.needed_for(others):
                 cancel(self._plan.spec.ids[position])
 
-    def take(self, it: msg.Values) -> None:
-        for position, state, value, reason in zip(it.positions, it.states, it.values, it.reasons, strict=True):
+    def take(self, message: msg.Values) -> None:
+        for position, state, value, reason in zip(message.positions, message.states, message.values, message.reasons, strict=True):
             if state == JobState.DEAD and position not in self._failed:
                 self._failed[position] = _error_of(state, value, reason)
             future = self.futures.get(position)

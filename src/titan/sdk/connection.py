@@ -1,7 +1,8 @@
 """One connection of a client to the master: requests with their answers, and streams.
 
-It connects anew when the master was away: every request of the SDK can be repeated safely (a submission carries its own key), so a
-master that is killed and restarted costs its clients a pause and nothing else.
+It connects anew when the master was away: every request of the SDK can be repeated safely (a
+submission carries its own key), so a master that is killed and restarted costs its clients a pause
+and nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from titan._version import __version__
 from titan.content.nearby import Nearby, prove
 from titan.errors import ConnectionLost, MasterUnreachable, NotFound, ProtocolError, TitanError, from_code
-from titan.peer import Peer
+from titan.net.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
 from titan.protocol.handshake import hello
@@ -27,7 +28,8 @@ _Answer = tuple[msg.Message, Blob] | TitanError
 
 
 class Connection:
-    """`patience_s`: how long a master that was there once may be away before MasterUnreachable is raised."""
+    """`patience_s`: how long a master that was there once may be away before MasterUnreachable is
+    raised."""
 
     def __init__(self, host: str, port: int, *, patience_s: float = 60.0) -> None:
         self.host = host
@@ -92,7 +94,8 @@ class Connection:
             self._peer.send(message)
 
     async def call(self, make: Callable[[int], msg.Message]) -> msg.Message:
-        """Sends `make(request id)` and returns the answer; again on a new connection if this one breaks first."""
+        """Sends `make(request id)` and returns the answer; again on a new connection if this one
+        breaks first."""
         while True:
             try:
                 return await self._call_once(make)
@@ -100,7 +103,8 @@ class Connection:
                 await self.reopen()
 
     async def remove(self, make: Callable[[int], msg.Message]) -> None:
-        """Like `call`, for what there is only once: that it is gone when it is asked for again means that it was done."""
+        """Like `call`, for what there is only once: that it is gone when it is asked for again
+        means that it was done."""
         asked = False
         while True:
             try:
@@ -119,9 +123,9 @@ class Connection:
     ) -> AsyncIterator[tuple[msg.Message, Blob]]:
         """Everything that is answered to one request. `kept` holds what is not taken yet.
 
-        What the consumer has not taken yet is kept: the reading of one stream must not hold up the answers to others. The master
-        bounds what it sends (logs have limits, changes are merged). Raises ConnectionLost when the connection breaks: the caller
-        knows what to repeat.
+        What the consumer has not taken yet is kept: the reading of one stream must not hold up the
+        answers to others. The master bounds what it sends (logs have limits, changes are merged).
+        Raises ConnectionLost when the connection breaks: the caller knows what to repeat.
         """
         request, queue, peer = await self._begin(kept)
         peer.send(make(request))
@@ -140,9 +144,11 @@ class Connection:
                 peer.send(msg.Unwatch(0, request))
 
     async def send_all(self, make: Callable[[int], Iterable[msg.Message]]) -> msg.Message:
-        """Sends messages under one request id, at the pace at which the master reads, and returns the answer.
+        """Sends messages under one request id, at the pace at which the master reads, and returns
+        the answer.
 
-        Ends early when the answer does. Raises ConnectionLost when the connection breaks: the caller knows what to repeat.
+        Ends early when the answer does. Raises ConnectionLost when the connection breaks: the
+        caller knows what to repeat.
         """
         request, queue, peer = await self._begin()
         try:
@@ -166,8 +172,9 @@ class Connection:
             raise ConnectionLost(f"the connection to {self.host}:{self.port} broke") from e
 
     async def exchange(self, make: Callable[[int], msg.Message]) -> tuple[msg.Message, Blob]:
-        """Sends `make(request id)` once and returns the answer with its blob. Raises ConnectionLost if the connection breaks before
-        that comes: whether what was asked for has been done nobody knows then."""
+        """Sends `make(request id)` once and returns the answer with its blob. Raises ConnectionLost
+        if the connection breaks before that comes: whether what was asked for has been done nobody
+        knows then."""
         request, queue, peer = await self._begin()
         try:
             peer.send(make(request))

@@ -1,4 +1,5 @@
-"""What a client does about gates and the dead letter queue; `AsyncClient` and `Client` have these as methods."""
+"""What a client does about gates and the dead letter queue; `AsyncClient` and `Client` have these
+as methods."""
 
 from __future__ import annotations
 

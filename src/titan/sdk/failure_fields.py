@@ -1,4 +1,5 @@
-"""The fields of a job that say how it fails, and those of a gate: what each may be, and what is kept of it.
+"""The fields of a job that say how it fails, and those of a gate: what each may be, and what is
+kept of it.
 
 `Job` holds the values that are made here; what a template may say is `titan.model.failure`'s.
 """

@@ -1,7 +1,9 @@
-"""Classes whose fields are a table: each row says what a field may hold, how a pipeline file writes it, and what it is for.
+"""Classes whose fields are a table: each row says what a field may hold, how a pipeline file writes
+it, and what it is for.
 
-Owns the form of a row, and the class that comes of rows. Knows no field of a job: those are the rows of `titan.sdk.job.Job`. The
-constructor, the checks, the keys of pipeline files, the key of shared templates and the tables of the docs are all read from rows.
+Owns the form of a row, and the class that comes of rows. Knows no field of a job: those are the
+rows of `titan.sdk.job.Job`. The constructor, the checks, the keys of pipeline files, the key of
+shared templates and the tables of the docs are all read from rows.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ class BadField(ValueError):
 
 
 class Field(Generic[Given, Kept]):
-    """Type of a field that takes a `Given` and keeps a `Kept`. For annotations only: the attribute is a plain slot."""
+    """Type of a field that takes a `Given` and keeps a `Kept`. For annotations only: the attribute
+    is a plain slot."""
 
     def __get__(self, job: object, kind: object = None) -> Kept:
         raise NotImplementedError
@@ -79,7 +82,8 @@ class Row:
     doc: str
     """A cell of a table in Markdown."""
     make: Callable[[Any], Any] | None = None
-    """Returns what is kept of a given value; raises BadField. None: the class looks at it with other fields."""
+    """Returns what is kept of a given value; raises BadField. None: the class looks at it with
+    other fields."""
     default: Any = ...
     """`...`: there is none, the argument is required."""
     form: Form | None = None
@@ -114,7 +118,8 @@ def row(
     own: bool = False,
     planner: bool = False,
 ) -> Any:
-    """A field of the constructor. The arguments are those of `Row`. A default is kept as it is: `make` never sees it."""
+    """A field of the constructor. The arguments are those of `Row`. A default is kept as it is:
+    `make` never sees it."""
     it = Row(doc, make, default, form, key, aliases, use, instead, template, own, planner)
     return field(metadata={_ROW: it}) if default is ... else field(default=default, metadata={_ROW: it})
 
@@ -126,7 +131,8 @@ def derived(*, own: bool = False, init: Literal[False] = False) -> Any:
 
 @dataclass_transform(frozen_default=True, field_specifiers=(row, derived))
 def table(kind: type[T]) -> type[T]:
-    """Makes a frozen dataclass with slots of a class whose fields are rows, and gives it these class variables:
+    """Makes a frozen dataclass with slots of a class whose fields are rows, and gives it these
+    class variables:
 
     - `ROWS`: the rows of the constructor's arguments, by name;
     - `MADE`: (name, default, make) of those that are optional and kept;
@@ -139,7 +145,8 @@ def table(kind: type[T]) -> type[T]:
     arguments = {name: it for name, it in rows.items() if made.__dataclass_fields__[name].init}
     for name in arguments.keys() - kept:
         if name in made.__dict__:
-            delattr(made, name)  # the default of an InitVar, which would look like a value of every instance
+            # the default of an InitVar, which would look like a value of every instance
+            delattr(made, name)
     made.ROWS = arguments
     made.MADE = tuple([(name, it.default, it.make) for name, it in arguments.items() if name in kept and it.default is not ...])
     made.given_of = attrgetter(*[name for name, *_ in made.MADE])

@@ -1,4 +1,5 @@
-"""What the fields of a job may hold: functions that make the kept value of a given one, or raise BadField.
+"""What the fields of a job may hold: functions that make the kept value of a given one, or raise
+BadField.
 
 `Job` and pipeline files use the same, so both say the same. Knows nothing of `Job`.
 """
@@ -42,7 +43,7 @@ def problem_of(make: Callable[[Any], object], value: object) -> str:
     return ""
 
 
-# -- numbers, switches and words ------------------------------------------------------------------------------------------
+# -- numbers, switches and words -------------------------------------------------------------------
 def integer(least: int, most: int, what: str = "an integer") -> Callable[[object], int]:
     """
     >>> integer(0, 19)(5), problem_of(integer(0, 19), 20), problem_of(integer(-9, 9), "5")
@@ -114,7 +115,7 @@ def run_at_of(value: object) -> float:
     return moment
 
 
-# -- texts ----------------------------------------------------------------------------------------------------------------
+# -- texts -----------------------------------------------------------------------------------------
 def id_problem(value: object) -> str:
     if not isinstance(value, str):
         return f"must be a string, not {kind_of(value)}"
@@ -233,7 +234,8 @@ def env_of(value: object) -> tuple[tuple[str, str], ...]:
 
 
 def no_script(file: str | None, suffix: str = ".py") -> str:
-    """Return why a field of scripts with this suffix is of no use to a job with this file; "" if it is of use."""
+    """Return why a field of scripts with this suffix is of no use to a job with this file; "" if it
+    is of use."""
     if file is not None and file.endswith(suffix):
         return ""
     return f"goes with a {suffix} file only: " + (
@@ -241,7 +243,7 @@ def no_script(file: str | None, suffix: str = ".py") -> str:
     )
 
 
-# -- of a DAG -------------------------------------------------------------------------------------------------------------
+# -- of a DAG --------------------------------------------------------------------------------------
 def dag_text_of(value: object) -> str:
     text = text_of(value)
     if len(text) > 256 or not text.isprintable():
@@ -261,7 +263,7 @@ DAG_FIELDS: Final[Mapping[str, Callable[[object], Any]]] = {
 }
 
 
-# -- within ---------------------------------------------------------------------------------------------------------------
+# -- within ----------------------------------------------------------------------------------------
 def text_problem(value: object) -> str:
     if not isinstance(value, str):
         return f"must be a string, not {kind_of(value)}"
@@ -319,7 +321,9 @@ def _scalar(value: object) -> str | None:
         path = value.__fspath__()
         return path if isinstance(path, str) else None
     if isinstance(value, bool):
-        return None  # str(True) is "True", which no shell and no flag parser expects: whoever means it can write it
+        # str(True) is "True", which no shell and no flag parser expects: whoever means it can write
+        # it
+        return None
     return str(value) if isinstance(value, Real) else None
 
 

@@ -1,4 +1,5 @@
-"""`outputs` and `inputs` of a job: what may be given, what is kept of it, and whose output an input is once all jobs are known."""
+"""`outputs` and `inputs` of a job: what may be given, what is kept of it, and whose output an input
+is once all jobs are known."""
 
 from __future__ import annotations
 
@@ -11,14 +12,16 @@ from titan.sdk.field_table import BadField
 
 
 class Output(NamedTuple):
-    """An output of a job, as another takes it: `Job("use", ..., inputs={"in/model.bin": train.output("model")})`."""
+    """An output of a job, as another takes it: `Job("use", ..., inputs={"in/model.bin":
+    train.output("model")})`."""
 
     job: str
     name: str
 
 
 class Input(NamedTuple):
-    """`path` "": that of the output. `job` "": `output` is JOB.OUTPUT, to be looked up among the jobs of the DAG."""
+    """`path` "": that of the output. `job` "": `output` is JOB.OUTPUT, to be looked up among the
+    jobs of the DAG."""
 
     path: str
     job: str
@@ -41,7 +44,8 @@ def outputs_of(value: object) -> tuple[tuple[str, str], ...]:
 
 
 def inputs_of(value: object) -> tuple[Input, ...]:
-    """Of a mapping of paths to outputs, or of a list of outputs. An output is JOB.NAME or `Job.output(...)`. Raises BadField."""
+    """Of a mapping of paths to outputs, or of a list of outputs. An output is JOB.NAME or
+    `Job.output(...)`. Raises BadField."""
     found = []
     for path, source in _pairs(value, "outputs", single=True):
         where = _text(path) if path is not None else ""
@@ -59,29 +63,29 @@ def inputs_of(value: object) -> tuple[Input, ...]:
     return tuple(found)
 
 
-def resolve_input(one: Input, outputs: Mapping[str, Mapping[str, str]]) -> Input:
+def resolve_input(received: Input, outputs: Mapping[str, Mapping[str, str]]) -> Input:
     """With path, job and output. `outputs`: of each job, or array, path by name. Raises BadField."""
     fits = []
-    if one.job:
-        fits = [(one.job, one.output)] if one.output in outputs.get(_base(one.job), ()) else []
+    if received.job:
+        fits = [(received.job, received.output)] if received.output in outputs.get(_base(received.job), ()) else []
     else:
-        dots = [at for at, letter in enumerate(one.output) if letter == "."]
+        dots = [at for at, letter in enumerate(received.output) if letter == "."]
         for at in dots:
-            job, name = one.output[:at], one.output[at + 1 :]
+            job, name = received.output[:at], received.output[at + 1 :]
             if name in outputs.get(_base(job), ()):
                 fits.append((job, name))
-    shown = f"{one.job}.{one.output}" if one.job else one.output
+    shown = f"{received.job}.{received.output}" if received.job else received.output
     if len(fits) > 1:
         raise BadField(f"{shown!r} may be {fits[0][1]!r} of {fits[0][0]!r}, or {fits[1][1]!r} of {fits[1][0]!r}: rename one")
     if not fits:
-        raise BadField(f"{shown!r} is no output of a job here{_hint(one, outputs)}")
+        raise BadField(f"{shown!r} is no output of a job here{_hint(received, outputs)}")
     job, name = fits[0]
-    return Input(one.path or outputs[_base(job)][name], job, name)
+    return Input(received.path or outputs[_base(job)][name], job, name)
 
 
-def _hint(one: Input, outputs: Mapping[str, Mapping[str, str]]) -> str:
-    job = one.job or next(
-        (one.output[:at] for at, c in enumerate(one.output) if c == "." and _base(one.output[:at]) in outputs), ""
+def _hint(received: Input, outputs: Mapping[str, Mapping[str, str]]) -> str:
+    job = received.job or next(
+        (received.output[:at] for at, c in enumerate(received.output) if c == "." and _base(received.output[:at]) in outputs), ""
     )
     if not job or _base(job) not in outputs:
         names = [f"{job}.{name}" for job, names in list(outputs.items())[:20] for name in names][:5]

@@ -1,4 +1,5 @@
-"""What of a call is pickled and how its result is read: functions by value, arguments, values, and what was raised."""
+"""What of a call is pickled and how its result is read: functions by value, arguments, values, and
+what was raised."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ Content = bytes | bytearray | NearbyFile
 
 
 class RemoteTraceback(Exception):
-    """The cause of an exception that a call raised: the traceback of the process where it ran, as text."""
+    """The cause of an exception that a call raised: the traceback of the process where it ran, as
+    text."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -59,7 +61,8 @@ def name_of(function: Callable[..., Any]) -> str:
 
 
 def pickle_by_value(function: Callable[..., Any]) -> bytes:
-    """With what it needs of modules that are not installed: the worker has the installed ones, and not the caller's own.
+    """With what it needs of modules that are not installed: the worker has the installed ones, and
+    not the caller's own.
 
     Raises CallerError.
     """
@@ -70,11 +73,13 @@ def pickle_by_value(function: Callable[..., Any]) -> bytes:
 
 
 def value_of(state: int, value: bytes, reason: str, content: Content | None = None, *, trust: bool = True) -> Any:
-    """What a call returned, or a job said that it came to. Raises what it raised, JobFailed or CancelledError.
+    """What a call returned, or a job said that it came to. Raises what it raised, JobFailed or
+    CancelledError.
 
-    `content`: of a value that is an artifact; a file is closed. Without `trust` no pickle is opened that could execute code:
-    Untrusted is raised for one that was returned, and of what was raised its type, text and traceback are kept, as JobFailed.
-    Raises DamagedCopy for a file that was changed while it was read, OSError.
+    `content`: of a value that is an artifact; a file is closed. Without `trust` no pickle is opened
+    that could execute code: Untrusted is raised for one that was returned, and of what was raised
+    its type, text and traceback are kept, as JobFailed. Raises DamagedCopy for a file that was
+    changed while it was read, OSError.
     """
     if isinstance(content, NearbyFile):
         return _value_in(content, state, value, reason, trust=trust)
@@ -116,7 +121,8 @@ def _intact(file: NearbyFile, what: T) -> T:
 
 
 def error_of(description: tuple[bytes | None, str, str, str]) -> BaseException:
-    """The exception that a call raised, as far as it exists here, with the remote traceback as its cause."""
+    """The exception that a call raised, as far as it exists here, with the remote traceback as its
+    cause."""
     pickled, kind, text, trace = description
     error: BaseException | None = None
     if pickled is not None:
@@ -129,7 +135,8 @@ def error_of(description: tuple[bytes | None, str, str, str]) -> BaseException:
 
 
 def arguments_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What of a call's arguments is pickled: `args`, or (args, kwargs) where there are some or `args` looks like such a pair."""
+    """What of a call's arguments is pickled: `args`, or (args, kwargs) where there are some or
+    `args` looks like such a pair."""
     is_pair = len(args) == 2 and type(args[0]) is tuple and type(args[1]) is dict
     return (args, kwargs) if kwargs or is_pair else args
 
@@ -142,7 +149,8 @@ class Parcel(NamedTuple):
 
 
 def parcelled(payload: bytes) -> tuple[bytes, Parcel | None]:
-    """(what stands for the arguments in the submission, what has to be staged before it). Raises LimitExceeded."""
+    """(what stands for the arguments in the submission, what has to be staged before it). Raises
+    LimitExceeded."""
     size = len(payload)
     if size <= INLINE_BYTES:
         return payload, None
@@ -153,7 +161,8 @@ def parcelled(payload: bytes) -> tuple[bytes, Parcel | None]:
 
 
 def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-    """The payload of a call: the pickle of `args`, or of (args, kwargs) where there are some or `args` looks like such a pair."""
+    """The payload of a call: the pickle of `args`, or of (args, kwargs) where there are some or
+    `args` looks like such a pair."""
     try:
         return dumps(arguments_of(args, kwargs) if kwargs or len(args) == 2 else args)
     except Exception as e:

@@ -9,7 +9,8 @@ from titan.sdk.job import Job
 
 
 class Gate(Job):
-    """A human decision as a job of a DAG: it takes no slot; what waits for it runs when somebody approves it.
+    """A human decision as a job of a DAG: it takes no slot; what waits for it runs when somebody
+    approves it.
 
     - `message`: what is to be decided, up to 4,096 characters.
     - `max_wait`: seconds after which it is rejected if nobody decided; default 48 h.

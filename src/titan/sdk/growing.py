@@ -1,8 +1,9 @@
 """Jobs that stand for others until their time has come.
 
-A job with `expand` is a call that makes a job of each item of another's result; one with `pipeline` a call that adds the jobs of a
-saved pipeline. Whoever depends on such a job waits for all that it added. What is sent is `titan.protocol.growth_messages.Grow`.
-What a job adds by itself is in `additions`. Calls in journals name `expand_list` and `add_saved` of this module.
+A job with `expand` is a call that makes a job of each item of another's result; one with `pipeline`
+a call that adds the jobs of a saved pipeline. Whoever depends on such a job waits for all that it
+added. What is sent is `titan.protocol.growth_messages.Grow`. What a job adds by itself is in
+`additions`. Calls in journals name `expand_list` and `add_saved` of this module.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any
 import msgspec
 
 from titan.errors import CallerError, InvalidGraph
-from titan.job_link import ask
 from titan.model.dag import DagSpec, JobTemplate
+from titan.net.job_link import ask
 from titan.protocol import messages as msg
 from titan.sdk.arrays import BadArray, foreach_of, member, rows
 from titan.sdk.functions import Function
@@ -29,7 +30,8 @@ MAX_ITEMS = 100_000
 
 
 def key_of(spec: DagSpec, before: Sequence[str], *, before_children: bool) -> str:
-    """An addition is known by the jobs it adds: another attempt of the same job that adds the same adds nothing more."""
+    """An addition is known by the jobs it adds: another attempt of the same job that adds the same
+    adds nothing more."""
     what = msgspec.msgpack.encode((spec.ids, list(before), before_children))
     return hashlib.sha256(what).hexdigest()[:40]
 
@@ -59,7 +61,7 @@ def expand_list(shape: bytes, items: object) -> list[str]:
     return spec.ids
 
 
-def expanded(it: Shape, items: object) -> DagSpec | None:
+def expanded(shape: Shape, items: object) -> DagSpec | None:
     """The jobs for these items, None for none. Raises CallerError for what is no list of items.
 
     >>> spec = expanded(Shape("work", JobTemplate(command="echo"), ("--part=${item}",)), ["a", 2])
@@ -67,22 +69,22 @@ def expanded(it: Shape, items: object) -> DagSpec | None:
     (['work[0]', 'work[1]'], [('--part=a',), ('--part=2',)])
     """
     if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, (Iterable, int)) or isinstance(items, bool):
-        raise CallerError(f"{it.id}: expand: the result must be a list of items or a number of jobs, not {_said(items)}")
+        raise CallerError(f"{shape.id}: expand: the result must be a list of items or a number of jobs, not {_said(items)}")
     given = items if isinstance(items, int) else list(items)
     count = given if isinstance(given, int) else len(given)
     if count > MAX_ITEMS:
-        raise CallerError(f"{it.id}: expand: {count:,} items; the limit is {MAX_ITEMS:,}: let a job work on several")
+        raise CallerError(f"{shape.id}: expand: {count:,} items; the limit is {MAX_ITEMS:,}: let a job work on several")
     if count <= 0:
         return None
     try:
-        found = list(rows(foreach_of(given), None, it.args, ()))
+        found = list(rows(foreach_of(given), None, shape.args, ()))
     except BadArray as error:
-        raise CallerError(f"{it.id}: expand: {error}") from None
+        raise CallerError(f"{shape.id}: expand: {error}") from None
     return DagSpec(
-        name=it.id,
+        name=shape.id,
         version="",
-        templates=[it.template],
-        ids=[member(it.id, i) for i in range(count)],
+        templates=[shape.template],
+        ids=[member(shape.id, i) for i in range(count)],
         template_of=[0] * count,
         args=[args for args, _ in found],
         parents=[()] * count,
@@ -148,8 +150,8 @@ class _Place:
 
 
 class _Pickler(pickle.Pickler):
-    def persistent_id(self, it: object) -> int | None:
-        return it.position if type(it) is _Place else None
+    def persistent_id(self, value: object) -> int | None:
+        return value.position if type(value) is _Place else None
 
 
 def payload_of_expansion(shape: Shape, position: int) -> bytes:
@@ -168,7 +170,8 @@ def _said(value: object) -> str:
 
 
 def check_items_shape(job: str, args: Sequence[str]) -> None:
-    """Places in `args` are looked at with the items there are; that they are places at all, here. Raises InvalidGraph."""
+    """Places in `args` are looked at with the items there are; that they are places at all, here.
+    Raises InvalidGraph."""
     for text in args:
         if "${matrix" in text.replace("$${", ""):
             raise InvalidGraph.of(job, "args", "an expansion has no matrix: write ${item}")

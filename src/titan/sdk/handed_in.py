@@ -1,8 +1,10 @@
-"""Calls that were handed in: which of them the master has not acknowledged yet, and what is said of those that were lost.
+"""Calls that were handed in: which of them the master has not acknowledged yet, and what is said of
+those that were lost.
 
-A call is handed in when `call`, `map`, `compute` or `submit` returns. Leaving a client, shutting an executor down and the end of
-the program wait until the master has all of them on disk; then they run, whoever is there. Owns that account and the wait at the
-end of the program; must not know how calls are sent.
+A call is handed in when `call`, `map`, `compute` or `submit` returns. Leaving a client, shutting an
+executor down and the end of the program wait until the master has all of them on disk; then they
+run, whoever is there. Owns that account and the wait at the end of the program; must not know how
+calls are sent.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ REFUSED = 1_000
 
 
 class CallFuture(Future[T]):
-    """The future of a call. `job` is RUN/JOB once the master has acknowledged it: the result is there too, for any client."""
+    """The future of a call. `job` is RUN/JOB once the master has acknowledged it: the result is
+    there too, for any client."""
 
     place: tuple[str, str] | None = None
     seen = False
@@ -74,7 +77,8 @@ class HandedIn:
         _watched[id(self)] = self
 
     def add(self, names: Callable[[], Iterable[str]]) -> int:
-        """Calls that wait for the master's word, as a ticket; with the lock held. `names()`: their functions', one per call."""
+        """Calls that wait for the master's word, as a ticket; with the lock held. `names()`: their
+        functions', one per call."""
         self._numbers += 1
         self._open[self._numbers] = names
         return self._numbers
@@ -86,7 +90,8 @@ class HandedIn:
                 self._emptied.set()
 
     def refuse(self, ticket: int, error: BaseException, unseen: Callable[[], Iterable[str]]) -> None:
-        """They will not run. `unseen()`: the functions of those of which nobody has looked at the error."""
+        """They will not run. `unseen()`: the functions of those of which nobody has looked at the
+        error."""
         with self.lock:
             if ticket in self._open:
                 self._refused.append((unseen, error))
@@ -96,7 +101,8 @@ class HandedIn:
         return ticket in self._open
 
     async def settled(self) -> None:
-        """Until all that was handed in is acknowledged. Raises CallsNotAcknowledged for what is not then, and what was refused."""
+        """Until all that was handed in is acknowledged. Raises CallsNotAcknowledged for what is not
+        then, and what was refused."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 while self._open:
@@ -109,8 +115,10 @@ class HandedIn:
             raise lost
 
     def wait(self) -> None:
-        """As `settled`, for a thread that is not the loop's. Ctrl-C ends it, with a note of what is lost."""
-        if self._pid != os.getpid() or not (self._open or self._refused):  # a fork has none of the threads
+        """As `settled`, for a thread that is not the loop's. Ctrl-C ends it, with a note of what is
+        lost."""
+        # a fork has none of the threads
+        if self._pid != os.getpid() or not (self._open or self._refused):
             return
         future = asyncio.run_coroutine_threadsafe(self.settled(), self._loop)
         try:
@@ -147,7 +155,7 @@ class HandedIn:
         lost.__cause__ = cause
         return lost
 
-    # -- the end of the program -----------------------------------------------------------------------------------------
+    # -- the end of the program --------------------------------------------------------------------
     def finish(self) -> None:
         """Raises CallsNotAcknowledged."""
         if self._pid != os.getpid():
@@ -175,7 +183,8 @@ _watched: dict[int, HandedIn] = {}
 at_end: dict[int, Callable[[], None]] = {}
 """Clean-up at the end of the program, after the wait, by the id of its client.
 
-A thread that runs an event loop in C must not be there when the interpreter is taken down: taking its lock then is a crash."""
+A thread that runs an event loop in C must not be there when the interpreter is taken down: taking
+its lock then is a crash."""
 
 
 @atexit.register
@@ -200,8 +209,8 @@ def _finish_all() -> None:
 def _fail_exit() -> None:
     """Let the program end with a status that is not 0, after all else that is done at its end.
 
-    An exit handler cannot say so itself. Python's status is 120 if the last flush of its streams fails, which it says nothing of
-    for stderr: so that flush, and no other, is made to fail.
+    An exit handler cannot say so itself. Python's status is 120 if the last flush of its streams
+    fails, which it says nothing of for stderr: so that flush, and no other, is made to fail.
     """
     if not isinstance(sys.stderr, _Failing):
         sys.stderr = _Failing(sys.stderr)

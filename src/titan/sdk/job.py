@@ -1,8 +1,8 @@
 """`Job` and `DAG`: what a program says it wants to run. `Job` is the table of a job's fields.
 
-Owns the fields, and what only several of them show. What one field may hold is in `fields` and its neighbours, what a row is in
-`field_table`. It must not touch a file or the network: `staging` looks at the files, and `titan.model.graph` at how the jobs hang
-together.
+Owns the fields, and what only several of them show. What one field may hold is in `fields` and its
+neighbours, what a row is in `field_table`. It must not touch a file or the network: `staging` looks
+at the files, and `titan.model.graph` at how the jobs hang together.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ NOT_FOR_A_GATE = "is nothing for a gate, which runs nothing: leave it out"
 
 
 def _parents_of(value: object) -> tuple[str, ...]:
-    """The ids. Those of an array may hold places, so `check_ids` looks at them when all of the job is known."""
+    """The ids. Those of an array may hold places, so `check_ids` looks at them when all of the job
+    is known."""
     if isinstance(value, (str, Job, TaskCall)):
         raise BadField("must be a list: put the one parent into [ ]")
     if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
@@ -74,8 +75,9 @@ def _id_of(value: object) -> object:
 class Job:
     """One job of a DAG. Immutable. Exactly one of `file` and `command` is given.
 
-    Each field is a row of a table: what it is for, what may be given, what is kept, and how a pipeline file writes it. The
-    constructor and every other reader of fields follow the table, so a new field is one more row.
+    Each field is a row of a table: what it is for, what may be given, what is kept, and how a
+    pipeline file writes it. The constructor and every other reader of fields follow the table, so a
+    new field is one more row.
 
     Raises InvalidGraph, which names the job and the field.
 
@@ -342,7 +344,8 @@ class Job:
         return Output(self.id, name)
 
     def rows(self) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
-        """(id, args, parents) of each job of a run that this makes. A parent that is an array stays as it is named."""
+        """(id, args, parents) of each job of a run that this makes. A parent that is an array stays
+        as it is named."""
         if not self.is_array:
             yield self.id, self.args, self.parents
             return
@@ -357,17 +360,22 @@ class Job:
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class DAG:
-    """Jobs and what they depend on, submitted and refused as one. Immutable; at most 1,000,000 jobs.
+    """Jobs and what they depend on, submitted and refused as one. Immutable; at most 1,000,000
+    jobs.
 
-    - `jobs`: Job, and calls of tasks (`titan.task`): with those come the calls that they need. `Job(parents=[call])` and
-      `task.after(job)(...)` make one wait for the other.
-    - `name`: 1 to 256 printable characters. `version`: any text of yours that `titan status` shows, up to 256 characters.
-    - `deadline`: seconds after its submission by which the run has to be over; what is not by then is cancelled.
-    - `agent_run_id`: any text of yours for runs that belong together, up to 256 characters: `titan runs --group` lists them.
-    - `project`: a folder. It travels as one archive, and each job runs inside its own unpacked copy; the jobs' `file` are paths in
-      it. None: each `file` travels by itself.
+    - `jobs`: Job, and calls of tasks (`titan.task`): with those come the calls that they need.
+      `Job(parents=[call])` and `task.after(job)(...)` make one wait for the other.
+    - `name`: 1 to 256 printable characters. `version`: any text of yours that `titan status` shows,
+      up to 256 characters.
+    - `deadline`: seconds after its submission by which the run has to be over; what is not by then
+      is cancelled.
+    - `agent_run_id`: any text of yours for runs that belong together, up to 256 characters: `titan
+      runs --group` lists them.
+    - `project`: a folder. It travels as one archive, and each job runs inside its own unpacked
+      copy; the jobs' `file` are paths in it. None: each `file` travels by itself.
 
-    Raises InvalidGraph. Whether the parents exist and the graph has no cycle is looked at when it is staged.
+    Raises InvalidGraph. Whether the parents exist and the graph has no cycle is looked at when it
+    is staged.
 
     >>> a = Job("a", command="true")
     >>> DAG("two", [a, Job("b", command=["echo", "hi"], parents=[a])])
@@ -423,7 +431,7 @@ class DAG:
         return sum(job.size + (job.hitl_message is not None) for job in self.jobs) + len(self.calls)
 
 
-# -- what only several fields show ----------------------------------------------------------------------------------------
+# -- what only several fields show -----------------------------------------------------------------
 def _problems(job: Job) -> Iterator[tuple[str, str]]:
     """(field, problem), the first that is worth telling first."""
     yield from _of_what_runs(job)

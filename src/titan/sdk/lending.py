@@ -1,6 +1,8 @@
-"""Calls that wait for other calls: the slot that a call gives up while it waits, and how its own calls come before others.
+"""Calls that wait for other calls: the slot that a call gives up while it waits, and how its own
+calls come before others.
 
-Only what runs in a function runner of a worker has a slot to give up; elsewhere nothing here does anything.
+Only what runs in a function runner of a worker has a slot to give up; elsewhere nothing here does
+anything.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from titan.model.dag import MAX_PRIORITY
 
 
 def runner_of_call() -> Any:
-    """The runner that executes this call; None outside of calls, and in threads that a call has started."""
+    """The runner that executes this call; None outside of calls, and in threads that a call has
+    started."""
     module = sys.modules.get("_titan_runner")
     if module is None or threading.current_thread() is not threading.main_thread():
         return None
@@ -47,6 +50,7 @@ def session() -> str:
 
 
 def nested(priority: int) -> int:
-    """Of a call that is made here: one more than its caller's, so that what is waited for runs before what only came earlier."""
+    """Of a call that is made here: one more than its caller's, so that what is waited for runs
+    before what only came earlier."""
     runner = runner_of_call()
     return priority if runner is None else min(MAX_PRIORITY, max(priority, runner.priority + 1))

@@ -17,7 +17,8 @@ class BadLimits(BadField):
 
 
 def limits_of(value: object) -> Limits:
-    """`value` is a mapping of memory (bytes, or text as 512MiB), cpus (a number) and processes (an integer), or a Limits.
+    """`value` is a mapping of memory (bytes, or text as 512MiB), cpus (a number) and processes (an
+    integer), or a Limits.
 
     Raises BadLimits.
 

@@ -1,6 +1,8 @@
-"""What a job asks of its worker, as users write it: one capability or several, `cpus`, `memory` and `gpus`.
+"""What a job asks of its worker, as users write it: one capability or several, `cpus`, `memory` and
+`gpus`.
 
-Owns what may be written and what it becomes in a template; `unmet` says what no worker that is there can give.
+Owns what may be written and what it becomes in a template; `unmet` says what no worker that is
+there can give.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ def needs_of(requirement: Requirement, cpus: float = 0.0, memory: int = 0, gpus:
     return Needs(cpus, memory, gpus, more) if more or cpus or memory or gpus else None
 
 
-# -- what may be given, made into what is kept ---------------------------------------------------------------------------
+# -- what may be given, made into what is kept -----------------------------------------------------
 def requirement_of(value: object) -> Requirement:
     """One capability by itself, several without repeats. Raises BadField."""
     if not isinstance(value, str) and (isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable)):

@@ -1,10 +1,13 @@
-"""Pickles of what travels with a call: functions, arguments, defaults, closures, values and what was raised, all by one rule.
+"""Pickles of what travels with a call: functions, arguments, defaults, closures, values and what
+was raised, all by one rule.
 
-A worker has the installed modules and not the caller's own. So what a module of the caller's own defines travels by value, and all
-else by reference. Two processes then have two copies of one class; when a value comes back its class is the caller's own again.
+A worker has the installed modules and not the caller's own. So what a module of the caller's own
+defines travels by value, and all else by reference. Two processes then have two copies of one
+class; when a value comes back its class is the caller's own again.
 
-Most values hold nothing of the caller's own, and those are pickled in C alone: only a pickle that refers to some class or function,
-and has the name of one of the caller's own packages in it, is looked at twice.
+Most values hold nothing of the caller's own, and those are pickled in C alone: only a pickle that
+refers to some class or function, and has the name of one of the caller's own packages in it, is
+looked at twice.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ BY_VALUE = b"cloudpickle"
 """What rebuilds a class in a pickle; without it there is none by value."""
 
 
-# -- whose it is ----------------------------------------------------------------------------------------------------
+# -- whose it is -----------------------------------------------------------------------------------
 def _installed() -> tuple[str, ...]:
     places = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
     return tuple(f"{place}/" for place in places if place)
@@ -39,7 +42,8 @@ _own: tuple[tuple[int, str], list[ModuleType], tuple[bytes, ...]] = ((0, ""), []
 
 
 def is_own(name: str | None) -> bool:
-    """Whether the module of this name is the caller's own: the main one, or one that is not installed."""
+    """Whether the module of this name is the caller's own: the main one, or one that is not
+    installed."""
     if name == "__main__":
         return True
     module = sys.modules.get(name) if name else None
@@ -64,12 +68,14 @@ def _own_modules() -> list[ModuleType]:
 
 
 def _may_name_own(data: bytes) -> bool:
-    """Whether a pickle has the name of a package of the caller's own in it, as it has if it refers to something there."""
+    """Whether a pickle has the name of a package of the caller's own in it, as it has if it refers
+    to something there."""
     return any(name in data for name in _look_for_own()[2])
 
 
 def _look_for_own() -> tuple[tuple[int, str], list[ModuleType], tuple[bytes, ...]]:
-    """As of the modules that are loaded now: (what tells that they are others, the caller's own, the names of their packages)."""
+    """As of the modules that are loaded now: (what tells that they are others, the caller's own,
+    the names of their packages)."""
     global _own
     own = _own
     now = (len(sys.modules), next(reversed(sys.modules)))
@@ -80,9 +86,10 @@ def _look_for_own() -> tuple[tuple[int, str], list[ModuleType], tuple[bytes, ...
     return own
 
 
-# -- writing --------------------------------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------------
 def dumps(what: object, place_of: Callable[[Any], int | None] | None = None) -> bytes:
-    """The pickle of anything. `place_of(object)`: the persistent id of what stands for something else, or None.
+    """The pickle of anything. `place_of(object)`: the persistent id of what stands for something
+    else, or None.
 
     Raises whatever an object raises that cannot be pickled.
     """
@@ -116,8 +123,8 @@ def dumps_by_value(what: object, place_of: Callable[[Any], int | None] | None = 
 class _Plain(pickle.Pickler):
     place_of: Callable[[Any], int | None]
 
-    def persistent_id(self, it: Any) -> int | None:
-        return self.place_of(it)
+    def persistent_id(self, value: Any) -> int | None:
+        return self.place_of(value)
 
 
 def _by_value() -> Any:
@@ -149,9 +156,9 @@ class _Nowhere:
 class _Look(pickle.Pickler):
     """Pickles to nowhere until it meets something of the caller's own."""
 
-    def reducer_override(self, it: Any) -> Any:
-        kind = type(it)
-        if (kind is FunctionType or issubclass(kind, type)) and is_own(getattr(it, "__module__", None)):
+    def reducer_override(self, value: Any) -> Any:
+        kind = type(value)
+        if (kind is FunctionType or issubclass(kind, type)) and is_own(getattr(value, "__module__", None)):
             raise _Own
         return NotImplemented
 
@@ -174,9 +181,10 @@ def _refers_to_own(what: object, place_of: Callable[[Any], int | None] | None) -
     return False
 
 
-# -- reading --------------------------------------------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------------------
 def loads(data: bytes | bytearray | memoryview) -> Any:
-    """What was pickled. A class that came by value is the one of this process again, if it was sent from here or has its name here.
+    """What was pickled. A class that came by value is the one of this process again, if it was sent
+    from here or has its name here.
 
     Whoever wrote the pickle can execute code here.
     """
@@ -192,8 +200,9 @@ def load(file: BinaryIO) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """cloudpickle rebuilds a class and then sets all its attributes, also of one that it has already. Those that are this process's
-    own are left as they are: their methods see the module's globals, and their state is what it is."""
+    """cloudpickle rebuilds a class and then sets all its attributes, also of one that it has
+    already. Those that are this process's own are left as they are: their methods see the module's
+    globals, and their state is what it is."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
@@ -229,7 +238,8 @@ def _tracked() -> Any:
 
 
 def _named(module: Any, qualname: str, name: str, bases: tuple[type, ...]) -> type | None:
-    """The class of this process that an equal program has sent, after it was started anew or from another machine."""
+    """The class of this process that an equal program has sent, after it was started anew or from
+    another machine."""
     found: Any = sys.modules.get(module) if isinstance(module, str) else None
     for part in qualname.split("."):
         found = getattr(found, part, None)
@@ -250,7 +260,8 @@ _PLAIN_CODES = frozenset(
 
 
 def is_plain(data: bytes | bytearray | memoryview) -> bool:
-    """Whether a pickle is numbers, text and containers of such alone: to open it executes nothing. At most 256 KiB."""
+    """Whether a pickle is numbers, text and containers of such alone: to open it executes nothing.
+    At most 256 KiB."""
     import pickletools
 
     if len(data) > PLAIN_BYTES:

@@ -14,11 +14,13 @@
         file: train.py
         depends_on: [fetch]
 
-The keys of a job are those of the table `titan.sdk.job.Job`, and docs are made from that. `_READERS` has a reader for each form in
-which a field can be written; what a value may be is the field's own matter.
+The keys of a job are those of the table `titan.sdk.job.Job`, and docs are made from that.
+`_READERS` has a reader for each form in which a field can be written; what a value may be is the
+field's own matter.
 
-Where text is wanted a number must be quoted, as `1.10` and `007` would else lose what they are; in `args`, `env`, `foreach` and
-`matrix` scalars are taken as they are written. The YAML itself is read by `yaml_nodes`.
+Where text is wanted a number must be quoted, as `1.10` and `007` would else lose what they are; in
+`args`, `env`, `foreach` and `matrix` scalars are taken as they are written. The YAML itself is read
+by `yaml_nodes`.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ _ROOT_SYNONYMS: Final = dict.fromkeys(Job.ROWS["python"].aliases, "python")
 
 
 def load_pipeline(path: str | os.PathLike[str]) -> DAG:
-    """The DAG of a pipeline file, at most 5 MiB. Looks whether the jobs' files exist, and reads no other file.
+    """The DAG of a pipeline file, at most 5 MiB. Looks whether the jobs' files exist, and reads no
+    other file.
 
     Raises InvalidPipeline, whose message is ``FILE:LINE: KEY: what is wrong and what to do``.
 
@@ -70,12 +73,13 @@ def load_pipeline(path: str | os.PathLike[str]) -> DAG:
 
 
 def load_addition(path: str | os.PathLike[str], *, project: bool = True) -> DAG:
-    """The same for jobs that are added to a run and may depend on jobs of that; ``-`` is stdin. `project`: else they have none."""
+    """The same for jobs that are added to a run and may depend on jobs of that; ``-`` is stdin.
+    `project`: else they have none."""
     source = Source(os.fspath(path))
     return _read_root(source, load_nodes(source), addition=True, in_project=project)
 
 
-# -- pipelines ---------------------------------------------------------------------------------------------------------
+# -- pipelines -------------------------------------------------------------------------------------
 def _read_root(source: Source, root: Entries, *, addition: bool = False, in_project: bool = True) -> DAG:
     _check_keys(source, root, ROOT_KEYS, _ROOT_SYNONYMS)
     for key in ("name", "jobs"):
@@ -184,7 +188,8 @@ def _position_of(parent: str, position: dict[str, int], jobs: list[Job]) -> int 
     at = position.get(array)
     if at is None or not jobs[at].is_array:
         return None
-    if "${" in index:  # each job of an array depends on one of another: staging looks whether that is there
+    # each job of an array depends on one of another: staging looks whether that is there
+    if "${" in index:
         return at
     name, number = array_of(parent)
     return at if name == array and number < jobs[at].size else None
@@ -199,7 +204,8 @@ def _parent_line(node: Node, index: int) -> int:
 
 
 def _read_job(source: Source, node: Entries, present: dict[str, str], python: str | None, *, project: bool) -> Job:
-    """`present` remembers what the look at each file said: "" or the problem. `python` is the pipeline's."""
+    """`present` remembers what the look at each file said: "" or the problem. `python` is the
+    pipeline's."""
     _check_keys(source, node, JOB_KEYS, _SYNONYMS)
     entries = node.entries
     if "id" not in entries:
@@ -269,7 +275,8 @@ def _type_of(source: Source, line: int, node: Node) -> str:
 
 
 def _check_gate(source: Source, node: Entries) -> bool:
-    """Whether it is a gate; that it has the keys of one, and no other job has keys that only gates have."""
+    """Whether it is a gate; that it has the keys of one, and no other job has keys that only gates
+    have."""
     entries = node.entries
     is_gate = "type" in entries and _type_of(source, *entries["type"]) == Type.GATE
     for key, (line, _) in entries.items():

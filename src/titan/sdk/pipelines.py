@@ -37,7 +37,8 @@ class AsyncPipelines:
         self._client = client
 
     async def save(self, name: str, dag: DAG, *, replace: bool = False) -> None:
-        """Keeps the DAG, with its files as they are now, under a name: at most 20,000 jobs, and 1,000 pipelines in all.
+        """Keeps the DAG, with its files as they are now, under a name: at most 20,000 jobs, and
+        1,000 pipelines in all.
 
         Raises Conflict for a name that is taken, unless `replace`; InvalidGraph.
         """
@@ -78,9 +79,9 @@ class AsyncPipelines:
 class Pipelines:
     """`Client.pipelines`: see `AsyncPipelines` for what each takes and raises."""
 
-    def __init__(self, client: Waiting, it: AsyncPipelines) -> None:
+    def __init__(self, client: Waiting, pipelines: AsyncPipelines) -> None:
         self._client = client
-        self._async = it
+        self._async = pipelines
 
     def save(self, name: str, dag: DAG, *, replace: bool = False) -> None:
         """Keeps the DAG, with its files as they are now, under a name; see AsyncPipelines.save.

@@ -9,7 +9,8 @@ from titan.sdk.job import DAG, Job
 
 
 async def replace_service(client: Stager, target: str, job: Job | None) -> bool:
-    """Return whether the old process goes on until the new one is READY. `job`: what is to be run instead, None for the same again.
+    """Return whether the old process goes on until the new one is READY. `job`: what is to be run
+    instead, None for the same again.
 
     Raises NotFound, Conflict, and what staging raises.
     """

@@ -54,8 +54,9 @@ class AsyncRun:
     ) -> int:
         """Adds jobs to the run while it runs, all or none; how many there were.
 
-        Their `parents` may be jobs of the run. The jobs of the run that `before` names wait for the addition too; they must not
-        have been ready yet. Raises InvalidGraph, Conflict for a run that is over, NotFound.
+        Their `parents` may be jobs of the run. The jobs of the run that `before` names wait for the
+        addition too; they must not have been ready yet. Raises InvalidGraph, Conflict for a run
+        that is over, NotFound.
         """
         names = tuple([job if isinstance(job, str) else job.id for job in before])
         key = secrets.token_hex(16)
@@ -65,18 +66,20 @@ class AsyncRun:
         return answer.jobs
 
     async def result(self, job: str | Job | TaskCall[T], *, trust: bool = False) -> Any:
-        """What `job` (its id, the Job, or the node) came to, when it is over: what the call returned, or the job set by
-        `context.result`; None if it set nothing.
+        """What `job` (its id, the Job, or the node) came to, when it is over: what the call
+        returned, or the job set by `context.result`; None if it set nothing.
 
-        Raises what it raised, JobFailed if it died otherwise, CancelledError, NotFound. It can be asked for while the run is kept.
-        Of a run that this program has not submitted itself it is opened only if it is JSON or plain data: else Untrusted is raised,
-        since a pickle executes what its submitter wrote; `trust=True` opens it.
+        Raises what it raised, JobFailed if it died otherwise, CancelledError, NotFound. It can be
+        asked for while the run is kept. Of a run that this program has not submitted itself it is
+        opened only if it is JSON or plain data: else Untrusted is raised, since a pickle executes
+        what its submitter wrote; `trust=True` opens it.
         """
         return await result_of(self.client, self.id, job if isinstance(job, str) else job.id, trust=trust)
 
     async def events(self, *, progress: bool = False) -> AsyncIterator[JobChange]:
-        """Each job's state as it is now, then every change, until the run is over; with `progress` also of what jobs say of
-        themselves (`status.progress`, `.message`, `.status`): the newest, at most five times a second."""
+        """Each job's state as it is now, then every change, until the run is over; with `progress`
+        also of what jobs say of themselves (`status.progress`, `.message`, `.status`): the newest,
+        at most five times a second."""
         async for summary, jobs in self.client.changes(self.id, progress=progress):
             for job in jobs:
                 yield JobChange(summary.run, job.id, job.state, job)
@@ -114,12 +117,14 @@ class Run:
         return self._client._wait(self._run.add(*jobs, before=before, project=project))
 
     def result(self, job: str | Job | TaskCall[T], timeout: float | None = None, *, trust: bool = False) -> Any:
-        """What `job` came to, when it is over; see AsyncRun.result. Raises TimeoutError after `timeout` seconds."""
+        """What `job` came to, when it is over; see AsyncRun.result. Raises TimeoutError after
+        `timeout` seconds."""
         with slot_lent():
             return self._client._wait(asyncio.wait_for(self._run.result(job, trust=trust), timeout))
 
     def events(self, *, progress: bool = False) -> Iterator[JobChange]:
-        """Each job's state as it is now, then every change, until the run is over; see AsyncRun.events."""
+        """Each job's state as it is now, then every change, until the run is over; see
+        AsyncRun.events."""
         return self._client._iterate(self._run.events(progress=progress))
 
     def __repr__(self) -> str:

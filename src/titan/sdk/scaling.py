@@ -14,9 +14,10 @@ GONE = ("LEFT", "LOST", "FORGOTTEN")
 
 @dataclass(frozen=True, slots=True)
 class ScaleStatus:
-    """One scaling rule. `demand`: jobs that wait for a slot; `slots`, `used`: of all workers that take them, permanent ones too;
-    `coming`: slots of burst workers that are being started; `decision`: of the last look, at `looked_at` (seconds since the epoch,
-    None before the first)."""
+    """One scaling rule. `demand`: jobs that wait for a slot; `slots`, `used`: of all workers that
+    take them, permanent ones too; `coming`: slots of burst workers that are being started;
+    `decision`: of the last look, at `looked_at` (seconds since the epoch, None before the first).
+    """
 
     rule: str
     least: int
@@ -33,7 +34,8 @@ class ScaleStatus:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A worker was told to leave. `state`: of the worker then; `held`: the attempts that it still had."""
+    """A worker was told to leave. `state`: of the worker then; `held`: the attempts that it still
+    had."""
 
     name: str
     state: str

@@ -28,9 +28,10 @@ from titan.sdk.waiting import Waiting
 class ScheduleStatus:
     """A schedule. Times are seconds since the epoch, None for none.
 
-    `next_at` is the next nominal time (None if it is paused or has none), `last_at` that of its newest run, `last_run`. `waiting`
-    times wait for their turn. `fired`, `skipped` (another run was open) and `missed` (the master was away, or the schedule paused;
-    at least so many) count nominal times.
+    `next_at` is the next nominal time (None if it is paused or has none), `last_at` that of its
+    newest run, `last_run`. `waiting` times wait for their turn. `fired`, `skipped` (another run was
+    open) and `missed` (the master was away, or the schedule paused; at least so many) count nominal
+    times.
     """
 
     name: str
@@ -56,7 +57,8 @@ class ScheduleStatus:
     added_at: float
 
     def upcoming(self, count: int = 5, after: float | None = None) -> list[float]:
-        """The next nominal times, after `after` (now, if it is not given); also of a paused schedule."""
+        """The next nominal times, after `after` (now, if it is not given); also of a paused
+        schedule."""
         timing = Timing(self.cron or "", self.tz, self.every or 0.0, self.start or 0.0)
         return list(islice(times(timing, time() if after is None else after), count))
 
@@ -85,19 +87,22 @@ class AsyncSchedules:
         paused: bool = False,
         replace: bool = False,
     ) -> ScheduleStatus:
-        """Makes a run of the DAG, with its files as they are now, at each time of `cron` or every so many seconds.
+        """Makes a run of the DAG, with its files as they are now, at each time of `cron` or every
+        so many seconds.
 
-        - `cron`: five fields (minute, hour, day of month, month, day of week), six with the seconds first, or ``@daily`` and the
-          like; in the time zone `tz`, ``Europe/Berlin``.
-        - `every`: seconds, at least 1, counted from `start` (a datetime or seconds since the epoch; now, if it is not given).
-        - `overlap`: what becomes of a time that comes while a run of the schedule is open: ``"skip"`` it, ``"queue"`` it (at most
-          1,000 wait), or ``"replace"`` the run by a new one.
-        - `catch_up`: what becomes of the times at which the master was away or the schedule paused: ``"skip"`` them, run the
-          ``"last"``, or ``"all"`` (the last 1,000), one after the other.
+        - `cron`: five fields (minute, hour, day of month, month, day of week), six with the seconds
+          first, or ``@daily`` and the like; in the time zone `tz`, ``Europe/Berlin``.
+        - `every`: seconds, at least 1, counted from `start` (a datetime or seconds since the epoch;
+          now, if it is not given).
+        - `overlap`: what becomes of a time that comes while a run of the schedule is open:
+          ``"skip"`` it, ``"queue"`` it (at most 1,000 wait), or ``"replace"`` the run by a new one.
+        - `catch_up`: what becomes of the times at which the master was away or the schedule paused:
+          ``"skip"`` them, run the ``"last"``, or ``"all"`` (the last 1,000), one after the other.
         - `replace`: change the schedule of that name, if there is one; it keeps its counts.
 
-        A DAG of at most 100,000 jobs and 16 MiB of arguments. Raises CallerError for a wrong expression, one that never fires and
-        an unknown zone, Conflict for a name that is taken, InvalidGraph, LimitExceeded.
+        A DAG of at most 100,000 jobs and 16 MiB of arguments. Raises CallerError for a wrong
+        expression, one that never fires and an unknown zone, Conflict for a name that is taken,
+        InvalidGraph, LimitExceeded.
         """
         timing = _timing(cron, tz, every, start)
         key = secrets.token_hex(16)
@@ -141,7 +146,8 @@ class AsyncSchedules:
         await self._client._connection.remove(lambda n: msg.RemoveSchedule(n, name))
 
     async def run(self, name: str) -> AsyncRun:
-        """Makes a run of it now, whatever its timing and policies say, also of a paused one. Raises NotFound."""
+        """Makes a run of it now, whatever its timing and policies say, also of a paused one. Raises
+        NotFound."""
         key = secrets.token_hex(16)
         answer = await self._client._connection.call(lambda n: msg.RunSchedule(n, key, name))
         assert isinstance(answer, msg.Submitted)
@@ -151,9 +157,9 @@ class AsyncSchedules:
 class Schedules:
     """`Client.schedules`: see `AsyncSchedules` for what each takes and raises."""
 
-    def __init__(self, client: Waiting, it: AsyncSchedules) -> None:
+    def __init__(self, client: Waiting, schedules: AsyncSchedules) -> None:
         self._client = client
-        self._async = it
+        self._async = schedules
 
     def add(
         self,
@@ -169,7 +175,8 @@ class Schedules:
         paused: bool = False,
         replace: bool = False,
     ) -> ScheduleStatus:
-        """Makes a run of the DAG at each time of `cron` or every so many seconds; see AsyncSchedules.add.
+        """Makes a run of the DAG at each time of `cron` or every so many seconds; see
+        AsyncSchedules.add.
 
         >>> with Client() as client:                   # doctest: +SKIP
         ...     client.schedules.add("nightly", dag, cron="30 2 * * *", tz="Europe/Berlin", overlap="queue")

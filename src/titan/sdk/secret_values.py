@@ -1,4 +1,5 @@
-"""Secrets from a program: `client.secrets`, the same for `Client` and `AsyncClient`. A value never comes back."""
+"""Secrets from a program: `client.secrets`, the same for `Client` and `AsyncClient`. A value never
+comes back."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from titan.sdk.waiting import Waiting
 
 @dataclass(frozen=True, slots=True)
 class SecretStatus:
-    """A secret, without its value. `version`: how often it was set; `set_at`: when last, in seconds since the epoch."""
+    """A secret, without its value. `version`: how often it was set; `set_at`: when last, in seconds
+    since the epoch."""
 
     name: str
     version: int
@@ -27,10 +29,11 @@ class AsyncSecrets:
         self._connection = connection
 
     async def set(self, name: str, value: str | bytes) -> SecretStatus:
-        """Keeps a value, 4 bytes to 64 KiB without a NUL, under the name of an environment variable; instead of the one it has.
+        """Keeps a value, 4 bytes to 64 KiB without a NUL, under the name of an environment
+        variable; instead of the one it has.
 
-        Attempts that start later have it; those that run keep what they have. When this returns it is on the master's disk, sealed.
-        Raises CallerError, LimitExceeded.
+        Attempts that start later have it; those that run keep what they have. When this returns it
+        is on the master's disk, sealed. Raises CallerError, LimitExceeded.
         """
         if not isinstance(name, str) or not is_secret_name(name):
             raise CallerError(f"{str(name)[:80]!r} is no name of a secret: a name is {SECRET_NAME_RULE}")
@@ -50,7 +53,8 @@ class AsyncSecrets:
         return [_status(row) for row in answer.secrets]
 
     async def remove(self, name: str) -> None:
-        """Attempts that run keep it; one that starts later and asks for it is DEAD. Raises NotFound."""
+        """Attempts that run keep it; one that starts later and asks for it is DEAD. Raises
+        NotFound."""
         await self._connection.remove(lambda n: msg.RemoveSecret(n, name))
 
 
@@ -62,9 +66,9 @@ class Secrets:
     ...     client.submit(DAG("fetch", [Job("fetch", file="fetch.py", secrets=["API_TOKEN"])]))
     """
 
-    def __init__(self, client: Waiting, it: AsyncSecrets) -> None:
+    def __init__(self, client: Waiting, secrets: AsyncSecrets) -> None:
         self._client = client
-        self._async = it
+        self._async = secrets
 
     def set(self, name: str, value: str | bytes) -> SecretStatus:
         """Keeps a value under a name. Raises CallerError, LimitExceeded."""

@@ -1,4 +1,5 @@
-"""What a program or a pipeline says of a service, made into a `Service`; which services a job names; and how services are shown.
+"""What a program or a pipeline says of a service, made into a `Service`; which services a job
+names; and how services are shown.
 
     port: 8080                  # 0 or absent: any free one
     health: tcp                 # http:/path, none, or a mapping: {type: command, command: pg_isready, interval: 2, timeout: 2,
@@ -6,7 +7,8 @@
     restart: always             # on-failure, never, or a mapping: {policy: always, backoff: 0.5, backoff_max: 30, max: 10}
     keep: true
 
-Owns these forms and the sentence that says what is wrong with one; must not touch a file or the network.
+Owns these forms and the sentence that says what is wrong with one; must not touch a file or the
+network.
 """
 
 from __future__ import annotations
@@ -35,10 +37,11 @@ class BadService(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """A service. `state`: READY, or the state of its job; `since`: when that began, in seconds since the epoch.
+    """A service. `state`: READY, or the state of its job; `since`: when that began, in seconds
+    since the epoch.
 
-    `address`, "HOST:PORT", is where it is, or was last; None if it never was READY. `restarts` are those of all its attempts;
-    `reason` says why it is not READY, or was restarted last.
+    `address`, "HOST:PORT", is where it is, or was last; None if it never was READY. `restarts` are
+    those of all its attempts; `reason` says why it is not READY, or was restarted last.
     """
 
     run: str
@@ -53,7 +56,7 @@ class ServiceStatus:
     reason: str
 
 
-# -- what may be given, made into what is kept ---------------------------------------------------------------------------
+# -- what may be given, made into what is kept -----------------------------------------------------
 def service_of(type_: object, port: object, health: object, restart: object, keep: object) -> Service | None:
     """None for a job that is no service. Raises BadService.
 
@@ -158,7 +161,8 @@ def _count(field: str, key: str, value: Mapping[Any, Any], most: int) -> int:
 
 
 def unknown_service(texts: Iterable[str], parents: Sequence[str], services: Iterable[str]) -> str:
-    """What is wrong with the services that a job's texts name, "" if nothing is. `services` are those of the DAG."""
+    """What is wrong with the services that a job's texts name, "" if nothing is. `services` are
+    those of the DAG."""
     known = None
     for text in texts:
         for name in names_in(text):
@@ -171,7 +175,7 @@ def unknown_service(texts: Iterable[str], parents: Sequence[str], services: Iter
     return ""
 
 
-# -- asking ---------------------------------------------------------------------------------------------------------------
+# -- asking ----------------------------------------------------------------------------------------
 async def list_services(connection: Connection, run: str, limit: int) -> list[ServiceStatus]:
     """Raises NotFound for a run that is not there."""
     answer = await connection.call(lambda n: msg.ListServices(n, run, limit))

@@ -1,7 +1,9 @@
-"""From a `DAG` to what travels: the columns of a `DagSpec`, and the files that its jobs need, by content hash.
+"""From a `DAG` to what travels: the columns of a `DagSpec`, and the files that its jobs need, by
+content hash.
 
-Jobs of one shape share a template, and a file is looked at and hashed once however many jobs run it. Reads files; knows no
-connection: the client uploads `artifacts` and asks the master for `unresolved` names.
+Jobs of one shape share a template, and a file is looked at and hashed once however many jobs run
+it. Reads files; knows no connection: the client uploads `artifacts` and asks the master for
+`unresolved` names.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from typing import Any
 
 import msgspec
 
-from titan.archive import IGNORE_FILE, Survey, build_archive, survey
+from titan.content.archive import IGNORE_FILE, Survey, build_archive, survey
 from titan.errors import InvalidGraph
-from titan.folders import remove_folder
+from titan.host.remove_folder import remove_folder
 from titan.model import graph
 from titan.model.dag import DagSpec, Gate, JobTemplate, Kind
 from titan.model.drivers import named_in_template
@@ -52,9 +54,10 @@ class StagedDag:
 
     `parents` are those of `spec` as positions in it.
 
-    `artifacts` maps a SHA-256 in hex to the file with that content, by which alone the master knows it. `unresolved` are names of
-    perm_files/ whose hash only the master knows: until `resolve`, the templates that use them hold ``perm:NAME`` for a hash. The
-    files of `artifacts` exist until `close` or until nothing refers to this object.
+    `artifacts` maps a SHA-256 in hex to the file with that content, by which alone the master knows
+    it. `unresolved` are names of perm_files/ whose hash only the master knows: until `resolve`, the
+    templates that use them hold ``perm:NAME`` for a hash. The files of `artifacts` exist until
+    `close` or until nothing refers to this object.
     """
 
     spec: DagSpec
@@ -64,7 +67,8 @@ class StagedDag:
     scratch: Scratch | None = None
 
     def resolve(self, hashes: Mapping[str, str]) -> StagedDag:
-        """This DAG with the hash of each name in `unresolved`. Raises InvalidGraph if `hashes` lacks one."""
+        """This DAG with the hash of each name in `unresolved`. Raises InvalidGraph if `hashes`
+        lacks one."""
         templates = []
         for i, template in enumerate(self.spec.templates):
             name = perm_name(template.file_hash)
@@ -83,9 +87,10 @@ class StagedDag:
 def stage(dag: DAG, *, addition: bool = False, archive: str = "") -> StagedDag:
     """Looks at every file, builds the archive of the project if there is one, and checks the graph.
 
-    `addition`: parents may be jobs of the run that it is for, which the master knows. `archive`: the project is on the master,
-    under this hash, and is not looked at. Raises InvalidGraph with the job: for a file that is missing, no regular file,
-    unreadable or outside its project; for an unknown or repeated id and for a cycle. LimitExceeded for a project over 2 GiB.
+    `addition`: parents may be jobs of the run that it is for, which the master knows. `archive`:
+    the project is on the master, under this hash, and is not looked at. Raises InvalidGraph with
+    the job: for a file that is missing, no regular file, unreadable or outside its project; for an
+    unknown or repeated id and for a cycle. LimitExceeded for a project over 2 GiB.
 
     >>> staged = stage(DAG("many", [Job(f"job-{i}", command="echo $1", args=(i,)) for i in range(1000)]))
     >>> len(staged.spec.ids), len(staged.spec.templates), staged.artifacts
@@ -165,7 +170,8 @@ class Table:
                     for name in ([member(parent, i) for i in range(arrays[parent].size)] if parent in arrays else (parent,))
                 ]
             )
-            if isinstance(job, Job) and parents == job.parents:  # the same for every job that says so; others are each job's own
+            # the same for every job that says so; others are each job's own
+            if isinstance(job, Job) and parents == job.parents:
                 self._members[parents] = found
         self._edges += len(found)
         if self._edges > MAX_EDGES:
@@ -195,7 +201,8 @@ class _Staging:
 
     def spec(self) -> DagSpec:
         dag = self.dag
-        # Two steps, as nearly all jobs end at the first: jobs that were written alike, and templates that came out alike.
+        # Two steps, as nearly all jobs end at the first: jobs that were written alike, and
+        # templates that came out alike.
         shapes: dict[tuple[object, ...], int] = {}
         numbers: dict[JobTemplate, int] = {}
         template_of: list[int] = []
@@ -318,7 +325,8 @@ class _Staging:
                 return
 
     def _interpreter(self, python: str) -> str:
-        """Where it is to be looked for on the worker. A relative path means a place beside the project: nothing of it travels."""
+        """Where it is to be looked for on the worker. A relative path means a place beside the
+        project: nothing of it travels."""
         return os.path.normpath(os.path.join(os.path.abspath(self._project or ""), python))
 
     def _hashed(self, job: Job, file: str) -> str:

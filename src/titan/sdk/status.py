@@ -1,4 +1,5 @@
-"""What the SDK says of runs, jobs and workers: plain immutable values, times in seconds since the epoch, None for not yet."""
+"""What the SDK says of runs, jobs and workers: plain immutable values, times in seconds since the
+epoch, None for not yet."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from titan.protocol import messages as msg
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """A job. `state` is one of the names in docs/glossary.md; `exit_code` 128 + n means killed by signal n."""
+    """A job. `state` is one of the names in docs/glossary.md; `exit_code` 128 + n means killed by
+    signal n."""
 
     id: str
     state: str
@@ -34,14 +36,16 @@ class JobStatus:
     status: str = ""
     """What its newest attempt says of itself (`context.status`)."""
     cause: str | None = None
-    """Why it is CANCELLED, for programs: a name of `Cause`; None if it is not, or its master is of an older Titan."""
+    """Why it is CANCELLED, for programs: a name of `Cause`; None if it is not, or its master is of
+    an older Titan."""
     lost: str | None = None
     """Why output of its newest attempt that ended is lost; None if all of it is there."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run without its jobs. `state`: RUNNING, COMPLETED, FAILED or CANCELLED; `tally`: how many jobs are in each state."""
+    """A run without its jobs. `state`: RUNNING, COMPLETED, FAILED or CANCELLED; `tally`: how many
+    jobs are in each state."""
 
     run: str
     dag: str
@@ -59,7 +63,8 @@ class RunSummary:
     group: str | None = None
     """Its `agent_run_id`."""
     actor: str | None = None
-    """Who asked for it: USER@HOST as that client said of itself, or RUN/JOB of a script or command that did."""
+    """Who asked for it: USER@HOST as that client said of itself, or RUN/JOB of a script or command
+    that did."""
 
     @property
     def ok(self) -> bool:

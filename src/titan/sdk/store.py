@@ -1,6 +1,7 @@
 """TitanStore for Python code: `client.store`, and in a job `context.store`.
 
-Keys and values are bytes; text is taken as UTF-8, numbers as Redis writes them. Whatever has no method here: `execute`.
+Keys and values are bytes; text is taken as UTF-8, numbers as Redis writes them. Whatever has no
+method here: `execute`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def packed(args: Sequence[Value]) -> list[bytes]:
 
 
 def replies_of(data: bytes | memoryview, count: int) -> list[Any]:
-    """RESP3 to Python: maps are dicts, sets are lists, doubles floats; an error is a StoreRefused. Raises ProtocolError."""
+    """RESP3 to Python: maps are dicts, sets are lists, doubles floats; an error is a StoreRefused.
+    Raises ProtocolError."""
     reader = hiredis.Reader(replyError=StoreRefused)
     reader.feed(bytes(data))
     found: list[Any] = []
@@ -57,33 +59,37 @@ def replies_of(data: bytes | memoryview, count: int) -> list[Any]:
 
 
 class Store:
-    """Redis's types and commands. Each method is one round trip; `pipeline` makes one of many. Thread-safe.
+    """Redis's types and commands. Each method is one round trip; `pipeline` makes one of many.
+    Thread-safe.
 
-    Every method raises StoreRefused for what the store refuses, in Redis's words, such as a command for another type of key.
+    Every method raises StoreRefused for what the store refuses, in Redis's words, such as a command
+    for another type of key.
     """
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
 
     def execute(self, *args: Value) -> Any:
-        """Any command: `store.execute("ZADD", "scores", 1.5, "ann")`. Bytes, int, float, None, list, set or dict."""
+        """Any command: `store.execute("ZADD", "scores", 1.5, "ann")`. Bytes, int, float, None,
+        list, set or dict."""
         reply = self._exchange([packed(args)])[0]
         if isinstance(reply, StoreRefused):
             raise reply
         return reply
 
     def pipeline(self) -> Pipeline:
-        """Commands that are sent together: `with store.pipeline() as p: p.execute(...)`; `p.replies` afterwards."""
+        """Commands that are sent together: `with store.pipeline() as p: p.execute(...)`;
+        `p.replies` afterwards."""
         return Pipeline(self._exchange)
 
-    # -- strings --------------------------------------------------------------------------------------------------------
+    # -- strings -----------------------------------------------------------------------------------
     def get(self, key: Value) -> bytes | None:
         """None: there is no such key."""
         return cast("bytes | None", self.execute("GET", key))
 
     def set(self, key: Value, value: Value, *, ttl_s: float | None = None, only_new: bool = False, only_old: bool = False) -> bool:
-        """Whether it was set. `ttl_s`: seconds until it is gone, to the millisecond. `only_new`, `only_old`: only if the key is not
-        there yet, or is."""
+        """Whether it was set. `ttl_s`: seconds until it is gone, to the millisecond. `only_new`,
+        `only_old`: only if the key is not there yet, or is."""
         args: list[Value] = ["SET", key, value]
         if ttl_s is not None:
             args += ["PX", max(1, round(ttl_s * 1000))]
@@ -95,13 +101,14 @@ class Store:
         return cast(int, self.execute("INCRBY", key, by))
 
     def compare_and_set(self, key: Value, old: Value | None, new: Value, *, ttl_s: float | None = None) -> bool:
-        """Sets it to `new` if it is `old` (None: if it is not there); whether it was. Atomic across all nodes."""
+        """Sets it to `new` if it is `old` (None: if it is not there); whether it was. Atomic across
+        all nodes."""
         if old is None:
             return self.set(key, new, ttl_s=ttl_s, only_new=True)
         expiry: list[Value] = [] if ttl_s is None else ["PX", max(1, round(ttl_s * 1000))]
         return cast(int, self.execute("CAS", key, old, new, *expiry)) == 1
 
-    # -- keys -----------------------------------------------------------------------------------------------------------
+    # -- keys --------------------------------------------------------------------------------------
     def delete(self, *keys: Value) -> int:
         """How many there were."""
         return cast(int, self.execute("DEL", *keys)) if keys else 0
@@ -131,7 +138,7 @@ class Store:
             if cursor == b"0":
                 return
 
-    # -- hashes ---------------------------------------------------------------------------------------------------------
+    # -- hashes ------------------------------------------------------------------------------------
     def hset(self, key: Value, fields: Mapping[Any, Value]) -> int:
         """How many of the fields are new."""
         return cast(int, self.execute("HSET", key, *(part for item in fields.items() for part in item)))
@@ -148,7 +155,7 @@ class Store:
     def hincr(self, key: Value, field: Value, by: int = 1) -> int:
         return cast(int, self.execute("HINCRBY", key, field, by))
 
-    # -- lists ----------------------------------------------------------------------------------------------------------
+    # -- lists -------------------------------------------------------------------------------------
     def lpush(self, key: Value, *values: Value) -> int:
         """How long it is now."""
         return cast(int, self.execute("LPUSH", key, *values))
@@ -170,7 +177,7 @@ class Store:
     def llen(self, key: Value) -> int:
         return cast(int, self.execute("LLEN", key))
 
-    # -- sets -----------------------------------------------------------------------------------------------------------
+    # -- sets --------------------------------------------------------------------------------------
     def sadd(self, key: Value, *members: Value) -> int:
         """How many are new."""
         return cast(int, self.execute("SADD", key, *members))
@@ -187,7 +194,7 @@ class Store:
     def scard(self, key: Value) -> int:
         return cast(int, self.execute("SCARD", key))
 
-    # -- sorted sets ----------------------------------------------------------------------------------------------------
+    # -- sorted sets -------------------------------------------------------------------------------
     def zadd(self, key: Value, scores: Mapping[Any, float]) -> int:
         """Member to score; how many members are new."""
         return cast(int, self.execute("ZADD", key, *(part for member, score in scores.items() for part in (score, member))))
@@ -203,14 +210,15 @@ class Store:
     def zrem(self, key: Value, *members: Value) -> int:
         return cast(int, self.execute("ZREM", key, *members))
 
-    # -- messages -------------------------------------------------------------------------------------------------------
+    # -- messages ----------------------------------------------------------------------------------
     def publish(self, channel: Value, message: Value) -> int:
         """How many heard it."""
         return cast(int, self.execute("PUBLISH", channel, message))
 
 
 class Pipeline:
-    """Gathers commands and sends them when the `with` ends. An exception inside of it sends nothing.
+    """Gathers commands and sends them when the `with` ends. An exception inside of it sends
+    nothing.
 
     >>> with store.pipeline() as p:                    # doctest: +SKIP
     ...     p.execute("INCR", "a")
@@ -241,15 +249,17 @@ BLOCKING = (b"BLPOP", b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP", b"BZPOPMIN"
 
 
 class AsyncStore:
-    """TitanStore for asyncio: the same commands, by their names. See `Store`, which has a method for the common ones."""
+    """TitanStore for asyncio: the same commands, by their names. See `Store`, which has a method
+    for the common ones."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lanes = count(1)
 
     async def execute(self, *args: Value) -> Any:
-        """Any command: `await store.execute("INCR", "n")`. Bytes, int, float, None, list, set or dict. Raises StoreRefused, and
-        ConnectionLost if the connection breaks meanwhile: then it may have been executed, or not."""
+        """Any command: `await store.execute("INCR", "n")`. Bytes, int, float, None, list, set or
+        dict. Raises StoreRefused, and ConnectionLost if the connection breaks meanwhile: then it
+        may have been executed, or not."""
         reply = (await self.exchange([packed(args)]))[0]
         if isinstance(reply, StoreRefused):
             raise reply
@@ -258,7 +268,8 @@ class AsyncStore:
     async def exchange(self, commands: list[list[bytes]]) -> list[Any]:
         """Sends commands together; their replies, a StoreRefused for each that was refused.
 
-        Those that wait for something, or are a transaction, have a session of their own, so that no others wait behind them."""
+        Those that wait for something, or are a transaction, have a session of their own, so that no
+        others wait behind them."""
         from titan.protocol import messages as msg  # the store of a job does without
 
         names = [command[0].upper() for command in commands]
@@ -274,7 +285,7 @@ class AsyncStore:
         return replies_of(blob, len(commands))
 
 
-# -- over a socket of its own --------------------------------------------------------------------------------------------
+# -- over a socket of its own ----------------------------------------------------------------------
 def packed_commands(commands: list[list[bytes]]) -> bytes:
     """RESP."""
     parts: list[bytes] = []
@@ -284,12 +295,12 @@ def packed_commands(commands: list[list[bytes]]) -> bytes:
     return b"".join(parts)
 
 
-def replies_from(it: socket.socket, count: int) -> list[Any]:
+def replies_from(sock: socket.socket, count: int) -> list[Any]:
     """Waits for them. Raises OSError, ProtocolError."""
     reader = hiredis.Reader(replyError=StoreRefused)
     found: list[Any] = []
     while len(found) < count:
-        data = it.recv(1 << 18)
+        data = sock.recv(1 << 18)
         if not data:
             raise ConnectionResetError("it hung up")
         reader.feed(data)
@@ -301,9 +312,9 @@ def replies_from(it: socket.socket, count: int) -> list[Any]:
     return found
 
 
-def greet(it: socket.socket) -> None:
+def greet(sock: socket.socket) -> None:
     """Chooses RESP3. Raises OSError if nobody answers, StoreRefused if it is not let in."""
-    it.sendall(packed_commands([[b"HELLO", b"3"]]))
-    (reply,) = replies_from(it, 1)
+    sock.sendall(packed_commands([[b"HELLO", b"3"]]))
+    (reply,) = replies_from(sock, 1)
     if isinstance(reply, StoreRefused):
         raise reply

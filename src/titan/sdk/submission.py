@@ -1,7 +1,8 @@
-"""How a DAG goes to the master: a small one as one message, a large one in parts, at the pace at which the master takes them.
+"""How a DAG goes to the master: a small one as one message, a large one in parts, at the pace at
+which the master takes them.
 
-Whole or not at all in either case: the master makes a run of the parts when the last is there, and a submission that is cut off
-begins again under its key.
+Whole or not at all in either case: the master makes a run of the parts when the last is there, and
+a submission that is cut off begins again under its key.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """`titan.task`: functions whose calls make a graph instead of running.
 
-A call of a task is a node that knows its pickled arguments and the nodes among them; what a node stands for goes in its place when
-the call runs. Owns nodes, options, and what a set of wanted nodes comes to as a DAG; must not know how it is sent.
+A call of a task is a node that knows its pickled arguments and the nodes among them; what a node
+stands for goes in its place when the call runs. Owns nodes, options, and what a set of wanted nodes
+comes to as a DAG; must not know how it is sent.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ class Options:
         if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout <= MAX_SECONDS):
             raise InvalidGraph(f"task {self.name!r}: timeout: must be None or seconds above 0, not {timeout!r}")
         try:
-            object.__setattr__(self, "requirement", requirement_of(self.requirement))  # a tuple: options are keys of dicts
+            # a tuple: options are keys of dicts
+            object.__setattr__(self, "requirement", requirement_of(self.requirement))
         except BadField as bad:
             raise InvalidGraph(f"task {self.name!r}: requirement: {bad}") from None
 
@@ -86,7 +88,8 @@ class Task(Generic[T_co]):
         return self.function(*args, **kwargs)
 
     def options(self, **changes: Any) -> Task[T_co]:
-        """The same function with other options: `retries`, `timeout`, `priority`, `requirement`, `name`."""
+        """The same function with other options: `retries`, `timeout`, `priority`, `requirement`,
+        `name`."""
         unknown = [key for key in changes if key not in Options.__slots__]
         if "secrets" in unknown:
             raise InvalidGraph(f"task {self._options.name!r}: secrets: {NOT_FOR_CALLS}")
@@ -97,12 +100,14 @@ class Task(Generic[T_co]):
         return Task(self.function, replace(self._options, **changes), self._after)
 
     def after(self, *others: Identified | str) -> Task[T_co]:
-        """The same task, whose calls wait for these jobs of a DAG as well (Job, node or id), and are given nothing of them."""
+        """The same task, whose calls wait for these jobs of a DAG as well (Job, node or id), and
+        are given nothing of them."""
         ids = [other if isinstance(other, str) else other.id for other in others]
         return Task(self.function, self._options, tuple(dict.fromkeys((*self._after, *ids))))
 
     def __reduce__(self) -> Any:
-        return copy.copy, (self.function,)  # in a job the name stands for the plain function; of one, a copy is the function itself
+        # in a job the name stands for the plain function; of one, a copy is the function itself
+        return copy.copy, (self.function,)
 
     def __repr__(self) -> str:
         return f"<Task {self._options.name}>"
@@ -115,11 +120,13 @@ class JobValue(NamedTuple):
 
 
 value_of_kind: dict[type, Callable[[Any], JobValue]] = {}
-"""Classes whose objects stand for a value among the arguments of a call, and which. `titan.sdk.job` adds its own."""
+"""Classes whose objects stand for a value among the arguments of a call, and which. `titan.sdk.job`
+adds its own."""
 
 
 class TaskCall(Generic[T_co]):
-    """A call that has not run: the result it will have, to be given to other tasks or to `Client.compute`."""
+    """A call that has not run: the result it will have, to be given to other tasks or to
+    `Client.compute`."""
 
     __slots__ = ("__weakref__", "_id", "parcel", "parents", "payload", "task")
 
@@ -146,7 +153,8 @@ class TaskCall(Generic[T_co]):
         return self._id
 
     def named(self, id: str) -> TaskCall[T_co]:
-        """This call, with `id` for its job in a DAG. Raises InvalidGraph if it is malformed, or has an id already."""
+        """This call, with `id` for its job in a DAG. Raises InvalidGraph if it is malformed, or has
+        an id already."""
         if match_name(id) is None:
             raise InvalidGraph(f"job id {id[:140]!r} is malformed: an id is {NAME_RULE}")
         if self._id not in ("", id):
@@ -186,13 +194,16 @@ def task(
     requirement: str | Sequence[str] = "GENERAL",
     secrets: Sequence[str] = (),
 ) -> Any:
-    """Makes a function a task: a call of it does not run but is a node (TaskCall) that waits for the nodes among its arguments.
+    """Makes a function a task: a call of it does not run but is a node (TaskCall) that waits for
+    the nodes among its arguments.
 
-    Those may stand anywhere in the arguments, also inside lists, dicts and objects; each is replaced by its result where the call
-    runs. So may a Job of the DAG that the node is put into: it is replaced by what that set by `context.result`. `Client.compute`
-    submits what a node needs as one run, a job per node. `run(...)` of a task calls the function at once; inside a job the
-    decorated name is the plain function. `retries`: how often a call that raised is tried again; `timeout` in seconds;
-    `requirement`: the capability that the worker must offer, or several. `secrets` are for scripts: InvalidGraph.
+    Those may stand anywhere in the arguments, also inside lists, dicts and objects; each is
+    replaced by its result where the call runs. So may a Job of the DAG that the node is put into:
+    it is replaced by what that set by `context.result`. `Client.compute` submits what a node needs
+    as one run, a job per node. `run(...)` of a task calls the function at once; inside a job the
+    decorated name is the plain function. `retries`: how often a call that raised is tried again;
+    `timeout` in seconds; `requirement`: the capability that the worker must offer, or several.
+    `secrets` are for scripts: InvalidGraph.
 
     >>> @task(retries=2)
     ... def add(x, y):
@@ -214,20 +225,21 @@ def task(
     return make if function is None else make(function)
 
 
-# -- arguments ------------------------------------------------------------------------------------------------------
+# -- arguments -------------------------------------------------------------------------------------
 def _pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, Parcel | None, tuple[TaskCall[Any] | JobValue, ...]]:
-    """(payload, what of it is to be staged, nodes): a node is persistent id i in the pickle, i its place in `nodes`.
+    """(payload, what of it is to be staged, nodes): a node is persistent id i in the pickle, i its
+    place in `nodes`.
 
     Raises CallerError, LimitExceeded.
     """
     nodes: dict[TaskCall[Any] | JobValue, int] = {}
 
-    def place_of(it: Any) -> int | None:
-        kind = type(it)
+    def place_of(value: Any) -> int | None:
+        kind = type(value)
         if kind is TaskCall:
-            return nodes.setdefault(it, len(nodes))
+            return nodes.setdefault(value, len(nodes))
         value_of = value_of_kind.get(kind)
-        return None if value_of is None else nodes.setdefault(value_of(it), len(nodes))
+        return None if value_of is None else nodes.setdefault(value_of(value), len(nodes))
 
     try:
         payload = dumps(arguments_of(args, kwargs), place_of)
@@ -238,7 +250,7 @@ def _pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, Parcel 
     return *parcelled(payload), tuple(nodes)
 
 
-# -- graphs ---------------------------------------------------------------------------------------------------------
+# -- graphs ----------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What wanted nodes come to: jobs in an order in which parents come first."""
@@ -310,20 +322,21 @@ def plan(wanted: Sequence[TaskCall[Any]], function_of: Callable[[Callable[..., A
     return Plan(spec, list(functions.values()), parcels, parents, [position[node] for node in wanted])
 
 
-def template_of_task(function: Function, it: Options) -> JobTemplate:
+def template_of_task(function: Function, options: Options) -> JobTemplate:
     return JobTemplate(
         function=function.hash,
-        requirement=main_capability(it.requirement),
-        needs=needs_of(it.requirement),
-        priority=it.priority,
-        retries=it.retries,
-        timeout_s=float(it.timeout or 0.0),
+        requirement=main_capability(options.requirement),
+        needs=needs_of(options.requirement),
+        priority=options.priority,
+        retries=options.retries,
+        timeout_s=float(options.timeout or 0.0),
         session=session(),
     )
 
 
 def ordered(wanted: Iterable[TaskCall[Any]]) -> dict[TaskCall[Any], int]:
-    """Every node that is needed -> its position, parents before children. Without recursion: chains may be long."""
+    """Every node that is needed -> its position, parents before children. Without recursion: chains
+    may be long."""
     position: dict[TaskCall[Any], int] = {}
     for root in wanted:
         stack = [(root, iter(root.calls))]

@@ -1,4 +1,5 @@
-"""What workers have beside what jobs ask for: what is taken of a worker, and the demands of a DAG that no worker can meet."""
+"""What workers have beside what jobs ask for: what is taken of a worker, and the demands of a DAG
+that no worker can meet."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def taken_text(worker: WorkerStatus) -> str:
 
 
 def describe_unmet(dag: DAG, workers: Sequence[WorkerStatus], address: str) -> list[str]:
-    """A line for each demand of the DAG's jobs that no worker that is there could ever meet; with how to start one that can."""
+    """A line for each demand of the DAG's jobs that no worker that is there could ever meet; with
+    how to start one that can."""
     there = [w for w in workers if w.state == "ALIVE"]
     demands = dict.fromkeys(_demand(job) for job in dag.jobs)
     return [problem for demand in demands if (problem := _unmet(demand, there, address))]

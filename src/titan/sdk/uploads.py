@@ -17,7 +17,8 @@ AT_ONCE = 4
 
 
 class ConnectionLines:
-    """The requests of a transfer on a client's connection, which is made anew while its patience lasts."""
+    """The requests of a transfer on a client's connection, which is made anew while its patience
+    lasts."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -58,7 +59,8 @@ async def fetch_value(connection: Connection, hash_: str, size: int) -> bytearra
 
 
 async def name_content(connection: Connection, hash_: str, path: Path, name: str) -> None:
-    """Have a name in perm_files/ on the master stand for this file. Raises CallerError for what is no such name."""
+    """Have a name in perm_files/ on the master stand for this file. Raises CallerError for what is
+    no such name."""
     await upload(connection, {hash_: path})
     await connection.call(lambda n: msg.NameContent(n, name, hash_))
 

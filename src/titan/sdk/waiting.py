@@ -1,4 +1,5 @@
-"""Waiting in a thread for what the event loop of another thread does: the half of a client that code without a loop sees."""
+"""Waiting in a thread for what the event loop of another thread does: the half of a client that
+code without a loop sees."""
 
 from __future__ import annotations
 

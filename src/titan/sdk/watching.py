@@ -1,4 +1,5 @@
-"""What a watch of a run tells, job by job: what of it is new, and what jobs say of themselves meanwhile."""
+"""What a watch of a run tells, job by job: what of it is new, and what jobs say of themselves
+meanwhile."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from titan.sdk.status import JobStatus, job_status
 
 
 class NewsQueue(asyncio.Queue[Any]):
-    """Of a watch: progress that nobody has taken yet gives way to newer progress, so who is slow finds the newest."""
+    """Of a watch: progress that nobody has taken yet gives way to newer progress, so who is slow
+    finds the newest."""
 
     def _init(self, maxsize: int) -> None:
         self._queue: deque[Any] = deque()
@@ -42,17 +44,19 @@ def _joined(older: msg.Changes, newer: msg.Changes) -> msg.Changes:
 
 
 class Picture:
-    """The newest known of each job. It outlives a connection: the next one begins with the whole picture again."""
+    """The newest known of each job. It outlives a connection: the next one begins with the whole
+    picture again."""
 
     def __init__(self, *, progress: bool) -> None:
         self._progress = progress
         self._known: dict[str, tuple[object, ...]] = {}
         self._running: dict[str, JobStatus] = {}
 
-    def take(self, it: msg.Changes) -> list[JobStatus]:
-        """The jobs that are in another state now; with `progress` also those that say something new."""
+    def take(self, message: msg.Changes) -> list[JobStatus]:
+        """The jobs that are in another state now; with `progress` also those that say something
+        new."""
         fresh: dict[str, JobStatus] = {}
-        for row in it.jobs:
+        for row in message.jobs:
             status = job_status(row)
             if self._known.get(status.id) != (about := self._told(status)):
                 self._known[status.id] = about
@@ -62,7 +66,7 @@ class Picture:
             else:
                 self._running.pop(status.id, None)
         if self._progress:
-            for name, fraction, text in zip(it.moved, it.fractions, it.texts, strict=True):
+            for name, fraction, text in zip(message.moved, message.fractions, message.texts, strict=True):
                 before = self._running.get(name)
                 if before is not None:
                     after = replace(before, progress=fraction if fraction >= 0 else None, message=text)

@@ -14,10 +14,12 @@ from titan.sdk.connection import Connection
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """`code` is stable: over, running, dispatched, parents, releasing, delayed, backoff, paused, no_worker, affinity, behind,
-    placeable; of a worker capability, resources, resources_busy, slots, held, draining, gone, suspect, elsewhere, fits.
+    """`code` is stable: over, running, dispatched, parents, releasing, delayed, backoff, paused,
+    no_worker, affinity, behind, placeable; of a worker capability, resources, resources_busy,
+    slots, held, draining, gone, suspect, elsewhere, fits.
 
-    `detail` holds the names and numbers of the text; times in seconds since the epoch, memory in bytes, cpus in thousandths.
+    `detail` holds the names and numbers of the text; times in seconds since the epoch, memory in
+    bytes, cpus in thousandths.
     """
 
     code: str
@@ -35,7 +37,8 @@ class WorkerReasons:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why a job does not run, as a whole and, while it is QUEUED, for each worker; those first that could take it soonest."""
+    """Why a job does not run, as a whole and, while it is QUEUED, for each worker; those first that
+    could take it soonest."""
 
     run: str
     job: str

@@ -1,7 +1,8 @@
-"""What `on_failure`, `hitl_message` and `inputs` do to a graph: a handler waits for the jobs that name it, a gate stands behind its
-job, and whoever is given a file waits for who makes it.
+"""What `on_failure`, `hitl_message` and `inputs` do to a graph: a handler waits for the jobs that
+name it, a gate stands behind its job, and whoever is given a file waits for who makes it.
 
-The jobs that come out say everything in their `parents`; who named a handler, and which gate was put in, shows there alone.
+The jobs that come out say everything in their `parents`; who named a handler, and which gate was
+put in, shows there alone.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def handlers_of(jobs: Sequence[Job]) -> dict[str, list[str]]:
 
 
 def wired(jobs: Sequence[Job]) -> Sequence[Job]:
-    """The jobs as they are submitted, the given ones in their order; `jobs` itself if that is the same. Raises InvalidGraph."""
+    """The jobs as they are submitted, the given ones in their order; `jobs` itself if that is the
+    same. Raises InvalidGraph."""
     handlers = handlers_of(jobs)
     gated = {job.id: job.id + GATE_SUFFIX for job in jobs if job.hitl_message is not None}
     if not handlers and not gated and not any(job.inputs for job in jobs):
@@ -89,7 +91,8 @@ def _with_parents(job: Job, parents: tuple[str, ...], inputs: tuple[Input, ...])
 
 
 def _inputs(job: Job, outputs: dict[str, dict[str, str]], arrays: dict[str, int]) -> tuple[tuple[Input, ...], tuple[str, ...]]:
-    """Each with its path and the job that makes it, and the jobs and arrays that do. Of a whole array: PATH/0, PATH/1, ..."""
+    """Each with its path and the job that makes it, and the jobs and arrays that do. Of a whole
+    array: PATH/0, PATH/1, ..."""
     try:
         found: list[Input] = []
         resolved = [resolve_input(one, outputs) for one in job.inputs]

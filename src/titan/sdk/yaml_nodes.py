@@ -1,8 +1,9 @@
-"""The YAML of a pipeline file: its one document as nodes that know their lines. Knows nothing of pipelines.
+"""The YAML of a pipeline file: its one document as nodes that know their lines. Knows nothing of
+pipelines.
 
-Reads YAML's events, not its objects, and gives them meaning itself: so each value has its line, an alias is never copied out, no
-tag makes anything, and depth and size have limits. Plain scalars mean what YAML 1.2 says: `yes` and `no` are strings, `1.10` is
-a number.
+Reads YAML's events, not its objects, and gives them meaning itself: so each value has its line, an
+alias is never copied out, no tag makes anything, and depth and size have limits. Plain scalars mean
+what YAML 1.2 says: `yes` and `no` are strings, `1.10` is a number.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Source:
         return self.text
 
 
-# -- YAML --------------------------------------------------------------------------------------------------------------
+# -- YAML ------------------------------------------------------------------------------------------
 @dataclass(slots=True)
 class Scalar:
     line: int
@@ -236,7 +237,7 @@ def _raise_syntax(source: Source, error: MarkedYAMLError) -> NoReturn:
     raise source.fault(at + 1, "syntax", " ".join(problem.split())[:300] + hint) from None
 
 
-# -- what a scalar is ---------------------------------------------------------------------------------------------------
+# -- what a scalar is ------------------------------------------------------------------------------
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
@@ -263,7 +264,8 @@ def value_of(node: Scalar) -> str | int | float | bool | None:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
         if len(text) > 40:
-            return float("-inf" if text[0] == "-" else "inf")  # over every limit; int() refuses thousands of digits
+            # over every limit; int() refuses thousands of digits
+            return float("-inf" if text[0] == "-" else "inf")
         return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
     if _FLOAT.fullmatch(text):
         return float(text)

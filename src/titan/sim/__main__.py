@@ -1,4 +1,5 @@
-"""`python -m titan.sim --seed N` or `--seeds A..B`: runs seeds, prints a line for each or its whole trace."""
+"""`python -m titan.sim --seed N` or `--seeds A..B`: runs seeds, prints a line for each or its whole
+trace."""
 
 from __future__ import annotations
 

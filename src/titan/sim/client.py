@@ -1,20 +1,22 @@
-"""A user: submits graphs under keys of its own, cancels, and asks again with the same words when nobody answers."""
+"""A user: submits graphs under keys of its own, cancels, and asks again with the same words when
+nobody answers."""
 
 from __future__ import annotations
 
 from titan.model.graph import resolve
 from titan.protocol import messages as pm
 from titan.sim.network import Connection
+from titan.sim.oracle.processes import Violation
 from titan.sim.scenario import Submission
-from titan.sim.truth import Violation
+from titan.sim.translation import describe
 from titan.sim.user import PATIENCE_S, SimUser
-from titan.sim.wire import describe
 from titan.sim.world import World
 
 PARTS = 1000
 """Requests above are submissions in parts."""
 STOPS, DECISIONS, REVIVALS, SERVICES, REPLACES = 100, 200, 400, 500, 800
-"""Requests from here on cancel what was retried, are about gates, about the dead letter queue, and stop or replace services."""
+"""Requests from here on cancel what was retried, are about gates, about the dead letter queue, and
+stop or replace services."""
 MAX_LOOKS = 40
 """So long the key of a decision grows, by one character each time its gate is not open yet."""
 
@@ -27,7 +29,8 @@ class SimClient(SimUser):
         self._cancels: dict[int, str] = {}
         """Request -> job: cancels that nobody has confirmed."""
         self._humans: dict[int, pm.Decide | pm.RetryDead | pm.PurgeDead] = {}
-        """What somebody wants with gates and the dead letter queue and nobody has answered, by request."""
+        """What somebody wants with gates and the dead letter queue and nobody has answered, by
+        request."""
         self._again = 0
         self._parts = 0
         """Submissions in parts that were begun."""
@@ -101,7 +104,8 @@ class SimClient(SimUser):
                 asked = self._humans.pop(request, None)
                 self.world.trace.count(f"{type(asked).__name__} refused")
                 self.world.trace.note(self.host, f"hears: {why}")
-                early = isinstance(asked, pm.Decide) and "not open yet" in why  # said again, it may have come in time
+                # said again, it may have come in time
+                early = isinstance(asked, pm.Decide) and "not open yet" in why
                 if isinstance(asked, (pm.Decide, pm.RetryDead)) and not early:
                     self.world.oracle.on_refused(asked.run or self.run, asked.key)
                 if isinstance(asked, pm.Decide) and early:

@@ -1,6 +1,8 @@
-"""The master's disk as an engine of the log: bytes that are safe, bytes that a crash may tear, and snapshots.
+"""The master's disk as an engine of the log: bytes that are safe, bytes that a crash may tear, and
+snapshots.
 
-Framing and judging a torn tail are the journal's own code. One segment, never rotated: this is about what survives, not files.
+Framing and judging a torn tail are the journal's own code. One segment, never rotated: this is
+about what survives, not files.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ class _Kept(NamedTuple):
 
 
 class Disk:
-    """`sync` decides how long a sync takes. `origin`: what records are read as having been written by."""
+    """`sync` decides how long a sync takes. `origin`: what records are read as having been written
+    by."""
 
     location = ""
 
@@ -47,9 +50,10 @@ class Disk:
         self._kept: list[_Kept] = []
         self._guard = Lock()
 
-    # -- faults -------------------------------------------------------------------------------------------------------------
+    # -- faults ------------------------------------------------------------------------------------
     def crash(self, rng: Random) -> bool:
-        """Keeps what is safe and, of the rest, whatever the kernel happened to have written. Whether there was such a rest."""
+        """Keeps what is safe and, of the rest, whatever the kernel happened to have written.
+        Whether there was such a rest."""
         self.log = None
         loose = len(self.data) - self.safe
         if not loose:
@@ -68,7 +72,7 @@ class Disk:
         """A sync that was begun when `size` bytes were written is done."""
         self.safe, self.safe_seq = size, seq
 
-    # -- leading ------------------------------------------------------------------------------------------------------------
+    # -- leading -----------------------------------------------------------------------------------
     def repair(self) -> str:
         """What is left is safe."""
         scan = SegmentScan(bytes(self.data), first_seq=1, is_last=True)
@@ -96,9 +100,10 @@ class Disk:
         self.log = DiskLog(self, self._sync, on_durable)
         return self.log
 
-    # -- following ----------------------------------------------------------------------------------------------------------
+    # -- following ---------------------------------------------------------------------------------
     def tail(self, after_seq: int = 0, *, live: bool = False) -> Iterator[Record]:
-        """With `live` what is safe: a standby is another machine, to which nothing else can have come."""
+        """With `live` what is safe: a standby is another machine, to which nothing else can have
+        come."""
         begin = self._ends.get(after_seq)
         if begin is None:
             raise JournalCorrupt(f"sequence {after_seq} is not the end of a record")
@@ -108,7 +113,7 @@ class Disk:
     def first_seq(self) -> int:
         return 1 if self.term else 0
 
-    # -- snapshots ------------------------------------------------------------------------------------------------------------
+    # -- snapshots ---------------------------------------------------------------------------------
     def snapshots(self) -> list[SnapshotInfo]:
         return [_info(kept.seq) for kept in self._kept]
 

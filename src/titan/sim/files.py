@@ -1,4 +1,5 @@
-"""How files travel in a simulation. The master's disk keeps those that it confirmed, whatever crashes."""
+"""How files travel in a simulation. The master's disk keeps those that it confirmed, whatever
+crashes."""
 
 from __future__ import annotations
 
@@ -8,18 +9,18 @@ from typing import Any
 from titan.model.files import StoredFile
 from titan.model.states import Outcome
 from titan.protocol import messages as pm
-from titan.sim.file_rules import content_of
-from titan.sim.truth import Violation
+from titan.sim.oracle.files import content_of
+from titan.sim.oracle.processes import Violation
 from titan.sim.world import World
-from titan.worker import machine as wm
-from titan.worker import words
+from titan.worker.state_machine import machine as wm
+from titan.worker.state_machine import messages
 
 AGAIN_S = 5.0
 """After this without an answer a worker asks again."""
 SIZE = 1
 
 
-# -- the master's side ----------------------------------------------------------------------------------------------------
+# -- the master's side -----------------------------------------------------------------------------
 class MasterFiles:
     """Durable. `later` calls after some time, if the master lives then."""
 
@@ -48,9 +49,10 @@ class MasterFiles:
         return True
 
 
-# -- a worker's side ------------------------------------------------------------------------------------------------------
+# -- a worker's side -------------------------------------------------------------------------------
 class WorkerFiles:
-    """What one process of a worker sends and fetches. `later` calls after some time, if it lives then."""
+    """What one process of a worker sends and fetches. `later` calls after some time, if it lives
+    then."""
 
     def __init__(
         self,
@@ -77,21 +79,21 @@ class WorkerFiles:
         self._fetching: dict[int, str] = {}
         self.here: dict[str, None] = {}
 
-    def keep(self, it: wm.Assignment) -> None:
-        self._later(self._world.rng.choice((0.0, 0.1, 3.0)), lambda: self._begin(it))
+    def keep(self, assignment: wm.Assignment) -> None:
+        self._later(self._world.rng.choice((0.0, 0.1, 3.0)), lambda: self._begin(assignment))
 
-    def _begin(self, it: wm.Assignment) -> None:
+    def _begin(self, assignment: wm.Assignment) -> None:
         world = self._world
         if world.chance(world.faults.fetch_failure / 2):
-            world.oracle.truth.trouble(it.lease, Outcome.BROKEN)
-            self._see(words.OutputsKept(it.lease, (), "output was not written", Outcome.BROKEN))
-            self._kept(it.lease)
+            world.oracle.truth.trouble(assignment.lease, Outcome.BROKEN)
+            self._see(messages.OutputsKept(assignment.lease, (), "output was not written", Outcome.BROKEN))
+            self._kept(assignment.lease)
             return
-        left = [StoredFile(name, content_of(it.lease, name), SIZE) for name, _ in it.template.outputs]
-        self._missing[it.lease] = {file.hash: file for file in left}
-        self._stored[it.lease] = left
+        left = [StoredFile(name, content_of(assignment.lease, name), SIZE) for name, _ in assignment.template.outputs]
+        self._missing[assignment.lease] = {file.hash: file for file in left}
+        self._stored[assignment.lease] = left
         for file in left:
-            self._offer(it.lease, file.hash)
+            self._offer(assignment.lease, file.hash)
 
     def _offer(self, lease: int, hash_: str) -> None:
         if hash_ not in self._missing.get(lease, ()):
@@ -107,7 +109,7 @@ class WorkerFiles:
 
     def fetch(self, hash_: str) -> None:
         if self._world.chance(self._world.faults.fetch_failure):
-            name = words.FILE_PREFIX + hash_
+            name = messages.FILE_PREFIX + hash_
             self._trouble(name, Outcome.BROKEN)
             self._see(wm.ArtifactFailed(name, "another content", True))
             return
@@ -136,7 +138,7 @@ class WorkerFiles:
                 if fetched and fetched not in self.here:
                     self.here[fetched] = None
                     self._world.trace.count("file fetched")
-                    self._see(wm.ArtifactReady(words.FILE_PREFIX + fetched))
+                    self._see(wm.ArtifactReady(messages.FILE_PREFIX + fetched))
             case _:
                 return False
         return True
@@ -149,6 +151,6 @@ class WorkerFiles:
         self.here.update(dict.fromkeys(file.hash for file in left))
         self._world.trace.count("outputs kept")
         for file in left:
-            self._see(wm.ArtifactReady(words.FILE_PREFIX + file.hash))
-        self._see(words.OutputsKept(lease, tuple(left)))
+            self._see(wm.ArtifactReady(messages.FILE_PREFIX + file.hash))
+        self._see(messages.OutputsKept(lease, tuple(left)))
         self._kept(lease)

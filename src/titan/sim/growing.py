@@ -1,4 +1,5 @@
-"""Jobs that add jobs to their run while they run. What a job adds is drawn for (run, job): every attempt asks for the same."""
+"""Jobs that add jobs to their run while they run. What a job adds is drawn for (run, job): every
+attempt asks for the same."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ from random import Random
 
 from titan.model.dag import DagSpec, JobTemplate
 from titan.protocol import messages as pm
-from titan.sim.truth import Violation
+from titan.sim.oracle.processes import Violation
 from titan.sim.world import World
-from titan.worker.words import Assignment
+from titan.worker.state_machine.messages import Assignment
 
 SHARE = 0.3
 """Of all scenarios that have such jobs."""
@@ -17,24 +18,28 @@ AGAIN_S = 4.0
 MOST_DEPTH = 2
 
 
-def growth_of(world: World, it: Assignment) -> pm.Grow | None:
+def growth_of(world: World, assignment: Assignment) -> pm.Grow | None:
     """What this job adds, if it does."""
     scenario = world.scenario
-    if Random(f"{scenario.seed}/growth").random() >= SHARE or it.template.function or it.template.service is not None:
+    if (
+        Random(f"{scenario.seed}/growth").random() >= SHARE
+        or assignment.template.function
+        or assignment.template.service is not None
+    ):
         return None
-    rng = Random(f"{scenario.seed}/{it.run}/{it.job}/growth")
-    depth = it.job.count(".")
+    rng = Random(f"{scenario.seed}/{assignment.run}/{assignment.job}/growth")
+    depth = assignment.job.count(".")
     if rng.random() >= 0.3 or depth >= MOST_DEPTH:
         return None
-    root = it.job.split(".")[0]
+    root = assignment.job.split(".")[0]
     dag = next((s.dag for s in scenario.submissions if root in s.dag.ids), None)
-    there = list(dag.ids) if dag is not None else [it.job]
+    there = list(dag.ids) if dag is not None else [assignment.job]
     count = rng.randint(1, 4)
-    ids = [f"{it.job}.{i}" for i in range(count)]
+    ids = [f"{assignment.job}.{i}" for i in range(count)]
     parents: list[tuple[str, ...]] = []
     for i in range(count):
         mine = rng.sample(ids[:i], rng.randint(0, i))
-        theirs = rng.choice(((), (), (it.job,), (rng.choice(there),)))
+        theirs = rng.choice(((), (), (assignment.job,), (rng.choice(there),)))
         parents.append(tuple(dict.fromkeys((*mine, *theirs))))
     templates = [JobTemplate(command="true", retries=rng.randint(0, 2)), JobTemplate(command="true", affinity=True)]
     spec = DagSpec(
@@ -60,12 +65,12 @@ class Growing:
         self._asked: dict[int, tuple[Assignment, pm.Grow]] = {}
         self._requests = 1000
 
-    def on_started(self, it: Assignment) -> None:
-        grow = growth_of(self._world, it)
+    def on_started(self, assignment: Assignment) -> None:
+        grow = growth_of(self._world, assignment)
         if grow is not None:
             self._requests += 1
-            grow = pm.Grow(self._requests, it.lease, "", grow.key, grow.dag, grow.before, grow.before_children)
-            self._asked[grow.request] = it, grow
+            grow = pm.Grow(self._requests, assignment.lease, "", grow.key, grow.dag, grow.before, grow.before_children)
+            self._asked[grow.request] = assignment, grow
             self._world.clock.after(self._world.rng.uniform(0.0, 0.3), lambda: self._ask(grow.request))
 
     def _ask(self, request: int) -> None:

@@ -1,7 +1,8 @@
-"""The master: the real core between a virtual network and a virtual disk, with group commit as in production.
+"""The master: the real core between a virtual network and a virtual disk, with group commit as in
+production.
 
-A batch of inputs is decided at once and its events appended; what it orders waits, in order, until all that was appended before is
-synced. A crash takes everything but the disk.
+A batch of inputs is decided at once and its events appended; what it orders waits, in order, until
+all that was appended before is synced. A crash takes everything but the disk.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from hashlib import sha256
 import msgspec
 
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import image
-from titan.core import inputs as seen
-from titan.core.apply import apply
-from titan.core.check import check
-from titan.core.fencing import term_floor
-from titan.core.state import State
+from titan.core import inputs
+from titan.core.apply.apply import apply
+from titan.core.events import events as ev
+from titan.core.handlers.fencing import term_floor
+from titan.core.invariants import check
+from titan.core.state import snapshot
+from titan.core.state.state import State
 from titan.core.step import next_due, step
 from titan.errors import JournalFailed, PeerError
 from titan.gateway.follower import Follower
@@ -35,19 +36,19 @@ from titan.protocol.codec import MessageDecoder, Misfit, encode
 from titan.protocol.handshake import answer
 from titan.sim.clock import Timer
 from titan.sim.disk import Disk, DiskLog
-from titan.sim.facts import ACTOR
 from titan.sim.files import MasterFiles
 from titan.sim.network import Connection
+from titan.sim.oracle.processes import Violation
+from titan.sim.oracle.records import ACTOR
+from titan.sim.oracle.sick_workers import judge_the_broken
 from titan.sim.provider import SimProvider
-from titan.sim.sick_rules import judge_the_broken
 from titan.sim.store_user import SimStoreUser
 from titan.sim.trace import shorts
-from titan.sim.truth import Violation
-from titan.sim.wire import describe
+from titan.sim.translation import describe
 from titan.sim.world import SOFTWARE, World
 
 ORIGIN = b"sim"
-_head_decoder = msgspec.msgpack.Decoder(image.Head)
+_head_decoder = msgspec.msgpack.Decoder(snapshot.Head)
 
 
 class Peer:
@@ -81,7 +82,8 @@ class SimMaster:
         self._alarm: Timer | None = None
         self._unsynced: deque[tuple[int, list[ev.Event]]] = deque()
         self._images: dict[int, bytes] = {}
-        """Canonical pictures of the state after each record that may be lost, by its last sequence."""
+        """Canonical pictures of the state after each record that may be lost, by its last sequence.
+        """
         self._snapshot: tuple[int, int, list[bytes]] | None = None
         """(sequence, term, chunks), until the log is synced up to there."""
         self._runs = 0
@@ -95,7 +97,7 @@ class SimMaster:
         self._tokens: dict[bytes, tuple[int, str]] = {}
         """SHA-256 -> gate and token, until that is durable and its webhook is told."""
 
-    # -- life and death -------------------------------------------------------------------------------------------------
+    # -- life and death ----------------------------------------------------------------------------
     def start(self) -> None:
         """Follows the log and begins a term."""
         self._life += 1
@@ -114,13 +116,14 @@ class SimMaster:
         self._standby = self._follow() if self._life % 2 else None
         self.world.network.master = self
         self.world.trace.note("master", f"starts at sequence {log.next_seq - 1}")
-        self._see(seen.MasterBooted("sim-cluster", log.term, self.provider.names(), f"draw-{self._life}"))
+        self._see(inputs.MasterBooted("sim-cluster", log.term, self.provider.names(), f"draw-{self._life}"))
 
     def crash(self, *, silent: bool) -> None:
         """`silent`: the machine lost its power, so nobody hears that its connections are gone."""
         self.world.trace.note("master", "crashes")
         self.world.trace.count("master crash")
-        if not self._store_acks:  # else the store has changed already, and the log would have been told in the next turn
+        # else the store has changed already, and the log would have been told in the next turn
+        if not self._store_acks:
             self._judge_image(self.state)
         self._store_acks.clear()
         self.up = False
@@ -143,21 +146,22 @@ class SimMaster:
         return follower
 
     def _recover(self) -> Follower:
-        """The log as whoever leads next has it: a standby, if there is one, else whoever recovers from the newest snapshot."""
+        """The log as whoever leads next has it: a standby, if there is one, else whoever recovers
+        from the newest snapshot."""
         self.disk.repair()
         full = self._replay_all()
         standby, self._standby = self._standby, None
         snapshots = self.disk.snapshots()
-        for snapshot in snapshots if standby is not None else snapshots[:-1]:
+        for stored in snapshots if standby is not None else snapshots[:-1]:
             state = State(self.world.scenario.settings)
-            load_snapshot(state, self.disk.get_snapshot(snapshot), snapshot.name, ORIGIN)
-            for record in self.disk.tail(snapshot.seq):
+            load_snapshot(state, self.disk.get_snapshot(stored), stored.name, ORIGIN)
+            for record in self.disk.tail(stored.seq):
                 for event in events_of(record, ORIGIN):
                     apply(state, event)
             state.reindex()
             self.world.trace.count("snapshot loaded")
             if canonical(state) != canonical(full):
-                raise Violation(f"the snapshot of {snapshot.seq} and the log behind it give another state than the whole log")
+                raise Violation(f"the snapshot of {stored.seq} and the log behind it give another state than the whole log")
         follower = standby or Follower(self.disk, self.world.scenario.settings, origin=ORIGIN)
         self.world.trace.count(
             "standby leads" if standby is not None else "leads from a snapshot" if snapshots else "leads from the log"
@@ -169,7 +173,8 @@ class SimMaster:
         return follower
 
     def _replay_all(self) -> State:
-        """The state that all records give, judged by what was in memory; the oracle learns what turned out to be durable."""
+        """The state that all records give, judged by what was in memory; the oracle learns what
+        turned out to be durable."""
         full = State(self.world.scenario.settings)
         known = self._unsynced[0][0] if self._unsynced else None
         seq = 0
@@ -195,7 +200,7 @@ class SimMaster:
         if expected is not None and canonical(state) != expected:
             raise Violation("the state changed without an event in the log")
 
-    # -- the network's side -----------------------------------------------------------------------------------------------
+    # -- the network's side ------------------------------------------------------------------------
     def on_opened(self, link: Connection) -> None:
         self.peers[link.number] = Peer(link)
 
@@ -213,9 +218,9 @@ class SimMaster:
         if peer is not None:
             self.world.network.close(link, link.down)
             if peer.worker:
-                self._see(seen.WorkerDisconnected(peer.worker, link.number))
+                self._see(inputs.WorkerDisconnected(peer.worker, link.number))
             for run in peer.opening.values():
-                self._see(seen.SubmitterGone(run))
+                self._see(inputs.SubmitterGone(run))
 
     def _on_message(self, peer: Peer, message: pm.Message) -> None:
         world, state, origin = self.world, self.state, peer.link.number
@@ -269,7 +274,7 @@ class SimMaster:
         elif isinstance(message, pm.Leaving):
             self._send(peer, encode(pm.Pong(message.request)))
 
-    def _input_of(self, peer: Peer, message: pm.Message, run: str, jitter: float) -> seen.Input | None:
+    def _input_of(self, peer: Peer, message: pm.Message, run: str, jitter: float) -> inputs.Input | None:
         origin = peer.link.number
         if isinstance(message, pm.Register):
             return registration(message, origin=origin, host="sim", cluster=self.state.cluster)
@@ -279,37 +284,38 @@ class SimMaster:
             return worker_input(message, peer.worker, jitter=jitter)
         return client_input(message, origin=origin, actor=peer.actor, run=run)
 
-    def _about_the_dead(self, peer: Peer, it: pm.RetryDead | pm.PurgeDead) -> seen.Input:
-        chunks = [] if it.run in self.state.runs else self._history.get(it.run, [])
-        if isinstance(it, pm.RetryDead):
-            return retry_input(it, origin=peer.link.number, actor=peer.actor, chunks=chunks)
-        return purge_input(it, origin=peer.link.number, actor=peer.actor, chunks=chunks)
+    def _about_the_dead(self, peer: Peer, message: pm.RetryDead | pm.PurgeDead) -> inputs.Input:
+        chunks = [] if message.run in self.state.runs else self._history.get(message.run, [])
+        if isinstance(message, pm.RetryDead):
+            return retry_input(message, origin=peer.link.number, actor=peer.actor, chunks=chunks)
+        return purge_input(message, origin=peer.link.number, actor=peer.actor, chunks=chunks)
 
     def _send(self, peer: Peer, data: bytes) -> None:
         self.world.network.send(peer.link, peer.link.down, data)
 
-    def write_store(self, written: seen.StoreWritten, acknowledge: Callable[[], None]) -> None:
+    def write_store(self, written: inputs.StoreWritten, acknowledge: Callable[[], None]) -> None:
         """What was executed on the state's store; `acknowledge` comes when it is durable."""
         self._see(written)
         self._store_acks.append(acknowledge)
 
-    # -- turns --------------------------------------------------------------------------------------------------------------
-    def _see(self, one: seen.Input) -> None:
-        self.sequencer.see(one)
+    # -- turns -------------------------------------------------------------------------------------
+    def _see(self, received: inputs.Input) -> None:
+        self.sequencer.see(received)
         if self._turn is None:
             self._turn = self.world.clock.after(self.world.pause(), self._take_turn)
 
     def _take_turn(self) -> None:
         now, world = self.world.clock.now, self.world
         self._turn = None
-        inputs = self.sequencer.take(self.state, now)
-        if inputs and isinstance(inputs[-1], seen.TimePassed):
-            passed = inputs.pop()
-            # Best last: what is ready to be read is read before anyone is judged to be silent. The core must bear any place.
-            first = 1 if inputs and isinstance(inputs[0], seen.MasterBooted) else 0
-            place = len(inputs) if world.scenario.calm else world.rng.randint(first, len(inputs))
-            inputs.insert(place, passed)
-        decision = step(self.state, now, inputs)
+        taken = self.sequencer.take(self.state, now)
+        if taken and isinstance(taken[-1], inputs.TimePassed):
+            passed = taken.pop()
+            # Best last: what is ready to be read is read before anyone is judged to be silent. The
+            # core must bear any place.
+            first = 1 if taken and isinstance(taken[0], inputs.MasterBooted) else 0
+            place = len(taken) if world.scenario.calm else world.rng.randint(first, len(taken))
+            taken.insert(place, passed)
+        decision = step(self.state, now, taken)
         check(self.state)
         world.oracle.talk.judge_turn(self.state)
         judge_the_broken(self.state, decision.events)
@@ -326,31 +332,32 @@ class SimMaster:
             elif isinstance(event, ev.TokenIssued):
                 self.sequencer.hold([self._posting(*self._tokens.pop(event.digest))])
         if world.chance(world.faults.snapshot):
-            self._snapshot = seq, self.state.term, list(image.dump(self.state))
+            self._snapshot = seq, self.state.term, list(snapshot.dump(self.state))
         self._release()
         self._set_alarm()
 
     def _archiving(self, run: str) -> Callable[[], None]:
-        """A finished run is durable: at some time the history has it, which is told to the master if it lives."""
+        """A finished run is durable: at some time the history has it, which is told to the master
+        if it lives."""
 
         def tell() -> None:
             entry = self.state.runs.get(run)
             if self.up and entry is not None and entry.state is not RunState.RUNNING:
-                chunks, changes = list(image.dump_run(self.state, entry, 7)), entry.changes
+                chunks, changes = list(snapshot.dump_run(self.state, entry, 7)), entry.changes
                 self.world.clock.after(self.world.rng.choice((0.0, 1.0, 20.0)), lambda: kept(chunks, changes))
 
         def kept(chunks: list[bytes], changes: int) -> None:
             """It takes its time to write."""
             if self.up and run in self.state.runs:
                 self._history[run] = chunks
-                self._see(seen.HistoryKept([run], [changes]))
+                self._see(inputs.HistoryKept([run], [changes]))
 
         def later() -> None:
             self.world.clock.after(self.world.rng.uniform(0.0, 20.0), tell)
 
         return later
 
-    # -- webhooks -----------------------------------------------------------------------------------------------------------
+    # -- webhooks ----------------------------------------------------------------------------------
     def _announcing(self, number: int) -> Callable[[], None]:
         """A gate with a webhook is open, durably: a token for it is drawn."""
 
@@ -358,7 +365,7 @@ class SimMaster:
             token = f"token-{number}-{self._life}-{self.world.rng.getrandbits(32):08x}"
             digest = sha256(token.encode()).digest()
             self._tokens[digest] = (number, token)
-            self._see(seen.TokenDrawn(number, digest))
+            self._see(inputs.TokenDrawn(number, digest))
 
         return perform
 
@@ -379,7 +386,7 @@ class SimMaster:
 
         def answered() -> None:
             if self._life == life and self.up:
-                self._see(seen.WebhookAnswered(number, "delivered"))
+                self._see(inputs.WebhookAnswered(number, "delivered"))
 
         return post
 
@@ -428,7 +435,7 @@ class SimMaster:
     def _on_log_failed(self, error: JournalFailed) -> None:
         raise Violation(f"the log failed: {error}")
 
-    # -- effects ------------------------------------------------------------------------------------------------------------
+    # -- effects -----------------------------------------------------------------------------------
     def _order(self, effects: list[fx.Effect]) -> None:
         calls: list[Callable[[], None]] = []
         for effect in effects:
@@ -464,17 +471,17 @@ class SimMaster:
         if effect.origin in self.peers:
             self.peers[effect.origin].worker = effect.worker
         else:  # it broke while the registration was being made durable
-            self._see(seen.WorkerDisconnected(effect.worker, effect.origin))
+            self._see(inputs.WorkerDisconnected(effect.worker, effect.origin))
 
     def _on_burst_gone(self, name: str, reason: str) -> None:
         if self.up:
-            self._see(seen.BurstGone(name, reason))
+            self._see(inputs.BurstGone(name, reason))
 
     def tell_worker(self, name: str, *, now: bool) -> None:
         """A user of whom nothing more is heard."""
         if self.up:
-            self.world.oracle.chronicle.told[name] = None
-            self._see(seen.WorkerToldToLeave(0, 0, name, now, ACTOR))
+            self.world.oracle.log_oracle.told[name] = None
+            self._see(inputs.WorkerToldToLeave(0, 0, name, now, ACTOR))
 
     def _closing(self, origin: int) -> Callable[[], None]:
         def perform() -> None:
@@ -489,7 +496,7 @@ class SimMaster:
         for call in self.sequencer.let_go():
             call()
 
-    # -- the end --------------------------------------------------------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------------------
     def judge_end(self) -> None:
         """All is synced; the log alone gives what is in memory."""
         self._judge_image(self.state)
@@ -521,7 +528,7 @@ class SimMaster:
 
 def canonical(state: State) -> bytes:
     """Everything durable of a state, in one order."""
-    first, *rest = image.dump(state)
+    first, *rest = snapshot.dump(state)
     head = _head_decoder.decode(first)
     for worker in head.workers:
         worker.connection, worker.heard_at, worker.deadline, worker.watched = 0, 0.0, 0.0, False

@@ -1,9 +1,10 @@
 """Connections between hosts and the master, and everything that goes wrong with them.
 
-Within one direction of a connection messages keep their order. A message may be late, lost, or come twice in a row; while a host is
-cut off, what it sends and is sent waits, as TCP's retransmission would have it. When a connection breaks, what is on its way is
-gone: nothing of it ever arrives on another connection. TCP loses and repeats nothing within a connection; that the core heals even
-this covers shells that drop what they should not.
+Within one direction of a connection messages keep their order. A message may be late, lost, or come
+twice in a row; while a host is cut off, what it sends and is sent waits, as TCP's retransmission
+would have it. When a connection breaks, what is on its way is gone: nothing of it ever arrives on
+another connection. TCP loses and repeats nothing within a connection; that the core heals even this
+covers shells that drop what they should not.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ class Network:
             self._carry(link, pipe, data)
 
     def close(self, link: Connection, pipe: Pipe) -> None:
-        """The sender of `pipe` closes: what it sent still arrives, then the end; it hears nothing more itself."""
+        """The sender of `pipe` closes: what it sent still arrives, then the end; it hears nothing
+        more itself."""
         other = link.down if pipe is link.up else link.up
         if not other.open:
             return

@@ -1,11 +1,12 @@
-"""A user with a schedule: adds, pauses, resumes, changes and runs it, and removes it in the end; asks again when nobody answers."""
+"""A user with a schedule: adds, pauses, resumes, changes and runs it, and removes it in the end;
+asks again when nobody answers."""
 
 from __future__ import annotations
 
 from titan.protocol import messages as pm
 from titan.sim.network import Connection
+from titan.sim.oracle.processes import Violation
 from titan.sim.scenario import SchedulePlan
-from titan.sim.truth import Violation
 from titan.sim.user import PATIENCE_S, SimUser
 from titan.sim.world import World
 

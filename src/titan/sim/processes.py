@@ -1,4 +1,5 @@
-"""The fake kernel of one worker process: what becomes of an attempt is drawn for (run, job, attempt), whoever runs it and when."""
+"""The fake kernel of one worker process: what becomes of an attempt is drawn for (run, job,
+attempt), whoever runs it and when."""
 
 from __future__ import annotations
 
@@ -9,16 +10,17 @@ from typing import Any
 from titan.model.demand import NOTHING, amounts_of
 from titan.model.states import Outcome
 from titan.sim.clock import Timer
-from titan.sim.truth import Host, Process
+from titan.sim.oracle.processes import Host, Process
 from titan.sim.world import World
-from titan.worker import machine as wm
-from titan.worker import words
+from titan.worker.state_machine import machine as wm
+from titan.worker.state_machine import messages
 
 SIGKILL, SIGTERM, SIGSEGV = 9, 15, 11
 
 
 class Fate:
-    """How an attempt goes if nobody interferes. `kind` and mean seconds are the job's arguments, see `scenario`."""
+    """How an attempt goes if nobody interferes. `kind` and mean seconds are the job's arguments,
+    see `scenario`."""
 
     def __init__(self, seed: int, assignment: wm.Assignment) -> None:
         rng = Random(f"{seed}/{assignment.run}/{assignment.job}/{assignment.attempt}")
@@ -43,7 +45,8 @@ class Fate:
 
 
 class ServiceFate(Fate):
-    """How process `number` of an attempt of a service goes. After some that crash or fall ill one goes on for ever."""
+    """How process `number` of an attempt of a service goes. After some that crash or fall ill one
+    goes on for ever."""
 
     def __init__(self, seed: int, assignment: wm.Assignment, number: int, host: str) -> None:
         super().__init__(seed, assignment)
@@ -52,7 +55,8 @@ class ServiceFate(Fate):
         trouble = int(assignment.args[2])
         self.lasts_s, self.sick_after_s = 1e6, 1e6
         self.healthy_after_s = rng.choice((0.0, 0.04, 0.5, 3.0))
-        if assignment.attempt > 1 and number < 2:  # long enough for what it replaces to be lost meanwhile
+        # long enough for what it replaces to be lost meanwhile
+        if assignment.attempt > 1 and number < 2:
             self.healthy_after_s = rng.choice((0.0, 8.0, 20.0))
         if number < trouble:
             how = rng.choice(("crash", "crash", "sick", "late"))
@@ -109,7 +113,7 @@ class Processes:
             return
         if assignment.template.service is not None:
             self._services[assignment.lease] = (assignment, gpus, 0)
-            self._say(words.PortChosen(assignment.lease, 1024 + assignment.lease % 50_000))
+            self._say(messages.PortChosen(assignment.lease, 1024 + assignment.lease % 50_000))
             self.restart(assignment.lease)
             return
         self._begin(assignment, gpus, Fate(self._world.scenario.seed, assignment))
@@ -134,7 +138,7 @@ class Processes:
             healthy = running is not None and running.started and running.is_healthy(now)
             if healthy:
                 world.oracle.truth.found_healthy(lease, now)
-            self._say(words.HealthSeen(lease, probe, healthy, "" if healthy else "connection refused", now))
+            self._say(messages.HealthSeen(lease, probe, healthy, "" if healthy else "connection refused", now))
 
         world.clock.after(world.rng.choice((0.0, 0.001, 0.2)), look)
 
@@ -203,7 +207,8 @@ class Processes:
             return
         obeys = running.fate.obeys_after_s
         code = -SIGTERM if obeys < grace_s else -SIGKILL
-        running.ends_at = min(running.ends_at, self._world.clock.now + min(obeys, grace_s))  # a second stop does not prolong
+        # a second stop does not prolong
+        running.ends_at = min(running.ends_at, self._world.clock.now + min(obeys, grace_s))
         running.timer = self._world.clock.at(running.ends_at, lambda: self._end(lease, code))
 
     def _end(self, lease: int, exit_code: int) -> None:

@@ -1,6 +1,8 @@
-"""A provider of burst workers that is slow, sometimes fails, and loses some; its word on what has ended is late and true.
+"""A provider of burst workers that is slow, sometimes fails, and loses some; its word on what has
+ended is late and true.
 
-Its workers end with the master's process, as child processes do, or outlive it, as machines elsewhere do.
+Its workers end with the master's process, as child processes do, or outlive it, as machines
+elsewhere do.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from titan.core import effects as fx
 from titan.sim.scenario import BurstPlan, WorkerPlan
 from titan.sim.worker import SimWorker
 from titan.sim.world import World
-from titan.worker import machine as wm
+from titan.worker.state_machine import machine as wm
 
 LOOK_S = 1.0
 KILL_S = 4.0
@@ -22,7 +24,8 @@ class SimProvider:
         self.world = world
         self.plan = plan
         self.everyone: list[SimWorker] = []
-        """Every burst worker's process there ever was, for the faults; set by whoever brings them."""
+        """Every burst worker's process there ever was, for the faults; set by whoever brings them.
+        """
         self._gone = gone
         self._coming: dict[str, None] = {}
         self._there: dict[str, SimWorker] = {}
@@ -31,22 +34,22 @@ class SimProvider:
         """What the next process of the master finds."""
         return (*self._coming, *self._there) if self.plan.outlive else ()
 
-    def start(self, it: fx.StartBurst) -> None:
+    def start(self, effect: fx.StartBurst) -> None:
         world = self.world
         world.trace.count("burst worker")
-        self._coming[it.name] = None
+        self._coming[effect.name] = None
         takes = world.rng.random() * self.plan.start_s
         if world.faults.burst and world.chance(self.plan.fails):
             world.trace.count("burst worker failed")
-            world.clock.after(takes, lambda: self._end(it.name, "it could not be started"))
+            world.clock.after(takes, lambda: self._end(effect.name, "it could not be started"))
         else:
-            world.clock.after(takes, lambda: self._come(it))
+            world.clock.after(takes, lambda: self._come(effect))
 
-    def _come(self, it: fx.StartBurst) -> None:
-        if it.name in self._coming:
-            del self._coming[it.name]
-            plan = WorkerPlan(it.name, it.capabilities, it.slots, 0.0, True)
-            self._there[it.name] = worker = SimWorker(self.world, plan, 1, host=it.name)
+    def _come(self, effect: fx.StartBurst) -> None:
+        if effect.name in self._coming:
+            del self._coming[effect.name]
+            plan = WorkerPlan(effect.name, effect.capabilities, effect.slots, 0.0, True)
+            self._there[effect.name] = worker = SimWorker(self.world, plan, 1, host=effect.name)
             self.everyone.append(worker)
             self._watch(worker)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from titan.core.story import story
-from titan.sim.chaos import Chaos
+from titan.core.state.story import story
 from titan.sim.client import SimClient
 from titan.sim.clock import START
+from titan.sim.faults import Chaos
 from titan.sim.master import SimMaster
+from titan.sim.oracle.processes import Violation
 from titan.sim.planner import SimPlanner
 from titan.sim.scenario import Scenario, draw_scenario
 from titan.sim.trace import Trace
-from titan.sim.truth import Violation
 from titan.sim.world import World
 
 DRAIN_S = 5000.0
@@ -23,7 +23,8 @@ LOOK_S = 2.0
 
 
 class SimulationFailed(AssertionError):
-    """A seed found something. `trace` is what happened up to there; the message says how to see it again."""
+    """A seed found something. `trace` is what happened up to there; the message says how to see it
+    again."""
 
     def __init__(self, scenario: Scenario, command: str, trace: Trace, cause: BaseException) -> None:
         super().__init__(f"seed {scenario.seed} ({scenario.kind}): {type(cause).__name__}: {cause}\n  reproduce with: {command}")
@@ -42,7 +43,8 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def simulate(seed: int, *, without: tuple[str, ...] = (), until_s: float | None = None) -> Outcome:
-    """Runs a seed to its end, or to a virtual time. `without` names fields of `scenario.Faults` that stay off.
+    """Runs a seed to its end, or to a virtual time. `without` names fields of `scenario.Faults`
+    that stay off.
 
     Raises SimulationFailed.
     """

@@ -1,7 +1,8 @@
-"""The fake function runners of one worker process: each takes calls in order, gives back what it has not begun, and may die of one.
+"""The fake function runners of one worker process: each takes calls in order, gives back what it
+has not begun, and may die of one.
 
-What becomes of a call is the fate of its attempt, as for a process. A call's value names its run, job and attempt, so that what its
-children are given can be checked.
+What becomes of a call is the fate of its attempt, as for a process. A call's value names its run,
+job and attempt, so that what its children are given can be checked.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Any
 
 from titan.model.states import Outcome
 from titan.sim.clock import Timer
+from titan.sim.oracle.processes import Host, Process
 from titan.sim.processes import SIGKILL, Fate
-from titan.sim.truth import Host, Process
 from titan.sim.world import World
-from titan.worker import machine as wm
+from titan.worker.state_machine import machine as wm
 
 
 def value_of(assignment: wm.Assignment) -> bytes:
@@ -83,23 +84,23 @@ class Runners:
     def count(self) -> int:
         return sum(len(it.queue) for it in self._all.values())
 
-    # -- a runner ---------------------------------------------------------------------------------------------------------
-    def _come_up(self, it: _Runner) -> None:
+    # -- a runner ----------------------------------------------------------------------------------
+    def _come_up(self, runner: _Runner) -> None:
         if self._world.is_sick(self._host.name):
             self._world.trace.count("runner did not come up")
-            for call in it.queue:
+            for call in runner.queue:
                 self._world.oracle.truth.trouble(call.lease, Outcome.BROKEN)
-            del self._all[it.number]
-            self._say(wm.RunnerEnded(it.number, len(it.queue), 0, "no inodes", self._world.clock.now, unfit=True))
+            del self._all[runner.number]
+            self._say(wm.RunnerEnded(runner.number, len(runner.queue), 0, "no inodes", self._world.clock.now, unfit=True))
             return
-        it.up = True
-        self._say(wm.RunnerUp(it.number))
-        if it.queue:
-            self._begin(it)
+        runner.up = True
+        self._say(wm.RunnerUp(runner.number))
+        if runner.queue:
+            self._begin(runner)
 
-    def _begin(self, it: _Runner) -> None:
-        call, world = it.queue[0], self._world
-        it.begun_at = world.clock.now
+    def _begin(self, runner: _Runner) -> None:
+        call, world = runner.queue[0], self._world
+        runner.begun_at = world.clock.now
         world.oracle.on_started(
             Process(call.lease, self._host, call.run, call.job, call.attempt, call.template.timeout_s, world.clock.now)
         )
@@ -107,32 +108,32 @@ class Runners:
         world.trace.note(self._host.name, f"calls {call.run}/{call.job}#{call.attempt}")
         world.trace.count("call")
         fate = Fate(world.scenario.seed, call)
-        it.timer = world.clock.after(fate.lasts_s, lambda: self._end(it, fate))
+        runner.timer = world.clock.after(fate.lasts_s, lambda: self._end(runner, fate))
 
-    def _end(self, it: _Runner, fate: Fate) -> None:
+    def _end(self, runner: _Runner, fate: Fate) -> None:
         if fate.exit_code < 0:
-            self._die(it, "the process that ran the call died with it")
+            self._die(runner, "the process that ran the call died with it")
             return
-        call, now, began = it.queue.popleft(), self._world.clock.now, it.begun_at
-        it.begun_at = 0.0
+        call, now, began = runner.queue.popleft(), self._world.clock.now, runner.begun_at
+        runner.begun_at = 0.0
         code = 1 if fate.exit_code else 0
         self._world.oracle.truth.ended(call.lease, code, now)
         printed = fate.flush_s > 0
         value = b"e" + value_of(call) if code else value_of(call)
         reason = "ValueError: no" if code else ""
-        self._say(wm.CallsEnded(it.number, [reason], [value], [began], [now], [call.lease] if printed else []))
+        self._say(wm.CallsEnded(runner.number, [reason], [value], [began], [now], [call.lease] if printed else []))
         if printed:
             self._on_ended(call.lease, fate.flush_s)
-        if it.queue:
-            self._begin(it)
+        if runner.queue:
+            self._begin(runner)
 
-    def _die(self, it: _Runner, reason: str) -> None:
-        if it.timer is not None:
-            it.timer.cancel()
-        del self._all[it.number]
+    def _die(self, runner: _Runner, reason: str) -> None:
+        if runner.timer is not None:
+            runner.timer.cancel()
+        del self._all[runner.number]
         now = self._world.clock.now
-        if it.begun_at:
-            self._world.oracle.truth.ended(it.queue[0].lease, -SIGKILL, now)
-            self._world.oracle.truth.trouble(it.queue[0].lease, Outcome.SIGNALED)
+        if runner.begun_at:
+            self._world.oracle.truth.ended(runner.queue[0].lease, -SIGKILL, now)
+            self._world.oracle.truth.trouble(runner.queue[0].lease, Outcome.SIGNALED)
             self._world.trace.count("runner died of a call")
-        self._say(wm.RunnerEnded(it.number, len(it.queue), 1 if it.begun_at else 0, reason, now))
+        self._say(wm.RunnerEnded(runner.number, len(runner.queue), 1 if runner.begun_at else 0, reason, now))

@@ -1,4 +1,5 @@
-"""Everything that a seed decides before the clock starts: graphs, workers, settings, and which faults come how often."""
+"""Everything that a seed decides before the clock starts: graphs, workers, settings, and which
+faults come how often."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ MOST_CPUS, MOST_MEMORY, MOST_GPUS = 4, 8, 3
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
-    """Rates are per message or attempt; `*_every_s` are mean seconds between two of a kind, 0 for never."""
+    """Rates are per message or attempt; `*_every_s` are mean seconds between two of a kind, 0 for
+    never."""
 
     loss: float = 0.0
     duplication: float = 0.0
@@ -43,7 +45,8 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     gone: int = 0
     """How many workers at most go for good."""
     usurp_every_s: float = 0.0
-    """A worker is cut off and its name is started anew elsewhere, while the old process lives on."""
+    """A worker is cut off and its name is started anew elsewhere, while the old process lives on.
+    """
     drain_every_s: float = 0.0
     runner_every_s: float = 0.0
     master_every_s: float = 0.0
@@ -94,7 +97,8 @@ class Submission(msgspec.Struct, frozen=True):
     part: int = 0
     """Jobs in each part of it; 0: it comes whole."""
     decisions: tuple[tuple[float, str, bool, bool], ...] = ()
-    """(seconds after the run is known, gate, approve, with a token of its webhook if one has come)."""
+    """(seconds after the run is known, gate, approve, with a token of its webhook if one has come).
+    """
     revivals: tuple[tuple[float, str, bool], ...] = ()
     """(seconds after the run is known, job or "" for the run, purge it rather than retry)."""
     stops: tuple[tuple[float, str], ...] = ()
@@ -110,7 +114,8 @@ class SchedulePlan(msgspec.Struct, frozen=True):
     overlap: str
     catch_up: str
     steps: tuple[tuple[float, str], ...]
-    """(seconds, what): "add" first, then "pause", "resume", "change" and "run", and "remove" last."""
+    """(seconds, what): "add" first, then "pause", "resume", "change" and "run", and "remove" last.
+    """
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -135,7 +140,8 @@ class Scenario(msgspec.Struct, frozen=True):
 
     @property
     def calm(self) -> bool:
-        """Nothing goes wrong that could cost an attempt that has started: connections break and the master restarts, no more."""
+        """Nothing goes wrong that could cost an attempt that has started: connections break and the
+        master restarts, no more."""
         return self.kind in ("quiet", "calm")
 
 
@@ -186,7 +192,8 @@ def _settings(rng: Random, *, calm: bool) -> Settings:
 
 
 def _scaling(rng: Random, *, calm: bool) -> tuple[dict[str, Any], BurstPlan]:
-    """Settings, and what the provider does. A generator of its own, so that what else a seed decides does not depend on it."""
+    """Settings, and what the provider does. A generator of its own, so that what else a seed
+    decides does not depend on it."""
     forget = {} if calm else {"forget_s": rng.choice((5.0, 60.0, 604_800.0))}
     if rng.random() < 0.4:
         return forget, BurstPlan()
@@ -208,7 +215,7 @@ def _scaling(rng: Random, *, calm: bool) -> tuple[dict[str, Any], BurstPlan]:
     return {**forget, **settings}, BurstPlan(start_s, 0.0 if calm else rng.choice((0.0, 0.2)), calm or rng.random() < 0.4)
 
 
-# -- faults ------------------------------------------------------------------------------------------------------------
+# -- faults ----------------------------------------------------------------------------------------
 def _quiet(rng: Random) -> Faults:
     return Faults(snapshot=0.05, archive=0.5)
 
@@ -257,7 +264,7 @@ def _rough(rng: Random) -> Faults:
     )
 
 
-# -- workers -----------------------------------------------------------------------------------------------------------
+# -- workers ---------------------------------------------------------------------------------------
 def _workers(rng: Random) -> list[WorkerPlan]:
     """The first can do everything and always comes back, so every job can end."""
     plans = [WorkerPlan("w0", ("GENERAL", "GPU", "HIGH_MEM"), rng.randint(1, 3), rng.uniform(0, 3), False)]
@@ -267,9 +274,10 @@ def _workers(rng: Random) -> list[WorkerPlan]:
     return plans
 
 
-# -- times -------------------------------------------------------------------------------------------------------------
+# -- times -----------------------------------------------------------------------------------------
 def _with_times(rng: Random, scenario: Scenario) -> Scenario:
-    """Some submissions get a deadline, or jobs that run at a time; some scenarios schedules. By chance of its own."""
+    """Some submissions get a deadline, or jobs that run at a time; some scenarios schedules. By
+    chance of its own."""
     submissions = list(scenario.submissions)
     for i, submission in enumerate(submissions):
         dag = submission.dag
@@ -342,7 +350,7 @@ def _needs(rng: Random) -> Needs:
     )
 
 
-# -- graphs ------------------------------------------------------------------------------------------------------------
+# -- graphs ----------------------------------------------------------------------------------------
 def _submissions(rng: Random) -> list[Submission]:
     found: list[Submission] = []
     left = MAX_JOBS
@@ -350,7 +358,8 @@ def _submissions(rng: Random) -> list[Submission]:
     for i in range(rng.choice((1, 1, 2, 2, 3))):
         if not left:
             break
-        if dag is None or rng.random() < 0.5:  # else the same once more: equal job ids in another run
+        # else the same once more: equal job ids in another run
+        if dag is None or rng.random() < 0.5:
             dag = _dag(rng, f"dag{i}", min(left, rng.randint(1, 30)))
         if len(dag.ids) > left:
             break
@@ -368,7 +377,8 @@ def _submissions(rng: Random) -> list[Submission]:
 
 
 def _decisions(rng: Random, dag: DagSpec) -> tuple[tuple[float, str, bool, bool], ...]:
-    """Some come before the gate opens or after its time, and some about one gate contradict each other."""
+    """Some come before the gate opens or after its time, and some about one gate contradict each
+    other."""
     found = []
     for job, kind in zip(dag.ids, dag.template_of, strict=True):
         if dag.templates[kind].kind == Kind.GATE:
@@ -452,7 +462,8 @@ def _gate(rng: Random) -> JobTemplate:
 
 
 def _behaviour(rng: Random, spoilt: float) -> tuple[str, ...]:
-    """What the fake process of a job does, in its arguments: (kind, mean seconds). See `worker.Fate`."""
+    """What the fake process of a job does, in its arguments: (kind, mean seconds). See
+    `worker.Fate`."""
     kind = "ok"
     if rng.random() < spoilt:
         kind = rng.choices(("flaky", "fail", "signal", "hang", "refused", "broken"), (6, 2, 2, 2, 1, 2))[0]
@@ -497,13 +508,14 @@ def _any(rng: Random, count: int) -> list[tuple[int, ...]]:
     return [tuple(sorted(rng.sample(range(i), rng.randint(0, min(3, i))))) for i in range(count)]
 
 
-# -- services ----------------------------------------------------------------------------------------------------------
+# -- services --------------------------------------------------------------------------------------
 def with_services(
     rng: Random, submissions: list[Submission], workers: list[WorkerPlan]
 ) -> tuple[list[Submission], list[WorkerPlan], int]:
     """Makes some jobs services, by draws of its own; how many more slots a worker gets.
 
-    Workers get slots for all of them, and whatever else they ask for, so that no job waits for one that goes on.
+    Workers get slots for all of them, and whatever else they ask for, so that no job waits for one
+    that goes on.
     """
     if rng.random() < 0.5:
         return submissions, workers, 0

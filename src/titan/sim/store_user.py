@@ -1,7 +1,8 @@
 """Somebody who writes to TitanStore while all else happens, and counts what was acknowledged.
 
-The commands are executed on the master's state as its desk does it, and answered when what they changed is durable. After each
-recovery what was acknowledged has to be there, and nothing that was never asked for.
+The commands are executed on the master's state as its handler does it, and answered when what they
+changed is durable. After each recovery what was acknowledged has to be there, and nothing that was
+never asked for.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Protocol
 
-from titan.core import inputs as seen
-from titan.sim.truth import Violation
+from titan.core import inputs
+from titan.sim.oracle.processes import Violation
 from titan.sim.world import World
 from titan.store.store import Store
 
@@ -26,8 +27,9 @@ class StoreMaster(Protocol):
     @property
     def up(self) -> bool: ...
 
-    def write_store(self, written: seen.StoreWritten, acknowledge: Callable[[], None]) -> None:
-        """Journals what was changed on the state's store, and calls `acknowledge` when that is durable."""
+    def write_store(self, written: inputs.StoreWritten, acknowledge: Callable[[], None]) -> None:
+        """Journals what was changed on the state's store, and calls `acknowledge` when that is
+        durable."""
 
 
 class SimStoreUser:
@@ -51,7 +53,8 @@ class SimStoreUser:
             listed = self._read(store, b"LLEN", i)
             if listed != there:
                 raise Violation(f"a transaction was torn: n{i} is {there}, its list has {listed}")
-            self._asked[i] = self._acknowledged[i] = there  # what was not acknowledged is decided now
+            # what was not acknowledged is decided now
+            self._asked[i] = self._acknowledged[i] = there
         self._store = store
 
     def _go_on(self) -> None:
@@ -83,7 +86,7 @@ class SimStoreUser:
             written[i] += 1
         store.close_session(session)
         self._world.trace.count("store write")
-        self._master.write_store(seen.StoreWritten(store.take_changes()), lambda: self._on_durable(written))
+        self._master.write_store(inputs.StoreWritten(store.take_changes()), lambda: self._on_durable(written))
 
     def _on_durable(self, written: list[int]) -> None:
         for i, count in enumerate(written):

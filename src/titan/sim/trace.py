@@ -11,7 +11,8 @@ class Trace:
     def __init__(self, clock: Clock) -> None:
         self.lines: list[str] = []
         self.counts: dict[str, int] = {}
-        """How often each kind of thing happened: says whether the faults that a test relies on really came."""
+        """How often each kind of thing happened: says whether the faults that a test relies on
+        really came."""
         self._clock = clock
 
     def note(self, who: str, what: str) -> None:

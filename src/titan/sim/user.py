@@ -1,4 +1,5 @@
-"""Somebody with a connection to the master: dials, says what is unanswered, and dials again when nobody answers or it breaks."""
+"""Somebody with a connection to the master: dials, says what is unanswered, and dials again when
+nobody answers or it breaks."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ from abc import ABC, abstractmethod
 from titan.protocol import messages as pm
 from titan.protocol.codec import MessageDecoder, Misfit, encode
 from titan.protocol.handshake import hello
-from titan.sim.facts import ACTOR
 from titan.sim.network import Connection
-from titan.sim.truth import Violation
+from titan.sim.oracle.processes import Violation
+from titan.sim.oracle.records import ACTOR
 from titan.sim.world import SOFTWARE, World
 
 PATIENCE_S = 6.0
@@ -57,7 +58,7 @@ class SimUser(ABC):
         if self._link is not None:
             self.world.network.send(self._link, self._link.up, encode(message))
 
-    # -- the network's side -----------------------------------------------------------------------------------------------
+    # -- the network's side ------------------------------------------------------------------------
     def on_opened(self, link: Connection) -> None:
         self._link, self._decoder = link, MessageDecoder()
         self._send(hello("client", SOFTWARE, ACTOR))

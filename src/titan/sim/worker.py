@@ -16,18 +16,18 @@ from titan.protocol.handshake import hello
 from titan.sim.clock import Timer
 from titan.sim.files import WorkerFiles
 from titan.sim.growing import Growing
+from titan.sim.job_reports import Reporting
 from titan.sim.network import Connection
+from titan.sim.oracle.processes import Host, Violation
 from titan.sim.processes import Processes
 from titan.sim.runners import Runners
 from titan.sim.scenario import WorkerPlan
-from titan.sim.talk import Talking
-from titan.sim.truth import Host, Violation
-from titan.sim.wire import describe
+from titan.sim.translation import describe
 from titan.sim.world import SOFTWARE, World
-from titan.worker import machine as wm
-from titan.worker import words
-from titan.worker.stock import Stock
-from titan.worker.wire import assignments
+from titan.worker.state_machine import machine as wm
+from titan.worker.state_machine import messages
+from titan.worker.state_machine.resources import Resources
+from titan.worker.translation import assignments
 
 HANDSHAKE_S = 8.0
 SILENCE_S = 12.0
@@ -42,7 +42,7 @@ class SimWorker:
         self.host = host
         """Its machine as the network knows it."""
         cpus, memory, gpus = plan.total
-        stock = Stock(cpus / MILLI, memory, tuple([f"gpu{n}" for n in range(gpus)]))
+        stock = Resources(cpus / MILLI, memory, tuple([f"gpu{n}" for n in range(gpus)]))
         self.machine = wm.WorkerMachine(
             plan.slots, grace_s=world.scenario.settings.stop_grace_s, stock=stock, quick_s=world.scenario.quick_s
         )
@@ -50,7 +50,7 @@ class SimWorker:
         self.processes = Processes(world, self.kernel, self._see, self._on_process_ended)
         self.runners = Runners(world, self.kernel, self._see, self._on_process_ended)
         self.growing = Growing(world, self._send, self.processes.is_running)
-        self.talking = Talking(
+        self.talking = Reporting(
             world,
             self.machine.held,
             send=self._send,
@@ -84,10 +84,11 @@ class SimWorker:
             world, send=self._send, see=self._see, kept=self._on_kept, later=self._later, trouble=self._trouble
         )
         self._flushed: dict[int, None] = {}
-        """Attempts all of whose output has been written; of those that ended it may wait for a connection."""
+        """Attempts all of whose output has been written; of those that ended it may wait for a
+        connection."""
         self._dial()
 
-    # -- life and death -------------------------------------------------------------------------------------------------
+    # -- life and death ----------------------------------------------------------------------------
     def crash(self, *, silent: bool) -> None:
         """`silent`: its machine lost its power, so the master hears nothing of it."""
         self.world.trace.note(self.plan.name, f"{self.incarnation} crashes")
@@ -113,12 +114,12 @@ class SimWorker:
             (self.world.network.vanish if silent else self.world.network.close)(self.link, self.link.up)
             self.link = None
 
-    def order(self, one: wm.DrainOrdered | wm.QuitOrdered) -> None:
-        self.world.trace.note(self.plan.name, f"{self.incarnation} hears {type(one).__name__}")
+    def order(self, received: wm.DrainOrdered | wm.QuitOrdered) -> None:
+        self.world.trace.note(self.plan.name, f"{self.incarnation} hears {type(received).__name__}")
         self.world.trace.count("worker told to leave")
-        self._see(one)
+        self._see(received)
 
-    # -- the connection ---------------------------------------------------------------------------------------------------
+    # -- the connection ----------------------------------------------------------------------------
     def _later(self, delay: float, action: Callable[[], None]) -> Timer:
         return self.world.clock.after(delay, lambda: action() if self.alive else None)
 
@@ -182,7 +183,8 @@ class SimWorker:
                     self._registered_at = self.world.clock.now
                 self._registered, self.nameless = True, False
                 for lease in self.machine.held:
-                    if lease in self._flushed:  # that it ended is in the inbox, if not handled already
+                    # that it ended is in the inbox, if not handled already
+                    if lease in self._flushed:
                         self._flush(lease)
             case pm.Heard():
                 listed, self._listed = self._listed, []
@@ -252,9 +254,9 @@ class SimWorker:
             self.nameless = True
             self._hang_up(wait_s=2.0)
 
-    # -- turns --------------------------------------------------------------------------------------------------------------
-    def _see(self, one: Any) -> None:
-        self._inbox.append(one)
+    # -- turns -------------------------------------------------------------------------------------
+    def _see(self, value: Any) -> None:
+        self._inbox.append(value)
         self._wake()
 
     def _wake(self) -> None:
@@ -300,23 +302,23 @@ class SimWorker:
                 self.runners.kill(runner)
             case wm.StopAttempt(lease, grace_s):
                 self.processes.stop(lease, grace_s)
-            case words.RestartService(lease):
+            case messages.RestartService(lease):
                 self.world.trace.count("service restarted")
                 self.processes.restart(lease)
-            case words.CheckHealth(lease, probe):
+            case messages.CheckHealth(lease, probe):
                 self.processes.check(lease, probe)
-            case words.CloseService(lease):
+            case messages.CloseService(lease):
                 self.processes.close(lease)
-            case words.ReportServices() as r:
+            case messages.ReportServices() as r:
                 about = (r.leases, r.serials, r.started, r.ready_ats, r.ports, r.restarts, r.reasons, r.next_starts)
                 self._send(pm.ServiceStates(0, *about))
-            case words.KeepOutputs(lease):
+            case messages.KeepOutputs(lease):
                 self.files.keep(self.machine.held[lease].assignment)
-            case words.GiveUpOutputs(lease):
+            case messages.GiveUpOutputs(lease):
                 self.files.give_up(lease)
                 self._on_kept(lease)
-            case wm.FetchArtifact(digest) if digest.startswith(words.FILE_PREFIX):
-                self.files.fetch(digest.removeprefix(words.FILE_PREFIX))
+            case wm.FetchArtifact(digest) if digest.startswith(messages.FILE_PREFIX):
+                self.files.fetch(digest.removeprefix(messages.FILE_PREFIX))
             case wm.FetchArtifact(digest):
                 self._later(self.world.rng.random() * 2.0, lambda: self._on_fetched(digest))
             case wm.ReportStarted(leases, ats):
@@ -337,14 +339,14 @@ class SimWorker:
                     self.files.give_up(lease)
                     self.talking.forget(lease)
 
-    def _beat(self, it: wm.Beat) -> None:
+    def _beat(self, instruction: wm.Beat) -> None:
         if self.world.clock.now - self._heard_at > SILENCE_S:
             self._hang_up()
         else:
-            self._listed = it.leases
-            self._send(pm.Heartbeat(0, it.leases, it.started, it.draws, it.draw_of))
+            self._listed = instruction.leases
+            self._send(pm.Heartbeat(0, instruction.leases, instruction.started, instruction.draws, instruction.draw_of))
 
-    # -- what takes time ------------------------------------------------------------------------------------------------------
+    # -- what takes time ---------------------------------------------------------------------------
     def _on_fetched(self, digest: str) -> None:
         if not self.world.chance(self.world.faults.fetch_failure):
             self._see(wm.ArtifactReady(digest))
@@ -366,9 +368,9 @@ class SimWorker:
         if lease in self._flushed:
             self._flush(lease)
 
-    def _on_process_started(self, it: wm.Assignment) -> None:
-        self.growing.on_started(it)
-        self.talking.on_started(it)
+    def _on_process_started(self, assignment: wm.Assignment) -> None:
+        self.growing.on_started(assignment)
+        self.talking.on_started(assignment)
 
     def _on_process_ended(self, lease: int, flush_s: float) -> None:
         self._later(flush_s, lambda: self._flush(lease))
@@ -393,7 +395,8 @@ class SimWorker:
             return []
         held = len(self.machine.held)
         if self.nameless and all(h.phase in (wm.Phase.ENDED, wm.Phase.DONE) for h in self.machine.held.values()):
-            held = 0  # it was forgotten, an older process has its name, and nobody wants its results
+            # it was forgotten, an older process has its name, and nobody wants its results
+            held = 0
         return (
             [f"{self.plan.name} {self.incarnation} holds {held} attempts"]
             if held or self._inbox or self.processes.count or self.runners.count

@@ -6,7 +6,7 @@ from random import Random
 
 from titan.sim.clock import Clock
 from titan.sim.network import Network
-from titan.sim.oracle import Oracle
+from titan.sim.oracle.oracle import Oracle
 from titan.sim.scenario import Faults, Scenario
 from titan.sim.trace import Trace
 
@@ -42,7 +42,8 @@ class World:
         return share > 0.0 and self.rng.random() < share
 
     def pause(self) -> float:
-        """How long a process takes to come to its next turn; what arrives meanwhile is handled in one batch."""
+        """How long a process takes to come to its next turn; what arrives meanwhile is handled in
+        one batch."""
         if self.chance(self.faults.stall):
             self.trace.count("stalled")
             return self.rng.random() * self.faults.stall_s

@@ -1,4 +1,5 @@
-"""Strings as arrays of bits and of small integers: `setbit`, `getbit`, `bitcount`, `bitpos`, `bitop`, `bitfield`, `bitfield_ro`.
+"""Strings as arrays of bits and of small integers: `setbit`, `getbit`, `bitcount`, `bitpos`,
+`bitop`, `bitfield`, `bitfield_ro`.
 
 Bit 0 is the highest one of the first byte.
 """
@@ -99,7 +100,8 @@ def _clamped(start: int, end: int, size: int) -> tuple[int, int]:
 
 
 def _part(value: bytes | bytearray, start: int, end: int, *, outside: int) -> bytearray:
-    """The bytes that hold the bits from `start` to `end`, with `outside` for the other bits in them."""
+    """The bytes that hold the bits from `start` to `end`, with `outside` for the other bits in
+    them."""
     part = bytearray(value[start >> 3 : (end >> 3) + 1])
     for place, mask in ((0, 0xFF >> (start & 7)), (-1, 0xFF << (7 - (end & 7)) & 0xFF)):
         part[place] = part[place] | ~mask & 0xFF if outside else part[place] & mask
@@ -128,7 +130,8 @@ def bitpos(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _first(value: bytes | bytearray, bit: int, start: int, end: int, *, padded: bool) -> int:
-    """The first place from `start` to `end` of such a bit; -1: none. `padded`: zeros without end follow."""
+    """The first place from `start` to `end` of such a bit; -1: none. `padded`: zeros without end
+    follow."""
     if start > end:
         return -1
     part = _part(value, start, end, outside=1 - bit)
@@ -163,7 +166,7 @@ def bitop(ctx: Context, args: list[bytes]) -> Reply:
     return size
 
 
-# -- BITFIELD -----------------------------------------------------------------------------------------------------------
+# -- BITFIELD --------------------------------------------------------------------------------------
 class _Step(NamedTuple):
     word: bytes
     """GET, SET or INCRBY."""
@@ -267,7 +270,8 @@ def _fitted(number: int, step: _Step) -> int | None:
     else:
         low, high = 0, (1 << step.width) - 1
         if step.word == b"SET" and INT_MIN <= number < 0:
-            number += 2 * (INT_MAX + 1)  # Redis takes the argument of SET as an unsigned number then
+            # Redis takes the argument of SET as an unsigned number then
+            number += 2 * (INT_MAX + 1)
     if low <= number <= high:
         return number
     if step.overflow == b"FAIL":

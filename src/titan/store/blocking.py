@@ -1,8 +1,8 @@
 """Sessions that wait for keys: BLPOP and its relatives, XREAD and XREADGROUP.
 
-A command that finds nothing registers a Wait at its keys. Whenever a key changes that somebody waits for, the command that changed
-it is completed, and then those who wait are served, in the order in which they came. Serving changes keys in turn, until nobody can
-be served.
+A command that finds nothing registers a Wait at its keys. Whenever a key changes that somebody
+waits for, the command that changed it is completed, and then those who wait are served, in the
+order in which they came. Serving changes keys in turn, until nobody can be served.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from titan.store.session import Session, Wait
 
 _OUT_OF_RANGE = b"ERR timeout is out of range"
 Serve = Callable[[Context, bytes], Reply]
-"""Tries to complete a command at a key that changed, in the session that waits; BLOCKED if it still cannot."""
+"""Tries to complete a command at a key that changed, in the session that waits; BLOCKED if it still
+cannot."""
 
 
 def deadline(ctx: Context, seconds: bytes) -> int:
@@ -47,7 +48,8 @@ def _until(ctx: Context, milliseconds: int) -> int:
 
 
 def wait(ctx: Context, keys: list[bytes], until_ms: int, serve: Serve, empty: Reply) -> Reply:
-    """Lets the present session wait until `until_ms` for a change of one of `keys` that `serve` can use. In EXEC: `empty`."""
+    """Lets the present session wait until `until_ms` for a change of one of `keys` that `serve` can
+    use. In EXEC: `empty`."""
     if ctx.executing:
         return empty
     session, db = ctx.session, ctx.db

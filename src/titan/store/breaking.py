@@ -1,7 +1,7 @@
 """A command that breaks off where it should not: memory is short, or it has a bug.
 
-It is answered with an error, and nobody else notices. What it did until then stays. The journal is told how the keys that it names
-are now, so that a restart finds the same.
+It is answered with an error, and nobody else notices. What it did until then stays. The journal is
+told how the keys that it names are now, so that a restart finds the same.
 """
 
 from __future__ import annotations

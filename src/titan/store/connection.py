@@ -124,7 +124,8 @@ def reset(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def close(ctx: Context, session: Session) -> None:
-    """The shell is to close the connection once what was said is written. Until then it gets no element and no message any more."""
+    """The shell is to close the connection once what was said is written. Until then it gets no
+    element and no message any more."""
     if not session.closed:
         session.closed = session.halted = True
         blocking.release(ctx, session)
@@ -133,7 +134,7 @@ def close(ctx: Context, session: Session) -> None:
         ctx.closing.append(session)
 
 
-# -- CLIENT -------------------------------------------------------------------------------------------------------------
+# -- CLIENT ----------------------------------------------------------------------------------------
 def client_id(ctx: Context, args: list[bytes]) -> Reply:
     return ctx.session.id
 

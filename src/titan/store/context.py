@@ -1,8 +1,8 @@
 """What commands work on: the databases, and for whom, where and when the present command runs.
 
-A command is a function of the context and its arguments. It tells each key that it changed (`changed`, `touch`), and each change
-in the form in which it is to be repeated (`changed`, `log`): without chance, without time that is relative, without conditions on
-what has expired.
+A command is a function of the context and its arguments. It tells each key that it changed
+(`changed`, `touch`), and each change in the form in which it is to be repeated (`changed`, `log`):
+without chance, without time that is relative, without conditions on what has expired.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ from titan.store.settings import Settings
 
 T = TypeVar("T")
 Change = tuple[int, list[bytes]]
-"""A database and a command that repeats what was done there. What a transaction did stands between [MULTI] and [EXEC]."""
+"""A database and a command that repeats what was done there. What a transaction did stands between
+[MULTI] and [EXEC]."""
 
 
 MOST_WORK = 10_000_000
 """Elements that one command may look at, some seconds; then it is refused."""
 TURN_WORK = 20_000
-"""Elements that are looked at in one turn, some milliseconds; then the session waits for the next."""
+"""Elements that are looked at in one turn, some milliseconds; then the session waits for the next.
+"""
 SPACES = 1 << 32
-"""Databases from this number on are spaces of runs: made when they are first named, and beyond the reach of SELECT."""
+"""Databases from this number on are spaces of runs: made when they are first named, and beyond the
+reach of SELECT."""
 
 
 class Databases(dict[int, Database]):
@@ -78,24 +81,28 @@ class Context:
         self.ready: dict[tuple[int, bytes], None] = {}
         """Keys that changed and that somebody waits for."""
         self.timeouts: list[tuple[int, int, Session]] = []
-        """A heap of (when, a number, session) of those that wait so long; out of date if the number is not of their wait."""
+        """A heap of (when, a number, session) of those that wait so long; out of date if the number
+        is not of their wait."""
         self.waits = 0
         self.scans = ScanPositions()
         self.meter: Meter | None = None
         """Measures keys if there is a limit on memory."""
         self.guarded = False
-        """Writing commands are to be looked at before they run: there are mounts, or a limit on memory."""
+        """Writing commands are to be looked at before they run: there are mounts, or a limit on
+        memory."""
         self.prefixes: tuple[bytes, ...] = ()
         """Of all mounts."""
         self.effort = 0
-        """Elements that commands have looked at in this turn. The shell sets it to 0 when a turn begins."""
+        """Elements that commands have looked at in this turn. The shell sets it to 0 when a turn
+        begins."""
         self.executing = False
         """Within EXEC, where nobody waits."""
         self.counters = Counters()
 
     def strain(self, work: int) -> None:
-        """A command is about to look at so many elements: if that is much, it is the last of its session in this turn. Raises
-        Refusal if it is too much. What stays below some thousands need not be told."""
+        """A command is about to look at so many elements: if that is much, it is the last of its
+        session in this turn. Raises Refusal if it is too much. What stays below some thousands need
+        not be told."""
         if work > MOST_WORK and not self.repeating:
             raise Refusal(b"ERR this would hold up everybody: it looks at %d elements, and %d are the most" % (work, MOST_WORK))
         self.effort += work
@@ -104,7 +111,8 @@ class Context:
 
     @property
     def repeating(self) -> bool:
-        """A change of the journal or of a snapshot is repeated. Limits are for admission: what was done once is done again."""
+        """A change of the journal or of a snapshot is repeated. Limits are for admission: what was
+        done once is done again."""
         return not self.now
 
     def review(self) -> None:
@@ -121,7 +129,8 @@ class Context:
         self.guarded = limited or bool(self.prefixes)
 
     def typed(self, key: bytes, kind: type[T]) -> T | None:
-        """What a key holds, which is of class `kind`; None if it is not there. Raises Refusal(WRONG_TYPE)."""
+        """What a key holds, which is of class `kind`; None if it is not there. Raises
+        Refusal(WRONG_TYPE)."""
         value = self.db.find(key)
         if value is None or value.__class__ is kind:
             return value
@@ -137,15 +146,17 @@ class Context:
             self.meter.weigh(db, key)
 
     def stored(self, key: bytes, args: list[bytes], *, over: bool) -> None:
-        """Like `changed`, for the result of a command. `over`: the key was there, with something else. As in Redis 7.0, who waits
-        for it is not served then, and goes on waiting until the key is made anew."""
+        """Like `changed`, for the result of a command. `over`: the key was there, with something
+        else. As in Redis 7.0, who waits for it is not served then, and goes on waiting until the
+        key is made anew."""
         observers = self.observed.get((self.db.index, key))
         if over and observers is not None and (self.db.index, key) not in self.ready:
             observers.passed_over = True
         self.changed(key, args)
 
     def regrouped(self, key: bytes, args: list[bytes]) -> None:
-        """Like `changed`, for what those who watch a stream or wait for it take no notice of: its groups and its last id."""
+        """Like `changed`, for what those who watch a stream or wait for it take no notice of: its
+        groups and its last id."""
         db = self.db
         self.changes.append((db.index, args))
         if self.meter is not None:

@@ -62,7 +62,8 @@ _SORTING = (b"sort", b"sort_ro")
 
 
 class Catalogue:
-    """The functions of COMMAND and its subcommands, about the commands of `table`, by name in lower case."""
+    """The functions of COMMAND and its subcommands, about the commands of `table`, by name in lower
+    case."""
 
     def __init__(self, table: Mapping[bytes, Command]) -> None:
         self._table = table
@@ -125,38 +126,38 @@ class Catalogue:
         return found.sub.get(sub) if found is not None and sub else found
 
 
-def _facts(one: Command) -> list[Any]:
-    first, last, step = one.key_range
-    flags = SetReply(Status(flag.encode()) for flag in _flags(one))
-    categories = SetReply(Status(b"@" + category.encode()) for category in _categories(one))
-    sub = [_facts(child) for child in one.sub.values()]
-    return [one.name, one.arity, flags, first, last, step, categories, [], [], sub]
+def _facts(command: Command) -> list[Any]:
+    first, last, step = command.key_range
+    flags = SetReply(Status(flag.encode()) for flag in _flags(command))
+    categories = SetReply(Status(b"@" + category.encode()) for category in _categories(command))
+    sub = [_facts(child) for child in command.sub.values()]
+    return [command.name, command.arity, flags, first, last, step, categories, [], [], sub]
 
 
-def _flags(one: Command) -> list[str]:
-    flags = [_FLAGS[letter] for letter in one.flags if letter in _FLAGS]
-    flags += _FURTHER_FLAGS.get(one.name, [])
-    if one.keys == "streams" or "n" in one.keys or one.name in _SORTING:
+def _flags(command: Command) -> list[str]:
+    flags = [_FLAGS[letter] for letter in command.flags if letter in _FLAGS]
+    flags += _FURTHER_FLAGS.get(command.name, [])
+    if command.keys == "streams" or "n" in command.keys or command.name in _SORTING:
         flags.append("movablekeys")
     return flags
 
 
-def _categories(one: Command) -> list[str]:
-    flags = _flags(one)
+def _categories(command: Command) -> list[str]:
+    flags = _flags(command)
     found = " ".join(_CATEGORIES[flag] for flag in flags if flag in _CATEGORIES).split()
-    found += ["fast" if "fast" in flags else "slow", *_FURTHER_CATEGORIES.get(one.name, [])]
-    group = _OF_GROUPS.get(one.group, one.group)
-    if group and not one.sub and one.name not in _SORTING:
+    found += ["fast" if "fast" in flags else "slow", *_FURTHER_CATEGORIES.get(command.name, [])]
+    group = _OF_GROUPS.get(command.group, command.group)
+    if group and not command.sub and command.name not in _SORTING:
         found.append(group)
     return list(dict.fromkeys(found))
 
 
-def _docs(one: Command) -> dict[bytes, Any]:
+def _docs(command: Command) -> dict[bytes, Any]:
     found: dict[bytes, Any] = {
-        b"summary": one.summary.encode(),
+        b"summary": command.summary.encode(),
         b"since": b"1.0.0",
-        b"group": one.group.replace(" ", "-").encode(),
+        b"group": command.group.replace(" ", "-").encode(),
     }
-    if one.sub:
-        found[b"subcommands"] = {child.name: _docs(child) for child in one.sub.values()}
+    if command.sub:
+        found[b"subcommands"] = {child.name: _docs(child) for child in command.sub.values()}
     return found

@@ -22,7 +22,8 @@ class Dice:
         return ((mixed ^ (mixed >> 31)) * limit) >> 64
 
     def sample(self, size: int, count: int) -> list[int]:
-        """`count` different numbers in `0..size-1`, in an order by chance; `count` is at most `size`."""
+        """`count` different numbers in `0..size-1`, in an order by chance; `count` is at most
+        `size`."""
         moved: dict[int, int] = {}
         chosen = []
         for i in range(count):

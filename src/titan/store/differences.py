@@ -1,4 +1,5 @@
-"""Where commands differ from those of Redis 7.0, and which are not there. docs/store.md is made from this and from `table`."""
+"""Where commands differ from those of Redis 7.0, and which are not there. docs/store.md is made
+from this and from `table`."""
 
 from __future__ import annotations
 

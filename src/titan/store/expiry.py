@@ -11,7 +11,8 @@ _FORMS = (b"NX", b"XX", b"GT", b"LT")
 
 
 def options(args: list[bytes], at: int, words: bytes) -> tuple[dict[bytes, None], bytes, bytes]:
-    """The options from `at` on: those out of `words`, and one of EX PX EXAT PXAT ("": none) with its argument."""
+    """The options from `at` on: those out of `words`, and one of EX PX EXAT PXAT ("": none) with
+    its argument."""
     known = words.split()
     found: dict[bytes, None] = {}
     unit = amount = b""
@@ -29,7 +30,8 @@ def options(args: list[bytes], at: int, words: bytes) -> tuple[dict[bytes, None]
 
 
 def moment(now_ms: int, unit: bytes, amount: bytes, command: bytes) -> int:
-    """Milliseconds since the epoch. Raises Refusal, which names the command, for what is not above 0 or too far."""
+    """Milliseconds since the epoch. Raises Refusal, which names the command, for what is not above
+    0 or too far."""
     number = integer(amount)
     seconds = unit[:1] == b"E"
     if number <= 0 or (seconds and number > INT_MAX // 1000):

@@ -1,4 +1,5 @@
-"""What is looked at before a command runs, if there are derived keys or a limit on memory: see `Context.guarded`."""
+"""What is looked at before a command runs, if there are derived keys or a limit on memory: see
+`Context.guarded`."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ _NOT_QUEUED = (b"exec", b"discard", b"reset", b"quit")
 
 
 def check(ctx: Context, command: Command, args: list[bytes]) -> None:
-    """Makes room first. Raises Refusal for a write to keys that are derived, and for one that memory is not there for."""
+    """Makes room first. Raises Refusal for a write to keys that are derived, and for one that
+    memory is not there for."""
     check_names(ctx, command, args)
     if ctx.meter is not None and not make_room(ctx) and (command.grows or _is_queued(ctx, command)):
         raise Refusal(OUT_OF_MEMORY)
@@ -35,8 +37,8 @@ def _is_queued(ctx: Context, command: Command) -> bool:
 
 
 def check_names(ctx: Context, command: Command, args: list[bytes]) -> None:
-    """Raises Refusal for a write to keys that are derived. Their names are taken in each database that SELECT can choose: SWAPDB
-    would bring such a key to where it hides a derived one."""
+    """Raises Refusal for a write to keys that are derived. Their names are taken in each database
+    that SELECT can choose: SWAPDB would bring such a key to where it hides a derived one."""
     if command.writes and ctx.prefixes and ctx.db.index < SPACES:
         for key in args[1:2] if command.keys == "1" else command.keys_of(args):
             if key.startswith(ctx.prefixes):

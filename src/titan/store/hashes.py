@@ -148,7 +148,8 @@ def pick_options(args: list[bytes], word: bytes) -> tuple[int, bool]:
 
 
 def picked(ctx: Context, members: dict[bytes, bytes] | dict[bytes, float], count: int) -> list[bytes]:
-    """Up to `count` different members by chance, or exactly `-count` that may repeat. Raises Refusal beyond REPEATS."""
+    """Up to `count` different members by chance, or exactly `-count` that may repeat. Raises
+    Refusal beyond REPEATS."""
     if count < -REPEATS:
         raise Refusal(OUT_OF_RANGE)
     if not members or not count:

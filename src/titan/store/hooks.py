@@ -1,4 +1,5 @@
-"""What the engine asks of its shell. Each method has a default for a store without one, as in tests."""
+"""What the engine asks of its shell. Each method has a default for a store without one, as in
+tests."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ class Hooks:
         return 0
 
     def shutdown(self, options: list[bytes]) -> Reply:
-        """SHUTDOWN with its options (NOSAVE, SAVE, NOW, FORCE, ABORT in capitals). NO_REPLY if the store will stop."""
+        """SHUTDOWN with its options (NOSAVE, SAVE, NOW, FORCE, ABORT in capitals). NO_REPLY if the
+        store will stop."""
         return Error(b"ERR Errors trying to SHUTDOWN. Check logs.")
 
     def facts(self) -> Mapping[str, Mapping[str, object]]:
@@ -31,7 +33,8 @@ class Hooks:
         return {}
 
     def suspicious(self, address: str, word: str) -> None:
-        """A connection spoke HTTP, as a web page does that attacks the store, and is closed: to be logged."""
+        """A connection spoke HTTP, as a web page does that attacks the store, and is closed: to be
+        logged."""
 
     def broke(self, command: str, error: Exception) -> None:
         """A command raised what it should not: to be logged. Its client got an error."""

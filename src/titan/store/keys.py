@@ -4,8 +4,8 @@
     object_encoding object_refcount object_idletime object_freq memory_usage
     dbsize flushdb flushall swapdb
 
-A run's space (a database from `SPACES` on) is its own world: FLUSHALL there empties it alone, and elsewhere only the databases that
-SELECT can choose.
+A run's space (a database from `SPACES` on) is its own world: FLUSHALL there empties it alone, and
+elsewhere only the databases that SELECT can choose.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def type_(ctx: Context, args: list[bytes]) -> Reply:
     return Status(b"none" if value is None else TYPE_NAMES[value.__class__])
 
 
-# -- moving -------------------------------------------------------------------------------------------------------------
+# -- moving ----------------------------------------------------------------------------------------
 def rename(ctx: Context, args: list[bytes]) -> Reply:
     _rename(ctx, args, replace=True)
     return OK
@@ -155,12 +155,13 @@ def _numbered(ctx: Context, text: bytes) -> Database:
 
 
 def _check_mount(db: Database, key: bytes) -> None:
-    """Raises Refusal for a key of another database that is derived; those of the present one are looked at before any command."""
+    """Raises Refusal for a key of another database that is derived; those of the present one are
+    looked at before any command."""
     if db.mounts and db.mount_of(key) is not None:
         raise Refusal(b"ERR '%b' belongs to the cluster and can only be read" % shown(key))
 
 
-# -- all keys -----------------------------------------------------------------------------------------------------------
+# -- all keys --------------------------------------------------------------------------------------
 def keys(ctx: Context, args: list[bytes]) -> Reply:
     db, pattern = ctx.db, args[1]
     if is_literal(pattern):
@@ -178,7 +179,8 @@ def keys(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def randomkey(ctx: Context, args: list[bytes]) -> Reply:
-    """Takes time in proportion to the keys there are, some 5 ms for a million. Derived keys are not picked."""
+    """Takes time in proportion to the keys there are, some 5 ms for a million. Derived keys are not
+    picked."""
     db = ctx.db
     ctx.strain(len(db.data) // 100)
     for _ in range(_TRIES):
@@ -195,7 +197,7 @@ def dbsize(ctx: Context, args: list[bytes]) -> Reply:
     return len(ctx.db.data)
 
 
-# -- emptying -----------------------------------------------------------------------------------------------------------
+# -- emptying --------------------------------------------------------------------------------------
 def flushdb(ctx: Context, args: list[bytes]) -> Reply:
     _check_flush(args)
     if ctx.db.data:
@@ -261,7 +263,7 @@ def _remeasure(ctx: Context) -> None:
         ctx.meter.measure(list(ctx.databases.values()))
 
 
-# -- how keys are kept --------------------------------------------------------------------------------------------------
+# -- how keys are kept -----------------------------------------------------------------------------
 def object_encoding(ctx: Context, args: list[bytes]) -> Reply:
     value = ctx.db.find(args[2])
     return None if value is None else _encoding(value, ctx.settings)

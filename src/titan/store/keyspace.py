@@ -12,12 +12,14 @@ from titan.store.values import Value
 class Mount(Protocol):
     """Keys below a prefix that are derived from something else whenever they are read.
 
-    They are seen by every command that reads, and by KEYS, SCAN, TYPE and EXISTS; they do not count in DBSIZE and never expire. A
-    command that writes is refused if it names one, also as a source: what it stores could not be replayed.
+    They are seen by every command that reads, and by KEYS, SCAN, TYPE and EXISTS; they do not count
+    in DBSIZE and never expire. A command that writes is refused if it names one, also as a source:
+    what it stores could not be replayed.
     """
 
     def find(self, key: bytes) -> Value | None:
-        """What `key` holds now, or None. The engine only reads it, and holds it for one command. No empty values but strings."""
+        """What `key` holds now, or None. The engine only reads it, and holds it for one command. No
+        empty values but strings."""
 
     def keys(self) -> Iterable[bytes]:
         """All keys there are now."""
@@ -45,7 +47,8 @@ class Owner(Protocol):
 
 
 class Database:
-    """`data` and `expires` are read directly where speed counts; they are changed by the methods, and by SET and INCR."""
+    """`data` and `expires` are read directly where speed counts; they are changed by the methods,
+    and by SET and INCR."""
 
     __slots__ = ("_due", "_owner", "data", "expires", "index", "lively", "mounts")
 
@@ -60,10 +63,12 @@ class Database:
         self.mounts: dict[bytes, Mount] = {}
         """By prefix."""
         self.lively = False
-        """Finding a key may need more than `data`: there are mounts, or the use of keys is recorded."""
+        """Finding a key may need more than `data`: there are mounts, or the use of keys is
+        recorded."""
 
     def find(self, key: bytes) -> Value | None:
-        """What a key holds; None if there is no such key or it has expired, in which case it is deleted."""
+        """What a key holds; None if there is no such key or it has expired, in which case it is
+        deleted."""
         if self.expires:
             at = self.expires.get(key)
             if at is not None and at <= self._owner.now:

@@ -122,7 +122,8 @@ def lrange(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def clipped(start: int, stop: int, size: int) -> tuple[int, int]:
-    """Both ends counted from the end if negative, the second included: as a slice of `size` elements.
+    """Both ends counted from the end if negative, the second included: as a slice of `size`
+    elements.
 
     >>> clipped(-3, -1, 5)
     (2, 5)
@@ -233,7 +234,8 @@ def lpos(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _positions(value: deque[bytes], element: bytes, rank: int, count: int, most: int) -> list[int]:
-    """Where `element` stands, from match `rank` on (negative: from the end); 0 matches or 0 compared elements mean all."""
+    """Where `element` stands, from match `rank` on (negative: from the end); 0 matches or 0
+    compared elements mean all."""
     skipped = 0 if rank == INT_MIN else abs(rank) - 1  # in Redis 7.0 it wraps round
     found: list[int] = []
     for i, present in enumerate(value if rank > 0 else reversed(value)):
@@ -360,7 +362,8 @@ def _pop_first(ctx: Context, keys: list[bytes], side: bytes, count: int) -> list
 
 
 def pop_options(args: list[bytes], at: int, side: Callable[[bytes], bytes]) -> tuple[list[bytes], bytes, int]:
-    """The keys, the end and the count of LMPOP, ZMPOP and their blocking forms, whose number of keys stands at `at`."""
+    """The keys, the end and the count of LMPOP, ZMPOP and their blocking forms, whose number of
+    keys stands at `at`."""
     number = bounded(args[at], 1, INT_MAX, KEYS_ABOVE_ZERO)
     if at + number + 1 >= len(args):
         raise Refusal(SYNTAX)

@@ -1,7 +1,9 @@
-"""An estimate of the memory that keys take, kept up to date change by change, and what goes when it exceeds `maxmemory`.
+"""An estimate of the memory that keys take, kept up to date change by change, and what goes when it
+exceeds `maxmemory`.
 
-Only kept if there is a limit. A key's size is computed from its name and from some of its elements, so a change costs the same
-for a large value as for a small one. The order in which keys were used last is exact, which is more than Redis's samples.
+Only kept if there is a limit. A key's size is computed from its name and from some of its elements,
+so a change costs the same for a large value as for a small one. The order in which keys were used
+last is exact, which is more than Redis's samples.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ _EXPIRY = 180
 
 
 def size_of_key(key: bytes, value: Value, *, expires: bool = False, samples: int = SAMPLES) -> int:
-    """An estimate of the bytes that a key takes. `samples` elements of the value are measured; 0: all."""
+    """An estimate of the bytes that a key takes. `samples` elements of the value are measured; 0:
+    all."""
     size = _KEY + _OBJECT + len(key) + (_EXPIRY if expires else 0)
     if isinstance(value, bytes | bytearray):
         return size + _OBJECT + len(value)

@@ -18,7 +18,8 @@ class Observers:
 
 
 class Observed(dict[tuple[int, bytes], Observers]):
-    """By database and key; only keys that somebody observes. SWAPDB exchanges the keys of two databases, not their observers."""
+    """By database and key; only keys that somebody observes. SWAPDB exchanges the keys of two
+    databases, not their observers."""
 
     def add(self, index: int, key: bytes) -> Observers:
         """The observers of a key, to which the caller adds one."""

@@ -1,7 +1,8 @@
 """Numbers in arguments and in values, as strict as Redis takes them, and how it writes them.
 
-INCRBYFLOAT and HINCRBYFLOAT calculate with the 80 bits of an x86 long double: a fraction of 64 bits. Here that is exact arithmetic
-on fractions, rounded to 64 bits after each step, so the answer is the same on every machine.
+INCRBYFLOAT and HINCRBYFLOAT calculate with the 80 bits of an x86 long double: a fraction of 64
+bits. Here that is exact arithmetic on fractions, rounded to 64 bits after each step, so the answer
+is the same on every machine.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def positive(text: bytes) -> int:
 
 
 def bounded(text: bytes, low: int, high: int, error: Error | None = None) -> int:
-    """An integer in `low..high`. Raises Refusal(error), by default with Redis's messages, of which one names the bounds."""
+    """An integer in `low..high`. Raises Refusal(error), by default with Redis's messages, of which
+    one names the bounds."""
     number = integer(text, error or NOT_INTEGER)
     if not low <= number <= high:
         raise Refusal(error or b"ERR value is out of range, value must between %d and %d" % (low, high))
@@ -94,7 +96,8 @@ def floating(text: bytes, error: Error = NOT_FLOAT) -> float:
 
 
 def bound(text: bytes, error: Error) -> float:
-    """An end of a range of scores, or a weight of SORT: as C's strtod reads a text up to a zero byte. Raises Refusal(error)."""
+    """An end of a range of scores, or a weight of SORT: as C's strtod reads a text up to a zero
+    byte. Raises Refusal(error)."""
     shown = text.partition(b"\0")[0]
     if not shown:
         return 0.0

@@ -1,7 +1,8 @@
-r"""Glob patterns over bytes, as KEYS, SCAN, PSUBSCRIBE and CONFIG GET take them: ``* ? [a-z] [^a] \x``.
+r"""Glob patterns over bytes, as KEYS, SCAN, PSUBSCRIBE and CONFIG GET take them: ``* ? [a-z] [^a]
+\x``.
 
-A pattern becomes a regular expression in which each part between two stars is found once, at the first place (an atomic group), so
-no pattern takes more than its length times that of the text.
+A pattern becomes a regular expression in which each part between two stars is found once, at the
+first place (an atomic group), so no pattern takes more than its length times that of the text.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _ANY = b"."
 
 @lru_cache(1024)
 def matcher(pattern: bytes) -> Callable[[bytes], object]:
-    """A function that gives a true value for what the whole `pattern` matches. Raises Refusal for one beyond MOST_BYTES.
+    """A function that gives a true value for what the whole `pattern` matches. Raises Refusal for
+    one beyond MOST_BYTES.
 
     >>> bool(matcher(b"h[ae]llo*")(b"hello!"))
     True
@@ -75,7 +77,8 @@ def _tokens(pattern: bytes) -> list[bytes]:
 
 
 def _one_of(pattern: bytes, at: int) -> tuple[bytes, int]:
-    """The class whose content begins at `at`, and where it ends. One that is not closed ends with the pattern."""
+    """The class whose content begins at `at`, and where it ends. One that is not closed ends with
+    the pattern."""
     end = len(pattern)
     negated = pattern[at : at + 1] == b"^"
     at += negated

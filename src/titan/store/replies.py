@@ -1,4 +1,5 @@
-"""What commands answer, as Python values; `resp` turns them into bytes of either version of the protocol.
+"""What commands answer, as Python values; `resp` turns them into bytes of either version of the
+protocol.
 
 | a reply is | RESP2 | RESP3 |
 | --- | --- | --- |
@@ -19,7 +20,8 @@
 | NULL_ARRAY | null array | null |
 | NO_REPLY, BLOCKED | nothing | nothing |
 
-A command that cannot be carried out raises Refusal; it never leaves the package: `Store.execute` makes an Error reply of it.
+A command that cannot be carried out raises Refusal; it never leaves the package: `Store.execute`
+makes an Error reply of it.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ class Status(bytes):
 
 
 class Error(bytes):
-    """An error: a code in capitals, a space, and the message. CR and LF become spaces when it is encoded."""
+    """An error: a code in capitals, a space, and the message. CR and LF become spaces when it is
+    encoded."""
 
     __slots__ = ()
 
@@ -65,7 +68,8 @@ class Keyed(list[Any]):
 
 
 class Push(list[Any]):
-    """What the server says without being asked: a message of a channel, a confirmation of a subscription."""
+    """What the server says without being asked: a message of a channel, a confirmation of a
+    subscription."""
 
     __slots__ = ()
 

@@ -1,8 +1,9 @@
-"""Requests as they arrive: RESP arrays of bulk strings, or inline commands, from any split of the bytes.
+"""Requests as they arrive: RESP arrays of bulk strings, or inline commands, from any split of the
+bytes.
 
-hiredis does the work. It allocates what an array's header announces; so a header is looked at here before hiredis sees it
-whenever it could be a lie: in a request that is not whole yet, and in bytes that hold what may be the header of a long array.
-What is whole costs a search and a count.
+hiredis does the work. It allocates what an array's header announces; so a header is looked at here
+before hiredis sees it whenever it could be a lie: in a request that is not whole yet, and in bytes
+that hold what may be the header of a long array. What is whole costs a search and a count.
 
 Sans-IO; the limits are of one connection, `pending` is for whoever bounds the sum of all.
 """
@@ -24,23 +25,27 @@ MAX_REQUEST_BYTES = MOST_COMMAND
 HEADER_BYTES = 32
 STRANGER_ARGS = 10
 STRANGER_BYTES = 16 * 1024
-"""In one argument, or an inline request, of whoever has not said the password yet. Both as in Redis."""
+"""In one argument, or an inline request, of whoever has not said the password yet. Both as in
+Redis."""
 
 _LONG_ARRAY = re.compile(rb"\*[1-9][0-9]{3}")
 _NOT_OF_REQUESTS = (b"\n>", b"\n~", b"\n%")
-"""What begins the other collections that hiredis makes room for. Single bytes are looked for first, as that is quick."""
+"""What begins the other collections that hiredis makes room for. Single bytes are looked for first,
+as that is quick."""
 _ONLY_BYTES = frozenset((bytes,))
 _SIGN = {int: b":", list: b"*", float: b",", bool: b"#", dict: b"%", set: b"~"}
 
 
 class BadRequest(PeerError):
-    """What came is no request: the text behind "ERR Protocol error: ". The connection cannot go on. `before`: those before it."""
+    """What came is no request: the text behind "ERR Protocol error: ". The connection cannot go on.
+    `before`: those before it."""
 
     before: list[list[bytes]] = []
 
 
 class Requests:
-    """`feed(data)` returns the requests that are whole by now, each a list of bytes; empty ones are left out. Raises BadRequest."""
+    """`feed(data)` returns the requests that are whole by now, each a list of bytes; empty ones are
+    left out. Raises BadRequest."""
 
     def __init__(self, *, max_bulk_bytes: int = MAX_BULK_BYTES, max_args: int = MAX_ARGS) -> None:
         self.max_bulk_bytes = max_bulk_bytes
@@ -72,8 +77,9 @@ class Requests:
         return found
 
     def feed_one(self, data: bytes, at: int) -> tuple[list[list[bytes]], int]:
-        """Like `feed` for `data[at:]`, up to the end of the first request: that one, if it is whole, and where the next begins. So
-        limits may change between two requests that came together."""
+        """Like `feed` for `data[at:]`, up to the end of the first request: that one, if it is
+        whole, and where the next begins. So limits may change between two requests that came
+        together."""
         found: list[list[bytes]] = []
         return found, self._feed_exactly(data, found, at, 1)
 
@@ -101,7 +107,8 @@ class Requests:
         self._feed_exactly(data, found)
 
     def _feed_exactly(self, data: bytes, found: list[list[bytes]], at: int = 0, most: int = 1 << 60) -> int:
-        """Request by request, each header before hiredis has it. Up to `most` of them; how far that is."""
+        """Request by request, each header before hiredis has it. Up to `most` of them; how far that
+        is."""
         while at < len(data) and len(found) < most:
             if not self._open and (self._inline or data[at] != 42):
                 at = self._take_inline(data, at, found)
@@ -210,8 +217,8 @@ _BLANKS = b" \t\r\n\0\v\f"
 
 
 def split_line(line: bytes) -> list[bytes] | None:
-    r"""The words of an inline command, which may be in quotes: "..." with \n, \xFF and so on, '...' with \' alone. None: a quote
-    is not closed, or something sticks to it.
+    r"""The words of an inline command, which may be in quotes: "..." with \n, \xFF and so on, '...'
+    with \' alone. None: a quote is not closed, or something sticks to it.
 
     >>> split_line(b'set k "a b\\x21"')
     [b'set', b'k', b'a b!']
@@ -237,7 +244,8 @@ def split_line(line: bytes) -> list[bytes] | None:
 
 
 def _quoted(line: bytes, at: int, word: bytearray) -> int:
-    """Adds what is in the quotes that open at `at`; the position behind them, -1 if they do not close."""
+    """Adds what is in the quotes that open at `at`; the position behind them, -1 if they do not
+    close."""
     quote, at = line[at], at + 1
     while at < len(line):
         byte = line[at]

@@ -10,7 +10,8 @@ from titan.store.replies import NULL_ARRAY, OK, Error, Keyed, Mark, Pairs, Push,
 
 
 def encode(reply: Reply, resp: int, out: bytearray) -> None:
-    """Appends `reply` to `out` in version `resp` (2 or 3) of the protocol. Raises TypeError for what is no reply.
+    """Appends `reply` to `out` in version `resp` (2 or 3) of the protocol. Raises TypeError for
+    what is no reply.
 
     >>> out = bytearray()
     >>> encode([b"a", 1, None], 2, out)

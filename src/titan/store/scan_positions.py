@@ -1,9 +1,10 @@
 """Where scans stand.
 
-The first call of a scan takes a list of the elements there are; its cursor is the number of that list and how far it was read. So
-what is there during the whole scan is returned, each element once, whatever else changes; what comes later is not. At most `MOST`
-lists are kept, and at most `MOST_ELEMENTS` elements in all; the one used least recently goes, and a scan whose list is gone begins
-anew: it returns elements twice, and loses none.
+The first call of a scan takes a list of the elements there are; its cursor is the number of that
+list and how far it was read. So what is there during the whole scan is returned, each element once,
+whatever else changes; what comes later is not. At most `MOST` lists are kept, and at most
+`MOST_ELEMENTS` elements in all; the one used least recently goes, and a scan whose list is gone
+begins anew: it returns elements twice, and loses none.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class ScanPositions:
     def advance(
         self, cursor: int, count: int, scope: tuple[int, bytes | None], elements: Callable[[], list[bytes]]
     ) -> tuple[int, list[bytes]]:
-        """The next cursor (0: the scan is over) and the next `count` elements of a scan over `scope`, a database or a key in it.
+        """The next cursor (0: the scan is over) and the next `count` elements of a scan over
+        `scope`, a database or a key in it.
 
         `elements` gives those that are there now; it is called if the scan begins.
         """

@@ -1,6 +1,7 @@
 """SCAN, HSCAN, SSCAN and ZSCAN: `scan`, `hscan`, `sscan`, `zscan`.
 
-What is there during the whole scan is returned, and each element once (see `scan_positions`); what was deleted meanwhile is not.
+What is there during the whole scan is returned, and each element once (see `scan_positions`); what
+was deleted meanwhile is not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What the store tells of itself, and its settings: INFO, CONFIG, TIME, and the commands that ask for durability."""
+"""What the store tells of itself, and its settings: INFO, CONFIG, TIME, and the commands that ask
+for durability."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from titan.store.patterns import folded
 from titan.store.replies import OK, SYNTAX, Error, Refusal, Reply, Verbatim, misused, shown
 
 
-# -- INFO ---------------------------------------------------------------------------------------------------------------
+# -- INFO ------------------------------------------------------------------------------------------
 def info(ctx: Context, args: list[bytes]) -> Reply:
     sections = {title: _SECTIONS[title](ctx) for title in _SECTIONS}
     for title, more in ctx.hooks.facts().items():
@@ -86,7 +87,7 @@ _SECTIONS: dict[str, Any] = {
 }
 
 
-# -- CONFIG -------------------------------------------------------------------------------------------------------------
+# -- CONFIG ----------------------------------------------------------------------------------------
 def config_get(ctx: Context, args: list[bytes]) -> Reply:
     matchers = [folded(pattern) for pattern in args[2:]]
     names = [name for name in ctx.settings.names() if any(matches(name.encode()) for matches in matchers)]
@@ -131,7 +132,7 @@ def unknown_subcommand(args: list[bytes]) -> Error:
     return Error(b"ERR unknown subcommand '%b'. Try %b HELP." % (shown(args[1]), args[0].upper()))
 
 
-# -- the rest -----------------------------------------------------------------------------------------------------------
+# -- the rest --------------------------------------------------------------------------------------
 def time(ctx: Context, args: list[bytes]) -> Reply:
     return [b"%d" % (ctx.now // 1000), b"%d" % (ctx.now % 1000 * 1000)]
 

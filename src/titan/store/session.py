@@ -23,14 +23,16 @@ class Wait:
         self.until_ms = until_ms
         """0: for ever."""
         self.serve = serve
-        """Tries to complete the command at a key that changed. BLOCKED if that is still not possible. Raises Refusal."""
+        """Tries to complete the command at a key that changed. BLOCKED if that is still not
+        possible. Raises Refusal."""
         self.empty = empty
         """The reply when the time is over."""
         self.number = number
 
 
 class Session:
-    """Made by `Store.open_session`; the shell reads `resp` to encode, and closes it if `Store.take_closing` names it."""
+    """Made by `Store.open_session`; the shell reads `resp` to encode, and closes it if
+    `Store.take_closing` names it."""
 
     __slots__ = (
         "address",
@@ -69,7 +71,8 @@ class Session:
         self.home = db
         """Where it is again after RESET."""
         self.job = False
-        """It is a job's, which administers nothing and stays in its home. Set by `Store.bind_job`."""
+        """It is a job's, which administers nothing and stays in its home. Set by `Store.bind_job`.
+        """
         self.address = address
         self.local_address = local_address
         self.created_ms = now_ms
@@ -95,7 +98,8 @@ class Session:
         self.muted = False
         """CLIENT REPLY OFF."""
         self.skip_next = 0
-        """CLIENT REPLY SKIP: 2 until its own command is over, 1 during the next, whose reply is left out."""
+        """CLIENT REPLY SKIP: 2 until its own command is over, 1 during the next, whose reply is
+        left out."""
         self.flags: dict[str, None] = {}
         """no-evict, no-touch."""
         self.special = False

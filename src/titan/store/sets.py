@@ -187,7 +187,8 @@ def _keep(ctx: Context, args: list[bytes], combine: Callable[[list[dict[bytes, i
 
 
 def store_or_delete(ctx: Context, args: list[bytes], target: bytes, value: SetValue | SortedSet | None) -> int:
-    """Makes `target` hold the result of a command; without one it is deleted. How many elements there are."""
+    """Makes `target` hold the result of a command; without one it is deleted. How many elements
+    there are."""
     if value is not None:
         over = isinstance(value, SortedSet) and ctx.db.find(target) is not None
         ctx.db.put(target, value)

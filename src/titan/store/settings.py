@@ -13,10 +13,11 @@ _UNITS = {"": 1, "b": 1, "k": 1000, "kb": 1024, "m": 10**6, "mb": 1 << 20, "g": 
 _MOST = (1 << 63) - 1
 LEAST_BULK = 1 << 20
 MOST_BULK = 1 << 30
-"""The most that proto-max-bulk-len can be: whoever has a string has to be able to send, journal and keep it."""
+"""The most that proto-max-bulk-len can be: whoever has a string has to be able to send, journal and
+keep it."""
 MOST_COMMAND = MOST_BULK - (1 << 20)
-"""The most bytes in the arguments of one command, and in those of one transaction: they are one record of the journal, which holds
-1 GiB."""
+"""The most bytes in the arguments of one command, and in those of one transaction: they are one
+record of the journal, which holds 1 GiB."""
 MOST_PASSWORD = 512
 HIDDEN = "(hidden)"
 """What is shown in place of a password, which is kept as its SHA-256 alone."""
@@ -127,7 +128,8 @@ class Settings:
         return list(self._values)
 
     def checked(self, name: str, value: str) -> str:
-        """The value as it would be kept. Raises CallerError with Redis's message; KeyError if there is no such setting."""
+        """The value as it would be kept. Raises CallerError with Redis's message; KeyError if there
+        is no such setting."""
         return _KNOWN[name][1](value)
 
     def change(self, name: str, value: str) -> None:

@@ -1,4 +1,5 @@
-"""Ranges of sorted sets: by rank, by score and by member, to read, to count, to remove and to store.
+"""Ranges of sorted sets: by rank, by score and by member, to read, to count, to remove and to
+store.
 
 All forms of ZRANGE come down to two ranks, `start` and `stop`, counted from the lowest.
 """
@@ -32,7 +33,8 @@ class _Range(NamedTuple):
 
 
 class _Bounds(NamedTuple):
-    """Parsed ends; for LEX None has no bound, and `nothing` is a range that is empty by its form (from + to -)."""
+    """Parsed ends; for LEX None has no bound, and `nothing` is a range that is empty by its form
+    (from + to -)."""
 
     low: int | float | bytes | None
     high: int | float | bytes | None

@@ -1,4 +1,5 @@
-"""Sorted sets: members with scores. Ranges are in `sorted_set_ranges`, unions and the like in `sorted_set_algebra`."""
+"""Sorted sets: members with scores. Ranges are in `sorted_set_ranges`, unions and the like in
+`sorted_set_algebra`."""
 
 from __future__ import annotations
 

@@ -76,7 +76,8 @@ def _sort(ctx: Context, args: list[bytes], request: _Request) -> Reply:
     if value is not None and not isinstance(value, deque | SetValue | SortedSet):
         raise Refusal(WRONG_TYPE)
     if request.native and request.store is not None and isinstance(value, SetValue):
-        request = request._replace(native=False, alpha=True, by=None)  # so that what is stored does not depend on history
+        # so that what is stored does not depend on history
+        request = request._replace(native=False, alpha=True, by=None)
     elements = _ordered(ctx, value, request)
     start = min(max(request.start, 0), len(elements))
     stop = len(elements) if request.limit < 0 else min(start + request.limit, len(elements))
@@ -130,7 +131,8 @@ def _number(weight: bytes | None) -> float:
 
 
 def _found_by(ctx: Context, pattern: bytes, element: bytes, request: _Request) -> bytes | None:
-    """The element itself for ``#``, else a string, or with ``->`` a field of a hash; in the key it stands in place of the star."""
+    """The element itself for ``#``, else a string, or with ``->`` a field of a hash; in the key it
+    stands in place of the star."""
     if pattern == b"#":
         return element
     before, star, after = pattern.partition(b"*")

@@ -1,4 +1,5 @@
-"""TitanStore: Redis's types and commands in memory. Pure: time comes in, what changed and what is to be said comes out.
+"""TitanStore: Redis's types and commands in memory. Pure: time comes in, what changed and what is
+to be said comes out.
 
     store = Store()
     session = store.open_session(1, now_ms=0)
@@ -7,8 +8,8 @@
     store.take_changes()         # to be made durable before anybody sees `out`
     store.take_deliveries()      # what other sessions are told
 
-A change is a command that repeats what was done, without chance or time; `replay` takes it. Nothing expires in a replay: that a key
-expired is a change of its own.
+A change is a command that repeats what was done, without chance or time; `replay` takes it. Nothing
+expires in a replay: that a key expired is a change of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from titan.store.table import COMMANDS, SPELLED
 
 _WHILE_LISTENING = (b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe", b"ping", b"quit", b"reset")
 _OF_A_BROWSER = (b"post", b"host:")
-"""A web page can make its reader's browser send anything to a port of his machine, but only behind a line that begins so."""
+"""A web page can make its reader's browser send anything to a port of his machine, but only behind
+a line that begins so."""
 _NOT_QUEUED = Error(b"ERR Command not allowed inside a transaction")
 _NO_AUTH = Error(b"NOAUTH Authentication required.")
 
@@ -64,9 +66,10 @@ class Store:
         self._ctx.databases[database].mounts[prefix] = mount
         self._ctx.review()
 
-    # -- sessions -------------------------------------------------------------------------------------------------------
+    # -- sessions ----------------------------------------------------------------------------------
     def open_session(self, number: int, *, address: str = "", local_address: str = "", now_ms: int = 0) -> Session:
-        """`number` is the connection's, which no other open one has. Addresses are HOST:PORT, for CLIENT LIST."""
+        """`number` is the connection's, which no other open one has. Addresses are HOST:PORT, for
+        CLIENT LIST."""
         ctx = self._ctx
         session = Session(number, ctx.databases[0], address=address, local_address=local_address, now_ms=now_ms)
         session.authenticated = not ctx.settings.password
@@ -90,7 +93,8 @@ class Store:
         session.db = session.home = self._ctx.databases[database]
 
     def bind_job(self, session: Session, database: int) -> None:
-        """The session is a job's: it stays in `database`, and nothing that administers the store is carried out in it."""
+        """The session is a job's: it stays in `database`, and nothing that administers the store is
+        carried out in it."""
         self.choose(session, database)
         session.job = session.authenticated = True
         session.review()
@@ -104,10 +108,11 @@ class Store:
         self.choose(self._replayer, database)
         self.execute(now_ms, self._replayer, [b"FLUSHDB"])
 
-    # -- commands -------------------------------------------------------------------------------------------------------
+    # -- commands ----------------------------------------------------------------------------------
     def execute(self, now_ms: int, session: Session, args: list[bytes]) -> Reply:
-        """Carries a command out. BLOCKED: its reply comes later, from `take_deliveries`, and no other of this session may be
-        executed before. `args` is kept: do not change it. A command of no arguments at all is an error."""
+        """Carries a command out. BLOCKED: its reply comes later, from `take_deliveries`, and no
+        other of this session may be executed before. `args` is kept: do not change it. A command of
+        no arguments at all is an error."""
         ctx = self._ctx
         ctx.now = now_ms
         ctx.session = session
@@ -134,7 +139,8 @@ class Store:
         return reply
 
     def _execute_specially(self, session: Session, command: Command | None, args: list[bytes]) -> Reply:
-        """With everything that may be in the way: names in mixed case, subcommands, AUTH, MULTI, channels, CLIENT REPLY."""
+        """With everything that may be in the way: names in mixed case, subcommands, AUTH, MULTI,
+        channels, CLIENT REPLY."""
         ctx = self._ctx
         if session.skip_next:
             session.skip_next -= 1
@@ -209,7 +215,8 @@ class Store:
         connection.close(ctx, ctx.session)
 
     def _refuse(self, session: Session, error: Error, command: Command | None = None) -> Error:
-        """An error before a command was queued or carried out: it spoils a transaction. EXEC itself ends it."""
+        """An error before a command was queued or carried out: it spoils a transaction. EXEC itself
+        ends it."""
         if command is not None and command.name == b"exec":
             transactions.end(self._ctx, session)
             return Error(b"EXECABORT Transaction discarded because of: " + error.partition(b" ")[2])
@@ -218,7 +225,8 @@ class Store:
         return error
 
     def notice(self, now_ms: int, key: bytes) -> bool:
-        """A mounted key of database 0 has changed: whoever waits for it is served. Whether somebody looks at it."""
+        """A mounted key of database 0 has changed: whoever waits for it is served. Whether somebody
+        looks at it."""
         ctx = self._ctx
         db = ctx.databases[0]
         if (0, key) not in ctx.observed:
@@ -238,14 +246,16 @@ class Store:
         """Enough was done in this turn."""
         return self._ctx.effort > TURN_WORK
 
-    # -- what came of it ------------------------------------------------------------------------------------------------
+    # -- what came of it ---------------------------------------------------------------------------
     def take_changes(self) -> list[Change]:
-        """What was changed since the last time: (database, command). Those of one transaction stand between [MULTI] and [EXEC]."""
+        """What was changed since the last time: (database, command). Those of one transaction stand
+        between [MULTI] and [EXEC]."""
         changes, self._ctx.changes = self._ctx.changes, []
         return changes
 
     def take_deliveries(self) -> list[tuple[Session, Reply]]:
-        """What sessions are to be told beyond their own replies, in order: messages of channels, and the end of a wait."""
+        """What sessions are to be told beyond their own replies, in order: messages of channels,
+        and the end of a wait."""
         deliveries, self._ctx.deliveries = self._ctx.deliveries, []
         return deliveries
 
@@ -254,7 +264,7 @@ class Store:
         closing, self._ctx.closing = self._ctx.closing, []
         return closing
 
-    # -- time -----------------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------
     def next_due(self) -> int | None:
         """When `expire_due` or `time_out_blocked` has something to do, in ms since the epoch."""
         ctx = self._ctx
@@ -284,7 +294,7 @@ class Store:
         self._ctx.now = now_ms
         blocking.time_out(self._ctx, now_ms)
 
-    # -- recovery -------------------------------------------------------------------------------------------------------
+    # -- recovery ----------------------------------------------------------------------------------
     def replay(self, database: int, args: list[bytes]) -> None:
         """Repeats a change. Leaves no change and wakes nobody; there should be no session yet.
 
@@ -314,7 +324,8 @@ class Store:
             ctx.changes.clear()
 
     def rewrite(self) -> Iterator[Change]:
-        """Changes that make, from nothing, all that is there. Do not execute anything until the last was taken."""
+        """Changes that make, from nothing, all that is there. Do not execute anything until the
+        last was taken."""
         for db in self._ctx.databases.values():
             yield from rewriting.changes_of(db)
 

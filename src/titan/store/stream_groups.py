@@ -166,8 +166,8 @@ def _summary(group: Group) -> Reply:
 class _Claim(NamedTuple):
     """What XCLAIM says behind the ids.
 
-    `delivered_ms`: when each counts as delivered, None for now; `times`: how often, None for once more; `last`: what the group's
-    last id is to be at least.
+    `delivered_ms`: when each counts as delivered, None for now; `times`: how often, None for once
+    more; `last`: what the group's last id is to be at least.
     """
 
     delivered_ms: int | None
@@ -234,7 +234,8 @@ def xclaim(ctx: Context, args: list[bytes]) -> Reply:
                 continue
         elif idle_ms > 0 and ctx.now - pending.delivered_ms < idle_ms:
             continue
-        consumer = consumer_of(ctx, key, args[2], group, args[3])  # which only comes into being if it gets something
+        # which only comes into being if it gets something
+        consumer = consumer_of(ctx, key, args[2], group, args[3])
         pending = pending or Pending(consumer, delivered_ms, 1)
         pending.delivered_ms = delivered_ms
         if count is not None and count >= 0:
@@ -291,7 +292,8 @@ def xautoclaim(ctx: Context, args: list[bytes]) -> Reply:
 def _claimable(
     ctx: Context, stream: Stream, group: Group, start: int, count: int, idle_ms: int
 ) -> tuple[list[int], list[int], int]:
-    """What can be claimed, what was deleted, and where to go on (0: nowhere). Looks at ten times `count` entries."""
+    """What can be claimed, what was deleted, and where to go on (0: nowhere). Looks at ten times
+    `count` entries."""
     taken: list[int] = []
     deleted: list[int] = []
     looks = 10 * count

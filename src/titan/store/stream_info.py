@@ -10,7 +10,8 @@ from titan.store.stream_log import MAX_ID, UNKNOWN, Consumer, Group, Stream, id_
 from titan.store.streams import entries_between, entry_reply, stream_of
 
 _PER_NODE = 100
-"""Entries in a node of Redis's tree. There is no tree here; the numbers that XINFO gives of it are made up from this."""
+"""Entries in a node of Redis's tree. There is no tree here; the numbers that XINFO gives of it are
+made up from this."""
 
 
 def _stream(ctx: Context, key: bytes) -> Stream:

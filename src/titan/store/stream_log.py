@@ -1,4 +1,5 @@
-"""The data of a stream: entries by id, consumer groups, and what was delivered and not acknowledged.
+"""The data of a stream: entries by id, consumer groups, and what was delivered and not
+acknowledged.
 
 An id is one integer, milliseconds << 64 | sequence, so ids compare as they should.
 """
@@ -31,8 +32,9 @@ def id_text(entry: int) -> bytes:
 class IdMap(dict[int, V], Generic[V]):
     """A dict by id that also gives its ids in order.
 
-    Ids nearly always arrive in order, so they are a list that grows at its end. What is taken out stays in it until such ids are as
-    many as the others; both ends are always ids that are there. Change it by `put`, `drop` and `wipe` only.
+    Ids nearly always arrive in order, so they are a list that grows at its end. What is taken out
+    stays in it until such ids are as many as the others; both ends are always ids that are there.
+    Change it by `put`, `drop` and `wipe` only.
     """
 
     __slots__ = ("_ids", "_start")
@@ -88,7 +90,8 @@ class IdMap(dict[int, V], Generic[V]):
         return self._ids[-1]
 
     def span(self, low: int, high: int) -> Iterator[int]:
-        """The ids from `low` to `high`, both included, in order. Nothing may be put in or dropped meanwhile."""
+        """The ids from `low` to `high`, both included, in order. Nothing may be put in or dropped
+        meanwhile."""
         ids = self._ids
         for i in range(bisect_left(ids, low, self._start), bisect_right(ids, high, self._start)):
             if ids[i] in self:
@@ -130,7 +133,8 @@ class Group:
         self.last = last
         """The id that was delivered last."""
         self.read = read
-        """How many entries of the stream's whole life were delivered; UNKNOWN if that cannot be told."""
+        """How many entries of the stream's whole life were delivered; UNKNOWN if that cannot be
+        told."""
         self.consumers: dict[bytes, Consumer] = {}
         self.pending: IdMap[Pending] = IdMap()
 
@@ -202,7 +206,8 @@ class Stream:
         return self.entries.first() if self.entries else 0
 
     def excess(self, max_length: int | None, min_id: int | None, limit: int | None) -> list[int]:
-        """The ids that go, so that at most `max_length` stay, or none below `min_id`; at most `limit` of them."""
+        """The ids that go, so that at most `max_length` stay, or none below `min_id`; at most
+        `limit` of them."""
         entries = self.entries
         count = len(entries) - max_length if max_length is not None else len(entries)
         if limit is not None:
@@ -217,11 +222,13 @@ class Stream:
         return going
 
     def gaps_after(self, entry: int) -> bool:
-        """Whether entries above `entry` were taken out on request, so that positions cannot be counted."""
+        """Whether entries above `entry` were taken out on request, so that positions cannot be
+        counted."""
         return bool(self.entries) and bool(self.max_deleted) and entry <= self.max_deleted
 
     def position(self, entry: int) -> int:
-        """How many entries of the stream's whole life there were up to `entry`; UNKNOWN if that cannot be told."""
+        """How many entries of the stream's whole life there were up to `entry`; UNKNOWN if that
+        cannot be told."""
         if not self.added:
             return 0
         if entry == self.last or (not self.entries and entry < self.last):

@@ -12,7 +12,8 @@ from titan.store.stream_log import MAX_ID, MOST_COUNTED, UNKNOWN, Consumer, Grou
 from titan.store.streams import entries_between, entry_reply, parse_id, stream_of
 
 _NEW = MAX_ID
-"""The position ``>``: what was delivered to nobody yet. The largest id says the same, as in Redis."""
+"""The position ``>``: what was delivered to nobody yet. The largest id says the same, as in Redis.
+"""
 _GROUP_IS_GONE = Error(b"NOGROUP the consumer group this client was blocked on no longer exists")
 _KEY_IS_GONE = Error(b"UNBLOCKED the stream key no longer exists")
 
@@ -176,7 +177,8 @@ def _deliver(ctx: Context, key: bytes, stream: Stream, group: Group, request: _R
 
 
 def _history(ctx: Context, key: bytes, stream: Stream, group: Group, request: _Request, after: int) -> list[object]:
-    """What was given to this consumer before, and is not acknowledged; None in place of what is deleted."""
+    """What was given to this consumer before, and is not acknowledged; None in place of what is
+    deleted."""
     assert request.group is not None
     consumer = consumer_of(ctx, key, request.group, group, request.consumer)
     found: list[object] = []
@@ -198,7 +200,8 @@ def _history(ctx: Context, key: bytes, stream: Stream, group: Group, request: _R
 
 
 def log_claims(ctx: Context, key: bytes, group: bytes, consumer: Consumer, entries: list[int]) -> None:
-    """Entries are now pending at a consumer, as they are: one change for all that were delivered alike."""
+    """Entries are now pending at a consumer, as they are: one change for all that were delivered
+    alike."""
     alike: dict[tuple[int, int], list[bytes]] = {}
     for entry in entries:
         pending = consumer.pending[entry]

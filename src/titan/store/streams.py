@@ -1,4 +1,5 @@
-"""Streams without their groups: adding, trimming, ranges. Trimming is always exact: ``~`` is taken as ``=``, with its LIMIT."""
+"""Streams without their groups: adding, trimming, ranges. Trimming is always exact: ``~`` is taken
+as ``=``, with its LIMIT."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def stream_of(ctx: Context, key: bytes) -> Stream | None:
 
 
 def counter(ctx: Context, text: bytes, error: Error = NOT_INTEGER) -> int:
-    """A number of entries or deliveries. Raises Refusal(error). Old journals have some beyond 64 bits."""
+    """A number of entries or deliveries. Raises Refusal(error). Old journals have some beyond 64
+    bits."""
     return min(int(text), MOST_COUNTED) if ctx.repeating and text.isdigit() else integer(text, error)
 
 

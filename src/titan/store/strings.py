@@ -24,7 +24,8 @@ from titan.store.replies import (
 _TOO_LONG = Error(b"ERR string exceeds maximum allowed size (proto-max-bulk-len)")
 
 LCS_CELLS = 64_000_000
-"""The most that the product of two lengths may be for LCS: an eighth of it is the memory that it takes."""
+"""The most that the product of two lengths may be for LCS: an eighth of it is the memory that it
+takes."""
 
 
 def text_of(ctx: Context, key: bytes) -> bytes | bytearray | None:
@@ -96,7 +97,8 @@ def setnx(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def cas(ctx: Context, args: list[bytes]) -> Reply:
-    """`CAS key old new [PX ms]`: sets a string that is `old` to `new`. 1, or 0 if it is another or not there."""
+    """`CAS key old new [PX ms]`: sets a string that is `old` to `new`. 1, or 0 if it is another or
+    not there."""
     _, unit, amount = expiry.options(args, 4, b"")
     if unit not in (b"", b"PX"):
         raise Refusal(SYNTAX)
@@ -336,8 +338,9 @@ def lcs(ctx: Context, args: list[bytes]) -> Reply:
 
 
 def _lcs_rows(one: bytes, two: bytes) -> list[int]:
-    """Row i holds a bit for each byte j of `two`: 0 where the longest common subsequence of the first i bytes of `one` and the
-    first j + 1 of `two` is longer than with j. A row is made of the one before with a few operations on integers (Hyyro, 2004)."""
+    """Row i holds a bit for each byte j of `two`: 0 where the longest common subsequence of the
+    first i bytes of `one` and the first j + 1 of `two` is longer than with j. A row is made of the
+    one before with a few operations on integers (Hyyro, 2004)."""
     all_ones = (1 << len(two)) - 1
     where = {byte: int(two[::-1].translate(_only(byte)), 2) for byte in dict.fromkeys(two)}
     rows = [all_ones]

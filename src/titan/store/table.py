@@ -1,14 +1,18 @@
-"""Every command: how many arguments it takes, which of them are keys, what it may do, and the function that does it.
+"""Every command: how many arguments it takes, which of them are keys, what it may do, and the
+function that does it.
 
-Arity checks, transactions, COMMAND and docs/store.md are all made from this one table. A line of it is
+Arity checks, transactions, COMMAND and docs/store.md are all made from this one table. A line of it
+is
 
     name  arity  flags  keys  summary
 
-Arity counts the name; -n is at least n. Flags: w writes, r reads, m may take more memory, b may wait, p channels, a for
-operators, j for operators though Redis does not say so (neither is for the session of a job), e empties a database (in the session
-of a job only the space of its run), f quick, n without AUTH, x not in a transaction's queue but at once, o not in a transaction.
-Keys: `-` none, `1`, `1:-1`, `1:-1:2` first to last argument and step, `n1` a number of keys at argument 1 and the keys behind it,
-`1+n2` the key 1 and a number at 2, `streams` after STREAMS, `sort` the first and what follows STORE.
+Arity counts the name; -n is at least n. Flags: w writes, r reads, m may take more memory, b may
+wait, p channels, a for operators, j for operators though Redis does not say so (neither is for the
+session of a job), e empties a database (in the session of a job only the space of its run), f
+quick, n without AUTH, x not in a transaction's queue but at once, o not in a transaction. Keys: `-`
+none, `1`, `1:-1`, `1:-1:2` first to last argument and step, `n1` a number of keys at argument 1 and
+the keys behind it, `1+n2` the key 1 and a number at 2, `streams` after STREAMS, `sort` the first
+and what follows STORE.
 """
 
 from __future__ import annotations

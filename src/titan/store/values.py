@@ -1,5 +1,6 @@
-"""What a key holds. Strings are bytes, or a bytearray once they were changed in place; hashes are dicts, lists are deques, and the
-other types are the classes here and in `stream_log`. Nothing is wrapped, so a key costs what Python asks for its value.
+"""What a key holds. Strings are bytes, or a bytearray once they were changed in place; hashes are
+dicts, lists are deques, and the other types are the classes here and in `stream_log`. Nothing is
+wrapped, so a key costs what Python asks for its value.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from titan.store.dice import Dice
 from titan.store.stream_log import Stream
 
 _SMALL = 128
-"""Up to so many members are looked at one by one where scores differ and a range goes by members."""
+"""Up to so many members are looked at one by one where scores differ and a range goes by members.
+"""
 
 
 class SetValue:
-    """A set in the order of insertion. From the first random pick on it also knows its members by position."""
+    """A set in the order of insertion. From the first random pick on it also knows its members by
+    position."""
 
     __slots__ = ("_order", "members")
 
@@ -77,8 +80,8 @@ class SetValue:
 class SortedSet:
     """Scores by member, and on demand the pairs in order.
 
-    Writing only notes that a member moved; the next read in order carries out what was noted, or sorts anew if that is much. So a
-    write costs O(1), and a read O(log n) for each write before it.
+    Writing only notes that a member moved; the next read in order carries out what was noted, or
+    sorts anew if that is much. So a write costs O(1), and a read O(log n) for each write before it.
     """
 
     __slots__ = ("_late", "_order", "scores")
@@ -111,7 +114,8 @@ class SortedSet:
         return int(self._ordered().index((self.scores[member], member)))
 
     def between(self, start: int, stop: int, *, reverse: bool = False) -> list[tuple[float, bytes]]:
-        """The pairs of the ranks `start..stop-1`, counted from the lowest; `reverse` turns the answer round."""
+        """The pairs of the ranks `start..stop-1`, counted from the lowest; `reverse` turns the
+        answer round."""
         return list(self._ordered().islice(start, stop, reverse))
 
     def at(self, rank: int) -> tuple[float, bytes]:
@@ -120,7 +124,8 @@ class SortedSet:
         return pair
 
     def ranks_of_scores(self, low: float, high: float, *, above: bool, below: bool) -> tuple[int, int]:
-        """The ranks `start, stop` of the scores from `low` (`above`: without it) to `high` (`below`: without it)."""
+        """The ranks `start, stop` of the scores from `low` (`above`: without it) to `high`
+        (`below`: without it)."""
         order = self._ordered()
         start = self._after(low) if above else order.bisect_left((low,))
         stop = order.bisect_left((high,)) if below else self._after(high)
@@ -129,9 +134,10 @@ class SortedSet:
     def ranks_of_members(
         self, low: bytes | None, high: bytes | None, *, above: bool, below: bool, reverse: bool = False, skip: int = 0
     ) -> tuple[int, int]:
-        """Likewise by member, without the first `skip`, with `reverse` without the last; None has no bound. It means something if
-        all scores are equal. Where they are not, few members are looked at one by one, as Redis does: from the lowest score, or
-        with `reverse` from the highest, and those that are skipped not at all."""
+        """Likewise by member, without the first `skip`, with `reverse` without the last; None has
+        no bound. It means something if all scores are equal. Where they are not, few members are
+        looked at one by one, as Redis does: from the lowest score, or with `reverse` from the
+        highest, and those that are skipped not at all."""
         order = self._ordered()
         size = len(order)
         if size <= _SMALL:

@@ -1,1 +1,2 @@
-"""A worker: it dials the master, runs attempts in sandboxes and loses none of their results. See `machine`, `shell`."""
+"""A worker: it dials the master, runs attempts in sandboxes and loses none of their results. See
+`machine`, `shell`."""

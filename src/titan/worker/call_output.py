@@ -1,4 +1,5 @@
-"""What calls print: a call that printed has a folder and logs like any attempt, which the others do without.
+"""What calls print: a call that printed has a folder and logs like any attempt, which the others do
+without.
 
 Owns those logs and what is said of output that the disk refused; must not know how calls run.
 """
@@ -9,10 +10,10 @@ import logging
 from collections.abc import Mapping
 
 from titan.model.failure import OUTPUT_LOST
-from titan.worker.disk import why_lost
-from titan.worker.held import Held
+from titan.worker.files.disk import why_lost
+from titan.worker.files.sandbox import Workspace
 from titan.worker.log_pump import LogPump
-from titan.worker.sandbox import Workspace
+from titan.worker.state_machine.attempt import Held
 
 log = logging.getLogger("titan.worker")
 

@@ -9,19 +9,20 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from titan.worker.stock import Stock
+from titan.worker.state_machine.resources import Resources
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 ASK_S = 10.0
 _DEVICE = re.compile(r"nvidia\d+")
 
 
-def find_stock(
+def find_resources(
     *, cpus: float | None = None, memory: int | None = None, gpus: int | None = None, environment: Mapping[str, str] = os.environ
-) -> Stock:
+) -> Resources:
     """What is given counts, the rest is looked for. `memory` in bytes.
 
-    GPUs are those of CUDA_VISIBLE_DEVICES, if this process has it, else 0 up to as many as there are; `gpus` says how many of them.
+    GPUs are those of CUDA_VISIBLE_DEVICES, if this process has it, else 0 up to as many as there
+    are; `gpus` says how many of them.
     """
     devices = _visible(environment)
     if gpus is not None:
@@ -29,7 +30,7 @@ def find_stock(
         devices = named[:gpus]
     elif devices is None:
         devices = tuple(map(str, range(count_gpus())))
-    return Stock(
+    return Resources(
         float(len(os.sched_getaffinity(0))) if cpus is None else cpus,
         _memory() if memory is None else memory,
         devices,
@@ -46,7 +47,8 @@ def _memory() -> int:
 
 
 def _visible(environment: Mapping[str, str]) -> tuple[str, ...] | None:
-    """The devices that CUDA would show this process, None if it was not restricted. As in CUDA nothing counts after a -1."""
+    """The devices that CUDA would show this process, None if it was not restricted. As in CUDA
+    nothing counts after a -1."""
     text = environment.get(VISIBLE)
     if text is None:
         return None
@@ -60,7 +62,8 @@ def _visible(environment: Mapping[str, str]) -> tuple[str, ...] | None:
 
 
 def count_gpus(dev: Path = Path("/dev"), proc: Path = Path("/proc/driver/nvidia/gpus")) -> int:
-    """NVIDIA GPUs: as nvidia-smi tells, which sees what a container may use; else by the driver's files."""
+    """NVIDIA GPUs: as nvidia-smi tells, which sees what a container may use; else by the driver's
+    files."""
     listed = _ask_driver()
     if listed is not None:
         return listed

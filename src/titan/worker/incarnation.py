@@ -1,6 +1,8 @@
-"""What names one process of a worker: `HOME:NUMBER`, a random id of its home and how often a worker was started there.
+"""What names one process of a worker: `HOME:NUMBER`, a random id of its home and how often a worker
+was started there.
 
-So two processes of one home have an order that no clock decides; those of different homes have none (`core.workers`).
+So two processes of one home have an order that no clock decides; those of different homes have none
+(`core.workers`).
 """
 
 from __future__ import annotations

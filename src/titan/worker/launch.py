@@ -1,7 +1,8 @@
 """How attempts become processes: the sandbox, the environment, the limits and the driver of each.
 
-Makes what an attempt runs in, hands it to its driver, turns the reports of the driver into inputs of the machine, and takes back
-what it made. Which driver an attempt has is for `drivers.table` to say. It must not know the master.
+Makes what an attempt runs in, hands it to its driver, turns the reports of the driver into inputs
+of the machine, and takes back what it made. Which driver an attempt has is for `drivers.table` to
+say. It must not know the master.
 """
 
 from __future__ import annotations
@@ -15,40 +16,42 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from titan.clock import SteadyClock
 from titan.errors import TitanError
+from titan.host.clock import SteadyClock
 from titan.model.dag import JobTemplate
 from titan.model.environment import environment_of
 from titan.model.failure import OUTPUT_LOST
-from titan.worker import machine as m
-from titan.worker.callers import Callers
-from titan.worker.cgroups import Limiter, Usage
+from titan.worker.context.callers import Callers
 from titan.worker.devices import VISIBLE
-from titan.worker.disk import why_lost
 from titan.worker.drivers.addresses import with_addresses
 from titan.worker.drivers.protocol import Attempt, AttemptDriver, CannotStart, Host, Orders, Start
 from titan.worker.drivers.table import Drivers
-from titan.worker.given_secrets import GivenSecrets, NotGiven
-from titan.worker.job_files import JobFiles
+from titan.worker.files.disk import why_lost
+from titan.worker.files.job_files import JobFiles
+from titan.worker.files.sandbox import Place, Workspace
+from titan.worker.limits.cgroups import Limiter, Usage
 from titan.worker.log_pump import LogPump
-from titan.worker.process_orders import Command, ProcessOptions
-from titan.worker.process_reports import Exited, LogFailed, Output, Refused, Report, Sink, Started, Withdrawn
-from titan.worker.sandbox import Place, Workspace
+from titan.worker.processes.orders import Command, ProcessOptions
+from titan.worker.processes.reports import Exited, LogFailed, Output, Refused, Report, Sink, Started, Withdrawn
+from titan.worker.processes.supervisor import Supervisor, Under
+from titan.worker.processes.warden_link import kill_descendants
 from titan.worker.secret_forms import forms_of
-from titan.worker.supervisor import Supervisor, Under
-from titan.worker.values import Values
-from titan.worker.warden_link import kill_descendants
+from titan.worker.secrets import AttemptSecrets, NotGiven
+from titan.worker.state_machine import machine as m
+from titan.worker.value_uploads import Values
 
 log = logging.getLogger("titan.worker")
 SWEEP_S = 0.05
-"""How soon it is tried again to remove the cgroup of an attempt whose last process has not quite ended."""
+"""How soon it is tried again to remove the cgroup of an attempt whose last process has not quite
+ended."""
 
 # Not worth a retry: the same command would fail in the same way anywhere on this worker.
 _FINAL_ERRNOS = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.E2BIG, errno.EINVAL, errno.ELOOP, errno.EISDIR)
 
 
 class Launcher:
-    """`see` takes what the machine is to hear; `work` runs a coroutine beside; `reported` is called after each batch of reports."""
+    """`see` takes what the machine is to hear; `work` runs a coroutine beside; `reported` is called
+    after each batch of reports."""
 
     files: JobFiles
     """Set before the first start."""
@@ -67,7 +70,7 @@ class Launcher:
         log_limit: int,
         preload: tuple[str, ...],
         limiter: Limiter,
-        secrets: GivenSecrets,
+        secrets: AttemptSecrets,
         callers: Callers,
         values: Values,
         advertised: str = "",
@@ -136,56 +139,57 @@ class Launcher:
     def _driver_of(self, template: JobTemplate) -> AttemptDriver:
         return self._drivers.of(template)
 
-    # -- attempts ---------------------------------------------------------------------------------------------------------
-    def start(self, it: m.Assignment, gpus: tuple[str, ...], behind: int = 0) -> None:
-        """`gpus` are the devices that CUDA is to show it; one that asked for none sees what the worker sees. `behind`: once that
-        attempt has ended."""
+    # -- attempts ----------------------------------------------------------------------------------
+    def start(self, assignment: m.Assignment, gpus: tuple[str, ...], behind: int = 0) -> None:
+        """`gpus` are the devices that CUDA is to show it; one that asked for none sees what the
+        worker sees. `behind`: once that attempt has ended."""
         if behind and self._supervisor.is_crowded(behind):
-            self._see(m.AttemptWithdrawn(it.lease))  # it begins with another warden, when a slot is free
+            # it begins with another warden, when a slot is free
+            self._see(m.AttemptWithdrawn(assignment.lease))
             return
         try:
-            driver = self._drivers.of(it.template)
+            driver = self._drivers.of(assignment.template)
         except CannotStart as e:
-            self._refuse(it.lease, str(e), final=e.final)
+            self._refuse(assignment.lease, str(e), final=e.final)
             return
-        driver.admit(it, gpus, self._on_report)
-        if it.template.archive or it.files:
-            self._work(self._unpack_and_launch(driver, it, gpus))
+        driver.admit(assignment, gpus, self._on_report)
+        if assignment.template.archive or assignment.files:
+            self._work(self._unpack_and_launch(driver, assignment, gpus))
             return
         try:
-            place = self._workspace.prepare(it)
+            place = self._workspace.prepare(assignment)
         except OSError as e:
-            self._refuse(it.lease, f"its sandbox could not be made: {e}", final=False, driver=driver)
+            self._refuse(assignment.lease, f"its sandbox could not be made: {e}", final=False, driver=driver)
             return
-        self._launch(it, place, gpus, behind)
+        self._launch(assignment, place, gpus, behind)
 
-    async def _unpack_and_launch(self, driver: AttemptDriver, it: m.Assignment, gpus: tuple[str, ...]) -> None:
+    async def _unpack_and_launch(self, driver: AttemptDriver, assignment: m.Assignment, gpus: tuple[str, ...]) -> None:
         try:
-            place = await asyncio.to_thread(self._workspace.prepare, it)
-            if it.files:
-                given = await self.files.give(it, place.cwd)
-                outputs = {f"{place.cwd}/{path}" for _, path in it.template.outputs}
+            place = await asyncio.to_thread(self._workspace.prepare, assignment)
+            if assignment.files:
+                given = await self.files.give(assignment, place.cwd)
+                outputs = {f"{place.cwd}/{path}" for _, path in assignment.template.outputs}
                 place = place._replace(given=tuple([one for one in given if one.path not in outputs]))
         except (OSError, TitanError) as e:
-            self._refuse(it.lease, f"its sandbox could not be made: {e}", final=False, driver=driver)
+            self._refuse(assignment.lease, f"its sandbox could not be made: {e}", final=False, driver=driver)
             return
-        held = self._machine.held.get(it.lease)
+        held = self._machine.held.get(assignment.lease)
         if held is None or held.stopping is not None:
-            self._stopped_before(driver, it.lease)
+            self._stopped_before(driver, assignment.lease)
             return
-        self._launch(it, place, gpus)
+        self._launch(assignment, place, gpus)
 
-    def _launch(self, it: m.Assignment, place: Place, gpus: tuple[str, ...], behind: int = 0) -> None:
+    def _launch(self, assignment: m.Assignment, place: Place, gpus: tuple[str, ...], behind: int = 0) -> None:
         """Start a process of an attempt, the first or another."""
-        lease, driver = it.lease, self._drivers.of(it.template)
+        lease, driver = assignment.lease, self._drivers.of(assignment.template)
         lasts = driver.keeps(lease)
         if not lasts or self._pump.paths(lease) is None:
-            self._pump.open(it, place.stdout, place.stderr)
+            self._pump.open(assignment, place.stdout, place.stderr)
         if not lasts:  # else the next process has the folder
             self._places[lease] = place
         self._started[lease] = driver
         try:
-            start = driver.prepare(Start(with_addresses(it), place, self._log_limit))
+            start = driver.prepare(Start(with_addresses(assignment), place, self._log_limit))
             if start is None:
                 return
             options = self._options(start, gpus)
@@ -196,7 +200,8 @@ class Launcher:
         driver.start(Attempt(start.it, options, self._on_report, behind, held is not None and held.alone))
 
     def _options(self, start: Start, gpus: tuple[str, ...]) -> ProcessOptions:
-        """The environment and limits of an attempt. `gpus` are the devices that it may use. Raises CannotStart."""
+        """The environment and limits of an attempt. `gpus` are the devices that it may use. Raises
+        CannotStart."""
         it, place, log_limit = start
         env = {
             **environment_of(it.template),
@@ -212,25 +217,27 @@ class Launcher:
         limits = self._limits(it) if it.template.limits is not None else None
         return ProcessOptions(place.cwd, env, place.stdout, place.stderr, log_limit, self._machine.grace_s, limits, masks)
 
-    def _give_secrets(self, it: m.Assignment, env: dict[str, str]) -> Sequence[bytes]:
-        """Put them into the environment. Returns what its output is not to have in it. Raises CannotStart."""
+    def _give_secrets(self, assignment: m.Assignment, env: dict[str, str]) -> Sequence[bytes]:
+        """Put them into the environment. Returns what its output is not to have in it. Raises
+        CannotStart."""
         try:
-            values = self._secrets.of(it)
+            values = self._secrets.of(assignment)
         except NotGiven as e:
             raise CannotStart(str(e), final=e.final) from e
         env.update({name: value.decode("utf-8", "surrogateescape") for name, value in values.items()})
         return forms_of(values.values())
 
-    def _limits(self, it: m.Assignment) -> dict[str, Any]:
+    def _limits(self, assignment: m.Assignment) -> dict[str, Any]:
         """Make what holds the attempt to its limits; see `Limiter.prepare`. Raises CannotStart."""
-        assert it.template.limits is not None
+        assert assignment.template.limits is not None
         try:
-            return self.limiter.prepare(it.lease, it.template.limits)
+            return self.limiter.prepare(assignment.lease, assignment.template.limits)
         except OSError as e:
             raise CannotStart(f"its limits could not be set: {e}", final=False) from e
 
     def _end(self, lease: int, *, well: bool = False) -> Usage:
-        """The attempt is over: what it used, as far as that was counted. `well`: with code 0, and left no process."""
+        """The attempt is over: what it used, as far as that was counted. `well`: with code 0, and
+        left no process."""
         place = self._places.pop(lease, None)
         if well and place is not None:
             self._workspace.give_back(place, lease)
@@ -282,7 +289,7 @@ class Launcher:
         if driver is None or not driver.keeps(lease):
             self._pump.on_ended(lease)
 
-    # -- processes that are no attempts -------------------------------------------------------------------------------------
+    # -- processes that are no attempts ------------------------------------------------------------
     def _run_helper(
         self,
         key: int,
@@ -308,7 +315,7 @@ class Launcher:
         self._supervisor.start(key, Command(argv), options, report, under=under)
         return True
 
-    # -- reports ------------------------------------------------------------------------------------------------------------
+    # -- reports -----------------------------------------------------------------------------------
     def _on_report(self, report: Report) -> None:
         """What a driver reports of an attempt."""
         lease = report.key

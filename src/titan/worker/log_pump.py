@@ -1,7 +1,9 @@
-"""Output of attempts on its way to the master: what was just written goes at once, what could not be sent is read back later.
+"""Output of attempts on its way to the master: what was just written goes at once, what could not
+be sent is read back later.
 
-So a slow or absent master costs no memory: the log files are the buffer. Owns what has been sent of each attempt; must not know
-sockets: `send` takes a message and its bytes, `ready` says whether there is a master that reads.
+So a slow or absent master costs no memory: the log files are the buffer. Owns what has been sent of
+each attempt; must not know sockets: `send` takes a message and its bytes, `ready` says whether
+there is a master that reads.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import os
 from collections.abc import Callable
 
 from titan.protocol.messages import LogData
-from titan.worker.machine import Assignment
+from titan.worker.state_machine.machine import Assignment
 
 STDOUT, STDERR = 1, 2
 CHUNK = 256 * 1024
@@ -70,7 +72,8 @@ class LogPump:
         return None if output is None else (output.streams[STDOUT].path, output.streams[STDERR].path)
 
     def on_output(self, lease: int, stream: int, offset: int, data: bytes) -> None:
-        """`data` was just written to the log at `offset`. It may be nothing: then so much is there that nobody has told of."""
+        """`data` was just written to the log at `offset`. It may be nothing: then so much is there
+        that nobody has told of."""
         output = self._outputs.get(lease)
         if output is None:
             return
@@ -94,7 +97,8 @@ class LogPump:
             self._lag(lease)
 
     def on_ended(self, lease: int) -> None:
-        """No more output comes. `on_sent` follows, now or when the master has been sent what is left."""
+        """No more output comes. `on_sent` follows, now or when the master has been sent what is
+        left."""
         output = self._outputs.get(lease)
         if output is None:
             self._on_sent(lease)
@@ -140,7 +144,8 @@ class LogPump:
             self._send(message, b"".join([data for _, _, _, data in batch]))
 
     def catch_up(self) -> bool:
-        """Reads back and sends one chunk of what lags; False when nothing lags any more (or nobody reads)."""
+        """Reads back and sends one chunk of what lags; False when nothing lags any more (or nobody
+        reads)."""
         while self._lagging and self._ready():
             lease = next(iter(self._lagging))
             output = self._outputs.get(lease)

@@ -1,6 +1,7 @@
 """The forms in which a job may print a secret: what is masked of its output.
 
-Of a value: itself, as base64 and quoted for URLs; of one with several lines each line too, as programs wrap and indent. Pure.
+Of a value: itself, as base64 and quoted for URLs; of one with several lines each line too, as
+programs wrap and indent. Pure.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ def _forms(value: bytes) -> Iterator[bytes]:
 
 
 def _base64(value: bytes) -> Iterator[bytes]:
-    """By itself, with the line end that `echo` adds, wrapped, and inside of something longer: then it begins at one of three places
-    in a group of three bytes, and those characters that no other byte has a part in are the same whatever stands around it."""
+    """By itself, with the line end that `echo` adds, wrapped, and inside of something longer: then
+    it begins at one of three places in a group of three bytes, and those characters that no other
+    byte has a part in are the same whatever stands around it."""
     whole = [base64.b64encode(value), base64.b64encode(value + b"\n")]
     for text in list(whole):
         whole += [text[at : at + width] for width in WIDTHS if len(text) > width for at in range(0, len(text), width)]

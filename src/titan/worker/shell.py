@@ -1,4 +1,5 @@
-"""The worker as a process: one connection to the master, one warden for the attempts, and the machine that decides between them."""
+"""The worker as a process: one connection to the master, one warden for the attempts, and the
+machine that decides between them."""
 
 from __future__ import annotations
 
@@ -11,42 +12,42 @@ from pathlib import Path
 from typing import Any
 
 from titan._version import __version__
-from titan.clock import SteadyClock, noted_time
 from titan.content.nearby import prove
 from titan.errors import Conflict, MasterUnreachable, TitanError, from_code
-from titan.home_lock import HomeLock
+from titan.host.clock import SteadyClock, noted_time
+from titan.host.core_dumps import forbid_core_dumps
+from titan.host.home_lock import HomeLock
+from titan.host.privacy import drop_keys, open_home
 from titan.model.values import artifact_of, size_of
-from titan.no_core import forbid_core_dumps
-from titan.peer import Peer
-from titan.private import drop_keys, open_home
+from titan.net.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
 from titan.protocol.handshake import hello
-from titan.worker import machine as m
-from titan.worker import words
-from titan.worker.callers import Callers
-from titan.worker.cgroups import open_limiter, proven
-from titan.worker.context_desk import ContextDesk
-from titan.worker.context_relay import ContextRelay, put_command
-from titan.worker.devices import find_stock
-from titan.worker.disk import DiskWatch
-from titan.worker.downloads import Downloads
-from titan.worker.file_cache import home_problems
-from titan.worker.given_secrets import GivenSecrets
+from titan.worker.context.callers import Callers
+from titan.worker.context.reports import JobReports
+from titan.worker.context.requests import ContextHandler
+from titan.worker.context.store_relay import ContextRelay, put_command
+from titan.worker.context.values import ValueReader
+from titan.worker.devices import find_resources
+from titan.worker.files.cache import home_problems
+from titan.worker.files.disk import DiskWatch
+from titan.worker.files.downloads import Downloads
+from titan.worker.files.job_files import JobFiles
+from titan.worker.files.run_folders import keep_tidy
+from titan.worker.files.sandbox import Workspace
 from titan.worker.incarnation import next_incarnation
-from titan.worker.job_files import JobFiles
-from titan.worker.job_reports import JobReports
 from titan.worker.launch import Launcher
-from titan.worker.lines import WorkerLines
+from titan.worker.limits.cgroups import open_limiter, proven
 from titan.worker.log_pump import LogPump
-from titan.worker.run_folders import keep_tidy
-from titan.worker.sandbox import Workspace
-from titan.worker.stock import Stock
+from titan.worker.processes.warden_link import become_subreaper, kill_marked
+from titan.worker.requests import WorkerLines
+from titan.worker.secrets import AttemptSecrets
+from titan.worker.state_machine import machine as m
+from titan.worker.state_machine import messages
+from titan.worker.state_machine.resources import Resources
+from titan.worker.translation import ahead_s, assignments, facts, results_messages, shifted
 from titan.worker.upkeep import keep_swept
-from titan.worker.value_reader import ValueReader
-from titan.worker.values import Values
-from titan.worker.warden_link import become_subreaper, kill_marked
-from titan.worker.wire import ahead_s, assignments, facts, results_messages, shifted
+from titan.worker.value_uploads import Values
 
 log = logging.getLogger("titan.worker")
 
@@ -56,7 +57,8 @@ RETRY_MIN_S, RETRY_MAX_S = 0.1, 5.0
 STEADY_S = 5.0
 """A connection that lasted so long was a good one: the next is tried at once."""
 QUIT_S = 3.0
-"""How long a worker that stops at once waits for its processes to end and its goodbye to be heard."""
+"""How long a worker that stops at once waits for its processes to end and its goodbye to be heard.
+"""
 KEEP_S = 7 * 86_400.0
 _OWN_VARIABLES = (
     *("TITAN_RUN", "TITAN_JOB", "TITAN_ATTEMPT", "TITAN_SHARED", "TITAN_LEASE", "TITAN_WORKER_HOME", "TITAN_PARENT_FD"),
@@ -66,7 +68,8 @@ _OWN_VARIABLES = (
 
 
 class Worker:
-    """`run()` until drained (`request_drain`), stopped (`request_quit`), or refused by the master (raises Conflict)."""
+    """`run()` until drained (`request_drain`), stopped (`request_quit`), or refused by the master
+    (raises Conflict)."""
 
     def __init__(
         self,
@@ -80,14 +83,15 @@ class Worker:
         log_limit: int = LOG_LIMIT,
         keep_s: float = KEEP_S,
         preload: tuple[str, ...] = (),
-        stock: Stock | None = None,
+        stock: Resources | None = None,
         advertise: str = "",
         file_cache: int = 0,
     ) -> None:
-        """`preload`: modules that Python scripts find imported already. `stock`: what it has to give; None: all that is found.
+        """`preload`: modules that Python scripts find imported already. `stock`: what it has to
+        give; None: all that is found.
 
-        `file_cache`: bytes of files of jobs that are kept here, 0 for the default. `advertise`: the host under which others
-        reach services here; "" for the address that the master sees.
+        `file_cache`: bytes of files of jobs that are kept here, 0 for the default. `advertise`: the
+        host under which others reach services here; "" for the address that the master sees.
         """
         self.master = master
         self.home = home
@@ -100,7 +104,7 @@ class Worker:
         self._advertise = advertise
         self._file_cache = file_cache
         self._lock = HomeLock(home / "lock")
-        self.machine = m.WorkerMachine(slots, stock=stock or find_stock())
+        self.machine = m.WorkerMachine(slots, stock=stock or find_resources())
         self._clock = SteadyClock(known=noted_time(home))
         self._inbox: list[Any] = []
         self._scheduled = False
@@ -113,7 +117,7 @@ class Worker:
         self._resumed = False
         self._heartbeat_s = 5.0
         self._requests = 10
-        self._secrets = GivenSecrets()
+        self._secrets = AttemptSecrets()
         self._refusal: TitanError | None = None
         self._lost = asyncio.Event()
         self._broke: Exception | None = None
@@ -122,7 +126,7 @@ class Worker:
         self._lag = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    # -- life -----------------------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------
     async def run(self) -> None:
         open_home(self.home)
         with home_problems(self.home):
@@ -159,13 +163,13 @@ class Worker:
         self._files = JobFiles(
             self.machine, self._workspace, self._lines, see=self.see, kept=self._pump.on_ended, most_bytes=self._file_cache
         )
-        self.desk = ContextDesk(
+        self.handler = ContextHandler(
             self.machine.held, master=lambda: self._peer if self._can_send() else None, next_request=self._next_request
         )
-        self.desk.forward(msg.FindArtifact, msg.Grow, msg.GetPipeline, msg.Stage)
-        self._files.serve(self.desk)
+        self.handler.forward(msg.FindArtifact, msg.Grow, msg.GetPipeline, msg.Stage)
+        self._files.serve(self.handler)
         self._reports = JobReports(
-            self.desk,
+            self.handler,
             self._workspace.root / "results",
             store=self._values,
             send=self._send,
@@ -174,10 +178,11 @@ class Worker:
             secrets=self._secrets,
         )
         self._downloads = Downloads(self._workspace.cache, self._lines, spawn=self._spawn, fetched=self._fetched)
-        self._reader = ValueReader(self.desk, self._values, lambda: self.machine.have, self._downloads.begin)
+        self._reader = ValueReader(self.handler, self._values, lambda: self.machine.have, self._downloads.begin)
         callers = Callers(os.urandom(32))
-        limiter = await asyncio.to_thread(open_limiter)  # it may move this process: before any warden is there
-        self._relay = ContextRelay(self._workspace.root, self._send, self._can_send, self.desk.adopt, callers.problem)
+        # it may move this process: before any warden is there
+        limiter = await asyncio.to_thread(open_limiter)
+        self._relay = ContextRelay(self._workspace.root, self._send, self._can_send, self.handler.adopt, callers.problem)
         await self._relay.open()
         self._launcher = Launcher(
             self.machine,
@@ -202,7 +207,7 @@ class Worker:
             values=self._values,
             advertised=self._advertise,
         )
-        self.desk.lease_of = callers.call_of
+        self.handler.lease_of = callers.call_of
         self._launcher.files = self._files
         self._launcher.open()
         self._launcher.limit_by(await asyncio.to_thread(proven, limiter))  # while the warden starts
@@ -225,7 +230,7 @@ class Worker:
                 task.cancel()
             await asyncio.gather(connecting, *self._tasks, return_exceptions=True)
             self._relay.close()
-            self.desk.close()
+            self.handler.close()
             await self._files.close()
             self._reports.close()
             await self._launcher.close()
@@ -253,9 +258,9 @@ class Worker:
             log.critical("the worker stops", exc_info=task.exception())
             self._gone.set()
 
-    # -- the machine ------------------------------------------------------------------------------------------------------
-    def see(self, seen: Any) -> None:
-        self._inbox.append(seen)
+    # -- the machine -------------------------------------------------------------------------------
+    def see(self, received: Any) -> None:
+        self._inbox.append(received)
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._turn)
@@ -300,40 +305,51 @@ class Worker:
         self._timer = None
         self._turn()
 
-    def _perform(self, it: m.Instruction) -> None:
-        follow = self._launcher.orders.get(type(it))
+    def _perform(self, instruction: m.Instruction) -> None:
+        follow = self._launcher.orders.get(type(instruction))
         if follow is not None:
-            follow(it)
+            follow(instruction)
             return
-        match it:
+        match instruction:
             case m.StartAttempt():
-                self._launcher.start(it.assignment, it.gpus, it.behind)
+                self._launcher.start(instruction.assignment, instruction.gpus, instruction.behind)
             case m.WithdrawAttempt():
-                self._launcher.withdraw(it.lease)
+                self._launcher.withdraw(instruction.lease)
             case m.StopAttempt():
-                self._launcher.stop(it.lease, it.grace_s)
-            case words.ReportServices():
-                starts, readies, nexts = (shifted(ats, self._shift_s) for ats in (it.started, it.ready_ats, it.next_starts))
-                about = (it.leases, it.serials, starts, readies, it.ports, it.restarts, it.reasons, nexts)
+                self._launcher.stop(instruction.lease, instruction.grace_s)
+            case messages.ReportServices():
+                starts, readies, nexts = (
+                    shifted(ats, self._shift_s) for ats in (instruction.started, instruction.ready_ats, instruction.next_starts)
+                )
+                about = (
+                    instruction.leases,
+                    instruction.serials,
+                    starts,
+                    readies,
+                    instruction.ports,
+                    instruction.restarts,
+                    instruction.reasons,
+                    nexts,
+                )
                 self._send(msg.ServiceStates(0, *about))
-            case words.ReportAwaiting():
-                self._send(msg.Awaiting(0, it.leases))
+            case messages.ReportAwaiting():
+                self._send(msg.Awaiting(0, instruction.leases))
             case m.ReportStarted():
-                self._send(msg.Started(0, it.leases, shifted(it.ats, self._shift_s)))
-            case words.StoreValue():
-                self._values.hold(it.lease, artifact_of(it.value) or "", size_of(it.value))
+                self._send(msg.Started(0, instruction.leases, shifted(instruction.ats, self._shift_s)))
+            case messages.StoreValue():
+                self._values.hold(instruction.lease, artifact_of(instruction.value) or "", size_of(instruction.value))
             case m.ReportResults():
                 self._reports.say_statuses()
-                for part in results_messages(it.results, self._shift_s):
+                for part in results_messages(instruction.results, self._shift_s):
                     self._send(part)
             case m.Beat():
-                self._beat(it)
-            case words.KeepOutputs() | words.GiveUpOutputs():
-                self._files.follow(it)
-            case m.FetchArtifact() if not self._files.follow(it):
-                self._downloads.begin(it.hash)
+                self._beat(instruction)
+            case messages.KeepOutputs() | messages.GiveUpOutputs():
+                self._files.follow(instruction)
+            case m.FetchArtifact() if not self._files.follow(instruction):
+                self._downloads.begin(instruction.hash)
             case m.Forget():
-                for lease in it.leases:
+                for lease in instruction.leases:
                     printed = self._pump.forget(lease)
                     self._values.forget(lease)
                     self._secrets.forget(lease)
@@ -352,7 +368,7 @@ class Worker:
         else:
             self._gone.set()
 
-    # -- output of calls ------------------------------------------------------------------------------------------------
+    # -- output of calls ---------------------------------------------------------------------------
     def _values_in_use(self) -> list[str]:
         values = [hash_ for held in self.machine.held.values() if held.value and (hash_ := artifact_of(held.value))]
         return values + [hash_ for held in self.machine.held.values() for hash_ in held.assignment.needs]
@@ -361,9 +377,10 @@ class Worker:
         if not self._scheduled and not self.machine.gathering:
             self._pump.flush()  # else the turn that is due does
 
-    # -- the connection -----------------------------------------------------------------------------------------------------
+    # -- the connection ----------------------------------------------------------------------------
     async def _stay_connected(self) -> None:
-        """Dials until it is told not to; backs off with jitter while nobody answers, or connections do not last."""
+        """Dials until it is told not to; backs off with jitter while nobody answers, or connections
+        do not last."""
         wait, told = RETRY_MIN_S, False
         while True:
             try:
@@ -384,7 +401,8 @@ class Worker:
             wait = min(RETRY_MAX_S, wait * 2)
 
     async def _connect(self) -> None:
-        """One connection up to its registration. Raises MasterUnreachable; a refusal is in `_refusal`."""
+        """One connection up to its registration. Raises MasterUnreachable; a refusal is in
+        `_refusal`."""
         self._lost.clear()
         self._registered = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -413,7 +431,7 @@ class Worker:
             self._pump.disconnected()
             self._lines.disconnected()
             self._relay.disconnected()
-            self.desk.disconnected()
+            self.handler.disconnected()
             self._reports.disconnected()
             self.see(m.Disconnected())
             self._broke = error
@@ -421,7 +439,7 @@ class Worker:
 
     def _on_message(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
         self._heard_at = self._clock.now()
-        if self._lines.heard(message, blob) or self.desk.heard(message, blob):
+        if self._lines.heard(message, blob) or self.handler.heard(message, blob):
             return
         match message:
             case msg.GiveSecrets():
@@ -455,15 +473,15 @@ class Worker:
             case _:
                 pass
 
-    def _on_welcome(self, it: msg.Welcome) -> None:
+    def _on_welcome(self, message: msg.Welcome) -> None:
         """Says who this is, and what it holds."""
-        self._shift_s = ahead_s(it.now, self._hello_at, self._clock.now())
-        self._lines.nearby = prove(it.content)
-        self.see(m.Welcomed(it.cluster))
+        self._shift_s = ahead_s(message.now, self._hello_at, self._clock.now())
+        self._lines.nearby = prove(message.content)
+        self.see(m.Welcomed(message.cluster))
         self._turn()
         self._secrets.keep(self.machine.held)
         held, slots, draining = self.machine.holdings(), self.machine.slots, self.machine.draining
-        me = (self.name, self.incarnation, it.cluster, self.capabilities)
+        me = (self.name, self.incarnation, message.cluster, self.capabilities)
         about = facts(self.machine.stock, self._launcher.limiter.mechanism)
         about |= {"cgroups_left": self._launcher.limiter.left} if self._launcher.limiter.left else {}
         about |= self._disk.facts()
@@ -471,19 +489,20 @@ class Worker:
         draws = (held.draws, held.draw_of)
         self._send(msg.Register(1, *me, slots, about, held.leases, shifted(held.started, self._shift_s), draining, *draws))
 
-    def _on_registered(self, it: msg.Registered) -> None:
-        self._heartbeat_s = it.heartbeat_s
-        self.machine.grace_s = it.grace_s
-        self.see(m.Registered(it.heartbeat_s))
+    def _on_registered(self, message: msg.Registered) -> None:
+        self._heartbeat_s = message.heartbeat_s
+        self.machine.grace_s = message.grace_s
+        self.see(m.Registered(message.heartbeat_s))
         self._registered.set()
         self._loop.call_soon(self._lines.registered)
         log.info("registered with the master at %s:%d as %s, %d slots", *self.master, self.name, self.machine.slots)
         self._note_home()
 
-    def _on_log_resume(self, it: msg.LogResume) -> None:
-        """Output goes on from what the master has, and behind it the results that it did not acknowledge."""
+    def _on_log_resume(self, message: msg.LogResume) -> None:
+        """Output goes on from what the master has, and behind it the results that it did not
+        acknowledge."""
         self._resumed = True
-        for lease, stdout, stderr in zip(it.leases, it.stdout, it.stderr, strict=True):
+        for lease, stdout, stderr in zip(message.leases, message.stdout, message.stderr, strict=True):
             self._pump.resume(lease, stdout, stderr)
         self._turn()
         for lease in [lease for lease, held in self.machine.held.items() if held.phase is m.Phase.ENDED]:
@@ -520,7 +539,7 @@ class Worker:
         if self._peer is not None:
             self._peer.send(message, blob)
 
-    def _beat(self, it: m.Beat) -> None:
+    def _beat(self, instruction: m.Beat) -> None:
         if self._clock.now() - self._heard_at > 3 * self._heartbeat_s:
             log.warning(
                 "the master at %s:%d was silent for %.0f s: dialling anew", *self.master, self._clock.now() - self._heard_at
@@ -528,9 +547,18 @@ class Worker:
             if self._peer is not None:
                 self._peer.abort()
             return
-        self._send(msg.Heartbeat(0, it.leases, shifted(it.started, self._shift_s), it.draws, it.draw_of, self._disk.news()))
+        self._send(
+            msg.Heartbeat(
+                0,
+                instruction.leases,
+                shifted(instruction.started, self._shift_s),
+                instruction.draws,
+                instruction.draw_of,
+                self._disk.news(),
+            )
+        )
 
-    # -- artifacts ----------------------------------------------------------------------------------------------------------
+    # -- artifacts ---------------------------------------------------------------------------------
     def _fetched(self, hash_: str, problem: str, retryable: bool) -> None:
         self.see(m.ArtifactFailed(hash_, problem, retryable) if problem else m.ArtifactReady(hash_))
         self._reader.on_fetched(hash_, problem)
@@ -539,7 +567,7 @@ class Worker:
         self._requests += 1
         return self._requests
 
-    # -- output ---------------------------------------------------------------------------------------------------------------
+    # -- output ------------------------------------------------------------------------------------
     def _send_logs(self, message: msg.LogData, data: bytes) -> None:
         if self._peer is not None:
             self._peer.send(message, data)

@@ -1,4 +1,5 @@
-"""What a worker does once an hour: it removes what is old in its home, and notes what time it is there."""
+"""What a worker does once an hour: it removes what is old in its home, and notes what time it is
+there."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from titan.clock import SteadyClock, note_time
-from titan.worker.held import Held
-from titan.worker.sandbox import Swept, Workspace
+from titan.host.clock import SteadyClock, note_time
+from titan.worker.files.sandbox import Swept, Workspace
+from titan.worker.state_machine.attempt import Held
 
 log = logging.getLogger("titan.worker")
 
@@ -20,7 +21,8 @@ SWEEP_S = 3600.0
 async def keep_swept(
     workspace: Workspace, home: Path, clock: SteadyClock, keep_s: float, held: Mapping[int, Held], on_removed: Callable[[str], Any]
 ) -> None:
-    """Until it is cancelled. `on_removed(hash)`: an artifact is not here any more. What cannot be done is told, and tried again."""
+    """Until it is cancelled. `on_removed(hash)`: an artifact is not here any more. What cannot be
+    done is told, and tried again."""
     while True:
         in_use = {one.assignment.run for one in held.values()}
         swept = Swept(0, [])

@@ -1,4 +1,5 @@
-"""Anything may be seen in any order: every invariant holds after every turn, the log tells the same, all finishes in the end."""
+"""Anything may be seen in any order: every invariant holds after every turn, the log tells the
+same, all finishes in the end."""
 
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from support.core import CLIENT, Master, beat, cancel, dag, picture, register, replay, results, started, submit, succeeded
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import image
-from titan.core import inputs as seen
-from titan.core.check import check
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.invariants import check
+from titan.core.state import snapshot
 from titan.model.dag import DagSpec, Gate, JobTemplate, Needs
 from titan.model.demand import NOTHING, amounts_in, capabilities_of, demand_of, totals_of, within
 from titan.model.settings import Settings
@@ -63,7 +64,7 @@ class AnyOrder(RuleBasedStateMachine):
         """The history: runs that have left."""
         self.tokens = 0
 
-    def see(self, *inputs: seen.Input, after: float = 1.0) -> None:
+    def see(self, *inputs: inputs.Input, after: float = 1.0) -> None:
         decision = self.master.see(*inputs, at=self.master.now + after)
         dispatched = [e for e in decision.events if isinstance(e, ev.JobsDispatched)]
         self.said += [e.first_lease + i for e in dispatched for i in range(len(e.jobs))]
@@ -126,7 +127,7 @@ class AnyOrder(RuleBasedStateMachine):
     def starts(self, name: str, seed: int) -> None:
         if (worker := self.some_worker(name)) is not None:
             leases = self.some_leases(worker, seed)
-            self.see(seen.AttemptsStarted(worker, leases, [self.master.now + 0.5] * len(leases)))
+            self.see(inputs.AttemptsStarted(worker, leases, [self.master.now + 0.5] * len(leases)))
 
     @rule(name=NAMES, seed=SEEDS, outcomes=st.lists(OUTCOMES, min_size=12, max_size=12))
     def reports(self, name: str, seed: int, outcomes: list[Outcome]) -> None:
@@ -150,11 +151,11 @@ class AnyOrder(RuleBasedStateMachine):
             connection = self.master.state.workers[worker].connection
             match what:
                 case "disconnects":
-                    self.see(seen.WorkerDisconnected(worker, connection or 999))
+                    self.see(inputs.WorkerDisconnected(worker, connection or 999))
                 case "drains":
-                    self.see(seen.WorkerDraining(worker))
+                    self.see(inputs.WorkerDraining(worker))
                 case _:
-                    self.see(seen.WorkerLeaving(worker))
+                    self.see(inputs.WorkerLeaving(worker))
 
     @rule(
         by=st.integers(-1, 40),
@@ -165,7 +166,8 @@ class AnyOrder(RuleBasedStateMachine):
         kind=TEMPLATES,
     )
     def grows(self, by: int, run: int, parents: list[set[int]], before: int, children: bool, kind: JobTemplate) -> None:
-        """Some attempt, or a user, adds jobs: behind each other, behind some that are there, before one that is there."""
+        """Some attempt, or a user, adds jobs: behind each other, behind some that are there, before
+        one that is there."""
         held = [(w.number, lease) for w in self.master.state.workers.values() for lease in w.held]
         worker, lease = held[by % len(held)] if by >= 0 and held else (0, 0)
         name = self.master.state.jobs[self.master.state.workers[worker].held[lease]].run.id if worker else f"r{run}"
@@ -175,7 +177,7 @@ class AnyOrder(RuleBasedStateMachine):
         behind = [tuple([(ids + there)[p] for p in sorted(ps) if p < len(ids + there) and p != i]) for i, ps in enumerate(parents)]
         spec = DagSpec("more", "", [kind], ids, [0] * len(ids), [()] * len(ids), behind)
         targets = (there[before],) if 0 <= before < len(there) else ()
-        self.see(seen.RunGrowthRequested(CLIENT, 9, worker, lease, name, f"k{len(there)}", spec, targets, children))
+        self.see(inputs.RunGrowthRequested(CLIENT, 9, worker, lease, name, f"k{len(there)}", spec, targets, children))
 
     @rule(run=st.integers(0, 3), job=st.integers(-1, 4))
     def cancels(self, run: int, job: int) -> None:
@@ -188,24 +190,24 @@ class AnyOrder(RuleBasedStateMachine):
         if token and gates:
             self.tokens += 1
             digest = str(self.tokens).encode()
-            self.see(seen.TokenDrawn(gates[run % len(gates)], digest))
-        self.see(seen.GateDecisionMade(CLIENT, 8, f"r{run}", f"j{job}", approve, "ann", "", f"k{self.tokens}", digest))
+            self.see(inputs.TokenDrawn(gates[run % len(gates)], digest))
+        self.see(inputs.GateDecisionMade(CLIENT, 8, f"r{run}", f"j{job}", approve, "ann", "", f"k{self.tokens}", digest))
 
     @rule(run=st.integers(0, 3), job=st.integers(-1, 4), purge=st.sampled_from([False, False, True]))
     def takes_off_the_dlq(self, run: int, job: int, purge: bool) -> None:
         name, which = f"r{run}", f"j{job}" if job >= 0 else ""
         chunks = [] if name in self.master.state.runs else self.kept.get(name, [])
         if purge:
-            self.see(seen.DeadDismissed(CLIENT, 8, name, which, chunks))
+            self.see(inputs.DeadDismissed(CLIENT, 8, name, which, chunks))
         else:
-            self.see(seen.DeadRetried(CLIENT, 8, name, which, "ann", "", chunks))
+            self.see(inputs.DeadRetried(CLIENT, 8, name, which, "ann", "", chunks))
 
     @rule(run=st.integers(0, 3))
     def leaves_for_the_history(self, run: int) -> None:
         found = self.master.state.runs.get(f"r{run}")
         if found is not None and found.state is not RunState.RUNNING:
-            self.kept[found.id] = list(image.dump_run(self.master.state, found, 3))
-            self.see(seen.HistoryKept([found.id]))
+            self.kept[found.id] = list(snapshot.dump_run(self.master.state, found, 3))
+            self.see(inputs.HistoryKept([found.id]))
 
     @rule(
         name=st.sampled_from(["s1", "s2"]),
@@ -215,27 +217,27 @@ class AnyOrder(RuleBasedStateMachine):
     )
     def schedules(self, name: str, every: float, overlap: str, catch_up: str) -> None:
         spec = dag({"a": "", "b": "a"})
-        self.see(seen.ScheduleRequested(1, 1, "", name, spec, Timing(every_s=every), overlap, catch_up, False, True))
+        self.see(inputs.ScheduleRequested(1, 1, "", name, spec, Timing(every_s=every), overlap, catch_up, False, True))
 
     @rule(name=st.sampled_from(["s1", "s2"]), what=st.sampled_from(["pauses", "resumes", "removes", "runs"]))
     def plans_anew(self, name: str, what: str) -> None:
         match what:
             case "removes":
-                self.see(seen.RemovalRequested(1, 1, name))
+                self.see(inputs.RemovalRequested(1, 1, name))
             case "runs":
                 run = f"r{len(self.master.state.runs)}"
-                self.see(seen.ScheduleRunRequested(1, 1, run, run, name))
+                self.see(inputs.ScheduleRunRequested(1, 1, run, run, name))
             case _:
-                self.see(seen.PauseRequested(1, 1, name, what == "pauses"))
+                self.see(inputs.PauseRequested(1, 1, name, what == "pauses"))
 
     @rule(seconds=st.sampled_from([0.3, 1.0, 5.0, 31.0]))
     def time_passes(self, seconds: float) -> None:
-        self.see(seen.TimePassed(), after=seconds)
+        self.see(inputs.TimePassed(), after=seconds)
 
     @rule()
     def the_master_is_killed(self) -> None:
         self.master.state = replay(self.master.events, Settings())
-        self.see(seen.MasterBooted("c", self.master.state.term + 1))
+        self.see(inputs.MasterBooted("c", self.master.state.term + 1))
 
     @invariant()
     def the_log_tells_the_same(self) -> None:
@@ -246,18 +248,18 @@ class AnyOrder(RuleBasedStateMachine):
         """A good worker comes and stays: everything comes to an end."""
         master = self.master
         for name in list(master.state.schedules):
-            self.see(seen.RemovalRequested(1, 1, name))
+            self.see(inputs.RemovalRequested(1, 1, name))
         good = register("good", origin=1_000_000, capabilities=("GENERAL", "GPU"), slots=4)
-        self.see(seen.TimePassed(), after=60.0)
+        self.see(inputs.TimePassed(), after=60.0)
         self.see(msgspec.structs.replace(good, facts=FACTS["good"]))
         worker = master.state.worker_numbers["good"]
         for _ in range(200):
             held = list(master.state.workers[worker].held)
             self.see(started(worker, dict.fromkeys(held, master.now)), succeeded(worker, *held))
-            self.see(seen.TimePassed(), beat(worker, {}), after=10.0)
+            self.see(inputs.TimePassed(), beat(worker, {}), after=10.0)
             for gate in list(master.state.gates):
                 job = master.state.jobs[gate]
-                self.see(seen.GateDecisionMade(CLIENT, 8, job.run.id, job.name, True, "ann", "", "end"))
+                self.see(inputs.GateDecisionMade(CLIENT, 8, job.run.id, job.name, True, "ann", "", "end"))
             if all(run.state is not RunState.RUNNING for run in master.state.runs.values()):
                 break
         assert all(run.state is not RunState.RUNNING for run in master.state.runs.values()), "something waits for ever"

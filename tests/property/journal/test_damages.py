@@ -1,7 +1,7 @@
 """Random damage to the files of a journal: nothing that was acknowledged is lost without a word.
 
-Of each damage either a start gives all that was acknowledged, or both the start and `verify` say that there is damage. The suite
-does some of each kind; all 1,400 with
+Of each damage either a start gives all that was acknowledged, or both the start and `verify` say
+that there is damage. The suite does some of each kind; all 1,400 with
 
     TITAN_DAMAGES=1400 python -m pytest tests/property/journal/test_damages.py
 """
@@ -49,7 +49,8 @@ def digest(total: int, seq: int, data: bytes) -> int:
 
 
 def make(folder: Path, *, stopped: bool, snapshot: bool, records: int = 180) -> int:
-    """A journal of some segments and what its last sequence is; `stopped` in order, or killed a second after it fell idle."""
+    """A journal of some segments and what its last sequence is; `stopped` in order, or killed a
+    second after it fell idle."""
     last = 0
     for first, until_seq in ((1, 60), (61, IN_THE_SNAPSHOT), (IN_THE_SNAPSHOT + 1, records)):
         done: list[int] = []
@@ -104,7 +105,8 @@ def start(folder: Path) -> tuple[int, int]:
 
 
 def faults_of_a_repair(folder: Path, last: int) -> list[str]:
-    """After `accept_loss` a start succeeds, with a prefix, and goes on from there; nothing was deleted."""
+    """After `accept_loss` a start succeeds, with a prefix, and goes on from there; nothing was
+    deleted."""
     before = sum(path.stat().st_size for path in folder.iterdir())
     mended = accept_loss(folder, name="aside")
     assert mended.aside is not None and sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) >= before - SEGMENT_BYTES
@@ -121,7 +123,7 @@ def faults_of_a_repair(folder: Path, last: int) -> list[str]:
     return faults
 
 
-# -- damages --------------------------------------------------------------------------------------------------------------
+# -- damages ---------------------------------------------------------------------------------------
 def chosen(folder: Path, chance: random.Random) -> Path:
     segments, snapshots = [f.path for f in list_segments(folder)], [f.path for f in list_snapshots(folder)]
     return chance.choice([chance.choice(segments), segments[-1], *snapshots])

@@ -1,6 +1,8 @@
-"""Whatever is submitted, ends, leaves, is retried and restarted: content that is referred to stays, all other goes in the end.
+"""Whatever is submitted, ends, leaves, is retried and restarted: content that is referred to stays,
+all other goes in the end.
 
-The oracle keeps what was given for each run, schedule, pipeline, key and name, and asks the core only which of them are there.
+The oracle keeps what was given for each run, schedule, pipeline, key and name, and asks the core
+only which of them are there.
 """
 
 from __future__ import annotations
@@ -22,18 +24,18 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import replace
 
 from support.core import CLIENT, Master, dag, register, replay, results, submit
-from titan.clock import SteadyClock
 from titan.content.blobs import put
 from titan.content.directory import DirectoryStore
-from titan.core import events as ev
-from titan.core import image
-from titan.core import inputs as seen
-from titan.core.state import State
-from titan.master import garbage
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.state import snapshot
+from titan.core.state.state import State
+from titan.host.clock import SteadyClock
+from titan.master import garbage_collection as garbage
+from titan.master.content_names import Registry
 from titan.master.core_loop import CoreLoop
-from titan.master.garbage import GarbageCollector
-from titan.master.history import CHUNK_JOBS, History, compressed, kept_run
-from titan.master.registry import Registry
+from titan.master.garbage_collection import GarbageCollector
+from titan.master.history.database import CHUNK_JOBS, History, compressed, kept_run
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.files import StoredFile
 from titan.model.settings import Settings
@@ -50,7 +52,8 @@ OUTCOMES = st.sampled_from([Outcome.SUCCEEDED, Outcome.SUCCEEDED, Outcome.EXITED
 
 
 class FakeCore:
-    """What the collector knows of a core loop. `between` is called whenever the collector lets others have their turn."""
+    """What the collector knows of a core loop. `between` is called whenever the collector lets
+    others have their turn."""
 
     def __init__(self, master: Master) -> None:
         self._master = master
@@ -90,7 +93,7 @@ class Contents(RuleBasedStateMachine):
         for kind, name in list(self.of_other):
             self._remove(kind, name)
         for name in list(self.master.state.runs):
-            self.master.see(seen.CancelRequested(CLIENT, 6, name, ""))
+            self.master.see(inputs.CancelRequested(CLIENT, 6, name, ""))
             self._leave(name)
         self._forget()
         self.history.prune(before=float("inf"), most_bytes=0)
@@ -102,7 +105,7 @@ class Contents(RuleBasedStateMachine):
             self.history.close()
             shutil.rmtree(self.home)
 
-    # -- what is referred to ------------------------------------------------------------------------------------------------
+    # -- what is referred to -----------------------------------------------------------------------
     @invariant()
     def what_is_referred_to_is_there(self) -> None:
         history = self.history.there(list(self.of_run))
@@ -112,9 +115,10 @@ class Contents(RuleBasedStateMachine):
         for holder, hashes in self.of_other.items():
             assert all(map(self.store.has, hashes)), holder
 
-    # -- clients ------------------------------------------------------------------------------------------------------------
+    # -- clients -----------------------------------------------------------------------------------
     def _stage(self, numbers: list[int], later: Callable[[], Any]) -> list[str]:
-        """What a client does before it submits; then something else happens; then what it was told holds still."""
+        """What a client does before it submits; then something else happens; then what it was told
+        holds still."""
         datas = [b"content %d" % n for n in numbers]
         hashes = [hashlib.sha256(data).hexdigest() for data in datas]
         for hash_, data in zip(hashes, datas, strict=True):
@@ -155,23 +159,23 @@ class Contents(RuleBasedStateMachine):
         hashes = self._stage(numbers, lambda: None)
         spec = self._spec(hashes)
         if kind == "schedule":
-            self.master.see(seen.ScheduleRequested(1, 1, "", name, spec, Timing(every_s=1e6), "queue", "skip", False, True))
+            self.master.see(inputs.ScheduleRequested(1, 1, "", name, spec, Timing(every_s=1e6), "queue", "skip", False, True))
         else:
-            self.master.see(seen.PipelineSaveRequested(1, 1, name, spec, True))
+            self.master.see(inputs.PipelineSaveRequested(1, 1, name, spec, True))
         self.of_other[kind, name] = set(hashes)
 
     @rule(name=NAMES)
     def a_schedule_makes_a_run(self, name: str) -> None:
         if ("schedule", name) in self.of_other:
             self.count += 1
-            self.master.see(seen.ScheduleRunRequested(1, 1, f"r{self.count}", f"k{self.count}", name))
+            self.master.see(inputs.ScheduleRunRequested(1, 1, f"r{self.count}", f"k{self.count}", name))
             if f"r{self.count}" in self.master.state.runs:
                 self.of_run[f"r{self.count}"] = set(self.of_other["schedule", name])
 
     @rule(numbers=CONTENTS, name=NAMES)
     def a_key_is_published(self, numbers: list[int], name: str) -> None:
         hash_ = self._stage(numbers[:1], lambda: None)[0]
-        self.master.see(seen.PublishRequested(CLIENT, 8, name, hash_, 10, 0, 0, 0, True))
+        self.master.see(inputs.PublishRequested(CLIENT, 8, name, hash_, 10, 0, 0, 0, True))
         self.of_other["key", name] = {hash_}
 
     @rule(numbers=CONTENTS, name=NAMES, resolved=st.booleans())
@@ -196,14 +200,14 @@ class Contents(RuleBasedStateMachine):
     def _remove(self, kind: str, name: str) -> None:
         match kind:
             case "schedule":
-                self.master.see(seen.RemovalRequested(1, 1, name))
+                self.master.see(inputs.RemovalRequested(1, 1, name))
             case "pipeline":
-                self.master.see(seen.PipelineRemovalRequested(1, 1, name))
+                self.master.see(inputs.PipelineRemovalRequested(1, 1, name))
             case _:
-                self.master.see(seen.UnpublishRequested(CLIENT, 8, name))
+                self.master.see(inputs.UnpublishRequested(CLIENT, 8, name))
         del self.of_other[kind, name]
 
-    # -- runs ---------------------------------------------------------------------------------------------------------------
+    # -- runs --------------------------------------------------------------------------------------
     @rule(outcomes=st.lists(OUTCOMES, min_size=4, max_size=4), number=st.integers(0, 40))
     def attempts_end(self, outcomes: list[Outcome], number: int) -> None:
         """Those that are held now; by and by, whole runs."""
@@ -228,10 +232,10 @@ class Contents(RuleBasedStateMachine):
         state, run = self.master.state, self.master.state.runs.get(name)
         if run is None or run.state in (RunState.RUNNING, RunState.OPENING):
             return
-        chunks = [compressed(chunk) for chunk in image.dump_run(state, run, CHUNK_JOBS)]
+        chunks = [compressed(chunk) for chunk in snapshot.dump_run(state, run, CHUNK_JOBS)]
         self.history.put([kept_run(state, run, chunks, 0)])
         self.to_forget = [other for other in self.to_forget if other != name]
-        self.master.see(seen.HistoryKept([name]))
+        self.master.see(inputs.HistoryKept([name]))
 
     @rule(keep_s=st.sampled_from([1.0, 10.0, 20.0]))
     def runs_leave_the_history(self, keep_s: float) -> None:
@@ -241,7 +245,7 @@ class Contents(RuleBasedStateMachine):
     def a_run_is_retried(self, run: int) -> None:
         name = f"r{run}"
         chunks = [] if name in self.master.state.runs else self.history.chunks(name)
-        decision = self.master.see(seen.DeadRetried(CLIENT, 8, name, "", "ann", "", chunks))
+        decision = self.master.see(inputs.DeadRetried(CLIENT, 8, name, "", "ann", "", chunks))
         if any(isinstance(event, ev.RunRestored) for event in decision.events):
             self.to_forget.append(name)
 
@@ -259,11 +263,11 @@ class Contents(RuleBasedStateMachine):
         self.master.state = replay(self.master.events, SETTINGS)
         self.history.close()
         self._open()
-        self.master.see(seen.MasterBooted("c", self.master.state.term + 1))
+        self.master.see(inputs.MasterBooted("c", self.master.state.term + 1))
         held = self.master.state.workers[1].held
         self.master.see(register(slots=8, held=dict.fromkeys(held, 1.0)))
 
-    # -- time ---------------------------------------------------------------------------------------------------------------
+    # -- time --------------------------------------------------------------------------------------
     @rule()
     def the_grace_passes(self) -> None:
         self._age()

@@ -1,6 +1,8 @@
-"""Every place in every message, with a value that no peer should send: taken or refused, and replayed to the same state.
+"""Every place in every message, with a value that no peer should send: taken or refused, and
+replayed to the same state.
 
-One value for each place here, drawn anew with each run; `python -m fuzz.messages` in tests/ draws for as long as it is told.
+One value for each place here, drawn anew with each run; `python -m fuzz.messages` in tests/ draws
+for as long as it is told.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A worker that sends again and again, cut after cut and restart after restart: each byte is kept once, in order."""
+"""A worker that sends again and again, cut after cut and restart after restart: each byte is kept
+once, in order."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ def test_any_order_of_sending(sends: list[tuple[tuple[str, int], int, int, str]]
         store = LogStore(Path(folder))
         have = dict.fromkeys(OUTPUT, 0)
         for (job, stream), back, length, then in sends:
-            start = max(0, have[job, stream] - back)  # never with a gap: a worker goes on from what it was told
+            # never with a gap: a worker goes on from what it was told
+            start = max(0, have[job, stream] - back)
             store.append("r", job, 1, stream, start, OUTPUT[job, stream][start : start + length])
             have[job, stream] = max(have[job, stream], min(60, start + length))
             if then:

@@ -1,4 +1,5 @@
-"""Any split of the bytes gives the same messages; bytes that are none give an error and nothing else."""
+"""Any split of the bytes gives the same messages; bytes that are none give an error and nothing
+else."""
 
 from __future__ import annotations
 

@@ -43,7 +43,8 @@ WISHES = st.builds(Wish, st.sampled_from(CAPABILITIES), st.integers(-1, 2), st.i
 
 
 def run(nodes: list[Node], wishes: list[Wish]) -> tuple[dict[int, list[int]], Pool]:
-    """Worker i is nodes[i], job i is wishes[i]. A pin to a worker that is not there or cannot run it is no pin."""
+    """Worker i is nodes[i], job i is wishes[i]. A pin to a worker that is not there or cannot run
+    it is no pin."""
     pool = Pool()
     for worker, node in enumerate(nodes):
         pool.put(worker, node.capabilities, node.slots, min(node.used, node.slots), open_=node.open, depth=node.depth)

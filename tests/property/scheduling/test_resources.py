@@ -1,4 +1,5 @@
-"""Placement of jobs that ask for resources, over many turns and any changes, against what it promises."""
+"""Placement of jobs that ask for resources, over many turns and any changes, against what it
+promises."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import pytest
 from titan.model.demand import NOTHING, Amounts, Demand, LaneKey, amounts_in, capabilities_of, fits_beside, minus, plus, within
 from titan.scheduling.lane import Lane, sort_key
 from titan.scheduling.place import Terms, place
-from titan.scheduling.pool import MAX_HOLDS, Pool
+from titan.scheduling.pool import MAX_RESERVATIONS, Pool
 
 CAPABILITIES = (("A",), ("A", "B"), ("B",), ("B", "A", "C"))
 
@@ -32,9 +33,10 @@ class Walk:
         self.jobs = 0
         self.now = 0.0
 
-    # -- changes --------------------------------------------------------------------------------------------------------
+    # -- changes -----------------------------------------------------------------------------------
     def worker(self, number: int) -> None:
-        """Comes, or comes back with other ways. What runs there goes on; what is bound to it and cannot run there goes."""
+        """Comes, or comes back with other ways. What runs there goes on; what is bound to it and
+        cannot run there goes."""
         rng = self.rng
         self.total[number] = (rng.randrange(0, 5) * 500, rng.randrange(0, 9), rng.randrange(0, 3))
         self.slots[number] = rng.randint(1, 4)
@@ -110,7 +112,7 @@ class Walk:
             seat = self.pool.seats[worker]
             self.pool.use(worker, seat.used - 1, minus(seat.taken, amounts_in(demand)))
 
-    # -- placement ------------------------------------------------------------------------------------------------------
+    # -- placement ---------------------------------------------------------------------------------
     def place(self) -> None:
         self.now += self.rng.choice((0.1, 1.0, 4.0))
         before = {worker: (len(jobs), self.taken(worker)) for worker, jobs in self.running.items()}
@@ -135,7 +137,7 @@ class Walk:
     def judge(self) -> None:
         """Who still waits has to: there is no room, or it is held for one that comes before."""
         holds = {w: seat.hold for w, seat in self.pool.seats.items() if seat.hold is not None}
-        assert len(holds) <= MAX_HOLDS
+        assert len(holds) <= MAX_RESERVATIONS
         heads: dict[tuple[LaneKey, int], int] = {}
         for job, (demand, priority, pin) in self.waiting.items():
             lane = (demand, 0) if not pin else ("", pin)
@@ -170,7 +172,8 @@ def test_placement_stays_within_resources_whatever_changes(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_large_one_is_placed_though_small_ones_keep_coming(seed: int) -> None:
-    """Whatever the load: the worker that holds room for it gets it together within the longest of what runs there."""
+    """Whatever the load: the worker that holds room for it gets it together within the longest of
+    what runs there."""
     rng = Random(seed)
     walk = Walk(seed)
     for number in range(1, rng.randint(2, 5)):

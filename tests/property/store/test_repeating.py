@@ -1,7 +1,9 @@
-"""What was journaled repeats whatever limits were set when it was done, and whatever limits are set when it is repeated.
+"""What was journaled repeats whatever limits were set when it was done, and whatever limits are set
+when it is repeated.
 
-Random commands run under random settings, with numbers at their extremes and names in any case. A store with default settings
-repeats their changes; another is made from a snapshot. All hold the same.
+Random commands run under random settings, with numbers at their extremes and names in any case. A
+store with default settings repeats their changes; another is made from a snapshot. All hold the
+same.
 """
 
 from __future__ import annotations

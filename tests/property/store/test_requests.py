@@ -1,4 +1,5 @@
-"""Requests are the same however the bytes are split, and no announced length costs what was not sent."""
+"""Requests are the same however the bytes are split, and no announced length costs what was not
+sent."""
 
 from __future__ import annotations
 

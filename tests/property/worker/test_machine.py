@@ -1,4 +1,5 @@
-"""Anything may be seen in any order: slots hold, no attempt is forgotten before its acknowledgement, and all comes to an end."""
+"""Anything may be seen in any order: slots hold, no attempt is forgotten before its
+acknowledgement, and all comes to an end."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 
 from support.worker_machine import PLAIN, SCRIPT, Node, dispatched, exited
 from titan.model.dag import JobTemplate
-from titan.worker import machine as m
-from titan.worker.machine import Phase
+from titan.worker.state_machine import machine as m
+from titan.worker.state_machine.machine import Phase
 
 TIMED = JobTemplate(command="true", timeout_s=3.0)
 LEASES = st.integers(1, 6)

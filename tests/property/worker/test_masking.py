@@ -1,4 +1,5 @@
-"""The masker: any split of any text comes out as the whole text does, and no secret is in what comes out."""
+"""The masker: any split of any text comes out as the whole text does, and no secret is in what
+comes out."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from urllib.parse import quote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from titan.worker.masking import MASK, SHORTEST, Masker, Patterns
+from titan.worker.isolated.masking import MASK, SHORTEST, Masker, Patterns
 from titan.worker.secret_forms import forms_of
 
 # Few letters, so that patterns repeat, overlap and begin in one another.

@@ -1,4 +1,5 @@
-"""Reports of runners and wardens: any split of the bytes gives the same, and no bytes do anything but be reports or ValueError."""
+"""Reports of runners and wardens: any split of the bytes gives the same, and no bytes do anything
+but be reports or ValueError."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ import pytest
 
 from support.reports import named
 from titan.model.values import failure_of
-from titan.worker.process_reports import typed
-from titan.worker.reports import FORMS, FRAME_BYTES, pack_reports, take_reports
-from titan.worker.runner import pack_failure
+from titan.worker.isolated.reports import FORMS, FRAME_BYTES, pack_reports, take_reports
+from titan.worker.isolated.runner import pack_failure
+from titan.worker.processes.reports import typed
 
 SOME: list[tuple[Any, ...]] = [
     ("started", 7, 4242, 1.5),

@@ -1,4 +1,5 @@
-"""Forks before their command line is known. Each case has a process of its own, since a test's may have threads."""
+"""Forks before their command line is known. Each case has a process of its own, since a test's may
+have threads."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import sys
 
 START = """\
 import os, signal, sys, threading
-from titan.cli.prefork import Crew, may_fork, await_end
+from titan.cli.prefork import ForkedServers, may_fork, await_end
 from titan.cli.signals import interrupt_on_sigterm
 interrupt_on_sigterm()
 """
@@ -29,7 +30,7 @@ def run(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_crew_that_nobody_needs_ends_without_a_trace() -> None:
     done = run("""
-with Crew(2) as crew:
+with ForkedServers(2) as crew:
     there = [crew.take(role) for role in ("master", "worker", "worker")]
     assert crew.take("worker") is None
     for waiting in there:
@@ -40,7 +41,9 @@ with Crew(2) as crew:
 
 
 def test_forks_end_with_their_parent() -> None:
-    script = "crew = Crew(1); print(*[crew.take(r).process.pid for r in ('master', 'worker')], flush=True); sys.stdin.read()"
+    script = (
+        "forks = ForkedServers(1); print(*[forks.take(r).process.pid for r in ('master', 'worker')], flush=True); sys.stdin.read()"
+    )
     parent = subprocess.Popen([sys.executable, "-c", START + script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert parent.stdout is not None and parent.stdin is not None
     with parent, parent.stdin, parent.stdout:
@@ -54,7 +57,7 @@ def test_forks_end_with_their_parent() -> None:
 
 def test_a_fork_does_what_its_command_line_says() -> None:
     done = run("""
-with Crew(1) as crew:
+with ForkedServers(1) as crew:
     waiting = crew.take("worker")
     waiting.begin(["worker", "--name", "burst-a"])
     print(waiting.process.wait(30), waiting.process.stderr.read().decode())
@@ -65,7 +68,7 @@ with Crew(1) as crew:
 
 def test_a_signal_ends_a_fork_and_does_not_run_the_handlers_of_its_parent() -> None:
     done = run("""
-with Crew(1) as crew:
+with ForkedServers(1) as crew:
     waiting = crew.take("worker")
     os.kill(waiting.process.pid, signal.SIGTERM)
     print(waiting.process.wait(30), waiting.process.stderr.read())
@@ -79,15 +82,15 @@ print(may_fork())
 gate = threading.Event()
 thread = threading.Thread(target=gate.wait)
 thread.start()
-print(may_fork(), Crew(1).take("master"))
+print(may_fork(), ForkedServers(1).take("master"))
 gate.set()
 thread.join()
 """)
     assert threads.stdout == "True\nFalse None\n", threads
-    keys = run("print(may_fork(), Crew(1).take('master'))", TITAN_SECRETS_PASSPHRASE="words")
+    keys = run("print(may_fork(), ForkedServers(1).take('master'))", TITAN_SECRETS_PASSPHRASE="words")
     assert keys.stdout == "False None\n", keys
 
 
 def test_the_parents_unwritten_output_is_written_once() -> None:
-    done = run("sys.stdout.write('once'); Crew(1).close()")
+    done = run("sys.stdout.write('once'); ForkedServers(1).close()")
     assert done.stdout == "once"

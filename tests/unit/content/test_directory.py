@@ -1,4 +1,5 @@
-"""A store in a directory: parts and their resumption, room, what is removed, and homes of an older shape."""
+"""A store in a directory: parts and their resumption, room, what is removed, and homes of an older
+shape."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ def store(tmp_path: Path) -> DirectoryStore:
     return DirectoryStore(tmp_path / "files")
 
 
-# -- parts ------------------------------------------------------------------------------------------------------------------
+# -- parts -----------------------------------------------------------------------------------------
 def test_a_part_becomes_a_blob_when_it_is_whole(store: DirectoryStore) -> None:
     part = store.open_part(KEY, 6)
     part.write([b"abc"])
@@ -128,7 +129,7 @@ def test_a_full_disk_is_an_environment_fault(tmp_path: Path) -> None:
     assert os.listdir(store.folder) == []
 
 
-# -- blobs ------------------------------------------------------------------------------------------------------------------
+# -- blobs -----------------------------------------------------------------------------------------
 def test_content_that_is_not_stored_is_not_found(store: DirectoryStore) -> None:
     for hash_ in ("a" * 64, "../x", "", "A" * 64):
         assert not store.has(hash_) and not store.touch(hash_)
@@ -182,7 +183,7 @@ def test_a_removal_that_was_cut_goes_on_at_the_next_start(store: DirectoryStore)
     assert os.listdir(store.folder) == []
 
 
-# -- older homes ------------------------------------------------------------------------------------------------------------
+# -- older homes -----------------------------------------------------------------------------------
 def older_home(home: Path) -> dict[str, bytes]:
     """Content in both places that an older Titan had, some in both, and half an upload."""
     objects, files = home / "perm_files" / ".objects", home / "files"

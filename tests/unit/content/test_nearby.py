@@ -1,4 +1,5 @@
-"""Content between two ends of one machine: what proves that they share it, and what happens to a file that is not as it was."""
+"""Content between two ends of one machine: what proves that they share it, and what happens to a
+file that is not as it was."""
 
 from __future__ import annotations
 
@@ -43,8 +44,8 @@ def scenario(run: Callable[[Ends, Path], Coroutine[Any, Any, None]]) -> Callable
             try:
                 await run(ends, tmp_path / "value")
             finally:
-                await ends.desk.close()
-            assert not ends.desk._by_key and not ends.desk._backlog._all and not ends.store._open
+                await ends.handler.close()
+            assert not ends.handler._by_key and not ends.handler._backlog._all and not ends.store._open
             assert not [*ends.store.folder.glob("*.link"), *ends.store.folder.glob("*.part")]
 
         asyncio.run(whole())
@@ -74,7 +75,7 @@ def change(path: Path) -> None:
     os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns + 1))
 
 
-# -- proof ------------------------------------------------------------------------------------------------------------------
+# -- proof -----------------------------------------------------------------------------------------
 def test_who_reads_the_token_has_the_proof(tmp_path: Path) -> None:
     offered = offer(tmp_path)
     proved = prove(str(tmp_path))
@@ -110,7 +111,7 @@ def test_no_proof_without_a_token_of_this_user(tmp_path: Path, monkeypatch: pyte
     assert prove(str(tmp_path)) is None
 
 
-# -- to the master ----------------------------------------------------------------------------------------------------------
+# -- to the master ---------------------------------------------------------------------------------
 @scenario
 async def test_the_file_itself_becomes_the_blob(ends: Ends, value: Path) -> None:
     assert await send_file(ends, value, hash_=HASH, finished=True) == HASH
@@ -260,7 +261,7 @@ def test_a_master_that_is_killed_at_the_hand_over_has_a_whole_blob_or_none(tmp_p
     assert content_of(store, HASH) == DATA and os.listdir(store.folder) == [HASH]
 
 
-# -- from the master --------------------------------------------------------------------------------------------------------
+# -- from the master -------------------------------------------------------------------------------
 @scenario
 async def test_the_blob_is_opened_where_it_lies(ends: Ends, value: Path) -> None:
     put(ends.store, HASH, DATA)

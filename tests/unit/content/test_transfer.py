@@ -1,4 +1,5 @@
-"""Content travels between the two ends that ship: small and large, cut, damaged, refused, and no faster than it is written."""
+"""Content travels between the two ends that ship: small and large, cut, damaged, refused, and no
+faster than it is written."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ from titan.content.transfer import (
     send_file,
 )
 from titan.errors import CallerError, EnvironmentFault, LimitExceeded, NotFound, ProtocolError, TitanError
-from titan.master import file_desk
+from titan.master.handlers import files as file_desk
 from titan.protocol import messages as msg
 
 LARGE = os.urandom(3 * PIECE_BYTES + 17)
@@ -39,8 +40,8 @@ def scenario(run: Callable[[Ends, Path], Coroutine[Any, Any, None]]) -> Callable
             try:
                 await run(ends, tmp_path)
             finally:
-                await ends.desk.close()
-            assert not ends.desk._by_key and not ends.desk._backlog._all and not ends.store._open
+                await ends.handler.close()
+            assert not ends.handler._by_key and not ends.handler._backlog._all and not ends.store._open
 
         asyncio.run(whole())
 
@@ -53,7 +54,7 @@ def stored(ends: Ends, data: bytes) -> str:
     return hash_of(data)
 
 
-# -- to the master ------------------------------------------------------------------------------------------------------------
+# -- to the master ---------------------------------------------------------------------------------
 @scenario
 async def test_content_of_any_size_arrives(ends: Ends, tmp: Path) -> None:
     for size in SIZES:
@@ -109,7 +110,7 @@ def test_after_a_cut_it_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest
         assert await send_file(ends, tmp_path / "f") == hash_of(data) and content_of(ends.store, hash_of(data)) == data
         offsets = [message.offset for message, _ in ends.said() if isinstance(message, msg.SendFrom)]
         assert offsets == [0, *cuts] and 0 < cuts[0] < cuts[1] < len(data)
-        await ends.desk.close()
+        await ends.handler.close()
 
     asyncio.run(run())
 
@@ -204,13 +205,13 @@ def test_a_sender_that_does_not_wait_is_refused(tmp_path: Path, monkeypatch: pyt
         for at in range(0, size, PIECE_BYTES):
             line.peer.send(msg.FilePiece(1, at, size), bytes(PIECE_BYTES))
         await asyncio.sleep(0.05)
-        assert ends.desk._backlog._all == msg.FILE_WINDOW, "what is beyond is dropped"
+        assert ends.handler._backlog._all == msg.FILE_WINDOW, "what is beyond is dropped"
         gate.set()
         while not isinstance(answer := await line.answers.get(), TitanError):
             pass
         assert isinstance(answer, ProtocolError) and "before FileTaken came" in str(answer)
-        await ends.desk.close()
-        assert os.listdir(ends.store.folder) == [] and not ends.desk._backlog._all
+        await ends.handler.close()
+        assert os.listdir(ends.store.folder) == [] and not ends.handler._backlog._all
 
     asyncio.run(run())
 
@@ -237,7 +238,7 @@ def test_a_sender_of_much_small_content_is_not_read_from_until_it_is_written(
         await asyncio.gather(*sends)
         await asyncio.sleep(0)
         assert ends.peers[0].paused == [True, False] and len(list(ends.store.sizes())) == 8
-        await ends.desk.close()
+        await ends.handler.close()
 
     asyncio.run(run())
 
@@ -255,12 +256,12 @@ def test_a_disk_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
                     await send_data(ends, hash_of(data), data)
         assert os.listdir(ends.store.folder) == []
         await send_data(ends, hash_of(LARGE), LARGE)
-        await ends.desk.close()
+        await ends.handler.close()
 
     asyncio.run(run())
 
 
-# -- from the master ----------------------------------------------------------------------------------------------------------
+# -- from the master -------------------------------------------------------------------------------
 @scenario
 async def test_content_of_any_size_is_fetched(ends: Ends, tmp: Path) -> None:
     for size in SIZES:
@@ -329,7 +330,7 @@ def test_the_store_is_found_again(tmp_path: Path) -> None:
     async def run() -> str:
         ends = Ends(tmp_path)
         await send_data(ends, hash_of(LARGE), LARGE)
-        await ends.desk.close()
+        await ends.handler.close()
         return hash_of(LARGE)
 
     assert DirectoryStore(tmp_path).has(asyncio.run(run()))

@@ -6,8 +6,8 @@ import pytest
 
 from support.core import FIRST, Master, cancel, completed, dag, picture, register, replay, results, submit, succeeded
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import inputs as seen
+from titan.core import inputs
+from titan.core.events import events as ev
 from titan.model.causes import Cause
 from titan.model.dag import Gate, JobTemplate
 from titan.model.states import JobState, Outcome
@@ -17,7 +17,8 @@ A, B, OTHER = FIRST, FIRST + 1, FIRST + 2
 
 
 def pinned() -> Master:
-    """a is done on worker 1, which is full with another job; b is pinned to it and worker 2 has room."""
+    """a is done on worker 1, which is full with another job; b is pinned to it and worker 2 has
+    room."""
     master = Master()
     other = JobTemplate(command="true", priority=9)
     master.see(register("w1"), submit(dag({"a": "", "b": "a", "other": "a"}, {"b": NEAR, "other": other})))
@@ -43,14 +44,14 @@ def test_it_waits_for_its_worker_though_another_has_room() -> None:
 
 def test_it_waits_for_a_worker_whose_connection_broke() -> None:
     master = pinned()
-    assert master.see(seen.WorkerDisconnected(1, 1), at=4.0) == ([ev.WorkerSuspected(1, 4.0)], [])
+    assert master.see(inputs.WorkerDisconnected(1, 1), at=4.0) == ([ev.WorkerSuspected(1, 4.0)], [])
     assert master.job(1).pin == 1
 
 
 def test_it_is_released_when_its_worker_is_lost() -> None:
     master = pinned()
-    master.see(seen.WorkerBeat(2, [], []), at=20.0)
-    events, _ = master.see(seen.TimePassed(), at=31.0)
+    master.see(inputs.WorkerBeat(2, [], []), at=20.0)
+    events, _ = master.see(inputs.TimePassed(), at=31.0)
     lost = "worker w1 was silent for 31 s"
     assert events == [
         ev.WorkerLost(1, lost, 31.0),
@@ -62,7 +63,7 @@ def test_it_is_released_when_its_worker_is_lost() -> None:
 
 def test_it_is_released_when_its_worker_drains() -> None:
     master = pinned()
-    assert master.see(seen.WorkerDraining(1), at=4.0) == (
+    assert master.see(inputs.WorkerDraining(1), at=4.0) == (
         [ev.WorkerDrained(1, 4.0), released("is draining", 4.0), ev.JobsDispatched(2, [B], FIRST + 2, 4.0)],
         [fx.SendDispatch(2, [B], FIRST + 2)],
     )
@@ -70,7 +71,7 @@ def test_it_is_released_when_its_worker_drains() -> None:
 
 def test_it_is_released_when_its_worker_leaves() -> None:
     master = pinned()
-    events, _ = master.see(seen.WorkerLeaving(1), at=4.0)
+    events, _ = master.see(inputs.WorkerLeaving(1), at=4.0)
     assert events == [
         ev.WorkerLeft(1, 4.0),
         ev.JobsLost(1, [OTHER], [], "worker w1 left", 4.0),
@@ -81,7 +82,7 @@ def test_it_is_released_when_its_worker_leaves() -> None:
 
 def test_it_is_released_when_its_worker_comes_back_without_the_capability() -> None:
     master = pinned()
-    master.see(seen.WorkerDisconnected(1, 1))
+    master.see(inputs.WorkerDisconnected(1, 1))
     events, _ = master.see(register("w1", origin=3, capabilities=("GPU",), held={FIRST + 1: 3.5}), at=4.0)
     assert released("lacks the capability", 4.0) in events
     assert master.job(1).worker == 2
@@ -90,7 +91,7 @@ def test_it_is_released_when_its_worker_comes_back_without_the_capability() -> N
 def test_it_is_queued_for_any_worker_if_its_own_cannot_take_it_when_its_parent_ends() -> None:
     master = Master()
     master.see(register("w1"), submit(dag({"a": "", "b": "a"}, {"b": NEAR})))
-    master.see(seen.WorkerDraining(1))
+    master.see(inputs.WorkerDraining(1))
     assert master.see(succeeded(1, FIRST), at=3.0).events == [
         completed(1, [A], 3.0),
         ev.JobsQueued([B], 3.0),
@@ -123,12 +124,12 @@ def test_a_job_that_was_released_and_comes_back_to_its_node_is_dispatched_once()
     master.see(register("w1", slots=2), submit(dag({"a": "", "b": "a", "x": "a", "y": "a"}, {"b": NEAR, "x": fill, "y": fill})))
     master.see(succeeded(1, FIRST))
     held = {master.lease(n): 1.0 for n in (2, 3)}
-    master.see(seen.TimePassed(), at=40.0)
+    master.see(inputs.TimePassed(), at=40.0)
     assert master.job(1).pin == -1
     master.see(register("w2", origin=2, slots=3), at=40.0)
     assert master.job(1).worker == 2
     master.see(register("w1", origin=3, slots=2, held=held), at=41.0)
-    master.see(succeeded(2, master.lease(2), master.lease(3)), seen.WorkerLeaving(2), at=42.0)
+    master.see(succeeded(2, master.lease(2), master.lease(3)), inputs.WorkerLeaving(2), at=42.0)
     assert master.job(1).pin == 1
     _, effects = master.see(succeeded(1, *held), at=43.0)
     assert [e.jobs for e in effects if isinstance(e, fx.SendDispatch)] == [[B]]
@@ -138,7 +139,7 @@ def test_a_job_that_was_released_and_comes_back_to_its_node_is_dispatched_once()
 def test_history_says_that_affinity_was_given_up(reason: str) -> None:
     master = pinned()
     if reason == "released":
-        master.see(seen.WorkerDraining(1))
+        master.see(inputs.WorkerDraining(1))
     notes = [past.reason for past in master.job(1).history or ()]
     assert bool(notes) == (reason == "released")
 
@@ -161,12 +162,12 @@ def test_it_goes_where_a_parent_that_was_retried_runs_now(*, gate: bool, outcome
     """It stayed bound to the worker of the parent's former attempt."""
     if gate:
         master = moved({"a": "", "gate": "a", "b": "gate"}, JobTemplate(kind="gate", gate=Gate()), NEAR)
-        master.see(seen.GateDecisionMade(3, 3, "r", "gate", approve=True, by="ann", comment="", key="k"))
+        master.see(inputs.GateDecisionMade(3, 3, "r", "gate", approve=True, by="ann", comment="", key="k"))
     else:
         master = moved({"a": "", "b": "a"}, NEAR)
     b = 2 if gate else 1
     assert (master.job(b).state, master.job(b).pin) == (JobState.QUEUED, 1)
-    events, _ = master.see(seen.DeadRetried(3, 3, "r", "a", by="ann", key="k"))
+    events, _ = master.see(inputs.DeadRetried(3, 3, "r", "a", by="ann", key="k"))
     again = ev.JobsDispatched(2, [A], master.lease(0), master.now)
     assert events[-2:] == [again, ev.JobsBound([FIRST + b], [2], master.now)]
     _, effects = master.see(results(2, (master.lease(0), outcome)))
@@ -177,7 +178,7 @@ def test_it_goes_where_a_parent_that_was_retried_runs_now(*, gate: bool, outcome
 def test_it_is_released_if_the_worker_that_its_parent_moved_to_cannot_take_it() -> None:
     master = moved({"a": "", "b": "a"}, JobTemplate(command="true", affinity=True, requirement="GPU"))
     assert master.job(1).pin == 1
-    events, _ = master.see(seen.DeadRetried(3, 3, "r", "a", by="ann", key="k"))
+    events, _ = master.see(inputs.DeadRetried(3, 3, "r", "a", by="ann", key="k"))
     why = "affinity released: worker w2, where its parent ran, lacks the capability"
     assert events[-1] == ev.JobsReleased([B], 2, why, master.now)
     assert master.job(1).pin == -1
@@ -186,5 +187,5 @@ def test_it_is_released_if_the_worker_that_its_parent_moved_to_cannot_take_it() 
 def test_only_what_names_the_moved_job_is_bound_anew() -> None:
     master = moved({"a": "", "c": "", "b": "c a"}, JobTemplate(command="x", priority=8), NEAR)
     master.see(succeeded(1, master.lease(1)))
-    events, _ = master.see(seen.DeadRetried(3, 3, "r", "a", by="ann", key="k"))
+    events, _ = master.see(inputs.DeadRetried(3, 3, "r", "a", by="ann", key="k"))
     assert not any(isinstance(e, ev.JobsBound) for e in events)

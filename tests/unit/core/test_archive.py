@@ -6,11 +6,11 @@ import pytest
 
 from support.core import CLIENT, FIRST, Master, alike, cancel, dag, register, results, submit, succeeded
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import image
-from titan.core import inputs as seen
-from titan.core import state as core_state
-from titan.core.state import State
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.state import snapshot
+from titan.core.state import state as core_state
+from titan.core.state.state import State
 from titan.model.dag import JobTemplate
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome
@@ -26,17 +26,17 @@ def finished(master: Master, run: str, key: str = "") -> None:
 def test_only_what_is_over_leaves_and_all_of_it() -> None:
     master = Master()
     master.see(register(slots=1), submit(alike("x y", ONCE), run="r", key="k"))
-    assert master.see(seen.HistoryKept(["r", "unknown"])).events == []
+    assert master.see(inputs.HistoryKept(["r", "unknown"])).events == []
     master.see(results(1, (master.lease(0), Outcome.EXITED)), cancel("r"))
     assert master.states() == [JobState.DEAD, JobState.CANCELLED]
-    assert master.see(seen.HistoryKept(["r"]), at=9.0).events == [ev.RunArchived("r", 9.0)]
+    assert master.see(inputs.HistoryKept(["r"]), at=9.0).events == [ev.RunArchived("r", 9.0)]
     assert not master.state.jobs and not master.state.runs and not master.state.dead and not master.state.keys
 
 
 def test_it_may_leave_before_all_its_jobs_were_looked_at() -> None:
     master = Master(Settings(prefetch=0, release_slice=1))
     master.see(submit(alike("a b c", ONCE), run="r"), cancel("r"))
-    assert master.see(seen.HistoryKept(["r"])).events[0] == ev.RunArchived("r", 0.0)
+    assert master.see(inputs.HistoryKept(["r"])).events[0] == ev.RunArchived("r", 0.0)
     assert not master.state.releasing
 
 
@@ -44,22 +44,22 @@ def test_its_key_still_finds_it_also_after_a_restart() -> None:
     master = Master()
     master.see(register())
     finished(master, "r", "k")
-    master.see(seen.HistoryKept(["r"]))
+    master.see(inputs.HistoryKept(["r"]))
     state = State(master.state.settings)
-    image.load(state, list(image.dump(master.state)))
+    snapshot.load(state, list(snapshot.dump(master.state)))
     state.reindex()
     master.state = state
     assert master.see(submit(dag({"b": ""}), run="s", key="k")) == ([], [fx.ReplySubmitted(CLIENT, 5, "r", 1)])
 
 
 def test_keys_of_the_archived_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("titan.core.apply_runs.ARCHIVED_LIMIT", 2)
+    monkeypatch.setattr("titan.core.apply.runs.ARCHIVED_LIMIT", 2)
     assert core_state.ARCHIVED_LIMIT >= 10_000
     master = Master()
     master.see(register())
     for n in range(3):
         finished(master, f"r{n}", f"k{n}")
-    master.see(seen.HistoryKept(["r0", "r1", "r2"]))
+    master.see(inputs.HistoryKept(["r0", "r1", "r2"]))
     assert master.state.archived == {"k1": ("r1", 1), "k2": ("r2", 1)}
 
 
@@ -67,6 +67,6 @@ def test_numbers_of_jobs_are_not_given_out_again() -> None:
     master = Master()
     master.see(register())
     finished(master, "r")
-    master.see(seen.HistoryKept(["r"]))
+    master.see(inputs.HistoryKept(["r"]))
     finished(master, "s")
     assert list(master.state.jobs) == [FIRST + 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.core import CLIENT, FIRST, Master, alike, beat, cancel, dag, register, results, submit, succeeded
 from titan.core import effects as fx
-from titan.core import events as ev
+from titan.core.events import events as ev
 from titan.model.causes import Cause
 from titan.model.dag import JobTemplate
 from titan.model.states import JobState, Outcome, RunState

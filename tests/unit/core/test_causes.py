@@ -1,4 +1,5 @@
-"""Decisions read the cause of a cancellation. Journals and snapshots that an older Titan wrote have the sentence alone."""
+"""Decisions read the cause of a cancellation. Journals and snapshots that an older Titan wrote have
+the sentence alone."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ import pytest
 
 import titan.core
 from support.core import FIRST, Master, dag, submit
-from titan.core import events as ev
-from titan.core import image
-from titan.core.apply import apply
-from titan.core.cancel import is_consequence, is_unneeded
-from titan.core.state import State
+from titan.core.apply.apply import apply
+from titan.core.events import events as ev
+from titan.core.handlers.cancel import is_consequence, is_unneeded
+from titan.core.state import snapshot
+from titan.core.state.state import State
 from titan.model.causes import Cause, cause_of_old
 
 
@@ -50,11 +51,11 @@ def test_the_cause_counts_whatever_the_sentence_says() -> None:
 def test_snapshots_keep_the_cause_of_a_cancellation(older: bool) -> None:
     master = two_jobs()
     apply(master.state, ev.JobsCancelled([FIRST], "its ancestor x is DEAD: why", 1.0, cause=Cause.ANCESTOR))
-    chunks = [msgspec.msgpack.decode(chunk) for chunk in image.dump(master.state)]
+    chunks = [msgspec.msgpack.decode(chunk) for chunk in snapshot.dump(master.state)]
     if older:
         chunks = [chunk[:-1] if chunk[0] == "jobs" else chunk for chunk in chunks]
     loaded = State(master.state.settings)
-    image.load(loaded, [msgspec.msgpack.encode(chunk) for chunk in chunks])
+    snapshot.load(loaded, [msgspec.msgpack.encode(chunk) for chunk in chunks])
     assert [loaded.jobs[FIRST + i].cause for i in (0, 1)] == [Cause.ANCESTOR, Cause.NONE]
 
 
@@ -63,7 +64,7 @@ def test_no_decision_reads_a_sentence() -> None:
     reads = re.compile(
         r"reason\b[^,()]*\.(startswith|endswith|find|index|partition)\(|\breason (==|!=) |[\"A-Z] in [a-z.]*reason\b"
     )
-    for path in Path(titan.core.__file__).parent.glob("*.py"):
+    for path in Path(titan.core.__file__).parent.rglob("*.py"):
         found = [line for line in path.read_text().splitlines() if reads.search(line)]
         assert not found, (path.name, found)
 

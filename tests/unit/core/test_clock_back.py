@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from support.core import FIRST, Master, alike, booted, dag, register, results, submit
-from titan.core import events as ev
-from titan.core import inputs as seen
+from titan.core import inputs
+from titan.core.events import events as ev
 from titan.model.dag import Gate, JobTemplate, Retry
 from titan.model.states import JobState, Outcome, RunState
 from titan.model.timing import Timing
@@ -27,7 +27,7 @@ def test_a_retry_that_waits_keeps_its_wait() -> None:
     wait = master.job().due - master.now
     boot(master, at=500.0, behind_s=AHEAD - 500.0)
     assert master.job().due == 500.0 + wait
-    master.see(seen.TimePassed(), at=500.0 + wait)
+    master.see(inputs.TimePassed(), at=500.0 + wait)
     assert master.job().state is JobState.QUEUED
 
 
@@ -35,10 +35,10 @@ def test_a_schedule_goes_on_with_its_next_time_from_now_on() -> None:
     master = Master()
     spec = dag({"a": ""})
     hourly = Timing(every_s=3600.0)
-    master.see(seen.ScheduleRequested(9, 5, "k", "s", spec, hourly, "skip", "all", False, False), at=AHEAD)
+    master.see(inputs.ScheduleRequested(9, 5, "k", "s", spec, hourly, "skip", "all", False, False), at=AHEAD)
     boot(master, at=1000.0, behind_s=AHEAD - 1000.0)
     assert 1000.0 < master.state.schedules["s"].due <= 1000.0 + 3600.0
-    events = master.see(seen.TimePassed(), at=master.state.schedules["s"].due).events
+    events = master.see(inputs.TimePassed(), at=master.state.schedules["s"].due).events
     assert any(isinstance(e, ev.ScheduleFired) for e in events)
 
 

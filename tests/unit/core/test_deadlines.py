@@ -7,10 +7,10 @@ import pytest
 
 from support.core import CLIENT, FIRST, PATIENT, Master, alike, booted, dag, register, replay, started, submit, succeeded
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import inputs as seen
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.state.story import story
 from titan.core.step import next_due
-from titan.core.story import story
 from titan.errors import InvalidGraph
 from titan.model.causes import Cause
 from titan.model.dag import DagSpec, JobTemplate
@@ -29,8 +29,8 @@ def test_what_is_not_over_by_then_is_cancelled_and_the_run_has_failed() -> None:
     master.see(register(), submit(within(dag({"a": "", "b": "a", "c": "b"}))), at=100.0)
     master.see(succeeded(1, FIRST), at=110.0)
     master.see(started(1, {FIRST + 1: 110.5}), at=111.0)
-    assert master.see(seen.TimePassed(), at=159.9) == ([], [])
-    assert master.see(seen.TimePassed(), at=160.0) == (
+    assert master.see(inputs.TimePassed(), at=159.9) == ([], [])
+    assert master.see(inputs.TimePassed(), at=160.0) == (
         [
             ev.RunExpired("r", 160.0),
             ev.JobsCancelled([FIRST + 1, FIRST + 2], WHY, 160.0, cause=Cause.DEADLINE),
@@ -47,14 +47,14 @@ def test_a_run_that_is_over_in_time_hears_nothing_of_it() -> None:
     master = Master(PATIENT)
     master.see(register(), submit(within(dag({"a": ""}))), at=100.0)
     master.see(succeeded(1, FIRST), at=110.0)
-    assert master.see(seen.TimePassed(), at=160.0).events == []
+    assert master.see(inputs.TimePassed(), at=160.0).events == []
     assert master.state.runs["r"].state is RunState.COMPLETED
 
 
 def test_a_result_that_comes_with_the_deadline_counts() -> None:
     master = Master(PATIENT)
     master.see(register(), submit(within(dag({"a": ""}))), at=100.0)
-    master.see(succeeded(1, FIRST), seen.TimePassed(), at=160.0)
+    master.see(succeeded(1, FIRST), inputs.TimePassed(), at=160.0)
     assert master.state.runs["r"].state is RunState.COMPLETED
 
 
@@ -63,22 +63,22 @@ def test_a_deadline_that_passed_while_the_master_was_away() -> None:
     master.see(submit(within(dag({"a": ""}))), at=100.0)
     master.state = replay(master.events)
     assert next_due(master.state) == 160.0
-    master.see(booted(master.state), seen.TimePassed(), at=500.0)
+    master.see(booted(master.state), inputs.TimePassed(), at=500.0)
     assert master.job().reason == WHY and master.state.runs["r"].expired
 
 
 def test_a_job_whose_time_comes_with_the_deadline_is_cancelled() -> None:
     master = Master(PATIENT)
     master.see(submit(within(alike("a", JobTemplate(command="x", delay_s=60.0)))), at=100.0)
-    master.see(seen.TimePassed(), at=161.0)
+    master.see(inputs.TimePassed(), at=161.0)
     assert master.states() == [JobState.CANCELLED]
 
 
 def test_a_run_in_parts_has_its_deadline_from_when_it_is_whole() -> None:
     master = Master(PATIENT)
     template = JobTemplate(command="x")
-    master.see(seen.RunBegun(CLIENT, 5, "r", "k", "d", "", [template], 1, 60.0), at=100.0)
-    master.see(seen.JobsArrived(CLIENT, 5, "r", 0, ["a"], [0], [()], [()]), at=130.0)
+    master.see(inputs.RunBegun(CLIENT, 5, "r", "k", "d", "", [template], 1, 60.0), at=100.0)
+    master.see(inputs.JobsArrived(CLIENT, 5, "r", 0, ["a"], [0], [()], [()]), at=130.0)
     assert next_due(master.state) == 190.0
 
 
@@ -88,14 +88,14 @@ def test_what_is_no_deadline(seconds: float) -> None:
         resolve(within(dag({"a": ""}), seconds))
 
 
-# -- run_at ----------------------------------------------------------------------------------------------------------------
+# -- run_at ----------------------------------------------------------------------------------------
 def test_a_job_does_not_run_before_its_time() -> None:
     master = Master(PATIENT)
     at = JobTemplate(command="x", run_at=50.0)
     master.see(register(slots=2), submit(dag({"a": "", "b": "a"}, {"b": at})), at=10.0)
     assert master.see(succeeded(1, FIRST), at=20.0).events[1] == ev.JobsDelayed([FIRST + 1], [50.0], 20.0)
-    assert master.see(seen.TimePassed(), at=49.999).events == []
-    assert isinstance(master.see(seen.TimePassed(), at=50.0).events[0], ev.JobsQueued)
+    assert master.see(inputs.TimePassed(), at=49.999).events == []
+    assert isinstance(master.see(inputs.TimePassed(), at=50.0).events[0], ev.JobsQueued)
 
 
 def test_a_time_that_is_over_is_now_and_a_delay_still_counts() -> None:

@@ -1,14 +1,15 @@
-"""A state says when its last durable event was decided, so that a start need not look at every job for it."""
+"""A state says when its last durable event was decided, so that a start need not look at every job
+for it."""
 
 from __future__ import annotations
 
 from msgspec.structs import replace
 
 from support.core import Master, alike, booted, register, replay, submit
-from titan.core import events as ev
-from titan.core import image
-from titan.core import inputs as seen
-from titan.core.state import State
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.state import snapshot
+from titan.core.state.state import State
 from titan.model.dag import JobTemplate
 
 
@@ -21,30 +22,30 @@ def lived() -> Master:
 
 def loaded(chunks: list[bytes]) -> State:
     state = State()
-    image.load(state, chunks)
+    snapshot.load(state, chunks)
     return state
 
 
 def test_it_is_the_time_of_the_last_durable_event() -> None:
     master = lived()
     assert master.state.decided_at == 20.0
-    master.see(seen.WorkerBeat(1, [], []), at=30.0)
+    master.see(inputs.WorkerBeat(1, [], []), at=30.0)
     assert master.state.decided_at == 20.0, "that a worker was heard is not durable"
     assert replay(master.events).decided_at == 20.0
 
 
 def test_an_event_without_a_time_leaves_it() -> None:
     master = lived()
-    master.see(seen.WorkerDraining(1), at=25.0)
+    master.see(inputs.WorkerDraining(1), at=25.0)
     assert replay([*master.events[:-1], replace(master.events[-1], at=0.0)]).decided_at == 20.0
 
 
 def test_a_snapshot_keeps_it_and_an_older_snapshot_says_it_by_its_jobs() -> None:
     master = lived()
-    chunks = list(image.dump(master.state))
+    chunks = list(snapshot.dump(master.state))
     assert loaded(chunks).decided_at == 20.0
     master.state.decided_at = 0.0
-    old = list(image.dump(master.state))
+    old = list(snapshot.dump(master.state))
     assert loaded(old).decided_at == 20.0
 
 

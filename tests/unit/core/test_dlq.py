@@ -1,4 +1,5 @@
-"""Jobs are taken off the dead letter queue: their run goes on with what was cancelled because of them, or they are dismissed."""
+"""Jobs are taken off the dead letter queue: their run goes on with what was cancelled because of
+them, or they are dismissed."""
 
 from __future__ import annotations
 
@@ -18,11 +19,11 @@ from support.core import (
     submit,
 )
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import image
-from titan.core import inputs as seen
-from titan.core.state import NO_WORKER
-from titan.core.story import story
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.state import snapshot
+from titan.core.state.state import NO_WORKER
+from titan.core.state.story import story
 from titan.model.dag import Gate, JobTemplate
 from titan.model.states import JobState, Outcome, RunState
 
@@ -32,17 +33,17 @@ WAITING, QUEUED, DISPATCHED, COMPLETED = JobState.WAITING, JobState.QUEUED, JobS
 DEAD, CANCELLED, PAUSED = JobState.DEAD, JobState.CANCELLED, JobState.PAUSED
 
 
-def retry(job: str = "", *, key: str = "", chunks: list[bytes] | None = None) -> seen.DeadRetried:
-    return seen.DeadRetried(CLIENT, 8, "r", job, "ann", key, chunks or [])
+def retry(job: str = "", *, key: str = "", chunks: list[bytes] | None = None) -> inputs.DeadRetried:
+    return inputs.DeadRetried(CLIENT, 8, "r", job, "ann", key, chunks or [])
 
 
-def purge(job: str = "", *, chunks: list[bytes] | None = None) -> seen.DeadDismissed:
-    return seen.DeadDismissed(CLIENT, 8, "r", job, chunks or [])
+def purge(job: str = "", *, chunks: list[bytes] | None = None) -> inputs.DeadDismissed:
+    return inputs.DeadDismissed(CLIENT, 8, "r", job, chunks or [])
 
 
 def leave(master: Master) -> list[bytes]:
-    chunks = list(image.dump_run(master.state, master.state.runs["r"], 2))
-    master.see(seen.HistoryKept(["r"]))
+    chunks = list(snapshot.dump_run(master.state, master.state.runs["r"], 2))
+    master.see(inputs.HistoryKept(["r"]))
     assert "r" not in master.state.runs
     return chunks
 
@@ -78,7 +79,7 @@ def test_the_same_request_is_answered_alike_and_another_is_refused() -> None:
     )
     assert refusal(master.see(retry()))[0] == "conflict"
     assert refusal(master.see(retry("x")))[0] == "not_found"
-    assert refusal(master.see(seen.DeadRetried(CLIENT, 8, "nope", "", "ann", "")))[0] == "not_found"
+    assert refusal(master.see(inputs.DeadRetried(CLIENT, 8, "nope", "", "ann", "")))[0] == "not_found"
 
 
 def test_what_another_dead_job_holds_back_stays() -> None:
@@ -182,7 +183,7 @@ def test_a_handler_that_died_is_not_needed_once_its_jobs_have_come_through() -> 
 def test_a_rejected_gate_stays_rejected() -> None:
     gate = JobTemplate(kind="gate", gate=Gate("", 10.0))
     master = fragile_run({"a": "", "g": "", "b": "a g", "c": "a"}, {"g": gate})
-    master.see(seen.GateDecisionMade(CLIENT, 8, "r", "g", False, "ann", "", "k"))
+    master.see(inputs.GateDecisionMade(CLIENT, 8, "r", "g", False, "ann", "", "k"))
     master.end("a", outcome=Outcome.EXITED)
     master.see(retry())
     assert master.states() == [DISPATCHED, CANCELLED, CANCELLED, WAITING]
@@ -192,14 +193,14 @@ def test_blame_is_forgotten_and_not_taken_back_twice() -> None:
     master = Master()
     master.see(register(), submit(dag({"a": ""})))
     for round_ in (1, 2):
-        master.see(seen.AttemptsStarted(1, [master.lease()], [1.0]))
+        master.see(inputs.AttemptsStarted(1, [master.lease()], [1.0]))
         if round_ == 2:
             master.see(results(1, (master.lease(), Outcome.REFUSED)))
         else:
-            master.see(seen.WorkerDisconnected(1, 1), at=1.0)
-            master.see(seen.TimePassed(), at=60.0)
+            master.see(inputs.WorkerDisconnected(1, 1), at=1.0)
+            master.see(inputs.TimePassed(), at=60.0)
             master.see(register("w2", origin=2))
-            master.see(seen.AttemptsStarted(2, [master.lease()], [61.0]))
+            master.see(inputs.AttemptsStarted(2, [master.lease()], [61.0]))
             master.see(results(2, (master.lease(), Outcome.REFUSED)), at=62.0)
             break
     assert (master.job().state, master.job().losses) == (DEAD, 1)
@@ -231,9 +232,9 @@ def test_a_run_that_comes_back_knows_where_its_jobs_ran_though_that_worker_is_fo
     master.end("a")
     master.end("b", outcome=Outcome.EXITED)
     chunks = leave(master)
-    master.see(seen.WorkerLeaving(1), at=10.0)
+    master.see(inputs.WorkerLeaving(1), at=10.0)
     master.see(register("w2", origin=2), at=11.0)
-    gone = master.see(seen.TimePassed(), at=20.0 + master.state.settings.forget_s)
+    gone = master.see(inputs.TimePassed(), at=20.0 + master.state.settings.forget_s)
     assert ev.WorkersForgotten([1], master.now) in gone.events
     master.see(register("w2", origin=3), retry("b", chunks=chunks), at=master.now + 1.0)
     assert (master.job(0).worker, master.job(1).worker) == (1, 2)
@@ -270,12 +271,12 @@ def test_a_purged_job_stays_dead_and_is_no_longer_listed() -> None:
 def test_what_was_changed_while_it_was_written_stays() -> None:
     master = fragile_run({"a": ""})
     master.end("a", outcome=Outcome.EXITED)
-    master.see(purge(), seen.HistoryKept(["r"], [0]))
+    master.see(purge(), inputs.HistoryKept(["r"], [0]))
     assert "r" in master.state.runs
-    master.see(retry("a"), seen.HistoryKept(["r"], [1]))
+    master.see(retry("a"), inputs.HistoryKept(["r"], [1]))
     master.end("a")
-    assert master.see(seen.HistoryKept(["r"], [1])).events == []
-    assert master.see(seen.HistoryKept(["r"], [2])).events == [ev.RunArchived("r", master.now)]
+    assert master.see(inputs.HistoryKept(["r"], [1])).events == []
+    assert master.see(inputs.HistoryKept(["r"], [2])).events == [ev.RunArchived("r", master.now)]
 
 
 def test_a_run_of_the_history_is_purged() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from support.core import CLIENT, FIRST, Master, alike, cancel, dag, register, results, started, submit, succeeded
-from titan.core import inputs as seen
-from titan.core.explain import Explanation, explain
-from titan.core.state import State
+from titan.core import inputs
+from titan.core.state.state import State
+from titan.core.why import Explanation, explain
 from titan.model.dag import JobTemplate, Needs
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome
@@ -17,7 +17,7 @@ GPU = JobTemplate(command="true", requirement="GPU", priority=9)
 BIG = JobTemplate(command="true", needs=Needs(cpus=3, memory=4 << 30))
 
 
-def rich(name: str, *, origin: int, cpus: float = 4, memory: int = 8 << 30, slots: int = 4) -> seen.WorkerRegistered:
+def rich(name: str, *, origin: int, cpus: float = 4, memory: int = 8 << 30, slots: int = 4) -> inputs.WorkerRegistered:
     return msgspec.structs.replace(register(name, origin=origin, slots=slots), facts={"cpus": cpus, "memory_bytes": memory})
 
 
@@ -140,7 +140,7 @@ def test_room_is_held_for_another() -> None:
 def test_every_worker_says_what_keeps_it() -> None:
     master = Master()
     master.see(*(register(f"w{i}", origin=i) for i in range(1, 6)), submit(alike("a b c d e f g", PLAIN)))
-    master.see(seen.WorkerDisconnected(2, 2), seen.WorkerDraining(3), seen.WorkerLeaving(4), at=1.0)
+    master.see(inputs.WorkerDisconnected(2, 2), inputs.WorkerDraining(3), inputs.WorkerLeaving(4), at=1.0)
     told = master.explained(6)
     assert told.state is JobState.QUEUED
     assert texts(told) == ["behind 2 jobs of higher priority or greater age"]
@@ -166,7 +166,7 @@ def test_it_is_bound_to_a_node() -> None:
     assert texts(told)[0] == "bound by affinity to w1, where 1 attempt is in 1 slot"
     assert told.reasons[0].detail == {"worker": "w1", "state": "ALIVE", "held": 1}
     assert of_workers(told)["w2"] == ["affinity binds the job to w1"]
-    master.see(seen.WorkerDisconnected(1, 1), at=2.0)
+    master.see(inputs.WorkerDisconnected(1, 1), at=2.0)
     assert texts(master.explained(1))[0] == "bound by affinity to w1, whose connection broke"
 
 
@@ -174,7 +174,7 @@ def test_its_affinity_was_released() -> None:
     master = Master()
     near = JobTemplate(command="true", affinity=True)
     master.see(register(), submit(dag({"a": "", "b": "a"}, {"b": near})))
-    master.see(seen.WorkerDraining(1))
+    master.see(inputs.WorkerDraining(1))
     master.see(succeeded(1, FIRST), at=3.0)
     told = master.explained(1)
     assert told.reasons[0].code == "no_worker"
@@ -200,6 +200,6 @@ def test_a_run_of_the_history_stands_alone() -> None:
 
 def test_a_run_that_is_still_coming_in() -> None:
     master = Master()
-    master.see(seen.RunBegun(CLIENT, 1, "r", "k", "d", "1", [PLAIN], 2))
-    master.see(seen.JobsArrived(CLIENT, 1, "r", 0, ["a"], [0], [()], [()]))
+    master.see(inputs.RunBegun(CLIENT, 1, "r", "k", "d", "1", [PLAIN], 2))
+    master.see(inputs.JobsArrived(CLIENT, 1, "r", 0, ["a"], [0], [()], [()]))
     assert [r.code for r in master.explained().reasons] == ["releasing"]

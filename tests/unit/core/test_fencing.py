@@ -1,4 +1,5 @@
-"""A home that was restored gives terms out twice: attempts of its other past are not taken for those of this one."""
+"""A home that was restored gives terms out twice: attempts of its other past are not taken for
+those of this one."""
 
 from __future__ import annotations
 
@@ -6,12 +7,12 @@ from msgspec.structs import replace
 
 from support.core import alike, booted, register, submit, succeeded
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import image
-from titan.core import inputs as seen
-from titan.core.check import check
-from titan.core.fencing import TERM_LEAP, TERMS_AHEAD, TERMS_HEARD
-from titan.core.state import State
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.handlers.fencing import TERM_LEAP, TERMS_AHEAD, TERMS_HEARD
+from titan.core.invariants import check
+from titan.core.state import snapshot
+from titan.core.state.state import State
 from titan.core.step import Decision, step
 from titan.model.dag import JobTemplate
 from titan.model.states import JobState
@@ -29,7 +30,7 @@ class Home:
     def boot(self, draw: str, *, copied: str = "") -> Decision:
         return self.see(booted(self.state, draw=draw, copied=copied))
 
-    def see(self, *inputs: seen.Input) -> Decision:
+    def see(self, *inputs: inputs.Input) -> Decision:
         self.now += 1.0
         decision = step(self.state, self.now, inputs)
         check(self.state)
@@ -37,7 +38,7 @@ class Home:
 
     def copy(self) -> Home:
         state = State()
-        image.load(state, image.dump(self.state))
+        snapshot.load(state, snapshot.dump(self.state))
         state.reindex()
         made = Home(state)
         made.now = self.now
@@ -50,12 +51,13 @@ class Home:
         return next((e for e in decision.events if isinstance(e, ev.TermRaised)), None)
 
 
-def holding(*leases: int, draw: str, name: str = "w1", slots: int = 2) -> seen.WorkerRegistered:
+def holding(*leases: int, draw: str, name: str = "w1", slots: int = 2) -> inputs.WorkerRegistered:
     return replace(register(name, slots=slots, held=dict.fromkeys(leases, 1.0)), draws=(draw,), draw_of=[0] * len(leases))
 
 
 def run_in_both_pasts() -> tuple[Home, int]:
-    """A copy of the home, begun anew, and the lease that worker w1 still has of the original's last term."""
+    """A copy of the home, begun anew, and the lease that worker w1 still has of the original's last
+    term."""
     home = Home()
     home.boot("a")
     copy = home.copy()
@@ -100,7 +102,7 @@ def test_a_term_that_this_home_never_had_is_passed() -> None:
 def test_a_proof_is_told_once() -> None:
     home, lease = run_in_both_pasts()
     assert home.raised(home.see(holding(lease, draw="b")))
-    again = replace(seen.WorkerBeat(1, [lease], [1.0]), draws=("b",), draw_of=[0])
+    again = replace(inputs.WorkerBeat(1, [lease], [1.0]), draws=("b",), draw_of=[0])
     assert home.raised(home.see(again)) is None
     assert len(home.state.notices) == 1
 
@@ -112,7 +114,7 @@ def test_our_attempt_that_bears_the_number_of_a_foreign_one_is_lost_and_tried_ag
     home.see(submit(alike("kept", TRUE), run="second"))
     job = home.state.jobs[2 << 32]
     assert job.lease == lease
-    home.see(replace(seen.WorkerBeat(1, [lease], [1.0]), draws=("b",), draw_of=[0]))
+    home.see(replace(inputs.WorkerBeat(1, [lease], [1.0]), draws=("b",), draw_of=[0]))
     assert job.lease == 3 << 32 and job.attempt == 2
 
 

@@ -1,4 +1,5 @@
-"""Outputs are recorded with the completion and given to whoever takes them; keys are published, and who holds what is known."""
+"""Outputs are recorded with the completion and given to whoever takes them; keys are published, and
+who holds what is known."""
 
 from __future__ import annotations
 
@@ -6,11 +7,11 @@ from msgspec.structs import replace
 
 from support.core import CLIENT, FIRST, Master, dag, picture, refusal, register, replay, submit, succeeded
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import inputs as seen
-from titan.core.publishing import files_for
-from titan.core.references import apart_from_runs, of_run
-from titan.core.state import State
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.handlers.files import files_for
+from titan.core.state.content_references import apart_from_runs, of_run
+from titan.core.state.state import State
 from titan.model.dag import JobTemplate
 from titan.model.files import MAX_VERSIONS, PROGRAM, Published, StoredFile
 from titan.model.states import JobState
@@ -50,8 +51,8 @@ def test_a_result_without_what_was_to_be_left_is_none() -> None:
         assert m.job().reason.startswith("its worker did not say what became of its outputs")
 
 
-def publish(key: str = KEY, hash_: str = "c", *, lease: int = 0, shared: bool = True, worker: int = 0) -> seen.PublishRequested:
-    return seen.PublishRequested(CLIENT, 8, key, hash_ * 64, 3, 0, worker, lease, shared)
+def publish(key: str = KEY, hash_: str = "c", *, lease: int = 0, shared: bool = True, worker: int = 0) -> inputs.PublishRequested:
+    return inputs.PublishRequested(CLIENT, 8, key, hash_ * 64, 3, 0, worker, lease, shared)
 
 
 def test_keys_of_a_run_and_keys_for_all() -> None:
@@ -86,13 +87,13 @@ def test_what_cannot_be_published() -> None:
     assert "was given up" in refusal(m.see(publish(lease=FIRST + 77, worker=1)))[1]
     assert "was given up" in refusal(m.see(publish(lease=m.lease(), worker=9)))[1]
     m.see(publish())
-    assert isinstance(m.see(seen.UnpublishRequested(CLIENT, 8, KEY)).events[0], ev.ArtifactRemoved)
-    assert "nothing is published" in refusal(m.see(seen.UnpublishRequested(CLIENT, 8, KEY)))[1]
+    assert isinstance(m.see(inputs.UnpublishRequested(CLIENT, 8, KEY)).events[0], ev.ArtifactRemoved)
+    assert "nothing is published" in refusal(m.see(inputs.UnpublishRequested(CLIENT, 8, KEY)))[1]
     assert held(m.state) == set()
 
 
 def test_what_a_run_published_leaves_with_it() -> None:
     m = made()
-    m.see(publish(lease=m.lease(), worker=1, shared=False), seen.CancelRequested(CLIENT, 6, "r", ""))
-    m.see(seen.HistoryKept(["r"]))
+    m.see(publish(lease=m.lease(), worker=1, shared=False), inputs.CancelRequested(CLIENT, 6, "r", ""))
+    m.see(inputs.HistoryKept(["r"]))
     assert not m.state.runs and held(m.state) == set()

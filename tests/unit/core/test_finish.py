@@ -7,9 +7,9 @@ import pytest
 
 from support.core import FIRST, Master, alike, completed, dag, failed, register, results, started, submit, succeeded
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import inputs as seen
-from titan.core.finish import backoff_s
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.handlers.attempts import backoff_s
 from titan.model.causes import Cause
 from titan.model.dag import JobTemplate, Retry
 from titan.model.settings import Settings
@@ -105,7 +105,7 @@ def test_a_start_is_recorded_once() -> None:
 
 def test_a_start_that_is_said_twice_in_one_report() -> None:
     master = running({"a": ""})
-    said = seen.AttemptsStarted(1, [FIRST, FIRST], [1.5, 1.75])
+    said = inputs.AttemptsStarted(1, [FIRST, FIRST], [1.5, 1.75])
     assert master.see(said, at=2.0).events == [ev.JobsStarted(1, [FIRST], [1.5], 2.0)]
 
 
@@ -143,15 +143,15 @@ def test_a_start_of_an_attempt_that_is_not_current_changes_nothing() -> None:
     assert master.see(started(1, {FIRST + 9: 1.0, FIRST: 0.0})) == ([], [])
 
 
-# -- failure -------------------------------------------------------------------------------------------------------------
+# -- failure ---------------------------------------------------------------------------------------
 def test_a_failure_waits_and_is_queued_again() -> None:
     master = running({"a": ""})
     assert master.see(results(1, (FIRST, Outcome.EXITED), jitter=0.0), at=10.0).effects == [fx.SendAck(1, [FIRST])]
     due = master.job().due
     assert master.events[-1] == failed(1, [FIRST], Outcome.EXITED, [due], 10.0)
     assert 10.25 <= due < 10.5
-    assert master.see(seen.TimePassed(), at=due - 0.001) == ([], [])
-    assert master.see(seen.TimePassed(), at=due) == (
+    assert master.see(inputs.TimePassed(), at=due - 0.001) == ([], [])
+    assert master.see(inputs.TimePassed(), at=due) == (
         [ev.JobsQueued([FIRST], due), ev.JobsDispatched(1, [FIRST], FIRST + 1, due)],
         [fx.SendDispatch(1, [FIRST], FIRST + 1)],
     )
@@ -203,7 +203,7 @@ def test_it_is_dead_after_its_last_retry_and_not_before() -> None:
     for attempt in (1, 2, 3):
         assert master.job().attempt == attempt
         master.see(results(1, (master.lease(), Outcome.TIMED_OUT)), at=attempt * 100.0)
-        master.see(seen.TimePassed(), register(), at=attempt * 100.0 + 50)
+        master.see(inputs.TimePassed(), register(), at=attempt * 100.0 + 50)
     assert (master.job().state, master.job().failures) == (JobState.DEAD, 3)
     assert [p.attempt for p in master.job().history or ()] == [1, 2, 3]
 
@@ -246,5 +246,5 @@ def test_a_batch_of_all_kinds() -> None:
 def test_a_failed_job_that_is_cancelled_does_not_come_back() -> None:
     master = running({"a": ""})
     master.see(results(1, (FIRST, Outcome.EXITED)))
-    master.see(seen.CancelRequested(9, 1, "r", "a"))
-    assert master.see(seen.TimePassed(), at=20.0) == ([], [])
+    master.see(inputs.CancelRequested(9, 1, "r", "a"))
+    assert master.see(inputs.TimePassed(), at=20.0) == ([], [])

@@ -6,10 +6,10 @@ import pytest
 
 from support.core import CLIENT, FIRST, Master, booted, cancel, dag, picture, refusal, register, replay, submit, succeeded
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import inputs as seen
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.state.story import story
 from titan.core.step import next_due
-from titan.core.story import story
 from titan.model.causes import Cause
 from titan.model.dag import Gate, JobTemplate
 from titan.model.states import JobState, RunState
@@ -27,9 +27,9 @@ def opened(gate: JobTemplate = GATE) -> Master:
     return master
 
 
-def decision(approve: bool = True, *, key: str = "k", by: str = "ann", token: bytes = b"") -> seen.GateDecisionMade:
+def decision(approve: bool = True, *, key: str = "k", by: str = "ann", token: bytes = b"") -> inputs.GateDecisionMade:
     run, job = ("", "") if token else ("r", "gate")
-    return seen.GateDecisionMade(CLIENT, 8, run, job, approve, by, "well", key, token)
+    return inputs.GateDecisionMade(CLIENT, 8, run, job, approve, by, "well", key, token)
 
 
 def test_a_ready_gate_is_paused_and_takes_no_slot() -> None:
@@ -82,9 +82,9 @@ def test_two_decisions_in_one_turn_are_one() -> None:
 
 def test_undecided_it_is_rejected_when_its_time_is_up() -> None:
     master = opened()
-    master.see(seen.TimePassed(), at=100.9)  # which loses the worker
+    master.see(inputs.TimePassed(), at=100.9)  # which loses the worker
     assert master.job(1).state is PAUSED
-    events, _ = master.see(seen.TimePassed(), at=101.0)
+    events, _ = master.see(inputs.TimePassed(), at=101.0)
     assert events[0] == ev.GatesDecided([FIRST + 1], False, "", "nobody decided within 100 s", "", 101.0)
     assert master.states() == [COMPLETED, CANCELLED, CANCELLED]
     assert refusal(master.see(decision()))[1] == "gate r/gate was rejected already, when its time was up: a gate is decided once"
@@ -105,11 +105,11 @@ def test_what_is_not_there_or_not_open() -> None:
     master = Master()
     master.see(submit(dag({"a": "", "gate": "a"}, {"gate": GATE})))
     assert refusal(master.see(decision()))[1] == "gate r/gate is not open yet: it waits for 1 of its 1 parents"
-    other = seen.GateDecisionMade(CLIENT, 8, "r", "a", True, "ann", "", "k")
+    other = inputs.GateDecisionMade(CLIENT, 8, "r", "a", True, "ann", "", "k")
     assert refusal(master.see(other)) == ("caller", "r/a is no gate: `titan gates` lists the open ones")
-    other = seen.GateDecisionMade(CLIENT, 8, "r", "x", True, "ann", "", "k")
+    other = inputs.GateDecisionMade(CLIENT, 8, "r", "x", True, "ann", "", "k")
     assert refusal(master.see(other))[0] == "not_found"
-    other = seen.GateDecisionMade(CLIENT, 8, "x", "x", True, "ann", "", "k")
+    other = inputs.GateDecisionMade(CLIENT, 8, "x", "x", True, "ann", "", "k")
     assert refusal(master.see(other))[0] == "not_found"
     master.see(cancel("r"))
     assert refusal(master.see(decision()))[1] == "gate r/gate is CANCELLED and cannot be decided: cancelled by a user"
@@ -119,7 +119,7 @@ def test_a_cancelled_gate_is_closed_and_its_timer_void() -> None:
     master = opened()
     master.see(cancel("r", "gate"), at=2.0)
     assert not master.state.gates
-    assert not any(isinstance(e, ev.GatesDecided) for e in master.see(seen.TimePassed(), at=200.0).events)
+    assert not any(isinstance(e, ev.GatesDecided) for e in master.see(inputs.TimePassed(), at=200.0).events)
     assert master.states()[1:] == [CANCELLED, CANCELLED]
 
 
@@ -128,7 +128,7 @@ def test_a_gate_without_parents_and_one_with_a_delay() -> None:
     late = JobTemplate(kind="gate", gate=Gate(), delay_s=5.0)
     master.see(submit(dag({"now": "", "late": ""}, {"now": GATE, "late": late})), at=1.0)
     assert master.states() == [PAUSED, JobState.DELAYED]
-    master.see(seen.TimePassed(), at=6.0)
+    master.see(inputs.TimePassed(), at=6.0)
     assert master.states() == [PAUSED, PAUSED]
     assert master.job(1).due == 6.0 + 48 * 3600.0
 
@@ -142,7 +142,7 @@ def test_affinity_looks_through_a_gate() -> None:
     assert master.job(2).pin == 1 or master.job(2).worker == 1
 
 
-# -- webhooks and tokens ---------------------------------------------------------------------------------------------------
+# -- webhooks and tokens ---------------------------------------------------------------------------
 def test_its_webhook_is_announced_when_it_opens_and_at_each_start_until_that_is_recorded() -> None:
     master = Master()
     master.see(submit(dag({"gate": ""}, {"gate": HOOKED})))
@@ -150,8 +150,8 @@ def test_its_webhook_is_announced_when_it_opens_and_at_each_start_until_that_is_
     assert ev.GatesOpened([FIRST], [100.0], 0.0) in master.events
     master.state = replay(master.events)
     assert master.see(booted(master.state)).effects == [announce]
-    assert master.see(seen.WebhookAnswered(FIRST, "delivered"), at=3.0).events == [ev.WebhookEnded(FIRST, "delivered", 3.0)]
-    assert master.see(seen.WebhookAnswered(FIRST, "given up")).events == []
+    assert master.see(inputs.WebhookAnswered(FIRST, "delivered"), at=3.0).events == [ev.WebhookEnded(FIRST, "delivered", 3.0)]
+    assert master.see(inputs.WebhookAnswered(FIRST, "given up")).events == []
     master.state = replay(master.events)
     assert master.see(booted(master.state)).effects == []
     assert "3.000  its webhook was delivered" in story(master.state, FIRST)
@@ -159,8 +159,8 @@ def test_its_webhook_is_announced_when_it_opens_and_at_each_start_until_that_is_
 
 def test_a_token_decides_once() -> None:
     master = opened(HOOKED)
-    assert master.see(seen.TokenDrawn(FIRST + 1, b"one")).events == [ev.TokenIssued(FIRST + 1, b"one", 1.0)]
-    master.see(seen.TokenDrawn(FIRST + 1, b"two"))
+    assert master.see(inputs.TokenDrawn(FIRST + 1, b"one")).events == [ev.TokenIssued(FIRST + 1, b"one", 1.0)]
+    master.see(inputs.TokenDrawn(FIRST + 1, b"two"))
     master.state = replay(master.events)
     assert refusal(master.see(decision(token=b"three")))[0] == "not_found"
     reply = master.see(decision(token=b"one"), at=5.0).effects[0]
@@ -168,15 +168,15 @@ def test_a_token_decides_once() -> None:
     assert master.see(decision(token=b"one"), at=6.0).effects == [reply]
     for token in (b"one", b"two"):
         assert refusal(master.see(decision(token=token, key="other")))[0] == "conflict"
-    assert master.see(seen.TokenDrawn(FIRST + 1, b"late")).events == []
+    assert master.see(inputs.TokenDrawn(FIRST + 1, b"late")).events == []
 
 
 def test_only_the_newest_tokens_are_good_and_they_leave_with_their_run() -> None:
     master = Master()
     master.see(submit(dag({"gate": ""}, {"gate": HOOKED})))
     for i in range(20):
-        master.see(seen.TokenDrawn(FIRST, bytes([i])))
+        master.see(inputs.TokenDrawn(FIRST, bytes([i])))
     assert len(master.state.tokens) == 16 and refusal(master.see(decision(token=bytes([3]))))[0] == "not_found"
     master.see(decision(token=bytes([4])))
-    master.see(seen.HistoryKept(["r"]))
+    master.see(inputs.HistoryKept(["r"]))
     assert not master.state.tokens and not master.state.jobs

@@ -26,9 +26,9 @@ from support.core import (
     succeeded,
 )
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import inputs as seen
-from titan.core.check import check
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.invariants import check
 from titan.core.step import Decision, step
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.settings import Settings
@@ -59,7 +59,7 @@ def grow(
     """By job `by` of the run, or, None, by a user."""
     lease = master.lease(by) if by is not None else 0
     worker, run = (1, "") if by is not None else (0, "r")
-    return master.see(seen.RunGrowthRequested(WORKER, 8, worker, lease, run, key, spec, before, children), at=at)
+    return master.see(inputs.RunGrowthRequested(WORKER, 8, worker, lease, run, key, spec, before, children), at=at)
 
 
 def by_name(master: Master) -> dict[str, JobState]:
@@ -94,7 +94,7 @@ def test_an_addition_said_twice_is_one_whoever_runs_the_job_by_then() -> None:
     grow(master, spec)
     assert grow(master, spec) == ([], [fx.ReplyGrown(WORKER, 8, "r", 2)])
     master.see(results(1, (master.lease(0), Outcome.EXITED)), at=4.0)
-    master.see(seen.TimePassed(), at=6.0)
+    master.see(inputs.TimePassed(), at=6.0)
     master.see(*(succeeded(1, lease) for lease in list(master.state.workers[1].held)), at=7.0)
     plan = master.job(0)
     assert plan.attempt == 2 and plan.lease
@@ -153,7 +153,7 @@ def test_an_attempt_that_is_over_adds_nothing() -> None:
     master = running({"plan": "", "other": ""})
     lease = master.lease()
     master.see(succeeded(1, lease), at=3.0)
-    decision = master.see(seen.RunGrowthRequested(WORKER, 8, 1, lease, "", "k", alike("a", JobTemplate(command="x"))), at=4.0)
+    decision = master.see(inputs.RunGrowthRequested(WORKER, 8, 1, lease, "", "k", alike("a", JobTemplate(command="x"))), at=4.0)
     assert ": ".join(refusal(decision)).startswith("conflict: this attempt is over for the master")
 
 
@@ -163,7 +163,7 @@ def test_a_user_adds_to_a_run_that_runs_and_to_no_other() -> None:
     assert master.state.runs["r"].grown[0].by == 0
     master.see(cancel("r"), at=4.0)
     assert ": ".join(refusal(grow(master, dag({"b": ""}), by=None, key="2", at=5.0))).startswith("conflict: run r is CANCELLED")
-    decision = master.see(seen.RunGrowthRequested(CLIENT, 8, 0, 0, "none", "k", dag({"a": ""})), at=6.0)
+    decision = master.see(inputs.RunGrowthRequested(CLIENT, 8, 0, 0, "none", "k", dag({"a": ""})), at=6.0)
     assert ": ".join(refusal(decision)).startswith("not_found: there is no run 'none'")
 
 
@@ -187,10 +187,10 @@ def test_what_it_grew_by_is_cancelled_retried_and_kept_with_the_rest() -> None:
     master.see(succeeded(1, master.lease(1)), at=6.0)
     run = master.state.runs["r"]
     assert (run.state, by_name(master)["behind"]) == (RunState.FAILED, JobState.CANCELLED)
-    master.see(seen.DeadRetried(CLIENT, 8, "r", "", "ann", "again"), at=7.0)
+    master.see(inputs.DeadRetried(CLIENT, 8, "r", "", "ann", "again"), at=7.0)
     assert (run.state, by_name(master)["behind"]) == (RunState.RUNNING, JobState.WAITING)
     master.see(cancel("r"), at=8.0)
-    master.see(seen.HistoryKept(["r"], [run.changes]), at=9.0)
+    master.see(inputs.HistoryKept(["r"], [run.changes]), at=9.0)
     assert not master.state.jobs and not master.state.runs
 
 
@@ -210,9 +210,9 @@ def test_positions_and_numbers_of_a_run_in_parts() -> None:
     assert run.begun_with == 2
 
 
-# -- saved pipelines -------------------------------------------------------------------------------------------------------
-def save(name: str, spec: DagSpec, *, replace: bool = False) -> seen.PipelineSaveRequested:
-    return seen.PipelineSaveRequested(CLIENT, 8, name, spec, replace)
+# -- saved pipelines -------------------------------------------------------------------------------
+def save(name: str, spec: DagSpec, *, replace: bool = False) -> inputs.PipelineSaveRequested:
+    return inputs.PipelineSaveRequested(CLIENT, 8, name, spec, replace)
 
 
 def test_a_pipeline_is_saved_replaced_and_removed() -> None:
@@ -224,8 +224,8 @@ def test_a_pipeline_is_saved_replaced_and_removed() -> None:
     master.see(save("p", other, replace=True), at=4.0)
     assert master.state.saved["p"].dag == other
     assert picture(replay(master.events)) == picture(master.state)
-    master.see(seen.PipelineRemovalRequested(CLIENT, 8, "p"), at=5.0)
-    assert ": ".join(refusal(master.see(seen.PipelineRemovalRequested(CLIENT, 8, "p"), at=6.0))).startswith(
+    master.see(inputs.PipelineRemovalRequested(CLIENT, 8, "p"), at=5.0)
+    assert ": ".join(refusal(master.see(inputs.PipelineRemovalRequested(CLIENT, 8, "p"), at=6.0))).startswith(
         "not_found: there is no saved"
     )
 
@@ -249,7 +249,7 @@ def test_an_addition_costs_the_same_however_many_came_before(children: bool) -> 
 
     def add(i: int) -> int:
         spec = dag({f"x{i}": "" if children else "plan"})
-        request = seen.RunGrowthRequested(WORKER, 8, 1, master.lease(), "", f"k{i}", spec, (), children)
+        request = inputs.RunGrowthRequested(WORKER, 8, 1, master.lease(), "", f"k{i}", spec, (), children)
         return _bytecodes_of(lambda: step(master.state, 3.0, [request]))
 
     costs = [add(i) for i in range(400)]

@@ -1,10 +1,11 @@
-"""Calls that wait for other calls: their slots are free meanwhile, and what is said of them holds for what the worker has."""
+"""Calls that wait for other calls: their slots are free meanwhile, and what is said of them holds
+for what the worker has."""
 
 from __future__ import annotations
 
 from support.core import FIRST, Master, alike, beat, register, results, started, submit
 from titan.core import effects as fx
-from titan.core import events as ev
+from titan.core.events import events as ev
 from titan.core.inputs import LeasesAwaiting
 from titan.model.dag import JobTemplate
 from titan.model.states import Outcome

@@ -19,13 +19,13 @@ from support.core import (
     submit,
     succeeded,
 )
-from titan.core import events as ev
-from titan.core import image
-from titan.core import inputs as seen
-from titan.core.apply import apply
-from titan.core.check import check
-from titan.core.state import HISTORY_LIMIT, Past, State
-from titan.core.story import story
+from titan.core import inputs
+from titan.core.apply.apply import apply
+from titan.core.events import events as ev
+from titan.core.invariants import check
+from titan.core.state import snapshot
+from titan.core.state.state import HISTORY_LIMIT, Past, State
+from titan.core.state.story import story
 from titan.errors import Bug
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.files import Published
@@ -63,7 +63,7 @@ def a_bit_of_everything() -> Master:
     master.see(results(of["bad"], (lease["bad"], Outcome.EXITED)), results(of["again"], (lease["again"], Outcome.BROKEN)), at=3.0)
     master.see(submit(alike("p q r s t", JobTemplate(command="x")), run="s"), at=3.5)
     master.see(succeeded(of["a"], lease["a"]), cancel("r", "stop"), at=4.0)
-    master.see(seen.WorkerDraining(3), seen.WorkerDisconnected(2, 2), at=5.0)
+    master.see(inputs.WorkerDraining(3), inputs.WorkerDisconnected(2, 2), at=5.0)
     return master
 
 
@@ -193,15 +193,15 @@ def test_a_replay_knows_what_the_master_knew() -> None:
 
 
 def test_a_snapshot_holds_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image, "CHUNK_JOBS", 3)
+    monkeypatch.setattr(snapshot, "CHUNK_JOBS", 3)
     master = a_bit_of_everything()
-    chunks = list(image.dump(master.state))
+    chunks = list(snapshot.dump(master.state))
     assert len(chunks) == 1 + 2 + 4 + 2, "the head, two runs, 10 and 5 jobs in threes"
     copy = State(Settings(prefetch=0))
-    image.load(copy, chunks)
+    snapshot.load(copy, chunks)
     copy.reindex()
     check(copy)
-    assert list(image.dump(copy)) == chunks
+    assert list(snapshot.dump(copy)) == chunks
     for name in ("cluster", "term", "next_job", "next_lease", "keys", "worker_numbers", "dead"):
         assert getattr(copy, name) == getattr(master.state, name)
     assert copy.jobs == master.state.jobs and copy.runs == master.state.runs and copy.workers == master.state.workers
@@ -212,7 +212,7 @@ def test_a_snapshot_and_the_log_behind_it_are_the_whole_log() -> None:
     middle = len(master.events) // 2
     first = replay(master.events[:middle])
     copy = State(Settings(prefetch=0))
-    image.load(copy, image.dump(first))
+    snapshot.load(copy, snapshot.dump(first))
     copy.reindex()
     for event in master.events[middle:]:
         apply(copy, event)
@@ -228,10 +228,10 @@ def test_the_story_of_a_job_that_failed_and_was_retried() -> None:
     due = master.job(1).due
     told = ["1.000  submitted in run r (d) as b", "1.000  depends on a", "2.500  attempt 1 on w1: EXITED with code 1: why"]
     assert story(master.state, FIRST + 1) == [*told, f"3.000  FAILED attempt 1: why; next one at {due:.3f}"]
-    master.see(seen.TimePassed(), at=due)
+    master.see(inputs.TimePassed(), at=due)
     assert story(master.state, FIRST + 1) == [*told, f"{due:.3f}  DISPATCHED as attempt 2 on w1 (lease {FIRST + 2})"]
     master.see(started(1, {FIRST + 2: 5.0}), at=5.0)
-    master.see(seen.WorkerLeaving(1), at=6.0)
+    master.see(inputs.WorkerLeaving(1), at=6.0)
     assert story(master.state, FIRST + 1) == [
         *told,
         "6.000  attempt 2 on w1: RETURNED: worker w1 left",

@@ -1,4 +1,5 @@
-"""That output is lost travels as data from the worker to the user; no reader looks for it in a reason."""
+"""That output is lost travels as data from the worker to the user; no reader looks for it in a
+reason."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import pytest
 from support.core import FIRST, Master, alike, picture, register, replay, results, submit
 from support.worker_machine import Node
 from titan.cli import follow
-from titan.core import inputs as seen
+from titan.core import inputs
 from titan.errors import ProtocolError
 from titan.gateway.inbound import worker_input
 from titan.master.views import job_row
@@ -16,9 +17,9 @@ from titan.model.dag import JobTemplate
 from titan.model.states import JobState, Outcome
 from titan.protocol import messages as msg
 from titan.sdk.status import JobStatus, RunStatus, RunSummary, job_status
-from titan.worker import machine as m
-from titan.worker import words
-from titan.worker.wire import results_messages
+from titan.worker.state_machine import machine as m
+from titan.worker.state_machine import messages
+from titan.worker.translation import results_messages
 
 WHY = "the disk of its worker is full"
 FULL = f"output lost: {WHY}"
@@ -30,7 +31,7 @@ def running(jobs: str = "a", *, retries: int = 1) -> Master:
     return master
 
 
-def ended(lease: int, outcome: Outcome = Outcome.SUCCEEDED, lost: str = "") -> seen.ResultsReported:
+def ended(lease: int, outcome: Outcome = Outcome.SUCCEEDED, lost: str = "") -> inputs.ResultsReported:
     return msgspec.structs.replace(results(1, (lease, outcome)), lost=[lost] if lost else [])
 
 
@@ -50,7 +51,7 @@ def test_the_next_attempt_has_its_own() -> None:
     master = running()
     master.see(ended(FIRST, Outcome.EXITED, WHY), at=3.0)
     assert status(master).lost == WHY
-    master.see(seen.TimePassed(), register(slots=4), at=4000.0)
+    master.see(inputs.TimePassed(), register(slots=4), at=4000.0)
     assert master.job().state is JobState.DISPATCHED
     master.see(ended(master.lease()), at=4001.0)
     assert (master.job().state, status(master).lost) == (JobState.COMPLETED, None)
@@ -60,7 +61,7 @@ def test_the_next_attempt_has_its_own() -> None:
 def test_a_job_that_is_tried_again_by_a_user_has_lost_nothing_yet() -> None:
     master = running(retries=0)
     master.see(ended(FIRST, Outcome.EXITED, WHY), at=3.0)
-    master.see(seen.DeadRetried(9, 7, "r", "", "ada", "k", []), at=4.0)
+    master.see(inputs.DeadRetried(9, 7, "r", "", "ada", "k", []), at=4.0)
     assert master.job().state is JobState.DISPATCHED and status(master).lost is None
     assert picture(replay(master.events)) == picture(master.state)
 
@@ -82,8 +83,8 @@ def test_only_those_that_lost_something_cost_an_event_anything() -> None:
     assert master.job(1).extra is None
 
 
-# -- from the worker -------------------------------------------------------------------------------------------------------
-def told(node: Node, *inputs: object) -> seen.Input | None:
+# -- from the worker -------------------------------------------------------------------------------
+def told(node: Node, *inputs: object) -> inputs.Input | None:
     """What the core sees of the results that follow."""
     (report,) = [it for it in node.see(*inputs) if isinstance(it, m.ReportResults)]
     (message,) = results_messages(report.results, 0.0)
@@ -95,7 +96,7 @@ def test_a_worker_says_it_beside_the_reason(code: int, reason: str) -> None:
     node = Node()
     node.run(1)
     report = told(node, m.AttemptExited(1, code, 2.0, 0.25, 4096, lost=WHY), m.LogsSent(1))
-    assert isinstance(report, seen.ResultsReported)
+    assert isinstance(report, inputs.ResultsReported)
     assert (report.reasons, report.lost) == ([reason], [WHY])
 
 
@@ -103,8 +104,8 @@ def test_an_attempt_whose_files_could_not_be_kept_either_says_both() -> None:
     node = Node()
     node.run(1, template=JobTemplate(command="make", outputs=(("o", "o.bin"),)))
     node.see(m.AttemptExited(1, 0, 2.0, 0.25, 4096, lost=WHY))
-    report = told(node, words.OutputsKept(1, (), "no room for 'o'", Outcome.BROKEN), m.LogsSent(1))
-    assert isinstance(report, seen.ResultsReported)
+    report = told(node, messages.OutputsKept(1, (), "no room for 'o'", Outcome.BROKEN), m.LogsSent(1))
+    assert isinstance(report, inputs.ResultsReported)
     assert (report.reasons, report.lost) == ([f"no room for 'o'; {FULL}"], [WHY])
 
 
@@ -118,7 +119,7 @@ def test_what_a_worker_says_of_all_its_jobs_has_a_length() -> None:
         worker_input(msgspec.structs.replace(message, lost=["x", "y"]), 1, jitter=0.5)
 
 
-# -- to the user -----------------------------------------------------------------------------------------------------------
+# -- to the user -----------------------------------------------------------------------------------
 def _summary(count: int) -> RunSummary:
     return RunSummary("r", "d", "", "COMPLETED", count, {"COMPLETED": count}, 1.0, 2.0)
 

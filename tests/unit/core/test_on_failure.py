@@ -1,11 +1,12 @@
-"""What becomes of the others when a job is DEAD: they are cancelled, go on without it, or a handler runs."""
+"""What becomes of the others when a job is DEAD: they are cancelled, go on without it, or a handler
+runs."""
 
 from __future__ import annotations
 
 from support.core import FIRST, cancel, dag, fragile_run, register, succeeded
-from titan.core import events as ev
-from titan.core import inputs as seen
-from titan.core.story import story
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.state.story import story
 from titan.errors import InvalidGraph
 from titan.model.causes import Cause
 from titan.model.dag import JobTemplate
@@ -109,8 +110,8 @@ def test_a_user_who_cancels_a_handler_fails_the_run() -> None:
 def test_a_poisonous_job_has_its_handler_run() -> None:
     master = fragile_run({"a": "", "alarm": "a"}, {"alarm": HANDLER}, slots=1)
     for round_ in (1, 2):
-        master.see(seen.AttemptsStarted(1, [master.lease()], [1.0]))
-        master.see(seen.WorkerDisconnected(1, round_))
+        master.see(inputs.AttemptsStarted(1, [master.lease()], [1.0]))
+        master.see(inputs.WorkerDisconnected(1, round_))
         master.see(register(origin=round_ + 1, incarnation=str(round_ + 1)))
     assert master.states() == [DEAD, DISPATCHED]
 

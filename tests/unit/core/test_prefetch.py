@@ -1,4 +1,5 @@
-"""What waits on a worker so that a slot never waits for the master, and how it is taken back for a worker that is idle."""
+"""What waits on a worker so that a slot never waits for the master, and how it is taken back for a
+worker that is idle."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import msgspec
 
 from support.core import FIRST, Master, alike, beat, joined, register, results, started, submit
 from titan.core import effects as fx
-from titan.core import events as ev
+from titan.core.events import events as ev
 from titan.core.inputs import ResultsReported
 from titan.model.dag import JobTemplate
 from titan.model.settings import Settings

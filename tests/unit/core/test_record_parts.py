@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from support.store import Talk, replayed
-from titan.clock import SteadyClock
-from titan.core import events as ev
-from titan.core import image
+from titan.core.events import events as ev
+from titan.core.events.records import divided, size_of
 from titan.core.inputs import StoreWritten
-from titan.core.record_parts import divided, size_of
-from titan.core.state import State
+from titan.core.state import snapshot
+from titan.core.state.state import State
+from titan.host.clock import SteadyClock
 from titan.journal import read_records
 from titan.master import core_loop
 from titan.master.core_loop import CoreLoop
@@ -105,7 +105,7 @@ def test_a_turn_of_more_than_a_record_is_journaled_and_found_again(tmp_path: Pat
 
 def test_large_values_are_many_commands_and_chunks_of_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rewriting, "PART_BYTES", PART_BYTES)
-    monkeypatch.setattr(image, "CHUNK_BYTES", PART_BYTES)
+    monkeypatch.setattr(snapshot, "CHUNK_BYTES", PART_BYTES)
     talk = Talk(proto_max_bulk_len="1gb")
     big = 3 * PART_BYTES + 5
     talk(f"SETRANGE s {big - 1} x")
@@ -119,9 +119,9 @@ def test_large_values_are_many_commands_and_chunks_of_a_snapshot(monkeypatch: py
     assert copy.digest() == talk.store.digest()
     state = State(Settings())
     state.store = talk.store
-    chunks = list(image.dump(state))
-    assert max(map(len, chunks)) < 2 * PART_BYTES + len(value) + image.CHUNK_BYTES
+    chunks = list(snapshot.dump(state))
+    assert max(map(len, chunks)) < 2 * PART_BYTES + len(value) + snapshot.CHUNK_BYTES
     again = State(Settings())
-    image.load(again, iter(chunks))
+    snapshot.load(again, iter(chunks))
     assert again.store.digest() == talk.store.digest()
     assert Store().digest() != again.store.digest()

@@ -1,4 +1,5 @@
-"""What attempts take up on a worker, in the state: counted while they are there, also while they are being ended."""
+"""What attempts take up on a worker, in the state: counted while they are there, also while they
+are being ended."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ import pytest
 
 from support.core import FIRST, Master, alike, beat, cancel, dag, picture, register, replay, results, submit, succeeded
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import inputs as seen
-from titan.core.state import FENCED_LIMIT
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.state.state import FENCED_LIMIT
 from titan.errors import InvalidGraph
 from titan.model.dag import JobTemplate, Needs
 from titan.model.settings import Settings
@@ -21,7 +22,7 @@ HALF = JobTemplate(command="true", needs=Needs(cpus=0.5))
 
 def rich(
     name: str = "w1", *, origin: int = 1, slots: int = 4, cpus: float = 2, gpus: int = 1, held: dict[int, float] | None = None
-) -> seen.WorkerRegistered:
+) -> inputs.WorkerRegistered:
     said = register(name, origin=origin, slots=slots, held=held)
     return msgspec.structs.replace(said, facts={"cpus": cpus, "memory_bytes": 8, "gpus": gpus})
 
@@ -65,7 +66,7 @@ def test_an_attempt_that_was_given_up_counts_when_it_turns_out_to_be_there() -> 
     master = Master()
     master.see(rich(), submit(alike("a b", ONE_GPU)))
     lease = master.lease(0)
-    master.see(seen.TimePassed(), at=40.0)
+    master.see(inputs.TimePassed(), at=40.0)
     assert (master.state.workers[1].state, master.state.workers[1].taken) == (WorkerState.LOST, (0, 0, 0))
     master.see(rich(origin=2, held={lease: 1.0}), at=41.0)
     assert (on_worker(master), list(master.state.workers[1].ending)) == ([], [lease])
@@ -94,7 +95,7 @@ def test_a_worker_that_comes_back_with_more_is_given_more() -> None:
     master = Master()
     master.see(rich(gpus=0), submit(alike("a", ONE_GPU)))
     assert on_worker(master) == []
-    master.see(seen.WorkerDisconnected(1, 1))
+    master.see(inputs.WorkerDisconnected(1, 1))
     events, _ = master.see(rich(origin=2, gpus=1))
     assert any(isinstance(event, ev.WorkerJoined) for event in events)
     assert on_worker(master) == [0]

@@ -1,15 +1,16 @@
-"""Burst workers in the core: what is ordered, what a restart knows, who is none; and workers that are told to leave."""
+"""Burst workers in the core: what is ordered, what a restart knows, who is none; and workers that
+are told to leave."""
 
 from __future__ import annotations
 
 from support.core import Master, alike, booted, register, submit, succeeded
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import image
-from titan.core import inputs as seen
-from titan.core.apply import apply
-from titan.core.check import check
-from titan.core.state import State
+from titan.core import inputs
+from titan.core.apply.apply import apply
+from titan.core.events import events as ev
+from titan.core.invariants import check
+from titan.core.state import snapshot
+from titan.core.state.state import State
 from titan.core.step import next_due, step
 from titan.model.dag import JobTemplate
 from titan.model.settings import Settings
@@ -19,7 +20,7 @@ SETTINGS = Settings(
     prefetch=0, loss_s=1000.0, scale={"GENERAL": (0, 2)}, scale_every_s=10.0, burst_idle_s=30.0, scale_cooldown_s=5.0
 )
 PLAIN = JobTemplate(command="true")
-LOOK = seen.TimePassed()
+LOOK = inputs.TimePassed()
 
 
 def master() -> Master:
@@ -73,18 +74,18 @@ def test_they_take_work_and_leave_when_they_had_none_for_long() -> None:
     decided = it.see(LOOK, at=51.5)
     assert orders(decided.effects, fx.SendLeave) == [fx.SendLeave(2, False), fx.SendLeave(3, False)]
     assert [it.state.workers[n].draining for n in (1, 2, 3)] == [False, True, True]
-    assert it.see(seen.WorkerBeat(2, [], []), at=52.0).effects == [fx.SendLeave(2, False)]
+    assert it.see(inputs.WorkerBeat(2, [], []), at=52.0).effects == [fx.SendLeave(2, False)]
 
 
 def test_their_end_is_the_end_of_their_names() -> None:
     it = retired()
-    it.see(seen.WorkerLeaving(2), at=51.0)
-    decided = it.see(seen.BurstGone("burst-1-1", "it ended with code 0"), at=52.0)
+    it.see(inputs.WorkerLeaving(2), at=51.0)
+    decided = it.see(inputs.BurstGone("burst-1-1", "it ended with code 0"), at=52.0)
     assert decided.events == [ev.WorkersForgotten([2], 52.0), ev.BurstEnded(["burst-1-1"], "it ended with code 0", 52.0)]
     assert list(it.state.workers) == [1, 3]
     assert list(it.state.bursts) == ["burst-1-2"]
     assert [it.state.worker_name(n) for n in (1, 2, 9)] == ["w1", "burst-1-1", "a forgotten worker"]
-    assert it.see(seen.WorkerBeat(2, [], []), seen.WorkerDisconnected(2, 2), at=53.0) == ([], [])
+    assert it.see(inputs.WorkerBeat(2, [], []), inputs.WorkerDisconnected(2, 2), at=53.0) == ([], [])
     late = it.see(register("burst-1-1", origin=9), at=54.0)
     (refusal,) = late.effects
     assert isinstance(refusal, fx.Refuse)
@@ -96,8 +97,8 @@ def test_their_end_is_the_end_of_their_names() -> None:
 def test_one_that_dies_with_a_job_is_lost_and_the_job_counts_it() -> None:
     it = scaled()
     (number,) = it.state.workers[2].held.values()
-    it.see(seen.AttemptsStarted(2, list(it.state.workers[2].held), [11.5]), at=11.5)
-    decided = it.see(seen.BurstGone("burst-1-1", "it was killed by signal 9"), at=12.0)
+    it.see(inputs.AttemptsStarted(2, list(it.state.workers[2].held), [11.5]), at=11.5)
+    decided = it.see(inputs.BurstGone("burst-1-1", "it was killed by signal 9"), at=12.0)
     assert [type(e) for e in decided.events[:2]] == [ev.WorkerLost, ev.JobsLost]
     assert orders(decided.effects, fx.Disconnect) == [fx.Disconnect(2)]
     assert (it.state.jobs[number].losses, it.state.jobs[number].state) == (1, JobState.QUEUED)
@@ -105,7 +106,7 @@ def test_one_that_dies_with_a_job_is_lost_and_the_job_counts_it() -> None:
 
 def restarted(it: Master, *bursts: str) -> tuple[State, list[ev.Event], list[fx.Effect]]:
     state = State(SETTINGS)
-    image.load(state, image.dump(it.state))
+    snapshot.load(state, snapshot.dump(it.state))
     state.reindex()
     events, effects = step(state, 60.0, [booted(state, bursts)])
     check(state)
@@ -114,7 +115,7 @@ def restarted(it: Master, *bursts: str) -> tuple[State, list[ev.Event], list[fx.
 
 def test_those_that_ended_with_the_master_are_to_blame_for_nothing() -> None:
     it = scaled()
-    it.see(seen.AttemptsStarted(2, list(it.state.workers[2].held), [11.5]), at=11.5)
+    it.see(inputs.AttemptsStarted(2, list(it.state.workers[2].held), [11.5]), at=11.5)
     state, events, effects = restarted(it)
     assert state.bursts == {}
     assert list(state.workers) == [1]
@@ -146,9 +147,9 @@ def test_nothing_is_looked_at_without_a_rule() -> None:
     assert next_due(it.state) is None
 
 
-# -- workers that are told to leave ----------------------------------------------------------------------------------------
-def tell(name: str, *, now: bool = False) -> seen.WorkerToldToLeave:
-    return seen.WorkerToldToLeave(8, 5, name, now)
+# -- workers that are told to leave ----------------------------------------------------------------
+def tell(name: str, *, now: bool = False) -> inputs.WorkerToldToLeave:
+    return inputs.WorkerToldToLeave(8, 5, name, now)
 
 
 def test_a_worker_is_told_until_it_has_left() -> None:
@@ -157,10 +158,10 @@ def test_a_worker_is_told_until_it_has_left() -> None:
     assert decided.events == [ev.WorkerDrained(1, 3.0), ev.WorkerAsked(1, False, 3.0)]
     assert decided.effects == [fx.SendLeave(1, False), fx.ReplyTold(8, 5, "ALIVE", 1)]
     lease = list(it.state.workers[1].held)
-    assert fx.SendLeave(1, False) in it.see(seen.WorkerBeat(1, lease, [0.0]), at=4.0).effects
+    assert fx.SendLeave(1, False) in it.see(inputs.WorkerBeat(1, lease, [0.0]), at=4.0).effects
     assert fx.SendLeave(1, True) in it.see(tell("w1", now=True), at=5.0).effects
     assert fx.SendLeave(1, True) in it.see(tell("w1"), at=5.5).effects, "what was said is not taken back"
-    it.see(seen.WorkerDisconnected(1, 1), at=6.0)
+    it.see(inputs.WorkerDisconnected(1, 1), at=6.0)
     again = it.see(register("w1", origin=7, held={lease[0]: 0.0}), at=7.0)
     assert fx.SendLeave(1, True) in again.effects
 
@@ -168,7 +169,7 @@ def test_a_worker_is_told_until_it_has_left() -> None:
 def test_the_next_process_of_its_name_was_not_meant() -> None:
     it = master()
     it.see(tell("w1"), at=3.0)
-    it.see(seen.WorkerLeaving(1), at=4.0)
+    it.see(inputs.WorkerLeaving(1), at=4.0)
     it.see(register("w1", origin=7, incarnation="2"), at=5.0)
     assert (it.state.workers[1].draining, it.state.workers[1].asked) == (False, 0)
     assert it.state.workers[1].held
@@ -179,19 +180,19 @@ def test_a_worker_that_is_unknown_or_gone() -> None:
     (refusal,) = it.see(tell("w9"), at=3.0).effects
     assert isinstance(refusal, fx.Refuse)
     assert (refusal.code, refusal.message) == ("not_found", "there is no worker 'w9': `titan workers` lists them")
-    it.see(seen.WorkerLeaving(1), at=4.0)
+    it.see(inputs.WorkerLeaving(1), at=4.0)
     assert it.see(tell("w1"), at=5.0) == ([], [fx.ReplyTold(8, 5, "LEFT", 0)])
 
 
 def test_workers_that_are_gone_for_long_are_forgotten() -> None:
     it = Master(Settings(prefetch=0, loss_s=1000.0, forget_s=100.0))
     it.see(register("w1"), register("w2", origin=2), at=1.0)
-    it.see(seen.WorkerLeaving(1), at=2.0)
-    it.see(seen.WorkerLeaving(2), at=2.0)
+    it.see(inputs.WorkerLeaving(1), at=2.0)
+    it.see(inputs.WorkerLeaving(2), at=2.0)
     it.see(register("w1", origin=3, incarnation="2"), at=50.0)
     assert it.see(LOOK, at=102.0).events == [ev.WorkersForgotten([2], 102.0)]
     assert it.state.workers[1].state is WorkerState.ALIVE
     again = State(it.state.settings)
     for event in it.events:
         apply(again, event)
-    assert list(image.dump(again)) == list(image.dump(it.state))
+    assert list(snapshot.dump(again)) == list(snapshot.dump(it.state))

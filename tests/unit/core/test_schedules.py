@@ -7,10 +7,10 @@ import pytest
 
 from support.core import CLIENT, FIRST, PATIENT, Master, alike, booted, dag, picture, register, replay, submit, succeeded
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import inputs as seen
-from titan.core.schedules import COUNTED, MAX_SCHEDULED_JOBS, MAX_WAITING, PART_JOBS, key_of
-from titan.core.state import STALE_TIMERS, Schedule
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.handlers.schedules import COUNTED, MAX_SCHEDULED_JOBS, MAX_WAITING, PART_JOBS, key_of
+from titan.core.state.state import STALE_TIMERS, Schedule
 from titan.core.step import Decision, next_due
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.states import JobState, RunState
@@ -31,20 +31,20 @@ def ask(
     key: str = "",
     paused: bool = False,
     replace: bool = False,
-) -> seen.ScheduleRequested:
-    return seen.ScheduleRequested(CLIENT, 3, key, name, spec, timing, overlap, catch_up, paused, replace)
+) -> inputs.ScheduleRequested:
+    return inputs.ScheduleRequested(CLIENT, 3, key, name, spec, timing, overlap, catch_up, paused, replace)
 
 
-def pause(name: str = "s") -> seen.PauseRequested:
-    return seen.PauseRequested(CLIENT, 4, name, True)
+def pause(name: str = "s") -> inputs.PauseRequested:
+    return inputs.PauseRequested(CLIENT, 4, name, True)
 
 
-def resume(name: str = "s") -> seen.PauseRequested:
-    return seen.PauseRequested(CLIENT, 4, name, False)
+def resume(name: str = "s") -> inputs.PauseRequested:
+    return inputs.PauseRequested(CLIENT, 4, name, False)
 
 
 def tick(master: Master, at: float) -> Decision:
-    return master.see(seen.TimePassed(), at=at)
+    return master.see(inputs.TimePassed(), at=at)
 
 
 def restart(master: Master, at: float) -> Decision:
@@ -76,7 +76,7 @@ def counts(master: Master) -> tuple[int, int, int]:
     return s.fired, s.skipped, s.missed
 
 
-# -- asking ------------------------------------------------------------------------------------------------------------------
+# -- asking ----------------------------------------------------------------------------------------
 def test_a_schedule_is_an_event_that_says_when_it_is_first_due() -> None:
     master = Master(PATIENT)
     spec = dag({"a": "", "b": "a"})
@@ -120,11 +120,11 @@ def test_the_same_request_sent_twice_is_one() -> None:
         (ask(spec=HEAVY), "limit_exceeded", "exceed 16,777,216 bytes"),
         (ask("there"), "conflict", "there is a schedule 'there' already: say --replace"),
         (pause("none"), "not_found", "there is no schedule 'none'"),
-        (seen.RemovalRequested(CLIENT, 4, "none"), "not_found", "there is no schedule 'none'"),
-        (seen.ScheduleRunRequested(CLIENT, 4, "r", "k", "none"), "not_found", "there is no schedule 'none'"),
+        (inputs.RemovalRequested(CLIENT, 4, "none"), "not_found", "there is no schedule 'none'"),
+        (inputs.ScheduleRunRequested(CLIENT, 4, "r", "k", "none"), "not_found", "there is no schedule 'none'"),
     ],
 )
-def test_bad_requests_for_schedules_are_refused(asked: seen.Input, code: str, says: str) -> None:
+def test_bad_requests_for_schedules_are_refused(asked: inputs.Input, code: str, says: str) -> None:
     master = Master(PATIENT)
     master.see(ask("there"))
     events, (refusal,) = master.see(asked)
@@ -132,7 +132,7 @@ def test_bad_requests_for_schedules_are_refused(asked: seen.Input, code: str, sa
     assert isinstance(refusal, fx.Refuse) and refusal.code == code and says in refusal.message
 
 
-# -- firing ------------------------------------------------------------------------------------------------------------------
+# -- firing ----------------------------------------------------------------------------------------
 def test_when_its_time_comes_it_makes_a_run_that_knows_its_time() -> None:
     master = Master(PATIENT)
     master.see(register())
@@ -160,10 +160,10 @@ def test_runs_made_in_one_turn_have_ids_of_their_own_and_none_that_the_shell_dra
 def test_a_run_by_hand_is_beside_the_timing() -> None:
     master = Master(PATIENT)
     master.see(ask(paused=True), at=0.0)
-    events, effects = master.see(seen.ScheduleRunRequested(CLIENT, 4, "mine", "k", "s"), at=3.0)
+    events, effects = master.see(inputs.ScheduleRunRequested(CLIENT, 4, "mine", "k", "s"), at=3.0)
     assert events[1] == ev.ScheduleFired("s", 3.0, "mine", 10.0, 3.0, by_user=True)
     assert effects == [fx.ReplySubmitted(CLIENT, 4, "mine", 1)]
-    assert master.see(seen.ScheduleRunRequested(CLIENT, 4, "other", "k", "s"), at=4.0).events == []
+    assert master.see(inputs.ScheduleRunRequested(CLIENT, 4, "other", "k", "s"), at=4.0).events == []
     assert (the(master).due, the(master).last_run) == (10.0, "mine")
 
 
@@ -173,7 +173,7 @@ def test_a_run_that_is_there_under_its_key_is_not_made_again() -> None:
     assert tick(master, 10.0).events == [ev.ScheduleSkipped("s", 1, False, 10.0, 10.0, "made", 20.0, 10.0)]
 
 
-# -- overlap -----------------------------------------------------------------------------------------------------------------
+# -- overlap ---------------------------------------------------------------------------------------
 def test_skip_leaves_out_what_comes_while_a_run_is_open() -> None:
     master = Master(PATIENT)
     master.see(register(), ask(overlap="skip"), at=0.0)
@@ -237,7 +237,7 @@ def test_a_master_that_was_stopped_for_long_catches_up() -> None:
     assert counts(master) == (1, 0, 99)
 
 
-# -- catching up -------------------------------------------------------------------------------------------------------------
+# -- catching up -----------------------------------------------------------------------------------
 def test_skip_runs_nothing_of_what_was_missed() -> None:
     master = Master(PATIENT)
     master.see(ask(catch_up="skip"), at=0.0)
@@ -303,7 +303,7 @@ def test_a_pause_is_caught_up_with() -> None:
     assert nominal(master.see(resume(), at=32.0).events) == [30.0]
 
 
-# -- changing ----------------------------------------------------------------------------------------------------------------
+# -- changing --------------------------------------------------------------------------------------
 def test_another_one_under_its_name_keeps_its_counts_and_forgets_what_waits() -> None:
     master = Master(PATIENT)
     master.see(ask(overlap="queue"), at=0.0)
@@ -318,7 +318,7 @@ def test_a_removed_one_is_silent_and_its_run_goes_on() -> None:
     master = Master(PATIENT)
     master.see(register(), ask(overlap="queue"), at=0.0)
     tick(master, 20.0)
-    master.see(seen.RemovalRequested(CLIENT, 4, "s"), at=21.0)
+    master.see(inputs.RemovalRequested(CLIENT, 4, "s"), at=21.0)
     assert tick(master, 99.0).events == []
     assert master.job().state is JobState.DISPATCHED
     finish(master, 100.0)
@@ -335,12 +335,12 @@ def test_timers_that_nobody_waits_for_do_not_pile_up() -> None:
     for n in range(3):
         later = alike(" ".join(f"j{i}" for i in range(STALE_TIMERS)), JobTemplate(command="x", delay_s=1e6))
         master.see(submit(later, run=f"r{n}"))
-        master.see(seen.CancelRequested(CLIENT, 6, f"r{n}", ""))
+        master.see(inputs.CancelRequested(CLIENT, 6, f"r{n}", ""))
     assert len(master.state.timers) <= 2 * STALE_TIMERS + 2
     assert nominal(tick(master, 10.0).events) == [10.0]
 
 
-# -- large -------------------------------------------------------------------------------------------------------------------
+# -- large -----------------------------------------------------------------------------------------
 def large() -> DagSpec:
     count = 2 * PART_JOBS + 10
     ids = [f"j{i}" for i in range(count)]
@@ -366,7 +366,7 @@ def test_a_large_run_comes_in_parts_and_all_or_nothing() -> None:
 
 
 def test_a_large_run_that_is_being_made_goes_with_its_schedule() -> None:
-    for last in (seen.RemovalRequested(CLIENT, 4, "s"), ask(replace=True)):
+    for last in (inputs.RemovalRequested(CLIENT, 4, "s"), ask(replace=True)):
         master = Master(PATIENT)
         master.see(ask(spec=large()), at=0.0)
         tick(master, 10.0)
@@ -382,7 +382,7 @@ def test_in_a_large_dag_parents_come_first() -> None:
     assert isinstance(refusal, fx.Refuse) and "parents come before their children" in refusal.message
 
 
-# -- the log -----------------------------------------------------------------------------------------------------------------
+# -- the log ---------------------------------------------------------------------------------------
 def test_the_log_and_a_snapshot_tell_the_same() -> None:
     master = Master(PATIENT)
     master.see(register(), ask(overlap="queue", catch_up="all"), ask("t", timing=Timing("@hourly", "Europe/Berlin")), at=0.0)

@@ -1,4 +1,5 @@
-"""Services in the core: READY and what follows, their end, their replacement, what they take up, and what `why` says of them."""
+"""Services in the core: READY and what follows, their end, their replacement, what they take up,
+and what `why` says of them."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ import pytest
 
 from support.core import CLIENT, FIRST, Master, cancel, dag, picture, register, replay, results, submit, succeeded
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import image
-from titan.core import inputs as seen
-from titan.core.services import addresses_of
-from titan.core.story import story
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.handlers.services import addresses_of
+from titan.core.state import snapshot
+from titan.core.state.story import story
 from titan.model.dag import DagSpec, JobTemplate, Needs, Service
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome
@@ -27,24 +28,24 @@ QUEUED, DISPATCHED = JobState.QUEUED, JobState.DISPATCHED
 
 def says(
     lease: int, *, worker: int = 1, ready: float = 0.0, serial: int = 1, restarts: int = 0, why: str = "", next_start: float = 0.0
-) -> seen.ServicesSeen:
+) -> inputs.ServicesSeen:
     """What a worker says of one service, at port 80."""
-    return seen.ServicesSeen(worker, [lease], [serial], [1.0], [ready], [80], [restarts], [why], [next_start])
+    return inputs.ServicesSeen(worker, [lease], [serial], [1.0], [ready], [80], [restarts], [why], [next_start])
 
 
-def stop(job: str = "s") -> seen.ServiceStopRequested:
-    return seen.ServiceStopRequested(CLIENT, 8, "r", job)
+def stop(job: str = "s") -> inputs.ServiceStopRequested:
+    return inputs.ServiceStopRequested(CLIENT, 8, "r", job)
 
 
-def replace(job: str = "s", *, command: str = "") -> seen.ServiceReplaceRequested:
-    return seen.ServiceReplaceRequested(CLIENT, 8, "r", job, "", "", command, (), None)
+def replace(job: str = "s", *, command: str = "") -> inputs.ServiceReplaceRequested:
+    return inputs.ServiceReplaceRequested(CLIENT, 8, "r", job, "", "", command, (), None)
 
 
 def with_child(service: JobTemplate = SERVICE) -> DagSpec:
     return dag({"s": "", "c": "s"}, {"s": service})
 
 
-def rich(name: str = "w1", *, origin: int = 1, gpus: int = 1) -> seen.WorkerRegistered:
+def rich(name: str = "w1", *, origin: int = 1, gpus: int = 1) -> inputs.WorkerRegistered:
     return msgspec.structs.replace(register(name, origin=origin, slots=4), facts={"gpus": gpus})
 
 
@@ -52,7 +53,7 @@ def texts(master: Master, n: int) -> list[str]:
     return [reason.text for reason in master.explained(n).reasons]
 
 
-# -- READY ---------------------------------------------------------------------------------------------------------------
+# -- READY -----------------------------------------------------------------------------------------
 def test_ready_unblocks_children_and_tells_them_where() -> None:
     master = Master()
     master.see(register(slots=2), submit(with_child()))
@@ -94,13 +95,13 @@ def test_a_service_moves_with_its_worker_lost_and_its_children_wait() -> None:
     assert master.states() == [RUNNING, QUEUED]
     master.see(register("w2", origin=2, slots=0 + 1), at=20.0)
     assert master.states() == [RUNNING, DISPATCHED], "one that was dispatched is left alone"
-    master.see(seen.TimePassed(), at=32.0)
+    master.see(inputs.TimePassed(), at=32.0)
     assert master.job(0).state is QUEUED and not master.job(0).is_done and master.job(0).losses == 0
     master.see(succeeded(2, master.lease(1)))
     assert master.job(0).state is COMPLETED, "nobody needs it any more"
 
 
-# -- the end ---------------------------------------------------------------------------------------------------------------
+# -- the end ---------------------------------------------------------------------------------------
 def test_it_ends_when_all_that_needed_it_is_over() -> None:
     master = Master()
     master.see(register(slots=2), submit(with_child()))
@@ -202,13 +203,13 @@ def test_one_that_its_worker_cannot_start_goes_to_another_and_is_dead_when_there
     master.see(register(slots=2), register("w2", origin=2, slots=2), submit(with_child(FIXED)))
     assert master.job(0).worker == 1
     master.see(results(1, (master.lease(0), Outcome.REFUSED)), at=5.0)
-    master.see(seen.TimePassed(), at=5.0)
+    master.see(inputs.TimePassed(), at=5.0)
     assert (master.job(0).worker, master.job(0).state) == (2, DISPATCHED)
     master.see(results(2, (master.lease(0), Outcome.REFUSED)), at=6.0)
     assert master.states() == [JobState.DEAD, CANCELLED]
 
 
-# -- replacement -------------------------------------------------------------------------------------------------------------
+# -- replacement -----------------------------------------------------------------------------------
 def test_the_old_one_serves_until_the_new_one_is_ready() -> None:
     master = Master()
     master.see(register(slots=3), submit(with_child(KEPT)))
@@ -277,7 +278,7 @@ def test_an_old_one_that_is_lost_leaves_the_children_waiting() -> None:
     assert (master.job(0).is_done, master.state.workers[1].used) == (False, 0)
 
 
-# -- slots --------------------------------------------------------------------------------------------------------------------
+# -- slots -----------------------------------------------------------------------------------------
 def test_nothing_waits_behind_services_for_a_slot() -> None:
     master = Master(Settings(prefetch=1))
     master.see(register(slots=1), submit(dag({"s": ""}, {"s": KEPT})))
@@ -307,7 +308,7 @@ def test_a_service_does_not_wait_behind_another() -> None:
     assert master.states() == [DISPATCHED, QUEUED]
 
 
-# -- why -------------------------------------------------------------------------------------------------------------------------
+# -- why -------------------------------------------------------------------------------------------
 def test_why_tells_of_the_backoff_to_the_service_and_to_its_children() -> None:
     master = Master()
     master.see(register(slots=2), submit(with_child()), at=10.0)
@@ -332,14 +333,14 @@ def test_why_tells_where_a_service_was_refused() -> None:
     master = Master()
     master.see(register(), register("w2", origin=2), submit(with_child(FIXED)), submit(dag({"x": ""}), run="q"))
     master.see(results(1, (master.lease(0), Outcome.REFUSED)), at=5.0)
-    master.see(seen.TimePassed(), at=5.0)
+    master.see(inputs.TimePassed(), at=5.0)
     assert master.job(0).state is QUEUED
     assert texts(master, 0)[0] == "goes to w2, where 1 attempt is in 1 slot: others could not start it"
     of = {w.worker: [r.code for r in w.reasons] for w in master.explained(0).workers}
     assert of == {"w1": ["elsewhere", "refused"], "w2": ["slots"]}
 
 
-# -- durability --------------------------------------------------------------------------------------------------------------------
+# -- durability ------------------------------------------------------------------------------------
 def test_a_snapshot_and_the_log_tell_the_same() -> None:
     master = Master()
     gate = msgspec.structs.replace(JobTemplate(command="true"), on_failure="continue")
@@ -351,7 +352,7 @@ def test_a_snapshot_and_the_log_tell_the_same() -> None:
 
 def test_later_columns_stand_behind_what_older_snapshots_have() -> None:
     """Of a chunk of columns, by position: a new column goes to the end."""
-    assert image.JobChunk.__struct_fields__[-3:] == ("extras", "services", "causes")
+    assert snapshot.JobChunk.__struct_fields__[-3:] == ("extras", "services", "causes")
 
 
 def test_a_cancelled_run_ends_its_services_and_what_they_replace() -> None:

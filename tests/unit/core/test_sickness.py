@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from support.core import NO_PREFETCH, Master, alike, register, results, submit, succeeded
-from titan.core import events as ev
-from titan.core import inputs as seen
-from titan.core.sickness import ASIDE_MIN_S, BREAKS_LIMIT, SICK_AFTER
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.handlers.sick_workers import ASIDE_MIN_S, BREAKS_LIMIT, SICK_AFTER
 from titan.master import views
 from titan.model.dag import JobTemplate
 from titan.model.states import JobState, Outcome
@@ -21,7 +21,7 @@ def break_it(master: Master, n: int = 0) -> None:
 
 def wait_for(master: Master, n: int = 0) -> None:
     """Until the job is to be tried again."""
-    master.see(seen.TimePassed(), at=max(master.now, master.job(n).due))
+    master.see(inputs.TimePassed(), at=max(master.now, master.job(n).due))
 
 
 def test_a_broken_attempt_costs_no_retry_and_the_next_goes_elsewhere() -> None:
@@ -43,7 +43,7 @@ def test_with_one_worker_it_is_tried_there_again_and_in_the_end_it_is_dead_with_
         if master.job().state is JobState.DISPATCHED:
             break_it(master)
         elif master.state.timers:
-            master.see(seen.TimePassed(), register(held={}), at=max(master.now, master.state.timers[0][0]))
+            master.see(inputs.TimePassed(), register(held={}), at=max(master.now, master.state.timers[0][0]))
         if master.job().state is JobState.DEAD:
             break
     assert master.job().state is JobState.DEAD
@@ -83,13 +83,13 @@ def test_a_worker_that_breaks_several_in_a_row_is_set_aside_and_shown() -> None:
     assert worker.aside_until == master.now + ASIDE_MIN_S and not worker.takes_work
     shown = views.workers(master.state, msg.ListWorkers(1))
     assert shown.workers[0].state == "ASIDE" and "set aside" in shown.notices[-1][1]
-    master.see(seen.TimePassed(), at=master.now + 1.0)
+    master.see(inputs.TimePassed(), at=master.now + 1.0)
     assert [master.job(n).state for n in range(3)] == [JobState.QUEUED] * 3
 
 
 def test_it_gets_one_on_trial_and_is_taken_back_when_that_ends_well() -> None:
     master = sick_cluster()
-    master.see(seen.WorkerBeat(1, [], []), seen.TimePassed(), at=master.now + ASIDE_MIN_S)
+    master.see(inputs.WorkerBeat(1, [], []), inputs.TimePassed(), at=master.now + ASIDE_MIN_S)
     on_trial = [n for n in range(3) if master.job(n).state is JobState.DISPATCHED]
     assert len(on_trial) == 1
     events = master.see(succeeded(1, master.lease(on_trial[0]))).events
@@ -99,7 +99,7 @@ def test_it_gets_one_on_trial_and_is_taken_back_when_that_ends_well() -> None:
 
 def test_a_trial_that_breaks_sets_it_aside_for_longer() -> None:
     master = sick_cluster()
-    master.see(seen.WorkerBeat(1, [], []), seen.TimePassed(), at=master.now + ASIDE_MIN_S)
+    master.see(inputs.WorkerBeat(1, [], []), inputs.TimePassed(), at=master.now + ASIDE_MIN_S)
     (n,) = [n for n in range(3) if master.job(n).state is JobState.DISPATCHED]
     break_it(master, n)
     assert master.state.workers[1].aside_until == master.now + 2 * ASIDE_MIN_S
@@ -119,6 +119,6 @@ def test_jobs_that_end_in_between_keep_a_worker_in_use() -> None:
 
 def test_a_new_process_of_the_worker_begins_anew() -> None:
     master = sick_cluster()
-    master.see(seen.WorkerDisconnected(1, 1))
+    master.see(inputs.WorkerDisconnected(1, 1))
     master.see(register("sick", incarnation="2", slots=3, origin=5))
     assert master.state.workers[1].takes_work

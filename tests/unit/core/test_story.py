@@ -19,8 +19,8 @@ from support.core import (
     submit,
     succeeded,
 )
-from titan.core import inputs as seen
-from titan.core.story import about, story
+from titan.core import inputs
+from titan.core.state.story import about, story
 from titan.model.dag import Gate, JobTemplate
 from titan.model.states import Outcome
 from titan.model.timing import Timing
@@ -42,7 +42,7 @@ def test_a_life_is_told_in_the_order_of_time() -> None:
         "2.000  attempt 1 on w1: EXITED with code 1: why",
         f"3.000  FAILED attempt 1: why; next one at {master.job().due:.3f}",
     ]
-    master.see(seen.TimePassed(), at=master.job().due)
+    master.see(inputs.TimePassed(), at=master.job().due)
     master.see(started(1, {master.lease(): master.now}), at=master.now)
     assert told(master)[-1].endswith(f"RUNNING as attempt 2 on w1 (lease {master.lease()})")
     master.see(succeeded(1, master.lease()), at=master.now + 9.0)
@@ -80,8 +80,8 @@ def test_the_schedule_and_the_deadline_of_a_run_are_told() -> None:
     master = Master(PATIENT)
     spec = msgspec.structs.replace(alike("a", TRUE), deadline_s=90.0)
     timing = Timing(every_s=60.0, start=60.0)
-    master.see(seen.ScheduleRequested(CLIENT, 3, "", "nights", spec, timing, "skip", "last", False, False), at=0.0)
-    master.see(seen.TimePassed(), at=60.0)
+    master.see(inputs.ScheduleRequested(CLIENT, 3, "", "nights", spec, timing, "skip", "last", False, False), at=0.0)
+    master.see(inputs.TimePassed(), at=60.0)
     assert told(master)[:3] == [
         f"60.000  submitted in run {master.job().run.id} (d) as a",
         "60.000  by schedule nights for 1970-01-01T00:01:00Z",
@@ -101,11 +101,11 @@ def test_a_bug_says_the_last_input_and_the_story_of_its_job() -> None:
     master.see(register(), submit(alike("a", TRUE)), at=1.0)
     state, lease = master.state, master.lease()
     assert about(state, None) == "no input was handled yet"
-    about_the_job: list[seen.Input] = [succeeded(1, lease), cancel("r", "a"), beat(1, {lease: 0.0})]
+    about_the_job: list[inputs.Input] = [succeeded(1, lease), cancel("r", "a"), beat(1, {lease: 0.0})]
     for last in about_the_job:
         lines = about(state, last).split("\n  ")
         assert lines[0] == f"the last input was {last!r}"[:520] and lines[1:] == told(master), type(last)
-    about_none: list[seen.Input] = [cancel("r", "nope"), cancel("nope", "a"), succeeded(7, lease), seen.TimePassed()]
+    about_none: list[inputs.Input] = [cancel("r", "nope"), cancel("nope", "a"), succeeded(7, lease), inputs.TimePassed()]
     for last in about_none:
         assert about(state, last) == f"the last input was {last!r}", type(last)
     long = about(state, cancel("r" * 1000))

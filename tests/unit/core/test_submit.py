@@ -6,8 +6,8 @@ import pytest
 
 from support.core import CLIENT, FIRST, Master, alike, dag, register, submit
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import inputs as seen
+from titan.core import inputs
+from titan.core.events import events as ev
 from titan.errors import Bug
 from titan.model.dag import JobTemplate
 from titan.model.states import JobState
@@ -81,7 +81,7 @@ def test_a_run_id_that_comes_twice_is_a_bug() -> None:
 def test_numbers_of_a_new_term_are_new() -> None:
     master = Master()
     master.see(submit(dag({"a": ""}), run="r1"))
-    assert master.see(seen.MasterBooted("other", 2), at=3.0) == ([ev.MasterStarted(2, "c", 3.0)], [])
+    assert master.see(inputs.MasterBooted("other", 2), at=3.0) == ([ev.MasterStarted(2, "c", 3.0)], [])
     master.see(submit(dag({"a": ""}), run="r2"))
     assert list(master.state.jobs) == [1 << 32, 2 << 32]
 

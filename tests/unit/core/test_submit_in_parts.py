@@ -1,4 +1,5 @@
-"""A DAG comes in parts: nobody's run until the last is there, and gone if its submitter or the master dies before."""
+"""A DAG comes in parts: nobody's run until the last is there, and gone if its submitter or the
+master dies before."""
 
 from __future__ import annotations
 
@@ -6,10 +7,10 @@ import pytest
 
 from support.core import CLIENT, FIRST, Master, booted, cancel, register
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import inputs as seen
-from titan.core.apply import apply
-from titan.core.state import State
+from titan.core import inputs
+from titan.core.apply.apply import apply
+from titan.core.events import events as ev
+from titan.core.state.state import State
 from titan.model.dag import JobTemplate
 from titan.model.settings import Settings
 from titan.model.states import JobState, RunState
@@ -17,13 +18,13 @@ from titan.model.states import JobState, RunState
 TRUE = JobTemplate(command="true")
 
 
-def begun(run: str = "r", *, key: str = "k", count: int = 3) -> seen.RunBegun:
-    return seen.RunBegun(CLIENT, 5, run, key, "d", "1", [TRUE], count)
+def begun(run: str = "r", *, key: str = "k", count: int = 3) -> inputs.RunBegun:
+    return inputs.RunBegun(CLIENT, 5, run, key, "d", "1", [TRUE], count)
 
 
-def part(position: int, ids: str, parents: list[tuple[int, ...]] | None = None, *, run: str = "r") -> seen.JobsArrived:
+def part(position: int, ids: str, parents: list[tuple[int, ...]] | None = None, *, run: str = "r") -> inputs.JobsArrived:
     names = ids.split()
-    return seen.JobsArrived(CLIENT, 5, run, position, names, [0] * len(names), [()] * len(names), parents or [()] * len(names))
+    return inputs.JobsArrived(CLIENT, 5, run, position, names, [0] * len(names), [()] * len(names), parents or [()] * len(names))
 
 
 def test_nothing_of_it_runs_before_the_last_part_and_then_all_does() -> None:
@@ -55,7 +56,7 @@ def test_a_part_that_comes_twice_counts_once() -> None:
         (part(2, "c", [(-1,)]), "names parents by position, once each, before their children"),
     ],
 )
-def test_a_bad_part_ends_it_all(bad: seen.JobsArrived, says: str) -> None:
+def test_a_bad_part_ends_it_all(bad: inputs.JobsArrived, says: str) -> None:
     master = Master()
     master.see(begun(), part(0, "a b"))
     (refusal,) = master.see(bad).effects
@@ -73,9 +74,9 @@ def test_a_bad_head_is_refused(count: int, says: str) -> None:
 def test_its_submitter_goes_and_it_is_gone() -> None:
     master = Master()
     master.see(begun(), part(0, "a b"))
-    assert master.see(seen.SubmitterGone("r")).events == [ev.RunDropped("r")]
+    assert master.see(inputs.SubmitterGone("r")).events == [ev.RunDropped("r")]
     assert not master.state.runs and not master.state.jobs
-    assert master.see(seen.SubmitterGone("r")) == ([], [])
+    assert master.see(inputs.SubmitterGone("r")) == ([], [])
 
 
 def test_the_master_ends_and_it_is_gone_and_its_numbers_are_not_given_out_again() -> None:
@@ -110,9 +111,9 @@ def test_a_large_run_is_made_ready_in_slices_and_others_are_not_held_up() -> Non
     master = Master(Settings(prefetch=0, release_slice=2))
     master.see(begun(count=5), part(0, "a b c d e", [(), (), (), (2,), ()]))
     assert [s is JobState.QUEUED for s in master.states()] == [True, True, False, False, False]
-    master.see(begun("s", key="", count=1), part(0, "x", run="s"), seen.TimePassed())
+    master.see(begun("s", key="", count=1), part(0, "x", run="s"), inputs.TimePassed())
     assert [s is JobState.QUEUED for s in master.states()] == [True, True, True, False, False, True]
-    master.see(seen.TimePassed())
+    master.see(inputs.TimePassed())
     assert not master.state.releasing and master.job(4).state is JobState.QUEUED and master.job(3).state is JobState.WAITING
 
 

@@ -6,8 +6,8 @@ import msgspec
 
 from support.core import FIRST, Master, alike, register, started, submit, succeeded
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import inputs as seen
+from titan.core import inputs
+from titan.core.events import events as ev
 from titan.model.dag import JobTemplate
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome
@@ -16,7 +16,8 @@ TRUE = JobTemplate(command="true")
 
 
 def two_busy_workers() -> Master:
-    """Each of two workers has one slot and holds a second attempt ready; nothing is queued. w1 runs `a`, w2 runs `b`."""
+    """Each of two workers has one slot and holds a second attempt ready; nothing is queued. w1 runs
+    `a`, w2 runs `b`."""
     master = Master(Settings(prefetch=1))
     master.see(register("w1"), register("w2", origin=2), submit(alike("a b c d", TRUE)))
     assert [list(w.held.values()) for w in master.state.workers.values()] == [[FIRST, FIRST + 2], [FIRST + 1, FIRST + 3]]
@@ -35,9 +36,9 @@ def test_a_worker_with_nothing_to_do_gets_what_waits_behind_a_long_job() -> None
     master.see(succeeded(2, FIRST + 2))
     decision = master.see(started(2, {FIRST + 3: 2.0}), succeeded(2, FIRST + 3))
     assert decision.effects == [fx.SendAck(2, [FIRST + 3]), fx.SendRecall(1, [FIRST + 1])]
-    assert master.see(seen.TimePassed()).effects == [], "asked once"
+    assert master.see(inputs.TimePassed()).effects == [], "asked once"
 
-    back = seen.ResultsReported(1, [FIRST + 1], [Outcome.RETURNED], [-1], ["taken back"], [0.0], [0.0], [0.0], [0], 0.5)
+    back = inputs.ResultsReported(1, [FIRST + 1], [Outcome.RETURNED], [-1], ["taken back"], [0.0], [0.0], [0.0], [0], 0.5)
     decision = master.see(back)
     assert [e for e in decision.effects if isinstance(e, fx.SendDispatch)] == [fx.SendDispatch(2, [FIRST + 2], FIRST + 4)]
     assert master.state.jobs[FIRST + 2].failures == 0
@@ -54,7 +55,7 @@ def test_what_has_started_meanwhile_stays() -> None:
 def test_a_lost_recall_is_said_again_after_a_heartbeat() -> None:
     master = two_busy_workers()
     assert fx.SendRecall(1, [FIRST + 1]) in master.see(succeeded(2, FIRST + 2, FIRST + 3)).effects
-    decision = master.see(seen.WorkerBeat(1, [FIRST, FIRST + 1], [1.0, 0.0]))
+    decision = master.see(inputs.WorkerBeat(1, [FIRST, FIRST + 1], [1.0, 0.0]))
     assert decision.effects == [fx.SendRecall(1, [FIRST + 1])]
 
 
@@ -68,7 +69,7 @@ def test_of_quick_work_an_even_share_is_taken_back_at_once() -> None:
     master = Master(Settings(prefetch=1, prefetch_s=1.0, prefetch_max=100))
     master.see(register("w1"), register("w2", origin=2), submit(alike("a b", TRUE)))
 
-    def quickly(worker: int, *leases: int) -> seen.ResultsReported:
+    def quickly(worker: int, *leases: int) -> inputs.ResultsReported:
         return msgspec.structs.replace(succeeded(worker, *leases), finished=[1.001] * len(leases))
 
     master.see(quickly(1, FIRST), quickly(2, FIRST + 1))

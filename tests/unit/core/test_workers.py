@@ -21,8 +21,8 @@ from support.core import (
     succeeded,
 )
 from titan.core import effects as fx
-from titan.core import events as ev
-from titan.core import inputs as seen
+from titan.core import inputs
+from titan.core.events import events as ev
 from titan.core.step import next_due
 from titan.master import views
 from titan.model.dag import JobTemplate
@@ -43,12 +43,12 @@ def busy(*, slots: int = 1, runs: bool = True) -> Master:
 
 def lost(master: Master, *, at: float) -> ev.WorkerLost:
     """The worker is silent until its deadline."""
-    events, _ = master.see(seen.TimePassed(), at=at)
+    events, _ = master.see(inputs.TimePassed(), at=at)
     (event,) = [e for e in events if isinstance(e, ev.WorkerLost)]
     return event
 
 
-# -- registration ----------------------------------------------------------------------------------------------------------
+# -- registration ----------------------------------------------------------------------------------
 def test_a_new_worker_joins_and_is_accepted() -> None:
     master = Master()
     assert master.see(register(origin=3, slots=4), at=5.0) == (
@@ -59,7 +59,7 @@ def test_a_new_worker_joins_and_is_accepted() -> None:
 
 def test_the_same_process_on_a_new_connection_keeps_what_it_runs() -> None:
     master = busy()
-    master.see(seen.WorkerDisconnected(1, 1), at=2.0)
+    master.see(inputs.WorkerDisconnected(1, 1), at=2.0)
     assert master.see(register(origin=4, held={FIRST: 1.0}), at=3.0) == (
         [ev.WorkerConnected(1, 4, 3.0)],
         [fx.AcceptWorker(4, 7, 1)],
@@ -87,7 +87,7 @@ def test_a_registration_without_an_attempt_means_that_its_dispatch_was_lost() ->
 
 def test_a_new_process_of_a_name_starts_with_nothing_and_is_blamed_for_what_ran() -> None:
     master = busy()
-    master.see(seen.WorkerDisconnected(1, 1), at=2.0)
+    master.see(inputs.WorkerDisconnected(1, 1), at=2.0)
     assert master.see(register(origin=4, incarnation="2"), at=3.0).events == [
         ev.JobsLost(1, [FIRST], [FIRST], "worker w1 was started anew", 3.0),
         joined(1, "w1", 3.0, incarnation="2"),
@@ -113,7 +113,7 @@ def test_an_older_process_never_takes_a_name_back(gone: bool) -> None:
     master = Master()
     master.see(register(incarnation="2"))
     if gone:
-        master.see(seen.WorkerDisconnected(1, 1))
+        master.see(inputs.WorkerDisconnected(1, 1))
     refusal = "worker 'w1' was started anew elsewhere meanwhile; this older process must end"
     assert master.see(register(origin=4, incarnation="1"), at=9.0) == ([], [fx.Refuse(4, 7, "conflict", refusal)])
 
@@ -135,7 +135,7 @@ def test_a_worker_without_the_capability_gets_nothing() -> None:
     assert master.see(register("w2", origin=2, capabilities=("GENERAL", "GPU"))).effects[-1] == fx.SendDispatch(2, [FIRST], FIRST)
 
 
-# -- heartbeats ------------------------------------------------------------------------------------------------------------
+# -- heartbeats ------------------------------------------------------------------------------------
 def test_a_heartbeat_that_agrees() -> None:
     master = busy()
     assert master.see(beat(1, {FIRST: 1.0}), at=60.0) == ([ev.WorkerHeard(1, 60.0)], [])
@@ -171,10 +171,10 @@ def test_a_heartbeat_of_a_worker_that_is_lost_is_not_heard() -> None:
     assert master.see(beat(1, {FIRST: 1.0}), at=32.0) == ([], [])
 
 
-# -- silence -----------------------------------------------------------------------------------------------------------------
+# -- silence ---------------------------------------------------------------------------------------
 def test_a_broken_connection_is_a_suspicion() -> None:
     master = busy()
-    assert master.see(seen.WorkerDisconnected(1, 1), at=2.0) == ([ev.WorkerSuspected(1, 2.0)], [])
+    assert master.see(inputs.WorkerDisconnected(1, 1), at=2.0) == ([ev.WorkerSuspected(1, 2.0)], [])
     assert master.states() == [JobState.RUNNING]
     assert master.see(submit(dag({"b": ""}), run="r2")).effects == [fx.ReplySubmitted(9, 5, "r2", 1)]
 
@@ -182,15 +182,15 @@ def test_a_broken_connection_is_a_suspicion() -> None:
 def test_the_end_of_an_older_connection_means_nothing() -> None:
     master = busy()
     master.see(register(origin=4, held={FIRST: 1.0}))
-    assert master.see(seen.WorkerDisconnected(1, 1)) == ([], [])
+    assert master.see(inputs.WorkerDisconnected(1, 1)) == ([], [])
 
 
 def test_silence_is_measured_from_the_last_word() -> None:
     master = busy()
     master.see(beat(1, {FIRST: 1.0}), at=20.0)
-    assert master.see(seen.TimePassed(), at=30.0) == ([], [])
+    assert master.see(inputs.TimePassed(), at=30.0) == ([], [])
     assert next_due(master.state) == 50.0
-    assert master.see(seen.TimePassed(), at=49.9) == ([], [])
+    assert master.see(inputs.TimePassed(), at=49.9) == ([], [])
     assert lost(master, at=50.0).reason == "worker w1 was silent for 30 s"
 
 
@@ -198,7 +198,7 @@ def test_a_lost_worker_is_cut_off_and_its_attempts_go_elsewhere() -> None:
     master = busy()
     master.see(register("w2", origin=2), at=20.0)
     reason = "worker w1 was silent for 30 s"
-    assert master.see(seen.TimePassed(), at=30.0) == (
+    assert master.see(inputs.TimePassed(), at=30.0) == (
         [
             ev.WorkerLost(1, reason, 30.0),
             ev.JobsLost(1, [FIRST], [FIRST], reason, 30.0),
@@ -230,7 +230,7 @@ def test_a_job_that_took_down_two_workers_is_poison() -> None:
     master.see(register("w2", origin=2, slots=2), at=31.0)
     master.see(started(2, {FIRST + 1: 31.0}), at=31.0)
     reason = "worker w2 was silent for 30 s"
-    assert master.see(seen.TimePassed(), at=61.0).events == [
+    assert master.see(inputs.TimePassed(), at=61.0).events == [
         ev.WorkerLost(2, reason, 61.0),
         ev.JobsLost(2, [FIRST + 1], [], reason, 61.0, doubted=[FIRST + 1]),
         ev.JobsDied([FIRST], f"poison: 2 workers were lost while they ran it ({reason})", 61.0),
@@ -243,7 +243,7 @@ def test_poison_takes_what_waits_for_it_along() -> None:
     master.see(register(), submit(dag({"a": "", "b": "a"})))
     for round_ in (1, 2):
         master.see(started(1, {master.lease(): 1.0}))
-        master.see(seen.WorkerDisconnected(1, round_))
+        master.see(inputs.WorkerDisconnected(1, round_))
         master.see(register(origin=round_ + 1, incarnation=str(round_ + 1)))
     assert master.states() == [JobState.DEAD, JobState.CANCELLED]
 
@@ -266,11 +266,11 @@ def test_the_blame_stays_when_another_process_comes() -> None:
     assert master.job().losses == 1
 
 
-# -- leaving -----------------------------------------------------------------------------------------------------------------
+# -- leaving ---------------------------------------------------------------------------------------
 def test_a_draining_worker_finishes_what_it_has_and_gets_nothing_new() -> None:
     master = busy(slots=2)
-    assert master.see(seen.WorkerDraining(1), at=2.0) == ([ev.WorkerDrained(1, 2.0)], [])
-    assert master.see(seen.WorkerDraining(1), at=3.0) == ([], [])
+    assert master.see(inputs.WorkerDraining(1), at=2.0) == ([ev.WorkerDrained(1, 2.0)], [])
+    assert master.see(inputs.WorkerDraining(1), at=3.0) == ([], [])
     assert master.see(submit(dag({"b": ""}), run="r2")).effects == [fx.ReplySubmitted(9, 5, "r2", 1)]
     assert master.see(succeeded(1, FIRST)).events[-1] == ev.RunFinished("r", RunState.COMPLETED, 3.0)
 
@@ -278,15 +278,15 @@ def test_a_draining_worker_finishes_what_it_has_and_gets_nothing_new() -> None:
 def test_a_worker_that_leaves_is_gone_and_nobody_waits_for_it() -> None:
     master = Master()
     master.see(register(), at=1.0)
-    assert master.see(seen.WorkerLeaving(1), at=2.0) == ([ev.WorkerLeft(1, 2.0)], [])
-    assert master.see(seen.WorkerDisconnected(1, 1), at=2.0) == ([], [])
-    assert master.see(seen.TimePassed(), at=100.0) == ([], [])
+    assert master.see(inputs.WorkerLeaving(1), at=2.0) == ([ev.WorkerLeft(1, 2.0)], [])
+    assert master.see(inputs.WorkerDisconnected(1, 1), at=2.0) == ([], [])
+    assert master.see(inputs.TimePassed(), at=100.0) == ([], [])
     assert master.state.workers[1].state is WorkerState.LEFT
 
 
 def test_what_a_leaving_worker_held_all_the_same_is_queued_and_blames_nobody() -> None:
     master = busy()
-    assert master.see(seen.WorkerLeaving(1), at=2.0).events == [
+    assert master.see(inputs.WorkerLeaving(1), at=2.0).events == [
         ev.WorkerLeft(1, 2.0),
         ev.JobsLost(1, [FIRST], [], "worker w1 left", 2.0),
     ]
@@ -294,7 +294,7 @@ def test_what_a_leaving_worker_held_all_the_same_is_queued_and_blames_nobody() -
 
 def test_a_name_that_left_can_come_back() -> None:
     master = Master()
-    master.see(register(), seen.WorkerDraining(1), seen.WorkerLeaving(1))
+    master.see(register(), inputs.WorkerDraining(1), inputs.WorkerLeaving(1))
     events, _ = master.see(register(origin=2, incarnation="2"), submit(dag({"a": ""})), at=5.0)
     assert events[:2] == [joined(1, "w1", 5.0, incarnation="2"), ev.WorkerConnected(1, 2, 5.0)]
     assert events[-1] == ev.JobsDispatched(1, [FIRST], FIRST, 5.0)
@@ -309,11 +309,11 @@ def test_cancelled_attempts_of_a_lost_worker_take_no_slot_of_its_next_process() 
     assert master.job(1).state is JobState.DISPATCHED
 
 
-# -- a master that starts anew ---------------------------------------------------------------------------------------------
+# -- a master that starts anew ---------------------------------------------------------------------
 def test_after_a_restart_every_worker_has_until_its_deadline_to_come_back() -> None:
     master = busy()
     master.state = replay(master.events)
-    assert master.see(seen.MasterBooted("ignored", 2), at=100.0) == ([ev.MasterStarted(2, "c", 100.0)], [])
+    assert master.see(inputs.MasterBooted("ignored", 2), at=100.0) == ([ev.MasterStarted(2, "c", 100.0)], [])
     assert master.state.workers[1].state is WorkerState.SUSPECT
     assert master.see(submit(dag({"b": ""}), run="r2")).effects == [fx.ReplySubmitted(9, 5, "r2", 1)]
     assert lost(master, at=130.0).reason == "worker w1 was silent for 30 s"
@@ -322,16 +322,16 @@ def test_after_a_restart_every_worker_has_until_its_deadline_to_come_back() -> N
 def test_after_a_restart_what_still_runs_keeps_running_and_what_finished_is_recorded() -> None:
     master = busy()
     master.state = replay(master.events)
-    master.see(seen.MasterBooted("ignored", 2), at=100.0)
+    master.see(inputs.MasterBooted("ignored", 2), at=100.0)
     assert master.see(register(origin=1, held={FIRST: 1.0}), at=101.0).events == [ev.WorkerConnected(1, 1, 101.0)]
     assert master.see(succeeded(1, FIRST), at=102.0).events[-1] == ev.RunFinished("r", RunState.COMPLETED, 102.0)
 
 
-# -- losses before the start was reported -----------------------------------------------------------------------------------
+# -- losses before the start was reported ----------------------------------------------------------
 def killed_before_it_said_so(master: Master, times: int, *, incarnation: int = 2) -> None:
     """The worker dies with what it holds dispatched, and is started anew, so often."""
     for i in range(times):
-        master.see(seen.WorkerDisconnected(1, incarnation + i - 1))
+        master.see(inputs.WorkerDisconnected(1, incarnation + i - 1))
         master.see(register(origin=incarnation + i, incarnation=str(incarnation + i)))
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from support.core import Master, booted, dag, picture, register, submit
-from titan.core import events as ev
-from titan.core import image
-from titan.core.check import check
+from titan.core.events import events as ev
+from titan.core.invariants import check
+from titan.core.state import snapshot
 from titan.errors import Bug, JournalCorrupt, JournalTooNew
 from titan.gateway.follower import Follower
 from titan.journal import MemoryEngine, OpenLog
@@ -48,7 +48,7 @@ class Leader:
         self.log.append(payload, count)
 
     def snapshot(self) -> None:
-        self.engine.put_snapshot(seq=self.log.next_seq - 1, term=1, chunks=list(image.dump(self.master.state)))
+        self.engine.put_snapshot(seq=self.log.next_seq - 1, term=1, chunks=list(snapshot.dump(self.master.state)))
 
     def compact(self) -> None:
         self.snapshot()

@@ -1,10 +1,11 @@
-"""Messages become inputs: every one that the core sees, with its texts plain, and none of a worker that it did not send."""
+"""Messages become inputs: every one that the core sees, with its texts plain, and none of a worker
+that it did not send."""
 
 from __future__ import annotations
 
 import pytest
 
-from titan.core import inputs as seen
+from titan.core import inputs
 from titan.errors import CallerError, ProtocolError
 from titan.gateway.inbound import (
     asked,
@@ -25,19 +26,19 @@ from titan.protocol import messages as msg
 DAG = DagSpec("d", "1", [JobTemplate(command="true")], ["a"], [0], [()], [()])
 
 
-def worker_says(it: msg.Message) -> seen.Input | None:
-    return worker_input(it, 4, jitter=0.25)
+def worker_says(message: msg.Message) -> inputs.Input | None:
+    return worker_input(message, 4, jitter=0.25)
 
 
 def test_results_are_plain_text() -> None:
     it = worker_says(msg.Results(0, [5], [1], [2], ["bad \x1b[2J"], [1.0], [2.0], [0.5], [9]))
-    assert isinstance(it, seen.ResultsReported)
+    assert isinstance(it, inputs.ResultsReported)
     assert (it.worker, it.leases, it.jitter) == (4, [5], 0.25)
     assert "\x1b" not in it.reasons[0]
 
 
 @pytest.mark.parametrize(
-    "it",
+    "message",
     [
         msg.Heartbeat(0, [1], []),
         msg.Started(0, [1, 2], [1.0]),
@@ -46,11 +47,11 @@ def test_results_are_plain_text() -> None:
         msg.Statuses(0, [1], []),
         msg.Heartbeat(0, [1], [0.0], draws=("x",), draw_of=[3]),
     ],
-    ids=lambda it: type(it).__name__,
+    ids=lambda message: type(message).__name__,
 )
-def test_what_does_not_fit_together_is_refused(it: msg.Message) -> None:
+def test_what_does_not_fit_together_is_refused(message: msg.Message) -> None:
     with pytest.raises(ProtocolError):
-        worker_says(it)
+        worker_says(message)
 
 
 def test_what_a_worker_holds_of_another_cluster_is_not_heard() -> None:
@@ -65,33 +66,33 @@ def test_what_a_worker_holds_of_another_cluster_is_not_heard() -> None:
 
 
 ASKED = [
-    (msg.Submit(1, "k", DAG), seen.DagSubmitted),
-    (msg.Cancel(1, "r", "j"), seen.CancelRequested),
-    (msg.TellWorker(1, "w", True), seen.WorkerToldToLeave),
-    (msg.StopService(1, "r", "j"), seen.ServiceStopRequested),
-    (msg.AddSchedule(1, "k", "n", DAG, Timing(every_s=3600.0)), seen.ScheduleRequested),
-    (msg.PauseSchedule(1, "n", True), seen.PauseRequested),
-    (msg.RemoveSchedule(1, "n"), seen.RemovalRequested),
-    (msg.RunSchedule(1, "k", "n"), seen.ScheduleRunRequested),
-    (msg.SavePipeline(1, "n", DAG), seen.PipelineSaveRequested),
-    (msg.RemovePipeline(1, "n"), seen.PipelineRemovalRequested),
-    (msg.Decide(1, "r", "j", True, "me"), seen.GateDecisionMade),
-    (msg.OpenRun(1, "k", "d", "1", [JobTemplate(command="true")], 1), seen.RunBegun),
-    (msg.ReplaceService(1, "r", "j"), seen.ServiceReplaceRequested),
-    (msg.RemoveArtifact(1, "k"), seen.UnpublishRequested),
+    (msg.Submit(1, "k", DAG), inputs.DagSubmitted),
+    (msg.Cancel(1, "r", "j"), inputs.CancelRequested),
+    (msg.TellWorker(1, "w", True), inputs.WorkerToldToLeave),
+    (msg.StopService(1, "r", "j"), inputs.ServiceStopRequested),
+    (msg.AddSchedule(1, "k", "n", DAG, Timing(every_s=3600.0)), inputs.ScheduleRequested),
+    (msg.PauseSchedule(1, "n", True), inputs.PauseRequested),
+    (msg.RemoveSchedule(1, "n"), inputs.RemovalRequested),
+    (msg.RunSchedule(1, "k", "n"), inputs.ScheduleRunRequested),
+    (msg.SavePipeline(1, "n", DAG), inputs.PipelineSaveRequested),
+    (msg.RemovePipeline(1, "n"), inputs.PipelineRemovalRequested),
+    (msg.Decide(1, "r", "j", True, "me"), inputs.GateDecisionMade),
+    (msg.OpenRun(1, "k", "d", "1", [JobTemplate(command="true")], 1), inputs.RunBegun),
+    (msg.ReplaceService(1, "r", "j"), inputs.ServiceReplaceRequested),
+    (msg.RemoveArtifact(1, "k"), inputs.UnpublishRequested),
 ]
 OTHERWISE = (msg.AddJobs, msg.Grow, msg.Publish, msg.RetryDead, msg.PurgeDead)
 """What has a function of its own, or (AddJobs) goes on with what carries it."""
 NOT_THE_CORES = (msg.Stop, msg.SetSecret, msg.RemoveSecret, msg.StoreCommands, msg.StoreStream, msg.NameContent)
 
 
-@pytest.mark.parametrize(("it", "kind"), ASKED, ids=lambda it: it.__name__ if isinstance(it, type) else "")
-def test_a_message_of_a_client_becomes_an_input_with_its_origin_and_actor(it: msg.Message, kind: type[seen.Input]) -> None:
-    found = asked(it, origin=8, actor="ada@host", run="new")
+@pytest.mark.parametrize(("message", "kind"), ASKED, ids=lambda message: message.__name__ if isinstance(message, type) else "")
+def test_a_message_of_a_client_becomes_an_input_with_its_origin_and_actor(message: msg.Message, kind: type[inputs.Input]) -> None:
+    found = asked(message, origin=8, actor="ada@host", run="new")
     assert isinstance(found, kind)
     about = (getattr(found, "origin", None), getattr(found, "request", None), getattr(found, "actor", None))
     assert about == (8, 1, "ada@host")
-    assert worker_says(it) is None, "a worker does not ask it"
+    assert worker_says(message) is None, "a worker does not ask it"
 
 
 def test_what_is_no_question_is_refused() -> None:
@@ -102,7 +103,7 @@ def test_what_is_no_question_is_refused() -> None:
 
 def test_a_token_comes_in_as_its_digest_alone() -> None:
     found = asked(msg.Decide(1, "", "", True, "me", token="secret"), origin=8, actor="")
-    assert isinstance(found, seen.GateDecisionMade)
+    assert isinstance(found, inputs.GateDecisionMade)
     assert found.digest == digest_of("secret") and "secret" not in repr(found)
 
 
@@ -113,7 +114,8 @@ def test_only_a_job_puts_jobs_before_its_children() -> None:
 
 
 def test_whatever_changes_something_says_who_asked() -> None:
-    """Each such route of the core's has an input with an actor; a new one belongs into one of the lists above."""
+    """Each such route of the core's has an input with an actor; a new one belongs into one of the
+    lists above."""
     changing = {route.message for route in ROUTES.values() if route.changes}
     assert changing == {type(it) for it, _ in ASKED} | set(OTHERWISE) | set(NOT_THE_CORES)
 

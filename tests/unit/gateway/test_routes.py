@@ -1,4 +1,5 @@
-"""The table of routes is whole: no message without a row, none that nobody takes, none from whom it is not."""
+"""The table of routes is whole: no message without a row, none that nobody takes, none from whom it
+is not."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from titan.protocol import messages as msg
 from titan.protocol.opcodes import OPCODES
 
 
-class Desk:
+class Handler:
     """Takes everything, and notes what."""
 
     def __init__(self) -> None:
@@ -25,8 +26,8 @@ class Desk:
         return lambda *given: self.taken.append((name, given))
 
 
-def desks() -> dict[str, Desk]:
-    return {route.desk: Desk() for route in ROUTES.values() if route.desk}
+def handlers() -> dict[str, Handler]:
+    return {route.handler: Handler() for route in ROUTES.values() if route.handler}
 
 
 def bare(kind: type[msg.Message]) -> msg.Message:
@@ -42,30 +43,30 @@ def test_each_opcode_has_a_row_and_each_row_an_opcode() -> None:
 @pytest.mark.parametrize("route", ROUTES.values(), ids=lambda route: route.message.__name__)
 def test_a_message_is_taken_from_whoever_may_say_it_and_from_nobody_else(route: Route) -> None:
     assert route.sayers
-    made = desks()
+    made = handlers()
     router = Router(made)
     for role, party in PARTY_OF.items():
         message = bare(route.message)
-        if route.desk and party in route.sayers:
+        if route.handler and party in route.sayers:
             router.take(role, "peer", message, b"blob")
             given = ("peer", message, b"blob") if route.blob else ("peer", message)
-            assert made[route.desk].taken.pop() == (route.handler, given)
+            assert made[route.handler].taken.pop() == (route.method, given)
         else:
             with pytest.raises(ProtocolError, match=f"a {route.message.__name__} is nothing that a {role} says"):
                 router.take(role, "peer", message, b"")
-    assert not any(desk.taken for desk in made.values())
+    assert not any(handler.taken for handler in made.values())
 
 
 def test_what_peers_say_to_the_master_has_a_desk() -> None:
     said = [route for route in ROUTES.values() if route.sayers & (Party.CLIENT | Party.WORKER)]
-    assert [route.message for route in said if not route.desk] == [msg.Hello]
-    assert all(route.sayers & (Party.CLIENT | Party.WORKER) for route in ROUTES.values() if route.desk)
+    assert [route.message for route in said if not route.handler] == [msg.Hello]
+    assert all(route.sayers & (Party.CLIENT | Party.WORKER) for route in ROUTES.values() if route.handler)
 
 
 def test_a_desk_without_a_handler_is_a_bug() -> None:
-    made: dict[str, object] = {**desks()}
+    made: dict[str, object] = {**handlers()}
     made["runs"] = object()
-    with pytest.raises(Bug, match="the desk 'runs' has no on_submit"):
+    with pytest.raises(Bug, match="the handler 'runs' has no on_submit"):
         Router(made)
     del made["runs"]
     with pytest.raises(Bug, match="runs"):

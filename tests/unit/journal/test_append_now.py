@@ -1,4 +1,5 @@
-"""Records that are written by whoever appends them: when that happens, in what order, and what follows an error."""
+"""Records that are written by whoever appends them: when that happens, in what order, and what
+follows an error."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ Told = SimpleQueue[int | JournalFailed]
 
 @pytest.fixture(autouse=True)
 def _patient() -> Iterator[None]:
-    """However busy this machine is, its disk is quick enough; also behind a test's own `monkeypatch.undo`."""
+    """However busy this machine is, its disk is quick enough; also behind a test's own
+    `monkeypatch.undo`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writer, "DIRECT_S", 60.0)
         yield

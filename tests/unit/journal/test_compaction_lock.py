@@ -23,7 +23,8 @@ HOLD += "CompactionLock(Path(sys.argv[1]), module='titan.master.compaction').tak
 
 
 def holder(store: Path, *more: str) -> subprocess.Popen[bytes]:
-    """A process that has the lock, and says of itself that it is a compactor; `more` is on its command line."""
+    """A process that has the lock, and says of itself that it is a compactor; `more` is on its
+    command line."""
     child = subprocess.Popen([sys.executable, "-c", HOLD, str(store), *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None and child.stdout.readline() == b"held\n"
     return child
@@ -78,7 +79,7 @@ def test_a_start_names_a_holder_that_is_no_compactor_and_leaves_it_alone(tmp_pat
 
 def test_a_compactor_ends_with_its_parent(tmp_path: Path) -> None:
     """A process between this one and the compactor is killed, as a master is."""
-    wait = "import os, sys, time\nfrom titan.master.beside import begin_beside\nbegin_beside(int(sys.argv[1]))\n"
+    wait = "import os, sys, time\nfrom titan.master.child_process import begin_beside\nbegin_beside(int(sys.argv[1]))\n"
     wait += "print(os.getpid(), flush=True)\ntime.sleep(600)"
     start = f"import os, subprocess, sys\nsubprocess.run([sys.executable, '-c', {wait!r}, str(os.getpid())])"
     parent = subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE)

@@ -33,7 +33,8 @@ def start(directory: Path, told: Told, *, segment_bytes: int = 4096, space_retry
 
 
 def is_low(journal: JournalWriter) -> bool:
-    return journal.low_space  # another thread changes it: a call, so that no type checker takes it for a constant
+    # another thread changes it: a call, so that no type checker takes it for a constant
+    return journal.low_space
 
 
 def fail_with(code: int) -> OSError:
@@ -136,7 +137,8 @@ def test_low_space_is_tried_again_at_intervals_and_then_over(tmp_path: Path, mon
     journal.append(b"still room", 1)
     assert told.get(timeout=10) == 5 and journal.sealed_through == 0
     monkeypatch.setattr(os, "posix_fallocate", real)
-    journal.append(bytes(3000), 1)  # the segment is full: its successor is tried at once, whatever the interval
+    # the segment is full: its successor is tried at once, whatever the interval
+    journal.append(bytes(3000), 1)
     assert told.get(timeout=10) == 6
     assert not is_low(journal) and journal.sealed_through == 5
     journal.close()

@@ -35,7 +35,8 @@ class Place(ABC):
 
     @abstractmethod
     def crash(self) -> None:
-        """Whoever has the log open is gone without a word, and with it what was not durable, or not."""
+        """Whoever has the log open is gone without a word, and with it what was not durable, or
+        not."""
 
     @property
     def prunes_log(self) -> bool:
@@ -53,9 +54,11 @@ class Directory(Place):
         return FileEngine(self.store, policy=self.policy, segment_bytes=2048, origin=ORIGIN)
 
     def crash(self) -> None:
-        """The files as they are at this moment: what writes on does so in files that nobody looks at any more.
+        """The files as they are at this moment: what writes on does so in files that nobody looks
+        at any more.
 
-        The watermark is copied first and the segments until none came meanwhile, since a crash leaves no newer watermark.
+        The watermark is copied first and the segments until none came meanwhile, since a crash
+        leaves no newer watermark.
         """
         before, self.store = self.store, next(self._lives)
         listed = None
@@ -150,7 +153,7 @@ def payloads(records: Iterator[Record]) -> list[bytes]:
     return [record.payload for record in records]
 
 
-# -- terms ------------------------------------------------------------------------------------------------------------------
+# -- terms -----------------------------------------------------------------------------------------
 def test_a_log_that_was_never_opened_is_empty(place: Place) -> None:
     engine = place.engine()
     assert (list(engine.tail()), engine.first_seq(), engine.snapshots(), engine.latest_snapshot().info) == ([], 0, [], None)
@@ -191,7 +194,7 @@ def test_the_term_is_above_what_the_caller_knows_and_stays_so(place: Place, lead
     assert [record.term for record in place.engine().tail()] == [1025, 1026]
 
 
-# -- records ----------------------------------------------------------------------------------------------------------------
+# -- records ---------------------------------------------------------------------------------------
 def test_what_is_appended_is_read_in_order_with_all_that_is_known_of_it(place: Place, leaders: Lead) -> None:
     leader = leaders(place.engine())
     assert leader.log.append(b"one", 1) == 1
@@ -259,7 +262,7 @@ def test_what_is_no_record_is_refused(place: Place, leaders: Lead) -> None:
     assert leader.write(b"a") == 1
 
 
-# -- the end of a term ------------------------------------------------------------------------------------------------------
+# -- the end of a term -----------------------------------------------------------------------------
 def test_close_makes_all_durable_and_takes_nothing_more(place: Place, leaders: Lead) -> None:
     leader = leaders(place.engine())
     for i in range(200):
@@ -287,7 +290,8 @@ def test_the_next_leader_goes_on_where_the_log_ends(place: Place, leaders: Lead,
 
 
 def test_what_was_reported_survives_a_crash_whenever_it_comes(place: Place, leaders: Lead) -> None:
-    """And the rest of what is there is a prefix of what was appended, to which the next leader's records are added."""
+    """And the rest of what is there is a prefix of what was appended, to which the next leader's
+    records are added."""
     expected: list[bytes] = []
     for life in range(4):
         engine = place.engine()
@@ -334,7 +338,7 @@ def test_repair_comes_first_or_with_the_open(place: Place, leaders: Lead) -> Non
     assert leaders(engine, after_seq=1).log.next_seq == 2
 
 
-# -- following ----------------------------------------------------------------------------------------------------------------
+# -- following -------------------------------------------------------------------------------------
 def test_a_follower_reads_everything_once_while_the_leader_writes(place: Place, leaders: Lead) -> None:
     leader = leaders(place.engine())
     follower, seq, found = place.engine(), 0, []
@@ -349,7 +353,7 @@ def test_a_follower_reads_everything_once_while_the_leader_writes(place: Place, 
     assert found == [*(b"%03d" % i * 10 for i in range(150)), b"end"]
 
 
-# -- snapshots ----------------------------------------------------------------------------------------------------------------
+# -- snapshots -------------------------------------------------------------------------------------
 def sealed(leader: Leader, *written: bytes) -> int:
     """Appends, and waits until a snapshot may cover it."""
     leader.write(*written)

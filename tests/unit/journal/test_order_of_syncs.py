@@ -62,7 +62,8 @@ def test_a_segment_is_named_and_synced_before_a_report_and_synced_before_the_nex
         *("fdatasync synced", "fsync store"),
         *(f"fdatasync {FIRST}", "told 1"),
         *("fdatasync next.tmp", f"rename {SECOND}", "fsync store"),
-        *(f"fdatasync {FIRST}", f"ftruncate {FIRST}", f"fsync {FIRST}"),  # the end mark first: what is cut has one
+        # the end mark first: what is cut has one
+        *(f"fdatasync {FIRST}", f"ftruncate {FIRST}", f"fsync {FIRST}"),
         "fdatasync synced",
         *(f"fdatasync {SECOND}", "told 2"),
         *(f"fdatasync {SECOND}", f"ftruncate {SECOND}", f"fsync {SECOND}"),

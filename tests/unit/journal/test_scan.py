@@ -32,14 +32,16 @@ def test_a_good_segment_is_ok_with_its_true_size() -> None:
 
 
 def test_every_cut_of_the_last_segment_is_torn_or_clean_and_of_another_corrupt_or_clean() -> None:
-    """Of a segment whose size is not known; the header is synced before the file has its name, so no crash leaves half of one."""
+    """Of a segment whose size is not known; the header is synced before the file has its name, so
+    no crash leaves half of one."""
     parts = [HEADER, record(1, synced_seq=0), record(2, synced_seq=1), record(3, synced_seq=2)]
     data = b"".join(parts)
     borders = [sum(map(len, parts[: n + 1])) for n in range(len(parts))]
     for cut in range(len(data)):
         whole = sum(1 for border in borders if border <= cut)
         offset = borders[whole - 1] if whole else 0
-        clean = whole > 0 and not data[offset:cut].strip(b"\0")  # a record starts with zeros: that much of it is no record
+        # a record starts with zeros: that much of it is no record
+        clean = whole > 0 and not data[offset:cut].strip(b"\0")
         for padding in (b"", bytes(5000)):
             expected = (FileState.OK if clean else FileState.TORN, offset, max(0, whole - 1))
             if cut < SEGMENT_HEADER_BYTES:
@@ -63,7 +65,8 @@ def test_every_flipped_bit_is_damage_if_it_was_acknowledged_and_a_torn_tail_if_i
 
 
 def test_unsynced_records_may_be_missing_in_any_pattern() -> None:
-    """Under everysec the kernel writes pages in its own order: a hole, then records that nobody was told are safe."""
+    """Under everysec the kernel writes pages in its own order: a hole, then records that nobody was
+    told are safe."""
     acknowledged = HEADER + record(1, synced_seq=0)
     hole = bytes(len(record(2, synced_seq=1)))
     data = acknowledged + hole + record(3, synced_seq=1) + record(4, synced_seq=1)

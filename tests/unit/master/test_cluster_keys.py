@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from support.core import FRAGILE, Master, alike, cancel, dag, register, results, started, submit, succeeded
-from titan.core import events as ev
-from titan.core import inputs as seen
-from titan.master import cluster_keys
-from titan.master.cluster_keys import ClusterKeys
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.master.store import cluster_keys
+from titan.master.store.cluster_keys import ClusterKeys
 from titan.model.dag import JobTemplate
 from titan.model.states import Outcome
 from titan.store.stream_log import MAX_ID, Stream
@@ -117,7 +117,7 @@ def test_jobs_of_a_large_run_are_not_listed_and_can_be_read(master: Master, monk
 
 def test_a_run_that_is_being_submitted_is_not_shown() -> None:
     master = Master()
-    master.see(seen.RunBegun(9, 5, "r", "k", "d", "1", [JobTemplate(command="true")], 2), at=1.0)
+    master.see(inputs.RunBegun(9, 5, "r", "k", "d", "1", [JobTemplate(command="true")], 2), at=1.0)
     keys = ClusterKeys(master.state)
     assert keys.find(b"titan:run:r") is None and keys.find(b"titan:job:r/a") is None
     assert list(keys.keys()) == []

@@ -1,4 +1,5 @@
-"""When garbage is collected, and what a collection sees of runs that move meanwhile. See tests/property/master/test_garbage.py."""
+"""When garbage is collected, and what a collection sees of runs that move meanwhile. See
+tests/property/master/test_garbage.py."""
 
 from __future__ import annotations
 
@@ -12,17 +13,18 @@ from typing import cast
 import pytest
 
 from support.core import CLIENT, Master, dag, register, results, submit
-from titan.clock import SteadyClock
 from titan.content.blobs import Removed, put
 from titan.content.directory import DirectoryStore
-from titan.core import image, references
-from titan.core import inputs as seen
-from titan.core.state import Run, State
+from titan.core import inputs
+from titan.core.state import content_references as references
+from titan.core.state import snapshot
+from titan.core.state.state import Run, State
 from titan.errors import EnvironmentFault
+from titan.host.clock import SteadyClock
+from titan.master.content_names import Registry
 from titan.master.core_loop import CoreLoop
-from titan.master.garbage import GarbageCollector
-from titan.master.history import CHUNK_JOBS, History, compressed, kept_run
-from titan.master.registry import Registry
+from titan.master.garbage_collection import GarbageCollector
+from titan.master.history.database import CHUNK_JOBS, History, compressed, kept_run
 from titan.model.dag import JobTemplate
 from titan.model.settings import Settings
 from titan.model.states import Outcome
@@ -33,7 +35,8 @@ SCRIPT = JobTemplate(file="s.sh", file_hash=HASH, retries=0)
 
 
 class Bench:
-    """A store with one old blob, b"foo", and a run that needs it, which is DEAD and in the history alone."""
+    """A store with one old blob, b"foo", and a run that needs it, which is DEAD and in the history
+    alone."""
 
     def __init__(self, home: Path, *, grace_s: float = 1.0) -> None:
         self.store = DirectoryStore(home / "files", spare_bytes=0)
@@ -58,12 +61,12 @@ class Bench:
 
     def archive(self) -> None:
         run = self.state.runs["r"]
-        chunks = [compressed(chunk) for chunk in image.dump_run(self.state, run, CHUNK_JOBS)]
+        chunks = [compressed(chunk) for chunk in snapshot.dump_run(self.state, run, CHUNK_JOBS)]
         self.history.put([kept_run(self.state, run, chunks, 0)])
-        self.master.see(seen.HistoryKept(["r"]))
+        self.master.see(inputs.HistoryKept(["r"]))
 
     def retry(self) -> None:
-        self.master.see(seen.DeadRetried(CLIENT, 8, "r", "", "ann", "", self.history.chunks("r")))
+        self.master.see(inputs.DeadRetried(CLIENT, 8, "r", "", "ann", "", self.history.chunks("r")))
 
     def collect(self) -> Removed:
         self.collector.history_is_whole.set()
@@ -80,7 +83,8 @@ def test_what_a_run_of_the_history_needs_stays_as_long_as_that_is_there(tmp_path
 def test_a_run_that_leaves_and_comes_back_while_the_state_is_looked_at_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is looked at while it has no jobs left to see, and when the history is read it is no longer there."""
+    """It is looked at while it has no jobs left to see, and when the history is read it is no
+    longer there."""
     bench = Bench(tmp_path)
     bench.retry()
     bench.history.forget("r")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from titan.master.history_check import lost_runs
+from titan.master.history.check import lost_runs
 
 
 def test_the_oldest_may_have_left_by_age_and_the_others_may_not() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from titan.clock import note_time
 from titan.errors import EnvironmentFault
-from titan.master.home_clock import JUMP_S, open_clock
+from titan.host.clock import note_time
+from titan.master.home.clock import JUMP_S, open_clock
 
 
 def test_a_clock_far_ahead_has_to_be_accepted(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from titan.master.home_mark import mark, why_copied
+from titan.master.home.mark import mark, why_copied
 
 
 def test_a_home_is_the_original_until_it_is_copied(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""What a later Titan wrote is refused with its version and what to do, by a start and by verify; never read in part."""
+"""What a later Titan wrote is refused with its version and what to do, by a start and by verify;
+never read in part."""
 
 from __future__ import annotations
 
@@ -12,9 +13,9 @@ from click.testing import CliRunner
 from support.core import Master as CoreMaster
 from support.core import dag, register, submit
 from titan.cli.journal import journal as journal_command
-from titan.core import events as ev
-from titan.core import image
-from titan.core.shapes import check_chunk, check_events
+from titan.core.events import events as ev
+from titan.core.state import snapshot
+from titan.core.versions import check_chunk, check_events
 from titan.errors import JournalTooNew
 from titan.journal import JournalWriter, SyncPolicy, latest_snapshot, read_snapshot, write_snapshot
 from titan.master.compaction import compact
@@ -74,7 +75,7 @@ def test_what_this_titan_writes_is_its_own(tmp_path: Path) -> None:
         check_events(payload)
     write(tmp_path / "store", written(), by=origin())
     recovered = recover(open_storage(tmp_path / "store"), Settings())
-    for chunk in image.dump(recovered.state):
+    for chunk in snapshot.dump(recovered.state):
         check_chunk(chunk)
     assert verified(tmp_path) == (0, "") and len(origin()) <= 32
 

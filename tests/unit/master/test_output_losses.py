@@ -1,4 +1,5 @@
-"""What the master could not keep of jobs' output is said by their results, and only what is really missing."""
+"""What the master could not keep of jobs' output is said by their results, and only what is really
+missing."""
 
 from __future__ import annotations
 

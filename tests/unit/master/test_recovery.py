@@ -9,11 +9,11 @@ import threading
 from pathlib import Path
 
 from support.core import FIRST, Master, booted, dag, picture, register, results, started, submit, succeeded
-from titan.core import events as ev
-from titan.core import image
-from titan.core import inputs as seen
-from titan.core.check import check
-from titan.core.state import State
+from titan.core import inputs
+from titan.core.events import events as ev
+from titan.core.invariants import check
+from titan.core.state import snapshot
+from titan.core.state.state import State
 from titan.core.step import step
 from titan.journal import JournalWriter, SyncPolicy, latest_snapshot, open_journal
 from titan.journal.records import END_MARK_BYTES, SEGMENT_HEADER_BYTES, encode_segment_header
@@ -49,17 +49,17 @@ def life() -> tuple[Master, list[list[ev.Event]]]:
     """A master and what it decided, turn by turn."""
     master, turns = Master(), []
     turns.append(list(master.events))
-    script: list[tuple[float, list[seen.Input]]] = [
+    script: list[tuple[float, list[inputs.Input]]] = [
         (1.0, [register(slots=2)]),
         (2.0, [submit(dag({"a": "", "b": "a", "c": "a"}), key="k")]),
         (3.0, [started(1, {FIRST: 3.0})]),
         (4.0, [results(1, (FIRST, Outcome.EXITED))]),
-        (8.0, [seen.TimePassed()]),
+        (8.0, [inputs.TimePassed()]),
         (9.0, [succeeded(1, FIRST + 1)]),
-        (10.0, [seen.WorkerDraining(1)]),
+        (10.0, [inputs.WorkerDraining(1)]),
     ]
-    for at, inputs in script:
-        turns.append(master.see(*inputs, at=at).events)
+    for at, moment in script:
+        turns.append(master.see(*moment, at=at).events)
     return master, turns
 
 
@@ -122,7 +122,8 @@ def test_a_snapshot_and_the_log_behind_it(tmp_path: Path) -> None:
 def test_a_snapshot_of_everything_needs_no_log(tmp_path: Path) -> None:
     master, turns = life()
     last = write(tmp_path, turns)
-    # In a process of its own: it lowers its priority and ends with its parent, which would go on for the tests after this one.
+    # In a process of its own: it lowers its priority and ends with its parent, which would go on
+    # for the tests after this one.
     command = [sys.executable, "-m", MODULE, str(tmp_path), str(last), str(os.getpid())]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().endswith(".snap")
     recovered = recover(open_storage(tmp_path), Settings())
@@ -147,13 +148,13 @@ def test_a_damaged_snapshot_is_named_and_an_older_state_is_used(tmp_path: Path) 
 def all_of(state: State) -> list[object]:
     """All that `apply` writes, what is derived and what a restart sets anew included."""
     depths = {number: seat.depth for number, seat in state.pool.seats.items()}
-    return [list(image.dump(state)), sorted(state.timers), state.scale_due, depths]
+    return [list(snapshot.dump(state)), sorted(state.timers), state.scale_due, depths]
 
 
 def test_a_journal_means_the_same_whatever_is_set_today(tmp_path: Path) -> None:
     master = Master(Settings(loss_s=7.0, forget_s=70.0, prefetch=3, scale={"GPU": (0, 2)}, scale_every_s=5.0))
     master.see(register(), register("w2", origin=2), submit(dag({"a": ""})), at=1.0)
-    master.see(seen.WorkerLeaving(2), at=2.0)
+    master.see(inputs.WorkerLeaving(2), at=2.0)
     master.see(booted(master.state), at=3.0)
     write(tmp_path, [master.events])
     first = replay(open_storage(tmp_path), master.state.settings).state

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-import titan.master.registry
+import titan.master.content_names
 from support.content import content_of
 from titan.content.blobs import put
 from titan.content.directory import DirectoryStore
 from titan.errors import CallerError, NotFound
-from titan.master.registry import Registry
+from titan.master.content_names import Registry
 
 DATA = b"#!/bin/sh\necho hello\n"
 HASH = hashlib.sha256(DATA).hexdigest()
@@ -112,7 +112,7 @@ def test_a_name_that_the_disk_cannot_take(registry: Registry) -> None:
         give(registry, DATA, "n" * 300)
 
 
-# -- files that are dropped in ---------------------------------------------------------------------------------------------
+# -- files that are dropped in ---------------------------------------------------------------------
 def test_a_file_that_is_dropped_in_is_picked_up_and_so_is_its_change(registry: Registry, store: DirectoryStore) -> None:
     path = registry.folder / "x.sh"
     path.write_bytes(b"old")
@@ -134,7 +134,7 @@ def test_a_change_of_the_same_size_is_seen_by_its_time(registry: Registry) -> No
 def test_a_file_that_did_not_change_is_not_read_again(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     (registry.folder / "x.sh").write_bytes(DATA)
     registry.resolve("x.sh")
-    monkeypatch.setattr(titan.master.registry, "put_from", lambda store, source: pytest.fail("it was read again"))
+    monkeypatch.setattr(titan.master.content_names, "put_from", lambda store, source: pytest.fail("it was read again"))
     assert registry.resolve("x.sh") == (HASH, len(DATA))
 
 
@@ -155,7 +155,7 @@ def test_content_that_is_asked_for_by_name_stays_for_a_while(registry: Registry,
         os.utime(store.folder / HASH, (1.0, 1.0))
 
 
-# -- what names keep ---------------------------------------------------------------------------------------------------------
+# -- what names keep -------------------------------------------------------------------------------
 def test_names_keep_their_content_also_after_a_restart(registry: Registry, store: DirectoryStore) -> None:
     give(registry, DATA, "tools/x.sh")
     for one in (registry, Registry(registry.folder, store)):

@@ -6,7 +6,7 @@ import shutil
 import threading
 from pathlib import Path
 
-from titan.core import events as ev
+from titan.core.events import events as ev
 from titan.journal import JournalWriter, SyncPolicy, latest_snapshot
 from titan.master.recovery import replay
 from titan.master.replay import END, Moment, open_playback

@@ -1,4 +1,5 @@
-"""A standby: it opens storage and follows a master that works, changes nothing there, and leads when that one is gone."""
+"""A standby: it opens storage and follows a master that works, changes nothing there, and leads
+when that one is gone."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ import shutil
 from pathlib import Path
 
 from support.core import alike, picture, submit
-from titan.clock import SteadyClock
-from titan.core.check import check
+from titan.core.invariants import check
 from titan.gateway.follower import Follower
+from titan.host.clock import SteadyClock
 from titan.journal import FileEngine
 from titan.master.core_loop import CoreLoop
 from titan.master.recovery import recover, standby

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from titan.core import events as ev
-from titan.core.apply import apply
-from titan.core.state import State
-from titan.master.telling import is_about, tell, text
+from titan.core.apply.apply import apply
+from titan.core.events import events as ev
+from titan.core.state.state import State
+from titan.master.event_format import is_about, tell, text
 from titan.model.dag import JobTemplate
 
 LIFE: list[ev.Event] = [

@@ -78,7 +78,8 @@ def test_any_damage_is_found_before_the_master_starts(tmp_path: Path, monkeypatc
     whole = (tmp_path / FILE).read_bytes()
     salt = msgspec.msgpack.decode(whole, type=vaults._File).salt
     ciphers = {True: vaults._cipher(PHRASE, salt), False: vaults._cipher(PHRASE, bytes(16))}
-    monkeypatch.setattr(vaults, "_cipher", lambda key, other: ciphers[other == salt])  # which takes 0.1 s each time
+    # which takes 0.1 s each time
+    monkeypatch.setattr(vaults, "_cipher", lambda key, other: ciphers[other == salt])
     for at in range(len(whole)):
         for data in (whole[:at], whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]):
             (tmp_path / FILE).write_bytes(data)

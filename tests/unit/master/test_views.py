@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.core import FIRST, Master, alike, cancel, dag, register, results, started, submit, succeeded
-from titan.core import inputs as seen
+from titan.core import inputs
 from titan.errors import NotFound
 from titan.master import views
 from titan.model.dag import JobTemplate
@@ -91,7 +91,7 @@ def test_workers_are_shown_by_name_with_their_states() -> None:
     master = Master()
     master.see(register("w2", origin=2, slots=4), at=1.0)
     master.see(register("w1", origin=1), register("w3", origin=3), register("w4", origin=4), submit(dag({"a": ""})), at=2.0)
-    master.see(cancel("r"), seen.WorkerDraining(2), seen.WorkerLeaving(3), seen.WorkerDisconnected(4, 4), at=3.0)
+    master.see(cancel("r"), inputs.WorkerDraining(2), inputs.WorkerLeaving(3), inputs.WorkerDisconnected(4, 4), at=3.0)
     assert views.workers(master.state, msg.ListWorkers(7)) == msg.Workers(
         7,
         [

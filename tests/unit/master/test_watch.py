@@ -9,12 +9,12 @@ from typing import Any, cast
 import pytest
 
 from support.core import FIRST, Master, dag, register, started, submit, succeeded
-from titan.core import inputs as seen
+from titan.core import inputs
 from titan.errors import NotFound
 from titan.master import watch
 from titan.master.watch import WatchHub
 from titan.model.states import JobState
-from titan.peer import Peer
+from titan.net.peer import Peer
 from titan.protocol import messages as msg
 
 
@@ -50,7 +50,7 @@ class Hub:
         for call in held:
             call()
 
-    def see(self, *inputs: seen.Input) -> None:
+    def see(self, *inputs: inputs.Input) -> None:
         self.hub.note(self.master.see(*inputs).events)
 
     def watch(self, request: int, *, jobs: bool = True, watcher: Watcher | None = None, run: str = "r") -> Watcher:
@@ -133,7 +133,7 @@ async def test_who_wants_no_jobs_gets_the_run_only() -> None:
 @in_loop
 async def test_a_run_that_is_over_is_told_at_once_and_not_watched() -> None:
     hub = Hub()
-    hub.see(seen.CancelRequested(9, 1, "r", ""))
+    hub.see(inputs.CancelRequested(9, 1, "r", ""))
     assert hub.watch(4).take() == [(4, [("a", JobState.CANCELLED), ("b", JobState.CANCELLED)], True, True)]
     assert hub.watch(4, jobs=False).take() == [(4, [], True, True)]
     assert hub.hub._runs == {}
@@ -181,7 +181,7 @@ async def test_progress_is_told_by_its_newest_and_to_the_slow_when_they_have_rea
 
     async def say(*fractions: float) -> None:
         for fraction in fractions:
-            hub.see(seen.ProgressSeen(1, [FIRST, 99], [fraction, 1.0], [f"at {fraction}", "a lease that is not there"]))
+            hub.see(inputs.ProgressSeen(1, [FIRST, 99], [fraction, 1.0], [f"at {fraction}", "a lease that is not there"]))
         while not hub.held and slow.unsent:
             await asyncio.sleep(0.001)
         hub.durable()

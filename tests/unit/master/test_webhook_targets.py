@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from support.webhooks import webhook_receiver
-from titan.clock import SteadyClock
-from titan.core.state import State
+from titan.core.state.state import State
 from titan.errors import CallerError
+from titan.host.clock import SteadyClock
 from titan.master.core_loop import CoreLoop
-from titan.master.gatekeeper import Call, Gatekeeper
-from titan.master.webhook_targets import Refused, Targets, rule
+from titan.master.webhooks.delivery import Call, WebhookDelivery
+from titan.master.webhooks.targets import Refused, Targets, rule
 from titan.model.settings import Settings
 
 OWN = (
@@ -127,7 +127,7 @@ def test_a_rule_that_says_nothing_is_refused(text: str) -> None:
         rule(text)
 
 
-# -- the connection ---------------------------------------------------------------------------------------------------------
+# -- the connection --------------------------------------------------------------------------------
 
 
 def call(targets: Targets, *urls: str) -> list[tuple[str, bool]]:
@@ -140,7 +140,7 @@ def call(targets: Targets, *urls: str) -> list[tuple[str, bool]]:
             on_pressure=lambda pressed: None,
             on_fatal=lambda error: None,
         )
-        keeper = Gatekeeper(core, b"a secret of this test", targets)
+        keeper = WebhookDelivery(core, b"a secret of this test", targets)
         try:
             return [await keeper._try(Call(url, b"{}"), "run/gate", Settings()) for url in urls]
         finally:

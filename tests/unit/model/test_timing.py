@@ -1,4 +1,5 @@
-"""When schedules fire: cron expressions as Debian's cron reads them, the changes of the clocks, intervals, and bad input."""
+"""When schedules fire: cron expressions as Debian's cron reads them, the changes of the clocks,
+intervals, and bad input."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def told(cron: str, after: str, count: int, tz: str = "UTC") -> list[str]:
         ("0 0 29 2 *", "2028-02-29T00:00:00Z", "2032-02-29T00:00:00Z"),
         ("0 9 * * MON-FRI", "2026-01-01T09:00:00Z", "2026-01-02T09:00:00Z"),
         ("0 0 L * *", "2026-01-31T00:00:00Z", "2026-02-28T00:00:00Z"),
-        ("0 12 13 * FRI", "2026-01-02T12:00:00Z", "2026-01-09T12:00:00Z"),  # either fits, as both are named
+        # either fits, as both are named
+        ("0 12 13 * FRI", "2026-01-02T12:00:00Z", "2026-01-09T12:00:00Z"),
         ("0 0 1 JAN,JUL *", "2026-07-01T00:00:00Z", "2027-01-01T00:00:00Z"),
         ("* * * * * *", "2026-01-01T00:00:01Z", "2026-01-01T00:00:02Z"),
         ("15,45 * * * * *", "2026-01-01T00:00:15Z", "2026-01-01T00:00:45Z"),
@@ -58,7 +60,7 @@ def test_a_zone_has_its_own_midnight() -> None:
     assert told("0 0 * * *", "2026-01-01T00:00:00", 1, "America/New_York") == ["2026-01-01T00:00:00-05:00"]
 
 
-# -- the clocks go forward: 02:00 to 03:00 does not exist on 2026-03-29 in Berlin ----------------------------------------------
+# -- the clocks go forward: 02:00 to 03:00 does not exist on 2026-03-29 in Berlin ------------------
 def test_a_fixed_hour_that_falls_into_the_gap_comes_when_the_gap_is_over() -> None:
     assert told("30 2 * * *", "2026-03-28T00:00:00", 3, BERLIN) == [
         "2026-03-28T02:30:00+01:00",
@@ -80,7 +82,7 @@ def test_a_wildcard_goes_by_elapsed_time_over_the_gap() -> None:
     assert told("15 * * * *", "2026-03-29T00:00:00", 2, BERLIN) == ["2026-03-29T01:15:00+01:00", "2026-03-29T03:15:00+02:00"]
 
 
-# -- the clocks go back: 02:00 to 03:00 comes twice on 2026-10-25 in Berlin ----------------------------------------------------
+# -- the clocks go back: 02:00 to 03:00 comes twice on 2026-10-25 in Berlin ------------------------
 def test_a_fixed_hour_that_comes_twice_runs_once() -> None:
     assert told("30 2 * * *", "2026-10-24T12:00:00", 2, BERLIN) == ["2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"]
 
@@ -115,7 +117,8 @@ AROUND = st.sampled_from([at(f"2026-{day}T00:00:00") for day in DAYS])
 @settings(deadline=None)
 @given(TIMINGS, AROUND, st.floats(-90_000, 90_000))
 def test_times_are_the_same_from_wherever_one_looks(timing: Timing, day: float, off: float) -> None:
-    """The next time after any moment up to a time is that time: nothing depends on where one begins."""
+    """The next time after any moment up to a time is that time: nothing depends on where one
+    begins."""
     after = day + off
     found = list(islice(times(timing, after), 4))
     assert found == sorted(set(found)) and (not found or found[0] > after)
@@ -139,7 +142,7 @@ def test_the_last_of_very_many_times_are_found_at_once() -> None:
     assert last_times(Timing(every_s=1.0, start=5.0), 0.0, year, 1) == [year]
 
 
-# -- intervals -------------------------------------------------------------------------------------------------------------
+# -- intervals -------------------------------------------------------------------------------------
 def test_an_interval_is_counted_from_its_start() -> None:
     timing = Timing(every_s=10.0, start=1000.5)
     assert some_times(timing, 0.0, 1031.0, 9) == [1000.5, 1010.5, 1020.5, 1030.5]
@@ -152,7 +155,7 @@ def test_an_interval_does_not_drift() -> None:
     assert next_time(timing, 1.1 * 10**8 - 0.5) == pytest.approx(1.1 * 10**8, abs=1e-3)
 
 
-# -- bad input -------------------------------------------------------------------------------------------------------------
+# -- bad input -------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("timing", "says"),
     [

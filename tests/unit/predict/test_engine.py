@@ -19,7 +19,8 @@ TRUE = JobTemplate(command="true")
 
 
 def plan(parents: dict[str, str], takes: float | dict[str, float | tuple[float, ...]] = 1.0, **more: Any) -> Plan:
-    """`parents`: job -> its parents, in one word each. `templates`: those of some jobs; the others are `true`."""
+    """`parents`: job -> its parents, in one word each. `templates`: those of some jobs; the others
+    are `true`."""
     ids = list(parents)
     special = more.pop("templates", {})
     cpu = more.pop("cpu", 0.0)
@@ -106,7 +107,8 @@ def test_failures_are_repeated_with_their_backoff() -> None:
     retried = plan({"a": ""}, {"a": (1.0, 1.0, 2.0)}, templates={"a": JobTemplate(command="false", retries=3)})
     course = play(retried)
     assert (course.state, course.attempts) == ("COMPLETED", 3)
-    assert 4.0 + 0.25 + 0.5 <= course.makespan_s <= 4.0 + 0.5 + 1.0  # 0.5 s, which doubles, and between half and all of it
+    # 0.5 s, which doubles, and between half and all of it
+    assert 4.0 + 0.25 + 0.5 <= course.makespan_s <= 4.0 + 0.5 + 1.0
     dead = play(
         plan({"a": "", "b": "a"}, {"a": (1.0, 1.0, 2.0), "b": 1.0}, templates={"a": JobTemplate(command="false", retries=1)})
     )

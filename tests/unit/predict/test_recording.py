@@ -1,4 +1,5 @@
-"""What is learnt from a run: predicted courses are recorded, and must give back what they were made of."""
+"""What is learnt from a run: predicted courses are recorded, and must give back what they were made
+of."""
 
 from __future__ import annotations
 
@@ -73,7 +74,8 @@ def test_of_nothing_nothing_is_learnt() -> None:
 
 
 def test_slots_that_fall_free_together_are_not_taken_for_a_slow_link() -> None:
-    """Two slots in step: the second job of each round waits for its slot, and not since its parent's end."""
+    """Two slots in step: the second job of each round waits for its slot, and not since its
+    parent's end."""
     rows = [Row("first", "w", 0.0, 1.0, 0.0)]
     for i in range(6):
         begins = [1.01, 1.01, 2.02, 2.02, 3.03, 3.03][i]

@@ -18,7 +18,8 @@ from titan.protocol.opcodes import OPCODE_OF, OPCODES
 
 TEMPLATE = JobTemplate(command="ls", retries=1, env=(("K", "v"),))
 
-# What is here is spoken by programs in other languages and by masters and workers of other versions.
+# What is here is spoken by programs in other languages and by masters and workers of other
+# versions.
 GOLDEN: list[tuple[msg.Message, bytes | None, str]] = [
     (msg.Ping(1), None, "0104000000000002 91 01"),
     (
@@ -215,7 +216,7 @@ def test_an_error_says_what_its_exception_says() -> None:
     assert error_of(3, InvalidGraph("cycle", "a"), "b").job == "b"
 
 
-# -- the handshake ---------------------------------------------------------------------------------------------------------
+# -- the handshake ---------------------------------------------------------------------------------
 def test_a_hello_is_welcomed() -> None:
     assert answer(hello("client", "titan 1"), software="titan 2", cluster="c", term=4) == msg.Welcome(
         1, 1, "titan 2", "c", 4, ("zstd",)

@@ -1,4 +1,5 @@
-"""What a decoder holds follows what has come: not what was announced, nor what a payload says that it becomes."""
+"""What a decoder holds follows what has come: not what was announced, nor what a payload says that
+it becomes."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ import pytest
 import zstandard
 
 from titan.errors import ProtocolError
-from titan.flow import Inflow
-from titan.peer import Peer
+from titan.net.memory_budget import Inflow
+from titan.net.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import MessageDecoder, Received, encode
 from titan.protocol.frames import COMPRESSED, FREE_BYTES, GROWTH, MAX_FRAME, RATIO, VERSION, FrameDecoder, encode_frame

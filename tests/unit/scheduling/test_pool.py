@@ -64,7 +64,8 @@ def test_a_worker_that_was_dropped_is_gone() -> None:
 
 
 def test_an_attempt_too_many_leaves_less_than_no_room() -> None:
-    """A worker that came back with what the master had given up holds more than it should for a while."""
+    """A worker that came back with what the master had given up holds more than it should for a
+    while."""
     pool = pool_of(w1=(1, 2))
     assert pool.room(1) < 0
     assert pool.best("GENERAL") is None

@@ -1,11 +1,12 @@
-"""Jobs that ask for resources or for several capabilities, and the room that is held for those that come first."""
+"""Jobs that ask for resources or for several capabilities, and the room that is held for those that
+come first."""
 
 from __future__ import annotations
 
 from titan.model.demand import Amounts, Demand, LaneKey, amounts_in
 from titan.scheduling.lane import Lane, sort_key
 from titan.scheduling.place import Terms, place
-from titan.scheduling.pool import MAX_HOLDS, Pool
+from titan.scheduling.pool import MAX_RESERVATIONS, Pool
 
 GENERAL = ("GENERAL",)
 PLAIN = "GENERAL"
@@ -101,9 +102,10 @@ def test_one_that_fits_nowhere_blocks_nobody() -> None:
     assert not queue.pool.holds, "no worker has a GPU at all"
 
 
-# -- room that is held ---------------------------------------------------------------------------------------------------
+# -- room that is held -----------------------------------------------------------------------------
 def test_a_large_one_is_not_passed_for_ever_by_small_ones() -> None:
-    """Four small ones run; each that ends is followed by another until the large one has waited long enough."""
+    """Four small ones run; each that ends is followed by another until the large one has waited
+    long enough."""
     queue = Queue(pool_of((8, (4, 0, 0))))
     queue.add(wants(cpus=1), count=4)
     queue.place()
@@ -204,10 +206,10 @@ def test_demands_that_reserve_workers_are_bounded() -> None:
     for milli in range(1, 31):
         queue.add(Demand(GENERAL, (milli, 0, 0)))
     assert queue.place() == {}
-    assert len(queue.pool.holds) == MAX_HOLDS
+    assert len(queue.pool.holds) == MAX_RESERVATIONS
 
 
-# -- views ----------------------------------------------------------------------------------------------------------------
+# -- views -----------------------------------------------------------------------------------------
 def test_a_view_that_fell_behind_is_made_anew() -> None:
     pool = pool_of((1, (4, 0, 0)), (1, (8, 0, 0)))
     assert pool.best(wants(cpus=6)) == 2

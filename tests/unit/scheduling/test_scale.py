@@ -1,4 +1,5 @@
-"""How many burst workers there should be: thresholds, bounds, cool-down, and the words for each decision."""
+"""How many burst workers there should be: thresholds, bounds, cool-down, and the words for each
+decision."""
 
 from __future__ import annotations
 

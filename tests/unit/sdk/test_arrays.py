@@ -139,7 +139,7 @@ def test_a_hundred_thousand_rows_take_no_time() -> None:
     assert time.perf_counter() - began < 5.0
 
 
-# -- in YAML -----------------------------------------------------------------------------------------------------------
+# -- in YAML ---------------------------------------------------------------------------------------
 def loaded(tmp_path: Path, text: str) -> DAG:
     path = tmp_path / "p.yaml"
     path.write_text(f"name: x\nproject: false\njobs:\n{text}")

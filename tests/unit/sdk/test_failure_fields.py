@@ -1,4 +1,5 @@
-"""What jobs and pipelines may say of failing and of gates, what comes out of it, and what is refused."""
+"""What jobs and pipelines may say of failing and of gates, what comes out of it, and what is
+refused."""
 
 from __future__ import annotations
 
@@ -186,7 +187,7 @@ def test_the_master_refuses_what_no_sdk_sends(template: model.JobTemplate, says:
     assert says in str(error.value)
 
 
-# -- pipelines ----------------------------------------------------------------------------------------------------------------
+# -- pipelines -------------------------------------------------------------------------------------
 def pipeline(folder: Path, text: str) -> DAG:
     path = folder / "p.yaml"
     path.write_text(f"name: p\nproject: false\njobs:\n{text}")

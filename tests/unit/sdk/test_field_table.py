@@ -1,4 +1,5 @@
-"""The table of a job's fields: everything that knows fields follows it, so a new field is one row and its use."""
+"""The table of a job's fields: everything that knows fields follows it, so a new field is one row
+and its use."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ print(make_job_table.job_table().splitlines()[-1])
 
 
 def test_a_new_scalar_field_is_one_row_and_its_use(tmp_path: Path) -> None:
-    """In a copy of the package. The use is the template's field, in which the value goes to the worker."""
+    """In a copy of the package. The use is the template's field, in which the value goes to the
+    worker."""
     shutil.copytree(SOURCE, tmp_path / "titan", ignore=shutil.ignore_patterns("__pycache__"))
     for name, before, more in (("sdk/job.py", "    # fmt: on\n", ROW), ("model/dag.py", "\n    def __hash__", USE)):
         file = tmp_path / "titan" / name

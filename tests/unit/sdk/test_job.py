@@ -241,7 +241,8 @@ def test_jobs_and_dags_have_short_reprs() -> None:
     assert repr(DAG("d", [a])) == "DAG('d', 1 job)"
 
 
-# The first text that hypothesis draws in a fresh checkout builds its table of Unicode, which takes a second.
+# The first text that hypothesis draws in a fresh checkout builds its table of Unicode, which takes
+# a second.
 _patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 _ANYTHING = st.one_of(
@@ -252,7 +253,8 @@ _ANYTHING = st.one_of(
 @_patient
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(["file", "command", "args", "requirement", "delay", "timeout"], _ANYTHING)))
 def test_any_value_is_taken_or_refused(fields: dict[str, Any]) -> None:
-    """And what a Job takes, the model's own check takes: no error comes later without the job's name."""
+    """And what a Job takes, the model's own check takes: no error comes later without the job's
+    name."""
     try:
         job = Job("j", **fields)
     except InvalidGraph as error:

@@ -1,4 +1,5 @@
-"""What a job asks of its worker, from what users write to the template, and what no worker can give."""
+"""What a job asks of its worker, from what users write to the template, and what no worker can
+give."""
 
 from __future__ import annotations
 
@@ -93,7 +94,7 @@ def test_an_order_of_capabilities_is_no_difference() -> None:
     assert demand_of(one) == demand_of(other) == Demand(("A", "B"))
 
 
-# -- at submission ------------------------------------------------------------------------------------------------------
+# -- at submission ---------------------------------------------------------------------------------
 def worker(*capabilities: str, state: str = "ALIVE", cpus: float = 4, memory: int = 8 * GIB, gpus: int = 0) -> WorkerStatus:
     return WorkerStatus("w", state, capabilities, 1, 0, 0.0, 0.0, {"cpus": cpus, "memory_bytes": memory, "gpus": gpus})
 

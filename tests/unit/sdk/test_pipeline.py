@@ -56,7 +56,7 @@ def only_job(folder: Path, lines: str) -> Job:
     return job
 
 
-# -- what is right -----------------------------------------------------------------------------------------------------
+# -- what is right ---------------------------------------------------------------------------------
 def test_every_key_of_a_pipeline_file_is_read(folder: Path) -> None:
     text = """\
 # a comment
@@ -169,7 +169,7 @@ jobs:
     assert (c.retries, c.env) == (3, a.env)
 
 
-# -- what is wrong -----------------------------------------------------------------------------------------------------
+# -- what is wrong ---------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import titan.sdk.staging
-from titan.archive import unpack_archive
+from titan.content.archive import unpack_archive
 from titan.errors import InvalidGraph
 from titan.sdk.job import DAG, Job
 from titan.sdk.staging import stage
@@ -208,7 +208,7 @@ def test_the_examples_of_docstrings_run() -> None:
     assert result.failed == 0
 
 
-# -- two jobs that differ in one field -------------------------------------------------------------------------------------------
+# -- two jobs that differ in one field -------------------------------------------------------------
 DIFFERENT: dict[str, dict[str, Any]] = {
     "file": {"command": None, "file": "perm:other.py"},
     "command": {"command": "false"},
@@ -239,8 +239,8 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "outputs": {"outputs": {"it": "it.txt"}},
     "inputs": {"inputs": {"it.txt": "first.it"}, "parents": ["first"]},
 }
-"""For each field of a job that makes its template: how a job differs from `Job(id, command="true")` in it. A new one belongs here,
-or, if it is no business of templates, its row says `own=True`."""
+"""For each field of a job that makes its template: how a job differs from `Job(id, command="true")`
+in it. A new one belongs here, or, if it is no business of templates, its row says `own=True`."""
 BESIDE = {"python": "file", "driver": "file", "backoff_max": "backoff", "message": "type", "max_wait": "type", "webhook": "type"}
 """Fields that need another one to be different too: that is what they are compared with."""
 

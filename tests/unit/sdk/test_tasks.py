@@ -18,7 +18,7 @@ from titan.protocol import messages as msg
 from titan.sdk.compute import Computed
 from titan.sdk.functions import Function, value_of
 from titan.sdk.tasks import Plan, TaskCall, nodes_of, plan, task
-from titan.worker.runner import Arguments
+from titan.worker.isolated.runner import Arguments
 
 
 @task
@@ -135,7 +135,7 @@ def test_in_a_job_the_name_is_the_plain_function() -> None:
     assert pickle.loads(Function(fib.function).pickled)(10) == 55
 
 
-# -- what came of it ------------------------------------------------------------------------------------------------
+# -- what came of it -------------------------------------------------------------------------------
 def settle(future: Future[Any], state: int, value: bytes, reason: str) -> None:
     try:
         future.set_result(value_of(state, value, reason))

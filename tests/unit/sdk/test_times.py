@@ -1,4 +1,5 @@
-"""Times in jobs, DAGs and pipelines, and the arguments of a schedule: what is taken, and what is said of the rest."""
+"""Times in jobs, DAGs and pipelines, and the arguments of a schedule: what is taken, and what is
+said of the rest."""
 
 from __future__ import annotations
 

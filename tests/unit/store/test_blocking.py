@@ -1,4 +1,5 @@
-"""Sessions that wait are served in the order in which they came, once, and are answered when their time is over."""
+"""Sessions that wait are served in the order in which they came, once, and are answered when their
+time is over."""
 
 from __future__ import annotations
 

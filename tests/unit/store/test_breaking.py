@@ -1,4 +1,5 @@
-"""A command that raises what it should not is answered, ends nobody, and leaves the journal as the keys are."""
+"""A command that raises what it should not is answered, ends nobody, and leaves the journal as the
+keys are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What is journaled repeats the same without a clock, chance or conditions; and it gives the same keys."""
+"""What is journaled repeats the same without a clock, chance or conditions; and it gives the same
+keys."""
 
 from __future__ import annotations
 

@@ -36,7 +36,8 @@ REFUSED = {
     ),
     *("SLOWLOG|GET", "SLOWLOG|LEN", "SLOWLOG|RESET", "SWAPDB"),
 }
-"""Everything of the table that a job may not run at all. A command that is added with flag `a` or `j` belongs here."""
+"""Everything of the table that a job may not run at all. A command that is added with flag `a` or
+`j` belongs here."""
 
 
 def jobs(database: int) -> Talk:

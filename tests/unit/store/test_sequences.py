@@ -1,4 +1,5 @@
-"""After any sequence of commands the store holds together, its changes repeat it, and so does a snapshot."""
+"""After any sequence of commands the store holds together, its changes repeat it, and so does a
+snapshot."""
 
 from __future__ import annotations
 

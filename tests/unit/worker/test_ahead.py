@@ -1,4 +1,5 @@
-"""An attempt that stands behind another: it begins the moment that one ends, and waits behind no slow one."""
+"""An attempt that stands behind another: it begins the moment that one ends, and waits behind no
+slow one."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ from msgspec.structs import replace
 from support.worker_machine import PLAIN, Node, assignment, dispatched, exited, start, unstarted
 from titan.model.dag import JobTemplate, Limits, Needs, Service
 from titan.model.states import Outcome
-from titan.worker import machine as m
-from titan.worker.ahead import QUICK_S, starts_at_once
-from titan.worker.machine import Phase
+from titan.worker.state_machine import machine as m
+from titan.worker.state_machine.machine import Phase
+from titan.worker.state_machine.pipelining import QUICK_S, starts_at_once
 
 
 def behind(lease: int, front: int, template: JobTemplate = PLAIN) -> m.StartAttempt:
@@ -18,7 +19,8 @@ def behind(lease: int, front: int, template: JobTemplate = PLAIN) -> m.StartAtte
 
 
 def quick(*leases: int, slots: int = 1) -> Node:
-    """The first was quick, the second has its slot since 1.01, the third stands behind it, the others wait."""
+    """The first was quick, the second has its slot since 1.01, the third stands behind it, the
+    others wait."""
     node = Node(slots)
     node.see(dispatched(*leases), at=1.0)
     node.see(m.AttemptStarted(leases[0], 1.0))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from support.worker_machine import Node, dispatched
 from titan.model.dag import JobTemplate
 from titan.model.states import Outcome
-from titan.worker import machine as m
-from titan.worker.awaiting import WAITING_MAX
-from titan.worker.words import CallWaits, ReportAwaiting
+from titan.worker.state_machine import machine as m
+from titan.worker.state_machine.messages import CallWaits, ReportAwaiting
+from titan.worker.state_machine.waiting_calls import WAITING_MAX
 
 CALL = JobTemplate(function="f" * 64)
 

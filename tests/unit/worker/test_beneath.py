@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from titan.worker import beneath
-from titan.worker.beneath import open_beneath, open_place, path_of, reopen
+from titan.worker.files import open_beneath as beneath
+from titan.worker.files.open_beneath import open_beneath, open_place, path_of, reopen
 
 
 @pytest.fixture(params=["kernel", "steps"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from titan.worker.capture import READ_BYTES, Capture
+from titan.worker.isolated.capture import READ_BYTES, Capture
 
 
 def piped(data: bytes) -> int:

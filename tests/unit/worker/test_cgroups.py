@@ -1,4 +1,5 @@
-"""Limits by cgroups, on trees of files that look like those of version 1, version 2 and none; and how a process enters."""
+"""Limits by cgroups, on trees of files that look like those of version 1, version 2 and none; and
+how a process enters."""
 
 from __future__ import annotations
 
@@ -10,16 +11,17 @@ from pathlib import Path
 import pytest
 
 from titan.model.dag import Limits
-from titan.worker import cgroups
-from titan.worker.cgroups import Usage, open_limiter
-from titan.worker.confine import limits_setter
-from titan.worker.group_removal import empty
+from titan.worker.isolated.limits import limits_setter
+from titan.worker.limits import cgroups
+from titan.worker.limits.cgroups import Usage, open_limiter
+from titan.worker.limits.group_removal import empty
 
 ALL = Limits(memory=512 << 20, cpus=1.5, processes=64)
 
 
 class Machine:
-    """/proc and /sys/fs/cgroup as a folder. Groups are made and removed as a kernel would: with the files in them."""
+    """/proc and /sys/fs/cgroup as a folder. Groups are made and removed as a kernel would: with the
+    files in them."""
 
     def __init__(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.proc, self.sys = base / "proc", base / "sys"
@@ -175,7 +177,8 @@ def test_what_dead_workers_left_goes_and_what_lives_stays(machine: Machine) -> N
 
 
 def test_what_is_still_to_go_is_not_used_again(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service's next process comes while its last one is dying: to sweep that one's group must not kill the new one."""
+    """A service's next process comes while its last one is dying: to sweep that one's group must
+    not kill the new one."""
     for kind in ("memory", "cpu", "pids"):
         machine.mount("cgroup", kind, "/")
     limiter = open_limiter(machine.proc)

@@ -1,4 +1,5 @@
-"""Content that comes into a worker's cache: each once, whole, and told of when it is there or cannot be had."""
+"""Content that comes into a worker's cache: each once, whole, and told of when it is there or
+cannot be had."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ import pytest
 from support.content import Ends
 from titan.content.blobs import put
 from titan.content.files import FileWriter
-from titan.worker.downloads import Downloads
-from titan.worker.lines import WorkerLines
+from titan.worker.files.downloads import Downloads
+from titan.worker.requests import WorkerLines
 
 SCRIPT = b"echo hello\n"
 HASH = hashlib.sha256(SCRIPT).hexdigest()
@@ -63,6 +64,6 @@ def test_content_is_fetched_once_and_a_failure_is_told(tmp_path: Path, monkeypat
         downloads.begin(HASH)
         await tasks[-1]
         assert told[-1][1] and told[-1][2], "a disk that refuses may take it later"
-        await ends.desk.close()
+        await ends.handler.close()
 
     asyncio.run(run())

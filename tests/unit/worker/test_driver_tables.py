@@ -1,4 +1,5 @@
-"""The names of drivers and the classes behind them: who has which job, and that nobody else names a driver."""
+"""The names of drivers and the classes behind them: who has which job, and that nobody else names a
+driver."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 
 from titan.model.dag import JobTemplate
 from titan.worker.drivers.process import command_line
-from titan.worker.machine import Assignment
+from titan.worker.state_machine.machine import Assignment
 
 
 def run(template: JobTemplate, cwd: Path, *args: str) -> list[str]:

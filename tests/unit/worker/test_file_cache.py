@@ -12,7 +12,7 @@ import pytest
 
 from titan.errors import PeerError
 from titan.model.files import FILE, FOLDER, PROGRAM, StoredFile
-from titan.worker.file_cache import LEND_FROM, TAKE_BACK_FROM, FileCache, OutputMissing, cache_size
+from titan.worker.files.cache import LEND_FROM, TAKE_BACK_FROM, FileCache, OutputMissing, cache_size
 
 LARGE = bytes(TAKE_BACK_FROM + 1)
 
@@ -170,7 +170,8 @@ def test_outputs_are_moved_unless_somebody_else_has_them(tmp_path: Path) -> None
     cache.copy_to(hash_, str(tmp_path / "out"), FOLDER)
     assert (tmp_path / "out/sub/f").read_text() == "f" and (tmp_path / "out/sub/.git").is_dir()
     (again,) = cache.take_outputs([("d", "d")], str(folder))
-    assert hashlib.sha256(again.path.read_bytes()).hexdigest() == hash_  # the same content, the same bytes
+    # the same content, the same bytes
+    assert hashlib.sha256(again.path.read_bytes()).hexdigest() == hash_
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
-"""What a job sends to the master through its worker fits in one message of each connection on the way."""
+"""What a job sends to the master through its worker fits in one message of each connection on the
+way."""
 
 from __future__ import annotations
 
 from titan.protocol import messages as msg
 from titan.protocol.codec import MessageDecoder, Received, encode
 from titan.sdk.additions import MAX_FILE
-from titan.worker.context_desk import FRAME_BYTES
+from titan.worker.context.requests import FRAME_BYTES
 
 
 def test_the_largest_file_that_a_job_may_add_a_job_with_passes() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from titan.protocol import messages as msg
-from titan.worker import job_news
-from titan.worker.job_news import EVERY_S, STATUS_EVERY_S, JobNews
+from titan.worker.state_machine import job_reports as job_news
+from titan.worker.state_machine.job_reports import EVERY_S, STATUS_EVERY_S, ReportOutbox
 
 
 def progress(*rows: tuple[int, float, str]) -> msg.Progress:
@@ -19,7 +19,7 @@ def statuses(**texts: str) -> msg.Statuses:
 
 
 def test_only_the_newest_of_each_attempt_is_told() -> None:
-    news = JobNews()
+    news = ReportOutbox()
     for fraction in (0.1, 0.2, 0.3):
         news.progress(1, fraction, "one")
     news.progress(2, -1.0, "two")
@@ -31,7 +31,7 @@ def test_only_the_newest_of_each_attempt_is_told() -> None:
 
 
 def test_what_is_first_goes_at_once_and_the_next_batch_a_while_later() -> None:
-    news = JobNews()
+    news = ReportOutbox()
     assert news.progress(1, 0.1, "") < 10.0
     assert news.due(10.0) == [progress((1, 0.1, ""))]
     assert news.progress(1, 0.2, "") == news.progress(2, 0.5, "") == news.next_due() == 10.0 + EVERY_S
@@ -40,7 +40,7 @@ def test_what_is_first_goes_at_once_and_the_next_batch_a_while_later() -> None:
 
 
 def test_a_status_changes_once_in_a_while_and_others_do_not_wait_for_it() -> None:
-    news = JobNews()
+    news = ReportOutbox()
     news.status(1, "a")
     assert news.due(10.0) == [statuses(_1="a")]
     assert news.status(1, "b") == 10.0 + STATUS_EVERY_S
@@ -54,7 +54,7 @@ def test_a_status_changes_once_in_a_while_and_others_do_not_wait_for_it() -> Non
 
 
 def test_a_status_that_is_known_is_not_told_again() -> None:
-    news = JobNews()
+    news = ReportOutbox()
     news.status(1, "a")
     news.due(10.0)
     news.status(1, "b")
@@ -64,13 +64,13 @@ def test_a_status_that_is_known_is_not_told_again() -> None:
 
 
 def test_an_empty_status_is_one() -> None:
-    news = JobNews()
+    news = ReportOutbox()
     news.status(1, "")
     assert news.due(10.0) == [statuses(_1="")]
 
 
 def test_before_results_every_status_goes() -> None:
-    news = JobNews()
+    news = ReportOutbox()
     news.status(1, "a")
     news.due(10.0)
     news.status(1, "b")
@@ -83,7 +83,7 @@ def test_before_results_every_status_goes() -> None:
 
 
 def test_after_a_cut_all_that_is_known_is_told_again_at_once() -> None:
-    news = JobNews()
+    news = ReportOutbox()
     for lease in (1, 2):
         news.progress(lease, lease / 10, "")
         news.status(lease, f"s{lease}")
@@ -96,7 +96,7 @@ def test_after_a_cut_all_that_is_known_is_told_again_at_once() -> None:
 
 
 def test_a_cut_before_results_leaves_no_status_out() -> None:
-    news = JobNews()
+    news = ReportOutbox()
     news.status(1, "a")
     news.all_statuses(10.0)
     news.disconnected()
@@ -104,7 +104,7 @@ def test_a_cut_before_results_leaves_no_status_out() -> None:
 
 
 def test_of_an_attempt_that_is_over_nothing_is_told() -> None:
-    news = JobNews()
+    news = ReportOutbox()
     for lease in (1, 2):
         news.progress(lease, 0.5, "")
         news.status(lease, "s")
@@ -119,7 +119,7 @@ def test_of_an_attempt_that_is_over_nothing_is_told() -> None:
 
 def test_a_message_has_so_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_news, "ROWS", 2)
-    news = JobNews()
+    news = ReportOutbox()
     for lease in (1, 2, 3):
         news.progress(lease, 0.5, "")
         news.status(lease, "s")

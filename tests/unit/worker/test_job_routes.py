@@ -1,4 +1,5 @@
-"""What a job may say by the table of routes is what its worker takes from it: neither more nor less."""
+"""What a job may say by the table of routes is what its worker takes from it: neither more nor
+less."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import pytest
 from titan.gateway.routes import ROUTES, Party
 from titan.protocol import messages as msg
 from titan.worker import shell
-from titan.worker.context_desk import ContextDesk
+from titan.worker.context.requests import ContextHandler
 from titan.worker.shell import Worker
 
 FROM_JOBS = {route.message for route in ROUTES.values() if Party.JOB in route.sayers}
@@ -28,14 +29,14 @@ def taken(tmp_path: Path, patch: pytest.MonkeyPatch) -> dict[type[msg.Message], 
     launcher = SimpleNamespace(open=lambda: None, limit_by=lambda limiter: None)
     patch.setattr(shell, "Launcher", lambda *args, **kwargs: launcher)
 
-    async def opened() -> ContextDesk:
+    async def opened() -> ContextHandler:
         worker = Worker(("127.0.0.1", 1), tmp_path, name="w", slots=1, capabilities=("GENERAL",))
         await worker._open()
         worker._relay.close()
-        worker.desk.close()
+        worker.handler.close()
         await worker._files.close()
         worker._reports.close()
-        return worker.desk
+        return worker.handler
 
     return asyncio.run(opened())._handlers
 
@@ -46,6 +47,6 @@ def test_each_row_of_a_job_has_a_handler_and_each_handler_a_row(tmp_path: Path, 
 
 def test_what_goes_on_to_the_master_has_a_desk_there() -> None:
     """A message of a job that the master takes comes from its worker, too."""
-    on = {kind for kind in FROM_JOBS if ROUTES[kind].desk}
+    on = {kind for kind in FROM_JOBS if ROUTES[kind].handler}
     assert on == {msg.Grow, msg.GetPipeline, msg.Stage, msg.SendFile, msg.FindArtifact, msg.ReadValue}
     assert all(Party.WORKER in ROUTES[kind].sayers for kind in on)

@@ -8,8 +8,8 @@ from support.worker_machine import Node, assignment, exited, result
 from titan.model.dag import JobTemplate
 from titan.model.files import StoredFile
 from titan.model.states import Outcome
-from titan.worker import machine as m
-from titan.worker import words
+from titan.worker.state_machine import machine as m
+from titan.worker.state_machine import messages
 
 MAKE = JobTemplate(command="make", outputs=(("o", "o.bin"),))
 LEFT = (StoredFile("o", "a" * 64, 5),)
@@ -24,16 +24,16 @@ def running() -> Node:
 
 def test_a_result_waits_for_what_was_left_and_for_the_output() -> None:
     node = running()
-    assert node.see(exited(1), m.LogsSent(1)) == [words.KeepOutputs(1)]
+    assert node.see(exited(1), m.LogsSent(1)) == [messages.KeepOutputs(1)]
     assert node.machine.busy == 0  # its slot is free
-    assert node.see(words.OutputsKept(1, LEFT)) == []
+    assert node.see(messages.OutputsKept(1, LEFT)) == []
     assert node.see(m.LogsSent(1)) == [m.ReportResults([replace(DONE, outputs=LEFT)])]
 
 
 def test_what_was_not_written_makes_it_fail() -> None:
     node = running()
     node.see(exited(1))
-    told = node.see(words.OutputsKept(1, (), "output 'o' (o.bin) was not written", Outcome.EXITED), m.LogsSent(1))
+    told = node.see(messages.OutputsKept(1, (), "output 'o' (o.bin) was not written", Outcome.EXITED), m.LogsSent(1))
     assert told == [m.ReportResults([replace(DONE, outcome=Outcome.EXITED, reason="output 'o' (o.bin) was not written")])]
 
 
@@ -45,8 +45,8 @@ def test_an_attempt_that_failed_leaves_nothing() -> None:
 def test_one_that_is_stopped_meanwhile_is_given_up() -> None:
     node = running()
     node.see(exited(1))
-    assert node.see(m.StopOrdered([1], 1.0)) == [words.GiveUpOutputs(1)]
-    assert node.see(m.StopOrdered([1], 1.0), words.OutputsKept(1, LEFT)) == []
+    assert node.see(m.StopOrdered([1], 1.0)) == [messages.GiveUpOutputs(1)]
+    assert node.see(m.StopOrdered([1], 1.0), messages.OutputsKept(1, LEFT)) == []
     assert node.see(m.LogsSent(1)) == [m.ReportResults([replace(DONE, outcome=Outcome.STOPPED, reason="stopped")])]
 
 
@@ -55,7 +55,7 @@ def test_a_cut_between_changes_nothing() -> None:
     node.see(exited(1))
     node.see(m.Disconnected(), m.Welcomed("c"), m.Registered(5.0), m.LogsSent(1))
     assert node.machine.holdings() == m.Beat([1], [1.0])
-    node.see(words.OutputsKept(1, LEFT))
+    node.see(messages.OutputsKept(1, LEFT))
     assert node.see(m.LogsSent(1)) == [m.ReportResults([replace(DONE, outputs=LEFT)])]
 
 
@@ -63,7 +63,7 @@ def test_an_attempt_waits_for_what_it_is_given() -> None:
     node = Node()
     given = (StoredFile("in", "a" * 64, 5), StoredFile("too", "a" * 64, 5), StoredFile("more", "b" * 64, 5))
     it = replace(assignment(1, JobTemplate(command="use", inputs=(("in", "j", "o"),))), files=given)
-    a, b = words.FILE_PREFIX + "a" * 64, words.FILE_PREFIX + "b" * 64
+    a, b = messages.FILE_PREFIX + "a" * 64, messages.FILE_PREFIX + "b" * 64
     assert node.see(m.Dispatched([it])) == [m.FetchArtifact(a), m.FetchArtifact(b)]
     assert node.see(m.ArtifactReady(a)) == []
     assert node.see(m.ArtifactReady(b)) == [m.StartAttempt(it)]

@@ -7,14 +7,14 @@ import pytest
 from support.worker_machine import PLAIN, SCRIPT, Node, dispatched, exited, result, start, unstarted
 from titan.model.dag import JobTemplate, Limits
 from titan.model.states import Outcome
-from titan.worker import machine as m
-from titan.worker.machine import Phase
+from titan.worker.state_machine import machine as m
+from titan.worker.state_machine.machine import Phase
 
 HASH = SCRIPT.file_hash
 TIMED = JobTemplate(command="true", timeout_s=10.0)
 
 
-# -- one attempt's way -----------------------------------------------------------------------------------------------------
+# -- one attempt's way -----------------------------------------------------------------------------
 def test_from_dispatch_to_acknowledgement() -> None:
     node = Node()
     assert node.see(dispatched(1)) == [start(1)]
@@ -110,7 +110,7 @@ def test_reports_about_attempts_that_are_not_there_are_ignored() -> None:
     assert node.phases() == {1: Phase.STARTING}
 
 
-# -- artifacts ---------------------------------------------------------------------------------------------------------------
+# -- artifacts -------------------------------------------------------------------------------------
 def test_a_script_is_fetched_once_for_all_that_want_it() -> None:
     node = Node(slots=2)
     assert node.see(dispatched(1, 2, template=SCRIPT)) == [m.FetchArtifact(HASH)]
@@ -142,7 +142,7 @@ def test_an_artifact_that_was_here_at_the_start_is_not_fetched() -> None:
     assert node.see(dispatched(1, template=SCRIPT)) == [start(1, SCRIPT)]
 
 
-# -- stop ----------------------------------------------------------------------------------------------------------------------
+# -- stop ------------------------------------------------------------------------------------------
 def test_stop_while_it_waits_or_fetches() -> None:
     node = Node()
     node.see(dispatched(1, 2), dispatched(3, template=SCRIPT))
@@ -186,7 +186,7 @@ def test_what_has_not_started_is_handed_back_for_an_idle_worker() -> None:
     assert node.phases() == {1: Phase.STARTING, 2: Phase.DONE, 3: Phase.DONE}
 
 
-# -- time limits -----------------------------------------------------------------------------------------------------------------
+# -- time limits -----------------------------------------------------------------------------------
 def test_an_attempt_that_takes_too_long() -> None:
     node = Node()
     node.run(1, template=TIMED)
@@ -225,7 +225,7 @@ def test_the_time_limit_counts_from_the_start_and_not_from_the_dispatch() -> Non
     assert m.StopAttempt(1, 5.0) not in node.see(m.TimePassed(), at=29.9)
 
 
-# -- the connection --------------------------------------------------------------------------------------------------------------
+# -- the connection --------------------------------------------------------------------------------
 def test_a_heartbeat_lists_what_is_held_and_not_reported() -> None:
     node = Node(slots=3)
     node.run(1, 2)
@@ -283,7 +283,7 @@ def test_an_acknowledgement_of_what_is_not_over_is_ignored() -> None:
     assert node.see(m.ResultsAcked([1])) == [], "its output is still on its way"
 
 
-# -- another cluster ---------------------------------------------------------------------------------------------------------------
+# -- another cluster -------------------------------------------------------------------------------
 def of_an_old_cluster() -> Node:
     """One attempt in each phase, and a master of another cluster answers."""
     node = Node(slots=4)
@@ -334,7 +334,7 @@ def test_the_same_cluster_keeps_all() -> None:
     assert node.phases() == {1: Phase.RUNNING}
 
 
-# -- drain and quit ----------------------------------------------------------------------------------------------------------------
+# -- drain and quit --------------------------------------------------------------------------------
 def test_drain_hands_back_what_waits_and_finishes_what_runs() -> None:
     node = Node()
     node.run(1)
@@ -401,7 +401,7 @@ def test_what_the_master_had_stopped_is_stopped_though_the_worker_quits() -> Non
     assert report == m.ReportResults([result(1, Outcome.STOPPED, 137, "stopped")])
 
 
-# -- the warden --------------------------------------------------------------------------------------------------------------------
+# -- the warden ------------------------------------------------------------------------------------
 def test_when_a_warden_dies_its_attempts_are_broken_and_the_next_ones_start() -> None:
     node = Node(slots=2)
     node.run(1)
@@ -519,7 +519,7 @@ def test_a_result_for_the_old_cluster_is_not_told_to_a_new_one_that_uses_its_num
 
 def test_calls_ordered_after_a_runner_died_are_its_successors() -> None:
     """They run on it once, whatever is told later of the one before."""
-    from titan.worker.calls import Runners
+    from titan.worker.state_machine.calls import Runners
 
     runners = Runners()
     assert runners.place(0.0, 1, free=True) == 0
@@ -532,7 +532,7 @@ def test_calls_ordered_after_a_runner_died_are_its_successors() -> None:
     assert runners.ended(0.005, 0, 1, 0.0005) == [4] and runners.busy == 0
 
 
-# -- limits ----------------------------------------------------------------------------------------------------------------
+# -- limits ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("code", "outcome", "exit_code", "reason"),
     [

@@ -1,4 +1,5 @@
-"""Folders of runs: there while they are used, by any worker of the node, and gone if nothing was left in them."""
+"""Folders of runs: there while they are used, by any worker of the node, and gone if nothing was
+left in them."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from titan.worker.run_folders import RunFolders
+from titan.worker.files.run_folders import RunFolders
 
 
 @pytest.fixture
@@ -75,7 +76,8 @@ def test_what_an_earlier_process_left_empty_goes(folders: RunFolders, tmp_path: 
 
 @pytest.fixture
 def quick_turns() -> Iterator[None]:
-    """Threads take turns after 10 us: with the 5 ms that Python gives each, every call of the kernel waits for both others."""
+    """Threads take turns after 10 us: with the 5 ms that Python gives each, every call of the
+    kernel waits for both others."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield
@@ -98,7 +100,8 @@ def test_it_may_be_tidied_while_runs_come_and_go(folders: RunFolders, tmp_path: 
     try:
         for lease in range(2000):
             one = (folders, other)[lease % 2]
-            path = one.use(f"r{lease // 2 % 3}", lease)  # the other worker has just given it up, and tidies
+            # the other worker has just given it up, and tidies
+            path = one.use(f"r{lease // 2 % 3}", lease)
             assert os.path.isdir(path)
             Path(path, "x").touch()
             Path(path, "x").unlink()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from titan.archive import build_archive
+from titan.content.archive import build_archive
 from titan.model.dag import JobTemplate
-from titan.worker.machine import Assignment
-from titan.worker.sandbox import Workspace
+from titan.worker.files.sandbox import Workspace
+from titan.worker.state_machine.machine import Assignment
 
 SCRIPT = b"#!/bin/sh\necho hi\n"
 HASH = hashlib.sha256(SCRIPT).hexdigest()

@@ -10,10 +10,10 @@ import pytest
 
 from titan.model.dag import JobTemplate
 from titan.protocol.messages import GiveSecrets
-from titan.worker.ahead import starts_at_once
-from titan.worker.given_secrets import GivenSecrets, NotGiven
 from titan.worker.secret_forms import forms_of
-from titan.worker.words import Assignment
+from titan.worker.secrets import AttemptSecrets, NotGiven
+from titan.worker.state_machine.messages import Assignment
+from titan.worker.state_machine.pipelining import starts_at_once
 
 
 def assignment(lease: int, *names: str) -> Assignment:
@@ -21,7 +21,7 @@ def assignment(lease: int, *names: str) -> Assignment:
 
 
 def test_an_attempt_has_what_came_with_its_lease_until_that_is_forgotten() -> None:
-    given = GivenSecrets()
+    given = AttemptSecrets()
     given.take(GiveSecrets(0, ["A", "B"], [b"aaaa", b"bbbb"], [7, 8], [(0, 1), (1,)]))
     assert given.of(assignment(7, "B", "A")) == {"B": b"bbbb", "A": b"aaaa"}
     assert given.of(assignment(8, "B")) == {"B": b"bbbb"}
@@ -36,7 +36,7 @@ def test_an_attempt_has_what_came_with_its_lease_until_that_is_forgotten() -> No
 
 
 def test_a_secret_that_is_gone_is_final() -> None:
-    given = GivenSecrets()
+    given = AttemptSecrets()
     given.take(GiveSecrets(0, ["A"], [b""], [7], [(0,)]))
     with pytest.raises(NotGiven, match=r"the secret A was removed after .* then `titan dlq retry r/j`") as caught:
         given.of(assignment(7, "A"))

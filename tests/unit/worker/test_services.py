@@ -1,4 +1,5 @@
-"""Services in the worker's machine: when one is READY, when its process starts again, what is reported, and how it ends."""
+"""Services in the worker's machine: when one is READY, when its process starts again, what is
+reported, and how it ends."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ from support.worker_machine import Node, dispatched, exited, start
 from titan.model.dag import JobTemplate, Limits, Needs, Service
 from titan.model.services import STEADY_S
 from titan.model.states import Outcome
-from titan.worker import machine as m
-from titan.worker import words
-from titan.worker.services import FIRST_CHECK_S, REPORT_S
+from titan.worker.state_machine import machine as m
+from titan.worker.state_machine import messages
+from titan.worker.state_machine.services import FIRST_CHECK_S, REPORT_S
 
 TCP = Service(interval_s=1.0, start_s=10.0, backoff_s=0.5, backoff_max_s=4.0)
 
@@ -25,25 +26,25 @@ def serving(service: Service = TCP, **fields: object) -> Node:
     node = Node()
     template = of(service, **fields)
     assert node.see(dispatched(1, template=template), at=1.0) == [start(1, template)]
-    node.see(words.PortChosen(1, 8080), m.AttemptStarted(1, 1.0))
+    node.see(messages.PortChosen(1, 8080), m.AttemptStarted(1, 1.0))
     return node
 
 
 def healthy(node: Node, at: float, *, well: bool = True, why: str = "connection refused") -> list[m.Instruction]:
     """The check that is due is made, and answered at once."""
     orders = node.see(m.TimePassed(), at=at)
-    (probe,) = [it.probe for it in orders if isinstance(it, words.CheckHealth)]
-    return node.see(words.HealthSeen(1, probe, well, "" if well else why, at))
+    (probe,) = [it.probe for it in orders if isinstance(it, messages.CheckHealth)]
+    return node.see(messages.HealthSeen(1, probe, well, "" if well else why, at))
 
 
-def told(orders: list[m.Instruction]) -> words.ReportServices | None:
-    found = [it for it in orders if isinstance(it, words.ReportServices)]
+def told(orders: list[m.Instruction]) -> messages.ReportServices | None:
+    found = [it for it in orders if isinstance(it, messages.ReportServices)]
     assert len(found) <= 1
     return found[0] if found else None
 
 
 def restarts(orders: list[m.Instruction]) -> bool:
-    return words.RestartService(1) in orders
+    return messages.RestartService(1) in orders
 
 
 def results(orders: list[m.Instruction]) -> list[tuple[Outcome, str]]:
@@ -54,7 +55,7 @@ def after_logs(node: Node) -> list[tuple[Outcome, str]]:
     return results(node.see(m.LogsSent(1)))
 
 
-# -- READY -------------------------------------------------------------------------------------------------------------------
+# -- READY -----------------------------------------------------------------------------------------
 def test_it_is_ready_when_a_check_finds_it_so() -> None:
     node = serving()
     assert node.machine.next_due() == 1.0 + FIRST_CHECK_S
@@ -101,11 +102,11 @@ def test_a_late_answer_about_a_former_process_is_dropped() -> None:
     node.see(exited(1, 1), at=1.1)
     assert restarts(node.see(m.TimePassed(), at=1.6))
     node.see(m.AttemptStarted(1, 1.6), at=1.6)
-    node.see(words.HealthSeen(1, 1, True, "", 1.65), at=1.65)
+    node.see(messages.HealthSeen(1, 1, True, "", 1.65), at=1.65)
     assert node.machine.services.all[1].ready_at == 0.0
 
 
-# -- restarts ------------------------------------------------------------------------------------------------------------------
+# -- restarts --------------------------------------------------------------------------------------
 def crash(node: Node, at: float, code: int = 7) -> float:
     """Its process ends at that time; how long it is until the next one starts, which it does."""
     node.see(exited(1, code), at=at)
@@ -152,7 +153,7 @@ def test_before_its_first_start_nothing_is_due() -> None:
     """It waits for its port, say: the machine is not to be woken for a report that cannot be made."""
     node = Node()
     node.see(dispatched(1, template=of()), at=1.0)
-    node.see(words.PortChosen(1, 8080), at=1.0)
+    node.see(messages.PortChosen(1, 8080), at=1.0)
     due = node.machine.next_due()
     assert due is not None and due >= 5.0, "but for the heartbeat"
 
@@ -166,7 +167,7 @@ def test_one_that_is_killed_for_memory_says_so() -> None:
 @pytest.mark.parametrize(("policy", "code"), [("never", 0), ("never", 3), ("on-failure", 0)])
 def test_a_policy_that_lets_it_end(policy: str, code: int) -> None:
     node = serving(msgspec.structs.replace(TCP, restart=policy))
-    assert words.CloseService(1) in node.see(exited(1, code), at=2.0)
+    assert messages.CloseService(1) in node.see(exited(1, code), at=2.0)
     expected = (Outcome.EXITED, f"exit code {code}") if code else (Outcome.SUCCEEDED, "")
     assert after_logs(node) == [expected] and node.machine.busy == 0 and not node.machine.services.all
 
@@ -185,7 +186,7 @@ def test_what_it_takes_up_is_its_own_over_all_its_processes() -> None:
     node.machine.stock.gpus = ("0",)
     gpu = of(needs=Needs(gpus=1))
     node.see(dispatched(1, template=gpu), at=1.0)
-    node.see(words.PortChosen(1, 8080), m.AttemptStarted(1, 1.0))
+    node.see(messages.PortChosen(1, 8080), m.AttemptStarted(1, 1.0))
     crash(node, 2.0)
     assert node.machine.stock.taken == (0, 0, 1)
     other = JobTemplate(command="true", needs=Needs(gpus=1))
@@ -194,11 +195,11 @@ def test_what_it_takes_up_is_its_own_over_all_its_processes() -> None:
     assert m.StartAttempt(m.Assignment(2, "r", "j2", 1, other, ()), ("0",)) in node.see(exited(1, -15))
 
 
-# -- its end ---------------------------------------------------------------------------------------------------------------------
+# -- its end ---------------------------------------------------------------------------------------
 def test_a_service_is_stopped_while_it_runs() -> None:
     node = serving()
     assert m.StopAttempt(1, 5.0) in node.see(m.StopOrdered([1], 5.0), at=2.0)
-    assert words.CloseService(1) in node.see(exited(1, -15), at=2.1)
+    assert messages.CloseService(1) in node.see(exited(1, -15), at=2.1)
     assert after_logs(node) == [(Outcome.STOPPED, "stopped")]
 
 
@@ -206,7 +207,7 @@ def test_it_is_stopped_between_two_processes() -> None:
     node = serving()
     node.see(exited(1, 7), at=2.0)
     orders = node.see(m.StopOrdered([1], 5.0), at=2.1)
-    assert words.CloseService(1) in orders and node.machine.busy == 0
+    assert messages.CloseService(1) in orders and node.machine.busy == 0
     assert not restarts(node.see(m.TimePassed(), at=9.0))
 
 

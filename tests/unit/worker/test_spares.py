@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from titan.model.dag import JobTemplate
-from titan.worker import spares
-from titan.worker.machine import Assignment
-from titan.worker.sandbox import Workspace
+from titan.worker.files import spare_folders as spares
+from titan.worker.files.sandbox import Workspace
+from titan.worker.state_machine.machine import Assignment
 
 SCRIPT = b"print(1)\n"
 HASH = hashlib.sha256(SCRIPT).hexdigest()

@@ -11,10 +11,10 @@ from support.worker_machine import Node, dispatched, exited
 from titan.model.dag import JobTemplate, Needs
 from titan.model.states import Outcome
 from titan.worker import devices
-from titan.worker import machine as m
-from titan.worker.devices import count_gpus, find_stock
-from titan.worker.stock import Stock
-from titan.worker.wire import facts
+from titan.worker.devices import count_gpus, find_resources
+from titan.worker.state_machine import machine as m
+from titan.worker.state_machine.resources import Resources
+from titan.worker.translation import facts
 
 GPU = JobTemplate(command="true", needs=Needs(gpus=1))
 PAIR = JobTemplate(command="true", needs=Needs(gpus=2))
@@ -23,7 +23,7 @@ HALF = JobTemplate(command="true", needs=Needs(cpus=0.5, memory=2))
 
 def node(slots: int = 4, gpus: int = 2) -> Node:
     made = Node(slots)
-    made.machine.stock = Stock(1.0, 8, tuple(map(str, range(gpus))))
+    made.machine.stock = Resources(1.0, 8, tuple(map(str, range(gpus))))
     return made
 
 
@@ -76,7 +76,7 @@ def test_one_that_asks_for_more_than_there_is_in_all_is_handed_back_as_broken() 
 
 
 def test_cpus_and_memory_are_counted_exactly() -> None:
-    stock = Stock(1.0, 100)
+    stock = Resources(1.0, 100)
     tenth = JobTemplate(command="true", needs=Needs(cpus=0.1))
     assert [stock.take(lease, tenth) for lease in range(11)] == [()] * 10 + [None]
     for lease in range(10):
@@ -84,16 +84,16 @@ def test_cpus_and_memory_are_counted_exactly() -> None:
     assert stock.taken == (0, 0, 0)
 
 
-# -- what a host has ------------------------------------------------------------------------------------------------------
+# -- what a host has -------------------------------------------------------------------------------
 def test_what_is_given_counts() -> None:
-    stock = find_stock(cpus=1.5, memory=100, gpus=2, environment={})
+    stock = find_resources(cpus=1.5, memory=100, gpus=2, environment={})
     assert (stock.total, stock.gpus) == ((1500, 100, 2), ("0", "1"))
     assert {name: facts(stock)[name] for name in ("cpus", "memory_bytes", "gpus")} == {"cpus": 1.5, "memory_bytes": 100, "gpus": 2}
 
 
 def test_cpus_and_memory_are_found_where_nothing_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "count_gpus", lambda: 3)
-    stock = find_stock(environment={})
+    stock = find_resources(environment={})
     assert stock.total[0] == len(os.sched_getaffinity(0)) * 1000
     assert stock.total[1] > 1 << 20
     assert stock.gpus == ("0", "1", "2")
@@ -113,7 +113,7 @@ def test_cpus_and_memory_are_found_where_nothing_was_given(monkeypatch: pytest.M
     ],
 )
 def test_the_devices_that_this_process_may_use(visible: str, gpus: int | None, found: tuple[str, ...]) -> None:
-    assert find_stock(gpus=gpus, environment={"CUDA_VISIBLE_DEVICES": visible}).gpus == found
+    assert find_resources(gpus=gpus, environment={"CUDA_VISIBLE_DEVICES": visible}).gpus == found
 
 
 def put_smi(folder: Path, body: str) -> None:

@@ -1,4 +1,5 @@
-"""Large values on their way: what is sent when, what follows a cut or a refusal, and what stays in the cache."""
+"""Large values on their way: what is sent when, what follows a cut or a refusal, and what stays in
+the cache."""
 
 from __future__ import annotations
 
@@ -16,11 +17,11 @@ from support.waiting import until_async
 from titan.content.files import FileWriter
 from titan.content.nearby import seal_of
 from titan.content.transfer import SMALL_BYTES
-from titan.large_files import STEP_BYTES
+from titan.host.large_files import STEP_BYTES
 from titan.model import values as model
 from titan.protocol import messages as msg
-from titan.worker import values
-from titan.worker.values import Values
+from titan.worker import value_uploads as values
+from titan.worker.value_uploads import Values
 
 A = "a" * 64
 ONE, TWO = (hashlib.sha256(data).hexdigest() for data in (b"one", b"two"))
@@ -81,7 +82,7 @@ def scenario(run: Callable[[Bench, pytest.MonkeyPatch], Coroutine[Any, Any, None
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-                await bench.ends.desk.close()
+                await bench.ends.handler.close()
             assert not bench.it._tasks
 
         asyncio.run(whole())

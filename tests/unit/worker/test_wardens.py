@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
-from titan.worker.warden_link import WardenLink
-from titan.worker.wardens import MOST, PACE, Wardens
+from titan.worker.processes.warden_link import WardenLink
+from titan.worker.processes.warden_pool import MOST, PACE, Wardens
 
 
 class Link:

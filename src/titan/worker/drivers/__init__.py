@@ -1,8 +1,10 @@
-"""Drivers: how an attempt is started, stopped and watched. Which one it is depends on what its template says.
+"""Drivers: how an attempt is started, stopped and watched. Which one it is depends on what its
+template says.
 
-The names, and which jobs each has, are in `titan.model.drivers`; `table.CLASSES` has the class behind each. A driver of attempts is
-an `AttemptDriver` of `protocol`. Calls come in batches, for runner processes that the machine numbers, and no call has a process of
-its own: so the function driver is a plain `Driver`, which follows orders of the machine.
+The names, and which jobs each has, are in `titan.model.drivers`; `table.CLASSES` has the class
+behind each. A driver of attempts is an `AttemptDriver` of `protocol`. Calls come in batches, for
+runner processes that the machine numbers, and no call has a process of its own: so the function
+driver is a plain `Driver`, which follows orders of the machine.
 
 | what | driver | runs |
 | --- | --- | --- |

@@ -1,4 +1,5 @@
-"""Where a job finds the services that it depends on, and a service its own port, in what a process is started with."""
+"""Where a job finds the services that it depends on, and a service its own port, in what a process
+is started with."""
 
 from __future__ import annotations
 
@@ -8,17 +9,19 @@ from msgspec.structs import replace
 
 from titan.model.services import put_port, put_services, variable_of
 from titan.worker.drivers.protocol import CannotStart
-from titan.worker.words import Assignment
+from titan.worker.state_machine.messages import Assignment
 
 
-def with_addresses(it: Assignment) -> Assignment:
-    """Return what is to be started with the address of each service in its place. Raises CannotStart.
+def with_addresses(assignment: Assignment) -> Assignment:
+    """Return what is to be started with the address of each service in its place. Raises
+    CannotStart.
 
-    Other jobs may hold `${service:...}` for a meaning of their own: only one that depends on services, or is a service, is changed.
+    Other jobs may hold `${service:...}` for a meaning of their own: only one that depends on
+    services, or is a service, is changed.
     """
-    if not it.services and it.template.service is None:
-        return it
-    addresses = dict(it.services)
+    if not assignment.services and assignment.template.service is None:
+        return assignment
+    addresses = dict(assignment.services)
 
     def address_of(name: str) -> str:
         if name not in addresses:
@@ -26,20 +29,23 @@ def with_addresses(it: Assignment) -> Assignment:
             raise CannotStart(text, final=True)
         return addresses[name]
 
-    variables = [(variable_of(name), address) for name, address in it.services]
-    return _filled(it, lambda text: put_services(text, address_of), variables, put_services(it.template.command, address_of))
-
-
-def with_port(it: Assignment, port: int) -> Assignment:
-    """Return what is to be started as a service that listens on `port`. Its command finds it in TITAN_PORT."""
-    return _filled(it, lambda text: put_port(text, port), [("TITAN_PORT", str(port))], it.template.command)
-
-
-def _filled(it: Assignment, put: Callable[[str], str], variables: list[tuple[str, str]], command: str) -> Assignment:
-    template = replace(
-        it.template,
-        command=command,
-        argv=tuple(map(put, it.template.argv)),
-        env=(*[(name, put(text)) for name, text in it.template.env], *variables),
+    variables = [(variable_of(name), address) for name, address in assignment.services]
+    return _filled(
+        assignment, lambda text: put_services(text, address_of), variables, put_services(assignment.template.command, address_of)
     )
-    return replace(it, template=template, args=tuple(map(put, it.args)))
+
+
+def with_port(assignment: Assignment, port: int) -> Assignment:
+    """Return what is to be started as a service that listens on `port`. Its command finds it in
+    TITAN_PORT."""
+    return _filled(assignment, lambda text: put_port(text, port), [("TITAN_PORT", str(port))], assignment.template.command)
+
+
+def _filled(assignment: Assignment, put: Callable[[str], str], variables: list[tuple[str, str]], command: str) -> Assignment:
+    template = replace(
+        assignment.template,
+        command=command,
+        argv=tuple(map(put, assignment.template.argv)),
+        env=(*[(name, put(text)) for name, text in assignment.template.env], *variables),
+    )
+    return replace(assignment, template=template, args=tuple(map(put, assignment.args)))

@@ -1,7 +1,9 @@
-"""The function driver: runner processes by number, and what their links say in the words of the worker's machine.
+"""The function driver: runner processes by number, and what their links say in the words of the
+worker's machine.
 
-Owns runners from their start (by the warden, like every process of a job) to their end, and which call sequence is which lease. A
-runner of a number is started with its first call and stays; one that died is started anew with its next.
+Owns runners from their start (by the warden, like every process of a job) to their end, and which
+call sequence is which lease. A runner of a number is started with its first call and stays; one
+that died is started anew with its next.
 """
 
 from __future__ import annotations
@@ -15,19 +17,19 @@ from pathlib import Path
 
 from titan.content.nearby import Seal
 from titan.errors import TitanError
-from titan.folders import remove_folder
+from titan.host.remove_folder import remove_folder
 from titan.model import values
 from titan.model.sizes import size_of
-from titan.worker import machine as m
-from titan.worker import runner
 from titan.worker.call_output import CallOutput
-from titan.worker.disk import why_lost
 from titan.worker.drivers.protocol import Host, Orders
-from titan.worker.process_reports import Exited, Lost, Refused, Report
-from titan.worker.runner_link import Columns, Payload, RunnerHub, RunnerLink, command_line
-from titan.worker.supervisor import Under
-from titan.worker.suspects import WARDEN_DIED
-from titan.worker.words import CallWaits
+from titan.worker.files.disk import why_lost
+from titan.worker.isolated import runner
+from titan.worker.processes.reports import Exited, Lost, Refused, Report
+from titan.worker.processes.runner_link import Columns, Payload, RunnerHub, RunnerLink, command_line
+from titan.worker.processes.supervisor import Under
+from titan.worker.state_machine import machine as m
+from titan.worker.state_machine.messages import CallWaits
+from titan.worker.state_machine.suspects import WARDEN_DIED
 
 DIED = "the process that ran the call died with it: killed, crashed, or ended by os._exit"
 UNREADABLE = "the function runner sent a result that no runner sends: did the call write to descriptors of Titan?"
@@ -50,7 +52,8 @@ class _Runner:
 
 
 class FunctionDriver:
-    """All that it does is at orders of the machine: a call has no process of its own, and no sandbox unless it prints."""
+    """All that it does is at orders of the machine: a call has no process of its own, and no
+    sandbox unless it prints."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -85,7 +88,7 @@ class FunctionDriver:
     def _stop(self, key: int) -> None:
         self._host.supervisor.stop(key, 0.0)
 
-    # -- orders ---------------------------------------------------------------------------------------------------------
+    # -- orders ------------------------------------------------------------------------------------
     def call(self, number: int, assignments: list[m.Assignment]) -> None:
         it = self._runners.get(number)
         calls = len(assignments) + (len(it.leases) if it is not None else 0)
@@ -115,8 +118,8 @@ class FunctionDriver:
         if it is not None:
             self._stop(it.key)
 
-    def _order(self, it: _Runner, assignments: list[m.Assignment]) -> None:
-        link = it.link
+    def _order(self, runner: _Runner, assignments: list[m.Assignment]) -> None:
+        link = runner.link
         at = 0
         while at < len(assignments):
             name = assignments[at].template.function
@@ -131,12 +134,12 @@ class FunctionDriver:
             if not link.has(hash_):
                 link.enter(hash_, Path(self._values.path(name)).read_bytes())
             first = link.call(hash_, payloads, priority)
-            it.leases.extend([(first + i, a.lease) for i, a in enumerate(assignments[at:end])])
+            runner.leases.extend([(first + i, a.lease) for i, a in enumerate(assignments[at:end])])
             at = end
 
-    def _given(self, it: m.Assignment) -> Payload:
+    def _given(self, assignment: m.Assignment) -> Payload:
         """What the runner is handed: of what is large, the file."""
-        arguments, *inputs = [self._in_place(value) for value in (it.payload, *it.inputs)]
+        arguments, *inputs = [self._in_place(value) for value in (assignment.payload, *assignment.inputs)]
         return arguments, inputs
 
     def _in_place(self, value: bytes) -> bytes:
@@ -147,11 +150,11 @@ class FunctionDriver:
         file = values.JSON_FILE if value[:1] == values.JSON_AT else values.RETURNED_FILE
         return file + os.fsencode(self._values.path(hash_))
 
-    def _retire(self, it: _Runner) -> None:
+    def _retire(self, runner: _Runner) -> None:
         """What one program leaves in a runner no other sees."""
-        del self._runners[it.number]
-        it.link.close()
-        self._stop(it.key)
+        del self._runners[runner.number]
+        runner.link.close()
+        self._stop(runner.key)
 
     def _launch(self, number: int, session: str) -> _Runner:
         self._started += 1
@@ -177,9 +180,9 @@ class FunctionDriver:
         self._host.run_helper(it.key, argv, base, (f"{base}.stdout", f"{base}.stderr"), self.on_report, Under.RUNNERS)
         return it
 
-    def _base(self, it: _Runner) -> str:
+    def _base(self, runner: _Runner) -> str:
         """What the names of its folder and files begin with."""
-        return f"{self._folder}/{-it.key}"
+        return f"{self._folder}/{-runner.key}"
 
     def lease_of(self, key: int, seq: int) -> int | None:
         """The call of a runner that `seq` stands for, 0: the one that runs."""
@@ -193,7 +196,7 @@ class FunctionDriver:
         """The key of the runner that has this call."""
         return next((key for key, it in self._by_key.items() if any(one == lease for _, one in it.leases)), None)
 
-    # -- what the links say ---------------------------------------------------------------------------------------------
+    # -- what the links say ------------------------------------------------------------------------
     def _of(self, link: RunnerLink) -> _Runner | None:
         return next((it for it in self._runners.values() if it.link is link), None)
 
@@ -227,7 +230,8 @@ class FunctionDriver:
             self._printed.ended(lease, lost.get(lease, ""))
 
     def _adopt(self, lease: int, payload: bytes) -> tuple[str, bytes]:
-        """("", value) of what a runner has left in a file: it becomes an artifact of the cache. (why not, nothing) else."""
+        """("", value) of what a runner has left in a file: it becomes an artifact of the cache.
+        (why not, nothing) else."""
         if len(payload) < runner.FILED_HEAD.size:
             return f"{UNREADABLE}: a file that it does not name", values.NOTHING
         digest, size, inode, mtime_ns, writing_ns = runner.FILED_HEAD.unpack_from(payload)
@@ -281,11 +285,11 @@ class FunctionDriver:
             it.printed[lease] = None
             it.lost.setdefault(lease, why_lost(number))
 
-    def _take_output(self, it: _Runner, lease: int, stream: int, data: bytes) -> None:
-        it.printed[lease] = None
+    def _take_output(self, runner: _Runner, lease: int, stream: int, data: bytes) -> None:
+        runner.printed[lease] = None
         lost = self._printed.take(lease, stream, data)
         if lost:
-            it.lost.setdefault(lease, lost)
+            runner.lost.setdefault(lease, lost)
 
     def _on_closed(self, link: RunnerLink) -> None:
         it = self._of(link)
@@ -297,22 +301,22 @@ class FunctionDriver:
             self._read_out(it, ran)
             self._end(it.number, len(it.leases), ran, link.problem or DIED)
 
-    def _read_out(self, it: _Runner, ran: int) -> None:
+    def _read_out(self, runner: _Runner, ran: int) -> None:
         """What the call that a dead runner was in had printed is still in the files of that runner."""
-        lease = it.leases[ran - 1][1] if 0 < ran <= len(it.leases) else None
-        for stream, path in ((1, f"{self._base(it)}.out"), (2, f"{self._base(it)}.err")):
+        lease = runner.leases[ran - 1][1] if 0 < ran <= len(runner.leases) else None
+        for stream, path in ((1, f"{self._base(runner)}.out"), (2, f"{self._base(runner)}.err")):
             try:
                 with open(path, "rb") as file:
                     data = file.read(self._log_limit)
             except OSError:
                 continue
             if data and lease is not None:
-                self._take_output(it, lease, stream, data)
+                self._take_output(runner, lease, stream, data)
 
-    # -- what the warden says --------------------------------------------------------------------------------------------
+    # -- what the warden says ----------------------------------------------------------------------
     def on_report(self, report: Report) -> None:
-        """What is reported of the process of a runner. One that had connected says on its link that it ended; one that never did is
-        unfit, unless its warden died."""
+        """What is reported of the process of a runner. One that had connected says on its link that
+        it ended; one that never did is unfit, unless its warden died."""
         if not isinstance(report, (Exited, Refused, Lost)):
             return
         it = self._by_key.pop(report.key, None)
@@ -342,7 +346,8 @@ class FunctionDriver:
         it = self._runners.pop(number, None)
         if it is not None:
             self._stop(it.key)
-            for leftover in self._folder.glob(f"{it.link.pid}-*.value"):  # of a value that it did not come to the end of
+            # of a value that it did not come to the end of
+            for leftover in self._folder.glob(f"{it.link.pid}-*.value"):
                 leftover.unlink(missing_ok=True)
         printed = tuple(it.printed) if it is not None else ()
         spared = it is not None and it.spared
@@ -353,13 +358,15 @@ class FunctionDriver:
 
 
 def _reason(payload: bytes) -> str:
-    """What people see of an error: its type and message. Raises ValueError for what a runner does not write."""
+    """What people see of an error: its type and message. Raises ValueError for what a runner does
+    not write."""
     _, kind, text, _ = values.failure_of(payload)
     return f"{kind}: {text}"[:2000] if text else kind
 
 
 def runner_memory() -> int:
-    """Bytes beyond which a runner is replaced between two calls: TITAN_RUNNER_MEMORY (2G, ...), else a quarter of the machine's."""
+    """Bytes beyond which a runner is replaced between two calls: TITAN_RUNNER_MEMORY (2G, ...),
+    else a quarter of the machine's."""
     asked = os.environ.get("TITAN_RUNNER_MEMORY", "")
     if asked:
         return size_of(asked)

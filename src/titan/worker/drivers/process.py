@@ -7,11 +7,11 @@ import sys
 import time
 
 from titan.worker.drivers.protocol import Attempt, Host, OneProcess
-from titan.worker.interpreters import NoPython, executable_of
-from titan.worker.process_orders import Command
-from titan.worker.process_reports import Exited, Refused
-from titan.worker.supervisor import Under
-from titan.worker.words import Assignment
+from titan.worker.processes.interpreters import NoPython, executable_of
+from titan.worker.processes.orders import Command
+from titan.worker.processes.reports import Exited, Refused
+from titan.worker.processes.supervisor import Under
+from titan.worker.state_machine.messages import Assignment
 
 
 def under(attempt: Attempt) -> Under:
@@ -49,13 +49,13 @@ class ProcessDriver(OneProcess):
         self._supervisor.withdraw(lease)
 
 
-def command_line(it: Assignment, cwd: str, python: str = sys.executable) -> list[str]:
+def command_line(assignment: Assignment, cwd: str, python: str = sys.executable) -> list[str]:
     """`python` is the interpreter of a Python script."""
-    template, args = it.template, it.args
+    template, args = assignment.template, assignment.args
     if template.argv:
         return [*template.argv, *args]
     if template.command:
-        return ["/bin/sh", "-c", template.command, it.job, *args]
+        return ["/bin/sh", "-c", template.command, assignment.job, *args]
     path = f"./{template.file}"
     # As a person would type it, unless it would be taken for an option.
     plain = path if template.file.startswith("-") else template.file

@@ -8,12 +8,14 @@ A driver of attempts is an `AttemptDriver`. The launcher calls, for each attempt
     stop(lease, grace_s)     the last report is "exited", also if nothing had begun yet; not called before `prepare`
     withdraw(lease)          an attempt that stands behind another is forgotten; one that has begun goes on
 
-The launcher has made the sandbox, the environment (with secrets) and the limits before `start`, and takes all three back after the
-last report. A driver that cannot start an attempt reports `Refused`. It keeps the output within `options.log_limit` and free of
-`options.masks`, and leaves no process of the attempt behind.
+The launcher has made the sandbox, the environment (with secrets) and the limits before `start`, and
+takes all three back after the last report. A driver that cannot start an attempt reports `Refused`.
+It keeps the output within `options.log_limit` and free of `options.masks`, and leaves no process of
+the attempt behind.
 
-What else the worker's machine orders is in `orders`: instructions that one driver alone follows, by their type. A driver whose work
-has no sandbox and no process for each attempt, as calls of functions, is a plain `Driver`: all that it does is in its orders.
+What else the worker's machine orders is in `orders`: instructions that one driver alone follows, by
+their type. A driver whose work has no sandbox and no process for each attempt, as calls of
+functions, is a plain `Driver`: all that it does is in its orders.
 """
 
 from __future__ import annotations
@@ -22,17 +24,17 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from titan.clock import SteadyClock
+from titan.host.clock import SteadyClock
 from titan.model.dag import JobTemplate
-from titan.worker.callers import Callers
-from titan.worker.held import Held
+from titan.worker.context.callers import Callers
+from titan.worker.files.sandbox import Place, Workspace
 from titan.worker.log_pump import LogPump
-from titan.worker.process_orders import ProcessOptions
-from titan.worker.process_reports import Sink
-from titan.worker.sandbox import Place, Workspace
-from titan.worker.supervisor import Supervisor, Under
-from titan.worker.values import Values
-from titan.worker.words import Assignment
+from titan.worker.processes.orders import ProcessOptions
+from titan.worker.processes.reports import Sink
+from titan.worker.processes.supervisor import Supervisor, Under
+from titan.worker.state_machine.attempt import Held
+from titan.worker.state_machine.messages import Assignment
+from titan.worker.value_uploads import Values
 
 Orders = Mapping[type, Callable[[Any], None]]
 """Type of an instruction -> what is done at one of them."""
@@ -83,14 +85,15 @@ class Driver(Protocol):
 
 @runtime_checkable
 class AttemptDriver(Driver, Protocol):
-    def admit(self, it: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
+    def admit(self, assignment: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
         """Take an attempt that is to be started with these devices."""
 
     def keeps(self, lease: int) -> bool:
         """Return whether another process of the attempt may come: its folder and its logs stay."""
 
     def prepare(self, start: Start) -> Start | None:
-        """Return `start` with all places filled in. None: not yet; the driver calls `Host.launch` in time. Raises CannotStart."""
+        """Return `start` with all places filled in. None: not yet; the driver calls `Host.launch`
+        in time. Raises CannotStart."""
 
     def start(self, attempt: Attempt) -> None: ...
 
@@ -110,7 +113,7 @@ class OneProcess:
     async def close(self) -> None:
         """The supervisor has all of it."""
 
-    def admit(self, it: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
+    def admit(self, assignment: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
         """`start` says all there is to know."""
 
     def keeps(self, lease: int) -> bool:
@@ -124,7 +127,7 @@ class OneProcess:
 
 
 class Launch(Protocol):
-    def __call__(self, it: Assignment, place: Place, gpus: tuple[str, ...]) -> None:
+    def __call__(self, assignment: Assignment, place: Place, gpus: tuple[str, ...]) -> None:
         """Start a process of an attempt: `prepare`, make its environment and limits, then `start`."""
 
 
@@ -141,8 +144,9 @@ class RunHelper(Protocol):
         of: Assignment | None = None,
         env: Mapping[str, str] | None = None,
     ) -> bool:
-        """Start a process that is no attempt; `key` is below 0. `logs`: the paths for stdout and stderr. `of`: it has the
-        secrets of this attempt. Returns False if the attempt lacks one; the attempt is refused then."""
+        """Start a process that is no attempt; `key` is below 0. `logs`: the paths for stdout and
+        stderr. `of`: it has the secrets of this attempt. Returns False if the attempt lacks one;
+        the attempt is refused then."""
 
 
 class Host(NamedTuple):

@@ -1,4 +1,5 @@
-"""The python driver: a script runs in a fork of a warm interpreter, the worker's own or the one that the job names.
+"""The python driver: a script runs in a fork of a warm interpreter, the worker's own or the one
+that the job names.
 
 A named interpreter that cannot have a warm warden executes the script, as the process driver does.
 """
@@ -10,11 +11,11 @@ from functools import partial
 from titan.model.dag import JobTemplate
 from titan.worker.drivers.process import ProcessDriver, stopped_early, under
 from titan.worker.drivers.protocol import Attempt, Host, OneProcess
-from titan.worker.interpreters import Interpreters
-from titan.worker.process_orders import Script
-from titan.worker.process_reports import Refused, Sink
-from titan.worker.supervisor import Under
-from titan.worker.warden_link import WardenLink
+from titan.worker.processes.interpreters import Interpreters
+from titan.worker.processes.orders import Script
+from titan.worker.processes.reports import Refused, Sink
+from titan.worker.processes.supervisor import Under
+from titan.worker.processes.warden_link import WardenLink
 
 
 def script_of(template: JobTemplate, args: tuple[str, ...]) -> Script:

@@ -1,8 +1,10 @@
-"""The service driver: the processes of a service, one after another, each by the driver of what it executes.
+"""The service driver: the processes of a service, one after another, each by the driver of what it
+executes.
 
-Owns the port of each service, its logs over all its processes, and the look at its health. When a process starts again, and what a
-check means, is decided in `services`. A port is chosen before the process starts: a fixed one that somebody has is refused at once,
-a free one is one that the kernel names. What a service binds to is its own matter; it is looked for on loopback (IPv4, then IPv6),
+Owns the port of each service, its logs over all its processes, and the look at its health. When a
+process starts again, and what a check means, is decided in `services`. A port is chosen before the
+process starts: a fixed one that somebody has is refused at once, a free one is one that the kernel
+names. What a service binds to is its own matter; it is looked for on loopback (IPv4, then IPv6),
 then at the address that the worker advertises.
 """
 
@@ -19,14 +21,14 @@ import msgspec
 
 from titan.model.dag import JobTemplate, Service
 from titan.model.services import put_port, resolved
-from titan.worker import words
 from titan.worker.drivers.addresses import with_port
 from titan.worker.drivers.process import stopped_early
 from titan.worker.drivers.protocol import Attempt, AttemptDriver, CannotStart, Host, Orders, Start
-from titan.worker.process_reports import Exited, LogFailed, Lost, Output, Refused, Report, Sink
-from titan.worker.sandbox import Place
-from titan.worker.supervisor import Under
-from titan.worker.words import Assignment
+from titan.worker.files.sandbox import Place
+from titan.worker.processes.reports import Exited, LogFailed, Lost, Output, Refused, Report, Sink
+from titan.worker.processes.supervisor import Under
+from titan.worker.state_machine import messages
+from titan.worker.state_machine.messages import Assignment
 
 log = logging.getLogger("titan.worker")
 
@@ -41,14 +43,14 @@ NULL = "/dev/null"
 class _Serving:
     """A service, from its first process to its last."""
 
-    def __init__(self, it: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
-        self.it = it
+    def __init__(self, assignment: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
+        self.it = assignment
         self.gpus = gpus
         self.report = report
-        self.executes: JobTemplate = msgspec.structs.replace(it.template, service=None)
+        self.executes: JobTemplate = msgspec.structs.replace(assignment.template, service=None)
         """Says which driver starts its processes."""
-        assert it.template.service is not None
-        self.service: Service = resolved(it.template.service)
+        assert assignment.template.service is not None
+        self.service: Service = resolved(assignment.template.service)
         self.place: Place | None = None
         self.port = 0
         self.former = 0
@@ -78,9 +80,9 @@ class ServiceDriver:
         self._checks: dict[int, _Check] = {}
         self._next_key = FIRST_KEY
         self.orders: Orders = {
-            words.RestartService: self._restart,
-            words.CheckHealth: self._check,
-            words.CloseService: self._end,
+            messages.RestartService: self._restart,
+            messages.CheckHealth: self._check,
+            messages.CloseService: self._end,
         }
 
     def open(self) -> None:
@@ -89,16 +91,17 @@ class ServiceDriver:
     async def close(self) -> None:
         """The supervisor has the processes."""
 
-    # -- processes --------------------------------------------------------------------------------------------------------
-    def admit(self, it: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
+    # -- processes ---------------------------------------------------------------------------------
+    def admit(self, assignment: Assignment, gpus: tuple[str, ...], report: Sink) -> None:
         """`gpus` are its own from its first process to its last."""
-        self._all[it.lease] = _Serving(it, gpus, report)
+        self._all[assignment.lease] = _Serving(assignment, gpus, report)
 
     def keeps(self, lease: int) -> bool:
         return lease in self._all
 
     def prepare(self, start: Start) -> Start | None:
-        """Choose its port. Output goes through here: the logs of an attempt hold that of all its processes."""
+        """Choose its port. Output goes through here: the logs of an attempt hold that of all its
+        processes."""
         it, place, log_limit = start
         serving = self._all[it.lease]
         serving.place = place
@@ -106,7 +109,7 @@ class ServiceDriver:
         if serving.former:
             return None
         serving.port = self._choose_port(serving)
-        self._see(words.PortChosen(it.lease, serving.port))
+        self._see(messages.PortChosen(it.lease, serving.port))
         ready = with_port(it, serving.port)
         serving.env = dict(ready.template.env)
         left = max(0, log_limit - max(serving.written.values()))
@@ -141,12 +144,12 @@ class ServiceDriver:
             return
         serving.report(self._kept(serving, report) if isinstance(report, Output) else report)
 
-    def _restart(self, order: words.RestartService) -> None:
+    def _restart(self, order: messages.RestartService) -> None:
         serving = self._all.get(order.lease)
         if serving is not None and serving.place is not None:
             self._host.launch(serving.it, serving.place, serving.gpus)
 
-    def _end(self, order: words.CloseService) -> None:
+    def _end(self, order: messages.CloseService) -> None:
         """The attempt is over: its port may be given to another."""
         lease = order.lease
         self._all.pop(lease, None)
@@ -177,7 +180,7 @@ class ServiceDriver:
         serving.written[stream] = offset + len(data)
         return Output(report.key, stream, offset, data)
 
-    # -- ports --------------------------------------------------------------------------------------------------------------
+    # -- ports -------------------------------------------------------------------------------------
     def _choose_port(self, serving: _Serving) -> int:
         taken = [other.port for other in self._all.values() if other is not serving and other.port]
         wanted = serving.service.port
@@ -200,7 +203,8 @@ class ServiceDriver:
         raise CannotStart("no free port was found on this worker", final=True)
 
     def _former_of(self, serving: _Serving) -> int:
-        """Return the attempt of the same service that has its fixed port and is being stopped; 0 if there is none."""
+        """Return the attempt of the same service that has its fixed port and is being stopped; 0 if
+        there is none."""
         it, port, held = serving.it, serving.service.port, self._host.held
         for lease, other in self._all.items():
             same = port and other is not serving and other.port == port and (other.it.run, other.it.job) == (it.run, it.job)
@@ -208,8 +212,8 @@ class ServiceDriver:
                 return lease
         return 0
 
-    # -- health -----------------------------------------------------------------------------------------------------------
-    def _check(self, order: words.CheckHealth) -> None:
+    # -- health ------------------------------------------------------------------------------------
+    def _check(self, order: messages.CheckHealth) -> None:
         self._host.work(self._look(order.lease, order.probe))
 
     async def _look(self, lease: int, probe: int) -> None:
@@ -225,7 +229,7 @@ class ServiceDriver:
                         problem = await self._ask_port(serving, s.target if s.health == "http" else "")
             except TimeoutError:
                 problem = f"no answer within {s.timeout_s:g} s ({s.health} check of port {serving.port})"
-        self._see(words.HealthSeen(lease, probe, not problem, problem, self._clock.now()))
+        self._see(messages.HealthSeen(lease, probe, not problem, problem, self._clock.now()))
 
     async def _ask_port(self, serving: _Serving, path: str) -> str:
         problem = ""

@@ -1,4 +1,5 @@
-"""The table of drivers: the class behind each name of `titan.model.drivers`, and one instance of each for a worker.
+"""The table of drivers: the class behind each name of `titan.model.drivers`, and one instance of
+each for a worker.
 
 A new driver is a file beside this one, a row here, and a row there.
 """

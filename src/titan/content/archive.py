@@ -1,0 +1,521 @@
+"""Project archives: a folder as one compressed tar file that is the same, byte for byte, for the
+same content.
+
+Owns what travels and what is left out (`survey`), the packing and the unpacking. Both ends use it:
+whoever submits packs, a worker unpacks, so `unpack_archive` trusts nothing. It must not know DAGs
+or jobs.
+
+Members are sorted; times are 0, owners are root, modes 0755 or 0644. There are folders, files and
+symbolic links, nothing else. A link may point only to what is inside, and is checked by where it
+leads on disk, not by how it is spelled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import hashlib
+import io
+import os
+import posixpath
+import re
+import secrets
+import stat
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final, NamedTuple, cast
+
+import zstandard
+
+from titan.errors import InvalidGraph, LimitExceeded
+from titan.host.privacy import umask_before
+from titan.host.remove_folder import remove_folder
+
+MAX_BYTES: Final = 2 * 1024 * 1024 * 1024
+"""Of all files of a project together, unpacked."""
+MAX_MEMBERS: Final = 100_000
+MAX_DEPTH: Final = 200
+"""Folders within folders: to find where a link leads costs a look at each."""
+MAX_IGNORE_BYTES: Final = 256 * 1024
+IGNORE_FILE: Final = ".titanignore"
+SUFFIX: Final = ".tar.zst"
+
+LEFT_OUT: Final = frozenset(
+    {
+        ".git",
+        ".hg",
+        ".svn",
+        ".titan",
+        ".venv",
+        "venv",
+        "__pycache__",
+        "node_modules",
+        ".mypy_cache",
+        ".ruff_cache",
+        ".pytest_cache",
+    }
+)
+"""Never packed, at whatever depth; nor is ``*.pyc``."""
+
+_PIECE = 1 << 20
+_MAX_PATH = 4000  # PATH_MAX is 4096, and the folder that it is unpacked in needs some of it
+_MAX_PART = 255
+
+
+class Archive(NamedTuple):
+    path: Path
+    sha256: str
+    size: int
+    """Bytes, compressed."""
+
+
+@dataclass
+class Survey:
+    """What of a folder travels. Paths are relative to it, with "/"."""
+
+    folders: list[str] = field(default_factory=list)
+    files: dict[str, int] = field(default_factory=dict)
+    """Path -> bytes."""
+    links: dict[str, str] = field(default_factory=dict)
+    """Path -> target, relative to the link's own folder."""
+    size: int = 0
+
+
+# -- packing ---------------------------------------------------------------------------------------
+def survey(folder: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_MEMBERS, everything: bool = False) -> Survey:
+    """What `build_archive` would pack. Reads names only. `everything`: nothing is left out.
+
+    Raises InvalidGraph for a folder that is not there, what cannot be packed (a link that leads
+    out, a socket, a fifo, a device) and a bad .titanignore; LimitExceeded for more than 2 GiB or
+    100,000 members.
+    """
+    root = Path(os.path.realpath(folder))
+    if not root.is_dir():
+        raise InvalidGraph(f"project {folder}: " + ("is no folder" if root.exists() else "there is no such folder"))
+    ignored = _ignore_rules(root / IGNORE_FILE) if not everything else lambda _path, _is_folder: False
+    found = Survey()
+    pending = [""]
+    while pending:
+        at = pending.pop()
+        try:
+            entries = sorted(os.scandir(root / at), key=lambda e: e.name)
+        except OSError as error:
+            raise _unreadable(at or ".", error) from None
+        for entry in entries:
+            path = f"{at}/{entry.name}" if at else entry.name
+            is_folder = entry.is_dir(follow_symlinks=False)
+            left_out = entry.name in LEFT_OUT or entry.name.endswith(".pyc")
+            if (left_out and not everything) or ignored(path, is_folder):
+                continue
+            if is_folder:
+                if path.count("/") >= MAX_DEPTH:
+                    raise LimitExceeded(
+                        f"project {folder} is nested deeper than {MAX_DEPTH} folders: leave some out with {IGNORE_FILE}"
+                    )
+                found.folders.append(path)
+                pending.append(path)
+            elif entry.is_symlink():
+                found.links[path] = _link_target(root, path)
+            elif entry.is_file(follow_symlinks=False):
+                found.files[path] = size = entry.stat(follow_symlinks=False).st_size
+                found.size += size
+            else:
+                kind = _kind_of(entry.stat(follow_symlinks=False).st_mode)
+                raise InvalidGraph(f"project file {path}: is a {kind}, which cannot travel: add it to {IGNORE_FILE}")
+        count = len(found.folders) + len(found.files) + len(found.links)
+        if count > max_members:
+            raise LimitExceeded(f"project {folder} holds more than {max_members:,} files: leave some out with {IGNORE_FILE}")
+    if found.size > max_bytes:
+        largest = ", ".join(f"{name} {size:,}" for name, size in _largest(found.files))
+        raise LimitExceeded(
+            f"project {folder} holds {found.size:,} bytes; the limit is {max_bytes:,}: leave data out with {IGNORE_FILE}"
+            f" (the largest: {largest})"
+        )
+    return found
+
+
+def build_archive(
+    folder: Path,
+    into_dir: Path,
+    *,
+    found: Survey | None = None,
+    max_bytes: int = MAX_BYTES,
+    max_members: int = MAX_MEMBERS,
+    level: int = 3,
+) -> Archive:
+    """Packs `folder` into `into_dir`/SHA256.tar.zst.
+
+    Left out are LEFT_OUT, ``*.pyc`` and what matches a line of .titanignore: a shell pattern (`*`
+    also crosses "/") for the path or, if it has no "/", for the name; with a "/" at its end for
+    folders only; # begins a comment.
+
+    Raises what `survey` raises, and InvalidGraph for a file that cannot be read or changes
+    meanwhile.
+    """
+    if found is None:
+        found = survey(folder, max_bytes=max_bytes, max_members=max_members)
+    root = Path(os.path.realpath(folder))
+    members = sorted([*found.folders, *found.files, *found.links], key=os.fsencode)
+    folders = set(found.folders)
+    part = into_dir / f"{secrets.token_hex(8)}.part"
+    digest = hashlib.sha256()
+    try:
+        with part.open("xb") as raw:
+            sink = cast("IO[bytes]", _Digesting(raw, digest))
+            compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
+            with (
+                compressor.stream_writer(sink, closefd=False) as packed,
+                tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT, encoding="utf-8") as tar,
+            ):
+                for path in members:
+                    if path in folders:
+                        tar.addfile(_member(path, tarfile.DIRTYPE, 0o755))
+                    elif path in found.links:
+                        link = _member(path, tarfile.SYMTYPE, 0o777)
+                        link.linkname = found.links[path]
+                        tar.addfile(link)
+                    else:
+                        _add_file(tar, root, path)
+        target = into_dir / f"{digest.hexdigest()}{SUFFIX}"
+        part.rename(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return Archive(target, digest.hexdigest(), target.stat().st_size)
+
+
+def _add_file(tar: tarfile.TarFile, root: Path, path: str) -> None:
+    try:
+        # NONBLOCK: the name may have become a fifo since the survey. NOFOLLOW: or a link.
+        fd = os.open(root / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    with open(fd, "rb") as source:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidGraph(f"project file {path}: changed while it was packed: submit again")
+        info = _member(path, tarfile.REGTYPE, 0o755 if status.st_mode & 0o111 else 0o644)
+        info.size = status.st_size
+        watched = _Source(source, path)
+        tar.addfile(info, watched)
+        if watched.read_bytes != info.size or source.read(1):
+            raise InvalidGraph(f"project file {path}: changed while it was packed: submit again")
+
+
+class _Source(io.RawIOBase):
+    """A file whose errors name it, and are told from those of the archive that it is written to."""
+
+    def __init__(self, source: io.BufferedReader, path: str) -> None:
+        self._source = source
+        self._path = path
+        self.read_bytes = 0
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            piece = self._source.read(size)
+        except OSError as error:
+            raise _unreadable(self._path, error) from None
+        if len(piece) < size:
+            raise InvalidGraph(f"project file {self._path}: changed while it was packed: submit again")
+        self.read_bytes += len(piece)
+        return piece
+
+
+class _Digesting(io.RawIOBase):
+    """Hashes what passes on its way into a file."""
+
+    def __init__(self, raw: io.BufferedWriter, digest: hashlib._Hash) -> None:
+        self._raw = raw
+        self._digest = digest
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self._digest.update(data)
+        return self._raw.write(data)
+
+
+def _member(path: str, kind: bytes, mode: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(path)
+    info.type = kind
+    info.mode = mode
+    return info
+
+
+def _link_target(root: Path, path: str) -> str:
+    """The target of the link as it goes into the archive. Raises InvalidGraph if it leads out of
+    the folder."""
+    try:
+        target = os.readlink(root / path)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    leads_to = os.path.realpath(root / path)
+    if leads_to != str(root) and not leads_to.startswith(f"{str(root).rstrip('/')}/"):
+        raise InvalidGraph(
+            f"project file {path}: is a link to {target}, which lies outside the project: copy the file in,"
+            f" or add it to {IGNORE_FILE}"
+        )
+    spelled = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+    if posixpath.normpath(target) == target and not target.startswith("/") and spelled.split("/")[0] != "..":
+        return target
+    # Absolute, or it goes out and comes back in: true here, but not where the archive is unpacked.
+    return os.path.relpath(leads_to, os.path.realpath((root / path).parent))
+
+
+def _ignore_rules(path: Path) -> Callable[[str, bool], bool]:
+    """(relative path, is it a folder) -> is it left out."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_IGNORE_BYTES + 1)
+    except FileNotFoundError:
+        return lambda _path, _is_folder: False
+    except OSError as error:
+        raise _unreadable(IGNORE_FILE, error) from None
+    if len(raw) > MAX_IGNORE_BYTES:
+        raise LimitExceeded(f"{IGNORE_FILE} exceeds {MAX_IGNORE_BYTES:,} bytes: use patterns")
+    try:
+        lines = raw.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InvalidGraph(f"{IGNORE_FILE}: is not UTF-8") from None
+    rules: dict[str, list[str]] = {"path": [], "name": [], "folder": [], "folder name": []}
+    for number, line in enumerate(lines, 1):
+        pattern = line.strip()
+        if not pattern or pattern.startswith("#"):
+            continue
+        if pattern.startswith("!"):
+            raise InvalidGraph(f"{IGNORE_FILE}:{number}: {pattern}: '!' is not supported: name what is to be left out")
+        only_folders = pattern.endswith("/")
+        anchored = pattern.startswith("/") or "/" in pattern.rstrip("/")
+        pattern = pattern.strip("/").removeprefix("./")
+        kind = ("folder" if anchored else "folder name") if only_folders else ("path" if anchored else "name")
+        rules[kind].append(fnmatch.translate(pattern))
+    match = {kind: re.compile("|".join(patterns)).match for kind, patterns in rules.items() if patterns}
+
+    def ignored(path: str, is_folder: bool) -> bool:
+        kinds = ("path", "name", "folder", "folder name") if is_folder else ("path", "name")
+        name = path.rpartition("/")[2]
+        return any(match[kind](name if kind.endswith("name") else path) for kind in kinds if kind in match)
+
+    return ignored
+
+
+def _largest(files: dict[str, int]) -> list[tuple[str, int]]:
+    """The three top-level entries that weigh most."""
+    sizes: dict[str, int] = {}
+    for path, size in files.items():
+        top, slash, _ = path.partition("/")
+        sizes[top + slash] = sizes.get(top + slash, 0) + size
+    return sorted(sizes.items(), key=lambda item: (-item[1], item[0]))[:3]
+
+
+def _kind_of(mode: int) -> str:
+    return "socket" if stat.S_ISSOCK(mode) else "fifo" if stat.S_ISFIFO(mode) else "device"
+
+
+def _unreadable(path: str, error: OSError) -> InvalidGraph:
+    return InvalidGraph(f"project file {path}: cannot be read: {error.strerror}: mend it, or add it to {IGNORE_FILE}")
+
+
+# -- unpacking -------------------------------------------------------------------------------------
+def unpack_archive(path: Path, into: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_MEMBERS) -> None:
+    """Unpacks an archive of `build_archive` into the folder `into`, which does not exist yet or is
+    empty.
+
+    Raises InvalidGraph for bytes that are no such archive, for a member that is absolute, holds
+    "..", comes twice, is a device or a hard link, and for a link that leads out; LimitExceeded over
+    `max_bytes` of content or `max_members`; OSError if the disk refuses. If it raises, nothing of
+    the archive is left in `into`.
+    """
+    into.mkdir(parents=True, exist_ok=True)
+    if any(into.iterdir()):
+        raise InvalidGraph(f"{into} is not empty: an archive is unpacked into a folder of its own")
+    try:
+        with path.open("rb") as raw:
+            _unpack(raw, into, max_bytes, max_members)
+    except BaseException:
+        for entry in into.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                remove_folder(entry, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    entry.unlink()
+        raise
+
+
+def _unpack(raw: io.BufferedReader, into: Path, max_bytes: int, max_members: int) -> None:
+    kinds: dict[str, bytes] = {}
+    links: dict[str, str] = {}
+    stream = _Forward(raw, limit=max_bytes + (max_members + 20) * 4096)
+    left = max_bytes
+    for count, (tar, member) in enumerate(_members(stream), 1):
+        name = _safe_name(member.name)
+        if count > max_members:
+            raise LimitExceeded(f"the archive holds more than {max_members:,} members")
+        _make_parents(into, name, kinds)
+        if name in kinds and not (member.isdir() and kinds[name] == tarfile.DIRTYPE):
+            raise InvalidGraph(f"the archive holds {name!r} twice")
+        if member.isdir():
+            kinds[name] = tarfile.DIRTYPE
+            os.makedirs(into / name, exist_ok=True)
+        elif member.issym():
+            kinds[name] = tarfile.SYMTYPE
+            links[name] = _safe_target(name, member.linkname)
+        elif member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and member.sparse is None:
+            kinds[name] = tarfile.REGTYPE
+            left -= member.size
+            if left < 0:
+                raise LimitExceeded(f"the archive unpacks to more than {max_bytes:,} bytes")
+            _write_file(tar, member, into / name)
+        else:
+            raise InvalidGraph(f"the archive holds {name!r}, which is no file, folder or symbolic link")
+    # Links come last: until then nothing can be written through one. Where they lead is clear only
+    # once all are there.
+    for name, target in links.items():
+        os.symlink(target, into / name)
+    root = os.path.realpath(into)
+    for name in links:
+        leads_to = os.path.realpath(into / name)
+        if leads_to != root and not leads_to.startswith(f"{root.rstrip('/')}/"):
+            raise InvalidGraph(f"the archive holds a link {name!r} that leads out of it")
+
+
+# What tarfile raises for bytes that are no tar file is not only its own errors.
+_BAD_TAR = (tarfile.TarError, ValueError, OverflowError, EOFError, IndexError, KeyError, RecursionError, zstandard.ZstdError)
+
+
+def _members(stream: _Forward) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    try:
+        tar = tarfile.TarFile(fileobj=stream, mode="r", encoding="utf-8", errorlevel=2)
+        while (member := tar.next()) is not None:
+            tar.members = []  # type: ignore[attr-defined]  # else it keeps each member for good
+            yield tar, member
+            stream.begin_header()
+        stream.expect_end()
+    except _BAD_TAR as error:
+        raise InvalidGraph(f"no project archive, or a damaged one: {error}") from None
+
+
+def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    mode = 0o755 if member.mode & 0o100 else 0o644
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with open(fd, "wb") as sink:
+        # a worker's own is narrower than that of the jobs for which it unpacks
+        if (umask := umask_before()) >= 0:
+            os.fchmod(fd, mode & ~umask)
+        source = tar.extractfile(member)
+        assert source is not None  # it is a regular file
+        left = member.size
+        while left:
+            piece = _read(source, min(left, _PIECE))
+            left -= len(piece)
+            sink.write(piece)
+
+
+def _read(source: io.BufferedIOBase | object, size: int) -> bytes:
+    try:
+        piece: bytes = source.read(size)  # type: ignore[union-attr]
+    except _BAD_TAR as error:
+        raise InvalidGraph(f"a damaged project archive: {error}") from None
+    if not piece:
+        raise InvalidGraph("a damaged project archive: it is cut off")
+    return piece
+
+
+def _safe_name(name: str) -> str:
+    parts = name.split("/")
+    if not name or "\0" in name or any(part in ("", ".", "..") for part in parts):
+        raise InvalidGraph(f"the archive holds the path {name[:200]!r}, which is absolute or holds '.' or '..'")
+    try:
+        raw = os.fsencode(name)
+    except UnicodeEncodeError:
+        raise InvalidGraph(f"the archive holds a path that is no text: {name[:200]!r}") from None
+    if len(parts) > MAX_DEPTH + 1:
+        raise InvalidGraph(f"the archive holds a path that is nested too deeply: {name[:200]!r}")
+    if len(raw) > _MAX_PATH or any(len(os.fsencode(part)) > _MAX_PART for part in parts):
+        raise InvalidGraph(f"the archive holds a path that is too long: {name[:200]!r}")
+    return name
+
+
+def _safe_target(name: str, target: str) -> str:
+    spelled = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+    if not target or "\0" in target or target.startswith("/") or spelled.split("/")[0] == "..":
+        raise InvalidGraph(f"the archive holds a link {name!r} that leads out of it")
+    try:
+        long = len(os.fsencode(target)) > _MAX_PATH
+    except UnicodeEncodeError:
+        long = True
+    if long:
+        raise InvalidGraph(f"the archive holds a link {name!r} whose target is no path")
+    return target
+
+
+def _make_parents(into: Path, name: str, kinds: dict[str, bytes]) -> None:
+    parent = posixpath.dirname(name)
+    missing = []
+    while parent and parent not in kinds:
+        missing.append(parent)
+        parent = posixpath.dirname(parent)
+    if parent and kinds[parent] != tarfile.DIRTYPE:
+        raise InvalidGraph(f"the archive holds {name!r} below {parent!r}, which is no folder")
+    for path in reversed(missing):
+        kinds[path] = tarfile.DIRTYPE
+        os.mkdir(into / path)
+
+
+class _Forward(io.RawIOBase):
+    """The tar file inside the compressed one, read once from front to back, with a limit on how
+    much comes out.
+
+    A single read is bounded as well: a header may announce any size, and tarfile would read it
+    whole.
+    """
+
+    def __init__(self, raw: io.BufferedReader, *, limit: int) -> None:
+        self._stream = zstandard.ZstdDecompressor().stream_reader(raw, closefd=False)
+        self._limit = limit
+        self._position = 0
+        self._zeros = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _PIECE:
+            raise tarfile.ReadError("a header announces more than a header holds")
+        piece = b""
+        while len(piece) < size:
+            more = self._stream.read(size - len(piece))
+            if not more:
+                break
+            piece = piece + more if piece else more
+        self._position += len(piece)
+        if self._position > self._limit:
+            raise LimitExceeded(f"the archive unpacks to more than {self._limit:,} bytes")
+        if piece:
+            kept = len(piece.rstrip(b"\0"))
+            self._zeros = len(piece) - kept + (0 if kept else self._zeros)
+        return piece
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if whence != 0 or offset < self._position:
+            raise tarfile.ReadError("a header points backwards")
+        while self._position < offset and self.read(min(_PIECE, offset - self._position)):
+            pass
+        return self._position
+
+    def begin_header(self) -> None:
+        self._zeros = 0  # those that end a file are not those that end the archive
+
+    def expect_end(self) -> None:
+        """tarfile takes a bad header for the end: a real end is two blocks of zeros and nothing
+        after them."""
+        while self.read(_PIECE):
+            pass
+        if self._zeros < 2 * tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("it is cut off")

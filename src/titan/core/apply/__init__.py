@@ -1,0 +1,1 @@
+"""`apply(state, event)`, by subject: the only code that changes the state, live and in recovery."""

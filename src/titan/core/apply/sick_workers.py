@@ -1,0 +1,36 @@
+"""Writes what events say of workers that break attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from titan.core.events import events as ev
+from titan.core.state.state import State, TimerKind
+
+
+def _set_aside(state: State, e: ev.WorkerSetAside) -> None:
+    worker = state.workers[e.worker]
+    worker.aside_until, worker.aside_reason, worker.probing = e.until, e.reason, False
+    worker.aside_times += 1
+    state.arm(e.until, TimerKind.ASIDE, e.worker)
+    state.seat(worker)
+
+
+def _probed(state: State, e: ev.WorkerProbed) -> None:
+    worker = state.workers[e.worker]
+    worker.probing = True
+    state.seat(worker)
+
+
+def _taken_back(state: State, e: ev.WorkerTakenBack) -> None:
+    worker = state.workers[e.worker]
+    worker.recover()
+    state.seat(worker)
+
+
+WRITERS: dict[type, Callable[[State, Any], None]] = {
+    ev.WorkerSetAside: _set_aside,
+    ev.WorkerProbed: _probed,
+    ev.WorkerTakenBack: _taken_back,
+}

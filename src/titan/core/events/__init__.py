@@ -1,0 +1,1 @@
+"""Events: facts that were decided, as the journal holds them."""

@@ -1,0 +1,94 @@
+"""Events of one turn as several records, if they are too much for one.
+
+A record of the journal is read whole, and holds 1 GiB at most. What one turn decided may be more:
+several connections of TitanStore can each have written hundreds of megabytes in it. No answer
+leaves before the last record of the turn is durable, so a cut between two of them is like a crash
+before the second was decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from titan.core.events import events as ev
+from titan.store.context import Change
+
+RECORD_BYTES = 256 << 20
+"""Up to so much is one record."""
+MOST_BYTES = 1 << 30
+"""Nothing larger is a record: what belongs together, as a transaction does, may have so much."""
+
+
+def divided(events: list[ev.Event], most: int = RECORD_BYTES, limit: int = MOST_BYTES) -> Iterator[list[ev.Event]]:
+    """The events in order, in lists whose encodings have about `most` bytes. A StoreChanged is
+    divided between its changes, though not within a transaction as long as that stays below
+    `limit`."""
+    part: list[ev.Event] = []
+    size = 0
+    for event in events:
+        for piece in _pieces(event, most, limit) if isinstance(event, ev.StoreChanged) else (event,):
+            length = len(ev.encode([piece])[0])
+            if part and size + length > most:
+                yield part
+                part, size = [], 0
+            part.append(piece)
+            size += length
+    if part:
+        yield part
+
+
+def _pieces(event: ev.StoreChanged, most: int, limit: int) -> Iterator[ev.StoreChanged]:
+    changes: list[Change] = []
+    size = 0
+    for unit in _units(event, limit):
+        length = sum(map(size_of, unit))
+        if changes and size + length > most:
+            yield _changed(changes, event)
+            changes, size = [], 0
+        changes += unit
+        size += length
+    if changes:
+        yield _changed(changes, event)
+
+
+def _units(event: ev.StoreChanged, limit: int) -> Iterator[list[Change]]:
+    """Changes that stay together: one, or a transaction. One beyond `limit` cannot: its changes
+    come without MULTI and EXEC."""
+    changes = iter(zip(event.databases, event.commands, strict=True))
+    for change in changes:
+        if change[1] != [b"MULTI"]:
+            yield [change]
+            continue
+        unit = [change]
+        while unit[-1][1] != [b"EXEC"]:
+            more = next(changes, None)
+            if more is None:
+                break
+            unit.append(more)
+        if sum(map(size_of, unit)) < limit:
+            yield unit
+        else:
+            yield from ([inner] for inner in unit if inner[1] not in ([b"MULTI"], [b"EXEC"]))
+
+
+def size_of(change: Change) -> int:
+    """The bytes that a change takes when it is encoded, or a few more."""
+    return 16 + sum(map(len, change[1])) + 5 * len(change[1])
+
+
+def _changed(changes: list[Change], event: ev.StoreChanged) -> ev.StoreChanged:
+    return ev.StoreChanged([database for database, _ in changes], [args for _, args in changes], event.at)
+
+
+def chunks(changes: Iterator[Change], count: int, most: int) -> Iterator[list[Change]]:
+    """In lists of at most `count`, and of about `most` bytes."""
+    part: list[Change] = []
+    size = 0
+    for change in changes:
+        part.append(change)
+        size += size_of(change)
+        if len(part) == count or size > most:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part

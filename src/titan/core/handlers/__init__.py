@@ -1,0 +1,1 @@
+"""Handlers of inputs: each decides on events and effects for one subject."""

@@ -1,0 +1,19 @@
+"""Finished runs leave the state once the history has them, so that what is live stays as small as
+what is alive."""
+
+from __future__ import annotations
+
+from titan.core.events import events as ev
+from titan.core.inputs import HistoryKept
+from titan.core.turn import Turn
+from titan.model.states import RunState
+
+
+def on_history_kept(turn: Turn, received: HistoryKept) -> None:
+    """What was retried or purged since it was written stays, and is written anew."""
+    for i, name in enumerate(received.runs):
+        run = turn.state.runs.get(name)
+        if run is None or (received.changes and run.changes != received.changes[i]):
+            continue
+        if run.state not in (RunState.RUNNING, RunState.OPENING):
+            turn.emit(ev.RunArchived(name, turn.now))

@@ -1,0 +1,140 @@
+"""Cancelling: by a user, or because what a job waits for will never come."""
+
+from __future__ import annotations
+
+from titan.core import effects as fx
+from titan.core.events import events as ev
+from titan.core.handlers.ready import make_ready
+from titan.core.inputs import CancelRequested
+from titan.core.state.state import Job
+from titan.core.turn import Turn
+from titan.errors import NotFound
+from titan.model.causes import CONSEQUENCES, UNNEEDED, Cause
+from titan.model.dag import HANDLER
+from titan.model.states import TERMINAL, JobState, RunState
+
+
+def on_cancel_requested(turn: Turn, received: CancelRequested) -> None:
+    """Cancelling what is over already is no error; it cancels nothing."""
+    state = turn.state
+    run = state.runs.get(received.run)
+    if run is None and any(name == received.run for name, _ in reversed(state.archived.values())):
+        # it left in this very turn: it was over
+        turn.order(fx.ReplyCancelled(received.origin, received.request, 0))
+        return
+    if run is None or run.state is RunState.OPENING:
+        turn.order(
+            fx.Refuse(
+                received.origin, received.request, NotFound.code, f"there is no run {received.run!r}: `titan runs` lists them"
+            )
+        )
+        return
+    if not received.job:
+        doomed = [j for j in run.numbers() if state.jobs[j].state not in TERMINAL]
+        if doomed and run.state is RunState.RUNNING:
+            turn.emit(ev.RunCancelled(run.id, turn.now, turn.actor))
+        cancel(turn, doomed, Cause.ASKED, f"cancelled by {turn.asker}")
+    else:
+        number = state.find(run, received.job)
+        if number is None:
+            turn.order(fx.Refuse(received.origin, received.request, NotFound.code, f"run {run.id} has no job {received.job!r}"))
+            return
+        doomed = [number] if state.jobs[number].state not in TERMINAL else []
+        if doomed:
+            cancel(turn, doomed, Cause.ASKED, f"cancelled by {turn.asker}")
+            # A new list: the old one is in an event already.
+            doomed = [*doomed, *cancel_descendants(turn, number, f"its ancestor {received.job} was cancelled by {turn.asker}")]
+    turn.order(fx.ReplyCancelled(received.origin, received.request, len(doomed)))
+
+
+def cancel(turn: Turn, jobs: list[int], cause: Cause, reason: str) -> None:
+    """Cancels jobs that are not over, and has those that run stopped. `reason` is for people."""
+    if not jobs:
+        return
+    end(turn, jobs, ev.JobsCancelled(jobs, reason, turn.now, turn.actor, cause))
+
+
+def end(turn: Turn, jobs: list[int], event: ev.JobsCancelled | ev.ServicesStopped) -> None:
+    """Emits what ends these jobs, and has their processes stopped."""
+    stops: dict[int, list[int]] = {}
+    for number in jobs:
+        job = turn.state.jobs[number]
+        turn.runs[job.run.id] = job.run
+        if job.lease:
+            stops.setdefault(job.worker, []).append(job.lease)
+        if job.service is not None and job.service.old_lease:
+            stops.setdefault(job.service.old_worker, []).append(job.service.old_lease)
+    turn.emit(event)
+    for worker, leases in stops.items():
+        turn.order(fx.SendStop(worker, leases))
+
+
+def is_consequence(job: Job) -> bool:
+    """Whether it was cancelled because of what became of others, and not by a user."""
+    return job.cause in CONSEQUENCES
+
+
+def is_unneeded(job: Job) -> bool:
+    """Whether it is a handler that was not needed, or waited for one. Its run did not fail because
+    of it."""
+    return job.cause in UNNEEDED
+
+
+def cancel_descendants(turn: Turn, number: int, reason: str, cause: Cause = Cause.ANCESTOR) -> list[int]:
+    """A job is over and not COMPLETED. Cancels all that waits, directly or not, for what will never
+    come; returns it.
+
+    What goes on without it, and the handlers of a job that is DEAD, are made ready.
+    """
+    cancelled: list[int] = []
+    pending = [([number], reason, cause)]
+    while pending:
+        roots, told, why = pending.pop()
+        doomed, ready, handlers = _behind(turn, roots)
+        cancel(turn, doomed, why, told)
+        cancelled += doomed
+        jobs = turn.state.jobs
+        make_ready(turn, [h for h in (*ready, *handlers) if jobs[h].state is JobState.WAITING and (h in ready or handlers[h])])
+        idle = [h for h in handlers if jobs[h].state is JobState.WAITING and not jobs[h].missing]
+        pending += _unneeded(turn, idle)
+        cancelled += idle
+    return cancelled
+
+
+def dismiss(turn: Turn, handlers: list[int]) -> None:
+    """Cancels handlers all of whose jobs are over and none DEAD, and what waits for them."""
+    for roots, reason, cause in _unneeded(turn, handlers):
+        for number in roots:
+            cancel_descendants(turn, number, reason, cause)
+
+
+def _unneeded(turn: Turn, handlers: list[int]) -> list[tuple[list[int], str, Cause]]:
+    cancel(turn, handlers, Cause.NOT_NEEDED, "not needed")
+    jobs = turn.state.jobs
+    return [([h], f"its ancestor {jobs[h].name} was not needed", Cause.ANCESTOR_NOT_NEEDED) for h in handlers]
+
+
+def _behind(turn: Turn, roots: list[int]) -> tuple[list[int], dict[int, None], dict[int, bool]]:
+    """Behind these jobs: what waits in vain, what goes on, and the handlers, each with whether one
+    of its jobs here is DEAD."""
+    jobs = turn.state.jobs
+    doomed: dict[int, None] = {}
+    ready: dict[int, None] = {}
+    handlers: dict[int, bool] = {}
+    stack = list(roots)
+    while stack:
+        number = stack.pop()
+        job = jobs[number]
+        dead = job.state is JobState.DEAD
+        goes_on = dead and job.template.on_failure == "continue"
+        for child in job.children or ():
+            entry = jobs[child]
+            if entry.template.kind == HANDLER:
+                handlers[child] = handlers.get(child, False) or dead
+            elif goes_on:
+                if not entry.missing and entry.state is JobState.WAITING:
+                    ready[child] = None
+            elif child not in doomed and entry.state not in TERMINAL:
+                doomed[child] = None
+                stack.append(child)
+    return list(doomed), ready, handlers

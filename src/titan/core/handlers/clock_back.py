@@ -1,0 +1,22 @@
+"""The clock is behind what the log has recorded: the last master's was ahead. Times to come are
+made present ones."""
+
+from __future__ import annotations
+
+from titan.core.apply.clock import timing_at
+from titan.core.events import events as ev
+from titan.core.turn import Turn
+from titan.model.timing import next_time
+
+
+def set_back(turn: Turn, behind_s: float) -> None:
+    """Schedules go on with their next time from now on; what was timed by the clock that was ahead
+    keeps its wait."""
+    ahead: dict[str, float] = {}
+    for schedule in turn.state.schedules.values():
+        due = next_time(timing_at(schedule, turn.now), turn.now)
+        if 0 < due < schedule.due:
+            ahead[schedule.name] = due
+    hours = behind_s / 3600
+    notice = f"the clock is {hours:.1f} h behind the times that were written down here: an earlier start had a clock that was ahead"
+    turn.emit(ev.ClockSetBack(list(ahead), list(ahead.values()), notice, turn.now))

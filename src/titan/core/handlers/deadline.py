@@ -1,0 +1,19 @@
+"""A run has a deadline: when it passes, what is not over is cancelled."""
+
+from __future__ import annotations
+
+from titan.core.events import events as ev
+from titan.core.handlers.cancel import cancel
+from titan.core.state.state import Run
+from titan.core.turn import Turn
+from titan.model.causes import Cause
+from titan.model.states import TERMINAL
+
+
+def expire(turn: Turn, run: Run) -> None:
+    """The run's deadline passed; if all of it is over by now, nothing happens."""
+    jobs = turn.state.jobs
+    doomed = [j for j in run.numbers() if jobs[j].state not in TERMINAL]
+    if doomed:
+        turn.emit(ev.RunExpired(run.id, turn.now))
+        cancel(turn, doomed, Cause.DEADLINE, f"the deadline of its run passed, {run.deadline_s:g} s after it was submitted")

@@ -1,0 +1,129 @@
+"""Gates: jobs that are a human decision. They take no slot and no process: PAUSED until somebody
+decides or the time is up.
+
+An approved gate is COMPLETED. A rejected one is CANCELLED, and what waits for it with it, so its
+run is FAILED; it is no failure of a job, so it is not in the dead letter queue and nothing is tried
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from titan.core import effects as fx
+from titan.core.events import events as ev
+from titan.core.handlers.cancel import cancel_descendants, dismiss
+from titan.core.handlers.ready import unlock
+from titan.core.inputs import GateDecisionMade, TokenDrawn, WebhookAnswered
+from titan.core.state.state import GateFacts, Job, State
+from titan.core.turn import Turn
+from titan.errors import CallerError, Conflict, NotFound, TitanError
+from titan.model.dag import GATE
+from titan.model.states import JobState, RunState
+
+
+def on_gate_decision_made(turn: Turn, received: GateDecisionMade) -> None:
+    try:
+        number = find_gate(turn.state, received)
+        job = turn.state.jobs[number]
+        facts = job.extra.gate if job.extra is not None else None
+        if job.state is not JobState.PAUSED:
+            if facts is None or not is_repeated(facts, received.key, approve=received.approve):
+                raise why_not(turn.state, job)
+        else:
+            decide(turn, [number], approve=received.approve, by=received.by, comment=received.comment, key=received.key)
+            assert facts is not None
+    except TitanError as error:
+        turn.order(fx.Refuse(received.origin, received.request, error.code, str(error), received.job))
+        return
+    assert facts is not None
+    reply = fx.ReplyDecided(received.origin, received.request, job.run.id, job.name, facts.approved, facts.by, facts.decided_at)
+    turn.order(reply)
+
+
+def find_gate(state: State, received: GateDecisionMade) -> int:
+    """The gate that is meant, whatever its state. Raises NotFound, CallerError."""
+    if received.digest:
+        number = state.tokens.get(received.digest)
+        if number is None:
+            raise NotFound("no gate of a run that is live has this token: it may be mistyped, or its run is over")
+        return number
+    run = state.runs.get(received.run)
+    if run is None or run.state is RunState.OPENING:
+        raise NotFound(f"there is no run {received.run[:80]!r}: `titan gates` lists the open gates")
+    number = state.find(run, received.job)
+    if number is None:
+        raise NotFound(f"run {run.id} has no job {received.job[:128]!r}: `titan gates` lists the open gates")
+    if state.jobs[number].template.kind != GATE:
+        raise CallerError(f"{run.id}/{received.job} is no gate: `titan gates` lists the open ones")
+    return number
+
+
+def is_repeated(facts: GateFacts, key: str, *, approve: bool) -> bool:
+    """Whether this decision is the one that was made, said again because its answer was lost."""
+    return bool(key) and facts.key == key and facts.approved is approve and facts.decided_at > 0
+
+
+def why_not(state: State, job: Job) -> TitanError:
+    """Why a gate that is not PAUSED cannot be decided."""
+    where = f"{job.run.id}/{job.name}"
+    facts = job.extra.gate if job.extra is not None else None
+    if facts is not None and facts.decided_at:
+        what = "approved" if facts.approved else "rejected"
+        who = f"by {facts.by}" if facts.by else "when its time was up"
+        return Conflict(f"gate {where} was {what} already, {who}: a gate is decided once")
+    if job.state is JobState.WAITING:
+        return Conflict(f"gate {where} is not open yet: it waits for {job.missing} of its {len(job.parents)} parents")
+    if job.state is JobState.DELAYED:
+        return Conflict(f"gate {where} is not open yet: its delay is not over")
+    return Conflict(f"gate {where} is {job.state.name} and cannot be decided: {job.reason}")
+
+
+def decide(turn: Turn, gates: list[int], *, approve: bool, by: str, comment: str, key: str) -> None:
+    """Decides about open gates, and lets what follows follow."""
+    turn.emit(ev.GatesDecided(gates, approve, by, comment, key, turn.now, turn.actor))
+    jobs = turn.state.jobs
+    turn.runs.update((jobs[number].run.id, jobs[number].run) for number in gates)
+    if approve:
+        dismiss(turn, unlock(turn, gates))
+        return
+    for number in gates:
+        cancel_descendants(turn, number, f"its ancestor {jobs[number].name} was {jobs[number].reason}")
+
+
+def expire(turn: Turn, gates: Sequence[int]) -> None:
+    """Gates about which nobody decided in time."""
+    for number in gates:
+        wait_s = _wait_s(turn.state.jobs[number])
+        decide(turn, [number], approve=False, by="", comment=f"nobody decided within {wait_s:g} s", key="")
+
+
+def _wait_s(job: Job) -> float:
+    assert job.template.gate is not None, job.name
+    return job.template.gate.max_wait_s
+
+
+# -- webhooks --------------------------------------------------------------------------------------
+def announce_open(turn: Turn) -> None:
+    """A master has started: what was not told, as far as the log knows, is told (again)."""
+    for number in turn.state.gates:
+        announce(turn, number)
+
+
+def announce(turn: Turn, number: int) -> None:
+    job = turn.state.jobs[number]
+    facts = job.extra.gate if job.extra is not None else None
+    if job.template.gate is not None and job.template.gate.webhook and facts is not None and not facts.webhook:
+        turn.order(fx.AnnounceGate(number))
+
+
+def on_token_drawn(turn: Turn, received: TokenDrawn) -> None:
+    job = turn.state.jobs.get(received.job)
+    if job is not None and job.state is JobState.PAUSED and received.digest not in turn.state.tokens:
+        turn.emit(ev.TokenIssued(received.job, received.digest, turn.now))
+
+
+def on_webhook_answered(turn: Turn, received: WebhookAnswered) -> None:
+    job = turn.state.jobs.get(received.job)
+    if job is not None and job.extra is not None and job.extra.gate is not None and not job.extra.gate.webhook:
+        turn.emit(ev.WebhookEnded(received.job, received.result, turn.now))

@@ -1,0 +1,243 @@
+"""A run grows while it runs, by one of its own jobs or by a user; and pipelines that are kept by
+name.
+
+An addition is there whole or refused. Its jobs may depend on each other and on jobs that are there
+already, and jobs that still wait may be told to wait for it too. What bounds it:
+`Settings.run_jobs`, `growth_depth`, and MAX_GROWTHS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+from titan.core import effects as fx
+from titan.core.events import events as ev
+from titan.core.inputs import PipelineRemovalRequested, PipelineSaveRequested, RunGrowthRequested
+from titan.core.state.state import Job, Run, State
+from titan.core.turn import Turn
+from titan.errors import Conflict, InvalidGraph, NotFound, TitanError
+from titan.model.dag import HANDLER, JobTemplate
+from titan.model.graph import find_cycle, resolve, resolve_addition
+from titan.model.names import NAME_RULE, match_name
+from titan.model.states import TERMINAL, JobState, RunState
+
+MAX_GROWTHS = 10_000
+"""So often one run may grow."""
+MAX_ADDITION = 100_000
+"""Jobs that come at once."""
+MAX_SAVED = 1_000
+
+
+def on_run_growth_requested(turn: Turn, received: RunGrowthRequested) -> None:
+    try:
+        run, by = _who(turn.state, received)
+        known = turn.state.tables.growth_by(run, by, received.key)
+        if known is not None:  # said again, by another attempt or after its answer was lost
+            turn.order(fx.ReplyGrown(received.origin, received.request, run.id, known.count))
+            return
+        event = _planned(turn, run, by, received)
+    except TitanError as error:
+        job = error.job if isinstance(error, InvalidGraph) else ""
+        turn.order(fx.Refuse(received.origin, received.request, error.code, str(error), job))
+        return
+    turn.emit(event)
+    turn.order(fx.ReplyGrown(received.origin, received.request, run.id, len(event.ids)))
+
+
+def _who(state: State, received: RunGrowthRequested) -> tuple[Run, int]:
+    """The run, and which of its jobs asks. Raises NotFound, Conflict."""
+    by = 0
+    if received.worker:
+        worker = state.workers.get(received.worker)
+        by = worker.held.get(received.lease, 0) if worker is not None else 0
+        if not by:
+            raise Conflict("this attempt is over for the master: the job was cancelled, timed out, or runs elsewhere by now")
+        run = state.jobs[by].run
+    else:
+        found = state.runs.get(received.run)
+        if found is None or found.state is RunState.OPENING:
+            raise NotFound(f"there is no run {received.run[:80]!r} that could grow: `titan runs` lists them")
+        run = found
+    if run.state is not RunState.RUNNING or run.cancelled or run.expired:
+        raise Conflict(f"run {run.id} is {'being cancelled' if run.open else run.state.name}: it takes no further jobs")
+    return run, by
+
+
+def _planned(turn: Turn, run: Run, by: int, received: RunGrowthRequested) -> ev.RunGrown:
+    """Raises what is wrong with it."""
+    state, dag = turn.state, received.dag
+    origin = run.growth_of(by) if by else None
+    depth = 1 + (origin.depth if origin is not None else 0)
+    _check_bounds(state, run, len(dag.ids), depth)
+
+    def position_of(name: str) -> int | None:
+        number = state.find(run, name)
+        return None if number is None else run.position(number)
+
+    def there(position: int) -> tuple[str, JobTemplate]:
+        job = state.jobs[run.number(position)]
+        return job.name, job.template
+
+    parents = resolve_addition(dag, position_of, there, run.count)
+    _check_parents(state, run, dag.ids, parents, [dag.templates[i].kind for i in dag.template_of])
+    before = _targets(state, run, by, received, _ends_of(run, parents, [dag.templates[i].kind for i in dag.template_of]))
+    _check_no_cycle(state, run, dag.ids, parents, before)
+    return ev.RunGrown(
+        run.id, by, depth, received.key, dag.templates, dag.ids, dag.template_of, dag.args, parents, before,
+        state.next_job, turn.now, dag.payloads, turn.actor,
+    )  # fmt: skip
+
+
+def _check_bounds(state: State, run: Run, count: int, depth: int) -> None:
+    settings = state.settings
+    if count > MAX_ADDITION:
+        raise InvalidGraph(f"{count:,} jobs at once; the limit of one addition is {MAX_ADDITION:,}: add them in parts")
+    if run.count + count > settings.run_jobs:
+        raise InvalidGraph(
+            f"run {run.id} has {run.count:,} jobs and would have {run.count + count:,}; the limit is {settings.run_jobs:,} "
+            "(`titan master --set run_jobs=N`)"
+        )
+    if depth > settings.growth_depth:
+        raise InvalidGraph(
+            f"run {run.id} would have jobs added by jobs added by jobs, {depth:,} deep; the limit is {settings.growth_depth:,}: "
+            "does it grow for ever? (`titan master --set growth_depth=N`)"
+        )
+    if len(run.grown) >= MAX_GROWTHS:
+        raise InvalidGraph(f"run {run.id} has grown {MAX_GROWTHS:,} times, which is the limit: add more jobs at a time")
+
+
+def _check_parents(state: State, run: Run, ids: list[str], parents: list[tuple[int, ...]], kinds: list[str]) -> None:
+    """Nothing is put behind what will never complete, and no handler behind what is over."""
+    for name, kind, positions in zip(ids, kinds, parents, strict=True):
+        for position in positions:
+            if position >= run.count:
+                continue
+            parent = state.jobs[run.number(position)]
+            if kind == HANDLER and parent.state in TERMINAL:
+                raise InvalidGraph(f"job {name!r} is a handler of {parent.name!r}, which is over: {parent.state.name}", name)
+            lost = parent.state is JobState.CANCELLED or (
+                parent.state is JobState.DEAD and parent.template.on_failure != "continue"
+            )
+            if lost and kind != HANDLER:
+                raise InvalidGraph(
+                    f"job {name!r} depends on {parent.name!r}, which is {parent.state.name}: it would never run", name
+                )
+
+
+def _ends_of(run: Run, parents: list[tuple[int, ...]], kinds: list[str]) -> tuple[int, ...]:
+    """Positions of the new jobs behind which there is no further one. A handler, which may not be
+    needed, ends nothing."""
+    inner = {p for kind, ps in zip(kinds, parents, strict=True) if kind != HANDLER for p in ps}
+    return tuple([p for p, kind in enumerate(kinds, run.count) if p not in inner and kind != HANDLER])
+
+
+def _targets(
+    state: State, run: Run, by: int, received: RunGrowthRequested, ends: tuple[int, ...]
+) -> list[tuple[int, tuple[int, ...]]]:
+    """The jobs that are to wait for the addition. Raises NotFound, Conflict."""
+    targets: dict[int, None] = {}
+    for name in received.before:
+        number = state.find(run, name)
+        if number is None:
+            raise NotFound(f"run {run.id} has no job {name[:128]!r} that could wait for the addition")
+        job = state.jobs[number]
+        if job.state is not JobState.WAITING or job.attempt:
+            raise Conflict(f"{name} cannot wait for the addition any more: it is {_where(job)}")
+        if job.template.kind == HANDLER:
+            raise InvalidGraph(f"{name} is a handler: it runs when one of its jobs is DEAD, and waits for nothing else", name)
+        targets[number] = None
+    if received.before_children and by:
+        for number in state.jobs[by].children or ():
+            job = state.jobs[number]
+            if job.state in TERMINAL or job.template.kind == HANDLER:
+                continue
+            if job.state is not JobState.WAITING or job.attempt:
+                raise Conflict(f"{job.name} depends on {state.jobs[by].name} and is {_where(job)}: it cannot wait for the addition")
+            targets[number] = None
+    if targets and not ends:
+        raise InvalidGraph("nothing can wait for an addition of handlers alone")
+    return [(number, ends) for number in targets]
+
+
+def _where(job: Job) -> str:
+    return f"{job.state.name}, and has run before" if job.attempt and job.state is JobState.WAITING else job.state.name
+
+
+def _check_no_cycle(
+    state: State, run: Run, ids: list[str], parents: list[tuple[int, ...]], before: list[tuple[int, tuple[int, ...]]]
+) -> None:
+    """Raises InvalidGraph if jobs would depend on each other.
+
+    What was there has no cycle, so one goes through a new job: either among new jobs alone, or from
+    one that depends on a job that is to wait, or on one behind it. Parents of jobs that wait are
+    not looked at, as an addition may be one of thousands.
+    """
+    offset = run.count
+    names, edges = list(ids), [[p - offset for p in ps if p >= offset] for ps in parents]
+    if before and any(p < offset for ps in parents for p in ps):
+        nodes = _behind(state, [number for number, _ in before], len(ids))
+        edges += [[] for _ in nodes]
+        names += [state.jobs[number].name for number in nodes]
+        for edge, ps in zip(edges, parents, strict=False):
+            edge += [nodes[number] for p in ps if p < offset and (number := run.number(p)) in nodes]
+        for number, ends in before:
+            edges[nodes[number]] += [p - offset for p in ends]
+        for number, node in nodes.items():
+            for child in state.jobs[number].children or ():
+                edges[nodes[child]].append(node)
+    if all(p < i for i, ps in enumerate(edges) for p in ps):
+        return
+    cycle = find_cycle(edges)
+    if cycle:
+        path = " -> ".join(names[i] for i in [*cycle, cycle[0]])
+        raise InvalidGraph(f"with this addition jobs would depend on each other in a cycle: {path}", names[cycle[0]])
+
+
+def _behind(state: State, jobs: list[int], first: int) -> dict[int, int]:
+    """These jobs and all that depend on them -> numbers for them from `first` on."""
+    nodes: dict[int, int] = {}
+    stack = jobs
+    while stack:
+        number = stack.pop()
+        if number not in nodes:
+            nodes[number] = first + len(nodes)
+            stack += state.jobs[number].children or ()
+    return nodes
+
+
+# -- saved pipelines -------------------------------------------------------------------------------
+def on_pipeline_save_requested(turn: Turn, received: PipelineSaveRequested) -> None:
+    state, name = turn.state, received.name
+    try:
+        if match_name(name) is None:
+            raise InvalidGraph(f"the name {name[:128]!r} of a pipeline is malformed: it is {NAME_RULE}")
+        resolve(received.dag)
+        known = state.saved.get(name)
+        if known is not None and not received.replace and known.dag != received.dag:
+            raise Conflict(f"there is a saved pipeline {name!r} already: say --replace, or choose another name")
+        if known is None and len(state.saved) >= MAX_SAVED:
+            raise Conflict(f"{MAX_SAVED:,} pipelines are saved, which is the limit: `titan save --remove NAME`")
+    except TitanError as error:
+        job = error.job if isinstance(error, InvalidGraph) else ""
+        turn.order(fx.Refuse(received.origin, received.request, error.code, str(error), job))
+        return
+    if known is None or known.dag != received.dag:
+        turn.emit(ev.PipelineSaved(name, received.dag, turn.now, turn.actor))
+    turn.order(fx.ReplySaved(received.origin, received.request, name))
+
+
+def on_pipeline_removal_requested(turn: Turn, received: PipelineRemovalRequested) -> None:
+    if received.name not in turn.state.saved:
+        names = ", ".join(sorted(turn.state.saved)[:10])
+        text = f"there is no saved pipeline {received.name[:128]!r}" + (f"; there are {names}" if names else "")
+        turn.order(fx.Refuse(received.origin, received.request, NotFound.code, text))
+        return
+    turn.emit(ev.PipelineRemoved(received.name, turn.now, turn.actor))
+    turn.order(fx.ReplySaved(received.origin, received.request, received.name))
+
+
+def numbers_are_apart(run: Run) -> bool:
+    """Whether a run's parts follow one another. For `check`."""
+    parts: Iterable[range] = run.ranges(0, run.count)
+    return all(one.stop <= other.start for one, other in pairwise(parts))

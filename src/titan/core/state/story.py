@@ -1,0 +1,102 @@
+"""One job's life, told from what the state still knows of it: for a user at 3 a.m. and for every
+Bug."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from titan.core.state.state import NO_WORKER, Job, State
+from titan.model.demand import demand_of, demand_text
+from titan.model.states import JobState, Outcome
+from titan.model.timing import iso
+
+
+def story(state: State, number: int) -> list[str]:
+    """Lines in the order of time, each `seconds since the epoch  what`."""
+    job = state.jobs[number]
+    by = f" by {job.run.actor}" if job.run.actor else ""
+    told: list[tuple[float, str]] = [(job.run.submitted_at, f"submitted{by} in run {job.run.id} ({job.run.name}) as {job.name}")]
+    if job.run.schedule:
+        told.append((job.run.submitted_at, f"by schedule {job.run.schedule} for {iso(job.run.scheduled_at)}"))
+    if job.run.deadline_s:
+        told.append((job.run.submitted_at, f"the deadline of its run is {iso(job.run.deadline)}"))
+    if job.parents:
+        names = ", ".join(state.jobs[p].name for p in job.parents[:8]) + (", ..." if len(job.parents) > 8 else "")
+        told.append((job.run.submitted_at, f"depends on {names}"))
+    for past in job.history or ():
+        where = _worker_name(state, past.worker)
+        if past.outcome < 0:
+            told.append((past.at, past.reason))
+        else:
+            what = Outcome(past.outcome).name
+            code = f" with code {past.exit_code}" if past.outcome == Outcome.EXITED else ""
+            told.append((past.at, f"attempt {past.attempt} on {where}: {what}{code}: {past.reason}"))
+    if job.started_at and job.state in (JobState.RUNNING, JobState.COMPLETED, JobState.CANCELLED):
+        told.append((job.started_at, f"attempt {job.attempt} started on {_worker_name(state, job.worker)}"))
+    told.append((job.since, _present(state, number)))
+    told.sort(key=lambda entry: entry[0])
+    return [f"{at:.3f}  {what}" for at, what in told]
+
+
+def about(state: State, received: Any) -> str:
+    """What an input is, and the story of the first job that it names; for a bug report."""
+    if received is None:
+        return "no input was handled yet"
+    numbers: list[int | None] = []
+    worker = state.workers.get(getattr(received, "worker", 0) or 0)
+    if worker is not None:
+        leases = getattr(received, "leases", None) or [getattr(received, "lease", 0)]
+        numbers += [worker.held.get(lease) for lease in leases[:1000]]
+    named, job = getattr(received, "run", None), getattr(received, "job", None)
+    run = state.runs.get(named) if isinstance(named, str) else None
+    if run is not None and isinstance(job, str):
+        numbers.append(state.find(run, job))
+    number = next((n for n in numbers if n is not None and n in state.jobs), None)
+    told = story(state, number) if number is not None else []
+    shown = repr(received)
+    return "\n  ".join([f"the last input was {shown if len(shown) <= 500 else shown[:500] + '...'}", *told])
+
+
+def _present(state: State, number: int) -> str:
+    job = state.jobs[number]
+    match job.state:
+        case JobState.WAITING:
+            return f"WAITING for {job.missing} of {len(job.parents)} parents"
+        case JobState.DELAYED:
+            return f"DELAYED until {job.due:.3f}"
+        case JobState.QUEUED:
+            anyone = f"a worker with {demand_text(demand_of(job.template))}"
+            return f"QUEUED for {f'worker {_worker_name(state, job.pin)}' if job.pin != NO_WORKER else anyone}"
+        case JobState.DISPATCHED | JobState.RUNNING:
+            served = f", {describe(job)}" if job.service is not None and job.state is JobState.RUNNING else ""
+            return f"{job.state.name} as attempt {job.attempt} on {_worker_name(state, job.worker)} (lease {job.lease}){served}"
+        case JobState.PAUSED:
+            return f"PAUSED until {job.due:.3f}: " + " ".join(job.template.gate.message.split() if job.template.gate else ())
+        case JobState.FAILED:
+            return f"FAILED attempt {job.attempt}: {job.reason}; " + (f"next one at {job.due:.3f}" if job.due else "no further one")
+        case JobState.DEAD | JobState.CANCELLED:
+            return f"{job.state.name}: {job.reason}"
+        case JobState.COMPLETED if job.reason:
+            return f"COMPLETED: {job.reason}"
+        case _:
+            return job.state.name
+
+
+def describe(job: Job) -> str:
+    """A service that runs: whether it is READY, where, and how often it was restarted."""
+    assert job.service is not None
+    s = job.service
+    heard = s.lease == job.lease
+    if s.old_lease:
+        why = f": {s.reason}" if s.reason and heard else ""
+        return f"its former process is READY at {s.address} and goes on; this one, which replaces it, is not READY yet{why}"
+    if not heard:
+        return "not READY"
+    what = f"READY at {s.address}" if s.ready_at else "not READY"
+    if s.restarts:
+        what += f", {s.restarts} restart{'s' if s.restarts != 1 else ''}"
+    return what + (f", the last one: {s.reason}" if s.restarts and s.reason else f": {s.reason}" if s.reason else "")
+
+
+def _worker_name(state: State, number: int) -> str:
+    return state.worker_name(number) if number != NO_WORKER else "no worker"

@@ -1,0 +1,63 @@
+"""One master per home: a lock that the kernel drops with the process, however that ends.
+
+Owns the lock file. It must not know what is in the home. The file is never deleted: deleting it
+would let two processes lock two files of one name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from titan.errors import Conflict
+
+
+class HomeLock:
+    """An exclusive lock on the file at `path`, which then holds the pid of its holder. Not
+    inherited over exec.
+
+    >>> with HomeLock(home / "lock"):       # doctest: +SKIP
+    ...     run_master()
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = -1
+
+    def acquire(self) -> None:
+        """Raises Conflict at once, with the holder's pid, if another process (or another HomeLock
+        here) has it."""
+        if self._fd >= 0:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError:
+            holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(fd)
+            raise Conflict(
+                f"{self.path.parent} is in use by the process with pid {holder}: stop it, or give this one another home"
+            ) from None
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+
+    def release(self) -> None:
+        """May be called twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()

@@ -1,0 +1,117 @@
+"""Removal of folders that strangers filled: jobs, archives, projects.
+
+`shutil.rmtree` recurses (up to Python 3.12): a folder that is nested a thousand times ends it with
+RecursionError. A subfolder without permissions stops it, too. `remove_folder` moves what lies
+deeper than one level up into the folder that goes, so it holds three descriptors and no path longer
+than two names, however deep the tree is. It never follows a link.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ROUNDS = 100
+"""Passes over the folder without any progress, after which somebody is taken to write into it
+faster than it is emptied."""
+
+
+def remove_folder(path: str | os.PathLike[str], *, ignore_errors: bool = False) -> None:
+    """Remove a folder and all that is in it. A folder that is gone already is no error.
+
+    Raises OSError if something stays (`ignore_errors`: returns instead): NotADirectoryError for a
+    file or a link, PermissionError for what belongs to another user, and ENOTEMPTY if others go on
+    writing into it.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            _allow(os.fspath(path), None)
+            root = os.open(path, _FOLDER)
+            try:
+                _empty(root, os.fspath(path))
+            finally:
+                os.close(root)
+            os.rmdir(path)
+    except OSError:
+        if not ignore_errors:
+            raise
+
+
+def _empty(root: int, path: str) -> None:
+    stuck = 0
+    while entries := os.listdir(root):
+        removed = 0
+        failed: OSError | None = None
+        for name in entries:
+            try:
+                removed += _remove(root, name)
+            except OSError as e:
+                failed = e
+        if not removed:
+            stuck += 1
+            if failed is not None:
+                raise failed
+            if stuck >= _ROUNDS:
+                raise OSError(errno.ENOTEMPTY, "others go on writing into it", path)
+
+
+def _remove(root: int, name: str) -> int:
+    """How many entries went: the entry `name` of `root`, or those that were in it. Folders in it
+    move up into `root`."""
+    if _unlinked(root, name):
+        return 1
+    _allow(name, root)
+    try:
+        folder = os.open(name, _FOLDER, dir_fd=root)
+    except FileNotFoundError:
+        return 1
+    try:
+        gone = 0
+        for inner in os.listdir(folder):
+            if not _unlinked(folder, inner):
+                _allow(inner, folder)
+                with suppress(FileNotFoundError):
+                    os.rename(inner, f".going-{secrets.token_hex(8)}", src_dir_fd=folder, dst_dir_fd=root)
+            gone += 1
+    finally:
+        os.close(folder)
+    with suppress(OSError):  # somebody put something into it meanwhile: the next round takes that
+        os.rmdir(name, dir_fd=root)
+        gone += 1
+    return gone
+
+
+def _unlinked(folder: int, name: str) -> bool:
+    """Whether the entry is gone. False: it is a folder with something in it, or without
+    permissions."""
+    remove: Callable[..., None] = os.unlink
+    for _ in range(2):
+        try:
+            remove(name, dir_fd=folder)
+            return True
+        except FileNotFoundError:
+            return True
+        except OSError as e:
+            if remove is os.rmdir and e.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return False
+            if e.errno not in (errno.EISDIR, errno.EPERM):
+                raise
+            remove = os.rmdir
+    raise PermissionError(errno.EPERM, "may not be removed", name)
+
+
+def _allow(name: str, folder: int | None) -> None:
+    """Give its owner all rights to a folder: without them it can be neither read, emptied nor
+    moved."""
+    with suppress(OSError):
+        handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            if os.fstat(handle).st_mode & 0o700 != 0o700:
+                Path(f"/proc/self/fd/{handle}").chmod(0o700)
+        finally:
+            os.close(handle)

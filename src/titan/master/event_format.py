@@ -1,0 +1,128 @@
+"""Events told to people: a line each, with the names of jobs, runs and workers for their numbers.
+
+What is large is left out, or counted: templates, columns of a submission, chunks. `titan journal
+inspect --events` has all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from titan.core.events import events as ev
+from titan.core.state.state import NO_WORKER, State
+from titan.model.states import Outcome, RunState
+
+SHOWN = 5
+"""Entries of a column in a line of text."""
+_OF_JOBS = ("jobs", "blamed", "doubted", "dead")
+_LEFT_OUT = (
+    "templates",
+    "template",
+    "template_of",
+    "args",
+    "parents",
+    "payloads",
+    "values",
+    "chunks",
+    "dag",
+    "digest",
+    "facts",
+    "at",
+    "before",
+)
+
+
+def is_about(state: State, event: ev.Event, run: str, job: str = "") -> bool:
+    """Whether an event that has just been applied is about the run, or about that job of it."""
+    named = getattr(event, "run", "")
+    numbers = list(_jobs_of(event))
+    if not numbers:
+        return bool(named == run)
+    return any(known.run.id == run and (not job or known.name == job) for n in numbers if (known := state.jobs.get(n)) is not None)
+
+
+def tell(state: State, event: ev.Event, *, run: str = "", job: str = "") -> dict[str, Any]:
+    """The fields of an event that has just been applied. With `run`, or `run` and `job`: the
+    entries about those alone."""
+    kept = [
+        i for i, n in enumerate(getattr(event, "jobs", ())) if not run or _matches(state, n, run, job)
+    ]  # fmt: skip
+    columns = len(getattr(event, "jobs", ()))
+    told: dict[str, Any] = {}
+    for field in event.__struct_fields__:
+        value = getattr(event, field)
+        if field in _LEFT_OUT or value in ("", []):
+            continue
+        if field == "ids":
+            told["jobs"] = len(value)
+        elif field in _OF_JOBS:
+            numbers = [n for n in value if not run or _matches(state, n, run, job)]
+            if numbers:
+                told[field] = [job_name(state, n) for n in numbers]
+        elif isinstance(value, list) and columns and len(value) == columns:
+            told[field] = [_plain(state, field, value[i]) for i in kept]
+        else:
+            told[field] = _plain(state, field, value)
+    return told
+
+
+def text(told: dict[str, Any]) -> str:
+    """As one line."""
+    return " ".join(f"{name}={_shown(value)}" for name, value in told.items())
+
+
+def job_name(state: State, number: int) -> str:
+    job = state.jobs.get(number)
+    return f"{job.run.id}/{job.name}" if job is not None else f"job {number}, which is no more"
+
+
+def _matches(state: State, number: int, run: str, job: str) -> bool:
+    known = state.jobs.get(number)
+    return known is not None and known.run.id == run and (not job or known.name == job)
+
+
+def _jobs_of(event: ev.Event) -> Iterator[int]:
+    for field in _OF_JOBS:
+        yield from getattr(event, field, ())
+    if isinstance(event, (ev.TokenIssued, ev.WebhookEnded, ev.ServiceReplaced)):
+        yield event.job
+
+
+def _plain(state: State, field: str, value: Any) -> Any:
+    match field, value:
+        case ("worker" | "pin" | "pins" | "workers", list()):
+            return [_worker(state, number) for number in value]
+        case ("worker" | "pin" | "pins" | "workers", int()):
+            return _worker(state, value)
+        case ("job", int()):
+            return job_name(state, value)
+        case ("by", int()):
+            return job_name(state, value) if value else "a user"
+        case "outcomes", list():
+            return [Outcome(one).name for one in value]
+        case "outcomes", int():
+            return Outcome(value).name
+        case "state", int():
+            return RunState(value).name
+        case "commands", list():
+            return [b" ".join(args).decode(errors="replace") for args in value]
+        case "timing", _:
+            return value.cron or f"every {value.every_s:g} s"
+        case _:
+            return value
+
+
+def _worker(state: State, number: int) -> str:
+    return "" if number == NO_WORKER else state.worker_name(number)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        more = f",... ({len(value):,})" if len(value) > SHOWN else ""
+        return ",".join(_shown(one) for one in value[:SHOWN]) + more
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    words = " ".join(str(value).split())
+    words = words if len(words) <= 200 else words[:200] + "..."
+    return repr(words) if " " in words else words

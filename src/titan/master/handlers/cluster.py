@@ -1,0 +1,40 @@
+"""The cluster as a whole: its workers, how it grows and shrinks, its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from titan.gateway.inbound import asked
+from titan.master import views
+from titan.master.core_loop import CoreLoop
+from titan.master.scaling_view import scale_view
+from titan.net.peer import Peer
+from titan.protocol import messages as msg
+
+
+class ClusterHandler:
+    """Each of its methods raises TitanError, which becomes the answer."""
+
+    def __init__(self, core: CoreLoop, stop: Callable[[], None]) -> None:
+        self._core = core
+        self._stop = stop
+
+    def on_ping(self, peer: Peer, message: msg.Ping) -> None:
+        peer.send(msg.Pong(message.request))
+
+    def on_list_workers(self, peer: Peer, message: msg.ListWorkers) -> None:
+        self._core.turn()
+        answer = views.workers(self._core.state, message)
+        self._core.release(lambda: peer.send(answer))
+
+    def on_tell_worker(self, peer: Peer, message: msg.TellWorker) -> None:
+        self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+
+    def on_get_scale(self, peer: Peer, message: msg.GetScale) -> None:
+        self._core.turn()
+        answer = scale_view(self._core.state, message, self._core.clock.now())
+        self._core.release(lambda: peer.send(answer))
+
+    def on_stop(self, peer: Peer, message: msg.Stop) -> None:
+        self._core.release(lambda: peer.send(msg.Pong(message.request)))
+        self._core.release(self._stop)

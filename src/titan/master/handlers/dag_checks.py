@@ -1,0 +1,50 @@
+"""What a DAG refers to must be there before it is accepted: its content, its secrets, and webhooks
+that may be told.
+
+Content is touched, so that it stays until the run that refers to it is part of the state.
+"""
+
+from __future__ import annotations
+
+from titan.content.blobs import BlobStore
+from titan.errors import CallerError, NotFound
+from titan.master.handlers.secrets import SecretHandler
+from titan.master.webhooks.targets import Targets
+from titan.model.dag import DagSpec, JobTemplate
+from titan.model.values import BY_CONTENT_BYTES, artifact_of
+
+
+class DagChecks:
+    """Each of them raises NotFound or CallerError."""
+
+    def __init__(self, content: BlobStore, secrets: SecretHandler, webhooks: Targets) -> None:
+        self._content = content
+        self.secrets = secrets.check
+        self._webhooks = webhooks
+
+    def whole(self, dag: DagSpec) -> None:
+        self.payloads(dag.payloads)
+        self.artifacts(dag.templates)
+        self.secrets(dag.templates)
+        self.webhooks(dag.templates)
+
+    def webhooks(self, templates: list[JobTemplate]) -> None:
+        """Those whose URL says by itself where it leads. Names are judged when they are resolved,
+        at each try."""
+        for template in templates:
+            gate = template.gate
+            if gate is not None and gate.webhook and (problem := self._webhooks.problem(gate.webhook)):
+                raise CallerError(f"the webhook of a gate cannot be told: {problem}")
+
+    def artifacts(self, templates: list[JobTemplate]) -> None:
+        for template in templates:
+            for hash_ in (template.file_hash, template.archive, template.function):
+                if hash_ and not self._content.touch(hash_):
+                    what = template.file or ("a function" if hash_ == template.function else "an artifact")
+                    raise NotFound(f"{what} ({hash_[:12]}) is not on the master: stage it before you submit")
+
+    def payloads(self, payloads: list[bytes]) -> None:
+        for payload in [p for p in payloads if len(p) == BY_CONTENT_BYTES]:
+            arguments = artifact_of(payload)
+            if arguments is not None and not self._content.touch(arguments):
+                raise NotFound(f"the arguments of a call ({arguments[:12]}) are not on the master: stage them before you submit")

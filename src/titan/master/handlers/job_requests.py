@@ -1,0 +1,44 @@
+"""What jobs ask of the master, carried over their workers' connections with the lease of the
+attempt that asks.
+
+A lease that its worker does not have (any more) is answered here: no attempt that was fenced is
+told or changes anything.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from titan.errors import Conflict, NotFound
+from titan.master.core_loop import CoreLoop
+from titan.model.states import TERMINAL, JobState
+from titan.net.peer import Peer
+from titan.protocol import messages as msg
+
+
+class JobRequestHandler:
+    def __init__(self, core: CoreLoop) -> None:
+        self._core = core
+
+    def on_read_value(self, peer: Peer, message: msg.ReadValue) -> None:
+        """Raises TitanError, which becomes the answer."""
+        self._core.turn()
+        state = self._core.state
+        run = state.jobs[self._number_of(peer, message.lease)].run
+        other = state.find(run, message.job)
+        if other is None:
+            raise NotFound(f"run {run.id} has no job {message.job[:128]!r}")
+        job = state.jobs[other]
+        if job.state not in TERMINAL:
+            raise Conflict(f"{message.job} is {job.state.name}: what it comes to can be read by jobs that depend on it")
+        if job.state is not JobState.COMPLETED:
+            raise Conflict(f"{message.job} is {job.state.name} and came to nothing: {job.reason}")
+        self._core.release(partial(peer.send, msg.ValueRead(message.request, job.value)))
+
+    def _number_of(self, peer: Peer, lease: int) -> int:
+        """The job that asks."""
+        holder = self._core.state.workers.get(peer.worker)
+        number = holder.held.get(lease) if holder is not None else None
+        if number is None:
+            raise Conflict("this attempt is over, or was taken from its worker: what it asks no longer counts")
+        return number

@@ -1,0 +1,117 @@
+"""What jobs print, read and followed by clients."""
+
+from __future__ import annotations
+
+import asyncio
+
+from titan.core.events import events as ev
+from titan.core.state.state import Job, State
+from titan.errors import EnvironmentFault, NotFound, TitanError
+from titan.master import views
+from titan.master.handlers.history import HistoryHandler
+from titan.master.log_store import LogStore
+from titan.model.states import TERMINAL, JobState
+from titan.net.peer import Peer
+from titan.protocol import messages as msg
+from titan.protocol.codec import error_of
+
+
+class LogHandler:
+    def __init__(self, state: State, logs: LogStore, past: HistoryHandler) -> None:
+        self._state = state
+        self._logs = logs
+        self._past = past
+        self._streams: dict[tuple[int, int], asyncio.Task[None]] = {}
+        """By connection and request."""
+        self._followers: dict[tuple[str, str], dict[asyncio.Event, None]] = {}
+
+    def on_output(self, run: str, job: str) -> None:
+        """New output of a job is here, or its state changed: whoever follows it looks again."""
+        for event in self._followers.get((run, job), ()):
+            event.set()
+
+    def note(self, events: list[ev.Event]) -> None:
+        """Wakes the followers of jobs that these events are about."""
+        if not self._followers:
+            return
+        jobs = self._state.jobs
+        for event in events:
+            for number in () if type(event) is ev.ProgressReported else getattr(event, "jobs", ()):
+                self.on_output(jobs[number].run.id, jobs[number].name)
+
+    def unwatch(self, peer: Peer, request: int) -> None:
+        stream = self._streams.get((peer.number, request))
+        if stream is not None:
+            stream.cancel()
+
+    def forget(self, peer: Peer) -> None:
+        """The connection is closed."""
+        for key in [key for key in self._streams if key[0] == peer.number]:
+            self._streams[key].cancel()
+
+    async def close(self) -> None:
+        for task in list(self._streams.values()):
+            task.cancel()
+        await asyncio.gather(*self._streams.values(), return_exceptions=True)
+
+    def on_read_logs(self, peer: Peer, message: msg.ReadLogs) -> None:
+        """Raises TitanError, which becomes the answer."""
+        if self._past.is_live(message.run):
+            self._start(peer, message, self._state)
+        else:
+            self._past.with_run(peer, message.request, message.run, lambda state: self._start(peer, message, state))
+
+    def _start(self, peer: Peer, message: msg.ReadLogs, state: State) -> None:
+        run = views.find_run(state, message.run)
+        job = state.jobs[views.find_job(state, run, message.job)]
+        if message.attempt > job.attempt or message.attempt < 0:
+            raise NotFound(f"{message.run}/{message.job} has had {job.attempt} attempts; there is no attempt {message.attempt}")
+        key = (peer.number, message.request)
+        task = asyncio.get_running_loop().create_task(self._stream(peer, message, job))
+        self._streams[key] = task
+        task.add_done_callback(lambda _: self._streams.pop(key, None))
+
+    async def _stream(self, peer: Peer, message: msg.ReadLogs, job: Job) -> None:
+        """All output of one attempt. With `follow` and attempt 0: of every attempt from the newest
+        on, until the job is over."""
+        attempt = message.attempt or max(job.attempt, 1)
+        seen_bytes: dict[int, int] = {}
+        place, event = (message.run, message.job), asyncio.Event()
+        followers = self._followers.setdefault(place, {})
+        followers[event] = None
+        try:
+            while True:
+                event.clear()
+                over = job.state in TERMINAL or (message.attempt > 0 and not _is_at(job.attempt, job.state, attempt))
+                newest = job.attempt
+                for stream, offset, data in self._logs.pieces(message.run, message.job, attempt, seen_bytes):
+                    peer.send(msg.LogChunk(message.request, attempt, stream, offset), data)
+                    await peer.drain()
+                if not message.attempt and newest > attempt:
+                    attempt, seen_bytes = attempt + 1, {}
+                    continue
+                if over or not message.follow:
+                    peer.send(msg.LogChunk(message.request, attempt, 1, seen_bytes.get(1, 0), True), b"")
+                    return
+                await event.wait()
+        except ConnectionError:
+            pass
+        except (TitanError, OSError) as e:
+            peer.send(
+                error_of(message.request, e if isinstance(e, TitanError) else EnvironmentFault(f"the log cannot be read: {e}"))
+            )
+        finally:
+            del followers[event]
+            if not followers:
+                self._followers.pop(place, None)
+
+
+def _is_at(current: int, state: JobState, attempt: int) -> bool:
+    """Whether that attempt may still print."""
+    return current <= attempt and state in (
+        JobState.DISPATCHED,
+        JobState.RUNNING,
+        JobState.QUEUED,
+        JobState.WAITING,
+        JobState.DELAYED,
+    )

@@ -1,0 +1,37 @@
+"""Services: what runs of them, their stop, and another in place of one."""
+
+from __future__ import annotations
+
+from titan.content.blobs import BlobStore
+from titan.errors import NotFound
+from titan.gateway.inbound import asked
+from titan.master import views
+from titan.master.core_loop import CoreLoop
+from titan.master.handlers.history import HistoryHandler
+from titan.net.peer import Peer
+from titan.protocol import messages as msg
+
+
+class ServiceHandler:
+    """Each of its methods raises TitanError, which becomes the answer."""
+
+    def __init__(self, core: CoreLoop, past: HistoryHandler, content: BlobStore) -> None:
+        self._core = core
+        self._past = past
+        self._content = content
+
+    def on_list_services(self, peer: Peer, message: msg.ListServices) -> None:
+        self._core.turn()
+        answer = views.services(self._core.state, message)
+        self._core.release(lambda: peer.send(answer))
+
+    def on_stop_service(self, peer: Peer, message: msg.StopService) -> None:
+        if self._past.is_live(message.run):
+            self._core.see(asked(message, origin=peer.number, actor=peer.actor))
+        else:  # stopping what is over stops nothing
+            self._past.answer(peer, message.request, message.run, lambda _: [msg.ServicesStopped(message.request, 0)])
+
+    def on_replace_service(self, peer: Peer, message: msg.ReplaceService) -> None:
+        if message.file_hash and not self._content.touch(message.file_hash):
+            raise NotFound(f"{message.file} ({message.file_hash[:12]}) is not on the master: stage it before you ask")
+        self._core.see(asked(message, origin=peer.number, actor=peer.actor))

@@ -1,0 +1,239 @@
+"""What workers say becomes inputs, and the effects that are for workers become messages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable
+
+from titan.content.blobs import BlobStore
+from titan.core import effects as fx
+from titan.core import inputs
+from titan.core.state.state import State
+from titan.errors import ProtocolError
+from titan.gateway.admission import check_columns, check_results
+from titan.gateway.inbound import MAX_TEXT, registration, worker_input
+from titan.gateway.outbound import dispatches, order_of
+from titan.master.core_loop import CoreLoop
+from titan.master.handlers.secrets import SecretHandler
+from titan.master.log_store import STDERR, STDOUT, LogStore
+from titan.master.output_losses import OutputLosses
+from titan.model.failure import with_loss
+from titan.model.plain import plain
+from titan.model.states import Outcome
+from titan.model.values import artifact_of
+from titan.net.peer import Peer
+from titan.protocol import messages as msg
+from titan.protocol.codec import Blob, encode
+
+log = logging.getLogger("titan.master")
+
+MAX_RESUMED = 10_000
+MAX_GAP = 16 << 20
+"""Bytes of output that may be missing before a piece of an attempt that is over."""
+
+
+class WorkerHandler:
+    def __init__(
+        self, core: CoreLoop, logs: LogStore, secrets: SecretHandler, content: BlobStore, on_output: Callable[[str, str], None]
+    ) -> None:
+        """`on_output(run, job)`: new output of that job is here."""
+        self._core = core
+        self._logs = logs
+        self._secrets = secrets
+        self._content = content
+        self._on_output = on_output
+        self.peers: dict[int, Peer] = {}
+        """worker -> the connection it speaks on."""
+        self._complain_after = 0.0
+        self._losses = OutputLosses(logs)
+        self._resumed: dict[int, tuple[int, int]] = {}
+        """Lease -> what was here of its output when its worker was told last."""
+
+    @property
+    def _state(self) -> State:
+        return self._core.state
+
+    # -- in ----------------------------------------------------------------------------------------
+    def check(self, peer: Peer, message: msg.Message) -> None:
+        """Raises ProtocolError for what may only come on the connection on which its worker is
+        registered."""
+        if self.peers.get(peer.worker) is not peer and not isinstance(message, (msg.Register, msg.Ping)):
+            raise ProtocolError(f"a {type(message).__name__} from a worker that is not registered on this connection")
+
+    def on_register(self, peer: Peer, message: msg.Register) -> None:
+        self._core.see(registration(message, origin=peer.number, host=peer.host, cluster=self._state.cluster))
+
+    def on_heartbeat(self, peer: Peer, message: msg.Heartbeat) -> None:
+        self._see(peer, message)
+        peer.send(msg.Heard(message.request))
+
+    def on_results(self, peer: Peer, message: msg.Results) -> None:
+        if message.outputs or self._losses or any(map(artifact_of, message.values)):
+            check_results(message)
+            self._expect_content(message)
+            self._tell_losses(peer.worker, message)
+        self._see(peer, message)
+
+    def on_leaving(self, peer: Peer, message: msg.Leaving) -> None:
+        self._see(peer, message)
+        self._core.release(lambda: peer.send(msg.Pong(message.request)))
+
+    def _see(self, peer: Peer, message: msg.Message) -> None:
+        """One that the core sees as it is."""
+        one = worker_input(message, peer.worker, jitter=random.random())
+        assert one is not None, type(message)
+        self._core.see(one)
+
+    on_started = on_awaiting = on_service_states = on_progress = on_statuses = on_draining = _see
+
+    def forget(self, peer: Peer) -> None:
+        """The connection is closed."""
+        worker = peer.worker
+        if self.peers.get(worker) is peer:
+            del self.peers[worker]
+            self._core.see(inputs.WorkerDisconnected(worker, peer.number))
+
+    def _expect_content(self, message: msg.Results) -> None:
+        """A result whose content is not here, as it was removed since it was sent, is none: the
+        attempt is tried again."""
+        for i, outputs in enumerate(message.outputs):
+            gone = next((output.name for output in outputs if not self._content.touch(output.hash)), None)
+            if gone is not None:
+                message.outcomes[i], message.reasons[i] = Outcome.BROKEN, f"output {gone!r} is not on the master's disk any more"
+        for i, value in enumerate(message.values):
+            hash_ = artifact_of(value)
+            if hash_ is not None and not self._content.touch(hash_):
+                message.outcomes[i], message.reasons[i] = Outcome.BROKEN, "its result is not on the master's disk any more"
+                message.values[i] = b""
+
+    def on_log_data(self, peer: Peer, message: msg.LogData, blob: Blob) -> None:
+        check_columns(message)
+        worker = peer.worker
+        if sum(message.sizes) != len(blob):
+            raise ProtocolError(f"output of {sum(message.sizes):,} bytes was announced, {len(blob):,} came")
+        jobs = self._state.jobs
+        held = {(j.run.id, j.name, j.attempt): n for n, j in ((n, jobs[n]) for n in self._state.workers[worker].held.values())}
+        view, at = memoryview(blob), 0
+        for run, job, attempt, stream, offset, size in zip(
+            message.runs, message.jobs, message.attempts, message.streams, message.offsets, message.sizes, strict=True
+        ):
+            number = held.get((run, job, attempt))
+            if number is None and not self._had(worker, run, job, attempt):
+                self._complain(f"worker {self._state.worker_name(worker)} sent output of {run[:40]}/{job[:128]}, which is not its")
+            elif not offset or not self._lacks_before(peer, number, run, job, attempt, stream, offset):
+                self._keep_output(run, job, attempt, stream, offset, view[at : at + size])
+            elif self._losses:
+                self._losses.passed_over(run, job, attempt, stream, offset + size)
+            at += size
+
+    def _had(self, worker: int, run: str, job: str, attempt: int) -> bool:
+        """Whether an attempt that a worker does not hold any more was once its."""
+        known = self._state.runs.get(run)
+        number = self._state.find(known, job) if known is not None else None
+        if number is None:
+            return False
+        it = self._state.jobs[number]
+        if it.attempt == attempt:
+            return it.worker == worker
+        retiring = number in self._state.workers[worker].retiring.values()
+        return retiring or any(one.attempt == attempt and one.worker == worker for one in it.history or ())
+
+    def _lacks_before(self, peer: Peer, number: int | None, run: str, job: str, attempt: int, stream: int, offset: int) -> bool:
+        """Whether output before this piece is not here. The worker is told from where on, and reads
+        it back from its own log."""
+        have = self._logs.received(run, job, attempt)
+        if stream not in (STDOUT, STDERR) or offset <= have[stream - STDOUT]:
+            return False
+        # it is over, and its worker forgets it: what comes is kept as it comes, within reason
+        if number is None:
+            return offset > have[stream - STDOUT] + MAX_GAP
+        lease = self._state.jobs[number].lease
+        # else it was told, and what it sent before it heard is still coming
+        if self._resumed.get(lease) != have:
+            self._resumed[lease] = have
+            while len(self._resumed) > MAX_RESUMED:
+                del self._resumed[next(iter(self._resumed))]
+            peer.send(msg.LogResume(0, [lease], [have[0]], [have[1]]))
+        return True
+
+    def _keep_output(self, run: str, job: str, attempt: int, stream: int, offset: int, data: memoryview) -> None:
+        """A job must not fail for output that the disk refuses: its result says what was lost,
+        unless it comes again."""
+        try:
+            self._logs.append(run, job, attempt, stream, offset, data)
+        except OSError as e:
+            self._losses.refused(run, job, attempt, stream, offset + len(data), e)
+            self._complain(f"output of {run}/{job} cannot be kept: {e}: free space under {self._logs.folder}")
+            return
+        self._on_output(run, job)
+
+    def note_unsynced(self, run: str, attempts: Iterable[tuple[str, int]], error: OSError) -> None:
+        """The disk failed under what these attempts, (job, number) each, had printed."""
+        for job, attempt in attempts:
+            self._losses.doubted(run, job, attempt, error)
+
+    def _tell_losses(self, worker: int, message: msg.Results) -> None:
+        """Results also say what of their output is not here."""
+        held, jobs = self._state.workers[worker].held, self._state.jobs
+        for i, lease in enumerate(message.leases):
+            job = jobs.get(held.get(lease, -1))
+            loss = self._losses.take(job.run.id, job.name, job.attempt) if job is not None else ""
+            if loss:
+                message.reasons[i] = with_loss(message.reasons[i], loss)
+                if not message.lost:
+                    message.lost.extend([""] * len(message.leases))
+                message.lost[i] = f"{message.lost[i]}; {loss}" if message.lost[i] else loss
+
+    def _complain(self, text: str) -> None:
+        """In the log, once a minute."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._complain_after:
+            self._complain_after = now + 60.0
+            log.error("%s", plain(text, MAX_TEXT))
+
+    # -- out ---------------------------------------------------------------------------------------
+    def accept(self, peer: Peer, effect: fx.AcceptWorker) -> list[Callable[[], None]]:
+        state, worker = self._state, effect.worker
+        if worker not in state.workers:  # forgotten in the same turn; it will dial anew
+            return []
+        older = self.peers.get(worker)
+        self.peers[worker] = peer
+        peer.worker = worker
+        order = order_of(state, effect)
+        assert order is not None, "the worker is there"
+        welcome = order[1]
+        leases = list(state.workers[worker].held.items())
+        jobs = [state.jobs[number] for _, number in leases]
+        known = [self._logs.received(j.run.id, j.name, j.attempt) for j in jobs]
+        resume = msg.LogResume(0, [lease for lease, _ in leases], [o for o, _ in known], [e for _, e in known])
+
+        def answer() -> None:
+            if older is not None and older is not peer:
+                older.close()
+            peer.send(welcome)
+            peer.send(resume)
+
+        return [answer]
+
+    def dispatch(self, effect: fx.SendDispatch) -> list[Callable[[], None]]:
+        calls: list[Callable[[], None]] = []
+        for message, jobs, first_lease in dispatches(self._state, effect):
+            for job in jobs:
+                if job.run.first >> 32 != self._state.term:
+                    self._logs.begin(job.run.id, job.name, job.attempt)
+            if any(template.secrets for template in message.templates):
+                given = self._secrets.given(first_lease, jobs)
+                calls += self.tell(effect.worker, given) if given is not None else []
+            calls += self.tell(effect.worker, message)
+        return calls
+
+    def tell(self, worker: int, message: msg.Message) -> list[Callable[[], None]]:
+        """To where the worker is now. If that connection breaks before it is sent, reconciliation
+        makes it again."""
+        peer = self.peers.get(worker)
+        if peer is None:
+            return []
+        frame = encode(message, compress=peer.compress)
+        return [lambda: peer.write(frame)]

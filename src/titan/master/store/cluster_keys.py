@@ -1,0 +1,279 @@
+"""The cluster as keys of TitanStore, for any Redis client to read: derived from the state whenever
+they are asked for.
+
+    titan:run:RUN        hash     titan:job:RUN/JOB    hash     titan:worker:NAME    hash
+    titan:queue:TAG      list of RUN/JOB, who is next first; at most 10,000
+    titan:dlq            hash of RUN/JOB to the reason          titan:workers        hash of NAME to the state
+    titan:events         stream of what happened since this master started, the last 10,000
+
+Runs that have left for the history are not among them. SCAN and KEYS name the jobs of runs of up to
+10,000 jobs; those of larger ones can be read all the same.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from heapq import merge
+from itertools import islice
+from operator import attrgetter
+from types import UnionType
+from typing import Any, NamedTuple, Union, get_args, get_origin
+
+import msgspec
+
+from titan.core.events import events as ev
+from titan.core.state.state import Job, Run, State
+from titan.errors import TitanError
+from titan.master import views
+from titan.model.states import JobState, RunState
+from titan.protocol import messages as msg
+from titan.scheduling.lane import Lane, sort_key
+from titan.store.stream_log import Stream
+from titan.store.values import Value
+
+PREFIX = b"titan:"
+EVENTS_KEY = b"titan:events"
+QUEUED = 10_000
+LISTED = 10_000
+EVENTS = 10_000
+"""Entries of titan:events, and batches of events that wait to become entries."""
+
+
+_UNTOLD = (*ev.VOLATILE, ev.StoreChanged)
+
+
+class ClusterKeys:
+    """A Mount: see `titan.store.keyspace`."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.events = EventStream(state)
+
+    def find(self, key: bytes) -> Value | None:
+        kind, _, name = key[len(PREFIX) :].decode("utf-8", "replace").partition(":")
+        state = self._state
+        match kind:
+            case "run" if name in state.runs:
+                return _run(state.runs[name])
+            case "job":
+                return self._job(name)
+            case "worker":
+                return _worker(state, name)
+            case "queue":
+                return deque(self._queue(name)) or None
+            case "workers" if not name:
+                return {row.name.encode(): row.state.encode() for row in views.workers(state, msg.ListWorkers(0)).workers} or None
+            case "dlq" if not name:
+                return {_name(state.jobs[j]): state.jobs[j].reason.encode() for j in state.dead} or None
+            case "events" if not name:
+                return self.events.stream()
+        return None
+
+    def keys(self) -> Iterable[bytes]:
+        state = self._state
+        for name in ("workers", "dlq", "events"):
+            key = PREFIX + name.encode()
+            if self.find(key) is not None:
+                yield key
+        for worker in state.workers.values():
+            yield b"titan:worker:%b" % worker.name.encode()
+        for tag in self._tags():
+            yield b"titan:queue:%b" % tag.encode()
+        for run in state.runs.values():
+            if run.state is not RunState.OPENING:
+                yield b"titan:run:%b" % run.id.encode()
+                for number in run.numbers() if run.count <= LISTED else ():
+                    yield b"titan:job:%b" % _name(state.jobs[number])
+
+    def _job(self, name: str) -> Value | None:
+        run_id, _, job_name = name.partition("/")
+        try:
+            run = views.find_run(self._state, run_id)
+            job = self._state.jobs[views.find_job(self._state, run, job_name)]
+        except TitanError:
+            return None
+        row = views.job_row(self._state, job)
+        return _hash(
+            {
+                **{field: getattr(row, field) for field in row.__struct_fields__ if field not in ("id", "state")},
+                "run": run.id,
+                "job": job.name,
+                "state": job.state.name,
+                "dag": run.name,
+                "requirement": job.template.requirement,
+                "priority": job.template.priority,
+            }
+        )
+
+    def _lanes(self) -> list[Lane]:
+        return [lane for lane in (*self._state.lanes.values(), *self._state.pinned.values()) if lane.count]
+
+    def _tags(self) -> list[str]:
+        jobs = self._state.jobs
+        return list(dict.fromkeys(jobs[j].template.requirement for lane in self._lanes() for j in lane.first(1)))
+
+    def _queue(self, tag: str) -> Iterator[bytes]:
+        """Those that wait for a slot of this capability, in the order in which they would get it."""
+        jobs = self._state.jobs
+        rows: list[list[tuple[int, int]]] = []
+        for lane in self._lanes():
+            first = lane.first(QUEUED)
+            rows.append([(sort_key(jobs[j].template.priority, j), j) for j in first if jobs[j].template.requirement == tag])
+        return (_name(jobs[j]) for _, j in islice(merge(*rows), QUEUED))
+
+
+class EventStream:
+    """Events become entries when somebody reads. Until then those about jobs are kept as they were
+    decided, which costs nothing per job; of the others what is plain is kept: they may hold whole
+    DAGs."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._fresh: deque[tuple[int, ev.Event | _Noted, int]] = deque()
+        """When, what, and how many entries it will be."""
+        self._waiting = 0
+        """Entries that those will be."""
+        self._stream = Stream()
+
+    def note(self, now_ms: int, events: list[ev.Event]) -> None:
+        for event in events:
+            if type(event) in _UNTOLD:
+                continue
+            numbers = getattr(event, "jobs", None)
+            if isinstance(numbers, list):
+                self._fresh.append((now_ms, event, len(numbers)))
+                self._waiting += len(numbers)
+            else:
+                self._fresh.append((now_ms, _noted(self._state, event), 1))
+                self._waiting += 1
+        while self._fresh and self._waiting - self._fresh[0][2] >= EVENTS:
+            self._waiting -= self._fresh.popleft()[2]
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self._fresh)
+
+    def stream(self) -> Stream | None:
+        stream = self._stream
+        self._waiting = 0
+        while self._fresh:
+            now_ms, what, _ = self._fresh.popleft()
+            for fields in (_fields(_kind(what.kind), _facts(what)),) if isinstance(what, _Noted) else self._entries(what):
+                stream.append(max(stream.last + 1, now_ms << 64), fields)
+        for entry in stream.excess(EVENTS, None, None):
+            stream.delete(entry)
+        return stream if stream.added else None
+
+    def _entries(self, event: ev.Event) -> Iterator[tuple[bytes, ...]]:
+        """One for each of its jobs, the last ones; those that have left the state since are passed
+        over."""
+        numbers: list[int] = event.jobs  # type: ignore[union-attr]
+        kind, plain = _kind(type(event)), _facts(_noted(self._state, event))
+        columns = {
+            name: column
+            for name in event.__struct_fields__
+            if name != "jobs" and isinstance(column := getattr(event, name), list) and len(column) == len(numbers)
+        }
+        for i in range(max(0, len(numbers) - EVENTS), len(numbers)):
+            job = self._state.jobs.get(numbers[i])
+            if job is not None:
+                mine = {name: column[i] for name, column in columns.items() if isinstance(column[i], (str, int, float))}
+                yield _fields(kind, {"run": job.run.id, "job": job.name, **plain, **mine})
+
+
+class _Noted(NamedTuple):
+    """The fields of an event that may be plain (texts, numbers), read and not yet looked at."""
+
+    kind: type[ev.Event]
+    values: tuple[Any, ...]
+    worker: str | None
+    """The name of its worker, if it has one: by the time that somebody reads, that may be
+    forgotten."""
+
+
+def _noted(state: State, event: ev.Event) -> _Noted:
+    worker = getattr(event, "worker", None)
+    return _Noted(type(event), _plain_of(type(event))[1](event), state.worker_name(worker) if isinstance(worker, int) else None)
+
+
+def _facts(noted: _Noted) -> dict[str, Any]:
+    names = _plain_of(noted.kind)[0]
+    facts = {name: value for name, value in zip(names, noted.values, strict=True) if isinstance(value, (str, int, float))}
+    return facts if noted.worker is None else {**facts, "worker": noted.worker}
+
+
+def _kind(kind: type[ev.Event]) -> bytes:
+    return str(kind.__struct_config__.tag).encode()
+
+
+@cache
+def _plain_of(kind: type[ev.Event]) -> tuple[tuple[str, ...], Callable[[ev.Event], tuple[Any, ...]]]:
+    """The names of the fields of such events that may be plain, and what reads them."""
+    names = tuple(field.name for field in msgspec.structs.fields(kind) if _may_be_plain(field.type))
+    if len(names) > 1:
+        return names, attrgetter(*names)
+    return names, lambda event: tuple(getattr(event, name) for name in names)
+
+
+def _may_be_plain(kind: Any) -> bool:
+    if get_origin(kind) in (Union, UnionType):
+        return any(map(_may_be_plain, get_args(kind)))
+    return isinstance(kind, type) and issubclass(kind, (str, int, float))
+
+
+def _fields(kind: bytes, facts: dict[str, Any]) -> tuple[bytes, ...]:
+    return (b"event", kind, *(part for name, value in facts.items() for part in (name.encode(), _text(value))))
+
+
+def _run(run: Run) -> Value | None:
+    if run.state is RunState.OPENING:
+        return None
+    tally = {state.name.lower(): run.tally[state] for state in JobState if run.tally[state]}
+    return _hash(
+        {
+            "run": run.id,
+            "dag": run.name,
+            "version": run.version,
+            "state": run.state.name,
+            "jobs": run.count,
+            "submitted_at": run.submitted_at,
+            "finished_at": run.finished_at,
+            **tally,
+        }
+    )
+
+
+def _worker(state: State, name: str) -> Value | None:
+    number = state.worker_numbers.get(name)
+    if number is None:
+        return None
+    row = next(row for row in views.workers(state, msg.ListWorkers(0)).workers if row.name == name)
+    return _hash(
+        {
+            "name": row.name,
+            "state": row.state,
+            "capabilities": " ".join(row.capabilities),
+            "slots": row.slots,
+            "held": row.held,
+            "heard_at": row.heard_at,
+            **row.facts,
+        }
+    )
+
+
+def _name(job: Job) -> bytes:
+    return f"{job.run.id}/{job.name}".encode()
+
+
+def _hash(facts: dict[str, Any]) -> dict[bytes, bytes]:
+    return {name.encode(): _text(value) for name, value in facts.items()}
+
+
+def _text(value: Any) -> bytes:
+    if isinstance(value, float):
+        return b"%.3f" % value
+    if isinstance(value, bool):
+        return b"1" if value else b"0"
+    return str(value).encode()

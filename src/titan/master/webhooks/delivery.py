@@ -1,0 +1,197 @@
+"""Tells the webhooks of gates that they opened, until each has heard it or is given up.
+
+Owns the tokens in the clear (nothing else ever has them), the secret that signs, and the tries.
+What became of a webhook is an input like any other: once that is durable no master ever tells it
+again; before, a restarted master begins anew with another token. So a webhook is told at least
+once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from titan.core.events import events as ev
+from titan.core.inputs import TokenDrawn, WebhookAnswered
+from titan.gateway.inbound import digest_of
+from titan.master.core_loop import CoreLoop
+from titan.master.webhooks.targets import Refused, Targets
+from titan.model.settings import Settings
+from titan.model.states import JobState
+
+if TYPE_CHECKING:
+    import httpx
+
+log = logging.getLogger("titan.master")
+
+AT_ONCE = 16
+"""Webhooks that are being told at the same time; others wait their turn."""
+TRANSIENT = (408, 425, 429)
+"""Answers of 4xx that may be others later."""
+DELIVERED = "delivered"
+ADDRESSES = 4
+"""Of one name, that are tried one after another."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one webhook is told."""
+
+    url: str
+    body: bytes
+
+
+class WebhookDelivery:
+    def __init__(self, core: CoreLoop, secret: bytes, targets: Targets | None = None) -> None:
+        self._core = core
+        self._secret = secret
+        self._targets = targets or Targets()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._http: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        if self._http is not None:
+            await self._http.aclose()
+
+    def announce(self, number: int) -> list[Callable[[], None]]:
+        """The call, to be made when the gate's opening is durable, that begins to tell its webhook."""
+        return [lambda: self._begin(number)]
+
+    def note(self, events: list[ev.Event]) -> None:
+        """A gate that is decided or cancelled need not be told of any more."""
+        if not self._tasks:
+            return
+        for event in events:
+            if isinstance(event, (ev.GatesDecided, ev.JobsCancelled)):
+                for number in event.jobs:
+                    task = self._tasks.get(number)
+                    if task is not None:
+                        task.cancel()
+
+    # -- one webhook -------------------------------------------------------------------------------
+    def _begin(self, number: int) -> None:
+        if number in self._tasks:
+            return
+        task = asyncio.get_running_loop().create_task(self._tell(number))
+        self._tasks[number] = task
+
+        def ended(done: asyncio.Task[None]) -> None:
+            self._tasks.pop(number, None)
+            if not done.cancelled() and (error := done.exception()) is not None:
+                log.error("a webhook was not told: %s", error, exc_info=error)
+
+        task.add_done_callback(ended)
+
+    async def _tell(self, number: int) -> None:
+        job = self._core.state.jobs.get(number)
+        if job is None or job.state is not JobState.PAUSED:
+            return
+        gate = job.template.gate
+        facts = job.extra.gate if job.extra is not None else None
+        assert gate is not None and facts is not None, job.name
+        where = f"{job.run.id}/{job.name}"
+        token = secrets.token_urlsafe(32)
+        self._core.see(TokenDrawn(number, digest_of(token)))
+        await self._core.settled()  # nobody has a token that is not good after a crash
+        about = {
+            "run": job.run.id,
+            "dag": job.run.name,
+            "job": job.name,
+            "message": gate.message,
+            "opened": facts.opened_at,
+            "expires": facts.expires_at,
+            "token": token,
+        }
+        call = Call(gate.webhook, json.dumps(about).encode())
+        settings = self._core.state.settings
+        for failed in range(settings.webhook_tries):
+            async with self._turns:
+                result, final = await self._try(call, where, settings)
+            if result == DELIVERED or final or failed + 1 >= settings.webhook_tries:
+                break
+            wait_s = min(settings.webhook_backoff_max_s, settings.webhook_backoff_s * 2.0 ** min(failed, 40))
+            log.warning("webhook of gate %s: %s; trying again", where, result)
+            await asyncio.sleep(wait_s * (0.5 + random.random() / 2))
+        if result != DELIVERED:
+            log.error("webhook of gate %s is given up: %s", where, result)
+        self._core.see(WebhookAnswered(number, result))
+        await self._core.settled()
+
+    async def _try(self, call: Call, where: str, settings: Settings) -> tuple[str, bool]:
+        """("delivered", or what went wrong; whether it is no use to try again)."""
+        import httpx
+
+        if self._http is None:
+            # it would log each URL, which may hold a password
+            logging.getLogger("httpx").setLevel(logging.WARNING)
+            # No connection is kept: the next webhook's name may stand for the same address with
+            # another certificate.
+            self._http = httpx.AsyncClient(
+                follow_redirects=False, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0)
+            )
+        headers = {"content-type": "application/json", "x-titan-gate": where, **signed(self._secret, call.body, int(time.time()))}
+        try:
+            async with asyncio.timeout(settings.webhook_timeout_s):
+                addresses = await self._targets.addresses(call.url)
+                status = await self._post(self._http, call, headers, addresses)
+        except Refused as error:
+            return f"it is not called: {error}", True
+        except TimeoutError:
+            return f"no answer within {settings.webhook_timeout_s:g} s", False
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            return f"its URL cannot be used: {error}", True
+        except (httpx.HTTPError, OSError) as error:
+            return f"{type(error).__name__}: {error}", False
+        if 200 <= status < 300:
+            return DELIVERED, True
+        if 300 <= status < 400:
+            return f"it answered {status}: a redirect is not followed, give the URL that it leads to", True
+        return f"it answered {status}", 400 <= status < 500 and status not in TRANSIENT
+
+    @staticmethod
+    async def _post(client: httpx.AsyncClient, call: Call, headers: dict[str, str], addresses: list[str]) -> int:
+        """The status that the first address answers which takes a connection. Name and certificate
+        are those of the URL."""
+        import httpx
+
+        url = httpx.URL(call.url)
+        named = {**headers, "host": url.netloc.decode("ascii")}
+        for tries_left, address in reversed(list(enumerate(reversed(addresses[:ADDRESSES])))):
+            try:
+                async with client.stream(
+                    "POST",
+                    url.copy_with(host=address),
+                    content=call.body,
+                    headers=named,
+                    timeout=None,
+                    extensions={"sni_hostname": url.host},
+                ) as answer:
+                    return answer.status_code
+            except httpx.ConnectError:
+                if not tries_left:
+                    raise
+        raise OSError(f"{url.host} has no address")
+
+
+def signed(secret: bytes, body: bytes, at_s: int) -> dict[str, str]:
+    """The headers by which whoever has the secret knows that a body is this master's, and how old
+    it is.
+
+    >>> signed(b"secret", b"{}", 1700000000)["x-titan-signature"][:20]
+    'sha256=b8569b78799ff'
+    """
+    mac = hmac.new(secret, b"%d." % at_s + body, hashlib.sha256).hexdigest()
+    return {"x-titan-timestamp": str(at_s), "x-titan-signature": f"sha256={mac}"}

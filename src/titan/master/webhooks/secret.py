@@ -1,0 +1,50 @@
+"""The secret that signs webhooks: from a file or the environment, else made once and kept in the
+master's home."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from titan.errors import CallerError, EnvironmentFault
+from titan.host.privacy import take_key
+
+VARIABLE = "TITAN_WEBHOOK_SECRET"
+SHORTEST = 16
+
+
+def webhook_secret(home: Path, file: Path | None) -> bytes:
+    """At least 16 bytes. Raises CallerError for a secret that is too short or cannot be read,
+    EnvironmentFault for the home's."""
+    if file is not None:
+        try:
+            return _checked(file.read_bytes(), str(file))
+        except OSError as error:
+            raise CallerError(f"the webhook secret {file} cannot be read: {error.strerror}") from error
+    if given := take_key(VARIABLE):
+        return _checked(given.encode(), VARIABLE)
+    own = home / "webhook.secret"
+    try:
+        if not own.exists():
+            _write(own)
+        return _checked(own.read_bytes(), str(own))
+    except OSError as error:
+        raise EnvironmentFault(f"the webhook secret {own} cannot be made or read: {error.strerror}") from error
+
+
+def _write(path: Path) -> None:
+    """Whole or not at all, and for its owner alone."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        out.write(secrets.token_hex(32) + "\n")
+        out.flush()
+        os.fsync(out.fileno())
+    beside.rename(path)
+
+
+def _checked(secret: bytes, where: str) -> bytes:
+    secret = secret.strip()
+    if len(secret) < SHORTEST:
+        raise CallerError(f"the webhook secret in {where} has {len(secret)} bytes: give at least {SHORTEST}")
+    return secret

@@ -1,0 +1,2 @@
+"""Connections: TITAN_PROTO over asyncio, memory limits over all peers, and reconnecting with
+back-off."""

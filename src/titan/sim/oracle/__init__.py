@@ -1,0 +1,2 @@
+"""The oracle of the simulator: what was promised, judged against what really ran and what the log
+says."""

@@ -1,0 +1,225 @@
+"""What jobs say of themselves, and the values that they come to: taken from their connections,
+checked, and handed on.
+
+Owns the limits of what they may say, the pieces of large values, and the timer by which the master
+is told; what it is told when is decided in `job_news`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from titan.errors import CallerError, Conflict, LimitExceeded
+from titan.host.remove_folder import remove_folder
+from titan.model import values
+from titan.model.values import MAX_RESULT_BYTES, PIECE_BYTES
+from titan.protocol import messages as msg
+from titan.protocol.codec import Blob
+from titan.worker.context.requests import Ask, ContextHandler
+from titan.worker.secrets import AttemptSecrets
+from titan.worker.state_machine.job_reports import ReportOutbox
+from titan.worker.state_machine.messages import ArtifactReady, ResultSet
+from titan.worker.value_uploads import Values
+
+TEXT_BYTES = 1024
+
+
+class _Part:
+    """A large value that comes in pieces."""
+
+    def __init__(self, path: Path, *, as_json: bool, size: int) -> None:
+        self.end = b""
+        """Of what came, as much as may be the beginning of a secret."""
+        self.path = path
+        self.as_json = as_json
+        self.size = size
+        self.offset = 0
+        self.digest = hashlib.sha256()
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.digest.update(data)
+        self.offset += len(data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class JobReports:
+    def __init__(
+        self,
+        handler: ContextHandler,
+        folder: Path,
+        *,
+        store: Values,
+        send: Callable[[msg.Message, bytes | None], None],
+        can_send: Callable[[], bool],
+        see: Callable[[Any], None],
+        secrets: AttemptSecrets,
+    ) -> None:
+        """`folder` is for values that come in; `store` keeps them; `see` takes what the machine is
+        to hear."""
+        self._secrets = secrets
+        remove_folder(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._handler = handler
+        self._store = store
+        self._send = send
+        self._can_send = can_send
+        self._see = see
+        self._news = ReportOutbox()
+        self._parts: dict[int, _Part] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        handler.serve(msg.ReportProgress, self._on_progress)
+        handler.serve(msg.SetStatus, self._on_status)
+        handler.serve(msg.SetResult, self._on_result)
+
+    # -- what jobs say -----------------------------------------------------------------------------
+    def _on_progress(self, ask: Ask) -> None:
+        it: msg.ReportProgress = ask.message
+        if it.fraction != -1.0 and not 0.0 <= it.fraction <= 1.0:  # NaN too
+            raise CallerError(f"a progress of {it.fraction!r}: it is 0 to 1, or -1 if it is not known")
+        self._arm(self._news.progress(ask.lease, it.fraction, self._said(ask.lease, it.message)))
+        ask.reply(msg.Noted(ask.request))
+
+    def _on_status(self, ask: Ask) -> None:
+        self._arm(self._news.status(ask.lease, self._said(ask.lease, ask.message.text)))
+        ask.reply(msg.Noted(ask.request))
+
+    def _said(self, lease: int, text: str) -> str:
+        """One line that can be shown to anybody. Raises LimitExceeded."""
+        if len(text) > TEXT_BYTES or (not text.isascii() and len(text.encode()) > TEXT_BYTES):
+            told = f"a text of {len(text.encode()):,} bytes; the limit is {TEXT_BYTES:,}: a longer one belongs in the output"
+            raise LimitExceeded(told)
+        text = self._secrets.masked(lease, text)
+        return " ".join("".join([c if c.isprintable() else " " for c in text]).split())
+
+    def _on_result(self, ask: Ask) -> None:
+        it: msg.SetResult = ask.message
+        assignment = self._handler.assignment(ask.lease)
+        if assignment is not None and assignment.template.function:
+            raise CallerError("this is a call: its value is what the function returns")
+        if it.size > MAX_RESULT_BYTES:
+            raise LimitExceeded(f"a result of {it.size:,} bytes; the limit is {MAX_RESULT_BYTES:,}: publish a file instead")
+        if len(ask.blob) > PIECE_BYTES or not 0 <= it.offset <= it.offset + len(ask.blob) <= it.size:
+            raise CallerError(f"a piece of {len(ask.blob):,} bytes at {it.offset:,} of a result of {it.size:,}")
+        if it.size > values.INLINE_BYTES:
+            self._add_piece(ask, it)
+        elif len(ask.blob) != it.size:
+            raise CallerError("a result of up to 64 KiB comes in one piece")
+        else:
+            data = bytes(ask.blob)
+            self._refuse_secrets(ask.lease, data, b"")
+            if it.json:
+                _check_json(data)
+            self._see(ResultSet(ask.lease, (values.JSON if it.json else values.RETURNED) + data))
+        ask.reply(msg.Noted(ask.request))
+
+    def _add_piece(self, ask: Ask, message: msg.SetResult) -> None:
+        part = self._parts.get(ask.lease)
+        if message.offset == 0:
+            if part is not None:
+                part.close()
+            path = self._folder / f"{ask.lease}.part"
+            part = self._parts[ask.lease] = _Part(path, as_json=message.json, size=message.size)
+        if part is None or (part.offset, part.size, part.as_json) != (message.offset, message.size, message.json) or not ask.blob:
+            raise Conflict("the pieces of a result are out of order: does another process of this job set its result, too?")
+        try:
+            part.end = self._refuse_secrets(ask.lease, ask.blob, part.end)
+        except CallerError:
+            self._drop_part(ask.lease)
+            raise
+        part.write(ask.blob)
+        if part.offset < part.size:
+            return
+        del self._parts[ask.lease]
+        part.close()
+        digest = part.digest.digest()
+        part.path.rename(self._store.path(digest.hex()))
+        self._store.keep(digest.hex(), part.size)
+        self._see(ArtifactReady(digest.hex()))
+        self._see(
+            ResultSet(ask.lease, values.by_content(values.JSON_AT if message.json else values.RETURNED_AT, digest, part.size))
+        )
+
+    def _refuse_secrets(self, lease: int, data: Blob, before: bytes) -> bytes:
+        """Returns the end that may be the beginning of one; `before` is what came before. Raises
+        CallerError."""
+        patterns = self._secrets.patterns_of(lease)
+        if patterns is None or not patterns.all:
+            return b""
+        data = before + bytes(data)
+        if any(pattern in data for pattern in patterns.present(data)):
+            raise CallerError("the result holds a secret of the job, which everybody could read there: leave it out")
+        return data[-(len(patterns.all[0]) - 1) :]
+
+    # -- what the master is told -------------------------------------------------------------------
+    def _arm(self, due: float | None) -> None:
+        """The timer goes off then, or before."""
+        if due is None or not self._can_send():
+            return
+        loop = asyncio.get_running_loop()
+        due = max(due, loop.time())
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if not self._can_send():
+            return
+        for message in self._news.due(asyncio.get_running_loop().time()):
+            self._send(message, None)
+        self._arm(self._news.next_due())
+
+    def say_statuses(self) -> None:
+        """What the master does not know yet, also what it would be told later: an attempt ended."""
+        for message in self._news.all_statuses(asyncio.get_running_loop().time()):
+            self._send(message, None)
+
+    def disconnected(self) -> None:
+        """The next master may know nothing of it."""
+        self._news.disconnected()
+
+    def connected(self) -> None:
+        self._arm(self._news.next_due())
+
+    def forget(self, lease: int) -> None:
+        """The attempt is over, and its end known."""
+        self._news.forget(lease)
+        self._drop_part(lease)
+
+    def _drop_part(self, lease: int) -> None:
+        part = self._parts.pop(lease, None)
+        if part is not None:
+            part.close()
+            part.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _check_json(data: bytes) -> None:
+    try:
+        found = json.loads(data, parse_constant=_refuse)
+        assert not isinstance(found, float) or math.isfinite(found)
+    except (ValueError, RecursionError) as e:
+        raise CallerError(f"the result is no JSON: {e}") from e
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

@@ -1,0 +1,321 @@
+"""What jobs ask for beside TitanStore: messages of TITAN_PROTO on a connection of the context
+socket, `TITAN LEASE job TOKEN`.
+
+Owns these connections, their limits, and which attempt each speaks for; must not know what a
+request means. A kind of request is a message (protocol/context_messages.py) and a line in a table:
+
+    handler.serve(msg.SetStatus, answer)    `answer(ask)` answers here: `ask.reply(...)`, or raise
+                                            a TitanError
+    handler.forward(msg.ReadValue)          the master answers (master/handlers/job_requests.py),
+                                            and its answer goes back to the job
+
+The field `lease` of a message that goes on is filled in here, if it has one; it has a `key` if the
+same request made twice must be one: a request that was under way when the master's connection broke
+is answered with a retryable error, and the job makes it again. A handler may ask the master, too:
+`handler.ask_master(ask, message, blob, on_answer)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from titan.errors import CallerError, Conflict, ConnectionLost, LimitExceeded, NotFound, ProtocolError, TitanError
+from titan.net.peer import Peer
+from titan.protocol import messages as msg
+from titan.protocol.codec import Blob, MessageDecoder, encode, error_of
+from titan.worker.state_machine.attempt import Held, Phase
+from titan.worker.state_machine.messages import Assignment
+
+log = logging.getLogger("titan.worker")
+
+PER_ATTEMPT = 64
+"""Connections of one attempt, or of one function runner."""
+FRAME_BYTES = 16 << 20
+INBOX_BYTES = 16 << 10
+"""So much of one connection is dealt with before others have their turn."""
+PENDING_BYTES = 256 << 20
+"""Of requests that are not whole yet, of all connections."""
+RATE, BURST = 1000, 2000
+"""Messages in a second of one connection; above, it is not read from for a while."""
+PAUSE_S = 0.1
+UNDER_WAY = 32
+"""Requests of one connection that wait for the master; above, it is not read from."""
+UNDER_WAY_BYTES = 64 << 20
+"""Of all requests that wait for the master; above, those that ask for more are told to come again.
+"""
+ANSWER_S = 60.0
+
+Answer = Callable[["Ask", msg.Message, Blob], None]
+# the warden begins what stands ahead without a word
+_WITH_PROCESS = (Phase.STARTING, Phase.RUNNING, Phase.AHEAD)
+
+
+class Ask:
+    """A message of a job. `reply` and `fail` may come at once or later; a request of number 0 is
+    not answered."""
+
+    __slots__ = ("_line", "blob", "lease", "message")
+
+    def __init__(self, line: _Line, lease: int, message: Any, blob: Blob) -> None:
+        self._line = line
+        self.lease = lease
+        self.message = message
+        self.blob = blob
+
+    @property
+    def request(self) -> int:
+        return int(self.message.request)
+
+    def reply(self, message: msg.Message, blob: Blob | None = None) -> None:
+        """`message.request` is to be `request`."""
+        if self.request and not self._line.peer.closed:
+            self._line.peer.send(message, blob)
+
+    def hand_on(self, answer: msg.Message, blob: Blob = b"") -> None:
+        """What the master says, an Error perhaps."""
+        self.reply(msgspec.structs.replace(answer, request=self.request), bytes(blob) if blob else None)
+
+    def fail(self, error: TitanError) -> None:
+        self.reply(error_of(self.request, error))
+
+
+class _Line:
+    """A connection. `first` is what its first line said: a lease, or (below 0) the key of a
+    function runner."""
+
+    def __init__(self, first: int, lease: int, now: float) -> None:
+        self.first = first
+        self.lease = lease
+        self.peer: Peer
+        self.pending = 0
+        self.credit = float(BURST)
+        self.credited_at = now
+        self.slowed = False
+        self.under_way = 0
+
+
+class _JobPeer(Peer):
+    def __init__(self, handler: ContextHandler, line: _Line) -> None:
+        decoder = MessageDecoder(FRAME_BYTES, FRAME_BYTES, INBOX_BYTES)
+        super().__init__(handler._on_message, handler._on_closed, decoder=decoder)
+        self._handler = handler
+        self._line = line
+
+    def buffer_updated(self, nbytes: int) -> None:
+        super().buffer_updated(nbytes)
+        if not self.closed:
+            self._handler._bound(self._line)
+
+
+class _Question:
+    """To the master."""
+
+    __slots__ = ("ask", "due", "on_answer", "size")
+
+    def __init__(self, ask: Ask, on_answer: Answer, size: int, due: float) -> None:
+        self.ask = ask
+        self.on_answer = on_answer
+        self.size = size
+        self.due = due
+
+
+class ContextHandler:
+    def __init__(
+        self,
+        held: dict[int, Held],
+        *,
+        master: Callable[[], Peer | None],
+        next_request: Callable[[], int],
+    ) -> None:
+        """`held`: the attempts that are here. `master()`: the connection if there is one that is
+        registered."""
+        self._held = held
+        self.lease_of: Callable[[int, int], int | None] = lambda key, seq: None
+        """(runner's key, seq) -> the call that is meant; seq 0: that runs."""
+        self._master = master
+        self._next_request = next_request
+        self._handlers: dict[type[msg.Message], Callable[[Ask], None]] = {}
+        self._lines: dict[Peer, _Line] = {}
+        self._per_attempt: Counter[int] = Counter()
+        self._pending = 0
+        self._questions: dict[int, _Question] = {}
+        self._under_way = 0
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.serve(msg.WhoAmI, self._on_who)
+
+    def serve(self, kind: type[msg.Message], handler: Callable[[Ask], None]) -> None:
+        assert kind not in self._handlers, kind
+        self._handlers[kind] = handler
+
+    def forward(self, *kinds: type[msg.Message]) -> None:
+        """Messages that the master answers."""
+        for kind in kinds:
+            self.serve(kind, lambda ask: self.ask_master(ask, ask.message, ask.blob))
+
+    def assignment(self, lease: int) -> Assignment | None:
+        """Of an attempt whose process is, or may be, there."""
+        held = self._held.get(lease)
+        return held.assignment if held is not None and held.phase in _WITH_PROCESS and not held.orphaned else None
+
+    # -- connections -------------------------------------------------------------------------------
+    def adopt(self, first: int, transport: asyncio.Transport, rest: bytes, problem: str) -> None:
+        """A connection whose first line said so; `rest` came behind it. `problem`: why it may not,
+        "" if it may."""
+        lease = first if first >= 0 else self.lease_of(first, 0) or 0
+        line = _Line(first, lease, asyncio.get_running_loop().time())
+        line.peer = peer = _JobPeer(self, line)
+        self._lines[peer] = line
+        self._per_attempt[first] += 1
+        transport.set_protocol(peer)
+        peer.connection_made(transport)
+        if problem:
+            self._refuse(peer, CallerError(problem))
+        elif self.assignment(line.lease) is None:
+            self._refuse(peer, Conflict("this attempt is over, or was taken from this worker"))
+        elif self._per_attempt[first] > PER_ATTEMPT:
+            self._refuse(peer, LimitExceeded(f"{PER_ATTEMPT} connections of one job are open: close some"))
+        while rest and not peer.closed:
+            space = peer.get_buffer(len(rest))
+            count = min(len(space), len(rest))
+            space[:count] = rest[:count]
+            peer.buffer_updated(count)
+            rest = rest[count:]
+
+    @staticmethod
+    def _refuse(peer: Peer, error: TitanError) -> None:
+        peer.send(error_of(0, error))
+        peer.close()
+
+    def _on_closed(self, peer: Peer, error: Exception | None) -> None:
+        line = self._lines.pop(peer, None)
+        if line is None:
+            return
+        self._pending -= line.pending
+        self._per_attempt[line.first] -= 1
+        if not self._per_attempt[line.first]:
+            del self._per_attempt[line.first]
+        if isinstance(error, TitanError):
+            log.info("a connection of lease %d was closed: %s", line.lease, error)
+
+    def _on_message(self, peer: Peer, message: msg.Message, blob: Blob) -> None:
+        line = self._lines[peer]
+        now = asyncio.get_running_loop().time()
+        line.credit = min(BURST, line.credit + (now - line.credited_at) * RATE) - 1
+        line.credited_at = now
+        ask = Ask(line, line.lease, message, blob)
+        try:
+            if self.assignment(line.lease) is None and not (line.first < 0 and isinstance(message, msg.WhoAmI)):
+                raise Conflict("this attempt is over, or was taken from this worker: what it says no longer counts")
+            handler = self._handlers.get(type(message))
+            if handler is None:
+                raise ProtocolError(f"a {type(message).__name__} is nothing that a job says")
+            handler(ask)
+        except TitanError as e:
+            ask.fail(e)
+        except OSError as e:
+            log.error("a %s of lease %d could not be served: %s", type(message).__name__, line.lease, e)
+            ask.fail(ConnectionLost(f"the worker's disk refuses: {e}"))
+
+    def _bound(self, line: _Line) -> None:
+        """Some of it was read: its bytes and its rate stay within the limits."""
+        self._pending += line.peer.pending - line.pending
+        line.pending = line.peer.pending
+        if self._pending > PENDING_BYTES:
+            self._refuse(line.peer, _Busy("the requests of this worker's jobs take too much memory: come again"))
+        elif not line.slowed and (line.credit < 0 or line.peer.congested):
+            line.slowed = True
+            line.peer.pause_reading("rate")
+            asyncio.get_running_loop().call_later(PAUSE_S, self._go_on, line)
+
+    def _go_on(self, line: _Line) -> None:
+        """It is read from again, if it reads its answers."""
+        if line.peer.congested and not line.peer.closed:
+            asyncio.get_running_loop().call_later(PAUSE_S, self._go_on, line)
+        else:
+            line.slowed = False
+            line.peer.resume_reading("rate")
+
+    def _on_who(self, ask: Ask) -> None:
+        line = ask._line
+        if line.first < 0:
+            lease = self.lease_of(line.first, ask.message.seq)
+            if lease is None:
+                raise NotFound("this call is over")
+            line.lease = lease
+        it = self.assignment(line.lease)
+        if it is None:
+            raise Conflict("this attempt is over, or was taken from this worker")
+        ask.reply(msg.Identity(ask.request, it.lease, it.run, it.job, it.attempt, it.template.archive))
+
+    # -- the master --------------------------------------------------------------------------------
+    def ask_master(self, ask: Ask, message: Any, blob: Blob | None = None, on_answer: Answer | None = None) -> None:
+        """Sends a request of a job on, under a number of the worker's. `on_answer(ask, answer,
+        blob)`; without it the answer, which may be an Error, is the job's. Raises ConnectionLost,
+        LimitExceeded."""
+        master = self._master()
+        if master is None:
+            raise ConnectionLost("the worker has no connection to the master just now: come again")
+        if self._under_way > UNDER_WAY_BYTES:
+            raise _Busy(f"{self._under_way >> 20} MiB of requests wait for the master: come again")
+        request = self._next_request()
+        fields = {"request": request} | ({"lease": ask.lease} if "lease" in message.__struct_fields__ else {})
+        frame = encode(msgspec.structs.replace(message, **fields), blob if blob else None, compress=master.compress)
+        due = asyncio.get_running_loop().time() + ANSWER_S
+        self._questions[request] = _Question(ask, on_answer or Ask.hand_on, len(frame), due)
+        self._under_way += len(frame)
+        ask._line.under_way += 1
+        if ask._line.under_way >= UNDER_WAY:
+            ask._line.peer.pause_reading("master")
+        master.write(frame)
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().call_later(ANSWER_S / 4, self._sweep)
+
+    def heard(self, message: msg.Message, blob: Blob) -> bool:
+        """Whether what the master says is the answer to a request of a job."""
+        question = self._take(message.request) if message.request in self._questions else None
+        if question is None:
+            return False
+        try:
+            question.on_answer(question.ask, message, blob)
+        except TitanError as e:
+            question.ask.fail(e)
+        return True
+
+    def disconnected(self) -> None:
+        for request in list(self._questions):
+            question = self._take(request)
+            question.ask.fail(ConnectionLost("the master went away before it had answered: it may have been done, or not"))
+
+    def _take(self, request: int) -> _Question:
+        question = self._questions.pop(request)
+        line = question.ask._line
+        self._under_way -= question.size
+        line.under_way -= 1
+        if line.under_way < UNDER_WAY:
+            line.peer.resume_reading("master")
+        return question
+
+    def _sweep(self) -> None:
+        """Nobody waits forever."""
+        loop = asyncio.get_running_loop()
+        self._sweeper = None
+        for request in [request for request, question in self._questions.items() if question.due <= loop.time()]:
+            self._take(request).ask.fail(ConnectionLost(f"the master has not answered for {ANSWER_S:g} s"))
+        if self._questions:
+            self._sweeper = loop.call_later(ANSWER_S / 4, self._sweep)
+
+    def close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for peer in list(self._lines):
+            peer.abort()
+
+
+class _Busy(LimitExceeded):
+    retryable = True

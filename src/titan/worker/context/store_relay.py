@@ -1,0 +1,233 @@
+"""Where the jobs of this worker find TitanStore: a local socket, whose connections are carried over
+the worker's own to the master.
+
+A job's first line is `TITAN LEASE run TOKEN` or `TITAN LEASE shared TOKEN`, then RESP, as at the
+store's port. The relay looks at nothing but that line, and at who sends it (`callers`). While no
+master is there nobody is let in; a job tries again. After `TITAN LEASE job TOKEN` a connection is
+the context handler's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shlex
+import socket
+import struct
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from titan.host.remove_folder import remove_folder
+from titan.protocol import messages as msg
+
+log = logging.getLogger("titan.worker")
+FIRST_LINE_BYTES = 128
+FIRST_LINE_S = 10.0
+CONNECTIONS = 4096
+MOST_PATH_BYTES = 100
+"""Of a socket's path; the kernel's limit is 107."""
+_CREDENTIALS = struct.Struct("iII")
+"""pid, uid, gid."""
+
+
+def put_command(folder: Path) -> str:
+    """The PATH of jobs: the worker's, and behind it a folder in which `titan` is this Titan, for
+    `titan context`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = folder / "titan"
+    part = folder / "titan.part"
+    part.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m titan "$@"\n')
+    part.chmod(0o755)
+    part.rename(command)
+    return f"{os.environ.get('PATH', os.defpath)}:{folder}"
+
+
+class ContextRelay:
+    """`send(message, blob)` is to be called while `can_send()`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        send: Callable[[msg.Message, bytes | None], None],
+        can_send: Callable[[], bool],
+        adopt: Callable[[int, asyncio.Transport, bytes, str], None],
+        problem: Callable[[int, bytes, int], str],
+    ) -> None:
+        """`adopt(lease, transport, rest, problem)` takes over what asks for the handler; `rest`
+        came behind the first line.
+
+        `problem(lease, token, pid)`: why that process may not speak for the attempt, "" if it may.
+        """
+        self._folder = folder
+        self._away: str | None = None
+        self.path = f"{folder}/context"
+        if len(os.fsencode(self.path)) > MOST_PATH_BYTES:
+            self._away = tempfile.mkdtemp(prefix="titan-")
+            self.path = f"{self._away}/context"
+        self.send = send
+        self.can_send = can_send
+        self.adopt = adopt
+        self.problem = problem
+        self.strangers = 0
+        """Connections whose first line is not there yet."""
+        self.connections: dict[int, _Connection] = {}
+        self._numbers = 0
+        self._server: asyncio.AbstractServer | None = None
+
+    async def open(self) -> None:
+        """Raises OSError."""
+        Path(self.path).unlink(missing_ok=True)
+        self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Connection(self), self.path, backlog=1024)
+        os.chmod(self.path, 0o600)
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self.disconnected()
+        Path(self.path).unlink(missing_ok=True)
+        if self._away is not None:
+            remove_folder(self._away, ignore_errors=True)
+
+    def disconnected(self) -> None:
+        """The master is gone: what it was asked may have been done, or not; that is for the jobs to
+        find out."""
+        for connection in list(self.connections.values()):
+            connection.abort()
+
+    def heard(self, message: msg.StoreStream, blob: bytes | memoryview) -> None:
+        connection = self.connections.get(message.request)
+        if connection is not None:
+            connection.hear(message, blob)
+        elif not message.closed:
+            self.send(msg.StoreStream(message.request, closed=True), None)
+
+    def number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+
+class _Connection(asyncio.Protocol):
+    def __init__(self, relay: ContextRelay) -> None:
+        self._relay = relay
+        self._number = 0
+        self._line = b""
+        self._patience: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport | None = None
+        self._under_way = 0
+        """Bytes that the master has not dealt with."""
+        self._untold = 0
+        """Bytes that the job was given, and the master does not know."""
+        self._writable = True
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._relay.strangers += 1
+        self._patience = asyncio.get_running_loop().call_later(FIRST_LINE_S, self.abort)
+        if self._relay.strangers + len(self._relay.connections) > CONNECTIONS:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if not self._number:
+            data = self._begin(data)
+            if not self._number:
+                return
+        if not self._relay.can_send():
+            self.abort()
+        elif data:
+            self._relay.send(msg.StoreStream(self._number), data)
+            self._under_way += len(data)
+            if self._under_way > msg.WINDOW and self._transport is not None:
+                self._transport.pause_reading()
+
+    def _begin(self, data: bytes) -> bytes:
+        """What follows the first line, once that is there."""
+        line, end, rest = (self._line + data).partition(b"\n")
+        self._line = line
+        words = line.split()
+        if not end and len(line) <= FIRST_LINE_BYTES:
+            return b""
+        if not 3 <= len(words) <= 4 or words[0] != b"TITAN" or not words[1].removeprefix(b"-").isdigit():
+            self.abort()
+            return b""
+        lease, problem = int(words[1]), self._relay.problem(int(words[1]), b"".join(words[3:]), self._caller())
+        if words[2] == b"job" and self._transport is not None:
+            transport, self._transport = self._transport, None
+            self._known()
+            self._relay.adopt(lease, transport, rest, problem)
+            return b""
+        if problem:
+            self._refuse(problem)
+            return b""
+        if words[2] not in (b"run", b"shared") or not self._relay.can_send():
+            self.abort()
+            return b""
+        self._known()
+        self._number = self._relay.number()
+        self._relay.connections[self._number] = self
+        self._relay.send(msg.StoreStream(self._number, max(0, lease), words[2] == b"shared"), None)
+        return rest
+
+    def _caller(self) -> int:
+        """The process that connected; 0 if it is in another pid namespace."""
+        assert self._transport is not None
+        about = self._transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(about)[0])
+
+    def _refuse(self, problem: str) -> None:
+        """Says so, in RESP. It may go on writing until it has read that, or its patience ends."""
+        assert self._transport is not None
+        self._refused = True
+        self._transport.write(f"-NOPERM {problem}\r\n".encode())
+        self._transport.write_eof()
+
+    def _known(self) -> None:
+        """Its first line is there, or it is gone."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+            self._relay.strangers -= 1
+
+    def hear(self, message: msg.StoreStream, blob: bytes | memoryview) -> None:
+        if self._transport is None:
+            return
+        if message.taken:
+            before, self._under_way = self._under_way, self._under_way - message.taken
+            if before > msg.WINDOW >= self._under_way:
+                self._transport.resume_reading()
+        if blob:
+            self._transport.write(bytes(blob))
+            self._untold += len(blob)
+            self._tell()
+        if message.closed:
+            self._relay.connections.pop(self._number, None)
+            self._number = 0
+            self._transport.close()
+
+    def _tell(self) -> None:
+        if self._writable and self._untold and self._relay.can_send():
+            self._relay.send(msg.StoreStream(self._number, taken=self._untold), None)
+            self._untold = 0
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._tell()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._known()
+        if self._relay.connections.pop(self._number, None) is not None and self._relay.can_send():
+            self._relay.send(msg.StoreStream(self._number, closed=True), None)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,53 @@
+"""A job reads what another job of its run came to: the master says it, and what is by content is
+fetched into the worker's cache.
+
+The job is given the path there: it runs on the same machine, as the same user.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+from titan.errors import ConnectionLost
+from titan.model import values
+from titan.protocol import messages as msg
+from titan.protocol.codec import Blob
+from titan.worker.context.requests import Ask, ContextHandler
+from titan.worker.value_uploads import Values
+
+
+class ValueReader:
+    def __init__(
+        self, handler: ContextHandler, store: Values, have: Callable[[], Mapping[str, None]], fetch: Callable[[str], None]
+    ) -> None:
+        """`have()`: the artifacts that are here; after `fetch(hash)` `on_fetched` is to be called."""
+        self._handler = handler
+        self._store = store
+        self._have = have
+        self._fetch = fetch
+        self._waiting: dict[str, list[tuple[Ask, bytes]]] = {}
+        handler.serve(msg.ReadValue, lambda ask: handler.ask_master(ask, ask.message, None, self._on_answer))
+
+    def _on_answer(self, ask: Ask, answer: msg.Message, blob: Blob) -> None:
+        hash_ = values.artifact_of(answer.value) if isinstance(answer, msg.ValueRead) else None
+        if hash_ is None or not isinstance(answer, msg.ValueRead):
+            ask.hand_on(answer)
+        elif hash_ in self._have():
+            self._give(ask, hash_, answer.value)
+        else:
+            self._waiting.setdefault(hash_, []).append((ask, answer.value))
+            if len(self._waiting[hash_]) == 1:
+                self._fetch(hash_)
+
+    def on_fetched(self, hash_: str, problem: str = "") -> None:
+        for ask, value in self._waiting.pop(hash_, ()):
+            if problem:
+                ask.fail(ConnectionLost(f"the value could not be fetched: {problem}"))
+            else:
+                self._give(ask, hash_, value)
+
+    def _give(self, ask: Ask, hash_: str, value: bytes) -> None:
+        self._store.keep(hash_, values.size_of(value))
+        file = values.JSON_FILE if value[:1] == values.JSON_AT else values.RETURNED_FILE
+        ask.reply(msg.ValueRead(ask.request, file + os.fsencode(self._store.path(hash_))))

@@ -1,0 +1,453 @@
+"""titan_workspace/files/: files of jobs by content, what they left and what they are given, and how
+these come into their folders.
+
+    files/HASH         read-only, and no job's: what jobs are given are clones (where the file system can do that) or copies
+    files/KEY.part     on its way, from a job's folder or from the master
+
+Where a copy takes too long (from 64 MiB on), or the disk has no room for one, a job is *lent* the
+file itself, by a hard link; only one that nobody else here needs. It can be changed then, so its
+content is hashed before anybody else gets it: when it is back, or as it is copied. So is that of
+files which an earlier process of the worker has left. Of the others the time of change (ctime) is
+remembered, which no process can set back.
+
+There is a limit on all of them together: above it those that were not used for the longest time go,
+and never what an attempt here needs. Owns paths, room and copies; must not know when something
+runs. All but the bookkeeping may take as long as the disk does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import stat
+import threading
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from titan.content.archive import build_archive, survey, unpack_archive
+from titan.content.nearby import has_no_writers
+from titan.errors import EnvironmentFault, PeerError, TitanError
+from titan.host.remove_folder import remove_folder
+from titan.model.files import FILE, FOLDER, PROGRAM, StoredFile
+from titan.model.sizes import format_size
+from titan.worker.files.open_beneath import LEADS_OUT, is_below, open_beneath, open_place, path_of, reopen
+
+LEND_FROM = 64 << 20
+"""To copy a smaller file takes no time that shows."""
+TAKE_BACK_FROM = 1 << 20
+"""A smaller file stays in the job's folder when the attempt is over."""
+MOST_BYTES = 10 << 30
+SHARE_OF_DISK = 0.8
+MAX_FOLDER_BYTES = 64 << 30
+MAX_FOLDER_MEMBERS = 1_000_000
+_FICLONE = 0x40049409
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class Given(NamedTuple):
+    """A large file that was put into a job's folder, to be taken away when the attempt is over."""
+
+    path: str
+    inode: int
+    linked: str = ""
+    """The hash, if it is the file here itself."""
+
+
+_Seal = tuple[int, int, int, int]
+_UNSURE: _Seal = (0, 0, 0, 0)
+"""Of what somebody may have changed: it is hashed before it is used."""
+
+
+class Left(NamedTuple):
+    """Something that a job left, out of its folder and not yet stored."""
+
+    name: str
+    key: str
+    """Of its sending."""
+    path: Path
+    size: int
+    kind: int
+
+
+class OutputMissing(TitanError):
+    """What a job was to leave is not there, or cannot be taken."""
+
+    code = "output_missing"
+
+
+class FileCache:
+    def __init__(self, folder: Path, *, most_bytes: int = 0, distrusted: bool = False) -> None:
+        """`most_bytes` 0: 10 GiB, or 80 % of what the disk has free if that is less. `distrusted`:
+        what is there may be damaged."""
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob("*.part"):
+            leftover.unlink(missing_ok=True)
+        self._entries: dict[str, tuple[int, _Seal]] = {}
+        """hash -> (size, how it was when it came), the one used last at the end."""
+        for entry in sorted(os.scandir(folder), key=lambda e: e.stat().st_atime_ns):
+            if _HASH.fullmatch(entry.name) is None or distrusted:
+                Path(entry.path).unlink(missing_ok=True)
+            else:
+                self._entries[entry.name] = (entry.stat().st_size, _UNSURE)
+        self._lent: Counter[str] = Counter()
+        """Files that attempts have themselves just now."""
+        self._lending = threading.Lock()
+        self.bytes = sum(size for size, _ in self._entries.values())
+        disk = os.statvfs(folder)
+        free = disk.f_bavail * disk.f_frsize + self.bytes
+        self.most_bytes = most_bytes or min(MOST_BYTES, int(free * SHARE_OF_DISK))
+
+    # -- bookkeeping -------------------------------------------------------------------------------
+    def all(self) -> list[str]:
+        return list(self._entries)
+
+    def path(self, hash_: str) -> Path:
+        return self.folder / hash_
+
+    def use(self, hash_: str) -> None:
+        entry = self._entries.pop(hash_, None)
+        if entry is not None:
+            self._entries[hash_] = entry
+
+    def is_intact(self, hash_: str) -> bool:
+        """Whether it is as it came."""
+        entry = self._entries.get(hash_)
+        try:
+            return entry is not None and entry[1] == _seal_of(self.folder / hash_)
+        except OSError:
+            return False
+
+    def is_unsure(self, hash_: str) -> bool:
+        return self._entries.get(hash_, (0, ()))[1] == _UNSURE
+
+    def is_lent(self, hash_: str) -> bool:
+        return hash_ in self._lent
+
+    def verify(self, hash_: str) -> bool:
+        """Whether it is what its name says, which is hashed, and nobody can change it: then it is
+        intact from now on."""
+        try:
+            with open(self.folder / hash_, "rb") as file:
+                before, about = _seal_of(self.folder / hash_), os.fstat(file.fileno())
+                if about.st_nlink != 1 or not has_no_writers(file.fileno()):
+                    return False
+                if hashlib.file_digest(file, "sha256").hexdigest() != hash_ or _seal_of(self.folder / hash_) != before:
+                    return False
+        except OSError:
+            return False
+        self._entries[hash_] = (before[1], before)
+        return True
+
+    def drop(self, hash_: str) -> None:
+        self.bytes -= self._entries.pop(hash_, (0, _UNSURE))[0]
+        (self.folder / hash_).unlink(missing_ok=True)
+
+    def enter(self, part: Path, hash_: str) -> None:
+        """A part that is whole becomes the file of that content. Raises OSError."""
+        os.chmod(part, 0o444)
+        part.rename(self.folder / hash_)
+        seal = _seal_of(self.folder / hash_)
+        self.bytes += seal[1] - self._entries.pop(hash_, (0, _UNSURE))[0]
+        self._entries[hash_] = (seal[1], seal)
+
+    def make_room(self, needed: Callable[[], Iterable[str]]) -> list[str]:
+        """Removes what was not used for the longest time and is not needed, while there is too
+        much; returns the hashes."""
+        if self.bytes <= self.most_bytes:
+            return []
+        keep, gone = set(needed()), []
+        for hash_ in [h for h in self._entries if h not in keep]:
+            self.drop(hash_)
+            gone.append(hash_)
+            if self.bytes <= self.most_bytes:
+                break
+        return gone
+
+    def new_part(self) -> tuple[str, Path]:
+        key = secrets.token_hex(16)
+        return key, self.folder / f"{key}.part"
+
+    # -- into a job's folder -----------------------------------------------------------------------
+    def give(self, files: tuple[StoredFile, ...], folder: str, alone: Container[str] = ()) -> tuple[Given, ...]:
+        """Puts them into a job's folder; those that it needs `alone` may be lent. Raises OSError,
+        TitanError."""
+        given = []
+        for file in files:
+            target = os.path.join(folder, file.name)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            if os.path.lexists(target):
+                _remove(target)
+            linked = self.copy_out(file.hash, Path(target), file.kind, may_lend=file.hash in alone)
+            if file.kind != FOLDER and file.size >= TAKE_BACK_FROM:
+                given.append(Given(target, os.stat(target).st_ino, file.hash if linked else ""))
+        return tuple(given)
+
+    def copy_out(self, hash_: str, target: Path, kind: int, *, may_lend: bool = False) -> bool:
+        """To a path that is free; returns whether it is lent: `may_lend`, if a copy takes long, or
+        as there is no room for one."""
+        source = self.folder / hash_
+        if kind == FOLDER:
+            unpack_archive(source, target, max_bytes=MAX_FOLDER_BYTES, max_members=MAX_FOLDER_MEMBERS)
+            return False
+        mode = 0o555 if kind == PROGRAM else 0o444
+        size = os.path.getsize(source)
+        if hash_ not in self._lent and _clone(source, target, mode):
+            return False
+        if kind == FILE and size >= LEND_FROM and may_lend and self._lend(hash_, target, only=True):
+            return True
+        try:
+            self._copy_checked(hash_, target, mode)
+        except OSError as e:
+            if e.errno not in (errno.ENOSPC, errno.EDQUOT) or kind != FILE or size < TAKE_BACK_FROM:
+                raise
+            return self._lend(hash_, target, only=False)
+        return False
+
+    def _lend(self, hash_: str, target: Path, *, only: bool) -> bool:
+        """`only`: not while another has it, nor where it cannot be: then False. Raises OSError."""
+        with self._lending:
+            if only and hash_ in self._lent:
+                return False
+            try:
+                os.link(self.folder / hash_, target)
+            except OSError:
+                if not only:
+                    raise
+                return False
+            self._lent[hash_] += 1
+            self._entries[hash_] = (self._entries[hash_][0], _UNSURE)
+            return True
+
+    def _copy_checked(self, hash_: str, target: Path, mode: int) -> None:
+        """What is lent may change meanwhile: then the copy has to be what its name says. Raises
+        OSError, PeerError."""
+        _copy(self.folder / hash_, target, mode)
+        if hash_ in self._lent:
+            with target.open("rb") as copy:
+                if hashlib.file_digest(copy, "sha256").hexdigest() == hash_:
+                    return
+            target.unlink()
+            self.drop(hash_)
+            raise PeerError(f"the file {hash_[:12]} was changed by a job that has it: it is fetched again")
+
+    def copy_to(self, hash_: str, into: str, kind: int, may: Callable[[str], bool] | None = None) -> None:
+        """A copy that its owner may change. A file replaces what is there at once; a folder has to
+        be empty or not there.
+
+        Raises OSError, TitanError; PermissionError if it `may` not be written there.
+        """
+        parent, name = os.path.split(into)
+        if not name:
+            raise IsADirectoryError(errno.EISDIR, "a path that ends with / names no file", into)
+        if may is not None and not may(os.path.realpath(into if kind == FOLDER else parent)):
+            raise PermissionError(errno.EACCES, "it lies in the home of this worker", into)
+        if kind == FOLDER:
+            os.makedirs(parent, exist_ok=True)
+        place = os.open(parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if may is not None and not may(path_of(place)):
+                raise PermissionError(errno.EACCES, "it lies in the home of this worker", into)
+            self._copy_into(Path(f"/proc/self/fd/{place}"), name, hash_, kind)
+        finally:
+            os.close(place)
+
+    def _copy_into(self, parent: Path, name: str, hash_: str, kind: int) -> None:
+        target = parent / name
+        if kind == FOLDER:
+            self.copy_out(hash_, target, kind)
+            return
+        part = parent / f".{secrets.token_hex(6)}.part"
+        mode = 0o755 if kind == PROGRAM else 0o644
+        if hash_ in self._lent or not _clone(self.folder / hash_, part, mode):
+            self._copy_checked(hash_, part, mode)
+        part.rename(target)
+
+    def take_back(self, given: tuple[Given, ...]) -> None:
+        """An attempt is over: what it was given takes up no more room than it does here."""
+        for path, inode, linked in given:
+            with self._lending:
+                self._lent -= Counter([linked] if linked else [])
+            try:
+                if os.lstat(path).st_ino == inode:
+                    os.unlink(path)
+            except OSError:
+                pass  # the job removed or moved it
+
+    # -- out of a job's folder ---------------------------------------------------------------------
+    def take_outputs(self, outputs: Iterable[tuple[str, str]], folder: str) -> list[Left]:
+        """What lies at these (name, path), each moved out of the folder or copied. Raises
+        OutputMissing, OSError."""
+        taken: list[Left] = []
+        try:
+            for name, path in outputs:
+                taken.append(self.take(name, path, folder, f"output {name!r} ({path})"))
+        except BaseException:
+            for left in taken:
+                left.path.unlink(missing_ok=True)
+            raise
+        return taken
+
+    def take(self, name: str, path: str, folder: str, what: str, *, may: Callable[[str], bool] | None = None) -> Left:
+        """With a `folder`: what lies beneath it, to be moved; its job is over. Else what lies
+        anywhere, if it `may` be read, to be copied: its job goes on. Raises OutputMissing, OSError.
+        """
+        missing = f"{what} was not written" if folder else f"{what}: there is no such file or folder"
+        try:
+            place = _beneath(folder, path) if folder else open_place(path)
+        except FileNotFoundError:
+            raise OutputMissing(missing) from None
+        except NotADirectoryError:
+            raise OutputMissing(f"{missing}: a part of its path is no folder") from None
+        except OSError as e:
+            if e.errno not in LEADS_OUT:
+                raise
+            raise OutputMissing(f"{what} is a link that leads out of the job's folder: copy the file there") from None
+        try:
+            real = path_of(place)
+            if may is not None and not may(real):
+                raise OutputMissing(f"{what} lies in the home of this worker, outside of the job's folder and TITAN_SHARED")
+            return self._take(name, place, real, what, move=bool(folder))
+        finally:
+            os.close(place)
+
+    def _take(self, name: str, place: int, real: str, what: str, *, move: bool) -> Left:
+        about = os.fstat(place)
+        key, part = self.new_part()
+        if stat.S_ISDIR(about.st_mode):
+            self._pack(Path(real), part, what)
+            return Left(name, key, part, part.stat().st_size, FOLDER)
+        if not stat.S_ISREG(about.st_mode):
+            raise OutputMissing(f"{what} is neither a file nor a folder")
+        if not (move and about.st_nlink == 1 and _moved(place, real, part)):
+            source = reopen(place)
+            try:
+                if not _clone(source, part, 0o600):
+                    _copy(source, part, 0o600)
+            finally:
+                os.close(source)
+        return Left(name, key, part, part.stat().st_size, PROGRAM if about.st_mode & 0o100 else FILE)
+
+    def _pack(self, folder: Path, part: Path, what: str) -> None:
+        try:
+            limits = {"max_bytes": MAX_FOLDER_BYTES, "max_members": MAX_FOLDER_MEMBERS}
+            found = survey(folder, everything=True, **limits)
+            archive = build_archive(folder, self.folder, found=found, level=1, **limits)
+        except TitanError as e:
+            raise OutputMissing(f"{what}: {str(e).replace('project ', '')}") from None
+        archive.path.rename(part)
+
+
+def full_disk(error: OSError, what: str) -> EnvironmentFault:
+    return EnvironmentFault(f"{what}: {disk_problem(error)}")
+
+
+def disk_problem(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk of this worker is full: free space there, or limit --file-cache"
+    return error.strerror or str(error)
+
+
+@contextlib.contextmanager
+def home_problems(home: Path) -> Iterator[None]:
+    """What the system says within becomes an EnvironmentFault."""
+    try:
+        yield
+    except OSError as e:
+        raise EnvironmentFault(f"the home {home} cannot be used: {disk_problem(e)}, or give another with --home") from e
+
+
+def cache_size(text: str) -> int:
+    """Of --file-cache. Raises ValueError."""
+    from titan.model.sizes import size_of
+
+    size = size_of(text)
+    if size < 1 << 20:
+        raise ValueError(f"must be at least {format_size(1 << 20)}")
+    return size
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        remove_folder(path)
+    else:
+        os.unlink(path)
+
+
+def _beneath(folder: str, path: str) -> int:
+    """A link within the folder may be absolute. Raises OSError."""
+    try:
+        return open_beneath(folder, path)
+    except OSError as e:
+        root, real = os.path.realpath(folder), os.path.realpath(os.path.join(folder, path))
+        if e.errno not in LEADS_OUT or not is_below(real, root):
+            raise
+        return open_beneath(root, os.path.relpath(real, root))
+
+
+def _moved(place: int, path: str, part: Path) -> bool:
+    """Whether it is here now, and nobody can write to it: else it is to be copied, from wherever it
+    is."""
+    try:
+        os.rename(path, part)
+    except OSError as e:
+        if e.errno not in (errno.EXDEV, errno.ENOENT):
+            raise
+        return False
+    source = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if os.path.samestat(os.fstat(source), os.fstat(place)) and has_no_writers(source):
+            return True
+    finally:
+        os.close(source)
+    part.unlink()
+    return False
+
+
+def _seal_of(path: Path) -> _Seal:
+    about = os.stat(path)
+    return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
+
+
+def _clone(source: Path | int, target: Path, mode: int) -> bool:
+    """A copy that shares its blocks, where the file system can do that. `source` may be a
+    descriptor."""
+    from_ = os.dup(source) if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        to = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.ioctl(to, _FICLONE, from_)
+            os.fchmod(to, mode)
+        except OSError:
+            os.unlink(target)
+            return False
+        finally:
+            os.close(to)
+    finally:
+        os.close(from_)
+    return True
+
+
+def _copy(source: Path | int, target: Path, mode: int) -> None:
+    from_ = os.dup(source) if isinstance(source, int) else os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        to = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            left = os.fstat(from_).st_size
+            while left and (count := os.copy_file_range(from_, to, min(left, 1 << 30))):
+                left -= count
+            os.fchmod(to, mode)
+        except BaseException:
+            os.unlink(target)
+            raise
+        finally:
+            os.close(to)
+    finally:
+        os.close(from_)

@@ -1,0 +1,380 @@
+"""Files of this worker's attempts: what they left goes to the master, what they are given comes
+from there, each once per node.
+
+    keep(assignment)               what an attempt was to leave: taken out of its folder, sent, and only then told of
+    need(hash)                     content that an attempt waits for: fetched into the cache, by all that need it together
+    publish(lease, key, path)      an attempt publishes a file, or fetches what was published; `on_publish` and `on_fetch` are what
+    fetch(lease, key, into)        the context handler calls for it
+
+What is on its way when the connection breaks goes on from where it was. Reading, hashing and
+writing is done by threads. Must not know when something runs; the machine is told in its words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from titan.content.transfer import Answer, fetch_file, message_of, send_file
+from titan.errors import (
+    Bug,
+    CallerError,
+    ConnectionLost,
+    EnvironmentFault,
+    LimitExceeded,
+    NotFound,
+    ProtocolError,
+    TitanError,
+)
+from titan.model.files import StoredFile
+from titan.model.states import Outcome
+from titan.protocol import messages as msg
+from titan.worker.context.requests import Ask, ContextHandler
+from titan.worker.files.cache import FileCache, Given, Left, OutputMissing, full_disk
+from titan.worker.files.downloads import is_retryable
+from titan.worker.files.sandbox import Workspace
+from titan.worker.requests import WorkerLines
+from titan.worker.state_machine import messages
+from titan.worker.state_machine.machine import WorkerMachine
+
+log = logging.getLogger("titan.worker")
+
+THREADS = 6
+AT_ONCE = 4
+"""So many files are sent at once, and so many fetched."""
+MOST_ASKED = 1024
+ANSWER_S = 30.0
+"""After this a job that asked is told that it goes on."""
+HASH_FIRST = 8 << 20
+"""A file up to this size is hashed before it is sent: the master may have it."""
+AGAIN_S = (1.0, 5.0)
+"""The waits after the master could not keep a file; then the attempt has failed."""
+
+
+class JobFiles:
+    """`see` takes what the machine is to hear; `kept(lease)` is called after it has heard that
+    outputs are kept, or not."""
+
+    def __init__(
+        self,
+        machine: WorkerMachine,
+        workspace: Workspace,
+        lines: WorkerLines,
+        *,
+        see: Callable[[Any], None],
+        kept: Callable[[int], None],
+        most_bytes: int,
+    ) -> None:
+        """`most_bytes`: of the cache, 0 for the default."""
+        self.cache = FileCache(workspace.root / "files", most_bytes=most_bytes, distrusted=workspace.distrusted)
+        self._machine = machine
+        self._machine.have.update(dict.fromkeys(messages.FILE_PREFIX + hash_ for hash_ in self.cache.all()))
+        self._lines = lines
+        self._workspace = workspace
+        self._see = see
+        self._kept = kept
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="titan-files")
+        self._sending = asyncio.Semaphore(AT_ONCE)
+        self._fetching = asyncio.Semaphore(AT_ONCE)
+        self._keeping: dict[int, asyncio.Task[None]] = {}
+        self._fetches: dict[str, asyncio.Task[None]] = {}
+        self._pinned: dict[str, int] = {}
+        """Hashes that are copied from the cache just now -> how often."""
+        self._asked: dict[tuple[int, msg.Message], asyncio.Task[msg.ArtifactRow]] = {}
+        """(lease, what it asked for)"""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        for task in [*self._tasks, *self._asked.values()]:
+            task.cancel()
+        await asyncio.gather(*self._asked.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
+
+    def follow(self, instruction: messages.KeepOutputs | messages.GiveUpOutputs | messages.FetchArtifact) -> bool:
+        """Whether the instruction was for this."""
+        match instruction:
+            case messages.KeepOutputs():
+                self.keep(self._machine.held[instruction.lease].assignment)
+            case messages.GiveUpOutputs():
+                self.give_up(instruction.lease)
+                self._kept(instruction.lease)
+            case messages.FetchArtifact() if instruction.hash.startswith(messages.FILE_PREFIX):
+                self.need(instruction.hash.removeprefix(messages.FILE_PREFIX))
+            case _:
+                return False
+        return True
+
+    # -- outputs -----------------------------------------------------------------------------------
+    def keep(self, assignment: messages.Assignment) -> None:
+        """OutputsKept follows, unless it is given up."""
+        if assignment.lease not in self._keeping:
+            self._keeping[assignment.lease] = self._spawn(self._keep(assignment))
+
+    def give_up(self, lease: int) -> None:
+        """Nobody waits for what it left any more, and it needs nothing here."""
+        self._make_room()
+        task = self._keeping.pop(lease, None)
+        if task is not None:
+            task.cancel()
+
+    async def _keep(self, assignment: messages.Assignment) -> None:
+        outputs: tuple[StoredFile, ...] = ()
+        problem, outcome = "", Outcome.SUCCEEDED
+        try:
+            outputs = await self._send_all(assignment)
+        except OutputMissing as e:
+            problem, outcome = str(e), Outcome.EXITED
+        except LimitExceeded as e:  # the job's own doing, on whatever worker it runs
+            problem, outcome = f"its outputs could not be kept: {e}", Outcome.EXITED
+        except (TitanError, OSError) as e:
+            problem, outcome = f"its outputs could not be kept: {e}", Outcome.BROKEN
+        self._keeping.pop(assignment.lease, None)
+        self._see(messages.OutputsKept(assignment.lease, outputs, problem, outcome))
+        self._kept(assignment.lease)
+
+    async def _send_all(self, assignment: messages.Assignment) -> tuple[StoredFile, ...]:
+        loop = asyncio.get_running_loop()
+        try:
+            left = await loop.run_in_executor(
+                self._pool, self.cache.take_outputs, assignment.template.outputs, self._workspace.folder_of(assignment)
+            )
+        except OSError as e:
+            raise full_disk(e, "its outputs could not be taken") from e
+        try:
+            stored = await asyncio.gather(*[self._store(one) for one in left], return_exceptions=True)
+            for error in [one for one in stored if isinstance(one, BaseException)]:
+                raise error
+            return tuple([one for one in stored if isinstance(one, StoredFile)])
+        finally:
+            for one in left:
+                one.path.unlink(missing_ok=True)
+
+    async def _store(self, left: Left) -> StoredFile:
+        """Sends it, and has it in the cache. Raises TitanError, OSError."""
+        async with self._sending:
+            for wait in (*AGAIN_S, None):
+                try:
+                    known = await self._hash_of(left) if left.size <= HASH_FIRST else ""
+                    hash_ = await send_file(self._lines, left.path, key=left.key, hash_=known, pool=self._pool)
+                    break
+                except EnvironmentFault as e:
+                    if wait is None:
+                        raise
+                    log.warning("%s could not be kept: %s; it is sent again", left.name, e)
+                    await asyncio.sleep(wait)
+        self.cache.enter(left.path, hash_)
+        self._see(messages.ArtifactReady(messages.FILE_PREFIX + hash_))
+        self._make_room(hash_)
+        return StoredFile(left.name, hash_, left.size, left.kind)
+
+    async def _hash_of(self, left: Left) -> str:
+        def digest() -> str:
+            with left.path.open("rb") as source:
+                return hashlib.file_digest(source, "sha256").hexdigest()
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, digest)
+
+    # -- inputs ------------------------------------------------------------------------------------
+    def need(self, hash_: str) -> None:
+        """ArtifactReady or ArtifactFailed follows, with messages.FILE_PREFIX before the hash."""
+        self._spawn(self._need(hash_))
+
+    async def _need(self, hash_: str) -> None:
+        name = messages.FILE_PREFIX + hash_
+        try:
+            await self.have(hash_)
+        except (TitanError, OSError) as e:
+            self._see(messages.ArtifactFailed(name, str(e), isinstance(e, OSError) or is_retryable(e)))
+        else:
+            self._see(messages.ArtifactReady(name))
+
+    async def give(self, assignment: messages.Assignment, folder: str) -> tuple[Given, ...]:
+        """Puts its inputs into its folder. Raises TitanError, OSError."""
+        for file in assignment.files:  # one may have been changed since it came
+            await self.have(file.hash)
+        needed = Counter(self._needed())
+        alone = {file.hash for file in assignment.files if needed[file.hash] <= 1 and file.hash not in self._pinned}
+        return await asyncio.to_thread(self.cache.give, assignment.files, folder, alone)
+
+    async def have(self, hash_: str) -> None:
+        """It is in the cache when this returns; fetched once, however many wait for it. Raises
+        TitanError, OSError."""
+        if (self.cache.is_intact(hash_) or self.cache.is_lent(hash_)) and hash_ not in self._fetches:
+            self.cache.use(hash_)
+            return
+        task = self._fetches.get(hash_)
+        if task is None:
+            task = self._fetches[hash_] = self._spawn(self._fetch(hash_))
+            task.add_done_callback(lambda _: self._fetches.pop(hash_, None))
+        await asyncio.shield(task)
+
+    async def _fetch(self, hash_: str) -> None:
+        if self.cache.is_unsure(hash_):
+            if await asyncio.get_running_loop().run_in_executor(self._pool, self.cache.verify, hash_):
+                return
+            log.warning("the file %s in the cache was changed by a job, or by the disk: it is fetched again", hash_[:12])
+        self.cache.drop(hash_)
+        _, part = self.cache.new_part()
+        try:
+            async with self._fetching:
+                await fetch_file(self._lines, hash_, part, pool=self._pool)
+            self.cache.enter(part, hash_)
+        except OSError as e:
+            raise full_disk(e, "a file could not be fetched") from e
+        finally:
+            part.unlink(missing_ok=True)
+        self._make_room(hash_)
+
+    def _make_room(self, *just: str) -> None:
+        gone = self.cache.make_room(lambda: (*self._needed(), *self._pinned, *just))
+        for hash_ in gone:
+            self._machine.have.pop(messages.FILE_PREFIX + hash_, None)
+        if gone:
+            log.info("%d files left the cache, which is full", len(gone))
+
+    def _needed(self) -> list[str]:
+        """What attempts that are here are given."""
+        return [file.hash for held in self._machine.held.values() for file in held.assignment.files]
+
+    # -- what a running attempt asks ---------------------------------------------------------------
+    async def publish(self, lease: int, key: str, path: str, *, shared: bool = False) -> msg.ArtifactRow:
+        """A file, or a folder, is published under a key: durable when this returns. Raises
+        TitanError."""
+        loop = asyncio.get_running_loop()
+        what = f"what is to be published as {key[:200]!r} ({path})"
+
+        def take() -> Left:
+            return self.cache.take(key, path, "", what, may=self._may_name(lease))
+
+        try:
+            left = await loop.run_in_executor(self._pool, take)
+        except OutputMissing as e:
+            raise CallerError(str(e)) from None
+        except OSError as e:
+            raise full_disk(e, what) from e
+        try:
+            stored = await self._store(left)
+        finally:
+            left.path.unlink(missing_ok=True)
+        about = (key, stored.hash, stored.size, stored.kind, lease, shared)
+        answer = await self._ask(lambda request: msg.Publish(request, *about))
+        return answer.artifacts[0]
+
+    async def find(self, lease: int, key: str, hash_: str = "") -> msg.ArtifactRow:
+        """The newest version, or that with the hash, of a key of its run, else of a shared one, or
+        of another run (RUN/KEY).
+
+        Raises NotFound.
+        """
+        answer = await self._ask(lambda request: msg.FindArtifact(request, key, lease))
+        row = next((row for row in answer.artifacts if row.hash.startswith(hash_)), None)
+        if row is None:
+            raise NotFound(f"version {hash_[:12]} of {key} is gone: newer ones were published")
+        return row
+
+    async def fetch(self, lease: int, key: str, into: str, hash_: str = "") -> msg.ArtifactRow:
+        """What is published under the key, written to the path `into`. Raises TitanError."""
+        row = await self.find(lease, key, hash_)
+        self._pinned[row.hash] = self._pinned.get(row.hash, 0) + 1
+        try:
+            await self.have(row.hash)
+            write = partial(self.cache.copy_to, row.hash, into, row.kind, self._may_name(lease))
+            await asyncio.get_running_loop().run_in_executor(self._pool, write)
+        except OSError as e:
+            raise full_disk(e, f"{key[:200]!r} could not be written to {into}") from e
+        finally:
+            self._pinned[row.hash] -= 1
+            if not self._pinned[row.hash]:
+                del self._pinned[row.hash]
+        return row
+
+    def _may_name(self, lease: int) -> Callable[[str], bool]:
+        """Which places an attempt may have this worker read or write for it."""
+        held = self._machine.held.get(lease)
+        return partial(self._workspace.may_name, held.assignment.run if held is not None else "")
+
+    async def _ask(self, make: Callable[[int], msg.Message]) -> msg.Artifacts:
+        """Asks until it is answered: both questions may be put twice."""
+        while True:
+            line = await self._lines.open()
+            try:
+                line.peer.send(make(line.request))
+                answer: Answer = await line.answers.get()
+                message = message_of(answer)
+            except ConnectionLost:
+                continue
+            finally:
+                self._lines.close(line)
+            if not isinstance(message, msg.Artifacts) or not message.artifacts:
+                raise ProtocolError(f"the master answers with a {type(message).__name__}")
+            return message
+
+    # -- for the context handler -------------------------------------------------------------------
+    def serve(self, handler: ContextHandler) -> None:
+        handler.serve(msg.PublishPath, self.on_publish)
+        handler.serve(msg.FetchPath, self.on_fetch)
+        handler.serve(msg.SendFile, partial(self.on_send, handler))
+
+    def on_publish(self, ask: Ask) -> None:
+        it: msg.PublishPath = ask.message
+        self._serve(ask, lambda: self.publish(ask.lease, it.key, it.path, shared=it.shared))
+
+    @staticmethod
+    def on_send(handler: ContextHandler, ask: Ask) -> None:
+        """Content of a job goes on to the master in one piece: it has no connection of its own to
+        go on with after a cut."""
+        it: msg.SendFile = ask.message
+        if not it.hash or len(ask.blob) != it.size:
+            raise CallerError("a job sends content whole, with its hash")
+        handler.ask_master(ask, it, ask.blob)
+
+    def on_fetch(self, ask: Ask) -> None:
+        it: msg.FetchPath = ask.message
+        self._serve(ask, lambda: self.fetch(ask.lease, it.key, it.path, it.hash))
+
+    def _serve(self, ask: Ask, work: Callable[[], Coroutine[Any, Any, msg.ArtifactRow]]) -> None:
+        """Begins it, or waits for what the same question began; answers after a while that it goes
+        on."""
+        what = (ask.lease, msgspec.structs.replace(ask.message, request=0))
+        task = self._asked.get(what)
+        if task is None:
+            if len(self._asked) >= MOST_ASKED:
+                raise LimitExceeded(f"{MOST_ASKED} files of jobs of this worker are on their way: wait for some")
+            task = self._asked[what] = asyncio.get_running_loop().create_task(work())
+        self._spawn(self._answer(ask, what, task))
+
+    async def _answer(self, ask: Ask, what: tuple[int, msg.Message], task: asyncio.Task[msg.ArtifactRow]) -> None:
+        await asyncio.wait([task], timeout=ANSWER_S)
+        if not task.done():
+            ask.reply(msg.Artifacts(ask.request, []))
+            return
+        self._asked.pop(what, None)
+        error = task.exception() if not task.cancelled() else ConnectionLost("this worker is about to end")
+        if error is None:
+            ask.reply(msg.Artifacts(ask.request, [task.result()]))
+        elif isinstance(error, TitanError):
+            ask.fail(error)
+        else:
+            log.error("a file of lease %d could not be dealt with", ask.lease, exc_info=error)
+            ask.fail(Bug(f"the worker could not do it: {error!r}"))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+        return task
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, (TitanError, OSError)):
+            log.error("a file could not be dealt with", exc_info=error)

@@ -1,0 +1,95 @@
+"""Opening what a job names: beneath a folder whatever links it has put there, and without waiting
+for a pipe or waking a device.
+
+The kernel resolves the path (openat2, Linux 5.6): no link, "..", or rename meanwhile leads out of
+the folder, while links that stay inside are followed. Where it cannot, or a sandbox forbids the
+call, each component is opened by itself and none may be a link. What comes is a descriptor of the
+place alone (O_PATH): look at what it is, then `reopen` it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+import struct
+
+NR_OPENAT2 = 437
+"""On all architectures."""
+RESOLVE_NO_MAGICLINKS, RESOLVE_BENEATH = 0x02, 0x08
+OPENS_AGAIN = 16
+"""The kernel gives up (EAGAIN) if something is renamed while it looks."""
+LEADS_OUT = (errno.EXDEV, errno.ELOOP)
+_PLACE = os.O_PATH | os.O_CLOEXEC
+_libc = ctypes.CDLL(None, use_errno=True)
+_lacking: list[bool] = []
+
+
+def open_place(path: str) -> int:
+    """Of any path. Raises OSError."""
+    return os.open(path, _PLACE)
+
+
+def open_beneath(folder: str, path: str, *, follow: bool = True) -> int:
+    """Of `path`, relative to the folder. Raises OSError: one of LEADS_OUT if it leads out. `follow`
+    False: no links at all."""
+    if path.startswith("/"):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+    at = os.open(folder, _PLACE | os.O_DIRECTORY)
+    try:
+        return _walk(at, path) if _lacking or not follow else _resolve(at, path)
+    finally:
+        os.close(at)
+
+
+def reopen(place: int, flags: int = os.O_RDONLY) -> int:
+    """What is at a place, if that is a file or a folder: asked for before, as to open a device may
+    do something."""
+    if not stat.S_ISREG(mode := os.fstat(place).st_mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "neither a file nor a folder")
+    return os.open(f"/proc/self/fd/{place}", flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+
+def path_of(place: int) -> str:
+    """Where it is now, without a link in it."""
+    return os.readlink(f"/proc/self/fd/{place}")
+
+
+def is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _resolve(at: int, path: str) -> int:
+    how = struct.pack("QQQ", _PLACE, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
+    for _ in range(OPENS_AGAIN):
+        found = int(_libc.syscall(NR_OPENAT2, at, os.fsencode(path), how, len(how)))
+        if found >= 0:
+            return found
+        code = ctypes.get_errno()
+        if code in (errno.ENOSYS, errno.EPERM):  # an old kernel, or a container that forbids it
+            _lacking.append(True)
+            return _walk(at, path)
+        if code != errno.EAGAIN:
+            raise OSError(code, os.strerror(code), path)
+    raise OSError(errno.EAGAIN, "it is being renamed all the time", path)
+
+
+def _walk(at: int, path: str) -> int:
+    here = os.dup(at)
+    try:
+        for part in path.split("/"):
+            if part in ("", "."):
+                continue
+            if part == "..":
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+            next_ = os.open(part, _PLACE | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = next_
+            if stat.S_ISLNK(os.fstat(here).st_mode):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    except BaseException:
+        os.close(here)
+        raise
+    os.set_inheritable(here, False)
+    return here

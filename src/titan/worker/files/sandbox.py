@@ -1,0 +1,241 @@
+"""titan_workspace/: where attempts run and what they share.
+
+    jobs/RUN/JOB.ATTEMPT/       the attempt's working directory, with its own copy of its script or project; one that ended well
+                                and left nothing is used again by a later attempt
+    jobs/RUN/JOB.ATTEMPT.stdout and .stderr
+    shared/RUN/                 files that the jobs of a run share on this node (TITAN_SHARED)
+    cache/HASH                  scripts and archives, by content
+    files/                      what jobs left and are given, see `file_cache`
+
+Owns paths and copies; must not know when something runs. Old runs are swept after a while, the
+cache by age of last use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from titan.content.archive import unpack_archive
+from titan.host.remove_folder import remove_folder
+from titan.model.dag import JobTemplate
+from titan.worker.files.cache import Given
+from titan.worker.files.open_beneath import is_below
+from titan.worker.files.run_folders import RunFolders
+from titan.worker.files.spare_folders import PROGRAM_BYTES, Content, Made, SpareFolders, note, remove
+from titan.worker.state_machine.machine import Assignment
+
+COPY_BYTES = 256 * 1024
+PROGRAMS = 64
+MOST_RUNS = 10_000
+"""Of which something is kept: beyond, those go that were not touched for the longest time."""
+TOUCH_S = 60.0
+"""How often at most the use of a cached artifact is noted."""
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class Place(NamedTuple):
+    """Where one attempt runs."""
+
+    cwd: str
+    stdout: str
+    stderr: str
+    shared: str
+    made: Made | None = None
+    """How the folder was made, if it may be used again."""
+    given: tuple[Given, ...] = ()
+    """Files in it that are those of the cache."""
+
+
+class Workspace:
+    def __init__(self, home: Path, shared: Path | None = None) -> None:
+        """`shared`: where runs have their shared folders, if several workers of this node are to
+        have them in common."""
+        self._home = str(home.resolve())
+        self.root = Path(self._home) / "titan_workspace"
+        self.jobs = self.root / "jobs"
+        self.shared = shared.resolve() if shared else self.root / "shared"
+        self.cache = self.root / "cache"
+        for folder in (self.jobs, self.shared, self.cache):
+            folder.mkdir(parents=True, exist_ok=True)
+        for leftover in self.cache.glob("*.part"):
+            leftover.unlink(missing_ok=True)
+        self._jobs, self._cache = str(self.jobs), str(self.cache)
+        self.distrusted = self._distrust_before_boot()
+        """What was not synced may be damaged."""
+        self.runs = RunFolders(self._jobs, str(self.shared))
+        self._printed: dict[int, str] = {}
+        """Attempts that ended well and are not forgotten -> their folder, beside which their logs
+        lie."""
+        self._spares = SpareFolders()
+        self._programs: dict[str, bytes] = {}
+        self._touched: dict[str, float] = {}
+
+    def _distrust_before_boot(self) -> bool:
+        """What is in the cache was not synced: after a loss of power a file may have its name and
+        not its content."""
+        try:
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        except OSError:
+            return False
+        noted = self.root / "boot"
+        if noted.exists() and noted.read_text() == boot:
+            return False
+        for name in self.cached():
+            (self.cache / name).unlink(missing_ok=True)
+        noted.write_text(boot)
+        return True
+
+    def cached(self) -> list[str]:
+        return [name for name in os.listdir(self.cache) if _HASH.fullmatch(name)]
+
+    def folder_of(self, assignment: Assignment) -> str:
+        return f"{self._jobs}/{assignment.run}/{assignment.job}.{assignment.attempt}"
+
+    def may_name(self, run: str, path: str) -> bool:
+        """Whether a job of this run may have the worker read or write there for it: what it has
+        itself, and all that is no home.
+
+        `path` has no link in it."""
+        if not is_below(path, self._home):
+            return True
+        mine = (f"{self._jobs}/{run}", f"{self.shared}/{run}", f"{self.root}/runners") if run else ()
+        return any(is_below(path, folder) and path != f"{self.root}/runners" for folder in mine)
+
+    def prepare(self, assignment: Assignment) -> Place:
+        """Makes the attempt's folder with what it runs in it; unpacking a project may take long.
+        Raises OSError, TitanError."""
+        cwd, template = self.folder_of(assignment), assignment.template
+        shared = self.runs.use(assignment.run, assignment.lease)
+        content = None if template.archive or template.outputs or assignment.files else self._content(template)
+        made = None if content is None else self._spares.take(cwd, content)
+        if made is not None and self._spares.emptied:
+            self.runs.emptied(os.path.basename(self._spares.emptied))
+        else:
+            self._make(cwd)
+            if template.archive:
+                os.utime(self.cache / template.archive)
+                unpack_archive(self.cache / template.archive, Path(cwd))
+            elif template.file_hash:
+                copy_program(f"{self._cache}/{template.file_hash}", f"{cwd}/{template.file}")
+            made = None if content is None else note(cwd, content)
+        return Place(cwd, f"{cwd}.stdout", f"{cwd}.stderr", shared, made)
+
+    def give_back(self, place: Place, lease: int) -> None:
+        """An attempt ended well there, and all its processes with it: if it left nothing, the
+        folder is used again."""
+        self._printed[lease] = place.cwd
+        if place.made is not None:
+            for made in self._spares.give(place.made):
+                remove(made)
+                self.runs.emptied(os.path.basename(os.path.dirname(made.path)))
+
+    def forget(self, lease: int, *, printed: bool = True) -> None:
+        """The master has its result, and all that it printed: if it ended well, nobody looks for
+        that here."""
+        cwd = self._printed.pop(lease, None)
+        if cwd is not None and printed:
+            for stream in ("stdout", "stderr"):
+                with contextlib.suppress(OSError):  # it printed nothing to that one
+                    os.unlink(f"{cwd}.{stream}")
+        self.runs.done(lease)
+
+    def _make(self, cwd: str) -> None:
+        try:
+            os.mkdir(cwd)
+        except FileNotFoundError:
+            os.makedirs(cwd)
+        except FileExistsError:  # an earlier worker process began this attempt and died
+            remove_folder(cwd)
+            os.mkdir(cwd)
+            for stream in ("stdout", "stderr"):
+                Path(f"{cwd}.{stream}").unlink(missing_ok=True)
+
+    def _content(self, template: JobTemplate) -> Content | None:
+        """None: too large to be compared. Notes that the program was used."""
+        hash_ = template.file_hash
+        if not hash_:
+            return Content()
+        source, now = f"{self._cache}/{hash_}", time.monotonic()
+        if now - self._touched.get(hash_, -TOUCH_S) >= TOUCH_S:
+            os.utime(source)
+            if len(self._programs) >= PROGRAMS:
+                self._programs.clear()
+                self._touched.clear()
+            self._touched[hash_] = now
+            with open(source, "rb") as file:
+                self._programs[hash_] = file.read(PROGRAM_BYTES + 1)
+        program = self._programs[hash_]
+        return Content(template.file, program) if len(program) <= PROGRAM_BYTES else None
+
+    def sweep(self, keep_s: float, in_use: set[str], now: float) -> Swept:
+        """Removes what nothing touched for `keep_s` seconds before `now`. May take long.
+
+        The folders of runs `in_use` are touched first: other workers of this node may sweep the
+        same shared folder.
+        """
+        for run in in_use:
+            for parent in (self.jobs, self.shared):
+                with contextlib.suppress(FileNotFoundError):
+                    os.utime(parent / run)
+        limit, folders, artifacts = now - keep_s, 0, []
+        for parent in (self.jobs, self.shared):
+            entries = list(os.scandir(parent))
+            limit_here = max(limit, _age_of_newest(entries, MOST_RUNS))
+            for entry in entries:
+                if entry.name not in in_use and not self.runs.uses(entry.name) and _older(entry, limit_here):
+                    remove_folder(entry.path, ignore_errors=True)
+                    folders += 1
+        for entry in list(os.scandir(self.cache)):
+            if _HASH.fullmatch(entry.name) and _older(entry, limit):
+                Path(entry.path).unlink(missing_ok=True)
+                artifacts.append(entry.name)
+        return Swept(folders, artifacts)
+
+
+def copy_program(source: str, target: str) -> None:
+    """`target` is new, and may be executed by all."""
+    from_ = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        to = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755)
+        try:
+            while part := os.read(from_, COPY_BYTES):
+                _write_all(to, part)
+            os.fchmod(to, 0o755)  # whatever the umask
+        finally:
+            os.close(to)
+    finally:
+        os.close(from_)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    done = os.write(fd, data)
+    while done < len(data):
+        done += os.write(fd, data[done:])
+
+
+class Swept(NamedTuple):
+    folders: int
+    artifacts: list[str]
+
+
+def _age_of_newest(entries: list[os.DirEntry[str]], most: int) -> float:
+    """When that was touched after which no more than `most` of them were; 0 if there are no more."""
+    if len(entries) <= most:
+        return 0.0
+    times = []
+    for entry in entries:
+        with contextlib.suppress(FileNotFoundError):
+            times.append(entry.stat(follow_symlinks=False).st_mtime)
+    return sorted(times)[-most] if len(times) > most else 0.0
+
+
+def _older(entry: os.DirEntry[str], limit: float) -> bool:
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime < limit
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,197 @@
+"""What a job prints: from its pipe into its log, within a limit. Part of the warden, and like it
+without anything of Titan."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import termios
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import select
+    from typing import Any
+
+KIB = 1024
+READ_BYTES = 64 * KIB
+TAIL_BYTES = 256 * KIB
+MARKER_BYTES = 128  # room for the line that says how much was dropped
+SPLICE_F_NONBLOCK = 2
+
+
+class Capture:
+    """One stream of one job: from its pipe into its log, which is made with the first byte and
+    never grows over `limit`.
+
+    The last quarter of the limit (at most 256 KiB) is kept back for the end: what comes after the
+    head goes into a ring of that size and is appended when the job ends, after a line that says how
+    much was dropped between, if anything was.
+
+    The head goes into the log by splice(2), so that at each moment a byte is in the pipe or in the
+    log: whoever kills this process takes none of it along. Where that cannot be done (Python before
+    3.10, a file system without it), it is read and written.
+
+    `at`: go on in a log of so many bytes, that another process began and cannot end. What that had
+    of the tail is lost.
+    """
+
+    __slots__ = (
+        *("_at", "_excess", "_failed", "_file", "_head", "_key", "_limit", "_lost", "_path", "_ring", "_room", "_size", "_splices"),
+        *("_stream", "dropped", "pipe", "polled_by"),
+    )
+
+    def __init__(self, key: int, stream: int, pipe: int, path: str, limit: int, at: int = 0) -> None:
+        reserve = min(TAIL_BYTES, limit // 4)
+        self.pipe = pipe  # -1 once it is closed
+        # to be told of the end: to close is not enough where others hold the pipe too
+        self.polled_by: select.epoll | None = None
+        self.dropped = 0
+        self._key, self._stream, self._path, self._limit = key, stream, path, limit
+        self._room = max(0, min(reserve, limit - at) - MARKER_BYTES)
+        # a limit too small for a tail is all head
+        self._head = limit - reserve if self._room else limit
+        self._lost = (
+            self._room > 0 and at == self._head
+        )  # a log at its head's end: the other process may have had a tail of it in its memory
+        self._file = -1
+        self._size = at
+        self._failed = False
+        self._splices = hasattr(os, "splice")
+        self._ring = bytearray()
+        self._at = 0  # where in the ring the next byte goes
+        self._excess = 0  # bytes that came after the head
+
+    def pump(self, reports: list[tuple[Any, ...]], budget: int) -> None:
+        """Take up to about `budget` bytes. Closes the pipe at its end."""
+        while budget > 0 and self.pipe >= 0:
+            in_head = self._size < self._head and not self._failed
+            try:
+                if in_head and self._splices and (self._file >= 0 or _holds_bytes(self.pipe)):
+                    moved = self._move(min(READ_BYTES, self._head - self._size), reports)
+                    budget -= moved
+                    if moved:
+                        continue
+                data = os.read(self.pipe, min(READ_BYTES, self._head - self._size) if in_head else READ_BYTES)
+            except BlockingIOError:
+                return
+            if not data:
+                self._close_pipe()
+            elif in_head:
+                self.dropped += len(data) - self._write(data, reports)
+            else:
+                self._keep_last(data)
+            budget -= len(data)
+
+    def finish(self, reports: list[tuple[Any, ...]]) -> None:
+        """Append the tail, close everything. `dropped` is final after it."""
+        if self.pipe >= 0:
+            self._close_pipe()
+        kept = min(self._excess, self._room)
+        lost = self._excess - kept
+        tail = bytes(self._ring[:kept]) if self._excess <= self._room else bytes(self._ring[self._at :] + self._ring[: self._at])
+        marker = b""
+        if self._lost:
+            marker = b"\n[titan: output may be missing here: the process that kept it was killed]\n"
+        elif lost and self._room:
+            marker = b"\n[titan: %d bytes of output were dropped here; the limit is %d bytes]\n" % (lost, self._limit)
+        written = self._write(marker + tail, reports) if marker or tail else 0
+        self.dropped += self._excess - max(0, written - len(marker))
+        self._ring = bytearray()
+        self._excess = 0
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _close_pipe(self) -> None:
+        if self.polled_by is not None:
+            self.polled_by.unregister(self.pipe)
+        os.close(self.pipe)
+        self.pipe = -1
+
+    def _keep_last(self, data: bytes) -> None:
+        room, count = self._room, len(data)
+        if self._failed:
+            self.dropped += count
+            return
+        self._excess += count
+        if not room:
+            return
+        if not self._ring:
+            self._ring = bytearray(room)
+        if count >= room:
+            self._ring[:] = data[count - room :]
+            self._at = 0
+            return
+        first = min(count, room - self._at)
+        self._ring[self._at : self._at + first] = data[:first]
+        self._ring[: count - first] = data[first:]
+        self._at = (self._at + count) % room
+
+    def _move(self, most: int, reports: list[tuple[Any, ...]]) -> int:
+        """From the pipe into the log; returns how many bytes, 0 if reading says why there are none.
+        Raises BlockingIOError."""
+        moved = 0
+        try:
+            self._open()
+            if not self._splices:
+                return 0
+            moved = os.splice(self.pipe, self._file, most, offset_dst=self._size, flags=SPLICE_F_NONBLOCK)
+            data = os.pread(self._file, moved, self._size) if moved else b""
+            if len(data) < moved:  # the job has cut its own log
+                raise OSError(errno.EIO, "")
+        except BlockingIOError:
+            raise
+        except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EINVAL, errno.ENOSYS) and self._file >= 0:
+                self._splices = False
+                return 0
+            self._fail(error, reports)
+            self.dropped += moved
+            return moved
+        if data:
+            reports.append(("output", self._key, self._stream, self._size, data))
+            self._size += moved
+        return moved
+
+    def _write(self, data: bytes, reports: list[tuple[Any, ...]]) -> int:
+        """Write to the log; returns how many bytes got there. The first error ends the log."""
+        done = 0
+        try:
+            if self._failed:
+                return 0
+            self._open()
+            while done < len(data):
+                done += os.pwrite(self._file, data[done:] if done else data, self._size + done)
+        except (OSError, ValueError) as error:
+            self._fail(error, reports)
+        if done:
+            reports.append(("output", self._key, self._stream, self._size, data[:done]))
+            self._size += done
+        return done
+
+    def _open(self) -> None:
+        if self._file >= 0:
+            return
+        # Not through a link, and not blocking on a fifo, that the job has put there.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | (0 if self._size else os.O_TRUNC)
+        file = os.open(self._path.encode("utf-8", "surrogateescape"), flags, 0o600)
+        mode = os.fstat(file).st_mode
+        if stat.S_ISFIFO(mode):
+            os.close(file)
+            raise OSError(errno.ENXIO, "")
+        # what goes to /dev/null cannot be read back
+        self._splices = self._splices and stat.S_ISREG(mode)
+        self._file = file
+
+    def _fail(self, error: OSError | ValueError, reports: list[tuple[Any, ...]]) -> None:
+        self._failed = True
+        code = error.errno if isinstance(error, OSError) and error.errno else errno.EINVAL
+        message = f"{self._path}: cannot write this log: {os.strerror(code)}"
+        reports.append(("log_failed", self._key, self._stream, code, message))
+
+
+def _holds_bytes(pipe: int) -> bool:
+    """A log is made with the first byte; what is ready may also be the end."""
+    return fcntl.ioctl(pipe, termios.FIONREAD, b"\0\0\0\0") != b"\0\0\0\0"

@@ -1,0 +1,54 @@
+"""What a job's process does to itself before it becomes the job: it enters its cgroups, and takes
+its limits on.
+
+Like the warden, which imports it, it knows nothing of Titan and runs in an interpreter that need
+not have it. Which limits there are and what they mean is for `titan.worker.limits.cgroups`; here
+are only the steps, in the words of the warden's orders:
+
+    {"RLIMIT_AS": bytes, ...}     soft and hard, -1 is no limit, never above the hard one there is
+    {"cgroups": [path, ...]}      files to write 0 to, which means the writer: the cgroup.procs of each group
+    {"affinity": [cpu, ...]}      the CPUs it may run on
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+
+def limits_setter(limits: Mapping[str, Any] | None) -> Callable[[], None] | None:
+    """What sets `limits` in the child; None if there are none. Raises LookupError for a resource
+    limit that this system lacks."""
+    if not limits:
+        return None
+    chosen = []
+    for name, value in limits.items():
+        if name in ("cgroups", "affinity"):
+            continue
+        which = getattr(resource, name, None) if name.startswith("RLIMIT_") else None
+        if which is None:
+            raise LookupError(f"{name}: no such resource limit on this system")
+        hard = resource.getrlimit(which)[1]
+        limit = hard if value < 0 else value if hard < 0 else min(value, hard)
+        chosen.append((which, (limit, limit)))
+    groups = [os.fsencode(path) for path in limits.get("cgroups", ())]
+    cpus = limits.get("affinity")
+
+    def set_limits() -> None:
+        for path in groups:
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, b"0")
+            finally:
+                os.close(fd)
+        if cpus:
+            os.sched_setaffinity(0, cpus)
+        for which, pair in chosen:
+            resource.setrlimit(which, pair)
+
+    return set_limits

@@ -1,0 +1,132 @@
+"""What the processes beside users' code say to their worker, as bytes: plain fields, of which
+reading executes nothing.
+
+Runners execute users' functions and wardens are in reach of users' processes, so what comes from
+them is outside input: bytes of a known form, or ValueError. Owns the form of every report on both
+streams; must not know what one means. It imports nothing of Titan and little else, because it is
+loaded by runners and wardens too, from beside their files.
+
+A frame is a 4-byte big-endian length and reports. A report is its kind (1 byte), the length of the
+rest (4 bytes), fixed fields, and a tail of bytes or text (UTF-8 with surrogateescape). Orders,
+which go the other way, are not of this module.
+"""
+
+from struct import Struct
+from struct import error as StructError
+from struct import pack as struct_pack
+from struct import unpack_from as struct_unpack_from
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+FRAME_BYTES = 64 * 1024 * 1024
+TEXT, BYTES, COLUMNS = "text", "bytes", "columns"
+FORMS = (
+    # name, fixed fields, tail; the place is the kind's number: add at the end
+    ("started", "qqd", ""),  # the warden's: see there
+    ("refused", "qq", TEXT),
+    ("withdrawn", "q", ""),
+    ("output", "qBq", BYTES),
+    ("log_failed", "qBq", TEXT),
+    ("exited", "qqddqqqq", ""),
+    ("hello", "q", TEXT),  # a runner's: see there
+    ("printed", "qB", BYTES),
+    ("given_back", "q", ""),
+    ("results", "qI", COLUMNS),
+    ("waits", "qB", ""),
+    ("pong", "q", ""),
+    ("unprinted", "qq", ""),
+)
+_HEAD = Struct(">BI")
+_LENGTH = Struct(">I")
+_KINDS = {name: (kind, Struct(">" + fields), tail) for kind, (name, fields, tail) in enumerate(FORMS)}
+_FORMS = tuple([(name, *_KINDS[name][1:]) for name, _, _ in FORMS])
+
+
+def pack_reports(reports: "list[tuple[Any, ...]]") -> bytes:
+    """One frame. A report is (name, fields, and the tail if it has one). Raises ValueError for a
+    frame over the limit."""
+    parts: list[bytes] = []
+    for report in reports:
+        kind, fixed, tail = _KINDS[report[0]]
+        if tail == COLUMNS:
+            data = _pack_columns(report)
+        elif not tail:
+            data = fixed.pack(*report[1:])
+        else:
+            last = report[-1]
+            data = fixed.pack(*report[1:-1]) + (last if tail == BYTES else last.encode("utf-8", "surrogateescape"))
+        parts += (_HEAD.pack(kind, len(data)), data)
+    body = b"".join(parts)
+    if len(body) > FRAME_BYTES:
+        raise ValueError(f"reports of {len(body)} bytes; the limit is {FRAME_BYTES}")
+    return _LENGTH.pack(len(body)) + body
+
+
+def take_reports(inbox: bytearray) -> "list[tuple[Any, ...]]":
+    """Cut all complete frames off `inbox`; returns their reports. Raises ValueError for what is
+    none."""
+    taken: list[tuple[Any, ...]] = []
+    at, have = 0, len(inbox)
+    while have - at >= 4:
+        (size,) = _LENGTH.unpack_from(inbox, at)
+        if size > FRAME_BYTES:
+            raise ValueError(f"a frame of {size} bytes; the limit is {FRAME_BYTES}")
+        if have - at - 4 < size:
+            break
+        _take_frame(inbox, at + 4, at + 4 + size, taken)
+        at += 4 + size
+    del inbox[:at]
+    return taken
+
+
+def _take_frame(inbox: bytearray, at: int, end: int, taken: "list[tuple[Any, ...]]") -> None:
+    while at < end:
+        if end - at < _HEAD.size:
+            raise ValueError("a report without its head")
+        kind, size = _HEAD.unpack_from(inbox, at)
+        at += _HEAD.size
+        if kind >= len(_FORMS) or size > end - at:
+            raise ValueError(f"no report: kind {kind}, {size} bytes of {end - at}")
+        name, fixed, tail = _FORMS[kind]
+        if size < fixed.size or (not tail and size != fixed.size):
+            raise ValueError(f"a report {name!r} of {size} bytes")
+        fields = fixed.unpack_from(inbox, at)
+        if not tail:
+            taken.append((name, *fields))
+        elif tail == COLUMNS:
+            taken.append((name, fields[0], *_columns_of(inbox, at + fixed.size, at + size, fields[1])))
+        else:
+            rest = bytes(inbox[at + fixed.size : at + size])
+            taken.append((name, *fields, rest if tail == BYTES else rest.decode("utf-8", "surrogateescape")))
+        at += size
+
+
+def _pack_columns(report: "tuple[Any, ...]") -> bytes:
+    """Of ("results", first_seq, statuses, payloads, started, finished)."""
+    _, first, statuses, payloads, started, finished = report
+    n = len(payloads)
+    fixed = struct_pack(f">qI{n}s{n}I{n}d{n}d", first, n, statuses, *map(len, payloads), *started, *finished)
+    return b"".join([fixed, *payloads])
+
+
+def _columns_of(inbox: bytearray, at: int, end: int, n: int) -> "tuple[bytes, list[bytes], list[float], list[float]]":
+    """(statuses, payloads, started, finished) of `n` results. Raises ValueError."""
+    if n > end - at:
+        raise ValueError(f"{n} results in {end - at} bytes")
+    form = f">{n}s{n}I{n}d{n}d"
+    try:
+        statuses, *numbers = struct_unpack_from(form, inbox, at)
+    except StructError:
+        raise ValueError(f"{n} results in {end - at} bytes") from None
+    at += n * (1 + 4 + 8 + 8)
+    sizes, started, finished = numbers[:n], numbers[n : 2 * n], numbers[2 * n :]
+    if at + sum(sizes) != end:
+        raise ValueError("results whose lengths do not add up")
+    payloads = []
+    with memoryview(inbox) as whole:
+        for size in sizes:
+            payloads.append(bytes(whole[at : at + size]))
+            at += size
+    return statuses, payloads, started, finished

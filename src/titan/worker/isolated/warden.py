@@ -1,0 +1,757 @@
+"""The warden: one small process per worker that starts job processes, captures their output, reaps
+and kills them.
+
+It owns the guarantee that no process of a job outlives its job, the worker, or the warden's own
+orderly end. It knows nothing of runs, attempts, retries or the master: a job is an integer key
+here. It imports nothing of Titan but its parts, which are like it (`spawning`, `processes`,
+`capture`, `job_pipes`, ...), and as little as it can of the standard library, because it runs as
+`python -I -S warden.py FDS` (or calls `main(FDS)` from cached bytecode, as its link does), has to
+stay small and start fast. A warm warden is the same with a `warm.Warm`: it runs scripts by forking
+itself.
+
+FDS is three descriptors with commas between them: FD for the protocol, and the two of
+`job_pipes.Pipes`, which may be left out.
+
+Protocol: FD is one end of an AF_UNIX stream. Orders are messages of tuples, see `orders`. Reports
+are plain fields, see `reports`: what comes from beside users' processes the worker reads without
+executing anything. Text is UTF-8 with surrogateescape. Times are `time.monotonic()` in seconds.
+
+Orders
+    ("environment", env)              what every later job has; its own `env` comes on top
+    ("start", key, argv, cwd, env, stdout_path, stderr_path, log_limit, grace_s, rlimits or None)    rlimits: see `limits`
+    ("script", key, path, args, cwd, env, stdout_path, stderr_path, log_limit, grace_s, rlimits or
+                                      None, content_hash) as "start" with [sys.executable, path,
+                                      *args], but by a fork where the warden is warm and the result
+                                      is the same. Scripts of one `content_hash` are compiled once;
+                                      "": each time
+    ("masked", patterns, order)       carry out the "start" or "script", whose output is to have no occurrence of these bytes
+    ("behind", other, order)          carry out the "start" or "script" once job `other` has ended: at once if it is not here
+    ("withdraw", key)                 forget the order of a job that still stands behind another
+    ("stop", key, grace_s or None)    SIGTERM to the group, after the grace SIGKILL to all of the job; 0 kills at once; None: the
+                                      grace of the start order. One that stands behind another is
+                                      forgotten
+    ("ping", number)                  say "pong": by it the worker knows that this process is neither stopped nor stuck
+    ("quit",)                         kill everything and exit; so does the end of the stream
+Reports, batched per turn of the loop; "started" waits up to 5 ms for others
+    ("started", key, pid, at_s)
+    ("refused", key, errno, message)
+    ("withdrawn", key)                              it stood behind another and will not begin
+    ("pong", number)
+    ("output", key, stream, offset, data)           `data` was just written to the log of stream 1 or 2 at `offset`
+    ("log_failed", key, stream, errno, message)     once per stream; its output is drained and dropped from there on
+    ("exited", key, exit_code, at_s, cpu_s, peak_rss_bytes, dropped_stdout, dropped_stderr,
+    leftover_killed)
+
+A job is over when its main process has ended. Then its process group is killed, what is left in the
+pipes is read, and "exited" follows all of the job's "output". `exit_code` is the negative signal
+number after a death by signal. `peak_rss_bytes` is never below the warden's own size: the kernel
+counts the memory image that the process had before exec.
+
+Whose process is this? The warden is a subreaper, so a descendant that left its group (setsid,
+double fork) becomes a direct child of the warden when its parent ends. Such an orphan belongs to
+    1. the running job whose main process leads its session: certain, a session cannot be joined
+       from outside;
+    2. else the job named by TITAN_LEASE in its environment;
+    3. else (environment cleared or overwritten) possibly any running job that was started before
+       the orphan was born.
+A sweep after a job's end kills the orphans, with their descendants, that no running job can own. So
+a helper of a running job is never touched, and one that hides completely lives at most as long as
+the jobs that ran when it was born.
+
+Secrets: a job whose output is masked has secrets in its environment, and this process and its forks
+may have them in their memory. So from the first of them on neither they nor such jobs make core
+dumps; what is executed without secrets has the limit as before.
+
+Limits: a log holds `log_limit` bytes: the head, and the last part of what followed (see Capture). A
+turn reads at most 64 KiB from each of 16 pipes. Above 1 MiB of unsent reports no pipe is read until
+the worker takes some: jobs then wait on their own output; orders, exits and kills go on. What can
+stall the warden: exec, chdir or a log on a file system that hangs.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import select
+import sys
+import time
+
+# The `signal` module is a wrapper in Python that imports enum and re: a third of the start-up time,
+# for names of numbers.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Sequence
+    from typing import Any
+
+    from titan.worker.isolated.warm import Warm
+else:
+    import _signal as signal
+
+if TYPE_CHECKING or __package__:
+    from titan.worker.isolated.capture import Capture
+    from titan.worker.isolated.job_pipes import BATCH, Pipes
+    from titan.worker.isolated.masking import MaskedCapture, Masker, Patterns
+    from titan.worker.isolated.orders import take_orders
+    from titan.worker.isolated.processes import (
+        Process,
+        become_subreaper,
+        children_by_parent,
+        environ_value,
+        kill,
+        read_process,
+        scan_processes,
+        signal_group,
+        subtree,
+    )
+    from titan.worker.isolated.reports import pack_reports
+    from titan.worker.isolated.spawning import Refused, encode, setter, spawn
+else:  # beside this file, in a process that has nothing of Titan
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+    from capture import Capture
+    from job_pipes import BATCH, Pipes
+    from masking import MaskedCapture, Masker, Patterns
+    from orders import take_orders
+    from processes import (
+        Process,
+        become_subreaper,
+        children_by_parent,
+        environ_value,
+        kill,
+        read_process,
+        scan_processes,
+        signal_group,
+        subtree,
+    )
+    from reports import pack_reports
+    from spawning import Refused, encode, setter, spawn
+
+    sys.path.pop()
+
+KIB = 1024
+READ_BYTES = 64 * KIB
+PIPES_PER_TURN = 16
+# the largest pipe an unprivileged process can make: read at a job's end, per stream
+DRAIN_BYTES = 1024 * KIB
+BACKLOG_BYTES = 1024 * KIB
+OPEN_FILES = 64 * KIB
+NO_CORE = 1  # a soft limit: unlike 0 it also holds where core dumps go to a program
+FILES_PER_JOB, FILES_SPARE = 6, 64 + 4 * BATCH
+STARTED_S = 0.005  # how long "started" may wait for the end of a quick job, which then goes with it
+CLOSE_S = 0.2  # after its end, how long a job's pipes may be held open by a process that escaped
+SWEEP_DELAY_S = 0.25
+SWEEP_EVERY_S = 1.0
+KILL_PASSES = 16
+KILL_ALL_S = 2.0
+LEASE = b"TITAN_LEASE"
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def signal_job(job: Job, number: int) -> None:
+    """Signal the group of a job that runs. One forked in this moment may have no group yet."""
+    if not signal_group(job.pid, number) and job.end is None:
+        try:
+            os.kill(job.pid, number)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+
+# -- one job ---------------------------------------------------------------------------------------
+class Job:
+    """The bookkeeping of one job, however its process was started. It runs until `end` is set, then
+    closes, then is forgotten."""
+
+    __slots__ = ("born_ticks", "captures", "close_by", "end", "ends", "grace_s", "key", "killed", "pid")
+
+    def __init__(self, key: int, pid: int, grace_s: float, born_ticks: int, captures: Sequence[Capture], ends: list[int]) -> None:
+        self.key = key
+        self.pid = pid  # of the main process, and so the id of its session and group
+        self.grace_s = grace_s
+        self.born_ticks = born_ticks
+        self.captures = captures
+        # the job's of the pipes: held here too, so that its end wakes the warden once, not thrice
+        self.ends = ends
+        # processes other than the main one that the warden had to kill
+        self.killed: set[int] = set()
+        # exit code, at_s, cpu_s, peak_rss_bytes
+        self.end: tuple[int, float, float, int] | None = None
+        self.close_by = 0.0
+
+    @property
+    def lease(self) -> bytes:
+        return b"%d" % self.key
+
+
+# -- the worker's end of the line ------------------------------------------------------------------
+class WorkerGone(Exception):
+    """The stream ended or broke, or carried what is no message."""
+
+
+class Channel:
+    """Messages over a nonblocking stream. `outbox` is what the worker has not taken yet."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.outbox = bytearray()
+        self._inbox = bytearray()
+
+    def receive(self) -> list[tuple[Any, ...]]:
+        try:
+            data = os.read(self.fd, READ_BYTES)
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            raise WorkerGone from error
+        if not data:
+            raise WorkerGone
+        self._inbox += data
+        try:
+            return take_orders(self._inbox)
+        except (ValueError, EOFError, TypeError) as error:
+            raise WorkerGone from error
+
+    def send(self, reports: list[tuple[Any, ...]]) -> None:
+        self.outbox += pack_reports(reports)
+        self.flush()
+
+    def flush(self) -> None:
+        try:
+            while self.outbox:
+                with memoryview(self.outbox) as whole, whole[: 4 * READ_BYTES] as part:
+                    sent = os.write(self.fd, part)
+                del self.outbox[:sent]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise WorkerGone from error
+
+
+# -- the loop --------------------------------------------------------------------------------------
+class Warden:
+    """The reactor: orders, pipes, ended children and due times in; reports out. One thread; only
+    disk and exec can block it."""
+
+    def __init__(self, fds: tuple[int, ...], warm: Warm | None = None) -> None:
+        self.warm = warm
+        self.jobs: dict[int, Job] = {}  # running or closing, by key
+        self.mains: dict[int, Job] = {}  # running, by pid
+        self.leases: dict[bytes, Job] = {}  # running, by TITAN_LEASE
+        self.closing: dict[int, Job] = {}  # ended, output not complete, by key
+        self.kill_due: dict[int, float] = {}  # stopped and in their grace, by key
+        self.doomed: list[Job] = []  # to be killed in this turn
+        self.readers: dict[int, Capture] = {}
+        self.environment: dict[str, bytes] = {}  # of every job: name to NAME=VALUE
+        # orders that stand behind a job, by that job's key
+        self.behind: dict[int, list[tuple[Any, ...]]] = {}
+        # those that came and are not carried out yet, the last first
+        self.orders: list[tuple[Any, ...]] = []
+        self.masks: dict[int, Patterns] = {}  # of jobs whose order comes next, by key
+        # the soft limit on core dumps that jobs without secrets have, if not this process's
+        self.core: int | None = None
+        # what `_begun` is to know of a script that is about to be forked
+        self.forking: tuple[Any, ...] = ()
+        self.reports: list[tuple[Any, ...]] = []
+        self.held_since = 0.0  # since when there are reports
+        self.sweep_due: float | None = None
+        self.swept_at = -SWEEP_EVERY_S
+        self.channel = Channel(fds[0])
+        self.stock = Pipes(*fds[1:])
+        self.pid = os.getpid()
+        self.stdin = os.open(os.devnull, os.O_RDONLY)
+        # The warden holds many pipes and logs, and so raises its limit when it has to. A job gets
+        # the one that the worker had.
+        self.open_files, self.most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.raised = False
+        self._watch()
+
+    def _watch(self) -> None:
+        self.child_ended, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, ignore)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self.poll = select.epoll()
+        # The pipes have an epoll of their own inside the first: to stop reading them all is to take
+        # out that one.
+        self.pipes = select.epoll()
+        self.pipes_fd = self.pipes.fileno()
+        self.reading = True
+        self.writing = False
+        for fd in (self.channel.fd, self.child_ended, self.pipes_fd):
+            self.poll.register(fd, select.EPOLLIN)
+        # The end of the stream says that the worker is gone, unless a child that it forked holds a
+        # copy. Its pidfd always says so.
+        try:
+            self.poll.register(os.pidfd_open(os.getppid()), select.EPOLLIN)
+        except OSError:  # it is gone already, or the kernel has none
+            pass
+
+    def run(self) -> bool:
+        """Until the worker says quit or goes away; then, or if this code fails, kill everything,
+        and return False.
+
+        True: a script is to be forked by the caller, so that the child has none of these frames;
+        then `on_forked`, and so on."""
+        going = False
+        try:
+            while not self.forking and self.turn():
+                pass
+            going = bool(self.forking)
+        except WorkerGone:
+            pass
+        finally:
+            if not going:
+                self.kill_everything()
+        return going
+
+    def turn(self) -> bool:
+        if self.orders:
+            return self.on_orders()
+        ready = {fd for fd, _ in self.poll.poll(self._wait_s())}
+        if self.channel.fd in ready:
+            self.orders = self.channel.receive()
+            self.orders.reverse()
+            if not self.on_orders():
+                return False
+            if self.forking:
+                return True
+        if self.pipes_fd in ready:
+            self.on_output()
+        if self.child_ended in ready:
+            os.read(self.child_ended, READ_BYTES)
+            self.on_children_ended()
+        if not ready.issubset((self.channel.fd, self.child_ended, self.pipes_fd)):
+            return False  # the worker's pidfd
+        self.on_due(time.monotonic())
+        if self.doomed:
+            self.kill_jobs(self.doomed)
+            self.doomed = []
+        self._send()
+        return True
+
+    def _wait_s(self) -> float | None:
+        due = [*self.kill_due.values(), *(job.close_by for job in self.closing.values())]
+        if self.sweep_due is not None:
+            due.append(self.sweep_due)
+        if self.reports:
+            due.append(self.held_since + STARTED_S)
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _send(self) -> None:
+        if self.reports:
+            if self.reports[-1][0] == "started" and not self.writing and time.monotonic() < self.held_since + STARTED_S:
+                return
+            self.channel.send(self.reports)
+            self.reports = []
+        elif self.writing:
+            self.channel.flush()
+        backlog = len(self.channel.outbox)
+        if self.writing != (backlog > 0):
+            self.writing = backlog > 0
+            self.poll.modify(self.channel.fd, select.EPOLLIN | select.EPOLLOUT if self.writing else select.EPOLLIN)
+        if self.reading and backlog > BACKLOG_BYTES:
+            self.poll.unregister(self.pipes_fd)
+            self.reading = False
+        elif not self.reading and backlog <= BACKLOG_BYTES // 2:
+            self.poll.register(self.pipes_fd, select.EPOLLIN)
+            self.reading = True
+
+    # orders
+    def on_orders(self) -> bool:
+        while self.orders and not self.forking:
+            name, *fields = self.orders.pop()
+            if name == "start":
+                self.on_start(*fields)
+            elif name == "script":
+                self.on_script(*fields)
+            elif name == "behind":
+                self.on_behind(*fields)
+            elif name == "masked":
+                self.on_masked(*fields)
+            elif name == "stop":
+                self.on_stop(*fields)
+            elif name == "withdraw":
+                self.withdraw(*fields)
+            elif name == "environment":
+                self.environment = {key: encode(f"{key}={value}") for key, value in fields[0].items()}
+                if self.warm is not None:
+                    self.warm.on_environment(fields[0])
+            elif name == "ping":
+                self.reports.append(("pong", *fields))
+            elif name == "quit":
+                return False
+        return True
+
+    def on_behind(self, other: int, order: tuple[Any, ...]) -> None:
+        if other in self.jobs:
+            self.behind.setdefault(other, []).append(order)
+        else:
+            self.orders.append(order)
+
+    def on_masked(self, patterns: list[bytes], order: tuple[Any, ...]) -> None:
+        if self.core is None:
+            self.core, hard = resource.getrlimit(resource.RLIMIT_CORE)
+            resource.setrlimit(resource.RLIMIT_CORE, (NO_CORE if hard < 0 else min(NO_CORE, hard), hard))
+        self.masks[order[1]] = Patterns(patterns)
+        self.orders.append(order)
+
+    def withdraw(self, key: int) -> None:
+        for other, orders in self.behind.items():
+            for order in orders:
+                if order[1] == key:
+                    orders.remove(order)
+                    if not orders:
+                        del self.behind[other]
+                    self.reports.append(("withdrawn", key))
+                    return
+
+    def on_script(self, key: int, path: str, args: list[str], *how: Any) -> None:
+        self.on_start(key, [sys.executable, path, *args], *how[:-1], script=(path, args, how[-1]))
+
+    def on_start(
+        self,
+        key: int,
+        argv: list[str],
+        cwd: str,
+        env: dict[str, str],
+        stdout_path: str,
+        stderr_path: str,
+        log_limit: int,
+        grace_s: float,
+        rlimits: dict[str, Any] | None,
+        *,
+        script: Any = None,
+    ) -> None:
+        """`script`: the path, arguments and content hash of one that need not be executed if it can
+        be forked."""
+        masks = self.masks.pop(key, None)
+        ends = self._open(key)
+        if not ends:
+            return
+        begun = (key, ends, (stdout_path, stderr_path), log_limit, grace_s, masks)
+        options: Any = {"stdio": (self.stdin, ends[1], ends[3]), "open_files": self.open_files}
+        try:
+            warm = self.warm if script is not None else None
+            if warm is not None and warm.prepare(script, cwd, env, set_limits=setter(rlimits), **options):
+                self.forking = begun
+                return
+            core = self.core if masks is None else None
+            pid = spawn(argv, cwd, env, base=self.environment, rlimits=rlimits, core=core, **options)
+        except (Refused, OSError) as error:
+            self._refuse(key, ends, error)
+        else:
+            self._begun(pid, *begun)
+
+    def on_forked(self, pid: int | OSError) -> None:
+        """The script that `run` wanted to be forked has become this process, or none."""
+        begun, self.forking = self.forking, ()
+        if isinstance(pid, OSError):
+            self._refuse(begun[0], begun[1], pid)
+        else:
+            self._begun(pid, *begun)
+
+    def _open(self, key: int) -> list[int]:
+        """The pipes of a job that may begin: the two ends of stdout, then of stderr. The time is
+        that of its birth, or before."""
+        if key in self.jobs:
+            self.reports.append(("refused", key, errno.EEXIST, f"a job with the key {key} is running"))
+            return []
+        if not self.raised and len(self.jobs) * FILES_PER_JOB + FILES_SPARE > self.open_files:
+            most, self.raised = OPEN_FILES if self.most_files < 0 else min(OPEN_FILES, self.most_files), True
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(self.open_files, most), self.most_files))
+        # before the process is there, so that no nap of it is recorded as shorter than it was
+        self.born_s = time.monotonic()
+        self.born_ticks = int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_S)
+        try:
+            return self.stock.take(key)
+        except OSError as error:
+            self._refuse(key, [], error)
+            return []
+
+    def _refuse(self, key: int, ends: list[int], error: Refused | OSError) -> None:
+        code = error.code if isinstance(error, Refused) else error.errno or errno.EIO
+        self.reports.append(("refused", key, code, str(error)))
+        for fd in ends:
+            os.close(fd)
+
+    def _begun(
+        self,
+        pid: int,
+        key: int,
+        ends: list[int],
+        paths: tuple[str, str],
+        log_limit: int,
+        grace_s: float,
+        masks: Patterns | None,
+    ) -> None:
+        captures: tuple[Capture, Capture]
+        if masks is None:
+            captures = (Capture(key, 1, ends[0], paths[0], log_limit), Capture(key, 2, ends[2], paths[1], log_limit))
+        else:
+            captures = (
+                MaskedCapture(key, 1, ends[0], paths[0], log_limit, Masker(masks)),
+                MaskedCapture(key, 2, ends[2], paths[1], log_limit, Masker(masks)),
+            )
+        job = Job(key, pid, grace_s, self.born_ticks, captures, ends[1::2])
+        self.jobs[key] = self.mains[pid] = self.leases[job.lease] = job
+        for capture in captures:
+            os.set_blocking(capture.pipe, False)
+            self.readers[capture.pipe] = capture
+            self.pipes.register(capture.pipe, select.EPOLLIN)
+            capture.polled_by = self.pipes
+        if not self.reports:
+            self.held_since = time.monotonic()
+        self.reports.append(("started", key, pid, self.born_s))
+
+    def on_stop(self, key: int, grace_s: float | None) -> None:
+        job = self.jobs.get(key)
+        if job is None:
+            self.withdraw(key)
+        if job is None or job.end is not None:
+            return  # its "exited" is on the way
+        grace_s = job.grace_s if grace_s is None else grace_s
+        if grace_s <= 0:
+            self.kill_due.pop(key, None)
+            self.doomed.append(job)
+            return
+        due = time.monotonic() + grace_s
+        if key not in self.kill_due:
+            signal_job(job, signal.SIGTERM)
+            signal_job(job, signal.SIGCONT)  # a stopped process could not react
+        self.kill_due[key] = min(due, self.kill_due.get(key, due))
+
+    # output
+    def on_output(self) -> None:
+        # The kernel hands out ready pipes in turns, so that PIPES_PER_TURN of them at a time
+        # starves none.
+        for fd, _ in self.pipes.poll(0, PIPES_PER_TURN):
+            capture = self.readers.get(fd)
+            if capture is None:
+                continue
+            self._pump(capture, READ_BYTES)
+            if capture.pipe < 0:
+                for job in [job for job in self.closing.values() if capture in job.captures]:
+                    self.close(job)
+
+    def _pump(self, capture: Capture, budget: int) -> None:
+        fd = capture.pipe
+        capture.pump(self.reports, budget)
+        if capture.pipe < 0:
+            self.readers.pop(fd, None)
+
+    # ends
+    def on_children_ended(self) -> None:
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            job = self.mains.get(ended.si_pid)
+            if job is None:
+                self.on_orphan_ended(ended.si_pid, by_kill=ended.si_status == signal.SIGKILL and ended.si_code != os.CLD_EXITED)
+            else:
+                self.on_main_ended(job)
+
+    def on_main_ended(self, job: Job) -> None:
+        # before the main process is reaped: till then its id cannot mean another group
+        signal_group(job.pid, signal.SIGKILL)
+        _, status, usage = os.wait4(job.pid, 0)
+        for fd in job.ends:
+            os.close(fd)
+        job.end = (os.waitstatus_to_exitcode(status), time.monotonic(), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * KIB)
+        job.close_by = time.monotonic() + CLOSE_S
+        del self.mains[job.pid], self.leases[job.lease]
+        self.kill_due.pop(job.key, None)
+        self.closing[job.key] = job
+        self._sweep_at(time.monotonic() + SWEEP_DELAY_S)
+        self.close(job)
+
+    def on_orphan_ended(self, pid: int, *, by_kill: bool) -> None:
+        process = read_process(pid) if self.closing and by_kill else None
+        os.waitpid(pid, 0)
+        if process is not None:
+            for job in [job for job in self.closing.values() if job.pid == process.group or pid in job.killed]:
+                job.killed.add(pid)
+                self.close(job)
+
+    def close(self, job: Job, *, at_once: bool = False) -> None:
+        """Report the end of an ended job if all that it left is read and dead, or at once."""
+        assert job.end is not None, f"job {job.key} is closed while it runs"
+        for capture in job.captures:
+            self._pump(capture, DRAIN_BYTES)
+        if not at_once:
+            if signal_group(job.pid, 0):
+                return
+            if job.captures[0].pipe >= 0 or job.captures[1].pipe >= 0:
+                self._sweep_at(time.monotonic())  # a process that left the group holds the pipe
+                return
+        for capture in job.captures:
+            self.readers.pop(capture.pipe, None)
+            capture.finish(self.reports)
+        del self.closing[job.key], self.jobs[job.key]
+        dropped = (job.captures[0].dropped, job.captures[1].dropped)
+        self.reports.append(("exited", job.key, *job.end, *dropped, len(job.killed)))
+        self.orders.extend(self.behind.pop(job.key, ()))
+
+    # due times
+    def on_due(self, now: float) -> None:
+        for key in [key for key, due in self.kill_due.items() if due <= now]:
+            del self.kill_due[key]
+            self.doomed.append(self.jobs[key])
+        if self.sweep_due is not None and self.sweep_due <= now:
+            self.sweep(now)
+        for job in [job for job in self.closing.values() if job.close_by <= now]:
+            self.close(job, at_once=True)
+
+    def _sweep_at(self, due: float) -> None:
+        due = max(due, self.swept_at + SWEEP_EVERY_S)
+        self.sweep_due = due if self.sweep_due is None else min(due, self.sweep_due)
+
+    # kills
+    def sweep(self, now: float) -> None:
+        """Kill the orphans that no running job can own; the module's docstring has the rule."""
+        self.sweep_due = None
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return  # no children at all: nothing to look for
+        self.swept_at = now
+        processes = scan_processes()
+        children = children_by_parent(processes)
+        for root in children.get(os.getpid(), ()):
+            if root in self.mains or not processes[root].alive:
+                continue
+            lease = environ_value(root, LEASE)
+            if self._may_live(processes[root], lease):
+                continue
+            closing = next((job for job in self.closing.values() if job.lease == lease), None)
+            for pid in subtree(children, root):
+                if kill(pid) and closing is not None and processes[pid].alive:
+                    closing.killed.add(pid)
+            self._sweep_at(now)  # and look again: one of them may have been forking
+
+    def _may_live(self, orphan: Process, lease: bytes | None) -> bool:
+        if orphan.session in self.mains:
+            return True
+        if lease is not None:
+            return lease in self.leases
+        return any(job.born_ticks <= orphan.born_ticks for job in self.mains.values())
+
+    def kill_jobs(self, jobs: list[Job]) -> None:
+        """Kill running jobs with all their processes, wherever these have gone. Their ends are then
+        seen as any other end."""
+        jobs = [job for job in jobs if job.end is None]
+        if not jobs:
+            return
+        for job in jobs:
+            signal_job(job, signal.SIGKILL)
+        killed = {job.pid for job in jobs}
+        # a process with a SIGKILL pending cannot fork: a pass that finds none is the last
+        for _ in range(KILL_PASSES):
+            fresh = [(job, pid) for job, pid in self._members(jobs) if pid not in killed]
+            for job, pid in fresh:
+                killed.add(pid)
+                if kill(pid):
+                    job.killed.add(pid)
+            if not fresh:
+                return
+
+    def _members(self, jobs: list[Job]) -> list[tuple[Job, int]]:
+        processes = scan_processes()
+        children = children_by_parent(processes)
+        found = []
+        for root in children.get(os.getpid(), ()):
+            owner = self._owner(processes[root], jobs)
+            if owner is not None:
+                found += [(owner, pid) for pid in subtree(children, root) if processes[pid].alive]
+        return found
+
+    def _owner(self, root: Process, jobs: list[Job]) -> Job | None:
+        """The one of `jobs` that `root`, a direct child, certainly belongs to."""
+        owner = self.mains.get(root.pid) or self.mains.get(root.session)
+        if owner is None:  # forked by a process in the moment of its death
+            owner = next((job for job in jobs if root.session in job.killed or root.group in job.killed), None)
+        if owner is None and root.alive:
+            owner = self.leases.get(environ_value(root.pid, LEASE) or b"")
+        return owner if owner in jobs else None
+
+    def kill_everything(self) -> None:
+        for job in self.mains.values():
+            signal_job(job, signal.SIGKILL)
+        for capture in [capture for job in self.jobs.values() for capture in job.captures]:
+            self._pump(capture, DRAIN_BYTES)
+            capture.finish(self.reports)  # the logs on disk are complete, though nobody is told
+            self.reports = []
+        give_up = time.monotonic() + KILL_ALL_S
+        while time.monotonic() < give_up:
+            children = children_by_parent(scan_processes())
+            for pid in subtree(children, os.getpid())[1:]:
+                kill(pid)
+            try:
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            except ChildProcessError:
+                return
+            time.sleep(0.002)
+
+
+def ignore(_number: int, _frame: object) -> None:
+    """A handler, not SIG_IGN: exec resets handlers to the default, but would hand SIG_IGN on to the
+    jobs."""
+
+
+def prepare_signals() -> None:
+    """Jobs get default dispositions and an empty mask whatever the worker had. Whether to end is
+    the worker's decision."""
+    for number in range(1, signal.NSIG):
+        # reset at each exec
+        if signal.getsignal(number) == signal.SIG_IGN and number not in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, ignore)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def close_on_exec() -> None:
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            if int(name) > 2:
+                os.set_inheritable(int(name), False)
+        except OSError:  # the one that listed them
+            pass
+
+
+def enter(argv: Sequence[str]) -> None:
+    """Become a subreaper, then a warm warden: this way the ctypes that it takes are not in the
+    memory that each job copies."""
+    subreaper_or_warn()
+    with open("/proc/self/environ", "rb") as file:  # Python may have put LC_CTYPE into os.environ
+        env = dict(entry.split(b"=", 1) for entry in file.read().split(b"\0") if b"=" in entry)
+    os.execve(argv[0], [encode(arg) for arg in argv], env)
+
+
+def subreaper_or_warn() -> None:
+    try:
+        become_subreaper()
+    except (ImportError, OSError) as error:
+        print(f"titan warden: a job's process that leaves its session may outlive the job: {error}", file=sys.stderr)
+
+
+def prepare(fds: str, warm: Warm | None = None) -> Warden:
+    """The warden that this process is from now on."""
+    prepare_signals()
+    close_on_exec()
+    numbers = tuple(map(int, fds.split(",")))
+    os.set_blocking(numbers[0], False)
+    if warm is None:
+        subreaper_or_warn()
+    return Warden(numbers, warm)
+
+
+def main(fds: str) -> None:
+    prepare(fds).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,432 @@
+"""The warm interpreter: a process forked from the warden becomes what `python x.py args` would be.
+
+It owns both sides of that fork. `Warm` is the warden's: which scripts can be forked at all, their
+compiled code, the modules that are imported ahead. `become` is the child's: its descriptors,
+signals, environment, streams and `__main__`; how the script then runs and ends is in `script_exit`.
+Like the warden it imports nothing of Titan, runs in an interpreter that need not have it, and stays
+small. The interpreter runs without -I and -S, so `sys.flags` and `sys.path` are those of a plain
+one.
+
+What a fork costs is not the fork but the pages that are written after it, on both sides, each of
+which is copied: some 2 us each here. In Python a look at an object is a write. So the child is
+forked by the outermost frame, and what can be is made in the warden ahead: the streams, the
+environment that all jobs share.
+
+What cannot be forked is executed: a script whose environment differs in a name that Python reads at
+its start, one that does not compile or warns on being compiled, one over 1 MiB or with a
+`sys.unraisablehook` of its own, and what is no plain file.
+"""
+
+from __future__ import annotations
+
+import _frozen_importlib_external
+import _imp
+import _io
+import gc
+import os
+import resource
+import stat
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import CodeType, ModuleType
+    from typing import Any
+else:
+    import _signal as signal
+
+SOURCE_BYTES = 1024 * 1024
+CACHED_SCRIPTS = 256
+LEASE_DIGITS = 20
+# the value of TITAN_LEASE in the warden's own environment: room for a job's
+LEASE_ROOM = "0" * LEASE_DIGITS
+STARTUP_NAMES = ("GLIBC_TUNABLES", "SETUPTOOLS_USE_DISTUTILS", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+STARTUP_PREFIXES = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_")
+PRELOAD_PREFIXES = ("OMP_", "OPENBLAS_", "MKL_", "BLIS_", "NUMEXPR_", "GOTO_", "KMP_", "NPY_")
+HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # by the warden
+
+
+# -- the warden's side -----------------------------------------------------------------------------
+def differing_at_startup(
+    own: Mapping[str, str], job: Mapping[str, str], *, user_site: bool = False, preloaded: bool = False
+) -> list[str]:
+    """The names whose value Python reads as it starts, or a preloaded library as it loads, and that
+    the two differ in."""
+    prefixes = STARTUP_PREFIXES + (PRELOAD_PREFIXES if preloaded else ())
+    return [
+        name
+        for name in {**own, **job}
+        if (name.startswith(prefixes) or name in STARTUP_NAMES or (user_site and name == "HOME")) and own.get(name) != job.get(name)
+    ]
+
+
+def startup_environment() -> dict[str, str]:
+    """What this process was executed with: `os.environ` may have got LC_CTYPE since, from Python
+    itself."""
+    with open("/proc/self/environ", "rb") as file:
+        pairs = [entry.split(b"=", 1) for entry in file.read().split(b"\0") if b"=" in entry]
+    return {os.fsdecode(name): os.fsdecode(value) for name, value in pairs}
+
+
+def lease_address() -> int:
+    """Where in memory the value of TITAN_LEASE is that /proc/PID/environ shows; 0: no room for a
+    job's, or no way there."""
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            start = int(file.read().rsplit(b")", 1)[1].split()[47])
+        with open("/proc/self/environ", "rb") as file:
+            at = (b"\0" + file.read()).find(b"\0TITAN_LEASE=" + LEASE_ROOM.encode() + b"\0")
+        os.close(os.open("/proc/self/mem", os.O_WRONLY))
+    except (OSError, ValueError, IndexError):
+        return 0
+    return start + at + len("TITAN_LEASE=") if start and at >= 0 else 0
+
+
+class Complaint:
+    """Stands in for sys.stderr while the warden compiles: a warning is for the script's own stderr."""
+
+    heard = False
+
+    def write(self, _text: str) -> None:
+        self.heard = True
+
+    def flush(self) -> None:
+        pass
+
+
+class Script:
+    """One script, as a child has to become it."""
+
+    __slots__ = ("args", "code", "env", "open_files", "path", "set_limits", "stdio")
+
+    def __init__(
+        self,
+        path: str,
+        args: Sequence[str],
+        code: CodeType,
+        env: dict[str, str],
+        set_limits: Callable[[], None] | None,
+        stdio: tuple[int, int, int],
+        open_files: int,
+    ) -> None:
+        self.path, self.args, self.code, self.env = path, args, code, env
+        self.set_limits, self.stdio, self.open_files = set_limits, stdio, open_files
+
+
+class Warm:
+    """What the warden keeps for its scripts. `script` is the one that is to be forked next:
+    `prepare`, fork, `done`."""
+
+    def __init__(self, preload: Iterable[str]) -> None:
+        self.script: Script | None = None
+        self._lease_at = lease_address()
+        self._memory = os.open("/proc/self/mem", os.O_WRONLY | os.O_CLOEXEC) if self._lease_at else -1
+        self._own = startup_environment()
+        coerced = os.environ.get("LC_CTYPE")
+        self._added = {"LC_CTYPE": coerced} if coerced is not None and "LC_CTYPE" not in self._own else {}
+        self._user_site = bool(getattr(sys.modules.get("site"), "ENABLE_USER_SITE", False))
+        # names that Python reads at its start and that os.environ has otherwise
+        self._differing: frozenset[str] = frozenset()
+        self._codes: dict[str, CodeType] = {}
+        self._utf8 = sys.getfilesystemencoding() == "utf-8"
+        self._preloaded = load_ahead(preload)
+        self.names = frozenset(sys.modules)
+        self.modules = len(sys.modules)
+        make_streams()
+        gc.collect()
+        gc.freeze()
+
+    def on_environment(self, env: Mapping[str, str]) -> None:
+        """What all jobs have: os.environ from now on, so that a child adds its own only."""
+        self._differing = frozenset(self._differ(self._own, env))
+        set_environment(env)
+
+    def _differ(self, own: Mapping[str, str], env: Mapping[str, str]) -> list[str]:
+        return differing_at_startup(own, env, user_site=self._user_site, preloaded=self._preloaded)
+
+    def prepare(
+        self,
+        what: tuple[str, Sequence[str], str],
+        cwd: str,
+        env: Mapping[str, str],
+        *,
+        set_limits: Callable[[], None] | None,
+        stdio: tuple[int, int, int],
+        open_files: int,
+    ) -> bool:
+        """Whether a fork of this process can become the script; if not, it has to be executed.
+        True: fork now, then `done`.
+
+        `what` is its path, its arguments and its content hash."""
+        path, args, content_hash = what
+        if not self._can_fork(path, args, env):
+            return False
+        try:
+            os.chdir(os.fsencode(cwd))
+        except (OSError, ValueError):
+            return False  # for the other way to explain
+        code = self._code(path, content_hash)
+        if code is None:
+            os.chdir("/")
+            return False
+        self.script = Script(path, args, code, {**env, **self._added}, set_limits, stdio, open_files)
+        self._mark_lease(env.get("TITAN_LEASE", ""))
+        gc.freeze()
+        # A signal that reaches the child before it has default handlers waits until it has.
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+        return True
+
+    def done(self) -> None:
+        """In the warden: the child is there."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+        os.chdir("/")
+        self.script = None
+
+    def _mark_lease(self, lease: str) -> None:
+        """Show the lease in /proc/PID/environ of the child, by which the warden knows what that
+        leaves behind."""
+        if self._lease_at:
+            value = lease.encode("utf-8", "surrogateescape").ljust(LEASE_DIGITS, b"\0")
+            try:
+                os.pwrite(self._memory, value if len(value) == LEASE_DIGITS else LEASE_ROOM.encode(), self._lease_at)
+            except OSError:  # then it is known by its session, or by its age
+                self._lease_at = 0
+
+    def _can_fork(self, path: str, args: Sequence[str], env: Mapping[str, str]) -> bool:
+        if not self._utf8 or not path or path.startswith("-"):
+            return False
+        if any("=" in name or not name for name in env):
+            return False
+        text = "\0".join((path, *args, *env.keys(), *env.values()))
+        if text.count("\0") != len(args) + 2 * len(env):
+            return False
+        try:
+            text.encode("utf-8", "surrogateescape")
+        except UnicodeError:
+            return False
+        named = {name: self._own[name] for name in env if name in self._own}
+        return self._differing.issubset(env) and not self._differ(named, env)
+
+    def _code(self, path: str, content_hash: str) -> CodeType | None:
+        code = self._codes.pop(content_hash, None)
+        if code is None:
+            code = compile_script(path)
+        if content_hash and code is not None:
+            self._codes[content_hash] = code  # the last is the one used last
+            if len(self._codes) > CACHED_SCRIPTS:
+                del self._codes[next(iter(self._codes))]
+        return code
+
+
+def compile_script(path: str) -> CodeType | None:
+    """None for what Python itself has to read: it then also says what is wrong with it."""
+    complaint, stderr = Complaint(), sys.stderr
+    sys.stderr = complaint
+    try:
+        fd = os.open(os.fsencode(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, "rb") as file:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > SOURCE_BYTES:
+                return None
+            source = file.read(SOURCE_BYTES + 1)
+        if len(source) > SOURCE_BYTES or b"\0" in source or b"unraisablehook" in source:
+            return None
+        code: CodeType = compile(source, absolute(path), "exec", dont_inherit=True)
+    except Exception:  # whatever it is, the plain interpreter reports it to the job
+        return None
+    finally:
+        sys.stderr = stderr
+        if complaint.heard and "linecache" in sys.modules:
+            sys.modules["linecache"].clearcache()
+    return None if complaint.heard else code
+
+
+def absolute(path: str) -> str:
+    return path if path.startswith("/") else f"{os.getcwd()}/{path}"
+
+
+def load_ahead(names: Iterable[str]) -> bool:
+    loaded = False
+    for name in names:
+        try:
+            __import__(name)
+            loaded = True
+        except Exception as error:
+            os.write(
+                2,
+                f"titan warden: {sys.executable} cannot preload {name}: {type(error).__name__}: {error}\n".encode(
+                    "utf-8", "replace"
+                ),
+            )
+    return loaded
+
+
+# -- the child: becoming the script ----------------------------------------------------------------
+def serve(fds: str, preload: Sequence[str], boot: CodeType, base: Iterable[str]) -> None:
+    """A warm warden's life. Returns in the warden at its end, and in each child: the caller has to
+    end then, and do nothing."""
+    import script_exit  # type: ignore[import-not-found]
+    import warden  # type: ignore[import-not-found]
+
+    # a script finds what a plain interpreter has imported
+    for name in set(sys.modules).difference(base):
+        del sys.modules[name]
+    warm = Warm(preload)
+    loop = warden.prepare(fds, warm)
+    pid: Any = -1
+    while pid != 0 and loop.run():
+        try:
+            pid = os.fork()
+        except OSError as error:
+            pid = error
+        if pid != 0:
+            warm.done()
+            loop.on_forked(pid)
+    if pid != 0:
+        return
+    try:
+        for _ in range(len(sys.modules) - warm.modules):  # os.wait4 imports resource
+            sys.modules.popitem()
+        script_exit.Ending.kept = [warm, loop, sys.modules["__main__"], warden, script_exit]
+        script = warm.script
+        assert script is not None
+        main = become(warm, script)
+        script_exit.arrange(script.code, main, boot, warm.names)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+    except BaseException as error:
+        os.write(2, f"titan: the process cannot become the script: {type(error).__name__}: {error}\n".encode("utf-8", "replace"))
+        os._exit(1)
+
+
+def become(warm: Warm, script: Script) -> ModuleType:
+    """Turn this process into the script's; returns its `__main__`, which has to be filled by
+    running the code."""
+    os.setsid()
+    for target, fd in enumerate(script.stdio):
+        os.dup2(fd, target)
+    os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (script.open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    if script.set_limits is not None:
+        script.set_limits()
+    add_environment(script.env)
+    path = absolute(script.path)
+    sys.argv = [script.path, *script.args]
+    if hasattr(sys, "orig_argv"):  # from 3.10 on
+        sys.orig_argv = [sys.orig_argv[0], *sys.argv]
+    if not getattr(sys.flags, "safe_path", False):  # from 3.11 on
+        sys.path.insert(0, real_folder(script.path))
+    _imp._fix_co_filename(script.code, path)  # type: ignore[attr-defined]
+    main = make_main(path)
+    reseed()
+    return main
+
+
+def real_folder(path: str) -> str:
+    """The folder of the file that `path` leads to; in one step, as `os.path.realpath` looks at each
+    part of it."""
+    if "/" not in path:
+        try:
+            os.readlink(path)
+        except OSError:  # no link: it is here
+            return os.getcwd()
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            return os.path.dirname(os.readlink(f"/proc/self/fd/{fd}"))
+        finally:
+            os.close(fd)
+    except OSError:
+        return os.path.dirname(os.path.realpath(path))
+
+
+def set_environment(env: Mapping[str, str]) -> None:
+    data: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+    new = {name.encode("utf-8", "surrogateescape"): value.encode("utf-8", "surrogateescape") for name, value in env.items()}
+    zone = data.get(b"TZ")
+    for name in data.keys() - new.keys():
+        os.unsetenv(name)
+    for name, value in new.items():
+        if data.get(name) != value:
+            os.putenv(name, value)
+    data.clear()  # os.environb shows the same dict
+    data.update(new)
+    if data.get(b"TZ") != zone:
+        time.tzset()
+
+
+def add_environment(env: Mapping[str, str]) -> None:
+    data: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+    for name, value in env.items():
+        key, new = name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape")
+        os.putenv(key, new)
+        data[key] = new
+    if "TZ" in env:
+        time.tzset()
+
+
+def make_streams() -> None:
+    """sys.stdin, stdout and stderr as Python makes them for a script, which has /dev/null and two
+    pipes as 0, 1 and 2.
+
+    The warden has them too: all that it says is a line to stderr, at once."""
+    own = [os.dup(fd) for fd in range(3)]
+    reading, writing = os.pipe()
+    stdin = os.open(os.devnull, os.O_RDONLY)
+    for target, fd in enumerate((stdin, writing, writing)):
+        os.dup2(fd, target)
+    try:
+        open_streams()
+    finally:
+        for target, fd in enumerate(own):
+            os.dup2(fd, target)
+        for fd in (*own, reading, writing, stdin):
+            os.close(fd)
+
+
+def open_streams() -> None:
+    unbuffered = isinstance(getattr(sys.__stdout__, "buffer", None), _io.FileIO)
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        own: Any = getattr(sys, f"__{name}__")
+        raw_only = unbuffered and fd > 0
+        buffer: Any = _io.open(fd, "wb" if fd else "rb", 0 if raw_only else -1, closefd=False)
+        (buffer if raw_only else buffer.raw).name = f"<{name}>"
+        stream: Any = _io.TextIOWrapper(
+            buffer,
+            encoding=own.encoding,
+            errors=own.errors,
+            newline="\n",
+            line_buffering=fd == 2 and not unbuffered,
+            write_through=unbuffered,
+        )
+        stream.mode = "w" if fd else "r"
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def make_main(path: str) -> ModuleType:
+    old = sys.modules["__main__"].__dict__
+    main = type(sys)("__main__")
+    names = main.__dict__
+    names["__loader__"] = _frozen_importlib_external.SourceFileLoader("__main__", path)
+    names["__spec__"] = None
+    if "__annotations__" in old:
+        names["__annotations__"] = {}
+    names["__builtins__"] = sys.modules["builtins"]
+    names["__file__"] = path
+    names["__cached__"] = None
+    sys.modules["__main__"] = main
+    return main
+
+
+def reseed() -> None:
+    """`random` does it by itself after a fork."""
+    numpy = sys.modules.get("numpy.random")
+    if numpy is not None:
+        numpy.seed()

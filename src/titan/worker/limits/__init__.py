@@ -1,0 +1,1 @@
+"""Limits on what an attempt uses: control groups."""

@@ -1,0 +1,413 @@
+"""What holds an attempt to its limits: control groups, version 2 or 1, whichever the machine has;
+else limits per process.
+
+Owns one folder per worker process in each hierarchy that it uses, and in it one group per attempt
+that has limits; attempts without cost nothing. The folder's name says whose it is (pid and birth),
+so that any later worker of the machine can remove what one that was killed has left behind. Must
+not know jobs or wardens: `confine` does the entering, in the process that becomes the job.
+
+| limit | v2 | v1 | else |
+| --- | --- | --- | --- |
+| memory | memory.max, swap none | memory.limit_in_bytes, and with swap | RLIMIT_AS, of each process |
+| cpus | cpu.max | cpu.cfs_quota_us | the job may run on so many CPUs, rounded up |
+| processes | pids.max | pids.max | RLIMIT_NPROC, which counts all processes of the user, and not root's |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from titan.model.dag import Limits
+from titan.worker.limits.group_removal import empty, kill_all
+
+log = logging.getLogger("titan.worker")
+
+PERIOD_US = 100_000
+MIN_QUOTA_US = 1_000
+CLOSE_S = 1.0
+SWEEP_S, SWEEP_MAX_S = 0.05, 60.0
+"""How soon it is tried again to remove a group, at first and at last."""
+SET_ASIDE_S = 1.0
+"""A group that stays for about twice as long is told of, once."""
+KINDS = ("memory", "cpus", "processes")
+_CONTROLLER = {"memory": "memory", "cpus": "cpu", "processes": "pids"}
+_OURS = re.compile(r"titan-(\d+)-(\d+)-(\d+)")
+_rmdir = os.rmdir
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
+
+class Usage(NamedTuple):
+    """What the groups of an ended attempt tell."""
+
+    over_memory: bool
+    """Something of it was killed because it used more memory than it may."""
+    peak_bytes: int
+    """0: not known."""
+
+
+NOTHING = Usage(False, 0)
+
+
+class Place(NamedTuple):
+    """Where the groups of one limit are made."""
+
+    version: int
+    folder: Path
+
+
+class Limiter:
+    """`open`, then for each attempt with limits `prepare` and, when it has ended, `end`; `close` at
+    last."""
+
+    def __init__(self, places: dict[str, Place]) -> None:
+        """`places`: for each limit that cgroups can hold, the worker's own folder. See
+        `open_limiter`."""
+        self._places = places
+        self._groups: dict[int, list[Path]] = {}
+        self._leaving: dict[Path, tuple[float, float]] = {}
+        """Groups that are to go -> the pause before they are tried again, and when that is."""
+        self._told = False
+
+    @property
+    def mechanism(self) -> str:
+        """For people: "cgroup v1", "rlimit", or which does what."""
+        by_name: dict[str, list[str]] = {}
+        for kind in KINDS:
+            place = self._places.get(kind)
+            by_name.setdefault(f"cgroup v{place.version}" if place else "rlimit", []).append(kind)
+        if len(by_name) == 1:
+            return next(iter(by_name))
+        return ", ".join(f"{name} ({' '.join(kinds)})" for name, kinds in by_name.items())
+
+    def prepare(self, lease: int, limits: Limits) -> dict[str, Any]:
+        """Makes the groups of an attempt; what its process has to do to enter them, for the warden.
+        Raises OSError."""
+        how: dict[str, Any] = {}
+        made: list[Path] = self._groups.setdefault(lease, [])
+        try:
+            for kind in KINDS:
+                amount = getattr(limits, kind)
+                place = self._places.get(kind)
+                if not amount:
+                    continue
+                if place is None:
+                    self._tell_once()
+                    how.update(_per_process(kind, amount, lease))
+                    continue
+                group = self._group(place.folder, lease, made)
+                if group not in made:
+                    with contextlib.suppress(FileExistsError):
+                        group.mkdir()
+                    made.append(group)
+                _limit(group, place.version, kind, amount)
+        except OSError:
+            self.end(lease)
+            raise
+        if made:
+            how["cgroups"] = [str(group / "cgroup.procs") for group in made]
+        return how
+
+    def _group(self, folder: Path, lease: int, made: list[Path]) -> Path:
+        """Where a group is, or is to be: not where one of a former process of a service is still to
+        go."""
+        for group in made:
+            if group.parent == folder:
+                return group
+        found, number = folder / str(lease), 0
+        while found in self._leaving:
+            number += 1
+            found = folder / f"{lease}.{number}"
+        return found
+
+    def end(self, lease: int) -> Usage:
+        """The attempt is over: what it used; its groups go, with what may be left in them. An
+        unknown lease used nothing."""
+        groups = self._groups.pop(lease, None)
+        if not groups:
+            return NOTHING
+        memory = self._places.get("memory")
+        usage = NOTHING
+        for group in groups:
+            if memory is not None and group.parent == memory.folder:
+                usage = _usage(group, memory.version)
+        for group in groups:
+            if not _gone(group):
+                self._leaving[group] = (SWEEP_S, time.monotonic() + SWEEP_S)
+        return usage
+
+    def sweep(self, now: float | None = None) -> float | None:
+        """Tries again to remove groups that are left, by `now` (None: all). Returns when the next
+        is due, None if none is left.
+
+        The last process of a group may not quite have ended; and a job may have made groups in its
+        own, as many as it liked, or another program may hold one. So each is tried twice as late as
+        before, up to once a minute. For a thread: it may take long.
+        """
+        for group, (pause_s, due) in list(self._leaving.items()):
+            if now is not None and due > now:
+                continue
+            if _remove(group):
+                del self._leaving[group]
+                continue
+            self._leaving[group] = (min(2 * pause_s, SWEEP_MAX_S), time.monotonic() + pause_s)
+            if pause_s < SET_ASIDE_S <= 2 * pause_s:
+                log.warning("the cgroup %s cannot be removed yet: it is tried again. %d are left", group, len(self._leaving))
+        return min((due for _, due in self._leaving.values()), default=None)
+
+    @property
+    def left(self) -> int:
+        """Groups that could not be removed so far."""
+        return len(self._leaving)
+
+    def take_over(self, groups: list[Path]) -> None:
+        """What killed workers left is removed too, from the next sweep on."""
+        self._leaving.update({group: (SWEEP_S, time.monotonic()) for group in groups})
+
+    def close(self) -> None:
+        """Removes all; may take up to 1 s while processes end."""
+        for lease in list(self._groups):
+            self.end(lease)
+        give_up = time.monotonic() + CLOSE_S
+        while self.sweep() is not None and time.monotonic() < give_up:
+            time.sleep(0.01)
+        for folder in dict.fromkeys(place.folder for place in self._places.values()):
+            _remove(folder)
+
+    def _tell_once(self) -> None:
+        if not self._told:
+            self._told = True
+            log.warning(
+                "no cgroup can be made here for every limit (%s): such limits hold for each process of a job, not for all",
+                self.mechanism,
+            )
+
+
+def open_limiter(proc: Path = Path("/proc")) -> Limiter:
+    """Find the groups of this machine, make the worker's folders, and remove those of workers that
+    are no more.
+
+    Whether a process may be put there is for `proven` to find out, before the first job.
+    """
+    name = f"titan-{_pid_namespace(proc)}-{os.getpid()}-{_born(proc, os.getpid())}"
+    places: dict[str, Place] = {}
+    left: dict[Path, None] = {}
+    for kind, version, base in _bases(proc):
+        if kind not in places:
+            left.update(dict.fromkeys(_left_by_the_dead(proc, base)))
+            folder = base / name
+            try:
+                if version == 2:
+                    _delegate(base, folder)
+                folder.mkdir(exist_ok=True)
+                if version == 2:
+                    _enable(folder)
+            except OSError:
+                continue
+            places[kind] = Place(version, folder)
+    limiter = Limiter(places)
+    limiter.take_over(list(left))
+    limiter.sweep()
+    return limiter
+
+
+def proven(limiter: Limiter) -> Limiter:
+    """Put a first process into a group. Return the limiter if that works, else one without groups.
+    Takes 20 to 40 ms."""
+    if not limiter._places:
+        return limiter
+    try:
+        how = limiter.prepare(0, Limits(memory=64 << 20, cpus=1.0, processes=64))
+        _run_in(how["cgroups"])
+        limiter.end(0)
+    except (OSError, subprocess.SubprocessError) as error:
+        limiter.close()
+        log.warning("cgroups are there and cannot be used: %s", error)
+        without = Limiter({})
+        without.take_over(list(limiter._leaving))
+        return without
+    return limiter
+
+
+# -- where -----------------------------------------------------------------------------------------
+def _bases(proc: Path) -> Iterator[tuple[str, int, Path]]:
+    """(limit, version, folder below which a worker may make its own), the best first."""
+    mounts = list(_mounts(proc))
+    own = {}
+    for line in _lines(proc / "self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            own[controller] = path
+    for kind, controller in _CONTROLLER.items():
+        for root, point, type_, options in mounts:
+            if type_ == "cgroup" and controller in options and controller in own:
+                folder = _inside(root, point, own[controller])
+                if os.access(folder, os.W_OK):
+                    yield kind, 1, folder
+    for root, point, type_, _ in mounts:
+        if type_ != "cgroup2" or "" not in own:
+            continue
+        folder = _inside(root, point, own[""])
+        while True:
+            there = _words(folder / "cgroup.controllers")
+            if os.access(folder, os.W_OK) and all(controller in there for controller in _CONTROLLER.values()):
+                for kind in KINDS:
+                    yield kind, 2, folder
+            if folder in (point, folder.parent):
+                break
+            folder = folder.parent
+
+
+def _inside(root: str, point: Path, path: str) -> Path:
+    """Where a path of /proc/self/cgroup is, below a mount whose root is `root`."""
+    inner = os.path.relpath(path, root) if path.startswith(root) else "."
+    return point if inner == "." or inner.startswith("..") else point / inner
+
+
+def _mounts(proc: Path) -> Iterator[tuple[str, Path, str, list[str]]]:
+    for line in _lines(proc / "self/mountinfo"):
+        before, _, after = line.partition(" - ")
+        fields, more = before.split(), after.split()
+        if len(fields) > 4 and more and more[0] in ("cgroup", "cgroup2"):
+            point = _ESCAPED.sub(lambda found: chr(int(found[1], 8)), fields[4])
+            yield fields[3], Path(point), more[0], more[-1].split(",")
+
+
+def _delegate(base: Path, folder: Path) -> None:
+    """v2: sees to it that groups below `base` have the controllers.
+
+    A group with processes of its own can hand none on, so if this worker is alone in it, it moves
+    one down.
+    """
+    if all(controller in _words(base / "cgroup.subtree_control") for controller in _CONTROLLER.values()):
+        return
+    try:
+        _enable(base)
+    except OSError:
+        alone = _lines(base / "cgroup.procs") == [str(os.getpid())]
+        if not alone:
+            raise
+        leaf = folder.with_name(f"{folder.name}.worker")
+        leaf.mkdir(exist_ok=True)
+        _write(leaf / "cgroup.procs", "0")
+        _enable(base)
+
+
+def _enable(group: Path) -> None:
+    _write(group / "cgroup.subtree_control", " ".join(f"+{controller}" for controller in _CONTROLLER.values()))
+
+
+# -- one group -------------------------------------------------------------------------------------
+def _limit(group: Path, version: int, kind: str, amount: float) -> None:
+    if kind == "processes":
+        _write(group / "pids.max", str(int(amount)))
+    elif kind == "cpus":
+        quota = max(MIN_QUOTA_US, int(amount * PERIOD_US))
+        if version == 2:
+            _write(group / "cpu.max", f"{quota} {PERIOD_US}")
+        else:
+            _write(group / "cpu.cfs_period_us", str(PERIOD_US))
+            with contextlib.suppress(OSError):  # the group above has less: then that holds
+                _write(group / "cpu.cfs_quota_us", str(quota))
+    elif version == 2:
+        _write(group / "memory.max", str(int(amount)))
+        for name, value in (("memory.swap.max", "0"), ("memory.oom.group", "1")):
+            with contextlib.suppress(OSError):  # no swap; an older kernel
+                _write(group / name, value)
+    else:
+        _write(group / "memory.limit_in_bytes", str(int(amount)))
+        if (group / "memory.memsw.limit_in_bytes").exists():
+            with contextlib.suppress(OSError):
+                _write(group / "memory.memsw.limit_in_bytes", str(int(amount)))
+
+
+def _per_process(kind: str, amount: float, lease: int) -> dict[str, Any]:
+    if kind == "memory":
+        return {"RLIMIT_AS": int(amount)}
+    if kind == "processes":
+        return {"RLIMIT_NPROC": int(amount)}
+    there = sorted(os.sched_getaffinity(0))
+    count = min(len(there), -int(-amount // 1))
+    return {"affinity": [there[(lease + i) % len(there)] for i in range(count)]}
+
+
+def _usage(group: Path, version: int) -> Usage:
+    counts = dict(
+        line.split(None, 1) for line in _lines(group / ("memory.events" if version == 2 else "memory.oom_control")) if " " in line
+    )
+    peak = _lines(group / ("memory.peak" if version == 2 else "memory.max_usage_in_bytes"))
+    return Usage(int(counts.get("oom_kill", 0)) > 0, int(peak[0]) if peak and peak[0].isdigit() else 0)
+
+
+def _gone(group: Path) -> bool:
+    """Whether a group could be removed at once, as nearly all can. What still runs in it is killed."""
+    try:
+        _rmdir(group)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        kill_all(group)
+        return False
+    return True
+
+
+def _remove(group: Path) -> bool:
+    """Whether it is gone, with what is in it. See `empty` for how far one pass goes."""
+    return _gone(group) or (empty(group) > 0 and _gone(group))
+
+
+def _left_by_the_dead(proc: Path, base: Path) -> list[Path]:
+    """The folders of workers of this machine that were killed."""
+    namespace = _pid_namespace(proc)
+    left = []
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(base)):
+            found = _OURS.match(entry.name)
+            if found and found[1] == namespace and found[3] != _born(proc, int(found[2])):
+                left.append(Path(entry.path))
+    return left
+
+
+def _run_in(groups: list[str]) -> None:
+    def enter() -> None:
+        for path in groups:
+            _write(Path(path), "0")
+
+    subprocess.run(["/bin/true"], preexec_fn=enter, check=True, stdin=subprocess.DEVNULL)
+
+
+def _pid_namespace(proc: Path) -> str:
+    try:
+        return re.sub(r"\D", "", os.readlink(proc / "self/ns/pid")) or "0"
+    except OSError:
+        return "0"
+
+
+def _born(proc: Path, pid: int) -> str:
+    """When a process began, in ticks since boot; "" if there is none."""
+    try:
+        return (proc / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _words(path: Path) -> list[str]:
+    return " ".join(_lines(path)).split()

@@ -1,0 +1,127 @@
+"""Removal of control groups with the groups that jobs made in them, and of what still runs there.
+
+A group goes when nothing runs in it and no group is in it, so the innermost go first. A job may
+have nested them as deep as it likes, so the way down and up again is by descriptors, one at a time,
+and a pass ends after `MOST` of them: what is left is for the next pass. No pass waits for a process
+that was killed to be gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+MOST = 1000
+PROCS_BYTES = 1 << 20
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _rmdir(name: str, parent: int) -> None:
+    os.rmdir(name, dir_fd=parent)
+
+
+def empty(group: str | os.PathLike[str], most: int = MOST) -> int:
+    """Kill what runs in a group and in those below it, and remove these, the innermost first.
+    Returns how many went."""
+    try:
+        here = os.open(group, _FOLDER)
+    except OSError:  # it is gone
+        return 0
+    names: list[str] = []
+    # on each level of the way down: those that cannot go in this pass
+    stay: list[set[str]] = [set()]
+    gone = 0
+    try:
+        _kill_all(here)
+        looked = 0
+        while looked < most:
+            inner = _first_in(here, stay[-1])
+            if inner:
+                below = _opened(inner, here)
+                if below < 0:
+                    looked += 1
+                    stay[-1].add(inner)
+                    continue
+                os.close(here)
+                here = below
+                names.append(inner)
+                stay.append(set())
+                # on the way down is not counted: a pass that does not come to the innermost would
+                # remove none
+                _kill(here)
+            elif names:
+                above = os.open("..", _FOLDER, dir_fd=here)
+                os.close(here)
+                here = above
+                name = names.pop()
+                stay.pop()
+                looked += 1
+                try:
+                    _rmdir(name, here)
+                    gone += 1
+                except OSError:
+                    stay[-1].add(name)
+            else:
+                break
+    finally:
+        os.close(here)
+    return gone
+
+
+def kill_all(group: str | os.PathLike[str]) -> None:
+    """Kill what runs in it."""
+    try:
+        here = os.open(group, _FOLDER)
+    except OSError:
+        return
+    try:
+        _kill_all(here)
+    finally:
+        os.close(here)
+
+
+def _opened(name: str, parent: int) -> int:
+    try:
+        return os.open(name, _FOLDER, dir_fd=parent)
+    except OSError:
+        return -1
+
+
+def _first_in(folder: int, passed: set[str]) -> str:
+    """A group in it that was not passed, "" if there is none."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name not in passed and entry.is_dir(follow_symlinks=False):
+                return entry.name
+    return ""
+
+
+def _kill_all(group: int) -> None:
+    """All below as well where the kernel can do that (version 2, from Linux 5.14 on); else just
+    what is in it."""
+    with contextlib.suppress(OSError):
+        fd = os.open("cgroup.kill", os.O_WRONLY | os.O_CLOEXEC, dir_fd=group)
+        try:
+            os.write(fd, b"1")
+            return
+        finally:
+            os.close(fd)
+    _kill(group)
+
+
+def _kill(group: int) -> None:
+    try:
+        fd = os.open("cgroup.procs", os.O_RDONLY | os.O_CLOEXEC, dir_fd=group)
+    except OSError:
+        return
+    try:
+        pids = os.read(fd, PROCS_BYTES).split()
+    except OSError:  # a group of threads, whose processes are those of the group above
+        return
+    finally:
+        os.close(fd)
+    for pid in pids:
+        if pid.isdigit() and int(pid) not in (0, os.getpid()):
+            with contextlib.suppress(OSError):
+                os.kill(int(pid), signal.SIGKILL)

@@ -1,0 +1,385 @@
+"""Interpreters that jobs name with `python`: what each is, and a warm warden for it, started with
+its first script.
+
+Before its first script a path is looked at: does it run, which Python is it (`CHECK`), and does a
+script that is forked in its warden do what it should (`probe`). Scripts wait for the answers, some
+50 ms. What is no Python is refused, for good: no retry helps. A Python whose warden does not start
+or cannot fork scripts (see `OLDEST`) runs each in a process of its own.
+
+A virtual environment changes under a worker: a warden whose interpreter, pyvenv.cfg or package
+folders have changed since it began gets no more scripts, and a new one begins. Wardens without work
+for `IDLE_S` are ended. Of more than `MOST` the one that was idle longest goes; if all have work,
+the scripts of one more run in processes of their own.
+
+Owns these wardens and who waits for them. It must not know what a script is for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import stat
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from titan.errors import EnvironmentFault
+from titan.worker.isolated import probe
+from titan.worker.processes.orders import ProcessOptions, Script
+from titan.worker.processes.reports import Exited, Lost, Output, Refused, Report, Sink
+from titan.worker.processes.warden_link import WardenLink
+
+log = logging.getLogger("titan.worker")
+
+OLDEST = (3, 9)
+"""The first Python that the warden and its forks are written for."""
+MOST = 8
+IDLE_S = 600.0
+SETTLE_S = 20.0
+FIRST_KEY = -(1 << 40)
+"""Keys of looks at interpreters; those of function runners are above."""
+PROBE_KEY = 0
+"""No lease is 0."""
+# For any Python from 2.6 on. With the site module: where packages are is told by it.
+CHECK = """\
+import sys
+name = getattr(getattr(sys, "implementation", None), "name", "")
+folders = [folder for folder in sys.path if folder.endswith("-packages")]
+sys.stdout.write("\\n".join(["titan", name, "%d.%d" % sys.version_info[:2]] + folders))
+"""
+
+Begin = Callable[[WardenLink | None, str], None]
+"""begin(link, executable): with no link the script is to be executed."""
+Stamp = tuple[int, ...]
+
+
+class NoPython(Exception):
+    """What a job names as its interpreter cannot run anything; the message says what to do."""
+
+
+def executable_of(python: str) -> tuple[str, os.stat_result]:
+    """The executable that `python`, a path of one or of a virtual environment's folder, means.
+    Raises NoPython."""
+    try:
+        status = os.stat(python)
+        if not stat.S_ISDIR(status.st_mode):
+            return python, _executable(python, status)
+        inside = os.path.join(python, "bin", "python")
+        return inside, _executable(inside, os.stat(inside))
+    except OSError as error:
+        raise NoPython(_explain(python, error)) from None
+
+
+def _executable(path: str, status: os.stat_result) -> os.stat_result:
+    if not stat.S_ISREG(status.st_mode) or not os.access(path, os.X_OK):
+        raise NoPython(f"python: {path} is no program that this worker may execute")
+    return status
+
+
+def _explain(python: str, error: OSError) -> str:
+    if error.errno != errno.ENOENT:
+        return f"python: {python} cannot be looked at on this worker: {error.strerror}"
+    if os.path.isdir(python) and not os.path.lexists(os.path.join(python, "bin", "python")):
+        return f"python: {python} is a folder without bin/python on this worker: make it one with python3 -m venv {python}"
+    if os.path.lexists(python):
+        return f"python: {python} leads to a Python that is gone from this worker: make the virtual environment anew"
+    return (
+        f"python: there is no {python} on this worker: put it there, or name an interpreter or the folder of a virtual environment "
+        "that each worker with the job's capability has"
+    )
+
+
+class _Refuse(Protocol):
+    def __call__(self, lease: int, text: str, *, final: bool) -> None: ...
+
+
+class _Interpreter:
+    def __init__(self, executable: str, key: int) -> None:
+        self.executable = executable
+        self.key = key
+        """Of the look at it."""
+        self.said = {1: b"", 2: b""}
+        self.watched: list[str] = [executable, os.path.join(os.path.dirname(os.path.dirname(executable)), "pyvenv.cfg")]
+        self.stamp: Stamp = ()
+        self.settled = False
+        self.link: WardenLink | None = None
+        """None once it is settled: its scripts are executed."""
+        self.waiting: dict[int, Begin] = {}
+        self.leases: set[int] = set()
+        self.idle_since = 0.0
+        self.timed = False
+        """Somebody will look whether it is idle for too long."""
+
+    @property
+    def idle(self) -> bool:
+        return self.settled and not self.leases
+
+    def look(self) -> Stamp:
+        return tuple(map(_modified, self.watched))
+
+
+def _modified(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
+class Interpreters:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        link: Callable[[str, Callable[[list[Report]], None], Callable[[int], None]], WardenLink],
+        on_reports: Callable[[list[Report]], None],
+        on_died: Callable[[WardenLink, str, int], None],
+        check: Callable[[int, list[str], str, Sink], None],
+        stop_check: Callable[[int], None],
+        refuse: _Refuse,
+        most: int = MOST,
+        idle_s: float = IDLE_S,
+    ) -> None:
+        """`link(python, on_reports, on_died)` launches a warden; `check(key, argv, base of its
+        logs, sink of its reports)` starts a process; `refuse` ends an attempt. `on_died` gets a
+        dead warden's link."""
+        self._folder = folder
+        self._make_link = link
+        self._on_reports = on_reports
+        self._on_died = on_died
+        self._check = check
+        self._stop_check = stop_check
+        self._refuse = refuse
+        self._most = most
+        self._idle_s = idle_s
+        self._all: dict[str, _Interpreter] = {}
+        """By executable."""
+        self._retired: list[_Interpreter] = []
+        """Replaced; they end with their last script."""
+        self._checks: dict[int, _Interpreter] = {}
+        self._next_key = FIRST_KEY
+        self._closing: set[asyncio.Task[None]] = set()
+        self._timers: set[asyncio.TimerHandle] = set()
+
+    # -- use ---------------------------------------------------------------------------------------
+    def use(self, lease: int, python: str, begin: Begin) -> None:
+        """Calls `begin` for a script, now or later, or refuses it."""
+        try:
+            executable, _ = executable_of(python)
+        except NoPython as e:
+            self._refuse(lease, str(e), final=True)
+            return
+        it = self._all.get(executable)
+        if it is not None and it.settled and it.look() != it.stamp:
+            log.info("%s has changed: it is started anew", executable)
+            self._retire(it)
+            it = None
+        if it is None:
+            it = self._begin_look(executable)
+        it.waiting[lease] = begin
+        if it.settled:
+            self._serve(it)
+
+    def give_up(self, lease: int) -> bool:
+        """Whether it was still waiting."""
+        return any(it.waiting.pop(lease, None) is not None for it in self._all.values())
+
+    def links(self) -> list[WardenLink]:
+        return [it.link for it in (*self._all.values(), *self._retired) if it.link is not None]
+
+    def _serve(self, interpreter: _Interpreter) -> None:
+        waiting, interpreter.waiting = interpreter.waiting, {}
+        for lease, begin in waiting.items():
+            if interpreter.link is not None:
+                interpreter.leases.add(lease)
+            begin(interpreter.link, interpreter.executable)
+        if interpreter.idle:
+            self._rest(interpreter)
+
+    # -- what it is --------------------------------------------------------------------------------
+    def _begin_look(self, executable: str) -> _Interpreter:
+        self._next_key -= 1
+        it = self._all[executable] = self._checks[self._next_key] = _Interpreter(executable, self._next_key)
+        self._folder.mkdir(exist_ok=True)
+        self._check(it.key, [executable, "-c", CHECK], f"{self._folder}/{-it.key}", self.on_report)
+        self._later(SETTLE_S, partial(self._stop_check, it.key))
+        return it
+
+    def on_report(self, report: Report) -> None:
+        """What is reported of a look at an interpreter. If its warden died, look again."""
+        key = report.key
+        it = self._checks.get(key)
+        if it is None:
+            return
+        if isinstance(report, Output):
+            it.said[report.stream] += report.data
+        elif isinstance(report, Lost):
+            del self._checks[key]
+            self._begin_look(it.executable).waiting = it.waiting
+        elif isinstance(report, (Exited, Refused)):
+            del self._checks[key]
+            for stream in ("stdout", "stderr"):
+                Path(f"{self._folder}/{-key}.{stream}").unlink(missing_ok=True)
+            self._on_looked(it, report)
+
+    def _on_looked(self, interpreter: _Interpreter, end: Exited | Refused) -> None:
+        lines = interpreter.said[1].decode("utf-8", "surrogateescape").split("\n")
+        if lines[0] != "titan" or len(lines) < 3:
+            words = interpreter.said[2].decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
+            why = (
+                end.text
+                if isinstance(end, Refused)
+                else f"asked for its version it ended with code {end.code}{words and ': '}{words}"
+            )
+            text = (
+                f"python: {interpreter.executable} is no Python that works on this worker ({why}): install it anew, or name another"
+            )
+            del self._all[interpreter.executable]
+            for lease in interpreter.waiting:
+                # one that was killed may do better
+                self._refuse(lease, text, final=isinstance(end, Refused) or end.code >= 0)
+            return
+        version = tuple(map(int, lines[2].split(".")))
+        interpreter.watched += lines[3:]
+        interpreter.stamp = interpreter.look()
+        if lines[1] != "cpython" or version < OLDEST:
+            self._settle_cold(interpreter, f"it is {lines[1] or 'Python'} {lines[2]}; forks need CPython {OLDEST[0]}.{OLDEST[1]}")
+        elif not self._make_room(interpreter):
+            self._settle_cold(interpreter, f"{self._most} others are busy")
+        else:
+            self._warm_up(interpreter)
+
+    def _warm_up(self, interpreter: _Interpreter) -> None:
+        try:
+            interpreter.link = self._make_link(
+                interpreter.executable, partial(self._on_warden_reports, interpreter), partial(self._on_warden_died, interpreter)
+            )
+        except EnvironmentFault as e:
+            self._settle_cold(interpreter, str(e))
+            return
+        base = f"{self._folder}/{-interpreter.key}"
+        options = ProcessOptions(
+            cwd="/", env={}, stdout_path=f"{base}.stdout", stderr_path=f"{base}.stderr", log_limit=4096, grace_s=0.0
+        )
+        interpreter.link.start(PROBE_KEY, Script(probe.__file__, ()), options)
+        self._later(SETTLE_S, partial(self._on_late, interpreter))
+
+    def _on_late(self, interpreter: _Interpreter) -> None:
+        if not interpreter.settled and interpreter.link is not None:
+            self._settle_cold(interpreter, f"its warden did not come up in {SETTLE_S:g} s")
+
+    def _settle_cold(self, interpreter: _Interpreter, why: str) -> None:
+        log.warning("scripts of %s run in fresh processes, not in forks: %s", interpreter.executable, why)
+        interpreter.settled = True
+        if interpreter.link is not None:
+            self._close(interpreter.link)
+            interpreter.link = None
+        self._serve(interpreter)
+
+    # -- reports -----------------------------------------------------------------------------------
+    def _on_warden_reports(self, interpreter: _Interpreter, reports: list[Report]) -> None:
+        if not interpreter.settled:
+            self._on_probe_reports(interpreter, reports)
+            return
+        ended = [report.key for report in reports if isinstance(report, (Exited, Refused))]
+        interpreter.leases.difference_update(ended)
+        self._on_reports(reports)
+        if ended and interpreter.idle:
+            self._rest(interpreter)
+
+    def _on_probe_reports(self, interpreter: _Interpreter, reports: list[Report]) -> None:
+        for report in reports:
+            if isinstance(report, Exited):
+                Path(f"{self._folder}/{-interpreter.key}.stdout").unlink(missing_ok=True)
+                Path(f"{self._folder}/{-interpreter.key}.stderr").unlink(missing_ok=True)
+                if report.code == probe.CODE:
+                    interpreter.settled = True
+                    self._serve(interpreter)
+                else:
+                    self._settle_cold(interpreter, f"a script in a fork of it came to nothing ({report.code})")
+            elif isinstance(report, Refused):
+                self._settle_cold(interpreter, f"a script in a fork of it came to nothing ({report.errno})")
+
+    def _on_warden_died(self, interpreter: _Interpreter, returncode: int) -> None:
+        link, interpreter.link = interpreter.link, None
+        if not interpreter.settled:
+            self._settle_cold(interpreter, f"its warden ended with code {returncode}")
+            return
+        self._forget(interpreter)
+        if link is not None:
+            self._on_died(link, interpreter.executable, returncode)
+
+    # -- the end -----------------------------------------------------------------------------------
+    def _rest(self, interpreter: _Interpreter) -> None:
+        """Nothing to do: it goes, now if it was replaced, else if that lasts. One that has no
+        warden is looked at again then."""
+        if interpreter in self._retired:
+            self._end(interpreter)
+            return
+        if interpreter.link is not None or not interpreter.timed:
+            interpreter.idle_since = asyncio.get_running_loop().time()
+        if not interpreter.timed:
+            interpreter.timed = True
+            self._later(self._idle_s, partial(self._on_idle, interpreter))
+
+    def _on_idle(self, interpreter: _Interpreter) -> None:
+        interpreter.timed = False
+        left = interpreter.idle_since + self._idle_s - asyncio.get_running_loop().time()
+        if interpreter.idle and left > 0:
+            interpreter.timed = True
+            self._later(left, partial(self._on_idle, interpreter))
+        elif interpreter.idle:
+            self._end(interpreter)
+
+    def _make_room(self, newcomer: _Interpreter) -> bool:
+        others = [it for it in self._all.values() if it.link is not None and it is not newcomer]
+        if len(others) < self._most:
+            return True
+        idle = [it for it in others if it.idle]
+        if idle:
+            self._end(min(idle, key=lambda it: it.idle_since))
+        return bool(idle)
+
+    def _retire(self, interpreter: _Interpreter) -> None:
+        del self._all[interpreter.executable]
+        self._retired.append(interpreter)
+        if interpreter.idle:
+            self._end(interpreter)
+
+    def _end(self, interpreter: _Interpreter) -> None:
+        self._forget(interpreter)
+        if interpreter.link is not None:
+            self._close(interpreter.link)
+            interpreter.link = None
+
+    def _forget(self, interpreter: _Interpreter) -> None:
+        if self._all.get(interpreter.executable) is interpreter:
+            del self._all[interpreter.executable]
+        if interpreter in self._retired:
+            self._retired.remove(interpreter)
+
+    def _close(self, link: WardenLink) -> None:
+        task = asyncio.get_running_loop().create_task(link.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _later(self, delay_s: float, do: Callable[[], None]) -> None:
+        def go() -> None:
+            self._timers.discard(handle)
+            do()
+
+        handle = asyncio.get_running_loop().call_later(delay_s, go)
+        self._timers.add(handle)
+
+    async def close(self) -> None:
+        for handle in self._timers:
+            handle.cancel()
+        self._timers.clear()
+        for link in self.links():
+            self._close(link)
+        self._all.clear()
+        self._retired.clear()
+        if self._closing:
+            await asyncio.wait(self._closing)

@@ -1,0 +1,545 @@
+"""The worker's side of the function runners: one listening socket for all, one link per runner.
+
+The hub owns the socket and knows a connecting runner by its token. A link owns the stream, the
+tokens and the marks of one runner: it batches calls per turn of the loop, takes calls back, and
+hands on results. Neither starts a process or knows what a call is for. The protocol is described in
+`titan.worker.isolated.runner`.
+
+    hub = RunnerHub(home / "runners.sock")
+    hub.open()
+    link = RunnerLink(hub, on_results=take, on_output=log, on_closed=start_a_new_one)
+    link.expect(token)          # then start command_line(sys.executable, hub.path, token, ...); calls need not wait for it
+    link.enter(b"hash", pickled)
+    first_seq = link.call(b"hash", payloads)
+    given = link.take_back(100)     # at most; these last calls never run
+    link.close()
+    hub.close()
+
+Limits: a function or payload takes at most `runner.PAYLOAD_BYTES`. How many calls wait in a runner
+is for the owner to bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from titan.errors import Bug, EnvironmentFault, LimitExceeded
+from titan.host.remove_folder import remove_folder
+from titan.worker.isolated import runner
+from titan.worker.isolated.orders import pack_orders
+from titan.worker.isolated.reports import take_reports
+from titan.worker.processes.stream import LocalStream
+
+__all__ = ["Columns", "RunnerHub", "RunnerLink", "command_line"]
+
+BATCH_BYTES = 1024 * 1024
+HELLO_BYTES = 1024
+HALF_S = 5.0
+HELLO_S = 10.0
+LAST_S = 1e11  # no time is later
+STRANGERS = 1024  # connections that have not said their token
+PATH_BYTES = 107  # what fits in sockaddr_un
+
+Payload = bytes | tuple[bytes, list[bytes]]
+"""Arguments as they are, or with placeholders and the values for them: see `runner.Arguments`."""
+Columns = tuple[bytes, list[bytes], list[float], list[float]]
+"""statuses, payloads, started_s, finished_s: one entry per call, `first_seq` is the first one's."""
+
+
+def command_line(
+    python: str,
+    socket_path: str,
+    token: str,
+    stdout_path: str,
+    stderr_path: str,
+    log_limit: int,
+    values: str,
+    session: str = "",
+    memory: int = 0,
+) -> list[str]:
+    """How to start a runner. `python` is the user's interpreter; the paths are absolute, the two
+    files the runner's own. It leaves large results in the folder `values`, serves calls of
+    `session`, and ends between two calls if it has more than `memory` bytes (0: any) or far more
+    threads or descriptors than a process needs."""
+    return [
+        python,
+        str(runner.__file__),
+        socket_path,
+        token,
+        stdout_path,
+        stderr_path,
+        str(log_limit),
+        values,
+        session,
+        str(memory),
+    ]
+
+
+class RunnerHub:
+    """The listening socket, mode 0600. `path` is where it is: in a temporary folder of its own if
+    the path is too long."""
+
+    def __init__(self, socket_path: str | Path) -> None:
+        self._asked = os.fspath(socket_path)
+        self.path = ""
+        self._folder: str | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._socket: socket.socket | None = None
+        self._expected: dict[str, RunnerLink] = {}
+        self._strangers: dict[socket.socket, tuple[bytearray, asyncio.TimerHandle]] = {}
+
+    def open(self) -> None:
+        """Listen. Needs the running loop; a socket that a dead worker has left at the path is
+        replaced. Raises EnvironmentFault."""
+        if self._socket is not None:
+            raise Bug("a RunnerHub was opened twice")
+        self._loop = asyncio.get_running_loop()
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.path = self._place()
+            listening.setblocking(False)
+            listening.bind(self.path)
+            os.chmod(self.path, 0o600)  # nobody can connect before listen
+            listening.listen(512)
+        except OSError as error:
+            listening.close()
+            self._remove()
+            raise EnvironmentFault(f"cannot listen for function runners at {self.path}: {error.strerror}") from error
+        self._socket = listening
+        self._loop.add_reader(listening, self._on_connections)
+
+    def close(self) -> None:
+        """Stop listening and remove the socket. Links that are connected stay so."""
+        if self._socket is None or self._loop is None:
+            return
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        self._socket = None
+        for stranger in list(self._strangers):
+            self._dismiss(stranger)
+        self._expected.clear()
+        self._remove()
+
+    def _place(self) -> str:
+        if len(os.fsencode(self._asked)) > PATH_BYTES:
+            self._folder = tempfile.mkdtemp(prefix="titan-")
+            return os.path.join(self._folder, "runners.sock")
+        if os.path.lexists(self._asked):
+            os.unlink(self._asked)
+        return self._asked
+
+    def _remove(self) -> None:
+        if self._folder is not None:
+            remove_folder(self._folder, ignore_errors=True)
+            self._folder = None
+        elif self.path and os.path.lexists(self.path):
+            os.unlink(self.path)
+
+    # who connects
+    def _expect(self, token: str, link: RunnerLink) -> None:
+        if token in self._expected:
+            raise Bug(f"two runners were given the token {token}")
+        self._expected[token] = link
+
+    def _forget(self, token: str) -> None:
+        self._expected.pop(token, None)
+
+    def _on_connections(self) -> None:
+        assert self._socket is not None
+        assert self._loop is not None
+        while True:
+            try:
+                stranger = self._socket.accept()[0]
+            except OSError:  # nobody is left, or it is gone again, or no descriptor is free: the next event tries anew
+                return
+            if len(self._strangers) >= STRANGERS:
+                stranger.close()
+                continue
+            stranger.setblocking(False)
+            timer = self._loop.call_later(HELLO_S, self._dismiss, stranger)
+            self._strangers[stranger] = (bytearray(), timer)
+            self._loop.add_reader(stranger, self._on_hello, stranger)
+
+    def _on_hello(self, stranger: socket.socket) -> None:
+        inbox, _ = self._strangers[stranger]
+        try:
+            data = stranger.recv(HELLO_BYTES)
+            inbox += data
+            messages = take_reports(inbox)
+        except BlockingIOError:
+            return
+        except (OSError, ValueError):
+            self._dismiss(stranger)
+            return
+        if not messages and data and len(inbox) < HELLO_BYTES:
+            return
+        match messages:
+            case [("hello", pid, token)] if not inbox and token in self._expected:
+                link = self._expected.pop(token)
+                self._release(stranger)
+                link._on_connected(stranger, pid)
+            case _:
+                self._dismiss(stranger)
+
+    def _release(self, stranger: socket.socket) -> None:
+        assert self._loop is not None
+        self._strangers.pop(stranger)[1].cancel()
+        self._loop.remove_reader(stranger)
+
+    def _dismiss(self, stranger: socket.socket) -> None:
+        self._release(stranger)
+        stranger.close()
+
+
+class RunnerLink:
+    """One runner. After `on_closed` or `close` it is spent: make a new one.
+
+    Calls have rising sequence numbers from 1, given by `call`; numbers of calls that were taken
+    back are not used again. Calls end in order. A link is usable before its runner has connected:
+    what is ordered waits.
+    """
+
+    def __init__(
+        self,
+        hub: RunnerHub,
+        *,
+        on_results: Callable[[RunnerLink, int, Columns], None],
+        on_output: Callable[[RunnerLink, int, int, bytes], None],
+        on_unprinted: Callable[[RunnerLink, int, int], None] | None = None,
+        on_closed: Callable[[RunnerLink], None],
+        on_ready: Callable[[RunnerLink], None] | None = None,
+        on_waits: Callable[[RunnerLink, bool], None] | None = None,
+    ) -> None:
+        """`on_results(link, first_seq, columns)`; `on_output(link, seq, stream, data)` comes before
+        the result of `seq`, and so does `on_unprinted(link, seq, errno)`: the system refused some
+        of what it printed. `on_closed` is called once, after the last results, if the stream ends
+        otherwise than by `close`: after `quit` too. The calls that are pending then have no result,
+        and `current_seq`, `ended_seq` say what became of them. `on_ready`: the runner has
+        connected. Raises EnvironmentFault if no descriptors are left."""
+        self._hub = hub
+        self._on_results = on_results
+        self._on_output = on_output
+        self._on_unprinted = on_unprinted
+        self._on_closed = on_closed
+        self._on_ready = on_ready
+        self._on_waits = on_waits
+        self._loop = asyncio.get_running_loop()
+        self._token: str | None = None
+        self.pid = 0  # of the runner; 0 before it has connected
+        self.pending = 0  # calls without result that were not taken back
+        self._next_seq = 1
+        # what the runner holds once it has read everything ordered so far
+        self._functions = runner.Functions()
+        # orders of this turn, or of the time until "given_back"
+        self._held: list[tuple[Any, ...]] = []
+        self._scheduled = False
+        self._giving_back = False
+        self._stream = LocalStream(self._loop, self._on_data, self._on_end)
+        self._closed = False
+        self._came = 0
+        self._half = self._watching = False
+        """Whether a report is not whole yet, and whether its end is waited for."""
+        self.problem = ""  # why the runner was given up, if it sent what no runner sends
+        self._last_marks = (0, 0)
+        self._tokens, self._memory = -1, -1
+        try:
+            self._tokens = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE | os.EFD_NONBLOCK)
+            self._memory = os.memfd_create("titan-runner", os.MFD_CLOEXEC)
+            os.ftruncate(self._memory, runner.MARK_BYTES)
+            self._map = mmap.mmap(self._memory, runner.MARK_BYTES)
+        except OSError as error:
+            for fd in (self._tokens, self._memory):
+                if fd >= 0:
+                    os.close(fd)
+            raise EnvironmentFault(f"cannot make what a function runner shares with its worker: {error.strerror}") from error
+        self._marks = memoryview(self._map).cast("Q")
+
+    def expect(self, token: str) -> None:
+        """The runner that says `token` is this link's. A token is a secret and used once. It is not
+        waited for with a limit: if the process ends without connecting, `close` the link."""
+        if self._token is not None or self._closed:
+            raise Bug("a RunnerLink was given two tokens, or one after its end")
+        self._hub._expect(token, self)
+        self._token = token
+
+    # orders
+    def has(self, function_hash: bytes) -> bool:
+        """Whether a call of it needs no `enter` before."""
+        return function_hash in self._functions
+
+    def enter(self, function_hash: bytes, pickled: bytes) -> None:
+        """The runner holds the 512 functions that were entered or called last. Raises
+        LimitExceeded."""
+        self._bound(len(pickled), "the function")
+        self._functions.enter(function_hash, b"")
+        self._order(("function", function_hash, pickled))
+
+    def call(self, function_hash: bytes, payloads: Sequence[Payload], priority: int = 1) -> int:
+        """Order one call per payload (see `runner.pack_arguments`); returns the first one's seq.
+        Raises LimitExceeded, then none is ordered."""
+        for payload in payloads:
+            self._bound(_size_of(payload), "the arguments of the call")
+        first = self._next_seq
+        self._functions.get(function_hash)
+        last = self._held[-1] if self._held else None
+        same = last is not None and last[0] == "calls" and last[1] == function_hash and last[4] == priority
+        if last is not None and same and last[2] + len(last[3]) == first:
+            last[3].extend(payloads)
+        else:
+            self._order(("calls", function_hash, first, list(payloads), priority))
+        self._next_seq += len(payloads)
+        self.pending += len(payloads)
+        return first
+
+    def call_chunk(self, function_hash: bytes, payload: bytes) -> int:
+        """One call for many values; `payload` is the pickle of a list of argument tuples. Returns
+        its seq. Raises LimitExceeded."""
+        self._bound(len(payload), "the arguments of the chunk")
+        seq = self._next_seq
+        self._functions.get(function_hash)
+        self._order(("chunk", function_hash, seq, payload))
+        self._next_seq += 1
+        self.pending += 1
+        return seq
+
+    def take_back(self, count: int) -> int:
+        """Take back up to `count` calls that have not begun. Returns how many it got: the last ones
+        of those pending. They never run. Works at once, whatever the runner is doing; new calls may
+        be ordered right after it."""
+        taken = self._take_held(count)
+        # everything that can be taken besides has been, or waits for its turn
+        if self._giving_back or self._closed:
+            self.pending -= taken
+            return taken
+        read = 0
+        while taken + read < count:
+            try:
+                os.eventfd_read(self._tokens)
+            except BlockingIOError:
+                break
+            read += 1
+        if read:
+            self._giving_back = True
+            self._pack([("give_back", read)])
+            self._stream.flush()
+        self.pending -= taken + read
+        return taken + read
+
+    def quit(self) -> None:
+        """Let the runner exit after the call that it is running; `on_closed` follows. What is
+        queued is not run."""
+        if not self._closed:
+            self._held = []
+            self._pack([("quit",)])
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Give up the runner at once: no more callbacks. It exits when it next looks at its stream;
+        killing it is for the owner."""
+        self._hang_up()
+
+    def current_seq(self) -> int:
+        """The call that was started last, 0 if none was; it runs unless it is `ended_seq` too.
+        Works after the runner's death."""
+        return self._last_marks[0] if self._closed else int(self._marks[0])
+
+    def ended_seq(self) -> int:
+        """The call that ended last. Those up to it that have no result have run, and were not
+        reported."""
+        return self._last_marks[1] if self._closed else int(self._marks[1])
+
+    @staticmethod
+    def _bound(size: int, what: str) -> None:
+        if size > runner.PAYLOAD_BYTES:
+            raise LimitExceeded(f"{what}: {size} bytes; the limit is {runner.PAYLOAD_BYTES}: pass large data in files")
+
+    def _order(self, order: tuple[Any, ...]) -> None:
+        if self._closed:
+            raise Bug("an order for a runner that has ended")
+        self._held.append(order)
+        if not self._scheduled and not self._giving_back:
+            self._scheduled = True
+            self._loop.call_soon(self._on_turn)
+
+    def _take_held(self, count: int) -> int:
+        """Of the calls that are not sent, the last. Their orders stay, emptied: both ends then
+        forget the same functions."""
+        taken = 0
+        for at in range(len(self._held) - 1, -1, -1):
+            if taken == count:
+                break
+            order = self._held[at]
+            if order[0] == "calls":
+                cut = min(count - taken, len(order[3]))
+                del order[3][len(order[3]) - cut :]
+                taken += cut
+            elif order[0] == "chunk":
+                self._held[at] = ("calls", order[1], order[2], [], 1)
+                taken += 1
+        return taken
+
+    def _on_turn(self) -> None:
+        self._scheduled = False
+        if not self._giving_back and not self._closed:
+            self._send_held()
+            self._stream.flush()
+
+    def _send_held(self) -> None:
+        """The tokens first: the runner starts nothing without one. Messages of about 1 MiB."""
+        orders, self._held = self._held, []
+        calls = sum(len(order[3]) if order[0] == "calls" else order[0] == "chunk" for order in orders)
+        if calls:
+            os.eventfd_write(self._tokens, calls)
+        batch: list[tuple[Any, ...]] = []
+        size = 0
+        for order in orders:
+            for part in _parts(order):
+                part_bytes = _bytes_of(part)
+                if batch and size + part_bytes > BATCH_BYTES:
+                    self._pack(batch)
+                    batch, size = [], 0
+                batch.append(part)
+                size += part_bytes
+        if batch:
+            self._pack(batch)
+
+    def _pack(self, orders: list[tuple[Any, ...]]) -> None:
+        self._stream.add(pack_orders(orders))
+
+    # the stream
+    def _on_connected(self, stream: socket.socket, pid: int) -> None:
+        self._token = None
+        self._stream.open(stream)
+        self.pid = pid
+        try:
+            socket.send_fds(stream, [b"\0"], [self._tokens, self._memory])
+        except OSError:
+            self._on_end()
+            return
+        os.close(self._memory)
+        self._memory = -1
+        self._stream.flush()
+        if self._on_ready is not None:
+            self._on_ready(self)
+
+    def _on_data(self, inbox: bytearray) -> None:
+        try:
+            reports = take_reports(inbox)
+        except ValueError as e:
+            self._distrust(str(e))
+            return
+        for report in reports:
+            if not self._closed:  # a callback may close
+                self._on_report(report)
+        self._came += 1
+        self._half = bool(inbox)
+        if self._half and not self._watching:
+            self._watch_half()
+
+    def _watch_half(self) -> None:
+        self._watching = True
+        self._loop.call_later(HALF_S, self._look_at_half, self._came)
+
+    def _look_at_half(self, came: int) -> None:
+        """A runner writes a report at one go. One that stops in the middle was begun by a call, and
+        would swallow all others."""
+        self._watching = False
+        if self._half and not self._closed:
+            if self._came == came:
+                self._distrust(f"the beginning of a report, and no more of it within {HALF_S:g} s")
+            else:
+                self._watch_half()
+
+    def _on_report(self, report: tuple[Any, ...]) -> None:
+        """Outside input: users' code runs in the process at the other end."""
+        if report[0] == "results" and self._may_be(report):
+            self.pending -= len(report[2])
+            self._on_results(self, report[1], report[2:])
+        elif report[0] == "printed" and report[2] in (1, 2):
+            self._on_output(self, report[1], report[2], report[3])
+        elif report[0] == "unprinted":
+            if self._on_unprinted is not None:
+                self._on_unprinted(self, report[1], report[2])
+        elif report[0] == "waits":
+            if self._on_waits is not None and report[1] == self.current_seq() > self.ended_seq():
+                self._on_waits(self, bool(report[2]))
+        elif report[0] == "given_back":
+            self._giving_back = False
+            self._send_held()
+            self._stream.flush()
+        else:
+            self._distrust(f"a report {report[0]!r} that cannot be")
+
+    def _distrust(self, what: str) -> None:
+        """A call has written to the runner's stream: nothing that comes from there means anything
+        now."""
+        self.problem = f"its function runner sent what a runner does not send ({what}): did the call write to descriptors of Titan?"
+        self._on_end()
+
+    def _may_be(self, report: tuple[Any, ...]) -> bool:
+        """Whether the runner has so many calls, and ran them at times that there are."""
+        _, _, statuses, _, started, finished = report
+        return (
+            len(statuses) <= self.pending
+            and (not statuses or max(statuses) <= runner.FILED)
+            and all(0 <= at < LAST_S for at in started)
+            and all(0 <= at < LAST_S for at in finished)
+        )
+
+    def _on_end(self) -> None:
+        if not self._closed:
+            self._hang_up()
+            self._on_closed(self)
+
+    def _hang_up(self) -> None:
+        if self._closed:
+            return
+        self._last_marks = (int(self._marks[0]), int(self._marks[1]))
+        self._closed = True
+        if self._token is not None:
+            self._hub._forget(self._token)
+        self._stream.close()
+        self._marks.release()
+        self._map.close()
+        os.close(self._tokens)
+        if self._memory >= 0:
+            os.close(self._memory)
+        self._held = []
+
+
+_PLAIN = {bytes}
+
+
+def _bytes_of(order: tuple[Any, ...]) -> int:
+    data = order[3] if order[0] == "calls" else order[-1]
+    if isinstance(data, bytes):
+        return len(data)
+    return sum(map(len if set(map(type, data)) == _PLAIN else _size_of, data)) + 5 * len(data)
+
+
+def _size_of(payload: Payload) -> int:
+    return len(payload) if isinstance(payload, bytes) else len(payload[0]) + sum(map(len, payload[1])) + 5 * len(payload[1])
+
+
+def _parts(order: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """The order itself, or several with less than about 1 MiB of payloads each."""
+    if order[0] != "calls" or _bytes_of(order) <= BATCH_BYTES:
+        return [order]
+    _, key, first, payloads, priority = order
+    parts: list[tuple[Any, ...]] = []
+    start = size = 0
+    for at, payload in enumerate(payloads):
+        payload_bytes = _size_of(payload) + 5
+        if at > start and size + payload_bytes > BATCH_BYTES:
+            parts.append(("calls", key, first + start, payloads[start:at], priority))
+            start, size = at, 0
+        size += payload_bytes
+    parts.append(("calls", key, first + start, payloads[start:], priority))
+    return parts

@@ -1,0 +1,511 @@
+"""The worker's side of the warden: starts it, batches orders, hands on reports, notices its death.
+
+It owns the warden process and the stream to it. It does not know what a job is for: keys come from
+the worker's machine, and what a report means is for the owner to say. On the wire, orders and
+reports are tuples as `titan.worker.isolated.warden` describes them; here they are values of
+`process_orders` and `process_reports`.
+
+    link = WardenLink(on_reports=take, on_died=start_a_new_one) link.launch() link.start(7,
+    Command(["make"]), ProcessOptions(cwd="/src", env={"PATH": "/bin", "TITAN_LEASE": "7"}, ...))
+    link.stop(7, grace_s=5) await link.close()
+
+The link watches the warden while jobs are with it: one that is stopped (SIGSTOP) or does not answer
+is killed, and that is a death like any other. While nothing is there nothing is watched, so an idle
+worker is not woken; the next order begins it anew.
+
+Limits: a message holds at most 64 MiB; an order that is larger alone is answered with "refused".
+While output is paused nothing is read, ends of jobs included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from titan.errors import Bug, EnvironmentFault
+from titan.host.core_dumps import core_dumps_as_before
+from titan.host.privacy import umask_before
+from titan.worker.isolated import warden, warm
+from titan.worker.isolated.capture import Capture
+from titan.worker.isolated.job_pipes import NOTE_BYTES, HeldPipes
+from titan.worker.isolated.masking import MaskedCapture, Masker, Patterns
+from titan.worker.isolated.orders import pack_orders
+from titan.worker.isolated.processes import (
+    Process,
+    become_subreaper,
+    children_by_parent,
+    environ_value,
+    kill,
+    read_process,
+    scan_processes,
+    subtree,
+)
+from titan.worker.isolated.reports import FRAME_BYTES, take_reports
+from titan.worker.processes.orders import ProcessOptions, Program, Script
+from titan.worker.processes.reports import LAST, Refused, Report, typed
+from titan.worker.processes.stream import LocalStream
+
+__all__ = ["WardenLink", "become_subreaper", "kill_descendants", "kill_marked"]
+
+CLOSE_S = 4.0  # the warden's own bound for killing everything is 2 s
+DEATH_POLL_S = 0.005
+DEATH_POLLS = 400
+KILL_S = 2.0
+WATCH_S = 1.0
+STOPPED_LOOKS = 2
+"""A warden that is found stopped so many times in a row is killed. A second look, as a debugger or
+a shell may stop one shortly."""
+SILENT_LOOKS = 10
+"""The same of one that gave no answer. Looks are counted, not seconds: a worker that was stopped
+itself has not looked."""
+HOME_MARK = b"TITAN_WORKER_HOME"
+# The same as `python warden.py FD`, but an imported module has its bytecode cached: 8 ms and 2 MB
+# less. The folder is taken off the path again, so that no module in it can stand in for one of the
+# standard library.
+BOOT = "import sys; sys.path.append(sys.argv[1]); from warden import main; sys.path.pop(); main(sys.argv[2])"
+
+# The first stage of a warm warden is a plain one; it executes the second, in the same interpreter
+# without -I and -S. That takes the -c folder off the path, and hands on its own code and what a
+# plain interpreter has imported. See `titan.worker.isolated.warm`.
+WARM_STAGE = "import sys; sys.path.append(sys.argv[1]); from warden import enter; enter(sys.argv[2:])"
+WARM_BOOT = """\
+import sys
+base = set(sys.modules)
+if not getattr(sys.flags, "safe_path", False):
+    del sys.path[0]
+sys.path.append(sys.argv[1])
+no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+import script_exit, warden
+from warm import serve
+sys.dont_write_bytecode = no_bytecode
+sys.path.pop()
+sys.path_importer_cache.pop(sys.argv[1], None)
+serve(sys.argv[2], sys.argv[3:], sys._getframe().f_code, base)
+"""
+
+HELD_SHARE = 8
+"""Of the descriptors that this process may have, one in so many is a pair of pipes that it holds
+for a job; each is two."""
+
+log = logging.getLogger("titan.worker")
+
+
+class _Logs(NamedTuple):
+    """Where the output of a job goes."""
+
+    stdout: str
+    stderr: str
+    limit: int
+    masks: Sequence[bytes]
+
+
+class WardenLink:
+    """One warden. After `on_died` or `close` it is spent: make a new one."""
+
+    def __init__(
+        self,
+        *,
+        on_reports: Callable[[list[Report]], None],
+        on_died: Callable[[int], None],
+        env: Mapping[str, str] | None = None,
+        python: str | None = None,
+        preload: Sequence[str] = (),
+        jobs_env: Mapping[str, str] | None = None,
+    ) -> None:
+        """`on_died(returncode)` is called once if the warden ends unasked; all of its jobs must be
+        taken for killed then, and `kill_descendants` makes it true. After that `begun` and
+        `salvage` say what became of them, until it returns. `env` is the warden's own environment
+        (default: this process's), not that of jobs: give it TITAN_WORKER_HOME so that `kill_marked`
+        finds the warden too. `jobs_env` is what every job has beside its own.
+
+        `python`, the path of an interpreter that need not have Titan, makes it a warm warden:
+        `script` forks instead of executing it, for jobs whose environment agrees with `env` in what
+        Python reads at its start. `preload` names modules that it imports before."""
+        self._on_reports = on_reports
+        self._on_died = on_died
+        self._env = env
+        self._python = python
+        self._preload = tuple(preload)
+        self._jobs_env = dict(jobs_env or {})
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stream: LocalStream | None = None
+        self._orders: list[tuple[Any, ...]] = []
+        self._paused = False
+        self._closing = False
+        self._ended: asyncio.Future[None] | None = None
+        self._logs: dict[int, _Logs] = {}  # of jobs that were ordered and are not over
+        self._pipes: HeldPipes | None = None
+        self._watching = False
+        self._heard = True  # something, since the last look
+        self._stopped = self._silent = 0  # looks in a row
+        self.ready = False
+        """It has answered: what is ordered begins at once."""
+
+    @property
+    def pid(self) -> int:
+        """Of the warden. 0 before `launch`."""
+        return self._process.pid if self._process is not None else 0
+
+    @property
+    def load(self) -> int:
+        """Jobs that were ordered and are not over."""
+        return len(self._logs)
+
+    def launch(self) -> None:
+        """Start the warden. Needs the running loop. Takes a millisecond or two; the warden is ready
+        some 20 ms later, orders wait for it. Raises EnvironmentFault if no process can be made."""
+        if self._process is not None:
+            raise Bug("a WardenLink was launched twice")
+        self._loop = asyncio.get_running_loop()
+        self._ended = self._loop.create_future()
+        python = sys.executable if self._python is None else self._python
+        ours, theirs = socket.socketpair()
+        taking, handing = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        note = os.memfd_create("titan-warden", os.MFD_CLOEXEC)
+        os.ftruncate(note, NOTE_BYTES)
+        self._pipes = HeldPipes(taking, note, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // HELD_SHARE)
+        fds = (theirs.fileno(), handing.fileno(), note)
+        try:
+            with core_dumps_as_before():
+                self._process = subprocess.Popen(
+                    [python, "-I", "-S", "-c", *self._boot(python, ",".join(map(str, fds)))],
+                    cwd="/",
+                    env=self._warden_env(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=fds,
+                    start_new_session=True,
+                    umask=umask_before(),
+                )
+        except OSError as error:
+            ours.close()
+            self._pipes.close()
+            raise EnvironmentFault(f"cannot start the warden with {python}: {error.strerror}") from error
+        finally:
+            theirs.close()
+            handing.close()
+            os.close(note)
+        ours.setblocking(False)
+        self._stream = LocalStream(self._loop, self._on_data, self._on_end)
+        self._stream.open(ours)
+        self._order(("environment", self._jobs_env))
+        self._order(("ping", 0))
+
+    def _boot(self, python: str, fd: str) -> list[str]:
+        folder = os.path.dirname(warden.__file__)
+        if self._python is None:
+            return [BOOT, folder, fd]
+        return [WARM_STAGE, folder, python, "-c", WARM_BOOT, folder, fd, *self._preload]
+
+    def _warden_env(self) -> Mapping[str, str] | None:
+        if self._python is None:
+            return self._env
+        return {**(os.environ if self._env is None else self._env), "TITAN_LEASE": warm.LEASE_ROOM}
+
+    # orders
+    def start(self, key: int, program: Program, options: ProcessOptions, *, behind: int = 0) -> None:
+        """Start a process for `program`. A `Script` runs with the warden's python.
+
+        `behind`: once that job has ended; 0, or one that is not here: at once. What has `masks`
+        cannot be behind another."""
+        o = options
+        if not (o.cwd.startswith("/") and o.stdout_path.startswith("/") and o.stderr_path.startswith("/")):
+            raise Bug(f"a path of job {key} is relative: {o.cwd}, {o.stdout_path}, {o.stderr_path}")
+        limits = None if o.rlimits is None else dict(o.rlimits)
+        where = (o.cwd, dict(o.env), o.stdout_path, o.stderr_path, o.log_limit, o.grace_s, limits)
+        order: tuple[Any, ...]
+        if isinstance(program, Script):
+            order = ("script", key, program.path, list(program.args), *where, program.content_hash)
+        else:
+            order = ("start", key, list(program.argv), *where)
+        self._logs[key] = _Logs(o.stdout_path, o.stderr_path, o.log_limit, o.masks)
+        if o.masks:
+            if behind:
+                raise Bug(f"job {key}, which has secrets, is ordered behind {behind}")
+            order = ("masked", list(o.masks), order)
+        self._order(("behind", behind, order) if behind else order)
+
+    def withdraw(self, key: int) -> None:
+        """Forget a job that stands behind another; "withdrawn" is reported. One that has begun goes
+        on."""
+        self._order(("withdraw", key))
+
+    def stop(self, key: int, grace_s: float | None = None) -> None:
+        """SIGTERM, after `grace_s` (None: the one of `start`) SIGKILL; 0 kills at once. An unknown
+        or ended key is ignored."""
+        self._order(("stop", key, grace_s))
+
+    def pause_output(self) -> None:
+        """Stop taking reports, all of them. The warden's buffer fills, then jobs wait on their own
+        output."""
+        if not self._paused and self._stream is not None:
+            self._stream.pause()
+        self._paused = True
+
+    def resume_output(self) -> None:
+        if self._paused and self._stream is not None:
+            self._stream.resume()
+        self._paused = False
+        if self._logs:
+            self._watch()
+
+    async def close(self) -> None:
+        """Kill all jobs and end the warden; reports that come meanwhile are dropped. Bounded: some
+        4 s, then by SIGKILL."""
+        if self._process is None or self._ended is None or self._closing:
+            return
+        self._closing = True
+        self._order(("quit",))
+        self.resume_output()
+        try:
+            await asyncio.wait_for(asyncio.shield(self._ended), CLOSE_S)
+        except TimeoutError:
+            await asyncio.to_thread(kill_descendants, self._process.pid)
+            self._process.kill()
+            self._hang_up()
+        # the kernel does not let go of it: see `_await_death`
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(self._process.wait, KILL_S)
+        assert self._pipes is not None
+        self._pipes.close()
+
+    def _order(self, order: tuple[Any, ...]) -> None:
+        if self._loop is None:
+            raise Bug("an order for a warden that was never launched")
+        if not self._orders:
+            self._loop.call_soon(self._send_orders)
+            self._watch()
+        self._orders.append(order)
+
+    def _send_orders(self) -> None:
+        orders, self._orders = self._orders, []
+        self._pack(orders)
+        assert self._stream is not None
+        self._stream.flush()
+
+    def _pack(self, orders: list[tuple[Any, ...]]) -> None:
+        message = pack_orders(orders)
+        if len(message) - 4 <= FRAME_BYTES:
+            assert self._stream is not None
+            self._stream.add(message)
+        elif len(orders) > 1:
+            self._pack(orders[: len(orders) // 2])
+            self._pack(orders[len(orders) // 2 :])
+        else:
+            key = orders[0][2][1] if orders[0][0] in ("behind", "masked") else orders[0][1]
+            text = f"the order to start this job takes {len(message)} bytes; the limit is {FRAME_BYTES}"
+            self._take([Refused(key, errno.E2BIG, text)])
+
+    # the stream
+    def _on_data(self, inbox: bytearray) -> None:
+        try:
+            taken = take_reports(inbox)
+            reports = [typed(report) for report in taken if report[0] != "pong"]
+        except ValueError:  # only a broken warden writes that
+            assert self._process is not None
+            self._process.kill()
+            self._on_end()
+            return
+        if taken:
+            self._heard = self.ready = True
+            self._take(reports)
+
+    def _take(self, reports: list[Report]) -> None:
+        if self._pipes is not None:
+            self._pipes.look()
+        for report in reports:
+            if isinstance(report, LAST):
+                self._logs.pop(report.key, None)
+                if self._pipes is not None:
+                    self._pipes.release(report.key)
+        if reports and not self._closing:
+            self._on_reports(reports)
+
+    def _on_end(self) -> None:
+        if self._hang_up() and not self._closing:
+            self._await_death(DEATH_POLLS)
+
+    def _hang_up(self) -> bool:
+        """Whether the stream was open until now."""
+        if self._stream is None or self._ended is None or not self._stream.close():
+            return False
+        if not self._ended.done():
+            self._ended.set_result(None)
+        return True
+
+    def _await_death(self, polls: int) -> None:
+        """The stream ends a moment before the process can be reaped. One that the kernel does not
+        let go of (it waits for a disk that hangs) is taken for dead: it will not return to its own
+        code."""
+        assert self._process is not None
+        assert self._loop is not None
+        returncode = self._process.poll()
+        if returncode is None and polls == 0:
+            self._process.kill()
+        if returncode is None and polls > -DEATH_POLLS:
+            self._loop.call_later(DEATH_POLL_S, self._await_death, polls - 1)
+        elif not self._closing:
+            self._closing = True
+            self._on_died(-signal.SIGKILL if returncode is None else returncode)
+            assert self._pipes is not None
+            self._pipes.close()
+
+    # what a dead warden leaves
+    def begun(self) -> list[int]:
+        """The jobs that had a process when the warden died."""
+        if self._pipes is None:
+            return []
+        self._pipes.look()
+        return self._pipes.begun()
+
+    def salvage(self) -> list[Report]:
+        """What the jobs of a dead warden wrote and it did not report, as "output". For `on_died`,
+        once all below it is dead too.
+
+        What it had written to a log is there; what is still in the pipes is added to it, within the
+        limit of that log. Lost is what the warden had in its memory: the tail of a log that is at
+        its limit, and of a job with secrets what might have begun one.
+        """
+        assert self._pipes is not None, "nothing was launched"
+        reports: list[tuple[Any, ...]] = []
+        for key in self.begun():
+            logs, pair = self._logs.get(key), self._pipes.take(key)
+            for stream, pipe in enumerate(pair or (), 1):
+                if logs is None:
+                    os.close(pipe)
+                else:
+                    _read_out(key, stream, pipe, logs, reports)
+        return [typed(report) for report in reports]
+
+    # the watch
+    def _watch(self) -> None:
+        if not self._watching and self._loop is not None:
+            self._watching, self._heard = True, True
+            self._stopped = self._silent = 0
+            self._loop.call_later(WATCH_S, self._look)
+
+    def _look(self) -> None:
+        """Once a second while jobs are here: is it alive, does it go on, did it say anything since
+        the last look?"""
+        assert self._process is not None
+        assert self._loop is not None
+        self._watching = False
+        if self._closing or self._paused or (self._heard and not self._logs):
+            return
+        process = read_process(self._process.pid)
+        self._stopped = self._stopped + 1 if process is not None and process.state == b"T" else 0
+        self._silent = 0 if self._heard else self._silent + 1
+        if process is None or not process.alive:
+            self._on_end()
+            return
+        if self._stopped >= STOPPED_LOOKS or self._silent >= SILENT_LOOKS:
+            how = "is stopped (SIGSTOP)" if self._stopped else f"has not answered for {SILENT_LOOKS * WATCH_S:g} s"
+            log.error("the warden %d %s: it is killed, with all that runs under it", self._process.pid, how)
+            self._process.kill()
+            self._loop.call_later(DEATH_POLL_S * DEATH_POLLS, self._on_end)
+            return
+        self._watching, self._heard = True, False
+        self._loop.call_later(WATCH_S, self._look)
+        if not self._silent:
+            self._order(("ping", 0))
+
+
+# -- what a dead warden or worker leaves -----------------------------------------------------------
+def _read_out(key: int, stream: int, pipe: int, logs: _Logs, reports: list[tuple[Any, ...]]) -> None:
+    """Closes `pipe`. What the log has already is reported as nothing at its end: whoever has less
+    of it reads it there."""
+    path = logs.stdout if stream == 1 else logs.stderr
+    try:
+        size = os.stat(path).st_size
+    except OSError:  # no byte came so far
+        size = 0
+    if size:
+        reports.append(("output", key, stream, size, b""))
+    capture = (
+        MaskedCapture(key, stream, pipe, path, logs.limit, Masker(Patterns(logs.masks), begun=False), size)
+        if logs.masks
+        else Capture(key, stream, pipe, path, logs.limit, size)
+    )
+    capture.pump(reports, warden.DRAIN_BYTES)
+    capture.finish(reports)
+
+
+def kill_descendants(root_pid: int, *, except_pids: Collection[int] = ()) -> int:
+    """SIGKILL every descendant of `root_pid`, not itself, until none is alive or 2 s have passed;
+    returns how many were killed.
+
+    Processes in `except_pids` are spared with all below them. With `root_pid` this process, a
+    subreaper, that is the cleaning up after a killed warden: spare what else the worker runs, a new
+    warden too. Its own children among the killed are reaped. Blocks: call it in a thread, or when
+    nothing else is to do.
+    """
+
+    def targets(processes: dict[int, Process]) -> list[int]:
+        return subtree(children_by_parent(processes), root_pid, except_pids)[1:]
+
+    return _kill_until_none(targets)
+
+
+def kill_marked(home_marker: str) -> int:
+    """SIGKILL every process whose environment holds TITAN_WORKER_HOME=`home_marker`, and all that
+    descends from one, until none is alive or 2 s have passed.
+
+    For a worker's start, before it has children: what a worker and warden that were both killed
+    have left behind. SpareFolders this process and its ancestors. Processes of other users cannot
+    be found, nor one with a cleared environment whose ancestors are all gone. Returns how many were
+    killed.
+    """
+    mark = os.fsencode(home_marker)
+
+    def targets(processes: dict[int, Process]) -> list[int]:
+        spared = _lineage(processes)
+        children = children_by_parent(processes)
+        marked = [pid for pid in processes if pid not in spared and environ_value(pid, HOME_MARK) == mark]
+        return list(dict.fromkeys(pid for root in marked for pid in subtree(children, root, spared)))
+
+    return _kill_until_none(targets)
+
+
+def _lineage(processes: Mapping[int, Process]) -> set[int]:
+    pid, found = os.getpid(), set[int]()
+    while pid in processes and pid not in found:
+        found.add(pid)
+        pid = processes[pid].parent
+    return found
+
+
+def _kill_until_none(targets: Callable[[dict[int, Process]], list[int]]) -> int:
+    killed: set[int] = set()
+    give_up = time.monotonic() + KILL_S
+    while True:
+        processes = scan_processes()
+        alive = [pid for pid in targets(processes) if processes[pid].alive]
+        # One that was killed but is not dead yet need not be found any more: its ancestors may be
+        # gone.
+        dying = [pid for pid in killed if pid in processes and processes[pid].alive]
+        killed.update(pid for pid in alive if kill(pid))
+        for pid in killed:
+            if pid in processes and processes[pid].parent == os.getpid():
+                _reap(pid)
+        if not (alive or dying) or time.monotonic() >= give_up:
+            return len(killed)
+        time.sleep(0.002)
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:  # reaped by who started it
+        pass

@@ -1,0 +1,411 @@
+"""The services of a worker: when they are READY, and when their process is started again. Pure:
+part of the worker's machine.
+
+An attempt of a service keeps its slot from its first process to its last. What the machine would
+take for the end of the attempt is taken here for the end of a process, as long as the restart
+policy says so. The master is told the state of each service, not what led to it: at once when it
+changes, but not more often than once in `REPORT_S`, and all of them with each heartbeat; so a
+service that crashes ten times a second costs one line a second at most, and the backoff makes that
+rare.
+
+    starting ── healthy ──► READY ── `misses` failed checks, or its end ──► backoff ──► starting
+        └──── its end, or not healthy in time ─────────────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from titan.model.dag import Service
+from titan.model.failure import with_loss
+from titan.model.services import STEADY_S, resolved
+from titan.model.sizes import format_size
+from titan.model.states import Outcome
+from titan.worker.state_machine.attempt import Held, Phase
+from titan.worker.state_machine.messages import (
+    AttemptExited,
+    AttemptRefused,
+    AttemptStarted,
+    CheckHealth,
+    CloseService,
+    DrainOrdered,
+    HealthSeen,
+    Instruction,
+    PortChosen,
+    QuitOrdered,
+    Registered,
+    ReportServices,
+    RestartService,
+    StopAttempt,
+    StopOrdered,
+    WardenDied,
+    Welcomed,
+)
+from titan.worker.state_machine.suspects import WARDEN_DIED, Suspects
+
+REPORT_S = 1.0
+FIRST_CHECK_S = 0.05
+"""The first check comes so soon after a start; the next ones each twice as late, up to the
+interval."""
+
+
+class Machine(Protocol):
+    """What services ask of the machine that they are a part of, before whose handlers theirs come."""
+
+    @property
+    def held(self) -> Mapping[int, Held]: ...
+
+    @property
+    def suspects(self) -> Suspects: ...
+
+    @property
+    def connected(self) -> bool: ...
+
+    @property
+    def draining(self) -> bool: ...
+
+    @property
+    def grace_s(self) -> float: ...
+
+    @property
+    def beat_due(self) -> bool:
+        """A heartbeat goes out at the end of this turn."""
+
+    def order(self, instruction: Instruction) -> None:
+        """Adds to what the shell is to do at the end of this turn."""
+
+    def end(
+        self,
+        now: float,
+        lease: int,
+        outcome: Outcome,
+        reason: str,
+        *,
+        lost: str = "",
+        exit_code: int = -1,
+        finished_at: float = 0.0,
+        cpu_s: float = 0.0,
+        peak_bytes: int = 0,
+    ) -> None:
+        """The attempt is over."""
+
+    def on_warden_died(self, now: float, received: WardenDied) -> None: ...
+
+    def on_stop_ordered(self, now: float, received: StopOrdered) -> None: ...
+
+    def on_drain_ordered(self, now: float, received: DrainOrdered) -> None: ...
+
+    def on_quit_ordered(self, now: float, received: QuitOrdered) -> None: ...
+
+    def on_welcomed(self, now: float, received: Welcomed) -> None: ...
+
+
+class Watch(msgspec.Struct):
+    """What is known of one service here."""
+
+    service: Service
+    port: int
+    process: bool = True
+    """There is a process, or one is being started."""
+    begun_at: float = 0.0
+    """When the present process started, 0 until then."""
+    ready_at: float = 0.0
+    wait_s: float = FIRST_CHECK_S
+    """Until the next check, while it starts."""
+    probes: int = 0
+    probing: bool = False
+    misses: int = 0
+    restarts: int = 0
+    in_a_row: int = 0
+    """Restarts since it last was READY for long."""
+    reason: str = ""
+    killed_for: str = ""
+    """Why its process is being ended, to be started again."""
+    due: float = 0.0
+    """When the next check is due, or without a process the next start. 0: nothing is."""
+    serial: int = 1
+    told: int = 0
+    told_at: float = 0.0
+
+
+class Services:
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.all: dict[int, Watch] = {}
+        """By lease: those of which a process was started."""
+
+    # -- what the machine asks ---------------------------------------------------------------------
+    def take(self, now: float, received: Any) -> bool:
+        """Whether this is all that there is to do about an input."""
+        handler = _TAKES.get(type(received))
+        return handler is not None and (bool(self.all) or type(received) in _ALWAYS) and handler(self, now, received)
+
+    def work(self, now: float) -> None:
+        """Does what is due, and reports."""
+        if not self.all:
+            return
+        machine = self._machine
+        for lease, watch in self.all.items():
+            if not watch.due or watch.due > now:
+                continue
+            watch.due = 0.0
+            if not watch.process:
+                watch.process = True
+                machine.order(RestartService(lease))
+            else:
+                watch.probes += 1
+                watch.probing = True
+                machine.order(CheckHealth(lease, watch.probes))
+        if machine.connected:
+            self._report(now, everything=machine.beat_due)
+
+    def next_due(self) -> float | None:
+        if not self.all:
+            return None
+        dues = [watch.due for watch in self.all.values() if watch.due]
+        if self._machine.connected:
+            news = [(watch, self._machine.held[lease]) for lease, watch in self.all.items() if watch.told != watch.serial]
+            dues += [watch.told_at + REPORT_S for watch, held in news if held.started_at and not held.orphaned]
+        return min(dues, default=None)
+
+    def ended(self, lease: int) -> None:
+        """An attempt, of a service or not, is over."""
+        self.all.pop(lease, None)
+        if self._machine.held[lease].assignment.template.service is not None:
+            self._machine.order(CloseService(lease))
+
+    def _report(self, now: float, *, everything: bool) -> None:
+        rows = []
+        for lease, watch in self.all.items():
+            held = self._machine.held[lease]
+            changed = watch.told != watch.serial and now >= watch.told_at + REPORT_S
+            if held.started_at and not held.orphaned and (changed or everything):
+                next_start = 0.0 if watch.process else watch.due
+                about = (held.started_at, watch.ready_at, watch.port, watch.restarts, watch.reason, next_start)
+                rows.append((lease, watch.serial, *about))
+                watch.told, watch.told_at = watch.serial, now
+        if rows:
+            self._machine.order(ReportServices(*[list(column) for column in zip(*rows, strict=True)]))
+
+    # -- a process starts and ends -----------------------------------------------------------------
+    def on_port_chosen(self, now: float, received: PortChosen) -> bool:
+        held = self._machine.held.get(received.lease)
+        watch = self.all.get(received.lease)
+        if watch is not None:
+            watch.port = received.port
+        elif held is not None and held.phase is Phase.STARTING and not held.orphaned:
+            service = held.assignment.template.service
+            assert service is not None
+            self.all[received.lease] = Watch(resolved(service), received.port)
+        return True
+
+    def on_attempt_started(self, now: float, received: AttemptStarted) -> bool:
+        watch = self.all.get(received.lease)
+        if watch is None:
+            return False
+        held = self._machine.held[received.lease]
+        watch.begun_at, watch.wait_s, watch.misses = received.at, FIRST_CHECK_S, 0
+        watch.serial += 1
+        if watch.service.health == "none":
+            watch.ready_at = received.at
+        else:
+            watch.due = now + FIRST_CHECK_S
+        if self._machine.draining and held.stopping is None:
+            self._hand_back(now, received.lease, watch)
+        return held.phase is Phase.RUNNING  # the first start is the machine's, too
+
+    def on_attempt_exited(self, now: float, received: AttemptExited) -> bool:
+        watch, held = self._running(received.lease)
+        if watch is None or held is None:
+            return False
+        limits = held.assignment.template.limits
+        why = watch.killed_for or _how(received.exit_code)
+        if received.over_memory and limits is not None:
+            why = f"used more than its memory limit of {format_size(limits.memory)}"
+        policy = watch.service.restart
+        if policy == "never" or (policy == "on-failure" and received.exit_code == 0 and not watch.killed_for):
+            if not watch.killed_for:
+                return False
+            self._give_up(now, received, watch.killed_for)
+        elif watch.service.max_restarts and watch.in_a_row >= watch.service.max_restarts and not self._was_steady(watch, now):
+            self._give_up(now, received, f"restarted {watch.in_a_row} times in a row, and then: {why}")
+        else:
+            self._crashed(now, watch, with_loss(why, received.lost))
+        return True
+
+    def on_attempt_refused(self, now: float, received: AttemptRefused) -> bool:
+        watch, held = self._running(received.lease)
+        if watch is None or held is None or held.phase is Phase.STARTING:
+            return False
+        self._crashed(now, watch, received.message)
+        return True
+
+    def on_warden_died(self, now: float, received: WardenDied) -> bool:
+        mine = [lease for lease in received.leases if (held := self._running(lease)[1]) is not None and held.phase is Phase.RUNNING]
+        for lease in mine:
+            self._crashed(now, self.all[lease], WARDEN_DIED)
+            if lease in received.begun:
+                self._machine.suspects.suspect(self._machine.held[lease])
+        others = [lease for lease in received.leases if lease not in mine]
+        self._machine.on_warden_died(now, WardenDied(others, received.at, received.begun))
+        return True
+
+    def _running(self, lease: int) -> tuple[Watch | None, Held | None]:
+        """A service that nobody wants to end."""
+        watch, held = self.all.get(lease), self._machine.held.get(lease)
+        wanted = held is not None and held.stopping is None and not held.orphaned
+        return (watch, held) if watch is not None and wanted else (None, None)
+
+    def _was_steady(self, watch: Watch, now: float) -> bool:
+        return watch.ready_at > 0 and now - watch.ready_at >= STEADY_S
+
+    def _crashed(self, now: float, watch: Watch, why: str) -> None:
+        if self._was_steady(watch, now):
+            watch.in_a_row = 0
+        service = watch.service
+        watch.due = now + min(service.backoff_max_s, service.backoff_s * 2.0 ** min(watch.in_a_row, 40))
+        watch.in_a_row += 1
+        watch.restarts += 1
+        watch.process = watch.probing = False
+        watch.ready_at = watch.begun_at = 0.0
+        watch.reason, watch.killed_for = why, ""
+        watch.serial += 1
+
+    def _give_up(self, now: float, received: AttemptExited, reason: str) -> None:
+        code = 128 - received.exit_code if received.exit_code < 0 else received.exit_code
+        outcome = Outcome.SIGNALED if received.exit_code < 0 else Outcome.EXITED
+        self._machine.end(
+            now,
+            received.lease,
+            outcome,
+            reason,
+            lost=received.lost,
+            exit_code=code,
+            finished_at=received.at,
+            cpu_s=received.cpu_s,
+            peak_bytes=received.peak_bytes,
+        )
+
+    # -- health ------------------------------------------------------------------------------------
+    def on_health_seen(self, now: float, received: HealthSeen) -> bool:
+        watch, _ = self._running(received.lease)
+        if watch is None or not watch.probing or received.probe != watch.probes:
+            return True
+        watch.probing = False
+        if not watch.begun_at or watch.killed_for:
+            return True
+        service = watch.service
+        if received.healthy:
+            watch.misses = 0
+            if not watch.ready_at:
+                watch.ready_at = received.at
+                watch.serial += 1
+            watch.due = now + service.interval_s
+        elif watch.ready_at:
+            watch.misses += 1
+            if watch.misses >= service.misses:
+                self._replace(now, received.lease, watch, f"unhealthy, {watch.misses} checks in a row failed: {received.message}")
+            else:
+                watch.due = now + service.interval_s
+        elif now - watch.begun_at >= service.start_s:
+            hint = "; does it listen on $TITAN_PORT?" if not service.port and service.health in ("tcp", "http") else ""
+            self._replace(now, received.lease, watch, f"was not healthy within {service.start_s:g} s: {received.message}{hint}")
+        else:
+            if watch.reason != received.message and not watch.restarts:
+                watch.reason = received.message
+                watch.serial += 1
+            watch.wait_s = min(2 * watch.wait_s, service.interval_s)
+            watch.due = now + min(watch.wait_s, max(0.001, watch.begun_at + service.start_s - now))
+        return True
+
+    def _replace(self, now: float, lease: int, watch: Watch, why: str) -> None:
+        """Ends its process; what follows is decided when that has ended."""
+        if self._was_steady(watch, now):
+            watch.in_a_row = 0
+        watch.killed_for = watch.reason = why
+        watch.ready_at = 0.0
+        watch.serial += 1
+        self._machine.order(StopAttempt(lease, self._machine.grace_s))
+
+    # -- the end of an attempt ---------------------------------------------------------------------
+    def on_stop_ordered(self, now: float, received: StopOrdered) -> bool:
+        idle = [lease for lease in received.leases if self._end_if_idle(now, lease, Outcome.STOPPED, "stopped")]
+        for lease in received.leases:
+            if lease in self.all:
+                self.all[lease].due = 0.0
+        self._machine.on_stop_ordered(now, StopOrdered([lease for lease in received.leases if lease not in idle], received.grace_s))
+        return True
+
+    def on_drain_ordered(self, now: float, received: DrainOrdered) -> bool:
+        """A service does not end by itself: it is stopped and handed back, and starts on another
+        worker."""
+        if self._machine.draining:
+            return False
+        self._machine.on_drain_ordered(now, received)
+        for lease, watch in list(self.all.items()):
+            if self._machine.held[lease].stopping is None:
+                self._hand_back(now, lease, watch)
+        return True
+
+    def _hand_back(self, now: float, lease: int, watch: Watch) -> None:
+        if not self._end_if_idle(now, lease, Outcome.RETURNED, "the worker drains"):
+            watch.due = 0.0
+            self._machine.held[lease].stopping = Outcome.RETURNED
+            self._machine.order(StopAttempt(lease, self._machine.grace_s))
+
+    def on_quit_ordered(self, now: float, received: QuitOrdered) -> bool:
+        self._machine.on_quit_ordered(now, received)
+        for lease, watch in list(self.all.items()):
+            watch.due = 0.0
+            self._end_if_idle(now, lease, Outcome.RETURNED, "the worker was stopped")
+        return True
+
+    def on_welcomed(self, now: float, received: Welcomed) -> bool:
+        self._machine.on_welcomed(now, received)
+        for lease in list(self.all):
+            if self._machine.held[lease].orphaned:
+                self.all[lease].due = 0.0
+                self._end_if_idle(now, lease, Outcome.STOPPED, "stopped")
+        return True
+
+    def on_registered(self, now: float, received: Registered) -> bool:
+        for watch in self.all.values():
+            watch.told, watch.told_at = 0, 0.0
+        return False
+
+    def _end_if_idle(self, now: float, lease: int, outcome: Outcome, reason: str) -> bool:
+        """Ends an attempt that has no process just now."""
+        watch = self.all.get(lease)
+        if watch is None or watch.process:
+            return False
+        self._machine.end(now, lease, outcome, reason)
+        return True
+
+
+def _how(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    try:
+        return f"killed by {signal.Signals(-exit_code).name}"
+    except ValueError:
+        return f"killed by signal {-exit_code}"
+
+
+_ALWAYS = (PortChosen, HealthSeen)
+_TAKES: dict[type, Callable[[Services, float, Any], bool]] = {
+    PortChosen: Services.on_port_chosen,
+    HealthSeen: Services.on_health_seen,
+    AttemptStarted: Services.on_attempt_started,
+    AttemptExited: Services.on_attempt_exited,
+    AttemptRefused: Services.on_attempt_refused,
+    WardenDied: Services.on_warden_died,
+    StopOrdered: Services.on_stop_ordered,
+    DrainOrdered: Services.on_drain_ordered,
+    QuitOrdered: Services.on_quit_ordered,
+    Welcomed: Services.on_welcomed,
+    Registered: Services.on_registered,
+}

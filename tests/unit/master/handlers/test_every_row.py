@@ -1,0 +1,79 @@
+"""Each row of the table of routes that a handler takes has tests here: taken, refused, and its
+actor recorded if it changes anything.
+
+The decorators of `support.handlers` say which rows a test is about, and fail a test that is not
+about them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from support.handlers import SocketlessMaster, answers, records, refuses
+from titan.core.events import events as ev
+from titan.gateway.routes import ROUTES, Route
+from titan.protocol import messages as msg
+
+ROWS = [route for route in ROUTES.values() if route.handler]
+NO_ACTOR = {
+    msg.AddJobs: "who asks is recorded with the run's OpenRun",
+    msg.Stop: "nothing is journaled: the master ends",
+    msg.StoreCommands: "TitanStore records what was changed, as Redis does, not by whom",
+    msg.StoreStream: "as StoreCommands",
+    msg.NameContent: "names are files in perm_files/, which is no part of the journal",
+}
+"""Rows that change something and record no actor, and why."""
+
+
+def _modules() -> list[ModuleType]:
+    found = []
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        if path.name == Path(__file__).name:
+            continue
+        spec = importlib.util.spec_from_file_location(f"rows_of_{path.stem}", path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found.append(module)
+    return found
+
+
+def _rows(how: str) -> Counter[type[msg.Message]]:
+    tests = [it for module in _modules() for name, it in vars(module).items() if name.startswith("test_")]
+    return Counter(row for test in tests for row in getattr(test, how, ()))
+
+
+ANSWERED, REFUSED, RECORDED = _rows("answered_rows"), _rows("refused_rows"), _rows("recorded_rows")
+
+
+@pytest.mark.parametrize("route", ROWS, ids=lambda route: route.message.__name__)
+def test_a_row_is_taken_and_refused_in_tests_of_its_desk(route: Route) -> None:
+    assert ANSWERED[route.message], f"no test answers a {route.message.__name__}"
+    assert REFUSED[route.message], f"no test refuses a {route.message.__name__}"
+
+
+@pytest.mark.parametrize("route", [route for route in ROWS if route.changes], ids=lambda route: route.message.__name__)
+def test_who_asked_for_a_change_is_recorded(route: Route) -> None:
+    assert bool(RECORDED[route.message]) != (route.message in NO_ACTOR), NO_ACTOR.get(route.message, "no test looks at its actor")
+
+
+def test_tests_name_only_rows_that_are_there() -> None:
+    mine = {route.message for route in ROWS}
+    assert {*ANSWERED, *REFUSED} == mine
+    assert RECORDED.keys() | NO_ACTOR.keys() == {route.message for route in ROWS if route.changes}
+
+
+def test_a_test_that_is_not_about_the_rows_that_it_names_fails(tmp_path: Path) -> None:
+    def nothing(master: SocketlessMaster) -> None:
+        master.client().ask(msg.ListRuns(0), msg.Runs)
+
+    with SocketlessMaster(tmp_path) as master:
+        answers(msg.ListRuns)(nothing)(master)
+        for tag in (answers(msg.Ping), refuses(msg.ListRuns), records(msg.ListRuns, ev.RunSubmitted)):
+            with pytest.raises(AssertionError):
+                tag(nothing)(master)
