@@ -34,6 +34,7 @@ from titan.context import files as job_files
 from titan.context.files import JobArtifact
 from titan.errors import CallerError, ConnectionLost, JobFailed, LimitExceeded, StoreRefused
 from titan.model.values import INLINE_BYTES, JSON, JSON_FILE, MAX_RESULT_BYTES, PIECE_BYTES, RETURNED, RETURNED_FILE
+from titan.net.backoff import Backoff
 from titan.net.job_link import (
     LEASE,
     READ_VALUE,
@@ -228,7 +229,7 @@ class _Link:
             return self._socket
         self._drop()
         self._of, path = of, os.environ[SOCKET]
-        until, wait = time.monotonic() + PATIENCE_S, 0.02
+        until, backoff = time.monotonic() + PATIENCE_S, Backoff(0.02, 1.0)
         while True:
             stream = socket.socket(socket.AF_UNIX)
             try:
@@ -244,8 +245,7 @@ class _Link:
                 stream.close()
                 if time.monotonic() > until:
                     raise ConnectionLost(f"no master was reached through the worker for {PATIENCE_S:g} s: {e}") from e
-            time.sleep(wait)
-            wait = min(1.0, wait * 2)
+            time.sleep(backoff.next_s())
 
     def _drop(self) -> None:
         if self._socket is not None:

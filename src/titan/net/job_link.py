@@ -1,7 +1,7 @@
 """A job's connection to its worker, `TITAN LEASE job TOKEN`: requests and notes as messages of
 TITAN_PROTO.
 
-It imports nothing but the standard library and the errors, so that `titan context` and a script's
+It imports nothing but the standard library, the errors and the back-off, so that `titan context` and a script's
 first word cost little; hence the bit of MessagePack here, which tests compare with the codec. Only
 `ask`, which takes whole messages, loads the codec. The worker's side is
 `titan.worker.context.requests`.
@@ -21,6 +21,7 @@ import threading
 import time
 
 from titan.errors import CallerError, ConnectionLost, ProtocolError, TitanError, from_code
+from titan.net.backoff import Backoff
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class JobLink:
         """The fields of the answer. What fails for a reason that passes (no master, a broken
         connection) is asked again for PATIENCE_S: what must not be done twice carries a key. Raises
         what the answer says, NotInJob, ConnectionLost."""
-        until, wait = time.monotonic() + PATIENCE_S, WAIT_MIN_S
+        until, backoff = time.monotonic() + PATIENCE_S, Backoff(WAIT_MIN_S, WAIT_MAX_S)
         while True:
             try:
                 with self._lock:
@@ -112,8 +113,7 @@ class JobLink:
             except TitanError as e:
                 if not e.retryable or time.monotonic() > until:
                     raise
-            time.sleep(wait)
-            wait = min(WAIT_MAX_S, wait * 2)
+            time.sleep(backoff.next_s())
 
     def tell(self, opcode: int, fields: tuple[Any, ...]) -> None:
         """Says something that nobody answers. A worker that is gone for good is no error: the job

@@ -8,13 +8,13 @@ and nothing else.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from titan._version import __version__
 from titan.content.nearby import Nearby, prove
 from titan.errors import ConnectionLost, MasterUnreachable, NotFound, ProtocolError, TitanError, from_code
+from titan.net.backoff import Backoff
 from titan.net.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
@@ -23,6 +23,7 @@ from titan.sdk.identity import actor
 
 SOFTWARE = f"titan {__version__}"
 CONNECT_S = 5.0
+RETRY_MIN_S, RETRY_MAX_S = 0.05, 2.0
 
 _Answer = tuple[msg.Message, Blob] | TitanError
 
@@ -195,7 +196,7 @@ class Connection:
     async def reopen(self) -> None:
         """Tries until the master is back or patience ends."""
         loop = asyncio.get_running_loop()
-        until, wait = loop.time() + self.patience_s, 0.05
+        until, backoff = loop.time() + self.patience_s, Backoff(RETRY_MIN_S, RETRY_MAX_S)
         while True:
             if self._closed:
                 raise ConnectionLost("the client is closed")
@@ -205,8 +206,7 @@ class Connection:
             except MasterUnreachable:
                 if loop.time() >= until:
                     raise
-                await asyncio.sleep(wait * (0.5 + random.random() / 2))
-                wait = min(2.0, wait * 2)
+                await asyncio.sleep(backoff.next_s())
 
     async def _call_once(self, make: Callable[[int], msg.Message]) -> msg.Message:
         request, queue, peer = await self._begin()

@@ -7,7 +7,6 @@ import asyncio
 import json
 import logging
 import os
-import random
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from titan.host.core_dumps import forbid_core_dumps
 from titan.host.home_lock import HomeLock
 from titan.host.privacy import drop_keys, open_home
 from titan.model.values import artifact_of, size_of
+from titan.net.backoff import Backoff
 from titan.net.peer import Peer
 from titan.protocol import messages as msg
 from titan.protocol.codec import Blob
@@ -381,14 +381,14 @@ class Worker:
     async def _stay_connected(self) -> None:
         """Dials until it is told not to; backs off with jitter while nobody answers, or connections
         do not last."""
-        wait, told = RETRY_MIN_S, False
+        backoff, told = Backoff(RETRY_MIN_S, RETRY_MAX_S), False
         while True:
             try:
                 await self._connect()
                 registered, told = self._loop.time(), False
                 await self._lost.wait()
                 if self._loop.time() - registered >= STEADY_S:
-                    wait = RETRY_MIN_S
+                    backoff.reset()
                 why = f" ({self._broke})" if self._broke is not None else ""
                 log.warning("the master at %s:%d is gone%s; jobs go on, the worker dials again", *self.master, why)
             except MasterUnreachable as e:
@@ -397,8 +397,7 @@ class Worker:
                     told = True
             if self._refusal is not None:
                 raise self._refusal
-            await asyncio.sleep(wait * (0.5 + random.random() / 2))
-            wait = min(RETRY_MAX_S, wait * 2)
+            await asyncio.sleep(backoff.next_s())
 
     async def _connect(self) -> None:
         """One connection up to its registration. Raises MasterUnreachable; a refusal is in

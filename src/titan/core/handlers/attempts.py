@@ -17,6 +17,7 @@ from titan.core.handlers.worker_figures import MAX_CPU_S, made_possible, started
 from titan.core.inputs import AttemptsStarted, ResultsReported
 from titan.core.state.state import Job, State
 from titan.core.turn import Turn
+from titan.model.backoff import backoff_delay, jittered
 from titan.model.dag import MAX_MEMORY, JobTemplate, Retry
 from titan.model.settings import Settings
 from titan.model.states import JobState, Outcome
@@ -194,8 +195,7 @@ def backoff_s(settings: Settings, retry: Retry | None, failures: int, jitter: fl
     that by `jitter` in [0, 1)."""
     base = (retry.backoff_s if retry is not None else 0.0) or settings.backoff_base_s
     most = (retry.backoff_max_s if retry is not None else 0.0) or max(settings.backoff_max_s, base)
-    full = min(most, base * 2.0 ** min(failures, 40))
-    return full * (0.5 + 0.5 * jitter)
+    return jittered(backoff_delay(failures, base, most), jitter)
 
 
 def bury(turn: Turn, jobs: list[int], reason: str) -> None:

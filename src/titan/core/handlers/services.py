@@ -21,6 +21,7 @@ from titan.core.inputs import ServiceReplaceRequested, ServicesSeen, ServiceStop
 from titan.core.state.state import NO_WORKER, Job, Run, State, Worker
 from titan.core.turn import Turn
 from titan.errors import CallerError, Conflict, InvalidGraph, NotFound
+from titan.model.backoff import backoff_delay
 from titan.model.causes import Cause
 from titan.model.dag import HANDLER, JobTemplate
 from titan.model.demand import demand_of
@@ -91,7 +92,7 @@ def service_retry_at(state: State, now: float, number: int, outcome: int) -> flo
     """
     job = state.jobs[number]
     if job.service is not None and job.service.old_lease:  # what it is to replace goes on meanwhile
-        return now + min(state.settings.backoff_max_s, state.settings.backoff_base_s * 2.0 ** min(job.failures, 40))
+        return now + backoff_delay(job.failures, state.settings.backoff_base_s, state.settings.backoff_max_s)
     if outcome == Outcome.REFUSED and job.failures < job.template.retries:
         return now if elsewhere(state, job, besides=job.worker) != NO_WORKER else 0.0
     return 0.0

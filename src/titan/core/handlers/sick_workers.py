@@ -11,6 +11,7 @@ from __future__ import annotations
 from titan.core.events import events as ev
 from titan.core.state.state import Job
 from titan.core.turn import Turn
+from titan.model.backoff import backoff_delay
 from titan.model.states import Outcome
 
 BREAKS_LIMIT = 12
@@ -32,7 +33,7 @@ def note_broken(turn: Turn, number: int, reason: str) -> None:
     if not worker.probing and (worker.aside_until or worker.breaks < SICK_AFTER):
         return
     times = worker.aside_times + 1
-    wait = min(ASIDE_MAX_S, ASIDE_MIN_S * 2.0 ** min(times - 1, 20))
+    wait = backoff_delay(times - 1, ASIDE_MIN_S, ASIDE_MAX_S)
     told = f"{worker.breaks} times in a row it broke what it was given: {reason}"
     turn.emit(ev.WorkerSetAside(number, told, turn.now + wait, turn.now))
     lane = turn.state.pinned.get(number)

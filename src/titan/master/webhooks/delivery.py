@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import json
 import logging
-import random
 import secrets
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from titan.master.core_loop import CoreLoop
 from titan.master.webhooks.targets import Refused, Targets
 from titan.model.settings import Settings
 from titan.model.states import JobState
+from titan.net.backoff import Backoff
 
 if TYPE_CHECKING:
     import httpx
@@ -117,14 +117,14 @@ class WebhookDelivery:
         }
         call = Call(gate.webhook, json.dumps(about).encode())
         settings = self._core.state.settings
+        backoff = Backoff(settings.webhook_backoff_s, settings.webhook_backoff_max_s)
         for failed in range(settings.webhook_tries):
             async with self._turns:
                 result, final = await self._try(call, where, settings)
             if result == DELIVERED or final or failed + 1 >= settings.webhook_tries:
                 break
-            wait_s = min(settings.webhook_backoff_max_s, settings.webhook_backoff_s * 2.0 ** min(failed, 40))
             log.warning("webhook of gate %s: %s; trying again", where, result)
-            await asyncio.sleep(wait_s * (0.5 + random.random() / 2))
+            await asyncio.sleep(backoff.next_s())
         if result != DELIVERED:
             log.error("webhook of gate %s is given up: %s", where, result)
         self._core.see(WebhookAnswered(number, result))

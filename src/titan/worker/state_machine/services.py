@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from titan.model.backoff import backoff_delay
 from titan.model.dag import Service
 from titan.model.failure import with_loss
 from titan.model.services import STEADY_S, resolved
@@ -267,7 +268,7 @@ class Services:
         if self._was_steady(watch, now):
             watch.in_a_row = 0
         service = watch.service
-        watch.due = now + min(service.backoff_max_s, service.backoff_s * 2.0 ** min(watch.in_a_row, 40))
+        watch.due = now + backoff_delay(watch.in_a_row, service.backoff_s, service.backoff_max_s)
         watch.in_a_row += 1
         watch.restarts += 1
         watch.process = watch.probing = False
