@@ -16,8 +16,8 @@ HEADLESS = re.compile(r"(What|Who|Whom|Whose|Whether|Of|Which|How|Where|Why|When
 NOT_NAMES = frozenset({"it", "one", "given", "told", "said", "seen", "heard"})
 """Words that say nothing of what they name."""
 RETIRED = frozenset(
-    """almanac chronicle confine desk desks gatekeeper intake outlet stock telling door blame
-    talk talking handed_in lending""".split()
+    ("almanac", "blame", "chronicle", "confine", "desk", "desks", "door", "gatekeeper", "handed_in")
+    + ("intake", "lending", "outlet", "stock", "talk", "talking", "telling")
 )
 """Names that had standard terms: handler, oracle, limits, resources, event_format, ..."""
 ERRORS = re.compile(r"(Error|Exception|Bug|Conflict|Exceeded|Fault|Unreachable|NotFound|Refused|Corrupt)$")
@@ -37,9 +37,7 @@ def openings(tree: ast.Module) -> Iterator[tuple[int, str]]:
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
             texts = [k.value for k in node.keywords if k.arg == "help"]
             texts += node.args[:1] if ERRORS.search(name) else []
-            for text in texts:
-                if isinstance(text, ast.JoinedStr):
-                    text = text.values[0]
+            for text in (t.values[0] if isinstance(t, ast.JoinedStr) else t for t in texts):
                 if isinstance(text, ast.Constant) and isinstance(text.value, str):
                     yield text.lineno, text.value
 
