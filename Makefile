@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PARALLEL := -n $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 3 ] && echo 3 || echo 4) --dist worksteal
 
 .PHONY: audit bench bench-core bench-store chaos check clean demo docs format fuzz help imports install kill-snapshots lint lock
-.PHONY: coverage packages sim test test-redis test-slow types
+.PHONY: coverage packages pythons sim test test-redis test-slow types
 
 demo: $(VENV)/.demo ## a real pipeline on a private cluster of this machine
 	@cd examples/census && ../../$(BIN)/titan run --workers 2 --slots 1 pipeline.yaml
