@@ -28,7 +28,7 @@ coverage: packages install ## lines and branches that the unit, property and sim
 	$(BIN)/python -m pytest tests/unit tests/property tests/sim $(PARALLEL) --cov --cov-report=json:.coverage.json
 	@$(BIN)/python tests/coverage_report.py .coverage.json $(SHOW)
 
-check: install lint types imports ## everything that CI checks, what fails fastest first
+check: packages install lint types imports ## everything that CI checks, what fails fastest first
 	$(BIN)/python -m pytest tests $(PARALLEL)
 
 lint: ## ruff: rules and format
@@ -62,6 +62,9 @@ fuzz: install ## strangers' bytes for SECONDS: make fuzz TARGET=archives SECONDS
 
 docs: install ## the site, in build/site; a broken link fails
 	$(BIN)/python docs/make_site.py
+
+pythons: install ## the unit tests with every further Python of this machine, 3.12 to 3.14
+	sh tests/pythons.sh
 
 bench-store: packages install ## TitanStore beside redis-server: rates, memory, loading
 	$(BIN)/python benchmarks/store.py $(BENCH)
