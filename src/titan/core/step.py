@@ -33,6 +33,7 @@ from titan.core.handlers.schedules import (
     on_schedule_requested,
     on_schedule_run_requested,
 )
+from titan.core.handlers.secrets import on_secret_written
 from titan.core.handlers.services import on_service_replace_requested, on_service_stop_requested, on_services_seen, stop_helpers
 from titan.core.handlers.sick_workers import probe_if_due
 from titan.core.handlers.store import on_store_written
@@ -46,7 +47,6 @@ from titan.core.handlers.workers import (
     on_worker_leaving,
     on_worker_registered,
 )
-from titan.core.secret_changes import on_secret_written
 from titan.core.state.state import NO_WORKER, TIMED, Run, State, TimerKind
 from titan.core.state.story import about
 from titan.core.turn import Turn

@@ -24,6 +24,7 @@ from titan.core.events.scaling import BurstRequested as BurstRequested
 from titan.core.events.scaling import BurstRetired as BurstRetired
 from titan.core.events.scaling import ScaleReviewed as ScaleReviewed
 from titan.core.events.scaling import WorkersForgotten as WorkersForgotten
+from titan.core.events.secrets import SecretChanged as SecretChanged
 from titan.core.events.services import JobsHeld as JobsHeld
 from titan.core.events.services import ServiceReplaced as ServiceReplaced
 from titan.core.events.services import ServicesReported as ServicesReported
@@ -36,7 +37,6 @@ from titan.core.events.terms import ClockSetBack as ClockSetBack
 from titan.core.events.terms import MasterStarted as MasterStarted
 from titan.core.events.terms import SettingsChanged as SettingsChanged
 from titan.core.events.terms import TermRaised as TermRaised
-from titan.core.secret_events import SecretChanged as SecretChanged
 from titan.model.dag import DagSpec, JobTemplate
 from titan.model.files import StoredFile
 from titan.model.timing import Timing
