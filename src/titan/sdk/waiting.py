@@ -4,9 +4,11 @@ code without a loop sees."""
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from titan.errors import ConnectionLost
 from titan.sdk.handed_in import at_end
@@ -40,14 +42,19 @@ class Waiting:
                 loop.close()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        if self._loop is None:
+        """Run `work` in the loop and return its result. An exception here, such as Ctrl-C, cancels
+        `work`, also where it arrives while `work` is handed over."""
+        loop = self._loop
+        if loop is None:
             work.close()
             raise ConnectionLost("the client is not open: use it as `with Client() as client:`")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        handover = _Handover(work)
         try:
-            return future.result()
+            loop.call_soon_threadsafe(handover.start)
+            return handover.answer.result()
         except BaseException:
-            future.cancel()
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and `work` with it
+                loop.call_soon_threadsafe(handover.cancel)
             raise
 
     def _iterate(self, source: AsyncIterator[T]) -> Iterator[T]:
@@ -56,7 +63,7 @@ class Waiting:
 
         async def end() -> None:
             while source.ag_running:  # type: ignore[attr-defined]
-                await asyncio.sleep(0)  # a step that was interrupted is about to end
+                await asyncio.sleep(0)  # a step that was cancelled is about to end
             await source.aclose()  # type: ignore[attr-defined]
 
         try:
@@ -68,6 +75,35 @@ class Waiting:
         finally:
             if self._loop is not None:
                 self._wait(end())
+
+
+class _Handover(Generic[T]):
+    """A coroutine on its way from a thread to the loop, and its result on the way back."""
+
+    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
+        self._work = work
+        self._task: asyncio.Task[T] | None = None
+        self.answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def start(self) -> None:
+        """Begin the work, in the loop."""
+        self._task = asyncio.get_running_loop().create_task(self._work)
+        self._task.add_done_callback(self._deliver)
+
+    def cancel(self) -> None:
+        """End the work, in the loop, whether it began or not."""
+        if self._task is None:
+            self._work.close()
+        else:
+            self._task.cancel()
+
+    def _deliver(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.answer.cancel()
+        elif error := task.exception():
+            self.answer.set_exception(error)
+        else:
+            self.answer.set_result(task.result())
 
 
 async def _shut(leave: Coroutine[Any, Any, None]) -> None:

@@ -1,0 +1,88 @@
+"""Code without an event loop waits for one, and Ctrl-C ends the wait wherever it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from titan.errors import ConnectionLost
+from titan.sdk.waiting import Waiting
+
+DEADLINE_S = 20.0
+
+
+class Interrupting:
+    """A loop whose `call_soon_threadsafe` is interrupted once, before or after it hands over."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, began: threading.Event, *, handed_over: bool) -> None:
+        self._loop, self._began, self._handed_over, self._done = loop, began, handed_over, False
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> object:
+        if self._done:
+            return self._loop.call_soon_threadsafe(callback, *args)
+        self._done = True
+        if self._handed_over:
+            self._loop.call_soon_threadsafe(callback, *args)
+            assert self._began.wait(DEADLINE_S)
+        raise KeyboardInterrupt
+
+
+class Log:
+    """A stream that never yields and records that it began and that it was closed."""
+
+    def __init__(self) -> None:
+        self.began, self.closed = threading.Event(), threading.Event()
+
+    async def lines(self) -> AsyncIterator[str]:
+        self.began.set()
+        try:
+            await asyncio.Event().wait()
+            yield "never"
+        finally:
+            self.closed.set()
+
+
+@pytest.fixture
+def waiting() -> Iterator[Waiting]:
+    client = Waiting()
+    client._start_loop(lambda: None)
+    loop = client._loop
+    assert loop is not None
+    yield client
+    client._stop_loop(loop, asyncio.sleep(0), DEADLINE_S)
+
+
+@pytest.mark.parametrize("handed_over", [True, False])
+def test_an_interrupt_while_a_step_is_handed_over_ends_the_stream(waiting: Waiting, handed_over: bool) -> None:
+    log, ended = Log(), []
+    waiting._loop = Interrupting(waiting._loop, log.began, handed_over=handed_over)  # type: ignore[arg-type,assignment]
+
+    def follow() -> None:
+        try:
+            next(waiting._iterate(log.lines()))
+        except BaseException as e:
+            ended.append(type(e))
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    thread.join(DEADLINE_S)
+    assert ended == [KeyboardInterrupt]
+    assert log.closed.is_set() == handed_over  # a stream that never began has nothing to close
+
+
+def test_results_and_errors_come_back(waiting: Waiting) -> None:
+    async def fail() -> None:
+        raise ConnectionLost("gone")
+
+    assert waiting._wait(asyncio.sleep(0, 7)) == 7
+    with pytest.raises(ConnectionLost, match="gone"):
+        waiting._wait(fail())
+
+
+def test_a_client_that_is_not_open_says_so() -> None:
+    with pytest.raises(ConnectionLost, match="not open"):
+        Waiting()._wait(asyncio.sleep(0))
