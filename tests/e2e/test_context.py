@@ -206,7 +206,7 @@ def test_from_a_shell_and_from_calls(tmp_path: Path) -> None:
         assert run.result("shell") == {"from": "shell"}
         said = c.output(f"{run.id}/shell").decode()
         assert "7 is not between 0 and 1" in said or "7.0 is not between 0 and 1" in said
-        assert "this is no JSON" in said
+        assert "this is not JSON" in said
         assert c.client.store.get("all") == b"yes"
         assert c.client.job(f"{run.id}/shell")[0].status == "in a shell"
         assert list(c.client.map(work, range(4))) == [0, 1, 2, 3]

@@ -174,4 +174,4 @@ def test_a_single_command_has_limits_too(c: Cluster) -> None:
     assert done.returncode == 1
     assert "used more than its memory limit of 64 MiB" in done.stdout + done.stderr
     done = c.cli("run", "--limit", "memory", "--", "true")
-    assert (done.returncode, done.stderr) == (2, "titan: --limit memory: give NAME=AMOUNT, for example memory=512MiB\n")
+    assert (done.returncode, done.stderr) == (2, "titan: --limit memory: write NAME=AMOUNT, for example memory=512MiB\n")

@@ -182,7 +182,7 @@ def test_up_on_a_port_in_use_and_in_a_home_in_use(c: Cluster) -> None:
     assert "is in use by the process with pid" in home.stderr
     nowhere = c.cli("status", "--home", "nowhere")
     assert nowhere.returncode == 2
-    assert "nowhere is no home of a cluster" in nowhere.stderr
+    assert "nowhere is not the home of a cluster" in nowhere.stderr
     private = c.cli("run", "--home", str(c.home), "--", "true")
     assert private.returncode == 2
     assert "is in use by the process with pid" in private.stderr

@@ -87,16 +87,16 @@ def test_events_of_a_job_are_told_by_their_names(c: Cluster) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
-        (("--at", "garbage"), 2, "say a time"),
-        (("--at", "0"), 2, "sequences begin with 1"),
+        (("--at", "garbage"), 2, "write a time"),
+        (("--at", "0"), 2, "sequences begin at 1"),
         (("--at", "99999999"), 2, "the journal ends at sequence"),
         (("--at", "2999-01-01"), 2, "is still to come"),
         (("--at", "2001-01-01"), 2, "there was no cluster at 2001"),
-        (("--at", "25:61"), 2, "say a time"),
-        (("--at", "nan"), 2, "say a time"),
-        (("--at", "1", "--events"), 2, "say --at TIME|SEQ, or --events"),
-        ((), 2, "say --at TIME|SEQ, or --events"),
-        (("--at", "1", "--from", "2"), 2, "say --at TIME|SEQ, or --events"),
+        (("--at", "25:61"), 2, "write a time"),
+        (("--at", "nan"), 2, "write a time"),
+        (("--at", "1", "--events"), 2, "pass either --at TIME|SEQ, or --events"),
+        ((), 2, "pass either --at TIME|SEQ, or --events"),
+        (("--at", "1", "--from", "2"), 2, "pass either --at TIME|SEQ, or --events"),
         (("--at", "end", "nosuchrun"), 2, "was not in the master's memory"),
     ],
 )

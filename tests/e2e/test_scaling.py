@@ -157,7 +157,7 @@ def test_a_worker_is_drained(tmp_path: Path) -> None:
         assert c.json("workers", "drain", "w1") == {"name": "w1", "state": "ALIVE", "held": 2}
         until(lambda: c.worker("w1").state == "DRAINING", "it drains")
         late = c.cli("workers", "stop", "w1", "--timeout", "0.3")
-        assert (late.returncode, late.stdout) == (1, "worker w1 still has something to finish after 0.3 s: --now kills it\n")
+        assert (late.returncode, late.stdout) == (1, "worker w1 still has jobs to finish after 0.3 s: --now kills them\n")
         go.touch()
         assert c.workers["w1"].wait() == 0
         assert sorted(job.state for job in run.status().jobs) == ["COMPLETED", "QUEUED"]
@@ -217,9 +217,9 @@ def test_workers_that_are_gone_for_long_are_forgotten_and_their_names_are_not(tm
     [
         (("--scale", "GENERAL"), "--scale 'GENERAL': give CAPABILITY=MIN..MAX, for example GENERAL=0..8"),
         (("--scale", "GENERAL=3..2"), "--scale 'GENERAL=3..2': the maximum must be at least 1, and the minimum not above it"),
-        (("--scale", "GE NERAL=0..2"), "--scale GE NERAL=0..2: 'GE NERAL' is no capability"),
-        (("--scale", "G=0..1", "--scale", "G=0..2"), "--scale G=0..2: G is given twice"),
-        (("--set", "scale=1"), "--set scale=1: this one is set by --scale TAG=MIN..MAX"),
+        (("--scale", "GE NERAL=0..2"), "--scale GE NERAL=0..2: 'GE NERAL' is not a valid capability"),
+        (("--scale", "G=0..1", "--scale", "G=0..2"), "--scale G=0..2: there is another rule for G: remove one of them"),
+        (("--set", "scale=1"), "--set scale=1: use --scale TAG=MIN..MAX instead"),
     ],
 )
 def test_rules_that_cannot_be(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
@@ -232,7 +232,7 @@ def test_the_names_of_burst_workers_are_theirs(tmp_path: Path) -> None:
     with cluster(tmp_path / "c") as c:
         done = c.cli("worker", "--name", "burst-1", "--home", str(c.base / "w"))
         assert done.returncode == 2
-        assert "names that begin with burst- are those of workers that a master starts" in done.stderr
+        assert "names that begin with burst- are reserved for workers that a master starts" in done.stderr
 
 
 def test_a_cluster_of_this_machine_scales_too(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_file_says_what_jobs_take(c: Cluster, naps: Path, tmp_path: Path) -> N
     text = c.cli("simulate", str(naps), "--durations", str(file), env=alone)
     assert text.returncode == 0
     assert "1 ASSUMED to take 1 s (--default-duration): last" in text.stdout
-    assert "limited by slots" in text.stdout and "what decided it" in text.stdout
+    assert "limited by slots" in text.stdout and "critical path" in text.stdout
 
 
 def test_a_home_is_learnt_from(c: Cluster, naps: Path, tmp_path: Path) -> None:
@@ -93,16 +93,16 @@ def test_a_home_is_learnt_from(c: Cluster, naps: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("--workers", "x"), "say N, N:SLOTS"),
+        (("--workers", "x"), "write N, N:SLOTS"),
         (("--workers", "0"), "a cluster without workers"),
-        (("--workers", "5..2"), "say N, N:SLOTS"),
-        (("--workers", "1..3", "--workers", "1..2"), "compare over one of them"),
+        (("--workers", "5..2"), "write N, N:SLOTS"),
+        (("--workers", "1..3", "--workers", "1..2"), "only one --workers may have a range"),
         (("--workers", "1:0"), "1 to 65,536 slots"),
         (("--workers", "1:1:G P U"), "--workers"),
-        (("--each", "cpus=many"), "say cpus=8"),
+        (("--each", "cpus=many"), "write cpus=8"),
         (("--cpus", "-1"), "0 to 65,536"),
-        (("--default-duration", "-2"), "no number of seconds"),
-        (("--gate-wait", "nan"), "no number of seconds"),
+        (("--default-duration", "-2"), "not a number of seconds"),
+        (("--gate-wait", "nan"), "not a number of seconds"),
         (("--run", "nosuchrun"), "there is no run"),
         (("--durations", "nosuchfile.json"), "cannot be read"),
     ],

@@ -94,7 +94,7 @@ def test_runs_are_found_by_dag_state_and_time(small: Cluster) -> None:
     assert [run["run"] for run in listed] == [good.id]
     assert small.json("runs", "--since", "2040-01-01") == []
     refused = small.cli("runs", "--since", "yesterday")
-    assert refused.returncode == 2 and "say 90s, 15m, 12h" in refused.stderr
+    assert refused.returncode == 2 and "write 90s, 15m, 12h" in refused.stderr
     with pytest.raises(TitanError, match="'BUSY' is no state of a run"):
         client.runs(states=["BUSY"])
 

@@ -1,7 +1,7 @@
 """The `titan` command.
 
-What is said in a job (`titan context`) is a module by itself and imports little: a shell script may
-say it every second.
+`titan context`, the command for jobs, is a separate module with few imports, because a shell script
+may call it every second.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def main() -> NoReturn:
-    """Maps every way to fail to its exit code.
+    """Run the command and exit with its code.
 
-    1: some job failed; 2: usage or input; 3: no master; 130: interrupted; 70 and 74 as in sysexits:
-    a bug, the environment.
+    1: a job failed; 2: usage or input; 3: no master; 130: interrupted. As in sysexits, 70 is a bug
+    and 74 a fault of the environment.
     """
     if sys.argv[1:2] == ["context"]:
         from titan.cli import context

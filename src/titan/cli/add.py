@@ -1,4 +1,4 @@
-"""`titan add`: jobs for a run that runs."""
+"""`titan add`: add jobs to an open run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from titan.sdk.pipeline import load_addition
 @click.command()
 @click.argument("run")
 @click.argument("file", metavar="PIPELINE|-")
-@click.option("--before", multiple=True, metavar="JOB", help="A job of the run that waits for it; not ready yet.")
+@click.option("--before", multiple=True, metavar="JOB", help="A job of the run that then waits for them; not ready yet.")
 @master_option
 @json_option
 def add(run: str, file: str, before: tuple[str, ...], master: str | None, as_json: bool) -> None:
-    """Add the jobs of a pipeline to a run that runs, all or none. They may depend on its jobs; `-`
-    is stdin."""
+    """Add the jobs of a pipeline to an open run, all or none. They may depend on jobs of the run.
+    `-` reads the pipeline from stdin."""
     dag = load_addition(file)
     with open_client(master) as client:
         count = client.run(run).add(*dag.jobs, before=before, project=dag.project)

@@ -1,4 +1,4 @@
-"""`titan artifacts` and `titan artifact`: files that are published under keys, and outputs of jobs."""
+"""`titan artifacts` and `titan artifact`: published files, and outputs of jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from titan.cli.options import home_option, json_option, master_option
 from titan.cli.session import open_client
 from titan.errors import EnvironmentFault
 from titan.model.sizes import size_text
-from titan.sdk.artifacts import ArtifactInfo
 
 _HOME = "Read this home of an earlier private cluster instead of asking a running master."
 
@@ -25,15 +24,15 @@ _HOME = "Read this home of an earlier private cluster instead of asking a runnin
 @home_option(_HOME)
 @json_option
 def artifacts(prefix: str, limit: int, master: str | None, home: Path | None, as_json: bool) -> None:
-    """The published files whose keys begin with PREFIX; with RUN as PREFIX what that run published,
-    and what its jobs left."""
+    """List the published files whose keys begin with PREFIX. With a RUN as PREFIX, list the files
+    that it published and the outputs of its jobs."""
     with open_client(master, home=home, offline=True) as client:
         found = client.artifacts(prefix, limit)
     if as_json:
-        print(json.dumps([_dict(one) for one in found]))
+        print(json.dumps([asdict(info) for info in found]))
         return
     if not found:
-        print("no artifacts" + (f" of {prefix}" if prefix else "; of a run: titan artifacts RUN"))
+        print("no artifacts" + (f" of {prefix}" if prefix else "; for those of a run: titan artifacts RUN"))
         return
     rows = [
         (f"{a.key}/" if a.is_folder else a.key, size_text(a.size), a.hash[:12], _clock(a.published_at), a.by or "a client")
@@ -55,17 +54,17 @@ def artifact() -> None:
 @home_option(_HOME)
 @json_option
 def get(key: str, path: Path, version: str, master: str | None, home: Path | None, as_json: bool) -> None:
-    """Write what is published as KEY, or RUN/KEY, or the output RUN/JOB.OUTPUT, to PATH."""
+    """Write the artifact KEY or RUN/KEY, or the output RUN/JOB.OUTPUT, to PATH."""
     with open_client(master, home=home, offline=True) as client:
-        one = client.artifact(key, version=version)
+        found = client.artifact(key, version=version)
         try:
-            one.download(path)
+            found.download(path)
         except OSError as error:
             raise EnvironmentFault(f"{path} cannot be written: {error.strerror or error}") from None
     if as_json:
-        print(json.dumps({"key": one.key, "hash": one.hash, "size": one.size, "path": str(path)}))
+        print(json.dumps({"key": found.key, "hash": found.hash, "size": found.size, "path": str(path)}))
     else:
-        print(f"{path}: {one.key}, {size_text(one.size)}, {one.hash[:12]}")
+        print(f"{path}: {found.key}, {size_text(found.size)}, {found.hash[:12]}")
 
 
 @artifact.command()
@@ -74,13 +73,13 @@ def get(key: str, path: Path, version: str, master: str | None, home: Path | Non
 @master_option
 @json_option
 def put(key: str, path: Path, master: str | None, as_json: bool) -> None:
-    """Publish the file or folder PATH as KEY, for all."""
+    """Publish the file or folder PATH as the shared KEY."""
     with open_client(master) as client:
         try:
-            one = client.publish(key, path)
+            info = client.publish(key, path)
         except OSError as error:
             raise EnvironmentFault(f"{path} cannot be read: {error.strerror or error}") from None
-    print(json.dumps(_dict(one)) if as_json else f"{one.key}: {size_text(one.size)}, {one.hash[:12]}")
+    print(json.dumps(asdict(info)) if as_json else f"{info.key}: {size_text(info.size)}, {info.hash[:12]}")
 
 
 @artifact.command()
@@ -88,11 +87,7 @@ def put(key: str, path: Path, master: str | None, as_json: bool) -> None:
 @master_option
 @json_option
 def rm(key: str, master: str | None, as_json: bool) -> None:
-    """Remove the shared KEY, with all its versions. What a run published goes with the run."""
+    """Remove the shared KEY with all its versions. Artifacts of a run are removed with the run."""
     with open_client(master) as client:
         client.remove_artifact(key)
-    print(json.dumps({"removed": key}) if as_json else f"{key} is gone")
-
-
-def _dict(artifact: ArtifactInfo) -> dict[str, object]:
-    return asdict(artifact)
+    print(json.dumps({"removed": key}) if as_json else f"{key} is removed")

@@ -1,4 +1,4 @@
-"""Commands that ask the master something: status, logs, runs, workers; and cancel."""
+"""Commands that query the master: status, logs, result and runs; and the command cancel."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from titan.model.timing import iso
 from titan.sdk.status import JobStatus, RunStatus, RunSummary, job_dict
 
 MAX_ROWS = 200
-SAID = 60
-"""Characters of what a job says, in a table."""
+PROGRESS_CHARS = 60
+"""Characters of a job's progress text in a table."""
 _RUN_STATES = ("RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 7 * 86_400.0}
 _HOME = "Read this home of an earlier private cluster instead of asking a running master."
@@ -36,7 +36,7 @@ _HOME = "Read this home of an earlier private cluster instead of asking a runnin
 @home_option(_HOME)
 @json_option
 def status(target: str | None, every: bool, master: str | None, home: Path | None, as_json: bool) -> None:
-    """What runs: the cluster, a run with its jobs, or one job with its story."""
+    """Show the cluster, a run with its jobs, or a job with its story."""
     with open_client(master, home=home, offline=True) as client:
         if not target:
             newest, workers = client.runs(limit=20), client.workers()
@@ -67,16 +67,16 @@ def status(target: str | None, every: bool, master: str | None, home: Path | Non
 
 @click.command()
 @click.argument("target", metavar="RUN/JOB")
-@click.option("-f", "--follow", is_flag=True, help="Go on until the job is over.")
-@click.option("--attempt", type=click.IntRange(1), metavar="N", help="Of this attempt.  [default: the newest]")
+@click.option("-f", "--follow", is_flag=True, help="Follow the output until the job is over.")
+@click.option("--attempt", type=click.IntRange(1), metavar="N", help="Number of the attempt.  [default: the newest]")
 @master_option
 @home_option(_HOME)
 @json_option
 def logs(target: str, follow: bool, attempt: int | None, master: str | None, home: Path | None, as_json: bool) -> None:
-    """The output of a job: its stdout on stdout, its stderr on stderr, byte for byte. If some was
-    lost, stderr ends with that."""
+    """Print the output of a job, byte for byte: its stdout on stdout, its stderr on stderr. If
+    output was lost, stderr ends with a note."""
     if "/" not in target:
-        raise click.UsageError(f"{target!r} names no job: say RUN/JOB (`titan status {target}` lists the jobs)")
+        raise click.UsageError(f"{target!r} does not name a job: pass RUN/JOB (`titan status {target}` lists the jobs)")
     with open_client(master, home=home, offline=True) as client:
         for stream, data in client.logs(target, follow=follow, attempt=attempt):
             if as_json:
@@ -95,26 +95,26 @@ def logs(target: str, follow: bool, attempt: int | None, master: str | None, hom
 @click.command()
 @click.argument("run_id", metavar="RUN|RUN/JOB")
 @click.argument("job", required=False, metavar="[JOB]")
-@click.option("--timeout", type=float, help="Give up after so many seconds if it is not over.  Exit code 1.")
-@click.option("--unpickle", is_flag=True, help="Open a pickle too: it executes what the submitter of the run wrote.")
+@click.option("--timeout", type=float, help="Stop waiting after this many seconds.  Exit code 1.")
+@click.option("--unpickle", is_flag=True, help="Open a pickle too: this executes code of the run's submitter.")
 @master_option
 @home_option(_HOME)
 @json_option
 def result(
     run_id: str, job: str | None, timeout: float | None, unpickle: bool, master: str | None, home: Path | None, as_json: bool
 ) -> None:
-    """What a job came to, when it is over: what it set by `context.result`, or what the call
-    returned.
+    """Wait for a job and print its result: the value that it set by `context.result`, or that the
+    call returned.
 
-    Text is printed as it is, other values that JSON can say as JSON, all else as Python shows it;
-    with --json that is an error. A pickle that is more than plain data is opened with --unpickle
-    only, since it executes what the submitter of the run wrote. Exit code 1 if the job is DEAD or
-    CANCELLED.
+    Text is printed as it is. Other values are printed as JSON if possible, else as Python shows
+    them; with --json the latter is an error. A pickle that is more than plain data needs
+    --unpickle, because opening it executes code of the run's submitter. Exit code 1 if the job is
+    DEAD or CANCELLED.
     """
     run_id, _, in_target = run_id.partition("/")
     name = job or in_target
     if not name:
-        raise click.UsageError(f"name the job: titan result {run_id} JOB (`titan status {run_id}` lists them)")
+        raise click.UsageError(f"the job is missing: titan result {run_id} JOB (`titan status {run_id}` lists the jobs)")
     with open_client(master, home=home, offline=True) as client:
         try:
             value = client.run(run_id).result(name, timeout, trust=unpickle)
@@ -125,7 +125,7 @@ def result(
             if not isinstance(e, JobError):
                 raise
             _fail_result(run_id, name, e)
-        except (Exception, CancelledError) as e:  # what the call raised
+        except (Exception, CancelledError) as e:  # the exception that the call raised
             _fail_result(run_id, name, e)
     if isinstance(value, str) and not as_json:
         if sys.stdout.isatty():
@@ -138,13 +138,13 @@ def result(
     except (TypeError, ValueError) as e:
         if as_json:
             raise CallerError(
-                f"{run_id}/{name} came to a {type(value).__name__}, which is no JSON ({e}): read it by Run.result"
+                f"the result of {run_id}/{name} is a {type(value).__name__}, which is not JSON ({e}): read it by Run.result"
             ) from e
         print(repr(value))
 
 
 def _fail_result(run: str, job: str, error: BaseException) -> NoReturn:
-    print(f"titan: {run}/{job} came to nothing: {type(error).__name__}: {error}", file=sys.stderr)
+    print(f"titan: {run}/{job} has no result: {type(error).__name__}: {error}", file=sys.stderr)
     sys.exit(1)
 
 
@@ -153,7 +153,7 @@ def _fail_result(run: str, job: str, error: BaseException) -> NoReturn:
 @master_option
 @json_option
 def cancel(target: str, master: str | None, as_json: bool) -> None:
-    """Cancel a run, or a job with everything that depends on it."""
+    """Cancel a run, or a job with all jobs that depend on it."""
     with open_client(master) as client:
         count = client.cancel(target)
         if as_json:
@@ -161,15 +161,17 @@ def cancel(target: str, master: str | None, as_json: bool) -> None:
         elif count:
             print(f"{count} job{'s' if count != 1 else ''} cancelled")
         else:
-            print("nothing to cancel: all of it is over")
+            print(f"nothing to cancel: {target} is over")
 
 
 @click.command()
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000))
-@click.option("--since", metavar="TIME", help="Submitted since: 90s, 15m, 12h, 7d ago, or 2026-01-31[T12:00[:30]] local time.")
+@click.option(
+    "--since", metavar="TIME", help="Submitted since this time: 90s, 15m, 12h, 7d ago, or 2026-01-31[T12:00[:30]] local time."
+)
 @click.option("--state", "states", multiple=True, type=click.Choice(_RUN_STATES, case_sensitive=False), help="May be repeated.")
-@click.option("--dag", default="", metavar="NAME", help="Of this DAG.")
-@click.option("--group", default="", metavar="ID", help="Of this agent_run_id.")
+@click.option("--dag", default="", metavar="NAME", help="Only runs of this DAG.")
+@click.option("--group", default="", metavar="ID", help="Only runs with this agent_run_id.")
 @master_option
 @home_option(_HOME)
 @json_option
@@ -183,7 +185,7 @@ def runs(
     home: Path | None,
     as_json: bool,
 ) -> None:
-    """The newest runs, those of the history included."""
+    """List the newest runs, including those of the history."""
     at = _moment(since) if since else 0.0
     with open_client(master, home=home, offline=True) as client:
         found = client.runs(limit=limit, dag=dag, since=at, states=states, group=group)
@@ -194,7 +196,7 @@ def runs(
 
 
 def print_run(run: RunStatus, *, every: bool, now: float | None = None) -> None:
-    """`now`: as of when; else as of this moment."""
+    """Print a run. Durations of open jobs end at `now`, by default the current time."""
     s = run.summary
     took = f", {(s.finished_at or now or time.time()) - s.submitted_at:.1f} s"
     tally = ", ".join(f"{n} {state}" for state, n in s.tally.items())
@@ -206,12 +208,12 @@ def print_run(run: RunStatus, *, every: bool, now: float | None = None) -> None:
     if s.group:
         print(f"group {s.group}")
     if s.deadline_at:
-        print(f"its deadline {'is' if not s.over else 'was'} {iso(s.deadline_at)}")
+        print(f"deadline {iso(s.deadline_at)}")
     jobs = run.jobs
     if not every and len(jobs) > MAX_ROWS:
         first = [j for j in jobs if j.state in ("DEAD", "RUNNING", "FAILED", "DISPATCHED", "PAUSED")][:MAX_ROWS]
         print_jobs(first, now)
-        print(f"{len(jobs) - len(first)} more jobs: --all prints every one, --json for programs")
+        print(f"{len(jobs) - len(first)} more jobs: --all prints all, --json prints them for programs")
     else:
         print_jobs(jobs, now)
 
@@ -219,7 +221,7 @@ def print_run(run: RunStatus, *, every: bool, now: float | None = None) -> None:
 def print_job(job: JobStatus, story: Iterable[str], now: float | None = None) -> None:
     print_jobs([job], now)
     if job.progress is not None or job.message:
-        print(f"  {one_line(said(job))}")
+        print(f"  {one_line(progress_text(job))}")
     if job.status:
         print(f"  says: {one_line(job.status)}")
     for line in story:
@@ -228,39 +230,40 @@ def print_job(job: JobStatus, story: Iterable[str], now: float | None = None) ->
 
 
 def print_jobs(jobs: Iterable[JobStatus], now: float | None = None) -> None:
-    """What jobs say of themselves is a column if any says something."""
+    """Print a table of jobs. It has a column SAYS if any job reports progress or a status."""
     head = ("JOB", "STATE", "ATTEMPT", "WORKER", "EXIT", "TOOK", "REASON")
     listed = list(jobs)
     rows = [(j.id, j.state, _text(j.attempt or None), j.worker or "", _text(j.exit_code), _took(j, now), j.reason) for j in listed]
-    if any(said(j) for j in listed):
+    if any(progress_text(j) for j in listed):
         print_table(
-            (*head[:-1], "SAYS", head[-1]), [(*row[:-1], said(j)[:SAID], row[-1]) for row, j in zip(rows, listed, strict=True)]
+            (*head[:-1], "SAYS", head[-1]),
+            [(*row[:-1], progress_text(j)[:PROGRESS_CHARS], row[-1]) for row, j in zip(rows, listed, strict=True)],
         )
     elif rows:
         print_table(head, rows)
 
 
-def said(job: JobStatus) -> str:
-    """Its progress and what it says, in a few words: `40% epoch 4 (warming up)`."""
+def progress_text(job: JobStatus) -> str:
+    """Return progress, message and status of a job: `40% epoch 4 (warming up)`."""
     part = f"{job.progress:.0%}" if job.progress is not None else ""
     status = f"({job.status})" if job.status and (part or job.message) else job.status
     return " ".join(filter(None, (part, job.message, status)))
 
 
 def _moment(text: str) -> float:
-    """Seconds since the epoch of `--since`."""
+    """Return the value of `--since` in seconds since the epoch."""
     amount, unit = text[:-1], text[-1:]
     if unit in UNITS and amount.replace(".", "", 1).isdigit():
         return time.time() - float(amount) * UNITS[unit]
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
-        raise click.UsageError(f"--since {text!r}: say 90s, 15m, 12h, 7d or 2w ago, or a date as 2026-01-31T12:00") from None
+        raise click.UsageError(f"--since {text!r}: write 90s, 15m, 12h, 7d or 2w ago, or a date as 2026-01-31T12:00") from None
 
 
 def print_runs(found: list[RunSummary], now: float | None = None) -> None:
     if not found:
-        print("no such runs; runs come from: titan run FILE, or titan submit FILE")
+        print("no runs found; start one: titan run FILE, or titan submit FILE")
         return
     rows = [
         (r.run, r.dag, r.state, f"{r.tally.get('COMPLETED', 0)}/{r.count}", _clock(r.submitted_at), _ago(r.submitted_at, now))

@@ -1,7 +1,6 @@
-"""`titan context`: what `titan.context` is for Python, for jobs that are shell scripts, or anything
-else that can start a program.
+"""`titan context`: the functions of `titan.context` for shell scripts and all other programs.
 
-It is read by hand and imports little, because a loop may call it often.
+It parses its command line without click and imports little, because a loop may call it often.
 """
 
 from __future__ import annotations
@@ -18,51 +17,53 @@ if TYPE_CHECKING:
 
 USAGE = """Usage: titan context COMMAND [ARGS]...
 
-  In a job: how far it is, what it says and comes to, and the store of its run.
+  Use in a job: report its progress, status and result, and access the store of its run.
 
 Commands:
-  progress FRACTION [MESSAGE]     How far it is: 0 to 1, 40%, 3/8, or - if that is not known.
-  status TEXT                     What it says of itself, up to 1 KiB; "" takes it away.
-  result JSON|-                   What it comes to, if it ends with 0; - reads it from stdin. Text: '"like this"'.
-  value JOB                       What another job of the run came to, as JSON. It has to be COMPLETED: depend on it.
-  publish KEY PATH                A file or folder, under a key of its run or (--shared) of all.
-  fetch KEY PATH                  What is published, by its run, for all, or by another run as RUN/KEY.
-  submit FILE|-                   Adds the jobs of a pipeline to the run; - reads it from stdin. --before JOB, again for more,
-                                  and --before-children: these wait for the addition; --key KEY: added once by this key.
-  submit-saved NAME [PREFIX]      Adds those of a saved pipeline, as PREFIX.ID. --before-children as above.
-  run | job | attempt             Who it is.
-  get KEY                         From the store of the run. Exit code 1 if it is not there.
-  set KEY VALUE [--ttl SECONDS]
-  incr KEY [N]
-  store COMMAND [ARGS]...         Any command of Redis, as hset, lpush, expire.
+  progress FRACTION [MESSAGE]     Report progress: 0 to 1, 40%, 3/8, or - if it is not known.
+  status TEXT                     Set the status text, up to 1 KiB; "" clears it.
+  result JSON|-                   Set the result, which counts if the job ends with 0; - reads it from stdin. Text: '"like this"'.
+  value JOB                       Print the result of another job of the run, as JSON. It must be COMPLETED: depend on it.
+  publish KEY PATH                Publish a file or folder under a key of the run, or with --shared for all runs.
+  fetch KEY PATH                  Download an artifact: of the run, a shared one, or of another run as RUN/KEY.
+  submit FILE|-                   Add the jobs of a pipeline to the run; - reads it from stdin. With --before JOB (repeatable) or
+                                  --before-children these jobs wait for the addition. --key KEY: an idempotency key.
+  submit-saved NAME [PREFIX]      Add the jobs of a saved pipeline, as PREFIX.ID. --before-children as above.
+  run | job | attempt             Print the id of the run, the id of the job, or the number of the attempt.
+  get KEY                         Print a key from the store of the run. Exit code 1 if it does not exist.
+  set KEY VALUE [--ttl SECONDS]   Set a key.
+  incr KEY [N]                    Add N (default 1) to a number, and print the sum.
+  store COMMAND [ARGS]...         Execute any command of Redis, such as hset, lpush, expire.
 
-Options:
-  --shared    With get, set, incr, store, publish, before their words: the keys that all runs and clients share.
-  --json      With get, incr, store, publish, submit, submit-saved, before their words: the answer as JSON.
+Options, before the arguments of a command:
+  --shared    With get, set, incr, store, publish: use the keys that all runs and clients share.
+  --json      With get, incr, store, publish, submit, submit-saved: print the answer as JSON.
 
   titan context progress 4/10 "epoch 4"; titan context result '{"accuracy": 0.93}'
 """
 
 
-def main(words: list[str]) -> int:
-    """Its exit code: 0, 1 for a key that is not there, 2 for what cannot be, 74 if the worker or
-    the master cannot be reached."""
+def main(arguments: list[str]) -> int:
+    """Execute the command and return its exit code.
+
+    0: done; 1: no such key; 2: wrong usage or input; 74: worker or master unreachable.
+    """
     as_json = False
     try:
         flags: list[str] = []
-        if not words or words[0] in ("-h", "--help"):
+        if not arguments or arguments[0] in ("-h", "--help"):
             print(USAGE, end="")
-            return 0 if words else 2
-        while words and words[0] in ("--shared", "--json"):
-            flags.append(words.pop(0))
-        name, rest = words[0] if words else "", words[1:]
+            return 0 if arguments else 2
+        while arguments and arguments[0] in ("--shared", "--json"):
+            flags.append(arguments.pop(0))
+        name, rest = arguments[0] if arguments else "", arguments[1:]
         while name in _WITH_FLAGS and rest and rest[0] in ("--shared", "--json"):
             flags.append(rest.pop(0))
         as_json = "--json" in flags
         command = _COMMANDS.get(name)
         if command is None:
-            near = ", ".join(_COMMANDS)
-            raise CallerError(f"context: there is no command {name!r}: there are {near} (`titan context --help`)")
+            known = ", ".join(_COMMANDS)
+            raise CallerError(f"context: unknown command {name!r}: use one of {known} (`titan context --help`)")
         if flags and name not in _WITH_FLAGS:
             raise CallerError(f"context {name}: {flags[0]} is for {', '.join(_WITH_FLAGS)}")
         if "--shared" in flags and name not in _SHARED:
@@ -72,9 +73,9 @@ def main(words: list[str]) -> int:
             return 0
         return command(rest, flags)
     except TitanError as e:
-        from titan.cli.exits import exit_code, say
+        from titan.cli.exits import exit_code, print_error
 
-        say(e, as_json=as_json)
+        print_error(e, as_json=as_json)
         return exit_code(e)
     except KeyboardInterrupt:
         return 130
@@ -83,10 +84,10 @@ def main(words: list[str]) -> int:
         return 0
 
 
-def _progress(words: list[str], flags: list[str]) -> int:
+def _progress(arguments: list[str], flags: list[str]) -> int:
     from titan import context
 
-    fraction, message = _words("progress", words, 1, 2)[:1][0], " ".join(words[1:])
+    fraction, message = _checked("progress", arguments, 1, 2)[0], " ".join(arguments[1:])
     context.progress(_fraction(fraction), message)
     return 0
 
@@ -100,112 +101,110 @@ def _fraction(text: str) -> float | None:
         part, slash, whole = text.partition("/")
         return float(part) / float(whole) if slash else float(text)
     except (ValueError, ZeroDivisionError):
-        raise CallerError(
-            f"context progress: {text!r} is no part of a whole: say 0.4, 40%, 4/10, or - if it is not known"
-        ) from None
+        raise CallerError(f"context progress: {text!r} is not a fraction: write 0.4, 40%, 4/10, or - if it is not known") from None
 
 
-def _status(words: list[str], flags: list[str]) -> int:
+def _status(arguments: list[str], flags: list[str]) -> int:
     from titan import context
 
-    context.status(" ".join(_words("status", words, 1, 1)))
+    context.status(" ".join(_checked("status", arguments, 1, 1)))
     return 0
 
 
-def _result(words: list[str], flags: list[str]) -> int:
+def _result(arguments: list[str], flags: list[str]) -> int:
     import json
 
     from titan import context
     from titan.net.job_link import first_lease
 
-    (text,) = _words("result", words, 1, 1)
+    (text,) = _checked("result", arguments, 1, 1)
     first_lease()
     data = sys.stdin.buffer.read() if text == "-" else os.fsencode(text)
     try:
         json.loads(data, parse_constant=_no_constant)
     except ValueError as e:
-        hint = "" if text == "-" else """; text needs quotes of its own, as '"done"'"""
-        raise CallerError(f"context result: this is no JSON: {e}{hint}") from None
+        hint = "" if text == "-" else """; quote text twice, as '"done"'"""
+        raise CallerError(f"context result: this is not JSON: {e}{hint}") from None
     context.set_result(data, as_json=True)
     return 0
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
-def _value(words: list[str], flags: list[str]) -> int:
+def _value(arguments: list[str], flags: list[str]) -> int:
     from titan import context
     from titan.model.values import JSON
 
-    (job,) = _words("value", words, 1, 1)
+    (job,) = _checked("value", arguments, 1, 1)
     kind, data = context.raw_value_of(job)
     if kind not in (b"", JSON):
         raise CallerError(
-            f"context value: {job} came to a Python object that was pickled: read it in Python, context.value_of({job!r})"
+            f"context value: the result of {job} is a pickled Python object: read it in Python by context.value_of({job!r})"
         )
     sys.stdout.buffer.write((data or b"null") + b"\n")
     return 0
 
 
-def _publish(words: list[str], flags: list[str]) -> int:
+def _publish(arguments: list[str], flags: list[str]) -> int:
     from titan import context
 
-    key, path = _words("publish", words, 2, 2)
-    made = context.publish(key, path, shared="--shared" in flags)
+    key, path = _checked("publish", arguments, 2, 2)
+    artifact = context.publish(key, path, shared="--shared" in flags)
     if "--json" in flags:
         import json
 
-        print(json.dumps({"key": made.key, "hash": made.hash, "size": made.size}))
+        print(json.dumps({"key": artifact.key, "hash": artifact.hash, "size": artifact.size}))
     else:
-        print(made.key)
+        print(artifact.key)
     return 0
 
 
-def _fetch(words: list[str], flags: list[str]) -> int:
+def _fetch(arguments: list[str], flags: list[str]) -> int:
     from titan import context
 
-    key, path = _words("fetch", words, 2, 2)
+    key, path = _checked("fetch", arguments, 2, 2)
     context.artifact(key).download(path)
     return 0
 
 
-def _who(name: str) -> Callable[[list[str], list[str]], int]:
-    def tell(words: list[str], flags: list[str]) -> int:
+def _identity(name: str) -> Callable[[list[str], list[str]], int]:
+    def print_identity(arguments: list[str], flags: list[str]) -> int:
         from titan import context
 
-        _words(name, words, 0, 0)
+        _checked(name, arguments, 0, 0)
         print(getattr(context, name))
         return 0
 
-    return tell
+    return print_identity
 
 
-def _get(words: list[str], flags: list[str]) -> int:
-    return _execute(["GET", *_words("get", words, 1, 1)], flags)
+def _get(arguments: list[str], flags: list[str]) -> int:
+    return _execute(["GET", *_checked("get", arguments, 1, 1)], flags)
 
 
-def _set(words: list[str], flags: list[str]) -> int:
+def _set(arguments: list[str], flags: list[str]) -> int:
     ttl: list[str] = []
-    if len(words) == 4 and words[2] == "--ttl":
+    if len(arguments) == 4 and arguments[2] == "--ttl":
         try:
-            ttl = ["PX", str(max(1, round(float(words[3]) * 1000)))]
+            ttl = ["PX", str(max(1, round(float(arguments[3]) * 1000)))]
         except (ValueError, OverflowError):
-            raise CallerError(f"context set: --ttl {words[3]!r} is no number of seconds") from None
-        words = words[:2]
-    _store(flags).execute("SET", *map(os.fsencode, _words("set", words, 2, 2)), *ttl)
+            raise CallerError(f"context set: --ttl {arguments[3]!r} is not a number of seconds") from None
+        arguments = arguments[:2]
+    _store(flags).execute("SET", *map(os.fsencode, _checked("set", arguments, 2, 2)), *ttl)
     return 0
 
 
-def _incr(words: list[str], flags: list[str]) -> int:
-    key, *by = _words("incr", words, 1, 2)
+def _incr(arguments: list[str], flags: list[str]) -> int:
+    key, *by = _checked("incr", arguments, 1, 2)
     return _execute(["INCRBY", key, *(by or ["1"])], flags)
 
 
-def _any(words: list[str], flags: list[str]) -> int:
-    if not words:
-        raise CallerError("context store: say which command, as: titan context store hset scores ann 3")
-    return _execute(words, flags)
+def _any(arguments: list[str], flags: list[str]) -> int:
+    if not arguments:
+        raise CallerError("context store: the command is missing: titan context store hset scores ann 3")
+    return _execute(arguments, flags)
 
 
 def _store(flags: list[str]) -> Any:
@@ -214,10 +213,10 @@ def _store(flags: list[str]) -> Any:
     return context.shared_store if "--shared" in flags else context.store
 
 
-def _execute(words: list[str], flags: list[str]) -> int:
+def _execute(arguments: list[str], flags: list[str]) -> int:
     from titan.cli.replies import lines, plain
 
-    reply = _store(flags).execute(*map(os.fsencode, words))
+    reply = _store(flags).execute(*map(os.fsencode, arguments))
     if "--json" in flags:
         import json
 
@@ -227,34 +226,38 @@ def _execute(words: list[str], flags: list[str]) -> int:
     return 1 if reply is None else 0
 
 
-def _words(name: str, words: list[str], least: int, most: int) -> list[str]:
-    if not least <= len(words) <= most:
+def _checked(name: str, arguments: list[str], least: int, most: int) -> list[str]:
+    """Return the arguments. Raises CallerError if there are too few or too many."""
+    if not least <= len(arguments) <= most:
         line = next(line for line in USAGE.splitlines() if name in line.split("  ")[1].replace("|", " ").split())
-        raise CallerError(f"context {name}: {len(words)} words are given: {' '.join(line[:33].split())} (quote what is one)")
-    return words
+        raise CallerError(
+            f"context {name}: wrong number of arguments ({len(arguments)}): use {' '.join(line[:33].split())}"
+            " (quote an argument that has blanks)"
+        )
+    return arguments
 
 
-def _submit(words: list[str], flags: list[str]) -> int:
-    rest, given = _options("submit", words, values=("--before", "--key"), switches=("--before-children",))
-    (path,) = _words("submit", rest, 1, 1)
+def _submit(arguments: list[str], flags: list[str]) -> int:
+    rest, options = _options("submit", arguments, values=("--before", "--key"), switches=("--before-children",))
+    (path,) = _checked("submit", rest, 1, 1)
     from titan.sdk.additions import submit_file
 
-    keys = given.get("--key", [])
+    keys = options.get("--key", [])
     if len(keys) > 1:
-        raise CallerError("context submit: --key is given twice")
-    before, wait = given.get("--before", []), "--before-children" in given
-    return _tell(submit_file(path, before=before, before_children=wait, key=keys[0] if keys else ""), flags)
+        raise CallerError("context submit: --key may be given only once")
+    before, wait = options.get("--before", []), "--before-children" in options
+    return _print_ids(submit_file(path, before=before, before_children=wait, key=keys[0] if keys else ""), flags)
 
 
-def _submit_saved(words: list[str], flags: list[str]) -> int:
-    rest, given = _options("submit-saved", words, switches=("--before-children",))
-    name, *prefix = _words("submit-saved", rest, 1, 2)
+def _submit_saved(arguments: list[str], flags: list[str]) -> int:
+    rest, options = _options("submit-saved", arguments, switches=("--before-children",))
+    name, *prefix = _checked("submit-saved", rest, 1, 2)
     from titan.sdk.additions import submit_saved
 
-    return _tell(submit_saved(name, *prefix, before_children="--before-children" in given), flags)
+    return _print_ids(submit_saved(name, *prefix, before_children="--before-children" in options), flags)
 
 
-def _tell(ids: list[str], flags: list[str]) -> int:
+def _print_ids(ids: list[str], flags: list[str]) -> int:
     if "--json" in flags:
         import json
 
@@ -265,25 +268,25 @@ def _tell(ids: list[str], flags: list[str]) -> int:
 
 
 def _options(
-    name: str, words: list[str], *, values: tuple[str, ...] = (), switches: tuple[str, ...] = ()
+    name: str, arguments: list[str], *, values: tuple[str, ...] = (), switches: tuple[str, ...] = ()
 ) -> tuple[list[str], dict[str, list[str]]]:
-    """(the words that are none, each option's values)."""
+    """Return the positional arguments, and the values of each option."""
     rest: list[str] = []
-    given: dict[str, list[str]] = {}
-    left = list(words)
+    options: dict[str, list[str]] = {}
+    left = list(arguments)
     while left:
-        word, equals, value = left.pop(0).partition("=")
-        if word in values:
+        option, equals, value = left.pop(0).partition("=")
+        if option in values:
             if not equals and not left:
-                raise CallerError(f"context {name}: {word} needs a value")
-            given.setdefault(word, []).append(value if equals else left.pop(0))
-        elif word in switches and not equals:
-            given[word] = []
-        elif word.startswith("--"):
-            raise CallerError(f"context {name}: there is no option {word}: there are {', '.join(values + switches)}")
+                raise CallerError(f"context {name}: {option} needs a value")
+            options.setdefault(option, []).append(value if equals else left.pop(0))
+        elif option in switches and not equals:
+            options[option] = []
+        elif option.startswith("--"):
+            raise CallerError(f"context {name}: unknown option {option}: use one of {', '.join(values + switches)}")
         else:
-            rest.append(word + equals + value)
-    return rest, given
+            rest.append(option + equals + value)
+    return rest, options
 
 
 _SHARED = ("get", "set", "incr", "store", "publish")
@@ -297,9 +300,9 @@ _COMMANDS: dict[str, Callable[[list[str], list[str]], int]] = {
     "fetch": _fetch,
     "submit": _submit,
     "submit-saved": _submit_saved,
-    "run": _who("run"),
-    "job": _who("job"),
-    "attempt": _who("attempt"),
+    "run": _identity("run"),
+    "job": _identity("job"),
+    "attempt": _identity("attempt"),
     "get": _get,
     "set": _set,
     "incr": _incr,

@@ -10,5 +10,5 @@ from titan.cli.context import main
 @click.command(add_help_option=False, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def context(words: tuple[str, ...]) -> None:
-    """In a job: its progress, status, result, and the store of its run."""
+    """Use in a job: report its progress, status and result, and access the store of its run."""
     click.get_current_context().exit(main(list(words)))

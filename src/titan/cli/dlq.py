@@ -1,4 +1,4 @@
-"""`titan dlq`: the jobs that are DEAD, what they said and went through, and what to do with them."""
+"""`titan dlq`: list DEAD jobs, show their story and output, retry or purge them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HOME = "Read this home of an earlier private cluster instead of asking a runnin
 
 
 class _Group(click.Group):
-    """`titan dlq`, `titan dlq RUN` and `titan dlq --json` list."""
+    """A group whose default command is `list`: `titan dlq`, `titan dlq RUN`, `titan dlq --json`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not any(arg in self.commands for arg in args[:1]) and not {"-h", "--help"} & set(args):
@@ -35,8 +35,8 @@ class _Group(click.Group):
 
 @click.group(cls=_Group)
 def dlq() -> None:
-    """The dead letter queue: jobs that are out of retries, refused for good, or poison. Without a
-    command it lists them."""
+    """Manage the dead letter queue: jobs that are out of retries, refused for good, or poison.
+    Without a command, list them."""
 
 
 @dlq.command("list")
@@ -46,7 +46,7 @@ def dlq() -> None:
 @home_option(_HOME)
 @json_option
 def list_dead(run: str, limit: int, master: str | None, home: Path | None, as_json: bool) -> None:
-    """The dead jobs, of one run or of all, the newest first."""
+    """List the dead jobs of one run or of all runs, newest first."""
     with open_client(master, home=home, offline=True) as client:
         found = client.dead_jobs(run, limit)
     if as_json:
@@ -65,19 +65,21 @@ def print_dead(found: Sequence[DeadJob]) -> None:
 
 @dlq.command()
 @click.argument("target", metavar="RUN/JOB")
-@click.option("--full", is_flag=True, help=f"All output of every attempt, not the last {TAIL_LINES} lines of each stream.")
+@click.option(
+    "--full", is_flag=True, help=f"Print all output of every attempt instead of the last {TAIL_LINES} lines of each stream."
+)
 @master_option
 @home_option(_HOME)
 @json_option
 def show(target: str, full: bool, master: str | None, home: Path | None, as_json: bool) -> None:
-    """Why a job is dead: its story, and what each attempt printed."""
+    """Show why a job is dead: its story, and the output of each attempt."""
     run, job = split_job(target)
     if not job:
-        raise click.UsageError(f"{target!r} names no job: say RUN/JOB (`titan dlq {run}` lists the dead ones)")
+        raise click.UsageError(f"{target!r} does not name a job: pass RUN/JOB (`titan dlq {run}` lists the dead jobs)")
     with open_client(master, home=home, offline=True) as client:
         status, story = client.job(target)
         if status.state != "DEAD":
-            raise Conflict(f"{target} is {status.state}, not DEAD: `titan status {target}` tells its story")
+            raise Conflict(f"{target} is {status.state}, not DEAD: `titan status {target}` prints its story")
         if as_json:
             attempts = list(_attempts(client, target, status.attempt, full=full))
             print(json.dumps({"run": run, **job_dict(status), "story": story, "attempts": attempts}))
@@ -86,38 +88,39 @@ def show(target: str, full: bool, master: str | None, home: Path | None, as_json
         for line in story:
             at, _, what = line.partition("  ")
             print(f"  {_clock(float(at))}  {what}")
-        for one in _attempts(client, target, status.attempt, full=full):
+        for attempt_output in _attempts(client, target, status.attempt, full=full):
             for stream in ("stdout", "stderr"):
-                _print_output(one, stream)
-        print(f"run it again: titan dlq retry {target}; take it off: titan dlq purge {target}")
+                _print_output(attempt_output, stream)
+        print(f"run it again: titan dlq retry {target}; remove it from the queue: titan dlq purge {target}")
 
 
 @dlq.command()
 @click.argument("target", metavar="RUN|RUN/JOB")
-@click.option("--by", metavar="NAME", help="Who says so.  [default: your login name]")
+@click.option("--by", metavar="NAME", help="Your name.  [default: your login name]")
 @master_option
 @json_option
 def retry(target: str, by: str | None, master: str | None, as_json: bool) -> None:
-    """Run a dead job again, or all of a run, with all its retries; its run goes on with what was
-    cancelled because of it."""
+    """Run a dead job, or all dead jobs of a run, again with all retries. Jobs that were cancelled
+    because of them run too."""
     with open_client(master) as client:
-        done = client.retry_dead(target, by=by)
+        outcome = client.retry_dead(target, by=by)
     if as_json:
-        print(json.dumps(asdict(done)))
+        print(json.dumps(asdict(outcome)))
     else:
-        print(f"{_jobs(done.retried)} to run again, {done.revived} cancelled because of {_them(done.retried)} to follow")
+        pronoun = "it" if outcome.retried == 1 else "them"
+        print(f"{_jobs(outcome.retried)} to run again, {outcome.revived} cancelled because of {pronoun} to follow")
 
 
 @dlq.command()
 @click.argument("target", required=False, default="", metavar="[RUN|RUN/JOB]")
-@click.option("--all", "every", is_flag=True, help="All there are.")
+@click.option("--all", "every", is_flag=True, help="Purge the dead jobs of all runs.")
 @master_option
 @json_option
 def purge(target: str, every: bool, master: str | None, as_json: bool) -> None:
-    """Take a dead job, or all of a run, off the queue for good. It stays DEAD in its run, with its
-    story and output."""
+    """Remove a dead job, or all dead jobs of a run, from the queue for good. Such a job stays DEAD
+    in its run, with its story and output."""
     if bool(target) is every:
-        raise click.UsageError("say RUN, RUN/JOB or --all")
+        raise click.UsageError("pass RUN, RUN/JOB or --all")
     with open_client(master) as client:
         count = client.purge_dead(target) if target else _purge_all(client)
     if as_json:
@@ -170,7 +173,3 @@ def _print_output(attempt: _Attempt, stream: str) -> None:
 
 def _jobs(count: int) -> str:
     return f"{count} job{'s' if count != 1 else ''}"
-
-
-def _them(count: int) -> str:
-    return "it" if count == 1 else "them"

@@ -1,5 +1,4 @@
-"""What jobs take: from the runs that a cluster remembers, from a file, or assumed; and which of
-these it was."""
+"""Durations of jobs, with their source: recorded runs, a file, or an assumption."""
 
 from __future__ import annotations
 
@@ -24,39 +23,40 @@ from titan.sdk.status import RunSummary
 MAX_FILE_BYTES = 64 << 20
 MAX_RECORDED_JOBS = 2_000_000
 MAX_STORIES = 2_000
-"""Jobs with several attempts that are asked how many of these failed; of others none is taken to
-have."""
+"""Most stories to read for the number of failed attempts. Other jobs count as never failed."""
 _FAILED = re.compile(r"attempt \d+ on .*: (EXITED|SIGNALED|TIMED_OUT|BROKEN)\b")
 
 
 @dataclass
 class Recorded:
-    """What the runs of a DAG tell."""
+    """Measurements from earlier runs of a DAG."""
 
     takes: dict[str, Takes] = field(default_factory=dict)
     overheads: Overheads = field(default_factory=Overheads)
     runs: list[str] = field(default_factory=list)
     shared_cpus: float = 0.0
-    """Of the one machine that all its workers were on; 0 if there were several, or none is known.
-    """
+    """CPUs of the machine that all its workers shared; 0 for several or unknown machines."""
 
 
 @dataclass
 class Durations:
     takes: list[Takes]
-    """By job."""
+    """One entry per job."""
     recorded: int = 0
     from_file: int = 0
     alike: int = 0
-    """By the median of jobs of the same template that are known."""
+    """Number of jobs that take the median of known jobs of the same template."""
     assumed: list[str] = field(default_factory=list)
-    """Jobs of which nothing is known."""
+    """Ids of the jobs without any record."""
 
 
 def read_recordings(
     client: Client, spec: DagSpec, parents: Sequence[tuple[int, ...]], wanted: Sequence[str], most: int
 ) -> Recorded:
-    """From the runs `wanted`, or the newest of the same DAG that are over, at most `most`."""
+    """Return the measurements of the runs `wanted`, or of the newest ended runs of the same DAG.
+
+    At most `most` of the newest runs are read. Raises NotFound if no job of `wanted` COMPLETED.
+    """
     found: list[RunSummary] = [client.status(run).summary for run in wanted]
     if not wanted:
         found = client.runs(limit=most, dag=spec.name, states=["COMPLETED"])
@@ -81,7 +81,7 @@ def read_recordings(
             recordings.append(Recording(summary.submitted_at, rows, hosts))
             used.append(summary.run)
     if wanted and not recordings:
-        raise NotFound(f"no job of {', '.join(wanted)} has COMPLETED: there is nothing to learn from")
+        raise NotFound(f"no job of {', '.join(wanted)} has COMPLETED, so there are no durations to learn from")
     prompt = [not (t.delay_s or t.run_at) for t in spec.templates]
     names = {spec.ids[i]: [spec.ids[p] for p in ps] for i, ps in enumerate(parents) if prompt[spec.template_of[i]]}
     on = {hosts.get(row.worker, Host()) for r in recordings for row in r.rows}
@@ -89,15 +89,18 @@ def read_recordings(
     return Recorded(takes_of(recordings), overheads_of(recordings, names), used, shared)
 
 
-def durations_of(spec: DagSpec, recorded: Mapping[str, Takes], given: Mapping[str, Takes], default_s: float) -> Durations:
-    """By the file first: the job's id, then the first pattern that fits; then as recorded; then as
-    its template's others."""
+def durations_of(spec: DagSpec, recorded: Mapping[str, Takes], from_file: Mapping[str, Takes], default_s: float) -> Durations:
+    """Return the duration of each job, from the first source that has one.
+
+    The sources are, in this order: the job's id in the file, the first matching pattern in the
+    file, the recording, the other jobs of its template, and `default_s`.
+    """
     found: list[Takes | None] = []
-    patterns = [(re.compile(_expression(name)), takes) for name, takes in given.items() if "*" in name or "?" in name]
+    patterns = [(re.compile(_expression(name)), takes) for name, takes in from_file.items() if "*" in name or "?" in name]
     result = Durations([])
     by_template: dict[int, list[Takes]] = {}
     for name, kind in zip(spec.ids, spec.template_of, strict=True):
-        takes = given.get(name) or next((t for pattern, t in patterns if pattern.fullmatch(name)), None)
+        takes = from_file.get(name) or next((t for pattern, t in patterns if pattern.fullmatch(name)), None)
         if takes is not None:
             result.from_file += 1
         elif (takes := recorded.get(name)) is not None:
@@ -126,13 +129,15 @@ def _typical(takes: list[Takes]) -> Takes:
 
 
 def _failures(story: Sequence[str]) -> int:
-    """Attempts that failed, by a job's story; one that was handed back, or lost its worker, did
-    not."""
+    """Count the failed attempts in a job's story.
+
+    An attempt that was handed back, or that lost its worker, has not failed.
+    """
     return sum(_FAILED.search(line) is not None for line in story)
 
 
 def _expression(pattern: str) -> str:
-    """`*` and `?` are wild, and nothing else: ids of arrays have brackets."""
+    """Return a regular expression. Only `*` and `?` are wildcards: ids of arrays have brackets."""
     return "".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in pattern)
 
 
@@ -142,8 +147,11 @@ def _number(value: object) -> float:
 
 # -- the file --------------------------------------------------------------------------------------
 def read_durations(path: Path) -> dict[str, Takes]:
-    """A JSON or YAML mapping: a job id, or a pattern with `*` and `?`, to seconds; to a list for
-    attempts of which all but the last fail; or to {seconds: 3, cpu: 2.5}. Raises CallerError."""
+    """Read a JSON or YAML mapping from job ids, or patterns with `*` and `?`, to durations.
+
+    A duration is a number of seconds, a list of seconds, or {seconds: 3, cpu: 2.5}. A list has one
+    entry per attempt, and all attempts but the last fail. Raises CallerError.
+    """
     try:
         if os.path.getsize(path) > MAX_FILE_BYTES:
             raise CallerError(f"{path} is over {MAX_FILE_BYTES >> 20} MiB: use patterns")
@@ -163,35 +171,36 @@ def _parsed(path: Path, text: str) -> Any:
         try:
             return json.loads(text)
         except ValueError as error:
-            raise CallerError(f"{path} is no JSON: {error}") from None
+            raise CallerError(f"{path} is not JSON: {error}") from None
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
     try:
         return YAML(typ="safe").load(text)
     except YAMLError as error:
-        raise CallerError(f"{path} is no YAML: {' '.join(str(error).split())[:300]}") from None
+        raise CallerError(f"{path} is not YAML: {' '.join(str(error).split())[:300]}") from None
 
 
 def _takes(path: Path, name: str, value: object) -> Takes:
     cpu = 0.0
     if isinstance(value, dict):
         if not set(value) <= {"seconds", "cpu"} or "seconds" not in value:
-            raise CallerError(f"{path}: {name}: say seconds, or {{seconds: 3, cpu: 2.5}}")
+            raise CallerError(f"{path}: {name}: write seconds, or {{seconds: 3, cpu: 2.5}}")
         cpu, value = _seconds(path, name, value.get("cpu", 0.0)), value["seconds"]
     attempts = value if isinstance(value, list) else [value]
     if not attempts or len(attempts) > 1001:
-        raise CallerError(f"{path}: {name}: say seconds, or a list of 1 to 1,001 attempts")
-    return Takes(tuple([_seconds(path, name, one) for one in attempts]), cpu)
+        raise CallerError(f"{path}: {name}: write seconds, or a list of 1 to 1,001 attempts")
+    return Takes(tuple([_seconds(path, name, attempt) for attempt in attempts]), cpu)
 
 
 def _seconds(path: Path, name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= MAX_SECONDS:
-        raise CallerError(f"{path}: {name}: {value!r} is no number of seconds from 0 to {MAX_SECONDS:,.0f}"[:500])
+        raise CallerError(f"{path}: {name}: {value!r} is not a number of seconds from 0 to {MAX_SECONDS:,.0f}"[:500])
     return float(value)
 
 
-def usage_of(seconds: float) -> float:
+def checked_seconds(seconds: float) -> float:
+    """Return the value of an option. Raises UsageError if it is out of range."""
     if not math.isfinite(seconds) or not 0 <= seconds <= MAX_SECONDS:
-        raise click.UsageError(f"{seconds} is no number of seconds from 0 to {MAX_SECONDS:,.0f}")
+        raise click.UsageError(f"{seconds} is not a number of seconds from 0 to {MAX_SECONDS:,.0f}")
     return seconds

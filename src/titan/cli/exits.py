@@ -1,6 +1,6 @@
-"""Exit codes of the `titan` command, and how it says an error.
+"""Exit codes of the `titan` command, and its output of errors.
 
-Imports little: a shell script may run `titan context` every second.
+It imports little, because a shell script may run `titan context` every second.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from titan.errors import Bug, CallerError, EnvironmentFault, MasterUnreachable, 
 EXIT_FAILED, EXIT_INPUT, EXIT_NO_MASTER, EXIT_BUG, EXIT_ENVIRONMENT, EXIT_INTERRUPTED = 1, 2, 3, 70, 74, 130
 
 
-def say(e: TitanError, *, as_json: bool) -> None:
+def print_error(e: TitanError, *, as_json: bool) -> None:
     if as_json:
         import json
 
-        what = {"error": {"code": e.code, "message": str(e), "retryable": e.retryable}}
-        print(json.dumps(what), file=sys.stderr)
+        row = {"error": {"code": e.code, "message": str(e), "retryable": e.retryable}}
+        print(json.dumps(row), file=sys.stderr)
     else:
         print(f"titan: {e}", file=sys.stderr)
 

@@ -1,5 +1,4 @@
-"""The workers that a user imagines: N, N:SLOTS, N:SLOTS:GENERAL+GPU, and 1..8 for several N at
-once."""
+"""Worker groups for a simulation: N, N:SLOTS, N:SLOTS:GENERAL+GPU; 1..8 compares several N."""
 
 from __future__ import annotations
 
@@ -16,31 +15,34 @@ from titan.sdk.needs import requirement_of
 MAX_WORKERS = 100_000
 MAX_COMPARED = 64
 _FORM = re.compile(r"(\d+)(?:\.\.(\d+))?(?::(\d+))?(?::([^:]+))?")
-_HINT = "say N, N:SLOTS or N:SLOTS:GENERAL+GPU, with 1..8 for N to compare"
+_HINT = "write N, N:SLOTS or N:SLOTS:GENERAL+GPU, with 1..8 for N to compare"
 
 
-class Has(NamedTuple):
-    """What each worker has, as it would say."""
+class Capacity(NamedTuple):
+    """Resources that each worker reports; 0 if it does not report one."""
 
     cpus: float = 0.0
     memory: int = 0
     gpus: int = 0
 
 
-def fleets(texts: Sequence[str], slots: int, has: Has) -> list[list[Group]]:
-    """The groups of each cluster to be predicted: one, or as many as the range that is given says.
+def fleets(texts: Sequence[str], slots: int, capacity: Capacity) -> list[list[Group]]:
+    """Return the worker groups of each cluster to predict: one cluster, or one per N of a range.
+
     Raises UsageError.
 
-    >>> [[(g.count, g.slots, g.capabilities) for g in fleet] for fleet in fleets(["1..2", "1:4:GPU"], 1, Has())]
-    [[(1, 1, ('GENERAL',)), (1, 4, ('GPU',))], [(2, 1, ('GENERAL',)), (1, 4, ('GPU',))]]
+    >>> for fleet in fleets(["1..2", "1:4:GPU"], 1, Capacity()):
+    ...     [(g.count, g.slots, g.capabilities) for g in fleet]
+    [(1, 1, ('GENERAL',)), (1, 4, ('GPU',))]
+    [(2, 1, ('GENERAL',)), (1, 4, ('GPU',))]
     """
     found: list[list[Group]] = [[]]
     ranged = ""
     for text in texts:
-        counts, group = _parsed(text, slots, has)
+        counts, group = _parsed(text, slots, capacity)
         if len(counts) > 1:
             if ranged:
-                raise click.UsageError(f"--workers {ranged} and {text}: compare over one of them at a time")
+                raise click.UsageError(f"--workers {ranged} and {text}: only one --workers may have a range")
             ranged = text
         found = [[*fleet, Group(n, *group)] for n in counts for fleet in found]
     if not sum(group.count for group in found[0]):
@@ -48,7 +50,7 @@ def fleets(texts: Sequence[str], slots: int, has: Has) -> list[list[Group]]:
     return found
 
 
-def _parsed(text: str, slots: int, has: Has) -> tuple[range, tuple[int, tuple[str, ...], float, int, int]]:
+def _parsed(text: str, slots: int, capacity: Capacity) -> tuple[range, tuple[int, tuple[str, ...], float, int, int]]:
     match = _FORM.fullmatch(text.strip())
     if match is None:
         raise click.UsageError(f"--workers {text[:80]!r}: {_HINT}")
@@ -62,4 +64,4 @@ def _parsed(text: str, slots: int, has: Has) -> tuple[range, tuple[int, tuple[st
     capabilities = tuple(dict.fromkeys(match[4].split("+"))) if match[4] else ("GENERAL",)
     if problem := problem_of(requirement_of, capabilities):
         raise click.UsageError(f"--workers {text[:80]!r}: {problem}")
-    return range(first, last + 1), (own, capabilities, *has)
+    return range(first, last + 1), (own, capabilities, *capacity)

@@ -1,5 +1,4 @@
-"""Following a run in the terminal: live with rich where someone looks, line by line where nobody
-does."""
+"""Progress of a run in the terminal: live with rich on a terminal, else line by line."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TextIO, cast
 
-from titan.cli.ask import said
+from titan.cli.ask import progress_text
 from titan.cli.terminal import Raw, one_line
 from titan.sdk.client import Client
 from titan.sdk.job import DAG
@@ -16,25 +15,26 @@ from titan.sdk.run import Run
 from titan.sdk.status import JobStatus, RunSummary
 
 LINES_UP_TO = 200
-"""A run of more jobs is followed by its tally, not job by job, where the terminal is not live."""
+"""Largest run that is followed job by job without a live terminal; a larger one shows its tally."""
 LOST_UP_TO = 5_000
+"""Largest run that is checked for lost output."""
 TALLY_EVERY_S = 2.0
-SAID = 40
-"""Characters of what a job says, in the live display."""
+PROGRESS_CHARS = 40
+"""Characters of a job's progress text in the live display."""
 _SHOWN = ("COMPLETED", "FAILED", "DEAD", "CANCELLED")
 
 
 def submit(client: Client, dag: DAG, *, quiet: bool) -> Run:
-    """Submits, and says how far it is if that takes a while."""
+    """Submit a DAG. Unless `quiet`, print the progress of a slow upload."""
     if quiet:
         return client.submit(dag)
     live = sys.stderr.isatty()
-    told = time.monotonic()
+    printed = time.monotonic()
 
     def progress(sent: int, jobs: int) -> None:
-        nonlocal told
-        if time.monotonic() - told >= (0.2 if live else TALLY_EVERY_S) or (live and sent == jobs):
-            told = time.monotonic()
+        nonlocal printed
+        if time.monotonic() - printed >= (0.2 if live else TALLY_EVERY_S) or (live and sent == jobs):
+            printed = time.monotonic()
             text = f"submitting {sent:,} of {jobs:,} jobs"
             out = Raw(sys.stderr)
             out.write(f"\r{text}" if live else f"{_now()} {text}")
@@ -45,7 +45,7 @@ def submit(client: Client, dag: DAG, *, quiet: bool) -> Run:
 
 
 def follow(client: Client, run: str, *, quiet: bool = False) -> RunSummary:
-    """Shows the run until it is over."""
+    """Show the run until it is over; return its summary."""
     if quiet:
         return client.run(run).wait()
     if sys.stderr.isatty():
@@ -54,7 +54,7 @@ def follow(client: Client, run: str, *, quiet: bool = False) -> RunSummary:
 
 
 def _follow_lines(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address: str) -> RunSummary:
-    told = 0.0
+    printed = 0.0
     for summary, jobs in changes:
         for job in jobs:
             if job.state == "PAUSED":
@@ -63,8 +63,8 @@ def _follow_lines(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address
             for job in jobs:
                 if job.state in _SHOWN:
                     print(_line(job), file=sys.stderr, flush=True)
-        elif summary.over or time.monotonic() - told >= TALLY_EVERY_S:
-            told = time.monotonic()
+        elif summary.over or time.monotonic() - printed >= TALLY_EVERY_S:
+            printed = time.monotonic()
             tally = ", ".join(f"{n} {state}" for state, n in summary.tally.items())
             print(f"{_now()} {tally}", file=sys.stderr, flush=True)
         if summary.over:
@@ -105,7 +105,7 @@ def _follow_live(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address:
                 if job.state != "RUNNING":
                     running.pop(job.id, None)
                 else:
-                    running[job.id] = one_line(said(job))[:SAID]
+                    running[job.id] = one_line(progress_text(job))[:PROGRESS_CHARS]
                 if job.state == "PAUSED":
                     progress.console.print(Text(_gate(summary.run, job, address), style="cyan"))
                 elif job.state in ("FAILED", "DEAD"):
@@ -121,15 +121,17 @@ def _follow_live(changes: Iterator[tuple[RunSummary, list[JobStatus]]], address:
     raise AssertionError("a watch ended before its run")
 
 
-def tell_lost_output(client: Client, summary: RunSummary) -> bool:
-    """Whether output of its jobs could not be kept, which is said then. Of a run of many jobs
-    nobody looks."""
+def report_lost_output(client: Client, summary: RunSummary) -> bool:
+    """Return whether output of the run's jobs was lost, and report it on stderr.
+
+    A run of more than LOST_UP_TO jobs is not checked.
+    """
     if summary.count > LOST_UP_TO:
         return False
     lost = [job for job in client.status(summary.run).jobs if job.lost]
     if lost:
         names = ", ".join(job.id for job in lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
-        print(f"titan: output of {names} was lost: {lost[0].lost}: free space there and run it again", file=sys.stderr)
+        print(f"titan: output of {names} was lost: {lost[0].lost}: free disk space there and run it again", file=sys.stderr)
     return bool(lost)
 
 

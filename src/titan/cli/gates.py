@@ -1,5 +1,4 @@
-"""`titan gates`, `titan approve`, `titan reject`: what waits for a human decision, and the
-decision."""
+"""`titan gates`, `titan approve`, `titan reject`: list gates, and decide them."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 @master_option
 @json_option
 def gates(run: str, limit: int, master: str | None, as_json: bool) -> None:
-    """The gates that wait for a decision, the oldest first."""
+    """List the gates that wait for a decision, oldest first."""
     with open_client(master) as client:
         found = client.gates(run, limit)
     if as_json:
@@ -49,23 +48,23 @@ def print_gates(found: Sequence[OpenGate], now: float) -> None:
 
 def _decision_options(command: F) -> F:
     command = click.argument("gate", required=False, default="", metavar="[RUN/GATE]")(command)
-    command = click.option("--by", metavar="NAME", help="Who decides.  [default: your login name]")(command)
-    command = click.option("--comment", default="", metavar="TEXT", help="Why; it is kept in the gate's story.")(command)
-    command = click.option("--token", metavar="TOKEN", help="Of the gate's webhook, instead of RUN/GATE.")(command)
+    command = click.option("--by", metavar="NAME", help="Your name.  [default: your login name]")(command)
+    command = click.option("--comment", default="", metavar="TEXT", help="The reason; it is kept in the gate's story.")(command)
+    command = click.option("--token", metavar="TOKEN", help="The token from the gate's webhook, instead of RUN/GATE.")(command)
     return json_option(master_option(command))
 
 
 @click.command()
 @_decision_options
 def approve(gate: str, by: str | None, comment: str, token: str | None, master: str | None, as_json: bool) -> None:
-    """Approve an open gate: what waits for it runs."""
+    """Approve an open gate: the jobs that wait for it run."""
     _decide(gate, by, comment, token, master, approve=True, as_json=as_json)
 
 
 @click.command()
 @_decision_options
 def reject(gate: str, by: str | None, comment: str, token: str | None, master: str | None, as_json: bool) -> None:
-    """Reject an open gate: what waits for it is cancelled, and its run is FAILED."""
+    """Reject an open gate: the jobs that wait for it are cancelled, and its run is FAILED."""
     _decide(gate, by, comment, token, master, approve=False, as_json=as_json)
 
 
@@ -73,13 +72,13 @@ def _decide(
     gate: str, by: str | None, comment: str, token: str | None, master: str | None, *, approve: bool, as_json: bool
 ) -> None:
     if bool(gate) is bool(token):
-        raise click.UsageError("say RUN/GATE (`titan gates` lists the open ones), or --token TOKEN")
+        raise click.UsageError("pass either RUN/GATE (`titan gates` lists the open gates) or --token TOKEN")
     with open_client(master) as client:
-        done = (client.approve if approve else client.reject)(gate, by=by, comment=comment, token=token)
+        decision = (client.approve if approve else client.reject)(gate, by=by, comment=comment, token=token)
     if as_json:
-        print(json.dumps(asdict(done)))
+        print(json.dumps(asdict(decision)))
     else:
-        print(f"{done.run}/{done.job} {'approved' if done.approved else 'rejected'} by {done.by}")
+        print(f"{decision.run}/{decision.job} {'approved' if decision.approved else 'rejected'} by {decision.by}")
 
 
 def _left(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""The group of all commands. Each of them is in a module of its own, imported when it is used."""
+"""The group of all commands. The module of a command is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from titan._version import __version__
-from titan.cli.exits import EXIT_INTERRUPTED, exit_code, say
+from titan.cli.exits import EXIT_INTERRUPTED, exit_code, print_error
 from titan.cli.terminal import make_plain
 from titan.errors import TitanError
 
@@ -55,10 +55,10 @@ class _Lazy(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        home = _COMMANDS.get(cmd_name)
-        if home is None:
+        module = _COMMANDS.get(cmd_name)
+        if module is None:
             return None
-        command: click.Command = getattr(importlib.import_module(home), cmd_name)
+        command: click.Command = getattr(importlib.import_module(module), cmd_name)
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
@@ -79,14 +79,14 @@ def titan() -> None:
     """Titan runs scripts, binaries, functions and services as one durable graph on many machines.
 
     \b
-    titan run pipeline.yaml     submit, follow, exit; without a master on a private cluster of this machine
-    titan up                    a master and a worker on this machine
-    titan status                what runs, and where
+    titan run pipeline.yaml     submit a pipeline and follow it, if need be on a private cluster
+    titan up                    run a master and a worker on this machine
+    titan status                show the cluster, a run or a job
     """
 
 
 def run() -> NoReturn:
-    """As `titan.cli.main`."""
+    """Run the command line and exit; see `titan.cli.main` for the exit codes."""
     as_json = "--json" in sys.argv
     make_plain()
     try:
@@ -103,5 +103,5 @@ def run() -> NoReturn:
         sys.stderr.close()
         sys.exit(0)
     except TitanError as e:
-        say(e, as_json=as_json)
+        print_error(e, as_json=as_json)
         sys.exit(exit_code(e))

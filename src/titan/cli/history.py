@@ -1,4 +1,4 @@
-"""`titan history`: the file that keeps runs after they left the master's memory."""
+"""`titan history`: the database of runs that have left the master's memory."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from titan.errors import NotFound
 
 @click.group()
 def history() -> None:
-    """Old runs: how many there are, and making them anew from the journal. `titan runs` lists them
-    with the others."""
+    """Count old runs, or rebuild their history from the journal. `titan runs` lists them with the
+    others."""
 
 
 @history.command()
 @home_option("The master's home.")
 @json_option
 def stats(home: Path | None, as_json: bool) -> None:
-    """How many runs and jobs are kept, and what they take."""
+    """Print the number of runs and jobs in the history, and its size."""
     from titan.master.history.database import History
 
     path = _home(home) / "history.sqlite"
     if not path.exists():
-        raise NotFound(f"{path} is not there: no run has left the memory of a master of that home yet")
-    kept = History(path, set_aside=False)
+        raise NotFound(f"{path} does not exist: no run of this home has moved to the history yet")
+    database = History(path, set_aside=False)
     try:
-        runs, jobs, size = kept.size()
+        runs, jobs, size = database.size()
     finally:
-        kept.close()
+        database.close()
     if as_json:
         print(json.dumps({"runs": runs, "jobs": jobs, "bytes": size}))
     else:
@@ -39,13 +39,13 @@ def stats(home: Path | None, as_json: bool) -> None:
 
 
 @history.command()
-@home_option("The home of a master that does not run.")
+@home_option("The home of a stopped master.")
 @json_option
 def rebuild(home: Path | None, as_json: bool) -> None:
-    """Make the history anew from the journal, as far back as that goes. The master must be stopped.
+    """Rebuild the history from the journal, as far back as the journal goes. Stop the master first.
 
-    What is in the history and no longer in the journal stays. A journal that goes back to its
-    beginning is kept with `titan master --set keep_journal=1`.
+    Runs that are in the history but no longer in the journal stay. To keep the whole journal, start
+    the master with `--set keep_journal=1`.
     """
     from titan.master.history.rebuild import rebuild as rebuild_history
 
@@ -57,7 +57,7 @@ def rebuild(home: Path | None, as_json: bool) -> None:
 
 
 def _home(home: Path | None) -> Path:
-    found = home or DEFAULT_HOME
-    if not (found / "store").is_dir():
-        raise NotFound(f"{found} is no home of a master: {found / 'store'} is not there: say --home")
-    return found
+    folder = home or DEFAULT_HOME
+    if not (folder / "store").is_dir():
+        raise NotFound(f"{folder} is not the home of a master: {folder / 'store'} does not exist: pass --home DIRECTORY")
+    return folder

@@ -1,5 +1,7 @@
-"""`titan journal`: a look at the log on disk, for which a running master need not be stopped; and
-its repair, for which it must."""
+"""`titan journal`: inspect, verify and repair the journal on disk.
+
+Only the repair needs the master to be stopped.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +24,18 @@ def journal() -> None:
 
 @journal.command()
 @home_option("The master's home.  [default: .titan]")
-@click.option("--events", is_flag=True, help="Print the events themselves, one a line.")
-@click.option("--after", default=0, metavar="SEQ", help="With --events: those behind this sequence.")
+@click.option("--events", is_flag=True, help="Print the events, one per line.")
+@click.option("--after", default=0, metavar="SEQ", help="With --events: only those after this sequence.")
 @json_option
 def inspect(home: Path | None, events: bool, after: int, as_json: bool) -> None:
-    """List segments and snapshots: what they hold and whether they are whole."""
-    from titan.journal import inspect as look
+    """List segments and snapshots, with their contents and whether they are whole."""
+    from titan.journal import inspect as inspect_journal
 
     store = _store(home)
     if events:
         _print_events(store, after, as_json=as_json)
         return
-    found = look(store)
+    found = inspect_journal(store)
     if as_json:
         print(json.dumps([{**_plain(d), "state": d.state} for d in found]))
         return
@@ -45,13 +47,13 @@ def inspect(home: Path | None, events: bool, after: int, as_json: bool) -> None:
 @home_option("The master's home.  [default: .titan]")
 @json_option
 def verify(home: Path | None, as_json: bool) -> None:
-    """Read and replay everything a recovery would, record by record. Exit code 1 if it would fail."""
-    from titan.journal import verify as check
+    """Read and replay all records that a recovery reads. Exit code 1 if a recovery would fail."""
+    from titan.journal import verify as verify_journal
 
     store = _store(home)
-    report = check(store)
+    report = verify_journal(store)
     if report.ok:
-        report = replace(report, problems=_unreadable(store))
+        report = replace(report, problems=_replay_problems(store))
     if as_json:
         print(json.dumps({**_plain(report), "ok": report.ok}))
     else:
@@ -63,49 +65,57 @@ def verify(home: Path | None, as_json: bool) -> None:
 
 
 @journal.command()
-@home_option("The home of a master that does not run.")
-@click.option("--accept-loss", is_flag=True, help="Say that what is behind the damage may be lost.")
+@home_option("The home of a stopped master.")
+@click.option("--accept-loss", is_flag=True, help="Confirm that all records behind the damage may be lost.")
 @json_option
 def repair(home: Path | None, accept_loss: bool, as_json: bool) -> None:
-    """End a damaged journal before its damage, so that a master can start. What is cut off is put
+    """Cut a damaged journal before its damage, so that a master can start. The cut-off part is put
     aside, not deleted.
 
-    The way on if there is no backup. The master must be stopped. Workers' jobs of which the journal
-    knows no more are ended as they come back.
+    Use this if there is no backup. The master must be stopped. Workers that reconnect end the jobs
+    that are no longer in the journal.
     """
     from titan.host.home_lock import HomeLock
     from titan.journal import CompactionLock
-    from titan.journal import accept_loss as mend
+    from titan.journal import accept_loss as cut_damage
 
     store = _store(home)
     if not accept_loss:
-        raise CallerError("what is behind the damage will be missing: look with `titan journal verify`, then say --accept-loss")
+        raise CallerError(
+            "the repair loses all records behind the damage: check with `titan journal verify`, then pass --accept-loss"
+        )
     with HomeLock(store.parent / "lock"):
         lock = CompactionLock(store)
         lock.take_over()
         with lock:
-            done = mend(store, name=f"damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+            outcome = cut_damage(store, name=f"damaged-{time.strftime('%Y%m%d-%H%M%S')}")
     if as_json:
-        print(json.dumps(_plain(done)))
-    elif done.aside is None:
-        print(f"nothing was done: the journal is whole, up to sequence {done.last_seq}")
+        print(json.dumps(_plain(outcome)))
+    elif outcome.aside is None:
+        print(f"nothing to repair: the journal is whole, up to sequence {outcome.last_seq}")
     else:
-        for problem in done.problems:
+        for problem in outcome.problems:
             print(problem)
-        lost = f"sequences {done.last_seq + 1} to {done.lost_through} at least" if done.lost_through > done.last_seq else "its end"
-        print(f"the journal ends at sequence {done.last_seq} now; lost: {lost}; what was there before is in {done.aside}")
+        lost = (
+            f"sequences {outcome.last_seq + 1} to {outcome.lost_through} at least"
+            if outcome.lost_through > outcome.last_seq
+            else "its end"
+        )
+        print(f"the journal now ends at sequence {outcome.last_seq}; lost: {lost}; the old files are in {outcome.aside}")
 
 
 def _store(home: Path | None) -> Path:
     store = (home or DEFAULT_HOME) / "store"
     if not store.is_dir():
-        raise NotFound(f"{store} is no journal: name the master's home with --home")
+        raise NotFound(f"{store} is not a journal: pass the master's home as --home")
     return store
 
 
-def _unreadable(store: Path) -> tuple[str, ...]:
-    """What a start would say of a journal whose bytes are whole: that another Titan wrote it, or
-    that it does not replay."""
+def _replay_problems(store: Path) -> tuple[str, ...]:
+    """Return the errors with which a master would refuse to start on a journal of whole bytes.
+
+    Examples are a journal of another version of Titan, or events that do not replay.
+    """
     from titan.master.recovery import replay
     from titan.master.storage import open_storage
     from titan.model.settings import Settings
@@ -137,7 +147,7 @@ def _plain(value: Any) -> dict[str, Any]:
 
 def _jsonable(item: Any) -> Any:
     if isinstance(item, list | tuple | set | frozenset):
-        return [_jsonable(each) for each in item]
+        return [_jsonable(element) for element in item]
     return item if isinstance(item, str | int | float | bool | None) else str(item)
 
 

@@ -1,8 +1,8 @@
-"""A cluster of this machine: a master and workers as child processes that never outlive this one.
+"""A cluster on this machine: a master and workers as child processes that never outlive this one.
 
-`watch` looks after them: a worker that was killed, or ended by an error, is started again; one that
-left by order (drained, stopped) is not. Each start waits twice as long as the one before, and after
-`STARTS` of them in a row none follows. What happens is said on stderr.
+`watch` restarts a worker that was killed or that ended with an error, but not a worker that was
+drained or stopped. The pause before a restart doubles each time. After `MAX_RESTARTS` restarts in a
+row the worker is given up. These events are reported on stderr.
 """
 
 from __future__ import annotations
@@ -26,38 +26,39 @@ from titan.host.privacy import hand_on
 
 START_S = 60.0
 STOP_S = 10.0
-STARTS = 5
-"""So often in a row a worker is started again."""
+MAX_RESTARTS = 5
+"""Restarts of a worker in a row, at most."""
 FIRST_PAUSE_S = 0.5
 STEADY_S = 30.0
-"""A worker that ran for so long begins a new row."""
+"""A worker that has run for this long counts its restarts from zero again."""
 
 
 class _Child(NamedTuple):
     process: Process
     hold: int
-    """The write end of its pipe."""
+    """The write end of the pipe whose end-of-file stops the child."""
 
 
 class _Worker:
-    """One of the cluster's, over all its processes."""
+    """A worker of the cluster, across restarts of its process."""
 
     def __init__(self, name: str, options: list[str]) -> None:
         self.name = name
         self.options = options
         self.child: _Child | None = None
         self.began = 0.0
-        self.starts = 0
-        """Times in a row that it was started again."""
+        self.restarts = 0
+        """Restarts in a row."""
         self.due: float | None = None
-        """When it is to be started again."""
+        """Time of the next restart, None if none is planned."""
 
 
 class LocalCluster:
-    """`with LocalCluster(home) as cluster:` — `cluster.address` is the master's.
+    """A cluster as a context manager: `with LocalCluster(home) as cluster:`.
 
-    Each child holds the read end of a pipe whose write end is here: it stops when this process
-    ends, however that ends.
+    `cluster.address` is the address of the master. Each child holds the read end of a pipe, and
+    this process holds the write end. A child therefore stops when this process ends, however it
+    ends.
     """
 
     def __init__(
@@ -72,23 +73,23 @@ class LocalCluster:
         settings: Mapping[str, float] = MappingProxyType({}),
         scale: Sequence[str] = (),
         webhook_allow: Sequence[str] = (),
-        crew: ForkedServers | None = None,
+        forks: ForkedServers | None = None,
     ) -> None:
-        """`crew`: forks to use for the first start of each process."""
-        self._crew = crew
+        """Set up a cluster. `forks` are used for the first start of each process."""
+        self._forks = forks
         self.home = home
         self.address = ""
         self._port = port
-        self._workers = workers
+        self._worker_count = workers
         self._slots = slots
         self._fsync = fsync
         self._quiet = quiet
-        self._settings = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-        self._settings += [word for rule in scale for word in ("--scale", rule)]
-        self._settings += [word for rule in webhook_allow for word in ("--webhook-allow", rule)]
+        self._settings = [argument for name, value in settings.items() for argument in ("--set", f"{name}={value}")]
+        self._settings += [argument for rule in scale for argument in ("--scale", rule)]
+        self._settings += [argument for rule in webhook_allow for argument in ("--webhook-allow", rule)]
         self._master: list[_Child] = []
-        self._working: list[_Child] = []
-        self._staff: list[_Worker] = []
+        self._worker_children: list[_Child] = []
+        self._workers: list[_Worker] = []
         self._stopping = False
         self._watcher: threading.Thread | None = None
         self._woken, self._wake = -1, -1
@@ -101,33 +102,37 @@ class LocalCluster:
         self.stop()
 
     def start(self) -> None:
-        """Returns when the master listens and the workers are under way. Raises Conflict,
-        PortInUse, EnvironmentFault."""
+        """Start the master and the workers; return once all of them are ready.
+
+        Raises Conflict, PortInUse, EnvironmentFault.
+        """
         try:
             options = ["--home", str(self.home), "--port", str(self._port), "--fsync", self._fsync, *self._settings]
             self.address = self._launch("master", options)
-            for n in range(1, self._workers + 1):
-                more = ["--slots", str(self._slots)] if self._slots else []
+            for n in range(1, self._worker_count + 1):
+                slots = ["--slots", str(self._slots)] if self._slots else []
                 name = f"w{n}"
                 folders = ["--home", str(self.home / "workers" / name), "--shared", str(self.home / "shared")]
-                worker = _Worker(name, ["--master", self.address, "--name", name, *folders, *more])
-                self._staff.append(worker)
+                worker = _Worker(name, ["--master", self.address, "--name", name, *folders, *slots])
+                self._workers.append(worker)
                 self._begin(worker)
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """The workers kill what runs and hand it back, then the master ends. Bounded: some 10 s,
-        then by SIGKILL."""
+        """Stop the workers, which kill their jobs and hand them back; then stop the master.
+
+        A process that has not ended after about 10 s gets SIGKILL.
+        """
         until = time.monotonic() + STOP_S
         self._stopping = True
         if self._watcher is not None:
             os.close(self._wake)
-            self._watcher.join()  # at most until a worker that is being started is up
+            self._watcher.join()  # waits at most for the start of one worker
             self._watcher = None
             os.close(self._woken)
-        for children in (self._working, self._master):
+        for children in (self._worker_children, self._master):
             for child in children:
                 os.close(child.hold)
             for child in children:
@@ -138,54 +143,59 @@ class LocalCluster:
 
     @property
     def processes(self) -> list[Process]:
-        """The master's, then the workers'."""
-        return [child.process for child in (*self._master, *self._working)]
+        """The process of the master, then those of the workers."""
+        return [child.process for child in (*self._master, *self._worker_children)]
 
     # -- while it runs -----------------------------------------------------------------------------
-    def watch_beside(self, on_end: Callable[[str], None]) -> None:
-        """Watches in a thread of its own until `stop`. `on_end` is called there, once, if the
-        cluster can do nothing more."""
+    def watch_in_thread(self, on_end: Callable[[str], None]) -> None:
+        """Call `watch` in a separate thread until `stop`.
+
+        If the cluster fails meanwhile, that thread calls `on_end` once, with the reason.
+        """
         self._woken, self._wake = os.pipe()
 
-        def look() -> None:
+        def watch() -> None:
             why = self.watch(needs_workers=True)
             if why:
                 on_end(why)
 
-        self._watcher = threading.Thread(target=look, name="cluster", daemon=True)
+        self._watcher = threading.Thread(target=watch, name="cluster", daemon=True)
         self._watcher.start()
 
     def watch(self, *, needs_workers: bool = False) -> str:
-        """Until the master ends, or with `needs_workers` no worker is left; says why. "": it was
-        stopped meanwhile."""
-        told = False
+        """Restart workers until the cluster fails; return the reason, "" if `stop` was called.
+
+        The cluster fails when the master ends or, with `needs_workers`, when no worker is left.
+        """
+        reported = False
         while True:
-            ended = self._await_end(min((w.due for w in self._staff if w.due is not None), default=None))
+            ended = self._await_end(min((w.due for w in self._workers if w.due is not None), default=None))
             if self._stopping:
                 return ""
             if self._master[0].process in ended:
-                return f"the master {_how(self._master[0].process)}"
-            for worker in self._staff:
+                return f"the master {_end_text(self._master[0].process)}"
+            for worker in self._workers:
                 if worker.child is not None and worker.child.process in ended:
                     self._on_worker_ended(worker)
                 if worker.due is not None and worker.due <= time.monotonic():
-                    self._begin_again(worker)
-            if self._staff and all(worker.child is None and worker.due is None for worker in self._staff):
+                    self._restart(worker)
+            if self._workers and all(worker.child is None and worker.due is None for worker in self._workers):
                 if needs_workers:
                     return "no worker is left"
-                if not told:
-                    told = True
-                    _say(
-                        f"no worker is left: jobs wait until one comes (titan worker --master {self.address}). Ctrl-C stops it all."
+                if not reported:
+                    reported = True
+                    _print_notice(
+                        f"no worker is left: jobs wait for a new one (titan worker --master {self.address})."
+                        " Ctrl-C stops the cluster."
                     )
 
     def _await_end(self, due: float | None) -> list[Process]:
-        """Those that have ended when one has, or when it is time, or when `stop` was called."""
-        processes = [child.process for child in (*self._master, *[w.child for w in self._staff if w.child is not None])]
+        """Wait for a process to end, the time `due`, or `stop`; return the ended processes."""
+        processes = [child.process for child in (*self._master, *[w.child for w in self._workers if w.child is not None])]
         fds = {os.pidfd_open(process.pid): process for process in processes}
-        more = [self._woken] if self._woken >= 0 else []
+        woken = [self._woken] if self._woken >= 0 else []
         try:
-            ready, _, _ = select.select([*fds, *more], [], [], None if due is None else max(0.0, due - time.monotonic()))
+            ready, _, _ = select.select([*fds, *woken], [], [], None if due is None else max(0.0, due - time.monotonic()))
             return [fds[fd] for fd in ready if fd in fds]
         finally:
             for fd in fds:
@@ -195,57 +205,57 @@ class LocalCluster:
         child, worker.child = worker.child, None
         assert child is not None
         code = child.process.wait()
-        self._working.remove(child)
+        self._worker_children.remove(child)
         os.close(child.hold)
         if code == 0:
-            _say(f"worker {worker.name} has left, drained or stopped by order: it is not started again")
+            _print_notice(f"worker {worker.name} was drained or stopped: it is not started again")
             return
         if time.monotonic() - worker.began >= STEADY_S:
-            worker.starts = 0
-        self._plan(worker, f"worker {worker.name} {_how(child.process)}")
+            worker.restarts = 0
+        self._plan_restart(worker, f"worker {worker.name} {_end_text(child.process)}")
 
-    def _plan(self, worker: _Worker, what: str) -> None:
-        if worker.starts >= STARTS:
-            _say(f"{what}: worker {worker.name} is not started again, after {STARTS} times in a row")
+    def _plan_restart(self, worker: _Worker, reason: str) -> None:
+        if worker.restarts >= MAX_RESTARTS:
+            _print_notice(f"{reason}: worker {worker.name} is not started again, after {MAX_RESTARTS} times in a row")
             return
-        pause_s = FIRST_PAUSE_S * 2**worker.starts
+        pause_s = FIRST_PAUSE_S * 2**worker.restarts
         worker.due = time.monotonic() + pause_s
-        worker.starts += 1
-        _say(f"{what}: it is started again in {pause_s:g} s; what it ran goes back to the queue")
+        worker.restarts += 1
+        _print_notice(f"{reason}: it is started again in {pause_s:g} s; its jobs go back to the queue")
 
-    def _begin_again(self, worker: _Worker) -> None:
+    def _restart(self, worker: _Worker) -> None:
         worker.due = None
         try:
             self._begin(worker)
         except TitanError as error:
-            self._plan(worker, f"worker {worker.name} did not start ({error})")
+            self._plan_restart(worker, f"worker {worker.name} did not start ({error})")
         else:
-            _say(f"worker {worker.name} is started again")
+            _print_notice(f"worker {worker.name} is started again")
 
     def _begin(self, worker: _Worker) -> None:
-        """Raises TitanError."""
+        """Start the worker's process. Raises TitanError."""
         worker.began = time.monotonic()
         try:
             self._launch("worker", worker.options)
         except TitanError:
-            child = self._working.pop()
+            child = self._worker_children.pop()
             os.close(child.hold)
             child.process.kill()
             child.process.wait()
             raise
-        worker.child = self._working[-1]
+        worker.child = self._worker_children[-1]
 
     def _launch(self, role: str, options: list[str]) -> str:
         quiet = ["--quiet"] if self._quiet else []
-        words = [role, *options, *quiet]
-        waiting = self._crew.take(role) if self._crew is not None else None
+        arguments = [role, *options, *quiet]
+        waiting = self._forks.take(role) if self._forks is not None else None
         if waiting is not None:
             process: Process = waiting.process
             ready, hold = waiting.ready, waiting.hold
-            waiting.begin([*words, "--parent-fd", str(waiting.parent_fd), "--ready-fd", str(waiting.ready_fd)])
+            waiting.begin([*arguments, "--parent-fd", str(waiting.parent_fd), "--ready-fd", str(waiting.ready_fd)])
         else:
-            process, ready, hold = _spawn(words)
-        (self._master if role == "master" else self._working).append(_Child(process, hold))
+            process, ready, hold = _spawn(arguments)
+        (self._master if role == "master" else self._worker_children).append(_Child(process, hold))
         try:
             return self._await_ready(role, process, ready)
         finally:
@@ -254,48 +264,51 @@ class LocalCluster:
     def _await_ready(self, role: str, process: Process, ready: int) -> str:
         assert process.stderr is not None
         readable, _, _ = select.select([ready], [], [], START_S)
-        told = os.read(ready, 4096).decode().strip() if readable else ""
-        if told:
-            _forward(process)
-            return told
+        address = os.read(ready, 4096).decode().strip() if readable else ""
+        if address:
+            _forward_stderr(process)
+            return address
         if not readable:
             raise EnvironmentFault(f"the {role} was not ready within {START_S:g} s")
         code = process.wait()
-        said = process.stderr.read().decode(errors="replace").strip()
-        log, _, words = said.rpartition("titan: ") if said.rpartition("\n")[2].startswith("titan: ") else (said, "", "")
+        output = process.stderr.read().decode(errors="replace").strip()
+        has_error = output.rpartition("\n")[2].startswith("titan: ")
+        log, _, error = output.rpartition("titan: ") if has_error else (output, "", "")
         if log:
             print(log.rstrip(), file=sys.stderr)
-        if "is in use by the process" in words:
-            raise Conflict(words)
-        if "is in use by another program" in words:
-            raise PortInUse(words)
-        raise EnvironmentFault(words or f"the {role} ended with code {code}")
+        if "is in use by the process" in error:
+            raise Conflict(error)
+        if "is in use by another program" in error:
+            raise PortInUse(error)
+        raise EnvironmentFault(error or f"the {role} ended with code {code}")
 
 
-def _spawn(words: list[str]) -> tuple[Process, int, int]:
-    """Start `titan` with a fresh interpreter; return (process, end of the ready pipe, end of the
-    hold pipe)."""
+def _spawn(arguments: list[str]) -> tuple[Process, int, int]:
+    """Start `titan` in a fresh interpreter.
+
+    Returns the process, the read end of the ready pipe and the write end of the hold pipe.
+    """
     held, hold = os.pipe()
-    ready, told = os.pipe()
-    command = [sys.executable, "-m", "titan", *words, "--parent-fd", str(held), "--ready-fd", str(told)]
-    # they are nothing for what runs jobs
-    keys, fds = hand_on() if words[0] == "master" else ({}, ())
+    ready, ready_out = os.pipe()
+    command = [sys.executable, "-m", "titan", *arguments, "--parent-fd", str(held), "--ready-fd", str(ready_out)]
+    # workers must not get the keys, since they run jobs
+    keys, fds = hand_on() if arguments[0] == "master" else ({}, ())
     process = subprocess.Popen(
         command,
         env={**os.environ, **keys},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        pass_fds=(held, told, *fds),
+        pass_fds=(held, ready_out, *fds),
         process_group=0,
     )
-    for fd in (told, held, *fds):
+    for fd in (ready_out, held, *fds):
         os.close(fd)
     return process, ready, hold
 
 
-def _how(process: Process) -> str:
-    """How a process ended, which it has."""
+def _end_text(process: Process) -> str:
+    """Return a text on how an ended process has ended."""
     code = process.wait()
     if code >= 0:
         return f"ended with code {code}"
@@ -305,12 +318,12 @@ def _how(process: Process) -> str:
         return f"was killed by signal {-code}"
 
 
-def _say(text: str) -> None:
+def _print_notice(text: str) -> None:
     print(f"titan: {text}", file=sys.stderr, flush=True)
 
 
-def _forward(process: Process) -> None:
-    """What the child says from now on goes to this process's stderr."""
+def _forward_stderr(process: Process) -> None:
+    """Copy the child's stderr to this process's stderr from now on."""
 
     def copy() -> None:
         assert process.stderr is not None

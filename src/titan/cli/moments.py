@@ -1,4 +1,4 @@
-"""A place in the life of a cluster as a user names it: a time, or a sequence of the journal."""
+"""Moments of a journal as users write them: a time, or a sequence number."""
 
 from __future__ import annotations
 
@@ -12,24 +12,28 @@ from titan.cli.ask import UNITS
 from titan.master.replay import END, Moment
 
 EPOCH_FROM = 1_000_000_000
-"""Plain numbers from here on are seconds since the epoch (2001), below sequences."""
+"""Plain numbers from here on (2001) are seconds since the epoch; smaller ones are sequences."""
 _AGO = re.compile(r"-?(\d+(?:\.\d+)?)([smhdw])(?: ago)?")
 _CLOCK = re.compile(r"(\d\d?):(\d\d)(?::(\d\d(?:\.\d+)?))?")
-_HINT = "say a time (2026-01-31T12:00[:30][+01:00], 12:00[:30], -10m, seconds since the epoch), a sequence, or end"
+_HINT = "write a time (2026-01-31T12:00[:30][+01:00], 12:00[:30], -10m, seconds since the epoch), a sequence, or end"
 
 
 def moment_of(option: str, text: str, now: float) -> Moment:
-    """Raises UsageError. Times without a zone are local.
+    """Parse the value of an option. Times without a zone are local. Raises UsageError.
 
-    >>> moment_of("--at", "1234", 0.0), moment_of("--at", "1700000000.5", 0.0), moment_of("--at", "-10m", 1_700_000_600.0)
-    (Moment(seq=1234, at=0.0), Moment(seq=0, at=1700000000.5), Moment(seq=0, at=1700000000.0))
+    >>> moment_of("--at", "1234", 0.0)
+    Moment(seq=1234, at=0.0)
+    >>> moment_of("--at", "1700000000.5", 0.0)
+    Moment(seq=0, at=1700000000.5)
+    >>> moment_of("--at", "-10m", 1_700_000_600.0)
+    Moment(seq=0, at=1700000000.0)
     """
     text = text.strip()
     if text == "end":
         return END
     if text.isascii() and text.isdigit() and int(text) < EPOCH_FROM:
         if not int(text):
-            raise click.UsageError(f"{option} 0: sequences begin with 1")
+            raise click.UsageError(f"{option} 0: sequences begin at 1")
         return Moment(seq=int(text))
     at = _time_of(text, now)
     if at is None or not 0.0 < at < 253_402_300_800.0:
@@ -54,7 +58,7 @@ def _time_of(text: str, now: float) -> float | None:
 
 
 def _today(hour: int, minute: int, second: float, now: float) -> float | None:
-    """The last such time that was."""
+    """Return the last time of day that is not after `now`, None if there is no such time."""
     if hour > 23 or minute > 59 or second >= 60:
         return None
     day = datetime.fromtimestamp(now).replace(hour=hour, minute=minute, second=0, microsecond=0)
@@ -63,5 +67,5 @@ def _today(hour: int, minute: int, second: float, now: float) -> float | None:
 
 
 def local(at: float) -> str:
-    """As 2026-01-31 12:00:00.123, local time."""
+    """Return the local time as 2026-01-31 12:00:00.123."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) + f".{int(at * 1000) % 1000:03d}"

@@ -1,4 +1,4 @@
-"""Options that many commands share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_HOME = Path(".titan")
+MASTER_HELP = "Address of the master.  [default: TITAN_MASTER, else 127.0.0.1:9090]"
 
 
 def master_option(command: F) -> F:
-    return click.option("--master", metavar="HOST:PORT", help="Where the master is. Else TITAN_MASTER, else 127.0.0.1:9090.")(
-        command
-    )
+    return click.option("--master", metavar="HOST:PORT", help=MASTER_HELP)(command)
 
 
 def json_option(command: F) -> F:
@@ -25,16 +24,16 @@ def json_option(command: F) -> F:
 
 
 def python_option(command: F) -> F:
-    what = "What runs a single .py file: an interpreter or a virtual environment, on the worker.  [default: the worker's]"
-    return click.option("--python", metavar="PATH", help=what)(command)
+    text = "Interpreter or virtual environment on the worker, for a single .py file.  [default: the worker's]"
+    return click.option("--python", metavar="PATH", help=text)(command)
 
 
-def home_option(what: str) -> Callable[[F], F]:
-    return click.option("--home", type=click.Path(path_type=Path, file_okay=False), help=what)
+def home_option(text: str) -> Callable[[F], F]:
+    return click.option("--home", type=click.Path(path_type=Path, file_okay=False), help=text)
 
 
 def parent_options(command: F) -> F:
-    """For a process that must not outlive the one that started it."""
+    """Add the hidden options of a process that must not outlive its parent."""
     command = click.option("--parent-fd", type=int, hidden=True)(command)
     return click.option("--ready-fd", type=int, hidden=True)(command)
 
@@ -46,7 +45,7 @@ def start_logging(*, quiet: bool = False) -> None:
 
 
 deadline_option = click.option(
-    "--deadline", type=float, metavar="SECONDS", help="Cancel what is not over by then.  [default: the pipeline's]"
+    "--deadline", type=float, metavar="SECONDS", help="Cancel all open jobs after this time.  [default: the pipeline's]"
 )
 group_option = click.option(
     "--group", default="", metavar="ID", help="The run's agent_run_id: `titan runs --group ID`.  [default: the pipeline's]"

@@ -2,11 +2,11 @@
 
 A fresh interpreter spends most of the start of a master or worker on imports. A fork shares the
 imports of its parent and does the rest while the parent goes on. It then reads its command line
-from a pipe and runs it as `titan` does. A fork that is never given one ends without a trace: until
-then it has imported modules and nothing else.
+from a pipe and runs it as `titan` does. A fork that never gets a command line ends without a trace,
+since it has only imported modules so far.
 
-Only a process with one thread may fork here, since locks of other threads would stay locked. A
-process that holds passphrases may not either, since memory of a fork holds them too.
+A process with several threads may not fork here: the locks of its other threads would stay locked.
+A process that holds passphrases may not fork either, because its fork would hold them too.
 
 `ps` shows a fork with the command line of its parent, and `titan-master` or `titan-worker` as its
 name.
@@ -31,19 +31,19 @@ from typing import IO, Any, NamedTuple, NoReturn, Protocol, Self
 from titan.host.privacy import holds_keys
 
 SHARED = ("asyncio", "uvloop", "titan.net.peer", "titan.protocol.codec")
-"""Imports before the first fork: the parent, the master and the worker need all of them."""
+"""Imports before the first fork. The parent, the master and the worker need all of them."""
 MODULES = {
     "master": ("titan.cli.serve", "titan.master.server", "titan.master.vault"),
     "worker": ("titan.cli.serve", "titan.worker.shell"),
 }
 """Imports of a fork while it waits for its command line."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-WORDS = 1 << 20
-"""Bytes of a command line, at most."""
+MAX_COMMAND_BYTES = 1 << 20
+"""Largest command line, in bytes."""
 
 
 class Process(Protocol):
-    """The part of `subprocess.Popen` that forks have too."""
+    """The part of `subprocess.Popen` that `Fork` implements too."""
 
     @property
     def pid(self) -> int: ...
@@ -56,7 +56,7 @@ class Process(Protocol):
 
 
 class Fork:
-    """A child process without an exec. One thread at a time may call `wait`."""
+    """A child process without an exec. Only one thread at a time may call `wait`."""
 
     def __init__(self, pid: int, stderr: IO[bytes]) -> None:
         self.pid = pid
@@ -78,7 +78,7 @@ class Fork:
 
 
 def await_end(pid: int, timeout_s: float) -> bool:
-    """Return whether a child has ended, which it may do within the time; it is not reaped."""
+    """Wait at most `timeout_s` for a child to end; return whether it has. Does not reap it."""
     fd = os.pidfd_open(pid)
     try:
         return bool(select.select([fd], [], [], timeout_s)[0])
@@ -87,34 +87,37 @@ def await_end(pid: int, timeout_s: float) -> bool:
 
 
 class Waiting(NamedTuple):
-    """A fork that waits for its command line, and the ends of its pipes here."""
+    """A fork that waits for its command line, and the parent's ends of its pipes."""
 
     process: Fork
-    words: int
+    command: int
     hold: int
     ready: int
     parent_fd: int
-    """The number in the child of its end of `hold`; the next is that of `ready`."""
+    """File descriptor, in the child, of the other end of `hold`."""
     ready_fd: int
+    """File descriptor, in the child, of the other end of `ready`."""
 
-    def begin(self, words: list[str]) -> None:
-        """Give it its command line, without the program's name."""
-        with contextlib.suppress(BrokenPipeError), open(self.words, "wb") as pipe:
-            pipe.write("\0".join(words).encode(errors="surrogateescape"))
+    def begin(self, arguments: list[str]) -> None:
+        """Send the fork its command line, without the program's name."""
+        with contextlib.suppress(BrokenPipeError), open(self.command, "wb") as pipe:
+            pipe.write("\0".join(arguments).encode(errors="surrogateescape"))
 
     def dismiss(self) -> None:
-        for fd in (self.words, self.hold, self.ready):
+        for fd in (self.command, self.hold, self.ready):
             os.close(fd)
         self.process.wait()
         self.process.stderr.close()
 
 
 class ForkedServers:
-    """Forks for one cluster. `take` gives each of them once; leaving the context ends the others."""
+    """Forks for one cluster. `take` hands out each fork once; leaving the context ends the rest."""
 
     def __init__(self, workers: int | None) -> None:
-        """Fork a master and `workers` workers, if this process may fork. None: no forks. Raises
-        OSError."""
+        """Fork a master and `workers` workers, if this process may fork. None means no forks.
+
+        Raises OSError.
+        """
         self._waiting: dict[str, list[Waiting]] = {"master": [], "worker": []}
         if workers is None or not may_fork():
             return
@@ -135,20 +138,19 @@ class ForkedServers:
         self.close()
 
     def take(self, role: str) -> Waiting | None:
-        """Return a fork that waits, None if there is none (any more)."""
-        there = self._waiting[role]
-        return there.pop() if there else None
+        """Return a waiting fork, or None if none is left."""
+        waiting = self._waiting[role]
+        return waiting.pop() if waiting else None
 
     def close(self) -> None:
-        for there in self._waiting.values():
-            while there:
-                there.pop().dismiss()
+        for waiting in self._waiting.values():
+            while waiting:
+                waiting.pop().dismiss()
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Pause the garbage collector: of what imports make nothing is garbage, and a tenth of their
-    time is its."""
+    """Pause the garbage collector. It takes a tenth of the time of imports and finds no garbage."""
     gc.disable()
     try:
         yield
@@ -169,28 +171,28 @@ def _fork(role: str) -> Waiting:
             for fd in fds:
                 os.close(fd)
             raise
-    words_in, words, held, hold, ready, told, said, stderr = fds
+    command_in, command, held, hold, ready, ready_out, stderr_in, stderr = fds
     sys.stdout.flush()
     sys.stderr.flush()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the handlers here are the parent's
     try:
         pid = os.fork()
         if not pid:
-            _serve(role, words_in, held, told, stderr, mask)
+            _serve(role, command_in, held, ready_out, stderr, mask)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for fd in (words_in, held, told, stderr):
+        for fd in (command_in, held, ready_out, stderr):
             os.close(fd)
-    with contextlib.suppress(OSError):  # the child does the same: whoever is first
+    with contextlib.suppress(OSError):  # the child does the same; either may come first
         os.setpgid(pid, pid)
-    return Waiting(Fork(pid, open(said, "rb")), words, hold, ready, held, told)
+    return Waiting(Fork(pid, open(stderr_in, "rb")), command, hold, ready, held, ready_out)
 
 
 # -- in the child ----------------------------------------------------------------------------------
-def _serve(role: str, words_in: int, held: int, told: int, stderr: int, mask: Any) -> NoReturn:
+def _serve(role: str, command_in: int, held: int, ready_out: int, stderr: int, mask: Any) -> NoReturn:
     code = 70
     try:
-        _detach((words_in, held, told), stderr)
+        _detach((command_in, held, ready_out), stderr)
         if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
@@ -201,9 +203,9 @@ def _serve(role: str, words_in: int, held: int, told: int, stderr: int, mask: An
         with uncollected():
             for module in MODULES[role]:
                 importlib.import_module(module)
-        with open(words_in, "rb") as pipe:
-            words = pipe.read(WORDS).decode(errors="surrogateescape")
-        code = _run(words.split("\0")) if words else 0
+        with open(command_in, "rb") as pipe:
+            command = pipe.read(MAX_COMMAND_BYTES).decode(errors="surrogateescape")
+        code = _run(command.split("\0")) if command else 0
     except KeyboardInterrupt:
         code = 130
     except BaseException:
@@ -211,7 +213,7 @@ def _serve(role: str, words_in: int, held: int, told: int, stderr: int, mask: An
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
-        os._exit(code)  # the frames below are the parent's: nothing of them may be unwound here
+        os._exit(code)  # the frames below belong to the parent and must not be unwound here
 
 
 def _detach(keep: tuple[int, ...], stderr: int) -> None:
@@ -227,12 +229,12 @@ def _detach(keep: tuple[int, ...], stderr: int) -> None:
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))
 
 
-def _run(words: list[str]) -> int:
+def _run(arguments: list[str]) -> int:
     """Run a command line as `titan` does; return its exit code."""
     from titan.cli import group
 
-    sys.argv = [sys.argv[0], *words]
-    sys.orig_argv = [sys.executable, "-m", "titan", *words]
+    sys.argv = [sys.argv[0], *arguments]
+    sys.orig_argv = [sys.executable, "-m", "titan", *arguments]
     try:
         group.run()
     except SystemExit as end:

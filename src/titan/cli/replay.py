@@ -1,4 +1,4 @@
-"""`titan replay`: the cluster as it was at some time, and what happened between two."""
+"""`titan replay`: the cluster at a past time, and the events between two times."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ ROWS = 1000
 @click.command()
 @click.argument("target", required=False, default="", metavar="[RUN|RUN/JOB]")
 @click.option("--at", metavar="TIME|SEQ", help="2026-01-31T12:00, 12:00:30, -10m, seconds since the epoch, a sequence, or end.")
-@click.option("--events", is_flag=True, help="Print what happened, an event a line, from --from to --to.")
-@click.option("--from", "begin", metavar="TIME|SEQ", help="With --events.  [default: as far back as the journal goes]")
+@click.option("--events", is_flag=True, help="Print the events from --from to --to, one per line.")
+@click.option("--from", "begin", metavar="TIME|SEQ", help="With --events.  [default: the journal's beginning]")
 @click.option("--to", "end", metavar="TIME|SEQ", help="With --events.  [default: the end]")
 @click.option("--all", "every", is_flag=True, help="Print every job, however many.")
 @home_option("The master's home; it may be running.  [default: .titan]")
@@ -66,13 +66,13 @@ def replay(
     home: Path | None,
     as_json: bool,
 ) -> None:
-    """Show the cluster, a run or a job as it was at some time, from the journal of a home. Nothing
-    is written there.
+    """Show the cluster, a run or a job at a past time, from the journal of a home. Writes nothing
+    there.
 
-    What the journal does not hold is not shown: logs, and which workers were connected.
+    The journal does not record logs, nor which workers were connected.
     """
     if events is (at is not None) or (not events and (begin is not None or end is not None)):
-        raise click.UsageError("say --at TIME|SEQ, or --events with --from and --to")
+        raise click.UsageError("pass either --at TIME|SEQ, or --events with --from and --to")
     folder, now = home or DEFAULT_HOME, time.time()
     run, job = split_job(target) if "/" in target else (target, "")
     if events:
@@ -85,32 +85,32 @@ def replay(
     if target:
         _show_run(state, playback, run, job, when, every=every, as_json=as_json)
     else:
-        _show_cluster(folder, _picture(state), playback, when, as_json=as_json)
+        _show_cluster(folder, _overview(state), playback, when, as_json=as_json)
 
 
 # -- the cluster -----------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class _Picture:
+class _Overview:
     runs: list[RunSummary]
     workers: list[WorkerStatus]
     queue: dict[str, int]
-    """What is asked for -> how many jobs wait for it."""
+    """Demand -> number of jobs queued with it."""
     dead: list[DeadJob]
     gates: list[OpenGate]
     services: list[ServiceStatus]
     schedules: list[ScheduleStatus]
     saved: list[str]
-    """Pipelines that are kept by name."""
+    """Names of the saved pipelines."""
     counts: dict[str, int]
-    """How many there are of what is listed, of which at most ROWS are."""
+    """Total numbers of the items. The lists hold at most ROWS of each."""
 
 
-def _picture(state: State) -> _Picture:
+def _overview(state: State) -> _Overview:
     queue = {demand_text(demand): lane.count for demand, lane in state.lanes.items() if lane.count}
     for worker, lane in state.pinned.items():
         if lane.count:
             queue[f"worker {state.worker_name(worker)}"] = lane.count
-    return _Picture(
+    return _Overview(
         runs=[run_summary(row) for row in views.runs(state, msg.ListRuns(0, ROWS))],
         workers=[worker_status(row) for row in views.workers(state, msg.ListWorkers(0)).workers],
         queue=queue,
@@ -123,39 +123,39 @@ def _picture(state: State) -> _Picture:
     )
 
 
-def _show_cluster(folder: Path, found: _Picture, playback: Playback, when: float, *, as_json: bool) -> None:
+def _show_cluster(folder: Path, overview: _Overview, playback: Playback, when: float, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"seq": playback.seq, "at": when, **asdict(found)}))
+        print(json.dumps({"seq": playback.seq, "at": when, **asdict(overview)}))
         return
-    alive = [w for w in found.workers if w.state == "ALIVE"]
+    alive = [w for w in overview.workers if w.state == "ALIVE"]
     slots, held = sum(w.slots for w in alive), sum(min(w.held, w.slots) for w in alive)
     print(f"{folder} at {local(when)}, sequence {playback.seq:,}")
-    print(f"{len(alive)} of {len(found.workers)} workers alive, {held} of {slots} slots busy")
-    if found.runs:
-        print_runs(found.runs[:20], when)
-    counts = found.counts
+    print(f"{len(alive)} of {len(overview.workers)} workers alive, {held} of {slots} slots busy")
+    if overview.runs:
+        print_runs(overview.runs[:20], when)
+    counts = overview.counts
     print(
         f"{counts['runs']:,} runs with {counts['jobs']:,} jobs in the master's memory, {counts['store_keys']:,} keys in the store"
     )
-    waiting = ", ".join(f"{count:,} for {what}" for what, count in list(found.queue.items())[:20])
+    waiting = ", ".join(f"{count:,} for {demand}" for demand, count in list(overview.queue.items())[:20])
     print(f"queue: {waiting or 'empty'}")
-    if found.workers:
+    if overview.workers:
         print()
-        print_workers(found.workers, heard=False)
-    if found.dead:
+        print_workers(overview.workers, with_heard=False)
+    if overview.dead:
         print(f"\n{counts['dead']:,} in the dead letter queue")
-        print_dead(found.dead[:20])
-    if found.gates:
+        print_dead(overview.dead[:20])
+    if overview.gates:
         print()
-        print_gates(found.gates, when)
-    if found.services:
+        print_gates(overview.gates, when)
+    if overview.services:
         print()
-        print_services(found.services, when)
-    if found.schedules:
+        print_services(overview.services, when)
+    if overview.schedules:
         print()
-        print_schedules(found.schedules, when)
-    if found.saved:
-        print(f"\nsaved pipelines: {', '.join(found.saved)}")
+        print_schedules(overview.schedules, when)
+    if overview.saved:
+        print(f"\nsaved pipelines: {', '.join(overview.saved)}")
 
 
 # -- a run or a job --------------------------------------------------------------------------------
@@ -164,27 +164,27 @@ def _show_run(state: State, playback: Playback, run: str, job: str, when: float,
         found = views.find_run(state, run)
     except NotFound:
         raise NotFound(
-            f"run {run[:80]!r} was not in the master's memory at {local(when)}: it came later, or had left for the history"
-            f" (`titan status {run[:80]}`)"
+            f"run {run[:80]!r} was not in the master's memory at {local(when)}: it was submitted later, or had moved to the"
+            f" history (`titan status {run[:80]}`)"
         ) from None
-    picture = {"seq": playback.seq, "at": when}
+    moment = {"seq": playback.seq, "at": when}
     if job:
         answer = views.run_status(state, msg.GetRun(0, run, job))
-        status = job_status(answer.jobs[0])
+        job_row = job_status(answer.jobs[0])
         if as_json:
-            print(json.dumps({**picture, "run": run, **job_dict(status), "story": answer.story}))
+            print(json.dumps({**moment, "run": run, **job_dict(job_row), "story": answer.story}))
         else:
             print(f"{run}/{job} at {local(when)}, sequence {playback.seq:,}")
-            print_job(status, answer.story, when)
+            print_job(job_row, answer.story, when)
         return
     jobs = [job_status(views.job_row(state, state.jobs[n])) for n in found.numbers()]
     summary = run_summary(views.run_row(found))
-    whole = RunStatus(summary.run, summary.dag, summary.state, jobs, summary)
+    status = RunStatus(summary.run, summary.dag, summary.state, jobs, summary)
     if as_json:
-        print(json.dumps({**picture, **whole.to_dict()}))
+        print(json.dumps({**moment, **status.to_dict()}))
     else:
         print(f"at {local(when)}, sequence {playback.seq:,}")
-        print_run(whole, every=every, now=when)
+        print_run(status, every=every, now=when)
 
 
 # -- events ----------------------------------------------------------------------------------------
@@ -197,12 +197,12 @@ def _print_events(folder: Path, run: str, job: str, begin: str | None, end: str 
             continue
         if run and not is_about(playback.state, step.event, run, job):
             continue
-        told = tell(playback.state, step.event, run=run, job=job)
+        fields = tell(playback.state, step.event, run=run, job=job)
         name = type(step.event).__name__
         if as_json:
-            print(json.dumps({"seq": step.seq, "at": step.at, "event": name, **told}, default=_encoded))
+            print(json.dumps({"seq": step.seq, "at": step.at, "event": name, **fields}, default=_encoded))
         else:
-            print(f"{step.seq}  {local(step.at)}  {name}  {text(told)}".rstrip())
+            print(f"{step.seq}  {local(step.at)}  {name}  {text(fields)}".rstrip())
 
 
 def _encoded(value: Any) -> Any:

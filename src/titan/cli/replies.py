@@ -1,4 +1,4 @@
-"""Answers of TitanStore in the terminal."""
+"""Replies of TitanStore for the terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def plain(reply: Any) -> Any:
-    """Bytes that are no UTF-8 are {"base64": ...}."""
+    """Return the reply as JSON values. Bytes that are not UTF-8 become {"base64": ...}."""
     if isinstance(reply, bytes):
         try:
             return reply.decode()
@@ -22,7 +22,7 @@ def plain(reply: Any) -> Any:
 
 
 def lines(reply: Any) -> list[bytes]:
-    """One for each item, pairs on one line."""
+    """Return one line per item; a pair is one line."""
     if reply is None:
         return []
     if isinstance(reply, bytes):

@@ -1,4 +1,4 @@
-"""`titan submit`, `titan wait`, and what `titan run` does once its forks are made."""
+"""`titan submit`, `titan wait`, and the part of `titan run` that follows its forks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from typing import NamedTuple, NoReturn
 import click
 
 from titan.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
-from titan.cli.follow import follow, tell_lost_output
+from titan.cli.follow import follow, report_lost_output
 from titan.cli.follow import submit as submit_dag
 from titan.cli.local_cluster import LocalCluster
 from titan.cli.options import DEFAULT_HOME, deadline_option, group_option, json_option, master_option, python_option
@@ -46,7 +46,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def execute(
-    crew: ForkedServers,
+    forks: ForkedServers,
     *,
     master: str | None,
     workers: int,
@@ -67,13 +67,13 @@ def execute(
     as_json: bool,
     what: tuple[str, ...],
 ) -> NoReturn:
-    """Do `titan run`, see `titan.cli.run_command`."""
-    asked = _Asked(requirement or ("GENERAL",), cpus, memory, gpus, secrets)
-    make = partial(dag_of, retries=retries, asked=asked, python=python, deadline=deadline, limits=limits, group=group)
+    """Execute `titan run`; see `titan.cli.run_command`."""
+    demand = _Demand(requirement or ("GENERAL",), cpus, memory, gpus, secrets)
+    make = partial(dag_of, retries=retries, demand=demand, python=python, deadline=deadline, limits=limits, group=group)
     named = may_be_saved(what)
     dag, beside = (None, Path.cwd()) if named else make(what)
-    with _client_or_cluster(master, home, beside, workers=workers, slots=slots, ephemeral=ephemeral, crew=crew) as place:
-        client = place.client
+    with _client_or_cluster(master, home, beside, workers=workers, slots=slots, ephemeral=ephemeral, forks=forks) as cluster:
+        client = cluster.client
         saved = saved_of(client, what[0]) if named else None
         if saved is None:
             dag = dag or make(what)[0]
@@ -84,21 +84,21 @@ def execute(
             if not (quiet or as_json):
                 print(f"run {handle.id} of {about.name}, {about.size:,} job{'s' if about.size != 1 else ''}", file=sys.stderr)
                 if dag is not None:
-                    _print_unmet(client, dag, private=place.private)
+                    _print_unmet(client, dag, private=cluster.private)
             summary = _follow_run(client, handle, about, quiet=quiet, as_json=as_json)
         except KeyboardInterrupt:
-            if place.failures:
-                _give_up(handle, place.failures[0])
+            if cluster.failures:
+                _give_up(handle, cluster.failures[0])
             print("\ntitan: interrupted, cancelling the run", file=sys.stderr)
             with contextlib.suppress(TitanError, KeyboardInterrupt):
                 handle.cancel()
             raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
-        except BrokenPipeError:  # whoever read the output has gone: the end, as for any command in a pipe
+        except BrokenPipeError:  # the reader of the output has gone, which ends any command in a pipe
             with contextlib.suppress(TitanError):
                 handle.cancel()
             raise
-        _conclude(place, summary, about, quiet=quiet, as_json=as_json)
-        lost = tell_lost_output(client, summary)
+        _conclude(cluster, summary, about, quiet=quiet, as_json=as_json)
+        lost = report_lost_output(client, summary)
     click.get_current_context().exit(0 if summary.ok and not lost else EXIT_FAILED)
 
 
@@ -110,8 +110,8 @@ def execute(
 @master_option
 @json_option
 def submit(file: str, python: str | None, deadline: float | None, group: str, master: str | None, as_json: bool) -> None:
-    """Submit a pipeline, saved or not, or a script, and return at once. The run survives this
-    terminal, and the master's death."""
+    """Submit a pipeline, a saved pipeline or a script, and return at once. The run outlives this
+    terminal, and restarts of the master."""
     named = may_be_saved((file,))
     dag = None if named else dag_of((file,), retries=3, python=python, deadline=deadline, group=group)[0]
     with open_client(master) as client:
@@ -128,12 +128,12 @@ def submit(file: str, python: str | None, deadline: float | None, group: str, ma
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
-@click.option("--timeout", type=float, help="Give up after so many seconds; the run goes on.  Exit code 1.")
+@click.option("--timeout", type=float, help="Stop waiting after this many seconds; the run goes on.  Exit code 1.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @master_option
 @json_option
 def wait(run_id: str, timeout: float | None, quiet: bool, master: str | None, as_json: bool) -> None:
-    """Follow a run until it is over; exit with 0 if all of it COMPLETED, else 1."""
+    """Follow a run until it is over. Exit with 0 if every job COMPLETED, else 1."""
     with open_client(master) as client:
         if timeout is not None:
             try:
@@ -146,13 +146,13 @@ def wait(run_id: str, timeout: float | None, quiet: bool, master: str | None, as
         if as_json:
             print(json.dumps(asdict(summary)))
         elif not summary.ok:
-            _print_failures(client, client.status(run_id), _master_words(master))
-        lost = tell_lost_output(client, summary)
+            _print_failures(client, client.status(run_id), _master_option(master))
+        lost = report_lost_output(client, summary)
     click.get_current_context().exit(0 if summary.ok and not lost else EXIT_FAILED)
 
 
-class _Asked(NamedTuple):
-    """What a single file or command asks of its worker and its master."""
+class _Demand(NamedTuple):
+    """Resources and secrets that a single file or command needs."""
 
     requirement: tuple[str, ...] = ("GENERAL",)
     cpus: float = 0.0
@@ -162,13 +162,13 @@ class _Asked(NamedTuple):
 
 
 class _About(NamedTuple):
-    """What is shown of a DAG that runs."""
+    """Facts about a running DAG, for display."""
 
     name: str
     size: int
     first: str
     last: str
-    """The job that all others lead to, if there is just one: its output is what the run was for."""
+    """The only job without children, "" if there are several. Its output is the run's output."""
 
     @classmethod
     def of(cls, dag: DAG) -> _About:
@@ -187,13 +187,15 @@ def dag_of(
     retries: int,
     python: str | None,
     deadline: float | None,
-    asked: _Asked | None = None,
+    demand: _Demand | None = None,
     limits: tuple[str, ...] = (),
     group: str = "",
 ) -> tuple[DAG, Path]:
-    """(the DAG, the folder beside which a private cluster is kept). `deadline` and `group` go
-    before the pipeline's."""
-    dag, beside = _dag_of(what, retries=retries, asked=asked or _Asked(), python=python, limits=limits)
+    """Return the DAG, and the folder in which a private cluster has its home.
+
+    `deadline` and `group` override those of the pipeline.
+    """
+    dag, beside = _dag_of(what, retries=retries, demand=demand or _Demand(), python=python, limits=limits)
     if group:
         dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, dag.deadline, group)
     if deadline is not None:
@@ -202,7 +204,7 @@ def dag_of(
 
 
 def _dag_of(
-    what: tuple[str, ...], *, retries: int, asked: _Asked, python: str | None, limits: tuple[str, ...] = ()
+    what: tuple[str, ...], *, retries: int, demand: _Demand, python: str | None, limits: tuple[str, ...] = ()
 ) -> tuple[DAG, Path]:
     first, *args = what
     path = Path(first)
@@ -213,31 +215,31 @@ def _dag_of(
             raise CallerError(f"--python is for a single .py file: in {first} write python: {python}")
         if limits:
             raise CallerError(f"--limit is for a single file or command: in {first} write limits: {{memory: 512MiB}} with a job")
-        if asked.secrets:
+        if demand.secrets:
             raise CallerError(
-                f"--secret is for a single file or command: in {first} write secrets: [{asked.secrets[0]}] with a job"
+                f"--secret is for a single file or command: in {first} write secrets: [{demand.secrets[0]}] with a job"
             )
         if args:
-            raise CallerError(f"a pipeline takes no arguments: {' '.join(args)!r} is too much")
+            raise CallerError(f"a pipeline takes no arguments: remove {' '.join(args)!r}")
         return load_pipeline(path), path.resolve().parent
     if path.is_dir():
-        raise CallerError(f"{first} is a folder: name a pipeline, a script or a command")
+        raise CallerError(f"{first} is a folder: pass a pipeline, a script or a command")
     name = _NOT_IN_NAMES.sub("-", path.name).strip("-.")[:100] or "job"
     if path.is_file() and (path.suffix in (".py", ".sh", ".jar") or "/" in first):
-        job = Job(name, file=path, args=args, retries=retries, python=python, limits=_limits_of(limits), **asked._asdict())
+        job = Job(name, file=path, args=args, retries=retries, python=python, limits=_limits_of(limits), **demand._asdict())
         return DAG(path.name, [job]), path.resolve().parent
     if path.suffix in (".py", ".sh", ".jar") and not shutil.which(first):
-        raise CallerError(f"there is no file {first}")
+        raise CallerError(f"file {first} does not exist")
     if python is not None:
         raise CallerError(f"--python is for a .py file: {first} would be run as a command")
     if not shutil.which(first):
-        _refuse_slips(first, path)
-    job = Job(name, command=list(what), retries=retries, limits=_limits_of(limits), **asked._asdict())
+        _refuse_typos(first, path)
+    job = Job(name, command=list(what), retries=retries, limits=_limits_of(limits), **demand._asdict())
     return DAG(" ".join(what)[:200].encode("ascii", "replace").decode() or "command", [job]), Path.cwd()
 
 
 def may_be_saved(what: tuple[str, ...]) -> bool:
-    """Whether that is one word that could name a saved pipeline, and is no file."""
+    """Return whether `what` is a single word that may name a saved pipeline, and is not a file."""
     first, *rest = what
     is_file = "/" in first or first.endswith((".yaml", ".yml", ".py", ".sh", ".jar")) or Path(first).exists()
     return not rest and not is_file and match_name(first) is not None
@@ -250,37 +252,40 @@ def saved_of(client: Client, name: str) -> Pipeline | None:
         return None
 
 
-def _limits_of(given: tuple[str, ...]) -> dict[str, str | float] | None:
-    for text in given:
+def _limits_of(texts: tuple[str, ...]) -> dict[str, str | float] | None:
+    for text in texts:
         if "=" not in text:
-            raise CallerError(f"--limit {text}: give NAME=AMOUNT, for example memory=512MiB")
-    return {name: amount for name, _, amount in (text.partition("=") for text in given)} or None
+            raise CallerError(f"--limit {text}: write NAME=AMOUNT, for example memory=512MiB")
+    return {name: amount for name, _, amount in (text.partition("=") for text in texts)} or None
 
 
-def _refuse_slips(first: str, path: Path) -> None:
-    """What is no command here may be one where it runs, unless it was meant otherwise."""
+def _refuse_typos(first: str, path: Path) -> None:
+    """Raise an error if `first` looks like a typo of an option, a file or a shell command.
+
+    Any other unknown command passes, because the worker may have it.
+    """
     if first.startswith("-"):
         raise click.NoSuchOption(first, ctx=click.get_current_context())
     if path.is_file():
-        raise CallerError(f"{first} is a file and no command: to run it say ./{first}")
+        raise CallerError(f"{first} is a file, not a command: to run it, write ./{first}")
     if any(c.isspace() for c in first):
-        raise CallerError(f"there is no command named {first!r}: leave out the quotes, or say: titan run -- sh -c {first!r}")
+        raise CallerError(f"there is no command named {first!r}: remove the quotes, or use: titan run -- sh -c {first!r}")
 
 
-# -- where to run it -------------------------------------------------------------------------------
-class _Place(NamedTuple):
+# -- the cluster that runs it ----------------------------------------------------------------------
+class _Cluster(NamedTuple):
     client: Client
     private: bool
     failures: list[str]
-    """Why its cluster can do nothing more, if that is so. The main thread is interrupted then."""
+    """The reason why the private cluster failed, if it did. The main thread is interrupted then."""
     later: str | None
-    """What a later command needs to find the run, None if nothing will."""
+    """Options with which a later command finds the run; None if the cluster is removed."""
 
 
 @contextmanager
 def _client_or_cluster(
-    master: str | None, home: Path | None, beside: Path, *, workers: int, slots: int | None, ephemeral: bool, crew: ForkedServers
-) -> Iterator[_Place]:
+    master: str | None, home: Path | None, beside: Path, *, workers: int, slots: int | None, ephemeral: bool, forks: ForkedServers
+) -> Iterator[_Cluster]:
     if home is None or master:
         try:
             client = Client(master)
@@ -290,14 +295,14 @@ def _client_or_cluster(
                 raise
         else:
             with contextlib.closing(client):
-                yield _Place(client, False, [], _master_words(master))
+                yield _Cluster(client, False, [], _master_option(master))
             return
     folder = home or beside / DEFAULT_HOME
     scratch = tempfile.mkdtemp(prefix="titan-") if ephemeral else None
     try:
         with (
-            LocalCluster(Path(scratch) if scratch else folder, workers=workers, slots=slots, crew=crew) as cluster,
-            Client(cluster.address) as own,
+            LocalCluster(Path(scratch) if scratch else folder, workers=workers, slots=slots, forks=forks) as cluster,
+            Client(cluster.address) as client,
         ):
             failures: list[str] = []
 
@@ -305,47 +310,49 @@ def _client_or_cluster(
                 failures.append(why)
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-            cluster.watch_beside(give_up)
-            yield _Place(own, True, failures, None if ephemeral else _home_words(folder))
+            cluster.watch_in_thread(give_up)
+            yield _Cluster(client, True, failures, None if ephemeral else _home_option(folder))
     finally:
         if scratch:
             remove_folder(scratch, ignore_errors=True)
 
 
 def _give_up(handle: Run, why: str) -> NoReturn:
-    """The private cluster has failed, and so has the run."""
-    print(f"\ntitan: {why}: the run is given up", file=sys.stderr)
+    """Cancel the run, because the private cluster has failed, and exit."""
+    print(f"\ntitan: {why}: the run has failed", file=sys.stderr)
     if not why.startswith("the master"):
         with contextlib.suppress(TitanError, KeyboardInterrupt):
             handle.cancel()
     raise click.exceptions.Exit(EXIT_FAILED)
 
 
-def _master_words(master: str | None) -> str:
+def _master_option(master: str | None) -> str:
     return f" --master {master}" if master else ""
 
 
-def _home_words(folder: Path) -> str:
+def _home_option(folder: Path) -> str:
     return "" if folder.resolve() == DEFAULT_HOME.resolve() else f" --home {shlex.quote(str(folder))}"
 
 
-# -- what to show ----------------------------------------------------------------------------------
+# -- output ----------------------------------------------------------------------------------------
 def _print_unmet(client: Client, dag: DAG, *, private: bool) -> None:
-    """A run that waits for a worker that is not there looks like one that hangs: say so. A private
-    one's are about to come."""
+    """Report demands that no worker can meet, since a run that waits for them seems to hang.
+
+    The workers of a private cluster have not registered yet, so their facts are computed here.
+    """
     for line in describe_unmet(dag, _own_workers(dag) if private else client.workers(), client.address):
         print(f"titan: {line}", file=sys.stderr)
 
 
 def _own_workers(dag: DAG) -> list[WorkerStatus]:
-    """What a private cluster's workers will say of themselves."""
-    about: dict[str, str | int | float] = {}
+    """Return the status with which a private cluster's workers will register."""
+    resources: dict[str, str | int | float] = {}
     if asks_for_resources(dag):
         from titan.worker.devices import find_resources
         from titan.worker.translation import facts
 
-        about = facts(find_resources())
-    return [WorkerStatus("", "ALIVE", ("GENERAL",), 1, 0, 0.0, 0.0, about)]
+        resources = facts(find_resources())
+    return [WorkerStatus("", "ALIVE", ("GENERAL",), 1, 0, 0.0, 0.0, resources)]
 
 
 def _follow_run(client: Client, handle: Run, dag: _About, *, quiet: bool, as_json: bool) -> RunSummary:
@@ -355,14 +362,14 @@ def _follow_run(client: Client, handle: Run, dag: _About, *, quiet: bool, as_jso
     return follow(client, handle.id, quiet=quiet or as_json)
 
 
-def _conclude(place: _Place, summary: RunSummary, dag: _About, *, quiet: bool, as_json: bool) -> None:
-    client = place.client
+def _conclude(cluster: _Cluster, summary: RunSummary, dag: _About, *, quiet: bool, as_json: bool) -> None:
+    client = cluster.client
     if as_json:
         print(json.dumps(client.status(summary.run).to_dict()))
         return
     took = (summary.finished_at or 0.0) - summary.submitted_at
     if not summary.ok:
-        _print_failures(client, client.status(summary.run), place.later)
+        _print_failures(client, client.status(summary.run), cluster.later)
     elif dag.size > 1 and dag.last:
         _copy_output(client, f"{summary.run}/{dag.last}", follow_=False)
     if not quiet:
@@ -390,7 +397,7 @@ def _copy_output(client: Client, target: str, *, follow_: bool) -> None:
 
 
 def _print_failures(client: Client, run: RunStatus, later: str | None) -> None:
-    """Why it failed: the dead jobs, the end of what each said, and where to read on."""
+    """Print the dead jobs, the end of each job's stderr, and the commands that show more."""
     dead = [job for job in run.jobs if job.state == "DEAD"]
     for job in dead[:5]:
         where = f"{run.run}/{job.id}"
@@ -398,12 +405,12 @@ def _print_failures(client: Client, run: RunStatus, later: str | None) -> None:
             f"\n{where} is DEAD after {job.attempt} attempt{'s' if job.attempt != 1 else ''}: {one_line(job.reason)}",
             file=sys.stderr,
         )
-        said = b"".join(data for stream, data in client.logs(where) if stream == 2)
-        lines = said.decode(errors="replace").splitlines()
+        output = b"".join(data for stream, data in client.logs(where) if stream == 2)
+        lines = output.decode(errors="replace").splitlines()
         for line in lines[-TAIL_LINES:]:
             print(f"  {line}", file=sys.stderr)
         if later is not None:
             print(f"  (titan logs {where}{later}, titan status {where}{later})", file=sys.stderr)
     if len(dead) > 5:
-        how = "" if later is None else f": titan dlq {run.run}{later}"
-        print(f"\nand {len(dead) - 5} more dead jobs{how}", file=sys.stderr)
+        hint = "" if later is None else f": titan dlq {run.run}{later}"
+        print(f"\nand {len(dead) - 5} more dead jobs{hint}", file=sys.stderr)

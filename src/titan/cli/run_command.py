@@ -1,7 +1,7 @@
 """The command `titan run`.
 
-It imports little, so that the master and the worker of a private cluster are forked first and
-import beside it.
+It imports little before it forks the master and the worker of a private cluster, so that they
+import at the same time as this process.
 """
 
 from __future__ import annotations
@@ -23,23 +23,25 @@ PROBE_S = 1.0
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @master_option
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Of the private cluster.")
+@click.option(
+    "--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Number of workers of the private cluster."
+)
 @click.option("--slots", type=click.IntRange(1, 65536), help="Jobs at once on each of its workers.  [default: the number of CPUs]")
-@home_option("Where the private cluster is kept.  [default: .titan beside the pipeline]")
+@home_option("Directory of the private cluster.  [default: .titan beside the pipeline]")
 @click.option("--ephemeral", is_flag=True, help="Remove the private cluster's home afterwards.")
-@click.option("--retries", default=0, show_default=True, type=click.IntRange(0, 1000), help="Of a single file or command.")
-@click.option("--requirement", multiple=True, metavar="TAG", help="Of a single file or command.  [default: GENERAL]")
-@click.option("--cpus", type=float, default=0.0, help="The same: what it takes up on its worker, as are the next two.")
-@click.option("--memory", default="0", metavar="SIZE", help="Bytes, or as 4GiB.")
-@click.option("--gpus", type=int, default=0, help="It finds them in CUDA_VISIBLE_DEVICES.")
+@click.option("--retries", default=0, show_default=True, type=click.IntRange(0, 1000), help="Retries of a single file or command.")
+@click.option("--requirement", multiple=True, metavar="TAG", help="Needs of a single file or command.  [default: GENERAL]")
+@click.option("--cpus", type=float, default=0.0, help="CPUs that a single file or command takes up on its worker.")
+@click.option("--memory", default="0", metavar="SIZE", help="Memory that it takes up, in bytes or as 4GiB.")
+@click.option("--gpus", type=int, default=0, help="GPUs that it takes up; CUDA_VISIBLE_DEVICES lists them.")
 @click.option(
     "--limit",
     "limits",
     multiple=True,
     metavar="NAME=AMOUNT",
-    help="Of a single file or command: memory=512MiB, cpus=1.5, processes=64.",
+    help="Limit of a single file or command: memory=512MiB, cpus=1.5, processes=64.",
 )
-@click.option("--secret", "secrets", multiple=True, metavar="NAME", help="Of a single file or command: a variable with it.")
+@click.option("--secret", "secrets", multiple=True, metavar="NAME", help="Secret for a single file or command, as a variable.")
 @python_option
 @deadline_option
 @group_option
@@ -48,23 +50,25 @@ PROBE_S = 1.0
 @click.argument("what", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE [ARGS]... | NAME | -- COMMAND [ARGS]...")
 def run(master: str | None, home: Path | None, workers: int, **options: Any) -> None:
     """Submit a pipeline (.yaml, or the NAME of a saved one), a script (.py, .sh, .jar) or any
-    command; follow it; exit with 0 if all of it COMPLETED.
+    command, and follow it. Exit with 0 if every job COMPLETED.
 
-    With neither --master nor TITAN_MASTER, and nothing on the default port, a private cluster of
-    this machine is started for it and stopped afterwards. Its home stays for `titan status` and
-    `titan logs`. Ctrl-C (or SIGTERM) cancels the run.
+    Without --master, TITAN_MASTER and a master on the default port, the command starts a private
+    cluster on this machine and stops it afterwards. The home of that cluster stays for `titan
+    status` and `titan logs`. Ctrl-C (or SIGTERM) cancels the run.
     """
     interrupt_on_sigterm()
-    with ForkedServers(workers if _needs_cluster(master, home) else None) as crew:
+    with ForkedServers(workers if _needs_cluster(master, home) else None) as forks:
         with uncollected():
             from titan.cli.run import execute
 
-        execute(crew, master=master, home=home, workers=workers, **options)
+        execute(forks, master=master, home=home, workers=workers, **options)
 
 
 def _needs_cluster(master: str | None, home: Path | None) -> bool:
-    """Return whether a private cluster is certain. If not, a client finds out, which may take
-    longer."""
+    """Return whether the run certainly needs a private cluster.
+
+    If this returns False, a client has to find out, which may take longer.
+    """
     if master or (home is None and os.environ.get(VARIABLE)):
         return False
     if home is not None:

@@ -1,4 +1,4 @@
-"""`titan save`: pipelines that are run by name."""
+"""`titan save`: saved pipelines, which run by name."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from titan.cli.session import open_client
 @click.command()
 @click.argument("name", required=False)
 @click.argument("file", required=False, metavar="PIPELINE|SCRIPT")
-@click.option("--replace", is_flag=True, help="Change the pipeline of that name, if there is one.")
-@click.option("--list", "list_", is_flag=True, help="Show what is saved.")
-@click.option("--remove", is_flag=True, help="Forget the pipeline NAME. Its runs go on.")
+@click.option("--replace", is_flag=True, help="Replace an existing pipeline of this name.")
+@click.option("--list", "list_", is_flag=True, help="List the saved pipelines.")
+@click.option("--remove", is_flag=True, help="Remove the pipeline NAME. Its runs go on.")
 @python_option
 @master_option
 @json_option
@@ -32,15 +32,15 @@ def save(
     master: str | None,
     as_json: bool,
 ) -> None:
-    """Keep a pipeline or script, as its files are now, under a name: `titan run NAME`, or
-    `pipeline: NAME` in another pipeline."""
+    """Save a pipeline or script under a name, with its files as they are now. Run it by `titan run
+    NAME`, or by `pipeline: NAME` in another pipeline."""
     if list_:
         if name or file or remove:
-            raise click.UsageError("--list goes by itself")
+            raise click.UsageError("--list takes no NAME, no FILE and no --remove: titan save --list")
         _list(master, as_json=as_json)
         return
     if name is None or (file is None) is not remove:
-        raise click.UsageError("say: titan save NAME FILE, titan save --remove NAME, or titan save --list")
+        raise click.UsageError("use titan save NAME FILE, titan save --remove NAME, or titan save --list")
     if remove:
         with open_client(master) as client:
             client.pipelines.remove(name)
@@ -57,9 +57,18 @@ def _list(master: str | None, *, as_json: bool) -> None:
     with open_client(master) as client:
         found = client.pipelines.list()
     if as_json:
-        print(json.dumps([it.to_dict() for it in found]))
+        print(json.dumps([p.to_dict() for p in found]))
     elif not found:
         print("no pipeline is saved: titan save NAME FILE")
     else:
-        rows = [(it.name, it.dag, it.version, str(it.jobs), time.strftime("%F %T", time.localtime(it.saved_at))) for it in found]
+        rows = [
+            (
+                p.name,
+                p.dag,
+                p.version,
+                str(p.jobs),
+                time.strftime("%F %T", time.localtime(p.saved_at)),
+            )
+            for p in found
+        ]
         print_table(("NAME", "DAG", "VERSION", "JOBS", "SAVED"), rows)

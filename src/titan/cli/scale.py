@@ -1,4 +1,4 @@
-"""`titan scale`: what the scaling rules have started, and why."""
+"""`titan scale`: the burst workers of each scaling rule, and its last decision."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from titan.cli.session import open_client
 @master_option
 @json_option
 def scale(master: str | None, as_json: bool) -> None:
-    """Burst workers per capability: what waits, what can take it, how many there are and may be,
-    and what was decided last."""
+    """Show per capability the queued jobs, the slots, the burst workers with their limits, and the
+    last decision."""
     with open_client(master) as client:
         found = client.scale()
         if as_json:
             print(json.dumps([asdict(row) for row in found]))
             return
         if not found:
-            print("this master starts no burst workers: titan master --scale GENERAL=0..8 lets it")
+            print("this master starts no burst workers; to allow them: titan master --scale GENERAL=0..8")
             return
         rows = [
             (

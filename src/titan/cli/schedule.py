@@ -1,4 +1,4 @@
-"""`titan schedule`: what runs by the clock."""
+"""`titan schedule`: pipelines that run by the clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HOME = "Read this home of an earlier private cluster instead of asking a runnin
 
 @click.group()
 def schedule() -> None:
-    """Pipelines by the clock: cron expressions in any time zone, or plain intervals."""
+    """Run pipelines by the clock: by cron expressions in any time zone, or at plain intervals."""
 
 
 @schedule.command()
@@ -31,18 +31,18 @@ def schedule() -> None:
 @click.option(
     "--cron", metavar="EXPR", help='"*/5 * * * *": minute hour day-of-month month day-of-week; six fields begin with seconds.'
 )
-@click.option("--tz", default="UTC", show_default=True, metavar="ZONE", help="The time zone of --cron, as Europe/Berlin.")
-@click.option("--every", type=float, metavar="SECONDS", help="Instead of --cron: so many seconds apart, at least 1.")
-@click.option("--start", metavar="TIME", help="Where --every is counted from: 2026-01-31T12:00[+01:00].  [default: now]")
+@click.option("--tz", default="UTC", show_default=True, metavar="ZONE", help="The time zone of --cron, e.g. Europe/Berlin.")
+@click.option("--every", type=float, metavar="SECONDS", help="Instead of --cron: seconds between two runs, at least 1.")
+@click.option("--start", metavar="TIME", help="The first time of --every: 2026-01-31T12:00[+01:00].  [default: now]")
 @click.option(
-    "--overlap", default="skip", show_default=True, metavar="skip|queue|replace", help="If a run of it is open when a time comes."
+    "--overlap", default="skip", show_default=True, metavar="skip|queue|replace", help="At a time when its last run is still open."
 )
 @click.option(
     "--catch-up", default="last", show_default=True, metavar="skip|last|all",
-    help="The times at which the master was away, or it was paused; at most 1,000.",
+    help="Times missed while it was paused or the master was down; at most 1,000.",
 )  # fmt: skip
-@click.option("--paused", is_flag=True, help="Begin with `titan schedule resume`.")
-@click.option("--replace", is_flag=True, help="Change the schedule of that name, if there is one.")
+@click.option("--paused", is_flag=True, help="Create it paused; `titan schedule resume` starts it.")
+@click.option("--replace", is_flag=True, help="Replace an existing schedule of this name.")
 @deadline_option
 @python_option
 @master_option
@@ -63,17 +63,17 @@ def add(
     master: str | None,
     as_json: bool,
 ) -> None:
-    """Run a pipeline or script, as its files are now, at each time of a cron expression or
-    interval."""
+    """Run a pipeline or script, with its files as they are now, at each time of a cron expression
+    or interval."""
     if (cron is None) is (every is None):
-        raise click.UsageError("give exactly one of --cron and --every")
+        raise click.UsageError("pass exactly one of --cron and --every")
     dag, _ = dag_of((str(file),), retries=3, python=python, deadline=deadline)
     with open_client(master) as client:
-        made = client.schedules.add(
+        added = client.schedules.add(
             name, dag, cron=cron, tz=tz, every=every, start=_moment(start), overlap=overlap, catch_up=catch_up, paused=paused,
             replace=replace,
         )  # fmt: skip
-        _show(made, as_json=as_json)
+        _show(added, as_json=as_json)
 
 
 @schedule.command(name="list")
@@ -81,14 +81,14 @@ def add(
 @home_option(_HOME)
 @json_option
 def list_(master: str | None, home: Path | None, as_json: bool) -> None:
-    """All schedules, and when each is next."""
+    """List all schedules with their next times."""
     with open_client(master, home=home, offline=True) as client:
         found = client.schedules.list()
         if as_json:
             print(json.dumps([s.to_dict() for s in found]))
             return
         if not found:
-            print("no schedules; they come from: titan schedule add NAME PIPELINE --cron EXPR")
+            print("no schedules; add one: titan schedule add NAME PIPELINE --cron EXPR")
             return
         print_schedules(found, time.time())
 
@@ -99,7 +99,7 @@ def list_(master: str | None, home: Path | None, as_json: bool) -> None:
 @home_option(_HOME)
 @json_option
 def show(name: str, master: str | None, home: Path | None, as_json: bool) -> None:
-    """One schedule, and its next times."""
+    """Show one schedule and its next times."""
     with open_client(master, home=home, offline=True) as client:
         _show(client.schedules.get(name), as_json=as_json)
 
@@ -109,7 +109,7 @@ def show(name: str, master: str | None, home: Path | None, as_json: bool) -> Non
 @master_option
 @json_option
 def pause(name: str, master: str | None, as_json: bool) -> None:
-    """Make no run until it is resumed. Runs that it made go on."""
+    """Start no runs until the schedule is resumed. Its open runs go on."""
     with open_client(master) as client:
         _show(client.schedules.pause(name), as_json=as_json)
 
@@ -119,7 +119,7 @@ def pause(name: str, master: str | None, as_json: bool) -> None:
 @master_option
 @json_option
 def resume(name: str, master: str | None, as_json: bool) -> None:
-    """Go on; the times that it was paused for are left to its catch-up policy."""
+    """Resume a paused schedule. Its catch-up policy decides about the missed times."""
     with open_client(master) as client:
         _show(client.schedules.resume(name), as_json=as_json)
 
@@ -129,7 +129,7 @@ def resume(name: str, master: str | None, as_json: bool) -> None:
 @master_option
 @json_option
 def remove(name: str, master: str | None, as_json: bool) -> None:
-    """Make no further run. Runs that it made go on."""
+    """Remove a schedule. Its open runs go on."""
     with open_client(master) as client:
         client.schedules.remove(name)
         print(json.dumps({"removed": name}) if as_json else f"schedule {name} removed")
@@ -140,7 +140,7 @@ def remove(name: str, master: str | None, as_json: bool) -> None:
 @master_option
 @json_option
 def run(name: str, master: str | None, as_json: bool) -> None:
-    """Make a run of it now, whatever its timing says, and return at once."""
+    """Start a run of the schedule now, regardless of its timing, and return at once."""
     with open_client(master) as client:
         handle = client.schedules.run(name)
         print(json.dumps({"run": handle.id}) if as_json else handle.id)
@@ -192,8 +192,8 @@ def _next(s: ScheduleStatus, now: float) -> str:
 
 
 def _span(seconds: float) -> str:
-    for size, unit, most in ((1, "s", 120), (60, "min", 120), (3600, "h", 48)):
-        if seconds < most * size:
+    for size, unit, limit in ((1, "s", 120), (60, "min", 120), (3600, "h", 48)):
+        if seconds < limit * size:
             return f"{max(0.0, seconds) / size:.0f} {unit}"
     return f"{seconds / 86_400:.0f} days"
 
@@ -202,4 +202,4 @@ def _moment(text: str | None) -> datetime | None:
     try:
         return None if text is None else datetime.fromisoformat(text)
     except ValueError:
-        raise click.UsageError(f"--start {text!r}: say a time as 2026-01-31T12:00, or 2026-01-31T12:00+01:00") from None
+        raise click.UsageError(f"--start {text!r} is not a time: write 2026-01-31T12:00 or 2026-01-31T12:00+01:00") from None

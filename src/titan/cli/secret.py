@@ -1,4 +1,4 @@
-"""`titan secret`: values that jobs are given and nobody is shown."""
+"""`titan secret`: values that jobs get and no command shows."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from titan.errors import CallerError
 from titan.host.core_dumps import forbid_core_dumps
 from titan.model.secrets import MAX_VALUE
 
-_HOME = "Of a private cluster, if none answers.  [default: .titan here]"
+_HOME = "Home of a private cluster, for when no master answers.  [default: .titan here]"
 
 
 @click.group()
 def secret() -> None:
-    """Values that jobs get in their environment. Sealed on the master's disk, masked in what jobs
-    print, shown to nobody."""
+    """Manage values that jobs get in their environment. They are encrypted on the master's disk,
+    masked in the output of jobs, and never shown."""
 
 
 @secret.command("set")
 @click.argument("name")
 @click.option("--file", type=click.Path(path_type=Path, dir_okay=False), metavar="F", help="Read the value from a file.")
 @master_option
-@home_option("Of a private cluster, if none answers; made if need be.  [default: .titan here, if it is there]")
+@home_option("Home of a private cluster, for when no master answers; created if missing.  [default: .titan here, if it exists]")
 @json_option
 def set_(name: str, file: Path | None, master: str | None, home: Path | None, as_json: bool) -> None:
-    """Keep a value under NAME, which is the variable that jobs find it in: from a file, from stdin,
-    or asked for.
+    """Set a secret, from a file, from stdin, or from a prompt. Jobs find it in the environment
+    variable NAME.
 
-    A newline at the end of a single line is taken off. What runs keeps the value it has, what
-    starts later has this one.
+    If the value is a single line, the newline at its end is removed. Running jobs keep the old
+    value; jobs that start later get the new one.
     """
     forbid_core_dumps()
     value = _value(name, file)
     with open_client(master, home=home, offline=True, make=True) as client:
-        done = client.secrets.set(name, value)
-    print(json.dumps(asdict(done)) if as_json else f"secret {done.name} is set, version {done.version}")
+        stored = client.secrets.set(name, value)
+    print(json.dumps(asdict(stored)) if as_json else f"secret {stored.name} is set, version {stored.version}")
 
 
 @secret.command("list")
@@ -51,15 +51,18 @@ def set_(name: str, file: Path | None, master: str | None, home: Path | None, as
 @home_option(_HOME)
 @json_option
 def list_(master: str | None, home: Path | None, as_json: bool) -> None:
-    """The names, when each was set, and how often."""
+    """List the names, the time at which each was set, and its version."""
     with open_client(master, home=home, offline=True) as client:
         found = client.secrets.list()
     if as_json:
-        print(json.dumps([asdict(one) for one in found]))
+        print(json.dumps([asdict(secret) for secret in found]))
     elif not found:
         print("no secrets")
     else:
-        rows = [(one.name, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.set_at)), str(one.version)) for one in found]
+        rows = [
+            (secret.name, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(secret.set_at)), str(secret.version))
+            for secret in found
+        ]
         print_table(("NAME", "SET", "VERSION"), rows)
 
 
@@ -69,7 +72,8 @@ def list_(master: str | None, home: Path | None, as_json: bool) -> None:
 @home_option(_HOME)
 @json_option
 def remove(name: str, master: str | None, home: Path | None, as_json: bool) -> None:
-    """Forget a secret. What runs keeps it; a job that starts later and asks for it is DEAD at once."""
+    """Remove a secret. Running jobs keep it. A job that starts later and needs it is DEAD at
+    once."""
     with open_client(master, home=home, offline=True) as client:
         client.secrets.remove(name)
     print(json.dumps({"name": name, "removed": True}) if as_json else f"secret {name} is removed")
@@ -89,7 +93,7 @@ def _value(name: str, file: Path | None) -> bytes:
 
 
 def _trimmed(data: bytes) -> bytes:
-    """Without the newline that `echo` and editors put behind a single line."""
+    """Return `data` without the newline that `echo` and editors add to a single line."""
     if data.endswith(b"\n") and data.count(b"\n") == 1:
         return data[:-2] if data.endswith(b"\r\n") else data[:-1]
     return data

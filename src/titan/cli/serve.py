@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import click
 import msgspec
 
-from titan.cli.options import DEFAULT_HOME, home_option, parent_options, start_logging
+from titan.cli.options import DEFAULT_HOME, MASTER_HELP, home_option, parent_options, start_logging
 from titan.errors import CallerError
 from titan.host.privacy import seclude
 from titan.model.dag import MAX_CPUS
@@ -25,55 +25,60 @@ from titan.model.settings import Settings
 from titan.model.sizes import size_of
 
 PASSWORD = "TITAN_STORE_PASSWORD"
-"""The environment variable with what the store's AUTH asks for."""
+"""The environment variable with the store's password."""
 
 
 @click.command()
-@home_option("Where the journal, logs and artifacts are kept.  [default: .titan]")
+@home_option("Directory of the journal, logs and artifacts.  [default: .titan]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=9090, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option("--port", default=9090, show_default=True, type=click.IntRange(0, 65535), help="The port; 0 takes a free one.")
 @click.option(
     "--fsync",
     type=click.Choice(["always", "everysec", "no"]),
     default="always",
     show_default=True,
-    help="When the journal is synced: before anyone is answered, once a second, or by the kernel.",
+    help="Sync the journal before each answer, once a second, or when the kernel does.",
 )
 @click.option("--journal", type=click.Choice(["disk", "none"]), default="disk", show_default=True, help="none: keep no journal.")
-@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="An interval or limit, e.g. loss_s=10; may be repeated.")
-@click.option("--scale", multiple=True, metavar="TAG=MIN..MAX", help="Start burst workers here as work waits, e.g. GENERAL=0..8.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="An interval or limit, e.g. loss_s=10; may be repeated."
+)
+@click.option("--scale", multiple=True, metavar="TAG=MIN..MAX", help="Start burst workers here while jobs wait, e.g. GENERAL=0..8.")
 @click.option("--burst-slots", type=click.IntRange(1, 65536), help="Jobs at once on each burst worker.  [default: 1]")
 @click.option(
-    "--burst-idle", type=click.FloatRange(0.1), metavar="SECONDS", help="Idle for so long, one is retired.  [default: 45]"
+    "--burst-idle",
+    type=click.FloatRange(0.1),
+    metavar="SECONDS",
+    help="Idle time after which a burst worker is retired.  [default: 45]",
 )
-@click.option("--accept-clock", is_flag=True, help="The clock is right, though far ahead of what the home has recorded.")
+@click.option("--accept-clock", is_flag=True, help="Confirm the clock, though it is far ahead of the last time in the journal.")
 @click.option("--insecure", is_flag=True, help="Listen on an address that others can reach.")
 @click.option(
     "--webhook-secret-file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Signs the webhooks of gates.  [default: TITAN_WEBHOOK_SECRET, else webhook.secret in the home]",
+    help="Key that signs the webhooks of gates.  [default: TITAN_WEBHOOK_SECRET, else webhook.secret in the home]",
 )
 @click.option(
     "--webhook-allow",
     multiple=True,
     metavar="HOST[:PORT]|RANGE",
-    help="Webhooks reach these alone, may be repeated.  [default: every host but this machine and link-local ones]",
+    help="Allow webhooks to this target only; may be repeated.  [default: every host but this machine and link-local ones]",
 )
 @click.option(
     "--secrets-passphrase-file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Its first line seals the secrets.  [default: TITAN_SECRETS_PASSPHRASE, else a key file]",
+    help="File whose first line encrypts the secrets.  [default: TITAN_SECRETS_PASSPHRASE, else a key file]",
 )
 @click.option(
     "--secrets-key-file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="What it holds seals them.  [default: secrets.key in the home, made with the first secret]",
+    help="Key file that encrypts the secrets.  [default: secrets.key in the home, created with the first secret]",
 )
-@click.option("--store-port", type=click.IntRange(0, 65535), help="Where Redis clients find TitanStore; 0 takes a free one.")
+@click.option("--store-port", type=click.IntRange(0, 65535), help="Port of TitanStore for Redis clients; 0 takes a free one.")
 @click.option(
     "--store-password-file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help=f"Its first line is what AUTH asks for. The environment variable {PASSWORD} does the same.",
+    help=f"File whose first line is the password for AUTH. The variable {PASSWORD} does the same.",
 )
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
 @parent_options
@@ -83,7 +88,7 @@ def master(
     port: int,
     fsync: str,
     journal: str,
-    given: tuple[str, ...],
+    assignments: tuple[str, ...],
     scale: tuple[str, ...],
     burst_slots: int | None,
     burst_idle: float | None,
@@ -99,7 +104,8 @@ def master(
     parent_fd: int | None,
     ready_fd: int | None,
 ) -> None:
-    """Run a master. SIGTERM or Ctrl-C ends it; workers keep their jobs and wait for the next one."""
+    """Run a master. SIGTERM or Ctrl-C ends it; workers keep their jobs and wait for the next
+    master."""
     from titan.journal import SyncPolicy
     from titan.master.interpreter_settings import freeze_imports
     from titan.master.server import Master
@@ -110,8 +116,8 @@ def master(
     start_logging(quiet=quiet)
     seclude()
     policy = SyncPolicy(fsync) if journal == "disk" else None
-    short = (f"{name}={value}" for name, value in (("burst_slots", burst_slots), ("burst_idle_s", burst_idle)) if value is not None)
-    settings = msgspec.structs.replace(_settings((*given, *short)), scale=_rules(scale))
+    burst = (f"{name}={value}" for name, value in (("burst_slots", burst_slots), ("burst_idle_s", burst_idle)) if value is not None)
+    settings = msgspec.structs.replace(_settings((*assignments, *burst)), scale=_rules(scale))
 
     server = Master(
         home or DEFAULT_HOME,
@@ -131,26 +137,37 @@ def master(
 
 
 @click.command()
-@click.option("--master", "address", metavar="HOST:PORT", help="Where the master is. Else TITAN_MASTER, else 127.0.0.1:9090.")
-@home_option("Where it keeps its sandboxes.  [default: .titan/workers/NAME]")
-@click.option("--slots", type=click.IntRange(1, 65536), help="How many jobs run at once.  [default: the number of CPUs]")
+@click.option("--master", "address", metavar="HOST:PORT", help=MASTER_HELP)
+@home_option("Directory of the sandboxes.  [default: .titan/workers/NAME]")
+@click.option("--slots", type=click.IntRange(1, 65536), help="Number of jobs that run at once.  [default: the number of CPUs]")
 @click.option(
-    "--capability", "capabilities", multiple=True, metavar="TAG", help="What it can do, may be repeated.  [default: GENERAL]"
+    "--capability",
+    "capabilities",
+    multiple=True,
+    metavar="TAG",
+    help="Capability of the worker; may be repeated.  [default: GENERAL]",
 )
-@click.option("--cpus", type=click.FloatRange(0, MAX_CPUS), help="What jobs may ask for in all.  [default: the number of CPUs]")
-@click.option("--memory", metavar="SIZE", help="The same, in bytes or as 16GiB.  [default: what the host has]")
-@click.option("--gpus", type=click.IntRange(0, MAX_GPUS), help="The same.  [default: those of NVIDIA that are found]")
-@click.option("--name", metavar="N", help="Its name in the cluster.  [default: the host's]")
+@click.option("--cpus", type=click.FloatRange(0, MAX_CPUS), help="CPUs for all its jobs together.  [default: the number of CPUs]")
+@click.option("--memory", metavar="SIZE", help="Memory for all its jobs together, in bytes or as 16GiB.  [default: the host's]")
+@click.option("--gpus", type=click.IntRange(0, MAX_GPUS), help="GPUs for its jobs.  [default: the NVIDIA GPUs of the host]")
+@click.option("--name", metavar="N", help="Name of the worker in the cluster.  [default: the host's]")
 @click.option(
     "--shared",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Where runs share files on this node; give the same to all of a node's workers.  [default: in the home]",
+    help="Directory of shared files; the same for all workers of a node.  [default: in the home]",
 )
 @click.option("--log-limit", default=16, show_default=True, type=click.IntRange(1, 4096), help="MiB kept of each stream of a job.")
-@click.option("--preload", default="", metavar="NAMES", help="Modules that Python scripts find imported already: numpy,pandas")
-@click.option("--file-cache", metavar="SIZE", help="Files of jobs kept here.  [default: 10GiB, or 80 % of the free disk]")
-@click.option("--advertise", default="", metavar="HOST", help="Where others reach services here.  [default: as the master sees it]")
+@click.option("--preload", default="", metavar="NAMES", help="Modules to import before Python scripts start: numpy,pandas")
+@click.option(
+    "--file-cache", metavar="SIZE", help="Size of the cache for files of jobs.  [default: 10GiB, or 80 % of the free disk]"
+)
+@click.option(
+    "--advertise",
+    default="",
+    metavar="HOST",
+    help="Host name under which others reach its services.  [default: as the master sees it]",
+)
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
 @parent_options
 def worker(
@@ -171,8 +188,8 @@ def worker(
     parent_fd: int | None,
     ready_fd: int | None,
 ) -> None:
-    """Run a worker. SIGTERM or Ctrl-C lets it finish what runs; a second one stops that at once and
-    hands it back."""
+    """Run a worker. On SIGTERM or Ctrl-C it finishes its running jobs; on a second one it stops
+    them at once and hands them back."""
     from titan.sdk.address import find_address
     from titan.worker.devices import find_resources
     from titan.worker.shell import Worker
@@ -181,19 +198,19 @@ def worker(
     seclude()
     chosen = name or socket.gethostname().partition(".")[0]
     if not is_name(chosen):
-        raise CallerError(f"{chosen!r} is no name for a worker: a name is {NAME_RULE}")
+        raise CallerError(f"{chosen!r} is not a valid name for a worker: a name is {NAME_RULE}")
     if chosen.startswith("burst-") and parent_fd is None:
         raise CallerError(
-            f"{chosen!r}: names that begin with burst- are those of workers that a master starts: give another with --name"
+            f"{chosen!r}: names that begin with burst- are reserved for workers that a master starts: pass another --name"
         )
     for capability in capabilities:
         if not is_capability(capability):
-            raise CallerError(f"{capability!r} is no capability: a capability is {CAPABILITY_RULE}")
+            raise CallerError(f"{capability!r} is not a valid capability: a capability is {CAPABILITY_RULE}")
     try:
         size = None if memory is None else size_of(memory)
     except ValueError as error:
         raise CallerError(f"--memory {memory}: {error}") from None
-    it = Worker(
+    server = Worker(
         find_address(address),
         home or DEFAULT_HOME / "workers" / chosen,
         name=chosen,
@@ -208,16 +225,16 @@ def worker(
     )
 
     async def serve() -> None:
-        _on_signals(it.request_drain, it.request_quit)
-        _watch_parent(parent_fd, it.request_quit)
-        _tell_ready(ready_fd, chosen)
-        await it.run()
+        _on_signals(server.request_drain, server.request_quit)
+        _watch_parent(parent_fd, server.request_quit)
+        _report_ready(ready_fd, chosen)
+        await server.run()
 
     _run(serve())
 
 
 def _cache_size(text: str | None) -> int:
-    """Of --file-cache; 0 if it is not given. Raises CallerError."""
+    """Return the value of --file-cache in bytes, 0 without the option. Raises CallerError."""
     from titan.worker.files.cache import cache_size
 
     try:
@@ -226,18 +243,21 @@ def _cache_size(text: str | None) -> int:
         raise CallerError(f"--file-cache {text}: {error}") from None
 
 
-def _settings(given: tuple[str, ...]) -> Settings:
-    """The defaults with each NAME=VALUE put in; the last of a name counts. Raises CallerError."""
+def _settings(assignments: tuple[str, ...]) -> Settings:
+    """Return the defaults with each NAME=VALUE applied; the last value of a name wins.
+
+    Raises CallerError.
+    """
     chosen: dict[str, str] = {}
-    for text in given:
+    for text in assignments:
         name, equals, value = text.partition("=")
         if not equals:
-            raise CallerError(f"--set {text}: give NAME=VALUE, for example loss_s=10")
+            raise CallerError(f"--set {text}: write NAME=VALUE, for example loss_s=10")
         if name == "scale":
-            raise CallerError(f"--set {text}: this one is set by --scale TAG=MIN..MAX")
+            raise CallerError(f"--set {text}: use --scale TAG=MIN..MAX instead")
         if name not in Settings.__struct_fields__:
             names = ", ".join(field for field in Settings.__struct_fields__ if field != "scale")
-            raise CallerError(f"--set {text}: there is no setting {name!r}: there are {names}")
+            raise CallerError(f"--set {text}: unknown setting {name!r}: use one of {names}")
         chosen[name] = value
     for name, value in chosen.items():
         try:
@@ -250,46 +270,51 @@ def _settings(given: tuple[str, ...]) -> Settings:
     return msgspec.convert(chosen, Settings, strict=False)
 
 
-def _rules(given: tuple[str, ...]) -> dict[str, tuple[int, int]]:
-    """What each --scale says, by the name of its rule. Raises CallerError."""
+def _rules(texts: tuple[str, ...]) -> dict[str, tuple[int, int]]:
+    """Return {name of the rule: (least, most)} for all --scale options. Raises CallerError."""
     from titan.scheduling.scale import rule_of
 
     found: dict[str, tuple[int, int]] = {}
-    for text in given:
+    for text in texts:
         try:
             rule = rule_of(text)
         except ValueError as e:
             raise CallerError(f"--scale {e}") from None
         bad = [capability for capability in rule.capabilities if not is_capability(capability)]
         if bad:
-            raise CallerError(f"--scale {text}: {bad[0]!r} is no capability: a capability is {CAPABILITY_RULE}")
+            raise CallerError(f"--scale {text}: {bad[0]!r} is not a valid capability: a capability is {CAPABILITY_RULE}")
         if rule.name in found:
-            raise CallerError(f"--scale {text}: {rule.name} is given twice")
+            raise CallerError(f"--scale {text}: there is another rule for {rule.name}: remove one of them")
         found[rule.name] = (rule.least, rule.most)
     return found
 
 
 def store_password(path: Path | None) -> str:
-    """What AUTH asks for: the first line of a file, or the variable PASSWORD, which leaves the
-    environment. Raises CallerError."""
-    given = os.environ.pop(PASSWORD, "")
-    if given and path is not None:
-        raise CallerError(f"the store's password is in {path} and in {PASSWORD}: give one of them")
-    return given or first_line(path)
+    """Return the password for AUTH: the first line of a file, or the variable PASSWORD.
+
+    Removes the variable from the environment. Raises CallerError.
+    """
+    password = os.environ.pop(PASSWORD, "")
+    if password and path is not None:
+        raise CallerError(f"the store's password is in {path} and in {PASSWORD}: use only one of them")
+    return password or first_line(path)
 
 
 def first_line(path: Path | None) -> str:
-    """Of a file with a secret; "" if there is none. Raises CallerError if the line is empty."""
+    """Return the first line of a file with a secret, "" without a file.
+
+    Raises CallerError if the line is empty.
+    """
     if path is None:
         return ""
     line = path.read_text().partition("\n")[0].strip()
     if not line:
-        raise CallerError(f"{path} has no first line: it should be the password")
+        raise CallerError(f"the first line of {path} is empty: write the password there")
     return line
 
 
 class Server(Protocol):
-    """What runs until it is told to stop."""
+    """A server that runs until `request_stop`."""
 
     @property
     def address(self) -> str: ...
@@ -305,7 +330,7 @@ def run_server(server: Server, parent_fd: int | None, ready_fd: int | None) -> N
         try:
             _on_signals(server.request_stop, server.request_stop)
             _watch_parent(parent_fd, server.request_stop)
-            _tell_ready(ready_fd, server.address)
+            _report_ready(ready_fd, server.address)
             await server.run()
         finally:
             await server.stop()
@@ -321,7 +346,7 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 
 
 def _on_signals(first: Callable[[], None], second: Callable[[], None]) -> None:
-    """The first SIGTERM or SIGINT calls `first`, each later one `second`."""
+    """Call `first` on the first SIGTERM or SIGINT, and `second` on each later one."""
     calls = [first]
 
     def on_signal() -> None:
@@ -332,7 +357,7 @@ def _on_signals(first: Callable[[], None], second: Callable[[], None]) -> None:
 
 
 def _watch_parent(fd: int | None, stop: Callable[[], None]) -> None:
-    """The other end of `fd` is held by the process that started this one: its end is ours."""
+    """Call `stop` when the parent process ends, which holds the other end of the pipe `fd`."""
     if fd is None:
         return
     os.set_blocking(fd, False)
@@ -347,7 +372,7 @@ def _watch_parent(fd: int | None, stop: Callable[[], None]) -> None:
     loop.add_reader(fd, on_readable)
 
 
-def _tell_ready(fd: int | None, text: str) -> None:
+def _report_ready(fd: int | None, text: str) -> None:
     if fd is not None:
         with contextlib.suppress(OSError):
             os.write(fd, text.encode() + b"\n")

@@ -1,4 +1,4 @@
-"""`titan services`, `titan stop` and `titan replace`."""
+"""`titan services`, `titan stop` and `titan replace`: list, stop and replace services."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ from titan.sdk.services import ServiceStatus
 @master_option
 @json_option
 def services(run: str, limit: int, master: str | None, as_json: bool) -> None:
-    """The services that are not over: where they are, whether they are READY, and why they were
-    restarted."""
+    """List the running services: address, state, and the reason of the last restart."""
     with open_client(master) as client:
         found = client.services(run, limit)
         if as_json:
             print(json.dumps([asdict(s) for s in found]))
             return
         if not found:
-            print("no services; a job with `type: service` is one")
+            print("no services; a job with `type: service` is a service")
             return
         print_services(found, time.time())
 
@@ -48,8 +47,8 @@ def print_services(found: Sequence[ServiceStatus], now: float) -> None:
 @master_option
 @json_option
 def stop(target: str, master: str | None, as_json: bool) -> None:
-    """Stop a service, or all services of a run: they are COMPLETED. What waits for one and has not
-    begun is cancelled."""
+    """Stop a service, or all services of a run. They end as COMPLETED; jobs that still wait for one
+    of them are cancelled."""
     with open_client(master) as client:
         count = client.stop(target)
         if as_json:
@@ -57,31 +56,32 @@ def stop(target: str, master: str | None, as_json: bool) -> None:
         elif count:
             print(f"{count} service{'s' if count != 1 else ''} stopped")
         else:
-            print("nothing to stop: all services of it are over")
+            print(f"nothing to stop: {target} has no running service")
 
 
 @click.command()
 @click.argument("target", metavar="RUN/SERVICE")
 @click.option("--file", metavar="FILE", help="Run this script or binary instead.")
-@click.option("--command", metavar="COMMAND", help="Run this instead, by /bin/sh.")
-@click.option("--args", metavar="ARGS", default="", help="Of the new file or command, split as a shell does.")
+@click.option("--command", metavar="COMMAND", help="Run this command instead, with /bin/sh.")
+@click.option("--args", metavar="ARGS", default="", help="Arguments of the new file or command, split as a shell does.")
 @master_option
 @json_option
 def replace(target: str, file: str | None, command: str | None, args: str, master: str | None, as_json: bool) -> None:
-    """Run a service anew, by another file or command or as it is.
+    """Restart a service, with another file or command or unchanged.
 
-    The old process goes on until the new one is READY, if some worker has room for both (with a
-    fixed port: another worker); else it is stopped first.
+    The old process runs until the new one is READY, if a worker has room for the new one beside it.
+    With a fixed port that must be another worker. If there is no room, the old process is stopped
+    first.
     """
     if "/" not in target:
-        raise click.UsageError(f"{target!r} names no service: say RUN/SERVICE (`titan services` lists them)")
+        raise click.UsageError(f"{target!r} does not name a service: pass RUN/SERVICE (`titan services` lists them)")
     if args and not (file or command):
-        raise click.UsageError("--args goes with --file or --command")
+        raise click.UsageError("--args needs --file or --command")
     job = Job("replacement", file=file, command=command, args=args) if file or command else None
     with open_client(master) as client:
         rolling = client.replace(target, job)
         if as_json:
             print(json.dumps({"target": target, "rolling": rolling}))
         else:
-            how = "the old process goes on until the new one is READY" if rolling else "the old process is stopped first"
+            how = "the old process runs until the new one is READY" if rolling else "the old process is stopped first"
             print(f"{target} is being replaced: {how}")

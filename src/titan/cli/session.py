@@ -1,5 +1,8 @@
-"""How a command gets its client: the master that was named, the one on this machine's default port,
-or the home of an earlier private cluster, which is opened for reading."""
+"""Clients for the commands.
+
+A client connects to the master that an option names, to the master on the default port of this
+machine, or to a temporary master of an earlier private cluster's home.
+"""
 
 from __future__ import annotations
 
@@ -18,24 +21,25 @@ from titan.sdk.client import Client
 
 @contextmanager
 def open_client(master: str | None, *, home: Path | None = None, offline: bool = False, make: bool = False) -> Iterator[Client]:
-    """`offline`: if no master was named and none answers, `home` (default: .titan here) is opened
-    for as long as this takes.
+    """Open a client for the duration of the context.
 
-    `make`: a `home` that was named need not be there yet."""
+    `offline`: if no master is named and none answers, start a temporary master on `home` (default:
+    .titan here). `make`: `home` need not exist yet. Raises NotFound, MasterUnreachable.
+    """
     try:
         if home is not None and not master:
             if not make and not (home / "store").is_dir():
-                raise NotFound(f"{home} is no home of a cluster: {home / 'store'} is not there")
-            raise MasterUnreachable(f"no master of {home} runs")
+                raise NotFound(f"{home} is not the home of a cluster: {home / 'store'} does not exist: pass another --home")
+            raise MasterUnreachable(f"{home} has no running master")
         client = Client(master)
         client.open()
     except MasterUnreachable:
         folder = home or DEFAULT_HOME
-        there = (folder / "store").is_dir() or (make and home is not None)
-        if not offline or master or (home is None and os.environ.get(VARIABLE)) or not there:
+        usable = (folder / "store").is_dir() or (make and home is not None)
+        if not offline or master or (home is None and os.environ.get(VARIABLE)) or not usable:
             raise
-        with _opened_home(folder) as address, Client(address) as stand_in:
-            yield stand_in
+        with _master_of_home(folder) as address, Client(address) as temporary:
+            yield temporary
         return
     try:
         yield client
@@ -44,9 +48,8 @@ def open_client(master: str | None, *, home: Path | None = None, offline: bool =
 
 
 @contextmanager
-def _opened_home(folder: Path) -> Iterator[str]:
-    """The address of the master of a home: of the one that runs there, or of one that runs for as
-    long as this lasts."""
+def _master_of_home(folder: Path) -> Iterator[str]:
+    """Return the address of the running master of a home, or start one for the context."""
     running = address_of(folder)
     if running:
         yield running
@@ -56,7 +59,7 @@ def _opened_home(folder: Path) -> Iterator[str]:
 
 
 def address_of(folder: Path) -> str:
-    """The address of the master that runs in a home, "" if none does."""
+    """Return the address of the running master of a home, "" if none runs."""
     try:
         address = str(json.loads((folder / "master.json").read_text())["address"])
     except (OSError, ValueError, KeyError):

@@ -7,7 +7,7 @@ from types import FrameType
 
 
 def interrupt_on_sigterm() -> None:
-    """From now on SIGTERM ends this process as Ctrl-C does: what it started is stopped first."""
+    """Make SIGTERM act as Ctrl-C from now on, so that this process stops its children first."""
 
     def on_term(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

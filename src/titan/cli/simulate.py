@@ -1,4 +1,4 @@
-"""`titan simulate`: how long a pipeline would take, on workers that need not be there."""
+"""`titan simulate`: predict the duration of a pipeline on workers that need not exist."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 import click
 
 from titan.cli.ask import print_table
-from titan.cli.durations import Durations, Recorded, durations_of, read_durations, read_recordings, usage_of
-from titan.cli.fleet import Has, fleets
+from titan.cli.durations import Durations, Recorded, checked_seconds, durations_of, read_durations, read_recordings
+from titan.cli.fleet import Capacity, fleets
 from titan.cli.options import DEFAULT_HOME, json_option, master_option
 from titan.cli.run import dag_of
 from titan.cli.session import open_client
@@ -31,25 +31,29 @@ from titan.sdk.needs import memory_of
 from titan.sdk.outline import outline
 
 SHOWN = 20
-TELL_EVERY_S = 1.0
+PROGRESS_EVERY_S = 1.0
 
 
 @click.command()
 @click.argument("pipeline", type=click.Path(path_type=Path))
 @click.option("--workers", multiple=True, default=("1",), show_default=True, metavar="N[:SLOTS[:TAG+TAG]]",
               help="May be repeated. 1..8 predicts for each N and compares.")  # fmt: skip
-@click.option("--slots", type=click.IntRange(1, 65_536), help="Of workers that do not say.  [default: the number of CPUs]")
-@click.option("--each", multiple=True, metavar="NAME=AMOUNT", help="What each worker has: cpus=8, memory=32GiB, gpus=1.")
+@click.option(
+    "--slots", type=click.IntRange(1, 65_536), help="Slots of workers without a number of their own.  [default: the number of CPUs]"
+)
+@click.option("--each", multiple=True, metavar="NAME=AMOUNT", help="Resource of each worker: cpus=8, memory=32GiB or gpus=1.")
 @click.option("--cpus", type=float, metavar="N",
-              help="All workers share one machine of N CPUs; 0: each has a machine.  [default: as recorded]")  # fmt: skip
+              help="All workers share one machine of N CPUs; 0: each has its own.  [default: as recorded]")  # fmt: skip
 @click.option("--run", "runs", multiple=True, metavar="RUN", help="Learn from this run; may be repeated.  [default: the newest]")
-@click.option("--last", default=5, show_default=True, type=click.IntRange(1, 100), help="Learn from so many runs of this name.")
+@click.option(
+    "--last", default=5, show_default=True, type=click.IntRange(1, 100), help="Number of runs of this name to learn from."
+)
 @click.option("--from-home", type=click.Path(path_type=Path, file_okay=False), metavar="HOME",
-              help="Learn from a private cluster's home.  [default: .titan beside it, if no master answers]")  # fmt: skip
+              help="Learn from a private cluster's home.  [default: .titan beside the pipeline, if no master answers]")  # fmt: skip
 @click.option("--durations", "file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="JSON or YAML: {job id or pattern: seconds}. Goes before what is recorded.")  # fmt: skip
-@click.option("--default-duration", default=1.0, show_default=True, metavar="SECONDS", help="Of jobs of which nothing is known.")
-@click.option("--gate-wait", default=0.0, show_default=True, metavar="SECONDS", help="After which each gate is approved.")
+              help="JSON or YAML: {job id or pattern: seconds}. Overrides recorded durations.")  # fmt: skip
+@click.option("--default-duration", default=1.0, show_default=True, metavar="SECONDS", help="Duration of jobs without any record.")
+@click.option("--gate-wait", default=0.0, show_default=True, metavar="SECONDS", help="Time until each gate is approved.")
 @click.option("--jobs", "every", is_flag=True, help="Print each job's start and end.")
 @master_option
 @json_option
@@ -58,26 +62,26 @@ def simulate(
     last: int, from_home: Path | None, file: Path | None, default_duration: float, gate_wait: float, every: bool,
     master: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Predict how long a pipeline takes on some workers, from what its jobs took before. Nothing is
-    run.
+    """Predict the duration of a pipeline on given workers, from earlier durations of its jobs. Runs
+    nothing.
 
-    The scheduler is the real one, under a clock that does not wait. Recorded are the times of each
-    job, of the CPU it used, and of what lies between two jobs; a failure that was recorded happens
-    again.
+    The simulation uses the real scheduler and a clock that does not wait. From earlier runs it
+    takes the duration of each job, its CPU time, and the overheads between jobs. A recorded failure
+    happens again.
     """
-    default_s, gate_wait_s = usage_of(default_duration), usage_of(gate_wait)
-    found = fleets(workers, slots or os.cpu_count() or 1, _each(each))
+    default_s, gate_wait_s = checked_seconds(default_duration), checked_seconds(gate_wait)
+    compared = fleets(workers, slots or os.cpu_count() or 1, _capacity(each))
     dag, beside = dag_of((str(pipeline),), retries=3, python=None, deadline=None)
     spec, parents = outline(dag)
-    given = read_durations(file) if file is not None else {}
-    recorded = _recorded(spec, parents, runs, last, master, from_home, beside, needed=not given)
-    durations = durations_of(spec, recorded.takes, given, default_s)
-    shared = _shared(cpus, recorded)
+    from_file = read_durations(file) if file is not None else {}
+    recorded = _recorded(spec, parents, runs, last, master, from_home, beside, needed=not from_file)
+    durations = durations_of(spec, recorded.takes, from_file, default_s)
+    shared = _shared_cpus(cpus, recorded)
     graph = Pipeline(spec.name, spec.templates, spec.ids, spec.template_of, parents, spec.deadline_s)
     if len(spec.ids) > SHOWN:
         tune_interpreter()
     predictions = []
-    for groups in found:
+    for groups in compared:
         plan = Plan(graph, durations.takes, groups, recorded.overheads, shared, gate_wait_s, time.time())
         began = time.perf_counter()
         course = play(plan, _progress(quiet=as_json))
@@ -103,31 +107,31 @@ class _Prediction:
 
     @property
     def rate(self) -> float:
-        """Jobs simulated a second."""
+        """Simulated jobs per second."""
         return len(self.plan.pipeline.ids) / max(self.took_s, 1e-9)
 
 
-# -- what is asked ---------------------------------------------------------------------------------
-def _each(texts: Sequence[str]) -> Has:
-    given: dict[str, Any] = {}
+# -- options ---------------------------------------------------------------------------------------
+def _capacity(texts: Sequence[str]) -> Capacity:
+    amounts: dict[str, Any] = {}
     for text in texts:
         name, equals, amount = text.partition("=")
         try:
-            if not equals or name not in Has._fields:
+            if not equals or name not in Capacity._fields:
                 raise ValueError
-            given[name] = memory_of(amount) if name == "memory" else float(amount) if name == "cpus" else int(amount)
-            if not 0 <= given[name] < 1 << 60:
+            amounts[name] = memory_of(amount) if name == "memory" else float(amount) if name == "cpus" else int(amount)
+            if not 0 <= amounts[name] < 1 << 60:
                 raise ValueError
         except (ValueError, CallerError):
-            raise click.UsageError(f"--each {text[:80]!r}: say cpus=8, memory=32GiB or gpus=1") from None
-    return Has(**given)
+            raise click.UsageError(f"--each {text[:80]!r}: write cpus=8, memory=32GiB or gpus=1") from None
+    return Capacity(**amounts)
 
 
-def _shared(cpus: float | None, recorded: Recorded) -> float:
+def _shared_cpus(cpus: float | None, recorded: Recorded) -> float:
     if cpus is None:
         return recorded.shared_cpus
     if not 0 <= cpus <= 65_536:
-        raise click.UsageError(f"--cpus {cpus:g}: 0 to 65,536")
+        raise click.UsageError(f"--cpus {cpus:g}: must be 0 to 65,536")
     return cpus
 
 
@@ -135,8 +139,10 @@ def _recorded(
     spec: DagSpec, parents: list[tuple[int, ...]], runs: tuple[str, ...], last: int, master: str | None, home: Path | None,
     beside: Path, *, needed: bool,
 ) -> Recorded:  # fmt: skip
-    """What is asked for must be there; where nothing is, a cluster that happens to be there is
-    looked at."""
+    """Return the recordings from the named master, home or runs; a missing one is an error.
+
+    Without such an option, use the default master or home if it exists.
+    """
     if home is not None or master or runs or os.environ.get(VARIABLE):
         with open_client(master, home=home, offline=True) as client:
             return read_recordings(client, spec, parents, runs, last)
@@ -155,19 +161,19 @@ def _recorded(
 def _progress(*, quiet: bool) -> Callable[[int, int], None] | None:
     if quiet:
         return None
-    told = began = time.monotonic()
+    printed = began = time.monotonic()
 
-    def tell(done: int, count: int) -> None:
-        nonlocal told
+    def print_progress(done: int, count: int) -> None:
+        nonlocal printed
         now = time.monotonic()
-        if now - told >= TELL_EVERY_S:
-            told = now
-            print(f"{done:,} of {count:,} jobs, {done / (now - began):,.0f} a second", file=sys.stderr, flush=True)
+        if now - printed >= PROGRESS_EVERY_S:
+            printed = now
+            print(f"{done:,} of {count:,} jobs, {done / (now - began):,.0f} per second", file=sys.stderr, flush=True)
 
-    return tell
+    return print_progress
 
 
-# -- what is told ----------------------------------------------------------------------------------
+# -- output ----------------------------------------------------------------------------------------
 def _about(durations: Durations, recorded: Recorded, default_s: float, shared: float, growing: list[str]) -> dict[str, Any]:
     o = recorded.overheads
     return {
@@ -192,7 +198,7 @@ def _print_sources(about: dict[str, Any]) -> None:
         runs = about["runs"]
         parts.append(f"{about['recorded']:,} recorded ({len(runs)} run{'s' if len(runs) != 1 else ''}, the newest {runs[0]})")
     if about["alike"]:
-        parts.append(f"{about['alike']:,} as jobs of the same template")
+        parts.append(f"{about['alike']:,} from other jobs of the same template")
     if about["assumed"]:
         names = ", ".join(about["assumed_jobs"][:5]) + (", ..." if about["assumed"] > 5 else "")
         parts.append(f"{about['assumed']:,} ASSUMED to take {about['default_duration']:g} s (--default-duration): {names}")
@@ -204,9 +210,11 @@ def _print_sources(about: dict[str, Any]) -> None:
         f" next on a worker {o['turn'] * 1000:.1f} ms"
     )
     if about["growing"]:
-        print(f"NOT predicted: what these jobs add to the run while it runs: {', '.join(about['growing'][:5])}")
+        print(f"NOT predicted: the jobs that these jobs add to the run: {', '.join(about['growing'][:5])}")
     where = (
-        f"the workers share one machine of {about['shared_cpus']:g} CPUs" if about["shared_cpus"] else "each worker has a machine"
+        f"the workers share one machine of {about['shared_cpus']:g} CPUs"
+        if about["shared_cpus"]
+        else "each worker has its own machine"
     )
     print(f"{where} (--cpus)")
 
@@ -222,16 +230,16 @@ def _print_one(p: _Prediction, spec: DagSpec, *, every: bool) -> None:
     tally = ", ".join(f"{n:,} {state}" for state, n in course.tally.items())
     print(f"\n{_workers_text(p.plan.groups)} slots: {course.makespan_s:.2f} s, {course.state}; {tally}")
     least = min(verdict.least_s, course.makespan_s)
-    print(f"utilisation {verdict.utilisation:.0%}; no number of workers does it in less than {least:.2f} s")
+    print(f"utilisation {verdict.utilisation:.0%}; no number of workers takes less than {least:.2f} s")
     print(f"limited by {verdict.limited_by}: {verdict.why}")
     if verdict.chain:
-        print(f"\nwhat decided it, {len(verdict.chain):,} jobs:")
+        print(f"\ncritical path, {len(verdict.chain):,} jobs:")
         links = verdict.chain if len(verdict.chain) <= SHOWN else [*verdict.chain[: SHOWN // 2], *verdict.chain[-SHOWN // 2 :]]
-        names = {"parent": "the one before", "slot": "its slot", "begin": ""}
+        names = {"parent": "its parent", "slot": "its slot", "begin": ""}
         rows = [(spec.ids[k.job], f"{k.start_s:.2f}", f"{k.end_s:.2f}", names[k.waited]) for k in links]
         print_table(("JOB", "START", "END", "WAITED FOR"), rows)
         if len(links) < len(verdict.chain):
-            print(f"the first and last {SHOWN // 2} of them; --json has all")
+            print(f"only the first and last {SHOWN // 2} jobs are shown; --json prints all")
     if every:
         print()
         rows = [
@@ -239,7 +247,7 @@ def _print_one(p: _Prediction, spec: DagSpec, *, every: bool) -> None:
             for i, name in enumerate(spec.ids)
         ]
         print_table(("JOB", "WORKER", "START", "END"), rows)
-    print(f"\n{len(spec.ids):,} jobs simulated in {p.took_s:.2f} s: {p.rate:,.0f} a second", file=sys.stderr)
+    print(f"\n{len(spec.ids):,} jobs simulated in {p.took_s:.2f} s: {p.rate:,.0f} per second", file=sys.stderr)
 
 
 def _print_comparison(predictions: list[_Prediction]) -> None:
@@ -264,7 +272,7 @@ def _at(seconds: float) -> str:
 
 
 def _print_json(predictions: list[_Prediction], about: dict[str, Any], spec: DagSpec) -> None:
-    """A job a line, so that a million of them need not be one text in memory."""
+    """Print one line per job, so that a million jobs are never a single text in memory."""
     out = sys.stdout
     out.write(json.dumps({"pipeline": spec.name, "jobs": len(spec.ids), "durations": about})[:-1] + ', "predictions": [')
     for i, p in enumerate(predictions):

@@ -1,4 +1,4 @@
-"""`titan store`: TitanStore standing alone, and commands for the one in a master."""
+"""`titan store`: a standalone TitanStore, or a command for the store in a master."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ STORE_HOME = Path(".titan-store")
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, metavar="[COMMAND [ARGS]...]")
-@home_option("Where it keeps its journal.  [default: .titan-store]")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where it listens.")
-@click.option("--port", default=6379, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@home_option("Directory of its journal.  [default: .titan-store]")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=6379, show_default=True, type=click.IntRange(0, 65535), help="The port; 0 takes a free one.")
 @click.option(
-    "--fsync", type=click.Choice(["always", "everysec", "no"]), default="always", show_default=True, help="As of a master."
+    "--fsync", type=click.Choice(["always", "everysec", "no"]), default="always", show_default=True, help="As for `titan master`."
 )
 @click.option("--journal", type=click.Choice(["disk", "none"]), default="disk", show_default=True, help="none: keep no journal.")
-@click.option("--config", "given", multiple=True, metavar="NAME=VALUE", help="As CONFIG SET, e.g. maxmemory=1gb; may be repeated.")
+@click.option(
+    "--config", "options", multiple=True, metavar="NAME=VALUE", help="As CONFIG SET, e.g. maxmemory=1gb; may be repeated."
+)
 @click.option(
     "--password-file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Its first line is what AUTH asks for. The environment variable TITAN_STORE_PASSWORD does the same.",
+    help="File whose first line is the password for AUTH. The variable TITAN_STORE_PASSWORD does the same.",
 )
 @click.option("--insecure", is_flag=True, help="Listen on an address that others can reach.")
 @click.option("--quiet", is_flag=True, help="Log warnings and errors only.")
@@ -45,7 +47,7 @@ def store(
     port: int,
     fsync: str,
     journal: str,
-    given: tuple[str, ...],
+    options: tuple[str, ...],
     password_file: Path | None,
     insecure: bool,
     quiet: bool,
@@ -54,9 +56,8 @@ def store(
     parent_fd: int | None,
     ready_fd: int | None,
 ) -> None:
-    """With a COMMAND, as redis-cli would take it: executes that in the store of a running master.
-    Exits with 1 if there is no such key. Without one: runs a store of its own, for any Redis
-    client.
+    """With a COMMAND, as for redis-cli: execute it in the store of a running master. Exit code 1 if
+    the key does not exist. Without a COMMAND: run a standalone store for any Redis client.
 
     titan store set greeting "hello"; titan store get greeting; titan store --port 6379
     """
@@ -69,13 +70,13 @@ def store(
     start_logging(quiet=quiet)
     seclude()
     config: dict[str, str] = {}
-    for text in given:
+    for text in options:
         name, equals, value = text.partition("=")
         if not equals:
-            raise CallerError(f"--config {text}: give NAME=VALUE, for example maxmemory=1gb")
+            raise CallerError(f"--config {text}: write NAME=VALUE, for example maxmemory=1gb")
         if name.lower() == "requirepass":
             raise CallerError(
-                f"--config requirepass: everybody on this machine can read it there: use --password-file or {PASSWORD}"
+                f"--config requirepass: every user of this machine can read command lines: use --password-file or {PASSWORD}"
             )
         config[name] = value
     server = StoreServer(
@@ -92,12 +93,12 @@ def store(
 
 def _ask(master: str | None, command: tuple[str, ...], *, as_json: bool) -> None:
     with open_client(master) as client:
-        reply = client.store.execute(*(word.encode(errors="surrogateescape") for word in command))
+        reply = client.store.execute(*(argument.encode(errors="surrogateescape") for argument in command))
     if as_json:
         print(json.dumps(plain(reply)))
     else:
         for line in lines(reply):
-            # values are somebody's text; who reads them by a pipe gets them byte for byte
+            # values are foreign text: escaped on a terminal, byte for byte in a pipe
             if sys.stdout.isatty():
                 print(line.decode("utf-8", "backslashreplace"))
             else:

@@ -1,11 +1,13 @@
-"""Everything that the commands print is plain text: what jobs, names, gates and workers say cannot
-move the cursor, hide a line or reverse it.
+"""Plain-text output of the commands.
 
-`make_plain` sees to that in one place, under `print`, `click.echo`, logging and tracebacks: control
-characters, direction marks, zero-width characters and lone surrogates are spelt out, newlines and
-tabs stay. `one_line` is for cells and lines whose end means something. What has to be exact goes to
-`stream.buffer`: the output of jobs (`titan logs`, `titan run`), as with docker or kubectl also to a
-terminal, and values, where no terminal is. `Raw` is for control sequences of our own.
+Text from jobs, names, gates and workers cannot move the cursor, hide a line or reverse it.
+`make_plain` ensures this in one place, below `print`, `click.echo`, logging and tracebacks. It
+escapes control characters, direction marks, zero-width characters and lone surrogates; newlines and
+tabs stay. `one_line` is for table cells and for lines that must not break.
+
+Exact bytes go to `stream.buffer`. These are the output of jobs (`titan logs`, `titan run`), also on
+a terminal, as with docker or kubectl; and values, unless stdout is a terminal. `Raw` is for control
+sequences of our own.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from typing import Any, TextIO
 from titan.model.plain import spelt_out
 
 _written: dict[int, Any] = {}
-"""id of a stream -> how it wrote before."""
+"""id of a stream -> its original `write`."""
 
 
 def make_plain() -> None:
-    """From now on, of stdout and stderr."""
+    """Escape everything that is written to stdout and stderr from now on."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and id(stream) not in _written:
             _written[id(stream)] = stream.write
@@ -36,12 +38,12 @@ def _plain_writer(write: Any) -> Any:
 
 
 def one_line(text: str) -> str:
-    """Plain, and nothing but blanks where it is white."""
+    """Return the text escaped, with each run of white space as one blank."""
     return text if text.isprintable() else " ".join(spelt_out(text).split())
 
 
 class Raw:
-    """A stream as it was: for what has put all text of others in plain words before."""
+    """The stream without escaping. The caller has already escaped all foreign text."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

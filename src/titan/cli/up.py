@@ -14,15 +14,17 @@ from titan.cli.signals import interrupt_on_sigterm
 
 
 @click.command()
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(0, 256), help="How many workers.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(0, 256), help="Number of workers.")
 @click.option("--slots", type=click.IntRange(1, 65536), help="Jobs at once on each worker.  [default: the number of CPUs]")
-@home_option("Where everything is kept.  [default: .titan]")
-@click.option("--port", default=9090, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@home_option("Directory of the cluster's files.  [default: .titan]")
 @click.option(
-    "--fsync", type=click.Choice(["always", "everysec", "no"]), default="always", show_default=True, help="As of `titan master`."
+    "--port", default=9090, show_default=True, type=click.IntRange(0, 65535), help="Port of the master; 0 takes a free one."
 )
-@click.option("--scale", multiple=True, metavar="TAG=MIN..MAX", help="As of `titan master`: more workers while jobs wait.")
-@click.option("--webhook-allow", multiple=True, metavar="HOST[:PORT]|RANGE", help="As of `titan master`.")
+@click.option(
+    "--fsync", type=click.Choice(["always", "everysec", "no"]), default="always", show_default=True, help="As for `titan master`."
+)
+@click.option("--scale", multiple=True, metavar="TAG=MIN..MAX", help="As for `titan master`: more workers while jobs wait.")
+@click.option("--webhook-allow", multiple=True, metavar="HOST[:PORT]|RANGE", help="As for `titan master`.")
 def up(
     workers: int,
     slots: int | None,
@@ -32,11 +34,11 @@ def up(
     scale: tuple[str, ...],
     webhook_allow: tuple[str, ...],
 ) -> None:
-    """A master and workers on this machine. Ctrl-C stops all of them; the next `titan up` goes on
-    where this one stopped.
+    """Run a master and workers on this machine. Ctrl-C stops all of them; the next `titan up`
+    continues from there.
 
-    A worker that is killed is started again; one that is drained or stopped by order is not. When
-    the master ends, all end.
+    A killed worker is started again. A drained or stopped worker is not. When the master ends, the
+    whole cluster ends.
     """
     cluster = LocalCluster(
         home or DEFAULT_HOME,
@@ -50,9 +52,9 @@ def up(
     )
     interrupt_on_sigterm()
     with cluster:
-        said = f"Titan is up at {cluster.address} with {workers} worker{'s' if workers != 1 else ''}. Ctrl-C stops it."
+        banner = f"Titan is up at {cluster.address} with {workers} worker{'s' if workers != 1 else ''}. Ctrl-C stops it."
         hint = "" if port == 9090 else f"  export TITAN_MASTER={cluster.address}\n"
-        print(f"{said}\n{hint}  titan run FILE | titan status | titan workers", file=sys.stderr, flush=True)
+        print(f"{banner}\n{hint}  titan run FILE | titan status | titan workers", file=sys.stderr, flush=True)
         try:
             why = cluster.watch()
         except KeyboardInterrupt:

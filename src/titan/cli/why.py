@@ -1,4 +1,4 @@
-"""`titan why`: what a job waits for."""
+"""`titan why`: the reasons why a job does not run."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ MAX_ROWS = 20
 
 @click.command()
 @click.argument("target", metavar="RUN/JOB")
-@click.option("--all", "every", is_flag=True, help="Tell of every worker.")
+@click.option("--all", "every", is_flag=True, help="Print every worker.")
 @master_option
 @home_option("Read this home of an earlier private cluster instead of asking a running master.")
 @json_option
 def why(target: str, every: bool, master: str | None, home: Path | None, as_json: bool) -> None:
-    """Why a job does not run: what it waits for, and what keeps each worker from taking it."""
+    """Explain why a job does not run, and why no worker takes it."""
     with open_client(master, home=home, offline=True) as client:
-        told = client.why(target)
+        explanation = client.why(target)
         if as_json:
-            print(json.dumps(told.to_dict()))
+            print(json.dumps(explanation.to_dict()))
             return
-        print(f"{told.run}/{told.job} is {told.state}")
-        for reason in told.reasons:
+        print(f"{explanation.run}/{explanation.job} is {explanation.state}")
+        for reason in explanation.reasons:
             print(f"  {reason.text.replace('HOST:PORT', client.address)}")
-        shown = told.workers if every else told.workers[:MAX_ROWS]
+        shown = explanation.workers if every else explanation.workers[:MAX_ROWS]
         width = max((len(w.worker) for w in shown), default=0)
         for worker in shown:
             print(f"  {worker.worker.ljust(width)}  {'; '.join(reason.text for reason in worker.reasons)}")
-        hidden = len(told.workers) - len(shown)
-        if hidden or told.left_off:
+        hidden = len(explanation.workers) - len(shown)
+        if hidden or explanation.left_off:
             hint = " (--all)" if hidden else ""
-            print(f"  and {hidden + told.left_off} more workers{hint}")
+            print(f"  and {hidden + explanation.left_off} more workers{hint}")

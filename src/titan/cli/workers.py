@@ -1,4 +1,4 @@
-"""`titan workers`: who works, and telling one to leave."""
+"""`titan workers`: list the workers, and drain or stop one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from titan.sdk.unmet import taken_text
 @json_option
 @click.pass_context
 def workers(ctx: click.Context, master: str | None, as_json: bool) -> None:
-    """The workers and what they hold."""
+    """List the workers and the jobs that they hold."""
     ctx.obj = master
     if ctx.invoked_subcommand is not None:
         return
@@ -37,7 +37,8 @@ def workers(ctx: click.Context, master: str | None, as_json: bool) -> None:
             print(f"! {_ago(at)}: {text}")
 
 
-def print_workers(found: Sequence[WorkerStatus], *, heard: bool = True) -> None:
+def print_workers(found: Sequence[WorkerStatus], *, with_heard: bool = True) -> None:
+    """Print a table. Without `with_heard` it has no column for the last heartbeat."""
     rows = [
         (
             w.name,
@@ -51,12 +52,12 @@ def print_workers(found: Sequence[WorkerStatus], *, heard: bool = True) -> None:
         for w in found
     ]
     head = ("NAME", "STATE", "BUSY", "CAPABILITIES", "TAKEN", "HOST", "HEARD")
-    print_table(head if heard else head[:-1], rows if heard else [row[:-1] for row in rows])
+    print_table(head if with_heard else head[:-1], rows if with_heard else [row[:-1] for row in rows])
 
 
 def _state_of(w: WorkerStatus) -> str:
-    told = (f"told to leave by {w.told_by}",) if w.told_by and w.state not in ("LEFT", "LOST") else ()
-    return ", ".join((w.state, *("disk full",) * w.disk_full, *told))
+    order = (f"told to leave by {w.told_by}",) if w.told_by and w.state not in ("LEFT", "LOST") else ()
+    return ", ".join((w.state, *("disk full",) * w.disk_full, *order))
 
 
 @workers.command()
@@ -65,27 +66,29 @@ def _state_of(w: WorkerStatus) -> str:
 @json_option
 @click.pass_obj
 def drain(outer: str | None, name: str, master: str | None, as_json: bool) -> None:
-    """Have a worker take nothing new, finish what runs, and leave. Returns at once."""
+    """Drain a worker: it takes no new jobs, finishes the running ones, and leaves. Returns at
+    once."""
     with open_client(master or outer) as client:
-        told = client.drain_worker(name)
+        worker = client.drain_worker(name)
         if as_json:
-            print(json.dumps(asdict(told)))
-        elif told.state in ("LEFT", "LOST"):
-            print(f"worker {name} is {told.state} already")
+            print(json.dumps(asdict(worker)))
+        elif worker.state in ("LEFT", "LOST"):
+            print(f"worker {name} is {worker.state} already")
         else:
-            jobs = "nothing" if not told.held else "1 job" if told.held == 1 else f"{told.held} jobs"
-            print(f"worker {name} takes nothing new; it has {jobs} to finish, then it leaves")
+            jobs = "no jobs" if not worker.held else "1 job" if worker.held == 1 else f"{worker.held} jobs"
+            print(f"worker {name} takes no new jobs; it has {jobs} to finish, then it leaves")
 
 
 @workers.command()
 @click.argument("name")
-@click.option("--now", is_flag=True, help="Kill what runs and hand it back to the master.")
-@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Wait no longer than this; it leaves all the same.")
+@click.option("--now", is_flag=True, help="Kill the running jobs and hand them back to the master.")
+@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Wait at most this long; it leaves all the same.")
 @master_option
 @json_option
 @click.pass_obj
 def stop(outer: str | None, name: str, now: bool, timeout: float | None, master: str | None, as_json: bool) -> None:
-    """Drain a worker and wait until it has left. Exit code 1 if it has not within --timeout."""
+    """Drain a worker and wait until it has left. Exit code 1 if it has not left within
+    --timeout."""
     with open_client(master or outer) as client:
         try:
             state = client.stop_worker(name, now=now, timeout=timeout)
@@ -94,9 +97,9 @@ def stop(outer: str | None, name: str, now: bool, timeout: float | None, master:
         if as_json:
             print(json.dumps({"name": name, "state": state}))
         elif state == "DRAINING":
-            print(f"worker {name} still has something to finish after {timeout:g} s: --now kills it")
+            print(f"worker {name} still has jobs to finish after {timeout:g} s: --now kills them")
         elif state == "LOST":
-            print(f"worker {name} is LOST: nothing was heard of it")
+            print(f"worker {name} is LOST: its heartbeats have stopped")
         else:
             print(f"worker {name} has left")
     click.get_current_context().exit(1 if state == "DRAINING" else 0)

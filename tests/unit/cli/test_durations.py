@@ -8,7 +8,7 @@ from pathlib import Path
 import titan.cli.fleet
 import titan.sdk.outline
 from titan.cli.durations import durations_of, read_durations
-from titan.cli.fleet import Has, fleets
+from titan.cli.fleet import Capacity, fleets
 from titan.model.dag import DagSpec, Gate, JobTemplate
 from titan.predict.plan import Group, Takes
 
@@ -47,10 +47,10 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 
 
 def test_groups_of_workers_are_parsed_into_fleets() -> None:
-    assert fleets(["2", "1:8:GPU+HIGH_MEM"], 3, Has(4.0, 1 << 30, 2)) == [
+    assert fleets(["2", "1:8:GPU+HIGH_MEM"], 3, Capacity(4.0, 1 << 30, 2)) == [
         [Group(2, 3, ("GENERAL",), 4.0, 1 << 30, 2), Group(1, 8, ("GPU", "HIGH_MEM"), 4.0, 1 << 30, 2)]
     ]
-    assert [fleet[0].count for fleet in fleets(["1..3:2"], 1, Has())] == [1, 2, 3]
+    assert [fleet[0].count for fleet in fleets(["1..3:2"], 1, Capacity())] == [1, 2, 3]
 
 
 def test_the_examples_are_true() -> None:

@@ -72,7 +72,7 @@ def test_a_reason_that_reads_like_it_is_none() -> None:
     report = msgspec.structs.replace(ended(FIRST, Outcome.EXITED), reasons=[f"ValueError: {FULL}"])
     master.see(report, at=3.0)
     assert (status(master).lost, status(master).reason) == (None, f"ValueError: {FULL}")
-    assert not follow.tell_lost_output(_Shows([status(master)]), _summary(1))  # type: ignore[arg-type]
+    assert not follow.report_lost_output(_Shows([status(master)]), _summary(1))  # type: ignore[arg-type]
 
 
 def test_only_those_that_lost_something_cost_an_event_anything() -> None:
@@ -136,5 +136,5 @@ def test_a_followed_run_ends_with_it(capsys: pytest.CaptureFixture[str]) -> None
     master = running("a")
     fine = status(master)
     master.see(ended(FIRST, lost=WHY), at=3.0)
-    assert follow.tell_lost_output(_Shows([fine, status(master)]), _summary(2))  # type: ignore[arg-type]
-    assert capsys.readouterr().err == f"titan: output of a was lost: {WHY}: free space there and run it again\n"
+    assert follow.report_lost_output(_Shows([fine, status(master)]), _summary(2))  # type: ignore[arg-type]
+    assert capsys.readouterr().err == f"titan: output of a was lost: {WHY}: free disk space there and run it again\n"
