@@ -15,8 +15,8 @@ import click
 
 from titan.errors import CallerError, NotFound
 from titan.model.dag import MAX_SECONDS, DagSpec, Kind
-from titan.predict.plan import Overheads, Takes
-from titan.predict.recording import Host, Recording, Row, overheads_of, takes_of
+from titan.predict.plan import JobDuration, Overheads
+from titan.predict.recording import Host, Recording, Row, overheads_of, recorded_durations
 from titan.sdk.client import Client
 from titan.sdk.status import RunSummary
 
@@ -31,7 +31,7 @@ _FAILED = re.compile(r"attempt \d+ on .*: (EXITED|SIGNALED|TIMED_OUT|BROKEN)\b")
 class Recorded:
     """Measurements from earlier runs of a DAG."""
 
-    takes: dict[str, Takes] = field(default_factory=dict)
+    durations: dict[str, JobDuration] = field(default_factory=dict)
     overheads: Overheads = field(default_factory=Overheads)
     runs: list[str] = field(default_factory=list)
     shared_cpus: float = 0.0
@@ -40,7 +40,7 @@ class Recorded:
 
 @dataclass
 class Durations:
-    takes: list[Takes]
+    jobs: list[JobDuration]
     """One entry per job."""
     recorded: int = 0
     from_file: int = 0
@@ -86,46 +86,48 @@ def read_recordings(
     names = {spec.ids[i]: [spec.ids[p] for p in ps] for i, ps in enumerate(parents) if prompt[spec.template_of[i]]}
     on = {hosts.get(row.worker, Host()) for r in recordings for row in r.rows}
     shared = next(iter(on)).cpus if len({host.name for host in on}) == 1 else 0.0
-    return Recorded(takes_of(recordings), overheads_of(recordings, names), used, shared)
+    return Recorded(recorded_durations(recordings), overheads_of(recordings, names), used, shared)
 
 
-def durations_of(spec: DagSpec, recorded: Mapping[str, Takes], from_file: Mapping[str, Takes], default_s: float) -> Durations:
+def durations_of(
+    spec: DagSpec, recorded: Mapping[str, JobDuration], from_file: Mapping[str, JobDuration], default_s: float
+) -> Durations:
     """Return the duration of each job, from the first source that has one.
 
     The sources are, in this order: the job's id in the file, the first matching pattern in the
     file, the recording, the other jobs of its template, and `default_s`.
     """
-    found: list[Takes | None] = []
-    patterns = [(re.compile(_expression(name)), takes) for name, takes in from_file.items() if "*" in name or "?" in name]
+    found: list[JobDuration | None] = []
+    patterns = [(re.compile(_expression(name)), duration) for name, duration in from_file.items() if "*" in name or "?" in name]
     result = Durations([])
-    by_template: dict[int, list[Takes]] = {}
+    by_template: dict[int, list[JobDuration]] = {}
     for name, kind in zip(spec.ids, spec.template_of, strict=True):
-        takes = from_file.get(name) or next((t for pattern, t in patterns if pattern.fullmatch(name)), None)
-        if takes is not None:
+        duration = from_file.get(name) or next((t for pattern, t in patterns if pattern.fullmatch(name)), None)
+        if duration is not None:
             result.from_file += 1
-        elif (takes := recorded.get(name)) is not None:
+        elif (duration := recorded.get(name)) is not None:
             result.recorded += 1
-        if takes is None and spec.templates[kind].kind == Kind.GATE:
-            takes = _NOTHING
-        elif takes is not None:
-            by_template.setdefault(kind, []).append(takes)
-        found.append(takes)
-    typical: Mapping[int, Takes] = {kind: _typical(takes) for kind, takes in by_template.items()}
-    assumed = Takes((default_s,))
-    for name, kind, takes in zip(spec.ids, spec.template_of, found, strict=True):
-        if takes is None and kind in typical:
+        if duration is None and spec.templates[kind].kind == Kind.GATE:
+            duration = _NOTHING
+        elif duration is not None:
+            by_template.setdefault(kind, []).append(duration)
+        found.append(duration)
+    typical: Mapping[int, JobDuration] = {kind: _typical(durations) for kind, durations in by_template.items()}
+    assumed = JobDuration((default_s,))
+    for name, kind, duration in zip(spec.ids, spec.template_of, found, strict=True):
+        if duration is None and kind in typical:
             result.alike += 1
-        elif takes is None:
+        elif duration is None:
             result.assumed.append(name)
-        result.takes.append(takes or typical.get(kind, assumed))
+        result.jobs.append(duration or typical.get(kind, assumed))
     return result
 
 
-_NOTHING = Takes((0.0,))
+_NOTHING = JobDuration((0.0,))
 
 
-def _typical(takes: list[Takes]) -> Takes:
-    return Takes((median(t.attempts[-1] for t in takes),), median(t.cpu_s for t in takes))
+def _typical(durations: list[JobDuration]) -> JobDuration:
+    return JobDuration((median(t.attempts[-1] for t in durations),), median(t.cpu_s for t in durations))
 
 
 def _failures(story: Sequence[str]) -> int:
@@ -146,7 +148,7 @@ def _number(value: object) -> float:
 
 
 # -- the file --------------------------------------------------------------------------------------
-def read_durations(path: Path) -> dict[str, Takes]:
+def read_durations(path: Path) -> dict[str, JobDuration]:
     """Read a JSON or YAML mapping from job ids, or patterns with `*` and `?`, to durations.
 
     A duration is a number of seconds, a list of seconds, or {seconds: 3, cpu: 2.5}. A list has one
@@ -161,7 +163,7 @@ def read_durations(path: Path) -> dict[str, Takes]:
     content = _parsed(path, text)
     if not isinstance(content, dict):
         raise CallerError(f"{path}: must be a mapping of job ids or patterns to seconds")
-    return {str(name): _takes(path, str(name), value) for name, value in content.items()}
+    return {str(name): _duration(path, str(name), value) for name, value in content.items()}
 
 
 def _parsed(path: Path, text: str) -> Any:
@@ -181,7 +183,7 @@ def _parsed(path: Path, text: str) -> Any:
         raise CallerError(f"{path} is not YAML: {' '.join(str(error).split())[:300]}") from None
 
 
-def _takes(path: Path, name: str, value: object) -> Takes:
+def _duration(path: Path, name: str, value: object) -> JobDuration:
     cpu = 0.0
     if isinstance(value, dict):
         if not set(value) <= {"seconds", "cpu"} or "seconds" not in value:
@@ -190,7 +192,7 @@ def _takes(path: Path, name: str, value: object) -> Takes:
     attempts = value if isinstance(value, list) else [value]
     if not attempts or len(attempts) > 1001:
         raise CallerError(f"{path}: {name}: write seconds, or a list of 1 to 1,001 attempts")
-    return Takes(tuple([_seconds(path, name, attempt) for attempt in attempts]), cpu)
+    return JobDuration(tuple([_seconds(path, name, attempt) for attempt in attempts]), cpu)
 
 
 def _seconds(path: Path, name: str, value: object) -> float:

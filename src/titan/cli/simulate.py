@@ -23,7 +23,7 @@ from titan.errors import CallerError, MasterUnreachable
 from titan.master.interpreter_settings import tune_interpreter
 from titan.model.dag import DagSpec
 from titan.model.demand import demand_text
-from titan.predict.engine import Course, play
+from titan.predict.engine import Timeline, predict
 from titan.predict.plan import Group, Pipeline, Plan
 from titan.predict.verdict import Verdict, judge
 from titan.sdk.address import VARIABLE
@@ -75,17 +75,17 @@ def simulate(
     spec, parents = outline(dag)
     from_file = read_durations(file) if file is not None else {}
     recorded = _recorded(spec, parents, runs, last, master, from_home, beside, needed=not from_file)
-    durations = durations_of(spec, recorded.takes, from_file, default_s)
+    durations = durations_of(spec, recorded.durations, from_file, default_s)
     shared = _shared_cpus(cpus, recorded)
     graph = Pipeline(spec.name, spec.templates, spec.ids, spec.template_of, parents, spec.deadline_s)
     if len(spec.ids) > SHOWN:
         tune_interpreter()
     predictions = []
     for groups in compared:
-        plan = Plan(graph, durations.takes, groups, recorded.overheads, shared, gate_wait_s, time.time())
+        plan = Plan(graph, durations.jobs, groups, recorded.overheads, shared, gate_wait_s, time.time())
         began = time.perf_counter()
-        course = play(plan, _progress(quiet=as_json))
-        predictions.append(_Prediction(plan, course, judge(plan, course), time.perf_counter() - began))
+        timeline = predict(plan, _progress(quiet=as_json))
+        predictions.append(_Prediction(plan, timeline, judge(plan, timeline), time.perf_counter() - began))
     growing = [job.id for job in dag.jobs if job.expand is not None or job.pipeline is not None]
     about = _about(durations, recorded, default_s, shared, growing)
     if as_json:
@@ -99,9 +99,9 @@ def simulate(
 
 
 class _Prediction:
-    def __init__(self, plan: Plan, course: Course, verdict: Verdict, took_s: float) -> None:
+    def __init__(self, plan: Plan, timeline: Timeline, verdict: Verdict, took_s: float) -> None:
         self.plan = plan
-        self.course = course
+        self.timeline = timeline
         self.verdict = verdict
         self.took_s = took_s
 
@@ -226,10 +226,10 @@ def _workers_text(groups: list[Group]) -> str:
 
 
 def _print_one(p: _Prediction, spec: DagSpec, *, every: bool) -> None:
-    course, verdict = p.course, p.verdict
-    tally = ", ".join(f"{n:,} {state}" for state, n in course.tally.items())
-    print(f"\n{_workers_text(p.plan.groups)} slots: {course.makespan_s:.2f} s, {course.state}; {tally}")
-    least = min(verdict.least_s, course.makespan_s)
+    timeline, verdict = p.timeline, p.verdict
+    tally = ", ".join(f"{n:,} {state}" for state, n in timeline.tally.items())
+    print(f"\n{_workers_text(p.plan.groups)} slots: {timeline.makespan_s:.2f} s, {timeline.state}; {tally}")
+    least = min(verdict.least_s, timeline.makespan_s)
     print(f"utilisation {verdict.utilisation:.0%}; no number of workers takes less than {least:.2f} s")
     print(f"limited by {verdict.limited_by}: {verdict.why}")
     if verdict.chain:
@@ -243,7 +243,7 @@ def _print_one(p: _Prediction, spec: DagSpec, *, every: bool) -> None:
     if every:
         print()
         rows = [
-            (name, f"w{course.workers[i]}" if course.workers[i] else "", _at(course.starts[i]), _at(course.ends[i]))
+            (name, f"w{timeline.workers[i]}" if timeline.workers[i] else "", _at(timeline.starts[i]), _at(timeline.ends[i]))
             for i, name in enumerate(spec.ids)
         ]
         print_table(("JOB", "WORKER", "START", "END"), rows)
@@ -251,15 +251,15 @@ def _print_one(p: _Prediction, spec: DagSpec, *, every: bool) -> None:
 
 
 def _print_comparison(predictions: list[_Prediction]) -> None:
-    first = predictions[0].course.makespan_s
+    first = predictions[0].timeline.makespan_s
     rows = [
         (
             _workers_text(p.plan.groups),
-            f"{p.course.makespan_s:.2f} s",
-            f"{first / p.course.makespan_s:.2f}" if p.course.makespan_s else "",
+            f"{p.timeline.makespan_s:.2f} s",
+            f"{first / p.timeline.makespan_s:.2f}" if p.timeline.makespan_s else "",
             f"{p.verdict.utilisation:.0%}",
             p.verdict.limited_by,
-            p.course.state,
+            p.timeline.state,
         )
         for p in predictions
     ]
@@ -277,13 +277,13 @@ def _print_json(predictions: list[_Prediction], about: dict[str, Any], spec: Dag
     out.write(json.dumps({"pipeline": spec.name, "jobs": len(spec.ids), "durations": about})[:-1] + ', "predictions": [')
     for i, p in enumerate(predictions):
         out.write((",\n" if i else "\n") + json.dumps(_summary(p, spec))[:-1] + ', "jobs": [')
-        course = p.course
+        timeline = p.timeline
         for n, name in enumerate(spec.ids):
             row = {
                 "id": name,
-                "worker": f"w{course.workers[n]}" if course.workers[n] else None,
-                "start": course.starts[n] if course.starts[n] >= 0 else None,
-                "end": course.ends[n] if course.ends[n] >= 0 else None,
+                "worker": f"w{timeline.workers[n]}" if timeline.workers[n] else None,
+                "start": timeline.starts[n] if timeline.starts[n] >= 0 else None,
+                "end": timeline.ends[n] if timeline.ends[n] >= 0 else None,
             }
             out.write((",\n" if n else "\n") + json.dumps(row))
         out.write("]}")
@@ -291,22 +291,22 @@ def _print_json(predictions: list[_Prediction], about: dict[str, Any], spec: Dag
 
 
 def _summary(p: _Prediction, spec: DagSpec) -> dict[str, Any]:
-    course, verdict = p.course, p.verdict
+    timeline, verdict = p.timeline, p.verdict
     return {
         "workers": [
             {"count": g.count, "slots": g.slots, "capabilities": g.capabilities, "cpus": g.cpus, "memory": g.memory, "gpus": g.gpus}
             for g in p.plan.groups
         ],
-        "makespan": course.makespan_s,
-        "state": course.state,
-        "tally": course.tally,
-        "attempts": course.attempts,
+        "makespan": timeline.makespan_s,
+        "state": timeline.state,
+        "tally": timeline.tally,
+        "attempts": timeline.attempts,
         "utilisation": verdict.utilisation,
         "least": verdict.least_s,
         "limited_by": verdict.limited_by,
         "why": verdict.why,
-        "waited": {demand_text(demand): seconds for demand, seconds in course.waited_s.items()},
-        "cpu_full": course.cpu_full_s,
+        "waited": {demand_text(demand): seconds for demand, seconds in timeline.waited_s.items()},
+        "cpu_full": timeline.cpu_full_s,
         "chain": [{"id": spec.ids[k.job], "start": k.start_s, "end": k.end_s, "waited_for": k.waited} for k in verdict.chain],
         "simulated_in": p.took_s,
         "jobs_per_second": p.rate,

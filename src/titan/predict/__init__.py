@@ -1,5 +1,5 @@
-"""What a pipeline would take: the core, under a clock of its own, with workers that only wait.
+"""Prediction of a pipeline's duration: the core with a simulated clock and simulated workers.
 
-Pure: durations, latencies and the first moment are arguments. It must not know where recordings
-come from, nor the chaos of `titan.sim`.
+Pure: durations, latencies and the start time are arguments. It must not know where recordings come
+from, nor the faults of `titan.sim`.
 """

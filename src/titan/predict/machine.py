@@ -1,9 +1,10 @@
-"""Machines whose CPUs are shared by what runs on them, and the workers there.
+"""Simulated machines, whose CPUs are shared by the running attempts, and their workers.
 
-An attempt is `seconds` of progress. As long as all that runs asks for no more CPUs than there are,
-a second of it takes a second; else the part of it that needs a CPU takes as much longer as there
-are too few. Attempts that need about the same share of a CPU go at the same pace, so each such
-class has one clock of progress and a heap: O(log n) an attempt, whatever the load does.
+An attempt ends after `seconds` of progress. While the running attempts need no more CPUs than the
+machine has, one second of progress takes one second. Otherwise the part of it that needs a CPU
+slows down in proportion to the overload. Attempts that need about the same share of a CPU progress
+at the same pace. Each such class has one progress clock and one heap. An attempt therefore costs
+O(log n), however often the load changes.
 """
 
 from __future__ import annotations
@@ -13,25 +14,25 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 ROUNDING_S = 1e-6
-"""Seconds since the epoch are exact to a quarter of this."""
+"""Tolerance for ends. Floats of seconds since the epoch are exact to a quarter of this."""
 CLASSES = 10
-"""Shares of a CPU that are told apart: tenths."""
+"""Number of classes of CPU shares: tenths of a CPU."""
 
 
 class Attempt(NamedTuple):
     lease: int
     job: int
-    """Its position in the pipeline."""
+    """Position in the pipeline."""
     seconds: float
     cpu: float
-    """CPUs that it keeps busy while it makes full progress."""
+    """CPUs that it uses at full progress."""
     outcome: int
     is_service: bool
     needs: tuple[int, int, int]
 
 
 class Machine:
-    """`cpus` 0: always enough."""
+    """A machine; `cpus` 0 means that its CPUs always suffice."""
 
     __slots__ = ("_at", "_clock", "_ends", "_gone", "cpus", "full_s", "load", "version")
 
@@ -39,22 +40,22 @@ class Machine:
         self.cpus = cpus
         self.load = 0.0
         self.full_s = 0.0
-        """How long all CPUs were in use."""
+        """Seconds in which all CPUs were in use."""
         self.version = 0
-        """Counts changes: what `next_end` said before one is void."""
+        """Number of changes. A result of `next_end` is void after a change."""
         self._at = now
         self._clock: dict[int, float] = {}
-        """Of each class that something runs in: its progress, in seconds."""
-        self._ends: dict[int, list[tuple[float, int, Seat, Attempt]]] = {}
+        """Class with running attempts -> its progress, in seconds."""
+        self._ends: dict[int, list[tuple[float, int, SimulatedWorker, Attempt]]] = {}
         self._gone: dict[int, None] = {}
-        """Leases of attempts that were stopped and are still in a heap."""
+        """Leases of stopped attempts that are still in a heap."""
 
-    def begin(self, now: float, seat: Seat, attempt: Attempt) -> None:
+    def begin(self, now: float, worker: SimulatedWorker, attempt: Attempt) -> None:
         self._advance(now)
         kind = _class_of(attempt.cpu)
         if kind not in self._ends:
             self._ends[kind], self._clock[kind] = [], 0.0
-        heappush(self._ends[kind], (self._clock[kind] + attempt.seconds, attempt.lease, seat, attempt))
+        heappush(self._ends[kind], (self._clock[kind] + attempt.seconds, attempt.lease, worker, attempt))
         self._load(attempt.cpu)
 
     def stop(self, now: float, attempt: Attempt) -> None:
@@ -63,7 +64,7 @@ class Machine:
         self._load(-attempt.cpu)
 
     def next_end(self) -> float | None:
-        """When the next attempt ends if nothing else begins."""
+        """Return the time at which the next attempt ends if no other begins, None without any."""
         soonest = None
         for kind in list(self._ends):
             if self._prune(kind):
@@ -71,20 +72,22 @@ class Machine:
                 soonest = end if soonest is None or end < soonest else soonest
         return soonest
 
-    def take_ended(self, now: float) -> list[tuple[Seat, Attempt]]:
+    def take_ended(self, now: float) -> list[tuple[SimulatedWorker, Attempt]]:
         self._advance(now)
         ended = []
         for kind in list(self._ends):
             heap, clock = self._ends[kind], self._clock[kind] + ROUNDING_S
             while self._prune(kind) and heap[0][0] <= clock:
-                _, _, seat, attempt = heappop(heap)
-                ended.append((seat, attempt))
+                _, _, worker, attempt = heappop(heap)
+                ended.append((worker, attempt))
                 self._load(-attempt.cpu)
         return ended
 
     def _prune(self, kind: int) -> bool:
-        """Takes out what was stopped; whether anything is left. A class of which nothing is left is
-        no more."""
+        """Remove stopped attempts from the head of a class; return whether attempts are left.
+
+        An empty class is deleted.
+        """
         heap = self._ends[kind]
         while heap and heap[0][1] in self._gone:
             del self._gone[heap[0][1]]
@@ -107,7 +110,7 @@ class Machine:
             self._at = now
 
     def _pace(self, kind: int) -> float:
-        """Progress a second."""
+        """Return the progress per second."""
         if not self.cpus or self.load <= self.cpus:
             return 1.0
         share = kind / CLASSES
@@ -118,9 +121,9 @@ def _class_of(cpu: float) -> int:
     return min(CLASSES, round(cpu * CLASSES))
 
 
-class Seat:
-    """A worker: attempts wait in the order in which they came, and begin as slots and what they ask
-    for are free."""
+class SimulatedWorker:
+    """A simulated worker. Attempts wait in a queue and begin when a slot and their resources are
+    free."""
 
     __slots__ = ("busy_s", "free", "last", "machine", "number", "running", "slots", "waiting")
 
@@ -130,14 +133,14 @@ class Seat:
         self.machine = machine
         self.free = total
         self.running: dict[int, Attempt] = {}
-        """By lease, those that are about to begin included."""
+        """Attempts by lease, including those that are about to begin."""
         self.waiting: deque[Attempt] = deque()
         self.last = -1
-        """The job that ended here last."""
+        """The job that ended last on this worker, -1 for none."""
         self.busy_s = 0.0
 
     def next_waiting(self) -> Attempt | None:
-        """Takes the first attempt that can begin now, with its slot."""
+        """Take the first attempt that can begin now, with its slot; None if there is none."""
         if len(self.running) >= self.slots:
             return None
         for attempt in self.waiting:
@@ -153,11 +156,11 @@ class Seat:
         self.free = _minus(self.free, (-attempt.needs[0], -attempt.needs[1], -attempt.needs[2]))
 
     def drop_waiting(self, leases: dict[int, None]) -> list[Attempt]:
-        """Those of these attempts that have not begun; they are gone from here."""
-        found = [attempt for attempt in self.waiting if attempt.lease in leases]
-        for attempt in found:
+        """Remove the waiting attempts with these leases, and return them."""
+        dropped = [attempt for attempt in self.waiting if attempt.lease in leases]
+        for attempt in dropped:
             self.waiting.remove(attempt)
-        return found
+        return dropped
 
 
 def _minus(have: tuple[int, int, int], less: tuple[int, int, int]) -> tuple[int, int, int]:

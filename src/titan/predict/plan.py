@@ -1,5 +1,4 @@
-"""What a prediction is made of: workers, what each job takes, and what it costs to get from one to
-the next."""
+"""Input of a prediction: the workers, the duration of each job, and the overheads between jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from titan.model.dag import JobTemplate
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Workers that are alike. `cpus` 0: of its own machine, and enough; memory in bytes."""
+    """Identical workers. `cpus` 0: each has its own machine with enough CPUs. Memory in bytes."""
 
     count: int
     slots: int = 1
@@ -22,26 +21,27 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Overheads(msgspec.Struct, frozen=True):
-    """Seconds. The defaults are of a local cluster."""
+    """Overheads in seconds. The defaults are those of a local cluster."""
 
     begin_s: float = 0.01
     """From the submission to the first start."""
     link_s: float = 0.004
-    """From the end of what a job waits for to its start, on a worker that has nothing to do: a
-    report, a decision, a dispatch."""
+    """From the end of a job's last parent to its start on an idle worker: a report, a decision and
+    a dispatch."""
     turn_s: float = 0.001
-    """From the end of an attempt to the start of one that waits behind it on the same worker."""
+    """From the end of an attempt to the start of the next one in the queue of the same worker."""
 
 
-class Takes(msgspec.Struct, frozen=True, gc=False):
-    """One job: its attempts in order, of which all but the last fail. `cpu_s`: of CPU, in the last."""
+class JobDuration(msgspec.Struct, frozen=True, gc=False):
+    """The duration of each attempt of a job, in seconds. All attempts but the last fail."""
 
     attempts: tuple[float, ...]
     cpu_s: float = 0.0
+    """CPU seconds of the last attempt."""
 
 
 class Pipeline(msgspec.Struct):
-    """A DAG in columns, every parent before its children; entry i of each is job i."""
+    """A DAG in columns: entry i of each column is job i. Every parent comes before its children."""
 
     name: str
     templates: list[JobTemplate]
@@ -53,17 +53,17 @@ class Pipeline(msgspec.Struct):
 
 class Plan(msgspec.Struct):
     pipeline: Pipeline
-    takes: Sequence[Takes]
-    """By job. Equal ones are best one object."""
+    durations: Sequence[JobDuration]
+    """One entry per job. Equal entries should be one object, to save memory."""
     groups: list[Group]
     overheads: Overheads = Overheads()
     shared_cpus: float = 0.0
-    """All workers are on one machine of so many CPUs; 0: each has one of its own, with the CPUs of
-    its group."""
+    """CPUs of the machine that all workers share. 0: each worker has a machine of its own, with the
+    CPUs of its group."""
     gate_wait_s: float = 0.0
-    """After which every gate is approved."""
+    """Time until a gate is approved."""
     begin: float = 1_700_000_000.0
-    """When it is submitted, in seconds since the epoch: `run_at` is measured against it."""
+    """Time of the submission, in seconds since the epoch. `run_at` is relative to it."""
 
     @property
     def slots(self) -> int:

@@ -1,9 +1,8 @@
-"""What runs that are over tell of the next one: how long each job takes by itself, and what lies
-between two jobs.
+"""Measurements from ended runs: the duration of each job by itself, and the overheads between jobs.
 
-A job that shared its machine's CPUs with too many others took longer than it needs; that is taken
-out as well as a recording lets one: by how full the machine was meanwhile, as the jobs' own CPU
-time says.
+A job that shared the CPUs of its machine with too many others took longer than it needs. The
+recorded duration is corrected for this. The correction uses the load of the machine during the job,
+which follows from the CPU times of all its jobs.
 """
 
 from __future__ import annotations
@@ -16,16 +15,18 @@ from statistics import median
 
 import msgspec
 
-from titan.predict.plan import Overheads, Takes
+from titan.predict.plan import JobDuration, Overheads
 
 BUSY, FULL = 0.65, 0.95
-"""Shares of a machine's CPUs: below the first nobody waited for one, above the second everybody
-did, between them in part."""
+"""Loads of a machine, as shares of its CPUs.
+
+Below BUSY no job waited for a CPU; above FULL every job did; between them, a part of the jobs.
+"""
 MAX_SAMPLES = 100_000
 
 
 class Host(msgspec.Struct, frozen=True):
-    """Of a worker. `cpus` 0: not known."""
+    """The machine of a worker. `cpus` 0: unknown."""
 
     name: str = ""
     cpus: float = 0.0
@@ -44,32 +45,34 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 
 class Recording(msgspec.Struct):
-    """A run that is over."""
+    """The measurements of an ended run."""
 
     submitted_at: float
     rows: list[Row]
     hosts: Mapping[str, Host] = {}
-    """By worker."""
+    """Name of the worker -> its machine."""
 
 
-def takes_of(recordings: Iterable[Recording]) -> dict[str, Takes]:
-    """By job id, the median over the recordings. Failed attempts are taken to have been as long as
-    the last."""
+def recorded_durations(recordings: Iterable[Recording]) -> dict[str, JobDuration]:
+    """Return the median duration over the recordings, by job id.
+
+    Failed attempts count as long as the last attempt.
+    """
     found: dict[str, list[tuple[float, float, int]]] = {}
     for recording in recordings:
         for row, seconds in zip(recording.rows, _own_seconds(recording), strict=True):
             found.setdefault(row.id, []).append((seconds, row.cpu_s, row.attempts))
-    takes = {}
+    durations = {}
     for name, samples in found.items():
         seconds, cpu_s, attempts = (median(column) for column in zip(*samples, strict=True))
-        takes[name] = Takes((seconds,) * max(1, round(attempts)), min(cpu_s, seconds * 1024))
-    return takes
+        durations[name] = JobDuration((seconds,) * max(1, round(attempts)), min(cpu_s, seconds * 1024))
+    return durations
 
 
 def overheads_of(recordings: Iterable[Recording], parents: Mapping[str, Sequence[str]]) -> Overheads:
-    """The medians of what was recorded; what was not is as `Overheads` says.
+    """Return the medians of the recorded overheads, and the defaults for the others.
 
-    `parents` by job id, of those that begin as soon as they can.
+    `parents` has the parents of all jobs that start without a delay, by job id.
     """
     begins: list[float] = []
     links: list[float] = []
@@ -79,22 +82,24 @@ def overheads_of(recordings: Iterable[Recording], parents: Mapping[str, Sequence
             begins.append(min(row.started for row in recording.rows) - recording.submitted_at)
         if len(links) + len(turns) < MAX_SAMPLES:
             _gaps(recording, parents, links, turns)
-    usual = Overheads()
+    default = Overheads()
     return Overheads(
-        begin_s=max(0.0, median(begins)) if begins else usual.begin_s,
-        link_s=max(0.0, median(links)) if links else usual.link_s,
-        turn_s=max(0.0, median(turns)) if turns else usual.turn_s,
+        begin_s=max(0.0, median(begins)) if begins else default.begin_s,
+        link_s=max(0.0, median(links)) if links else default.link_s,
+        turn_s=max(0.0, median(turns)) if turns else default.turn_s,
     )
 
 
 def _gaps(recording: Recording, parents: Mapping[str, Sequence[str]], links: list[float], turns: list[float]) -> None:
-    """Before each job that began as soon as it could: from what it waited for last, a parent or a
-    slot, to its start."""
+    """Append the gap before each job that started without a delay to `links` or `turns`.
+
+    The gap begins when the parent or slot that the job waited for last became available.
+    """
     ends = {row.id: row.finished for row in recording.rows}
     busy: dict[str, list[float]] = {}
     free: dict[str, list[float]] = {}
-    """By worker: when the attempts that ran end, and when the slots that are free fell free; 0:
-    they never had one."""
+    """By worker: `busy` has the ends of the running attempts; `free` has the times since which its
+    free slots are free, 0 for a slot that was never used."""
     for row in sorted(recording.rows, key=lambda row: row.started):
         running = busy.setdefault(row.worker, [])
         slots = free.setdefault(row.worker, [0.0] * recording.hosts.get(row.worker, Host()).slots)
@@ -110,7 +115,7 @@ def _gaps(recording: Recording, parents: Mapping[str, Sequence[str]], links: lis
             if taken is not None:
                 slots.remove(taken)
         if needed is None or len(known) < len(needed):
-            continue  # it is delayed, was added while the run ran, or a parent of it did not run
+            continue  # the job is delayed, was added later, or a parent of it did not run
         if freed is not None:
             turns.append(row.started - freed)
         elif idle is not None and known and row.started > ready:
@@ -118,7 +123,7 @@ def _gaps(recording: Recording, parents: Mapping[str, Sequence[str]], links: lis
 
 
 def _own_seconds(recording: Recording) -> list[float]:
-    """How long each job would have taken with a CPU of its own."""
+    """Return the duration of each job as if it had a CPU of its own."""
     by_host: dict[str, list[int]] = {}
     for i, row in enumerate(recording.rows):
         by_host.setdefault(recording.hosts.get(row.worker, Host()).name, []).append(i)
@@ -126,11 +131,12 @@ def _own_seconds(recording: Recording) -> list[float]:
     for members in by_host.values():
         cpus = recording.hosts.get(recording.rows[members[0]].worker, Host()).cpus
         if cpus:
-            _relieve(recording.rows, members, own, cpus)
+            _correct_for_load(recording.rows, members, own, cpus)
     return own
 
 
-def _relieve(rows: list[Row], members: list[int], own: list[float], cpus: float) -> None:
+def _correct_for_load(rows: list[Row], members: list[int], own: list[float], cpus: float) -> None:
+    """Shorten the durations `own` of the jobs `members` of a machine by their waits for a CPU."""
     changes: list[tuple[float, float, int]] = []
     for i in members:
         rate = rows[i].cpu_s / own[i] if own[i] else 0.0
@@ -143,7 +149,8 @@ def _relieve(rows: list[Row], members: list[int], own: list[float], cpus: float)
     load_until = [0.0, *accumulate(load * span for load, span in zip(loads, spans, strict=True))]
     count_until = [0.0, *accumulate(count * span for count, span in zip(counts, spans, strict=True))]
 
-    def through(sums: list[float], rates: Sequence[float], at: float) -> float:
+    def integral(sums: list[float], rates: Sequence[float], at: float) -> float:
+        """Return the integral of `rates` up to the time `at`."""
         i = bisect_right(times, at) - 1
         return sums[i] + rates[i] * (at - times[i])
 
@@ -151,8 +158,8 @@ def _relieve(rows: list[Row], members: list[int], own: list[float], cpus: float)
         row, seconds = rows[i], own[i]
         if not seconds:
             continue
-        load = (through(load_until, loads, row.finished) - through(load_until, loads, row.started)) / seconds
-        count = (through(count_until, counts, row.finished) - through(count_until, counts, row.started)) / seconds
+        load = (integral(load_until, loads, row.finished) - integral(load_until, loads, row.started)) / seconds
+        count = (integral(count_until, counts, row.finished) - integral(count_until, counts, row.started)) / seconds
         if count > cpus:
             waited = min(1.0, max(0.0, (load / cpus - BUSY) / (FULL - BUSY)))
             alone = max(min(row.cpu_s, seconds), seconds * min(load, cpus) / count)

@@ -10,7 +10,7 @@ import titan.sdk.outline
 from titan.cli.durations import durations_of, read_durations
 from titan.cli.fleet import Capacity, fleets
 from titan.model.dag import DagSpec, Gate, JobTemplate
-from titan.predict.plan import Group, Takes
+from titan.predict.plan import Group, JobDuration
 
 TEMPLATES = [JobTemplate(command="a"), JobTemplate(command="b"), JobTemplate(kind="gate", gate=Gate(), retries=0)]
 
@@ -22,28 +22,28 @@ def spec(**template_of: int) -> DagSpec:
 
 def test_the_file_then_the_recording_then_the_template_then_the_default() -> None:
     dag = spec(exact=0, wild_1=0, both=0, seen=0, new=0, alone=1, ship=2)
-    given = {"exact": Takes((1.0,)), "wild_*": Takes((2.0,)), "both": Takes((3.0,))}
-    recorded = {"both": Takes((9.0,)), "seen": Takes((4.0,), 1.0)}
+    given = {"exact": JobDuration((1.0,)), "wild_*": JobDuration((2.0,)), "both": JobDuration((3.0,))}
+    recorded = {"both": JobDuration((9.0,)), "seen": JobDuration((4.0,), 1.0)}
     found = durations_of(dag, recorded, given, 7.0)
-    assert [t.attempts[0] for t in found.takes] == [1.0, 2.0, 3.0, 4.0, 2.5, 7.0, 0.0]
+    assert [t.attempts[0] for t in found.jobs] == [1.0, 2.0, 3.0, 4.0, 2.5, 7.0, 0.0]
     assert (found.from_file, found.recorded, found.alike, found.assumed) == (3, 1, 1, ["alone"])
 
 
 def test_an_id_goes_before_a_pattern_and_the_first_pattern_before_the_next() -> None:
-    given = {"*": Takes((1.0,)), "j?": Takes((2.0,)), "j1": Takes((3.0,))}
-    assert [t.attempts[0] for t in durations_of(spec(j1=0, j2=0), {}, given, 7.0).takes] == [3.0, 1.0]
+    given = {"*": JobDuration((1.0,)), "j?": JobDuration((2.0,)), "j1": JobDuration((3.0,))}
+    assert [t.attempts[0] for t in durations_of(spec(j1=0, j2=0), {}, given, 7.0).jobs] == [3.0, 1.0]
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "d.yaml"
     path.write_text("a: 2\n'part[*]': [1, 1, 2.5]\nbusy: {seconds: 3, cpu: 2.5}\n")
     assert read_durations(path) == {
-        "a": Takes((2.0,)),
-        "part[*]": Takes((1.0, 1.0, 2.5)),
-        "busy": Takes((3.0,), 2.5),
+        "a": JobDuration((2.0,)),
+        "part[*]": JobDuration((1.0, 1.0, 2.5)),
+        "busy": JobDuration((3.0,), 2.5),
     }
     brackets = durations_of(spec(), {}, read_durations(path), 1.0)
-    assert brackets.takes == []
+    assert brackets.jobs == []
 
 
 def test_groups_of_workers_are_parsed_into_fleets() -> None:

@@ -8,15 +8,17 @@ from itertools import pairwise
 import pytest
 
 from titan.model.dag import JobTemplate
-from titan.predict.engine import play
-from titan.predict.plan import Group, Overheads, Pipeline, Plan, Takes
-from titan.predict.recording import Host, Recording, Row, overheads_of, takes_of
+from titan.predict.engine import predict
+from titan.predict.plan import Group, JobDuration, Overheads, Pipeline, Plan
+from titan.predict.recording import Host, Recording, Row, overheads_of, recorded_durations
 
 
 def recorded(plan: Plan, cpus: float = 2.0) -> Recording:
-    course = play(plan)
+    timeline = predict(plan)
     rows = [
-        Row(name, f"w{course.workers[i]}", plan.begin + course.starts[i], plan.begin + course.ends[i], plan.takes[i].cpu_s)
+        Row(
+            name, f"w{timeline.workers[i]}", plan.begin + timeline.starts[i], plan.begin + timeline.ends[i], plan.durations[i].cpu_s
+        )
         for i, name in enumerate(plan.pipeline.ids)
     ]
     hosts = {f"w{n}": Host("h", cpus, plan.groups[0].slots) for n in range(1, plan.groups[0].count + 1)}
@@ -26,7 +28,7 @@ def recorded(plan: Plan, cpus: float = 2.0) -> Recording:
 def diamond(workers: int, *, cpu: float, shared: float, overheads: Overheads) -> tuple[Plan, dict[str, list[str]]]:
     ids = ["first", *(f"j{i}" for i in range(24)), "last"]
     parents = [(), *((0,) for _ in range(24)), tuple(range(1, 25))]
-    takes = [Takes((0.2 + 0.1 * (i % 5),), cpu * (0.2 + 0.1 * (i % 5))) for i in range(26)]
+    takes = [JobDuration((0.2 + 0.1 * (i % 5),), cpu * (0.2 + 0.1 * (i % 5))) for i in range(26)]
     plan = Plan(
         Pipeline("d", [JobTemplate(command="x")], ids, [0] * 26, parents), takes, [Group(workers)], overheads, shared_cpus=shared
     )
@@ -45,9 +47,9 @@ def test_overheads_are_found_in_a_recording() -> None:
 @pytest.mark.parametrize("cpu", [0.0, 1.0])
 def test_durations_come_back_though_the_machine_was_full(workers: int, cpu: float) -> None:
     plan, _ = diamond(workers, cpu=cpu, shared=2.0, overheads=Overheads())
-    found = takes_of([recorded(plan)])
+    found = recorded_durations([recorded(plan)])
     own = [found[name].attempts[0] for name in plan.pipeline.ids]
-    assert sum(own) == pytest.approx(sum(t.attempts[0] for t in plan.takes), rel=0.05)
+    assert sum(own) == pytest.approx(sum(t.attempts[0] for t in plan.durations), rel=0.05)
 
 
 def test_a_prediction_from_any_recording_is_the_same() -> None:
@@ -56,21 +58,23 @@ def test_a_prediction_from_any_recording_is_the_same() -> None:
     for workers in (1, 2, 4):
         plan, parents = diamond(workers, cpu=1.0, shared=2.0, overheads=Overheads())
         told = recorded(plan)
-        takes, overheads = takes_of([told]), overheads_of([told], parents)
+        takes, overheads = recorded_durations([told]), overheads_of([told], parents)
         learnt = [takes[name] for name in plan.pipeline.ids]
-        spans.append(play(Plan(plan.pipeline, learnt, [Group(3)], overheads, shared_cpus=2.0)).makespan_s)
+        spans.append(predict(Plan(plan.pipeline, learnt, [Group(3)], overheads, shared_cpus=2.0)).makespan_s)
     for one, other in pairwise(spans):
         assert one == pytest.approx(other, rel=0.08)
 
 
 def test_the_median_of_several_runs_counts() -> None:
     runs = [Recording(0.0, [Row("a", "w", 1.0, 1.0 + s, 0.0, attempts)]) for s, attempts in ((1.0, 1), (2.0, 3), (9.0, 3))]
-    assert takes_of(runs) == {"a": Takes((2.0, 2.0, 2.0), 0.0)}
+    assert recorded_durations(runs) == {"a": JobDuration((2.0, 2.0, 2.0), 0.0)}
 
 
 def test_of_nothing_nothing_is_learnt() -> None:
-    assert takes_of([]) == {}
-    assert takes_of([Recording(0.0, [Row("a", "w", 1.0, 1.0, 0.0)], {"w": Host("h", 2.0, 1)})]) == {"a": Takes((0.0,), 0.0)}
+    assert recorded_durations([]) == {}
+    assert recorded_durations([Recording(0.0, [Row("a", "w", 1.0, 1.0, 0.0)], {"w": Host("h", 2.0, 1)})]) == {
+        "a": JobDuration((0.0,), 0.0)
+    }
 
 
 def test_slots_that_fall_free_together_are_not_taken_for_a_slow_link() -> None:
@@ -88,5 +92,5 @@ def test_slots_that_fall_free_together_are_not_taken_for_a_slow_link() -> None:
 def test_jobs_that_wait_for_something_else_are_not_taken_to_have_waited_for_a_cpu() -> None:
     """Eight at once that need a tenth of a CPU each keep two of them busy to 40 %."""
     rows = [Row(f"j{i}", "w", 0.0, 10.0, 1.0) for i in range(8)]
-    found = takes_of([Recording(0.0, rows, {"w": Host("h", 2.0, 8)})])
+    found = recorded_durations([Recording(0.0, rows, {"w": Host("h", 2.0, 8)})])
     assert all(takes.attempts == (10.0,) for takes in found.values())
