@@ -28,7 +28,7 @@ class SimClient(SimUser):
         self.run = ""
         self._cancels: dict[int, str] = {}
         """Request -> job: cancels that nobody has confirmed."""
-        self._humans: dict[int, pm.Decide | pm.RetryDead | pm.PurgeDead] = {}
+        self._decisions: dict[int, pm.Decide | pm.RetryDead | pm.PurgeDead] = {}
         """What somebody wants with gates and the dead letter queue and nobody has answered, by
         request."""
         self._again = 0
@@ -42,7 +42,7 @@ class SimClient(SimUser):
         """Cancels and the like whose time has not come."""
         world.clock.after(submission.at_s, self._dial)
 
-    def _ask(self) -> None:
+    def _send_requests(self) -> None:
         """Says all that is unanswered, and hangs up if that stays so."""
         link = self._link
         if link is None:
@@ -51,7 +51,7 @@ class SimClient(SimUser):
             self._submit()
         for request, job in self._cancels.items():
             self._send(pm.Cancel(request, self.run, job))
-        for message in self._humans.values():
+        for message in self._decisions.values():
             self._send(message)
         for request, (job, _) in self._stops.items():
             self._send(pm.StopService(request, self.run, job))
@@ -73,9 +73,9 @@ class SimClient(SimUser):
             self._send(pm.AddJobs(request, at, dag.ids[part], dag.template_of[part], dag.args[part], parents[part]))
 
     def _lose_patience(self, link: Connection) -> None:
-        if self._link is not link or (self.run and not self._wanted()):
+        if self._link is not link or (self.run and not self._has_unanswered()):
             return
-        self._ask_again_or_hang_up(link)
+        self._resend_or_hang_up(link)
 
     def _on_message(self, message: pm.Message) -> None:
         match message:
@@ -99,9 +99,9 @@ class SimClient(SimUser):
             case pm.Error(request, "not_found") if SERVICES <= request < REPLACES:
                 self._stops.pop(request, None)
             case pm.Decided() | pm.Retried() | pm.Purged() as answer:
-                self._on_human(answer)
+                self._on_answer(answer)
             case pm.Error(request, "conflict" | "not_found", why) if DECISIONS <= request < SERVICES:
-                asked = self._humans.pop(request, None)
+                asked = self._decisions.pop(request, None)
                 self.world.trace.count(f"{type(asked).__name__} refused")
                 self.world.trace.note(self.host, f"hears: {why}")
                 # said again, it may have come in time
@@ -147,28 +147,28 @@ class SimClient(SimUser):
         key = f"{self.submission.key}-decision-{i}"
         token = self.world.oracle.token_of(self.run, gate) if by_token else ""
         place = ("", "") if token else (self.run, gate)
-        self._want(DECISIONS + i, pm.Decide(DECISIONS + i, *place, approve, f"human {i}", "", key, token))
+        self._request(DECISIONS + i, pm.Decide(DECISIONS + i, *place, approve, f"human {i}", "", key, token))
 
     def _ask_later(self, request: int, asked: pm.Decide) -> None:
         """A gate was not open yet: somebody looks again, which is another decision."""
         again = pm.Decide(request, asked.run, asked.job, asked.approve, asked.by, "", f"{asked.key}'", asked.token)
         if len(asked.key) < MAX_LOOKS:
             self._planned += 1
-            self.world.clock.after(self.world.rng.uniform(2.0, 20.0), lambda: self._want(request, again))
+            self.world.clock.after(self.world.rng.uniform(2.0, 20.0), lambda: self._request(request, again))
 
     def _revive(self, i: int, job: str, purge: bool) -> None:
         request = REVIVALS + i
         key = f"{self.submission.key}-revival-{i}"
-        self._want(request, pm.PurgeDead(request, self.run, job) if purge else pm.RetryDead(request, self.run, job, "ann", key))
+        self._request(request, pm.PurgeDead(request, self.run, job) if purge else pm.RetryDead(request, self.run, job, "ann", key))
 
-    def _want(self, request: int, message: pm.Decide | pm.RetryDead | pm.PurgeDead) -> None:
+    def _request(self, request: int, message: pm.Decide | pm.RetryDead | pm.PurgeDead) -> None:
         self._planned -= 1
-        self._humans[request] = message
+        self._decisions[request] = message
         self.world.trace.count(type(message).__name__)
-        self._dial_or_ask()
+        self._dial_or_send()
 
-    def _on_human(self, answer: pm.Decided | pm.Retried | pm.Purged) -> None:
-        asked = self._humans.pop(answer.request, None)
+    def _on_answer(self, answer: pm.Decided | pm.Retried | pm.Purged) -> None:
+        asked = self._decisions.pop(answer.request, None)
         if asked is None:
             return
         self.world.trace.note(self.host, f"hears that it is done: {describe(asked)}")
@@ -199,27 +199,27 @@ class SimClient(SimUser):
         self._planned -= 1
         self._replaces[request] = job
         self.world.trace.count("service replaced")
-        self._dial_or_ask()
+        self._dial_or_send()
 
     def _stop(self, request: int, job: str) -> None:
         self._planned -= 1
         self._stops[request] = job, self.world.clock.now
         self.world.oracle.on_stop_asked(self.run, job)
         self.world.trace.count("service stopped")
-        self._dial_or_ask()
+        self._dial_or_send()
 
     def _cancel(self, request: int, job: str) -> None:
         self._planned -= 1
         self._cancels[request] = job
         self.world.trace.count("cancel")
-        self._dial_or_ask()
+        self._dial_or_send()
 
-    def _wanted(self) -> bool:
+    def _has_unanswered(self) -> bool:
         """Whether something was asked and not answered."""
-        return bool(self._cancels or self._humans or self._stops or self._replaces)
+        return bool(self._cancels or self._decisions or self._stops or self._replaces)
 
     def open_work(self) -> list[str]:
         """What is not done yet; empty in the end."""
-        if self.run and not (self._wanted() or self._planned):
+        if self.run and not (self._has_unanswered() or self._planned):
             return []
         return [f"{self.host} waits for an answer"]

@@ -14,7 +14,7 @@ from titan.sim.world import World
 from titan.worker.state_machine import machine as wm
 
 
-class Chaos:
+class FaultInjector:
     def __init__(self, world: World, master: SimMaster) -> None:
         self.world = world
         self.master = master
@@ -144,7 +144,7 @@ class Chaos:
         if worker is not None:
             now = self.world.rng.random() >= 0.6
             if self.world.rng.random() < 0.5:
-                self.master.tell_worker(worker.plan.name, now=now)
+                self.master.ask_worker_to_leave(worker.plan.name, now=now)
             else:
                 worker.order(wm.QuitOrdered() if now else wm.DrainOrdered())
             self._replace(worker)

@@ -29,7 +29,7 @@ class MasterFiles:
 
     def answer(self, message: pm.Message, send: Callable[[pm.Message], None]) -> bool:
         """Whether the message was for this."""
-        world, kept = self._world, self._world.oracle.files.kept
+        world, kept = self._world, self._world.oracle.file_oracle.kept
         match message:
             case pm.SendFile(request, _, _, hash_):
                 send(pm.Stored(request, hash_) if hash_ in kept else pm.SendFrom(request, 0))
@@ -59,14 +59,14 @@ class WorkerFiles:
         world: World,
         *,
         send: Callable[[pm.Message], None],
-        see: Callable[[Any], None],
+        receive: Callable[[Any], None],
         kept: Callable[[int], None],
         later: Callable[[float, Callable[[], None]], object],
         trouble: Callable[[str, Outcome], None],
     ) -> None:
         self._world = world
         self._send = send
-        self._see = see
+        self._receive = receive
         self._kept = kept
         self._later = later
         self._trouble = trouble
@@ -85,8 +85,8 @@ class WorkerFiles:
     def _begin(self, assignment: wm.Assignment) -> None:
         world = self._world
         if world.chance(world.faults.fetch_failure / 2):
-            world.oracle.truth.trouble(assignment.lease, Outcome.BROKEN)
-            self._see(messages.OutputsKept(assignment.lease, (), "output was not written", Outcome.BROKEN))
+            world.oracle.process_oracle.record_trouble(assignment.lease, Outcome.BROKEN)
+            self._receive(messages.OutputsKept(assignment.lease, (), "output was not written", Outcome.BROKEN))
             self._kept(assignment.lease)
             return
         left = [StoredFile(name, content_of(assignment.lease, name), SIZE) for name, _ in assignment.template.outputs]
@@ -111,7 +111,7 @@ class WorkerFiles:
         if self._world.chance(self._world.faults.fetch_failure):
             name = messages.FILE_PREFIX + hash_
             self._trouble(name, Outcome.BROKEN)
-            self._see(wm.ArtifactFailed(name, "another content", True))
+            self._receive(wm.ArtifactFailed(name, "another content", True))
             return
         self._fetch_again(hash_)
 
@@ -123,7 +123,7 @@ class WorkerFiles:
         self._send(pm.FetchFile(self._requests, hash_))
         self._later(AGAIN_S, lambda: self._fetch_again(hash_))
 
-    def heard(self, message: pm.Message) -> bool:
+    def on_message(self, message: pm.Message) -> bool:
         match message:
             case pm.SendFrom(request):
                 lease, hash_ = self._sending.get(request, (0, ""))
@@ -138,7 +138,7 @@ class WorkerFiles:
                 if fetched and fetched not in self.here:
                     self.here[fetched] = None
                     self._world.trace.count("file fetched")
-                    self._see(wm.ArtifactReady(messages.FILE_PREFIX + fetched))
+                    self._receive(wm.ArtifactReady(messages.FILE_PREFIX + fetched))
             case _:
                 return False
         return True
@@ -151,6 +151,6 @@ class WorkerFiles:
         self.here.update(dict.fromkeys(file.hash for file in left))
         self._world.trace.count("outputs kept")
         for file in left:
-            self._see(wm.ArtifactReady(messages.FILE_PREFIX + file.hash))
-        self._see(messages.OutputsKept(lease, tuple(left)))
+            self._receive(wm.ArtifactReady(messages.FILE_PREFIX + file.hash))
+        self._receive(messages.OutputsKept(lease, tuple(left)))
         self._kept(lease)

@@ -84,7 +84,7 @@ class Growing:
         self._send(grow)
         self._world.clock.after(AGAIN_S, lambda: self._ask(request))
 
-    def heard(self, answer: pm.Grown | pm.Error) -> bool:
+    def on_answer(self, answer: pm.Grown | pm.Error) -> bool:
         """Whether it was an answer to such a request."""
         it, grow = self._asked.pop(answer.request, (None, None))
         if it is None or grow is None:

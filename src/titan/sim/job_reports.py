@@ -27,7 +27,7 @@ _WITH_PROCESS = (Phase.STARTING, Phase.RUNNING, Phase.AHEAD)
 _KINDS = ("progress", "progress", "status", "status", "same status", "result")
 
 
-def talk_of(world: World, assignment: messages.Assignment) -> list[tuple[float, str]]:
+def reports_of(world: World, assignment: messages.Assignment) -> list[tuple[float, str]]:
     """(seconds after its start, what) of all that a process says."""
     seed = world.scenario.seed
     rng = Random(f"{seed}/{assignment.run}/{assignment.job}/{assignment.attempt}/talk")
@@ -52,7 +52,7 @@ class Reporting:
         *,
         send: Callable[[pm.Message], None],
         can_send: Callable[[], bool],
-        see: Callable[[Any], None],
+        receive: Callable[[Any], None],
         is_running: Callable[[int], bool],
         later: Callable[[float, Callable[[], None]], Timer],
     ) -> None:
@@ -62,7 +62,7 @@ class Reporting:
         self._held = held
         self._send = send
         self._can_send = can_send
-        self._see = see
+        self._receive = receive
         self._is_running = is_running
         self._later = later
         self._news = ReportOutbox()
@@ -71,7 +71,7 @@ class Reporting:
 
     # -- what jobs say -----------------------------------------------------------------------------
     def on_started(self, assignment: messages.Assignment) -> None:
-        for after_s, what in talk_of(self._world, assignment):
+        for after_s, what in reports_of(self._world, assignment):
             self._later(after_s, partial(self._say, assignment.lease, what))
 
     def _say(self, lease: int, what: str) -> None:
@@ -79,7 +79,7 @@ class Reporting:
         if not self._is_running(lease) or h is None or h.phase not in _WITH_PROCESS or h.orphaned:
             return  # it is over, or what it says no longer counts
         self._world.trace.count(f"says {what}")
-        said, now = self._world.oracle.truth.said_by(lease), self._world.clock.now
+        said, now = self._world.oracle.process_oracle.reports_of(lease), self._world.clock.now
         match what:
             case "progress":
                 said.progress.append(((len(said.progress) % 100) / 100, f"step {len(said.progress)} of {lease}"))
@@ -88,7 +88,7 @@ class Reporting:
             case "result":
                 said.results += 1
                 said.value = JSON + f'"{lease} {said.results}"'.encode()
-                self._see(messages.ResultSet(lease, said.value))
+                self._receive(messages.ResultSet(lease, said.value))
             case _:
                 if what == "status" or not said.statuses:
                     said.statuses.append(f"status {len(said.statuses)} of {lease}")

@@ -40,7 +40,7 @@ from titan.sim.files import MasterFiles
 from titan.sim.network import Connection
 from titan.sim.oracle.processes import Violation
 from titan.sim.oracle.records import ACTOR
-from titan.sim.oracle.sick_workers import judge_the_broken
+from titan.sim.oracle.sick_workers import judge_broken_jobs
 from titan.sim.provider import SimProvider
 from titan.sim.store_user import SimStoreUser
 from titan.sim.trace import shorts
@@ -81,7 +81,7 @@ class SimMaster:
         self._turn: Timer | None = None
         self._alarm: Timer | None = None
         self._unsynced: deque[tuple[int, list[ev.Event]]] = deque()
-        self._images: dict[int, bytes] = {}
+        self._states: dict[int, bytes] = {}
         """Canonical pictures of the state after each record that may be lost, by its last sequence.
         """
         self._snapshot: tuple[int, int, list[bytes]] | None = None
@@ -116,7 +116,7 @@ class SimMaster:
         self._standby = self._follow() if self._life % 2 else None
         self.world.network.master = self
         self.world.trace.note("master", f"starts at sequence {log.next_seq - 1}")
-        self._see(inputs.MasterBooted("sim-cluster", log.term, self.provider.names(), f"draw-{self._life}"))
+        self._receive(inputs.MasterBooted("sim-cluster", log.term, self.provider.names(), f"draw-{self._life}"))
 
     def crash(self, *, silent: bool) -> None:
         """`silent`: the machine lost its power, so nobody hears that its connections are gone."""
@@ -124,7 +124,7 @@ class SimMaster:
         self.world.trace.count("master crash")
         # else the store has changed already, and the log would have been told in the next turn
         if not self._store_acks:
-            self._judge_image(self.state)
+            self._judge_state(self.state)
         self._store_acks.clear()
         self.up = False
         self.provider.on_master_gone()
@@ -188,15 +188,15 @@ class SimMaster:
         self._unsynced.clear()
         full.reindex()
         self.world.oracle.judge_recovered(full)
-        expected = self._images.get(seq)
+        expected = self._states.get(seq)
         if expected is not None and canonical(full) != expected:
             raise Violation(f"the replay up to {seq} gives another state than there was")
-        self._images = {seq: canonical(full)}
+        self._states = {seq: canonical(full)}
         return full
 
-    def _judge_image(self, state: State) -> None:
+    def _judge_state(self, state: State) -> None:
         """What is in memory is what the log, synced or not, would give."""
-        expected = self._images.get(self.disk.next_seq - 1)
+        expected = self._states.get(self.disk.next_seq - 1)
         if expected is not None and canonical(state) != expected:
             raise Violation("the state changed without an event in the log")
 
@@ -218,9 +218,9 @@ class SimMaster:
         if peer is not None:
             self.world.network.close(link, link.down)
             if peer.worker:
-                self._see(inputs.WorkerDisconnected(peer.worker, link.number))
+                self._receive(inputs.WorkerDisconnected(peer.worker, link.number))
             for run in peer.opening.values():
-                self._see(inputs.SubmitterGone(run))
+                self._receive(inputs.SubmitterGone(run))
 
     def _on_message(self, peer: Peer, message: pm.Message) -> None:
         world, state, origin = self.world, self.state, peer.link.number
@@ -259,7 +259,7 @@ class SimMaster:
             self._release()
             return
         if isinstance(message, (pm.RetryDead, pm.PurgeDead)):
-            self._see(self._about_the_dead(peer, message))
+            self._receive(self._dead_letter_input(peer, message))
             return
         life = self._life
         if peer.worker and self._files.answer(
@@ -268,7 +268,7 @@ class SimMaster:
             return
         one = self._input_of(peer, message, run, world.rng.random())
         if one is not None:
-            self._see(one)
+            self._receive(one)
         if isinstance(message, pm.Heartbeat) and peer.worker:
             self._send(peer, encode(pm.Heard(0)))
         elif isinstance(message, pm.Leaving):
@@ -284,7 +284,7 @@ class SimMaster:
             return worker_input(message, peer.worker, jitter=jitter)
         return client_input(message, origin=origin, actor=peer.actor, run=run)
 
-    def _about_the_dead(self, peer: Peer, message: pm.RetryDead | pm.PurgeDead) -> inputs.Input:
+    def _dead_letter_input(self, peer: Peer, message: pm.RetryDead | pm.PurgeDead) -> inputs.Input:
         chunks = [] if message.run in self.state.runs else self._history.get(message.run, [])
         if isinstance(message, pm.RetryDead):
             return retry_input(message, origin=peer.link.number, actor=peer.actor, chunks=chunks)
@@ -295,11 +295,11 @@ class SimMaster:
 
     def write_store(self, written: inputs.StoreWritten, acknowledge: Callable[[], None]) -> None:
         """What was executed on the state's store; `acknowledge` comes when it is durable."""
-        self._see(written)
+        self._receive(written)
         self._store_acks.append(acknowledge)
 
     # -- turns -------------------------------------------------------------------------------------
-    def _see(self, received: inputs.Input) -> None:
+    def _receive(self, received: inputs.Input) -> None:
         self.sequencer.see(received)
         if self._turn is None:
             self._turn = self.world.clock.after(self.world.pause(), self._take_turn)
@@ -317,8 +317,8 @@ class SimMaster:
             taken.insert(place, passed)
         decision = step(self.state, now, taken)
         check(self.state)
-        world.oracle.talk.judge_turn(self.state)
-        judge_the_broken(self.state, decision.events)
+        world.oracle.report_oracle.judge_turn(self.state)
+        judge_broken_jobs(self.state, decision.events)
         if self.state.pool.holds:
             world.trace.count("room held")
         seq = self._append(decision.events)
@@ -350,7 +350,7 @@ class SimMaster:
             """It takes its time to write."""
             if self.up and run in self.state.runs:
                 self._history[run] = chunks
-                self._see(inputs.HistoryKept([run], [changes]))
+                self._receive(inputs.HistoryKept([run], [changes]))
 
         def later() -> None:
             self.world.clock.after(self.world.rng.uniform(0.0, 20.0), tell)
@@ -365,7 +365,7 @@ class SimMaster:
             token = f"token-{number}-{self._life}-{self.world.rng.getrandbits(32):08x}"
             digest = sha256(token.encode()).digest()
             self._tokens[digest] = (number, token)
-            self._see(inputs.TokenDrawn(number, digest))
+            self._receive(inputs.TokenDrawn(number, digest))
 
         return perform
 
@@ -386,7 +386,7 @@ class SimMaster:
 
         def answered() -> None:
             if self._life == life and self.up:
-                self._see(inputs.WebhookAnswered(number, "delivered"))
+                self._receive(inputs.WebhookAnswered(number, "delivered"))
 
         return post
 
@@ -405,7 +405,7 @@ class SimMaster:
         if not count or self.log is None:
             return self.disk.next_seq - 1
         self._unsynced.append((self.log.next_seq + count - 1, ev.decode(payload)))
-        self._images[self.log.next_seq + count - 1] = canonical(self.state)
+        self._states[self.log.next_seq + count - 1] = canonical(self.state)
         seq = self.log.append(payload, count, synced=not ev.SYNCED.isdisjoint(map(type, events)))
         self.sequencer.wrote(seq)
         return seq
@@ -422,7 +422,7 @@ class SimMaster:
         while self._unsynced and self._unsynced[0][0] <= seq:
             _, events = self._unsynced.popleft()
             self.world.oracle.on_durable(events)
-        self._images = {at: picture for at, picture in self._images.items() if at >= seq}
+        self._states = {at: picture for at, picture in self._states.items() if at >= seq}
         if self._snapshot is not None and self._snapshot[0] <= seq:
             at, term, chunks = self._snapshot
             self.disk.put_snapshot(seq=at, term=term, chunks=chunks)
@@ -471,17 +471,17 @@ class SimMaster:
         if effect.origin in self.peers:
             self.peers[effect.origin].worker = effect.worker
         else:  # it broke while the registration was being made durable
-            self._see(inputs.WorkerDisconnected(effect.worker, effect.origin))
+            self._receive(inputs.WorkerDisconnected(effect.worker, effect.origin))
 
     def _on_burst_gone(self, name: str, reason: str) -> None:
         if self.up:
-            self._see(inputs.BurstGone(name, reason))
+            self._receive(inputs.BurstGone(name, reason))
 
-    def tell_worker(self, name: str, *, now: bool) -> None:
+    def ask_worker_to_leave(self, name: str, *, now: bool) -> None:
         """A user of whom nothing more is heard."""
         if self.up:
-            self.world.oracle.log_oracle.told[name] = None
-            self._see(inputs.WorkerToldToLeave(0, 0, name, now, ACTOR))
+            self.world.oracle.log_oracle.asked_to_leave[name] = None
+            self._receive(inputs.WorkerToldToLeave(0, 0, name, now, ACTOR))
 
     def _closing(self, origin: int) -> Callable[[], None]:
         def perform() -> None:
@@ -499,7 +499,7 @@ class SimMaster:
     # -- the end -----------------------------------------------------------------------------------
     def judge_end(self) -> None:
         """All is synced; the log alone gives what is in memory."""
-        self._judge_image(self.state)
+        self._judge_state(self.state)
         before = canonical(self.state)
         if canonical(self._recover().state) != before:
             raise Violation("a replay of the whole log gives another state than there is in the end")

@@ -37,9 +37,9 @@ class SimPlanner(SimUser):
             self.world.clock.after(max(0.0, at_s - self.world.clock.elapsed), self._begin)
 
     def _begin(self) -> None:
-        self._dial_or_ask()
+        self._dial_or_send()
 
-    def _ask(self) -> None:
+    def _send_requests(self) -> None:
         if self._done >= len(self.plan.steps) or self.plan.steps[self._done][0] > self.world.clock.elapsed + 1e-6:
             return
         self._asked += 1
@@ -64,7 +64,7 @@ class SimPlanner(SimUser):
     def _lose_patience(self, link: Connection | None, asked: tuple[int, int]) -> None:
         if link is None or self._link is not link or asked != (self._done, self._asked):
             return
-        self._ask_again_or_hang_up(link)
+        self._resend_or_hang_up(link)
 
     def _on_message(self, message: pm.Message) -> None:
         if message.request != FIRST + self._done:

@@ -94,10 +94,10 @@ class _Running:
 class Processes:
     """Starts, ends and kills; says to the worker what a driver would say."""
 
-    def __init__(self, world: World, host: Host, say: Callable[[Any], None], on_ended: Callable[[int, float], None]) -> None:
+    def __init__(self, world: World, host: Host, report: Callable[[Any], None], on_ended: Callable[[int, float], None]) -> None:
         self._world = world
         self._host = host
-        self._say = say
+        self._report = report
         self._on_ended = on_ended
         self.on_started: Callable[[wm.Assignment], None] = lambda _: None
         self._all: dict[int, _Running] = {}
@@ -113,7 +113,7 @@ class Processes:
             return
         if assignment.template.service is not None:
             self._services[assignment.lease] = (assignment, gpus, 0)
-            self._say(messages.PortChosen(assignment.lease, 1024 + assignment.lease % 50_000))
+            self._report(messages.PortChosen(assignment.lease, 1024 + assignment.lease % 50_000))
             self.restart(assignment.lease)
             return
         self._begin(assignment, gpus, Fate(self._world.scenario.seed, assignment))
@@ -137,8 +137,8 @@ class Processes:
             running, now = self._all.get(lease), world.clock.now
             healthy = running is not None and running.started and running.is_healthy(now)
             if healthy:
-                world.oracle.truth.found_healthy(lease, now)
-            self._say(messages.HealthSeen(lease, probe, healthy, "" if healthy else "connection refused", now))
+                world.oracle.process_oracle.record_healthy(lease, now)
+            self._report(messages.HealthSeen(lease, probe, healthy, "" if healthy else "connection refused", now))
 
         world.clock.after(world.rng.choice((0.0, 0.001, 0.2)), look)
 
@@ -156,8 +156,8 @@ class Processes:
             fate.refusal = Outcome.BROKEN
         if fate.refusal is not None:
             del self._all[lease]
-            world.oracle.truth.trouble(lease, fate.refusal)
-            self._say(wm.AttemptRefused(lease, "no such thing", fate.refusal is Outcome.REFUSED, world.clock.now))
+            world.oracle.process_oracle.record_trouble(lease, fate.refusal)
+            self._report(wm.AttemptRefused(lease, "no such thing", fate.refusal is Outcome.REFUSED, world.clock.now))
             self._flush_after(lease, fate.flush_s)
             self._go_on(lease)
             return
@@ -180,13 +180,13 @@ class Processes:
         world.trace.count("process")
         running.started_at = world.clock.now
         running.timer = world.clock.after(fate.lasts_s, lambda: self._end(lease, fate.exit_code))
-        self._say(wm.AttemptStarted(lease, world.clock.now))
+        self._report(wm.AttemptStarted(lease, world.clock.now))
         self.on_started(assignment)
 
     def withdraw(self, lease: int) -> None:
         if self._behind.pop(lease, None) is not None:
             self._world.trace.count("attempt withdrawn")
-            self._say(wm.AttemptWithdrawn(lease))
+            self._report(wm.AttemptWithdrawn(lease))
 
     def _go_on(self, ended: int) -> None:
         """The next one begins."""
@@ -215,9 +215,9 @@ class Processes:
         running = self._all.pop(lease)
         now = self._world.clock.now
         if running.started:
-            self._world.oracle.truth.ended(lease, exit_code, now)
+            self._world.oracle.process_oracle.record_end(lease, exit_code, now)
         self._world.trace.note(self._host.name, f"process of {lease >> 32}.{lease & 0xFFFFFFFF} ends with {exit_code}")
-        self._say(wm.AttemptExited(lease, exit_code, now, 0.1, 1 << 20))
+        self._report(wm.AttemptExited(lease, exit_code, now, 0.1, 1 << 20))
         self._flush_after(lease, running.fate.flush_s)
         self._go_on(lease)
 
@@ -230,7 +230,7 @@ class Processes:
         for lease, running in self._all.items():
             running.timer.cancel()
             if running.started:
-                self._world.oracle.truth.ended(lease, -SIGKILL, self._world.clock.now, crashed=True)
+                self._world.oracle.process_oracle.record_end(lease, -SIGKILL, self._world.clock.now, crashed=True)
         self._all.clear()
         self._behind.clear()
 
@@ -240,8 +240,8 @@ class Processes:
         begun = [lease for lease, running in self._all.items() if running.started]
         self.kill_all()
         for lease in leases:
-            self._world.oracle.truth.trouble(lease, Outcome.BROKEN)
-        self._say(wm.WardenDied([*leases, *behind], self._world.clock.now, begun))
+            self._world.oracle.process_oracle.record_trouble(lease, Outcome.BROKEN)
+        self._report(wm.WardenDied([*leases, *behind], self._world.clock.now, begun))
         for lease in leases:
             self._flush_after(lease, 0.0)
 

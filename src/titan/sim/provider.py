@@ -15,7 +15,7 @@ from titan.sim.worker import SimWorker
 from titan.sim.world import World
 from titan.worker.state_machine import machine as wm
 
-LOOK_S = 1.0
+POLL_S = 1.0
 KILL_S = 4.0
 
 
@@ -60,7 +60,7 @@ class SimProvider:
             elif self._there.pop(worker.plan.name, None) is not None:
                 self._gone(worker.plan.name, "it ended")
 
-        self.world.clock.after(LOOK_S * self.world.rng.random(), look)
+        self.world.clock.after(POLL_S * self.world.rng.random(), look)
 
     def stop(self, name: str) -> None:
         self.world.trace.count("burst worker stopped")

@@ -7,7 +7,7 @@ import msgspec
 from titan.core.state.story import story
 from titan.sim.client import SimClient
 from titan.sim.clock import START
-from titan.sim.faults import Chaos
+from titan.sim.faults import FaultInjector
 from titan.sim.master import SimMaster
 from titan.sim.oracle.processes import Violation
 from titan.sim.planner import SimPlanner
@@ -18,7 +18,7 @@ from titan.sim.world import World
 DRAIN_S = 5000.0
 """After healing all must be done within this time."""
 
-LOOK_S = 2.0
+CHECK_EVERY_S = 2.0
 """So often what the master knows is compared with what jobs said."""
 
 
@@ -65,8 +65,8 @@ def _play(world: World, until_s: float | None) -> None:
     master.start()
     clients = [SimClient(world, submission) for submission in scenario.submissions]
     planners = [SimPlanner(world, plan) for plan in scenario.schedules]
-    chaos = Chaos(world, master)
-    _look_often(world, master, chaos)
+    chaos = FaultInjector(world, master)
+    _check_reports(world, master, chaos)
     clock.run_until(min(limit, START + scenario.fault_s))
     chaos.heal()
     end = min(limit, clock.now + DRAIN_S)
@@ -88,12 +88,12 @@ def _play(world: World, until_s: float | None) -> None:
     master.judge_end()
 
 
-def _look_often(world: World, master: SimMaster, chaos: Chaos) -> None:
+def _check_reports(world: World, master: SimMaster, chaos: FaultInjector) -> None:
     """Whether the master knows what running jobs said."""
     for worker in chaos.workers:
         if master.up and worker.alive:
-            world.oracle.talk.judge_settled(master.state, worker.kernel, worker.connected_s, world.clock.now)
-    world.clock.after(LOOK_S, lambda: _look_often(world, master, chaos))
+            world.oracle.report_oracle.judge_settled(master.state, worker.kernel, worker.connected_s, world.clock.now)
+    world.clock.after(CHECK_EVERY_S, lambda: _check_reports(world, master, chaos))
 
 
 def _stories(master: SimMaster) -> list[str]:

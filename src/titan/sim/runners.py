@@ -36,10 +36,10 @@ class _Runner:
 class Runners:
     """Follows the orders of the worker's machine, and says to it what a function driver would say."""
 
-    def __init__(self, world: World, host: Host, say: Callable[[Any], None], on_ended: Callable[[int, float], None]) -> None:
+    def __init__(self, world: World, host: Host, report: Callable[[Any], None], on_ended: Callable[[int, float], None]) -> None:
         self._world = world
         self._host = host
-        self._say = say
+        self._report = report
         self._on_ended = on_ended
         self._all: dict[int, _Runner] = {}
 
@@ -60,7 +60,7 @@ class Runners:
         if it is not None:
             for _ in range(taken):
                 it.queue.pop()
-        self._say(wm.CallsReturned(number, taken))
+        self._report(wm.CallsReturned(number, taken))
 
     def kill(self, number: int) -> None:
         if number in self._all:
@@ -72,7 +72,7 @@ class Runners:
             if it.timer is not None:
                 it.timer.cancel()
             if it.begun_at:
-                self._world.oracle.truth.ended(it.queue[0].lease, -SIGKILL, self._world.clock.now, crashed=True)
+                self._world.oracle.process_oracle.record_end(it.queue[0].lease, -SIGKILL, self._world.clock.now, crashed=True)
         self._all.clear()
 
     def lose_all(self) -> None:
@@ -89,12 +89,12 @@ class Runners:
         if self._world.is_sick(self._host.name):
             self._world.trace.count("runner did not come up")
             for call in runner.queue:
-                self._world.oracle.truth.trouble(call.lease, Outcome.BROKEN)
+                self._world.oracle.process_oracle.record_trouble(call.lease, Outcome.BROKEN)
             del self._all[runner.number]
-            self._say(wm.RunnerEnded(runner.number, len(runner.queue), 0, "no inodes", self._world.clock.now, unfit=True))
+            self._report(wm.RunnerEnded(runner.number, len(runner.queue), 0, "no inodes", self._world.clock.now, unfit=True))
             return
         runner.up = True
-        self._say(wm.RunnerUp(runner.number))
+        self._report(wm.RunnerUp(runner.number))
         if runner.queue:
             self._begin(runner)
 
@@ -117,11 +117,11 @@ class Runners:
         call, now, began = runner.queue.popleft(), self._world.clock.now, runner.begun_at
         runner.begun_at = 0.0
         code = 1 if fate.exit_code else 0
-        self._world.oracle.truth.ended(call.lease, code, now)
+        self._world.oracle.process_oracle.record_end(call.lease, code, now)
         printed = fate.flush_s > 0
         value = b"e" + value_of(call) if code else value_of(call)
         reason = "ValueError: no" if code else ""
-        self._say(wm.CallsEnded(runner.number, [reason], [value], [began], [now], [call.lease] if printed else []))
+        self._report(wm.CallsEnded(runner.number, [reason], [value], [began], [now], [call.lease] if printed else []))
         if printed:
             self._on_ended(call.lease, fate.flush_s)
         if runner.queue:
@@ -133,7 +133,7 @@ class Runners:
         del self._all[runner.number]
         now = self._world.clock.now
         if runner.begun_at:
-            self._world.oracle.truth.ended(runner.queue[0].lease, -SIGKILL, now)
-            self._world.oracle.truth.trouble(runner.queue[0].lease, Outcome.SIGNALED)
+            self._world.oracle.process_oracle.record_end(runner.queue[0].lease, -SIGKILL, now)
+            self._world.oracle.process_oracle.record_trouble(runner.queue[0].lease, Outcome.SIGNALED)
             self._world.trace.count("runner died of a call")
-        self._say(wm.RunnerEnded(runner.number, len(runner.queue), 1 if runner.begun_at else 0, reason, now))
+        self._report(wm.RunnerEnded(runner.number, len(runner.queue), 1 if runner.begun_at else 0, reason, now))

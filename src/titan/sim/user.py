@@ -28,7 +28,7 @@ class SimUser(ABC):
         """What is not done yet; empty in the end."""
 
     @abstractmethod
-    def _ask(self) -> None:
+    def _send_requests(self) -> None:
         """Says what is unanswered, if there is a connection."""
 
     @abstractmethod
@@ -40,16 +40,16 @@ class SimUser(ABC):
     def _retry(self) -> None:
         self.world.clock.after(0.5 + self.world.rng.random(), self._dial)
 
-    def _dial_or_ask(self) -> None:
+    def _dial_or_send(self) -> None:
         if self._link is None:
             self._dial()
         else:
-            self._ask()
+            self._send_requests()
 
-    def _ask_again_or_hang_up(self, link: Connection) -> None:
+    def _resend_or_hang_up(self, link: Connection) -> None:
         """Nobody answered for too long."""
         if self.world.rng.random() < 0.5:
-            self._ask()
+            self._send_requests()
         else:
             self.world.network.close(link, link.up)
             self.on_closed(link)
@@ -62,7 +62,7 @@ class SimUser(ABC):
     def on_opened(self, link: Connection) -> None:
         self._link, self._decoder = link, MessageDecoder()
         self._send(hello("client", SOFTWARE, ACTOR))
-        self._ask()
+        self._send_requests()
 
     def on_closed(self, link: Connection) -> None:
         if self._link is link:

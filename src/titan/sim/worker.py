@@ -47,15 +47,15 @@ class SimWorker:
             plan.slots, grace_s=world.scenario.settings.stop_grace_s, stock=stock, quick_s=world.scenario.quick_s
         )
         self.kernel = Host(plan.name, self.incarnation, plan.slots, plan.total)
-        self.processes = Processes(world, self.kernel, self._see, self._on_process_ended)
-        self.runners = Runners(world, self.kernel, self._see, self._on_process_ended)
+        self.processes = Processes(world, self.kernel, self._receive, self._on_process_ended)
+        self.runners = Runners(world, self.kernel, self._receive, self._on_process_ended)
         self.growing = Growing(world, self._send, self.processes.is_running)
-        self.talking = Reporting(
+        self.reporting = Reporting(
             world,
             self.machine.held,
             send=self._send,
             can_send=lambda: self._registered and self.machine.connected,
-            see=self._see,
+            receive=self._receive,
             is_running=self.processes.is_running,
             later=self._later,
         )
@@ -81,7 +81,7 @@ class SimWorker:
         self._turn: Timer | None = None
         self._alarm: Timer | None = None
         self.files = WorkerFiles(
-            world, send=self._send, see=self._see, kept=self._on_kept, later=self._later, trouble=self._trouble
+            world, send=self._send, receive=self._receive, kept=self._on_kept, later=self._later, trouble=self._trouble
         )
         self._flushed: dict[int, None] = {}
         """Attempts all of whose output has been written; of those that ended it may wait for a
@@ -117,7 +117,7 @@ class SimWorker:
     def order(self, received: wm.DrainOrdered | wm.QuitOrdered) -> None:
         self.world.trace.note(self.plan.name, f"{self.incarnation} hears {type(received).__name__}")
         self.world.trace.count("worker told to leave")
-        self._see(received)
+        self._receive(received)
 
     # -- the connection ----------------------------------------------------------------------------
     def _later(self, delay: float, action: Callable[[], None]) -> Timer:
@@ -150,8 +150,8 @@ class SimWorker:
             return
         self.world.network.close(self.link, self.link.up)
         self.link, self._registered = None, False
-        self.talking.disconnected()
-        self._see(wm.Disconnected())
+        self.reporting.disconnected()
+        self._receive(wm.Disconnected())
         self._later(wait_s + self.world.rng.random(), self._dial)
 
     def _send(self, message: pm.Message) -> None:
@@ -168,17 +168,17 @@ class SimWorker:
 
     def _on_message(self, message: pm.Message) -> None:
         self._heard_at = self.world.clock.now
-        if self.files.heard(message):
+        if self.files.on_message(message):
             return
         oracle = self.world.oracle
         match message:
             case pm.Welcome():
                 if not self._asked:
-                    self._see(wm.Welcomed(message.cluster))
+                    self._receive(wm.Welcomed(message.cluster))
                     self._take_turn()
                     self._register(message.cluster)
             case pm.Registered():
-                self._see(wm.Registered(message.heartbeat_s))
+                self._receive(wm.Registered(message.heartbeat_s))
                 if not self._registered:
                     self._registered_at = self.world.clock.now
                 self._registered, self.nameless = True, False
@@ -192,11 +192,11 @@ class SimWorker:
             case pm.Dispatch():
                 for i, lease in enumerate(message.leases):
                     oracle.on_dispatched(lease, message.services[i] if message.services else ())
-                self._see(wm.Dispatched(assignments(message), message.draw))
+                self._receive(wm.Dispatched(assignments(message), message.draw))
             case pm.Recall(_, leases):
-                self._see(wm.RecallOrdered(leases))
+                self._receive(wm.RecallOrdered(leases))
             case pm.StopAttempts(_, leases, grace_s):
-                self._see(wm.StopOrdered(leases, grace_s))
+                self._receive(wm.StopOrdered(leases, grace_s))
             case pm.Leave(_, now):
                 if now and not self.machine.quitting:
                     self.order(wm.QuitOrdered())
@@ -205,10 +205,10 @@ class SimWorker:
             case pm.Acked(_, leases):
                 for lease in leases:
                     oracle.on_acked(lease)
-                self._see(wm.ResultsAcked(leases))
+                self._receive(wm.ResultsAcked(leases))
             case pm.Grown():
-                self.growing.heard(message)
-            case pm.Error() if self.growing.heard(message):
+                self.growing.on_answer(message)
+            case pm.Error() if self.growing.on_answer(message):
                 pass
             case pm.Error():
                 self._on_refused(message)
@@ -255,7 +255,7 @@ class SimWorker:
             self._hang_up(wait_s=2.0)
 
     # -- turns -------------------------------------------------------------------------------------
-    def _see(self, value: Any) -> None:
+    def _receive(self, value: Any) -> None:
         self._inbox.append(value)
         self._wake()
 
@@ -274,11 +274,11 @@ class SimWorker:
             inputs.insert(self.world.rng.randint(0, len(inputs)), wm.TimePassed())
         for one in inputs:
             if isinstance(one, wm.StopOrdered):
-                self.world.oracle.truth.told_to_stop(self.kernel, one.leases, now)
+                self.world.oracle.process_oracle.record_stop_order(self.kernel, one.leases, now)
         for instruction in self.machine.handle(now, inputs):
             self._follow(instruction)
         if self.alive:
-            self.talking.go_on()
+            self.reporting.go_on()
             self._set_alarm()
 
     def _set_alarm(self) -> None:
@@ -290,7 +290,7 @@ class SimWorker:
     def _follow(self, instruction: wm.Instruction) -> None:
         match instruction:
             case wm.StartAttempt(assignment, gpus, behind):
-                self.world.oracle.files.judge_start(assignment, self.files.here)
+                self.world.oracle.file_oracle.judge_start(assignment, self.files.here)
                 self.processes.start(assignment, gpus, behind)
             case wm.WithdrawAttempt(lease):
                 self._later(self.world.pause(), lambda: self.processes.withdraw(lease))
@@ -324,7 +324,7 @@ class SimWorker:
             case wm.ReportStarted(leases, ats):
                 self._send(pm.Started(0, leases, ats))
             case wm.ReportResults(results):
-                self.talking.before_results()
+                self.reporting.before_results()
                 self._send(_results(results))
             case wm.Beat():
                 self._beat(instruction)
@@ -337,7 +337,7 @@ class SimWorker:
             case wm.Forget(leases):
                 for lease in leases:
                     self.files.give_up(lease)
-                    self.talking.forget(lease)
+                    self.reporting.forget(lease)
 
     def _beat(self, instruction: wm.Beat) -> None:
         if self.world.clock.now - self._heard_at > SILENCE_S:
@@ -349,11 +349,11 @@ class SimWorker:
     # -- what takes time ---------------------------------------------------------------------------
     def _on_fetched(self, digest: str) -> None:
         if not self.world.chance(self.world.faults.fetch_failure):
-            self._see(wm.ArtifactReady(digest))
+            self._receive(wm.ArtifactReady(digest))
             return
         retryable = self.world.rng.random() < 0.9
         self._trouble(digest, Outcome.BROKEN if retryable else Outcome.REFUSED)
-        self._see(wm.ArtifactFailed(digest, "not there", retryable))
+        self._receive(wm.ArtifactFailed(digest, "not there", retryable))
 
     def _trouble(self, digest: str, outcome: Outcome) -> None:
         """What all that wait for it come to."""
@@ -361,7 +361,7 @@ class SimWorker:
         known += [it for one in self._inbox if isinstance(one, wm.Dispatched) for it in one.assignments]
         for assignment in known:
             if digest in assignment.needs:
-                self.world.oracle.truth.trouble(assignment.lease, outcome)
+                self.world.oracle.process_oracle.record_trouble(assignment.lease, outcome)
 
     def _on_kept(self, lease: int) -> None:
         """What it left is kept, or will not be: whether its output is sent is said after that."""
@@ -370,7 +370,7 @@ class SimWorker:
 
     def _on_process_started(self, assignment: wm.Assignment) -> None:
         self.growing.on_started(assignment)
-        self.talking.on_started(assignment)
+        self.reporting.on_started(assignment)
 
     def _on_process_ended(self, lease: int, flush_s: float) -> None:
         self._later(flush_s, lambda: self._flush(lease))
@@ -379,7 +379,7 @@ class SimWorker:
         """All output of an attempt is on its way, or waits for a connection."""
         self._flushed[lease] = None
         if self._registered:
-            self._see(wm.LogsSent(lease))
+            self._receive(wm.LogsSent(lease))
 
     @property
     def connected_s(self) -> float:

@@ -1,2 +1,1 @@
-"""The oracle of the simulator: what was promised, judged against what really ran and what the log
-says."""
+"""The oracle of the simulator: checks Titan's promises against the log and the real processes."""

@@ -1,7 +1,7 @@
-"""The judge of what was promised about files: a recorded output is on the master's disk, and who
-takes one is given that, in time.
+"""Promises about files.
 
-A file's content is the lease that made it, so a wrong one shows.
+Each recorded output is on the master's disk. A job that takes it starts only when it has arrived.
+The content of a file is the lease that made it, so that a wrong file is detected.
 """
 
 from __future__ import annotations
@@ -16,49 +16,49 @@ from titan.worker.state_machine import machine as wm
 
 
 def content_of(lease: int, name: str) -> str:
-    """The hash of what an attempt leaves."""
+    """Return the hash of an output of an attempt."""
     return f"{lease:056x}{sum(name.encode()):08x}"
 
 
-class FileJudge:
+class FileOracle:
     def __init__(self, log_oracle: LogOracle) -> None:
-        self._chronicle = log_oracle
+        self._log_oracle = log_oracle
         self.kept: dict[str, None] = {}
-        """What the master's disk has."""
-        self._left: dict[int, dict[str, str]] = {}
-        """Of a COMPLETED job, durably: name -> hash."""
+        """Hashes of the files on the master's disk."""
+        self._outputs: dict[int, dict[str, str]] = {}
+        """Durably COMPLETED job -> {name of an output: hash}."""
 
     def record(self, event: ev.Event) -> None:
         if not isinstance(event, ev.JobsCompleted):
             return
         for i, number in enumerate(event.jobs):
-            job = self._chronicle.jobs[number]
-            left = {file.name: file.hash for file in event.outputs[i]} if event.outputs else {}
+            job = self._log_oracle.jobs[number]
+            outputs = {file.name: file.hash for file in event.outputs[i]} if event.outputs else {}
             wanted = [name for name, _ in job.template.outputs]
-            if list(left) != wanted:
-                raise Violation(f"{job.where} is COMPLETED and left {list(left)}; it was to leave {wanted}")
-            for name, hash_ in left.items():
+            if list(outputs) != wanted:
+                raise Violation(f"{job.where} is COMPLETED with the outputs {list(outputs)} instead of {wanted}")
+            for name, hash_ in outputs.items():
                 if hash_ not in self.kept:
                     raise Violation(f"{job.where} is COMPLETED and its output {name} is not on the master's disk")
-            if left:
-                self._left[number] = left
+            if outputs:
+                self._outputs[number] = outputs
 
     def judge_start(self, assignment: wm.Assignment, here: dict[str, None]) -> None:
-        """An attempt begins on a worker that has these files."""
-        given = {file.name: file.hash for file in assignment.files}
+        """Raise Violation unless an attempt has its files; `here` has those of its worker."""
+        files = {file.name: file.hash for file in assignment.files}
         wanted = self._wanted(assignment.run, assignment.job, assignment.template)
-        if given != wanted:
+        if files != wanted:
             raise Violation(
-                f"{assignment.run}/{assignment.job} (lease {short(assignment.lease)}) is given {given}; it takes {wanted}"
+                f"{assignment.run}/{assignment.job} (lease {short(assignment.lease)}) gets the files {files} instead of {wanted}"
             )
-        for path, hash_ in given.items():
+        for path, hash_ in files.items():
             if hash_ not in here:
                 raise Violation(
-                    f"{assignment.run}/{assignment.job} (lease {short(assignment.lease)}) begins before {path} is there"
+                    f"{assignment.run}/{assignment.job} (lease {short(assignment.lease)}) starts before {path} has arrived"
                 )
 
     def _wanted(self, run: str, job: str, template: JobTemplate) -> dict[str, str]:
         if not template.inputs:
             return {}
-        jobs = {self._chronicle.jobs[n].name: n for n in self._chronicle.runs[run]}
-        return {path: self._left.get(jobs[giver_of(job, giver)], {}).get(name, "") for path, giver, name in template.inputs}
+        jobs = {self._log_oracle.jobs[n].name: n for n in self._log_oracle.runs[run]}
+        return {path: self._outputs.get(jobs[giver_of(job, giver)], {}).get(name, "") for path, giver, name in template.inputs}

@@ -1,4 +1,4 @@
-"""How the log_oracle reads that runs grew."""
+"""The rules of `LogOracle` for jobs that are added to an open run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def _run_grown(ledger: Ledger, e: ev.RunGrown) -> None:
     if e.by:
         by = ledger.jobs[e.by]
         if by.run != e.run or by.state not in (JobState.DISPATCHED, JobState.RUNNING):
-            raise Violation(f"run {e.run} grew by {by.where}, which is {by.state.name}")
-    # here a job adds jobs once
+            raise Violation(f"{by.where}, which is {by.state.name}, added jobs to run {e.run}")
+    # a simulated job adds jobs only once
     if any((run, by) == (e.run, e.by) for run, by, _ in ledger.growths):
-        raise Violation(f"run {e.run} grew twice by job {e.by}, key {e.key}")
+        raise Violation(f"job {e.by} added jobs to run {e.run} twice, key {e.key}")
     if e.run in ledger.cancelled:
         raise Violation(f"run {e.run} grew after a user cancelled it")
     ledger.growths[e.run, e.by, e.key] = list(e.ids)
@@ -31,14 +31,16 @@ def _run_grown(ledger: Ledger, e: ev.RunGrown) -> None:
     for i, name in enumerate(e.ids):
         number, parents = e.first_job + i, tuple([whole[p] for p in e.parents[i]])
         if number in ledger.jobs:
-            raise Violation(f"job number {number} was given out twice")
+            raise Violation(f"job number {number} was assigned twice")
         ledger.jobs[number] = JobFacts(number, name, e.run, e.templates[e.template_of[i]], parents, [], e.at)
     ledger.runs[e.run] = whole
     for number in whole[len(numbers) :]:
         for parent in ledger.jobs[number].parents:
             ledger.jobs[parent].children.append(number)
             if ledger.blocks(ledger.jobs[parent], ledger.jobs[number]):
-                raise Violation(f"{ledger.jobs[number].where} was added behind {ledger.jobs[parent].where}, and can never run")
+                raise Violation(
+                    f"{ledger.jobs[number].where} was added as a child of {ledger.jobs[parent].where}, and can never run"
+                )
     for number, positions in e.before:
         job = ledger.jobs[number]
         if job.state is not JobState.WAITING:

@@ -1,6 +1,6 @@
-"""What the durable log has said so far, and the steps of jobs that several readers of it share.
+"""Facts from the durable log so far, and the job transitions that several readers of the log share.
 
-Must not know events: `log_oracle` reads those, by rules that change the facts here.
+It must not know the rules for events. `LogOracle` has these rules, and they change the facts here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from titan.core.events import events as ev
 from titan.model.dag import Kind
 from titan.model.settings import Settings
 from titan.model.states import JobState
-from titan.sim.oracle.processes import Process, Truth, Violation
+from titan.sim.oracle.processes import Process, ProcessOracle, Violation
 from titan.sim.oracle.records import JobFacts, LeaseFacts, WorkerFacts
 from titan.sim.trace import Trace, short
 
@@ -18,13 +18,13 @@ ON_WORKER = (JobState.DISPATCHED, JobState.RUNNING)
 
 
 class Ledger:
-    """The facts. Methods raise Violation for a step that no job may take."""
+    """The facts. Methods raise Violation for an illegal transition of a job."""
 
-    def __init__(self, truth: Truth, settings: Settings, trace: Trace, *, calm: bool, quiet: bool) -> None:
+    def __init__(self, process_oracle: ProcessOracle, settings: Settings, trace: Trace, *, calm: bool, quiet: bool) -> None:
         self.jobs: dict[int, JobFacts] = {}
         self.runs: dict[str, list[int]] = {}
         self.growths: dict[tuple[str, int, str], list[str]] = {}
-        """(run, job that asked, key) -> the jobs that came."""
+        """(run, requesting job, key) -> names of the added jobs."""
         self.opening: dict[str, tuple[ev.RunOpened, list[ev.JobsAdded]]] = {}
         self.archived: dict[str, None] = {}
         self.keys: dict[str, str] = {}
@@ -32,39 +32,39 @@ class Ledger:
         self.workers: dict[int, WorkerFacts] = {}
         self.bursts: dict[str, str] = {}
         """Burst workers that have not ended -> their rules."""
-        self.told: dict[str, None] = {}
-        """Workers that some user told to leave."""
+        self.asked_to_leave: dict[str, None] = {}
+        """Names of workers that a user asked to leave."""
         self.burst_names: dict[str, None] = {}
-        """All there ever were."""
+        """Names of all burst workers so far, including ended ones."""
         self.lost: dict[int, None] = {}
         """Leases that ended without a result."""
         self.cancelled: dict[str, None] = {}
         """Runs that a user cancelled."""
         self.decisions: dict[tuple[str, str], tuple[str, bool]] = {}
-        """(run, gate) -> the key of the request that decided, and whether it approved."""
+        """(run, gate) -> key of the deciding request, and whether it approved."""
         self.retries: dict[tuple[str, str], None] = {}
-        """(run, key) of requests that took jobs off the dead letter queue."""
+        """(run, key) of requests that retried jobs from the dead letter queue."""
         self.digests: dict[bytes, int] = {}
         """SHA-256 of a token -> its gate."""
         self.announced: dict[int, None] = {}
-        """Gates whose webhook has heard."""
+        """Gates whose webhook was delivered."""
         self.purged: dict[int, None] = {}
         self.term = 0
-        self.truth = truth
+        self.process_oracle = process_oracle
         self.trace = trace
         self.settings = settings
         self.calm = calm
         self.quiet = quiet
 
     def blocks(self, parent: JobFacts, child: JobFacts) -> bool:
-        """Whether a job will never run because of what became of this parent."""
+        """Return whether `child` can never run because of the end of this parent."""
         if child.template.kind == Kind.HANDLER:
             return False
         dead = parent.state is JobState.DEAD and parent.template.on_failure != "continue"
         return dead or parent.state is JobState.CANCELLED
 
-    def behind(self, number: int) -> list[int]:
-        """What waits, directly or not, for a job that was cancelled."""
+    def dependents(self, number: int) -> list[int]:
+        """Return the open jobs that depend, directly or not, on a cancelled job."""
         found: dict[int, None] = {}
         stack = [number]
         while stack:
@@ -76,25 +76,28 @@ class Ledger:
                     stack.append(child)
         return list(found)
 
-    def turn(self, job: JobFacts, into: JobState, *since: JobState) -> None:
-        """A job changes its state, from one of `since`."""
+    def transition(self, job: JobFacts, into: JobState, *since: JobState) -> None:
+        """Change the state of a job. Raises Violation unless its state is one of `since`."""
         if job.state not in since:
             raise Violation(f"{job.where} became {into.name} from {job.state.name}")
         job.state = into
 
     def end_lease(self, job: JobFacts, worker: int, into: JobState) -> tuple[int, Process | None]:
-        """An attempt is over; its lease and what really ran. `worker` 0: whoever had it."""
-        self.turn(job, into, *ON_WORKER)
+        """End the current attempt of a job; return its lease and its real process.
+
+        `worker` is the reporting worker, 0 for any worker.
+        """
+        self.transition(job, into, *ON_WORKER)
         lease, job.lease = job.lease, 0
         job.ready = job.ready and (into is JobState.COMPLETED or (bool(job.old_lease) and into is not JobState.DEAD))
         if into in TERMINAL:
             job.old_lease = 0
         if worker and self.leases[lease].worker != worker:
-            raise Violation(f"{job.where} became {into.name} by worker {worker}; lease {short(lease)} is of another")
-        return lease, self.truth.processes.get(lease)
+            raise Violation(f"{job.where} became {into.name} by worker {worker}; lease {short(lease)} belongs to another worker")
+        return lease, self.process_oracle.processes.get(lease)
 
     def unlock(self, job: JobFacts, at: float) -> None:
-        """A job is over: those that wait for it may be ready from now on."""
+        """Note that the children of an ended job may become ready from now on."""
         for child in job.children:
             if self.jobs[child].state is JobState.WAITING:
                 self.jobs[child].ready_at = at

@@ -1,7 +1,6 @@
-"""What the durable log says, read by rules of its own and judged event by event against what really
-ran.
+"""Check of the durable log, event by event, against the real processes.
 
-It must not use `core.apply`: a mistake there would hide itself.
+It must not use `core.apply`, because a mistake there would hide itself.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ EPSILON = 1e-6
 
 class LogOracle(Ledger):
     def record(self, event: ev.Event) -> None:
-        """The event is durable."""
+        """Check a durable event and take it into the facts."""
         self.trace.count(type(event).__name__)
         reader = _READERS.get(type(event))
         if reader is not None:
@@ -35,17 +34,17 @@ class LogOracle(Ledger):
 
     # -- judging what happens on workers -----------------------------------------------------------
     def judge_start(self, process: Process) -> None:
-        """A process starts now."""
+        """Raise Violation if a process must not start now."""
         facts = self.leases.get(process.lease)
         if facts is None:
             raise Violation(f"{process.run}/{process.job} starts under lease {short(process.lease)}, which is not durable")
         job = self.jobs[facts.job]
         if (job.run, job.name, facts.attempt) != (process.run, process.job, process.attempt):
-            told = f"{process.run}/{process.job} attempt {process.attempt}"
-            raise Violation(f"lease {short(process.lease)} is {job.where} attempt {facts.attempt}; the worker was told {told}")
+            started = f"{process.run}/{process.job} attempt {process.attempt}"
+            raise Violation(f"lease {short(process.lease)} is {job.where} attempt {facts.attempt}; the worker started {started}")
         host = self.workers[facts.worker]
         if host.name != process.host.name or facts.incarnation != process.host.incarnation:
-            raise Violation(f"{job.where} starts on {process.host}, its lease is of {host.name} {facts.incarnation}")
+            raise Violation(f"{job.where} starts on {process.host}; its lease belongs to {host.name} {facts.incarnation}")
         for parent in job.parents if job.template.kind != Kind.HANDLER else ():
             if self.jobs[parent].is_service:
                 continue
@@ -65,9 +64,9 @@ class LogOracle(Ledger):
         self.term = e.term
 
     def _judge_actor(self, actor: str, *, asked: bool) -> None:
-        """What the one user asked for carries its name."""
+        """Raise Violation if a request of the only user is recorded under another name."""
         if asked and actor != ACTOR:
-            raise Violation(f"who asked is recorded as {actor!r}, and it was {ACTOR!r}")
+            raise Violation(f"the actor is recorded as {actor!r}; it was {ACTOR!r}")
 
     def _run_submitted(self, e: ev.RunSubmitted) -> None:
         self._judge_actor(e.actor, asked=not e.schedule)
@@ -79,7 +78,7 @@ class LogOracle(Ledger):
             parents = tuple([e.first_job + p for p in e.parents[i]])
             number = e.first_job + i
             if number in self.jobs:
-                raise Violation(f"job number {short(number)} was given out twice")
+                raise Violation(f"job number {short(number)} was assigned twice")
             self.jobs[number] = JobFacts(number, name, e.run, e.templates[e.template_of[i]], parents, [], e.at)
         for number in self.runs[e.run]:
             for parent in self.jobs[number].parents:
@@ -95,7 +94,7 @@ class LogOracle(Ledger):
     def _run_sealed(self, e: ev.RunSealed) -> None:
         head, parts = self.opening.pop(e.run)
         if sum(len(part.ids) for part in parts) != head.count:
-            raise Violation(f"run {e.run} is sealed, and not all of its {head.count} jobs are there")
+            raise Violation(f"run {e.run} is sealed without all of its {head.count} jobs")
         self._run_submitted(
             ev.RunSubmitted(
                 run=e.run,
@@ -130,7 +129,7 @@ class LogOracle(Ledger):
         for number in e.jobs:
             job = self.jobs[number]
             self._judge_ready(job)
-            self.turn(job, JobState.QUEUED, JobState.WAITING, JobState.DELAYED, JobState.FAILED)
+            self.transition(job, JobState.QUEUED, JobState.WAITING, JobState.DELAYED, JobState.FAILED)
             if job.template.kind == Kind.GATE:
                 raise Violation(f"{job.where} is a gate and was queued")
             self._judge_parents(job)
@@ -142,11 +141,11 @@ class LogOracle(Ledger):
         for number, until in zip(e.jobs, e.until, strict=True):
             job = self.jobs[number]
             self._judge_ready(job)
-            self.turn(job, JobState.DELAYED, JobState.WAITING)
+            self.transition(job, JobState.DELAYED, JobState.WAITING)
             job.due = until
 
     def _judge_ready(self, job: JobFacts) -> None:
-        """A job that waits no longer has nothing to wait for."""
+        """Raise Violation if a job is made ready too early or for no reason."""
         if job.state is not JobState.WAITING:
             return
         parents = [self.jobs[p] for p in job.parents]
@@ -163,7 +162,7 @@ class LogOracle(Ledger):
             job = self.jobs[number]
             job.released_from = e.worker
             self.trace.count("affinity released")
-            fit = worker.there and not worker.draining and not lacking_of(job.template, worker)
+            fit = worker.alive and not worker.draining and not lacking_of(job.template, worker)
             if job.state is JobState.QUEUED and fit and not worker.aside:
                 raise Violation(f"{job.where} was released from {worker.name}, which can take it")
 
@@ -187,10 +186,10 @@ class LogOracle(Ledger):
         worker = self.workers[e.worker]
         for i, number in enumerate(e.jobs):
             job, lease = self.jobs[number], e.first_lease + i
-            self.turn(job, JobState.DISPATCHED, JobState.QUEUED)
+            self.transition(job, JobState.DISPATCHED, JobState.QUEUED)
             job.attempts += 1
             if lease in self.leases:
-                raise Violation(f"lease {short(lease)} was given out twice")
+                raise Violation(f"lease {short(lease)} was assigned twice")
             self._judge_parents(job)
             parents = [self.jobs[parent] for parent in job.parents]
             services = tuple([(p.name, p.address) for p in parents if p.is_service])
@@ -203,41 +202,42 @@ class LogOracle(Ledger):
             entry = self.jobs[parent]
             went_on = entry.state is JobState.DEAD and entry.template.on_failure == "continue"
             if entry.is_service and not entry.is_done and not went_on and job.template.kind != Kind.HANDLER:
-                told = f"{self.jobs[parent].name} is {self.jobs[parent].state.name}"
-                raise Violation(f"{job.where} became {job.state.name} while {told} and not READY")
+                service = f"{self.jobs[parent].name} is {self.jobs[parent].state.name}"
+                raise Violation(f"{job.where} became {job.state.name} while {service} and not READY")
 
     def _judge_placement(self, job: JobFacts, number: int, worker: WorkerFacts) -> None:
         if lacking := lacking_of(job.template, worker):
             raise Violation(f"{job.where} went to {worker.name}, which lacks {lacking}")
         self._judge_resources(job, number, worker)
-        if not worker.there or worker.draining:
+        if not worker.alive or worker.draining:
             raise Violation(f"{job.where} went to {worker.name}, which is gone or drains")
         if job.template.affinity and job.parents:
-            parent = self._first_parent(job)
-            # else it runs anew since then
+            parent = self.jobs[job.parents[0]]
+            while parent.template.kind == Kind.GATE and parent.parents:
+                parent = self.jobs[parent.parents[0]]
+            # otherwise the parent has started another attempt since then
             home = parent.ran_on if parent.state in TERMINAL or parent.is_service else 0
             if home and home not in (number, job.released_from):
                 raise Violation(f"{job.where} went to {worker.name}; its affinity to {self.workers[home].name} was not released")
 
     def _judge_resources(self, job: JobFacts, number: int, worker: WorkerFacts) -> None:
-        """What asks for resources is sent to where they are free: nothing that the log says is
-        there has them."""
+        """Raise Violation if a job was sent to a worker whose resources are in use, by the log."""
         asked = asked_of(job.template)
         if not any(asked):
             return
         self.trace.count("asked for resources")
-        there = [j for j in self.jobs.values() if j.lease and self.leases[j.lease].worker == number]
+        held = [j for j in self.jobs.values() if j.lease and self.leases[j.lease].worker == number]
         for kind, total in enumerate(worker.total):
-            used = sum(asked_of(j.template)[kind] for j in there)
+            used = sum(asked_of(j.template)[kind] for j in held)
             if asked[kind] and used > total:
                 raise Violation(f"{job.where} went to {worker.name}, where {used} of {total} {KINDS[kind]} would be in use")
 
     def _jobs_started(self, e: ev.JobsStarted) -> None:
         for number, at in zip(e.jobs, e.ats, strict=True):
             job = self.jobs[number]
-            self.turn(job, JobState.RUNNING, JobState.DISPATCHED)
-            process = self.truth.processes.get(job.lease)
-            # That a call has started is told when it turns out slow, and no sooner than it has.
+            self.transition(job, JobState.RUNNING, JobState.DISPATCHED)
+            process = self.process_oracle.processes.get(job.lease)
+            # The start of a call is reported only if the call is slow, and never before it starts.
             if process is None or (process.began_at > at if job.template.function else process.began_at != at):
                 raise Violation(f"{job.where} is recorded as started at {at}; really {process}")
 
@@ -271,12 +271,12 @@ class LogOracle(Ledger):
             job.final = outcome is Outcome.EXITED and retry is not None and e.exit_codes[i] in retry.final_codes
             final = outcome is Outcome.REFUSED or len(job.failures) > job.template.retries or job.final
             final = job.breaks >= BREAKS_LIMIT if blameless else final
-            # what it did is final, what its worker could not do is tried again there or elsewhere
+            # a service's own end is final; a failure of its worker is retried there or elsewhere
             if job.is_service:
                 final = not e.retry_at[i] if outcome in (Outcome.REFUSED, Outcome.BROKEN) else True
                 final = final and not (job.old_lease and e.retry_at[i])
                 if e.retry_at[i] and len(job.failures) > job.template.retries and not job.old_lease:
-                    raise Violation(f"{job.where} is tried again after {len(job.failures)} failures")
+                    raise Violation(f"{job.where} is retried after {len(job.failures)} failures")
             if final != (not e.retry_at[i]):
                 raise Violation(f"{job.where} failed {len(job.failures)} times and is due at {e.retry_at[i]}")
             job.due = e.retry_at[i]
@@ -290,13 +290,13 @@ class LogOracle(Ledger):
             case Outcome.SIGNALED:
                 if process is None or not process.ended_at or process.exit_code >= 0:
                     return False
-                took_its_runner = outcome in self.truth.troubles.get(lease, ())
-                return exit_code == (-1 if took_its_runner else 128 - process.exit_code)
+                killed_runner = outcome in self.process_oracle.troubles.get(lease, ())
+                return exit_code == (-1 if killed_runner else 128 - process.exit_code)
             case Outcome.TIMED_OUT:
-                lived = process.ended_at - process.started_at if process else 0.0
-                return process is not None and 0 < process.timeout_s <= lived + EPSILON
+                duration_s = process.ended_at - process.started_at if process else 0.0
+                return process is not None and 0 < process.timeout_s <= duration_s + EPSILON
             case Outcome.REFUSED | Outcome.BROKEN:
-                return outcome in self.truth.troubles.get(lease, ())
+                return outcome in self.process_oracle.troubles.get(lease, ())
         return False
 
     def _jobs_lost(self, e: ev.JobsLost) -> None:
@@ -314,7 +314,7 @@ class LogOracle(Ledger):
             elif number in e.doubted:
                 job.doubted[e.worker, worker.incarnation] = None
             if 2 * len(job.blamed) + len(job.doubted) >= 2 * self.settings.poison_losses:
-                raise Violation(f"{job.where} runs on; losses that count: {list(job.blamed)}, {list(job.doubted)}")
+                raise Violation(f"{job.where} is not poison after these losses: {list(job.blamed)}, {list(job.doubted)}")
         if len(e.doubted) > worker.slots:
             raise Violation(f"{len(e.doubted)} jobs are doubted for the loss of {worker.name}, which has {worker.slots} slots")
 
@@ -361,41 +361,41 @@ class LogOracle(Ledger):
         good = all(job.state is JobState.COMPLETED or job.cause in UNNEEDED for job in jobs)
         verdict = RunState.COMPLETED if good else RunState.CANCELLED if e.run in self.cancelled else RunState.FAILED
         if e.state != verdict:
-            told = {job.name: (job.state.name, job.why) for job in jobs if job.state is not JobState.COMPLETED}
-            raise Violation(f"run {e.run} is {RunState(e.state).name}; not COMPLETED are {told}")
+            others = {job.name: (job.state.name, job.why) for job in jobs if job.state is not JobState.COMPLETED}
+            raise Violation(f"run {e.run} is {RunState(e.state).name}; not COMPLETED are {others}")
 
     # -- the dead letter queue ---------------------------------------------------------------------
     def _run_restored(self, e: ev.RunRestored) -> None:
         if e.run not in self.archived:
-            raise Violation(f"run {e.run} comes back and never left")
+            raise Violation(f"run {e.run} is restored and was never archived")
         del self.archived[e.run]
 
     def _jobs_revived(self, e: ev.JobsRevived) -> None:
         self._judge_actor(e.actor, asked=True)
         if (e.run, e.key) in self.retries:
-            raise Violation(f"retry {e.key} of {e.run} is done twice")
+            raise Violation(f"retry {e.key} of {e.run} is applied twice")
         self.retries[e.run, e.key] = None
         for i, number in enumerate(e.jobs):
             job = self.jobs[number]
             if job.run != e.run:
                 raise Violation(f"{job.where} is revived with run {e.run}")
             if i < e.retried:
-                self.turn(job, JobState.WAITING, JobState.DEAD)
+                self.transition(job, JobState.WAITING, JobState.DEAD)
                 job.failures, job.final, job.breaks = [], False, 0
                 job.blamed.clear()
                 job.doubted.clear()
                 self.purged.pop(number, None)
             elif job.is_service and job.state is JobState.COMPLETED:
-                self.turn(job, JobState.WAITING, JobState.COMPLETED)
+                self.transition(job, JobState.WAITING, JobState.COMPLETED)
                 job.stopped_by_user = job.ready = False
                 if not any(child in e.jobs for child in job.children):
-                    raise Violation(f"{job.where} is revived, and nothing that depends on it")
+                    raise Violation(f"{job.where} is revived without any of its dependents")
             else:
-                self.turn(job, JobState.WAITING, JobState.CANCELLED)
+                self.transition(job, JobState.WAITING, JobState.CANCELLED)
                 if not any(parent in e.jobs for parent in job.parents) or job.cause == Cause.ASKED:
-                    raise Violation(f"{job.where} is revived; it was cancelled because {job.why}")
+                    raise Violation(f"{job.where} is revived; it was cancelled for another reason: {job.why}")
             job.revived, job.revived_at, job.why, job.cause = True, e.at, "", 0
-            job.ready_at = e.at - job.template.delay_s  # it has waited already
+            job.ready_at = e.at - job.template.delay_s  # its delay is already over
 
     def _dead_purged(self, e: ev.DeadPurged) -> None:
         self._judge_actor(e.actor, asked=True)
@@ -413,7 +413,7 @@ class LogOracle(Ledger):
                 raise Violation(f"{job.where} opens until {until}")
             if e.at < max(job.due, job.ready_at + job.template.delay_s) - EPSILON:
                 raise Violation(f"{job.where} opens before its delay is over")
-            self.turn(job, JobState.PAUSED, JobState.WAITING, JobState.DELAYED)
+            self.transition(job, JobState.PAUSED, JobState.WAITING, JobState.DELAYED)
             job.due = until
 
     def _token_issued(self, e: ev.TokenIssued) -> None:
@@ -429,9 +429,9 @@ class LogOracle(Ledger):
     def _gates_decided(self, e: ev.GatesDecided) -> None:
         for number in e.jobs:
             job = self.jobs[number]
-            self.turn(job, JobState.COMPLETED if e.approved else JobState.CANCELLED, JobState.PAUSED)
+            self.transition(job, JobState.COMPLETED if e.approved else JobState.CANCELLED, JobState.PAUSED)
             if not e.by and (e.approved or e.at < job.due - EPSILON):
-                raise Violation(f"{job.where} is decided by the clock {job.due - e.at:.3f} s before its time")
+                raise Violation(f"{job.where} is decided by timeout {job.due - e.at:.3f} s early")
             self.decisions[job.run, job.name] = (e.key, e.approved)
             self.trace.count("gate approved" if e.approved else "gate rejected" if e.by else "gate expired")
             job.why = "" if e.approved else "rejected"
@@ -441,14 +441,14 @@ class LogOracle(Ledger):
     def _worker_joined(self, e: ev.WorkerJoined) -> None:
         known = self.workers.get(e.worker)
         if e.name.startswith("burst-") and e.name not in self.bursts:
-            raise Violation(f"{e.name} was taken in and is no burst worker (any more)")
+            raise Violation(f"{e.name} joined and is not a current burst worker")
         if known is not None and known.incarnation == e.incarnation:
-            for job in self.jobs.values():  # it was cut off, not taken down
+            for job in self.jobs.values():  # the process was cut off and did not die
                 if job.blamed.pop((e.worker, e.incarnation), self) is None:
                     self.trace.count("blame taken back")
                 if job.doubted.pop((e.worker, e.incarnation), self) is None:
                     self.trace.count("doubt taken back")
-            known.capabilities, known.slots, known.total, known.there = e.capabilities, e.slots, total_of(e), True
+            known.capabilities, known.slots, known.total, known.alive = e.capabilities, e.slots, total_of(e), True
             return
         if known is not None and (known.name != e.name or e.incarnation < known.incarnation):
             raise Violation(f"worker {known.name} {known.incarnation} was replaced by {e.name} {e.incarnation}")
@@ -467,7 +467,7 @@ class LogOracle(Ledger):
         self.workers[e.worker].aside = False
 
     def _worker_gone(self, e: ev.WorkerLost | ev.WorkerLeft) -> None:
-        self.workers[e.worker].there = False
+        self.workers[e.worker].alive = False
         if self.calm and self.workers[e.worker].name not in self.burst_names:
             raise Violation(f"worker {self.workers[e.worker].name} is {type(e).__name__} though nothing went wrong")
 
@@ -478,43 +478,43 @@ class LogOracle(Ledger):
                 raise Violation(f"the name of burst worker {name} was used before")
             self.burst_names[name] = None
             self.bursts[name] = e.rule
-        there, (_, most) = list(self.bursts.values()).count(e.rule), self.settings.scale[e.rule]
-        if there > most:
-            raise Violation(f"{there} burst workers of {e.rule}; the maximum is {most}")
+        count, (_, most) = list(self.bursts.values()).count(e.rule), self.settings.scale[e.rule]
+        if count > most:
+            raise Violation(f"{count} burst workers of {e.rule}; the maximum is {most}")
 
     def _burst_retired(self, e: ev.BurstRetired) -> None:
         for name in e.names:
             if name not in self.bursts:
-                raise Violation(f"{name} is no burst worker and was retired")
-        busy = [job for job in self.jobs.values() if job.lease and self._is_there(self.leases[job.lease].worker, e.names)]
+                raise Violation(f"{name} is not a burst worker and was retired")
+        busy = [job for job in self.jobs.values() if job.lease and self._is_alive(self.leases[job.lease].worker, e.names)]
         if busy:
-            raise Violation(f"{e.names} were retired ({e.reason}) while {busy[0].where} was theirs")
+            raise Violation(f"{e.names} were retired ({e.reason}) while they held {busy[0].where}")
 
-    def _is_there(self, worker: int, names: list[str]) -> bool:
-        return self.workers[worker].there and self.workers[worker].name in names
+    def _is_alive(self, worker: int, names: list[str]) -> bool:
+        return self.workers[worker].alive and self.workers[worker].name in names
 
     def _burst_ended(self, e: ev.BurstEnded) -> None:
         for name in e.names:
             if self.bursts.pop(name, None) is None:
-                raise Violation(f"{name} ended and is no burst worker")
+                raise Violation(f"{name} ended and is not a burst worker")
 
     def _worker_asked(self, e: ev.WorkerAsked) -> None:
         name = self.workers[e.worker].name
         self._judge_actor(e.actor, asked=name not in self.bursts)
-        if name not in self.bursts and name not in self.told:
-            raise Violation(f"{name}, a permanent worker, is to leave and nobody asked for it")
+        if name not in self.bursts and name not in self.asked_to_leave:
+            raise Violation(f"permanent worker {name} was ordered to leave without a request")
 
     def _workers_forgotten(self, e: ev.WorkersForgotten) -> None:
         for number in e.workers:
-            if self.workers[number].there:
-                raise Violation(f"{self.workers[number].name} is there and was forgotten")
+            if self.workers[number].alive:
+                raise Violation(f"{self.workers[number].name} is alive and was forgotten")
         if any(job.lease and self.leases[job.lease].worker in e.workers for job in self.jobs.values()):
             raise Violation(f"workers {e.workers} are forgotten and hold jobs")
 
     def _leases_ending(self, e: ev.LeasesEnding) -> None:
         if self.quiet:
             raise Violation(
-                f"slots of {self.workers[e.worker].name} are blocked by {list(map(short, e.leases))} though all is quiet"
+                f"slots of {self.workers[e.worker].name} are blocked by {list(map(short, e.leases))} though nothing went wrong"
             )
 
 

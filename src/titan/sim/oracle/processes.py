@@ -1,5 +1,4 @@
-"""What really ran, whatever the master believes: every process, told by the fake kernels of the
-workers."""
+"""The real processes, as the simulated kernels of the workers report them to the oracle."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from titan.sim.trace import short
 
 
 class Violation(AssertionError):
-    """Something that must never happen did."""
+    """A broken promise of Titan, found by the oracle."""
 
 
 class Host(msgspec.Struct, frozen=True):
@@ -24,7 +23,7 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Process(msgspec.Struct):
-    """A process of an attempt. Times are virtual; `ended_at` 0 while it lives."""
+    """A process of an attempt. Times are virtual; `ended_at` is 0 while it runs."""
 
     lease: int
     host: Host
@@ -36,54 +35,54 @@ class Process(msgspec.Struct):
     ended_at: float = 0.0
     exit_code: int = 0
     crashed: bool = False
-    """It ended with its worker, which told nobody."""
+    """The process died with its worker, which reported nothing."""
     must_end_by: float = 0.0
-    """It was told to stop."""
+    """Latest end after an order to stop, 0 without such an order."""
     asked: Amounts = NOTHING
     gpus: tuple[str, ...] = ()
     service: bool = False
-    """Others may follow it under its lease."""
+    """The process is a service; other processes may follow under its lease."""
     began_at: float = 0.0
-    """Of a service: when the first one under this lease started."""
+    """Start of the first process under this lease."""
 
 
-class Said(msgspec.Struct):
-    """What an attempt said of itself, each in its order."""
+class Reports(msgspec.Struct):
+    """The reports of an attempt about itself, each kind in order."""
 
     progress: list[tuple[float, str]] = msgspec.field(default_factory=list)
     progress_at: float = 0.0
     statuses: list[str] = msgspec.field(default_factory=list)
-    """No two are equal."""
+    """Status texts, all different."""
     status_at: float = 0.0
     value: bytes = b""
     """The result that it last set."""
     results: int = 0
 
 
-class Truth:
+class ProcessOracle:
     def __init__(self, *, grace_s: float, slack_s: float) -> None:
         self.processes: dict[int, Process] = {}
-        """By lease: an attempt has one process at most; of a service this is the newest."""
+        """Lease -> its process; for a service, the newest one."""
         self.live: dict[int, Process] = {}
         self.troubles: dict[int, list[Outcome]] = {}
-        """Attempts that the worker's machinery could not start or lost: REFUSED, BROKEN. Calls that
-        killed a runner: SIGNALED."""
+        """Lease -> REFUSED or BROKEN, for attempts that the worker could not start or lost;
+        SIGNALED, for calls that killed a runner."""
         self.healthy: dict[int, dict[float, None]] = {}
-        """Of the services, by lease: when a check found a live process healthy."""
-        self.said: dict[int, Said] = {}
-        """By lease, while its process was there and its worker took it."""
+        """Lease of a service -> times at which a check found its process healthy."""
+        self.reports: dict[int, Reports] = {}
+        """Lease -> the reports that its worker accepted while its process ran."""
         self._stopped: dict[tuple[str, str, int], None] = {}
         self._grace_s = grace_s
         self._slack_s = slack_s
 
-    def started(self, process: Process) -> None:
+    def record_start(self, process: Process) -> None:
         lease, host = process.lease, process.host
         earlier = self.processes.get(lease)
         process.began_at = earlier.began_at if earlier is not None else process.started_at
         if earlier is not None and not (process.service and earlier.ended_at):
             raise Violation(f"lease {short(lease)} of {process.run}/{process.job} has a second process")
         if (host.name, host.incarnation, lease) in self._stopped:
-            raise Violation(f"{process.run}/{process.job} starts on {host.name} after the order to stop lease {short(lease)} came")
+            raise Violation(f"{process.run}/{process.job} starts on {host.name} after the order to stop lease {short(lease)}")
         self.processes[lease] = self.live[lease] = process
         here = [p for p in self.live.values() if p.host is host]
         if len(here) > host.slots:
@@ -96,14 +95,14 @@ class Truth:
         for kind, total in enumerate(host.total):
             used = sum(p.asked[kind] for p in here)
             if process.asked[kind] and used > total:
-                raise Violation(f"{host.name} has {total} {KINDS[kind]}; its processes asked for {used}: {here}")
+                raise Violation(f"{host.name} has {total} {KINDS[kind]}; its processes need {used}: {here}")
         if len(process.gpus) != process.asked[2]:
-            raise Violation(f"{process.run}/{process.job} asked for {process.asked[2]} GPUs and got {process.gpus}")
-        given = [gpu for p in here for gpu in p.gpus]
-        if len(set(given)) < len(given):
-            raise Violation(f"a GPU of {host.name} was given twice: {given}")
+            raise Violation(f"{process.run}/{process.job} needs {process.asked[2]} GPUs and got {process.gpus}")
+        gpus = [gpu for p in here for gpu in p.gpus]
+        if len(set(gpus)) < len(gpus):
+            raise Violation(f"a GPU of {host.name} was assigned twice: {gpus}")
 
-    def ended(self, lease: int, exit_code: int, at: float, *, crashed: bool = False) -> None:
+    def record_end(self, lease: int, exit_code: int, at: float, *, crashed: bool = False) -> None:
         process = self.live.pop(lease)
         process.ended_at, process.exit_code, process.crashed = at, exit_code, crashed
         if process.must_end_by and at > process.must_end_by:
@@ -113,21 +112,23 @@ class Truth:
                 f"{process.run}/{process.job} ran {at - process.started_at:.1f} s with a limit of {process.timeout_s} s"
             )
 
-    def said_by(self, lease: int) -> Said:
-        return self.said.setdefault(lease, Said())
+    def reports_of(self, lease: int) -> Reports:
+        return self.reports.setdefault(lease, Reports())
 
-    def found_healthy(self, lease: int, at: float) -> None:
+    def record_healthy(self, lease: int, at: float) -> None:
         self.healthy.setdefault(lease, {})[at] = None
 
-    def trouble(self, lease: int, outcome: Outcome) -> None:
+    def record_trouble(self, lease: int, outcome: Outcome) -> None:
         self.troubles.setdefault(lease, []).append(outcome)
 
-    def is_told_to_stop(self, host: Host, lease: int) -> bool:
+    def has_stop_order(self, host: Host, lease: int) -> bool:
         return (host.name, host.incarnation, lease) in self._stopped
 
-    def told_to_stop(self, host: Host, leases: list[int], at: float) -> None:
-        """The order reached the worker: nothing of these leases starts there any more, and what
-        runs ends soon."""
+    def record_stop_order(self, host: Host, leases: list[int], at: float) -> None:
+        """Note that an order to stop reached the worker.
+
+        From now on no process of these leases may start there, and running ones must end in time.
+        """
         for lease in leases:
             self._stopped[host.name, host.incarnation, lease] = None
             process = self.live.get(lease)

@@ -1,4 +1,4 @@
-"""What the log_oracle keeps of jobs, leases and workers, read from the log by rules of its own."""
+"""The oracle's own records of jobs, leases and workers, which `LogOracle` reads from the log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from titan.model.demand import KINDS, NOTHING, Amounts
 from titan.model.states import JobState, Outcome
 
 ACTOR = "user@sim"
-"""Who the one user is."""
+"""Name of the only user."""
 
 
 class JobFacts(msgspec.Struct):
@@ -21,38 +21,38 @@ class JobFacts(msgspec.Struct):
     parents: tuple[int, ...]
     children: list[int]
     ready_at: float
-    """When its last parent was recorded, or it was submitted."""
+    """Time at which its last parent was recorded, or of its submission."""
     state: JobState = JobState.WAITING
     value: bytes = b""
-    """What it came to, once it is COMPLETED."""
+    """Its result, once it is COMPLETED."""
     lease: int = 0
     attempts: int = 0
     failures: list[Outcome] = msgspec.field(default_factory=list)
     breaks: int = 0
-    """Attempts that its workers broke."""
+    """Number of attempts that its workers broke."""
     due: float = 0.0
     ran_on: int = 0
     """The worker of its newest attempt."""
     released_from: int = 0
     blamed: dict[tuple[int, str], None] = msgspec.field(default_factory=dict)
-    """(worker, incarnation) of the losses that count against it."""
+    """(worker, incarnation) of the losses that count against the job."""
     ready: bool = False
-    """Of a service."""
+    """The job is a READY service."""
     serial: tuple[int, int] = (0, 0)
     """(lease, number) of the newest report of a service."""
     address: str = ""
     stopped_by_user: bool = False
     old_lease: int = 0
-    """Of a service: the attempt that is READY while the newest is to replace it."""
+    """Attempt of a service that stays READY until the newest attempt replaces it."""
     doubted: dict[tuple[int, str], None] = msgspec.field(default_factory=dict)
-    """The same of those that count half."""
+    """(worker, incarnation) of the losses that count half."""
     final: bool = False
-    """It ended with a code that is not tried again."""
+    """The job ended with an exit code that is not retried."""
     revived: bool = False
-    """It was taken off the dead letter queue, or came back with such a job."""
+    """The job was retried from the dead letter queue, or revived with such a job."""
     revived_at: float = 0.0
     why: str = ""
-    """It is CANCELLED."""
+    """Reason for which the job is CANCELLED."""
     cause: int = 0
 
     @property
@@ -61,7 +61,7 @@ class JobFacts(msgspec.Struct):
 
     @property
     def is_done(self) -> bool:
-        """As far as its children are concerned."""
+        """Return whether its children need not wait for it any more."""
         return self.state is JobState.COMPLETED or self.ready
 
     @property
@@ -83,10 +83,10 @@ class WorkerFacts(msgspec.Struct):
     capabilities: tuple[str, ...]
     total: Amounts
     slots: int = 0
-    there: bool = True
+    alive: bool = True
     draining: bool = False
     aside: bool = False
-    """It is set aside, or on trial after that."""
+    """The worker is set aside, or on trial after that."""
 
 
 def asked_of(template: JobTemplate) -> Amounts:
@@ -95,9 +95,9 @@ def asked_of(template: JobTemplate) -> Amounts:
 
 
 def lacking_of(template: JobTemplate, worker: WorkerFacts) -> str:
-    """What a worker does not have of what such jobs ask for, however idle it is."""
+    """Return the capabilities and resources that such jobs need and even the idle worker lacks."""
     wanted = [template.requirement, *(template.needs.capabilities if template.needs is not None else ())]
-    lacks = [word for word in wanted if word not in worker.capabilities]
+    lacks = [capability for capability in wanted if capability not in worker.capabilities]
     lacks += [KINDS[i] for i, asked in enumerate(asked_of(template)) if asked > worker.total[i]]
     return " ".join(lacks)
 

@@ -1,7 +1,7 @@
-"""What the durable log says of schedules and deadlines, judged by rules of its own: every nominal
-time is decided on once, in order, as the policies say.
+"""Check of schedules and deadlines in the durable log.
 
-It must use neither `core.apply` nor `model.timing`: a mistake there would hide itself.
+Every nominal time must be decided once, in order, and by the policies of its schedule. This module
+must use neither `core.apply` nor `model.timing`, because a mistake there would hide itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from titan.sim.oracle.processes import Violation
 from titan.sim.trace import Trace
 
 LATE_S = 60.0
-MOST_WAIT = 1_000
+MAX_WAITING = 1_000
 EPSILON = 1e-6
 
 
@@ -30,16 +30,16 @@ class ScheduleFacts(msgspec.Struct):
     catch_up: str
     paused: bool
     decided: float
-    """The newest nominal time that was decided on, or when it was added."""
+    """The newest decided nominal time, at first the time at which the schedule was added."""
     missed: float = 0.0
-    """Times up to here came while nobody was there."""
+    """Nominal times up to here were missed, by a pause or without a master."""
     waiting: list[float] = msgspec.field(default_factory=list)
     live: dict[str, None] = msgspec.field(default_factory=dict)
-    """Its runs that are not finished."""
+    """Its unfinished runs."""
 
 
-class Made(msgspec.Struct):
-    """A run, as its submission says."""
+class RunFacts(msgspec.Struct):
+    """Facts about a run from its submission."""
 
     deadline: float
     schedule: str
@@ -49,26 +49,26 @@ class Made(msgspec.Struct):
 
 class ScheduleOracle:
     def __init__(self, log_oracle: LogOracle, trace: Trace, *, slack_s: float, calm: bool) -> None:
-        """`slack_s`: so much later than it is due a turn of the master may come."""
+        """Set up the oracle. A turn of the master may be late by at most `slack_s`."""
         self.schedules: dict[str, ScheduleFacts] = {}
         self.fired: dict[tuple[str, float], str] = {}
         """(schedule, nominal time) -> run."""
         self.replaced: dict[str, None] = {}
-        self.runs: dict[str, Made] = {}
+        self.runs: dict[str, RunFacts] = {}
         self._opened: dict[str, ev.RunOpened] = {}
-        self._chronicle = log_oracle
+        self._log_oracle = log_oracle
         self._trace = trace
         self._slack_s = slack_s
         self._calm = calm
 
     def record(self, event: ev.Event) -> None:
-        """The event is durable, and the log_oracle has it."""
+        """Check a durable event. `LogOracle` has already recorded it."""
         reader = _READERS.get(type(event))
         if reader is not None:
             reader(self, event)
 
     def may_cancel(self, run: str) -> bool:
-        """Whether what is not over of a run had to be cancelled without anybody asking."""
+        """Return whether open jobs of a run may be cancelled without a request."""
         return self.runs[run].expired or run in self.replaced
 
     # -- deadlines ---------------------------------------------------------------------------------
@@ -82,31 +82,30 @@ class ScheduleOracle:
         self._make(e.run, e.at, self._opened.pop(e.run))
 
     def _make(self, run: str, at: float, e: ev.RunSubmitted | ev.RunOpened) -> None:
-        self.runs[run] = Made(at + e.deadline_s if e.deadline_s else 0.0, e.schedule, e.scheduled_at)
+        self.runs[run] = RunFacts(at + e.deadline_s if e.deadline_s else 0.0, e.schedule, e.scheduled_at)
         if e.schedule:
             self.schedules[e.schedule].live[run] = None
 
     def _run_expired(self, e: ev.RunExpired) -> None:
-        made = self.runs[e.run]
+        run_facts = self.runs[e.run]
         self._trace.count("deadline passed")
-        if not made.deadline or e.at < made.deadline - EPSILON:
-            raise Violation(f"run {e.run} expired at {e.at}; its deadline is {made.deadline}")
-        made.expired = True
+        if not run_facts.deadline or e.at < run_facts.deadline - EPSILON:
+            raise Violation(f"run {e.run} expired at {e.at}; its deadline is {run_facts.deadline}")
+        run_facts.expired = True
 
     def _jobs_revived(self, e: ev.JobsRevived) -> None:
-        """Whoever takes jobs off the dead letter queue lifts the deadline of their run, which is
-        live again."""
-        made = self.runs[e.run]
-        made.deadline = 0.0  # what it had cancelled stays so
-        if made.schedule in self.schedules:
-            self.schedules[made.schedule].live[e.run] = None
+        """Lift the deadline of a run whose dead jobs are retried, and count the run as open."""
+        run_facts = self.runs[e.run]
+        run_facts.deadline = 0.0  # jobs that the deadline has cancelled stay cancelled
+        if run_facts.schedule in self.schedules:
+            self.schedules[run_facts.schedule].live[e.run] = None
 
     def _jobs_moved(self, e: ev.JobsDispatched | ev.JobsCompleted) -> None:
         for number in e.jobs:
-            run = self._chronicle.jobs[number].run
-            made = self.runs[run]
-            if made.deadline and e.at > made.deadline + self._slack_s:
-                raise Violation(f"run {run} goes on {e.at - made.deadline:.3f} s after its deadline")
+            run = self._log_oracle.jobs[number].run
+            run_facts = self.runs[run]
+            if run_facts.deadline and e.at > run_facts.deadline + self._slack_s:
+                raise Violation(f"run {run} still runs {e.at - run_facts.deadline:.3f} s after its deadline")
 
     # -- schedules ---------------------------------------------------------------------------------
     def _master_started(self, e: ev.MasterStarted) -> None:
@@ -123,7 +122,7 @@ class ScheduleOracle:
     def _schedule_changed(self, e: ev.ScheduleChanged) -> None:
         facts = self.schedules[e.name]
         if facts.paused is e.paused:
-            raise Violation(f"schedule {e.name} is paused twice, or goes on twice")
+            raise Violation(f"schedule {e.name} is paused twice or resumed twice")
         facts.paused = e.paused
         if not e.paused:
             facts.missed = e.at
@@ -133,27 +132,27 @@ class ScheduleOracle:
         if not facts.paused:
             due = following(facts.timing, facts.decided)
             if due < e.at - self._slack_s:
-                raise Violation(f"schedule {e.name} has not decided on {due} when it is removed at {e.at}")
+                raise Violation(f"schedule {e.name} has not decided about {due} when it is removed at {e.at}")
             if facts.waiting and not facts.live:
-                raise Violation(f"schedule {e.name} has {facts.waiting} that wait for nothing")
+                raise Violation(f"schedule {e.name} has waiting times {facts.waiting} and no open run")
 
     def _schedule_fired(self, e: ev.ScheduleFired) -> None:
-        facts, made = self.schedules[e.name], self.runs.get(e.run)
-        if made is None or (made.schedule, made.scheduled_at) != (e.name, e.nominal):
-            raise Violation(f"schedule {e.name} fired for {e.nominal}; its run {e.run} is {made}")
+        facts, run_facts = self.schedules[e.name], self.runs.get(e.run)
+        if run_facts is None or (run_facts.schedule, run_facts.scheduled_at) != (e.name, e.nominal):
+            raise Violation(f"schedule {e.name} fired for {e.nominal}; its run {e.run} is {run_facts}")
         if e.by_user:
             self._trace.count("schedule run by hand")
             return
         if facts.paused:
             raise Violation(f"schedule {e.name} is paused and fired for {e.nominal}")
         if self.fired.setdefault((e.name, e.nominal), e.run) != e.run:
-            raise Violation(f"schedule {e.name} made {e.run} and {self.fired[e.name, e.nominal]} for {e.nominal}")
+            raise Violation(f"schedule {e.name} started {e.run} and {self.fired[e.name, e.nominal]} for {e.nominal}")
         others = [run for run in facts.live if run != e.run and self._is_open(run)]
         if others:
-            raise Violation(f"schedule {e.name} made {e.run} while {others} are open")
+            raise Violation(f"schedule {e.name} started {e.run} while {others} are open")
         if facts.waiting:
             if e.nominal != facts.waiting.pop(0):
-                raise Violation(f"schedule {e.name} fired for {e.nominal}, and others waited for longer")
+                raise Violation(f"schedule {e.name} fired for {e.nominal} before older waiting times")
             self._trace.count("schedule fired after waiting")
         else:
             self._decide(facts, e.nominal, e.at, missed=False)
@@ -165,18 +164,20 @@ class ScheduleOracle:
         facts = self.schedules[e.name]
         missed = e.why == "missed"
         if not missed and facts.overlap == "skip":
-            raise Violation(f"schedule {e.name} skips what overlaps, and {e.nominal} wait")
+            raise Violation(f"schedule {e.name} has the overlap policy skip, and {e.nominal} wait")
         if not missed and not facts.waiting and not any(map(self._is_open, facts.live)):
-            raise Violation(f"schedule {e.name} has no run open, and {e.nominal} wait")
+            raise Violation(f"schedule {e.name} has no open run, and {e.nominal} wait")
         for nominal in e.nominal:
             self._decide(facts, nominal, e.at, missed=missed)
         if missed:
             self._trace.count(f"caught up: {facts.catch_up}")
-            most = {"skip": 0, "last": 1, "all": MOST_WAIT}[facts.catch_up]
-            if len(e.nominal) > most or following(facts.timing, facts.decided) <= facts.missed:
-                raise Violation(f"schedule {e.name} catches up with {facts.catch_up}: {e.nominal} of those up to {facts.missed}")
+            limit = {"skip": 0, "last": 1, "all": MAX_WAITING}[facts.catch_up]
+            if len(e.nominal) > limit or following(facts.timing, facts.decided) <= facts.missed:
+                raise Violation(
+                    f"schedule {e.name} catches up with {facts.catch_up}: {e.nominal} of the times up to {facts.missed}"
+                )
         facts.waiting += e.nominal
-        if len(facts.waiting) > MOST_WAIT:
+        if len(facts.waiting) > MAX_WAITING:
             raise Violation(f"schedule {e.name}: {len(facts.waiting)} times wait")
         self._judge_due(facts, e.due)
 
@@ -188,7 +189,7 @@ class ScheduleOracle:
             self._decide(facts, nominal, e.at, missed=e.why == "missed")
             count, nominal = count + 1, following(facts.timing, nominal)
         if min(count, 100) != e.count or facts.decided != e.last or e.more is not (count > 100):
-            raise Violation(f"schedule {e.name} skipped {count} times up to {facts.decided}, and says {e}")
+            raise Violation(f"schedule {e.name} skipped {count} times up to {facts.decided}, and recorded {e}")
         if e.why == "missed":
             left = 0
             while nominal <= facts.missed:
@@ -199,7 +200,7 @@ class ScheduleOracle:
         elif e.why != "overlap" or facts.overlap != "skip":
             raise Violation(f"schedule {e.name} skipped {e.first}: {e.why}; its policy is {facts.overlap}")
         elif not facts.waiting and not any(map(self._is_open, facts.live)):
-            raise Violation(f"schedule {e.name} skipped {e.first} with no run open")
+            raise Violation(f"schedule {e.name} skipped {e.first} without an open run")
         self._judge_due(facts, e.due)
 
     def _run_cancelled(self, e: ev.RunCancelled) -> None:
@@ -209,35 +210,37 @@ class ScheduleOracle:
             self.replaced[e.run] = None
 
     def _run_finished(self, e: ev.RunFinished) -> None:
-        made = self.runs[e.run]
-        if made.schedule in self.schedules:
-            self.schedules[made.schedule].live.pop(e.run, None)
+        run_facts = self.runs[e.run]
+        if run_facts.schedule in self.schedules:
+            self.schedules[run_facts.schedule].live.pop(e.run, None)
 
     # -- rules -------------------------------------------------------------------------------------
     def _decide(self, facts: ScheduleFacts, nominal: float, at: float, *, missed: bool) -> None:
-        """Each time in order, once it has come; and as missed if, and only if, it was."""
+        """Record the decision about a nominal time.
+
+        Raises Violation if the time is out of order or in the future, or if `missed` is wrong.
+        """
         expected = following(facts.timing, facts.decided)
         if nominal != expected:
-            raise Violation(f"schedule {facts.name} decides on {nominal}; next is {expected}")
+            raise Violation(f"schedule {facts.name} decides about {nominal}; next is {expected}")
         if at < nominal - EPSILON:
-            raise Violation(f"schedule {facts.name} decides on {nominal} at {at}, before its time")
+            raise Violation(f"schedule {facts.name} decides about {nominal} too early, at {at}")
         if missed is not (nominal <= facts.missed) and at - nominal <= LATE_S:
-            taken = "is taken as missed" if missed else "is not taken as missed"
-            raise Violation(f"schedule {facts.name}: {nominal} {taken}; nobody was there until {facts.missed}")
+            counted = "counts as missed" if missed else "does not count as missed"
+            raise Violation(f"schedule {facts.name}: {nominal} {counted}; the missed times end at {facts.missed}")
         facts.decided = nominal
 
     def _judge_due(self, facts: ScheduleFacts, due: float) -> None:
         if due != following(facts.timing, facts.decided):
-            raise Violation(f"schedule {facts.name} takes {due} as next; it is {following(facts.timing, facts.decided)}")
+            raise Violation(f"schedule {facts.name} has {due} as its next time; it is {following(facts.timing, facts.decided)}")
 
     def _is_open(self, run: str) -> bool:
-        facts = self._chronicle
+        facts = self._log_oracle
         return any(facts.jobs[number].state not in TERMINAL for number in facts.runs[run])
 
 
 def following(timing: Timing, after: float) -> float:
-    """The next nominal time: of an interval of whole seconds, or of every n seconds as cron says
-    it."""
+    """Return the next nominal time, for a whole-second interval or cron's every n seconds."""
     if timing.cron:
         step = int(timing.cron.partition(" ")[0].removeprefix("*/"))
         assert timing.cron == f"*/{step} * * * * *" and 60 % step == 0 and timing.tz == "UTC", timing

@@ -1,4 +1,4 @@
-"""What the log_oracle holds events about services to, and what they mean to it."""
+"""The rules of `LogOracle` for events about services."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def _services_reported(ledger: Ledger, e: ev.ServicesReported) -> None:
         if (job.lease, e.serials[i]) <= job.serial:
             raise Violation(f"{job.where}: report {e.serials[i]} of {short(job.lease)} came after {job.serial}")
         job.serial = (job.lease, e.serials[i])
-        if e.ready_ats[i] and e.ready_ats[i] not in ledger.truth.healthy.get(job.lease, ()):
-            raise Violation(f"{job.where} is recorded as READY at {e.ready_ats[i]}, when nobody found it healthy")
+        if e.ready_ats[i] and e.ready_ats[i] not in ledger.process_oracle.healthy.get(job.lease, ()):
+            raise Violation(f"{job.where} is recorded as READY at {e.ready_ats[i]}, when no check found it healthy")
         if job.old_lease and not e.ready_ats[i]:
             continue
         was, job.ready, job.address, job.old_lease = job.ready, e.ready_ats[i] > 0, e.addresses[i], 0
@@ -44,17 +44,17 @@ def _services_stopped(ledger: Ledger, e: ev.ServicesStopped) -> None:
         job.stopped_by_user = e.by_user
         others = [ledger.jobs[n] for n in ledger.runs[job.run] if not ledger.jobs[n].is_service]
         open_ = [other.name for other in others if other.state not in TERMINAL and not _waits_for_the_end(ledger, other)]
-        helps = any(ledger.jobs[child].template.kind != Kind.HANDLER for child in job.children)
-        keep = job.template.service is None or job.template.service.keep or not helps
+        has_users = any(ledger.jobs[child].template.kind != Kind.HANDLER for child in job.children)
+        keep = job.template.service is None or job.template.service.keep or not has_users
         if not job.stopped_by_user and (open_ or keep):
-            raise Violation(f"{job.where} was stopped; it is to go on: {keep}, and these need it: {open_}")
+            raise Violation(f"{job.where} was stopped too early; keep: {keep}; jobs that need it: {open_}")
         if not job.stopped_by_user and waiting:
-            raise Violation(f"{job.where} was stopped and COMPLETED while it waited for what may never come")
+            raise Violation(f"{job.where} was stopped and COMPLETED while it waited for the end of services")
         ledger.unlock(job, e.at)
 
 
 def _waits_for_the_end(ledger: Ledger, job: JobFacts) -> bool:
-    """Whether it is a handler of services, or waits for one."""
+    """Return whether the job is a waiting handler of services, or depends on such a handler."""
     parents = [ledger.jobs[parent] for parent in job.parents]
     if job.state is not JobState.WAITING:
         return False
@@ -72,7 +72,7 @@ def _service_replaced(ledger: Ledger, e: ev.ServiceReplaced) -> None:
     if not job.lease:
         return
     if e.rolling and (not job.ready or job.old_lease):
-        raise Violation(f"{job.where} goes on while it is replaced, and is not READY")
+        raise Violation(f"{job.where} keeps its old attempt during its replacement, and is not READY")
     if e.rolling:
         job.old_lease = job.lease
         ledger.trace.count("rolling replacement")
@@ -84,18 +84,18 @@ def _services_retired(ledger: Ledger, e: ev.ServicesRetired) -> None:
     for lease in e.leases:
         job = ledger.jobs[ledger.leases[lease].job]
         if job.old_lease != lease:
-            raise Violation(f"{job.where}: lease {short(lease)} is gone, which nobody replaces")
+            raise Violation(f"{job.where}: lease {short(lease)} is retired and was not being replaced")
         job.old_lease, job.ready = 0, False
 
 
 def _jobs_held(ledger: Ledger, e: ev.JobsHeld) -> None:
     for number in e.jobs:
         job = ledger.jobs[number]
-        ledger.turn(job, JobState.WAITING, JobState.QUEUED, JobState.DELAYED, JobState.FAILED)
+        ledger.transition(job, JobState.WAITING, JobState.QUEUED, JobState.DELAYED, JobState.FAILED)
         job.due = 0.0
         ledger.trace.count("held for a service")
         if all(ledger.jobs[parent].is_done for parent in job.parents):
-            raise Violation(f"{job.where} waits again, and all that it depends on is there")
+            raise Violation(f"{job.where} waits again, and all its parents are done")
 
 
 READERS: dict[type, Callable[[Ledger, Any], None]] = {

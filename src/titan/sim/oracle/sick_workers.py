@@ -1,4 +1,4 @@
-"""What is promised to jobs whose workers break them."""
+"""Promises to jobs that are broken by their workers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from titan.core.state.state import State
 from titan.sim.oracle.processes import Violation
 
 
-def judge_the_broken(state: State, events: Sequence[ev.Event]) -> None:
-    """No job dies of its workers while one that has not broken it has nothing to do."""
+def judge_broken_jobs(state: State, events: Sequence[ev.Event]) -> None:
+    """Raise Violation if workers broke a job for good while another suitable worker was idle."""
     for event in events:
         if not isinstance(event, ev.JobsDied):
             continue
@@ -29,4 +29,4 @@ def judge_the_broken(state: State, events: Sequence[ev.Event]) -> None:
                 and can_keep(state, other, job.template)
             ]
             if idle:
-                raise Violation(f"{job.run.id}/{job.name} is DEAD as its workers broke it; idle are {idle}")
+                raise Violation(f"{job.run.id}/{job.name} is DEAD because its workers broke it, while {idle} are idle")
