@@ -1,5 +1,5 @@
-"""The same core and worker machine as in production, under a virtual clock, network and disk, with
-an oracle that knows what ran.
+"""The simulator: the production core and worker machine under a virtual clock, network and disk.
 
-One seed draws everything: graphs, workers, durations, exit codes and faults. Never imports a shell.
+An oracle knows the real processes and checks Titan's promises. One seed draws everything: graphs,
+workers, durations, exit codes and faults. The simulator never imports a shell.
 """

@@ -1,5 +1,5 @@
-"""`python -m titan.sim --seed N` or `--seeds A..B`: runs seeds, prints a line for each or its whole
-trace."""
+"""Run the simulator: `python -m titan.sim --seed N` or `--seeds A..B`. Prints a line per seed, or
+its whole trace."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     count = last - first + 1
     if count > 1:
         took = time.perf_counter() - began
-        _say(" ".join(f"{kind}={n}" for kind, n in sorted(totals.items())))
-        _say(f"{count} seeds, {failed} failed, {took:.1f} s, {count / took:.1f} seeds/s")
+        _print(" ".join(f"{kind}={n}" for kind, n in sorted(totals.items())))
+        _print(f"{count} seeds, {failed} failed, {took:.1f} s, {count / took:.1f} seeds/s")
     return 1 if failed else 0
 
 
@@ -35,28 +35,26 @@ def _run(seed: int, options: argparse.Namespace, totals: Counter[str]) -> bool:
         outcome = simulate(seed, without=tuple(options.without), until_s=options.until)
     except SimulationFailed as failure:
         if options.trace:
-            _say("\n".join(failure.trace.lines))
-        _say(str(failure))
+            _print("\n".join(failure.trace.lines))
+        _print(str(failure))
         return False
     if options.trace:
-        _say("\n".join(outcome.trace.lines))
+        _print("\n".join(outcome.trace.lines))
     totals.update(outcome.trace.counts)
     lines = len(outcome.trace.lines)
-    _say(f"seed {seed} ({outcome.scenario.kind}) ok, {outcome.elapsed_s:.0f} s, {lines} lines, digest {outcome.trace.digest()}")
+    _print(f"seed {seed} ({outcome.scenario.kind}) ok, {outcome.elapsed_s:.0f} s, {lines} lines, digest {outcome.trace.digest()}")
     return True
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m titan.sim", description=__doc__)
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--seed", type=int, help="one seed")
-    which.add_argument("--seeds", type=_range, metavar="A..B", help="seeds A to B, both included")
-    parser.add_argument("--trace", action="store_true", help="print everything that happens")
-    parser.add_argument("--until", type=float, metavar="SECONDS", help="stop at this virtual time, judging nothing at the end")
+    seeds = parser.add_mutually_exclusive_group(required=True)
+    seeds.add_argument("--seed", type=int, help="one seed")
+    seeds.add_argument("--seeds", type=_range, metavar="A..B", help="seeds A to B, both included")
+    parser.add_argument("--trace", action="store_true", help="print the whole trace")
+    parser.add_argument("--until", type=float, metavar="SECONDS", help="stop at this virtual time, without the final checks")
     names = [field.name for field in msgspec.structs.fields(Faults)]
-    parser.add_argument(
-        "--without", action="append", default=[], choices=names, metavar="FAULT", help=f"leave a fault out: {names}"
-    )
+    parser.add_argument("--without", action="append", default=[], choices=names, metavar="FAULT", help=f"turn a fault off: {names}")
     return parser
 
 
@@ -65,7 +63,7 @@ def _range(text: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 

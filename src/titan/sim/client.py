@@ -1,5 +1,7 @@
-"""A user: submits graphs under keys of its own, cancels, and asks again with the same words when
-nobody answers."""
+"""A user that submits graphs with idempotency keys and cancels them.
+
+It repeats each request unchanged until the request is answered.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,12 @@ from titan.sim.user import PATIENCE_S, SimUser
 from titan.sim.world import World
 
 PARTS = 1000
-"""Requests above are submissions in parts."""
+"""First request number of submissions in parts."""
 STOPS, DECISIONS, REVIVALS, SERVICES, REPLACES = 100, 200, 400, 500, 800
-"""Requests from here on cancel what was retried, are about gates, about the dead letter queue, and
-stop or replace services."""
-MAX_LOOKS = 40
-"""So long the key of a decision grows, by one character each time its gate is not open yet."""
+"""First request numbers of, in this order: cancels of retried jobs, decisions about gates, requests
+about the dead letter queue, stops of services, and replacements of services."""
+MAX_KEY = 40
+"""Longest key of a decision. It grows by one character each time the gate is not open yet."""
 
 
 class SimClient(SimUser):
@@ -27,23 +29,22 @@ class SimClient(SimUser):
         self.submission = submission
         self.run = ""
         self._cancels: dict[int, str] = {}
-        """Request -> job: cancels that nobody has confirmed."""
+        """Request -> job, of unanswered cancels."""
         self._decisions: dict[int, pm.Decide | pm.RetryDead | pm.PurgeDead] = {}
-        """What somebody wants with gates and the dead letter queue and nobody has answered, by
-        request."""
-        self._again = 0
+        """Request -> message, of unanswered requests about gates and the dead letter queue."""
+        self._repeats = 0
         self._parts = 0
-        """Submissions in parts that were begun."""
+        """Number of submissions in parts so far."""
         self._stops: dict[int, tuple[str, float]] = {}
-        """Request -> (job, since when): services that nobody has confirmed to be stopped."""
+        """Request -> (job, time of the request), of unanswered stops of services."""
         self._replaces: dict[int, str] = {}
-        """The same for services that are to be replaced."""
+        """Request -> job, of unanswered replacements of services."""
         self._planned = 0
-        """Cancels and the like whose time has not come."""
+        """Number of requests that are not due yet."""
         world.clock.after(submission.at_s, self._dial)
 
     def _send_requests(self) -> None:
-        """Says all that is unanswered, and hangs up if that stays so."""
+        """Send all unanswered requests, and handle a late answer."""
         link = self._link
         if link is None:
             return
@@ -56,8 +57,8 @@ class SimClient(SimUser):
         for request, (job, _) in self._stops.items():
             self._send(pm.StopService(request, self.run, job))
         for request, job in self._replaces.items():
-            changed = "serve anew" if request % 2 else ""
-            self._send(pm.ReplaceService(request, self.run, job, command=changed))
+            command = "serve anew" if request % 2 else ""
+            self._send(pm.ReplaceService(request, self.run, job, command=command))
         self.world.clock.after(PATIENCE_S, lambda: self._lose_patience(link))
 
     def _submit(self) -> None:
@@ -86,7 +87,7 @@ class SimClient(SimUser):
             case pm.Cancelled(request):
                 job = self._cancels.pop(request, None)
                 if job is not None:
-                    self.world.trace.note(self.host, f"hears that {self.run}/{job} is cancelled")
+                    self.world.trace.note(self.host, f"{self.run}/{job} is cancelled")
                     self.world.oracle.on_cancelled(self.run, job)
             case pm.ServicesStopped(request):
                 stopped = self._stops.pop(request, None)
@@ -95,23 +96,23 @@ class SimClient(SimUser):
             case pm.ServiceReplaced(request):
                 self._replaces.pop(request, None)
             case pm.Error(request, "conflict" | "not_found") if REPLACES <= request < PARTS:
-                self._replaces.pop(request, None)  # it is over
+                self._replaces.pop(request, None)  # the service has ended
             case pm.Error(request, "not_found") if SERVICES <= request < REPLACES:
                 self._stops.pop(request, None)
             case pm.Decided() | pm.Retried() | pm.Purged() as answer:
                 self._on_answer(answer)
             case pm.Error(request, "conflict" | "not_found", why) if DECISIONS <= request < SERVICES:
-                asked = self._decisions.pop(request, None)
-                self.world.trace.count(f"{type(asked).__name__} refused")
-                self.world.trace.note(self.host, f"hears: {why}")
-                # said again, it may have come in time
-                early = isinstance(asked, pm.Decide) and "not open yet" in why
-                if isinstance(asked, (pm.Decide, pm.RetryDead)) and not early:
-                    self.world.oracle.on_refused(asked.run or self.run, asked.key)
-                if isinstance(asked, pm.Decide) and early:
-                    self._ask_later(request, asked)
+                refused = self._decisions.pop(request, None)
+                self.world.trace.count(f"{type(refused).__name__} refused")
+                self.world.trace.note(self.host, f"refused: {why}")
+                # a repeated decision may come when the gate is open
+                early = isinstance(refused, pm.Decide) and "not open yet" in why
+                if isinstance(refused, (pm.Decide, pm.RetryDead)) and not early:
+                    self.world.oracle.on_refused(refused.run or self.run, refused.key)
+                if isinstance(refused, pm.Decide) and early:
+                    self._decide_later(request, refused)
             case pm.Error(request, "invalid_graph") if request > PARTS and not self.world.scenario.calm:
-                self.world.trace.note(self.host, "begins again: a part was lost")
+                self.world.trace.note(self.host, "submits again: a part was lost")
                 self.world.trace.count("part lost")
                 if not self.run:
                     self._submit()
@@ -123,14 +124,14 @@ class SimClient(SimUser):
         if self.run:
             return
         self.run = run
-        self.world.trace.note(self.host, f"hears that its run is {run}")
+        self.world.trace.note(self.host, f"its run is {run}")
         for i, (after_s, job) in enumerate(self.submission.cancels):
             self._planned += 1
             self.world.clock.after(after_s, lambda i=i, job=job: self._cancel(10 + i, job))  # type: ignore[misc]
 
         for i, (after_s, gate, approve, by_token) in enumerate(self.submission.decisions):
             self._planned += 1
-            self.world.clock.after(after_s, lambda i=i, it=(gate, approve, by_token): self._decide(i, *it))  # type: ignore[misc]
+            self.world.clock.after(after_s, lambda i=i, args=(gate, approve, by_token): self._decide(i, *args))  # type: ignore[misc]
         for i, (after_s, job, purge) in enumerate(self.submission.revivals):
             self._planned += 1
             self.world.clock.after(after_s, lambda i=i, job=job, purge=purge: self._revive(i, job, purge))  # type: ignore[misc]
@@ -149,12 +150,12 @@ class SimClient(SimUser):
         place = ("", "") if token else (self.run, gate)
         self._request(DECISIONS + i, pm.Decide(DECISIONS + i, *place, approve, f"human {i}", "", key, token))
 
-    def _ask_later(self, request: int, asked: pm.Decide) -> None:
-        """A gate was not open yet: somebody looks again, which is another decision."""
-        again = pm.Decide(request, asked.run, asked.job, asked.approve, asked.by, "", f"{asked.key}'", asked.token)
-        if len(asked.key) < MAX_LOOKS:
+    def _decide_later(self, request: int, early: pm.Decide) -> None:
+        """Plan another decision, with a new key, about a gate that was not open yet."""
+        later = pm.Decide(request, early.run, early.job, early.approve, early.by, "", f"{early.key}'", early.token)
+        if len(early.key) < MAX_KEY:
             self._planned += 1
-            self.world.clock.after(self.world.rng.uniform(2.0, 20.0), lambda: self._request(request, again))
+            self.world.clock.after(self.world.rng.uniform(2.0, 20.0), lambda: self._request(request, later))
 
     def _revive(self, i: int, job: str, purge: bool) -> None:
         request = REVIVALS + i
@@ -168,32 +169,32 @@ class SimClient(SimUser):
         self._dial_or_send()
 
     def _on_answer(self, answer: pm.Decided | pm.Retried | pm.Purged) -> None:
-        asked = self._decisions.pop(answer.request, None)
-        if asked is None:
+        request = self._decisions.pop(answer.request, None)
+        if request is None:
             return
-        self.world.trace.note(self.host, f"hears that it is done: {describe(asked)}")
+        self.world.trace.note(self.host, f"done: {describe(request)}")
         oracle = self.world.oracle
-        if isinstance(asked, pm.Decide) and isinstance(answer, pm.Decided):
-            oracle.on_decided(answer.run, answer.job, asked.key, approved=asked.approve)
-        elif isinstance(asked, pm.RetryDead):
-            oracle.on_retried(asked.run, asked.key)
-            self._stop_what_never_ends()
+        if isinstance(request, pm.Decide) and isinstance(answer, pm.Decided):
+            oracle.on_decided(answer.run, answer.job, request.key, approved=request.approve)
+        elif isinstance(request, pm.RetryDead):
+            oracle.on_retried(request.run, request.key)
+            self._stop_endless_jobs()
 
-    def _stop_what_never_ends(self) -> None:
-        """Those that run again have to be cancelled again."""
+    def _stop_endless_jobs(self) -> None:
+        """Plan to cancel endless jobs, and to stop services, that run again after a retry."""
         dag = self.submission.dag
         for job, args in zip(dag.ids, dag.args, strict=True):
             if args[0] == "endless":
                 self._planned += 1
-                self._again += 1
-                request = STOPS + self._again
+                self._repeats += 1
+                request = STOPS + self._repeats
                 self.world.clock.after(self.world.rng.uniform(5.0, 60.0), lambda r=request, j=job: self._cancel(r, j))  # type: ignore[misc]
 
         for _, service in self.submission.stops:
             self._planned += 1
-            self._again += 1
-            later = SERVICES + STOPS + self._again
-            self.world.clock.after(self.world.rng.uniform(5.0, 60.0), lambda r=later, j=service: self._stop(r, j))  # type: ignore[misc]
+            self._repeats += 1
+            request = SERVICES + STOPS + self._repeats
+            self.world.clock.after(self.world.rng.uniform(5.0, 60.0), lambda r=request, j=service: self._stop(r, j))  # type: ignore[misc]
 
     def _replace(self, request: int, job: str) -> None:
         self._planned -= 1
@@ -215,11 +216,11 @@ class SimClient(SimUser):
         self._dial_or_send()
 
     def _has_unanswered(self) -> bool:
-        """Whether something was asked and not answered."""
+        """Return whether a request is unanswered."""
         return bool(self._cancels or self._decisions or self._stops or self._replaces)
 
     def open_work(self) -> list[str]:
-        """What is not done yet; empty in the end."""
+        """Return texts on unfinished work; none at the end of a simulation."""
         if self.run and not (self._has_unanswered() or self._planned):
             return []
         return [f"{self.host} waits for an answer"]

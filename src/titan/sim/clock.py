@@ -1,4 +1,4 @@
-"""Virtual time: a heap of what happens when. Nothing happens in between."""
+"""Virtual time: a heap of timers. The clock jumps from one timer to the next."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ START = 1_700_000_000.0
 
 
 class Timer:
-    """Something that will happen, unless it is cancelled."""
+    """An action that the clock calls at a given time, unless it is cancelled."""
 
     __slots__ = ("action",)
 
@@ -31,7 +31,10 @@ class Clock:
         return self.now - START
 
     def at(self, when: float, action: Callable[[], None]) -> Timer:
-        """Equal times go in the order in which they were asked for; a time that is over means now."""
+        """Call `action` at a time; a past time means now.
+
+        Actions of equal times are called in the order in which they were added.
+        """
         timer = Timer(action)
         self._drawn += 1
         heappush(self._heap, (max(when, self.now), self._drawn, timer))
@@ -41,7 +44,7 @@ class Clock:
         return self.at(self.now + delay, action)
 
     def run_until(self, end: float) -> None:
-        """Lets everything happen that is due up to `end`."""
+        """Call all actions that are due up to `end`, and advance the time to `end`."""
         heap = self._heap
         while heap and heap[0][0] <= end:
             when, _, timer = heappop(heap)

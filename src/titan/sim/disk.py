@@ -1,8 +1,8 @@
-"""The master's disk as an engine of the log: bytes that are safe, bytes that a crash may tear, and
-snapshots.
+"""The master's simulated disk, as an engine of the journal.
 
-Framing and judging a torn tail are the journal's own code. One segment, never rotated: this is
-about what survives, not files.
+It holds synced bytes, bytes that a crash may tear, and snapshots. Framing and the verdict on a torn
+tail are the journal's own code. There is one segment, which is never rotated: the simulation is
+about the bytes that survive, not about files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from titan.journal.records import Record, RecordScanner, encode_record, encode_s
 from titan.journal.scan import FileState, SegmentScan
 
 Sync = Callable[[Callable[[], None]], None]
-"""Begins a sync, and calls when it is done; it may take its time."""
+"""Function that begins a sync, and calls its argument when the sync is done."""
 
 
 class _Kept(NamedTuple):
@@ -29,8 +29,7 @@ class _Kept(NamedTuple):
 
 
 class Disk:
-    """`sync` decides how long a sync takes. `origin`: what records are read as having been written
-    by."""
+    """The disk. `sync` decides how long a sync takes; `origin` is the origin of all records."""
 
     location = ""
 
@@ -39,42 +38,41 @@ class Disk:
         self.origin = origin
         self.data = bytearray(encode_segment_header(1, origin=origin))
         self.safe = len(self.data)
-        """Bytes before this survive anything."""
+        """Number of leading bytes that survive every crash."""
         self.next_seq = 1
         self.safe_seq = 0
         self._ends = {0: len(self.data)}
-        """Last sequence of each record -> where it ends."""
+        """Last sequence of each record -> offset of its end."""
         self.term = 0
-        """The latest that was given. It is durable before it is told."""
+        """The latest term. It is durable before anyone learns of it."""
         self.log: DiskLog | None = None
         self._kept: list[_Kept] = []
         self._guard = Lock()
 
     # -- faults ------------------------------------------------------------------------------------
     def crash(self, rng: Random) -> bool:
-        """Keeps what is safe and, of the rest, whatever the kernel happened to have written.
-        Whether there was such a rest."""
+        """Keep the safe bytes and a random part of the others; return whether there were others."""
         self.log = None
-        loose = len(self.data) - self.safe
-        if not loose:
+        unsynced = len(self.data) - self.safe
+        if not unsynced:
             return False
         if rng.random() < 0.3:  # pages are written in any order: a hole, with data behind it
-            at = self.safe + rng.randrange(loose)
-            size = min(1 + rng.randrange(loose), len(self.data) - at)
+            at = self.safe + rng.randrange(unsynced)
+            size = min(1 + rng.randrange(unsynced), len(self.data) - at)
             self.data[at : at + size] = bytes(size)
         else:
-            del self.data[self.safe + rng.randrange(loose + 1) :]
+            del self.data[self.safe + rng.randrange(unsynced + 1) :]
         if rng.random() < 0.5:
             self.data += bytes(64)  # preallocation
         return True
 
     def synced(self, size: int, seq: int) -> None:
-        """A sync that was begun when `size` bytes were written is done."""
+        """Note the end of a sync that began when `size` bytes were written."""
         self.safe, self.safe_seq = size, seq
 
     # -- leading -----------------------------------------------------------------------------------
     def repair(self) -> str:
-        """What is left is safe."""
+        """Cut off the torn tail, and make the rest safe; return a text on the cut-off bytes."""
         scan = SegmentScan(bytes(self.data), first_seq=1, is_last=True)
         verdict = scan.run()
         assert verdict.state is not FileState.CORRUPT, f"a crash made the journal CORRUPT: {verdict}"
@@ -102,8 +100,10 @@ class Disk:
 
     # -- following ---------------------------------------------------------------------------------
     def tail(self, after_seq: int = 0, *, live: bool = False) -> Iterator[Record]:
-        """With `live` what is safe: a standby is another machine, to which nothing else can have
-        come."""
+        """Yield the records after a sequence. `live`: only safe records.
+
+        A standby is another machine, which only safe records have reached.
+        """
         begin = self._ends.get(after_seq)
         if begin is None:
             raise JournalCorrupt(f"sequence {after_seq} is not the end of a record")
@@ -135,7 +135,7 @@ class Disk:
         return _info(seq)
 
     def prune(self, *, keep_snapshots: int = 2, keep_log: bool = False) -> None:
-        """The log stays, whatever is said: the oracle replays all of it."""
+        """Remove old snapshots. The log stays, because the oracle replays all of it."""
         self._kept = self._kept[-max(1, keep_snapshots) :]
 
     def compaction_guard(self, *, module: str = "-") -> MemoryGuard:
@@ -143,7 +143,7 @@ class Disk:
 
 
 class DiskLog:
-    """Group commit: while one sync is under way, what is appended waits for the next."""
+    """The log with group commit: records that are appended during a sync wait for the next sync."""
 
     low_space = False
 

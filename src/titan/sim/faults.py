@@ -1,5 +1,4 @@
-"""Brings the faults of a scenario, each at its own rate, and heals them all when their time is
-over."""
+"""Injection of a scenario's faults, each at its own rate, and their healing at the end."""
 
 from __future__ import annotations
 
@@ -19,14 +18,14 @@ class FaultInjector:
         self.world = world
         self.master = master
         self.workers: list[SimWorker] = []
-        """Every process of a worker there ever was."""
+        """All processes of workers so far, including ended ones."""
         self.healed = False
         self._incarnations: dict[str, int] = {}
         self._gone: dict[str, None] = {}
         """Workers that never come back."""
         master.provider.everyone = self.workers
         self._plans = {plan.name: plan for plan in world.scenario.workers}
-        """Of permanent workers: burst workers come and go as they are asked for."""
+        """Plans of the permanent workers; the provider starts burst workers."""
         for plan in world.scenario.workers:
             world.clock.after(plan.starts_s, lambda name=plan.name: self._start_worker(name))  # type: ignore[misc]
         faults = world.scenario.faults
@@ -39,8 +38,8 @@ class FaultInjector:
         self._repeat(faults.master_every_s, self._crash_master)
 
     def heal(self) -> None:
-        """Everything comes back but the workers that are gone for good."""
-        self.world.trace.note("chaos", "heals")
+        """End all faults, and restart everything but the workers that are gone for good."""
+        self.world.trace.note("faults", "heals")
         self.healed = True
         self.world.end_faults()
         for host in list(self.world.network.cut_off):
@@ -53,8 +52,10 @@ class FaultInjector:
 
     # -- workers -----------------------------------------------------------------------------------
     def _current(self, name: str) -> SimWorker | None:
-        """The newest process of that name, if it lives; an older one may live on somewhere, cut
-        off."""
+        """Return the newest process of that name if it is alive.
+
+        An older process may still run, cut off from the master.
+        """
         newest = [w for w in self.workers if w.plan.name == name][-1:]
         return newest[0] if newest and newest[0].alive else None
 
@@ -90,18 +91,18 @@ class FaultInjector:
         if not every_s:
             return
 
-        def come() -> None:
+        def inject() -> None:
             if not self.healed:
                 fault()
                 self._repeat(every_s, fault)
 
-        self.world.clock.after(self.world.rng.expovariate(1.0 / every_s), come)
+        self.world.clock.after(self.world.rng.expovariate(1.0 / every_s), inject)
 
     def _cut(self) -> None:
         links = [link for link in self.world.network.links.values() if not link.broken]
         if links:
             link = self.world.rng.choice(links)
-            self.world.trace.note("chaos", f"cuts #{link.number} of {link.host}")
+            self.world.trace.note("faults", f"cuts #{link.number} of {link.host}")
             self.world.trace.count("cut")
             self.world.network.cut(link)
 
@@ -112,7 +113,7 @@ class FaultInjector:
 
     def _isolate(self, host: str) -> None:
         world = self.world
-        world.trace.note("chaos", f"cuts {host} off")
+        world.trace.note("faults", f"cuts {host} off")
         world.trace.count("partition")
         world.network.isolate(host)
         world.clock.after(world.rng.random() * world.scenario.faults.partition_s, lambda: world.network.heal(host))
@@ -125,7 +126,7 @@ class FaultInjector:
         worker.crash(silent=self.world.rng.random() < 0.5)
         if self._may_go(name) and not self._current(name) and self.world.rng.random() < 0.5:
             self._gone[name] = None
-            self.world.trace.note("chaos", f"{name} is gone for good")
+            self.world.trace.note("faults", f"{name} is gone for good")
             self.world.trace.count("worker gone")
         else:
             self.world.clock.after(self.world.rng.choice((0.1, 3.0, 12.0, 50.0)), lambda: self._start_worker(name))
@@ -150,7 +151,7 @@ class FaultInjector:
             self._replace(worker)
 
     def _replace(self, worker: SimWorker) -> None:
-        """Starts the worker anew some time after it left."""
+        """Start a new process of the worker some time after the old one has left."""
         if worker.alive:
             self.world.clock.after(5.0, lambda: self._replace(worker))
         else:
@@ -159,7 +160,7 @@ class FaultInjector:
     def _kill_runner(self) -> None:
         worker = self._pick()
         if worker is not None:
-            self.world.trace.note("chaos", f"kills the runner of {worker.plan.name}")
+            self.world.trace.note("faults", f"kills the runner of {worker.plan.name}")
             self.world.trace.count("runner died")
             worker.lose_warden()
 

@@ -1,4 +1,4 @@
-"""Which jobs of a simulation leave files, and which take them."""
+"""Outputs and inputs of the jobs in a simulation."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from titan.model.graph import resolve
 
 
 def draw_share(rng: Random) -> float:
-    """Of the jobs that may, so many do."""
+    """Draw the share of jobs that get outputs and inputs, of those that may have them."""
     return rng.choice((0.0, 0.0, 0.3, 0.9))
 
 
 def with_files(rng: Random, share: float, dag: DagSpec) -> DagSpec:
-    """Some jobs leave files, and some of those behind them take some."""
+    """Return the DAG with outputs for some jobs, and inputs for some of their children."""
     templates = [
         msgspec.structs.replace(t, outputs=(("out", "out.bin"), ("log", "log.txt"))[: rng.randint(1, 2)])
         if not t.kind and not t.function and rng.random() < share
@@ -26,8 +26,8 @@ def with_files(rng: Random, share: float, dag: DagSpec) -> DagSpec:
     template_of = list(dag.template_of)
     for n, parents in enumerate(resolve(dag)):
         taken: list[tuple[str, str, str]] = []
-        mine = templates[template_of[n]]
-        if mine.function or mine.kind in (Kind.GATE, Kind.HANDLER):
+        template = templates[template_of[n]]
+        if template.function or template.kind in (Kind.GATE, Kind.HANDLER):
             continue
         for p in parents:
             giver = templates[template_of[p]]
@@ -35,5 +35,5 @@ def with_files(rng: Random, share: float, dag: DagSpec) -> DagSpec:
                 taken.append((f"in/{len(taken)}", dag.ids[p], rng.choice(giver.outputs)[0]))
         if taken:
             template_of[n] = len(templates)
-            templates.append(msgspec.structs.replace(mine, inputs=tuple(taken)))
+            templates.append(msgspec.structs.replace(template, inputs=tuple(taken)))
     return msgspec.structs.replace(dag, templates=templates, template_of=template_of)

@@ -1,5 +1,4 @@
-"""How files travel in a simulation. The master's disk keeps those that it confirmed, whatever
-crashes."""
+"""Transfer of files in a simulation. Confirmed files on the master's disk survive every crash."""
 
 from __future__ import annotations
 
@@ -16,19 +15,19 @@ from titan.worker.state_machine import machine as wm
 from titan.worker.state_machine import messages
 
 AGAIN_S = 5.0
-"""After this without an answer a worker asks again."""
+"""Time without an answer after which a worker repeats its request."""
 SIZE = 1
 
 
 # -- the master's side -----------------------------------------------------------------------------
 class MasterFiles:
-    """Durable. `later` calls after some time, if the master lives then."""
+    """The durable files of the master."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def answer(self, message: pm.Message, send: Callable[[pm.Message], None]) -> bool:
-        """Whether the message was for this."""
+        """Answer a message about files; return whether the message was about files."""
         world, kept = self._world, self._world.oracle.file_oracle.kept
         match message:
             case pm.SendFile(request, _, _, hash_):
@@ -42,7 +41,7 @@ class MasterFiles:
                 world.clock.after(world.rng.choice((0.0, 0.01, 1.0)), stored)
             case pm.FetchFile(request, hash_):
                 if hash_ not in kept:
-                    raise Violation(f"file {hash_} is asked for and is not on the master's disk")
+                    raise Violation(f"file {hash_} is requested and is not on the master's disk")
                 send(pm.FilePiece(request, 0, SIZE))
             case _:
                 return False
@@ -51,8 +50,10 @@ class MasterFiles:
 
 # -- a worker's side -------------------------------------------------------------------------------
 class WorkerFiles:
-    """What one process of a worker sends and fetches. `later` calls after some time, if it lives
-    then."""
+    """Uploads and downloads of one process of a worker.
+
+    `later` calls a function after some time, if the process is still alive.
+    """
 
     def __init__(
         self,
@@ -72,9 +73,9 @@ class WorkerFiles:
         self._trouble = trouble
         self._requests = 100
         self._sending: dict[int, tuple[int, str]] = {}
-        """request -> lease, hash"""
+        """Request -> (lease, hash)."""
         self._missing: dict[int, dict[str, StoredFile]] = {}
-        """lease -> what is not confirmed yet, by hash"""
+        """Lease -> {hash: file} of unconfirmed outputs."""
         self._stored: dict[int, list[StoredFile]] = {}
         self._fetching: dict[int, str] = {}
         self.here: dict[str, None] = {}
@@ -89,10 +90,10 @@ class WorkerFiles:
             self._receive(messages.OutputsKept(assignment.lease, (), "output was not written", Outcome.BROKEN))
             self._kept(assignment.lease)
             return
-        left = [StoredFile(name, content_of(assignment.lease, name), SIZE) for name, _ in assignment.template.outputs]
-        self._missing[assignment.lease] = {file.hash: file for file in left}
-        self._stored[assignment.lease] = left
-        for file in left:
+        outputs = [StoredFile(name, content_of(assignment.lease, name), SIZE) for name, _ in assignment.template.outputs]
+        self._missing[assignment.lease] = {file.hash: file for file in outputs}
+        self._stored[assignment.lease] = outputs
+        for file in outputs:
             self._offer(assignment.lease, file.hash)
 
     def _offer(self, lease: int, hash_: str) -> None:
@@ -124,6 +125,7 @@ class WorkerFiles:
         self._later(AGAIN_S, lambda: self._fetch_again(hash_))
 
     def on_message(self, message: pm.Message) -> bool:
+        """Handle a message about files; return whether the message was about files."""
         match message:
             case pm.SendFrom(request):
                 lease, hash_ = self._sending.get(request, (0, ""))
@@ -147,10 +149,10 @@ class WorkerFiles:
         if self._missing[lease]:
             return
         del self._missing[lease]
-        left = self._stored.pop(lease)
-        self.here.update(dict.fromkeys(file.hash for file in left))
+        outputs = self._stored.pop(lease)
+        self.here.update(dict.fromkeys(file.hash for file in outputs))
         self._world.trace.count("outputs kept")
-        for file in left:
+        for file in outputs:
             self._receive(wm.ArtifactReady(messages.FILE_PREFIX + file.hash))
-        self._receive(messages.OutputsKept(lease, tuple(left)))
+        self._receive(messages.OutputsKept(lease, tuple(outputs)))
         self._kept(lease)

@@ -1,5 +1,7 @@
-"""Jobs that add jobs to their run while they run. What a job adds is drawn for (run, job): every
-attempt asks for the same."""
+"""Jobs that add jobs to their own run.
+
+The addition is drawn for (run, job), so that every attempt of a job requests the same one.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,13 @@ from titan.sim.world import World
 from titan.worker.state_machine.messages import Assignment
 
 SHARE = 0.3
-"""Of all scenarios that have such jobs."""
+"""Share of scenarios that have such jobs."""
 AGAIN_S = 4.0
-MOST_DEPTH = 2
+MAX_DEPTH = 2
 
 
 def growth_of(world: World, assignment: Assignment) -> pm.Grow | None:
-    """What this job adds, if it does."""
+    """Return the addition that this job requests, None if it requests none."""
     scenario = world.scenario
     if (
         Random(f"{scenario.seed}/growth").random() >= SHARE
@@ -29,18 +31,18 @@ def growth_of(world: World, assignment: Assignment) -> pm.Grow | None:
         return None
     rng = Random(f"{scenario.seed}/{assignment.run}/{assignment.job}/growth")
     depth = assignment.job.count(".")
-    if rng.random() >= 0.3 or depth >= MOST_DEPTH:
+    if rng.random() >= 0.3 or depth >= MAX_DEPTH:
         return None
     root = assignment.job.split(".")[0]
     dag = next((s.dag for s in scenario.submissions if root in s.dag.ids), None)
-    there = list(dag.ids) if dag is not None else [assignment.job]
+    existing = list(dag.ids) if dag is not None else [assignment.job]
     count = rng.randint(1, 4)
     ids = [f"{assignment.job}.{i}" for i in range(count)]
     parents: list[tuple[str, ...]] = []
     for i in range(count):
-        mine = rng.sample(ids[:i], rng.randint(0, i))
-        theirs = rng.choice(((), (), (assignment.job,), (rng.choice(there),)))
-        parents.append(tuple(dict.fromkeys((*mine, *theirs))))
+        added = rng.sample(ids[:i], rng.randint(0, i))
+        old = rng.choice(((), (), (assignment.job,), (rng.choice(existing),)))
+        parents.append(tuple(dict.fromkeys((*added, *old))))
     templates = [JobTemplate(command="true", retries=rng.randint(0, 2)), JobTemplate(command="true", affinity=True)]
     spec = DagSpec(
         name="more",
@@ -51,18 +53,19 @@ def growth_of(world: World, assignment: Assignment) -> pm.Grow | None:
         args=[(rng.choice(("ok", "ok", "ok", "flaky", "fail")), str(rng.choice((0.05, 0.5, 3.0)))) for _ in ids],
         parents=parents,
     )
-    before = (rng.choice(there),) if rng.random() < 0.3 else ()
+    before = (rng.choice(existing),) if rng.random() < 0.3 else ()
     return pm.Grow(0, 0, "", "key", spec, before, rng.random() < 0.5)
 
 
 class Growing:
-    """The jobs of one worker process that add jobs. They ask again until they are answered, or end."""
+    """Additions by the jobs of one worker process. A job repeats its request until it is answered
+    or the job ends."""
 
     def __init__(self, world: World, send: Callable[[pm.Message], None], is_running: Callable[[int], bool]) -> None:
         self._world = world
         self._send = send
         self._is_running = is_running
-        self._asked: dict[int, tuple[Assignment, pm.Grow]] = {}
+        self._requested: dict[int, tuple[Assignment, pm.Grow]] = {}
         self._requests = 1000
 
     def on_started(self, assignment: Assignment) -> None:
@@ -70,30 +73,30 @@ class Growing:
         if grow is not None:
             self._requests += 1
             grow = pm.Grow(self._requests, assignment.lease, "", grow.key, grow.dag, grow.before, grow.before_children)
-            self._asked[grow.request] = assignment, grow
-            self._world.clock.after(self._world.rng.uniform(0.0, 0.3), lambda: self._ask(grow.request))
+            self._requested[grow.request] = assignment, grow
+            self._world.clock.after(self._world.rng.uniform(0.0, 0.3), lambda: self._send_request(grow.request))
 
-    def _ask(self, request: int) -> None:
-        it, grow = self._asked.get(request, (None, None))
-        if it is None or grow is None:
+    def _send_request(self, request: int) -> None:
+        assignment, grow = self._requested.get(request, (None, None))
+        if assignment is None or grow is None:
             return
-        if not self._is_running(it.lease):
-            del self._asked[request]
+        if not self._is_running(assignment.lease):
+            del self._requested[request]
             return
         self._world.trace.count("asks to grow")
         self._send(grow)
-        self._world.clock.after(AGAIN_S, lambda: self._ask(request))
+        self._world.clock.after(AGAIN_S, lambda: self._send_request(request))
 
     def on_answer(self, answer: pm.Grown | pm.Error) -> bool:
-        """Whether it was an answer to such a request."""
-        it, grow = self._asked.pop(answer.request, (None, None))
-        if it is None or grow is None:
+        """Handle an answer; return whether it answers a request for an addition."""
+        assignment, grow = self._requested.pop(answer.request, (None, None))
+        if assignment is None or grow is None:
             return answer.request > 1000
         if isinstance(answer, pm.Grown):
-            self._world.oracle.on_grown(it.run, it.job, grow)
+            self._world.oracle.on_grown(assignment.run, assignment.job, grow)
         elif answer.code not in ("conflict", "invalid_graph", "not_found"):
-            raise Violation(f"{it.run}/{it.job} may not grow: {answer}")
+            raise Violation(f"the addition by {assignment.run}/{assignment.job} is refused: {answer}")
         else:
             self._world.trace.count("growth refused")
-            self._world.trace.note(it.job, f"hears: {answer.message}")
+            self._world.trace.note(assignment.job, f"refused: {answer.message}")
         return True

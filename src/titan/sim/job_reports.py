@@ -1,6 +1,7 @@
-"""Jobs that say of themselves how far they are and what they do, and what they came to. What a job
-says is drawn for (run, job, attempt). When the master is told is decided by the worker's own
-`job_news`.
+"""Jobs that report progress, a status and a result.
+
+The reports are drawn for (run, job, attempt). The production `ReportOutbox` decides when the master
+receives them.
 """
 
 from __future__ import annotations
@@ -20,30 +21,30 @@ from titan.worker.state_machine.attempt import Held, Phase
 from titan.worker.state_machine.job_reports import ReportOutbox
 
 SHARE = 0.3
-"""Of all scenarios that have such jobs."""
+"""Share of scenarios that have such jobs."""
 LONGEST_S = 20.0
-"""After this a job has said all it says."""
+"""Time after its start by which a job has sent all its reports."""
 _WITH_PROCESS = (Phase.STARTING, Phase.RUNNING, Phase.AHEAD)
 _KINDS = ("progress", "progress", "status", "status", "same status", "result")
 
 
 def reports_of(world: World, assignment: messages.Assignment) -> list[tuple[float, str]]:
-    """(seconds after its start, what) of all that a process says."""
+    """Return (seconds after the start, kind) of all reports of a process."""
     seed = world.scenario.seed
     rng = Random(f"{seed}/{assignment.run}/{assignment.job}/{assignment.attempt}/talk")
     if Random(f"{seed}/talk").random() >= SHARE or rng.random() >= 0.6:
         return []
     lasts = LONGEST_S if assignment.template.service is not None else min(LONGEST_S, Fate(seed, assignment).lasts_s)
-    said = [(rng.uniform(0.0, lasts), rng.choice(_KINDS)) for _ in range(rng.choice((1, 3, 10)))]
+    reports = [(rng.uniform(0.0, lasts), rng.choice(_KINDS)) for _ in range(rng.choice((1, 3, 10)))]
     if rng.random() < 0.5:
-        said += [(lasts * rng.uniform(0.99, 1.0), what) for what in ("status", "result", "status")]
+        reports += [(lasts * rng.uniform(0.99, 1.0), kind) for kind in ("status", "result", "status")]
     if assignment.template.service is not None:
-        said = [(at, what) for at, what in said if what != "result"]
-    return sorted(said)
+        reports = [(at, kind) for at, kind in reports if kind != "result"]
+    return sorted(reports)
 
 
 class Reporting:
-    """The jobs of one worker process that talk: what its handler for them, and its timer, would do."""
+    """Reports by the jobs of one worker process. It replaces the worker's handler and its timer."""
 
     def __init__(
         self,
@@ -56,8 +57,10 @@ class Reporting:
         is_running: Callable[[int], bool],
         later: Callable[[float, Callable[[], None]], Timer],
     ) -> None:
-        """`held`: the attempts of the worker's machine. `later` calls after some time, if the
-        worker lives then."""
+        """Set up the reports. `held` has the attempts of the worker's machine.
+
+        `later` calls a function after some time, if the worker is still alive.
+        """
         self._world = world
         self._held = held
         self._send = send
@@ -65,40 +68,40 @@ class Reporting:
         self._receive = receive
         self._is_running = is_running
         self._later = later
-        self._news = ReportOutbox()
+        self._outbox = ReportOutbox()
         self._timer: Timer | None = None
         self._timer_at = 0.0
 
-    # -- what jobs say -----------------------------------------------------------------------------
+    # -- reports of jobs ---------------------------------------------------------------------------
     def on_started(self, assignment: messages.Assignment) -> None:
-        for after_s, what in reports_of(self._world, assignment):
-            self._later(after_s, partial(self._say, assignment.lease, what))
+        for after_s, kind in reports_of(self._world, assignment):
+            self._later(after_s, partial(self._report, assignment.lease, kind))
 
-    def _say(self, lease: int, what: str) -> None:
+    def _report(self, lease: int, kind: str) -> None:
         h = self._held.get(lease)
         if not self._is_running(lease) or h is None or h.phase not in _WITH_PROCESS or h.orphaned:
-            return  # it is over, or what it says no longer counts
-        self._world.trace.count(f"says {what}")
-        said, now = self._world.oracle.process_oracle.reports_of(lease), self._world.clock.now
-        match what:
+            return  # the attempt has ended, or its reports no longer count
+        self._world.trace.count(f"says {kind}")
+        reports, now = self._world.oracle.process_oracle.reports_of(lease), self._world.clock.now
+        match kind:
             case "progress":
-                said.progress.append(((len(said.progress) % 100) / 100, f"step {len(said.progress)} of {lease}"))
-                said.progress_at = now
-                self._arm(self._news.progress(lease, *said.progress[-1]))
+                reports.progress.append(((len(reports.progress) % 100) / 100, f"step {len(reports.progress)} of {lease}"))
+                reports.progress_at = now
+                self._arm(self._outbox.progress(lease, *reports.progress[-1]))
             case "result":
-                said.results += 1
-                said.value = JSON + f'"{lease} {said.results}"'.encode()
-                self._receive(messages.ResultSet(lease, said.value))
+                reports.results += 1
+                reports.value = JSON + f'"{lease} {reports.results}"'.encode()
+                self._receive(messages.ResultSet(lease, reports.value))
             case _:
-                if what == "status" or not said.statuses:
-                    said.statuses.append(f"status {len(said.statuses)} of {lease}")
-                    said.status_at = now
-                self._arm(self._news.status(lease, said.statuses[-1]))
+                if kind == "status" or not reports.statuses:
+                    reports.statuses.append(f"status {len(reports.statuses)} of {lease}")
+                    reports.status_at = now
+                self._arm(self._outbox.status(lease, reports.statuses[-1]))
 
     def forget(self, lease: int) -> None:
-        self._news.forget(lease)
+        self._outbox.forget(lease)
 
-    # -- what the master is told -------------------------------------------------------------------
+    # -- messages to the master --------------------------------------------------------------------
     def _arm(self, due: float | None) -> None:
         if due is None or not self._can_send():
             return
@@ -113,17 +116,17 @@ class Reporting:
     def _on_timer(self) -> None:
         self._timer = None
         if self._can_send():
-            for message in self._news.due(self._world.clock.now):
+            for message in self._outbox.due(self._world.clock.now):
                 self._send(message)
-            self._arm(self._news.next_due())
+            self._arm(self._outbox.next_due())
 
     def before_results(self) -> None:
-        for message in self._news.all_statuses(self._world.clock.now):
+        for message in self._outbox.all_statuses(self._world.clock.now):
             self._send(message)
 
     def go_on(self) -> None:
-        """The worker may be connected."""
-        self._arm(self._news.next_due())
+        """Set the timer again, after the worker may have connected."""
+        self._arm(self._outbox.next_due())
 
     def disconnected(self) -> None:
-        self._news.disconnected()
+        self._outbox.disconnected()

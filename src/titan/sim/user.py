@@ -1,5 +1,8 @@
-"""Somebody with a connection to the master: dials, says what is unanswered, and dials again when
-nobody answers or it breaks."""
+"""A user with a connection to the master.
+
+The user sends all unanswered requests. If the answer is late, it sends them again or dials anew. It
+also dials anew after the connection breaks.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,11 @@ class SimUser(ABC):
 
     @abstractmethod
     def open_work(self) -> list[str]:
-        """What is not done yet; empty in the end."""
+        """Return texts on unfinished work; none at the end of a simulation."""
 
     @abstractmethod
     def _send_requests(self) -> None:
-        """Says what is unanswered, if there is a connection."""
+        """Send all unanswered requests, if there is a connection."""
 
     @abstractmethod
     def _on_message(self, message: pm.Message) -> None: ...
@@ -47,7 +50,7 @@ class SimUser(ABC):
             self._send_requests()
 
     def _resend_or_hang_up(self, link: Connection) -> None:
-        """Nobody answered for too long."""
+        """Handle an answer that is late: send the requests again, or close the connection."""
         if self.world.rng.random() < 0.5:
             self._send_requests()
         else:
