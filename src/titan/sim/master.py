@@ -1,8 +1,8 @@
-"""The master: the real core between a virtual network and a virtual disk, with group commit as in
-production.
+"""The simulated master: the real core between a virtual network and a virtual disk.
 
-A batch of inputs is decided at once and its events appended; what it orders waits, in order, until
-all that was appended before is synced. A crash takes everything but the disk.
+Group commit works as in production. The master decides a batch of inputs at once and appends its
+events. The effects of the batch wait, in order, until all events appended so far are synced. A
+crash loses everything but the disk.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _head_decoder = msgspec.msgpack.Decoder(snapshot.Head)
 
 
 class Peer:
-    """A connection as the master sees it. `worker` is 0 until its registration is accepted."""
+    """The master's side of a connection. `worker` is 0 until its registration is accepted."""
 
     __slots__ = ("actor", "decoder", "link", "opening", "role", "worker")
 
@@ -62,7 +62,7 @@ class Peer:
         self.worker = 0
         self.actor = self.role = ""
         self.opening: dict[int, str] = {}
-        """Request -> run of submissions that come in parts."""
+        """Request -> run, of submissions in parts."""
 
 
 class SimMaster:
@@ -73,33 +73,32 @@ class SimMaster:
         self.state = State(world.scenario.settings)
         self.log: DiskLog | None = None
         self._standby: Follower | None = None
-        """Of every other life: it follows the log and leads when the master is gone."""
+        """A standby in every other life. It follows the log, and leads after the next crash."""
         self.peers: dict[int, Peer] = {}
         self._life = 0
-        """Counts starts, so that nothing that was planned before a crash happens after it."""
+        """Number of starts. Actions that were planned before a crash compare it and do nothing."""
         self.sequencer = Sequencer()
         self._turn: Timer | None = None
         self._alarm: Timer | None = None
         self._unsynced: deque[tuple[int, list[ev.Event]]] = deque()
         self._states: dict[int, bytes] = {}
-        """Canonical pictures of the state after each record that may be lost, by its last sequence.
-        """
+        """Last sequence of each record that may be lost -> the canonical state after it."""
         self._snapshot: tuple[int, int, list[bytes]] | None = None
-        """(sequence, term, chunks), until the log is synced up to there."""
+        """(sequence, term, chunks) of a snapshot that waits until the log is synced up to it."""
         self._runs = 0
         self.provider = SimProvider(world, world.scenario.burst, gone=self._on_burst_gone)
         self._history: dict[str, list[bytes]] = {}
-        """Runs that the history has, as in a snapshot. It is durable."""
+        """Run -> its chunks in the durable history, encoded as in a snapshot."""
         self._files = MasterFiles(world)
         self._store_user = SimStoreUser(world, self)
         self._store_acks: list[Callable[[], None]] = []
-        """Of what was written to the store and is in the inbox."""
+        """Acknowledgements of store writes that are in the inbox."""
         self._tokens: dict[bytes, tuple[int, str]] = {}
-        """SHA-256 -> gate and token, until that is durable and its webhook is told."""
+        """SHA-256 -> gate and token, until the token is durable and its webhook is called."""
 
-    # -- life and death ----------------------------------------------------------------------------
+    # -- start and crash ---------------------------------------------------------------------------
     def start(self) -> None:
-        """Follows the log and begins a term."""
+        """Recover the state from the log, and begin a term."""
         self._life += 1
         follower = self._recover()
         state = self.state = follower.state
@@ -119,10 +118,10 @@ class SimMaster:
         self._receive(inputs.MasterBooted("sim-cluster", log.term, self.provider.names(), f"draw-{self._life}"))
 
     def crash(self, *, silent: bool) -> None:
-        """`silent`: the machine lost its power, so nobody hears that its connections are gone."""
+        """Crash. `silent`: the machine loses its power, so no peer notices the lost connections."""
         self.world.trace.note("master", "crashes")
         self.world.trace.count("master crash")
-        # else the store has changed already, and the log would have been told in the next turn
+        # otherwise the store has changed already, and its event comes only in the next turn
         if not self._store_acks:
             self._judge_state(self.state)
         self._store_acks.clear()
@@ -146,8 +145,11 @@ class SimMaster:
         return follower
 
     def _recover(self) -> Follower:
-        """The log as whoever leads next has it: a standby, if there is one, else whoever recovers
-        from the newest snapshot."""
+        """Return the follower that leads next: the standby if there is one, else a new follower.
+
+        A new follower recovers from the newest snapshot. Raises Violation if snapshots, standby and
+        the whole log give different states.
+        """
         self.disk.repair()
         full = self._replay_all()
         standby, self._standby = self._standby, None
@@ -161,7 +163,7 @@ class SimMaster:
             state.reindex()
             self.world.trace.count("snapshot loaded")
             if canonical(state) != canonical(full):
-                raise Violation(f"the snapshot of {stored.seq} and the log behind it give another state than the whole log")
+                raise Violation(f"the snapshot at {stored.seq} and the log after it give another state than the whole log")
         follower = standby or Follower(self.disk, self.world.scenario.settings, origin=ORIGIN)
         self.world.trace.count(
             "standby leads" if standby is not None else "leads from a snapshot" if snapshots else "leads from the log"
@@ -169,12 +171,15 @@ class SimMaster:
         follower.follow()
         follower.settle()
         if canonical(follower.state) != canonical(full):
-            raise Violation("who follows the log has another state than the whole log gives")
+            raise Violation("the follower has another state than the whole log")
         return follower
 
     def _replay_all(self) -> State:
-        """The state that all records give, judged by what was in memory; the oracle learns what
-        turned out to be durable."""
+        """Return the state after a replay of all records.
+
+        Reports to the oracle which events are durable after all. Raises Violation if the state
+        differs from that in memory before.
+        """
         full = State(self.world.scenario.settings)
         known = self._unsynced[0][0] if self._unsynced else None
         seq = 0
@@ -190,12 +195,12 @@ class SimMaster:
         self.world.oracle.judge_recovered(full)
         expected = self._states.get(seq)
         if expected is not None and canonical(full) != expected:
-            raise Violation(f"the replay up to {seq} gives another state than there was")
+            raise Violation(f"the replay up to {seq} gives another state than the memory had")
         self._states = {seq: canonical(full)}
         return full
 
     def _judge_state(self, state: State) -> None:
-        """What is in memory is what the log, synced or not, would give."""
+        """Raise Violation if the state in memory differs from that of the log, synced or not."""
         expected = self._states.get(self.disk.next_seq - 1)
         if expected is not None and canonical(state) != expected:
             raise Violation("the state changed without an event in the log")
@@ -210,7 +215,7 @@ class SimMaster:
             return
         for received in peer.decoder.receive_data(data):
             if isinstance(received, Misfit):
-                raise Violation(f"the master cannot read a message of {link.host}: {received.error}")
+                raise Violation(f"the master cannot decode a message of {link.host}: {received.error}")
             self._on_message(peer, received.message)
 
     def on_closed(self, link: Connection) -> None:
@@ -224,7 +229,7 @@ class SimMaster:
 
     def _on_message(self, peer: Peer, message: pm.Message) -> None:
         world, state, origin = self.world, self.state, peer.link.number
-        world.trace.note("master", f"#{origin} {peer.link.host} says {describe(message)}")
+        world.trace.note("master", f"#{origin} receives from {peer.link.host}: {describe(message)}")
         if isinstance(message, pm.Hello):
             try:
                 welcome = answer(message, software=SOFTWARE, cluster=state.cluster, term=state.term)
@@ -234,7 +239,7 @@ class SimMaster:
             peer.role = message.role
             self._send(peer, encode(welcome))
             return
-        if not peer.role:  # its Hello was lost: what ships turns it away
+        if not peer.role:  # its Hello was lost, and production closes such a connection too
             self._closing(origin)()
             return
         run = ""
@@ -243,19 +248,19 @@ class SimMaster:
             run = run_id(int(world.clock.now * 1000), self._runs)
         if isinstance(message, pm.OpenRun):
             if message.request in peer.opening:
-                return  # it came twice
+                return  # a duplicate
             peer.opening[message.request] = run
         elif isinstance(message, pm.AddJobs):
             run = peer.opening.get(message.request, "")
         if isinstance(message, (pm.Cancel, pm.StopService)) and message.run not in state.runs and message.run in self._history:
-            over = pm.Cancelled if isinstance(message, pm.Cancel) else pm.ServicesStopped
-            answer_ = encode(over(message.request, 0))
-            self.sequencer.hold([lambda: self._send(peer, answer_)])
+            answer_type = pm.Cancelled if isinstance(message, pm.Cancel) else pm.ServicesStopped
+            ended = encode(answer_type(message.request, 0))
+            self.sequencer.hold([lambda: self._send(peer, ended)])
             self._release()
             return
         if isinstance(message, pm.Decide) and message.run in self._history and message.run not in state.runs:
-            gone = encode(pm.Error(message.request, "not_found", "it has left"))
-            self.sequencer.hold([lambda: self._send(peer, gone)])
+            archived = encode(pm.Error(message.request, "not_found", "the run is in the history"))
+            self.sequencer.hold([lambda: self._send(peer, archived)])
             self._release()
             return
         if isinstance(message, (pm.RetryDead, pm.PurgeDead)):
@@ -263,12 +268,12 @@ class SimMaster:
             return
         life = self._life
         if peer.worker and self._files.answer(
-            message, lambda it: self._send(peer, encode(it)) if self.up and self._life == life else None
+            message, lambda reply: self._send(peer, encode(reply)) if self.up and self._life == life else None
         ):
             return
-        one = self._input_of(peer, message, run, world.rng.random())
-        if one is not None:
-            self._receive(one)
+        received = self._input_of(peer, message, run, world.rng.random())
+        if received is not None:
+            self._receive(received)
         if isinstance(message, pm.Heartbeat) and peer.worker:
             self._send(peer, encode(pm.Heard(0)))
         elif isinstance(message, pm.Leaving):
@@ -294,7 +299,10 @@ class SimMaster:
         self.world.network.send(peer.link, peer.link.down, data)
 
     def write_store(self, written: inputs.StoreWritten, acknowledge: Callable[[], None]) -> None:
-        """What was executed on the state's store; `acknowledge` comes when it is durable."""
+        """Journal changes that were executed on the state's store.
+
+        `acknowledge` is called when they are durable.
+        """
         self._receive(written)
         self._store_acks.append(acknowledge)
 
@@ -307,22 +315,22 @@ class SimMaster:
     def _take_turn(self) -> None:
         now, world = self.world.clock.now, self.world
         self._turn = None
-        taken = self.sequencer.take(self.state, now)
-        if taken and isinstance(taken[-1], inputs.TimePassed):
-            passed = taken.pop()
-            # Best last: what is ready to be read is read before anyone is judged to be silent. The
-            # core must bear any place.
-            first = 1 if taken and isinstance(taken[0], inputs.MasterBooted) else 0
-            place = len(taken) if world.scenario.calm else world.rng.randint(first, len(taken))
-            taken.insert(place, passed)
-        decision = step(self.state, now, taken)
+        batch = self.sequencer.take(self.state, now)
+        if batch and isinstance(batch[-1], inputs.TimePassed):
+            passed = batch.pop()
+            # The last place is best: all received messages are read before timeouts are checked.
+            # But the core must work with any place.
+            first = 1 if batch and isinstance(batch[0], inputs.MasterBooted) else 0
+            place = len(batch) if world.scenario.calm else world.rng.randint(first, len(batch))
+            batch.insert(place, passed)
+        decision = step(self.state, now, batch)
         check(self.state)
         world.oracle.report_oracle.judge_turn(self.state)
         judge_broken_jobs(self.state, decision.events)
         if self.state.pool.holds:
             world.trace.count("room held")
         seq = self._append(decision.events)
-        self._order(decision.effects)
+        self._hold_effects(decision.effects)
         self.sequencer.hold(self._store_acks)
         self._store_acks = []
         for event in decision.events:
@@ -337,29 +345,27 @@ class SimMaster:
         self._set_alarm()
 
     def _archiving(self, run: str) -> Callable[[], None]:
-        """A finished run is durable: at some time the history has it, which is told to the master
-        if it lives."""
+        """Return a call that moves a finished, durable run to the history some time later."""
 
-        def tell() -> None:
+        def archive() -> None:
             entry = self.state.runs.get(run)
             if self.up and entry is not None and entry.state is not RunState.RUNNING:
                 chunks, changes = list(snapshot.dump_run(self.state, entry, 7)), entry.changes
                 self.world.clock.after(self.world.rng.choice((0.0, 1.0, 20.0)), lambda: kept(chunks, changes))
 
         def kept(chunks: list[bytes], changes: int) -> None:
-            """It takes its time to write."""
             if self.up and run in self.state.runs:
                 self._history[run] = chunks
                 self._receive(inputs.HistoryKept([run], [changes]))
 
         def later() -> None:
-            self.world.clock.after(self.world.rng.uniform(0.0, 20.0), tell)
+            self.world.clock.after(self.world.rng.uniform(0.0, 20.0), archive)
 
         return later
 
     # -- webhooks ----------------------------------------------------------------------------------
     def _announcing(self, number: int) -> Callable[[], None]:
-        """A gate with a webhook is open, durably: a token for it is drawn."""
+        """Return a call that draws a token for a gate with a webhook, which is durably open."""
 
         def perform() -> None:
             token = f"token-{number}-{self._life}-{self.world.rng.getrandbits(32):08x}"
@@ -370,7 +376,7 @@ class SimMaster:
         return perform
 
     def _posting(self, number: int, token: str) -> Callable[[], None]:
-        """The token is durable: the webhook is told, again and again until it hears."""
+        """Return a call that posts a durable token to the webhook until it answers."""
         life, world = self._life, self.world
 
         def post() -> None:
@@ -422,7 +428,7 @@ class SimMaster:
         while self._unsynced and self._unsynced[0][0] <= seq:
             _, events = self._unsynced.popleft()
             self.world.oracle.on_durable(events)
-        self._states = {at: picture for at, picture in self._states.items() if at >= seq}
+        self._states = {at: state for at, state in self._states.items() if at >= seq}
         if self._snapshot is not None and self._snapshot[0] <= seq:
             at, term, chunks = self._snapshot
             self.disk.put_snapshot(seq=at, term=term, chunks=chunks)
@@ -436,7 +442,7 @@ class SimMaster:
         raise Violation(f"the log failed: {error}")
 
     # -- effects -----------------------------------------------------------------------------------
-    def _order(self, effects: list[fx.Effect]) -> None:
+    def _hold_effects(self, effects: list[fx.Effect]) -> None:
         calls: list[Callable[[], None]] = []
         for effect in effects:
             calls += [self._sending(effect, origin, message) for origin, message in messages_of(self.state, effect)]
@@ -458,7 +464,7 @@ class SimMaster:
             if isinstance(effect, fx.AcceptWorker):
                 self._accept(effect)
             if peer is not None:
-                self.world.trace.note("master", f"#{origin} tells {peer.link.host} {describe(message)}")
+                self.world.trace.note("master", f"#{origin} sends to {peer.link.host}: {describe(message)}")
                 self._send(peer, data)
 
         return perform
@@ -470,7 +476,7 @@ class SimMaster:
                 self._closing(origin)()
         if effect.origin in self.peers:
             self.peers[effect.origin].worker = effect.worker
-        else:  # it broke while the registration was being made durable
+        else:  # the connection broke before the registration was durable
             self._receive(inputs.WorkerDisconnected(effect.worker, effect.origin))
 
     def _on_burst_gone(self, name: str, reason: str) -> None:
@@ -478,7 +484,7 @@ class SimMaster:
             self._receive(inputs.BurstGone(name, reason))
 
     def ask_worker_to_leave(self, name: str, *, now: bool) -> None:
-        """A user of whom nothing more is heard."""
+        """Order a worker to leave, for a user who does not wait for the answer."""
         if self.up:
             self.world.oracle.log_oracle.asked_to_leave[name] = None
             self._receive(inputs.WorkerToldToLeave(0, 0, name, now, ACTOR))
@@ -492,42 +498,42 @@ class SimMaster:
         return perform
 
     def _release(self) -> None:
-        """Performs what is due, in order."""
+        """Make all calls whose events are synced, in order."""
         for call in self.sequencer.let_go():
             call()
 
     # -- the end -----------------------------------------------------------------------------------
     def judge_end(self) -> None:
-        """All is synced; the log alone gives what is in memory."""
+        """Raise Violation unless the log, which is synced, gives the state in memory."""
         self._judge_state(self.state)
         before = canonical(self.state)
         if canonical(self._recover().state) != before:
-            raise Violation("a replay of the whole log gives another state than there is in the end")
+            raise Violation("a replay of the whole log gives another state than the final state in memory")
 
     def open_work(self) -> list[str]:
-        """What is not done yet; empty in the end."""
-        state, left = self.state, []
+        """Return texts on unfinished work; none at the end of a simulation."""
+        state, work = self.state, []
         if not self.up or not self.sequencer.is_idle or self._unsynced:
-            left.append("the master is busy")
-        left += [
+            work.append("the master is busy")
+        work += [
             f"run {run.id} has {run.open} jobs open" for run in state.runs.values() if run.open or run.state is RunState.OPENING
         ]
         for rule, (least, _) in state.settings.scale.items():
             bursts = [burst.name for burst in state.bursts.values() if burst.rule == rule]
             if len(bursts) != least:
-                left.append(f"{len(bursts)} burst workers of {rule} where {least} should be: {' '.join(bursts)}")
+                work.append(f"{len(bursts)} burst workers of {rule} instead of {least}: {' '.join(bursts)}")
         for worker in state.workers.values():
             if worker.used:
-                left.append(
-                    f"{worker.name} holds {shorts(list(worker.held))}, is to end {shorts([*worker.ending, *worker.retiring])}"
+                work.append(
+                    f"{worker.name} holds {shorts(list(worker.held))}, must end {shorts([*worker.ending, *worker.retiring])}"
                 )
             if worker.state is WorkerState.SUSPECT:
-                left.append(f"{worker.name} is SUSPECT")
-        return left
+                work.append(f"{worker.name} is SUSPECT")
+        return work
 
 
 def canonical(state: State) -> bytes:
-    """Everything durable of a state, in one order."""
+    """Return the durable part of a state, encoded in a canonical order."""
     first, *rest = snapshot.dump(state)
     head = _head_decoder.decode(first)
     for worker in head.workers:

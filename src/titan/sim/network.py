@@ -1,10 +1,12 @@
-"""Connections between hosts and the master, and everything that goes wrong with them.
+"""Connections between hosts and the master, with their faults.
 
-Within one direction of a connection messages keep their order. A message may be late, lost, or come
-twice in a row; while a host is cut off, what it sends and is sent waits, as TCP's retransmission
-would have it. When a connection breaks, what is on its way is gone: nothing of it ever arrives on
-another connection. TCP loses and repeats nothing within a connection; that the core heals even this
-covers shells that drop what they should not.
+Within one direction of a connection, messages keep their order. A message may be late, lost, or
+arrive twice in a row. While a host is cut off, its messages in both directions wait, as with TCP's
+retransmission. When a connection breaks, its messages in flight are lost and never arrive on
+another connection.
+
+TCP neither loses nor repeats data within a connection. The simulation does both, so that the core
+also tolerates a shell that drops messages by mistake.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class Endpoint(Protocol):
 
 
 class Pipe:
-    """One direction. `open`: whether the receiver still listens."""
+    """One direction of a connection. `open`: the receiver still listens."""
 
     __slots__ = ("epoch", "last", "open", "receiver", "waiting")
 
@@ -35,11 +37,11 @@ class Pipe:
         self.receiver = receiver
         self.open = True
         self.epoch = 0
-        """What was sent in an older epoch never arrives."""
+        """Current epoch. Messages from an older epoch never arrive."""
         self.last = 0.0
-        """When the newest message arrives."""
+        """Arrival time of the newest message."""
         self.waiting: list[bytes | None] = []
-        """What arrived while the host was cut off; None is the end of the stream."""
+        """Messages that arrived while the host was cut off; None is the end of the stream."""
 
 
 class Connection:
@@ -67,7 +69,7 @@ class Network:
         self._drawn = 0
 
     def dial(self, host: str, dialer: Endpoint, refused: Callable[[], None]) -> None:
-        """Later either `dialer.on_opened` or `refused`."""
+        """Connect a host to the master. Calls `dialer.on_opened` or `refused` later."""
 
         def arrive() -> None:
             if self.master is None:
@@ -94,8 +96,10 @@ class Network:
             self._carry(link, pipe, data)
 
     def close(self, link: Connection, pipe: Pipe) -> None:
-        """The sender of `pipe` closes: what it sent still arrives, then the end; it hears nothing
-        more itself."""
+        """Close the connection for the sender of `pipe`.
+
+        Its sent messages still arrive, then the end of the stream. It receives nothing more itself.
+        """
         other = link.down if pipe is link.up else link.up
         if not other.open:
             return
@@ -104,13 +108,13 @@ class Network:
             self._carry(link, pipe, None)
 
     def vanish(self, link: Connection, pipe: Pipe) -> None:
-        """The sender of `pipe` loses its power: the other side hears nothing of it."""
+        """Cut the power of the sender of `pipe`, without any notice to the other side."""
         other = link.down if pipe is link.up else link.up
         other.open = False
         link.broken = True
 
     def cut(self, link: Connection) -> None:
-        """What is on its way is gone; each side notices in its own time."""
+        """Break a connection. Messages in flight are lost; each side notices at its own time."""
         link.broken = True
         for pipe in (link.up, link.down):
             pipe.epoch += 1

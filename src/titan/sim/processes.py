@@ -1,5 +1,8 @@
-"""The fake kernel of one worker process: what becomes of an attempt is drawn for (run, job,
-attempt), whoever runs it and when."""
+"""The fake kernel of one worker process.
+
+The course of an attempt is drawn for (run, job, attempt). It does not depend on the worker or the
+time.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ SIGKILL, SIGTERM, SIGSEGV = 9, 15, 11
 
 
 class Fate:
-    """How an attempt goes if nobody interferes. `kind` and mean seconds are the job's arguments,
-    see `scenario`."""
+    """The course of an undisturbed attempt. The job's arguments are its kind and its mean duration
+    in seconds, see `scenario`."""
 
     def __init__(self, seed: int, assignment: wm.Assignment) -> None:
         rng = Random(f"{seed}/{assignment.run}/{assignment.job}/{assignment.attempt}")
@@ -39,14 +42,16 @@ class Fate:
         elif kind == "broken" and rng.random() < 0.5:
             self.refusal = Outcome.BROKEN
         self.obeys_after_s = rng.choice((0.0, 0.01, 0.3, 1e6))
-        """From SIGTERM to its end."""
+        """Seconds from SIGTERM to its end."""
         self.flush_s = rng.choice((0.0, 0.0, 0.01, 1.0))
-        """From its end until its last output is on its way."""
+        """Seconds from its end until its last output is sent."""
 
 
 class ServiceFate(Fate):
-    """How process `number` of an attempt of a service goes. After some that crash or fall ill one
-    goes on for ever."""
+    """The course of process `number` of a service's attempt.
+
+    The first processes crash or become unhealthy; the one after them runs for ever.
+    """
 
     def __init__(self, seed: int, assignment: wm.Assignment, number: int, host: str) -> None:
         super().__init__(seed, assignment)
@@ -55,16 +60,16 @@ class ServiceFate(Fate):
         trouble = int(assignment.args[2])
         self.lasts_s, self.sick_after_s = 1e6, 1e6
         self.healthy_after_s = rng.choice((0.0, 0.04, 0.5, 3.0))
-        # long enough for what it replaces to be lost meanwhile
+        # long enough to lose the replaced attempt meanwhile
         if assignment.attempt > 1 and number < 2:
             self.healthy_after_s = rng.choice((0.0, 8.0, 20.0))
         if number < trouble:
-            how = rng.choice(("crash", "crash", "sick", "late"))
+            kind = rng.choice(("crash", "crash", "sick", "late"))
             if assignment.args[0] == "crash":  # and is never healthy before
                 self.lasts_s, self.healthy_after_s = 0.1, 1e6
-            elif how == "crash":
+            elif kind == "crash":
                 self.lasts_s = rng.choice((0.0, 0.1, 0.1, 1.0, 10.0))
-            elif how == "sick":
+            elif kind == "sick":
                 self.sick_after_s = rng.uniform(0.5, 20.0)
             else:
                 self.healthy_after_s = 1e6
@@ -84,7 +89,7 @@ class _Running:
         self.started = False
         self.started_at = 0.0
         self.ends_at = float("inf")
-        """When a stop will have ended it."""
+        """Time of its end after an order to stop."""
 
     def is_healthy(self, now: float) -> bool:
         fate, age = self.fate, now - self.started_at
@@ -92,7 +97,7 @@ class _Running:
 
 
 class Processes:
-    """Starts, ends and kills; says to the worker what a driver would say."""
+    """The processes. They start, end and are killed, and report to the worker as a driver does."""
 
     def __init__(self, world: World, host: Host, report: Callable[[Any], None], on_ended: Callable[[int, float], None]) -> None:
         self._world = world
@@ -102,9 +107,9 @@ class Processes:
         self.on_started: Callable[[wm.Assignment], None] = lambda _: None
         self._all: dict[int, _Running] = {}
         self._services: dict[int, tuple[wm.Assignment, tuple[str, ...], int]] = {}
-        """lease -> what it is, its GPUs, and how many processes it has had."""
+        """Lease -> assignment, GPUs, and number of processes so far."""
         self._behind: dict[int, tuple[int, wm.Assignment]] = {}
-        """Attempts that begin when another has ended -> which other."""
+        """Lease of a waiting attempt -> the lease whose end it waits for, and its assignment."""
 
     def start(self, assignment: wm.Assignment, gpus: tuple[str, ...], behind: int = 0) -> None:
         if behind in self._all:
@@ -119,28 +124,28 @@ class Processes:
         self._begin(assignment, gpus, Fate(self._world.scenario.seed, assignment))
 
     def restart(self, lease: int) -> None:
-        """The next process of a service."""
+        """Start the next process of a service."""
         assignment, gpus, number = self._services[lease]
         self._services[lease] = (assignment, gpus, number + 1)
         self._begin(assignment, gpus, ServiceFate(self._world.scenario.seed, assignment, number, self._host.name))
 
     def close(self, lease: int) -> None:
-        """An attempt of a service is over."""
+        """End an attempt of a service."""
         if self._services.pop(lease, None) is not None:
             self._on_ended(lease, 0.0)
 
     def check(self, lease: int, probe: int) -> None:
-        """Looks at the health of a service."""
+        """Check the health of a service."""
         world = self._world
 
-        def look() -> None:
+        def probe_service() -> None:
             running, now = self._all.get(lease), world.clock.now
             healthy = running is not None and running.started and running.is_healthy(now)
             if healthy:
                 world.oracle.process_oracle.record_healthy(lease, now)
             self._report(messages.HealthSeen(lease, probe, healthy, "" if healthy else "connection refused", now))
 
-        world.clock.after(world.rng.choice((0.0, 0.001, 0.2)), look)
+        world.clock.after(world.rng.choice((0.0, 0.001, 0.2)), probe_service)
 
     def _begin(self, assignment: wm.Assignment, gpus: tuple[str, ...], fate: Fate) -> None:
         assert assignment.lease not in self._all
@@ -159,7 +164,7 @@ class Processes:
             world.oracle.process_oracle.record_trouble(lease, fate.refusal)
             self._report(wm.AttemptRefused(lease, "no such thing", fate.refusal is Outcome.REFUSED, world.clock.now))
             self._flush_after(lease, fate.flush_s)
-            self._go_on(lease)
+            self._start_next(lease)
             return
         running.started = True
         world.oracle.on_started(
@@ -188,15 +193,15 @@ class Processes:
             self._world.trace.count("attempt withdrawn")
             self._report(wm.AttemptWithdrawn(lease))
 
-    def _go_on(self, ended: int) -> None:
-        """The next one begins."""
+    def _start_next(self, ended: int) -> None:
+        """Start the attempt that waits for the end of `ended`."""
         for lease, (other, assignment) in list(self._behind.items()):
             if other == ended:
                 del self._behind[lease]
                 self.start(assignment, ())
 
     def stop(self, lease: int, grace_s: float) -> None:
-        """SIGTERM, and SIGKILL after the grace. What is still being launched never starts."""
+        """Send SIGTERM, and SIGKILL after the grace. A process in its launch never starts."""
         self.withdraw(lease)
         running = self._all.get(lease)
         if running is None:
@@ -207,7 +212,7 @@ class Processes:
             return
         obeys = running.fate.obeys_after_s
         code = -SIGTERM if obeys < grace_s else -SIGKILL
-        # a second stop does not prolong
+        # a second stop does not extend the time
         running.ends_at = min(running.ends_at, self._world.clock.now + min(obeys, grace_s))
         running.timer = self._world.clock.at(running.ends_at, lambda: self._end(lease, code))
 
@@ -219,14 +224,14 @@ class Processes:
         self._world.trace.note(self._host.name, f"process of {lease >> 32}.{lease & 0xFFFFFFFF} ends with {exit_code}")
         self._report(wm.AttemptExited(lease, exit_code, now, 0.1, 1 << 20))
         self._flush_after(lease, running.fate.flush_s)
-        self._go_on(lease)
+        self._start_next(lease)
 
     def _flush_after(self, lease: int, flush_s: float) -> None:
-        if lease not in self._services:  # else there may be more to come
+        if lease not in self._services:  # a service's next process may write more
             self._on_ended(lease, flush_s)
 
     def kill_all(self) -> None:
-        """The worker dies, and its processes with it."""
+        """Kill all processes together with their worker, so that nothing is reported."""
         for lease, running in self._all.items():
             running.timer.cancel()
             if running.started:
@@ -235,7 +240,7 @@ class Processes:
         self._behind.clear()
 
     def kill_runner(self) -> None:
-        """The process that runs the attempts dies, and they with it; the worker lives."""
+        """Kill all processes together with the process that started them; the worker lives."""
         leases, behind = list(self._all), list(self._behind)
         begun = [lease for lease, running in self._all.items() if running.started]
         self.kill_all()

@@ -1,8 +1,8 @@
-"""A provider of burst workers that is slow, sometimes fails, and loses some; its word on what has
-ended is late and true.
+"""A simulated provider of burst workers.
 
-Its workers end with the master's process, as child processes do, or outlive it, as machines
-elsewhere do.
+The provider is slow, sometimes fails, and loses some workers. It reports ended workers late but
+correctly. Its workers end with the master's process, as child processes do, or outlive it, as
+remote machines do.
 """
 
 from __future__ import annotations
@@ -24,56 +24,55 @@ class SimProvider:
         self.world = world
         self.plan = plan
         self.everyone: list[SimWorker] = []
-        """Every burst worker's process there ever was, for the faults; set by whoever brings them.
-        """
+        """All processes of workers so far, for the fault injector, which sets this list."""
         self._gone = gone
         self._coming: dict[str, None] = {}
-        self._there: dict[str, SimWorker] = {}
+        self._running: dict[str, SimWorker] = {}
 
     def names(self) -> tuple[str, ...]:
-        """What the next process of the master finds."""
-        return (*self._coming, *self._there) if self.plan.outlive else ()
+        """Return the names of the burst workers that the next process of the master finds."""
+        return (*self._coming, *self._running) if self.plan.outlive else ()
 
     def start(self, effect: fx.StartBurst) -> None:
         world = self.world
         world.trace.count("burst worker")
         self._coming[effect.name] = None
-        takes = world.rng.random() * self.plan.start_s
+        delay_s = world.rng.random() * self.plan.start_s
         if world.faults.burst and world.chance(self.plan.fails):
             world.trace.count("burst worker failed")
-            world.clock.after(takes, lambda: self._end(effect.name, "it could not be started"))
+            world.clock.after(delay_s, lambda: self._end(effect.name, "it could not be started"))
         else:
-            world.clock.after(takes, lambda: self._come(effect))
+            world.clock.after(delay_s, lambda: self._start_worker(effect))
 
-    def _come(self, effect: fx.StartBurst) -> None:
+    def _start_worker(self, effect: fx.StartBurst) -> None:
         if effect.name in self._coming:
             del self._coming[effect.name]
             plan = WorkerPlan(effect.name, effect.capabilities, effect.slots, 0.0, True)
-            self._there[effect.name] = worker = SimWorker(self.world, plan, 1, host=effect.name)
+            self._running[effect.name] = worker = SimWorker(self.world, plan, 1, host=effect.name)
             self.everyone.append(worker)
             self._watch(worker)
 
     def _watch(self, worker: SimWorker) -> None:
-        def look() -> None:
+        def poll() -> None:
             if worker.alive:
                 self._watch(worker)
-            elif self._there.pop(worker.plan.name, None) is not None:
+            elif self._running.pop(worker.plan.name, None) is not None:
                 self._gone(worker.plan.name, "it ended")
 
-        self.world.clock.after(POLL_S * self.world.rng.random(), look)
+        self.world.clock.after(POLL_S * self.world.rng.random(), poll)
 
     def stop(self, name: str) -> None:
         self.world.trace.count("burst worker stopped")
-        worker = self._there.get(name)
+        worker = self._running.get(name)
         if worker is None:
-            self._end(name, "there is none")
+            self._end(name, "there is no such worker")
         else:
             self._quit(worker)
 
     def _end(self, name: str, reason: str) -> None:
-        """One that is not there. What is there ends, and then is seen to have ended."""
+        """Report the end of a worker that is not running. `_watch` reports the end of others."""
         self._coming.pop(name, None)
-        if name not in self._there:
+        if name not in self._running:
             self._gone(name, reason)
 
     def _quit(self, worker: SimWorker) -> None:
@@ -85,6 +84,6 @@ class SimProvider:
         if self.plan.outlive:
             return
         self._coming.clear()
-        for worker in self._there.values():
-            self.world.clock.after(self.world.rng.random(), lambda it=worker: self._quit(it))  # type: ignore[misc]
-        self._there.clear()
+        for worker in self._running.values():
+            self.world.clock.after(self.world.rng.random(), lambda worker=worker: self._quit(worker))  # type: ignore[misc]
+        self._running.clear()

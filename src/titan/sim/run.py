@@ -1,4 +1,4 @@
-"""One simulation: faults, then healing, then everything has to finish."""
+"""One simulation: faults, then healing, then the end of all work."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from titan.sim.trace import Trace
 from titan.sim.world import World
 
 DRAIN_S = 5000.0
-"""After healing all must be done within this time."""
+"""Time after healing within which all work must be done."""
 
 CHECK_EVERY_S = 2.0
-"""So often what the master knows is compared with what jobs said."""
+"""Interval at which the master's knowledge is compared with the reports of jobs."""
 
 
 class SimulationFailed(AssertionError):
-    """A seed found something. `trace` is what happened up to there; the message says how to see it
-    again."""
+    """The failure of a seed. `trace` ends there; the message has the command to reproduce it."""
 
     def __init__(self, scenario: Scenario, command: str, trace: Trace, cause: BaseException) -> None:
         super().__init__(f"seed {scenario.seed} ({scenario.kind}): {type(cause).__name__}: {cause}\n  reproduce with: {command}")
@@ -35,7 +34,7 @@ class SimulationFailed(AssertionError):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """A simulation that went well."""
+    """The outcome of a successful simulation."""
 
     scenario: Scenario
     trace: Trace
@@ -43,10 +42,9 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def simulate(seed: int, *, without: tuple[str, ...] = (), until_s: float | None = None) -> Outcome:
-    """Runs a seed to its end, or to a virtual time. `without` names fields of `scenario.Faults`
-    that stay off.
+    """Run a seed to its end, or to a virtual time.
 
-    Raises SimulationFailed.
+    `without` names fields of `scenario.Faults` that stay off. Raises SimulationFailed.
     """
     scenario = draw_scenario(seed, without=without)
     world = World(scenario)
@@ -65,39 +63,39 @@ def _play(world: World, until_s: float | None) -> None:
     master.start()
     clients = [SimClient(world, submission) for submission in scenario.submissions]
     planners = [SimPlanner(world, plan) for plan in scenario.schedules]
-    chaos = FaultInjector(world, master)
-    _check_reports(world, master, chaos)
+    injector = FaultInjector(world, master)
+    _check_reports(world, master, injector)
     clock.run_until(min(limit, START + scenario.fault_s))
-    chaos.heal()
+    injector.heal()
     end = min(limit, clock.now + DRAIN_S)
-    left = [""]
-    while left and clock.now < end:
+    work = [""]
+    while work and clock.now < end:
         clock.run_until(min(end, clock.now + 5.0))
-        left = master.open_work()
+        work = master.open_work()
         for client in clients:
-            left += client.open_work()
+            work += client.open_work()
         for planner in planners:
-            left += planner.open_work()
-        for worker in chaos.workers:
-            left += worker.open_work()
+            work += planner.open_work()
+        for worker in injector.workers:
+            work += worker.open_work()
     if clock.now >= limit:
         return
-    if left:
-        raise Violation(f"not done {DRAIN_S:.0f} s after healing:\n    " + "\n    ".join([*left, *_stories(master)]))
+    if work:
+        raise Violation(f"not done {DRAIN_S:.0f} s after healing:\n    " + "\n    ".join([*work, *_stories(master)]))
     world.oracle.judge_end(master.state)
     master.judge_end()
 
 
-def _check_reports(world: World, master: SimMaster, chaos: FaultInjector) -> None:
-    """Whether the master knows what running jobs said."""
-    for worker in chaos.workers:
+def _check_reports(world: World, master: SimMaster, injector: FaultInjector) -> None:
+    """Check at intervals that the master knows the reports of running jobs."""
+    for worker in injector.workers:
         if master.up and worker.alive:
             world.oracle.report_oracle.judge_settled(master.state, worker.kernel, worker.connected_s, world.clock.now)
-    world.clock.after(CHECK_EVERY_S, lambda: _check_reports(world, master, chaos))
+    world.clock.after(CHECK_EVERY_S, lambda: _check_reports(world, master, injector))
 
 
 def _stories(master: SimMaster) -> list[str]:
-    """The lives of a few jobs that hang."""
+    """Return the stories of a few jobs that hang."""
     state = master.state
     stuck = [n for n, job in state.jobs.items() if job.run.open and job.state in (2, 3, 4, 7)]
     return [line for number in stuck[:3] for line in story(state, number)]

@@ -1,8 +1,8 @@
-"""The fake function runners of one worker process: each takes calls in order, gives back what it
-has not begun, and may die of one.
+"""The fake function runners of one worker process.
 
-What becomes of a call is the fate of its attempt, as for a process. A call's value names its run,
-job and attempt, so that what its children are given can be checked.
+A runner executes calls in order, returns calls that it has not begun, and may die of a call. The
+end of a call is drawn as for a process, see `Fate`. The value of a call names its run, job and
+attempt, so that the inputs of its children can be checked.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ class _Runner:
     def __init__(self, number: int) -> None:
         self.number = number
         self.queue: deque[wm.Assignment] = deque()
-        """The first is the one that runs, if `begun_at`."""
+        """Calls in order. The first one runs if `begun_at` is not 0."""
         self.begun_at = 0.0
         self.up = False
         self.timer: Timer | None = None
 
 
 class Runners:
-    """Follows the orders of the worker's machine, and says to it what a function driver would say."""
+    """The runners. They execute instructions of the worker's machine, and report to it as a
+    function driver does."""
 
     def __init__(self, world: World, host: Host, report: Callable[[Any], None], on_ended: Callable[[int, float], None]) -> None:
         self._world = world
@@ -44,22 +45,22 @@ class Runners:
         self._all: dict[int, _Runner] = {}
 
     def call(self, number: int, assignments: list[wm.Assignment]) -> None:
-        it = self._all.get(number)
-        if it is None:
-            it = self._all[number] = _Runner(number)
-            runner = it
-            it.timer = self._world.clock.after(self._world.rng.choice((0.0, 0.02, 0.5, 5.0)), lambda: self._come_up(runner))
-        it.queue.extend(assignments)
-        if it.up and not it.begun_at:
-            self._begin(it)
+        known = self._all.get(number)
+        runner = self._all[number] = known if known is not None else _Runner(number)
+        if known is None:
+            start_s = self._world.rng.choice((0.0, 0.02, 0.5, 5.0))
+            runner.timer = self._world.clock.after(start_s, lambda: self._come_up(runner))
+        runner.queue.extend(assignments)
+        if runner.up and not runner.begun_at:
+            self._begin(runner)
 
     def take_back(self, number: int, count: int) -> None:
-        it = self._all.get(number)
-        free = 0 if it is None else len(it.queue) - (1 if it.begun_at else 0)
-        taken = min(count, free)
-        if it is not None:
+        runner = self._all.get(number)
+        waiting = 0 if runner is None else len(runner.queue) - (1 if runner.begun_at else 0)
+        taken = min(count, waiting)
+        if runner is not None:
             for _ in range(taken):
-                it.queue.pop()
+                runner.queue.pop()
         self._report(wm.CallsReturned(number, taken))
 
     def kill(self, number: int) -> None:
@@ -67,22 +68,22 @@ class Runners:
             self._die(self._all[number], "killed")
 
     def kill_all(self) -> None:
-        """The worker dies, and its runners with it."""
-        for it in self._all.values():
-            if it.timer is not None:
-                it.timer.cancel()
-            if it.begun_at:
-                self._world.oracle.process_oracle.record_end(it.queue[0].lease, -SIGKILL, self._world.clock.now, crashed=True)
+        """Kill all runners together with their worker, so that nothing is reported."""
+        for runner in self._all.values():
+            if runner.timer is not None:
+                runner.timer.cancel()
+            if runner.begun_at:
+                self._world.oracle.process_oracle.record_end(runner.queue[0].lease, -SIGKILL, self._world.clock.now, crashed=True)
         self._all.clear()
 
     def lose_all(self) -> None:
-        """The process that started them dies, and they with it; the worker lives."""
-        for it in list(self._all.values()):
-            self._die(it, "the worker's process runner died")
+        """Kill all runners together with the process that started them; the worker lives."""
+        for runner in list(self._all.values()):
+            self._die(runner, "the worker's process runner died")
 
     @property
     def count(self) -> int:
-        return sum(len(it.queue) for it in self._all.values())
+        return sum(len(runner.queue) for runner in self._all.values())
 
     # -- a runner ----------------------------------------------------------------------------------
     def _come_up(self, runner: _Runner) -> None:

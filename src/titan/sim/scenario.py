@@ -1,5 +1,4 @@
-"""Everything that a seed decides before the clock starts: graphs, workers, settings, and which
-faults come how often."""
+"""The draws of a seed before the clock starts: graphs, workers, settings, and rates of faults."""
 
 from __future__ import annotations
 
@@ -19,47 +18,49 @@ from titan.sim.file_plans import draw_share, with_files
 
 MAX_JOBS = 60
 MOST_CPUS, MOST_MEMORY, MOST_GPUS = 4, 8, 3
-"""What jobs ask for at most."""
+"""Largest needs of a job."""
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
-    """Rates are per message or attempt; `*_every_s` are mean seconds between two of a kind, 0 for
-    never."""
+    """The faults of a scenario.
+
+    Rates are per message or attempt unless documented otherwise. `*_every_s` is the mean time
+    between two faults of a kind, 0 for never.
+    """
 
     loss: float = 0.0
     duplication: float = 0.0
     spike: float = 0.0
     spike_s: float = 0.0
     stall: float = 0.0
-    """Of a turn of the master or a worker: it takes up to `stall_s`."""
+    """Rate per turn of the master or a worker: the turn takes up to `stall_s`."""
     stall_s: float = 0.0
     slow_sync: float = 0.0
     slow_sync_s: float = 0.0
     fetch_failure: float = 0.0
     cut_every_s: float = 0.0
     half_open: float = 0.0
-    """Of the ends of a connection that is cut: it notices late."""
+    """Rate per end of a cut connection: the end notices late."""
     partition_every_s: float = 0.0
     partition_s: float = 0.0
     crash_every_s: float = 0.0
     gone: int = 0
-    """How many workers at most go for good."""
+    """Workers that go for good, at most."""
     usurp_every_s: float = 0.0
-    """A worker is cut off and its name is started anew elsewhere, while the old process lives on.
-    """
+    """A worker is cut off, and a process with its name starts elsewhere while the old one runs."""
     drain_every_s: float = 0.0
     runner_every_s: float = 0.0
     master_every_s: float = 0.0
     snapshot: float = 0.0
-    """Of a turn of the master: it takes a snapshot."""
+    """Rate per turn of the master: it takes a snapshot."""
     archive: float = 0.0
-    """Of a run that finishes: the history takes it, and it leaves the state."""
+    """Rate per finished run: it moves from the state to the history."""
     webhook: float = 0.0
-    """Of the tries to tell a webhook: it fails."""
+    """Rate per call of a webhook: it fails."""
     burst: bool = False
-    """Some burst workers cannot be started."""
+    """Some burst workers cannot start."""
     fickle: bool = False
-    """A worker that is started anew may have other slots and capabilities."""
+    """A restarted worker may have other slots and capabilities."""
 
 
 class WorkerPlan(msgspec.Struct, frozen=True):
@@ -68,24 +69,24 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     slots: int
     starts_s: float
     mortal: bool
-    """May go for good, or lose a capability: others can do all that it can."""
+    """The worker may go for good, or lose a capability: others have all its capabilities."""
     total: Amounts = NOTHING
-    """What its jobs may ask for."""
+    """Resources for its jobs."""
     least: int = 1
-    """Slots that it always has."""
+    """Slots that it has at least."""
     beside: Amounts = NOTHING
-    """What it always has beside that: for services, which go on while jobs wait for it."""
+    """Additional resources that it always has. Services use them while jobs wait for the worker."""
 
 
 class BurstPlan(msgspec.Struct, frozen=True):
-    """How burst workers come and go, if the settings have a rule for any."""
+    """The behaviour of the provider of burst workers, if the settings have a scaling rule."""
 
     start_s: float = 1.0
-    """How long one may take to come."""
+    """Longest start of a burst worker."""
     fails: float = 0.0
-    """Of those that are asked for: they never come."""
+    """Share of requested burst workers that never start."""
     outlive: bool = False
-    """They live on when the master dies; else they end with it."""
+    """Burst workers outlive the master; otherwise they end with it."""
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -93,18 +94,17 @@ class Submission(msgspec.Struct, frozen=True):
     key: str
     dag: DagSpec
     cancels: tuple[tuple[float, str], ...]
-    """(seconds after the run is known, job or "" for the run)."""
+    """(seconds after the acknowledgement, job or "" for the run)."""
     part: int = 0
-    """Jobs in each part of it; 0: it comes whole."""
+    """Jobs in each part; 0 submits all jobs in one message."""
     decisions: tuple[tuple[float, str, bool, bool], ...] = ()
-    """(seconds after the run is known, gate, approve, with a token of its webhook if one has come).
-    """
+    """(seconds after the acknowledgement, gate, approve, use the webhook's token if known)."""
     revivals: tuple[tuple[float, str, bool], ...] = ()
-    """(seconds after the run is known, job or "" for the run, purge it rather than retry)."""
+    """(seconds after the acknowledgement, job or "" for the run, purge instead of retry)."""
     stops: tuple[tuple[float, str], ...] = ()
-    """(seconds after the run is known, a service that is stopped then)."""
+    """(seconds after the acknowledgement, service to stop)."""
     replaces: tuple[tuple[float, str], ...] = ()
-    """The same for services that are replaced."""
+    """(seconds after the acknowledgement, service to replace)."""
 
 
 class SchedulePlan(msgspec.Struct, frozen=True):
@@ -114,8 +114,7 @@ class SchedulePlan(msgspec.Struct, frozen=True):
     overlap: str
     catch_up: str
     steps: tuple[tuple[float, str], ...]
-    """(seconds, what): "add" first, then "pause", "resume", "change" and "run", and "remove" last.
-    """
+    """(seconds, action): first "add", then "pause", "resume", "change" or "run", last "remove"."""
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -126,27 +125,29 @@ class Scenario(msgspec.Struct, frozen=True):
     submissions: list[Submission]
     faults: Faults
     fault_s: float
-    """When the faults end."""
+    """Time at which the faults end."""
     latency_s: float
     schedules: list[SchedulePlan] = []
     burst: BurstPlan = BurstPlan()
     quick_s: float = 0.02
-    """Attempts that take no longer are kept ready behind one another."""
+    """Longest duration of attempts that are prepared while another one runs."""
 
     @property
     def quiet(self) -> bool:
-        """Nothing goes wrong but what the jobs do themselves."""
+        """Return whether the scenario has no faults but failing jobs."""
         return self.kind == "quiet"
 
     @property
     def calm(self) -> bool:
-        """Nothing goes wrong that could cost an attempt that has started: connections break and the
-        master restarts, no more."""
+        """Return whether no fault can lose a started attempt.
+
+        In a calm scenario only connections break and the master restarts.
+        """
         return self.kind in ("quiet", "calm")
 
 
 def draw_scenario(seed: int, *, without: tuple[str, ...] = ()) -> Scenario:
-    """`without` names fields of Faults that stay off."""
+    """Draw the scenario of a seed. `without` names fields of Faults that stay off."""
     rng = Random(seed)
     kind = rng.choices(("quiet", "calm", "rough"), (2, 2, 12))[0]
     faults = {"quiet": _quiet, "calm": _calm, "rough": _rough}[kind](rng)
@@ -192,8 +193,10 @@ def _settings(rng: Random, *, calm: bool) -> Settings:
 
 
 def _scaling(rng: Random, *, calm: bool) -> tuple[dict[str, Any], BurstPlan]:
-    """Settings, and what the provider does. A generator of its own, so that what else a seed
-    decides does not depend on it."""
+    """Draw settings for scaling, and the behaviour of the provider.
+
+    It has a generator of its own, so that the other draws of a seed do not depend on it.
+    """
     forget = {} if calm else {"forget_s": rng.choice((5.0, 60.0, 604_800.0))}
     if rng.random() < 0.4:
         return forget, BurstPlan()
@@ -233,6 +236,7 @@ def _calm(rng: Random) -> Faults:
 
 def _rough(rng: Random) -> Faults:
     def some(share: float, *choices: float) -> float:
+        """Return one of `choices` with the probability `share`, else 0."""
         value = rng.choice(choices)
         return value if rng.random() < share else 0.0
 
@@ -266,7 +270,7 @@ def _rough(rng: Random) -> Faults:
 
 # -- workers ---------------------------------------------------------------------------------------
 def _workers(rng: Random) -> list[WorkerPlan]:
-    """The first can do everything and always comes back, so every job can end."""
+    """Draw the workers. The first has all capabilities and always returns, so every job can end."""
     plans = [WorkerPlan("w0", ("GENERAL", "GPU", "HIGH_MEM"), rng.randint(1, 3), rng.uniform(0, 3), False)]
     for i in range(1, rng.randint(1, 5)):
         capabilities = rng.choice((("GENERAL",), ("GENERAL", "GPU"), ("GPU",), ("GENERAL", "HIGH_MEM")))
@@ -276,8 +280,10 @@ def _workers(rng: Random) -> list[WorkerPlan]:
 
 # -- times -----------------------------------------------------------------------------------------
 def _with_times(rng: Random, scenario: Scenario) -> Scenario:
-    """Some submissions get a deadline, or jobs that run at a time; some scenarios schedules. By
-    chance of its own."""
+    """Add deadlines and `run_at` times to some submissions, and schedules to some scenarios.
+
+    `rng` is a generator for these draws only.
+    """
     submissions = list(scenario.submissions)
     for i, submission in enumerate(submissions):
         dag = submission.dag
@@ -295,7 +301,7 @@ def _with_times(rng: Random, scenario: Scenario) -> Scenario:
 
 
 def _schedule(rng: Random, name: str, fault_s: float) -> SchedulePlan:
-    """Of a job or two. It is removed when all is well again."""
+    """Draw a schedule of one or two jobs. It is removed after the faults have ended."""
     step = rng.choice((5, 6, 10, 15))
     timing = Timing(cron=f"*/{step} * * * * *") if rng.random() < 0.5 else Timing(every_s=float(step))
     count = rng.randint(1, 2)
@@ -313,9 +319,9 @@ def _schedule(rng: Random, name: str, fault_s: float) -> SchedulePlan:
     steps = [(begin, "add")]
     while rng.random() < 0.4:
         at = rng.uniform(steps[-1][0], end)
-        what = rng.choice(("pause", "run", "change"))
-        steps.append((at, what))
-        if what == "pause":
+        action = rng.choice(("pause", "run", "change"))
+        steps.append((at, action))
+        if action == "pause":
             steps.append((rng.uniform(at, end), "resume"))
     steps.append((end, "remove"))
     overlap, catch_up = rng.choice(("skip", "queue", "replace")), rng.choice(("skip", "last", "all"))
@@ -323,7 +329,7 @@ def _schedule(rng: Random, name: str, fault_s: float) -> SchedulePlan:
 
 
 def draw_total(rng: Random, plan: WorkerPlan) -> Amounts:
-    """The one that always comes back has enough for every job."""
+    """Draw the resources of a worker. The worker that always returns has enough for every job."""
     total = MOST_CPUS * 1000, MOST_MEMORY, MOST_GPUS
     if plan.mortal:
         total = rng.randint(0, 2 * MOST_CPUS) * 500, rng.randint(0, MOST_MEMORY), rng.randint(0, MOST_GPUS)
@@ -331,7 +337,7 @@ def draw_total(rng: Random, plan: WorkerPlan) -> Amounts:
 
 
 def _needy(rng: Random, share: float, submission: Submission) -> Submission:
-    """Some templates ask for resources, or for several capabilities."""
+    """Add needs for resources or for several capabilities to some templates."""
     templates = [
         msgspec.structs.replace(template, needs=_needs(rng))
         if rng.random() < share and not template.function and template.kind != Kind.GATE
@@ -358,7 +364,7 @@ def _submissions(rng: Random) -> list[Submission]:
     for i in range(rng.choice((1, 1, 2, 2, 3))):
         if not left:
             break
-        # else the same once more: equal job ids in another run
+        # otherwise the same DAG again: equal job ids in another run
         if dag is None or rng.random() < 0.5:
             dag = _dag(rng, f"dag{i}", min(left, rng.randint(1, 30)))
         if len(dag.ids) > left:
@@ -377,8 +383,11 @@ def _submissions(rng: Random) -> list[Submission]:
 
 
 def _decisions(rng: Random, dag: DagSpec) -> tuple[tuple[float, str, bool, bool], ...]:
-    """Some come before the gate opens or after its time, and some about one gate contradict each
-    other."""
+    """Draw decisions about gates.
+
+    Some come before the gate opens or after its timeout. Some decisions about a gate contradict
+    each other.
+    """
     found = []
     for job, kind in zip(dag.ids, dag.template_of, strict=True):
         if dag.templates[kind].kind == Kind.GATE:
@@ -462,8 +471,10 @@ def _gate(rng: Random) -> JobTemplate:
 
 
 def _behaviour(rng: Random, spoilt: float) -> tuple[str, ...]:
-    """What the fake process of a job does, in its arguments: (kind, mean seconds). See
-    `worker.Fate`."""
+    """Draw the arguments of a job, which control its fake process: (kind, mean seconds).
+
+    See `processes.Fate`.
+    """
     kind = "ok"
     if rng.random() < spoilt:
         kind = rng.choices(("flaky", "fail", "signal", "hang", "refused", "broken"), (6, 2, 2, 2, 1, 2))[0]
@@ -512,10 +523,10 @@ def _any(rng: Random, count: int) -> list[tuple[int, ...]]:
 def with_services(
     rng: Random, submissions: list[Submission], workers: list[WorkerPlan]
 ) -> tuple[list[Submission], list[WorkerPlan], int]:
-    """Makes some jobs services, by draws of its own; how many more slots a worker gets.
+    """Turn some jobs into services; return the submissions, the workers and their added slots.
 
-    Workers get slots for all of them, and whatever else they ask for, so that no job waits for one
-    that goes on.
+    Each worker gets slots and resources for all services, so that no job waits for the end of a
+    service. `rng` is a generator for these draws only.
     """
     if rng.random() < 0.5:
         return submissions, workers, 0
@@ -533,8 +544,8 @@ def with_services(
             service = _service(rng)
             old = templates[template_of[n]]
             if old.needs is not None:
-                asked = amounts_of(old.needs)
-                beside = plus(beside, plus(asked, asked))
+                needs = amounts_of(old.needs)
+                beside = plus(beside, plus(needs, needs))
             template_of[n] = len(templates)
             templates.append(msgspec.structs.replace(old, kind=Kind.SERVICE, service=service, timeout_s=0.0))
             args[n] = ("serve", "1", str(rng.choice((0, 0, 1, 3, 30))), str(rng.choice((0.0, 0.0, 0.3))))

@@ -1,8 +1,8 @@
-"""Somebody who writes to TitanStore while all else happens, and counts what was acknowledged.
+"""A user that writes to TitanStore during the simulation, and counts the acknowledged writes.
 
-The commands are executed on the master's state as its handler does it, and answered when what they
-changed is durable. After each recovery what was acknowledged has to be there, and nothing that was
-never asked for.
+The commands are executed on the master's state, as its handler does. They are acknowledged when
+their changes are durable. After each recovery, all acknowledged writes must be in the store, and no
+write that was never requested.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ from titan.store.store import Store
 
 KEYS = 3
 SHARE = 0.25
-"""Of all scenarios that have one."""
+"""Share of scenarios with such a user."""
 
 
 class StoreMaster(Protocol):
-    """The master, as far as the store's user knows it."""
+    """The part of the master that the store's user needs."""
 
     @property
     def up(self) -> bool: ...
 
     def write_store(self, written: inputs.StoreWritten, acknowledge: Callable[[], None]) -> None:
-        """Journals what was changed on the state's store, and calls `acknowledge` when that is
-        durable."""
+        """Journal changes of the state's store; call `acknowledge` when they are durable."""
 
 
 class SimStoreUser:
@@ -38,31 +37,32 @@ class SimStoreUser:
         self._master = master
         self._rng = Random(f"{world.scenario.seed}/store")
         self._left = self._rng.randint(1, 60) if self._rng.random() < SHARE else 0
-        self._asked = [0] * KEYS
+        self._requested = [0] * KEYS
         self._acknowledged = [0] * KEYS
         self._store: Store | None = None
         if self._left:
-            world.clock.after(self._rng.random(), self._go_on)
+            world.clock.after(self._rng.random(), self._write_and_repeat)
 
     def on_recovered(self, store: Store) -> None:
-        """A master has begun, with this store. Raises Violation."""
+        """Check the recovered store of a new master. Raises Violation."""
         for i in range(KEYS):
-            there = self._read(store, b"GET", i)
-            if not self._acknowledged[i] <= there <= self._asked[i]:
-                raise Violation(f"n{i} is {there} in the store: {self._acknowledged[i]} was acknowledged of {self._asked[i]}")
+            count = self._read(store, b"GET", i)
+            if not self._acknowledged[i] <= count <= self._requested[i]:
+                counts = f"{self._acknowledged[i]} of {self._requested[i]} writes were acknowledged"
+                raise Violation(f"n{i} is {count} in the store: {counts}")
             listed = self._read(store, b"LLEN", i)
-            if listed != there:
-                raise Violation(f"a transaction was torn: n{i} is {there}, its list has {listed}")
-            # what was not acknowledged is decided now
-            self._asked[i] = self._acknowledged[i] = there
+            if listed != count:
+                raise Violation(f"a transaction was torn: n{i} is {count}, its list has {listed}")
+            # writes without an acknowledgement are durable or lost by now
+            self._requested[i] = self._acknowledged[i] = count
         self._store = store
 
-    def _go_on(self) -> None:
+    def _write_and_repeat(self) -> None:
         if self._left and self._world.clock.elapsed < self._world.scenario.fault_s:
             self._left -= 1
             if self._master.up and self._store is not None:
                 self._write(self._store)
-            self._world.clock.after(self._rng.uniform(0.01, 3.0), self._go_on)
+            self._world.clock.after(self._rng.uniform(0.01, 3.0), self._write_and_repeat)
 
     def _write(self, store: Store) -> None:
         now_ms = int(self._world.clock.now * 1000)
@@ -74,7 +74,7 @@ class SimStoreUser:
             for args in (
                 [b"MULTI"],
                 [b"INCR", b"n%d" % i],
-                [b"RPUSH", b"l%d" % i, b"%d" % self._asked[i]],
+                [b"RPUSH", b"l%d" % i, b"%d" % self._requested[i]],
                 [b"EXEC"],
                 [b"SET", b"passing", b"v", b"PX", b"%d" % self._rng.randint(1, 5000)],
                 [b"SADD", b"s", b"%d" % self._rng.randrange(9)],
@@ -82,7 +82,7 @@ class SimStoreUser:
                 [b"XADD", b"x", b"MAXLEN", b"5", b"*", b"f", b"v"],
             ):
                 store.execute(now_ms, session, args)
-            self._asked[i] += 1
+            self._requested[i] += 1
             written[i] += 1
         store.close_session(session)
         self._world.trace.count("store write")

@@ -1,4 +1,4 @@
-"""What happened, line by line: the same seed gives the same lines, whatever PYTHONHASHSEED is."""
+"""Trace of a simulation, line by line. A seed gives the same lines for every PYTHONHASHSEED."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ class Trace:
     def __init__(self, clock: Clock) -> None:
         self.lines: list[str] = []
         self.counts: dict[str, int] = {}
-        """How often each kind of thing happened: says whether the faults that a test relies on
-        really came."""
+        """Kind of event -> count. Tests check by it that the faults they rely on have occurred."""
         self._clock = clock
 
-    def note(self, who: str, what: str) -> None:
-        self.lines.append(f"{self._clock.elapsed:11.6f} {who}: {what}")
+    def note(self, source: str, text: str) -> None:
+        self.lines.append(f"{self._clock.elapsed:11.6f} {source}: {text}")
 
     def count(self, kind: str) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + 1
@@ -26,7 +25,7 @@ class Trace:
 
 
 def short(number: int) -> str:
-    """A lease or job number: `term.counter`."""
+    """Return a lease or job number as `term.counter`."""
     return f"{number >> 32}.{number & 0xFFFFFFFF}"
 
 

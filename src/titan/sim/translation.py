@@ -1,5 +1,4 @@
-"""Between the core's words and the protocol's: the part of the master's shell that has no sockets
-in it."""
+"""Texts on protocol messages for the trace."""
 
 from __future__ import annotations
 
@@ -7,17 +6,17 @@ from titan.protocol import messages as pm
 
 
 def describe(message: pm.Message) -> str:
-    """One short line for the trace."""
+    """Return a short line about a message."""
     name = type(message).__name__
     leases: list[int] = getattr(message, "leases", [])
-    told = " ".join([f"{n >> 32}.{n & 0xFFFFFFFF}" for n in leases])
+    listed = " ".join([f"{n >> 32}.{n & 0xFFFFFFFF}" for n in leases])
     match message:
         case pm.Dispatch(_, _, _, _, jobs, attempts):
-            return f"{name} [{told}] {' '.join([f'{j}#{a}' for j, a in zip(jobs, attempts, strict=True)])}"
+            return f"{name} [{listed}] {' '.join([f'{j}#{a}' for j, a in zip(jobs, attempts, strict=True)])}"
         case pm.Results(_, _, outcomes):
-            return f"{name} [{told}] {outcomes}"
+            return f"{name} [{listed}] {outcomes}"
         case pm.Register():
-            return f"{name} {message.name} {message.incarnation} [{told}]"
+            return f"{name} {message.name} {message.incarnation} [{listed}]"
         case pm.Submitted(_, run, _):
             return f"{name} {run}"
         case (
@@ -32,4 +31,4 @@ def describe(message: pm.Message) -> str:
             return f"{name} {message.run}/{message.job} by {message.by}"
         case pm.Error(_, code, text):
             return f"{name} {code}: {text}"
-    return f"{name} [{told}]" if leases else name
+    return f"{name} [{listed}]" if leases else name

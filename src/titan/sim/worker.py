@@ -1,6 +1,6 @@
 """One process of a worker: the real worker machine between a virtual network and fake processes.
 
-A worker that is started anew is another SimWorker of the same name with a higher incarnation.
+A restarted worker is another SimWorker with the same name and a higher incarnation.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from titan.worker.translation import assignments
 
 HANDSHAKE_S = 8.0
 SILENCE_S = 12.0
-"""A master that answers no heartbeat for so long is gone: dial again."""
+"""Time without an answer to heartbeats after which a worker dials again."""
 
 
 class SimWorker:
@@ -40,11 +40,11 @@ class SimWorker:
         self.plan = plan
         self.incarnation = f"{plan.name}:{incarnation:04d}"
         self.host = host
-        """Its machine as the network knows it."""
+        """Name of its machine in the network."""
         cpus, memory, gpus = plan.total
-        stock = Resources(cpus / MILLI, memory, tuple([f"gpu{n}" for n in range(gpus)]))
+        resources = Resources(cpus / MILLI, memory, tuple([f"gpu{n}" for n in range(gpus)]))
         self.machine = wm.WorkerMachine(
-            plan.slots, grace_s=world.scenario.settings.stop_grace_s, stock=stock, quick_s=world.scenario.quick_s
+            plan.slots, grace_s=world.scenario.settings.stop_grace_s, stock=resources, quick_s=world.scenario.quick_s
         )
         self.kernel = Host(plan.name, self.incarnation, plan.slots, plan.total)
         self.processes = Processes(world, self.kernel, self._receive, self._on_process_ended)
@@ -61,22 +61,22 @@ class SimWorker:
         )
         self.processes.on_started = self._on_process_started
         self.on_ended: Callable[[], None] = lambda: None
-        """Called some time after it ended because its name was refused."""
+        """Callback some time after this process ended because its name was refused."""
         self.alive = True
         self.link: Connection | None = None
         self._decoder = MessageDecoder()
-        self._asked = False
-        """Register is sent on this connection."""
+        self._register_sent = False
+        """Register was sent on this connection."""
         self._registered = False
-        """And was accepted."""
+        """Register was accepted on this connection."""
         self._registered_at = 0.0
         self.nameless = False
-        """The last time it was not, as another has its name."""
+        """The last Register was refused, because another process has the name."""
         self._heard_at = 0.0
         self._listed: list[int] = []
-        """What the last heartbeat listed."""
+        """Leases in the last heartbeat."""
         self._strays: dict[int, int] = {}
-        """How often heartbeats listed attempts that are fenced."""
+        """Fenced lease -> number of heartbeats that listed it."""
         self._inbox: list[Any] = []
         self._turn: Timer | None = None
         self._alarm: Timer | None = None
@@ -84,20 +84,19 @@ class SimWorker:
             world, send=self._send, receive=self._receive, kept=self._on_kept, later=self._later, trouble=self._trouble
         )
         self._flushed: dict[int, None] = {}
-        """Attempts all of whose output has been written; of those that ended it may wait for a
-        connection."""
+        """Attempts whose output is written completely, though perhaps not sent yet."""
         self._dial()
 
-    # -- life and death ----------------------------------------------------------------------------
+    # -- crashes -----------------------------------------------------------------------------------
     def crash(self, *, silent: bool) -> None:
-        """`silent`: its machine lost its power, so the master hears nothing of it."""
+        """Crash. `silent`: the machine loses its power, so the master does not notice."""
         self.world.trace.note(self.plan.name, f"{self.incarnation} crashes")
         self.world.trace.count("worker crash")
         self._kill_all()
         self._die(silent=silent)
 
     def lose_warden(self) -> None:
-        """The process that starts everything dies, and all of it; the worker lives."""
+        """Kill the warden and all processes that it started; the worker lives."""
         self.runners.lose_all()
         self.processes.kill_runner()
 
@@ -115,7 +114,7 @@ class SimWorker:
             self.link = None
 
     def order(self, received: wm.DrainOrdered | wm.QuitOrdered) -> None:
-        self.world.trace.note(self.plan.name, f"{self.incarnation} hears {type(received).__name__}")
+        self.world.trace.note(self.plan.name, f"{self.incarnation} receives {type(received).__name__}")
         self.world.trace.count("worker told to leave")
         self._receive(received)
 
@@ -134,7 +133,8 @@ class SimWorker:
         if not self.alive or self.link is not None:
             self.world.network.close(link, link.up)
             return
-        self.link, self._decoder, self._asked = link, MessageDecoder(), False
+        self.link, self._decoder = link, MessageDecoder()
+        self._register_sent = False
         self._listed, self._strays = [], {}
         self._heard_at = self.world.clock.now
         self._send(hello("worker", SOFTWARE))
@@ -145,7 +145,7 @@ class SimWorker:
             self._hang_up()
 
     def _hang_up(self, wait_s: float = 0.1) -> None:
-        """Gives the connection up and tries anew."""
+        """Close the connection and dial again."""
         if self.link is None:
             return
         self.world.network.close(self.link, self.link.up)
@@ -163,7 +163,7 @@ class SimWorker:
             return
         for received in self._decoder.receive_data(data):
             if isinstance(received, Misfit):
-                raise Violation(f"{self.plan.name} cannot read a message: {received.error}")
+                raise Violation(f"{self.plan.name} cannot decode a message: {received.error}")
             self._on_message(received.message)
 
     def _on_message(self, message: pm.Message) -> None:
@@ -173,7 +173,7 @@ class SimWorker:
         oracle = self.world.oracle
         match message:
             case pm.Welcome():
-                if not self._asked:
+                if not self._register_sent:
                     self._receive(wm.Welcomed(message.cluster))
                     self._take_turn()
                     self._register(message.cluster)
@@ -183,7 +183,7 @@ class SimWorker:
                     self._registered_at = self.world.clock.now
                 self._registered, self.nameless = True, False
                 for lease in self.machine.held:
-                    # that it ended is in the inbox, if not handled already
+                    # the end of the attempt is handled, or in the inbox
                     if lease in self._flushed:
                         self._flush(lease)
             case pm.Heard():
@@ -214,7 +214,7 @@ class SimWorker:
                 self._on_refused(message)
 
     def _register(self, cluster: str) -> None:
-        self._asked = True
+        self._register_sent = True
         held = self.machine.holdings()
         plan = self.plan
         self._send(
@@ -240,12 +240,12 @@ class SimWorker:
         )
 
     def _on_refused(self, error: pm.Error) -> None:
-        self.world.trace.note(self.plan.name, f"{self.incarnation} hears {describe(error)}")
+        self.world.trace.note(self.plan.name, f"{self.incarnation} receives {describe(error)}")
         if "must end" in error.message:
             self.world.trace.count("worker superseded")
             self._kill_all()
             self._die(silent=False)
-        elif self.processes.count or self.runners.count:  # it ends and all of it; whoever looks after it starts it again
+        elif self.processes.count or self.runners.count:  # the worker ends with its jobs, and is restarted
             self.world.trace.count("worker refused")
             self._kill_all()
             self._die(silent=False)
@@ -272,9 +272,9 @@ class SimWorker:
         due = self.machine.next_due()
         if due is not None and due <= now:
             inputs.insert(self.world.rng.randint(0, len(inputs)), wm.TimePassed())
-        for one in inputs:
-            if isinstance(one, wm.StopOrdered):
-                self.world.oracle.process_oracle.record_stop_order(self.kernel, one.leases, now)
+        for received in inputs:
+            if isinstance(received, wm.StopOrdered):
+                self.world.oracle.process_oracle.record_stop_order(self.kernel, received.leases, now)
         for instruction in self.machine.handle(now, inputs):
             self._follow(instruction)
         if self.alive:
@@ -310,8 +310,8 @@ class SimWorker:
             case messages.CloseService(lease):
                 self.processes.close(lease)
             case messages.ReportServices() as r:
-                about = (r.leases, r.serials, r.started, r.ready_ats, r.ports, r.restarts, r.reasons, r.next_starts)
-                self._send(pm.ServiceStates(0, *about))
+                columns = (r.leases, r.serials, r.started, r.ready_ats, r.ports, r.restarts, r.reasons, r.next_starts)
+                self._send(pm.ServiceStates(0, *columns))
             case messages.KeepOutputs(lease):
                 self.files.keep(self.machine.held[lease].assignment)
             case messages.GiveUpOutputs(lease):
@@ -346,7 +346,7 @@ class SimWorker:
             self._listed = instruction.leases
             self._send(pm.Heartbeat(0, instruction.leases, instruction.started, instruction.draws, instruction.draw_of))
 
-    # -- what takes time ---------------------------------------------------------------------------
+    # -- later ends --------------------------------------------------------------------------------
     def _on_fetched(self, digest: str) -> None:
         if not self.world.chance(self.world.faults.fetch_failure):
             self._receive(wm.ArtifactReady(digest))
@@ -356,15 +356,17 @@ class SimWorker:
         self._receive(wm.ArtifactFailed(digest, "not there", retryable))
 
     def _trouble(self, digest: str, outcome: Outcome) -> None:
-        """What all that wait for it come to."""
+        """Record the outcome of all attempts that wait for a failed artifact."""
         known = [held.assignment for held in self.machine.held.values()]
-        known += [it for one in self._inbox if isinstance(one, wm.Dispatched) for it in one.assignments]
+        for received in self._inbox:
+            if isinstance(received, wm.Dispatched):
+                known += received.assignments
         for assignment in known:
             if digest in assignment.needs:
                 self.world.oracle.process_oracle.record_trouble(assignment.lease, outcome)
 
     def _on_kept(self, lease: int) -> None:
-        """What it left is kept, or will not be: whether its output is sent is said after that."""
+        """Handle the end of an attempt's upload, done or given up. Its logs are reported after."""
         if lease in self._flushed:
             self._flush(lease)
 
@@ -376,26 +378,26 @@ class SimWorker:
         self._later(flush_s, lambda: self._flush(lease))
 
     def _flush(self, lease: int) -> None:
-        """All output of an attempt is on its way, or waits for a connection."""
+        """Note that an attempt's output is complete, and report it if connected."""
         self._flushed[lease] = None
         if self._registered:
             self._receive(wm.LogsSent(lease))
 
     @property
     def connected_s(self) -> float:
-        """How long its connection has carried what it says; 0 while it may not."""
+        """Seconds since which its messages reach the master, 0 while they do not."""
         link = self.link
         if link is None or link.broken or not self._registered or self.host in self.world.network.cut_off:
             return 0.0
         return self.world.clock.now - self._registered_at
 
     def open_work(self) -> list[str]:
-        """What is not done yet; empty in the end."""
+        """Return texts on unfinished work; none at the end of a simulation."""
         if not self.alive:
             return []
         held = len(self.machine.held)
         if self.nameless and all(h.phase in (wm.Phase.ENDED, wm.Phase.DONE) for h in self.machine.held.values()):
-            # it was forgotten, an older process has its name, and nobody wants its results
+            # it was forgotten, and an older process has its name: its results are not needed
             held = 0
         return (
             [f"{self.plan.name} {self.incarnation} holds {held} attempts"]

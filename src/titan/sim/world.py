@@ -1,4 +1,4 @@
-"""What every part of a simulation shares."""
+"""The objects that all parts of a simulation share: clock, random generator, network, oracle."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class World:
         self.trace = Trace(self.clock)
         self.oracle = Oracle(scenario, self.trace)
         self.faults = scenario.faults
-        """Those that are on now."""
+        """The faults that are on now."""
         self.network = Network(self.clock, self.rng, self.trace, self.faults, scenario.latency_s)
 
         draw = Random(f"{scenario.seed}/sick")
         names = [plan.name for plan in scenario.workers if plan.mortal]
-        well = scenario.calm or scenario.quiet or draw.random() > 0.3 or not names
-        self._sick = "" if well else draw.choice(names)
-        """A worker that breaks all it is given, until the faults end."""
+        healthy = scenario.calm or scenario.quiet or draw.random() > 0.3 or not names
+        self._sick = "" if healthy else draw.choice(names)
+        """Name of a worker that breaks all its jobs until the faults end, "" for none."""
 
     def is_sick(self, worker: str) -> bool:
         return worker == self._sick
 
     def end_faults(self) -> None:
-        """From now on nothing new goes wrong."""
+        """Turn all faults off."""
         self.faults = self.network.faults = Faults()
         self._sick = ""
 
@@ -42,8 +42,10 @@ class World:
         return share > 0.0 and self.rng.random() < share
 
     def pause(self) -> float:
-        """How long a process takes to come to its next turn; what arrives meanwhile is handled in
-        one batch."""
+        """Draw the time until the next turn of a process, in seconds.
+
+        Messages that arrive meanwhile are handled in one batch.
+        """
         if self.chance(self.faults.stall):
             self.trace.count("stalled")
             return self.rng.random() * self.faults.stall_s
