@@ -208,7 +208,7 @@ class LocalCluster:
         self._worker_children.remove(child)
         os.close(child.hold)
         if code == 0:
-            _print_notice(f"worker {worker.name} was drained or stopped: it is not started again")
+            _print_notice(f"worker {worker.name} has left after a drain or a stop: it is not started again")
             return
         if time.monotonic() - worker.began >= STEADY_S:
             worker.restarts = 0
