@@ -31,11 +31,11 @@ _HOME = "Read this home of an earlier private cluster instead of asking a runnin
 
 @click.command()
 @click.argument("target", required=False, metavar="[RUN|RUN/JOB]")
-@click.option("--all", "every", is_flag=True, help="Print every job, however many.")
+@click.option("--all", "show_all", is_flag=True, help="Print every job, however many.")
 @master_option
 @home_option(_HOME)
 @json_option
-def status(target: str | None, every: bool, master: str | None, home: Path | None, as_json: bool) -> None:
+def status(target: str | None, show_all: bool, master: str | None, home: Path | None, as_json: bool) -> None:
     """Show the cluster, a run with its jobs, or a job with its story."""
     with open_client(master, home=home, offline=True) as client:
         if not target:
@@ -62,7 +62,7 @@ def status(target: str | None, every: bool, master: str | None, home: Path | Non
             if as_json:
                 print(json.dumps(run.to_dict()))
             else:
-                print_run(run, every=every)
+                print_run(run, show_all=show_all)
 
 
 @click.command()
@@ -195,7 +195,7 @@ def runs(
             print_runs(found)
 
 
-def print_run(run: RunStatus, *, every: bool, now: float | None = None) -> None:
+def print_run(run: RunStatus, *, show_all: bool, now: float | None = None) -> None:
     """Print a run. Durations of open jobs end at `now`, by default the current time."""
     s = run.summary
     took = f", {(s.finished_at or now or time.time()) - s.submitted_at:.1f} s"
@@ -210,7 +210,7 @@ def print_run(run: RunStatus, *, every: bool, now: float | None = None) -> None:
     if s.deadline_at:
         print(f"deadline {iso(s.deadline_at)}")
     jobs = run.jobs
-    if not every and len(jobs) > MAX_ROWS:
+    if not show_all and len(jobs) > MAX_ROWS:
         first = [j for j in jobs if j.state in ("DEAD", "RUNNING", "FAILED", "DISPATCHED", "PAUSED")][:MAX_ROWS]
         print_jobs(first, now)
         print(f"{len(jobs) - len(first)} more jobs: --all prints all, --json prints them for programs")

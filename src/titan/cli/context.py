@@ -214,13 +214,13 @@ def _store(flags: list[str]) -> Any:
 
 
 def _execute(arguments: list[str], flags: list[str]) -> int:
-    from titan.cli.replies import lines, plain
+    from titan.cli.replies import json_value, lines
 
     reply = _store(flags).execute(*map(os.fsencode, arguments))
     if "--json" in flags:
         import json
 
-        print(json.dumps(plain(reply)))
+        print(json.dumps(json_value(reply)))
     else:
         sys.stdout.buffer.write(b"".join([line + b"\n" for line in lines(reply)]))
     return 1 if reply is None else 0

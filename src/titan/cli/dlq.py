@@ -113,13 +113,13 @@ def retry(target: str, by: str | None, master: str | None, as_json: bool) -> Non
 
 @dlq.command()
 @click.argument("target", required=False, default="", metavar="[RUN|RUN/JOB]")
-@click.option("--all", "every", is_flag=True, help="Purge the dead jobs of all runs.")
+@click.option("--all", "purge_all", is_flag=True, help="Purge the dead jobs of all runs.")
 @master_option
 @json_option
-def purge(target: str, every: bool, master: str | None, as_json: bool) -> None:
+def purge(target: str, purge_all: bool, master: str | None, as_json: bool) -> None:
     """Remove a dead job, or all dead jobs of a run, from the queue for good. Such a job stays DEAD
     in its run, with its story and output."""
-    if bool(target) is every:
+    if bool(target) is purge_all:
         raise click.UsageError("pass RUN, RUN/JOB or --all")
     with open_client(master) as client:
         count = client.purge_dead(target) if target else _purge_all(client)

@@ -28,7 +28,7 @@ _FAILED = re.compile(r"attempt \d+ on .*: (EXITED|SIGNALED|TIMED_OUT|BROKEN)\b")
 
 
 @dataclass
-class Recorded:
+class Measurements:
     """Measurements from earlier runs of a DAG."""
 
     durations: dict[str, JobDuration] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Durations:
 
 def read_recordings(
     client: Client, spec: DagSpec, parents: Sequence[tuple[int, ...]], wanted: Sequence[str], most: int
-) -> Recorded:
+) -> Measurements:
     """Return the measurements of the runs `wanted`, or of the newest ended runs of the same DAG.
 
     At most `most` of the newest runs are read. Raises NotFound if no job of `wanted` COMPLETED.
@@ -86,7 +86,7 @@ def read_recordings(
     names = {spec.ids[i]: [spec.ids[p] for p in ps] for i, ps in enumerate(parents) if prompt[spec.template_of[i]]}
     on = {hosts.get(row.worker, Host()) for r in recordings for row in r.rows}
     shared = next(iter(on)).cpus if len({host.name for host in on}) == 1 else 0.0
-    return Recorded(recorded_durations(recordings), overheads_of(recordings, names), used, shared)
+    return Measurements(recorded_durations(recordings), overheads_of(recordings, names), used, shared)
 
 
 def durations_of(

@@ -42,7 +42,7 @@ def print_gates(found: Sequence[OpenGate], now: float) -> None:
     for gate in found:
         failed = gate.webhook not in ("", "due", "delivered")
         message = one_line(gate.message) + (f" (webhook: {gate.webhook})" if failed else "")
-        rows.append((f"{gate.run}/{gate.job}", gate.dag, _left(gate.expires_at - now), message))
+        rows.append((f"{gate.run}/{gate.job}", gate.dag, _time_left(gate.expires_at - now), message))
     print_table(("GATE", "DAG", "LEFT", "MESSAGE"), rows)
 
 
@@ -81,7 +81,7 @@ def _decide(
         print(f"{decision.run}/{decision.job} {'approved' if decision.approved else 'rejected'} by {decision.by}")
 
 
-def _left(seconds: float) -> str:
+def _time_left(seconds: float) -> str:
     for limit, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * limit:
             return f"{seconds / limit:.0f} {unit}"

@@ -53,7 +53,7 @@ ROWS = 1000
 @click.option("--events", is_flag=True, help="Print the events from --from to --to, one per line.")
 @click.option("--from", "begin", metavar="TIME|SEQ", help="With --events.  [default: the journal's beginning]")
 @click.option("--to", "end", metavar="TIME|SEQ", help="With --events.  [default: the end]")
-@click.option("--all", "every", is_flag=True, help="Print every job, however many.")
+@click.option("--all", "show_all", is_flag=True, help="Print every job, however many.")
 @home_option("The master's home; it may be running.  [default: .titan]")
 @json_option
 def replay(
@@ -62,7 +62,7 @@ def replay(
     events: bool,
     begin: str | None,
     end: str | None,
-    every: bool,
+    show_all: bool,
     home: Path | None,
     as_json: bool,
 ) -> None:
@@ -83,7 +83,7 @@ def replay(
     state = playback.run(moment)
     when = moment.at or playback.at
     if target:
-        _show_run(state, playback, run, job, when, every=every, as_json=as_json)
+        _show_run(state, playback, run, job, when, show_all=show_all, as_json=as_json)
     else:
         _show_cluster(folder, _overview(state), playback, when, as_json=as_json)
 
@@ -159,7 +159,7 @@ def _show_cluster(folder: Path, overview: _Overview, playback: Playback, when: f
 
 
 # -- a run or a job --------------------------------------------------------------------------------
-def _show_run(state: State, playback: Playback, run: str, job: str, when: float, *, every: bool, as_json: bool) -> None:
+def _show_run(state: State, playback: Playback, run: str, job: str, when: float, *, show_all: bool, as_json: bool) -> None:
     try:
         found = views.find_run(state, run)
     except NotFound:
@@ -184,7 +184,7 @@ def _show_run(state: State, playback: Playback, run: str, job: str, when: float,
         print(json.dumps({**moment, **status.to_dict()}))
     else:
         print(f"at {local(when)}, sequence {playback.seq:,}")
-        print_run(status, every=every, now=when)
+        print_run(status, show_all=show_all, now=when)
 
 
 # -- events ----------------------------------------------------------------------------------------

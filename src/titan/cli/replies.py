@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def plain(reply: Any) -> Any:
+def json_value(reply: Any) -> Any:
     """Return the reply as JSON values. Bytes that are not UTF-8 become {"base64": ...}."""
     if isinstance(reply, bytes):
         try:
@@ -15,9 +15,9 @@ def plain(reply: Any) -> Any:
 
             return {"base64": base64.b64encode(reply).decode()}
     if isinstance(reply, dict):
-        return {str(plain(key)): plain(value) for key, value in reply.items()}
+        return {str(json_value(key)): json_value(value) for key, value in reply.items()}
     if isinstance(reply, (list, tuple, set)):
-        return [plain(item) for item in (sorted(reply) if isinstance(reply, set) else reply)]
+        return [json_value(item) for item in (sorted(reply) if isinstance(reply, set) else reply)]
     return reply
 
 

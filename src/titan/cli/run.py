@@ -71,8 +71,8 @@ def execute(
     demand = _Demand(requirement or ("GENERAL",), cpus, memory, gpus, secrets)
     make = partial(dag_of, retries=retries, demand=demand, python=python, deadline=deadline, limits=limits, group=group)
     named = may_be_saved(what)
-    dag, beside = (None, Path.cwd()) if named else make(what)
-    with _client_or_cluster(master, home, beside, workers=workers, slots=slots, ephemeral=ephemeral, forks=forks) as cluster:
+    dag, base_folder = (None, Path.cwd()) if named else make(what)
+    with _client_or_cluster(master, home, base_folder, workers=workers, slots=slots, ephemeral=ephemeral, forks=forks) as cluster:
         client = cluster.client
         saved = saved_of(client, what[0]) if named else None
         if saved is None:
@@ -195,12 +195,12 @@ def dag_of(
 
     `deadline` and `group` override those of the pipeline.
     """
-    dag, beside = _dag_of(what, retries=retries, demand=demand or _Demand(), python=python, limits=limits)
+    dag, base_folder = _dag_of(what, retries=retries, demand=demand or _Demand(), python=python, limits=limits)
     if group:
         dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, dag.deadline, group)
     if deadline is not None:
         dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, deadline, dag.agent_run_id)
-    return dag, beside
+    return dag, base_folder
 
 
 def _dag_of(
@@ -284,7 +284,14 @@ class _Cluster(NamedTuple):
 
 @contextmanager
 def _client_or_cluster(
-    master: str | None, home: Path | None, beside: Path, *, workers: int, slots: int | None, ephemeral: bool, forks: ForkedServers
+    master: str | None,
+    home: Path | None,
+    base_folder: Path,
+    *,
+    workers: int,
+    slots: int | None,
+    ephemeral: bool,
+    forks: ForkedServers,
 ) -> Iterator[_Cluster]:
     if home is None or master:
         try:
@@ -297,7 +304,7 @@ def _client_or_cluster(
             with contextlib.closing(client):
                 yield _Cluster(client, False, [], _master_option(master))
             return
-    folder = home or beside / DEFAULT_HOME
+    folder = home or base_folder / DEFAULT_HOME
     scratch = tempfile.mkdtemp(prefix="titan-") if ephemeral else None
     try:
         with (

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from titan.cli.ask import print_table
-from titan.cli.durations import Durations, Recorded, checked_seconds, durations_of, read_durations, read_recordings
+from titan.cli.durations import Durations, Measurements, checked_seconds, durations_of, read_durations, read_recordings
 from titan.cli.fleet import Capacity, fleets
 from titan.cli.options import DEFAULT_HOME, json_option, master_option
 from titan.cli.run import dag_of
@@ -54,12 +54,12 @@ PROGRESS_EVERY_S = 1.0
               help="JSON or YAML: {job id or pattern: seconds}. Overrides recorded durations.")  # fmt: skip
 @click.option("--default-duration", default=1.0, show_default=True, metavar="SECONDS", help="Duration of jobs without any record.")
 @click.option("--gate-wait", default=0.0, show_default=True, metavar="SECONDS", help="Time until each gate is approved.")
-@click.option("--jobs", "every", is_flag=True, help="Print each job's start and end.")
+@click.option("--jobs", "show_jobs", is_flag=True, help="Print each job's start and end.")
 @master_option
 @json_option
 def simulate(
     pipeline: Path, workers: tuple[str, ...], slots: int | None, each: tuple[str, ...], cpus: float | None, runs: tuple[str, ...],
-    last: int, from_home: Path | None, file: Path | None, default_duration: float, gate_wait: float, every: bool,
+    last: int, from_home: Path | None, file: Path | None, default_duration: float, gate_wait: float, show_jobs: bool,
     master: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Predict the duration of a pipeline on given workers, from earlier durations of its jobs. Runs
@@ -71,23 +71,23 @@ def simulate(
     """
     default_s, gate_wait_s = checked_seconds(default_duration), checked_seconds(gate_wait)
     compared = fleets(workers, slots or os.cpu_count() or 1, _capacity(each))
-    dag, beside = dag_of((str(pipeline),), retries=3, python=None, deadline=None)
+    dag, base_folder = dag_of((str(pipeline),), retries=3, python=None, deadline=None)
     spec, parents = outline(dag)
     from_file = read_durations(file) if file is not None else {}
-    recorded = _recorded(spec, parents, runs, last, master, from_home, beside, needed=not from_file)
-    durations = durations_of(spec, recorded.durations, from_file, default_s)
-    shared = _shared_cpus(cpus, recorded)
+    measurements = _read_measurements(spec, parents, runs, last, master, from_home, base_folder, needed=not from_file)
+    durations = durations_of(spec, measurements.durations, from_file, default_s)
+    shared = _shared_cpus(cpus, measurements)
     graph = Pipeline(spec.name, spec.templates, spec.ids, spec.template_of, parents, spec.deadline_s)
     if len(spec.ids) > SHOWN:
         tune_interpreter()
     predictions = []
     for groups in compared:
-        plan = Plan(graph, durations.jobs, groups, recorded.overheads, shared, gate_wait_s, time.time())
+        plan = Plan(graph, durations.jobs, groups, measurements.overheads, shared, gate_wait_s, time.time())
         began = time.perf_counter()
         timeline = predict(plan, _progress(quiet=as_json))
         predictions.append(_Prediction(plan, timeline, judge(plan, timeline), time.perf_counter() - began))
     growing = [job.id for job in dag.jobs if job.expand is not None or job.pipeline is not None]
-    about = _about(durations, recorded, default_s, shared, growing)
+    about = _about(durations, measurements, default_s, shared, growing)
     if as_json:
         _print_json(predictions, about, spec)
     elif len(predictions) > 1:
@@ -95,7 +95,7 @@ def simulate(
         _print_comparison(predictions)
     else:
         _print_sources(about)
-        _print_one(predictions[0], spec, every=every)
+        _print_prediction(predictions[0], spec, show_jobs=show_jobs)
 
 
 class _Prediction:
@@ -127,18 +127,18 @@ def _capacity(texts: Sequence[str]) -> Capacity:
     return Capacity(**amounts)
 
 
-def _shared_cpus(cpus: float | None, recorded: Recorded) -> float:
+def _shared_cpus(cpus: float | None, measurements: Measurements) -> float:
     if cpus is None:
-        return recorded.shared_cpus
+        return measurements.shared_cpus
     if not 0 <= cpus <= 65_536:
         raise click.UsageError(f"--cpus {cpus:g}: must be 0 to 65,536")
     return cpus
 
 
-def _recorded(
+def _read_measurements(
     spec: DagSpec, parents: list[tuple[int, ...]], runs: tuple[str, ...], last: int, master: str | None, home: Path | None,
-    beside: Path, *, needed: bool,
-) -> Recorded:  # fmt: skip
+    base_folder: Path, *, needed: bool,
+) -> Measurements:  # fmt: skip
     """Return the recordings from the named master, home or runs; a missing one is an error.
 
     Without such an option, use the default master or home if it exists.
@@ -148,14 +148,14 @@ def _recorded(
             return read_recordings(client, spec, parents, runs, last)
     if needed:
         with suppress(MasterUnreachable), open_client(None) as client:
-            recorded = read_recordings(client, spec, parents, (), last)
-            if recorded.runs:
-                return recorded
-        folder = beside / DEFAULT_HOME
+            measurements = read_recordings(client, spec, parents, (), last)
+            if measurements.runs:
+                return measurements
+        folder = base_folder / DEFAULT_HOME
         if (folder / "store").is_dir():
             with open_client(None, home=folder, offline=True) as client:
                 return read_recordings(client, spec, parents, (), last)
-    return Recorded()
+    return Measurements()
 
 
 def _progress(*, quiet: bool) -> Callable[[int, int], None] | None:
@@ -174,17 +174,17 @@ def _progress(*, quiet: bool) -> Callable[[int, int], None] | None:
 
 
 # -- output ----------------------------------------------------------------------------------------
-def _about(durations: Durations, recorded: Recorded, default_s: float, shared: float, growing: list[str]) -> dict[str, Any]:
-    o = recorded.overheads
+def _about(durations: Durations, measurements: Measurements, default_s: float, shared: float, growing: list[str]) -> dict[str, Any]:
+    o = measurements.overheads
     return {
-        "runs": recorded.runs,
+        "runs": measurements.runs,
         "recorded": durations.recorded,
         "from_file": durations.from_file,
         "alike": durations.alike,
         "assumed": len(durations.assumed),
         "assumed_jobs": durations.assumed[:SHOWN],
         "default_duration": default_s,
-        "overheads": {"begin": o.begin_s, "link": o.link_s, "turn": o.turn_s, "measured": bool(recorded.runs)},
+        "overheads": {"begin": o.begin_s, "link": o.link_s, "turn": o.turn_s, "measured": bool(measurements.runs)},
         "shared_cpus": shared,
         "growing": growing,
     }
@@ -225,7 +225,7 @@ def _workers_text(groups: list[Group]) -> str:
     )
 
 
-def _print_one(p: _Prediction, spec: DagSpec, *, every: bool) -> None:
+def _print_prediction(p: _Prediction, spec: DagSpec, *, show_jobs: bool) -> None:
     timeline, verdict = p.timeline, p.verdict
     tally = ", ".join(f"{n:,} {state}" for state, n in timeline.tally.items())
     print(f"\n{_workers_text(p.plan.groups)} slots: {timeline.makespan_s:.2f} s, {timeline.state}; {tally}")
@@ -240,7 +240,7 @@ def _print_one(p: _Prediction, spec: DagSpec, *, every: bool) -> None:
         print_table(("JOB", "START", "END", "WAITED FOR"), rows)
         if len(links) < len(verdict.chain):
             print(f"only the first and last {SHOWN // 2} jobs are shown; --json prints all")
-    if every:
+    if show_jobs:
         print()
         rows = [
             (name, f"w{timeline.workers[i]}" if timeline.workers[i] else "", _at(timeline.starts[i]), _at(timeline.ends[i]))

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from titan.cli.options import home_option, json_option, master_option, parent_options, start_logging
-from titan.cli.replies import lines, plain
+from titan.cli.replies import json_value, lines
 from titan.cli.serve import PASSWORD, run_server, store_password
 from titan.cli.session import open_client
 from titan.errors import CallerError
@@ -95,7 +95,7 @@ def _ask(master: str | None, command: tuple[str, ...], *, as_json: bool) -> None
     with open_client(master) as client:
         reply = client.store.execute(*(argument.encode(errors="surrogateescape") for argument in command))
     if as_json:
-        print(json.dumps(plain(reply)))
+        print(json.dumps(json_value(reply)))
     else:
         for line in lines(reply):
             # values are foreign text: escaped on a terminal, byte for byte in a pipe

@@ -15,11 +15,11 @@ MAX_ROWS = 20
 
 @click.command()
 @click.argument("target", metavar="RUN/JOB")
-@click.option("--all", "every", is_flag=True, help="Print every worker.")
+@click.option("--all", "show_all", is_flag=True, help="Print every worker.")
 @master_option
 @home_option("Read this home of an earlier private cluster instead of asking a running master.")
 @json_option
-def why(target: str, every: bool, master: str | None, home: Path | None, as_json: bool) -> None:
+def why(target: str, show_all: bool, master: str | None, home: Path | None, as_json: bool) -> None:
     """Explain why a job does not run, and why no worker takes it."""
     with open_client(master, home=home, offline=True) as client:
         explanation = client.why(target)
@@ -29,7 +29,7 @@ def why(target: str, every: bool, master: str | None, home: Path | None, as_json
         print(f"{explanation.run}/{explanation.job} is {explanation.state}")
         for reason in explanation.reasons:
             print(f"  {reason.text.replace('HOST:PORT', client.address)}")
-        shown = explanation.workers if every else explanation.workers[:MAX_ROWS]
+        shown = explanation.workers if show_all else explanation.workers[:MAX_ROWS]
         width = max((len(w.worker) for w in shown), default=0)
         for worker in shown:
             print(f"  {worker.worker.ljust(width)}  {'; '.join(reason.text for reason in worker.reasons)}")

@@ -61,7 +61,7 @@ class Timeline(msgspec.Struct):
     stuck: dict[LaneKey, int] = {}
     """Demand -> number of jobs whose demand no worker can meet."""
     waited_s: dict[LaneKey, float] = {}
-    """Demand -> seconds in which jobs with this demand were queued."""
+    """Demand -> seconds in which a job with this demand waited in a queue."""
     busy_s: float = 0.0
     """Seconds of use, summed over all slots."""
     cpu_full_s: float = 0.0
@@ -83,11 +83,11 @@ class _Engine:
         self._progress = progress
         self._half_s = plan.overheads.link_s / 2
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._drawn = 0
+        self._counter = 0
         self._inbox: list[inputs.Input] = []
         self._results: dict[int, list[tuple[int, float, float, float, int]]] = {}
         """Worker -> (lease, started, finished, CPU seconds, outcome) of this turn's reports."""
-        self._begun: dict[int, float] = {}
+        self._started: dict[int, float] = {}
         """Lease -> start of the attempt."""
         self._workers: dict[int, SimulatedWorker] = {}
         self._machines: list[Machine] = []
@@ -101,7 +101,7 @@ class _Engine:
         self._demands = [demand_of(t) for t in plan.pipeline.templates]
         self._queued: dict[LaneKey, None] = {}
         """Demands of the jobs in the master's queues."""
-        self._behind: dict[LaneKey, int] = {}
+        self._waiting: dict[LaneKey, int] = {}
         """Demand -> number of attempts that wait in the queue of a worker."""
         self._reported = self._done = 0
         count = len(plan.pipeline.ids)
@@ -132,7 +132,7 @@ class _Engine:
 
     def _advance_to(self, at: float) -> None:
         if at > self.now:
-            for demand in {**self._queued, **self._behind}:
+            for demand in {**self._queued, **self._waiting}:
                 self.timeline.waited_s[demand] = self.timeline.waited_s.get(demand, 0.0) + at - self.now
             self.now = at
 
@@ -162,8 +162,8 @@ class _Engine:
         self._queued.update({state.demand(job_of(key)): None for lane in state.pinned.values() if (key := lane.head()) is not None})
 
     def _after(self, delay: float, call: Callable[..., None], *args: Any) -> None:
-        self._drawn += 1
-        heappush(self._heap, (self.now + delay, self._drawn, call, args))
+        self._counter += 1
+        heappush(self._heap, (self.now + delay, self._counter, call, args))
 
     def _take_inputs(self) -> list[inputs.Input]:
         taken, self._inbox = self._inbox, []
@@ -228,7 +228,7 @@ class _Engine:
             if job.lease == lease:  # else it was cancelled while the dispatch was on its way
                 attempt = self._attempt(lease, number - self._first, job.failures)
                 worker.waiting.append(attempt)
-                self._count_behind(attempt, 1)
+                self._count_waiting(attempt, 1)
             else:
                 self._report(worker, lease, Outcome.STOPPED)
         self._fill(worker, 0.0)
@@ -246,7 +246,7 @@ class _Engine:
 
     def _fill(self, worker: SimulatedWorker, delay: float) -> None:
         while (attempt := worker.next_waiting()) is not None:
-            self._count_behind(attempt, -1)
+            self._count_waiting(attempt, -1)
             if delay:
                 self._after(delay, self._begin, worker, attempt)
             else:
@@ -255,7 +255,7 @@ class _Engine:
     def _begin(self, worker: SimulatedWorker, attempt: Attempt) -> None:
         if attempt.lease not in worker.running:
             return  # the attempt was stopped meanwhile
-        self._begun[attempt.lease] = self.now
+        self._started[attempt.lease] = self.now
         self._note_start(attempt.job, worker.number, worker.last)
         self.timeline.attempts += 1
         if attempt.is_service:
@@ -279,7 +279,7 @@ class _Engine:
 
     def _end(self, worker: SimulatedWorker, attempt: Attempt, outcome: int) -> None:
         worker.release(attempt)
-        began = self._begun.pop(attempt.lease, self.now)
+        began = self._started.pop(attempt.lease, self.now)
         worker.busy_s += self.now - began
         worker.last = attempt.job
         self.timeline.ends[attempt.job] = self.now - self.plan.begin
@@ -303,7 +303,7 @@ class _Engine:
         for lease in order.leases:
             running = worker.running.get(lease)
             if running is not None:
-                if lease in self._begun and not running.is_service:
+                if lease in self._started and not running.is_service:
                     worker.machine.stop(self.now, running)
                     self._watch(worker.machine)
                 self._end(worker, running, Outcome.STOPPED)
@@ -311,21 +311,21 @@ class _Engine:
 
     def _drop(self, worker: SimulatedWorker, leases: list[int], outcome: int) -> None:
         for attempt in worker.drop_waiting(dict.fromkeys(leases)):
-            self._count_behind(attempt, -1)
+            self._count_waiting(attempt, -1)
             self._report(worker, attempt.lease, outcome)
 
-    def _count_behind(self, attempt: Attempt, change: int) -> None:
+    def _count_waiting(self, attempt: Attempt, change: int) -> None:
         demand = self._demands[self.plan.pipeline.template_of[attempt.job]]
-        count = self._behind.get(demand, 0) + change
+        count = self._waiting.get(demand, 0) + change
         if count:
-            self._behind[demand] = count
+            self._waiting[demand] = count
         else:
-            del self._behind[demand]
+            del self._waiting[demand]
 
     # -- services and gates ------------------------------------------------------------------------
     def _on_ready(self, worker: SimulatedWorker, attempt: Attempt) -> None:
         if attempt.lease in worker.running:
-            began = self._begun[attempt.lease]
+            began = self._started[attempt.lease]
             lease, now = [attempt.lease], [self.now]
             self._inbox.append(inputs.ServicesSeen(worker.number, lease, [1], [began], now, [1], [0], [""], [0.0]))
 
@@ -357,6 +357,6 @@ class _Engine:
             timeline.stuck = {demand: lane.count for demand, lane in self.state.lanes.items() if lane.count}
         begin = self.plan.begin
         timeline.busy_s = sum(worker.busy_s for worker in self._workers.values())
-        timeline.busy_s += sum(max(0.0, begin + timeline.makespan_s - began) for began in self._begun.values())
+        timeline.busy_s += sum(max(0.0, begin + timeline.makespan_s - began) for began in self._started.values())
         timeline.cpu_full_s = max((machine.full_s for machine in self._machines), default=0.0)
         return timeline

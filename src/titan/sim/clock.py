@@ -24,7 +24,7 @@ class Clock:
     def __init__(self) -> None:
         self.now = START
         self._heap: list[tuple[float, int, Timer]] = []
-        self._drawn = 0
+        self._counter = 0
 
     @property
     def elapsed(self) -> float:
@@ -36,8 +36,8 @@ class Clock:
         Actions of equal times are called in the order in which they were added.
         """
         timer = Timer(action)
-        self._drawn += 1
-        heappush(self._heap, (max(when, self.now), self._drawn, timer))
+        self._counter += 1
+        heappush(self._heap, (max(when, self.now), self._counter, timer))
         return timer
 
     def after(self, delay: float, action: Callable[[], None]) -> Timer:

@@ -78,7 +78,7 @@ class WorkerFiles:
         """Lease -> {hash: file} of unconfirmed outputs."""
         self._stored: dict[int, list[StoredFile]] = {}
         self._fetching: dict[int, str] = {}
-        self.here: dict[str, None] = {}
+        self.local_hashes: dict[str, None] = {}
 
     def keep(self, assignment: wm.Assignment) -> None:
         self._later(self._world.rng.choice((0.0, 0.1, 3.0)), lambda: self._begin(assignment))
@@ -117,7 +117,7 @@ class WorkerFiles:
         self._fetch_again(hash_)
 
     def _fetch_again(self, hash_: str) -> None:
-        if hash_ in self.here:
+        if hash_ in self.local_hashes:
             return
         self._requests += 1
         self._fetching[self._requests] = hash_
@@ -137,8 +137,8 @@ class WorkerFiles:
                     self._on_stored(lease)
             case pm.FilePiece(request):
                 fetched = self._fetching.pop(request, "")
-                if fetched and fetched not in self.here:
-                    self.here[fetched] = None
+                if fetched and fetched not in self.local_hashes:
+                    self.local_hashes[fetched] = None
                     self._world.trace.count("file fetched")
                     self._receive(wm.ArtifactReady(messages.FILE_PREFIX + fetched))
             case _:
@@ -150,7 +150,7 @@ class WorkerFiles:
             return
         del self._missing[lease]
         outputs = self._stored.pop(lease)
-        self.here.update(dict.fromkeys(file.hash for file in outputs))
+        self.local_hashes.update(dict.fromkeys(file.hash for file in outputs))
         self._world.trace.count("outputs kept")
         for file in outputs:
             self._receive(wm.ArtifactReady(messages.FILE_PREFIX + file.hash))

@@ -66,7 +66,7 @@ class Network:
         self._rng = rng
         self._trace = trace
         self._latency_s = latency_s
-        self._drawn = 0
+        self._counter = 0
 
     def dial(self, host: str, dialer: Endpoint, refused: Callable[[], None]) -> None:
         """Connect a host to the master. Calls `dialer.on_opened` or `refused` later."""
@@ -77,8 +77,8 @@ class Network:
             elif host in self.cut_off:
                 self._clock.after(3.0, refused)
             else:
-                self._drawn += 1
-                link = self.links[self._drawn] = Connection(self._drawn, host, dialer, self.master)
+                self._counter += 1
+                link = self.links[self._counter] = Connection(self._counter, host, dialer, self.master)
                 self.master.on_opened(link)
                 dialer.on_opened(link)
 

@@ -162,7 +162,7 @@ class Processes:
         if fate.refusal is not None:
             del self._all[lease]
             world.oracle.process_oracle.record_trouble(lease, fate.refusal)
-            self._report(wm.AttemptRefused(lease, "no such thing", fate.refusal is Outcome.REFUSED, world.clock.now))
+            self._report(wm.AttemptRefused(lease, "no such file", fate.refusal is Outcome.REFUSED, world.clock.now))
             self._flush_after(lease, fate.flush_s)
             self._start_next(lease)
             return

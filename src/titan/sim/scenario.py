@@ -74,7 +74,7 @@ class WorkerPlan(msgspec.Struct, frozen=True):
     """Resources for its jobs."""
     least: int = 1
     """Slots that it has at least."""
-    beside: Amounts = NOTHING
+    extra: Amounts = NOTHING
     """Additional resources that it always has. Services use them while jobs wait for the worker."""
 
 
@@ -333,7 +333,7 @@ def draw_total(rng: Random, plan: WorkerPlan) -> Amounts:
     total = MOST_CPUS * 1000, MOST_MEMORY, MOST_GPUS
     if plan.mortal:
         total = rng.randint(0, 2 * MOST_CPUS) * 500, rng.randint(0, MOST_MEMORY), rng.randint(0, MOST_GPUS)
-    return plus(total, plan.beside)
+    return plus(total, plan.extra)
 
 
 def _needy(rng: Random, share: float, submission: Submission) -> Submission:
@@ -530,7 +530,7 @@ def with_services(
     """
     if rng.random() < 0.5:
         return submissions, workers, 0
-    count, beside = 0, NOTHING
+    count, extra = 0, NOTHING
     found = []
     for submission in submissions:
         dag = submission.dag
@@ -545,7 +545,7 @@ def with_services(
             old = templates[template_of[n]]
             if old.needs is not None:
                 needs = amounts_of(old.needs)
-                beside = plus(beside, plus(needs, needs))
+                extra = plus(extra, plus(needs, needs))
             template_of[n] = len(templates)
             templates.append(msgspec.structs.replace(old, kind=Kind.SERVICE, service=service, timeout_s=0.0))
             args[n] = ("serve", "1", str(rng.choice((0, 0, 1, 3, 30))), str(rng.choice((0.0, 0.0, 0.3))))
@@ -557,7 +557,7 @@ def with_services(
         dag = msgspec.structs.replace(dag, templates=templates, template_of=template_of, args=args)
         found.append(msgspec.structs.replace(submission, dag=dag, stops=tuple(stops), replaces=tuple(replaces)))
     more = [
-        msgspec.structs.replace(plan, slots=plan.slots + count, least=1 + count, total=plus(plan.total, beside), beside=beside)
+        msgspec.structs.replace(plan, slots=plan.slots + count, least=1 + count, total=plus(plan.total, extra), extra=extra)
         for plan in workers
     ]
     return found, more, count

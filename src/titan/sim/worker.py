@@ -290,7 +290,7 @@ class SimWorker:
     def _follow(self, instruction: wm.Instruction) -> None:
         match instruction:
             case wm.StartAttempt(assignment, gpus, behind):
-                self.world.oracle.file_oracle.judge_start(assignment, self.files.here)
+                self.world.oracle.file_oracle.judge_start(assignment, self.files.local_hashes)
                 self.processes.start(assignment, gpus, behind)
             case wm.WithdrawAttempt(lease):
                 self._later(self.world.pause(), lambda: self.processes.withdraw(lease))

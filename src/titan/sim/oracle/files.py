@@ -43,8 +43,8 @@ class FileOracle:
             if outputs:
                 self._outputs[number] = outputs
 
-    def judge_start(self, assignment: wm.Assignment, here: dict[str, None]) -> None:
-        """Raise Violation unless an attempt has its files; `here` has those of its worker."""
+    def judge_start(self, assignment: wm.Assignment, local_hashes: dict[str, None]) -> None:
+        """Raise Violation unless an attempt has its files. `local_hashes`: files on its worker."""
         files = {file.name: file.hash for file in assignment.files}
         wanted = self._wanted(assignment.run, assignment.job, assignment.template)
         if files != wanted:
@@ -52,7 +52,7 @@ class FileOracle:
                 f"{assignment.run}/{assignment.job} (lease {short(assignment.lease)}) gets the files {files} instead of {wanted}"
             )
         for path, hash_ in files.items():
-            if hash_ not in here:
+            if hash_ not in local_hashes:
                 raise Violation(
                     f"{assignment.run}/{assignment.job} (lease {short(assignment.lease)}) starts before {path} has arrived"
                 )
