@@ -117,7 +117,7 @@ def test_the_commands_print_text_of_others_as_plain_text_only() -> None:
         "context": {"_value", "_execute"},  # in a job: its output
         "follow": {"submit", "_follow_live"},
         "run": {"_copy_output"},
-        "serve": {"_tell_ready"},  # to a pipe of its parent
+        "serve": {"_report_ready"},  # to a pipe of its parent
         "store": {"_ask"},
     }
 
