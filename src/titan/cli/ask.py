@@ -119,7 +119,7 @@ def result(
         try:
             value = client.run(run_id).result(name, timeout, trust=unpickle)
         except TimeoutError:
-            print(f"titan: {run_id}/{name} is not over after {timeout:g} s; it goes on", file=sys.stderr)
+            print(f"titan: {run_id}/{name} is not over after {timeout:g} s; it is still running", file=sys.stderr)
             sys.exit(1)
         except TitanError as e:
             if not isinstance(e, JobError):
@@ -225,8 +225,8 @@ def print_job(job: JobStatus, story: Iterable[str], now: float | None = None) ->
     if job.status:
         print(f"  says: {one_line(job.status)}")
     for line in story:
-        at, _, what = line.partition("  ")
-        print(f"  {_clock(float(at))}  {one_line(what)}")
+        at, _, text = line.partition("  ")
+        print(f"  {_clock(float(at))}  {one_line(text)}")
 
 
 def print_jobs(jobs: Iterable[JobStatus], now: float | None = None) -> None:

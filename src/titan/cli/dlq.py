@@ -86,8 +86,8 @@ def show(target: str, full: bool, master: str | None, home: Path | None, as_json
             return
         print(f"{target} is DEAD after {status.attempt} attempt{'s' if status.attempt != 1 else ''}: {one_line(status.reason)}")
         for line in story:
-            at, _, what = line.partition("  ")
-            print(f"  {_clock(float(at))}  {what}")
+            at, _, text = line.partition("  ")
+            print(f"  {_clock(float(at))}  {text}")
         for attempt_output in _attempts(client, target, status.attempt, full=full):
             for stream in ("stdout", "stderr"):
                 _print_output(attempt_output, stream)

@@ -65,21 +65,21 @@ def execute(
     group: str,
     quiet: bool,
     as_json: bool,
-    what: tuple[str, ...],
+    arguments: tuple[str, ...],
 ) -> NoReturn:
     """Execute `titan run`; see `titan.cli.run_command`."""
     demand = _Demand(requirement or ("GENERAL",), cpus, memory, gpus, secrets)
     make = partial(dag_of, retries=retries, demand=demand, python=python, deadline=deadline, limits=limits, group=group)
-    named = may_be_saved(what)
-    dag, base_folder = (None, Path.cwd()) if named else make(what)
+    named = may_be_saved(arguments)
+    dag, base_folder = (None, Path.cwd()) if named else make(arguments)
     with _client_or_cluster(master, home, base_folder, workers=workers, slots=slots, ephemeral=ephemeral, forks=forks) as cluster:
         client = cluster.client
-        saved = saved_of(client, what[0]) if named else None
+        saved = saved_of(client, arguments[0]) if named else None
         if saved is None:
-            dag = dag or make(what)[0]
+            dag = dag or make(arguments)[0]
             handle, about = submit_dag(client, dag, quiet=quiet or as_json), _About.of(dag)
         else:
-            handle, about = client.pipelines.run(what[0], agent_run_id=group, deadline=deadline), _About.of_saved(saved)
+            handle, about = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline), _About.of_saved(saved)
         try:
             if not (quiet or as_json):
                 print(f"run {handle.id} of {about.name}, {about.size:,} job{'s' if about.size != 1 else ''}", file=sys.stderr)
@@ -139,7 +139,7 @@ def wait(run_id: str, timeout: float | None, quiet: bool, master: str | None, as
             try:
                 summary = client.run(run_id).wait(timeout)
             except TimeoutError:
-                print(f"titan: run {run_id} is not over after {timeout:g} s; it goes on", file=sys.stderr)
+                print(f"titan: run {run_id} is not over after {timeout:g} s; it is still running", file=sys.stderr)
                 click.get_current_context().exit(EXIT_FAILED)
         else:
             summary = follow(client, run_id, quiet=quiet or as_json)
@@ -180,9 +180,9 @@ class _About(NamedTuple):
         return cls(dag.name, len(dag.ids), dag.ids[0], _only_sink(list(zip(dag.ids, dag.parents, strict=True))))
 
 
-# -- what to run -----------------------------------------------------------------------------------
+# -- the DAG to run --------------------------------------------------------------------------------
 def dag_of(
-    what: tuple[str, ...],
+    arguments: tuple[str, ...],
     *,
     retries: int,
     python: str | None,
@@ -195,7 +195,7 @@ def dag_of(
 
     `deadline` and `group` override those of the pipeline.
     """
-    dag, base_folder = _dag_of(what, retries=retries, demand=demand or _Demand(), python=python, limits=limits)
+    dag, base_folder = _dag_of(arguments, retries=retries, demand=demand or _Demand(), python=python, limits=limits)
     if group:
         dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, dag.deadline, group)
     if deadline is not None:
@@ -204,9 +204,9 @@ def dag_of(
 
 
 def _dag_of(
-    what: tuple[str, ...], *, retries: int, demand: _Demand, python: str | None, limits: tuple[str, ...] = ()
+    arguments: tuple[str, ...], *, retries: int, demand: _Demand, python: str | None, limits: tuple[str, ...] = ()
 ) -> tuple[DAG, Path]:
-    first, *args = what
+    first, *args = arguments
     path = Path(first)
     if first.endswith((".yaml", ".yml")):
         from titan.sdk.pipeline import load_pipeline
@@ -234,13 +234,13 @@ def _dag_of(
         raise CallerError(f"--python is for a .py file: {first} would be run as a command")
     if not shutil.which(first):
         _refuse_typos(first, path)
-    job = Job(name, command=list(what), retries=retries, limits=_limits_of(limits), **demand._asdict())
-    return DAG(" ".join(what)[:200].encode("ascii", "replace").decode() or "command", [job]), Path.cwd()
+    job = Job(name, command=list(arguments), retries=retries, limits=_limits_of(limits), **demand._asdict())
+    return DAG(" ".join(arguments)[:200].encode("ascii", "replace").decode() or "command", [job]), Path.cwd()
 
 
-def may_be_saved(what: tuple[str, ...]) -> bool:
-    """Return whether `what` is a single word that may name a saved pipeline, and is not a file."""
-    first, *rest = what
+def may_be_saved(arguments: tuple[str, ...]) -> bool:
+    """Return whether there is a single argument that may name a saved pipeline and is no file."""
+    first, *rest = arguments
     is_file = "/" in first or first.endswith((".yaml", ".yml", ".py", ".sh", ".jar")) or Path(first).exists()
     return not rest and not is_file and match_name(first) is not None
 

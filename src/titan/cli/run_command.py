@@ -47,7 +47,9 @@ PROBE_S = 1.0
 @group_option
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @json_option
-@click.argument("what", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE [ARGS]... | NAME | -- COMMAND [ARGS]...")
+@click.argument(
+    "arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE [ARGS]... | NAME | -- COMMAND [ARGS]..."
+)
 def run(master: str | None, home: Path | None, workers: int, **options: Any) -> None:
     """Submit a pipeline (.yaml, or the NAME of a saved one), a script (.py, .sh, .jar) or any
     command, and follow it. Exit with 0 if every job COMPLETED.

@@ -102,7 +102,7 @@ def _limit(plan: Plan, timeline: Timeline, least: float) -> tuple[str, str]:
         machine = "the machine that the workers share" if plan.shared_cpus else "a machine"
         return (
             "cpus",
-            f"all CPUs of {machine} are in use for {timeline.cpu_full_s / span:.0%} of the time: more slots there cannot help",
+            f"all CPUs of {machine} are in use for {timeline.cpu_full_s / span:.0%} of the time: more slots on it cannot help",
         )
     demand, waited = max(timeline.waited_s.items(), key=lambda item: item[1], default=("", 0.0))
     if waited >= 0.1 * span:

@@ -1,7 +1,7 @@
 """A user with a connection to the master.
 
-The user sends all unanswered requests. If the answer is late, it sends them again or dials anew. It
-also dials anew after the connection breaks.
+The user sends all unanswered requests. If the answer is late, it sends them again or dials again.
+It also dials again after the connection breaks.
 """
 
 from __future__ import annotations
