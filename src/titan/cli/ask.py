@@ -73,7 +73,7 @@ def status(target: str | None, show_all: bool, master: str | None, home: Path | 
 @home_option(_HOME)
 @json_option
 def logs(target: str, follow: bool, attempt: int | None, master: str | None, home: Path | None, as_json: bool) -> None:
-    """Print the output of a job, byte for byte: its stdout on stdout, its stderr on stderr. If
+    """Print the output of a job, byte for byte. Its stdout goes to stdout, its stderr to stderr. If
     output was lost, stderr ends with a note."""
     if "/" not in target:
         raise click.UsageError(f"{target!r} does not name a job: pass RUN/JOB (`titan status {target}` lists the jobs)")
@@ -103,8 +103,8 @@ def logs(target: str, follow: bool, attempt: int | None, master: str | None, hom
 def result(
     run_id: str, job: str | None, timeout: float | None, unpickle: bool, master: str | None, home: Path | None, as_json: bool
 ) -> None:
-    """Wait for a job and print its result: the value that it set by `context.result`, or that the
-    call returned.
+    """Wait for a job and print its result. The result is the value that the job set by
+    `context.result`, or that the call returned.
 
     Text is printed as it is. Other values are printed as JSON if possible, else as Python shows
     them; with --json the latter is an error. A pickle that is more than plain data needs

@@ -35,7 +35,7 @@ class _Group(click.Group):
 
 @click.group(cls=_Group)
 def dlq() -> None:
-    """Manage the dead letter queue: jobs that are out of retries, refused for good, or poison.
+    """Manage the dead letter queue. Its jobs are out of retries, refused for good, or poison.
     Without a command, list them."""
 
 

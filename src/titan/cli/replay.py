@@ -66,8 +66,8 @@ def replay(
     home: Path | None,
     as_json: bool,
 ) -> None:
-    """Show the cluster, a run or a job at a past time, from the journal of a home. Writes nothing
-    there.
+    """Show the cluster, a run or a job at a past time. The data come from the journal of a home, in
+    which nothing is written.
 
     The journal does not record logs, nor which workers were connected.
     """

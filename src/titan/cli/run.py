@@ -110,8 +110,8 @@ def execute(
 @master_option
 @json_option
 def submit(file: str, python: str | None, deadline: float | None, group: str, master: str | None, as_json: bool) -> None:
-    """Submit a pipeline, a saved pipeline or a script, and return at once. The run outlives this
-    terminal, and restarts of the master."""
+    """Submit a pipeline or script, and return at once. A pipeline is a file or the NAME of a saved
+    one. The run outlives this terminal, and restarts of the master."""
     named = may_be_saved((file,))
     dag = None if named else dag_of((file,), retries=3, python=python, deadline=deadline, group=group)[0]
     with open_client(master) as client:

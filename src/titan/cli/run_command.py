@@ -51,8 +51,8 @@ PROBE_S = 1.0
     "arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE [ARGS]... | NAME | -- COMMAND [ARGS]..."
 )
 def run(master: str | None, home: Path | None, workers: int, **options: Any) -> None:
-    """Submit a pipeline (.yaml, or the NAME of a saved one), a script (.py, .sh, .jar) or any
-    command, and follow it. Exit with 0 if every job COMPLETED.
+    """Run a pipeline, a script or a command, and follow it. A pipeline is a .yaml file or the NAME
+    of a saved one; a script is a .py, .sh or .jar file. Exit with 0 if every job COMPLETED.
 
     Without --master, TITAN_MASTER and a master on the default port, the command starts a private
     cluster on this machine and stops it afterwards. The home of that cluster stays for `titan

@@ -32,8 +32,8 @@ def save(
     master: str | None,
     as_json: bool,
 ) -> None:
-    """Save a pipeline or script under a name, with its files as they are now. Run it by `titan run
-    NAME`, or by `pipeline: NAME` in another pipeline."""
+    """Save a pipeline or script under a name. Its files are saved as they are now. Run it by `titan
+    run NAME`, or by `pipeline: NAME` in another pipeline."""
     if list_:
         if name or file or remove:
             raise click.UsageError("--list takes no NAME, no FILE and no --remove: titan save --list")

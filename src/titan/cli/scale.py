@@ -16,8 +16,8 @@ from titan.cli.session import open_client
 @master_option
 @json_option
 def scale(master: str | None, as_json: bool) -> None:
-    """Show per capability the queued jobs, the slots, the burst workers with their limits, and the
-    last decision."""
+    """Show the burst workers of each capability. The table also has the queued jobs, the busy
+    slots, the limits and the last decision."""
     with open_client(master) as client:
         found = client.scale()
         if as_json:

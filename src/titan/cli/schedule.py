@@ -22,7 +22,7 @@ _HOME = "Read this home of an earlier private cluster instead of asking a runnin
 
 @click.group()
 def schedule() -> None:
-    """Run pipelines by the clock: by cron expressions in any time zone, or at plain intervals."""
+    """Run pipelines by the clock. Times are cron expressions in any time zone, or intervals."""
 
 
 @schedule.command()

@@ -22,7 +22,8 @@ from titan.sdk.services import ServiceStatus
 @master_option
 @json_option
 def services(run: str, limit: int, master: str | None, as_json: bool) -> None:
-    """List the running services: address, state, and the reason of the last restart."""
+    """List the running services. The table has their states, their addresses, and the reasons of
+    their last restarts."""
     with open_client(master) as client:
         found = client.services(run, limit)
         if as_json:

@@ -62,8 +62,8 @@ def simulate(
     last: int, from_home: Path | None, file: Path | None, default_duration: float, gate_wait: float, show_jobs: bool,
     master: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Predict the duration of a pipeline on given workers, from earlier durations of its jobs. Runs
-    nothing.
+    """Predict the duration of a pipeline on given workers. The prediction uses earlier durations of
+    its jobs, and runs nothing.
 
     The simulation uses the real scheduler and a clock that does not wait. From earlier runs it
     takes the duration of each job, its CPU time, and the overheads between jobs. A recorded failure

@@ -56,8 +56,9 @@ def store(
     parent_fd: int | None,
     ready_fd: int | None,
 ) -> None:
-    """With a COMMAND, as for redis-cli: execute it in the store of a running master. Exit code 1 if
-    the key does not exist. Without a COMMAND: run a standalone store for any Redis client.
+    """Execute a COMMAND in the store of a master, or run a standalone store. A COMMAND is written
+    as for redis-cli; exit code 1 if the key does not exist. Without a COMMAND, any Redis client can
+    use the standalone store.
 
     titan store set greeting "hello"; titan store get greeting; titan store --port 6379
     """
