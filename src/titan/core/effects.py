@@ -1,6 +1,6 @@
-"""Orders to the shell, performed once the events of the same step are durable, in order.
+"""Effects: orders to the shell, performed in order once the events of the same step are durable.
 
-None of them is logged: what a crash swallows, reconciliation makes again.
+Effects are not logged. Reconciliation repeats those that a crash loses.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from titan.model.files import Published
 
 
 class AcceptWorker(msgspec.Struct, frozen=True, gc=False):
-    """Answer a registration; from now on this connection is this worker's, and an older one of its
-    is closed."""
+    """Answer a registration. This connection becomes the worker's, and its older connection is
+    closed."""
 
     origin: int
     request: int
@@ -20,7 +20,7 @@ class AcceptWorker(msgspec.Struct, frozen=True, gc=False):
 
 
 class SendDispatch(msgspec.Struct, frozen=True, gc=False):
-    """Job i has lease `first_lease + i`."""
+    """Dispatch jobs to a worker. Job i has lease `first_lease + i`."""
 
     worker: int
     jobs: list[int]
@@ -35,7 +35,8 @@ class SendStop(msgspec.Struct, frozen=True, gc=False):
 
 
 class SendRecall(msgspec.Struct, frozen=True, gc=False):
-    """Hand these attempts back if they have not started: another worker has nothing to do."""
+    """Ask the worker to hand these attempts back if they have not started, because another worker
+    is idle."""
 
     worker: int
     leases: list[int]
@@ -49,16 +50,16 @@ class SendAck(msgspec.Struct, frozen=True, gc=False):
 
 
 class SendLeave(msgspec.Struct, frozen=True, gc=False):
-    """Finish what runs, then end; `now`: kill it and hand it back. Repeated until the worker has
-    left."""
+    """Tell the worker to finish its attempts and end. With `now`, it kills them and hands them
+    back. Repeated until the worker has left."""
 
     worker: int
     now: bool
 
 
 class StartBurst(msgspec.Struct, frozen=True, gc=False):
-    """Have the provider start a worker of this name. BurstGone follows when it has ended, or if it
-    cannot be started."""
+    """Have the provider start a worker of this name. BurstGone follows when it has ended or cannot
+    be started."""
 
     name: str
     capabilities: tuple[str, ...]
@@ -66,14 +67,14 @@ class StartBurst(msgspec.Struct, frozen=True, gc=False):
 
 
 class StopBurst(msgspec.Struct, frozen=True, gc=False):
-    """Have the provider end this worker, whatever it does. BurstGone follows, at once if there is
-    none."""
+    """Have the provider end this worker, whatever it is doing. BurstGone follows; at once if there
+    is no such worker."""
 
     name: str
 
 
 class ReplyTold(msgspec.Struct, frozen=True, gc=False):
-    """A worker was told to leave."""
+    """Answer that a worker was told to leave."""
 
     origin: int
     request: int
@@ -82,7 +83,7 @@ class ReplyTold(msgspec.Struct, frozen=True, gc=False):
 
 
 class Disconnect(msgspec.Struct, frozen=True, gc=False):
-    """Close this connection: its worker was silent for too long and has to register anew."""
+    """Close this connection. Its worker was silent for too long and must register again."""
 
     origin: int
 
@@ -95,7 +96,7 @@ class ReplySubmitted(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReplyGrown(msgspec.Struct, frozen=True, gc=False):
-    """`jobs` is how many were added."""
+    """Answer that `jobs` jobs were added to a run."""
 
     origin: int
     request: int
@@ -104,7 +105,7 @@ class ReplyGrown(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReplySaved(msgspec.Struct, frozen=True, gc=False):
-    """A pipeline is kept by that name, or is no more."""
+    """Answer that a pipeline was saved under this name, or removed."""
 
     origin: int
     request: int
@@ -118,8 +119,8 @@ class ReplyCancelled(msgspec.Struct, frozen=True, gc=False):
 
 
 class AnnounceGate(msgspec.Struct, frozen=True, gc=False):
-    """A gate with a webhook opened, or is open since before the master started: tell of it, and say
-    WebhookAnswered."""
+    """Call the webhook of a gate, then report WebhookAnswered. Ordered when the gate opens, and
+    again at each start of the master while it is open."""
 
     job: int
 
@@ -155,7 +156,7 @@ class ReplyServicesStopped(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReplyScheduled(msgspec.Struct, frozen=True, gc=False):
-    """Answer with the schedule as it is now, or that there is none any more."""
+    """Answer with the current state of the schedule, or that it no longer exists."""
 
     origin: int
     request: int
@@ -188,7 +189,7 @@ class ReplySecretChanged(msgspec.Struct, frozen=True, gc=False):
 
 
 class Refuse(msgspec.Struct, frozen=True, gc=False):
-    """Answer with an error. `code` is that of a class in titan.errors."""
+    """Answer with an error. `code` is the code of a class in titan.errors."""
 
     origin: int
     request: int

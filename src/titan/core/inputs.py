@@ -1,8 +1,8 @@
-"""What the master sees, named by what was seen. `origin` is the connection it came on, `request`
-the asker's number for it, `actor` who asked: USER@HOST as that says of itself, "" if it is not
-known.
+"""Inputs of the core, named by what the master observed.
 
-Where a batch is natural the fields are columns: entry i of each list is about the same attempt.
+`origin` is the connection on which the input came. `request` is the sender's number for it. `actor`
+is the USER@HOST that the client gives for itself; "" if not known. Batches have fields in columns:
+entry i of each list is about the same attempt.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from titan.model.timing import Timing
 
 
 class MasterBooted(msgspec.Struct, frozen=True):
-    """The log was replayed and the master begins. `cluster` names a new cluster if the log was
-    empty.
+    """The log was replayed and the master begins.
 
-    `term` is what opening the log gave. `bursts` are the burst workers that outlived the master's
-    last process, as their provider says. `draw` is random and names this start. `copied`, if not
-    empty, says why the home is known to be a copy. `behind_s`: so far the time is behind what the
-    log has recorded, as an earlier clock was ahead; 0 if it is not.
+    - `cluster` names a new cluster if the log was empty.
+    - `term` comes from opening the log.
+    - `bursts` are the burst workers that outlived the master's last process, according to the
+      provider.
+    - `draw` is a random id of this start.
+    - `copied` says why the home is known to be a copy; "" if it is not.
+    - `behind_s` is how far the clock is behind the last time in the log; 0 if it is not behind.
     """
 
     cluster: str
@@ -40,14 +42,15 @@ class DagSubmitted(msgspec.Struct, frozen=True):
     origin: int
     request: int
     run: str
-    """The id that the run gets if it is accepted."""
+    """Id that the run gets if the DAG is accepted."""
     key: str
     dag: DagSpec
     actor: str = ""
 
 
 class RunBegun(msgspec.Struct, frozen=True):
-    """A DAG of `count` jobs that comes in parts begins; JobsArrived for the same run bring them."""
+    """A DAG of `count` jobs begins to arrive in parts. JobsArrived inputs of the same run bring the
+    jobs."""
 
     origin: int
     request: int
@@ -63,8 +66,8 @@ class RunBegun(msgspec.Struct, frozen=True):
 
 
 class JobsArrived(msgspec.Struct, frozen=True):
-    """The jobs from `position` on of a DAG, in columns. `parents` are positions in the DAG, each
-    before its child."""
+    """Jobs of a DAG from `position` on, in columns. `parents` are positions in the DAG; each parent
+    comes before its child."""
 
     origin: int
     request: int
@@ -78,26 +81,28 @@ class JobsArrived(msgspec.Struct, frozen=True):
 
 
 class SubmitterGone(msgspec.Struct, frozen=True):
-    """The connection on which a DAG was coming in is no more."""
+    """The connection closed while a DAG arrived on it."""
 
     run: str
 
 
 class HistoryKept(msgspec.Struct, frozen=True):
-    """The history has these finished runs, durably: they may leave. `changes`: `Run.changes` of
-    each as it was written."""
+    """The history has stored these finished runs durably, so they may leave the state. `changes` is
+    each run's `Run.changes` at the time of writing."""
 
     runs: list[str]
     changes: list[int] = []
 
 
 class RunGrowthRequested(msgspec.Struct, frozen=True):
-    """Add jobs to a run that runs: to that of the attempt that `worker` holds under `lease`, or, if
-    `worker` is 0, to `run`.
+    """A request to add jobs to a running run.
 
-    Parents in `dag` are ids of its own jobs or of jobs that are there. `before`: ids of jobs that
-    wait for the addition from now on; `before_children`: so do the jobs that depend on the one that
-    asks. `key`: the same addition sent twice is one.
+    The run is that of the attempt that `worker` holds under `lease`; if `worker` is 0, it is `run`.
+
+    - Parents in `dag` are ids of its own jobs or of jobs already in the run.
+    - `before` are ids of jobs that must also wait for the added jobs.
+    - `before_children` adds the children of the job that asks to `before`.
+    - `key` is the idempotency key of the request.
     """
 
     origin: int
@@ -113,7 +118,7 @@ class RunGrowthRequested(msgspec.Struct, frozen=True):
 
 
 class PipelineSaveRequested(msgspec.Struct, frozen=True):
-    """Keep a DAG by a name. `replace`: there may be one of that name already."""
+    """A request to save a DAG under a name. `replace` allows that name to exist already."""
 
     origin: int
     request: int
@@ -131,7 +136,7 @@ class PipelineRemovalRequested(msgspec.Struct, frozen=True):
 
 
 class CancelRequested(msgspec.Struct, frozen=True):
-    """`job` "" means the whole run."""
+    """A request to cancel a job, or the whole run if `job` is ""."""
 
     origin: int
     request: int
@@ -141,8 +146,8 @@ class CancelRequested(msgspec.Struct, frozen=True):
 
 
 class GateDecisionMade(msgspec.Struct, frozen=True):
-    """Somebody approves or rejects a gate: by its name, or, if `digest` is not empty, by the token
-    with that SHA-256."""
+    """A decision to approve or reject a gate. A `digest` that is not empty identifies the gate by
+    the SHA-256 of its token; otherwise `run` and `job` do."""
 
     origin: int
     request: int
@@ -157,23 +162,23 @@ class GateDecisionMade(msgspec.Struct, frozen=True):
 
 
 class TokenDrawn(msgspec.Struct, frozen=True):
-    """A token of a gate, of which only the SHA-256 is ever seen here."""
+    """A token was drawn for a gate. The core only gets its SHA-256."""
 
     job: int
     digest: bytes
 
 
 class WebhookAnswered(msgspec.Struct, frozen=True):
-    """`result`: "delivered", or why it was given up."""
+    """The delivery of a webhook ended. `result` is "delivered" or the reason for giving up."""
 
     job: int
     result: str
 
 
 class DeadRetried(msgspec.Struct, frozen=True):
-    """Take a job, or all of a run (`job` ""), off the dead letter queue and try again.
+    """A request to retry a dead job, or all dead jobs of the run if `job` is "".
 
-    `chunks`: the run as the history has it, if it had left the state when that was asked.
+    `chunks` is the run from the history, if it had left the state when the request came.
     """
 
     origin: int
@@ -187,7 +192,8 @@ class DeadRetried(msgspec.Struct, frozen=True):
 
 
 class DeadDismissed(msgspec.Struct, frozen=True):
-    """Take a job, or all of a run, off the dead letter queue for good. `chunks` as in DeadRetried."""
+    """A request to purge a dead job, or all of a run, from the dead letter queue. `chunks` as in
+    DeadRetried."""
 
     origin: int
     request: int
@@ -198,7 +204,7 @@ class DeadDismissed(msgspec.Struct, frozen=True):
 
 
 class ScheduleRequested(msgspec.Struct, frozen=True):
-    """`replace`: a schedule of that name may be there already."""
+    """A request to add a schedule. `replace` allows the name to exist already."""
 
     origin: int
     request: int
@@ -214,7 +220,7 @@ class ScheduleRequested(msgspec.Struct, frozen=True):
 
 
 class PauseRequested(msgspec.Struct, frozen=True):
-    """That a schedule pauses, or goes on."""
+    """A request to pause or resume a schedule."""
 
     origin: int
     request: int
@@ -224,7 +230,7 @@ class PauseRequested(msgspec.Struct, frozen=True):
 
 
 class RemovalRequested(msgspec.Struct, frozen=True):
-    """Of a schedule."""
+    """A request to remove a schedule."""
 
     origin: int
     request: int
@@ -233,7 +239,8 @@ class RemovalRequested(msgspec.Struct, frozen=True):
 
 
 class ScheduleRunRequested(msgspec.Struct, frozen=True):
-    """A run of a schedule now, whatever its timing and policies say. `run` is the id that it gets."""
+    """A request for a run of a schedule now, regardless of its timing and policies. `run` is the id
+    that the run gets."""
 
     origin: int
     request: int
@@ -244,10 +251,11 @@ class ScheduleRunRequested(msgspec.Struct, frozen=True):
 
 
 class WorkerRegistered(msgspec.Struct, frozen=True):
-    """A worker came (back), with the attempts it holds: running (`started` > 0), waiting (0) or
-    finished unreported.
+    """A worker registered or came back, with the attempts that it holds.
 
-    Lease i was given under `draws[draw_of[i]]`; no columns: a worker of an older Titan.
+    `started` is the start time of a running attempt and 0 for a waiting one; finished attempts
+    whose results were not acknowledged are listed too. Lease i was given under `draws[draw_of[i]]`.
+    A worker of an older Titan sends no such columns.
     """
 
     origin: int
@@ -265,8 +273,8 @@ class WorkerRegistered(msgspec.Struct, frozen=True):
 
 
 class WorkerBeat(msgspec.Struct, frozen=True):
-    """A heartbeat: the attempts that the worker holds, as at registration, and those of its facts
-    that have changed."""
+    """A heartbeat: the attempts that the worker holds, as in WorkerRegistered, and its changed
+    facts."""
 
     worker: int
     leases: list[int]
@@ -277,7 +285,7 @@ class WorkerBeat(msgspec.Struct, frozen=True):
 
 
 class LeasesAwaiting(msgspec.Struct, frozen=True):
-    """The calls on a worker that wait for other calls: all of them."""
+    """The complete list of calls on a worker that wait for other calls."""
 
     worker: int
     leases: list[int]
@@ -290,8 +298,8 @@ class AttemptsStarted(msgspec.Struct, frozen=True):
 
 
 class ResultsReported(msgspec.Struct, frozen=True):
-    """Attempts that ended. `jitter` is one number in [0, 1) drawn for the batch; each job's backoff
-    takes its own from it."""
+    """Results of attempts that ended. `jitter` is one random number in [0, 1) for the batch; each
+    job's backoff derives its own from it."""
 
     worker: int
     leases: list[int]
@@ -304,18 +312,19 @@ class ResultsReported(msgspec.Struct, frozen=True):
     peak_bytes: list[int]
     jitter: float
     values: list[bytes] = []
-    """Empty, or for each what a call returned or raised."""
+    """Empty, or the return value or exception of each call."""
     outputs: list[tuple[StoredFile, ...]] = []
-    """Empty, or for each the files that it left; the master has them."""
+    """Empty, or the output files of each attempt. The master has their content."""
     lost: list[str] = []
-    """Empty, or for each why some of its output is lost."""
+    """Empty, or for each attempt the reason why some output was lost."""
 
 
 class ServicesSeen(msgspec.Struct, frozen=True):
-    """What a worker says of the services that it runs. `ready_ats` 0: not READY. `serials` number
-    the reports of each attempt.
+    """A worker's report of the services that it runs.
 
-    `next_starts`: when its next process starts, 0 if it has one.
+    - `ready_ats` is 0 for a service that is not READY.
+    - `serials` number the reports of each attempt.
+    - `next_starts` is when the next process starts; 0 if a process runs.
     """
 
     worker: int
@@ -330,7 +339,7 @@ class ServicesSeen(msgspec.Struct, frozen=True):
 
 
 class ProgressSeen(msgspec.Struct, frozen=True):
-    """How far attempts of a worker are: 0 to 1, or -1 for not known."""
+    """Progress of a worker's attempts: 0 to 1, or -1 if not known."""
 
     worker: int
     leases: list[int]
@@ -339,7 +348,7 @@ class ProgressSeen(msgspec.Struct, frozen=True):
 
 
 class StatusesSeen(msgspec.Struct, frozen=True):
-    """What attempts of a worker say of themselves."""
+    """Status lines of a worker's attempts."""
 
     worker: int
     leases: list[int]
@@ -347,7 +356,7 @@ class StatusesSeen(msgspec.Struct, frozen=True):
 
 
 class ServiceStopRequested(msgspec.Struct, frozen=True):
-    """`job` "" means every service of the run."""
+    """A request to stop a service, or every service of the run if `job` is ""."""
 
     origin: int
     request: int
@@ -357,10 +366,10 @@ class ServiceStopRequested(msgspec.Struct, frozen=True):
 
 
 class ServiceReplaceRequested(msgspec.Struct, frozen=True):
-    """Run a service anew: with another `file` (staged as `file_hash`), `command` or `argv`, or as
-    it is.
+    """A request to replace a service: with another `file` (staged as `file_hash`), `command` or
+    `argv`, or unchanged.
 
-    `args` None keeps those.
+    `args` None keeps the arguments.
     """
 
     origin: int
@@ -376,20 +385,20 @@ class ServiceReplaceRequested(msgspec.Struct, frozen=True):
 
 
 class WorkerDraining(msgspec.Struct, frozen=True):
-    """It finishes what runs and takes nothing new."""
+    """The worker drains: it finishes its attempts and takes nothing new."""
 
     worker: int
 
 
 class WorkerLeaving(msgspec.Struct, frozen=True):
-    """It goes, and holds nothing any more."""
+    """The worker leaves and holds no attempts."""
 
     worker: int
 
 
 class WorkerToldToLeave(msgspec.Struct, frozen=True):
-    """A user asks that a worker finishes what runs and goes; `now`: that it kills what runs, hands
-    it back, and goes."""
+    """A user's request that a worker drain and leave. With `now`, the worker kills its attempts,
+    hands them back, and leaves."""
 
     origin: int
     request: int
@@ -399,14 +408,14 @@ class WorkerToldToLeave(msgspec.Struct, frozen=True):
 
 
 class StoreWritten(msgspec.Struct, frozen=True, gc=False):
-    """Commands were executed on the state's store; these repeat what they changed."""
+    """Commands were executed on the state's store. `changes` are commands that repeat their effect."""
 
     changes: list[tuple[int, list[bytes]]]
 
 
 class PublishRequested(msgspec.Struct, frozen=True):
-    """A file that the master has is to be published: by the attempt `lease` of a worker, or (0) by
-    a client, then shared."""
+    """A request to publish a file that the master already has. The attempt `lease` of a worker
+    asks, or a client if `lease` is 0. A client can only publish to shared keys."""
 
     origin: int
     request: int
@@ -421,7 +430,7 @@ class PublishRequested(msgspec.Struct, frozen=True):
 
 
 class UnpublishRequested(msgspec.Struct, frozen=True):
-    """A shared key is to go."""
+    """A request to remove a shared key."""
 
     origin: int
     request: int
@@ -445,7 +454,7 @@ class SecretWritten(msgspec.Struct, frozen=True):
 
 
 class BurstGone(msgspec.Struct, frozen=True):
-    """The provider says that this burst worker has ended, or never came to be."""
+    """The provider reports that a burst worker has ended or could not be started."""
 
     name: str
     reason: str

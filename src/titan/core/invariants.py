@@ -1,5 +1,5 @@
-"""Every invariant of the state, checked by computing anew what is kept incrementally. For tests and
-the simulator; O(state)."""
+"""All invariants of the state, checked against values computed from scratch. For tests and the
+simulator; O(state)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GATE_STATES = (JobState.WAITING, JobState.DELAYED, JobState.PAUSED, JobState.COM
 
 
 def check(state: State) -> None:
-    """Raises AssertionError that names what does not hold."""
+    """Raise AssertionError that names the first invariant that does not hold."""
     _check_jobs(state)
     _check_runs(state)
     _check_workers(state)
@@ -45,13 +45,13 @@ def _check_jobs(state: State) -> None:
                 assert ended, f"{where} is {job.state.name} behind a parent that never completes"
         queued = job.state in (JobState.QUEUED, JobState.DELAYED)
         assert not queued or not lacks_service(state, job), f"{where} is queued before its services are READY"
-        assert (job.service is not None) == (job.template.kind == SERVICE), f"{where}: no service, or no state of one"
+        assert (job.service is not None) == (job.template.kind == SERVICE), f"{where}: service state and kind disagree"
         if job.service is not None:
             ready = job.service.ready_at > 0
             old = job.service.old_lease
             assert not ready or old or job.state in (JobState.RUNNING, JobState.COMPLETED), f"{where} is READY and {job.state.name}"
             assert not ready or old or job.service.lease == job.lease or not job.lease, f"{where} is READY by an older attempt"
-            assert not old or ready, f"{where}: what is replaced is not READY"
+            assert not old or ready, f"{where}: the service under replacement is not READY"
             assert not old or state.workers[job.service.old_worker].retiring.get(old) == number, f"{where}: lease {old} is nowhere"
             listed = number in state.services.get(job.run.id, ())
             assert listed == (job.state not in TERMINAL), f"{where} is {job.state.name}, among the services: {listed}"
@@ -71,8 +71,8 @@ def _check_jobs(state: State) -> None:
 
 
 def _went_on(state: State, job: Job) -> bool:
-    """It ran as a handler, or behind a DEAD parent that was retried since, or a service that is not
-    READY any more."""
+    """Return True if the job may have run with a parent missing: it is a handler, or a parent was
+    retried since, or a service is no longer READY."""
     behind = [state.jobs[p] for p in job.parents if not satisfies(state.jobs[p], job)]
     went_on = all(parent.template.on_failure == "continue" or parent.service is not None for parent in behind)
     return job.template.kind == HANDLER or went_on
@@ -91,7 +91,7 @@ def _check_runs(state: State) -> None:
         assert (run.state is RunState.RUNNING) == running, f"run {run.id} is {run.state.name} with {run.open} jobs open"
     assert state.keys == {run.key: run.id for run in state.runs.values() if run.key and run.state is not RunState.OPENING}
     assert not state.unsettled and all(state.services.values()), "services are not settled"
-    grown = {run.id: {(it.by, it.key): it for it in run.grown} for run in state.runs.values() if run.grown}
+    grown = {run.id: {(g.by, g.key): g for g in run.grown} for run in state.runs.values() if run.grown}
     assert state.tables.growths == grown, "the requests by which runs grew are not those of the runs"
     assert not state.archived.keys() & state.keys.keys(), "a run is archived and live"
     for keys, most in ((state.published, MAX_SHARED_KEYS), *((run.published, MAX_KEYS) for run in state.runs.values())):
@@ -115,7 +115,7 @@ def _check_workers(state: State) -> None:
         used = worker.used
         for lease, number in worker.retiring.items():
             service = state.jobs[number].service
-            assert service is not None and service.old_lease == lease, f"{worker.name} keeps lease {lease} for nobody"
+            assert service is not None and service.old_lease == lease, f"{worker.name} retires lease {lease} of no service"
             assert lease not in worker.held and lease not in worker.ending, f"{worker.name} has lease {lease} twice"
         assert (seat.used, seat.slots, seat.open) == (used, worker.offered, worker.takes_work), (
             f"{worker.name}: the pool has {seat}"
@@ -152,7 +152,7 @@ def _check_queues(state: State) -> None:
         assert lane.count == general[demand] == len(lane.jobs()), f"lane {demand}: {lane.count} != {general[demand]}"
         if lane.count:
             assert state.pool.best(demand) is None, f"{demand} jobs are queued while a worker has room"
-            assert not _has_room(state, demand, lane), f"{demand} jobs are queued, and nobody knows that a worker has room"
+            assert not _has_room(state, demand, lane), f"{demand} jobs are queued while a worker unknown to the pool has room"
     for worker, lane in state.pinned.items():
         assert lane.count == pinned[worker] == len(lane.jobs()), f"lane of worker {worker}: {lane.count}, really {pinned[worker]}"
         if lane.count:
@@ -165,7 +165,7 @@ def _check_queues(state: State) -> None:
 
 
 def _has_room(state: State, demand: LaneKey, lane: Lane) -> bool:
-    """Whether any worker could take the first of a lane now, found by asking each."""
+    """Return True if any worker could take the first job of a lane now, by asking each."""
     key = lane.head()
     assert key is not None
     for worker in state.workers.values():
@@ -187,7 +187,7 @@ def _check_timers(state: State) -> None:
     for worker in state.workers.values():
         assert workers[worker.number] == worker.watched, f"{worker.name}: {workers[worker.number]} timers"
         if worker.state in (WorkerState.ALIVE, WorkerState.SUSPECT):
-            assert worker.watched, f"nobody watches {worker.name}"
+            assert worker.watched, f"the deadline of {worker.name} has no timer"
 
 
 def _check_schedules(state: State) -> None:
@@ -202,14 +202,14 @@ def _check_schedules(state: State) -> None:
             live.setdefault(run.schedule, {})[run.id] = None
         elif run.schedule and run.state is RunState.OPENING:
             assert filling.setdefault(run.schedule, run.id) == run.id, f"schedule {run.schedule} makes two runs at once"
-    assert state.live == live and state.filling == filling, "which runs schedules have"
+    assert state.live == live and state.filling == filling, "the runs of the schedules are not those of the state"
     assert state.schedule_names == {s.number: s.name for s in state.schedules.values()}
     for name, s in state.schedules.items():
         assert name == s.name and s.number < state.next_schedule, name
         if s.due and not s.paused:
             assert (s.due, TimerKind.SCHEDULE, s.number) in armed, f"no timer will wake schedule {name}"
         assert len(s.waiting) <= MAX_WAITING, f"schedule {name}: {len(s.waiting)} times wait"
-        assert s.waiting == sorted(dict.fromkeys(s.waiting)), f"schedule {name}: what waits is out of order"
+        assert s.waiting == sorted(dict.fromkeys(s.waiting)), f"schedule {name}: the waiting times are out of order"
         assert not s.waiting or not s.due or s.waiting[-1] < s.due, f"schedule {name}: a time waits and is due"
         if s.waiting and not s.paused:
             assert name in live or name in filling, f"schedule {name} has times that wait for nothing"
@@ -229,4 +229,4 @@ def _check_scaling(state: State) -> None:
         assert per_rule[rule] <= most, f"{per_rule[rule]} burst workers of {rule}; the maximum is {most}"
     for worker in state.workers.values():
         assert not worker.asked or worker.draining, f"{worker.name} is to leave and takes work"
-        assert not worker.name.startswith(BURST_PREFIX) or worker.name in state.bursts, f"{worker.name} is nobody's burst worker"
+        assert not worker.name.startswith(BURST_PREFIX) or worker.name in state.bursts, f"{worker.name} has no burst record"

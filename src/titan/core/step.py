@@ -1,5 +1,4 @@
-"""`step`: everything that was seen since the last turn goes in, what is decided and what is to be
-done comes out."""
+"""`step`: one turn of the core, from inputs to events and effects."""
 
 from __future__ import annotations
 
@@ -57,38 +56,42 @@ from titan.scheduling.place import place
 
 
 class Decision(NamedTuple):
-    """The events are applied already. Make them durable, then perform the effects in order."""
+    """Result of a turn. The events are already applied. Make them durable, then perform the effects
+    in order."""
 
     events: list[ev.Event]
     effects: list[fx.Effect]
 
 
 def step(state: State, now: float, received: Iterable[inputs.Input]) -> Decision:
-    """One turn. `now`: seconds since the epoch, never less than at the last turn of this process.
+    """Handle the inputs of one turn and return its events and effects.
 
-    Inputs are handled in order; placement happens once at the end, so a batch of results frees all
-    its slots before the next jobs are chosen. What was written to the store changes nothing for
-    jobs: a turn of it alone looks at none. What raises carries a note of the input, and of the job
-    that it is about: a bug, after which the state is of no further use.
+    `now` is in seconds since the epoch and must not decrease within a process. Inputs are handled
+    in order. Placement happens once at the end, so a batch of results frees all its slots before
+    the next jobs are placed. Store writes do not affect jobs, so a turn with nothing else skips
+    placement.
+
+    An exception is a bug, after which the state must not be used. It carries a note with the input
+    and the story of the job concerned.
     """
     turn = Turn(state, now)
-    one: inputs.Input | None = None
-    stored = more = False
+    input_: inputs.Input | None = None
+    store_written = others = False
     try:
-        for one in received:
-            if type(one) is inputs.StoreWritten:
-                stored = True
-                on_store_written(turn, one)
+        for input_ in received:
+            if type(input_) is inputs.StoreWritten:
+                store_written = True
+                on_store_written(turn, input_)
                 continue
-            more = True
-            if type(one) in _OF_A_WORKER and one.worker not in state.workers:  # type: ignore[union-attr]
-                continue  # it is forgotten: a word of its last process that came late
-            turn.actor = getattr(one, "actor", "")
-            _HANDLERS[type(one)](turn, one)
+            others = True
+            if type(input_) in _OF_A_WORKER and input_.worker not in state.workers:  # type: ignore[union-attr]
+                continue  # late message from a worker that was already forgotten
+            turn.actor = getattr(input_, "actor", "")
+            _HANDLERS[type(input_)](turn, input_)
     except Exception as error:
-        error.add_note(about(state, one))
+        error.add_note(about(state, input_))
         raise
-    if stored and not more:
+    if store_written and not others:
         return Decision(turn.events, turn.effects)
     turn.actor = ""
     fill_runs(turn)
@@ -103,7 +106,8 @@ def step(state: State, now: float, received: Iterable[inputs.Input]) -> Decision
 
 
 def next_due(state: State) -> float | None:
-    """When TimePassed is due. The timer may turn out to be void; then nothing happens."""
+    """Return the time at which TimePassed is due, or None. A void timer may cause a TimePassed that
+    does nothing."""
     if state.releasing or state.filling:
         return 0.0
     return state.timers[0][0] if state.timers else None
@@ -129,7 +133,7 @@ def _on_time_passed(turn: Turn, received: inputs.TimePassed) -> None:
     while state.timers and state.timers[0][0] <= now:
         due, kind, number = heappop(state.timers)
         if not state.is_awaited(due, kind, number):
-            state.stale = max(0, state.stale - 1)  # nobody waits for it any more
+            state.stale = max(0, state.stale - 1)  # a void timer
         elif kind == TimerKind.RUN:
             expire_run(turn, state.jobs[number].run)
         elif kind == TimerKind.SCHEDULE:
@@ -144,7 +148,7 @@ def _on_time_passed(turn: Turn, received: inputs.TimePassed) -> None:
             forget_if_due(turn, number)
         else:
             on_deadline(turn, number)
-    # What came due before may have cancelled some of them.
+    # Timers that came first may have cancelled some of these jobs.
     jobs = state.jobs
     gates = [number for number in due_jobs if jobs[number].template.kind == GATE]
     opening = [number for number in gates if jobs[number].state is not JobState.PAUSED]
@@ -186,8 +190,8 @@ def _finish_runs(turn: Turn) -> None:
 
 
 def _only_unneeded_are_missing(state: State, run: Run) -> bool:
-    """Whether all that is not COMPLETED are handlers that were not needed, and what waits for
-    those."""
+    """Return True if every job that is not COMPLETED is a handler that was not needed, or a job
+    that waited for one."""
     if run.tally[JobState.DEAD] or not any(t.kind == HANDLER for t in run.templates):
         return False
     jobs = (state.jobs[j] for j in run.numbers())

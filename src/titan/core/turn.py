@@ -1,4 +1,5 @@
-"""One turn of the core: the events decided so far, already applied, and the effects ordered so far."""
+"""One turn of the core: the events decided so far, which are already applied, and the effects
+ordered so far."""
 
 from __future__ import annotations
 
@@ -9,8 +10,11 @@ from titan.core.state.state import Run, State
 
 
 class Turn:
-    """Handlers decide by `emit`, which applies at once, so that the next decision sees it; and
-    order by `order`."""
+    """Decisions of one turn.
+
+    A handler decides by `emit`. The event is applied at once, so the next decision sees it. A
+    handler orders effects by `order`.
+    """
 
     __slots__ = ("actor", "effects", "events", "now", "runs", "schedules", "state")
 
@@ -18,17 +22,17 @@ class Turn:
         self.state = state
         self.now = now
         self.actor = ""
-        """Who asked for what is being handled."""
+        """Actor of the input that is being handled."""
         self.events: list[ev.Event] = []
         self.effects: list[fx.Effect] = []
         self.runs: dict[str, Run] = {}
-        """Runs of which some job came to an end."""
+        """Runs in which a job ended in this turn."""
         self.schedules: dict[str, None] = {}
-        """Those that may make a run for a time that waits."""
+        """Schedules that may make a run for a waiting nominal time."""
 
     @property
     def asker(self) -> str:
-        """The same, in a sentence."""
+        """The actor as text for a reason; "a user" if unknown."""
         return self.actor or "a user"
 
     def emit(self, event: ev.Event) -> None:

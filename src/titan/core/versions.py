@@ -1,9 +1,9 @@
-"""What a later Titan wrote is refused with words, not read in part.
+"""Checks that refuse data of a later Titan instead of reading it in part.
 
-Events and snapshots are arrays to which fields are only ever added at the end. Reading them by
-their types drops what is too much in silence, so a downgrade would lose what the later Titan knew.
-Here the raw arrays are compared with the types. That costs more than the reading itself, so it is
-for what another version wrote: see `gateway.reading`.
+Events and snapshots are arrays to which fields are only added at the end. Decoding by type silently
+drops extra fields, so a downgrade would lose data of the later Titan. These checks compare the raw
+arrays with the types. That costs more than the decoding itself, so only data of another version is
+checked: see `gateway.reading`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ _decode_raw = msgspec.msgpack.Decoder().decode
 
 
 def check_events(payload: bytes) -> None:
-    """Raises JournalTooNew if the payload of a record holds more than this Titan knows."""
+    """Raise JournalTooNew if the payload of a record has fields or tags that this Titan does not
+    know."""
     _checks()[0](_decode_raw(payload))
 
 
 def check_chunk(chunk: bytes) -> None:
-    """The same for a chunk of a snapshot."""
+    """Raise JournalTooNew if a chunk of a snapshot has fields or tags that this Titan does not
+    know."""
     _checks()[1](_decode_raw(chunk))
 
 
@@ -41,7 +43,7 @@ def _checks() -> tuple[Check, Check]:
 
 
 def _check_of(kind: inspect.Type, known: dict[type, Check]) -> Check | None:
-    """None for what holds no struct."""
+    """Return the check for a type; None if it contains no struct."""
     match kind:
         case inspect.StructType():
             return _struct(kind, known)
@@ -60,19 +62,19 @@ def _check_of(kind: inspect.Type, known: dict[type, Check]) -> Check | None:
 def _struct(kind: inspect.StructType, known: dict[type, Check]) -> Check:
     if kind.cls not in known:
         made: list[Check] = []
-        known[kind.cls] = lambda raw: made[0](raw)  # noqa: PLW0108  a type may hold itself, and nothing is made yet
+        known[kind.cls] = lambda raw: made[0](raw)  # noqa: PLW0108  a recursive type reads `made` before it is filled
         made.append(_array(kind, known) if kind.array_like else _object(kind, known))
     return known[kind.cls]
 
 
 def _array(kind: inspect.StructType, known: dict[type, Check]) -> Check:
     name, before = kind.cls.__name__, [None] if kind.tag is not None else []
-    most = len(kind.fields) + len(before)
+    limit = len(kind.fields) + len(before)
     inner = _positions([*before, *(_check_of(field.type, known) for field in kind.fields)])
 
     def check(raw: Any) -> None:
-        if len(raw) > most:
-            raise JournalTooNew(f"{name} has {len(raw) - most} fields more than this Titan knows")
+        if len(raw) > limit:
+            raise JournalTooNew(f"{name} has {len(raw) - limit} more fields than this Titan knows")
         if inner is not None:
             inner(raw)
 
@@ -106,7 +108,7 @@ def _union(kind: inspect.UnionType, known: dict[type, Check]) -> Check | None:
         if by_tag:
             tag = raw[0] if isinstance(raw, list) else raw.get(structs[0].tag_field)
             if tag not in by_tag:
-                raise JournalTooNew(f"{tag!r} is nothing that this Titan knows")
+                raise JournalTooNew(f"this Titan does not know {tag!r}")
             by_tag[tag](raw)
         for other in others:
             if isinstance(raw, (list, dict)):

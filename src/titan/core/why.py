@@ -1,8 +1,6 @@
-"""Why a job does not run (or that it does): typed reasons, of the job as a whole and for each
-worker, from what placement goes by.
+"""Explanations behind `titan why`: typed reasons why a job does not run, or how it runs.
 
-Pure, for the view behind `titan why`. A reason has a code that programs can rely on, a sentence,
-and the numbers and names in it.
+A reason has a code that programs can rely on, a sentence, and the numbers and names in it.
 """
 
 from __future__ import annotations
@@ -20,9 +18,9 @@ from titan.model.timing import iso
 from titan.scheduling.lane import sort_key
 
 MAX_NAMED = 8
-"""Parents that are named; the others are counted."""
+"""Maximum number of parents to name; the others are counted."""
 MAX_WORKERS = 1000
-"""Workers that are told of, those first that could run it soonest."""
+"""Maximum number of workers to list, those first that could run the job soonest."""
 
 _OF_JOB = (
     *("over", "running", "dispatched", "parents", "releasing", "delayed", "backoff", "paused"),
@@ -32,7 +30,7 @@ _OF_WORKER = (
     *("fits", "held", "slots", "resources_busy", "suspect", "elsewhere", "refused", "aside", "draining"),
     *("resources", "capability", "gone"),
 )
-"""What passes soonest first."""
+"""Ordered by how soon they pass, soonest first."""
 CODES = (*_OF_JOB, *_OF_WORKER)
 
 Detail = dict[str, str | int | float]
@@ -45,8 +43,8 @@ class Reason(msgspec.Struct, frozen=True):
     detail: Detail = {}
 
 
-class OfWorker(msgspec.Struct, frozen=True):
-    """Why one worker does not take it; most lasting first."""
+class WorkerReasons(msgspec.Struct, frozen=True):
+    """Reasons why one worker does not take a job, most lasting first."""
 
     worker: str
     reasons: list[Reason]
@@ -55,28 +53,28 @@ class OfWorker(msgspec.Struct, frozen=True):
 class Explanation(msgspec.Struct, frozen=True):
     state: JobState
     reasons: list[Reason]
-    workers: list[OfWorker]
-    """Of a job that is QUEUED."""
+    workers: list[WorkerReasons]
+    """Filled for QUEUED jobs only."""
     left_off: int = 0
-    """Workers that are not told of."""
+    """Number of workers that are not listed."""
 
 
 def explain(state: State, number: int, now: float) -> Explanation:
-    """`now`: seconds since the epoch."""
+    """Return why a job does not run. `now` is in seconds since the epoch."""
     job = state.jobs[number]
     if job.state is JobState.QUEUED:
         return _queued(state, number, job)
-    reasons = _waiting(state, job, now) if job.state is JobState.WAITING else [_at_rest(state, job, now)]
+    reasons = _waiting(state, job, now) if job.state is JobState.WAITING else [_reason_at_rest(state, job, now)]
     return Explanation(job.state, reasons, [])
 
 
-def _at_rest(state: State, job: Job, now: float) -> Reason:
-    """The one reason of a job that no worker is looked for."""
+def _reason_at_rest(state: State, job: Job, now: float) -> Reason:
+    """Return the reason of a job that is not being placed."""
     where = _name(state, job.worker)
     if job.state in TERMINAL:
-        why = f": {job.reason}" if job.reason else ""
+        reason = f": {job.reason}" if job.reason else ""
         over: Detail = {"state": job.state.name, "finished_at": job.finished_at or job.since}
-        return Reason("over", f"it is over: {job.state.name}{why}", over)
+        return Reason("over", f"it is over: {job.state.name}{reason}", over)
     match job.state:
         case JobState.DELAYED:
             return Reason("delayed", f"delayed for another {max(0.0, job.due - now):.1f} s", {"until": job.due})
@@ -94,34 +92,34 @@ def _at_rest(state: State, job: Job, now: float) -> Reason:
         case _:
             worker = state.workers[job.worker]
             full = worker.used > worker.slots
-            ahead = "it waits there for a slot" if full else "it has not said that it started"
+            progress = "it waits there for a slot" if full else "its start has not been reported"
             sent: Detail = {"worker": where, "attempt": job.attempt, "since": job.since}
-            return Reason("dispatched", f"sent to {where} as attempt {job.attempt}: {ahead}", sent)
+            return Reason("dispatched", f"sent to {where} as attempt {job.attempt}: {progress}", sent)
 
 
 def _serving(job: Job, service: ServiceState, where: str, now: float) -> Reason:
-    """What an attempt of a service that runs is about: it serves, or why it does not."""
-    heard = service.lease == job.lease
-    restarts = service.restarts if heard else 0
+    """Return why a running attempt of a service serves or does not."""
+    is_current = service.lease == job.lease
+    restarts = service.restarts if is_current else 0
     about: Detail = {"worker": where, "attempt": job.attempt, "restarts": restarts, "address": service.address}
-    why = f": {service.reason}" if heard and service.reason else ""
-    wait = service.next_start - now if heard else 0.0
+    cause = f": {service.reason}" if is_current and service.reason else ""
+    wait = service.next_start - now if is_current else 0.0
     if service.old_lease:
-        return Reason("replacing", f"it serves, READY at {service.address}, and {_replaced(why, wait)}", about)
+        return Reason("replacing", f"it serves: READY at {service.address}; {_replaced(cause, wait)}", about)
     if service.ready_at:
-        again = f"; restarted {_times(restarts)}, the last time{why}" if restarts else ""
+        again = f"; restarted {_times(restarts)}, the last time{cause}" if restarts else ""
         serves = f"it serves: READY at {service.address} on {where}, for {max(0.0, now - service.ready_at):.1f} s{again}"
         return Reason("ready", serves, about)
     if wait > 0:
-        backs_off = f"backs off: its process on {where} is started again in {wait:.1f} s, for the {_nth(restarts)} time{why}"
+        backs_off = f"backs off: its process on {where} restarts in {wait:.1f} s, for the {_nth(restarts)} time{cause}"
         return Reason("restarting", backs_off, {**about, "until": service.next_start})
-    begun = f", started again {_times(restarts)}," if restarts else ""
-    return Reason("starting", f"its process on {where}{begun} is not READY yet{why}", about)
+    begun = f", restarted {_times(restarts)}," if restarts else ""
+    return Reason("starting", f"its process on {where}{begun} is not READY yet{cause}", about)
 
 
 def _replaced(why: str, wait: float) -> str:
-    later = f", and is started again in {wait:.1f} s" if wait > 0 else ""
-    return f"goes on until what replaces it is READY; that is not READY yet{why}{later}"
+    later = f", and restarts in {wait:.1f} s" if wait > 0 else ""
+    return f"its replacement is not READY yet{why}{later}"
 
 
 def _times(count: int) -> str:
@@ -136,8 +134,9 @@ def _nth(count: int) -> str:
 def _waiting(state: State, job: Job, now: float) -> list[Reason]:
     open_ = [parent for p in job.parents if not satisfies(parent := state.jobs[p], job)]
     if not open_:
-        what = "its run is still coming in" if job.run.state is RunState.OPENING else "it is about to be queued: its run is large"
-        return [Reason("releasing", what)]
+        opening = job.run.state is RunState.OPENING
+        text = "its run is still being submitted" if opening else "its run is large: it will be queued in a moment"
+        return [Reason("releasing", text)]
     named = ", ".join(f"{p.name} ({p.state.name})" for p in open_[:MAX_NAMED])
     more = f" and {len(open_) - MAX_NAMED} more" if len(open_) > MAX_NAMED else ""
     parents: Detail = {"open": len(open_), "parents": len(job.parents), "first": open_[0].name}
@@ -147,13 +146,13 @@ def _waiting(state: State, job: Job, now: float) -> list[Reason]:
 
 
 def _of_service(state: State, service: Job, now: float) -> Reason:
-    """A service that a job waits for."""
+    """Return the reason of a job that waits for this service."""
     if service.state in (JobState.WAITING, JobState.QUEUED):
-        why = f"it is {service.state.name} itself: `titan why {service.run.id}/{service.name}`"
+        cause = f"it is {service.state.name} itself: `titan why {service.run.id}/{service.name}`"
     else:
-        why = _at_rest(state, service, now).text
+        cause = _reason_at_rest(state, service, now).text
     about: Detail = {"service": service.name, "state": service.state.name}
-    return Reason("service", f"waits for the service {service.name} to be READY: {why}", about)
+    return Reason("service", f"waits for the service {service.name} to be READY: {cause}", about)
 
 
 # -- jobs that wait for a worker -------------------------------------------------------------------
@@ -172,17 +171,18 @@ def _queued(state: State, number: int, job: Job) -> Explanation:
     past = job.history[-1] if job.history else None
     if past is not None and past.released:
         reasons.append(Reason("affinity", past.reason, {"worker": _name(state, past.worker), "released": 1}))
-    found.sort(key=lambda one: (_weight(one[1]), one[0].name))
-    told = [OfWorker(worker.name, why) for worker, why in found[:MAX_WORKERS]]
-    return Explanation(job.state, reasons, told, len(found) - len(told))
+    found.sort(key=lambda entry: (_weight(entry[1]), entry[0].name))
+    workers = [WorkerReasons(worker.name, why) for worker, why in found[:MAX_WORKERS]]
+    return Explanation(job.state, reasons, workers, len(found) - len(workers))
 
 
 def _nobody(state: State, demand: str | Demand) -> Reason | None:
-    """No worker that is there could run it, however idle; with what to do about it."""
-    there = [w for w in state.workers.values() if w.state in (WorkerState.ALIVE, WorkerState.SUSPECT) and not w.draining]
+    """Return the reason that no present worker could run such a job even if idle, with the command
+    that starts one; None if some worker could."""
+    present = [w for w in state.workers.values() if w.state in (WorkerState.ALIVE, WorkerState.SUSPECT) and not w.draining]
     wanted = capabilities_of(demand)
     amounts = amounts_in(demand)
-    capable = [w for w in there if all(c in w.capabilities for c in wanted)]
+    capable = [w for w in present if all(c in w.capabilities for c in wanted)]
     enough = [w for w in capable if all(have >= want for want, have in zip(amounts, totals_of(w.facts), strict=True))]
     if enough:
         return None
@@ -194,9 +194,9 @@ def _nobody(state: State, demand: str | Demand) -> Reason | None:
         short = [f"{KINDS[i]} {amount_text(i, amounts[i])} (the most is {amount_text(i, most[i])})" for i in range(3) if amounts[i]]
         text = f"no worker with {' and '.join(wanted)} has enough: it asks for {', '.join(short)}"
     else:
-        lacking = [c for c in wanted if not any(c in w.capabilities for w in there)]
-        text = f"no worker with {' and '.join(lacking or wanted)} is there"
-    return Reason("no_worker", f"{text}: start one: {how}", {"demand": demand_text(demand), "start": how, "workers": len(there)})
+        lacking = [c for c in wanted if not any(c in w.capabilities for w in present)]
+        text = f"no worker offers {' and '.join(lacking or wanted)}"
+    return Reason("no_worker", f"{text}: start one: {how}", {"demand": demand_text(demand), "start": how, "workers": len(present)})
 
 
 def _option(kind: int, amount: int) -> str:
@@ -212,25 +212,25 @@ def _bound(state: State, job: Job) -> Reason:
     if job.template.affinity:
         return Reason("affinity", f"bound by affinity to {there}", about)
     refused = job.service is not None and job.service.refused_by
-    why = "others could not start it" if refused else "its port is in use where its former process is"
-    return Reason("bound", f"goes to {there}: {why}", about)
+    cause = "other workers could not start it" if refused else "its port is in use where the old process runs"
+    return Reason("bound", f"goes to {there}: {cause}", about)
 
 
 def _behind(state: State, job: Job, demand: str | Demand, key: int) -> list[Reason]:
-    """Jobs that come before it and would take the same workers."""
+    """Return the reason for the jobs that come first and compete for the same workers."""
     if job.pin != NO_WORKER:
         ahead = state.pinned[job.pin].ahead(key)
     else:
         ahead = sum(lane.ahead(key) for other, lane in state.lanes.items() if lane.count and _compete(state, demand, other))
     if not ahead:
-        return [Reason("placeable", "it is the next: it goes to the first worker that has room for it")]
+        return [Reason("placeable", "it is next: it goes to the first worker that has room for it")]
     many = "jobs" if ahead > 1 else "job"
     return [Reason("behind", f"behind {ahead:,} {many} of higher priority or greater age", {"ahead": ahead})]
 
 
-def _compete(state: State, one: str | Demand, other: str | Demand) -> bool:
-    wanted = dict.fromkeys((*capabilities_of(one), *capabilities_of(other)))
-    return one == other or any(w.takes_work and all(c in w.capabilities for c in wanted) for w in state.workers.values())
+def _compete(state: State, demand: str | Demand, other: str | Demand) -> bool:
+    wanted = dict.fromkeys((*capabilities_of(demand), *capabilities_of(other)))
+    return demand == other or any(w.takes_work and all(c in w.capabilities for c in wanted) for w in state.workers.values())
 
 
 # -- one worker ------------------------------------------------------------------------------------
@@ -243,13 +243,13 @@ def _of_worker(state: State, worker: Worker, job: Job, key: int) -> list[Reason]
         lacks = [c for c in wanted if c not in worker.capabilities]
         reasons.append(Reason("capability", f"does not offer {' and '.join(lacks)}", {"lacks": " ".join(lacks)}))
     if worker.draining:
-        reasons.append(Reason("draining", "drains: it takes nothing new"))
+        reasons.append(Reason("draining", "is draining: it takes no new jobs"))
     if worker.aside_until:
         until = "it is on trial with one attempt" if worker.probing else f"until {iso(worker.aside_until)}"
         reasons.append(Reason("aside", f"is set aside, {until}: {worker.aside_reason}", {"until": worker.aside_until}))
     if job.pin not in (NO_WORKER, worker.number):
-        what = "affinity binds the job to" if job.template.affinity else "the service is to go to"
-        reasons.append(Reason("elsewhere", f"{what} {_name(state, job.pin)}"))
+        cause = "affinity binds the job to" if job.template.affinity else "the service is to go to"
+        reasons.append(Reason("elsewhere", f"{cause} {_name(state, job.pin)}"))
     if job.service is not None and worker.number in job.service.refused_by:
         reasons.append(Reason("refused", "could not start it"))
     reasons += _of_resources(worker, job)
@@ -257,14 +257,14 @@ def _of_worker(state: State, worker: Worker, job: Job, key: int) -> list[Reason]
         reasons.append(Reason("suspect", "its connection broke: it may come back", {"until": worker.deadline}))
     busy = worker.used
     if busy >= worker.slots:
-        waits = f", {busy - worker.slots} of them to wait there" if busy > worker.slots else ""
-        full = f"no free slot: {_attempts(busy, worker.slots)}{waits}; until when is not known"
+        waiting = f", {busy - worker.slots} of them waiting" if busy > worker.slots else ""
+        full = f"no free slot: {_attempts(busy, worker.slots)}{waiting}"
         reasons.append(Reason("slots", full, {"held": busy, "slots": worker.slots}))
     if reasons:
         return reasons
     if not state.pool.fits(worker.number, demand_of(job.template), key):
-        return [Reason("held", "its room is kept for a job that comes before")]
-    return [Reason("fits", "has room: it takes the job as soon as those that come before have theirs")]
+        return [Reason("held", "its room is reserved for a job that comes first")]
+    return [Reason("fits", "has room: it takes the job once the jobs that come first are placed")]
 
 
 def _of_resources(worker: Worker, job: Job) -> list[Reason]:

@@ -1,1 +1,2 @@
-"""Who runs what: queues of ready jobs, workers by load, and the match between them. Pure."""
+"""Placement of jobs: lanes of ready jobs, the pool of workers by load, and the match between them.
+Pure."""

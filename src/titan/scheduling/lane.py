@@ -1,12 +1,11 @@
-"""The ActiveJobQueue of one demand: ready jobs by priority, then age.
+"""The active job queue of one demand: ready jobs by priority, then age.
 
-A job's age is its number, which grows with submission, so a retry or a job whose worker was lost
-comes back to where it stood. Most jobs arrive in order (a submission, a layer that is unlocked), so
-the lane keeps one sorted run of keys that grows at its end, and a heap for those that arrive out of
-order: O(1) and O(log n).
+A job's age is its number, which grows with submission. A retried job, or one whose worker was lost,
+thus returns to its old place. Most jobs arrive in order. The lane keeps those in a sorted run of
+keys that grows at its end, O(1), and the others in a heap, O(log n).
 
-Leaving is lazy: a job that is cancelled stays until it comes to the front, where `alive` tells that
-it is gone. The owner therefore keeps the count of those that are really queued.
+Removal is lazy. A cancelled job stays until it reaches the front, where `alive` tells that it is
+gone. The owner therefore keeps the count of jobs that are really queued.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from heapq import heappop, heappush, merge, nsmallest
 from itertools import islice
 
 EXACT = 10_000
-"""Up to so many jobs are counted one by one."""
-# above every priority; a key is (how far below the highest priority, job number) in one integer
+"""Maximum number of jobs that `ahead` counts exactly."""
+# Above every priority. A key packs (_BIAS - priority, job number) into one integer.
 _BIAS = 1 << 21
 _JOB_BITS = 64
 _JOB_MASK = (1 << _JOB_BITS) - 1
 
 
 def sort_key(priority: int, job: int) -> int:
-    """Lower comes first."""
+    """Return the sort key of a job; lower keys come first."""
     return (_BIAS - priority) << _JOB_BITS | job
 
 
@@ -41,12 +40,12 @@ class Lane:
         self._heap: list[int] = []
         self.alive = alive
         self.count = 0
-        """How many jobs are really queued here; kept by the owner."""
+        """Number of jobs that are really queued here; kept by the owner."""
         self.blocked_at = -1.0
-        """Since when its first job finds no place, though some worker has enough in all; -1: it
-        does not. Kept by `place`."""
+        """Time since which the first job fits nowhere although some worker has enough in total; -1
+        if it is not so. Kept by `place`."""
         self.home = -1
-        """The worker that holds room for that job."""
+        """Worker that holds a reservation for that job."""
 
     def push(self, priority: int, job: int) -> None:
         key = sort_key(priority, job)
@@ -56,7 +55,7 @@ class Lane:
             heappush(self._heap, key)
 
     def head(self) -> int | None:
-        """The key of the first job that is alive; drops those before it that are not."""
+        """Return the key of the first job that is alive, or None. Drops dead entries before it."""
         run, heap = self._run, self._heap
         while True:
             if run and (not heap or run[0] <= heap[0]):
@@ -71,13 +70,12 @@ class Lane:
                 return None
 
     def pop(self) -> int | None:
-        """Takes the first job that is alive, and returns its number."""
+        """Remove the first job that is alive and return its number, or None."""
         if self.head() is None:
             return None
         run, heap = self._run, self._heap
         key = run.popleft() if run and (not heap or run[0] <= heap[0]) else heappop(heap)
-        # A job that left, and came back before its first entry reached the front, stands here
-        # twice.
+        # A job that left and returned before its first entry reached the front has two entries.
         while run and run[0] == key:
             run.popleft()
         while heap and heap[0] == key:
@@ -85,7 +83,8 @@ class Lane:
         return key & _JOB_MASK
 
     def ahead(self, key: int) -> int:
-        """How many jobs come before `key`. Counts some that have left, if there are many."""
+        """Return the number of jobs before `key`. Beyond EXACT entries, jobs that have left may be
+        counted."""
         run, heap = self._run, self._heap
         low, high = 0, len(run)
         while low < high:
@@ -101,12 +100,13 @@ class Lane:
         return sum(self.alive(k & _JOB_MASK) for k in found)
 
     def first(self, limit: int) -> list[int]:
-        """The first that are alive, in order. Looks at little more than it returns."""
+        """Return the first `limit` jobs that are alive, in order. Reads little more than it
+        returns."""
         keys = merge(self._run, nsmallest(limit, self._heap))
         jobs = (key & _JOB_MASK for key in keys)
         return list(islice(dict.fromkeys(islice((job for job in jobs if self.alive(job)), 2 * limit)), limit))
 
     def jobs(self) -> list[int]:
-        """All that are alive, in order."""
+        """Return all jobs that are alive, in order."""
         keys = sorted([*self._run, *self._heap])
         return [job for job in dict.fromkeys(key & _JOB_MASK for key in keys) if self.alive(job)]

@@ -1,10 +1,12 @@
-"""The match: which queued jobs go to which workers now.
+"""Placement: decides which queued jobs go to which workers now.
 
-Jobs go by priority, then age, each to the least loaded worker that has its capabilities and room. A
-job that is pinned (its affinity names a node) waits for that worker alone and blocks nobody else;
-those of one node go in their order. A job whose resources are nowhere free lets others pass, but
-not for ever: a worker comes to hold room for it (`pool.keep_room`). Takes jobs out of the lanes and
-room out of the pool; whoever calls makes the assignment true at once.
+Jobs are placed by priority, then age. Each goes to the least loaded worker that has its
+capabilities and room. A pinned job (its affinity names a node) waits for that worker only and
+blocks no other job; the jobs pinned to one node keep their order. A job whose resources are free
+nowhere lets others pass, but not for ever: a worker makes a reservation for it (`Pool.keep_room`).
+
+Placement removes jobs from the lanes and room from the pool. The caller must apply the assignment
+at once.
 """
 
 from __future__ import annotations
@@ -20,29 +22,28 @@ from titan.scheduling.pool import Pool
 
 
 class Terms(msgspec.Struct):
-    """What a placement needs to know besides queues and workers. May be used again, with another
-    `now`."""
+    """Parameters of a placement besides lanes and workers. Reusable with another `now`."""
 
     demand_of: Callable[[int], LaneKey] = lambda job: ""
-    """By job."""
+    """Returns the demand of a job."""
     now: float = 0.0
     patience_s: float = 0.0
-    """How long the first job of a lane is passed by others that leave it no room."""
+    """Time for which later jobs may pass the first job of a lane and leave it no room."""
 
 
 def place(
     lanes: Mapping[LaneKey, Lane], pinned: Mapping[int, Lane], touched: Iterable[int], pool: Pool, terms: Terms | None = None
 ) -> dict[int, list[int]]:
-    """worker -> jobs. `touched` are the workers whose pinned jobs or room changed since the last
-    call. O(log n) a job."""
+    """Return worker -> jobs to dispatch there. `touched` are the workers whose pinned jobs or room
+    changed since the last call. O(log n) per job."""
     placed: dict[int, list[int]] = {}
     terms = terms or Terms()
-    # what waited behind such a hold may have room when another comes in its place
-    held = list(pool.holds)
-    if held or pool.stuck:
+    # Reservations are made anew, so jobs pinned to these workers may now have room.
+    reserved = list(pool.holds)
+    if reserved or pool.stuck:
         pool.begin()
     _fill(lanes, pinned, pool, placed, terms)
-    for worker in dict.fromkeys((*touched, *held)) if held else touched:
+    for worker in dict.fromkeys((*touched, *reserved)) if reserved else touched:
         lane = pinned.get(worker)
         while lane is not None:
             key = lane.head()
@@ -58,9 +59,10 @@ def place(
 def _fill(
     lanes: Mapping[LaneKey, Lane], pinned: Mapping[int, Lane], pool: Pool, placed: dict[int, list[int]], terms: Terms
 ) -> None:
-    """The jobs that any capable worker may take, in order over all lanes that some worker serves.
+    """Place the jobs that any capable worker may take, in order over all lanes that a worker
+    serves.
 
-    A worker that is chosen for one takes those first that are pinned to it and come before.
+    A worker that is chosen first takes the jobs pinned to it that come before the chosen job.
     """
     heads = _heads(lanes, pool)
     while heads:
@@ -76,11 +78,11 @@ def _fill(
             own = pinned.get(worker)
             first = own.head() if own is not None else None
             if own is not None and first is not None and first < key:
-                theirs = terms.demand_of(job_of(first))
-                if pool.fits(worker, theirs, first):
-                    _assign(worker, own, theirs, pool, placed)
+                own_demand = terms.demand_of(job_of(first))
+                if pool.fits(worker, own_demand, first):
+                    _assign(worker, own, own_demand, pool, placed)
                     continue
-                if pool.keep_room(worker, theirs, first, firm=_is_firm(own, terms)):
+                if pool.keep_room(worker, own_demand, first, firm=_is_firm(own, terms)):
                     continue
             _assign(worker, lane, demand, pool, placed)
             next_key = lane.head()
@@ -93,8 +95,8 @@ def _fill(
 
 
 def _heads(lanes: Mapping[LaneKey, Lane], pool: Pool) -> list[tuple[int, LaneKey]]:
-    """A heap of (key of its first job, demand) of the lanes that somebody serves. No two jobs have
-    one key."""
+    """Return a heap of (key of the first job, demand), over the lanes that a worker serves. Keys
+    are unique."""
     heads: list[tuple[int, LaneKey]] = []
     for demand, lane in lanes.items():
         if lane.count and (pool.best(demand) is not None or (type(demand) is not str and pool.may_hold(demand))):
@@ -107,8 +109,8 @@ def _heads(lanes: Mapping[LaneKey, Lane], pool: Pool) -> list[tuple[int, LaneKey
 
 
 def _wait_for_room(lane: Lane, key: int, demand: LaneKey, pool: Pool, terms: Terms) -> None:
-    """The first job of a lane finds its resources nowhere: one worker holds room for it, the same
-    one as long as that can."""
+    """Reserve room on one worker for the first job of a lane, which fits nowhere. The job keeps the
+    same worker as long as possible."""
     assert isinstance(demand, Demand)
     firm = _is_firm(lane, terms)
     worker = pool.nearest(demand, lane.home)

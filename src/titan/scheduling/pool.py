@@ -1,17 +1,19 @@
-"""The workers by load: which one that can run a job has the most room for it.
+"""The pool of workers by load: finds the least loaded worker that can run a job.
 
-Workers with equal capabilities form a group; a group keeps its members in a heap by load (attempts
-held per slot). A worker whose load changed gets a new entry and the old one dies where it lies: an
-entry is good if it is its worker's newest. Beyond its slots a worker may be given a few attempts to
-hold ready (`depth`): it is then loaded by more than 1, so they go there only when no slot is free.
-A change costs O(log workers) and so does a choice, whatever the number of capabilities or jobs.
+Workers with equal capabilities form a group. A group keeps its members in a heap by load (attempts
+per slot). A worker whose load changes gets a new entry, and only a worker's newest entry is valid.
+Beyond its slots a worker may prefetch a few attempts (`depth`). Its load is then above 1, so these
+are only used when no slot is free. A change or a choice costs O(log workers), whatever the number
+of capabilities or jobs.
 
-Jobs that ask for resources get a free slot or nothing: what waits on a worker would keep from
-others what it does not use yet. Which workers can take them is kept by demand, see `view`. One that
-comes before others and fits nowhere has a worker *hold* room for it: at first nothing that comes
-after it may wait there beyond the slots, then it counts for those as if it were there already.
-Holds are made in the order of the jobs, for those that come after, and end with the next placement,
-which makes them anew.
+A job that asks for resources gets a free slot or nothing. Waiting on a worker, it would block
+resources that it does not use yet. The workers that can take such jobs are kept by demand: see
+`view`.
+
+If such a job comes before others and fits nowhere, a worker makes a *reservation* for it. At first,
+no later job may wait on that worker beyond its slots. When the reservation is firm, the job counts
+for later jobs as if it were there. Reservations are made in the order of the jobs. The next
+placement makes them anew.
 """
 
 from __future__ import annotations
@@ -27,31 +29,31 @@ from titan.scheduling.view import View
 MAX_VIEWS = 256
 FIRST = 4
 FRESH = 64
-"""So many workers that changed are looked at one by one."""
+"""Maximum number of changed workers to check one by one."""
 MAX_RESERVATIONS = 8
-"""At once. Each costs some room, and the work of making it anew in each placement."""
+"""Maximum number of reservations at a time. Each costs some room, and work in each placement."""
 
 
 class Reservation(msgspec.Struct, frozen=True, gc=False):
-    """Room on a worker for a job."""
+    """Room on a worker for one job."""
 
     key: int
-    """Where the job stands in the order; later ones have greater keys."""
+    """Sort key of the job; later jobs have greater keys."""
     amounts: Amounts
     firm: bool
-    """It counts as if it were there; else nothing may wait there beyond the slots."""
+    """True if the job counts as if it were there. Otherwise no job may wait beyond the slots."""
 
 
 class Seat(msgspec.Struct):
-    """What the pool knows of one worker."""
+    """The pool's record of one worker."""
 
     group: Group
     slots: int
     depth: int
-    """Attempts that it may hold beyond its slots."""
+    """Attempts that the worker may hold beyond its slots."""
     used: int
     open: bool
-    """Whether it takes new work: connected and not draining."""
+    """True if the worker takes new work: connected and not draining."""
     stamp: int = 0
     total: Amounts = NOTHING
     taken: Amounts = NOTHING
@@ -59,14 +61,14 @@ class Seat(msgspec.Struct):
 
     @property
     def room(self) -> int:
-        """For jobs that ask for no resources and come after whatever the worker holds room for."""
+        """Room for jobs without resources that come after the job of the reservation."""
         if not self.open:
             return 0
         return self.slots + self.depth - self.used if self.hold is None else self.slots - self.used - self.hold.firm
 
     @property
     def unheld(self) -> int:
-        """The same for jobs that come before."""
+        """Room for jobs without resources that come before the job of the reservation."""
         return self.slots + self.depth - self.used if self.open else 0
 
 
@@ -96,25 +98,24 @@ class Pool:
         self._log: list[int] = []
         """Workers that changed, for the views."""
         self._read = 0
-        """How many entries the log has lost at its beginning."""
+        """Number of entries dropped from the start of the log."""
         self.stuck: dict[Demand, None] = {}
-        """Demands that were found to fit nowhere: only a worker that changed since can meet them.
-        """
+        """Demands that fit nowhere. Only a worker that changed since can meet them."""
         self._changed: dict[int, None] = {}
-        """Workers that changed since this placement began, as long as anything is stuck."""
+        """Workers that changed since this placement began. Kept while any demand is stuck."""
         self._fresh: dict[int, None] = {}
-        """Those that had when it began."""
+        """Workers that changed before this placement began and since the last one did."""
         self._most: Amounts | None = None
-        """The most that any of these has free of each thing; None: not looked at yet."""
+        """Greatest free amount of each resource among `_fresh`; None if not computed yet."""
         self._hopeless: dict[Demand, None] = {}
-        """Demands that no worker has enough for in all. Forgotten when a worker comes or changes
-        its ways."""
+        """Demands for which no worker has enough in total. Cleared when a worker joins or
+        changes."""
         self.holds: dict[int, None] = {}
-        """Workers that hold room for a job."""
+        """Workers with a reservation."""
         self.idle: dict[int, None] = {}
         """Workers that take work and have a free slot."""
         self.surplus: dict[int, None] = {}
-        """Workers that hold more than they have slots."""
+        """Workers that hold more attempts than slots."""
 
     def put(
         self,
@@ -128,7 +129,7 @@ class Pool:
         total: Amounts = NOTHING,
         taken: Amounts = NOTHING,
     ) -> None:
-        """Adds a worker, or says anew all that is known of it."""
+        """Add a worker, or replace all that is known of it."""
         seat = self.seats.get(worker)
         if seat is not None and seat.group.capabilities != capabilities:
             self.drop(worker)
@@ -160,7 +161,8 @@ class Pool:
                 self._note_change(worker)
 
     def use(self, worker: int, used: int, taken: Amounts | None = None) -> None:
-        """A worker holds `used` attempts now, which take up `taken`; None: as much as before."""
+        """Set the number of attempts that a worker holds, and the resources in use. `taken` None
+        keeps the latter."""
         seat = self.seats[worker]
         seat.used = used
         if taken is not None:
@@ -168,13 +170,13 @@ class Pool:
         self._enter(worker, seat)
 
     def deepen(self, worker: int, depth: int) -> None:
-        """Sets how many attempts a worker may hold beyond its slots. `use` follows, and makes it
-        count."""
+        """Set how many attempts a worker may hold beyond its slots. The caller then calls `use`,
+        which makes it effective."""
         self.seats[worker].depth = depth
 
     def best(self, demand: LaneKey) -> int | None:
-        """The least loaded worker that meets a demand and has room; among equals the one that
-        joined first."""
+        """Return the least loaded worker that meets a demand and has room, or None. Among equals
+        the lowest number wins."""
         groups = self._serving.get(demand)
         if groups is None:
             if isinstance(demand, str):
@@ -194,8 +196,8 @@ class Pool:
         return 0 if seat is None else seat.room
 
     def fits(self, worker: int, demand: LaneKey, key: int) -> bool:
-        """Whether a job that stands at `key` in the order may go to a worker now. That it has the
-        capabilities is not asked."""
+        """Return True if the job with sort key `key` may go to a worker now. Capabilities are not
+        checked."""
         seat = self.seats.get(worker)
         if seat is None:
             return False
@@ -205,13 +207,13 @@ class Pool:
         return _has_free(seat, demand.amounts, hold)
 
     def able(self, demand: Demand) -> dict[int, None]:
-        """Workers that take work and have enough in all for a demand for resources."""
+        """Return the workers that take work and have enough in total for a demand for resources."""
         return self._view(demand).able
 
-    # -- holds -------------------------------------------------------------------------------------
+    # -- reservations ------------------------------------------------------------------------------
     def keep_room(self, worker: int, demand: LaneKey, key: int, *, firm: bool) -> bool:
-        """Holds room on a worker for a job that stands at `key`. False if it holds room for another
-        already, or too many do."""
+        """Reserve room on a worker for the job with sort key `key`. Return False if the worker has
+        a reservation already, or the limit is reached."""
         seat = self.seats.get(worker)
         if seat is None or seat.hold is not None or not seat.open or len(self.holds) >= MAX_RESERVATIONS:
             return False
@@ -221,13 +223,13 @@ class Pool:
         return True
 
     def may_hold(self, demand: LaneKey) -> bool:
-        """Whether a worker might hold room for a demand: it asks for resources, and not too many
-        hold some already."""
+        """Return True if a reservation is possible for a demand: it asks for resources, and the
+        limit is not reached."""
         return not isinstance(demand, str) and demand.scarce and len(self.holds) < MAX_RESERVATIONS and demand not in self._hopeless
 
     def begin(self) -> None:
-        """A placement begins: in it room is held anew, and workers that changed since the last one
-        are looked at anew."""
+        """Begin a placement: clear the reservations, and make the workers that changed since the
+        last placement fresh."""
         for worker in self.holds:
             seat = self.seats[worker]
             seat.hold = None
@@ -237,8 +239,8 @@ class Pool:
             self._fresh, self._changed, self._most = self._changed, {}, None
 
     def nearest(self, demand: Demand, preferred: int) -> int | None:
-        """Of the workers that hold no room yet the one where the least has to become free; the
-        preferred one if it is such."""
+        """Return the worker without a reservation where the least has to become free, or None.
+        `preferred` wins if it qualifies."""
         seat = self.seats.get(preferred)
         if seat is not None and seat.hold is None and _is_able(seat, demand):
             return preferred
@@ -249,7 +251,7 @@ class Pool:
         return min(free)[-1] if free else None
 
     def forget(self, demand: Demand) -> None:
-        """No job has this demand any more."""
+        """Drop all records of a demand that no job has any more."""
         self._serving.pop(demand, None)
         self.stuck.pop(demand, None)
         self._hopeless.pop(demand, None)
@@ -271,8 +273,8 @@ class Pool:
         return view
 
     def _note_change(self, worker: int) -> None:
-        """For the views. One that is so far behind that reading on is no less work than looking
-        anew goes."""
+        """Log a changed worker for the views. Drop views that lag so far that a rebuild is no more
+        work."""
         self._log.append(worker)
         if len(self._log) > 2 * len(self.seats) + 1024:
             gone = len(self._log) // 2
@@ -295,7 +297,7 @@ class Pool:
             view.compact({worker: seat.stamp for worker, seat in self.seats.items()})
 
     def _best_for(self, demand: Demand) -> int | None:
-        """The same of a demand for resources."""
+        """Return the same as `best` for a demand for resources."""
         if demand in self.stuck:
             if len(self._fresh) <= FRESH:
                 return self._best_fresh(demand)
@@ -308,8 +310,8 @@ class Pool:
         return worker
 
     def _first_fit(self, demand: Demand) -> int | None:
-        """The least loaded where it fits, if the first few workers by load show it: no view is
-        needed then."""
+        """Return the least loaded worker where the demand fits, if it is among the first few by
+        load. No view is needed then."""
         chosen: tuple[float, int] | None = None
         for group in self._groups.values():
             if not _offers(group.capabilities, demand):
@@ -332,7 +334,8 @@ class Pool:
         return chosen[1] if chosen is not None else None
 
     def _best_fresh(self, demand: Demand) -> int | None:
-        """Of the workers that changed, which are few."""
+        """Return the least loaded fresh worker where the demand fits, or None. Fresh workers are
+        few."""
         if self._most is None:
             self._most = NOTHING
             for worker in self._fresh:
@@ -404,12 +407,12 @@ def _greatest(a: Amounts, b: Amounts) -> Amounts:
 
 
 def _is_able(seat: Seat, demand: Demand) -> bool:
-    """Whether a worker takes work and has enough in all, free or not."""
+    """Return True if a worker takes work and has enough in total, free or not."""
     return seat.open and within(demand.amounts, seat.total) and _offers(seat.group.capabilities, demand)
 
 
 def _has_free(seat: Seat, amounts: Amounts, hold: Reservation | None) -> bool:
-    """A slot, and enough of what is asked for, beside what the worker holds room for."""
+    """Return True if a worker has a free slot and enough free resources beside its reservation."""
     used, taken = seat.used, seat.taken
     if hold is not None and hold.firm:
         used, taken = used + 1, plus(taken, hold.amounts)
@@ -417,7 +420,7 @@ def _has_free(seat: Seat, amounts: Amounts, hold: Reservation | None) -> bool:
 
 
 def _shortage(seat: Seat, amounts: Amounts) -> tuple[float, float]:
-    """(what has to become free, as a share of all there is; load)"""
+    """Return (greatest share of a total that has to become free, load)."""
     lacking = [
         max(0, have + want - total) / total for want, have, total in zip(amounts, seat.taken, seat.total, strict=True) if want
     ]

@@ -1,14 +1,13 @@
-"""How many burst workers there should be: what is queued against what can take it, for one rule at
-a time.
+"""Number of burst workers: compares the demand of one scaling rule with its capacity.
 
-A rule names capabilities, and how many workers that offer them may be started beside the permanent
-ones. Pure: what is to be known comes in as a `Look`, the decision goes out as a `Plan` with the
-reason that people read. Must not know workers' states or jobs.
+A rule names capabilities and limits the burst workers that offer them, beside the permanent
+workers. Pure: the facts come in as a `Look`, and the decision goes out as a `Plan` with a reason
+for people. Must not know states of workers or jobs.
 
-Two thresholds keep the number from swinging: more than `up` queued jobs per slot start workers, and
-only when nothing is queued at all do idle ones leave. In between workers are started when jobs have
-waited for `patience_s`: on slots that are taken for long, few jobs would wait for long. After any
-change nothing is started for `cooldown_s`.
+Two thresholds prevent oscillation. More than `up` queued jobs per slot start workers. Idle workers
+leave only when nothing is queued. In between, workers are started when jobs have waited for
+`patience_s`: behind long attempts, even a few jobs would wait long. After any change, nothing is
+started for `cooldown_s`.
 """
 
 from __future__ import annotations
@@ -31,42 +30,42 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class Look(NamedTuple):
-    """What is there of a rule's capabilities at one moment."""
+    """Demand and capacity for a rule's capabilities at one moment."""
 
     demand: int
-    """Jobs that wait for a slot."""
+    """Number of jobs that wait for a slot."""
     slots: int
-    """Of all workers that take such work, permanent ones too."""
+    """Slots of all workers that take such work, including permanent ones."""
     coming: int
-    """Slots of burst workers that were asked for and have not registered."""
+    """Slots of burst workers that were requested and have not registered."""
     bursts: int
-    """Burst workers that are to stay."""
+    """Number of burst workers that are not leaving."""
     leaving: int
-    """Those that are to go and have not ended: they count against the maximum."""
+    """Number of burst workers that are leaving but have not ended. They count against the
+    maximum."""
     idle: tuple[tuple[str, float], ...]
-    """(name, seconds since it had anything to do) of burst workers that have nothing to do, the one
-    idle longest first."""
+    """(name, idle seconds) of idle burst workers, the longest idle first."""
     since_change_s: float
-    """Since a worker was last started or retired."""
+    """Seconds since a worker was last started or retired."""
     waited_s: float = 0.0
-    """For how long jobs have waited at every look."""
+    """Seconds for which jobs have waited at every review."""
 
 
 class Knobs(NamedTuple):
-    """What a site may set."""
+    """Settings for scaling."""
 
     up: float
     """Queued jobs per slot above which workers are started."""
     patience_s: float
-    """How long fewer than that may wait."""
+    """Maximum wait of fewer queued jobs before workers are started."""
     idle_s: float
     cooldown_s: float
     slots: int
-    """Of each burst worker."""
+    """Slots of each burst worker."""
 
 
 class Plan(NamedTuple):
-    """What is to be done, and why."""
+    """Decision for one rule, with its reason."""
 
     start: int
     retire: tuple[str, ...]
@@ -74,13 +73,13 @@ class Plan(NamedTuple):
 
 
 def plan(rule: Rule, look: Look, knobs: Knobs) -> Plan:
-    """Never more than the maximum, those that are leaving included; never fewer than the minimum
-    for want of work."""
+    """Return the decision for one rule. The count never exceeds the maximum, including workers that
+    are leaving. Lack of work never reduces it below the minimum."""
     room = max(0, rule.most - look.bursts - look.leaving)
     if look.bursts < rule.least:
         start = min(rule.least - look.bursts, room)
         why = f"{_count(look.bursts, 'burst worker')}, and the minimum is {rule.least}"
-        return Plan(start, (), why if start else f"{why}; those that are leaving have to end first")
+        return Plan(start, (), why if start else f"{why}; workers that are leaving must end first")
     if look.bursts > rule.most:
         surplus = tuple(name for name, _ in look.idle[: look.bursts - rule.most])
         return Plan(0, surplus, f"{_count(look.bursts, 'burst worker')}, and the maximum is {rule.most}")
@@ -95,28 +94,28 @@ def plan(rule: Rule, look: Look, knobs: Knobs) -> Plan:
 
 def _grow(rule: Rule, look: Look, knobs: Knobs, room: int) -> Plan:
     slots = look.slots + look.coming
-    seen = f"{look.demand} queued for {_count(slots, 'slot')}"
+    queue = f"{look.demand} queued for {_count(slots, 'slot')}"
     missing = look.demand - look.coming
     if missing <= 0:
-        return Plan(0, (), f"{seen}, of which {look.coming} are on their way")
+        return Plan(0, (), f"{queue}, of which {look.coming} are starting")
     if look.demand <= knobs.up * slots and look.waited_s < knobs.patience_s:
-        return Plan(0, (), f"{seen}: not more than {knobs.up:g} per slot, nor for {knobs.patience_s:g} s")
+        return Plan(0, (), f"{queue}: not more than {knobs.up:g} per slot, nor for {knobs.patience_s:g} s")
     if not room:
-        return Plan(0, (), f"{seen}, and the maximum of {rule.most} is reached")
+        return Plan(0, (), f"{queue}, and the maximum of {rule.most} is reached")
     if look.since_change_s < knobs.cooldown_s:
         return Plan(
-            0, (), f"{seen}; the last change was {look.since_change_s:.0f} s ago, the next comes after {knobs.cooldown_s:g} s"
+            0, (), f"{queue}; the last change was {look.since_change_s:.0f} s ago, the next comes after {knobs.cooldown_s:g} s"
         )
-    return Plan(min(-(-missing // knobs.slots), room), (), seen)
+    return Plan(min(-(-missing // knobs.slots), room), (), queue)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def rule_of(text: str) -> Rule:
-    """`GENERAL=0..8`, or `GPU+HIGH_MEM=1..2` for workers that offer both. Raises ValueError that
-    says what is wrong.
+    """Return the rule in a text: `GENERAL=0..8`, or `GPU+HIGH_MEM=1..2` for workers that offer
+    both. Raises ValueError if the text is wrong.
 
     >>> rule_of("GENERAL=0..8")
     Rule(capabilities=('GENERAL',), least=0, most=8)
@@ -124,7 +123,7 @@ def rule_of(text: str) -> Rule:
     name, equals, amounts = text.partition("=")
     least, dots, most = amounts.partition("..")
     if not equals or not dots or not (least.isascii() and least.isdigit() and most.isascii() and most.isdigit()):
-        raise ValueError(f"{text!r}: give CAPABILITY=MIN..MAX, for example GENERAL=0..8")
+        raise ValueError(f"{text!r} is not a scaling rule: give CAPABILITY=MIN..MAX, for example GENERAL=0..8")
     capabilities = tuple(dict.fromkeys(name.split("+")))
     if int(most) < 1 or int(least) > int(most):
         raise ValueError(f"{text!r}: the maximum must be at least 1, and the minimum not above it")

@@ -1,8 +1,8 @@
-"""The workers that can meet one demand for resources, those by load that can meet it now.
+"""Workers that can meet one demand for resources, and those by load that can meet it now.
 
-A view is made when the first job of its demand is looked for a place, and follows the pool's log of
-changed workers when it is asked again. So a cluster without such jobs pays nothing, and one with
-them O(changes) a turn for each demand that waits.
+A view is made when the first job of its demand is placed. Each later query catches up with the
+pool's log of changed workers. A cluster without such jobs thus pays nothing; otherwise each waiting
+demand costs O(changes) per turn.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ class View:
     def __init__(self, demand: Demand) -> None:
         self.demand = demand
         self.able: dict[int, None] = {}
-        """Workers that take work and have enough in all, whether or not it is free."""
+        """Workers that take work and have enough in total, free or not."""
         self.heap: list[tuple[float, int, int]] = []
-        """(load, worker, stamp) of those where it is free; good while the stamp is the worker's
-        newest."""
+        """(load, worker, stamp) of the workers where it is free. An entry is valid while its stamp
+        is the worker's newest."""
         self.cursor = -1
-        """How much of the pool's log was read; -1: everything has to be looked at."""
+        """Position in the pool's log up to which the view has read; -1 if it must be built."""
 
     def note(self, worker: int, *, able: bool, load: float, stamp: int) -> None:
-        """A worker changed. `load` is below 0 if the demand cannot be met there now."""
+        """Record a changed worker. A `load` below 0 means that the demand cannot be met there
+        now."""
         if able:
             self.able[worker] = None
         else:

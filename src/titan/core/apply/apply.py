@@ -1,8 +1,7 @@
-"""`apply(state, event)`: the only code that changes the state, live and in recovery alike.
+"""`apply(state, event)`: the only writer of the state, both live and in recovery.
 
-Writers stand by subject in the modules of this package. A writer takes a decision as a fact and
-never decides. It asserts what must hold: an impossible transition raises Bug with the story of the
-job.
+A writer carries out a decision and makes none. It asserts what must hold: an impossible transition
+raises Bug with the job's story. Each module of this package holds the writers of one subject.
 """
 
 from __future__ import annotations
@@ -52,5 +51,5 @@ _DURABLE = frozenset(_WRITERS) - frozenset(ev.VOLATILE)
 def apply(state: State, event: Any) -> None:
     kind = type(event)
     _WRITERS[kind](state, event)
-    if kind in _DURABLE and event.at:  # journals of old have events without a time
+    if kind in _DURABLE and event.at:  # older journals have events without a time
         state.decided_at = event.at

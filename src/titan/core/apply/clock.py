@@ -1,4 +1,4 @@
-"""Writes what events say of the clock."""
+"""Writer of the event that the clock was set back."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from titan.model.timing import Timing
 
 
 def timing_at(schedule: Schedule, at: float) -> Timing:
-    """The timing of a schedule; if the clock was ahead when it was added, its start is as far away
-    as it was then."""
+    """Return the timing of a schedule, corrected if the clock was ahead when the schedule was
+    added: its start is then as far in the future as it was at that time."""
     ahead = schedule.added_at - at
     return (
         replace(schedule.timing, start=schedule.timing.start - ahead)

@@ -1,4 +1,4 @@
-"""Writes what events say of published files."""
+"""Writers of events about published files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes what events say of gates and of the dead letter queue."""
+"""Writers of events about gates and the dead letter queue."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def _run_restored(state: State, e: ev.RunRestored) -> None:
     snapshot.load(state, e.chunks)
     run = state.runs[e.run]
     state.tables.add(run)
-    assert max((it.stop for it in run.ranges(0, run.count)), default=0) <= before, run.id
+    assert max((part.stop for part in run.ranges(0, run.count)), default=0) <= before, run.id
     for number in run.numbers():
         job = state.jobs[number]
-        # of another journal; one that is forgotten stays where the job ran
+        # The number is from another journal. A forgotten worker keeps its number.
         if job.worker >= state.next_worker:
             job.worker = NO_WORKER
         if job.in_dlq:
@@ -42,25 +42,25 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
         job = state.jobs[number]
         dead = job.state is JobState.DEAD
         assert dead == (i < e.retried), job.name
-        # Children for which it is over, or that went on without it, miss it again.
+        # Handlers and children that went on without the job must wait for it again.
         goes_on = job.state is JobState.COMPLETED or (dead and job.template.on_failure == "continue")
         for child in job.children or ():
             entry = state.jobs[child]
             if goes_on or entry.template.kind == HANDLER:
                 entry.missing += 1
                 if job.service is not None:
-                    state.unsettled[child] = None  # what has not been dispatched waits again
+                    state.unsettled[child] = None  # waits again unless it was dispatched
         stopped = job.state is JobState.COMPLETED
         revive(state, number, job, e.at)
         if job.service is not None:
             job.service.refused_by.clear()
-            job.service.ready_at = 0.0  # it may have been until it ended by itself
+            job.service.ready_at = 0.0  # may still be set if the service ended by itself
         state.dead.pop(number, None)
         if dead:
             job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, f"taken off the dead letter queue by {e.by}: {job.reason}"))
             _forgive(job)
         elif stopped:
-            job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, "a service again: what is retried depends on it"))
+            job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, "restarted: a retried job depends on this service"))
         else:
             job.note(Past(e.at, job.attempt, NO_WORKER, -1, -1, f"waits again: it was CANCELLED because {job.reason}"))
         job.reason, job.cause, job.finished_at, job.due = "", Cause.NONE, 0.0, 0.0
@@ -71,7 +71,7 @@ def _jobs_revived(state: State, e: ev.JobsRevived) -> None:
                 for number in e.jobs[: e.retried]:
                     counted.pop(number, None)
     run.state, run.finished_at = RunState.RUNNING, 0.0
-    run.deadline_s, run.expired = 0.0, False  # whoever retries decides how long it may take
+    run.deadline_s, run.expired = 0.0, False  # the user who retries decides how long it may take
     if run.schedule:
         state.live.setdefault(run.schedule, {})[run.id] = None
     run.changes += 1
@@ -111,7 +111,7 @@ def _gates_opened(state: State, e: ev.GatesOpened) -> None:
 
 
 def gate_facts(job: Job) -> GateFacts:
-    """Of a gate that opened."""
+    """Return the facts of a gate that has opened."""
     assert job.extra is not None and job.extra.gate is not None, job.name
     return job.extra.gate
 
@@ -127,8 +127,8 @@ def _token_issued(state: State, e: ev.TokenIssued) -> None:
 def _webhook_ended(state: State, e: ev.WebhookEnded) -> None:
     job = state.jobs[e.job]
     gate_facts(job).webhook = e.result
-    told = "its webhook was delivered" if e.result == "delivered" else f"its webhook was given up: {e.result}"
-    job.note(Past(e.at, 0, NO_WORKER, -1, -1, told))
+    note = "its webhook was delivered" if e.result == "delivered" else f"its webhook was given up: {e.result}"
+    job.note(Past(e.at, 0, NO_WORKER, -1, -1, note))
 
 
 def _gates_decided(state: State, e: ev.GatesDecided) -> None:
@@ -137,10 +137,10 @@ def _gates_decided(state: State, e: ev.GatesDecided) -> None:
         move(state, number, job, JobState.COMPLETED if e.approved else JobState.CANCELLED, e.at)
         facts = gate_facts(job)
         facts.decided_at, facts.approved, facts.by, facts.comment, facts.key = e.at, e.approved, e.by, e.comment, e.key
-        what = f"{'approved' if e.approved else 'rejected'} by {e.by or 'the clock'}"
-        what += f": {' '.join(e.comment.split())}" if e.comment else ""
-        job.note(Past(e.at, 0, NO_WORKER, -1, -1, what))
-        job.reason, job.cause = what, Cause.NONE if e.approved else Cause.REJECTED
+        decision = f"{'approved' if e.approved else 'rejected'} by {e.by or 'the clock'}"
+        decision += f": {' '.join(e.comment.split())}" if e.comment else ""
+        job.note(Past(e.at, 0, NO_WORKER, -1, -1, decision))
+        job.reason, job.cause = decision, Cause.NONE if e.approved else Cause.REJECTED
         job.finished_at = e.at
         for child in job.children or ():
             if e.approved or state.jobs[child].template.kind == HANDLER:

@@ -1,4 +1,4 @@
-"""Writes what events say of runs that grow, and of saved pipelines."""
+"""Writers of events about growing runs and saved pipelines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _run_grown(state: State, e: ev.RunGrown) -> None:
     growth = Growth(first, position, count, e.by, e.depth, e.key, e.at)
     run.grown.append(growth)
     if len(run.grown) == 1:
-        run.templates = run.templates.copy()  # the list that was is in an event
+        run.templates = run.templates.copy()  # the current list belongs to an event
     run.templates += e.templates
     run.count += count
     run.tally[JobState.WAITING] += count

@@ -1,4 +1,4 @@
-"""Writes what events say of jobs."""
+"""Writers of events about jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WAITING, DELAYED, QUEUED, DISPATCHED, RUNNING = (
     JobState.RUNNING,
 )
 BROKEN_ON_KEPT = 8
-"""Workers that broke a job that are remembered."""
+"""Maximum number of workers to remember that broke a job's attempts."""
 COMPLETED, FAILED, DEAD, CANCELLED = JobState.COMPLETED, JobState.FAILED, JobState.DEAD, JobState.CANCELLED
 
 
@@ -111,7 +111,7 @@ def _jobs_completed(state: State, e: ev.JobsCompleted) -> None:
             give_back(worker, job.lease, job.template.needs)
         move(state, number, job, COMPLETED, at)
         if job.service is not None:
-            worker.serving -= 1  # how much may wait there follows from the pace
+            worker.serving -= 1  # `note_pace` below updates the depth
         job.lease = 0
         job.started_at = e.started[i]
         job.finished_at = e.finished[i]

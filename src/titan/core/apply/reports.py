@@ -1,4 +1,4 @@
-"""Writes what running jobs say of themselves."""
+"""Writers of events about reports of running jobs."""
 
 from __future__ import annotations
 

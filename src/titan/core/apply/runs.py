@@ -1,4 +1,4 @@
-"""Writes what events say of runs: they come, in one part or many, and go."""
+"""Writers of events about runs: submission, arrival in parts, end, archiving."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _seal(state: State, run: Run) -> None:
 
 
 def _add_jobs(state: State, run: Run, position: int, e: ev.RunSubmitted | ev.JobsAdded) -> None:
-    """Jobs from `position` on, in columns."""
+    """Add the jobs in the columns of an event to a run, from `position` on."""
     jobs, base, first, templates = state.jobs, run.first, run.first + position, run.templates
     run.tally[WAITING] += len(e.ids)
     for i, name in enumerate(e.ids):

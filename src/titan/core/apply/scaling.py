@@ -1,4 +1,4 @@
-"""Writes what events say of burst workers, and of workers that are told to leave or forgotten."""
+"""Writers of events about burst workers, and workers that are told to leave or forgotten."""
 
 from __future__ import annotations
 
@@ -33,8 +33,11 @@ def _burst_ended(state: State, e: ev.BurstEnded) -> None:
 
 
 def _workers_forgotten(state: State, e: ev.WorkersForgotten) -> None:
-    """A job can refer to a worker only if its run was there before that left: so what no run is old
-    enough for goes for good."""
+    """Remove workers from the state but keep their names.
+
+    A job can only refer to a worker if its run was there before the worker left. Without runs, no
+    name needs to be kept.
+    """
     for number in e.workers:
         worker = state.workers.pop(number)
         assert not worker.held and not worker.connection, worker.name

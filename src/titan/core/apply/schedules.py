@@ -1,4 +1,4 @@
-"""Writes what events say of schedules."""
+"""Writers of events about schedules."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _schedule_skipped(state: State, e: ev.ScheduleSkipped) -> None:
 
 
 def _settle(state: State, schedule: Schedule, nominal: float, due: float) -> None:
-    """It was decided on the first time that waited, or on the next one that is due."""
+    """Remove the nominal time that was decided: the first that waited, or the one that was due."""
     if schedule.waiting and schedule.waiting[0] == nominal:
         del schedule.waiting[0]
     else:

@@ -1,4 +1,4 @@
-"""Writes what events say of services and of the jobs that wait for them."""
+"""Writers of events about services and the jobs that wait for them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _services_reported(state: State, e: ev.ServicesReported) -> None:
         s.serial, s.restarts, s.reason = e.serials[i], e.restarts[i], e.reasons[i]
         s.next_start = e.next_starts[i] if e.next_starts else 0.0
         if s.old_lease and not now:
-            continue  # the one that it replaces is READY still
+            continue  # the old attempt is still READY
         replaced = bool(s.old_lease)
         s.ready_at, s.address = e.ready_ats[i], e.addresses[i] or s.address
         end_old(state, job)
@@ -35,8 +35,8 @@ def _services_reported(state: State, e: ev.ServicesReported) -> None:
         if was != now:
             count_missing(state, job, -1 if now else 1)
         if was != now or replaced:
-            told = f"READY at {s.address}" if now else f"not READY: {s.reason}"
-            job.note(Past(e.ready_ats[i] or e.at, job.attempt, e.worker, -1, -1, told))
+            note = f"READY at {s.address}" if now else f"not READY: {s.reason}"
+            job.note(Past(e.ready_ats[i] or e.at, job.attempt, e.worker, -1, -1, note))
 
 
 def _services_stopped(state: State, e: ev.ServicesStopped) -> None:
@@ -66,7 +66,7 @@ def _service_replaced(state: State, e: ev.ServiceReplaced) -> None:
     s = job.service
     assert s is not None, job.name
     if e.template != job.template:
-        # the list that was is part of an event
+        # the current list belongs to an event
         job.run.templates = [*job.run.templates, e.template]
         job.template = e.template
     job.args = e.args
@@ -103,7 +103,7 @@ def _services_retired(state: State, e: ev.ServicesRetired) -> None:
         s.old_lease, s.ready_at = 0, 0.0
         state.serve(worker, -1)
         count_missing(state, job, 1)
-        job.note(Past(e.at, job.attempt, e.worker, -1, -1, "its former process is gone, and the new one is not READY yet"))
+        job.note(Past(e.at, job.attempt, e.worker, -1, -1, "the old process ended before its replacement was READY"))
     if worker.fenced:
         worker.taken = state.count_taken(worker)
     rest(worker, e.at)

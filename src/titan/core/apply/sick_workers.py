@@ -1,4 +1,4 @@
-"""Writes what events say of workers that break attempts."""
+"""Writers of events about workers that are set aside."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""TitanStore within the state: what was done there becomes an event like any other, so one recovery
-restores jobs and data alike.
+"""Writer of the event that TitanStore changed. One recovery thus restores jobs and data alike.
 
-The store executes commands itself, and each leaves the commands that repeat what it did. Live these
-have been done when the event is applied; in recovery, and where the store is not live, they are
-repeated.
+The store executes commands itself, and each command leaves the commands that repeat its effect.
+Live, their effect is already in the store when the event is applied. In recovery, and where the
+store is not live, they are repeated.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""A job goes from one state to another, and an attempt leaves its worker. For the writers alone:
-nothing else changes the state."""
+"""Transitions of jobs and releases of leases, for the writers only."""
 
 from __future__ import annotations
 
@@ -12,13 +11,15 @@ from titan.model.states import ALLOWED, REVIVABLE, STOPPABLE, TERMINAL, JobState
 
 
 def move(state: State, number: int, job: Job, new: JobState, at: float) -> None:
+    """Move a job to another state. Raises Bug with the job's story if the transition is not
+    allowed."""
     old = job.state
     if not ALLOWED[old] >> new & 1 and not (job.service is not None and new is JobState.COMPLETED and old in STOPPABLE):
-        told = "\n  ".join(story(state, number))
-        raise Bug(f"job {job.run.id}/{job.name} cannot go from {old.name} to {new.name}; its story:\n  {told}")
+        lines = "\n  ".join(story(state, number))
+        raise Bug(f"job {job.run.id}/{job.name} cannot go from {old.name} to {new.name}; its story:\n  {lines}")
     if old is JobState.QUEUED:
         state.dequeued(job)
-    _turn(job, new, at)
+    _set_state(job, new, at)
     if old is JobState.PAUSED:
         del state.gates[number]
         job.due = 0.0
@@ -31,15 +32,15 @@ def move(state: State, number: int, job: Job, new: JobState, at: float) -> None:
 
 
 def revive(state: State, number: int, job: Job, at: float) -> None:
-    """The one way out of a terminal state: a user's word."""
+    """Move a job out of a terminal state, back to WAITING. Only a user's request does this."""
     assert job.state in REVIVABLE or (job.service is not None and job.state is JobState.COMPLETED), job.name
     if job.service is not None:
         state.add_service(number, job)
     hush(job)
-    _turn(job, JobState.WAITING, at)
+    _set_state(job, JobState.WAITING, at)
 
 
-def _turn(job: Job, new: JobState, at: float) -> None:
+def _set_state(job: Job, new: JobState, at: float) -> None:
     tally, old = job.run.tally, job.state
     tally[old] -= 1
     tally[new] += 1
@@ -48,10 +49,11 @@ def _turn(job: Job, new: JobState, at: float) -> None:
 
 
 def satisfies(parent: Job, child: Job) -> bool:
-    """Whether a child need not wait for this parent any more.
+    """Return True if a child no longer has to wait for this parent.
 
-    A handler waits until all its parents are over (it runs as soon as one is DEAD); any other job
-    for COMPLETED ones, READY services, or DEAD ones whose children are to go on.
+    A handler waits until all its parents are over; it runs as soon as one is DEAD. Any other job
+    waits for a parent to be COMPLETED, to be a READY service, or to be DEAD with `on_failure`
+    "continue".
     """
     if child.template.kind == HANDLER:
         return parent.state in TERMINAL
@@ -59,7 +61,7 @@ def satisfies(parent: Job, child: Job) -> bool:
 
 
 def lacks_service(state: State, job: Job) -> bool:
-    """Whether it has to wait, as a service that it depends on is not READY."""
+    """Return True if the job must wait because a service that it depends on is not READY."""
     if not job.missing or job.template.kind == HANDLER:
         return False
     parents = [state.jobs[number] for number in job.parents]
@@ -67,13 +69,13 @@ def lacks_service(state: State, job: Job) -> bool:
 
 
 def blocks(parent: Job, child: Job) -> bool:
-    """Whether a child will never run because of what became of this parent."""
+    """Return True if the state of this parent means that the child will never run."""
     over = parent.state in (JobState.DEAD, JobState.CANCELLED)
     return over and child.template.kind != HANDLER and not satisfies(parent, child)
 
 
 def release_lease(state: State, job: Job) -> None:
-    """The attempt is over: its worker no longer holds it."""
+    """Remove the lease of an ended attempt from its worker."""
     worker = state.workers[job.worker]
     del worker.held[job.lease]
     worker.lent.pop(job.lease, None)
@@ -91,23 +93,22 @@ def release_lease(state: State, job: Job) -> None:
 
 
 def hush(job: Job) -> None:
-    """What its last attempt said of itself is over: the next one says its own."""
+    """Clear the status line of the last attempt."""
     if job.extra is not None and job.extra.status:
         job.extra.status = ""
 
 
 def rest(worker: Worker, at: float) -> None:
-    """Some attempt of its is over: it may have nothing to do from now on."""
+    """Record the time if the worker has no attempts left."""
     if not worker.held and not worker.retiring:
         worker.idle_since = at
 
 
 def give_back(worker: Worker, lease: int, needs: Needs) -> None:
-    """An attempt that took something up leaves the worker's books; if its process is still there,
-    it takes it up till that ends.
+    """Return the resources of an attempt that leaves `held`.
 
-    Should the worker turn out to have it still, it counts again: what it takes up is remembered for
-    some time.
+    They stay in `fenced` for some time. If the process still runs, or the worker turns out to hold
+    the attempt, they count again until it ends.
     """
     amounts = amounts_of(needs)
     if amounts == NOTHING:
@@ -123,7 +124,7 @@ def give_back(worker: Worker, lease: int, needs: Needs) -> None:
 
 
 def end_old(state: State, job: Job) -> None:
-    """The attempt of a service that was replaced is to end, if there is one."""
+    """Move the old attempt of a service under replacement to `ending`, if there is one."""
     s = job.service
     if s is not None and s.old_lease:
         worker = state.workers[s.old_worker]
@@ -134,10 +135,11 @@ def end_old(state: State, job: Job) -> None:
 
 
 def count_missing(state: State, job: Job, change: int) -> None:
-    """A service is no longer (`change` 1), or now (-1), what its children wait for."""
+    """Add `change` to `missing` of a service's children: 1 if it is no longer READY, -1 if it is
+    READY now."""
     for child in job.children or ():
         if state.jobs[child].template.kind == HANDLER:
-            continue  # it waits for the end
+            continue  # handlers wait for the end of the service
         state.jobs[child].missing += change
         if change > 0:
             state.unsettled[child] = None

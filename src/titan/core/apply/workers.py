@@ -1,4 +1,4 @@
-"""Writes what events say of the master and its workers."""
+"""Writers of events about the master and its workers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _worker_joined(state: State, e: ev.WorkerJoined) -> None:
         state.next_worker = max(state.next_worker, e.worker + 1)
         state.worker_numbers[e.name] = e.worker
     elif worker.incarnation == e.incarnation:
-        for number in worker.blamed:  # it was cut off, not taken down
+        for number in worker.blamed:  # only the connection was lost: the process lives
             job = state.jobs.get(number)
             if job is not None:
                 job.losses -= 1
@@ -86,7 +86,7 @@ def _worker_joined(state: State, e: ev.WorkerJoined) -> None:
 
 def _worker_facts_changed(state: State, e: ev.WorkerFactsChanged) -> None:
     worker = state.workers[e.worker]
-    worker.facts = {**worker.facts, **e.facts}  # what it was is in an event
+    worker.facts = {**worker.facts, **e.facts}  # the current dict belongs to an event
 
 
 def _worker_drained(state: State, e: ev.WorkerDrained) -> None:
@@ -139,7 +139,7 @@ def _hear(state: State, worker: Worker, at: float) -> None:
 def _worker_connected(state: State, e: ev.WorkerConnected) -> None:
     worker = state.workers[e.worker]
     worker.state, worker.connection = WorkerState.ALIVE, e.connection
-    worker.lent = dict.fromkeys(worker.lent, False)  # it says so again
+    worker.lent = dict.fromkeys(worker.lent, False)  # the worker reports them again
     _hear(state, worker, e.at)
     state.watch(worker)
     state.seat(worker)
@@ -147,7 +147,7 @@ def _worker_connected(state: State, e: ev.WorkerConnected) -> None:
 
 def _worker_heard(state: State, e: ev.WorkerHeard) -> None:
     worker = state.workers[e.worker]
-    # a recall may have been lost: what still waits there may be asked for again
+    # A recall may have been lost: allow another one for attempts that still wait there.
     worker.recalled.clear()
     _hear(state, worker, e.at)
 

@@ -1,4 +1,4 @@
-"""What all events have in common: see `events`."""
+"""Base class of all events: see `events`."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ import msgspec
 
 
 class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A fact that was decided. Its tag is its name in the journal."""
+    """A decided fact. Its tag is its name in the journal."""

@@ -1,9 +1,11 @@
-"""Facts that were decided, in the past tense: what the journal holds and what `apply` applies.
+"""Events: decided facts, in the past tense. The journal holds them and `apply` applies them.
 
-The tag of each is its name in the journal and never changes; fields are only ever added at the end,
-with a default. `actor` is who asked for what led to it, as in `inputs`; "" if nobody did, or it is
-not known. Events that are not durable (who is connected, who was heard) are applied and not
-journaled: a restart knows neither.
+The tag of an event is its name in the journal and never changes. Fields are only added at the end,
+with a default. `actor` is the actor of the input that led to the event; "" if there is none or it
+is not known.
+
+Volatile events (who is connected, who sent a heartbeat) are applied but not journaled, so a restart
+does not know them.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ from titan.model.timing import Timing
 
 
 class RunSubmitted(_Fact, frozen=True, tag="run_submitted"):
-    """Job i of the columns is number `first_job + i`; `parents` are positions in the columns."""
+    """A run was submitted. Job i of the columns has number `first_job + i`; `parents` are positions
+    in the columns."""
 
     run: str
     key: str
@@ -60,13 +63,14 @@ class RunSubmitted(_Fact, frozen=True, tag="run_submitted"):
     deadline_s: float = 0.0
     schedule: str = ""
     scheduled_at: float = 0.0
-    """The nominal time for which the schedule made it."""
+    """Nominal time for which the schedule made the run."""
     group: str = ""
     actor: str = ""
 
 
 class RunOpened(_Fact, frozen=True, tag="run_opened"):
-    """A run whose jobs come in parts: the numbers `first_job` to `first_job + count - 1` are its.
+    """A run whose jobs come in parts was opened. It owns the job numbers `first_job` to `first_job
+    + count - 1`.
 
     RunSealed or RunDropped follows.
     """
@@ -87,7 +91,8 @@ class RunOpened(_Fact, frozen=True, tag="run_opened"):
 
 
 class JobsAdded(_Fact, frozen=True, tag="jobs_added"):
-    """The next jobs of a run that opens; `parents` are positions in the run, each before its child."""
+    """The next jobs of an OPENING run arrived. `parents` are positions in the run, each before its
+    child."""
 
     run: str
     ids: list[str]
@@ -99,37 +104,37 @@ class JobsAdded(_Fact, frozen=True, tag="jobs_added"):
 
 
 class RunSealed(_Fact, frozen=True, tag="run_sealed"):
-    """All its jobs are there: from now on it is a run like any other."""
+    """All jobs of an OPENING run have arrived. From now on the run is like any other."""
 
     run: str
     at: float
 
 
 class RunDropped(_Fact, frozen=True, tag="run_dropped"):
-    """A run that was never sealed is gone, with its jobs."""
+    """An OPENING run was dropped with its jobs before it was sealed."""
 
     run: str
     at: float = 0.0
 
 
 class RunArchived(_Fact, frozen=True, tag="run_archived"):
-    """A finished run, with its jobs, is no longer part of the state: the history has it."""
+    """A finished run left the state with its jobs. The history has it."""
 
     run: str
     at: float
 
 
 class RootsReleased(_Fact, frozen=True, tag="roots_released"):
-    """The jobs of a run before `position` were made ready as far as they have no parents. Not
-    durable: the jobs' states tell."""
+    """The parentless jobs before `position` of a run were made ready. Not durable: the states of
+    the jobs show it."""
 
     run: str
     position: int
 
 
 class JobsQueued(_Fact, frozen=True, tag="jobs_queued"):
-    """Their parents are done or their time has come. `pins`, if not empty, names for each the one
-    worker that may take it."""
+    """Jobs whose parents are done, or whose time has come, were queued. `pins` is empty, or holds
+    for each job the only worker that may take it."""
 
     jobs: list[int]
     at: float
@@ -143,7 +148,7 @@ class JobsDelayed(_Fact, frozen=True, tag="jobs_delayed"):
 
 
 class JobsReleased(_Fact, frozen=True, tag="jobs_released"):
-    """Their affinity cannot be kept: any capable worker may take them."""
+    """The affinity of jobs cannot be kept: any capable worker may take them."""
 
     jobs: list[int]
     worker: int
@@ -161,7 +166,7 @@ class JobsBound(_Fact, frozen=True, tag="jobs_bound"):
 
 
 class JobsDispatched(_Fact, frozen=True, tag="jobs_dispatched"):
-    """Job i of `jobs` has lease `first_lease + i`."""
+    """Jobs were dispatched to a worker. Job i of `jobs` has lease `first_lease + i`."""
 
     worker: int
     jobs: list[int]
@@ -170,7 +175,8 @@ class JobsDispatched(_Fact, frozen=True, tag="jobs_dispatched"):
 
 
 class JobsStarted(_Fact, frozen=True, tag="jobs_started"):
-    """`ats` are their worker's word, `at` when the master heard it (0 in journals of old)."""
+    """Attempts started. `ats` are times by the worker's clock. `at` is when the master got the
+    report; 0 in older journals."""
 
     worker: int
     jobs: list[int]
@@ -179,9 +185,13 @@ class JobsStarted(_Fact, frozen=True, tag="jobs_started"):
 
 
 class JobsCompleted(_Fact, frozen=True, tag="jobs_completed"):
-    """`values`, if not empty, are the results of calls, as their workers made them; `outputs` the
-    files that each left; `reasons` what there is to say of some of them all the same; `lost` why
-    some output of each is lost, "" if it is all there."""
+    """Attempts succeeded, and their jobs are COMPLETED. Optional columns are empty if unused.
+
+    - `values` are the results of calls, as their workers encoded them.
+    - `outputs` are the output files of each job.
+    - `reasons` are remarks about jobs that completed.
+    - `lost` is the reason why some output of a job was lost; "" if none was.
+    """
 
     worker: int
     jobs: list[int]
@@ -197,8 +207,8 @@ class JobsCompleted(_Fact, frozen=True, tag="jobs_completed"):
 
 
 class JobsFailed(_Fact, frozen=True, tag="jobs_failed"):
-    """`retry_at` 0 means that there is no further attempt: JobsDied follows. `blameless` were
-    BROKEN by the worker. `lost` as in JobsCompleted."""
+    """Attempts failed. A `retry_at` of 0 means no further attempt; JobsDied follows. `blameless`
+    are jobs whose attempts the worker broke. `lost` as in JobsCompleted."""
 
     worker: int
     jobs: list[int]
@@ -217,11 +227,11 @@ class JobsFailed(_Fact, frozen=True, tag="jobs_failed"):
 
 
 class JobsLost(_Fact, frozen=True, tag="jobs_lost"):
-    """Attempts that ended without a result; the jobs are queued again at once, with `pins` as in
+    """Attempts ended without a result. Their jobs are queued again at once, with `pins` as in
     JobsQueued.
 
-    `blamed` of them were running when the worker was lost; `doubted` were first in line there and
-    may have been.
+    `blamed` jobs were running when the worker was lost. `doubted` jobs were first in line there and
+    may have been running.
     """
 
     worker: int
@@ -234,7 +244,7 @@ class JobsLost(_Fact, frozen=True, tag="jobs_lost"):
 
 
 class JobsDied(_Fact, frozen=True, tag="jobs_died"):
-    """Out of retries, or poison. `reason` "" keeps each job's own."""
+    """Jobs are DEAD: out of retries, or poison. A `reason` of "" keeps each job's own."""
 
     jobs: list[int]
     reason: str
@@ -242,8 +252,8 @@ class JobsDied(_Fact, frozen=True, tag="jobs_died"):
 
 
 class JobsCancelled(_Fact, frozen=True, tag="jobs_cancelled"):
-    """`reason` is for people, `cause` (a Cause) for decisions; 0: of an older Titan, see
-    `causes.cause_of_old`."""
+    """Jobs were cancelled. `reason` is for people, `cause` (a Cause) for decisions. `cause` is 0 in
+    journals of older Titan versions: see `causes.cause_of_old`."""
 
     jobs: list[int]
     reason: str
@@ -253,7 +263,7 @@ class JobsCancelled(_Fact, frozen=True, tag="jobs_cancelled"):
 
 
 class RunRestored(_Fact, frozen=True, tag="run_restored"):
-    """A run that had left the state is part of it again, as the chunks of a snapshot say."""
+    """A run that had left the state was loaded again from these snapshot chunks."""
 
     run: str
     chunks: list[bytes]
@@ -261,11 +271,11 @@ class RunRestored(_Fact, frozen=True, tag="run_restored"):
 
 
 class JobsRevived(_Fact, frozen=True, tag="jobs_revived"):
-    """A user took `jobs[:retried]` off the dead letter queue; the others had been cancelled because
-    of them. All of one run.
+    """A user retried `jobs[:retried]` from the dead letter queue. The other jobs had been cancelled
+    because of those. All belong to one run.
 
-    They wait again, with no failure counted; JobsQueued follows for those that have nothing to wait
-    for. `key` is the request's.
+    They are WAITING again, with no failure counted. JobsQueued follows for jobs without open
+    parents. `key` is the idempotency key of the request.
     """
 
     run: str
@@ -278,7 +288,7 @@ class JobsRevived(_Fact, frozen=True, tag="jobs_revived"):
 
 
 class DeadPurged(_Fact, frozen=True, tag="dead_purged"):
-    """They stay DEAD and are no longer in the dead letter queue."""
+    """Jobs were purged from the dead letter queue. They stay DEAD."""
 
     dead: list[int]
     at: float
@@ -286,7 +296,7 @@ class DeadPurged(_Fact, frozen=True, tag="dead_purged"):
 
 
 class GatesOpened(_Fact, frozen=True, tag="gates_opened"):
-    """They wait for a decision, each until then."""
+    """Gates opened. Each waits for a decision until its time in `until`."""
 
     jobs: list[int]
     until: list[float]
@@ -294,7 +304,8 @@ class GatesOpened(_Fact, frozen=True, tag="gates_opened"):
 
 
 class TokenIssued(_Fact, frozen=True, tag="token_issued"):
-    """Whoever has the token with this SHA-256 may decide about the gate, once."""
+    """A token was issued for a gate. Its holder may decide about the gate, once. `digest` is the
+    token's SHA-256."""
 
     job: int
     digest: bytes
@@ -302,7 +313,7 @@ class TokenIssued(_Fact, frozen=True, tag="token_issued"):
 
 
 class WebhookEnded(_Fact, frozen=True, tag="webhook_ended"):
-    """What was to be told of the gate's opening was "delivered", or was given up for that reason."""
+    """The delivery of a gate's webhook ended: "delivered", or the reason for giving up."""
 
     job: int
     result: str
@@ -310,8 +321,8 @@ class WebhookEnded(_Fact, frozen=True, tag="webhook_ended"):
 
 
 class GatesDecided(_Fact, frozen=True, tag="gates_decided"):
-    """Approved ones are COMPLETED, rejected ones CANCELLED. `by` "" is the clock: nobody decided in
-    time."""
+    """Gates were decided: approved ones are COMPLETED, rejected ones CANCELLED. `by` "" means that
+    the time limit decided."""
 
     jobs: list[int]
     approved: bool
@@ -323,7 +334,7 @@ class GatesDecided(_Fact, frozen=True, tag="gates_decided"):
 
 
 class RunCancelled(_Fact, frozen=True, tag="run_cancelled"):
-    """A user asked for it; JobsCancelled follows."""
+    """A user cancelled a run; JobsCancelled follows."""
 
     run: str
     at: float
@@ -331,27 +342,26 @@ class RunCancelled(_Fact, frozen=True, tag="run_cancelled"):
 
 
 class RunExpired(_Fact, frozen=True, tag="run_expired"):
-    """Its deadline passed; JobsCancelled follows."""
+    """The deadline of a run passed; JobsCancelled follows."""
 
     run: str
     at: float
 
 
 class ScheduleAdded(_Fact, frozen=True, tag="schedule_added"):
-    """A new schedule, or another one under a known name: that keeps its number and counts, and
-    forgets what waited.
+    """A schedule was added or replaced. A replaced one keeps its number and counts, and loses its
+    waiting times.
 
-    `key` is whoever's added it, so that the same request sent twice is one. `due` is its first
-    nominal time.
+    `key` is the idempotency key of the request. `due` is the first nominal time.
     """
 
     name: str
     number: int
     key: str
     dag: DagSpec
-    """Without its parents."""
+    """The DAG without its dependencies; see `parents`."""
     parents: list[tuple[int, ...]]
-    """Of each job, as positions."""
+    """Parents of each job, as positions."""
     timing: Timing
     overlap: str
     catch_up: str
@@ -362,7 +372,7 @@ class ScheduleAdded(_Fact, frozen=True, tag="schedule_added"):
 
 
 class ScheduleChanged(_Fact, frozen=True, tag="schedule_changed"):
-    """It was paused or resumed."""
+    """A schedule was paused or resumed."""
 
     name: str
     paused: bool
@@ -371,7 +381,7 @@ class ScheduleChanged(_Fact, frozen=True, tag="schedule_changed"):
 
 
 class ScheduleRemoved(_Fact, frozen=True, tag="schedule_removed"):
-    """It makes no further run. Those that it made go on."""
+    """A schedule was removed. It makes no further run; its existing runs go on."""
 
     name: str
     at: float
@@ -379,8 +389,8 @@ class ScheduleRemoved(_Fact, frozen=True, tag="schedule_removed"):
 
 
 class ScheduleFired(_Fact, frozen=True, tag="schedule_fired"):
-    """It made `run` for the nominal time `nominal`: the next one that was due, or the first that
-    waited. `due` is the next one."""
+    """A schedule made `run` for the nominal time `nominal`: the one that was due, or the first that
+    waited. `due` is the next nominal time."""
 
     name: str
     nominal: float
@@ -388,16 +398,19 @@ class ScheduleFired(_Fact, frozen=True, tag="schedule_fired"):
     due: float
     at: float
     by_user: bool = False
-    """Somebody asked for it; `nominal` is when, and no time of the schedule."""
+    """True if a user triggered the run. `nominal` is then the time of the request."""
     actor: str = ""
 
 
 class ScheduleWaited(_Fact, frozen=True, tag="schedule_waited"):
-    """For these nominal times runs will be made, one after the other, when the schedule has no
-    other run. `due` is the next one.
+    """Nominal times will wait. Their runs are made one after the other, when the schedule has no
+    other open run. `due` is the next nominal time.
 
-    `why`: "overlap" (a run was open), "missed" (nobody was there) or "parts" (its DAG is large, the
-    run comes in parts).
+    `why` is one of:
+
+    - "overlap": a run was open
+    - "missed": the master was away or the schedule paused
+    - "parts": the DAG is large, so its run comes in parts
     """
 
     name: str
@@ -408,11 +421,16 @@ class ScheduleWaited(_Fact, frozen=True, tag="schedule_waited"):
 
 
 class ScheduleSkipped(_Fact, frozen=True, tag="schedule_skipped"):
-    """For `count` nominal times, from `first` to `last`, no run is made.
+    """No run is made for `count` nominal times, from `first` to `last`.
 
-    `why`: "overlap" (another run of it was open), "missed" (nobody was there, and its catch-up
-    policy gives them up) or "full" (too many waited) or "made" (it has a run already). `more`:
-    there were more than were counted. `due` is the next nominal time.
+    `why` is one of:
+
+    - "overlap": another run of the schedule was open
+    - "missed": the master was away or the schedule paused, and the catch-up policy skips them
+    - "full": too many nominal times waited
+    - "made": the run exists already
+
+    `more`: there were more than could be counted. `due` is the next nominal time.
     """
 
     name: str
@@ -432,7 +450,7 @@ class RunFinished(_Fact, frozen=True, tag="run_finished"):
 
 
 class WorkerJoined(_Fact, frozen=True, tag="worker_joined"):
-    """New, back from LOST or LEFT, or a new process under an old name."""
+    """A worker is new, is back from LOST or LEFT, or is a new process under an old name."""
 
     worker: int
     name: str
@@ -444,7 +462,7 @@ class WorkerJoined(_Fact, frozen=True, tag="worker_joined"):
 
 
 class WorkerFactsChanged(_Fact, frozen=True, tag="worker_facts_changed"):
-    """These facts of a worker are different from now on."""
+    """Some facts of a worker changed; `facts` holds only those."""
 
     worker: int
     facts: dict[str, str | int | float]
@@ -452,7 +470,7 @@ class WorkerFactsChanged(_Fact, frozen=True, tag="worker_facts_changed"):
 
 
 class WorkerDrained(_Fact, frozen=True, tag="worker_drained"):
-    """It takes nothing new from now on."""
+    """A worker drains: it takes nothing new."""
 
     worker: int
     at: float
@@ -470,8 +488,8 @@ class WorkerLeft(_Fact, frozen=True, tag="worker_left"):
 
 
 class WorkerAsked(_Fact, frozen=True, tag="worker_asked"):
-    """It is told to finish what runs and leave; `now`: not to finish. It is told again until it has
-    left."""
+    """A worker is told to finish its attempts and leave; with `now`, not to finish them. The order
+    is repeated until the worker has left."""
 
     worker: int
     now: bool
@@ -480,8 +498,8 @@ class WorkerAsked(_Fact, frozen=True, tag="worker_asked"):
 
 
 class StoreChanged(_Fact, frozen=True, tag="store_changed"):
-    """Commands that repeat what was done in TitanStore, each with its database. A transaction
-    stands between MULTI and EXEC."""
+    """Commands that repeat changes to TitanStore, each with its database. A transaction stands
+    between MULTI and EXEC."""
 
     databases: list[int]
     commands: list[list[bytes]]
@@ -497,13 +515,15 @@ class LeasesEnding(_Fact, frozen=True, tag="leases_ending"):
 
 
 class LeasesEnded(_Fact, frozen=True, tag="leases_ended"):
+    """Fenced attempts that a worker no longer holds."""
+
     worker: int
     leases: list[int]
     at: float = 0.0
 
 
 class WorkerConnected(_Fact, frozen=True, tag="worker_connected"):
-    """Not durable."""
+    """A worker connected. Not durable."""
 
     worker: int
     connection: int
@@ -511,21 +531,21 @@ class WorkerConnected(_Fact, frozen=True, tag="worker_connected"):
 
 
 class WorkerHeard(_Fact, frozen=True, tag="worker_heard"):
-    """Not durable."""
+    """A worker sent a heartbeat. Not durable."""
 
     worker: int
     at: float
 
 
 class LeasesRecalled(_Fact, frozen=True, tag="leases_recalled"):
-    """The worker is asked to hand these back if they have not started. Not durable."""
+    """A worker was asked to hand back these attempts if they have not started. Not durable."""
 
     worker: int
     leases: list[int]
 
 
 class WorkerSuspected(_Fact, frozen=True, tag="worker_suspected"):
-    """Its connection broke. Not durable."""
+    """The connection of a worker broke. Not durable."""
 
     worker: int
     at: float
@@ -613,7 +633,7 @@ VOLATILE: tuple[type, ...] = (
 )
 
 SYNCED: frozenset[type] = frozenset((MasterStarted, TermRaised))
-"""What must be on the disk, whatever the sync policy says, before anything that follows from it is
+"""Events that must be on disk, whatever the sync policy, before anything that follows from them is
 done."""
 
 _encoder = msgspec.msgpack.Encoder()
@@ -621,8 +641,8 @@ _decoder = msgspec.msgpack.Decoder(list[Event])
 
 
 def encode(events: list[Event]) -> tuple[bytes, int]:
-    """The journal payload of a batch (its durable events), and how many they are; (b"", 0) if none
-    is durable."""
+    """Return the journal payload of a batch and the number of its durable events; (b"", 0) if there
+    are none."""
     durable = [e for e in events if type(e) not in VOLATILE]
     return (_encoder.encode(durable), len(durable)) if durable else (b"", 0)
 

@@ -7,7 +7,7 @@ from titan.model.files import Published
 
 
 class ArtifactPublished(Fact, frozen=True, tag="artifact_published"):
-    """A file is published under a key: of a run, or shared (`run` "")."""
+    """A file was published under a key of a run, or under a shared key if `run` is ""."""
 
     run: str
     key: str
@@ -17,7 +17,7 @@ class ArtifactPublished(Fact, frozen=True, tag="artifact_published"):
 
 
 class ArtifactRemoved(Fact, frozen=True, tag="artifact_removed"):
-    """A shared key is gone."""
+    """A shared key was removed."""
 
     key: str
     at: float

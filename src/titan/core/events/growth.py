@@ -1,5 +1,4 @@
-"""Events about runs that grow, and pipelines that are kept by name. See `events` for the rules that
-hold for all."""
+"""Events about growing runs and saved pipelines. See `events` for the rules of all events."""
 
 from __future__ import annotations
 
@@ -8,12 +7,11 @@ from titan.model.dag import DagSpec, JobTemplate
 
 
 class RunGrown(Fact, frozen=True, tag="run_grown"):
-    """A run has more jobs: job i of the columns is number `first_job + i`. All of them are there,
-    or none.
+    """Jobs were added to a run, all or none. Job i of the columns has number `first_job + i`.
 
-    `parents` are positions in the run, those of jobs that were there before included. `before`:
-    (number, positions) of jobs that wait for these too from now on. `by` is the job that added
-    them, 0 a user; `depth` and `key` as in Growth.
+    `parents` are positions in the run, including those of earlier jobs. `before` are (number,
+    positions) of jobs that must also wait for these. `by` is the job that added them, 0 for a user.
+    `depth` and `key` as in Growth.
     """
 
     run: str
@@ -33,7 +31,7 @@ class RunGrown(Fact, frozen=True, tag="run_grown"):
 
 
 class PipelineSaved(Fact, frozen=True, tag="pipeline_saved"):
-    """A DAG can be run by its name from now on; one of that name that was there before is no more."""
+    """A DAG was saved under a name. It replaces an earlier one of that name."""
 
     name: str
     dag: DagSpec
@@ -42,6 +40,8 @@ class PipelineSaved(Fact, frozen=True, tag="pipeline_saved"):
 
 
 class PipelineRemoved(Fact, frozen=True, tag="pipeline_removed"):
+    """A saved pipeline was removed."""
+
     name: str
     at: float
     actor: str = ""

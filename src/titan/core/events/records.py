@@ -1,9 +1,9 @@
-"""Events of one turn as several records, if they are too much for one.
+"""Division of the events of one turn into several records, if they are too large for one.
 
-A record of the journal is read whole, and holds 1 GiB at most. What one turn decided may be more:
-several connections of TitanStore can each have written hundreds of megabytes in it. No answer
-leaves before the last record of the turn is durable, so a cut between two of them is like a crash
-before the second was decided.
+A journal record is read whole and holds at most 1 GiB. One turn may decide more: several
+connections of TitanStore can each have written hundreds of megabytes. No answer is sent before the
+last record of the turn is durable. A cut between two records is therefore like a crash before the
+second was decided.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from titan.core.events import events as ev
 from titan.store.context import Change
 
 RECORD_BYTES = 256 << 20
-"""Up to so much is one record."""
+"""Size up to which events share a record."""
 MOST_BYTES = 1 << 30
-"""Nothing larger is a record: what belongs together, as a transaction does, may have so much."""
+"""Maximum size of a record. A transaction, which stays together, may have this size."""
 
 
 def divided(events: list[ev.Event], most: int = RECORD_BYTES, limit: int = MOST_BYTES) -> Iterator[list[ev.Event]]:
-    """The events in order, in lists whose encodings have about `most` bytes. A StoreChanged is
-    divided between its changes, though not within a transaction as long as that stays below
-    `limit`."""
+    """Yield the events in order, in lists of about `most` encoded bytes.
+
+    A StoreChanged is split between its changes, but not inside a transaction smaller than `limit`.
+    """
     part: list[ev.Event] = []
     size = 0
     for event in events:
@@ -52,8 +53,10 @@ def _pieces(event: ev.StoreChanged, most: int, limit: int) -> Iterator[ev.StoreC
 
 
 def _units(event: ev.StoreChanged, limit: int) -> Iterator[list[Change]]:
-    """Changes that stay together: one, or a transaction. One beyond `limit` cannot: its changes
-    come without MULTI and EXEC."""
+    """Yield groups of changes that stay together: a single change, or a transaction.
+
+    A transaction beyond `limit` cannot stay together; its changes come without MULTI and EXEC.
+    """
     changes = iter(zip(event.databases, event.commands, strict=True))
     for change in changes:
         if change[1] != [b"MULTI"]:
@@ -72,7 +75,7 @@ def _units(event: ev.StoreChanged, limit: int) -> Iterator[list[Change]]:
 
 
 def size_of(change: Change) -> int:
-    """The bytes that a change takes when it is encoded, or a few more."""
+    """Return an upper estimate of the encoded size of a change, in bytes."""
     return 16 + sum(map(len, change[1])) + 5 * len(change[1])
 
 
@@ -81,7 +84,7 @@ def _changed(changes: list[Change], event: ev.StoreChanged) -> ev.StoreChanged:
 
 
 def chunks(changes: Iterator[Change], count: int, most: int) -> Iterator[list[Change]]:
-    """In lists of at most `count`, and of about `most` bytes."""
+    """Yield the changes in lists of at most `count` changes and about `most` bytes."""
     part: list[Change] = []
     size = 0
     for change in changes:

@@ -1,4 +1,4 @@
-"""Events about what running jobs say of themselves. See `events` for the rules that hold for all."""
+"""Events about reports of running jobs. See `events` for the rules of all events."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from titan.core.events.base import Fact
 
 
 class ProgressReported(Fact, frozen=True, tag="progress_reported"):
-    """How far attempts are, by their jobs; -1 for not known. Not durable: workers say it again to
-    the next master."""
+    """Progress of attempts, by job; -1 if not known. Not durable: workers report it again to the
+    next master."""
 
     jobs: list[int]
     fractions: list[float]
@@ -16,7 +16,7 @@ class ProgressReported(Fact, frozen=True, tag="progress_reported"):
 
 
 class StatusReported(Fact, frozen=True, tag="status_reported"):
-    """What attempts say of themselves, by their jobs."""
+    """Status lines of attempts, by job."""
 
     jobs: list[int]
     texts: list[str]
@@ -24,8 +24,8 @@ class StatusReported(Fact, frozen=True, tag="status_reported"):
 
 
 class SlotsLent(Fact, frozen=True, tag="slots_lent"):
-    """These calls of the worker wait for other calls and use no slot; no others do. Not durable:
-    workers say it again."""
+    """The complete list of the worker's calls that wait for other calls and use no slot. Not
+    durable: workers report it again."""
 
     worker: int
     leases: list[int]

@@ -1,4 +1,4 @@
-"""Facts about burst workers and workers that are forgotten: see `events`."""
+"""Events about burst workers and forgotten workers. See `events` for the rules of all events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from titan.core.events.base import Fact
 
 
 class BurstRequested(Fact, frozen=True, tag="burst_requested"):
-    """Burst workers of a rule are started, each a process that has still to register."""
+    """Burst workers of a rule were requested. Their processes have yet to register."""
 
     names: list[str]
     rule: str
@@ -17,7 +17,7 @@ class BurstRequested(Fact, frozen=True, tag="burst_requested"):
 
 
 class BurstRetired(Fact, frozen=True, tag="burst_retired"):
-    """They are to leave, and count against the maximum until they have ended."""
+    """Burst workers were told to leave. They count against the maximum until they have ended."""
 
     names: list[str]
     reason: str
@@ -25,7 +25,7 @@ class BurstRetired(Fact, frozen=True, tag="burst_retired"):
 
 
 class BurstEnded(Fact, frozen=True, tag="burst_ended"):
-    """They are no more. Their names are never used again."""
+    """Burst workers ended. Their names are never used again."""
 
     names: list[str]
     reason: str
@@ -33,15 +33,16 @@ class BurstEnded(Fact, frozen=True, tag="burst_ended"):
 
 
 class WorkersForgotten(Fact, frozen=True, tag="workers_forgotten"):
-    """They left or were lost some time ago, and nothing but jobs of old refers to them."""
+    """Workers that left or were lost some time ago were removed from the state. Old jobs may still
+    refer to them."""
 
     workers: list[int]
     at: float
 
 
 class ScaleReviewed(Fact, frozen=True, tag="scale_reviewed"):
-    """What was decided of each rule, in words; whether that changed something, and whether jobs
-    wait. Not durable."""
+    """Each scaling rule was reviewed: the reason for the decision, whether it changed the number of
+    workers, and whether jobs wait. Not durable."""
 
     rules: list[str]
     reasons: list[str]

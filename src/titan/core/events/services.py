@@ -1,5 +1,5 @@
-"""Events about services, and about jobs that wait for them. See `events` for the rules that hold
-for all."""
+"""Events about services, and about jobs that wait for them. See `events` for the rules of all
+events."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from titan.model.dag import JobTemplate
 
 
 class ServicesReported(Fact, frozen=True, tag="services_reported"):
-    """What a worker says of services that it runs. `ready_ats` 0: it is not READY; `serials` number
-    the reports of each; `next_starts`: when its next process starts, 0 if it has one.
+    """A worker's report of its services.
+
+    - `serials` number the reports of each service.
+    - `ready_ats` is 0 for a service that is not READY.
+    - `next_starts` is when the next process starts; 0 if a process runs.
     """
 
     worker: int
@@ -24,11 +27,10 @@ class ServicesReported(Fact, frozen=True, tag="services_reported"):
 
 
 class ServicesStopped(Fact, frozen=True, tag="services_stopped"):
-    """They are COMPLETED because they were asked to end. What a worker still has of them it is told
-    to stop.
+    """Services were stopped and are COMPLETED. Workers are told to stop their processes.
 
-    `by_user`: somebody asked for it; else all jobs that needed them are over. False in what an
-    older Titan journaled.
+    `by_user`: a user asked for it; otherwise all jobs that needed them are over. Always False in
+    journals of older Titan versions.
     """
 
     jobs: list[int]
@@ -39,10 +41,10 @@ class ServicesStopped(Fact, frozen=True, tag="services_stopped"):
 
 
 class ServiceReplaced(Fact, frozen=True, tag="service_replaced"):
-    """A service is run anew, by this template and these arguments.
+    """A service was replaced and now has this template and these arguments.
 
-    `rolling`: what runs goes on until the new one is READY; else it is told to stop. `pin` as in
-    JobsQueued.
+    `rolling`: the old process goes on until the new one is READY; otherwise it is told to stop.
+    `pin` as in JobsQueued.
     """
 
     job: int
@@ -56,7 +58,7 @@ class ServiceReplaced(Fact, frozen=True, tag="service_replaced"):
 
 
 class ServicesRetired(Fact, frozen=True, tag="services_retired"):
-    """Attempts that were READY until others would replace them are gone before that."""
+    """Old attempts of services under replacement ended before their replacements were READY."""
 
     worker: int
     leases: list[int]
@@ -64,7 +66,7 @@ class ServicesRetired(Fact, frozen=True, tag="services_retired"):
 
 
 class JobsHeld(Fact, frozen=True, tag="jobs_held"):
-    """They wait again: a service that they depend on is no longer READY."""
+    """Jobs are WAITING again because a service that they depend on is no longer READY."""
 
     jobs: list[int]
     at: float

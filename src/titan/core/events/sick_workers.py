@@ -1,4 +1,4 @@
-"""Facts about workers that are set aside: see `events` and `sickness`."""
+"""Events about workers that are set aside. See `events` for the rules of all events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from titan.core.events.base import Fact
 
 
 class WorkerSetAside(Fact, frozen=True, tag="worker_set_aside"):
-    """It gets nothing until then, as it broke what it was given."""
+    """A worker was set aside until this time because it broke its attempts."""
 
     worker: int
     reason: str
@@ -15,14 +15,14 @@ class WorkerSetAside(Fact, frozen=True, tag="worker_set_aside"):
 
 
 class WorkerProbed(Fact, frozen=True, tag="worker_probed"):
-    """It gets one attempt on trial."""
+    """A worker gets one attempt on trial."""
 
     worker: int
     at: float
 
 
 class WorkerTakenBack(Fact, frozen=True, tag="worker_taken_back"):
-    """An attempt ran to its end there: it takes work as before."""
+    """An attempt ran to its end on a worker on trial. It takes work as before."""
 
     worker: int
     at: float

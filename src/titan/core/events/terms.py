@@ -1,4 +1,4 @@
-"""Facts about the terms of the master and what was noticed of them: see `events`."""
+"""Events about the terms of the master. See `events` for the rules of all events."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from titan.model.settings import LoggedSettings
 class MasterStarted(Fact, frozen=True, tag="master_started"):
     """A term began. Every worker has until its deadline to come back.
 
-    `draw` names this start: a term that is given out twice, by a home that was restored, has two
-    draws ("" in journals of old). `notice`, if not empty, is what operators are to be told of this
-    start.
+    `draw` identifies this start; "" in older journals. A restored home can give out a term twice,
+    and the draw tells the two apart. `notice` is a message for operators about this start, or "".
     """
 
     term: int
@@ -22,18 +21,18 @@ class MasterStarted(Fact, frozen=True, tag="master_started"):
 
 
 class SettingsChanged(Fact, frozen=True, tag="settings_changed"):
-    """The master starts with other settings than the log has in force, or the log has none yet.
-    MasterStarted comes behind it."""
+    """The master started with settings other than those in the log, or the log had none.
+    MasterStarted follows."""
 
     settings: LoggedSettings
     at: float
 
 
 class ClockSetBack(Fact, frozen=True, tag="clock_set_back"):
-    """The master starts at a time that is behind what is recorded: no time stays in the future
-    because an earlier clock was ahead.
+    """The master started at a time before the last recorded one. Times in the future are moved
+    back.
 
-    `schedules` go on with `dues`; what waits for a time keeps as much of its wait as it had.
+    `schedules` go on with `dues`. Jobs with a timer keep the rest of their wait.
     """
 
     schedules: list[str]
@@ -43,10 +42,10 @@ class ClockSetBack(Fact, frozen=True, tag="clock_set_back"):
 
 
 class TermRaised(Fact, frozen=True, tag="term_raised"):
-    """A worker proved that terms were given out which this home does not know, `heard` the latest
-    of them.
+    """A worker's lease proved that terms were given out which this home does not know. `heard` is
+    the latest of them.
 
-    A later term goes on, under a draw of its own.
+    The master goes on under a later term and a new draw.
     """
 
     term: int

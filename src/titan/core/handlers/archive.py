@@ -1,5 +1,5 @@
-"""Finished runs leave the state once the history has them, so that what is live stays as small as
-what is alive."""
+"""Archiving: finished runs leave the state once the history has stored them. The state thus stays
+small."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from titan.model.states import RunState
 
 
 def on_history_kept(turn: Turn, received: HistoryKept) -> None:
-    """What was retried or purged since it was written stays, and is written anew."""
+    """Archive the finished runs. A run that was retried or purged after it was written stays, and
+    is written again."""
     for i, name in enumerate(received.runs):
         run = turn.state.runs.get(name)
         if run is None or (received.changes and run.changes != received.changes[i]):

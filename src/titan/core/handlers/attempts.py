@@ -1,5 +1,5 @@
-"""Attempts start and end: completion, failure with its retries, loss, and what follows for the jobs
-behind them."""
+"""Start and end of attempts: completion, failure with retries, loss, and the effect on
+dependents."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def on_attempts_started(turn: Turn, received: AttemptsStarted) -> None:
 
 
 def report_started(turn: Turn, worker: int, leases: Sequence[int], ats: Sequence[float]) -> None:
-    """Takes starts as true for the attempts that are current and not yet known to run; 0 means not
+    """Record the start of current attempts that are not yet known to run. An `at` of 0 means not
     started."""
     state = turn.state
     held = state.workers[worker].held
@@ -44,8 +44,8 @@ def report_started(turn: Turn, worker: int, leases: Sequence[int], ats: Sequence
 
 
 def on_results_reported(turn: Turn, received: ResultsReported) -> None:
-    """Reports of attempts that are not current are acknowledged and change nothing but the worker's
-    load."""
+    """Record results and acknowledge all of them. Results of attempts that are not current only
+    change the worker's load."""
     state, succeeded = turn.state, Outcome.SUCCEEDED
     jobs, worker = state.jobs, state.workers[received.worker]
     good: list[int] = []
@@ -54,7 +54,7 @@ def on_results_reported(turn: Turn, received: ResultsReported) -> None:
     ended: list[int] = []
     retired: list[int] = []
     current: dict[int, int] = {}
-    odd: dict[int, int] = {}
+    implausible: dict[int, int] = {}
     began, ended_at, cpu_s, peak_bytes, now = received.started, received.finished, received.cpu_s, received.peak_bytes, turn.now
     for i, lease in enumerate(received.leases):
         number = worker.held.get(lease)
@@ -65,9 +65,9 @@ def on_results_reported(turn: Turn, received: ResultsReported) -> None:
                 retired.append(lease)
             continue
         current[number] = i
-        may_be = jobs[number].since <= began[i] <= ended_at[i] <= now and 0.0 <= cpu_s[i] <= MAX_CPU_S
-        if not may_be or peak_bytes[i] > MAX_MEMORY:
-            odd[i] = number
+        plausible = jobs[number].since <= began[i] <= ended_at[i] <= now and 0.0 <= cpu_s[i] <= MAX_CPU_S
+        if not plausible or peak_bytes[i] > MAX_MEMORY:
+            implausible[i] = number
         outcome = received.outcomes[i]
         if outcome != succeeded:
             (returned if outcome == Outcome.RETURNED else bad).append(number)
@@ -76,8 +76,8 @@ def on_results_reported(turn: Turn, received: ResultsReported) -> None:
             bad.append(number)
         else:
             good.append(number)
-    if odd:
-        received = made_possible(jobs, received, odd, turn.now)
+    if implausible:
+        received = made_possible(jobs, received, implausible, turn.now)
     if ended:
         turn.emit(ev.LeasesEnded(received.worker, ended, turn.now))
     if retired:
@@ -122,7 +122,7 @@ def _left_all(state: State, number: int, received: ResultsReported, i: int) -> b
 
 def _broken(received: ResultsReported, i: int) -> ResultsReported:
     outcomes, reasons = list(received.outcomes), list(received.reasons)
-    outcomes[i], reasons[i] = Outcome.BROKEN, "its worker did not say what became of its outputs: it may be an older Titan"
+    outcomes[i], reasons[i] = Outcome.BROKEN, "its worker reported no output files; it may be an older Titan: upgrade the worker"
     return replace(received, outcomes=outcomes, reasons=reasons)
 
 
@@ -161,7 +161,7 @@ def _fail(turn: Turn, received: ResultsReported, jobs: list[int], at: list[int])
 
 
 def _retry_at(state: State, now: float, number: int, outcome: int, jitter: float) -> float:
-    """When the next attempt is due, 0 if there is none."""
+    """Return the time of the next attempt; 0 if there is none."""
     job = state.jobs[number]
     if job.service is not None and (outcome != Outcome.BROKEN or job.service.old_lease):
         return service_retry_at(state, now, number, outcome)
@@ -176,30 +176,28 @@ def _retry_at(state: State, now: float, number: int, outcome: int, jitter: float
 
 
 def is_final(template: JobTemplate, outcome: int, exit_code: int) -> bool:
-    """Whether the job said of this exit code that it is not worth another attempt."""
+    """Return True if the job declares that this exit code is not worth a retry."""
     return outcome == Outcome.EXITED and template.retry is not None and exit_code in template.retry.final_codes
 
 
 def _reason(job: Job, received: ResultsReported, i: int) -> str:
     if is_blameless(job, received.outcomes[i]) and job.extra is not None and job.extra.breaks + 1 >= BREAKS_LIMIT:
-        return (
-            f"{received.reasons[i]} (the {BREAKS_LIMIT}th attempt that its workers broke, on several if there are: titan workers)"
-        )
+        return f"{received.reasons[i]} (workers broke {BREAKS_LIMIT} attempts of this job, which is the limit: see `titan workers`)"
     template = job.template
     final = is_final(template, received.outcomes[i], received.exit_codes[i])
-    return f"{received.reasons[i]} (no_retry: this exit code is not tried again)" if final else received.reasons[i]
+    return f"{received.reasons[i]} (no_retry lists this exit code)" if final else received.reasons[i]
 
 
 def backoff_s(settings: Settings, retry: Retry | None, failures: int, jitter: float) -> float:
-    """The wait after `failures` earlier failures: exponential, capped, and between half and all of
-    that by `jitter` in [0, 1)."""
+    """Return the wait in seconds after `failures` earlier failures: exponential and capped.
+    `jitter` in [0, 1) scales it to between half and all of that."""
     base = (retry.backoff_s if retry is not None else 0.0) or settings.backoff_base_s
     most = (retry.backoff_max_s if retry is not None else 0.0) or max(settings.backoff_max_s, base)
     return jittered(backoff_delay(failures, base, most), jitter)
 
 
 def bury(turn: Turn, jobs: list[int], reason: str) -> None:
-    """Jobs are DEAD: what waits for them is cancelled, unless it is to go on; their handlers run."""
+    """Mark jobs DEAD, cancel the dependents that cannot go on, and make their handlers ready."""
     if not jobs:
         return
     turn.emit(ev.JobsDied(jobs, reason, turn.now))
@@ -210,11 +208,12 @@ def bury(turn: Turn, jobs: list[int], reason: str) -> None:
 
 
 def lose(turn: Turn, worker: int, jobs: list[int], blamed: list[int], reason: str, doubted: Sequence[int] = ()) -> None:
-    """Attempts ended without a result. A job that has now taken down too many workers is poison;
-    the others are queued again.
+    """Record attempts that ended without a result. A job lost with too many workers is poison and
+    becomes DEAD; the others are queued again.
 
-    `blamed` were running. `doubted` were first in line and may have been: what takes a worker down
-    at once is never reported as started, so that counts too, but half as much, as it may be chance.
+    `blamed` jobs were running. `doubted` jobs were first in line and may have been running: a job
+    that takes its worker down at once is never reported as started. A doubt counts half, because it
+    may be chance.
     """
     if not jobs:
         return
@@ -233,6 +232,6 @@ def lose(turn: Turn, worker: int, jobs: list[int], blamed: list[int], reason: st
     for number in poison:
         job = state.jobs[number]
         running, waiting = job.losses + (weight[number] == 2), job.doubts + (weight[number] == 1)
-        told = f"{running} workers were lost while they ran it"
-        told += f", {waiting} when they were about to" if waiting else ""
-        bury(turn, [number], f"poison: {told} ({reason})")
+        losses = f"{running} workers were lost while they ran it"
+        losses += f", {waiting} when they were about to" if waiting else ""
+        bury(turn, [number], f"poison: {losses} ({reason})")

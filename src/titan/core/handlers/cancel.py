@@ -1,4 +1,4 @@
-"""Cancelling: by a user, or because what a job waits for will never come."""
+"""Cancellation: by a user, or because a dependency will never complete."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from titan.model.states import TERMINAL, JobState, RunState
 
 
 def on_cancel_requested(turn: Turn, received: CancelRequested) -> None:
-    """Cancelling what is over already is no error; it cancels nothing."""
+    """Cancel a job or a run. Jobs that are over are left alone; that is no error."""
     state = turn.state
     run = state.runs.get(received.run)
     if run is None and any(name == received.run for name, _ in reversed(state.archived.values())):
-        # it left in this very turn: it was over
+        # the run was over, and was archived in this turn
         turn.order(fx.ReplyCancelled(received.origin, received.request, 0))
         return
     if run is None or run.state is RunState.OPENING:
@@ -42,20 +42,20 @@ def on_cancel_requested(turn: Turn, received: CancelRequested) -> None:
         doomed = [number] if state.jobs[number].state not in TERMINAL else []
         if doomed:
             cancel(turn, doomed, Cause.ASKED, f"cancelled by {turn.asker}")
-            # A new list: the old one is in an event already.
+            # A new list, because the old one belongs to an event.
             doomed = [*doomed, *cancel_descendants(turn, number, f"its ancestor {received.job} was cancelled by {turn.asker}")]
     turn.order(fx.ReplyCancelled(received.origin, received.request, len(doomed)))
 
 
 def cancel(turn: Turn, jobs: list[int], cause: Cause, reason: str) -> None:
-    """Cancels jobs that are not over, and has those that run stopped. `reason` is for people."""
+    """Cancel jobs that are not over, and stop their processes. `reason` is for people."""
     if not jobs:
         return
     end(turn, jobs, ev.JobsCancelled(jobs, reason, turn.now, turn.actor, cause))
 
 
 def end(turn: Turn, jobs: list[int], event: ev.JobsCancelled | ev.ServicesStopped) -> None:
-    """Emits what ends these jobs, and has their processes stopped."""
+    """Emit the event that ends these jobs, and stop their processes."""
     stops: dict[int, list[int]] = {}
     for number in jobs:
         job = turn.state.jobs[number]
@@ -70,28 +70,27 @@ def end(turn: Turn, jobs: list[int], event: ev.JobsCancelled | ev.ServicesStoppe
 
 
 def is_consequence(job: Job) -> bool:
-    """Whether it was cancelled because of what became of others, and not by a user."""
+    """Return True if the job was cancelled because of other jobs, not by a user."""
     return job.cause in CONSEQUENCES
 
 
 def is_unneeded(job: Job) -> bool:
-    """Whether it is a handler that was not needed, or waited for one. Its run did not fail because
-    of it."""
+    """Return True for a handler that was not needed, and for a job that waited for one. Such a job
+    does not make its run FAILED."""
     return job.cause in UNNEEDED
 
 
 def cancel_descendants(turn: Turn, number: int, reason: str, cause: Cause = Cause.ANCESTOR) -> list[int]:
-    """A job is over and not COMPLETED. Cancels all that waits, directly or not, for what will never
-    come; returns it.
+    """Cancel the descendants that a job which did not complete leaves blocked; return them.
 
-    What goes on without it, and the handlers of a job that is DEAD, are made ready.
+    Make ready the children that go on without the job, and the handlers of a DEAD job.
     """
     cancelled: list[int] = []
     pending = [([number], reason, cause)]
     while pending:
-        roots, told, why = pending.pop()
+        roots, reason, cause = pending.pop()
         doomed, ready, handlers = _behind(turn, roots)
-        cancel(turn, doomed, why, told)
+        cancel(turn, doomed, cause, reason)
         cancelled += doomed
         jobs = turn.state.jobs
         make_ready(turn, [h for h in (*ready, *handlers) if jobs[h].state is JobState.WAITING and (h in ready or handlers[h])])
@@ -102,7 +101,8 @@ def cancel_descendants(turn: Turn, number: int, reason: str, cause: Cause = Caus
 
 
 def dismiss(turn: Turn, handlers: list[int]) -> None:
-    """Cancels handlers all of whose jobs are over and none DEAD, and what waits for them."""
+    """Cancel handlers whose parents are all over and none DEAD, with the jobs that wait for
+    them."""
     for roots, reason, cause in _unneeded(turn, handlers):
         for number in roots:
             cancel_descendants(turn, number, reason, cause)
@@ -115,8 +115,8 @@ def _unneeded(turn: Turn, handlers: list[int]) -> list[tuple[list[int], str, Cau
 
 
 def _behind(turn: Turn, roots: list[int]) -> tuple[list[int], dict[int, None], dict[int, bool]]:
-    """Behind these jobs: what waits in vain, what goes on, and the handlers, each with whether one
-    of its jobs here is DEAD."""
+    """Return the dependents of these jobs: those that are blocked for good, those that go on, and
+    the handlers. The value of a handler is True if one of its parents here is DEAD."""
     jobs = turn.state.jobs
     doomed: dict[int, None] = {}
     ready: dict[int, None] = {}

@@ -1,5 +1,5 @@
-"""The clock is behind what the log has recorded: the last master's was ahead. Times to come are
-made present ones."""
+"""Start of a master whose clock is behind the times in the log, because an earlier clock was
+ahead."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from titan.model.timing import next_time
 
 
 def set_back(turn: Turn, behind_s: float) -> None:
-    """Schedules go on with their next time from now on; what was timed by the clock that was ahead
-    keeps its wait."""
+    """Move times in the future back to the present. Schedules go on with their next time from now;
+    timers keep the rest of their wait."""
     ahead: dict[str, float] = {}
     for schedule in turn.state.schedules.values():
         due = next_time(timing_at(schedule, turn.now), turn.now)
         if 0 < due < schedule.due:
             ahead[schedule.name] = due
     hours = behind_s / 3600
-    notice = f"the clock is {hours:.1f} h behind the times that were written down here: an earlier start had a clock that was ahead"
+    notice = f"the clock is {hours:.1f} h behind the times recorded here, so an earlier start had a clock that was ahead"
     turn.emit(ev.ClockSetBack(list(ahead), list(ahead.values()), notice, turn.now))

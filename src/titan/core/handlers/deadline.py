@@ -1,4 +1,4 @@
-"""A run has a deadline: when it passes, what is not over is cancelled."""
+"""Deadlines of runs: when one passes, the jobs that are not over are cancelled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from titan.model.states import TERMINAL
 
 
 def expire(turn: Turn, run: Run) -> None:
-    """The run's deadline passed; if all of it is over by now, nothing happens."""
+    """Cancel the jobs of a run whose deadline passed. Do nothing if all are over."""
     jobs = turn.state.jobs
     doomed = [j for j in run.numbers() if jobs[j].state not in TERMINAL]
     if doomed:

@@ -1,12 +1,15 @@
-"""The dead letter queue: a DEAD job is tried again, with what was cancelled because of it, or is
-dismissed.
+"""Retry and purge of dead jobs. A DEAD job is in the dead letter queue until it is purged or
+retried.
 
-What comes back with a job: every job that was cancelled because of an ancestor, a handler that was
-not needed included, and has no other parent which will never complete; and the services that were
-stopped, on which any of these depend. What a user cancelled, a gate that was rejected, and a
-handler that has run stay. A handler that is tried again itself runs at once if one of its jobs is
-still DEAD, and is not needed if all have come through meanwhile. A run that has left the state
-comes back whole, from what the history has of it.
+A retry also revives other jobs:
+
+- Jobs that were cancelled because of an ancestor, including handlers that were not needed, unless
+  another parent blocks them.
+- Services that were stopped and that any revived job depends on.
+
+Jobs that a user cancelled, rejected gates, and handlers that have run are not revived. A retried
+handler runs at once if one of its parents is still DEAD; it is not needed if all of them completed
+meanwhile. A run that has left the state is restored whole from the history.
 """
 
 from __future__ import annotations
@@ -31,9 +34,9 @@ def on_dead_retried(turn: Turn, received: DeadRetried) -> None:
     try:
         run = _run(turn.state, received)
         state = _live_or_kept(turn.state, received)
-        key, *told = state.runs[received.run].retried
-        if received.key and key == received.key:  # said again: its answer was lost
-            turn.order(fx.ReplyRetried(received.origin, received.request, received.run, *told))
+        key, *counts = state.runs[received.run].retried
+        if received.key and key == received.key:  # repeated, because the first answer was lost
+            turn.order(fx.ReplyRetried(received.origin, received.request, received.run, *counts))
             return
         jobs, retried = plan(state, _wanted(state, received))
         if not retried:
@@ -51,8 +54,8 @@ def on_dead_retried(turn: Turn, received: DeadRetried) -> None:
 
 
 def _ready(state: State, revived: list[int]) -> tuple[list[int], list[int]]:
-    """Those that wait for nothing, and handlers that nobody needs any more. A handler runs as soon
-    as one of its jobs is DEAD."""
+    """Return the revived jobs that are ready, and the handlers that are no longer needed. A handler
+    is ready as soon as one of its parents is DEAD."""
     ready, unneeded = [], []
     for number in revived:
         job = state.jobs[number]
@@ -67,7 +70,7 @@ def _ready(state: State, revived: list[int]) -> tuple[list[int], list[int]]:
 
 
 def on_dead_dismissed(turn: Turn, received: DeadDismissed) -> None:
-    """Dismissing what is dismissed already is no error."""
+    """Purge dead jobs. Those that are purged already are left alone; that is no error."""
     try:
         run = _run(turn.state, received)
         state = _live_or_kept(turn.state, received)
@@ -83,7 +86,7 @@ def on_dead_dismissed(turn: Turn, received: DeadDismissed) -> None:
 
 
 def _run(state: State, received: DeadRetried | DeadDismissed) -> Run | None:
-    """The run, None if the history has it. Raises NotFound."""
+    """Return the run, or None if only the history has it. Raises NotFound."""
     run = state.runs.get(received.run)
     if run is not None and run.state is not RunState.OPENING:
         return run
@@ -103,7 +106,8 @@ def _live_or_kept(state: State, received: DeadRetried | DeadDismissed) -> State:
 
 
 def _wanted(state: State, received: DeadRetried | DeadDismissed) -> list[int]:
-    """The dead jobs that are meant, in the order of the DAG. Raises NotFound, Conflict."""
+    """Return the dead jobs that the request means, in the order of the DAG. Raises NotFound or
+    Conflict."""
     run = state.runs[received.run]
     if not received.job:
         return [j for j in run.numbers() if state.jobs[j].state is JobState.DEAD]
@@ -127,8 +131,8 @@ def _nothing(state: State, received: DeadRetried) -> str:
 
 
 def plan(state: State, dead: list[int]) -> tuple[list[int], int]:
-    """(those of `dead` that can run again, and behind them the cancelled ones that come back; how
-    many are of the first kind)."""
+    """Return the jobs to revive, and how many of them are retried. Those come first: the jobs of
+    `dead` that can run again. The cancelled jobs and services to revive with them follow."""
     jobs = state.jobs
     region: dict[int, None] = dict.fromkeys(dead)
     fresh = list(dead)
@@ -142,7 +146,7 @@ def plan(state: State, dead: list[int]) -> tuple[list[int], int]:
 
 
 def _spread(region: dict[int, None], fresh: list[int], entry: Callable[[int], Job]) -> None:
-    """Takes in what was cancelled because of these."""
+    """Add the jobs that were cancelled because of these to the region."""
     stack = list(fresh)
     while stack:
         for child in entry(stack.pop()).children or ():
@@ -153,14 +157,14 @@ def _spread(region: dict[int, None], fresh: list[int], entry: Callable[[int], Jo
 
 
 def _services_of(region: dict[int, None], entry: Callable[[int], Job]) -> list[int]:
-    """Services that are COMPLETED, and without which what is in the region cannot run."""
+    """Return the COMPLETED services that jobs of the region need."""
     parents = dict.fromkeys(p for number in region for p in entry(number).parents if entry(number).template.kind != HANDLER)
     return [p for p in parents if p not in region and entry(p).service is not None and entry(p).state is JobState.COMPLETED]
 
 
 def _narrow(region: dict[int, None], entry: Callable[[int], Job]) -> None:
-    """Takes out what has a parent, itself not in the region, behind which it will never run; and
-    then what is behind that."""
+    """Remove from the region the jobs that a parent outside it blocks, and then their
+    dependents."""
 
     def stays(number: int) -> bool:
         job = entry(number)

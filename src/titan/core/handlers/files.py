@@ -1,5 +1,5 @@
-"""Files are published under keys: of a run, or shared. The newest version of a key counts, and a
-few older ones stay."""
+"""Published files: versions under a key of a run, or under a shared key. The newest version counts,
+and a few older ones are kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def on_publish_requested(turn: Turn, received: PublishRequested) -> None:
         return
     keys = run.published if run is not None else turn.state.published
     newest = keys[received.key][-1] if received.key in keys else None
-    # else it is said again
+    # a repeated request changes nothing
     if newest is None or (newest.hash, newest.kind) != (received.hash, received.kind):
         newest = Published(received.hash, received.size, received.kind, turn.now, by)
         turn.emit(ev.ArtifactPublished(run.id if run is not None else "", received.key, newest, turn.now, turn.actor))
@@ -31,7 +31,10 @@ def on_publish_requested(turn: Turn, received: PublishRequested) -> None:
 def on_unpublish_requested(turn: Turn, received: UnpublishRequested) -> None:
     versions = turn.state.published.get(received.key)
     if versions is None:
-        refusal = NotFound(f"nothing is published as {received.key[:200]!r} for all; what a run published goes with the run")
+        refusal = NotFound(
+            f"there is no shared key {received.key[:200]!r}. The keys of a run go when the run goes: "
+            "`titan artifacts` lists the keys"
+        )
         turn.order(fx.Refuse(received.origin, received.request, refusal.code, str(refusal)))
         return
     turn.emit(ev.ArtifactRemoved(received.key, turn.now, turn.actor))
@@ -39,39 +42,40 @@ def on_unpublish_requested(turn: Turn, received: UnpublishRequested) -> None:
 
 
 def _place(state: State, received: PublishRequested) -> tuple[Run | None, str]:
-    """The run whose key it is (None: shared), and who publishes it."""
+    """Return the run whose key it is (None for a shared key) and the name of the publisher. Raises
+    CallerError, Conflict or LimitExceeded."""
     if not is_key(received.key):
-        raise CallerError(f"{received.key[:200]!r} is no key: a key is {KEY_RULE}")
+        raise CallerError(f"{received.key[:200]!r} is not a valid key: a key is {KEY_RULE}")
     run, by = None, ""
     if received.lease:
         worker = state.workers.get(received.worker)
         number = worker.held.get(received.lease) if worker is not None else None
         if number is None:
-            raise Conflict("this attempt was given up, and publishes nothing any more")
+            raise Conflict("this attempt is no longer current, so it cannot publish files")
         job = state.jobs[number]
         by = f"{job.run.id}/{job.name}"
         if not received.shared:
             run = job.run
     if run is None and is_run(received.key.partition("/")[0]):
-        raise CallerError(f"{received.key[:200]!r} looks like the key of a run: a shared key must not begin with the id of one")
+        raise CallerError(f"{received.key[:200]!r} looks like the key of a run: a shared key must not begin with a run id")
     keys, most = (state.published, MAX_SHARED_KEYS) if run is None else (run.published, MAX_KEYS)
     if received.key not in keys and len(keys) >= most:
-        whose = "for all" if run is None else f"by run {run.id}"
-        raise LimitExceeded(f"{most:,} keys are published {whose}: publish a folder, or under a key that is there")
+        owner = "shared" if run is None else f"of run {run.id}"
+        raise LimitExceeded(f"the limit of {most:,} keys {owner} is reached: publish a folder, or reuse a key")
     return run, by
 
 
 def files_for(state: State, job: Job) -> tuple[StoredFile, ...]:
-    """What a job is given, by the paths in its folder."""
+    """Return the input files of a job, by their paths in its folder."""
     if not job.template.inputs:
         return ()
     parents = {state.jobs[number].name: state.jobs[number] for number in job.parents}
-    given = []
+    files = []
     for path, source, name in job.template.inputs:
         output = output_of(parents[giver_of(job.name, source)], name)
         assert output is not None, job.name
-        given.append(StoredFile(path, output.hash, output.size, output.kind))
-    return tuple(given)
+        files.append(StoredFile(path, output.hash, output.size, output.kind))
+    return tuple(files)
 
 
 def output_of(job: Job, name: str) -> StoredFile | None:

@@ -1,9 +1,9 @@
-"""Gates: jobs that are a human decision. They take no slot and no process: PAUSED until somebody
-decides or the time is up.
+"""Gates: jobs that are human decisions. A gate takes no slot and no process. It is PAUSED until
+somebody decides or its time limit passes.
 
-An approved gate is COMPLETED. A rejected one is CANCELLED, and what waits for it with it, so its
-run is FAILED; it is no failure of a job, so it is not in the dead letter queue and nothing is tried
-again.
+An approved gate is COMPLETED. A rejected gate is CANCELLED with its dependents, so its run is
+FAILED. A rejection is not a failure of a job: nothing enters the dead letter queue, and nothing is
+retried.
 """
 
 from __future__ import annotations
@@ -42,11 +42,14 @@ def on_gate_decision_made(turn: Turn, received: GateDecisionMade) -> None:
 
 
 def find_gate(state: State, received: GateDecisionMade) -> int:
-    """The gate that is meant, whatever its state. Raises NotFound, CallerError."""
+    """Return the gate that the request means, whatever its state. Raises NotFound or
+    CallerError."""
     if received.digest:
         number = state.tokens.get(received.digest)
         if number is None:
-            raise NotFound("no gate of a run that is live has this token: it may be mistyped, or its run is over")
+            raise NotFound(
+                "no gate of a live run has this token: it is mistyped, or its run is over. `titan gates` lists open gates"
+            )
         return number
     run = state.runs.get(received.run)
     if run is None or run.state is RunState.OPENING:
@@ -60,18 +63,19 @@ def find_gate(state: State, received: GateDecisionMade) -> int:
 
 
 def is_repeated(facts: GateFacts, key: str, *, approve: bool) -> bool:
-    """Whether this decision is the one that was made, said again because its answer was lost."""
+    """Return True if this request repeats the decision that was made, because its answer was
+    lost."""
     return bool(key) and facts.key == key and facts.approved is approve and facts.decided_at > 0
 
 
 def why_not(state: State, job: Job) -> TitanError:
-    """Why a gate that is not PAUSED cannot be decided."""
+    """Return the error for a gate that cannot be decided because it is not PAUSED."""
     where = f"{job.run.id}/{job.name}"
     facts = job.extra.gate if job.extra is not None else None
     if facts is not None and facts.decided_at:
-        what = "approved" if facts.approved else "rejected"
-        who = f"by {facts.by}" if facts.by else "when its time was up"
-        return Conflict(f"gate {where} was {what} already, {who}: a gate is decided once")
+        decision = "approved" if facts.approved else "rejected"
+        decider = f"by {facts.by}" if facts.by else "when its time was up"
+        return Conflict(f"gate {where} was {decision} already, {decider}: a gate is decided once")
     if job.state is JobState.WAITING:
         return Conflict(f"gate {where} is not open yet: it waits for {job.missing} of its {len(job.parents)} parents")
     if job.state is JobState.DELAYED:
@@ -80,7 +84,7 @@ def why_not(state: State, job: Job) -> TitanError:
 
 
 def decide(turn: Turn, gates: list[int], *, approve: bool, by: str, comment: str, key: str) -> None:
-    """Decides about open gates, and lets what follows follow."""
+    """Decide open gates, then unlock or cancel their dependents."""
     turn.emit(ev.GatesDecided(gates, approve, by, comment, key, turn.now, turn.actor))
     jobs = turn.state.jobs
     turn.runs.update((jobs[number].run.id, jobs[number].run) for number in gates)
@@ -92,7 +96,7 @@ def decide(turn: Turn, gates: list[int], *, approve: bool, by: str, comment: str
 
 
 def expire(turn: Turn, gates: Sequence[int]) -> None:
-    """Gates about which nobody decided in time."""
+    """Reject gates that nobody decided in time."""
     for number in gates:
         wait_s = _wait_s(turn.state.jobs[number])
         decide(turn, [number], approve=False, by="", comment=f"nobody decided within {wait_s:g} s", key="")
@@ -105,7 +109,7 @@ def _wait_s(job: Job) -> float:
 
 # -- webhooks --------------------------------------------------------------------------------------
 def announce_open(turn: Turn) -> None:
-    """A master has started: what was not told, as far as the log knows, is told (again)."""
+    """Call the webhooks of open gates whose delivery is not recorded, at the start of a master."""
     for number in turn.state.gates:
         announce(turn, number)
 

@@ -1,9 +1,8 @@
-"""A run grows while it runs, by one of its own jobs or by a user; and pipelines that are kept by
-name.
+"""Growth of running runs, by one of their own jobs or by a user; and saved pipelines.
 
-An addition is there whole or refused. Its jobs may depend on each other and on jobs that are there
-already, and jobs that still wait may be told to wait for it too. What bounds it:
-`Settings.run_jobs`, `growth_depth`, and MAX_GROWTHS.
+An addition is accepted whole or refused. Its jobs may depend on each other and on jobs already in
+the run. Jobs of the run that are WAITING may be told to wait for it too. The limits are
+`Settings.run_jobs`, `Settings.growth_depth` and MAX_GROWTHS.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ from titan.model.names import NAME_RULE, match_name
 from titan.model.states import TERMINAL, JobState, RunState
 
 MAX_GROWTHS = 10_000
-"""So often one run may grow."""
+"""Maximum number of additions to one run."""
 MAX_ADDITION = 100_000
-"""Jobs that come at once."""
+"""Maximum number of jobs in one addition."""
 MAX_SAVED = 1_000
 
 
 def on_run_growth_requested(turn: Turn, received: RunGrowthRequested) -> None:
     try:
-        run, by = _who(turn.state, received)
+        run, by = _requester(turn.state, received)
         known = turn.state.tables.growth_by(run, by, received.key)
-        if known is not None:  # said again, by another attempt or after its answer was lost
+        if known is not None:  # repeated by another attempt, or because the answer was lost
             turn.order(fx.ReplyGrown(received.origin, received.request, run.id, known.count))
             return
         event = _planned(turn, run, by, received)
@@ -45,14 +44,14 @@ def on_run_growth_requested(turn: Turn, received: RunGrowthRequested) -> None:
     turn.order(fx.ReplyGrown(received.origin, received.request, run.id, len(event.ids)))
 
 
-def _who(state: State, received: RunGrowthRequested) -> tuple[Run, int]:
-    """The run, and which of its jobs asks. Raises NotFound, Conflict."""
+def _requester(state: State, received: RunGrowthRequested) -> tuple[Run, int]:
+    """Return the run, and the job that asks (0 for a user). Raises NotFound or Conflict."""
     by = 0
     if received.worker:
         worker = state.workers.get(received.worker)
         by = worker.held.get(received.lease, 0) if worker is not None else 0
         if not by:
-            raise Conflict("this attempt is over for the master: the job was cancelled, timed out, or runs elsewhere by now")
+            raise Conflict("this attempt is no longer current: the job was cancelled, timed out, or runs elsewhere by now")
         run = state.jobs[by].run
     else:
         found = state.runs.get(received.run)
@@ -65,7 +64,8 @@ def _who(state: State, received: RunGrowthRequested) -> tuple[Run, int]:
 
 
 def _planned(turn: Turn, run: Run, by: int, received: RunGrowthRequested) -> ev.RunGrown:
-    """Raises what is wrong with it."""
+    """Return the event for this addition. Raises InvalidGraph, NotFound or Conflict if it is
+    invalid."""
     state, dag = turn.state, received.dag
     origin = run.growth_of(by) if by else None
     depth = 1 + (origin.depth if origin is not None else 0)
@@ -75,11 +75,11 @@ def _planned(turn: Turn, run: Run, by: int, received: RunGrowthRequested) -> ev.
         number = state.find(run, name)
         return None if number is None else run.position(number)
 
-    def there(position: int) -> tuple[str, JobTemplate]:
+    def job_at(position: int) -> tuple[str, JobTemplate]:
         job = state.jobs[run.number(position)]
         return job.name, job.template
 
-    parents = resolve_addition(dag, position_of, there, run.count)
+    parents = resolve_addition(dag, position_of, job_at, run.count)
     _check_parents(state, run, dag.ids, parents, [dag.templates[i].kind for i in dag.template_of])
     before = _targets(state, run, by, received, _ends_of(run, parents, [dag.templates[i].kind for i in dag.template_of]))
     _check_no_cycle(state, run, dag.ids, parents, before)
@@ -100,15 +100,16 @@ def _check_bounds(state: State, run: Run, count: int, depth: int) -> None:
         )
     if depth > settings.growth_depth:
         raise InvalidGraph(
-            f"run {run.id} would have jobs added by jobs added by jobs, {depth:,} deep; the limit is {settings.growth_depth:,}: "
-            "does it grow for ever? (`titan master --set growth_depth=N`)"
+            f"jobs added by added jobs would be {depth:,} deep in run {run.id}; the limit is {settings.growth_depth:,}: "
+            "check that the growth ends, or raise the limit (`titan master --set growth_depth=N`)"
         )
     if len(run.grown) >= MAX_GROWTHS:
         raise InvalidGraph(f"run {run.id} has grown {MAX_GROWTHS:,} times, which is the limit: add more jobs at a time")
 
 
 def _check_parents(state: State, run: Run, ids: list[str], parents: list[tuple[int, ...]], kinds: list[str]) -> None:
-    """Nothing is put behind what will never complete, and no handler behind what is over."""
+    """Raise InvalidGraph for a job behind a parent that will never complete, and for a handler
+    behind a parent that is over."""
     for name, kind, positions in zip(ids, kinds, parents, strict=True):
         for position in positions:
             if position >= run.count:
@@ -126,8 +127,8 @@ def _check_parents(state: State, run: Run, ids: list[str], parents: list[tuple[i
 
 
 def _ends_of(run: Run, parents: list[tuple[int, ...]], kinds: list[str]) -> tuple[int, ...]:
-    """Positions of the new jobs behind which there is no further one. A handler, which may not be
-    needed, ends nothing."""
+    """Return the positions of the new jobs without new dependents. Handlers are left out, because
+    they may not be needed."""
     inner = {p for kind, ps in zip(kinds, parents, strict=True) if kind != HANDLER for p in ps}
     return tuple([p for p, kind in enumerate(kinds, run.count) if p not in inner and kind != HANDLER])
 
@@ -135,7 +136,8 @@ def _ends_of(run: Run, parents: list[tuple[int, ...]], kinds: list[str]) -> tupl
 def _targets(
     state: State, run: Run, by: int, received: RunGrowthRequested, ends: tuple[int, ...]
 ) -> list[tuple[int, tuple[int, ...]]]:
-    """The jobs that are to wait for the addition. Raises NotFound, Conflict."""
+    """Return (number, positions) of the jobs that must wait for the addition. Raises NotFound,
+    Conflict or InvalidGraph."""
     targets: dict[int, None] = {}
     for name in received.before:
         number = state.find(run, name)
@@ -167,11 +169,11 @@ def _where(job: Job) -> str:
 def _check_no_cycle(
     state: State, run: Run, ids: list[str], parents: list[tuple[int, ...]], before: list[tuple[int, tuple[int, ...]]]
 ) -> None:
-    """Raises InvalidGraph if jobs would depend on each other.
+    """Raise InvalidGraph if jobs would depend on each other.
 
-    What was there has no cycle, so one goes through a new job: either among new jobs alone, or from
-    one that depends on a job that is to wait, or on one behind it. Parents of jobs that wait are
-    not looked at, as an addition may be one of thousands.
+    The run had no cycle before, so a new one contains a new job. It lies among new jobs alone, or
+    it goes through a job that must wait for the addition. Parents of waiting jobs are not read,
+    because an addition may be one of thousands.
     """
     offset = run.count
     names, edges = list(ids), [[p - offset for p in ps if p >= offset] for ps in parents]
@@ -195,7 +197,7 @@ def _check_no_cycle(
 
 
 def _behind(state: State, jobs: list[int], first: int) -> dict[int, int]:
-    """These jobs and all that depend on them -> numbers for them from `first` on."""
+    """Return these jobs and all that depend on them, numbered from `first` on."""
     nodes: dict[int, int] = {}
     stack = jobs
     while stack:
@@ -211,13 +213,13 @@ def on_pipeline_save_requested(turn: Turn, received: PipelineSaveRequested) -> N
     state, name = turn.state, received.name
     try:
         if match_name(name) is None:
-            raise InvalidGraph(f"the name {name[:128]!r} of a pipeline is malformed: it is {NAME_RULE}")
+            raise InvalidGraph(f"the pipeline name {name[:128]!r} is malformed: a name is {NAME_RULE}")
         resolve(received.dag)
         known = state.saved.get(name)
         if known is not None and not received.replace and known.dag != received.dag:
             raise Conflict(f"there is a saved pipeline {name!r} already: say --replace, or choose another name")
         if known is None and len(state.saved) >= MAX_SAVED:
-            raise Conflict(f"{MAX_SAVED:,} pipelines are saved, which is the limit: `titan save --remove NAME`")
+            raise Conflict(f"{MAX_SAVED:,} pipelines are saved, which is the limit: `titan save --remove NAME` removes one")
     except TitanError as error:
         job = error.job if isinstance(error, InvalidGraph) else ""
         turn.order(fx.Refuse(received.origin, received.request, error.code, str(error), job))
@@ -238,6 +240,6 @@ def on_pipeline_removal_requested(turn: Turn, received: PipelineRemovalRequested
 
 
 def numbers_are_apart(run: Run) -> bool:
-    """Whether a run's parts follow one another. For `check`."""
+    """Return True if the number ranges of a run's parts ascend without overlap. For `check`."""
     parts: Iterable[range] = run.ranges(0, run.count)
-    return all(one.stop <= other.start for one, other in pairwise(parts))
+    return all(part.stop <= following.start for part, following in pairwise(parts))

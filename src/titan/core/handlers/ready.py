@@ -1,5 +1,5 @@
-"""Jobs whose parents are done: delayed first, or queued, to any worker or to the one their affinity
-names."""
+"""Jobs whose parents are done: they are delayed, or queued to any worker or to the worker of their
+affinity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from titan.model.states import JobState, RunState, WorkerState
 
 
 def make_ready(turn: Turn, jobs: Sequence[int]) -> None:
-    """Moves WAITING jobs on."""
+    """Move WAITING jobs on: to DELAYED, to QUEUED, or open them if they are gates."""
     at_once, later, until, gates = [], [], [], []
     for number in jobs:
         template = turn.state.jobs[number].template
@@ -35,8 +35,8 @@ def make_ready(turn: Turn, jobs: Sequence[int]) -> None:
 
 
 def release_roots(turn: Turn) -> None:
-    """Makes jobs without parents of new runs ready: of each run a slice per turn, so that a large
-    one holds up nobody."""
+    """Make jobs without open parents ready in new or grown runs. Each turn handles a slice of each
+    run, so a large run does not delay others."""
     state = turn.state
     for run_id, begin in list(state.releasing.items()):
         run = state.runs[run_id]
@@ -51,7 +51,7 @@ def release_roots(turn: Turn) -> None:
 
 
 def open_gates(turn: Turn, gates: list[int]) -> None:
-    """WAITING or DELAYED gates whose time has come wait for a decision from now on."""
+    """Open WAITING or DELAYED gates whose time has come. They then wait for a decision."""
     if not gates:
         return
     jobs = turn.state.jobs
@@ -64,8 +64,8 @@ def open_gates(turn: Turn, gates: list[int]) -> None:
 
 
 def unlock(turn: Turn, completed: Sequence[int]) -> list[int]:
-    """Children of jobs that just COMPLETED, as far as they miss no other parent; returns the
-    handlers that are not needed."""
+    """Make the children of COMPLETED jobs ready if they miss no other parent. Return the handlers
+    that are not needed."""
     jobs = turn.state.jobs
     ready: dict[int, None] = {}
     unneeded: dict[int, None] = {}
@@ -80,7 +80,7 @@ def unlock(turn: Turn, completed: Sequence[int]) -> list[int]:
 
 
 def queue(turn: Turn, jobs: Sequence[int]) -> None:
-    """Queues WAITING, DELAYED or FAILED jobs whose time has come."""
+    """Queue WAITING, DELAYED or FAILED jobs whose time has come."""
     held = [number for number in jobs if lacks_service(turn.state, turn.state.jobs[number])]
     if held:
         turn.emit(ev.JobsHeld(held, turn.now))
@@ -94,8 +94,10 @@ def queue(turn: Turn, jobs: Sequence[int]) -> None:
 
 
 def choose_pins(state: State, jobs: Sequence[int]) -> tuple[list[int], dict[int, list[int]]]:
-    """For each job the one worker that may take it ([] if none is bound), and by worker those whose
-    affinity cannot be kept."""
+    """Return the pins of jobs, and by worker the jobs whose affinity cannot be kept.
+
+    A pin is the only worker that may take a job. The list is empty if no job is pinned.
+    """
     pins: list[int] = []
     released: dict[int, list[int]] = {}
     for number in jobs:
@@ -114,47 +116,18 @@ def choose_pins(state: State, jobs: Sequence[int]) -> tuple[list[int], dict[int,
     return (pins if any(pin != NO_WORKER for pin in pins) else []), released
 
 
-def _first_parent(state: State, job: Job) -> int:
-    """Return the job whose worker an affinity names: the first parent, or behind gates, which run
-    nowhere, the gate's own."""
-    number = job.parents[0]
-    while (parent := state.jobs[number]).template.kind == GATE and parent.parents:
-        number = parent.parents[0]
-    return number
-
-
-def rebind(turn: Turn, moved: Sequence[int]) -> bool:
-    """Bind QUEUED jobs anew whose affinity names one of `moved`: jobs that were dispatched to
-    another worker than before.
-
-    A job that is taken off the dead letter queue, or a service that is replaced, can have such
-    children. They are to run beside what its newest attempt leaves. Returns whether any was bound
-    or released.
-    """
-    state = turn.state
-    below = [child for number in moved for child in state.jobs[number].children or ()]
-    found: dict[int, None] = {}
-    while below:
-        number = below.pop()
-        job = state.jobs[number]
-        if job.template.kind == GATE:
-            below += job.children or ()
-        elif job.state is JobState.QUEUED and job.template.affinity and _first_parent(state, job) in moved:
-            found[number] = None
-    jobs = sorted(found)
-    pins, released = choose_pins(state, jobs)
-    told = zip(jobs, pins, strict=True) if pins else ()
-    bound = {number: pin for number, pin in told if pin not in (NO_WORKER, state.jobs[number].pin)}
-    if bound:
-        turn.emit(ev.JobsBound(list(bound), list(bound.values()), turn.now))
-    for worker, numbers in released.items():
-        release(turn, worker, numbers)
-    return bool(bound or released)
+def _home_of(state: State, job: Job) -> int:
+    """Return the worker where the first parent ran. A gate runs nowhere, so its own first parent
+    counts."""
+    parent = state.jobs[job.parents[0]]
+    while parent.template.kind == GATE and parent.parents:
+        parent = state.jobs[parent.parents[0]]
+    return parent.worker
 
 
 def elsewhere(state: State, job: Job, *, besides: int = NO_WORKER) -> int:
-    """The least loaded worker that may take a service and has not refused it, nor is `besides`;
-    NO_WORKER if there is none."""
+    """Return the least loaded worker that can run a service, has not refused it, and is not
+    `besides`. NO_WORKER if there is none."""
     refused, seats = (*job.service.refused_by, besides) if job.service is not None else (), state.pool.seats
     fit = [
         (seats[number].used / seats[number].slots, number)
@@ -165,8 +138,8 @@ def elsewhere(state: State, job: Job, *, besides: int = NO_WORKER) -> int:
 
 
 def unbroken(state: State, job: Job) -> int:
-    """The least loaded worker that may take a job and has not broken it; NO_WORKER if there is
-    none."""
+    """Return the least loaded worker that can take a job and has not broken it; NO_WORKER if there
+    is none."""
     broken = job.extra.broken_on if job.extra is not None else ()
     fit = [
         (worker.used / worker.slots, number)
@@ -177,8 +150,8 @@ def unbroken(state: State, job: Job) -> int:
 
 
 def hold(turn: Turn) -> None:
-    """Sends jobs that are queued or delayed back to wait if a service that they depend on is no
-    longer READY."""
+    """Move queued and delayed jobs back to WAITING if a service that they depend on is no longer
+    READY."""
     state = turn.state
     if not state.unsettled:
         return
@@ -194,28 +167,28 @@ def hold(turn: Turn) -> None:
 
 
 def release(turn: Turn, worker: int, jobs: list[int]) -> None:
-    """Gives jobs that were to go to `worker` to any capable one, and says why in their history."""
+    """Release the affinity of jobs to `worker`, and record the reason in their history."""
     if jobs:
         state, entry = turn.state, turn.state.workers.get(worker)
         if entry is None:
-            why = "is no more"
+            reason = "is gone"
         elif entry.state in (WorkerState.LOST, WorkerState.LEFT) or entry.draining:
-            why = f"is {'draining' if entry.draining else entry.state.name}"
+            reason = f"is {'draining' if entry.draining else entry.state.name}"
         elif all(has_capabilities(entry, state.jobs[number].template) for number in jobs):
-            why = "has less than it asks for"
+            reason = "has less than it asks for"
         else:
-            why = "lacks the capability"
+            reason = "lacks the capability"
         name = state.worker_name(worker)
-        turn.emit(ev.JobsReleased(jobs, worker, f"affinity released: worker {name}, where its parent ran, {why}", turn.now))
+        turn.emit(ev.JobsReleased(jobs, worker, f"affinity released: worker {name}, where its parent ran, {reason}", turn.now))
 
 
 def can_keep(state: State, worker: int, template: JobTemplate) -> bool:
-    """Whether a worker will be able to run such jobs, busy or not."""
+    """Return True if a worker can run such jobs, now or once it is free."""
     entry = state.workers.get(worker)
     if entry is None:
         return False
-    there = entry.state in (WorkerState.ALIVE, WorkerState.SUSPECT) and not entry.draining
-    return there and has_capabilities(entry, template) and has_enough(entry, template)
+    is_present = entry.state in (WorkerState.ALIVE, WorkerState.SUSPECT) and not entry.draining
+    return is_present and has_capabilities(entry, template) and has_enough(entry, template)
 
 
 def has_capabilities(worker: Worker, template: JobTemplate) -> bool:
@@ -226,5 +199,5 @@ def has_capabilities(worker: Worker, template: JobTemplate) -> bool:
 
 
 def has_enough(worker: Worker, template: JobTemplate) -> bool:
-    """Of each resource, in all."""
+    """Return True if the worker's total of each resource is enough."""
     return template.needs is None or within(amounts_of(template.needs), totals_of(worker.facts))

@@ -1,9 +1,9 @@
-"""What waits on a busy worker goes to one that has nothing to do: so prefetching never makes a job
-wait behind a long one.
+"""Rebalancing: attempts that wait on a busy worker are recalled for an idle one. Prefetching thus
+never makes a job wait behind a long one.
 
-When all queues that an idle worker serves are empty, attempts that wait elsewhere are asked back,
-the last dispatched first. The busy worker hands them back if they have not started; then they are
-queued again, at their old place, and find the idle one.
+When all queues that an idle worker serves are empty, the master recalls attempts that wait
+elsewhere, the last dispatched first. The busy worker hands back those that have not started. They
+are queued again in their old place, and the idle worker takes them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from titan.model.demand import NOTHING, amounts_of
 from titan.model.states import JobState
 
 LOOK_AT = 16
-"""Idle and overfull workers that are looked at in one turn: the work per turn is bounded, the next
-turn goes on."""
+"""Maximum number of idle and of overfull workers to check in one turn. The next turn goes on."""
 
 
 def take_back(turn: Turn) -> None:
@@ -32,9 +31,9 @@ def take_back(turn: Turn) -> None:
         seat = pool.seats[idle]
         if seat.hold is not None:
             continue  # its free slots wait for another job
-        # Quick work, of which it may hold more than it has slots, comes in bulk: an even share of
-        # what waits elsewhere.
-        wanted = max(seat.slots - seat.used, min(seat.room, share)) - _on_their_way(turn.state, recalls)
+        # Quick jobs may exceed the slots of a worker: take an even share of the jobs that wait
+        # elsewhere.
+        wanted = max(seat.slots - seat.used, min(seat.room, share)) - _recalled(turn.state, recalls)
         for other in islice(pool.surplus, LOOK_AT):
             if wanted <= 0:
                 break
@@ -48,8 +47,8 @@ def take_back(turn: Turn) -> None:
 
 
 def _behind_services(state: State) -> dict[int, list[int]]:
-    """What waits behind as many services as its worker has slots, by worker: it would wait for
-    ever, and is to be queued again."""
+    """Return by worker the leases of attempts that wait behind services in all its slots. They
+    would wait for ever, so they must be queued again."""
     recalls: dict[int, list[int]] = {}
     for number in islice(state.pool.surplus, LOOK_AT):
         worker = state.workers[number]
@@ -68,22 +67,22 @@ def _behind_services(state: State) -> dict[int, list[int]]:
 
 
 def _spare(state: State) -> int:
-    """Attempts that wait on workers beyond their slots and were not asked for."""
+    """Return the number of attempts that wait beyond the slots of workers and were not recalled."""
     seats = state.pool.seats
     overfull = ((seats[w], state.workers[w]) for w in islice(state.pool.surplus, LOOK_AT))
     return sum(seat.used - seat.slots - len(worker.recalled) for seat, worker in overfull)
 
 
-def _on_their_way(state: State, recalls: dict[int, list[int]]) -> int:
-    """Attempts that were asked back before and have not come: they will fill slots that are idle
-    now."""
+def _recalled(state: State, recalls: dict[int, list[int]]) -> int:
+    """Return the number of attempts that were recalled but have not come back. They will fill slots
+    that are idle now."""
     asked = sum(len(state.workers[w].recalled) for w in islice(state.pool.surplus, LOOK_AT))
     return asked + sum(map(len, recalls.values()))
 
 
 def _waiting(state: State, worker: Worker, capabilities: tuple[str, ...], chosen: list[int]) -> list[int]:
-    """Leases beyond the worker's slots that have not started and that one with these capabilities
-    may take, the newest first."""
+    """Return leases beyond the worker's slots that have not started and need only these
+    capabilities, newest first."""
     if not worker.connection:
         return []
     spare = worker.used - worker.slots - len(worker.recalled) - len(chosen)
@@ -93,11 +92,10 @@ def _waiting(state: State, worker: Worker, capabilities: tuple[str, ...], chosen
             break
         job = state.jobs[worker.held[lease]]
         template = job.template
-        # One that asks for resources has a slot already, or will have before those that were sent
-        # to wait.
-        free = job.state is JobState.DISPATCHED and not template.affinity and template.requirement in capabilities
-        if free and template.needs is not None:
-            free = amounts_of(template.needs) == NOTHING and all(c in capabilities for c in template.needs.capabilities)
-        if free and lease not in worker.recalled and lease not in chosen:
+        # An attempt that asks for resources has a slot, or gets one before those sent to wait.
+        movable = job.state is JobState.DISPATCHED and not template.affinity and template.requirement in capabilities
+        if movable and template.needs is not None:
+            movable = amounts_of(template.needs) == NOTHING and all(c in capabilities for c in template.needs.capabilities)
+        if movable and lease not in worker.recalled and lease not in chosen:
             found.append(lease)
     return found

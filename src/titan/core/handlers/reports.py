@@ -1,5 +1,5 @@
-"""What running jobs say of themselves: progress and status. Only of attempts that are current: a
-fenced one is not heard."""
+"""Progress and status reports of running jobs. Reports of attempts that are not current are
+dropped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def on_progress_seen(turn: Turn, received: ProgressSeen) -> None:
 
 
 def on_statuses_seen(turn: Turn, received: StatusesSeen) -> None:
-    """Workers repeat them after each registration: what is known already is no event."""
+    """Record new status lines. Workers repeat them after each registration, so known ones emit no
+    event."""
     state = turn.state
     held = state.workers[received.worker].held
     fresh: dict[int, str] = {}

@@ -1,12 +1,11 @@
-"""Burst workers: started where work waits, retired when they have nothing to do, and told from the
-permanent ones for good.
+"""Burst workers: started when jobs wait, retired when idle.
 
-A burst worker is one that the master asked its provider for. It is known by its name from the
-request to its end, is counted against its rule's maximum all that time, and its name never comes
-again; a worker that nobody asked for is permanent and left alone. The provider's word on what has
-ended is taken; what it was told, and may not have heard, is said again at each look.
+A burst worker is one that the master requested from its provider. Its name identifies it from the
+request to its end, counts against its rule's maximum for that time, and is never used again. Any
+other worker is permanent and is left alone. The provider's report that a worker ended is final.
+Orders to the provider may be lost, so each review repeats them.
 
-How many there should be is `titan.scheduling.scale`'s to say.
+`titan.scheduling.scale` decides how many burst workers there should be.
 """
 
 from __future__ import annotations
@@ -28,13 +27,17 @@ from titan.scheduling.scale import Knobs, Look, Plan, Rule, plan
 GONE = (WorkerState.LOST, WorkerState.LEFT)
 
 
-# -- what the provider says ------------------------------------------------------------------------
-def take_resources(turn: Turn, there: Iterable[str]) -> None:
-    """The master begins; `there` are the burst workers that lived on without it. The others ended
-    with it: no job is to blame."""
-    names = dict.fromkeys(there)
+# -- reports of the provider -----------------------------------------------------------------------
+def take_resources(turn: Turn, existing: Iterable[str]) -> None:
+    """Match the burst workers in the state with those that the provider has at the start of the
+    master.
+
+    Burst workers of the state that are not in `existing` ended with the last master; their loss
+    counts against no job. Workers that the state does not know are stopped.
+    """
+    names = dict.fromkeys(existing)
     for name in [name for name in turn.state.bursts if name not in names]:
-        _end(turn, name, "it ended with the master's last process", blame=False)
+        _end(turn, name, "it ended with the master's last process", count_losses=False)
     for name in names:
         if name not in turn.state.bursts:
             turn.order(fx.StopBurst(name))
@@ -43,17 +46,17 @@ def take_resources(turn: Turn, there: Iterable[str]) -> None:
 def on_burst_gone(turn: Turn, received: BurstGone) -> None:
     burst = turn.state.bursts.get(received.name)
     if burst is not None:
-        _end(turn, received.name, received.reason, blame=not burst.retired_at)
+        _end(turn, received.name, received.reason, count_losses=not burst.retired_at)
 
 
-def _end(turn: Turn, name: str, reason: str, *, blame: bool) -> None:
+def _end(turn: Turn, name: str, reason: str, *, count_losses: bool) -> None:
     state = turn.state
     worker = _worker_of(state, name)
     if worker is not None and worker.state not in GONE:
         if worker.connection:
             turn.order(fx.Disconnect(worker.connection))
-        lost = blame and not worker.asked
-        depart(turn, worker, lost=lost, blame=lost, reason=f"worker {name} is no more: {reason}")
+        lost = count_losses and not worker.asked
+        depart(turn, worker, lost=lost, count_losses=lost, reason=f"worker {name} ended: {reason}")
     if worker is not None:
         turn.emit(ev.WorkersForgotten([worker.number], turn.now))
     turn.emit(ev.BurstEnded([name], reason, turn.now))
@@ -64,7 +67,8 @@ def _worker_of(state: State, name: str) -> Worker | None:
 
 
 def forget_if_due(turn: Turn, number: int) -> None:
-    """A worker that has been gone for long. A burst worker is forgotten with its end."""
+    """Forget a worker that has been gone for `forget_s`. A burst worker is forgotten when it
+    ends."""
     worker = turn.state.workers.get(number)
     if worker is None or worker.state not in GONE or worker.name in turn.state.bursts:
         return
@@ -72,7 +76,7 @@ def forget_if_due(turn: Turn, number: int) -> None:
         turn.emit(ev.WorkersForgotten([number], turn.now))
 
 
-# -- what a user says ------------------------------------------------------------------------------
+# -- requests of users -----------------------------------------------------------------------------
 def on_worker_told_to_leave(turn: Turn, received: WorkerToldToLeave) -> None:
     worker = _worker_of(turn.state, received.name)
     if worker is None:
@@ -84,9 +88,9 @@ def on_worker_told_to_leave(turn: Turn, received: WorkerToldToLeave) -> None:
     turn.order(fx.ReplyTold(received.origin, received.request, worker.state.name, worker.used))
 
 
-# -- the look --------------------------------------------------------------------------------------
+# -- the review ------------------------------------------------------------------------------------
 def review_if_due(turn: Turn) -> None:
-    """Every `scale_every_s`. Does nothing if no rule was given."""
+    """Review the scaling rules every `scale_every_s`. Do nothing without rules."""
     state = turn.state
     if not state.settings.scale or state.scale_due > turn.now:
         return
@@ -100,7 +104,7 @@ def review_if_due(turn: Turn) -> None:
         for name in decided.retire:
             _retire(turn, state.bursts[name], decided.why)
         rules.append(rule.name)
-        reasons.append(_in_words(decided))
+        reasons.append(_reason_text(decided))
         changed.append(bool(decided.start or decided.retire))
         waiting.append(look.demand > look.coming)
     turn.emit(ev.ScaleReviewed(rules, reasons, changed, waiting, turn.now))
@@ -111,13 +115,12 @@ def rules_of(state: State) -> list[Rule]:
 
 
 def look_at(state: State, rule: Rule, now: float) -> Look:
-    """What the state has of a rule's capabilities. O(workers + capabilities)."""
+    """Return the figures about a rule's capabilities. O(workers + capabilities)."""
     mine = [burst for burst in state.bursts.values() if burst.rule == rule.name]
     staying = [burst for burst in mine if not burst.retired_at]
     coming = sum(burst.slots for burst in staying if _worker_of(state, burst.name) is None)
     seats = [seat for seat in state.pool.seats.values() if seat.open and _overlap(seat.group.capabilities, rule.capabilities)]
-    # A burst worker is a worker of this machine: what asks for GPUs as well waits for one that has
-    # them.
+    # Burst workers run on this machine and add no GPUs, so jobs that ask for GPUs do not count.
     served = (
         lane for key, lane in state.lanes.items() if set(capabilities_of(key)) <= set(rule.capabilities) and not amounts_in(key)[2]
     )
@@ -163,8 +166,8 @@ def _retire(turn: Turn, burst: Burst, reason: str) -> None:
 
 
 def _repeat_orders(turn: Turn) -> None:
-    """Those that never came, and those that are gone for the master and perhaps not for the
-    provider."""
+    """Stop burst workers that did not register in time, and those that are LOST or LEFT, in case
+    the provider still has them."""
     state = turn.state
     for burst in list(state.bursts.values()):
         worker = _worker_of(state, burst.name)
@@ -179,7 +182,7 @@ def _repeat_orders(turn: Turn) -> None:
             turn.order(fx.StopBurst(burst.name))
 
 
-def _in_words(decided: Plan) -> str:
+def _reason_text(decided: Plan) -> str:
     if decided.start:
         return f"started {decided.start}: {decided.why}"
     if decided.retire:

@@ -1,11 +1,15 @@
-"""Schedules: at each of their times a run is made, once, whatever happens to the master in between.
+"""Schedules: each nominal time makes one run, whatever happens to the master in between.
 
-Each nominal time is decided on exactly once, in order, and the decision is an event that also says
-which time is next: a run was made, or one will be when it is its turn (`waiting`), or the time was
-skipped and why. A run and the event that made it are one record of the journal, so neither is there
-without the other. What a restart finds between the next time and now was missed; the catch-up
-policy decides on it. Times that are brought back by it wait for their turn, whatever the overlap
-policy says of others.
+Each nominal time is decided exactly once, in order. The decision is an event that also holds the
+next nominal time. It is one of three:
+
+- A run is made.
+- The time waits (`waiting`): its run is made later.
+- The time is skipped, for a recorded reason.
+
+A run and the event that made it are one record of the journal, so neither exists without the other.
+Times between the due one and now that a restart finds were missed; the catch-up policy decides
+about them. Times that it brings back wait for their turn, whatever the overlap policy.
 """
 
 from __future__ import annotations
@@ -33,27 +37,29 @@ OVERLAPS = ("skip", "queue", "replace")
 CATCH_UPS = ("skip", "last", "all")
 MAX_SCHEDULES = 100_000
 MAX_SCHEDULED_JOBS = 100_000
-"""Of a schedule's DAG."""
+"""Maximum number of jobs in a schedule's DAG."""
 MAX_SCHEDULED_BYTES = 16 * 1024 * 1024
-"""Of the arguments of all its jobs."""
+"""Maximum size of the arguments of all its jobs."""
 MAX_WAITING = 1_000
-"""Times of one schedule that wait for their turn, so also the most that catching up brings back."""
+"""Maximum number of nominal times of one schedule that wait. It thus limits the times that catching
+up brings back."""
 PART_JOBS = 5_000
-"""A run of more jobs is made in parts, one in each turn."""
+"""A run with more jobs is made in parts, one part per turn."""
 LATE_S = 60.0
-"""A time that comes later than this, because the master's process was stopped, was missed."""
+"""A nominal time that is decided later than this, because the master's process was stopped, counts
+as missed."""
 COUNTED = 100
-"""Missed times are counted up to here."""
+"""Maximum to which missed times are counted."""
 _OURS = 1 << 14
-"""The bit of a run id's entropy that says that the core drew it, so that the shell can never draw
-the same."""
+"""Bit in the entropy of a run id that marks ids drawn by the core. The shell never draws such an
+id."""
 
 
-# -- what users ask --------------------------------------------------------------------------------
+# -- requests of users -----------------------------------------------------------------------------
 def on_schedule_requested(turn: Turn, received: ScheduleRequested) -> None:
     state = turn.state
     known = state.schedules.get(received.name)
-    # else the answer was lost on the way
+    # a repeated request changes nothing
     if known is None or not received.key or known.key != received.key:
         try:
             parents = _check(turn, received, known)
@@ -84,19 +90,20 @@ def on_schedule_requested(turn: Turn, received: ScheduleRequested) -> None:
 
 
 def _check(turn: Turn, received: ScheduleRequested, known: Schedule | None) -> list[tuple[int, ...]]:
-    """The parents of each job of its DAG, as positions."""
+    """Return the parents of each job of the DAG, as positions. Raises TitanError if the request is
+    invalid."""
     if not is_name(received.name):
         raise CallerError(f"schedule name {received.name[:136]!r} is malformed: a name is {NAME_RULE}")
-    for word, value, choices in (("overlap", received.overlap, OVERLAPS), ("catch-up", received.catch_up, CATCH_UPS)):
+    for policy, value, choices in (("overlap", received.overlap, OVERLAPS), ("catch-up", received.catch_up, CATCH_UPS)):
         if value not in choices:
-            raise CallerError(f"{word} policy {value[:40]!r} is unknown: say {', '.join(choices[:-1])} or {choices[-1]}")
+            raise CallerError(f"{policy} policy {value[:40]!r} is unknown: use {', '.join(choices[:-1])} or {choices[-1]}")
     if known is not None and not received.replace:
-        raise Conflict(f"there is a schedule {received.name!r} already: say --replace to change it, or remove it first")
+        raise Conflict(f"there is a schedule {received.name!r} already: use --replace to change it, or remove it first")
     if known is None and len(turn.state.schedules) >= MAX_SCHEDULES:
         raise LimitExceeded(f"there are {MAX_SCHEDULES:,} schedules, which is the limit: remove some first")
     if len(received.dag.ids) > MAX_SCHEDULED_JOBS:
         raise LimitExceeded(
-            f"DAG {received.dag.name!r} has {len(received.dag.ids):,} jobs; one of a schedule has at most"
+            f"DAG {received.dag.name!r} has {len(received.dag.ids):,} jobs; the limit of a scheduled DAG is"
             f" {MAX_SCHEDULED_JOBS:,}: split it"
         )
     if sum(sum(map(len, args)) for args in received.dag.args if args) + sum(map(len, received.dag.payloads)) > MAX_SCHEDULED_BYTES:
@@ -106,7 +113,7 @@ def _check(turn: Turn, received: ScheduleRequested, known: Schedule | None) -> l
     check_timing(received.timing, turn.now)
     parents = resolve(received.dag)
     if len(parents) > PART_JOBS and any(max(ps) > i for i, ps in enumerate(parents) if ps):
-        raise CallerError(f"in a scheduled DAG of more than {PART_JOBS:,} jobs parents come before their children")
+        raise CallerError(f"in a scheduled DAG of more than {PART_JOBS:,} jobs each parent must come before its children")
     return parents
 
 
@@ -130,7 +137,8 @@ def on_removal_requested(turn: Turn, received: RemovalRequested) -> None:
 
 
 def on_schedule_run_requested(turn: Turn, received: ScheduleRunRequested) -> None:
-    """Its overlap policy is not asked; the policy sees this run like any other of the schedule."""
+    """Make a run now, without asking the overlap policy. The policy counts this run like any other
+    run of the schedule."""
     if is_answered(turn, received.origin, received.request, received.key, received.run):
         return
     schedule = _find(turn, received)
@@ -149,9 +157,9 @@ def _find(turn: Turn, received: PauseRequested | RemovalRequested | ScheduleRunR
     return schedule
 
 
-# -- its time has come -----------------------------------------------------------------------------
+# -- nominal times ---------------------------------------------------------------------------------
 def fire_due(turn: Turn, schedule: Schedule) -> None:
-    """Decides on the times up to now."""
+    """Decide the nominal times up to now."""
     if turn.now - schedule.due > LATE_S:
         _catch_up(turn, schedule)
         return
@@ -160,14 +168,14 @@ def fire_due(turn: Turn, schedule: Schedule) -> None:
 
 
 def catch_up_all(turn: Turn) -> None:
-    """The master was away."""
+    """Catch up all schedules that are not paused, at the start of a master."""
     for schedule in turn.state.schedules.values():
         if not schedule.paused:
             _catch_up(turn, schedule)
 
 
 def fire_waiting(turn: Turn) -> None:
-    """Makes the run of the first time that waits, of each schedule that has no other run any more."""
+    """Make the run of the first waiting time of each schedule that has no other open run."""
     state = turn.state
     for name in turn.schedules:
         schedule = state.schedules.get(name)
@@ -176,7 +184,7 @@ def fire_waiting(turn: Turn) -> None:
 
 
 def fill_runs(turn: Turn) -> None:
-    """Brings the next part of each large run that is being made."""
+    """Add the next part of each large run that is being made."""
     state = turn.state
     for name, run_name in list(state.filling.items()):
         run, schedule = state.runs[run_name], state.schedules[name]
@@ -189,17 +197,18 @@ def fill_runs(turn: Turn) -> None:
 
 
 def is_busy(state: State, schedule: Schedule) -> bool:
-    """Whether a run of it is open, or about to be."""
+    """Return True if a run of the schedule is open or being made."""
     return schedule.name in state.filling or any(state.runs[run].open for run in state.live.get(schedule.name, ()))
 
 
 def key_of(name: str, nominal: float) -> str:
-    """The submission key of a schedule's run, so that there can be but one for each nominal time."""
+    """Return the submission key of a schedule's run. It ensures that each nominal time has only one
+    run."""
     return f"schedule/{name}/{round(nominal * 1000)}"
 
 
 def _decide(turn: Turn, schedule: Schedule, nominal: float, due: float) -> None:
-    """`due` is the time after `nominal`."""
+    """Decide one nominal time. `due` is the one after `nominal`."""
     name, now = schedule.name, turn.now
     if not schedule.waiting and not is_busy(turn.state, schedule):
         _fire(turn, schedule, nominal, due)
@@ -215,7 +224,8 @@ def _decide(turn: Turn, schedule: Schedule, nominal: float, due: float) -> None:
 
 
 def _catch_up(turn: Turn, schedule: Schedule) -> None:
-    """The times up to now were missed, if there are any; and those that waited may be next."""
+    """Decide the missed times up to now by the catch-up policy. Let the first waiting time make its
+    run."""
     name, timing, now = schedule.name, schedule.timing, turn.now
     turn.schedules[name] = None
     if not schedule.due or schedule.due > now:
@@ -248,7 +258,7 @@ def _cancel_live(turn: Turn, schedule: Schedule, nominal: float) -> None:
 
 # -- runs ------------------------------------------------------------------------------------------
 def _fire(turn: Turn, schedule: Schedule, nominal: float, due: float) -> None:
-    """`nominal` is the next time that is due, or the first that waits."""
+    """Make the run of a nominal time: the next that is due, or the first that waits."""
     name, state, now = schedule.name, turn.state, turn.now
     key = key_of(name, nominal)
     if key in state.keys or key in state.archived:
@@ -291,9 +301,9 @@ def _submit(turn: Turn, schedule: Schedule, run: str, key: str, nominal: float) 
 
 
 def _templates(schedule: Schedule, nominal: float) -> list[JobTemplate]:
-    """Its own, whose jobs are told for which time they run."""
-    told = (("TITAN_SCHEDULE", schedule.name), ("TITAN_SCHEDULED_AT", iso(nominal, schedule.timing.tz)))
-    return [msgspec.structs.replace(template, env=(*template.env, *told)) for template in schedule.dag.templates]
+    """Return the schedule's templates, with the nominal time in the environment of their jobs."""
+    variables = (("TITAN_SCHEDULE", schedule.name), ("TITAN_SCHEDULED_AT", iso(nominal, schedule.timing.tz)))
+    return [msgspec.structs.replace(template, env=(*template.env, *variables)) for template in schedule.dag.templates]
 
 
 def _new_run(turn: Turn) -> str:

@@ -1,11 +1,14 @@
-"""Services: a worker says that one is READY or no longer, and what follows for the jobs behind it;
-and how one ends.
+"""Services: reports of their readiness, the effect on dependents, and their end.
 
-A READY service is to its children what a COMPLETED job is. When it is READY no longer, children
-that have not been dispatched wait again, those that run are left alone. A service on which
-something depends is stopped, and COMPLETED by that, when all other jobs of its run are over; one on
-which nothing depends, one that says `keep`, and what these depend on, goes on until a user stops
-it.
+A READY service counts for its children like a COMPLETED job. When it is no longer READY, children
+that have not been dispatched wait again; running ones are left alone.
+
+A service that other jobs depend on is stopped when all other jobs of its run are over, and is then
+COMPLETED. These services go on until a user stops them:
+
+- a service that no job depends on
+- a service with `keep`
+- the services that any of those depend on
 """
 
 from __future__ import annotations
@@ -31,8 +34,8 @@ from titan.scheduling.lane import sort_key
 
 
 def on_services_seen(turn: Turn, received: ServicesSeen) -> None:
-    """Takes what is new of the attempts that are current. Reports are repeated with each heartbeat
-    and may come late."""
+    """Record new reports of current attempts. Reports are repeated with each heartbeat and may
+    arrive late."""
     state = turn.state
     worker = state.workers[received.worker]
     fresh: dict[int, int] = {}
@@ -77,7 +80,7 @@ def _address(worker: Worker, port: int) -> str:
 
 
 def addresses_of(state: State, job: Job) -> tuple[tuple[str, str], ...]:
-    """(id, HOST:PORT) of each service that a job depends on, as a dispatch tells it."""
+    """Return (id, HOST:PORT) of each service that a job depends on, for its dispatch."""
     if not job.parents:
         return ()
     jobs = state.jobs
@@ -85,13 +88,14 @@ def addresses_of(state: State, job: Job) -> tuple[tuple[str, str], ...]:
 
 
 def service_retry_at(state: State, now: float, number: int, outcome: int) -> float:
-    """When an attempt of a service that its worker gave up is made again; 0 for never.
+    """Return the time of the next attempt of a service whose attempt ended; 0 for none.
 
-    One that could not be started (its port is taken, its program is not there) is tried at once on
-    a worker that has not refused it; one whose process ended is over, as its restart policy says.
+    A service that could not be started (its port is in use, its program is missing) is retried at
+    once on a worker that has not refused it. A service whose process ended is over; its restart
+    policy was already applied by the worker.
     """
     job = state.jobs[number]
-    if job.service is not None and job.service.old_lease:  # what it is to replace goes on meanwhile
+    if job.service is not None and job.service.old_lease:  # the old attempt goes on meanwhile
         return now + backoff_delay(job.failures, state.settings.backoff_base_s, state.settings.backoff_max_s)
     if outcome == Outcome.REFUSED and job.failures < job.template.retries:
         return now if elsewhere(state, job, besides=job.worker) != NO_WORKER else 0.0
@@ -100,10 +104,11 @@ def service_retry_at(state: State, now: float, number: int, outcome: int) -> flo
 
 # -- the end of a service --------------------------------------------------------------------------
 def on_service_stop_requested(turn: Turn, received: ServiceStopRequested) -> None:
-    """Stopping what is over already is no error; it stops nothing.
+    """Stop a service, or all services of a run. Services that are over are left alone; that is no
+    error.
 
-    A service that has not begun is cancelled, and so are children of one that has, as far as they
-    have not begun.
+    A service that has not begun is cancelled. The children of a stopped service that have not begun
+    are cancelled too.
     """
     state = turn.state
     run = state.runs.get(received.run)
@@ -119,10 +124,10 @@ def on_service_stop_requested(turn: Turn, received: ServiceStopRequested) -> Non
             _refuse(turn, received, NotFound.code, f"run {run.id} has no job {received.job!r}")
             return
         if state.jobs[number].service is None:
-            told = (
-                f"{run.id}/{received.job} is no service, it ends by itself: `titan cancel {run.id}/{received.job}` makes it end now"
+            text = (
+                f"{run.id}/{received.job} is not a service and ends by itself: `titan cancel {run.id}/{received.job}` ends it now"
             )
-            _refuse(turn, received, CallerError.code, told)
+            _refuse(turn, received, CallerError.code, text)
             return
         doomed = [number] if number in live else []
     unbegun = [number for number in doomed if not state.jobs[number].attempt]
@@ -134,7 +139,7 @@ def on_service_stop_requested(turn: Turn, received: ServiceStopRequested) -> Non
     stop(turn, begun, f"stopped by {turn.asker}", by_user=True)
     for number in begun:
         service = state.jobs[number]
-        behind = [child for child in service.children or () if _waits_for_it(state, child) and child not in doomed]
+        behind = [child for child in service.children or () if _waits_until_ready(state, child) and child not in doomed]
         reason = f"the service {service.name} was stopped by {turn.asker}"
         cancel(turn, behind, Cause.SERVICE, reason)
         for child in behind:
@@ -143,11 +148,11 @@ def on_service_stop_requested(turn: Turn, received: ServiceStopRequested) -> Non
 
 
 def on_service_replace_requested(turn: Turn, received: ServiceReplaceRequested) -> None:
-    """If some worker has room, the new attempt becomes READY before the old one is stopped; else
-    the old one is stopped first.
+    """Replace a service. If a worker has room, the new attempt becomes READY before the old one is
+    stopped. Otherwise the old one is stopped first.
 
-    A fixed port needs another worker. Until the new one is READY another request replaces that, and
-    the old one goes on.
+    A service with a fixed port needs another worker for that. A second request before the new
+    attempt is READY replaces the new attempt, and the old one goes on.
     """
     state = turn.state
     run = state.runs.get(received.run)
@@ -162,10 +167,10 @@ def on_service_replace_requested(turn: Turn, received: ServiceReplaceRequested) 
         return
     job = state.jobs[number]
     if job.service is None:
-        _refuse(turn, received, CallerError.code, f"{run.id}/{job.name} is no service")
+        _refuse(turn, received, CallerError.code, f"{run.id}/{job.name} is not a service: `titan services` lists them")
         return
     if job.state in TERMINAL:
-        _refuse(turn, received, Conflict.code, f"{run.id}/{job.name} is {job.state.name}: submit it anew")
+        _refuse(turn, received, Conflict.code, f"{run.id}/{job.name} is {job.state.name}: submit it again")
         return
     template = _template(job.template, received)
     try:
@@ -190,7 +195,8 @@ def on_service_replace_requested(turn: Turn, received: ServiceReplaceRequested) 
 
 
 def _template(old: JobTemplate, received: ServiceReplaceRequested) -> JobTemplate:
-    """What is run changes; where, and with what limits, does not."""
+    """Return the template of the replacement. What is executed changes; placement and limits do
+    not."""
     if not (received.file or received.file_hash or received.command or received.argv):
         return old
     return msgspec.structs.replace(
@@ -205,8 +211,8 @@ def _template(old: JobTemplate, received: ServiceReplaceRequested) -> JobTemplat
 
 
 def _place_beside(state: State, number: int, job: Job) -> tuple[bool, int]:
-    """Whether a new attempt can run beside the one that is READY, and the one worker that it has to
-    go to, if any."""
+    """Return whether a new attempt can run beside the READY one, and its pin (NO_WORKER for
+    none)."""
     s, service = job.service, job.template.service
     if s is None or service is None or not s.ready_at or s.old_lease or job.state is not JobState.RUNNING or job.template.affinity:
         return False, NO_WORKER
@@ -225,7 +231,8 @@ def _refuse(turn: Turn, received: ServiceStopRequested | ServiceReplaceRequested
 
 
 def stop(turn: Turn, services: list[int], reason: str, *, by_user: bool) -> None:
-    """Services that are not over become COMPLETED, and their processes are told to end."""
+    """Stop services that are not over: they become COMPLETED, and their processes are told to
+    end."""
     if not services:
         return
     state = turn.state
@@ -236,15 +243,14 @@ def stop(turn: Turn, services: list[int], reason: str, *, by_user: bool) -> None
 
 
 def stop_helpers(turn: Turn) -> None:
-    """Stops the services of runs of which everything else is over, as far as they were there for
-    the other jobs.
+    """Stop services that were only needed by other jobs, in runs where all other jobs are over.
 
-    What waits for the end of a service (its handlers, and what is behind those) may run yet: its
-    services go on till that is decided, unless that is the end of the very service. If all that is
-    left waits in a circle, all are stopped.
+    Handlers of a service, and the jobs behind them, wait for its end and may still run. The
+    services that they need go on until that is decided, except the service whose end they wait for.
+    If all remaining jobs wait in a circle, all services are stopped.
     """
     for run in list(turn.runs.values()):
-        while idle := _idle_helpers(turn.state, run):  # what is left may be a circle now
+        while idle := _idle_helpers(turn.state, run):  # the remaining services may form a circle now
             stop(turn, idle, "stopped: all jobs that needed it are over", by_user=False)
 
 
@@ -262,14 +268,14 @@ def _idle_helpers(state: State, run: Run) -> list[int]:
     return helpers if not idle and not asked_for else idle
 
 
-def _waits_for_it(state: State, child: int) -> bool:
-    """And not for its end, as a handler does."""
+def _waits_until_ready(state: State, child: int) -> bool:
+    """Return True if a child waits for a service to be READY, not for its end as a handler does."""
     return state.jobs[child].state in STOPPABLE and state.jobs[child].template.kind != HANDLER
 
 
 def _waiting_for_the_end(state: State, live: list[int]) -> dict[int, dict[int, None]]:
-    """The handlers of services, and what waits for those, services too -> the services whose end
-    each waits for."""
+    """Return the jobs that wait for the end of services, with those services. They are the handlers
+    of services and all jobs behind those handlers, including services."""
     found: dict[int, dict[int, None]] = {}
     jobs = state.jobs
     stack = [(child, n) for n in live for child in jobs[n].children or () if jobs[child].template.kind == HANDLER]
@@ -282,7 +288,7 @@ def _waiting_for_the_end(state: State, live: list[int]) -> dict[int, dict[int, N
 
 
 def _needed(state: State, wanted: list[int]) -> dict[int, None]:
-    """These, and what those of them that are not over depend on."""
+    """Return these jobs, and all that those of them that are not over depend on."""
     found: dict[int, None] = {}
     stack = list(wanted)
     while stack:
@@ -296,6 +302,6 @@ def _needed(state: State, wanted: list[int]) -> dict[int, None]:
 
 
 def goes_on(state: State, job: Job) -> bool:
-    """Whether a service runs until a user stops it."""
+    """Return True if a service runs until a user stops it."""
     helps = any(state.jobs[child].template.kind != HANDLER for child in job.children or ())
     return job.template.service is None or job.template.service.keep or not helps

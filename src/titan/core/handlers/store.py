@@ -1,4 +1,4 @@
-"""What was written in TitanStore; see `apply_store`."""
+"""Writes to TitanStore become events; see `apply.store`."""
 
 from __future__ import annotations
 

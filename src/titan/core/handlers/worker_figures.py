@@ -1,9 +1,8 @@
-"""What a worker says of time and of amounts, as far as that can be: what it cannot be is brought to
-the nearest that it can.
+"""Times and amounts that workers report, clamped to the possible range.
 
-A worker's clock may be wrong and its word may be a lie. An attempt was started after it was
-dispatched, ended after it was started, and all of that was before the master heard of it. So
-nothing that a worker says moves a time of the cluster.
+A worker's clock may be wrong, and its report may be false. An attempt starts after its dispatch,
+ends after its start, and both come before the master gets the report. Clamping enforces this, so no
+report can move a time of the cluster.
 """
 
 from __future__ import annotations
@@ -15,36 +14,38 @@ from titan.core.state.state import Job
 from titan.model.dag import MAX_MEMORY, MAX_SECONDS
 
 MAX_CPU_S = 1e10
-"""CPU time of an attempt: 65,536 CPUs for two days."""
+"""Maximum CPU time of an attempt: 65,536 CPUs for two days."""
 _SOME = 1e-9
-"""The least time of something reported as having happened; 0 means that it has not."""
+"""Smallest time of an event that happened; 0 means that it did not."""
 
 
 def started_within(job: Job, at: float, now: float) -> float:
-    """When the current attempt of a job started: after it was dispatched (or reported as started)
-    and not later than now."""
+    """Return the start time of a job's current attempt, clamped to between its last transition and
+    now."""
     return max(min(max(at, job.since), now), _SOME)
 
 
 def passed_within(job: Job, at: float, now: float) -> float:
-    """A time in the current attempt of a job that is over; 0 for none."""
+    """Return a past time of a job's current attempt, clamped to between its start and now; 0 for
+    none."""
     return max(min(max(at, job.started_at), now), _SOME) if at else 0.0
 
 
 def due_within(at: float, now: float) -> float:
-    """A time that is to come; 0 for none."""
+    """Return a future time, clamped to a possible range around now; 0 for none."""
     return max(min(max(at, now - MAX_SECONDS), now + MAX_SECONDS), _SOME) if at else 0.0
 
 
 def made_possible(jobs: dict[int, Job], received: ResultsReported, rows: dict[int, int], now: float) -> ResultsReported:
-    """The same results with times and amounts that may be. `rows`: position -> number of the job."""
+    """Return the results with clamped times and amounts. `rows`: position -> job number, for the
+    rows to clamp."""
     started, finished, cpu_s, peak_bytes = (
         list(received.started),
         list(received.finished),
         list(received.cpu_s),
         list(received.peak_bytes),
     )
-    # written out: of a worker whose clock is a little ahead, all rows come this way
+    # inlined for speed: if a worker's clock is a little ahead, all its rows are clamped here
     for i, number in rows.items():
         since, began, ended = jobs[number].since, started[i], finished[i]
         if began:  # else it never started

@@ -1,8 +1,8 @@
-"""Workers come, are heard, drain, fall silent and return; and the one mechanism that heals every
-lost message.
+"""Lifecycle of workers (registration, heartbeats, draining, silence, return), and reconciliation,
+the one mechanism that heals every lost message.
 
-`_reconcile`: a worker says which attempts it holds, the master compares with what it believes, and
-orders the difference.
+In `_reconcile` the master compares the attempts that a worker reports with those that the state
+assigns to it, and orders the difference.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from titan.model.disk import Facts, news_of
 from titan.model.states import JobState, WorkerState
 
 ENDING_LIMIT = 100_000
-"""Leases that a worker says it holds and should not, as many of them as are remembered until it
-says that they are gone."""
+"""Maximum number of unknown leases to remember per worker until it reports that they are gone."""
 
 LOST, LEFT = WorkerState.LOST, WorkerState.LEFT
 
@@ -34,8 +33,11 @@ def on_worker_registered(turn: Turn, received: WorkerRegistered) -> None:
     state = turn.state
     known = state.workers.get(state.worker_numbers.get(received.name, -1))
     if known is None and received.name.startswith(BURST_PREFIX) and received.name not in state.bursts:
-        refusal = f"no burst worker {received.name!r} is wanted (any more), and names that begin with {BURST_PREFIX} are theirs"
-        turn.order(fx.Refuse(received.origin, received.request, Conflict.code, f"{refusal}; this process must end"))
+        refusal = (
+            f"the master has no burst worker {received.name!r}, and the prefix {BURST_PREFIX} is reserved for burst workers; "
+            "this process must end"
+        )
+        turn.order(fx.Refuse(received.origin, received.request, Conflict.code, refusal))
         return
     if known is not None and known.incarnation != received.incarnation:
         refusal = _why_not(state, known, received, turn.now)
@@ -44,7 +46,7 @@ def on_worker_registered(turn: Turn, received: WorkerRegistered) -> None:
             return
         died = known.state is not WorkerState.LEFT
         doubted = _first_in_line(state, known) if died else []
-        _lose_all(turn, known, doubted, blame=died, reason=f"worker {known.name} was started anew")
+        _lose_all(turn, known, doubted, count_losses=died, reason=f"worker {known.name} was restarted")
     number = known.number if known else state.next_worker
     if known is None or _changed(known, received):
         turn.emit(
@@ -73,7 +75,7 @@ def on_worker_registered(turn: Turn, received: WorkerRegistered) -> None:
 
 def _why_not(state: State, known: Worker, received: WorkerRegistered, now: float) -> str:
     if _is_older(received.incarnation, known):
-        return f"worker {received.name!r} was started anew elsewhere meanwhile; this older process must end"
+        return f"a newer process of worker {received.name!r} has registered; this older process must end"
     if known.connection and now - known.heard_at < state.settings.name_guard_s:
         host = known.facts.get("host", "another host")
         return f"a worker named {received.name!r} is connected already (from {host}): give this one another name with --name"
@@ -81,11 +83,11 @@ def _why_not(state: State, known: Worker, received: WorkerRegistered, now: float
 
 
 def _is_older(incarnation: str, known: Worker) -> bool:
-    """Whether a process was there before the known one of its name: by the count of starts of their
-    home, if it is the same.
+    """Return True if this process is older than the known process of the same name.
 
-    Those of an older Titan sort by their time; a clock may be wrong, so that counts only while the
-    known one may come back.
+    The start counter of their home decides, if both have the same home. Incarnations of an older
+    Titan sort by time. A clock may be wrong, so that only counts while the known process may come
+    back.
     """
     (home, _, number), (known_home, _, known_number) = incarnation.partition(":"), known.incarnation.partition(":")
     if number.isdecimal() and known_number.isdecimal():
@@ -111,7 +113,8 @@ def _note_facts(turn: Turn, number: int, facts: Facts) -> None:
 
 
 def ask_to_leave(turn: Turn, worker: Worker, *, now: bool) -> None:
-    """It takes nothing new from now on, and is told; again with each heartbeat until it has left."""
+    """Tell the worker to drain and leave. The order is repeated with each heartbeat until it has
+    left."""
     if not worker.draining:
         turn.emit(ev.WorkerDrained(worker.number, turn.now))
         _release_pinned(turn, worker)
@@ -122,7 +125,7 @@ def ask_to_leave(turn: Turn, worker: Worker, *, now: bool) -> None:
 
 def on_worker_beat(turn: Turn, received: WorkerBeat) -> None:
     if turn.state.workers[received.worker].state is not WorkerState.ALIVE:
-        return  # said before it heard that it is LOST; it has to register anew
+        return  # the worker does not know yet that it is LOST; it must register again
     turn.emit(ev.WorkerHeard(received.worker, turn.now))
     if received.facts:
         _note_facts(turn, received.worker, received.facts)
@@ -142,11 +145,12 @@ def _reconcile(
     *,
     all_seen: bool,
 ) -> None:
-    """`all_seen`: nothing that was sent to the worker is still on its way, so what it does not list
-    is not there.
+    """Compare the attempts that a worker lists with those that the state assigns to it, and order
+    the difference.
 
-    Nor is what bears the number of a `foreign` attempt: the worker has that one, and would have
-    passed over ours.
+    `all_seen`: no dispatch is in transit to the worker, so an attempt that it does not list is not
+    there. An assigned attempt whose number is in `foreign` is not there either: the worker holds a
+    foreign attempt of that number, and would have ignored ours.
     """
     state = turn.state
     listed = dict.fromkeys(leases)
@@ -161,9 +165,9 @@ def _reconcile(
     if retired:
         turn.emit(ev.ServicesRetired(worker.number, retired, turn.now))
     known = (worker.held, worker.ending, worker.retiring)
-    unknown = [lease for lease in listed if not any(lease in those for those in known)]
+    unknown = [lease for lease in listed if not any(lease in group for group in known)]
     room = max(0, ENDING_LIMIT - len(worker.ending))
-    if len(unknown) > room:  # it is told to stop them all, and what is not remembered takes no slot
+    if len(unknown) > room:  # the worker is told to stop all; leases beyond the limit take no slot
         turn.order(fx.SendStop(worker.number, unknown[room:]))
         del unknown[room:]
     if unknown:
@@ -182,10 +186,12 @@ def _sent_at(state: State, number: int) -> float:
 
 
 def on_leases_awaiting(turn: Turn, received: LeasesAwaiting) -> None:
-    """What it does not hold is nothing to it: that was said before the worker heard."""
+    """Record which calls lend their slots. Leases that the worker no longer holds are ignored: it
+    did not know yet."""
     worker = turn.state.workers[received.worker]
     lent = [lease for lease in received.leases if lease in worker.held]
-    if worker.state is WorkerState.ALIVE and dict.fromkeys(lent) != {it: None for it, waits in worker.lent.items() if waits}:
+    known = {lease: None for lease, waits in worker.lent.items() if waits}
+    if worker.state is WorkerState.ALIVE and dict.fromkeys(lent) != known:
         turn.emit(ev.SlotsLent(received.worker, lent, turn.now))
 
 
@@ -198,17 +204,18 @@ def on_worker_draining(turn: Turn, received: WorkerDraining) -> None:
 
 def on_worker_leaving(turn: Turn, received: WorkerLeaving) -> None:
     worker = turn.state.workers[received.worker]
-    depart(turn, worker, lost=False, blame=False, reason=f"worker {worker.name} left")
+    depart(turn, worker, lost=False, count_losses=False, reason=f"worker {worker.name} left")
 
 
 def on_worker_disconnected(turn: Turn, received: WorkerDisconnected) -> None:
-    """A suspicion, not a death: it has until its deadline to come back."""
+    """Mark the worker SUSPECT. It has until its deadline to come back."""
     if turn.state.workers[received.worker].connection == received.origin:
         turn.emit(ev.WorkerSuspected(received.worker, turn.now))
 
 
 def on_deadline(turn: Turn, number: int) -> None:
-    """A worker's deadline may have passed; if it was heard since, the timer is set anew."""
+    """Declare a worker LOST if its deadline passed. If it sent a message since, set the timer
+    again."""
     worker = turn.state.workers.get(number)
     if worker is None:
         return
@@ -222,32 +229,35 @@ def on_deadline(turn: Turn, number: int) -> None:
         turn.order(fx.Disconnect(worker.connection))
     silent = turn.now - worker.heard_at
     reason = f"worker {worker.name} was silent for {silent:.0f} s"
-    depart(turn, worker, lost=True, blame=True, reason=reason)
+    depart(turn, worker, lost=True, count_losses=True, reason=reason)
 
 
-def depart(turn: Turn, worker: Worker, *, lost: bool, blame: bool, reason: str) -> None:
-    """It is no more: what it held is queued again. `blame`: what ran on it, or was to, may have
-    taken it down."""
-    doubted = _first_in_line(turn.state, worker) if blame else []
+def depart(turn: Turn, worker: Worker, *, lost: bool, count_losses: bool, reason: str) -> None:
+    """Declare a worker LOST or LEFT, and queue its attempts again.
+
+    `count_losses`: the loss counts against the jobs that were running or about to start, because
+    one of them may have caused it.
+    """
+    doubted = _first_in_line(turn.state, worker) if count_losses else []
     turn.emit(ev.WorkerLost(worker.number, reason, turn.now) if lost else ev.WorkerLeft(worker.number, turn.now))
-    _lose_all(turn, worker, doubted, blame=blame, reason=reason)
+    _lose_all(turn, worker, doubted, count_losses=count_losses, reason=reason)
     _release_pinned(turn, worker)
 
 
-def _lose_all(turn: Turn, worker: Worker, doubted: list[int], *, blame: bool, reason: str) -> None:
+def _lose_all(turn: Turn, worker: Worker, doubted: list[int], *, count_losses: bool, reason: str) -> None:
     if worker.retiring:
         turn.emit(ev.ServicesRetired(worker.number, list(worker.retiring), turn.now))
     jobs = list(worker.held.values())
-    # A service that was READY is not to blame for its worker's end.
-    running = [j for j in jobs if blame and (job := turn.state.jobs[j]).state is JobState.RUNNING and not job.is_done]
+    # A service that was READY did not cause the loss of its worker.
+    running = [j for j in jobs if count_losses and (job := turn.state.jobs[j]).state is JobState.RUNNING and not job.is_done]
     lose(turn, worker.number, jobs, running, reason, doubted)
 
 
 def _first_in_line(state: State, worker: Worker) -> list[int]:
-    """Jobs that the worker may have started without a word of it: as many of those that were
-    dispatched first as slots were free.
+    """Return the jobs that the worker may have started without reporting it. Those are the first
+    dispatched ones, as many as there were free slots.
 
-    What waits behind them had not started, whatever took the worker down.
+    Jobs behind them cannot have started, so they did not cause the loss.
     """
     running = sum(state.jobs[number].state is JobState.RUNNING for number in worker.held.values())
     free = worker.slots - running - len(worker.ending) - len(worker.retiring)
@@ -256,7 +266,7 @@ def _first_in_line(state: State, worker: Worker) -> list[int]:
 
 
 def _release_pinned(turn: Turn, worker: Worker) -> None:
-    """Those that were to go to this worker and now cannot."""
+    """Release the affinity of queued jobs to a worker that can no longer run them."""
     state = turn.state
     lane = state.pinned.get(worker.number)
     if lane is not None and lane.count:

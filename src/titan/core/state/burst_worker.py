@@ -1,4 +1,4 @@
-"""A burst worker, as the state holds it."""
+"""Record of a burst worker in the state."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ class Burst(msgspec.Struct):
     slots: int
     requested_at: float
     retired_at: float = 0.0
-    """When it was told to leave, 0 if it was not."""
+    """Time at which the worker was told to leave; 0 if it was not."""

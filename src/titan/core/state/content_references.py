@@ -1,9 +1,9 @@
-"""Which content the state refers to, by SHA-256. What nothing refers to may be removed from the
-store.
+"""References from the state to content, by SHA-256. Content without a reference may be removed from
+the store.
 
-A run refers to its scripts, archives, functions and arguments, to the values that its jobs came to,
-and to what they left and published. A schedule and a saved pipeline refer to what their runs will
-need; a shared key to its versions.
+A run refers to its scripts, archives, functions, arguments, results, outputs and published files. A
+schedule and a saved pipeline refer to the content that their future runs need. A shared key refers
+to its versions.
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ _HASH = re.compile(rb"[0-9a-f]{64}")
 
 
 def of_templates(templates: Iterable[JobTemplate]) -> Iterator[str]:
-    for it in templates:
-        for hash_ in (it.file_hash, it.archive, it.function):
+    for template in templates:
+        for hash_ in (template.file_hash, template.archive, template.function):
             if hash_:
                 yield hash_
 
 
 def of_payload(payload: bytes) -> Iterator[str]:
-    """The arguments of a call. Those of a planner hold the template of the jobs that it will add,
-    so any text in them that may be a hash counts as one: a hash too many keeps a blob, a hash too
-    few loses it."""
+    """Yield the hashes that the arguments of a call may refer to.
+
+    A planner's arguments contain the template of the jobs that it will add. Any text in them that
+    looks like a hash therefore counts as a reference. An extra reference only keeps a blob too
+    long; a missing one would lose the blob.
+    """
     if len(payload) == BY_CONTENT_BYTES and (hash_ := artifact_of(payload)) is not None:
         yield hash_
     elif len(payload) >= 64:
@@ -48,7 +51,7 @@ def of_jobs(jobs: Iterable[Job]) -> Iterator[str]:
 
 
 def of_run_itself(run: Run) -> Iterator[str]:
-    """Without its jobs."""
+    """Yield the references of a run without those of its jobs."""
     yield from of_templates(run.templates)
     for versions in run.published.values():
         for version in versions:
@@ -56,21 +59,24 @@ def of_run_itself(run: Run) -> Iterator[str]:
 
 
 def of_run(state: State, run: Run) -> set[str]:
-    """All that a run refers to; of one that is being submitted in parts, what is there of it."""
+    """Return all references of a run. For a run that is still being submitted in parts, include
+    only the jobs that have arrived."""
     found = set(of_run_itself(run))
     found.update(of_jobs(state.jobs[number] for number in numbers_of(run)))
     return found
 
 
 def numbers_of(run: Run) -> Iterable[int]:
-    """The jobs that are there."""
+    """Return the numbers of the run's jobs that have arrived."""
     return run.numbers() if run.added < 0 else range(run.first, run.first + run.added)
 
 
 def apart_from_runs(state: State) -> set[str]:
     """Return the content that schedules, saved pipelines and shared keys refer to."""
     found = {version.hash for versions in state.published.values() for version in versions}
-    for dag in (*[it.dag for it in state.schedules.values()], *[it.dag for it in state.saved.values()]):
+    dags = [schedule.dag for schedule in state.schedules.values()]
+    dags += [pipeline.dag for pipeline in state.saved.values()]
+    for dag in dags:
         found.update(of_templates(dag.templates))
         for payload in dag.payloads:
             found.update(of_payload(payload))

@@ -1,4 +1,4 @@
-"""A run, and how its jobs are numbered: a range when it begins, and a further one with each growth."""
+"""Runs and the numbering of their jobs: one range at submission and one more per growth."""
 
 from __future__ import annotations
 
@@ -14,32 +14,34 @@ from titan.model.states import JobState, RunState
 
 
 class Growth(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Jobs that a run was given after it had begun: `count` of them, by number from `first` on, by
-    position from `position` on."""
+    """Jobs added to a run after its submission.
+
+    The addition has `count` jobs. Their numbers begin at `first`, their positions at `position`.
+    """
 
     first: int
     position: int
     count: int
     by: int
-    """The job that added them, 0 for a user."""
+    """Number of the job that added them; 0 for a user."""
     depth: int
-    """1 if a job of the DAG, or a user, added them; one more than that of the job that did, if a
-    growth brought that one."""
+    """1 if a job of the DAG or a user added them. Otherwise the depth of the job that added them,
+    plus 1."""
     key: str
-    """The request: said again, the answer is the same."""
+    """Idempotency key of the request. A repeated request gets the same answer."""
     at: float
 
 
 class Run(msgspec.Struct):
     """One submission of a DAG.
 
-    Its jobs have positions, 0 to `count - 1`, and numbers: from `first` on, and from `Growth.first`
-    on for what it grew by.
+    Its jobs have positions from 0 to `count - 1`. Their numbers begin at `first`; those of each
+    growth begin at `Growth.first`.
     """
 
     id: str
     key: str
-    """The submitter's own token: the same submission sent twice is one run."""
+    """Idempotency key of the submission, chosen by the submitter."""
     name: str
     version: str
     templates: list[JobTemplate]
@@ -50,43 +52,42 @@ class Run(msgspec.Struct):
     cancelled: bool = False
     finished_at: float = 0.0
     retried: tuple[str, int, int] = ("", 0, 0)
-    """The last request that took jobs of it off the dead letter queue: its key, and how many jobs
-    it retried and revived."""
+    """Last request that retried dead jobs of this run: its key, the number of retried jobs, and the
+    number of revived jobs."""
     changes: int = 0
-    """How often it was changed after its end: jobs retried, or purged from the dead letter queue.
-    """
+    """Number of changes after the run's end: retries and purges of dead jobs."""
     added: int = -1
-    """OPENING: how many of its jobs are there; else -1."""
+    """For an OPENING run, the number of jobs that have arrived; otherwise -1."""
     tally: list[int] = msgspec.field(default_factory=lambda: [0] * len(JobState))
-    """How many of its jobs are in each state."""
+    """Number of jobs in each state."""
     deadline_s: float = 0.0
-    """It must be over so many seconds after it was submitted; 0: no deadline. A retry from the dead
-    letter queue lifts it."""
+    """Limit in seconds from submission to the run's end; 0 means no deadline. A retry from the dead
+    letter queue removes the deadline."""
     expired: bool = False
-    """Its deadline passed before it was over."""
+    """True if the deadline passed before the run was over."""
     schedule: str = ""
-    """The schedule that made it."""
+    """Name of the schedule that made the run."""
     scheduled_at: float = 0.0
-    """The nominal time for which it was made."""
+    """Nominal time for which the run was made."""
 
     grown: list[Growth] = msgspec.field(default_factory=list)
-    """What it grew by, in order."""
+    """Additions to the run, in order."""
     actor: str = ""
-    """Who submitted it, or had its schedule make it now."""
+    """Actor that submitted the run, or that triggered its schedule by hand."""
     group: str = ""
-    """The submitter's own name for runs that belong together: `agent_run_id`."""
+    """The submitter's name for a group of runs: `agent_run_id`."""
     published: dict[str, list[Published]] = {}
-    """Key -> what its jobs published under it, the newest last."""
+    """Key -> versions that the run's jobs published under it, newest last."""
 
     def numbers(self, begin: int = 0, end: int | None = None) -> Iterable[int]:
-        """Of the jobs at the positions from `begin` to before `end`."""
+        """Return the job numbers at the positions from `begin` up to, but not including, `end`."""
         end = self.count if end is None or end > self.count else end
         if not self.grown:
             return range(self.first + begin, self.first + end)
         return chain.from_iterable(self.ranges(begin, end))
 
     def ranges(self, begin: int, end: int) -> list[range]:
-        """The same, as ranges of numbers."""
+        """Return the same numbers as a list of ranges."""
         found = []
         while begin < end:
             first, position, count = self._part(begin)
@@ -102,37 +103,37 @@ class Run(msgspec.Struct):
     def position(self, number: int) -> int:
         if not self.grown or number < self.grown[0].first:
             return number - self.first
-        it = self.growth_of(number)
-        assert it is not None
-        return it.position + number - it.first
+        growth = self.growth_of(number)
+        assert growth is not None
+        return growth.position + number - growth.first
 
     def growth_of(self, number: int) -> Growth | None:
-        """What brought a job; None: it was there from the beginning."""
-        i = bisect_right(self.grown, number, key=lambda it: it.first)
+        """Return the growth that added a job, or None if the job was part of the submission."""
+        i = bisect_right(self.grown, number, key=lambda growth: growth.first)
         return self.grown[i - 1] if i else None
 
     @property
     def begun_with(self) -> int:
-        """How many jobs it was submitted with."""
+        """Number of jobs in the submission."""
         return self.grown[0].position if self.grown else self.count
 
     def _part(self, position: int) -> tuple[int, int, int]:
-        """Number and position of the first job of the part that a position lies in, and how many it
-        has."""
-        i = bisect_right(self.grown, position, key=lambda it: it.position)
+        """Return the part of the run that contains `position`: the number and position of its first
+        job, and its number of jobs."""
+        i = bisect_right(self.grown, position, key=lambda growth: growth.position)
         if i:
-            it = self.grown[i - 1]
-            return it.first, it.position, it.count
+            growth = self.grown[i - 1]
+            return growth.first, growth.position, growth.count
         return self.first, 0, self.begun_with
 
     @property
     def deadline(self) -> float:
-        """Seconds since the epoch, 0 for none."""
+        """Deadline in seconds since the epoch; 0 if there is none."""
         return self.submitted_at + self.deadline_s if self.deadline_s else 0.0
 
     @property
     def open(self) -> int:
-        """Jobs that are not in a terminal state."""
+        """Number of jobs that are not in a terminal state."""
         tally = self.tally
         return self.count - tally[JobState.COMPLETED] - tally[JobState.DEAD] - tally[JobState.CANCELLED]
 

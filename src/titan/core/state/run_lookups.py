@@ -1,5 +1,5 @@
-"""Lookup tables of runs: jobs by name, and additions by the requests that made them. Derived, and
-built anew at a start."""
+"""Lookup tables of runs: jobs by name, and growths by request. Derived from the runs and rebuilt at
+each start."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Protocol
 from titan.core.state.run import Growth, Run
 
 NAMES_KEPT = 8
-"""Most runs that have a table of their jobs' names."""
+"""Maximum number of runs whose table of job names is kept."""
 
 
 class Named(Protocol):
-    """A job, as far as these tables know it."""
+    """The part of a job that these tables read."""
 
     @property
     def name(self) -> str: ...
@@ -23,11 +23,14 @@ class RunTables:
     def __init__(self) -> None:
         self._names: dict[str, dict[str, int]] = {}
         self.growths: dict[str, dict[tuple[int, str], Growth]] = {}
-        """Run -> (who added, key of the request) -> what that brought."""
+        """Run id -> (job that asked, idempotency key) -> growth."""
 
     def number_of(self, jobs: Mapping[int, Named], run: Run, name: str) -> int | None:
-        """The number of a job by its name. Builds the run's table at the first question; keeps the
-        last few."""
+        """Return the number of the job with this name, or None.
+
+        The first call for a run builds its table. Only the tables of the last NAMES_KEPT runs are
+        kept.
+        """
         table = self._names.get(run.id)
         if table is None:
             table = {jobs[j].name: j for j in run.numbers()}
@@ -37,8 +40,7 @@ class RunTables:
         return table.get(name)
 
     def growth_by(self, run: Run, by: int, key: str) -> Growth | None:
-        """What this request of that job brought, if it was made before. However often the run has
-        grown, it is found at once."""
+        """Return the growth that this job's request made, or None if it has made none. O(1)."""
         return self.growths.get(run.id, {}).get((by, key))
 
     def note_growth(self, run: Run, growth: Growth, names: Iterable[str]) -> None:
@@ -48,9 +50,9 @@ class RunTables:
             table.update(zip(names, range(growth.first, growth.first + growth.count), strict=True))
 
     def add(self, run: Run) -> None:
-        """A run is there that has grown before."""
+        """Index the growths of a run that enters the state."""
         if run.grown:
-            self.growths[run.id] = {(it.by, it.key): it for it in run.grown}
+            self.growths[run.id] = {(growth.by, growth.key): growth for growth in run.grown}
 
     def forget(self, run: Run) -> None:
         self._names.pop(run.id, None)

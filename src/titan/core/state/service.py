@@ -1,4 +1,4 @@
-"""What the state keeps of a service beside its job."""
+"""State of a service beyond that of its job."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ import msgspec
 
 
 class ServiceState(msgspec.Struct, array_like=True):
-    """What the newest report of its worker says of a service."""
+    """Newest report of a service by its worker."""
 
     lease: int = 0
-    """The attempt that it is about."""
+    """Lease of the attempt that the report is about."""
     serial: int = 0
-    """The number of that report: older ones are dropped."""
+    """Serial number of the report. Older reports are dropped."""
     ready_at: float = 0.0
-    """Since when it is READY, 0 if it is not."""
+    """Time at which the service became READY; 0 if it is not READY."""
     address: str = ""
-    """HOST:PORT, also of the last attempt that had one."""
+    """HOST:PORT of the newest attempt that had an address."""
     restarts: int = 0
-    """Of this attempt."""
+    """Restarts within the current attempt."""
     earlier: int = 0
-    """Restarts of earlier attempts."""
+    """Restarts within earlier attempts."""
     reason: str = ""
-    """Why it was restarted the last time, or is not READY yet."""
+    """Reason for the last restart, or for the service not being READY yet."""
     refused_by: list[int] = msgspec.field(default_factory=list)
-    """Workers that could not start it since it was READY."""
+    """Workers that failed to start the service since it was last READY."""
     old_lease: int = 0
-    """It is being replaced: the attempt that is READY, and goes on until the new one is. 0: none.
-    """
+    """Lease of the attempt that a rolling replacement will end. That attempt stays READY until the
+    new one is. 0 if no replacement is under way."""
     old_worker: int = -1
     next_start: float = 0.0
-    """When its next process starts, or started if nothing was heard since; 0: it has one."""
+    """Time at which the worker will start the next process; 0 if a process runs. In the past if the
+    worker has not reported since."""

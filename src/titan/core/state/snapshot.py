@@ -1,8 +1,8 @@
 """The state as a snapshot: chunks of bytes that replace the log before them.
 
-A run travels with its templates once and its jobs in columns, in chunks of a bounded number of
-jobs, so that neither writing nor reading needs a second state in memory. Derived indexes are not in
-it.
+A run is written with its templates once and its jobs in columns. Each chunk holds a bounded number
+of jobs, so neither writing nor reading needs a second copy of the state in memory. Derived indexes
+are not written.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ T = TypeVar("T")
 CHUNK_JOBS = 20_000
 CHUNK_COMMANDS = 1_000
 CHUNK_BYTES = 16 << 20
-"""Of commands, unless one alone has more."""
+"""Approximate maximum size of a chunk of store commands. A single larger command is still one
+chunk."""
 FORMAT = 1
 
 
@@ -60,7 +61,7 @@ class SavedChunk(msgspec.Struct, array_like=True, tag="saved"):
 
 
 class StoreChunk(msgspec.Struct, array_like=True, tag="store"):
-    """Commands that make a part of TitanStore's data, each with its database."""
+    """Commands that restore a part of TitanStore's data, each with its database."""
 
     databases: list[int]
     commands: list[list[bytes]]
@@ -71,7 +72,7 @@ class RunChunk(msgspec.Struct, array_like=True, tag="run"):
 
 
 class JobChunk(msgspec.Struct, array_like=True, tag="jobs"):
-    """Jobs `first` and following of the run that came before it, in columns."""
+    """Consecutive jobs of the preceding run, in columns. The first has number `first`."""
 
     first: int
     names: list[str]
@@ -103,7 +104,7 @@ class JobChunk(msgspec.Struct, array_like=True, tag="jobs"):
     """By position in the columns."""
     services: list[ServiceState | None] = []
     causes: list[Cause] = []
-    """Empty if none is CANCELLED, or in a snapshot of an older Titan."""
+    """Empty if no job is CANCELLED, and in snapshots of older Titan versions."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -130,8 +131,10 @@ def dump(state: State) -> Iterator[bytes]:
 
 
 def dump_run(state: State, run: Run, chunk_jobs: int) -> Iterator[bytes]:
-    """One run with its jobs. `load` takes it back; it may stand alone, if the numbers of its
-    workers are known."""
+    """Yield the chunks of one run with its jobs, for `load`.
+
+    The chunks can be loaded on their own if the numbers of the run's workers are known.
+    """
     yield _encode(RunChunk(run))
     index = {id(t): i for i, t in enumerate(run.templates)}
     for part in run.ranges(0, run.count if run.added < 0 else run.added):
@@ -141,8 +144,11 @@ def dump_run(state: State, run: Run, chunk_jobs: int) -> Iterator[bytes]:
 
 
 def load(state: State, chunks: Iterable[bytes]) -> None:
-    """Fills an empty state. The caller calls `reindex` when the log behind the snapshot has been
-    applied too."""
+    """Load the chunks of a snapshot into an empty state. Raises JournalCorrupt for an unknown
+    format.
+
+    The caller then applies the rest of the log and calls `reindex`.
+    """
     run: Run | None = None
     is_timeless = False
     for chunk in chunks:
@@ -150,7 +156,10 @@ def load(state: State, chunks: Iterable[bytes]) -> None:
         if isinstance(part, Head):
             is_timeless = not part.decided_at
             if part.format != FORMAT:
-                raise JournalCorrupt(f"a snapshot of format {part.format}; this Titan reads {FORMAT}: use the one that wrote it")
+                raise JournalCorrupt(
+                    f"the snapshot has format {part.format}, but this Titan reads only format {FORMAT}: "
+                    "start the Titan version that wrote it"
+                )
             state.cluster, state.term = part.cluster, part.term
             state.next_job, state.next_lease = part.next_job, part.next_lease
             state.workers = {w.number: w for w in part.workers}
@@ -216,8 +225,8 @@ def _causes_of_old(c: JobChunk) -> list[Cause]:
 
 
 def _latest_time(state: State) -> float:
-    """The latest time that a snapshot of an older Titan holds: no worker's clock, and none beyond
-    the calendar."""
+    """Return the latest time in a snapshot of an older Titan. Times reported by workers and times
+    beyond the calendar are ignored."""
     times = [job.since for job in state.jobs.values() if job.state is not JobState.RUNNING]
     times += [run.submitted_at for run in state.runs.values()]
     times += [schedule.changed_at for schedule in state.schedules.values()]

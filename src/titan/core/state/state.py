@@ -1,10 +1,11 @@
-"""Everything the master knows: jobs, runs, workers, and the indexes over them.
+"""The state of the master: jobs, runs, workers, and the indexes over them.
 
-Only `apply` writes here. The jobs, runs and workers are the truth and are what a snapshot holds;
-lanes, pool, timers and lookups are derived from them and can be built anew by `reindex`. Jobs are
-integers inside the core; their names live at the border. Numbers of jobs and leases are `term << 32
-| counter`, so a number is never given out twice, also when a lax sync policy lost the tail of the
-log; `fencing` sees to homes that were restored.
+Only `apply` writes it. A snapshot holds the jobs, runs and workers. Lanes, pool, timers and lookups
+are derived, and `reindex` can rebuild them. Inside the core a job is an integer; names are used
+only at the border.
+
+The number of a job or lease is `term << 32 | counter`. No number is given out twice, even if a lax
+sync policy lost the end of the log. `fencing` covers homes that were restored from a copy.
 """
 
 from __future__ import annotations
@@ -33,27 +34,26 @@ from titan.scheduling.pool import Pool
 from titan.store.store import Store
 
 STALE_TIMERS = 1000
-"""So many timers that nobody waits for any more may be in the heap; beyond that, and half of it,
-they are taken out."""
+"""Compact the heap when it holds more than this many void timers and they are over half of it."""
 NO_WORKER = -1
 LEAVE, LEAVE_NOW = 1, 2
 BURST_PREFIX = "burst-"
-"""Of the names of burst workers, and of no others."""
+"""Prefix of the names of burst workers. No other worker may use it."""
 HISTORY_LIMIT = 64
 TOKENS_LIMIT = 16
-"""Tokens of a gate that are good, the newest: each start of a master draws one while its webhook is
-not told."""
+"""Maximum number of valid tokens per gate; older ones are dropped. Each start of a master draws a
+token while the gate's webhook is undelivered."""
 TIMED = (JobState.DELAYED, JobState.FAILED, JobState.PAUSED)
-"""States that end by themselves when a job's time has come."""
+"""States that a timer ends."""
 FORGOTTEN_LIMIT = 50_000
-"""Forgotten workers whose names are still known, for jobs that ran on them."""
+"""Maximum number of forgotten workers whose names are kept for jobs that ran on them."""
 FENCED_LIMIT = 256
 ARCHIVED_LIMIT = 50_000
-"""Archived runs whose submission keys are still known."""
+"""Maximum number of archived runs whose submission keys are kept."""
 
 
 class SavedPipeline(msgspec.Struct, frozen=True):
-    """A DAG that is run by its name."""
+    """A DAG that can be run by name."""
 
     name: str
     dag: DagSpec
@@ -61,40 +61,41 @@ class SavedPipeline(msgspec.Struct, frozen=True):
 
 
 class Schedule(msgspec.Struct):
-    """What makes a run of a DAG at each time of a timing."""
+    """A schedule: it submits a run of its DAG at each nominal time of its timing."""
 
     name: str
     number: int
     key: str
     dag: DagSpec
-    """Without its parents."""
+    """The DAG without its dependencies; see `parents`."""
     parents: list[tuple[int, ...]]
-    """Of each job, as positions."""
+    """Parents of each job, as positions."""
     timing: Timing
     overlap: str
-    """What becomes of a time that comes while a run of the schedule is open: "skip", "queue" or
+    """Policy for a nominal time that comes while a run of the schedule is open: "skip", "queue" or
     "replace"."""
     catch_up: str
-    """What becomes of the times at which nobody was there: "skip", "last" or "all"."""
+    """Policy for nominal times that passed while the master was away or the schedule was paused:
+    "skip", "last" or "all"."""
     added_at: float
     paused: bool = False
     due: float = 0.0
-    """The next nominal time, the first that was not decided yet; 0 if there is none."""
+    """The next nominal time that has not been decided; 0 if there is none."""
     waiting: list[float] = msgspec.field(default_factory=list)
-    """Nominal times whose runs are made, one after the other, when no other run of it is open."""
+    """Nominal times whose runs wait. Each run is made when no other run of the schedule is open."""
     fired: int = 0
     skipped: int = 0
-    """Times given up because a run was open, or too many waited."""
+    """Nominal times skipped because a run was open or too many waited."""
     missed: int = 0
-    """Times given up because nobody was there; at least so many."""
+    """Nominal times skipped by the catch-up policy. A lower bound."""
     last_at: float = 0.0
-    """The nominal time of its newest run."""
+    """Nominal time of the newest run."""
     last_run: str = ""
     changed_at: float = 0.0
 
 
 class TimerKind(IntEnum):
-    """Kinds of timer. Of those that are due at once the lower number goes first."""
+    """Kinds of timer. If several are due at once, the lowest number goes first."""
 
     JOB = 0
     WORKER = 1
@@ -106,8 +107,8 @@ class TimerKind(IntEnum):
 
 
 class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What became of an earlier attempt, or another turn in a job's life that its fields no longer
-    tell."""
+    """Outcome of an earlier attempt, or another event in the job's life that its fields no longer
+    show."""
 
     at: float
     attempt: int
@@ -117,49 +118,50 @@ class Past(msgspec.Struct, frozen=True, array_like=True, gc=False):
     exit_code: int
     reason: str
     released: bool = False
-    """Its affinity was released, and nothing else."""
+    """True for a note that the job's affinity was released."""
 
 
 class GateFacts(msgspec.Struct, array_like=True, gc=False):
-    """A gate since it opened. Times are seconds since the epoch."""
+    """State of a gate since it opened. Times are seconds since the epoch."""
 
     opened_at: float
     expires_at: float
     tokens: list[bytes] = []
-    """SHA-256 of each token that was given out for it, the newest last."""
+    """SHA-256 of each token given out for the gate, newest last."""
     webhook: str = ""
-    """"" has none or is not told yet; "delivered", or why it was given up."""
+    """"delivered", or the reason for giving up. Empty if there is no webhook or delivery is
+    pending."""
     decided_at: float = 0.0
     approved: bool = False
     by: str = ""
     comment: str = ""
     key: str = ""
-    """The request under which it was decided: said again, the answer is the same."""
+    """Idempotency key of the decision. A repeated request gets the same answer."""
 
 
 class Extra(msgspec.Struct, array_like=True, gc=False):
-    """What few jobs have."""
+    """Fields that only few jobs need."""
 
     doubts: int = 0
-    """Workers that were lost while they may have run it: it was first in line there, and no start
-    was reported."""
+    """Workers that were lost while they may have been running the job: it was first in line there,
+    and no start was reported."""
     purged: bool = False
-    """DEAD, and taken off the dead letter queue."""
+    """True for a DEAD job that was purged from the dead letter queue."""
     gate: GateFacts | None = None
     status: str = ""
-    """What the newest attempt says of itself."""
+    """Status line reported by the newest attempt."""
     outputs: tuple[StoredFile, ...] = ()
-    """COMPLETED: the files that it left."""
+    """Output files of a COMPLETED job."""
     breaks: int = 0
-    """Attempts that its workers broke, through no fault of its own."""
+    """Attempts that workers broke through no fault of the job."""
     broken_on: tuple[int, ...] = ()
-    """Those workers, the newest last."""
+    """Those workers, newest last."""
     lost: str = ""
-    """Why output of its newest attempt that ended is lost."""
+    """Reason why output of the last finished attempt was lost."""
 
 
 class Job(msgspec.Struct, gc=False):
-    """A node of a run. Times are seconds since the epoch, 0 while they have not come."""
+    """A node of a run. Times are seconds since the epoch; 0 if not reached yet."""
 
     name: str
     run: Run
@@ -167,21 +169,22 @@ class Job(msgspec.Struct, gc=False):
     args: tuple[str, ...]
     parents: tuple[int, ...]
     missing: int
-    """Parents whose end it still waits for: see `moves.satisfies`."""
+    """Number of parents that the job still waits for: see `transitions.satisfies`."""
     state: JobState = JobState.WAITING
     children: list[int] | None = None
     since: float = 0.0
-    """When it entered its present state."""
+    """Time of the last transition."""
     due: float = 0.0
-    """DELAYED, FAILED: when it is to be queued. PAUSED: when it is rejected."""
+    """Time of the next transition. DELAYED and FAILED jobs are then queued; PAUSED gates are
+    rejected."""
     attempt: int = 0
     failures: int = 0
     losses: int = 0
-    """Workers that were lost while they ran it."""
+    """Workers that were lost while they ran the job."""
     worker: int = NO_WORKER
     lease: int = 0
     pin: int = NO_WORKER
-    """QUEUED with affinity: the only worker that may take it."""
+    """For a pinned QUEUED job, the only worker that may take it."""
     started_at: float = 0.0
     finished_at: float = 0.0
     outcome: Outcome = Outcome.SUCCEEDED
@@ -190,14 +193,14 @@ class Job(msgspec.Struct, gc=False):
     peak_bytes: int = 0
     reason: str = ""
     cause: Cause = Cause.NONE
-    """CANCELLED: why."""
+    """Cause of the cancellation, if CANCELLED."""
     history: list[Past] | None = None
     payload: bytes = b""
-    """Of a call: its pickled arguments."""
+    """Pickled arguments of a call."""
     value: bytes = b""
-    """Of a call: what it returned or raised, opaque here."""
+    """Return value or exception of a call; opaque to the master."""
     service: ServiceState | None = None
-    """Of a service, else None."""
+    """State of a service; None for other jobs."""
     extra: Extra | None = None
 
     @property
@@ -217,7 +220,7 @@ class Job(msgspec.Struct, gc=False):
         return self.extra.lost if self.extra is not None else ""
 
     def note_lost(self, why: str) -> None:
-        """Keep why output of the attempt that just ended is lost; "" if all of it is there."""
+        """Record why output of the attempt that just ended was lost; "" if none was."""
         if why or self.lost:
             self.extra = self.extra or Extra()
             self.extra.lost = why
@@ -232,7 +235,7 @@ class Job(msgspec.Struct, gc=False):
 
     @property
     def is_done(self) -> bool:
-        """As far as its children are concerned."""
+        """True if the job no longer holds back its children: COMPLETED, or a READY service."""
         return self.state is JobState.COMPLETED or (self.service is not None and self.service.ready_at > 0)
 
     def note(self, past: Past) -> None:
@@ -244,12 +247,12 @@ class Job(msgspec.Struct, gc=False):
 
 
 class Worker(msgspec.Struct):
-    """A node that registered. Its number outlives its processes: it stands for the name."""
+    """A registered node. The number belongs to the name and outlives each process."""
 
     number: int
     name: str
     incarnation: str
-    """Names one process of the worker; see `workers._is_older` for their order."""
+    """Identifies one process of the worker. `workers._is_older` defines the order."""
     capabilities: tuple[str, ...]
     slots: int
     facts: dict[str, str | int | float]
@@ -258,60 +261,58 @@ class Worker(msgspec.Struct):
     draining: bool = False
     left_at: float = 0.0
     held: dict[int, int] = msgspec.field(default_factory=dict)
-    """lease -> job: the attempts that it should have."""
+    """Lease -> job, for the attempts assigned to the worker."""
     ending: dict[int, None] = msgspec.field(default_factory=dict)
-    """Leases of fenced attempts whose processes may still be there; each takes a slot until the
-    worker says it is gone."""
+    """Leases of fenced attempts whose processes may still run. Each takes a slot until the worker
+    reports that it is gone."""
     blamed: dict[int, None] = msgspec.field(default_factory=dict)
-    """Jobs whose `losses` count this worker's loss; taken back if the same process returns."""
+    """Jobs whose `losses` include this worker's loss. Undone if the same process returns."""
     doubted: dict[int, None] = msgspec.field(default_factory=dict)
-    """Jobs whose `doubts` count this worker's loss; taken back likewise."""
+    """Jobs whose `doubts` include this worker's loss. Undone if the same process returns."""
     recalled: dict[int, None] = msgspec.field(default_factory=dict)
-    """Leases that it was asked to hand back unstarted. Not durable."""
+    """Leases that the worker was asked to hand back unstarted. Not durable."""
     connection: int = 0
-    """The connection it speaks on, 0 for none. Not durable."""
+    """The worker's connection; 0 if it has none. Not durable."""
     heard_at: float = 0.0
     """Not durable."""
     deadline: float = 0.0
-    """When it is LOST if nothing is heard. Not durable."""
+    """Time at which the worker becomes LOST unless a message arrives first. Not durable."""
     watched: bool = False
-    """Whether its deadline is among the timers. Not durable."""
+    """True if the worker's deadline is among the timers. Not durable."""
     retiring: dict[int, int] = msgspec.field(default_factory=dict)
-    """lease -> service: attempts that are READY while another one, that replaces them, is not yet.
-    """
+    """Lease -> service, for attempts that stay READY until their replacement is READY."""
     pace_s: float = 0.0
-    """How long an attempt took here of late, 0 for not known. Slow ones count at once, quick ones
-    by and by."""
+    """Recent duration of an attempt on this worker; 0 if not known. It rises at once and falls
+    gradually."""
     serving: int = 0
-    """Services among those in `held` and `retiring`."""
+    """Number of services in `held` and `retiring`."""
     taken: Amounts = NOTHING
-    """What its attempts take up: those that it should have, and those in `ending` and `retiring`.
-    """
+    """Resources in use by the attempts in `held`, `ending` and `retiring`."""
     fenced: dict[int, Amounts] = msgspec.field(default_factory=dict)
-    """What attempts that were taken from it last would take up if they were still there."""
+    """Resources of recently fenced attempts that may still be running, by lease."""
     asked: int = 0
-    """It was told to leave: LEAVE, or LEAVE_NOW."""
+    """Order to leave that was sent: LEAVE or LEAVE_NOW; 0 if none was."""
     told_by: str = ""
-    """Who told it."""
+    """Actor that gave the order to leave."""
     idle_since: float = 0.0
-    """When it last had an attempt, or joined."""
+    """Time at which the worker last held an attempt, or joined."""
     breaks: int = 0
-    """Reports of broken attempts since one last ran to its end here."""
+    """Broken attempts since an attempt last ran to its end here."""
     aside_until: float = 0.0
-    """It is set aside: until then, and on trial after it, until an attempt has run to its end. 0:
-    it is not."""
+    """End of the worker's time aside; 0 if it is not set aside. After that time it is on trial
+    until an attempt has run to its end."""
     aside_reason: str = ""
     aside_times: int = 0
-    """How often in a row."""
+    """Number of consecutive times aside."""
     probing: bool = False
-    """Its time aside is over: it gets one attempt at a time."""
+    """True while the worker is on trial: it gets one attempt at a time."""
     lent: dict[int, bool] = msgspec.field(default_factory=dict)
-    """Leases in `held` of calls that wait for other calls (True: their slots are free) or did once.
-    Not durable."""
+    """Leases in `held` of calls that wait for other calls (True: their slots are free), or did
+    before (False). Not durable."""
 
     @property
     def offered(self) -> int:
-        """Slots that it has for work now."""
+        """Number of slots that the worker offers now."""
         return 1 if self.probing else self.slots
 
     def recover(self) -> None:
@@ -320,14 +321,14 @@ class Worker(msgspec.Struct):
 
     @property
     def used(self) -> int:
-        """Slots that are, or may be, taken."""
+        """Number of slots that are, or may be, in use."""
         taken = len(self.held) + len(self.ending) + len(self.retiring)
         return taken - sum(self.lent.values()) if self.lent else taken
 
     @property
     def takes_work(self) -> bool:
-        there = self.state is WorkerState.ALIVE and not self.draining and self.connection != 0
-        return there and (not self.aside_until or self.probing)
+        is_present = self.state is WorkerState.ALIVE and not self.draining and self.connection != 0
+        return is_present and (not self.aside_until or self.probing)
 
 
 class State:
@@ -342,22 +343,22 @@ class State:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
-        """Of this process: what decisions read. `apply` reads `in_force` alone."""
+        """Settings of this process, for decisions. `apply` reads only `in_force`."""
         self.logged: LoggedSettings | None = None
-        """What the log says is in force; None: an older Titan wrote it."""
+        """Settings recorded in the log; None for a log of an older Titan."""
         self.in_force = LoggedSettings.of(self.settings)
-        """`logged`, or else what is set today."""
+        """`logged`, or the settings of this process if there are none in the log."""
         self.cluster = ""
         self.decided_at = 0.0
-        """When the last durable event was decided, in seconds since the epoch; 0: none says."""
+        """Time of the last durable event, in seconds since the epoch; 0 if unknown."""
         self.term = 0
         self.draws: dict[int, str] = {}
-        """Term -> the random id of the start that began it, of the terms of which somebody may hold
-        a lease."""
+        """Term -> draw of the master's start that began it. Only terms of which a worker may still
+        hold a lease are kept."""
         self.heard_term = 0
-        """The latest term of another past than this home's that a worker proved: see `fencing`."""
+        """Latest unknown term that a worker's lease has proved: see `fencing`."""
         self.notices: list[tuple[float, str]] = []
-        """What operators are to be told of this home, and since when; the newest last."""
+        """Notices for operators with their times, newest last."""
         self.next_job = 1
         self.next_lease = 1
         self.jobs: dict[int, Job] = {}
@@ -367,31 +368,31 @@ class State:
         self.next_worker = 1
         self.bursts: dict[str, Burst] = {}
         self.forgotten: dict[int, str] = {}
-        """Number -> name of workers that are no more, as far as jobs may refer to them."""
+        """Number -> name of forgotten workers that jobs may still refer to."""
         self.saved: dict[str, SavedPipeline] = {}
         self.store = Store()
         self.published: dict[str, list[Published]] = {}
-        """Key -> what was published under it for all, the newest last."""
-        # Of this process of the master alone:
+        """Key -> shared versions published under it, newest last."""
+        # Not durable: belongs to this process of the master.
         self.store_is_live = False
-        """Commands are executed on the store here: what an event says of it has been done when the
-        event is applied."""
+        """True if this process executes commands on the store. The changes of an event are then
+        already in the store when the event is applied."""
         self.progress: dict[int, tuple[float, str]] = {}
-        """Lease -> how far that attempt says it is (-1: not known), and its words."""
+        """Lease -> reported progress (-1 if not known) and its message."""
         self.burst_serial = 0
         self.scale_due = 0.0
         self.scale_reasons: dict[str, tuple[float, str]] = {}
-        """Rule -> when it was last looked at, and what was decided."""
+        """Rule -> time and reason of the last scaling decision."""
         self.scale_changed: dict[str, float] = {}
-        """Rule -> when the number of its workers was last changed."""
+        """Rule -> time of the last change to its number of workers."""
         self.scale_waiting: dict[str, float] = {}
-        """Rule -> since when jobs have waited at every look."""
+        """Rule -> time since which jobs have waited at every review."""
         # Derived:
         self.keys: dict[str, str] = {}
         self.worker_numbers: dict[str, int] = {}
         self.dead: dict[int, None] = {}
         self.gates: dict[int, None] = {}
-        """Those that are PAUSED."""
+        """PAUSED gates."""
         self.tokens: dict[bytes, int] = {}
         """SHA-256 of a token -> its gate, decided or not."""
         self.lanes: dict[LaneKey, Lane] = {}
@@ -402,36 +403,34 @@ class State:
         self.terms = Terms(self.demand, 0.0, self.settings.hold_s)
         self.timers: list[tuple[float, TimerKind, int]] = []
         self.stale = 0
-        """About how many of the timers nobody waits for any more."""
+        """Approximate number of void timers."""
         self.schedule_names: dict[int, str] = {}
         self.next_schedule = 1
         self.live: dict[str, dict[str, None]] = {}
-        """By schedule, the runs it made that are RUNNING."""
+        """Schedule -> its RUNNING runs."""
         self.filling: dict[str, str] = {}
-        """By schedule, the run whose jobs it brings in parts. Not durable: a restart begins again.
-        """
+        """Schedule -> the run whose jobs are being added in parts. Not durable: a restart begins
+        the run again."""
         self.archived: dict[str, tuple[str, int]] = {}
-        """Submission key -> (run, jobs) of the runs that were archived last: a submission that is
-        repeated finds its run."""
+        """Submission key -> (run, number of jobs) of recently archived runs. A repeated submission
+        thus finds its run."""
         self.releasing: dict[str, int] = {}
-        """Runs some of whose jobs may be without open parents and still WAITING -> the position
-        from which on."""
+        """Run -> first position from which jobs may be WAITING without open parents."""
         self.opening: dict[str, Opening] = {}
-        """By run. Its `ids` are of use while parts come in, and not built anew."""
+        """By run id. `Opening.ids` is only needed while parts arrive and is not rebuilt."""
         self.services: dict[str, dict[int, None]] = {}
         """Run -> its services that are not over."""
         self.unsettled: dict[int, None] = {}
-        """Jobs of which a service that they depend on is no longer READY: `hold` looks at them
-        before the next placement."""
+        """Jobs whose service is no longer READY. `hold` handles them before the next placement."""
         self.tables = RunTables()
 
     # -- reading -----------------------------------------------------------------------------------
     def find(self, run: Run, name: str) -> int | None:
-        """The number of a job by its name."""
+        """Return the number of the job with this name, or None."""
         return self.tables.number_of(self.jobs, run, name)
 
     def worker_name(self, number: int) -> str:
-        """Of any worker that a job refers to, also one that is forgotten."""
+        """Return the name of a worker that a job refers to, even if it was forgotten."""
         worker = self.workers.get(number)
         return worker.name if worker is not None else self.forgotten.get(number, "a forgotten worker")
 
@@ -445,7 +444,7 @@ class State:
 
     # -- indexes: written by apply -----------------------------------------------------------------
     def enqueue(self, number: int, job: Job) -> None:
-        """Puts a QUEUED job into the lane of its demand, or of the worker it is pinned to."""
+        """Put a QUEUED job into the lane of its demand, or of the worker that it is pinned to."""
         if job.pin == NO_WORKER:
             template = job.template
             demand = template.requirement if template.needs is None else demand_of(template)
@@ -462,7 +461,7 @@ class State:
         lane.push(job.template.priority, number)
 
     def dequeued(self, job: Job) -> None:
-        """A job stops being QUEUED where it was; the lane drops its entry when it comes to it."""
+        """Count a job out of its lane. The lane drops the entry when it reaches the front."""
         if job.pin != NO_WORKER:
             lane = self.pinned[job.pin]
             self.touched[job.pin] = None  # those behind it may fit where it did not
@@ -470,14 +469,14 @@ class State:
             template = job.template
             demand = template.requirement if template.needs is None else demand_of(template)
             lane = self.lanes[demand]
-            if lane.count == 1 and not isinstance(demand, str):  # there may be no end of these
+            if lane.count == 1 and not isinstance(demand, str):  # their number has no limit
                 del self.lanes[demand]
                 self.pool.forget(demand)
         lane.count -= 1
         assert lane.count >= 0, job.name
 
     def seat(self, worker: Worker) -> None:
-        """Tells the pool all about a worker."""
+        """Update the pool with all properties of a worker."""
         self.pool.put(
             worker.number,
             worker.capabilities,
@@ -491,13 +490,13 @@ class State:
         self.touched[worker.number] = None
 
     def reload(self, worker: Worker) -> None:
-        """Tells the pool that a worker's load changed."""
+        """Update the pool with a worker's new load."""
         self.pool.use(worker.number, worker.used, worker.taken)
         if worker.number in self.pinned:
             self.touched[worker.number] = None
 
     def count_taken(self, worker: Worker) -> Amounts:
-        """What the worker's attempts take up, counted anew."""
+        """Return the resources in use by the worker's attempts, recounted."""
         taken = NOTHING
         for number in worker.held.values():
             needs = self.jobs[number].template.needs
@@ -514,10 +513,9 @@ class State:
         return demand_of(self.jobs[number].template)
 
     def depth(self, worker: Worker) -> int:
-        """How many attempts may wait on the worker beyond its slots: as many as it gets through in
-        a moment.
+        """Return how many attempts may wait on the worker beyond its slots, from its recent pace.
 
-        None behind a service, whose slot does not become free.
+        A slot with a service counts for none, because it does not become free.
         """
         s = self.in_force
         if worker.probing:
@@ -528,13 +526,13 @@ class State:
         return slots * max(s.prefetch, min(s.prefetch_max, int(s.prefetch_s / worker.pace_s)))
 
     def note_pace(self, worker: Worker, mean_s: float) -> None:
-        """The attempts of a batch took so long in the mean."""
+        """Update the worker's pace with the mean duration of a batch of attempts."""
         mean_s = max(mean_s, 1e-6)
         worker.pace_s = mean_s if mean_s >= worker.pace_s else 0.75 * worker.pace_s + 0.25 * mean_s
         self.pool.deepen(worker.number, self.depth(worker))
 
     def serve(self, worker: Worker, change: int) -> None:
-        """A worker has a service more or less in its slots."""
+        """Add `change` to the number of services on a worker."""
         worker.serving += change
         self.pool.deepen(worker.number, self.depth(worker))
         self.reload(worker)
@@ -543,7 +541,7 @@ class State:
         self.services.setdefault(job.run.id, {})[number] = None
 
     def drop_service(self, number: int, job: Job) -> None:
-        """It is over."""
+        """Remove a service that is over from the index."""
         live = self.services[job.run.id]
         del live[number]
         if not live:
@@ -553,8 +551,7 @@ class State:
         heappush(self.timers, (due, kind, number))
 
     def disarm(self) -> None:
-        """A timer is needed no more. It stays in the heap until it is due, or until there are too
-        many like it."""
+        """Count a timer as void. It stays in the heap until it is due or the heap is compacted."""
         self.stale += 1
         if self.stale > STALE_TIMERS and 2 * self.stale > len(self.timers):
             self.timers[:] = [timer for timer in dict.fromkeys(self.timers) if self.is_awaited(*timer)]
@@ -562,7 +559,7 @@ class State:
             self.stale = 0
 
     def is_awaited(self, due: float, kind: TimerKind, number: int) -> bool:
-        """Whether that timer would find something to do, as things are."""
+        """Return True unless the timer is void."""
         if kind == TimerKind.SCHEDULE:
             schedule = self.schedules.get(self.schedule_names.get(number, ""))
             return schedule is not None and not schedule.paused and schedule.due == due
@@ -582,8 +579,7 @@ class State:
             self.arm(schedule.due, TimerKind.SCHEDULE, schedule.number)
 
     def watch(self, worker: Worker) -> None:
-        """Sees to it that the worker's deadline is among the timers; one entry serves it, however
-        often it is heard."""
+        """Ensure that the worker's deadline is among the timers. One entry serves many heartbeats."""
         if not worker.watched:
             worker.watched = True
             self.arm(worker.deadline, TimerKind.WORKER, worker.number)
@@ -595,7 +591,7 @@ class State:
             self.tokens.update(dict.fromkeys(job.extra.gate.tokens, number))
 
     def reindex(self) -> None:
-        """Builds all that is derived anew from jobs, runs and workers."""
+        """Rebuild all derived indexes from jobs, runs and workers."""
         self.keys = {run.key: run.id for run in self.runs.values() if run.key and run.state is not RunState.OPENING}
         self.releasing = {}
         self.worker_numbers = {w.name: w.number for w in self.workers.values()}

@@ -1,5 +1,4 @@
-"""One job's life, told from what the state still knows of it: for a user at 3 a.m. and for every
-Bug."""
+"""The story of one job, from what the state still records: for users and for every Bug."""
 
 from __future__ import annotations
 
@@ -12,34 +11,35 @@ from titan.model.timing import iso
 
 
 def story(state: State, number: int) -> list[str]:
-    """Lines in the order of time, each `seconds since the epoch  what`."""
+    """Return one line per event, in order of time: `seconds since the epoch text`."""
     job = state.jobs[number]
     by = f" by {job.run.actor}" if job.run.actor else ""
-    told: list[tuple[float, str]] = [(job.run.submitted_at, f"submitted{by} in run {job.run.id} ({job.run.name}) as {job.name}")]
+    entries: list[tuple[float, str]] = [(job.run.submitted_at, f"submitted{by} in run {job.run.id} ({job.run.name}) as {job.name}")]
     if job.run.schedule:
-        told.append((job.run.submitted_at, f"by schedule {job.run.schedule} for {iso(job.run.scheduled_at)}"))
+        entries.append((job.run.submitted_at, f"by schedule {job.run.schedule} for {iso(job.run.scheduled_at)}"))
     if job.run.deadline_s:
-        told.append((job.run.submitted_at, f"the deadline of its run is {iso(job.run.deadline)}"))
+        entries.append((job.run.submitted_at, f"the deadline of its run is {iso(job.run.deadline)}"))
     if job.parents:
         names = ", ".join(state.jobs[p].name for p in job.parents[:8]) + (", ..." if len(job.parents) > 8 else "")
-        told.append((job.run.submitted_at, f"depends on {names}"))
+        entries.append((job.run.submitted_at, f"depends on {names}"))
     for past in job.history or ():
         where = _worker_name(state, past.worker)
         if past.outcome < 0:
-            told.append((past.at, past.reason))
+            entries.append((past.at, past.reason))
         else:
-            what = Outcome(past.outcome).name
+            text = Outcome(past.outcome).name
             code = f" with code {past.exit_code}" if past.outcome == Outcome.EXITED else ""
-            told.append((past.at, f"attempt {past.attempt} on {where}: {what}{code}: {past.reason}"))
+            entries.append((past.at, f"attempt {past.attempt} on {where}: {text}{code}: {past.reason}"))
     if job.started_at and job.state in (JobState.RUNNING, JobState.COMPLETED, JobState.CANCELLED):
-        told.append((job.started_at, f"attempt {job.attempt} started on {_worker_name(state, job.worker)}"))
-    told.append((job.since, _present(state, number)))
-    told.sort(key=lambda entry: entry[0])
-    return [f"{at:.3f}  {what}" for at, what in told]
+        entries.append((job.started_at, f"attempt {job.attempt} started on {_worker_name(state, job.worker)}"))
+    entries.append((job.since, _present(state, number)))
+    entries.sort(key=lambda entry: entry[0])
+    return [f"{at:.3f}  {text}" for at, text in entries]
 
 
 def about(state: State, received: Any) -> str:
-    """What an input is, and the story of the first job that it names; for a bug report."""
+    """Return a description of an input and the story of the first job that it names, for a bug
+    report."""
     if received is None:
         return "no input was handled yet"
     numbers: list[int | None] = []
@@ -52,9 +52,9 @@ def about(state: State, received: Any) -> str:
     if run is not None and isinstance(job, str):
         numbers.append(state.find(run, job))
     number = next((n for n in numbers if n is not None and n in state.jobs), None)
-    told = story(state, number) if number is not None else []
+    lines = story(state, number) if number is not None else []
     shown = repr(received)
-    return "\n  ".join([f"the last input was {shown if len(shown) <= 500 else shown[:500] + '...'}", *told])
+    return "\n  ".join([f"the last input was {shown if len(shown) <= 500 else shown[:500] + '...'}", *lines])
 
 
 def _present(state: State, number: int) -> str:
@@ -83,19 +83,19 @@ def _present(state: State, number: int) -> str:
 
 
 def describe(job: Job) -> str:
-    """A service that runs: whether it is READY, where, and how often it was restarted."""
+    """Return whether a running service is READY, its address, and its number of restarts."""
     assert job.service is not None
     s = job.service
-    heard = s.lease == job.lease
+    is_current = s.lease == job.lease
     if s.old_lease:
-        why = f": {s.reason}" if s.reason and heard else ""
-        return f"its former process is READY at {s.address} and goes on; this one, which replaces it, is not READY yet{why}"
-    if not heard:
+        reason = f": {s.reason}" if s.reason and is_current else ""
+        return f"the old process stays READY at {s.address} until its replacement, this one, is READY{reason}"
+    if not is_current:
         return "not READY"
-    what = f"READY at {s.address}" if s.ready_at else "not READY"
+    text = f"READY at {s.address}" if s.ready_at else "not READY"
     if s.restarts:
-        what += f", {s.restarts} restart{'s' if s.restarts != 1 else ''}"
-    return what + (f", the last one: {s.reason}" if s.restarts and s.reason else f": {s.reason}" if s.reason else "")
+        text += f", {s.restarts} restart{'s' if s.restarts != 1 else ''}"
+    return text + (f", the last one: {s.reason}" if s.restarts and s.reason else f": {s.reason}" if s.reason else "")
 
 
 def _worker_name(state: State, number: int) -> str:
