@@ -676,7 +676,7 @@ def a_join_does_not_wait_for_what_was_added_before_it(patch: Patch) -> None:
 
 def a_stale_attempt_still_adds_jobs(patch: Patch) -> None:
     given: dict[int, int] = {}
-    real_write, real_who = _writes[ev.JobsDispatched], growth._who
+    real_write, real_who = _writes[ev.JobsDispatched], growth._requester
 
     def write(state: State, e: ev.JobsDispatched) -> None:
         given.update((e.first_lease + i, number) for i, number in enumerate(e.jobs))
@@ -689,7 +689,7 @@ def a_stale_attempt_still_adds_jobs(patch: Patch) -> None:
         )
 
     patch.setitem(_writes, ev.JobsDispatched, write)
-    patch.setattr(growth, "_who", who)
+    patch.setattr(growth, "_requester", who)
 
 
 def snapshots_forget_how_a_run_grew(patch: Patch) -> None:

@@ -116,13 +116,42 @@ def choose_pins(state: State, jobs: Sequence[int]) -> tuple[list[int], dict[int,
     return (pins if any(pin != NO_WORKER for pin in pins) else []), released
 
 
-def _home_of(state: State, job: Job) -> int:
-    """Return the worker where the first parent ran. A gate runs nowhere, so its own first parent
-    counts."""
-    parent = state.jobs[job.parents[0]]
-    while parent.template.kind == GATE and parent.parents:
-        parent = state.jobs[parent.parents[0]]
-    return parent.worker
+def _first_parent(state: State, job: Job) -> int:
+    """Return the job whose worker an affinity names: the first parent, or behind gates, which run
+    nowhere, the gate's own."""
+    number = job.parents[0]
+    while (parent := state.jobs[number]).template.kind == GATE and parent.parents:
+        number = parent.parents[0]
+    return number
+
+
+def rebind(turn: Turn, moved: Sequence[int]) -> bool:
+    """Bind QUEUED jobs anew whose affinity names one of `moved`: jobs that were dispatched to
+    another worker than before.
+
+    A job that is taken off the dead letter queue, or a service that is replaced, can have such
+    children. They are to run beside what its newest attempt leaves. Returns whether any was bound
+    or released.
+    """
+    state = turn.state
+    below = [child for number in moved for child in state.jobs[number].children or ()]
+    found: dict[int, None] = {}
+    while below:
+        number = below.pop()
+        job = state.jobs[number]
+        if job.template.kind == GATE:
+            below += job.children or ()
+        elif job.state is JobState.QUEUED and job.template.affinity and _first_parent(state, job) in moved:
+            found[number] = None
+    jobs = sorted(found)
+    pins, released = choose_pins(state, jobs)
+    pairs = zip(jobs, pins, strict=True) if pins else ()
+    bound = {number: pin for number, pin in pairs if pin not in (NO_WORKER, state.jobs[number].pin)}
+    if bound:
+        turn.emit(ev.JobsBound(list(bound), list(bound.values()), turn.now))
+    for worker, numbers in released.items():
+        release(turn, worker, numbers)
+    return bool(bound or released)
 
 
 def elsewhere(state: State, job: Job, *, besides: int = NO_WORKER) -> int:
