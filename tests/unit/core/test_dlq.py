@@ -241,7 +241,7 @@ def test_a_run_that_comes_back_knows_where_its_jobs_ran_though_that_worker_is_fo
     job = master.job(1)
     master.see(results(2, (job.lease, Outcome.SUCCEEDED)), at=master.now + 1.0)
     assert master.states() == [COMPLETED, COMPLETED, DISPATCHED]
-    told = "affinity released: worker a forgotten worker, where its parent ran, is no more"
+    told = "affinity released: worker a forgotten worker, where its parent ran, is gone"
     assert any(told in line for line in story(master.state, FIRST + 2))
     assert picture(replay(master.events)) == picture(master.state)
 

@@ -63,7 +63,7 @@ def test_a_job_that_failed_says_when_it_is_tried_again() -> None:
 def test_it_is_sent_runs_and_is_over() -> None:
     master = Master()
     master.see(register(), submit(alike("a", PLAIN)))
-    assert texts(master.explained()) == ["sent to w1 as attempt 1: it has not said that it started"]
+    assert texts(master.explained()) == ["sent to w1 as attempt 1: its start has not been reported"]
     master.see(started(1, {master.lease(): 2.0}), at=2.0)
     master.now = 5.0
     assert texts(master.explained()) == ["it runs: attempt 1 on w1, for 3.0 s"]
@@ -84,14 +84,14 @@ def test_no_worker_has_the_capability() -> None:
     master.see(register(), submit(alike("a", GPU)))
     told = master.explained()
     assert told.reasons[0].code == "no_worker"
-    assert texts(told) == ["no worker with GPU is there: start one: titan worker --master HOST:PORT --capability GPU"]
+    assert texts(told) == ["no worker offers GPU: start one: titan worker --master HOST:PORT --capability GPU"]
     assert of_workers(told) == {"w1": ["does not offer GPU"]}
 
 
 def test_no_worker_at_all() -> None:
     master = Master()
     master.see(submit(alike("a", PLAIN)))
-    assert texts(master.explained()) == ["no worker with GENERAL is there: start one: titan worker --master HOST:PORT"]
+    assert texts(master.explained()) == ["no worker offers GENERAL: start one: titan worker --master HOST:PORT"]
 
 
 def test_several_capabilities_that_no_worker_has_together() -> None:
@@ -99,7 +99,7 @@ def test_several_capabilities_that_no_worker_has_together() -> None:
     both = msgspec.structs.replace(GPU, needs=Needs(capabilities=("HIGH_MEM",)))
     master.see(register(capabilities=("GPU",)), register("w2", origin=2, capabilities=("HIGH_MEM",)), submit(alike("a", both)))
     told = master.explained()
-    assert texts(told)[0].startswith("no worker with GPU and HIGH_MEM is there: start one: titan worker")
+    assert texts(told)[0].startswith("no worker offers GPU and HIGH_MEM: start one: titan worker")
     assert of_workers(told) == {"w1": ["does not offer HIGH_MEM"], "w2": ["does not offer GPU"]}
 
 
@@ -121,7 +121,7 @@ def test_its_resources_are_in_use() -> None:
     master = Master()
     master.see(rich("w1", origin=1), submit(alike("a b", BIG)))
     told = master.explained(1)
-    assert texts(told) == ["it is the next: it goes to the first worker that has room for it"]
+    assert texts(told) == ["it is next: it goes to the first worker that has room for it"]
     assert of_workers(told) == {"w1": ["not enough cpus: asks for 3, 1 of 4 free"]}
     assert told.workers[0].reasons[0].detail == {"resource": "cpus", "asked": 3000, "free": 1000, "total": 4000}
 
@@ -134,7 +134,7 @@ def test_room_is_held_for_another() -> None:
     master.see(succeeded(1, master.lease(2)), submit(alike("d", one), run="t"), at=2.0)
     told = master.explained(3)
     assert texts(told) == ["behind 1 job of higher priority or greater age"]
-    assert of_workers(told) == {"w1": ["its room is kept for a job that comes before"]}
+    assert of_workers(told) == {"w1": ["its room is reserved for a job that comes first"]}
 
 
 def test_every_worker_says_what_keeps_it() -> None:
@@ -144,12 +144,12 @@ def test_every_worker_says_what_keeps_it() -> None:
     told = master.explained(6)
     assert told.state is JobState.QUEUED
     assert texts(told) == ["behind 2 jobs of higher priority or greater age"]
-    busy = "no free slot: 1 attempt is in 1 slot; until when is not known"
+    busy = "no free slot: 1 attempt is in 1 slot"
     assert of_workers(told) == {
         "w1": [busy],
         "w5": [busy],
         "w2": ["its connection broke: it may come back", busy],
-        "w3": ["drains: it takes nothing new", busy],
+        "w3": ["is draining: it takes no new jobs", busy],
         "w4": ["is LEFT"],
     }
     assert [w.worker for w in told.workers] == ["w1", "w5", "w2", "w3", "w4"], "those that could take it soonest first"

@@ -48,7 +48,7 @@ def test_a_result_without_what_was_to_be_left_is_none() -> None:
         m = made()
         m.see(replace(succeeded(1, m.lease()), outputs=outputs))
         assert m.states() == [JobState.FAILED, JobState.WAITING] and m.job().due > 0, "it is tried again"
-        assert m.job().reason.startswith("its worker did not say what became of its outputs")
+        assert m.job().reason.startswith("its worker reported no output files")
 
 
 def publish(key: str = KEY, hash_: str = "c", *, lease: int = 0, shared: bool = True, worker: int = 0) -> inputs.PublishRequested:
@@ -82,13 +82,13 @@ def test_the_newest_version_counts_and_few_older_ones_stay() -> None:
 
 def test_what_cannot_be_published() -> None:
     m = made()
-    assert "is no key" in refusal(m.see(publish("../x")))[1]
-    assert "a shared key must not begin with the id of one" in refusal(m.see(publish("1hf7yat00c1s/x")))[1]
-    assert "was given up" in refusal(m.see(publish(lease=FIRST + 77, worker=1)))[1]
-    assert "was given up" in refusal(m.see(publish(lease=m.lease(), worker=9)))[1]
+    assert "is not a valid key" in refusal(m.see(publish("../x")))[1]
+    assert "a shared key must not begin with a run id" in refusal(m.see(publish("1hf7yat00c1s/x")))[1]
+    assert "no longer current" in refusal(m.see(publish(lease=FIRST + 77, worker=1)))[1]
+    assert "no longer current" in refusal(m.see(publish(lease=m.lease(), worker=9)))[1]
     m.see(publish())
     assert isinstance(m.see(inputs.UnpublishRequested(CLIENT, 8, KEY)).events[0], ev.ArtifactRemoved)
-    assert "nothing is published" in refusal(m.see(inputs.UnpublishRequested(CLIENT, 8, KEY)))[1]
+    assert "there is no shared key" in refusal(m.see(inputs.UnpublishRequested(CLIENT, 8, KEY)))[1]
     assert held(m.state) == set()
 
 

@@ -178,7 +178,7 @@ def test_an_exit_code_may_be_final() -> None:
     master.see(register(slots=2), submit(alike("a b", kind)))
     master.see(results(1, (FIRST, Outcome.EXITED), (FIRST + 1, Outcome.SIGNALED)), at=3.0)
     assert master.states() == [JobState.DEAD, JobState.FAILED]
-    assert master.job().reason == "why (no_retry: this exit code is not tried again)"
+    assert master.job().reason == "why (no_retry lists this exit code)"
 
 
 def test_jobs_that_fail_together_do_not_come_back_together() -> None:

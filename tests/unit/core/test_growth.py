@@ -154,7 +154,7 @@ def test_an_attempt_that_is_over_adds_nothing() -> None:
     lease = master.lease()
     master.see(succeeded(1, lease), at=3.0)
     decision = master.see(inputs.RunGrowthRequested(WORKER, 8, 1, lease, "", "k", alike("a", JobTemplate(command="x"))), at=4.0)
-    assert ": ".join(refusal(decision)).startswith("conflict: this attempt is over for the master")
+    assert ": ".join(refusal(decision)).startswith("conflict: this attempt is no longer current")
 
 
 def test_a_user_adds_to_a_run_that_runs_and_to_no_other() -> None:
@@ -173,7 +173,7 @@ def test_a_graph_does_not_grow_for_ever() -> None:
         grow(master, dag({f"d{depth}": ""}), by=depth, at=3.0 + depth)
         master.see(succeeded(1, master.lease(depth)), at=3.5 + depth)
     assert "3 deep" not in refusal(grow(master, dag({"more": ""}), by=3, at=9.0))[1]
-    assert "does it grow for ever?" in refusal(grow(master, dag({"more": ""}), by=3, at=9.0))[1]
+    assert "check that the growth ends" in refusal(grow(master, dag({"more": ""}), by=3, at=9.0))[1]
     assert "the limit is 5" in refusal(grow(master, alike("a b", JobTemplate(command="x")), by=None, at=9.0))[1]
 
 

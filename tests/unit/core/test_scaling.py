@@ -89,7 +89,7 @@ def test_their_end_is_the_end_of_their_names() -> None:
     late = it.see(register("burst-1-1", origin=9), at=54.0)
     (refusal,) = late.effects
     assert isinstance(refusal, fx.Refuse)
-    assert "no burst worker 'burst-1-1' is wanted (any more)" in refusal.message
+    assert "the master has no burst worker 'burst-1-1'" in refusal.message
     it.see(register("w2", origin=10), at=55.0)
     assert it.state.worker_numbers == {"w1": 1, "burst-1-2": 3, "w2": 4}
 

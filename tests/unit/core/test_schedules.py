@@ -111,14 +111,18 @@ def test_the_same_request_sent_twice_is_one() -> None:
     ("asked", "code", "says"),
     [
         (ask("../x"), "caller", "schedule name '../x' is malformed"),
-        (ask(overlap="both"), "caller", "overlap policy 'both' is unknown: say skip, queue or replace"),
-        (ask(catch_up="some"), "caller", "catch-up policy 'some' is unknown: say skip, last or all"),
+        (ask(overlap="both"), "caller", "overlap policy 'both' is unknown: use skip, queue or replace"),
+        (ask(catch_up="some"), "caller", "catch-up policy 'some' is unknown: use skip, last or all"),
         (ask(timing=Timing("0 0 30 2 *")), "caller", "never fires"),
         (ask(timing=Timing("* * * * *", "Mars/Olympus")), "caller", "there is no time zone"),
         (ask(spec=dag({"a": "b", "b": "a"})), "invalid_graph", "cycle"),
-        (ask(spec=dag({f"j{i}": "" for i in range(MAX_SCHEDULED_JOBS + 1)})), "limit_exceeded", "at most 100,000: split it"),
+        (
+            ask(spec=dag({f"j{i}": "" for i in range(MAX_SCHEDULED_JOBS + 1)})),
+            "limit_exceeded",
+            "the limit of a scheduled DAG is 100,000: split it",
+        ),
         (ask(spec=HEAVY), "limit_exceeded", "exceed 16,777,216 bytes"),
-        (ask("there"), "conflict", "there is a schedule 'there' already: say --replace"),
+        (ask("there"), "conflict", "there is a schedule 'there' already: use --replace"),
         (pause("none"), "not_found", "there is no schedule 'none'"),
         (inputs.RemovalRequested(CLIENT, 4, "none"), "not_found", "there is no schedule 'none'"),
         (inputs.ScheduleRunRequested(CLIENT, 4, "r", "k", "none"), "not_found", "there is no schedule 'none'"),
@@ -379,7 +383,7 @@ def test_in_a_large_dag_parents_come_first() -> None:
     spec = large()
     turned = msgspec.structs.replace(spec, ids=spec.ids[::-1], parents=spec.parents[::-1])
     _, (refusal,) = Master(PATIENT).see(ask(spec=turned))
-    assert isinstance(refusal, fx.Refuse) and "parents come before their children" in refusal.message
+    assert isinstance(refusal, fx.Refuse) and "each parent must come before its children" in refusal.message
 
 
 # -- the log ---------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ def test_stopping_cancels_what_has_not_begun() -> None:
 def test_only_a_service_is_stopped() -> None:
     master = Master()
     master.see(register(), submit(with_child()))
-    for job, code, text in (("c", "caller", "it ends by itself"), ("x", "not_found", "has no job")):
+    for job, code, text in (("c", "caller", "ends by itself"), ("x", "not_found", "has no job")):
         (refusal,) = [e for e in master.see(stop(job)).effects if isinstance(e, fx.Refuse)]
         assert refusal.code == code and text in refusal.message, refusal
 
@@ -312,18 +312,18 @@ def test_a_service_does_not_wait_behind_another() -> None:
 def test_why_tells_of_the_backoff_to_the_service_and_to_its_children() -> None:
     master = Master()
     master.see(register(slots=2), submit(with_child()), at=10.0)
-    assert texts(master, 1)[1] == ("waits for the service s to be READY: sent to w1 as attempt 1: it has not said that it started")
+    assert texts(master, 1)[1] == ("waits for the service s to be READY: sent to w1 as attempt 1: its start has not been reported")
     master.see(says(master.lease(0)))
     assert texts(master, 0) == ["its process on w1 is not READY yet"]
     master.see(says(master.lease(0), serial=2, restarts=23, why="exit code 7", next_start=12.5))
-    backs_off = "backs off: its process on w1 is started again in 2.5 s, for the 23rd time: exit code 7"
+    backs_off = "backs off: its process on w1 restarts in 2.5 s, for the 23rd time: exit code 7"
     (reason,) = master.explained(0).reasons
     assert (reason.code, reason.text, reason.detail["until"]) == ("restarting", backs_off, 12.5)
     parents, service = master.explained(1).reasons
     assert (parents.code, parents.text) == ("parents", "waits for 1 of 1 parents: s (RUNNING)")
     assert (service.code, service.text) == ("service", f"waits for the service s to be READY: {backs_off}")
     master.now = 13.0
-    assert texts(master, 0) == ["its process on w1, started again 23 times, is not READY yet: exit code 7"]
+    assert texts(master, 0) == ["its process on w1, restarted 23 times, is not READY yet: exit code 7"]
     master.see(says(master.lease(0), ready=14.0, serial=3, restarts=24, why="exit code 7"), at=15.0)
     assert texts(master, 0) == ["it serves: READY at 127.0.0.1:80 on w1, for 1.0 s; restarted 24 times, the last time: exit code 7"]
     assert any("READY at 127.0.0.1:80, 24 restarts, the last one: exit code 7" in line for line in story(master.state, FIRST))
@@ -335,7 +335,7 @@ def test_why_tells_where_a_service_was_refused() -> None:
     master.see(results(1, (master.lease(0), Outcome.REFUSED)), at=5.0)
     master.see(inputs.TimePassed(), at=5.0)
     assert master.job(0).state is QUEUED
-    assert texts(master, 0)[0] == "goes to w2, where 1 attempt is in 1 slot: others could not start it"
+    assert texts(master, 0)[0] == "goes to w2, where 1 attempt is in 1 slot: other workers could not start it"
     of = {w.worker: [r.code for r in w.reasons] for w in master.explained(0).workers}
     assert of == {"w1": ["elsewhere", "refused"], "w2": ["slots"]}
 

@@ -89,7 +89,7 @@ def test_a_new_process_of_a_name_starts_with_nothing_and_is_blamed_for_what_ran(
     master = busy()
     master.see(inputs.WorkerDisconnected(1, 1), at=2.0)
     assert master.see(register(origin=4, incarnation="2"), at=3.0).events == [
-        ev.JobsLost(1, [FIRST], [FIRST], "worker w1 was started anew", 3.0),
+        ev.JobsLost(1, [FIRST], [FIRST], "worker w1 was restarted", 3.0),
         joined(1, "w1", 3.0, incarnation="2"),
         ev.WorkerConnected(1, 4, 3.0),
         ev.JobsDispatched(1, [FIRST], FIRST + 1, 3.0),
@@ -114,7 +114,7 @@ def test_an_older_process_never_takes_a_name_back(gone: bool) -> None:
     master.see(register(incarnation="2"))
     if gone:
         master.see(inputs.WorkerDisconnected(1, 1))
-    refusal = "worker 'w1' was started anew elsewhere meanwhile; this older process must end"
+    refusal = "a newer process of worker 'w1' has registered; this older process must end"
     assert master.see(register(origin=4, incarnation="1"), at=9.0) == ([], [fx.Refuse(4, 7, "conflict", refusal)])
 
 

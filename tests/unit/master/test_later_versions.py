@@ -87,14 +87,14 @@ def test_an_older_titan_that_knew_less_is_read(tmp_path: Path) -> None:
 
 def test_an_event_that_is_not_known_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "store", [*written(), msgspec.msgpack.encode([["job_teleported", 7, 1.0]])])
-    assert "'job_teleported' is nothing that this Titan knows" in refused(tmp_path)
+    assert "this Titan does not know 'job_teleported'" in refused(tmp_path)
 
 
 def test_one_more_field_of_a_known_event_is_not_dropped(tmp_path: Path) -> None:
     *before, last = written()
     full = ev.encode(ev.decode(last))[0]
     write(tmp_path / "store", [*before, with_more(full, "run_submitted", {"priority": 3})])
-    assert "RunSubmitted has 1 fields more than this Titan knows" in refused(tmp_path)
+    assert "RunSubmitted has 1 more fields than this Titan knows" in refused(tmp_path)
 
 
 def test_nor_is_one_of_a_part_of_an_event(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_where_no_worker_can_take_them_one_job_is_enough() -> None:
 
 def test_those_on_their_way_are_slots_already() -> None:
     it = plan(RULE, look(demand=4, coming=4, bursts=4), KNOBS)
-    assert it == Plan(0, (), "4 queued for 5 slots, of which 4 are on their way")
+    assert it == Plan(0, (), "4 queued for 5 slots, of which 4 are starting")
 
 
 def test_a_short_queue_has_to_last() -> None:
@@ -70,7 +70,7 @@ def test_the_minimum_is_kept_whatever_is_queued() -> None:
     assert plan(rule, look(bursts=2, idle=(("a", 99.0), ("b", 99.0))), KNOBS).retire == ()
     assert plan(rule, look(bursts=3, idle=(("a", 99.0), ("b", 99.0))), KNOBS).retire == ("a",)
     it = plan(rule, look(bursts=1, leaving=2), KNOBS)
-    assert it == Plan(0, (), "1 burst worker, and the minimum is 2; those that are leaving have to end first")
+    assert it == Plan(0, (), "1 burst worker, and the minimum is 2; workers that are leaving must end first")
 
 
 def test_a_maximum_that_was_lowered_lets_idle_ones_go() -> None:

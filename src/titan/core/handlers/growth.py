@@ -217,7 +217,7 @@ def on_pipeline_save_requested(turn: Turn, received: PipelineSaveRequested) -> N
         resolve(received.dag)
         known = state.saved.get(name)
         if known is not None and not received.replace and known.dag != received.dag:
-            raise Conflict(f"there is a saved pipeline {name!r} already: say --replace, or choose another name")
+            raise Conflict(f"there is a saved pipeline {name!r} already: use --replace, or choose another name")
         if known is None and len(state.saved) >= MAX_SAVED:
             raise Conflict(f"{MAX_SAVED:,} pipelines are saved, which is the limit: `titan save --remove NAME` removes one")
     except TitanError as error:

@@ -43,7 +43,7 @@ class ArtifactHandler:
             holder = state.workers.get(worker)
             number = holder.held.get(message.lease) if holder is not None else None
             if number is None:
-                raise Conflict("this attempt was given up")
+                raise Conflict("this attempt is no longer current")
             run = state.jobs[number].run
             if key in run.published:
                 self._tell(peer, message.request, _rows(f"{run.id}/{key}", run.published[key]))

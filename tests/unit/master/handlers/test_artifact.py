@@ -56,10 +56,10 @@ def test_what_cannot_be_published(master: SocketlessMaster) -> None:
     hash_ = keep(client, b"something")
     client.refused(msg.Publish(0, "k", ABSENT, 1), "not_found", "the file that is to be published as 'k' is not on the master")
     client.refused(msg.Publish(0, "k", hash_, 9, FOLDER + 1), "not_found", "send it first")
-    client.refused(msg.Publish(0, "no key", hash_, 9), "caller", "'no key' is no key")
+    client.refused(msg.Publish(0, "no key", hash_, 9), "caller", "'no key' is not a valid key")
     client.refused(msg.Publish(0, "k", hash_, 9, lease=1), "caller", "a worker publishes for an attempt, and a client for none")
     worker.refused(msg.Publish(0, "k", hash_, 9), "caller", "a worker publishes for an attempt, and a client for none")
-    worker.refused(msg.Publish(0, "k", hash_, 9, lease=4711), "conflict", "this attempt was given up, and publishes nothing")
+    worker.refused(msg.Publish(0, "k", hash_, 9, lease=4711), "conflict", "this attempt is no longer current")
     run = client.submit(needing("NOBODY", "a"))
     client.refused(msg.Publish(0, f"{run}/k", hash_, 9), "caller", "looks like the key of a run")
 
@@ -72,7 +72,7 @@ def test_what_is_not_published_is_not_found(master: SocketlessMaster) -> None:
     client.refused(msg.FindArtifact(0, f"{run}/nope"), "not_found", f"run {run} has nothing as 'nope'")
     client.refused(msg.FindArtifact(0, "000000000000/nope"), "not_found", "there is no run '000000000000'")
     client.refused(msg.ListArtifacts(0, "000000000000/"), "not_found", "there is no run '000000000000'")
-    master.worker("finder").refused(msg.FindArtifact(0, "nope", 4711), "conflict", "this attempt was given up")
+    master.worker("finder").refused(msg.FindArtifact(0, "nope", 4711), "conflict", "this attempt is no longer current")
 
 
 @answers(msg.ListArtifacts)
@@ -97,4 +97,4 @@ def test_a_key_is_removed(master: SocketlessMaster) -> None:
 
 @refuses(msg.RemoveArtifact)
 def test_a_key_that_is_not_there_cannot_be_removed(master: SocketlessMaster) -> None:
-    master.client().refused(msg.RemoveArtifact(0, "nope"), "not_found", "nothing is published as 'nope' for all")
+    master.client().refused(msg.RemoveArtifact(0, "nope"), "not_found", "there is no shared key 'nope'")

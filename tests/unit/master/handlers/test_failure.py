@@ -111,7 +111,7 @@ def test_decisions_that_are_refused(master: SocketlessMaster) -> None:
     client.refused(msg.Decide(0, run, "ship", True, "b" * 129), "caller", "1 to 128 printable characters")
     client.refused(msg.Decide(0, run, "ship", True, "bob", "c" * 5000), "caller", "a comment is at most")
     client.refused(msg.Decide(0, run, "ship", True, "bob", token="t"), "caller", "a token names its gate")
-    client.refused(msg.Decide(0, "", "", True, "bob", token="t"), "not_found", "no gate of a run that is live has this token")
+    client.refused(msg.Decide(0, "", "", True, "bob", token="t"), "not_found", "no gate of a live run has this token")
     client.refused(msg.Decide(0, run, "plain", True, "bob"), "caller", f"{run}/plain is no gate")
     client.refused(msg.Decide(0, "nope", "ship", True, "bob"), "not_found", "there is no run 'nope'")
     client.ask(msg.Decide(0, run, "ship", True, "bob"), msg.Decided)

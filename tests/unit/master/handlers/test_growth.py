@@ -42,7 +42,7 @@ def test_additions_that_are_refused(master: SocketlessMaster) -> None:
     client.refused(msg.Grow(0, 0, run, "", spec), "caller", "the key of an addition is 1 to 128 characters")
     client.refused(msg.Grow(0, 0, run, "k", alike("b", NOT_STORED)), "not_found", "x (abababababab)")
     worker.refused(msg.Grow(0, 0, run, "k", spec), "caller", "names the lease of the job that asks")
-    worker.refused(msg.Grow(0, 12345, "", "k", spec), "conflict", "this attempt is over for the master")
+    worker.refused(msg.Grow(0, 12345, "", "k", spec), "conflict", "this attempt is no longer current")
     worker.finish(worker.start(run, "a"))
     client.refused(msg.Grow(0, 0, run, "k", spec), "conflict", f"run {run} is COMPLETED: it takes no further jobs")
 
@@ -63,7 +63,7 @@ def test_a_pipeline_is_kept_listed_and_got(master: SocketlessMaster) -> None:
 def test_a_name_that_is_taken_and_files_that_are_not_there(master: SocketlessMaster) -> None:
     client, spec = master.client(), needing(NOBODY, "a")
     client.ask(msg.SavePipeline(0, "taken", needing(NOBODY, "b")), msg.Saved)
-    client.refused(msg.SavePipeline(0, "taken", spec), "conflict", "there is a saved pipeline 'taken' already: say --replace")
+    client.refused(msg.SavePipeline(0, "taken", spec), "conflict", "there is a saved pipeline 'taken' already: use --replace")
     client.ask(msg.SavePipeline(0, "taken", spec, replace=True), msg.Saved)
     client.refused(msg.SavePipeline(0, "x", alike("a", NOT_STORED)), "not_found", "x (abababababab)")
 

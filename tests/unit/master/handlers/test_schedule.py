@@ -32,7 +32,7 @@ def test_a_schedule_is_added_once_for_a_key(master: SocketlessMaster) -> None:
 def test_schedules_that_are_refused(master: SocketlessMaster) -> None:
     client = master.client()
     client.ask(add("taken"), msg.Scheduled)
-    client.refused(add("taken"), "conflict", "there is a schedule 'taken' already: say --replace")
+    client.refused(add("taken"), "conflict", "there is a schedule 'taken' already: use --replace")
     client.ask(add("taken", replace=True), msg.Scheduled)
     client.refused(add("no name"), "caller", "schedule name 'no name' is malformed")
     client.refused(add("long", key="k" * 129), "caller", "the key of a request is at most 128 characters")

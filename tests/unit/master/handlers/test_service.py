@@ -48,7 +48,7 @@ def test_a_service_is_stopped_and_its_worker_is_told(master: SocketlessMaster) -
 def test_what_is_no_service_is_not_stopped(master: SocketlessMaster) -> None:
     client = master.client()
     run = client.submit(needing("NOBODY", "a"))
-    client.refused(msg.StopService(0, run, "a"), "caller", f"{run}/a is no service, it ends by itself")
+    client.refused(msg.StopService(0, run, "a"), "caller", f"{run}/a is not a service and ends by itself")
     client.refused(msg.StopService(0, run, "b"), "not_found", f"run {run} has no job 'b'")
     client.refused(msg.StopService(0, "nope"), "not_found", "there is no run 'nope'")
 
@@ -67,9 +67,9 @@ def test_a_service_is_replaced_beside_the_old_one(master: SocketlessMaster) -> N
 def test_services_that_cannot_be_replaced(master: SocketlessMaster) -> None:
     client = master.client()
     run = client.submit(needing("NOBODY", "a"))
-    client.refused(msg.ReplaceService(0, run, "a"), "caller", f"{run}/a is no service")
+    client.refused(msg.ReplaceService(0, run, "a"), "caller", f"{run}/a is not a service")
     client.refused(msg.ReplaceService(0, run, "b"), "not_found", f"there is no service {run}/b")
     client.refused(msg.ReplaceService(0, run, "a", "x.sh", "ab" * 32), "not_found", "x.sh (abababababab) is not on the master")
     client, _, run, _ = serving(master, "OVER")
     client.ask(msg.StopService(0, run, "db"), msg.ServicesStopped)
-    client.refused(msg.ReplaceService(0, run, "db"), "conflict", f"{run}/db is COMPLETED: submit it anew")
+    client.refused(msg.ReplaceService(0, run, "db"), "conflict", f"{run}/db is COMPLETED: submit it again")
