@@ -273,7 +273,7 @@ def test_what_is_published_outlives_the_master(tmp_path: Path) -> None:
         assert os.listdir(tmp_path / "e") == ["f"]
         with pytest.raises(NotFound, match="nothing is published"):
             c.client.artifact("no/such")
-        with pytest.raises(CallerError, match="is no key"):
+        with pytest.raises(CallerError, match="is not a valid key"):
             c.client.publish("/x", tmp_path / "put")
         with pytest.raises(CallerError, match="id of one"):
             c.client.publish(key, tmp_path / "put")

@@ -100,7 +100,7 @@ def test_a_service_that_nothing_needs_runs_until_it_is_stopped(one: Cluster, tmp
     (row,) = one.json("services")
     assert (row["state"], row["address"], row["job"]) == ("READY", s.address, "web")
     assert s.address in one.cli("services").stdout
-    with pytest.raises(CallerError, match="is no service"):
+    with pytest.raises(CallerError, match="is not a service"):
         one.client.stop(f"{run.id}/other")
     with pytest.raises(NotFound):
         one.client.stop(f"{run.id}/none")
