@@ -28,8 +28,8 @@ coverage: packages install ## lines and branches that the unit, property and sim
 	$(BIN)/python -m pytest tests/unit tests/property tests/sim $(PARALLEL) --cov --cov-report=json:.coverage.json
 	@$(BIN)/python tests/coverage_report.py .coverage.json $(SHOW)
 
-check: packages install lint types imports ## everything that CI checks, what fails fastest first
-	$(BIN)/python -m pytest tests $(PARALLEL)
+check: install lint types imports pythons test ## everything that CI checks, what fails fastest first
+	$(MAKE) chaos SECONDS=60
 
 lint: ## ruff: rules and format
 	$(BIN)/ruff check .
