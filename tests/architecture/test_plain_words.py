@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture import plain_words
+from architecture import plain_words
 
 SOURCES = sorted(Path("src/titan").rglob("*.py"))
 

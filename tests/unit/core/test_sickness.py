@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from support.core import NO_PREFETCH, Master, alike, register, results, submit, succeeded
+from support.core import NO_PREFETCH, Master, alike, dag, register, results, submit, succeeded
 from titan.core import inputs
 from titan.core.events import events as ev
 from titan.core.handlers.sick_workers import ASIDE_MIN_S, BREAKS_LIMIT, SICK_AFTER
 from titan.master import views
-from titan.model.dag import JobTemplate
+from titan.model.dag import JobTemplate, Service
 from titan.model.states import JobState, Outcome
 from titan.protocol import messages as msg
 
@@ -122,3 +122,28 @@ def test_a_new_process_of_the_worker_begins_anew() -> None:
     master.see(inputs.WorkerDisconnected(1, 1))
     master.see(register("sick", incarnation="2", slots=3, origin=5))
     assert master.state.workers[1].takes_work
+
+
+def test_what_ran_before_the_trial_does_not_take_its_slot() -> None:
+    master = Master(NO_PREFETCH)
+    master.see(register("sick", slots=SICK_AFTER + 1), submit(alike("a b c d", ONCE)))
+    make_sick(master)
+    assert master.job(SICK_AFTER).state is JobState.DISPATCHED, "it goes on while its worker is set aside"
+    master.see(inputs.WorkerBeat(1, [], []), inputs.TimePassed(), at=master.now + ASIDE_MIN_S)
+    assert sum(master.job(n).state is JobState.DISPATCHED for n in range(SICK_AFTER)) == 1
+
+
+def test_a_service_that_is_ready_on_trial_takes_its_worker_back() -> None:
+    master = Master(NO_PREFETCH)
+    service = JobTemplate(command="serve", kind="service", service=Service(keep=True), priority=9)
+    master.see(register("sick", slots=SICK_AFTER), submit(alike("a b c", ONCE)))
+    make_sick(master)
+    master.see(submit(dag({"s": ""}, {"s": service}, name="served"), run="r2"))
+    master.see(inputs.WorkerBeat(1, [], []), inputs.TimePassed(), at=master.now + ASIDE_MIN_S)
+    lease = master.lease(SICK_AFTER)
+    assert master.job(SICK_AFTER).state is JobState.DISPATCHED
+    report = inputs.ServicesSeen(1, [lease], [1], [master.now], [0.0], [80], [0], [""], [0.0])
+    assert not any(isinstance(e, ev.WorkerTakenBack) for e in master.see(report).events)
+    report = inputs.ServicesSeen(1, [lease], [2], [master.now], [master.now], [80], [0], [""], [0.0])
+    assert any(isinstance(e, ev.WorkerTakenBack) for e in master.see(report).events)
+    assert all(master.job(n).state is JobState.DISPATCHED for n in range(SICK_AFTER - 1))

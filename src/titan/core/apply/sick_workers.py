@@ -11,7 +11,7 @@ from titan.core.state.state import State, TimerKind
 
 def _set_aside(state: State, e: ev.WorkerSetAside) -> None:
     worker = state.workers[e.worker]
-    worker.aside_until, worker.aside_reason, worker.probing = e.until, e.reason, False
+    worker.aside_until, worker.aside_reason, worker.probing, worker.probe_slots = e.until, e.reason, False, 0
     worker.aside_times += 1
     state.arm(e.until, TimerKind.ASIDE, e.worker)
     state.seat(worker)
@@ -19,7 +19,8 @@ def _set_aside(state: State, e: ev.WorkerSetAside) -> None:
 
 def _probed(state: State, e: ev.WorkerProbed) -> None:
     worker = state.workers[e.worker]
-    worker.probing = True
+    taken = len(worker.held) + len(worker.ending) + len(worker.retiring)
+    worker.probing, worker.probe_slots = True, min(worker.slots, taken + 1)
     state.seat(worker)
 
 

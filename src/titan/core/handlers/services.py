@@ -19,6 +19,7 @@ from titan.core import effects as fx
 from titan.core.events import events as ev
 from titan.core.handlers.cancel import cancel, cancel_descendants, dismiss, end
 from titan.core.handlers.ready import choose_pins, elsewhere, has_capabilities, release, unlock
+from titan.core.handlers.sick_workers import note_sound
 from titan.core.handlers.worker_figures import due_within, passed_within, started_within
 from titan.core.inputs import ServiceReplaceRequested, ServicesSeen, ServiceStopRequested
 from titan.core.state.state import NO_WORKER, Job, Run, State, Worker
@@ -68,6 +69,8 @@ def on_services_seen(turn: Turn, received: ServicesSeen) -> None:
             next_starts=[due_within(received.next_starts[i], turn.now) for i in rows],
         )
     )
+    if worker.probing and any(received.ready_ats[i] for i in rows):
+        note_sound(turn, worker.number)
     for old_worker, lease in stops:
         turn.order(fx.SendStop(old_worker, [lease]))
     turn.runs.update({state.jobs[number].run.id: state.jobs[number].run for number in fresh})

@@ -2,8 +2,9 @@
 
 A broken attempt costs its job no retry. The next attempt goes to a worker that has not broken the
 job, if there is one. A worker is set aside when consecutive reports hold only broken attempts. It
-gets nothing until its back-off is over, then one attempt on trial. The result takes the worker
-back, or sets it aside for longer.
+gets nothing until its back-off is over, then one attempt on trial beside those that still run. An
+attempt that runs to its end, or a service that becomes READY, takes the worker back. A broken one
+sets it aside for longer.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def note_broken(turn: Turn, number: int, reason: str) -> None:
 
 
 def note_sound(turn: Turn, number: int) -> None:
-    """Take a worker on trial back, because an attempt ran to its end there."""
+    """Take a worker on trial back: an attempt ran to its end, or a service became READY, there."""
     if turn.state.workers[number].aside_until:
         turn.emit(ev.WorkerTakenBack(number, turn.now))
 

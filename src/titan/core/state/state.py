@@ -305,7 +305,9 @@ class Worker(msgspec.Struct):
     aside_times: int = 0
     """Number of consecutive times aside."""
     probing: bool = False
-    """True while the worker is on trial: it gets one attempt at a time."""
+    """True while the worker is on trial: it gets one attempt."""
+    probe_slots: int = 0
+    """On trial, the slots in use when the trial began, and one for the trial."""
     lent: dict[int, bool] = msgspec.field(default_factory=dict)
     """Leases in `held` of calls that wait for other calls (True: their slots are free), or did
     before (False). Not durable."""
@@ -313,11 +315,11 @@ class Worker(msgspec.Struct):
     @property
     def offered(self) -> int:
         """Number of slots that the worker offers now."""
-        return 1 if self.probing else self.slots
+        return max(1, self.probe_slots) if self.probing else self.slots
 
     def recover(self) -> None:
         self.breaks = self.aside_times = 0
-        self.aside_until, self.aside_reason, self.probing = 0.0, "", False
+        self.aside_until, self.aside_reason, self.probing, self.probe_slots = 0.0, "", False, 0
 
     @property
     def used(self) -> int:
