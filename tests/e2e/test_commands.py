@@ -291,7 +291,7 @@ def test_errors_are_json_where_json_was_asked_for(c: Cluster) -> None:
         (("run", "."), "is a folder"),
         (("run", "echo hi"), "remove the quotes"),
         (("run", "--", "file.txt"), "to run it, write ./file.txt"),
-        (("run", "--timeout", "3", "true"), "No such option"),
+        (("run", "--time-out", "3", "true"), "No such option"),
         (("submit", "no-such.yaml"), "there is no such file"),
         (("status", "nosuch"), "there is no run 'nosuch'"),
         (("status", "nosuch/job"), "there is no run 'nosuch'"),

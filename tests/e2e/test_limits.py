@@ -171,7 +171,7 @@ def test_what_a_killed_worker_leaves_goes_when_one_starts(tmp_path: Path) -> Non
 
 def test_a_single_command_has_limits_too(c: Cluster) -> None:
     done = c.cli("run", "--limit", "memory=64MiB", "--", sys.executable, "-c", "x = bytearray(200 << 20)")
-    assert done.returncode == 1
+    assert done.returncode == 137
     assert "used more than its memory limit of 64 MiB" in done.stdout + done.stderr
     done = c.cli("run", "--limit", "memory", "--", "true")
     assert (done.returncode, done.stderr) == (2, "titan: --limit memory: write NAME=AMOUNT, for example memory=512MiB\n")

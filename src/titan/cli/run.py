@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shlex
-import shutil
 import signal
 import sys
 import tempfile
@@ -17,32 +15,32 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import click
 
 from titan.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from titan.cli.follow import follow, report_lost_output
 from titan.cli.follow import submit as submit_dag
+from titan.cli.job_options import JobOptions, dag_of, is_pipeline, job_options, take_job_options
 from titan.cli.local_cluster import LocalCluster
-from titan.cli.options import DEFAULT_HOME, deadline_option, group_option, json_option, master_option, python_option
+from titan.cli.options import DEFAULT_HOME, deadline_option, group_option, json_option, master_option
 from titan.cli.prefork import ForkedServers
-from titan.cli.session import open_client
+from titan.cli.session import is_local, open_client
 from titan.cli.terminal import one_line
-from titan.errors import CallerError, MasterUnreachable, NotFound, TitanError
+from titan.errors import MasterUnreachable, NotFound, TitanError
 from titan.host.remove_folder import remove_folder
 from titan.model.names import match_name
 from titan.protocol.messages import Pipeline
 from titan.sdk.address import VARIABLE
 from titan.sdk.client import Client
-from titan.sdk.job import DAG, Job
+from titan.sdk.job import DAG
 from titan.sdk.run import Run
 from titan.sdk.status import RunStatus, RunSummary, WorkerStatus
 from titan.sdk.unmet import asks_for_resources, describe_unmet
 
 TAIL_LINES = 20
 SHOWN_OUTPUT = 256 * 1024
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def execute(
@@ -53,14 +51,8 @@ def execute(
     slots: int | None,
     home: Path | None,
     ephemeral: bool,
-    retries: int,
-    requirement: tuple[str, ...],
-    cpus: float,
-    memory: str,
-    gpus: int,
-    limits: tuple[str, ...],
-    secrets: tuple[str, ...],
-    python: str | None,
+    exit_code: str,
+    job: JobOptions,
     deadline: float | None,
     group: str,
     quiet: bool,
@@ -68,15 +60,15 @@ def execute(
     arguments: tuple[str, ...],
 ) -> NoReturn:
     """Execute `titan run`; see `titan.cli.run_command`."""
-    demand = _Demand(requirement or ("GENERAL",), cpus, memory, gpus, secrets)
-    make = partial(dag_of, retries=retries, demand=demand, python=python, deadline=deadline, limits=limits, group=group)
+    make = partial(dag_of, arguments, job, deadline=deadline, group=group)
     named = may_be_saved(arguments)
-    dag, base_folder = (None, Path.cwd()) if named else make(arguments)
+    dag, base_folder = (None, Path.cwd()) if named else make()
     with _client_or_cluster(master, home, base_folder, workers=workers, slots=slots, ephemeral=ephemeral, forks=forks) as cluster:
         client = cluster.client
         saved = saved_of(client, arguments[0]) if named else None
         if saved is None:
-            dag = dag or make(arguments)[0]
+            if dag is None or _runs_in_place(cluster, arguments, job):
+                dag = make(in_place=_runs_in_place(cluster, arguments, job))[0]
             handle, about = submit_dag(client, dag, quiet=quiet or as_json), _About.of(dag)
         else:
             handle, about = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline), _About.of_saved(saved)
@@ -99,27 +91,52 @@ def execute(
             raise
         _conclude(cluster, summary, about, quiet=quiet, as_json=as_json)
         lost = report_lost_output(client, summary)
-    click.get_current_context().exit(0 if summary.ok and not lost else EXIT_FAILED)
+        code = 0 if summary.ok and not lost else EXIT_FAILED
+        if code and not summary.ok and exit_code == "job" and not (named or is_pipeline(arguments[0])):
+            code = _code_of_job(client, summary) or code
+    click.get_current_context().exit(code)
 
 
-@click.command()
-@click.argument("file", metavar="FILE|NAME")
-@python_option
+def _runs_in_place(cluster: _Cluster, arguments: tuple[str, ...], job: JobOptions) -> bool:
+    """Return whether a single script or command runs in the caller's folder: if no other machine
+    can get it, and no option names a folder."""
+    return job.cwd is None and not is_pipeline(arguments[0]) and (cluster.private or is_local(cluster.client))
+
+
+def _code_of_job(client: Client, summary: RunSummary) -> int:
+    """Return the exit code of the only job of a run; 0 if it has none."""
+    if summary.count != 1:
+        return 0
+    (job,) = client.status(summary.run).jobs
+    return job.exit_code or 0
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@job_options
 @deadline_option
 @group_option
 @master_option
 @json_option
-def submit(file: str, python: str | None, deadline: float | None, group: str, master: str | None, as_json: bool) -> None:
-    """Submit a pipeline or script, and return at once. A pipeline is a file or the NAME of a saved
-    one. The run outlives this terminal, and restarts of the master."""
-    named = may_be_saved((file,))
-    dag = None if named else dag_of((file,), retries=3, python=python, deadline=deadline, group=group)[0]
+@click.argument(
+    "arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="FILE [ARGS]... | NAME | -- COMMAND [ARGS]..."
+)
+def submit(
+    deadline: float | None, group: str, master: str | None, as_json: bool, arguments: tuple[str, ...], **options: Any
+) -> None:
+    """Submit a pipeline, a script or a command, and return at once. A pipeline is a .yaml file or
+    the NAME of a saved one. The run outlives this terminal, and restarts of the master.
+
+    A script or command runs in an empty folder on a worker, unless --cwd names a folder there.
+    """
+    make = partial(dag_of, arguments, take_job_options(options, retries=3), deadline=deadline, group=group)
+    named = may_be_saved(arguments)
+    dag = None if named else make()[0]
     with open_client(master) as client:
-        if named and saved_of(client, file) is not None:
-            handle = client.pipelines.run(file, agent_run_id=group, deadline=deadline)
+        if named and saved_of(client, arguments[0]) is not None:
+            handle = client.pipelines.run(arguments[0], agent_run_id=group, deadline=deadline)
             print(json.dumps({"run": handle.id}) if as_json else handle.id, flush=True)
             return
-        dag = dag or dag_of((file,), retries=3, python=python, deadline=deadline, group=group)[0]
+        dag = dag or make()[0]
         handle = submit_dag(client, dag, quiet=as_json)
         print(json.dumps({"run": handle.id}) if as_json else handle.id, flush=True)
         if not as_json:
@@ -151,16 +168,6 @@ def wait(run_id: str, timeout: float | None, quiet: bool, master: str | None, as
     click.get_current_context().exit(0 if summary.ok and not lost else EXIT_FAILED)
 
 
-class _Demand(NamedTuple):
-    """Resources and secrets that a single file or command needs."""
-
-    requirement: tuple[str, ...] = ("GENERAL",)
-    cpus: float = 0.0
-    memory: str = "0"
-    gpus: int = 0
-    secrets: tuple[str, ...] = ()
-
-
 class _About(NamedTuple):
     """Facts about a running DAG, for display."""
 
@@ -181,63 +188,6 @@ class _About(NamedTuple):
 
 
 # -- the DAG to run --------------------------------------------------------------------------------
-def dag_of(
-    arguments: tuple[str, ...],
-    *,
-    retries: int,
-    python: str | None,
-    deadline: float | None,
-    demand: _Demand | None = None,
-    limits: tuple[str, ...] = (),
-    group: str = "",
-) -> tuple[DAG, Path]:
-    """Return the DAG, and the folder in which a private cluster has its home.
-
-    `deadline` and `group` override those of the pipeline.
-    """
-    dag, base_folder = _dag_of(arguments, retries=retries, demand=demand or _Demand(), python=python, limits=limits)
-    if group:
-        dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, dag.deadline, group)
-    if deadline is not None:
-        dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, deadline, dag.agent_run_id)
-    return dag, base_folder
-
-
-def _dag_of(
-    arguments: tuple[str, ...], *, retries: int, demand: _Demand, python: str | None, limits: tuple[str, ...] = ()
-) -> tuple[DAG, Path]:
-    first, *args = arguments
-    path = Path(first)
-    if first.endswith((".yaml", ".yml")):
-        from titan.sdk.pipeline import load_pipeline
-
-        if python is not None:
-            raise CallerError(f"--python is for a single .py file: in {first} write python: {python}")
-        if limits:
-            raise CallerError(f"--limit is for a single file or command: in {first} write limits: {{memory: 512MiB}} with a job")
-        if demand.secrets:
-            raise CallerError(
-                f"--secret is for a single file or command: in {first} write secrets: [{demand.secrets[0]}] with a job"
-            )
-        if args:
-            raise CallerError(f"a pipeline takes no arguments: remove {' '.join(args)!r}")
-        return load_pipeline(path), path.resolve().parent
-    if path.is_dir():
-        raise CallerError(f"{first} is a folder: pass a pipeline, a script or a command")
-    name = _NOT_IN_NAMES.sub("-", path.name).strip("-.")[:100] or "job"
-    if path.is_file() and (path.suffix in (".py", ".sh", ".jar") or "/" in first):
-        job = Job(name, file=path, args=args, retries=retries, python=python, limits=_limits_of(limits), **demand._asdict())
-        return DAG(path.name, [job]), path.resolve().parent
-    if path.suffix in (".py", ".sh", ".jar") and not shutil.which(first):
-        raise CallerError(f"file {first} does not exist")
-    if python is not None:
-        raise CallerError(f"--python is for a .py file: {first} would be run as a command")
-    if not shutil.which(first):
-        _refuse_typos(first, path)
-    job = Job(name, command=list(arguments), retries=retries, limits=_limits_of(limits), **demand._asdict())
-    return DAG(" ".join(arguments)[:200].encode("ascii", "replace").decode() or "command", [job]), Path.cwd()
-
-
 def may_be_saved(arguments: tuple[str, ...]) -> bool:
     """Return whether there is a single argument that may name a saved pipeline and is no file."""
     first, *rest = arguments
@@ -250,26 +200,6 @@ def saved_of(client: Client, name: str) -> Pipeline | None:
         return client.pipelines.get(name)
     except NotFound:
         return None
-
-
-def _limits_of(texts: tuple[str, ...]) -> dict[str, str | float] | None:
-    for text in texts:
-        if "=" not in text:
-            raise CallerError(f"--limit {text}: write NAME=AMOUNT, for example memory=512MiB")
-    return {name: amount for name, _, amount in (text.partition("=") for text in texts)} or None
-
-
-def _refuse_typos(first: str, path: Path) -> None:
-    """Raise an error if `first` looks like a typo of an option, a file or a shell command.
-
-    Any other unknown command passes, because the worker may have it.
-    """
-    if first.startswith("-"):
-        raise click.NoSuchOption(first, ctx=click.get_current_context())
-    if path.is_file():
-        raise CallerError(f"{first} is a file, not a command: to run it, write ./{first}")
-    if any(c.isspace() for c in first):
-        raise CallerError(f"there is no command named {first!r}: remove the quotes, or use: titan run -- sh -c {first!r}")
 
 
 # -- the cluster that runs it ----------------------------------------------------------------------

@@ -13,7 +13,8 @@ from typing import Any
 
 import click
 
-from titan.cli.options import deadline_option, group_option, home_option, json_option, master_option, python_option
+from titan.cli.job_options import job_options, take_job_options
+from titan.cli.options import deadline_option, group_option, home_option, json_option, master_option
 from titan.cli.prefork import ForkedServers, uncollected
 from titan.cli.signals import interrupt_on_sigterm
 from titan.sdk.address import VARIABLE, find_address
@@ -29,22 +30,16 @@ PROBE_S = 1.0
 @click.option("--slots", type=click.IntRange(1, 65536), help="Jobs at once on each of its workers.  [default: the number of CPUs]")
 @home_option("Directory of the private cluster.  [default: .titan beside the pipeline]")
 @click.option("--ephemeral", is_flag=True, help="Remove the private cluster's home afterwards.")
-@click.option("--retries", default=0, show_default=True, type=click.IntRange(0, 1000), help="Retries of a single file or command.")
-@click.option("--requirement", multiple=True, metavar="TAG", help="Needs of a single file or command.  [default: GENERAL]")
-@click.option("--cpus", type=float, default=0.0, help="CPUs that a single file or command takes up on its worker.")
-@click.option("--memory", default="0", metavar="SIZE", help="Memory that it takes up, in bytes or as 4GiB.")
-@click.option("--gpus", type=int, default=0, help="GPUs that it takes up; CUDA_VISIBLE_DEVICES lists them.")
-@click.option(
-    "--limit",
-    "limits",
-    multiple=True,
-    metavar="NAME=AMOUNT",
-    help="Limit of a single file or command: memory=512MiB, cpus=1.5, processes=64.",
-)
-@click.option("--secret", "secrets", multiple=True, metavar="NAME", help="Secret for a single file or command, as a variable.")
-@python_option
+@job_options
 @deadline_option
 @group_option
+@click.option(
+    "--exit-code",
+    type=click.Choice(["job", "run"]),
+    default="job",
+    show_default=True,
+    help="Exit as the only job of the run did, or with 1 for any run that failed.",
+)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @json_option
 @click.argument(
@@ -52,7 +47,11 @@ PROBE_S = 1.0
 )
 def run(master: str | None, home: Path | None, workers: int, **options: Any) -> None:
     """Run a pipeline, a script or a command, and follow it. A pipeline is a .yaml file or the NAME
-    of a saved one; a script is a .py, .sh or .jar file. Exit with 0 if every job COMPLETED.
+    of a saved one; a script is a .py, .sh or .jar file. Exit with 0 if every job COMPLETED, and with
+    the exit code of a single job that failed.
+
+    A script or command runs in this folder if all workers are on this machine, else in an empty
+    folder of a worker.
 
     Without --master, TITAN_MASTER and a master on the default port, the command starts a private
     cluster on this machine and stops it afterwards. The home of that cluster stays for `titan
@@ -63,7 +62,8 @@ def run(master: str | None, home: Path | None, workers: int, **options: Any) -> 
         with uncollected():
             from titan.cli.run import execute
 
-        execute(forks, master=master, home=home, workers=workers, **options)
+        job = take_job_options(options, retries=0)
+        execute(forks, master=master, home=home, workers=workers, job=job, **options)
 
 
 def _needs_cluster(master: str | None, home: Path | None) -> bool:

@@ -8,8 +8,8 @@ import time
 import click
 
 from titan.cli.ask import print_table
+from titan.cli.job_options import JobOptions, dag_of
 from titan.cli.options import json_option, master_option, python_option
-from titan.cli.run import dag_of
 from titan.cli.session import open_client
 
 
@@ -47,7 +47,7 @@ def save(
         print(json.dumps({"name": name, "removed": True}) if as_json else f"pipeline {name} is removed")
         return
     assert file is not None
-    dag, _ = dag_of((file,), retries=3, python=python, deadline=None)
+    dag, _ = dag_of((file,), JobOptions(default_retries=3, python=python), deadline=None)
     with open_client(master) as client:
         client.pipelines.save(name, dag, replace=replace)
     print(json.dumps({"name": name, "jobs": dag.size}) if as_json else f"pipeline {name} is saved: titan run {name}")

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from titan.cli.ask import print_table
+from titan.cli.job_options import JobOptions, dag_of
 from titan.cli.options import deadline_option, home_option, json_option, master_option, python_option
-from titan.cli.run import dag_of
 from titan.cli.session import open_client
 from titan.model.timing import iso
 from titan.sdk.schedules import ScheduleStatus
@@ -67,7 +67,7 @@ def add(
     or interval."""
     if (cron is None) is (every is None):
         raise click.UsageError("pass exactly one of --cron and --every")
-    dag, _ = dag_of((str(file),), retries=3, python=python, deadline=deadline)
+    dag, _ = dag_of((str(file),), JobOptions(default_retries=3, python=python), deadline=deadline)
     with open_client(master) as client:
         added = client.schedules.add(
             name, dag, cron=cron, tz=tz, every=every, start=_moment(start), overlap=overlap, catch_up=catch_up, paused=paused,

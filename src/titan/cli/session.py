@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from titan.cli.options import DEFAULT_HOME
 from titan.errors import MasterUnreachable, NotFound
 from titan.sdk.address import VARIABLE
 from titan.sdk.client import Client
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @contextmanager
@@ -69,3 +72,11 @@ def address_of(folder: Path) -> str:
             return address
     except MasterUnreachable:
         return ""
+
+
+def is_local(client: Client) -> bool:
+    """Return whether the master and all of its workers are on this machine, as far as they say."""
+    if client.address.rpartition(":")[0].strip("[]") not in LOOPBACK:
+        return False
+    alive = [worker for worker in client.workers() if worker.state == "ALIVE"]
+    return bool(alive) and {worker.facts.get("host") for worker in alive} == {socket.gethostname()}

@@ -16,8 +16,8 @@ import click
 from titan.cli.ask import print_table
 from titan.cli.durations import Durations, Measurements, checked_seconds, durations_of, read_durations, read_recordings
 from titan.cli.fleet import Capacity, fleets
+from titan.cli.job_options import JobOptions, dag_of
 from titan.cli.options import DEFAULT_HOME, json_option, master_option
-from titan.cli.run import dag_of
 from titan.cli.session import open_client
 from titan.errors import CallerError, MasterUnreachable
 from titan.master.interpreter_settings import tune_interpreter
@@ -71,7 +71,7 @@ def simulate(
     """
     default_s, gate_wait_s = checked_seconds(default_duration), checked_seconds(gate_wait)
     compared = fleets(workers, slots or os.cpu_count() or 1, _capacity(each))
-    dag, base_folder = dag_of((str(pipeline),), retries=3, python=None, deadline=None)
+    dag, base_folder = dag_of((str(pipeline),), JobOptions(), deadline=None)
     spec, parents = outline(dag)
     from_file = read_durations(file) if file is not None else {}
     measurements = _read_measurements(spec, parents, runs, last, master, from_home, base_folder, needed=not from_file)

@@ -157,6 +157,8 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     before it starts."""
     session: str = ""
     """Names the program that makes these calls: a function runner serves the calls of one."""
+    cwd: str = ""
+    """Absolute folder on the worker's machine in which the job runs; "" is a folder of its own."""
 
     def __hash__(self) -> int:
         what = (self.file, self.file_hash, self.archive, self.command, self.argv, self.function)
@@ -165,7 +167,7 @@ class JobTemplate(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 def template_size(t: JobTemplate) -> int:
     """Characters of what a template says, about as many as it takes in a message."""
-    size = TEMPLATE_BYTES + len(t.file) + len(t.command) + len(t.python) + len(t.session) + 8
+    size = TEMPLATE_BYTES + len(t.file) + len(t.command) + len(t.python) + len(t.session) + len(t.cwd) + 8
     for texts in (t.argv, t.secrets, *t.env, *t.outputs, *t.inputs):
         if texts:
             size += sum(map(len, texts)) + 2 * len(texts)

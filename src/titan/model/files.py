@@ -18,6 +18,7 @@ from titan.model.dag import JobTemplate, Kind
 MAX_FILES = 256
 """Outputs of one job; inputs of one job."""
 MAX_PATH = 1024
+MAX_FOLDER = 4096
 MAX_PART = 255
 MAX_OUTPUT_NAME = 256
 MAX_KEY = 256
@@ -157,3 +158,12 @@ def check_inputs(job: str, template: JobTemplate, parents: Sequence[int], parent
             raise InvalidGraph(f"job {job!r}: inputs: {path!r}: job {giver!r} has no output {name!r}: {hint}", job)
         if found.on_failure == "continue":
             raise InvalidGraph(f"job {job!r}: inputs: {giver!r} has on_failure: continue, so there may be no file of it", job)
+
+
+def folder_problem(path: str) -> str:
+    """Return what is wrong with an absolute folder of a worker; "" if nothing is."""
+    if not path.startswith("/"):
+        return f"must be an absolute path, not {path[:80]!r}"
+    if len(path.encode(errors="replace")) > MAX_FOLDER:
+        return f"exceeds {MAX_FOLDER:,} bytes"
+    return "holds a NUL character" if "\0" in path else ""

@@ -16,7 +16,7 @@ from titan.model.demand import MAX_CAPABILITIES, MAX_GPUS
 from titan.model.drivers import driver_problem
 from titan.model.environment import own_problem
 from titan.model.failure import template_problem
-from titan.model.files import check_inputs, files_problem
+from titan.model.files import check_inputs, files_problem, folder_problem
 from titan.model.names import CAPABILITY_RULE, MAX_NAME, NAME_RULE, is_capability, match_name
 from titan.model.secrets import secrets_problem
 from titan.model.services import service_problem
@@ -264,6 +264,8 @@ def _check_template(t: JobTemplate) -> None:
         raise InvalidGraph(f"{where}: give exactly one of file and command")
     if problem := driver_problem(t):
         raise InvalidGraph(f"{where}: {problem}")
+    if t.cwd and (problem := cwd_problem(t)):
+        raise InvalidGraph(f"{where}: cwd: {problem}")
     if "\0" in t.python:
         raise InvalidGraph(f"{where}: python: holds a NUL character")
     if t.file and bool(t.file_hash) == bool(t.archive):
@@ -293,6 +295,15 @@ def _check_template(t: JobTemplate) -> None:
             raise InvalidGraph(f"{where}: {word} must be 0 to {limits.MAX_SECONDS:,.0f} seconds")
     if not 0 <= t.run_at <= MAX_TIME:
         raise InvalidGraph(f"{where}: run_at must be a time between the years 1970 and 9999")
+
+
+def cwd_problem(t: JobTemplate) -> str:
+    """Return why a template cannot have its working directory; "" if it can."""
+    if t.function or t.kind == Kind.GATE:
+        return "only a file, a command or a service has one"
+    if t.outputs or t.inputs:
+        return "outputs and inputs lie in the job's own folder: remove them, or remove cwd"
+    return folder_problem(t.cwd)
 
 
 def _check_limits(where: str, t: JobTemplate, amounts: limits.Limits) -> None:

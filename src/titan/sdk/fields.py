@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from titan.model.dag import MAX_ARGS_BYTES, MAX_SECONDS
 from titan.model.environment import own_problem
+from titan.model.files import folder_problem
 from titan.model.names import NAME_RULE, match_name
 from titan.model.timing import MAX_TIME
 from titan.sdk.field_table import BadField
@@ -148,6 +149,14 @@ def file_of(value: object) -> str:
         raise BadField("must not be empty")
     if text.startswith(PERM) and any(not part or part.startswith(".") for part in perm_name(text).split("/")):
         raise BadField(f"{text!r} names no file of perm_files/: no '..', no leading '/' or '.'")
+    return text
+
+
+def folder_of(value: object) -> str:
+    """Return an absolute path. Raises BadField."""
+    text = text_of(_path(value))
+    if problem := folder_problem(text):
+        raise BadField(problem)
     return text
 
 

@@ -303,6 +303,11 @@ class Job:
         "same position.",
         inputs_of, default=(), form=Form.INPUTS,
     )
+    cwd: Field[str | os.PathLike[str] | None, str | None] = row(
+        "Absolute folder on the worker's machine in which the job runs, in place of a folder of "
+        "its own. The folder must be there. Not with `inputs` and `outputs`.",
+        fields.folder_of, default=None, form=Form.TEXT, aliases=("working_directory", "workdir", "dir"), template="cwd",
+    )
     # fmt: on
 
     def __post_init__(self, port: int | None, health: object, restart: object, keep: bool) -> None:
@@ -439,6 +444,8 @@ def _problems(job: Job) -> Iterator[tuple[str, str]]:
         yield "parents", problem
     if problem := both(job.secrets, job.env):
         yield "secrets", problem
+    if job.cwd is not None and (job.inputs or job.outputs):
+        yield "cwd", "inputs and outputs lie in the job's own folder: leave them out, or leave cwd out"
     if job.python is not None and (problem := no_script(job.file)):
         yield "python", problem
     elif job.driver is not None and (suffix := DRIVERS[job.driver].suffix) and (problem := no_script(job.file, suffix)):

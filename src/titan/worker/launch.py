@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from titan.errors import TitanError
 from titan.host.clock import SteadyClock
 from titan.model.dag import JobTemplate
@@ -189,7 +191,7 @@ class Launcher:
             self._places[lease] = place
         self._started[lease] = driver
         try:
-            start = driver.prepare(Start(with_addresses(assignment), place, self._log_limit))
+            start = driver.prepare(Start(_with_own_file(with_addresses(assignment), place), place, self._log_limit))
             if start is None:
                 return
             options = self._options(start, gpus)
@@ -215,7 +217,9 @@ class Launcher:
         }
         masks = self._give_secrets(it, env) if it.template.secrets else ()
         limits = self._limits(it) if it.template.limits is not None else None
-        return ProcessOptions(place.cwd, env, place.stdout, place.stderr, log_limit, self._machine.grace_s, limits, masks)
+        return ProcessOptions(
+            it.template.cwd or place.cwd, env, place.stdout, place.stderr, log_limit, self._machine.grace_s, limits, masks
+        )
 
     def _give_secrets(self, assignment: m.Assignment, env: dict[str, str]) -> Sequence[bytes]:
         """Put them into the environment. Returns what its output is not to have in it. Raises
@@ -372,3 +376,11 @@ class Launcher:
     def _name_of(self, key: int) -> str:
         held = self._machine.held.get(key)
         return f"job {held.assignment.run}/{held.assignment.job}" if held is not None else "a function runner"
+
+
+def _with_own_file(assignment: m.Assignment, place: Place) -> m.Assignment:
+    """Return an assignment whose file is found from the working directory that its job names."""
+    template = assignment.template
+    if not (template.cwd and template.file):
+        return assignment
+    return replace(assignment, template=replace(template, file=f"{place.cwd}/{template.file}"))

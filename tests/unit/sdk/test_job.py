@@ -61,6 +61,7 @@ def test_defaults_are_the_contract() -> None:
         "secrets": (),
         "outputs": (),
         "inputs": (),
+        "cwd": None,
     }
 
 

@@ -238,6 +238,7 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "secrets": {"secrets": ["TOKEN"]},
     "outputs": {"outputs": {"it": "it.txt"}},
     "inputs": {"inputs": {"it.txt": "first.it"}, "parents": ["first"]},
+    "cwd": {"cwd": "/srv"},
 }
 """For each field of a job that makes its template: how a job differs from `Job(id, command="true")`
 in it. A new one belongs here, or, if it is no business of templates, its row says `own=True`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -56,14 +57,14 @@ def command_line(assignment: Assignment, cwd: str, python: str = sys.executable)
         return [*template.argv, *args]
     if template.command:
         return ["/bin/sh", "-c", template.command, assignment.job, *args]
-    path = f"./{template.file}"
+    path = template.file if template.file.startswith("/") else f"./{template.file}"
     # As a person would type it, unless it would be taken for an option.
     plain = path if template.file.startswith("-") else template.file
     if path.endswith(".py"):
         return [python, plain, *args]
     if path.endswith(".jar"):
         return ["java", "-jar", plain, *args]
-    if path.endswith(".sh") and not _has_interpreter(f"{cwd}/{template.file}"):
+    if path.endswith(".sh") and not _has_interpreter(os.path.join(cwd, template.file)):
         return ["/bin/sh", plain, *args]
     return [path, *args]
 
