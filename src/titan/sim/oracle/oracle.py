@@ -213,7 +213,8 @@ class Oracle:
                 raise Violation(f"{job.where} ended as {job.state.name}")
             if job.state is JobState.CANCELLED:
                 self._judge_cancelled(job.number)
-            elif job.state is JobState.COMPLETED and job.template.retries < len(job.failures):
+            # each retry of a service was judged; attempts to replace one are not limited
+            elif job.state is JobState.COMPLETED and not job.is_service and job.template.retries < len(job.failures):
                 raise Violation(f"{job.where} is COMPLETED after {len(job.failures)} failures")
             for child in job.children:
                 self._judge_child(job, self.log_oracle.jobs[child])
