@@ -268,7 +268,7 @@ def test_a_replacement_at_a_fixed_port_waits_until_that_is_free(one: Cluster, tm
         ({"health": "ping"}, "health: type 'ping' is unknown: there are tcp, http, command, none"),
         ({"restart": "sometimes"}, "restart: 'sometimes' is unknown"),
         ({"restart": {"backof": 1}}, "restart: unknown key 'backof'"),
-        ({"timeout": 3}, "timeout: a service has none"),
+        ({"timeout": 3}, "timeout: a service has no timeout"),
         ({"type": "run", "port": 1}, "port: is for a service"),
         ({"type": "daemon"}, "type: must be run (the default), gate or service"),
     ],

@@ -285,7 +285,7 @@ def _check_gate(source: Source, node: Entries) -> bool:
             raise source.fault(line, key, NOT_FOR_A_GATE)
         if not is_gate and use is Use.GATE and not (key == "webhook" and "hitl_message" in entries):
             instead = _ROWS[key].instead
-            raise source.fault(line, key, "goes with type: gate alone" + (f": say {instead}" if instead else ""))
+            raise source.fault(line, key, "applies only to type: gate" + (f": use {instead}" if instead else ""))
     if "max_wait_seconds" in entries and "hitl_message" not in entries:
         raise source.fault(entries["max_wait_seconds"][0], "max_wait_seconds", "goes with hitl_message: say what is to be decided")
     return is_gate

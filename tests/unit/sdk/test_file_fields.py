@@ -100,7 +100,7 @@ def test_two_jobs_may_be_meant() -> None:
         stage(DAG("d", [*jobs, Job("use", command="true", inputs=["a.b.c"])]))
     meant = Job("use", command="true", inputs=[jobs[1].output("c")])
     assert stage(DAG("d", [*jobs, meant])).spec.parents[2] == ("a.b",)
-    with pytest.raises(InvalidGraph, match="there is no output 'x'"):
+    with pytest.raises(InvalidGraph, match="the job declares no output 'x'"):
         TRAIN.output("x")
 
 
