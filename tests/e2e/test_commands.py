@@ -300,7 +300,7 @@ def test_errors_are_json_where_json_was_asked_for(c: Cluster) -> None:
         (("logs", "nosuch"), "does not name a job"),
         (("logs", "nosuch/job"), "there is no run 'nosuch'"),
         (("dlq", "nosuch"), "there is no run 'nosuch'"),
-        (("status", "--master", "host:port"), "is no address of a master"),
+        (("status", "--master", "host:port"), "is not the address of a master"),
         (("worker", "--name", "two words"), "is not a valid name for a worker"),
         (("worker", "--capability", "G P U"), "is not a valid capability"),
         (("master", "--host", "0.0.0.0"), "--insecure"),

@@ -22,7 +22,7 @@ from titan.sdk.connection import Connection
 from titan.sdk.decisions import Decision, OpenGate, Retried
 from titan.sdk.handed_in import CLOSE_TIMEOUT_S
 from titan.sdk.job import DAG, Job
-from titan.sdk.lending import slot_lent
+from titan.sdk.lending import slot_released
 from titan.sdk.pipelines import AsyncPipelines, Pipelines
 from titan.sdk.replacing import replace_service
 from titan.sdk.run import AsyncRun, Run, submitted_here
@@ -47,7 +47,7 @@ from titan.sdk.store import AsyncStore, Store
 from titan.sdk.submission import Progress
 from titan.sdk.tasks import Task, TaskCall, nodes_of
 from titan.sdk.waiting import Waiting
-from titan.sdk.watching import NewsQueue, Picture
+from titan.sdk.watching import NewsQueue, RunView
 from titan.sdk.why import Why, ask_why
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ class AsyncClient(AsyncArtifacts):
         try:
             await asyncio.sleep(0)  # lets the tasks of new calls start
             if self._submitter is not None:
-                await self._submitter.handed_in.settled()
+                await self._submitter.unacknowledged.wait_async()
         except CallsNotAcknowledged as lost:
             if error is None:
                 raise
@@ -266,7 +266,7 @@ class AsyncClient(AsyncArtifacts):
         See Client.call.
         """
         future = self._calls.submit(function, args, kwargs)
-        with slot_lent():
+        with slot_released():
             return await asyncio.wrap_future(future)
 
     async def compute(self, what: TaskCall[Any] | Sequence[TaskCall[Any]]) -> Any:
@@ -275,7 +275,7 @@ class AsyncClient(AsyncArtifacts):
         Raises the exception of the first call that failed. See Client.compute.
         """
         nodes, single = nodes_of(what)
-        with slot_lent():
+        with slot_released():
             results = await asyncio.gather(*map(asyncio.wrap_future, self._calls.compute(nodes)))
         return results[0] if single else list(results)
 
@@ -294,12 +294,12 @@ class AsyncClient(AsyncArtifacts):
         The stream continues across restarts of the master. With `progress` it includes progress and
         status of jobs: only the newest, at most five times a second.
         """
-        picture = Picture(progress=progress)
+        view = RunView(progress=progress)
         while True:
             try:
                 async for message, _ in self._connection.stream(lambda n: msg.Watch(n, run, jobs), NewsQueue):
                     assert isinstance(message, msg.Changes)
-                    yield run_summary(message.run), picture.take(message)
+                    yield run_summary(message.run), view.take(message)
                     if message.last:
                         return
             except ConnectionLost:
@@ -466,7 +466,7 @@ class Client(Waiting, Artifacts):
         """Wait until the master has acknowledged all submitted calls. Raises
         CallsNotAcknowledged."""
         if self._calls is not None:
-            self._calls.handed_in.wait()
+            self._calls.unacknowledged.wait()
 
     @property
     def address(self) -> str:

@@ -16,7 +16,7 @@ from titan.sdk import uploads
 from titan.sdk.client_parts import Watcher
 from titan.sdk.functions import Content, value_of
 from titan.sdk.job import DAG, Job
-from titan.sdk.lending import slot_lent
+from titan.sdk.lending import slot_released
 from titan.sdk.status import JobChange, RunStatus, RunSummary
 from titan.sdk.tasks import TaskCall
 from titan.sdk.waiting import Waiting
@@ -103,7 +103,7 @@ class Run:
     def wait(self, timeout: float | None = None) -> RunSummary:
         """Wait until the run is over. Raises TimeoutError after `timeout` seconds; the run
         continues."""
-        with slot_lent():
+        with slot_released():
             return self._client._wait(self._run.wait(timeout))
 
     def status(self) -> RunStatus:
@@ -129,7 +129,7 @@ class Run:
 
         Raises TimeoutError after `timeout` seconds.
         """
-        with slot_lent():
+        with slot_released():
             return self._client._wait(asyncio.wait_for(self._run.result(job, trust=trust), timeout))
 
     def events(self, *, progress: bool = False) -> Iterator[JobChange]:

@@ -188,11 +188,11 @@ BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"file": "x.py", "python": 3.11}, "python", "must be a string"),
     ({"file": "x.py", "python": ""}, "python", "leave it out"),
     ({"file": "x.py", "python": "x" * 5000}, "python", "exceeds 4,096"),
-    ({"file": "x.sh", "python": "/v"}, "python", "goes with a .py file only"),
+    ({"file": "x.sh", "python": "/v"}, "python", "applies only to a .py file"),
     ({"command": "x", "python": "/v"}, "python", "a command names its own interpreter"),
     ({"file": "x.py", "driver": "warm"}, "driver", "must be python or process, not 'warm'"),
     ({"file": "x.py", "driver": True}, "driver", "must be a string"),
-    ({"command": "x", "driver": "python"}, "driver", "goes with a .py file only"),
+    ({"command": "x", "driver": "python"}, "driver", "applies only to a .py file"),
 ]
 
 
