@@ -292,7 +292,7 @@ def test_errors_are_json_where_json_was_asked_for(c: Cluster) -> None:
         (("run", "echo hi"), "remove the quotes"),
         (("run", "--", "file.txt"), "to run it, write ./file.txt"),
         (("run", "--timeout", "3", "true"), "No such option"),
-        (("submit", "no-such.yaml"), "there is no such file"),
+        (("submit", "no-such.yaml"), "does not exist"),
         (("status", "nosuch"), "there is no run 'nosuch'"),
         (("status", "nosuch/job"), "there is no run 'nosuch'"),
         (("wait", "nosuch"), "there is no run 'nosuch'"),

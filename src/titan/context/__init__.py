@@ -110,8 +110,8 @@ def result(value: Any) -> None:
     - A value that JSON returns unchanged travels as JSON: None, bool, int, float, str, lists, dicts
       with str keys. `titan result` prints it, and any language reads it. All others are pickled.
     - The limit is 48 MiB.
-    - Readers are `Run.result(job)`, `titan result`, and `context.value_of(job)` in later jobs of the
-      run. A task call with the Job among its arguments receives the value.
+    - Readers are `Run.result(job)`, `titan result`, and `context.value_of(job)` in later jobs of
+      the run. A task call with the Job among its arguments receives the value.
 
     Raises LimitExceeded, NotInJob, and CallerError if the value can be neither JSON nor a pickle.
     In a call it raises CallerError too, because the result of a call is its return value.

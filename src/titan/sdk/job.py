@@ -369,18 +369,18 @@ class Job:
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
 class DAG:
-    """Jobs with their dependencies, submitted and refused as a whole. Immutable; at most 1,000,000
-    jobs.
+    """Jobs with their dependencies, submitted and refused as a whole. Immutable.
 
-    - `jobs`: Jobs and task calls (`titan.task`). Calls that those need are added. One kind can wait for
-      the other: `Job(parents=[call])` and `task.after(job)(...)`.
+    - `jobs`: Jobs and task calls (`titan.task`), at most 1,000,000. Calls that those need are
+      added. One kind can wait for the other: `Job(parents=[call])` and `task.after(job)(...)`.
     - `name`: 1 to 256 printable characters.
     - `version`: any text, up to 256 characters, which `titan status` shows.
     - `deadline`: seconds after the submission by which the run must be over. Jobs that are not over
       then are cancelled.
-    - `agent_run_id`: any text, up to 256 characters, that groups runs. `titan runs --group` lists them.
-    - `project`: a folder. It travels as one archive, and each job runs inside its own unpacked copy.
-      The `file` of each job is a path in it. None: each `file` travels by itself.
+    - `agent_run_id`: any text, up to 256 characters, that groups runs. `titan runs --group` lists
+      them.
+    - `project`: a folder. It travels as one archive, and each job runs inside its own unpacked
+      copy. The `file` of each job is a path in it. None: each `file` travels by itself.
 
     Raises InvalidGraph. Missing parents and cycles are found when the DAG is staged.
 

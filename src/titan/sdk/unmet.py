@@ -61,7 +61,7 @@ def _unmet(demand: LaneKey, alive: list[WorkerStatus], address: str) -> str:
         return f"no worker offers {names}; jobs that require it wait until one does. Start one: {command}"
     assert amounts != NOTHING
     short = ", ".join(
-        f"{KINDS[i]} {amount_text(i, amounts[i])} (the largest has {amount_text(i, max(total[i] for total in totals))})"
+        f"{KINDS[i]} {amount_text(i, amounts[i])} (the most is {amount_text(i, max(total[i] for total in totals))})"
         for i in range(3)
         if amounts[i]
     )

@@ -122,7 +122,7 @@ def test_what_only_the_whole_graph_shows(monkeypatch: pytest.MonkeyPatch) -> Non
             stage(DAG("d", jobs))
         assert says in str(caught.value)
     monkeypatch.setattr(staging, "MAX_EDGES", 5)
-    with pytest.raises(InvalidGraph, match="more than 5 dependencies: put a job in between two arrays"):
+    with pytest.raises(InvalidGraph, match="more than 5 dependencies: add a job between the two arrays"):
         stage(DAG("d", [array, Job("b", command="true", foreach=3, parents=["a"])]))
 
 

@@ -139,11 +139,11 @@ def test_bad_fields_of_gates_are_refused(fields: dict[str, Any], says: str) -> N
 @pytest.mark.parametrize(
     ("jobs", "says"),
     [
-        ([Job("a", command="x", on_failure={"run": "b"})], "job 'a': on_failure: there is no job 'b'"),
+        ([Job("a", command="x", on_failure={"run": "b"})], "job 'a': on_failure: the handler 'b' is not a job of the DAG"),
         ([Job("a", command="x", on_failure={"run": "a"})], "job 'a': on_failure: a job cannot be its own handler"),
         (
             [Job("a", command="x", on_failure={"run": "b"}), Job("b", command="x", parents=["a"])],
-            "job 'a': on_failure: 'b' has parents of its own",
+            "job 'a': on_failure: 'b' has parents",
         ),
         ([Job("a", command="x", on_failure={"run": "b"}), Gate("b")], "job 'a': on_failure: 'b' is a gate"),
         (
@@ -152,7 +152,7 @@ def test_bad_fields_of_gates_are_refused(fields: dict[str, Any], says: str) -> N
         ),
         (
             [Job("a", command="x", hitl_message="m"), Job("a.gate", command="x")],
-            "job 'a.gate': id: the gate behind 'a' has that id",
+            "job 'a.gate': id: the gate after 'a' has this id",
         ),
         (
             [Job("a", command="x", on_failure={"run": "b"}), Job("b", command="x", on_failure={"run": "a"})],
@@ -218,20 +218,20 @@ def test_a_pipeline_with_all_of_it(tmp_path: Path) -> None:
         ("  - id: a\n    command: x\n    message: m\n", "6: message: applies only to type: gate: use hitl_message"),
         ("  - id: a\n    command: x\n    max_wait: 5\n", "6: max_wait: applies only to type: gate: use max_wait_seconds"),
         ("  - id: a\n    command: x\n    webhook: 'http://h/'\n", "6: webhook: applies only to type: gate"),
-        ("  - id: a\n    command: x\n    max_wait_seconds: 5\n", "6: max_wait_seconds: goes with hitl_message"),
+        ("  - id: a\n    command: x\n    max_wait_seconds: 5\n", "6: max_wait_seconds: applies only with hitl_message"),
         ("  - id: g\n    type: gate\n    max_wait: 0\n", "6: max_wait: must be more than 0"),
         ("  - id: g\n    type: gate\n    max_wait: 2 days\n", "6: max_wait: must be a number of seconds, not the string '2 days'"),
         ("  - id: g\n    type: gate\n    webhook: example.org\n", "6: webhook: must be an http or https URL"),
         ("  - id: a\n    command: x\n    no_retry: 2\n", "6: no_retry: must be a list of exit codes, [2, 64], not the number 2"),
         ("  - id: a\n    command: x\n    no_retry: [256]\n", "6: no_retry: must be exit codes, 1 to 255, not 256"),
         ("  - id: a\n    command: x\n    on_failure: retry\n", "6: on_failure: must be cancel, continue or {run: JOB}"),
-        ("  - id: a\n    command: x\n    on_failure: {run: b}\n", "6: on_failure: there is no job 'b'"),
+        ("  - id: a\n    command: x\n    on_failure: {run: b}\n", "6: on_failure: the handler 'b' is not a job of the DAG"),
         ("  - id: a\n    command: x\n    on_failure: {do: b}\n", "6: on_failure: must name a handler as {run: JOB}"),
         (
             "  - id: a\n    command: x\n    hitl_message: m\n  - {id: a.gate, command: x}\n",
-            "7: id: the gate behind 'a' has that id",
+            "7: id: the gate after 'a' has this id",
         ),
-        ("  - id: a\n    command: x\n    type: cron\n", "6: type: unknown type 'cron': there are run"),
+        ("  - id: a\n    command: x\n    type: cron\n", "6: type: unknown type 'cron': use run"),
     ],
 )
 def test_bad_failure_fields_of_pipelines_are_refused_with_their_line(tmp_path: Path, text: str, says: str) -> None:

@@ -158,7 +158,7 @@ def test_a_gate_opens_at_its_time() -> None:
 def test_the_gate_behind_a_job_with_a_long_id(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(f"name: p\njobs:\n  - id: {'a' * 124}\n    command: x\n    hitl_message: go?\n")
-    with pytest.raises(InvalidPipeline, match=r":5: hitl_message: the gate behind the job is 'a+\.gate', which is malformed"):
+    with pytest.raises(InvalidPipeline, match=r":5: hitl_message: the gate after the job is 'a+\.gate', which is malformed"):
         load_pipeline(path)
 
 

@@ -158,7 +158,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"command": "x", "requirement": ["GPU", "a b"]}, "requirement", "'a b' is malformed"),
     ({"command": "x", "requirement": []}, "requirement", "must not be empty"),
     ({"command": "x", "requirement": ["GPU", 3]}, "requirement", "each capability must be a string, not the number 3"),
-    ({"command": "x", "requirement": [f"c{i}" for i in range(17)]}, "requirement", "at most 16 capabilities"),
+    ({"command": "x", "requirement": [f"c{i}" for i in range(17)]}, "requirement", "has 17 capabilities; the limit is 16"),
     ({"command": "x", "cpus": "two"}, "cpus", "must be a number of CPUs"),
     ({"command": "x", "cpus": -1}, "cpus", "must be 0 to 65,536"),
     ({"command": "x", "cpus": 0.0001}, "cpus", "must be 0 or at least 0.001"),
