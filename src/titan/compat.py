@@ -132,11 +132,10 @@ class TitanJob:
 
 
 class TitanClient:
-    """Client of a master, cheap to create: all clients of a process share one connection per
-    address.
+    """Client of a master, cheap to create.
 
-    The master is at `host` and `port`, else at TITAN_HOST and TITAN_PORT, else where `titan.Client`
-    looks.
+    All clients of a process share one connection per address. The master is at `host` and `port`,
+    else at TITAN_HOST and TITAN_PORT, else where `titan.Client` looks.
     """
 
     def __init__(self, host: str | None = None, port: int | None = None) -> None:
@@ -210,10 +209,10 @@ class TitanClient:
 
     # -- asking ------------------------------------------------------------------------------------
     def get_job_status(self, job_id: str) -> str:
-        """Return PENDING, RUNNING, RETRYING, PAUSED, COMPLETED, FAILED, REJECTED, CANCELLED or
-        UNKNOWN.
+        """Return the state of a job, or UNKNOWN.
 
-        A service that is READY is COMPLETED.
+        The states are PENDING, RUNNING, RETRYING, PAUSED, COMPLETED, FAILED, REJECTED and
+        CANCELLED. A service that is READY is COMPLETED.
         """
         return self._text_answer(lambda client: self._state(client, job_id))
 
@@ -277,8 +276,10 @@ class TitanClient:
 
     # -- services ----------------------------------------------------------------------------------
     def stop_service(self, service_id: str) -> str:
-        """Stop a service. Return ``STOPPED: DAG-ID``, or ``ERROR: ...``. Raises ValueError for an
-        empty id."""
+        """Stop a service.
+
+        Return ``STOPPED: DAG-ID``, or ``ERROR: ...``. Raises ValueError for an empty id.
+        """
         if not service_id:
             raise ValueError("stop_service: the service id is empty: give the id of a service")
         name = f"DAG-{service_id.removeprefix('DAG-')}"
@@ -321,8 +322,10 @@ class TitanClient:
         return self._put_file(filepath, UPLOADS, "UPLOAD_SUCCESS")
 
     def deploy_script(self, filepath: str) -> str:
-        """Upload a script for `TitanJob(filename=NAME)`. Return ``DEPLOY_SUCCESS``, or ``ERROR:
-        ...``."""
+        """Upload a script for `TitanJob(filename=NAME)`.
+
+        Return ``DEPLOY_SUCCESS``, or ``ERROR: ...``.
+        """
         return self._put_file(filepath, "", "DEPLOY_SUCCESS")
 
     def upload_project_folder(self, folder_path: str, project_name: str | None = None) -> str:
@@ -473,8 +476,10 @@ _clients: dict[tuple[int, str | None], Client] = {}
 
 
 def _open(address: str | None) -> Client:
-    """Return the client of this process. A forked process opens its own. Raises
-    MasterUnreachable."""
+    """Return the client of this process.
+
+    A forked process opens its own. Raises MasterUnreachable.
+    """
     with _lock:
         key = (os.getpid(), address)
         if key not in _clients:

@@ -217,8 +217,10 @@ class _StoreConnection:
         self._socket: socket.socket | None = None
         self._pid = 0
         self._run = ""
-        """Run whose keys the connection accesses. In a function runner the next call may belong to
-        another run."""
+        """Run whose keys the connection accesses.
+
+        In a function runner the next call may belong to another run.
+        """
 
     def exchange(self, commands: list[list[bytes]]) -> list[Any]:
         from titan.sdk.store import packed_commands, replies_from

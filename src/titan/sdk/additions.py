@@ -1,5 +1,4 @@
-"""Additions of a running job to its run: jobs, a pipeline file, a saved pipeline, or a job per
-item."""
+"""Additions of a running job to its run: jobs, pipeline files, saved pipelines, a job per item."""
 
 from __future__ import annotations
 
@@ -91,8 +90,7 @@ def _beside(folder: str, job: Job) -> Job:
 def expand(
     job: Job, items: Iterable[Any] | int, *, join: Job | None = None, before_children: bool = False, key: str = ""
 ) -> list[str]:
-    """Add a copy of `job` for each item, as ID[0], ID[1], ..., and `join`, which waits for them
-    all.
+    """Add a copy of `job` for each item, as ID[0], ID[1], ..., and `join`, which waits for them.
 
     An item is a string, a number, a path, or a mapping of names to them. `items` may also be the
     number of copies. The placeholders ``${item}``, ``${item.KEY}`` and ``${index}`` are replaced in

@@ -12,8 +12,10 @@ VARIABLE = "TITAN_MASTER"
 
 
 def find_address(address: str | None = None) -> tuple[str, int]:
-    """Return (host, port) from `HOST`, `HOST:PORT`, `:PORT` or `[IPV6]:PORT`. Raises
-    CallerError."""
+    """Return (host, port) from `HOST`, `HOST:PORT`, `:PORT` or `[IPV6]:PORT`.
+
+    Raises CallerError.
+    """
     text = (address or os.environ.get(VARIABLE) or DEFAULT).strip()
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):

@@ -179,8 +179,7 @@ def _texts(values: Item) -> tuple[str, ...]:
 
 
 def _filler(text: str, foreach: Foreach | None, matrix: Matrix | None) -> str | Callable[[int, Item], str]:
-    """Return the text if it is the same for every job, else a function that fills in its
-    placeholders.
+    """Return a function that fills in the placeholders, or the text itself if it has none.
 
     Raises BadArray.
     """

@@ -170,8 +170,9 @@ class Artifacts:
         return self._wait(self._async.publish(key, path))
 
     def artifact(self, key: str, *, version: str = "") -> Artifact:
-        """Return the artifact under KEY or RUN/KEY, or the output RUN/JOB.OUTPUT. See
-        AsyncClient.artifact.
+        """Return the artifact under KEY or RUN/KEY, or the output RUN/JOB.OUTPUT.
+
+        See AsyncClient.artifact.
 
         >>> with Client() as client:                   # doctest: +SKIP
         ...     client.artifact("models/best").download("model.bin")
@@ -179,8 +180,10 @@ class Artifacts:
         return Artifact(self, self._wait(self._async.artifact(key, version=version)))
 
     def artifacts(self, prefix: str = "", limit: int = 1000) -> list[ArtifactInfo]:
-        """Return the newest version of each shared key with this prefix. See
-        AsyncClient.artifacts."""
+        """Return the newest version of each shared key with this prefix.
+
+        See AsyncClient.artifacts.
+        """
         return self._wait(self._async.artifacts(prefix, limit))
 
     def remove_artifact(self, key: str) -> None:

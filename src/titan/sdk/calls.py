@@ -73,8 +73,10 @@ class Calls:
         self._fetching = asyncio.Semaphore(FETCHES)
 
     def callee(self, function: Callable[..., Any]) -> Callee:
-        """Return the function with its options. A function that is not a task has default
-        options."""
+        """Return the function with its options.
+
+        A function that is not a task has default options.
+        """
         if not isinstance(function, Task):
             return Callee(self.function(function), _nested(DEFAULT_OPTIONS))
         if function._after:
@@ -450,8 +452,10 @@ class _Sink(Protocol):
     """Receiver of the results of one submission."""
 
     def accepted(self, run: str, cancel: Callable[[str], None]) -> None:
-        """Record the run. `cancel(job)` cancels one of its jobs, `cancel("")` all. May be called
-        again."""
+        """Record the run.
+
+        `cancel(job)` cancels one of its jobs, `cancel("")` all. May be called again.
+        """
 
     def unretrieved(self) -> Iterable[str]:
         """Return the functions, one per call, whose outcome the program has not retrieved."""
@@ -546,8 +550,10 @@ class Caller(Protocol):
     def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]: ...
 
     def _settle_calls(self) -> None:
-        """Wait until the master has acknowledged all submitted calls. Raises
-        CallsNotAcknowledged."""
+        """Wait until the master has acknowledged all submitted calls.
+
+        Raises CallsNotAcknowledged.
+        """
 
 
 class TitanExecutor(Executor):

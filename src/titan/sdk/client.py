@@ -182,8 +182,10 @@ class AsyncClient(AsyncArtifacts):
         return await scaling.stop_worker(self._connection, name, now=now, timeout=timeout)
 
     async def scale(self) -> list[ScaleStatus]:
-        """Return the burst workers of each scaling rule, and its last decision. Empty if there is
-        no rule."""
+        """Return the burst workers of each scaling rule, and its last decision.
+
+        Empty if there is no rule.
+        """
         return await scaling.scale(self._connection)
 
     async def dead_jobs(self, run: str = "", limit: int = 1000) -> list[DeadJob]:
@@ -256,8 +258,10 @@ class AsyncClient(AsyncArtifacts):
         return job_status(answer.jobs[0]), answer.story
 
     async def why(self, target: str) -> Why:
-        """Return the reasons why `RUN/JOB` does not run, in general and for each worker. Raises
-        NotFound."""
+        """Return the reasons why `RUN/JOB` does not run, in general and for each worker.
+
+        Raises NotFound.
+        """
         return await ask_why(self._connection, target)
 
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -340,13 +344,12 @@ class AsyncClient(AsyncArtifacts):
         return await services.stop_service(self._connection, target)
 
     async def replace(self, target: str, job: Job | None = None) -> bool:
-        """Restart the service `RUN/JOB`, with the `file` or `command` and the `args` of `job` if
-        given.
+        """Restart the service `RUN/JOB`, with the command and `args` of `job` if given.
 
-        If a worker has room for both processes, the old one serves until the new one is READY. The
-        result is then True. Else the old process is stopped first, and the result is False. A fixed
-        `port` needs another worker. Raises NotFound, CallerError, and Conflict for a service that
-        is over.
+        `job` may have a `file` or a `command`. If a worker has room for both processes, the old one
+        serves until the new one is READY. The result is then True. Else the old process is stopped
+        first, and the result is False. A fixed `port` needs another worker. Raises NotFound,
+        CallerError, and Conflict for a service that is over.
         """
         return await replace_service(self, target, job)
 
@@ -463,8 +466,10 @@ class Client(Waiting, Artifacts):
             self._end(loop, END_S)
 
     def _settle_calls(self) -> None:
-        """Wait until the master has acknowledged all submitted calls. Raises
-        CallsNotAcknowledged."""
+        """Wait until the master has acknowledged all submitted calls.
+
+        Raises CallsNotAcknowledged.
+        """
         if self._calls is not None:
             self._calls.unacknowledged.wait()
 
@@ -494,8 +499,10 @@ class Client(Waiting, Artifacts):
 
     @property
     def pipelines(self) -> Pipelines:
-        """Saved pipelines: `client.pipelines.save("nightly", dag)`,
-        `client.pipelines.run("nightly")`."""
+        """Saved pipelines: `client.pipelines.save("nightly", dag)`.
+
+        Run one with `client.pipelines.run("nightly")`.
+        """
         return Pipelines(self, self._async.pipelines)
 
     def run(self, run: str) -> Run:
@@ -609,8 +616,10 @@ class Client(Waiting, Artifacts):
         return self._wait(self._async.stop_worker(name, now=now, timeout=timeout))
 
     def scale(self) -> list[ScaleStatus]:
-        """Return the burst workers of each scaling rule, and its last decision. Empty if there is
-        no rule."""
+        """Return the burst workers of each scaling rule, and its last decision.
+
+        Empty if there is no rule.
+        """
         return self._wait(self._async.scale())
 
     def dead_jobs(self, run: str = "", limit: int = 1000) -> list[DeadJob]:
@@ -622,8 +631,10 @@ class Client(Waiting, Artifacts):
         return self._wait(self._async.cancel(target))
 
     def approve(self, gate: str = "", *, by: str | None = None, comment: str = "", token: str | None = None) -> Decision:
-        """Approve the open gate RUN/GATE, or the gate of a webhook's `token`. See
-        AsyncClient.approve."""
+        """Approve the open gate RUN/GATE, or the gate of a webhook's `token`.
+
+        See AsyncClient.approve.
+        """
         return self._wait(self._async.approve(gate, by=by, comment=comment, token=token))
 
     def reject(self, gate: str = "", *, by: str | None = None, comment: str = "", token: str | None = None) -> Decision:
@@ -650,13 +661,17 @@ class Client(Waiting, Artifacts):
         return self._wait(self._async.job(target))
 
     def why(self, target: str) -> Why:
-        """Return the reasons why `RUN/JOB` does not run, in general and for each worker. Raises
-        NotFound."""
+        """Return the reasons why `RUN/JOB` does not run, in general and for each worker.
+
+        Raises NotFound.
+        """
         return self._wait(self._async.why(target))
 
     def changes(self, run: str, *, jobs: bool = True, progress: bool = False) -> Iterator[tuple[RunSummary, list[JobStatus]]]:
-        """Yield the run as it is now, then every change, until the run is over. See
-        AsyncClient.changes."""
+        """Yield the run as it is now, then every change, until the run is over.
+
+        See AsyncClient.changes.
+        """
         return self._iterate(self._async.changes(run, jobs=jobs, progress=progress))
 
     def logs(self, target: str, follow: bool = False, attempt: int | None = None) -> Iterator[tuple[int, bytes]]:
@@ -672,8 +687,10 @@ class Client(Waiting, Artifacts):
         return self._wait(self._async.stop(target))
 
     def replace(self, target: str, job: Job | None = None) -> bool:
-        """Restart the service `RUN/JOB`, with the file or command of `job` if given. See
-        AsyncClient.replace."""
+        """Restart the service `RUN/JOB`, with the command and `args` of `job` if given.
+
+        See AsyncClient.replace.
+        """
         return self._wait(self._async.replace(target, job))
 
     def stop_master(self) -> None:

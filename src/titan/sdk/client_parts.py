@@ -13,8 +13,10 @@ from titan.sdk.status import JobStatus, RunStatus, RunSummary
 
 
 class Stager(Protocol):
-    """Client that stages DAGs on the master. The connection exists only while the client is
-    open."""
+    """Client that stages DAGs on the master.
+
+    The connection exists only while the client is open.
+    """
 
     @property
     def _connection(self) -> Connection: ...

@@ -99,8 +99,10 @@ class Connection:
             self._peer.send(message)
 
     async def call(self, make: Callable[[int], msg.Message]) -> msg.Message:
-        """Send `make(request id)` and return the answer. Repeat it if the connection breaks
-        first."""
+        """Send `make(request id)` and return the answer.
+
+        Repeat it if the connection breaks first.
+        """
         while True:
             try:
                 return await self._call_once(make)
@@ -128,8 +130,9 @@ class Connection:
     async def stream(
         self, make: Callable[[int], msg.Message], queue_type: type[asyncio.Queue[_Answer]] = asyncio.Queue
     ) -> AsyncIterator[tuple[msg.Message, Blob]]:
-        """Yield every answer to one request. `queue_type` is the class of the queue for pending
-        answers.
+        """Yield every answer to one request.
+
+        `queue_type` is the class of the queue for pending answers.
 
         The queue is unbounded, so that a slow reader of one stream does not delay other answers.
         The master bounds what it sends: logs have limits, changes are merged. Raises ConnectionLost
@@ -152,8 +155,9 @@ class Connection:
                 peer.send(msg.Unwatch(0, request))
 
     async def send_all(self, make: Callable[[int], Iterable[msg.Message]]) -> msg.Message:
-        """Send messages under one request id, at the pace at which the master reads. Return the
-        answer.
+        """Send messages under one request id, at the pace at which the master reads.
+
+        Return the answer.
 
         Stops when the answer arrives early. Raises ConnectionLost when the connection breaks,
         because only the caller knows what to repeat.
@@ -196,16 +200,17 @@ class Connection:
             self._waiting.pop(request, None)
 
     async def begin(self) -> tuple[int, asyncio.Queue[_Answer], Peer]:
-        """Return a new request id, the queue of its answers until `end`, and the current
-        connection."""
+        """Return a new request id, the queue of its answers until `end`, and the connection."""
         return await self._begin()
 
     def end(self, request: int) -> None:
         self._waiting.pop(request, None)
 
     async def reopen(self) -> None:
-        """Reconnect until the master is back. Raises MasterUnreachable after `patience_s`
-        seconds."""
+        """Reconnect until the master is back.
+
+        Raises MasterUnreachable after `patience_s` seconds.
+        """
         loop = asyncio.get_running_loop()
         deadline, backoff = loop.time() + self.patience_s, Backoff(RETRY_MIN_S, RETRY_MAX_S)
         while True:

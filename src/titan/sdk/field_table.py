@@ -1,8 +1,11 @@
-"""Classes whose fields are a table. A row defines a field's values, file format and description.
+"""Classes whose fields are a table.
 
-Owns the form of a row, and the class built from rows. It does not know the fields of a job, which
-are the rows of `titan.sdk.job.Job`. The constructor, the checks, the keys of pipeline files, the
-key of shared templates and the tables of the docs all read the rows.
+A row defines a field's values, its syntax in a file, and its description. Owns the form of a row,
+and the class built from rows. It does not know the fields of a job, which are the rows of
+`titan.sdk.job.Job`.
+
+These read the rows: the constructor, the checks, the keys of pipeline files, the key of shared
+templates, and the tables of the docs.
 """
 
 from __future__ import annotations
@@ -14,8 +17,8 @@ from operator import attrgetter
 from typing import Any, Final, Generic, Literal, TypeVar, dataclass_transform
 
 T = TypeVar("T")
-Given = TypeVar("Given")
-Kept = TypeVar("Kept")
+Accepted = TypeVar("Accepted")
+Stored = TypeVar("Stored")
 _ROW: Final = "row"
 
 
@@ -23,16 +26,16 @@ class BadField(ValueError):
     """A value that a field cannot hold. The text is the problem, to be put after a colon."""
 
 
-class Field(Generic[Given, Kept]):
-    """Type of a field that accepts a `Given` and stores a `Kept`.
+class Field(Generic[Accepted, Stored]):
+    """Type of a field that accepts an `Accepted` and stores a `Stored`.
 
     For annotations only: the attribute is a plain slot.
     """
 
-    def __get__(self, job: object, kind: object = None) -> Kept:
+    def __get__(self, job: object, kind: object = None) -> Stored:
         raise NotImplementedError
 
-    def __set__(self, job: object, value: Given) -> None:
+    def __set__(self, job: object, value: Accepted) -> None:
         raise NotImplementedError
 
 
@@ -101,11 +104,12 @@ class Row:
     template: str = ""
     """Field of JobTemplate that receives the value unchanged, unless it is None."""
     own: bool = False
-    """True if the template does not depend on the field, so jobs that differ in it can share
-    one."""
+    """True if the template does not depend on the field.
+
+    Jobs that differ in it can share a template.
+    """
     planner: bool = False
-    """True if the field also applies to the call that adds the jobs of an expansion or saved
-    pipeline."""
+    """True if the field also applies to the call that adds jobs for `expand` or `pipeline`."""
     name: str = ""
 
 
@@ -144,7 +148,7 @@ def table(kind: type[T]) -> type[T]:
 
     - `ROWS`: the rows of the constructor's arguments, by name;
     - `MADE`: (name, default, make) of the optional arguments that are stored;
-    - `given_of`: function that returns the values of an instance in the order of `MADE`;
+    - `values_of`: function that returns the values of an instance in the order of `MADE`;
     - `shape_of`: function that returns all values of an instance that its template depends on.
     """
     made: Any = dataclass(frozen=True, slots=True, repr=False)(kind)
@@ -160,21 +164,21 @@ def table(kind: type[T]) -> type[T]:
     made.MADE = tuple(
         [(name, row_.default, row_.make) for name, row_ in arguments.items() if name in stored and row_.default is not ...]
     )
-    made.given_of = attrgetter(*[name for name, *_ in made.MADE])
+    made.values_of = attrgetter(*[name for name, *_ in made.MADE])
     made.shape_of = attrgetter(*[name for name in stored if not rows[name].own])
     hints = made.__init__.__annotations__
-    hints.update({name: _given(text) for name, text in hints.items() if isinstance(text, str)})
+    hints.update({name: _accepted_type(text) for name, text in hints.items() if isinstance(text, str)})
     made.__doc__ = "\n".join([made.__doc__ or "", *[f"    - `{name}`: {row_.doc}" for name, row_ in arguments.items()], ""])
     return made  # type: ignore[no-any-return]
 
 
-def _given(hint: str) -> str:
+def _accepted_type(hint: str) -> str:
     """Return the type that the constructor accepts.
 
-    >>> _given("Field[str | Mapping[str, int], tuple[str, ...]]"), _given("InitVar[int | None]")
-    ('str | Mapping[str, int]', 'int | None')
-    >>> _given("int")
-    'int'
+    >>> _accepted_type("Field[str | Mapping[str, int], tuple[str, ...]]")
+    'str | Mapping[str, int]'
+    >>> _accepted_type("InitVar[int | None]"), _accepted_type("int")
+    ('int | None', 'int')
     """
     name, bracket, inner = hint.partition("[")
     if not bracket or name not in ("Field", "InitVar"):

@@ -34,8 +34,7 @@ def is_python_script(file: str | None) -> bool:
 
 
 def problem_of(make: Callable[[Any], object], value: object) -> str:
-    """Return the reason why `make` refuses the value, to be put after a colon; "" if it accepts
-    it."""
+    """Return the problem that `make` finds in the value, to be put after a colon; else ""."""
     try:
         make(value)
     except BadField as bad:

@@ -1,5 +1,4 @@
-"""Fields `outputs` and `inputs` of a job: conversion, and the search for the job behind an
-input."""
+"""Fields `outputs` and `inputs` of a job: conversion, and the search for an input's job."""
 
 from __future__ import annotations
 
@@ -113,8 +112,10 @@ def _base(job: str) -> str:
 
 
 def _pairs(value: object, kind: str, *, single: bool = False) -> list[tuple[Any, Any]]:
-    """Return the items of a mapping, or each item of a list with itself, or with None if
-    `single`."""
+    """Return the items of a mapping or list as pairs.
+
+    An item of a list is paired with itself, or with None if `single`.
+    """
     if isinstance(value, Mapping):
         pairs = list(value.items())
     elif isinstance(value, Iterable) and not isinstance(value, (str, bytes, Output)):

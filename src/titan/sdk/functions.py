@@ -1,5 +1,7 @@
-"""Pickles of a call, and how its result is read: the function by value, arguments, values,
-exceptions."""
+"""Pickles of a call, and how its result is read.
+
+The pickles are the function by value, the arguments, the values and the exceptions.
+"""
 
 from __future__ import annotations
 

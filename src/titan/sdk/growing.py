@@ -26,8 +26,10 @@ from titan.sdk.functions import Function
 from titan.sdk.job import Job
 
 Ask = Callable[[msg.Message, type[Any]], Any]
-"""Sends a request through the job's worker to the master. Returns the answer, of the given
-class."""
+"""Sends a request through the job's worker to the master.
+
+Returns the answer, of the given class.
+"""
 MAX_ITEMS = 100_000
 
 

@@ -19,8 +19,10 @@ def user_name() -> str:
 
 
 def actor() -> str:
-    """Return the name under which the master records this program's requests. It is not
-    verified."""
+    """Return the name under which the master records this program's requests.
+
+    It is not verified.
+    """
     run, job = os.environ.get("TITAN_RUN"), os.environ.get("TITAN_JOB")
     if run and job:
         return f"{run}/{job}"

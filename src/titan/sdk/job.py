@@ -99,7 +99,7 @@ class Job:
 
     ROWS: ClassVar[Mapping[str, Row]]
     MADE: ClassVar[tuple[tuple[str, object, Callable[[object], object]], ...]]
-    given_of: ClassVar[Callable[[object], tuple[object, ...]]]
+    values_of: ClassVar[Callable[[object], tuple[object, ...]]]
     shape_of: ClassVar[Callable[[object], tuple[object, ...]]]
 
     # A row: the field's description, the function that converts its value, and its properties.
@@ -320,7 +320,7 @@ class Job:
         on_failure: object = self.on_failure
         name = ""
         try:
-            for (name, default, make), value in zip(self.MADE, type(self).given_of(self), strict=True):
+            for (name, default, make), value in zip(self.MADE, type(self).values_of(self), strict=True):
                 if value is not default:
                     put(self, name, make(value))
         except BadField as bad:

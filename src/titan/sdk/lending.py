@@ -45,8 +45,10 @@ _program = secrets.token_hex(8)
 
 
 def session() -> str:
-    """Return the session of this program's calls. Inside a call, it is the session of its
-    caller."""
+    """Return the session of this program's calls.
+
+    Inside a call, it is the session of its caller.
+    """
     module = sys.modules.get("_titan_runner")
     return str(module.current.session) if module is not None and module.current is not None else _program
 

@@ -4,9 +4,9 @@ A worker has the installed modules, but not the caller's own. So the definitions
 modules travel by value, and all others by reference. Two processes then have two copies of a class.
 When a value comes back, its class is the caller's own again.
 
-Most values contain nothing of the caller's own, and are pickled by C code alone. A second pass is
-needed only for a pickle that refers to a class or function and contains the name of one of the
-caller's own packages.
+Most values contain nothing of the caller's own, and are pickled by C code alone. A pickle needs a
+second pass only under two conditions: it refers to a class or function, and it contains the name of
+one of the caller's own packages.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ _own: tuple[tuple[int, str], list[ModuleType], tuple[bytes, ...]] = ((0, ""), []
 
 
 def is_own(name: str | None) -> bool:
-    """Return True if the module is the caller's own: the main module, or one that is not
-    installed."""
+    """Return True if the module is the caller's own: the main module, or not installed."""
     if name == "__main__":
         return True
     module = sys.modules.get(name) if name else None
@@ -188,8 +187,9 @@ def _refers_to_own(value: object, persistent_id_of: Callable[[Any], int | None] 
 def loads(data: bytes | bytearray | memoryview) -> Any:
     """Return the unpickled value.
 
-    A class that travelled by value becomes the class of this process again, if it was sent from
-    here or a class of that name exists here. The writer of the pickle can execute code here.
+    A class that travelled by value becomes the class of this process again. It is found if it was
+    sent from here, or if a class of its name exists here. The writer of the pickle can execute code
+    here.
     """
     whole = bytes(data) if isinstance(data, memoryview) else data
     if BY_VALUE not in whole:
@@ -237,8 +237,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _tracked() -> Any:
-    """Return the classes that this process sent or received by value, by their ids in
-    cloudpickle."""
+    """Return the classes that this process sent or received by value, by cloudpickle's ids."""
     from cloudpickle import cloudpickle
 
     return getattr(cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})

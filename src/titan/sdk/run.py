@@ -36,8 +36,10 @@ class AsyncRun:
         self.dag = dag
 
     async def wait(self, timeout: float | None = None) -> RunSummary:
-        """Wait until the run is over. Raises TimeoutError after `timeout` seconds; the run
-        continues."""
+        """Wait until the run is over.
+
+        Raises TimeoutError after `timeout` seconds; the run continues.
+        """
         async with asyncio.timeout(timeout):
             async for summary, _ in self.client.changes(self.id, jobs=False):
                 if summary.over:
@@ -101,8 +103,10 @@ class Run:
         self.dag = run.dag
 
     def wait(self, timeout: float | None = None) -> RunSummary:
-        """Wait until the run is over. Raises TimeoutError after `timeout` seconds; the run
-        continues."""
+        """Wait until the run is over.
+
+        Raises TimeoutError after `timeout` seconds; the run continues.
+        """
         with slot_released():
             return self._client._wait(self._run.wait(timeout))
 
@@ -133,8 +137,10 @@ class Run:
             return self._client._wait(asyncio.wait_for(self._run.result(job, trust=trust), timeout))
 
     def events(self, *, progress: bool = False) -> Iterator[JobChange]:
-        """Yield each job's current state, then every change, until the run is over. See
-        AsyncRun.events."""
+        """Yield each job's current state, then every change, until the run is over.
+
+        See AsyncRun.events.
+        """
         return self._client._iterate(self._run.events(progress=progress))
 
     def __repr__(self) -> str:

@@ -135,13 +135,17 @@ class AsyncSchedules:
         return schedule_status(answer.schedules[0])
 
     async def pause(self, name: str) -> ScheduleStatus:
-        """Pause the schedule: it creates no runs until it is resumed. Its runs continue. Raises
-        NotFound."""
+        """Pause the schedule: it creates no runs until it is resumed.
+
+        Its runs continue. Raises NotFound.
+        """
         return _only(await self._client._connection.call(lambda n: msg.PauseSchedule(n, name, True)))
 
     async def resume(self, name: str) -> ScheduleStatus:
-        """Resume the schedule. Its catch-up policy decides about the times in between. Raises
-        NotFound."""
+        """Resume the schedule.
+
+        Its catch-up policy decides about the times in between. Raises NotFound.
+        """
         return _only(await self._client._connection.call(lambda n: msg.PauseSchedule(n, name, False)))
 
     async def remove(self, name: str) -> None:
@@ -149,8 +153,10 @@ class AsyncSchedules:
         await self._client._connection.remove(lambda n: msg.RemoveSchedule(n, name))
 
     async def run(self, name: str) -> AsyncRun:
-        """Create a run now, regardless of timing and policies, also of a paused schedule. Raises
-        NotFound."""
+        """Create a run now, regardless of timing and policies, also of a paused schedule.
+
+        Raises NotFound.
+        """
         key = secrets.token_hex(16)
         answer = await self._client._connection.call(lambda n: msg.RunSchedule(n, key, name))
         assert isinstance(answer, msg.Submitted)
@@ -200,13 +206,17 @@ class Schedules:
         return self._client._wait(self._async.get(name))
 
     def pause(self, name: str) -> ScheduleStatus:
-        """Pause the schedule: it creates no runs until it is resumed. Its runs continue. Raises
-        NotFound."""
+        """Pause the schedule: it creates no runs until it is resumed.
+
+        Its runs continue. Raises NotFound.
+        """
         return self._client._wait(self._async.pause(name))
 
     def resume(self, name: str) -> ScheduleStatus:
-        """Resume the schedule. Its catch-up policy decides about the times in between. Raises
-        NotFound."""
+        """Resume the schedule.
+
+        Its catch-up policy decides about the times in between. Raises NotFound.
+        """
         return self._client._wait(self._async.resume(name))
 
     def remove(self, name: str) -> None:

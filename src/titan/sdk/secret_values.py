@@ -1,5 +1,7 @@
-"""Secrets: `client.secrets`, the same for `Client` and `AsyncClient`. Values cannot be read
-back."""
+"""Secrets: `client.secrets`, the same for `Client` and `AsyncClient`.
+
+Values cannot be read back.
+"""
 
 from __future__ import annotations
 

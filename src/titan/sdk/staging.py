@@ -40,8 +40,10 @@ MAX_EDGES = 10_000_000
 
 
 class Scratch:
-    """Temporary folder, removed by `close`, when nothing refers to this object any more, or at
-    exit."""
+    """Temporary folder.
+
+    It is removed by `close`, when nothing refers to this object any more, or at exit.
+    """
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="titan-staging-"))
@@ -91,9 +93,12 @@ def stage(dag: DAG, *, addition: bool = False, archive: str = "") -> StagedDag:
     - `addition`: parents may be jobs of the existing run, which only the master knows.
     - `archive`: hash of a project that is already on the master, so its files are not checked.
 
-    Raises InvalidGraph, which names the job, for an unknown or repeated id, a cycle, or a file that
-    is missing, unreadable, not regular or outside of its project. Raises LimitExceeded for a
-    project over 2 GiB.
+    Raises InvalidGraph, which names the job, in these cases:
+
+    - an unknown or repeated id, or a cycle;
+    - a file that is missing, unreadable, not regular, or outside of its project.
+
+    Raises LimitExceeded for a project over 2 GiB.
 
     >>> jobs = [Job(f"job-{i}", command="echo $1", args=(i,)) for i in range(1000)]
     >>> staged = stage(DAG("many", jobs))
@@ -174,7 +179,7 @@ class Table:
                     for name in ([member(parent, i) for i in range(arrays[parent].size)] if parent in arrays else (parent,))
                 ]
             )
-            # Many jobs share these parents. Parents with filled placeholders belong to one job only.
+            # Many jobs share these parents. Parents with filled placeholders belong to one job.
             if isinstance(job, Job) and parents == job.parents:
                 self._members[parents] = expanded
         self._edges += len(expanded)
@@ -251,8 +256,10 @@ class _Staging:
         )
 
     def _planner(self, job: Job, like: JobTemplate, table: Table) -> JobTemplate:
-        """Return the template of the call that adds jobs. `like` is the template of the added
-        jobs."""
+        """Return the template of the call that adds jobs.
+
+        `like` is the template of the added jobs.
+        """
         kind = "pipeline" if job.expand is None else "expand"
         parents = table.add_planner(job)
         if job.expand is not None:

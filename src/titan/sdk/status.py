@@ -72,8 +72,7 @@ class RunSummary:
     group: str | None = None
     """The run's `agent_run_id`."""
     actor: str | None = None
-    """Submitter of the run: USER@HOST as reported by the client, or RUN/JOB of a script or
-    command."""
+    """Submitter of the run: USER@HOST as the client reported it, or RUN/JOB of a script."""
 
     @property
     def ok(self) -> bool:

@@ -28,8 +28,10 @@ SCAN = 500
 
 
 def packed(args: Sequence[Value]) -> list[bytes]:
-    """Return arguments as bytes. Raises TypeError for a value that is not text, bytes or a
-    number."""
+    """Return arguments as bytes.
+
+    Raises TypeError for a value that is not text, bytes or a number.
+    """
     encoded: list[bytes] = []
     for arg in args:
         if isinstance(arg, bytes):
@@ -286,8 +288,9 @@ class AsyncStore:
         return reply
 
     async def exchange(self, commands: list[list[bytes]]) -> list[Any]:
-        """Send commands together. Return their replies, with a StoreRefused for each refused
-        command.
+        """Send commands together.
+
+        Return their replies, with a StoreRefused for each refused command.
 
         Blocking commands and transactions use a separate session, so that other commands do not
         wait behind them.

@@ -47,8 +47,9 @@ async def submit(
 
 
 def in_order(spec: DagSpec, parents: Sequence[tuple[int, ...]]) -> tuple[DagSpec, Sequence[tuple[int, ...]]]:
-    """Return the same DAG with every parent before its children. An ordered DAG is returned
-    unchanged.
+    """Return the same DAG with every parent before its children.
+
+    An ordered DAG is returned unchanged.
 
     >>> spec = DagSpec("d", "", [], ["late", "early"], [0, 0], [(), ()], [("early",), ()])
     >>> spec, parents = in_order(spec, [(1,), ()])

@@ -88,8 +88,10 @@ class Task(Generic[T_co]):
         return self.function(*args, **kwargs)
 
     def options(self, **changes: Any) -> Task[T_co]:
-        """Return the same task with other options: `retries`, `timeout`, `priority`, `requirement`,
-        `name`."""
+        """Return the same task with other options.
+
+        The options are `retries`, `timeout`, `priority`, `requirement` and `name`.
+        """
         unknown = [key for key in changes if key not in Options.__slots__]
         if "secrets" in unknown:
             raise InvalidGraph(f"task {self._options.name!r}: secrets: {NOT_FOR_CALLS}")
@@ -100,10 +102,9 @@ class Task(Generic[T_co]):
         return Task(self.function, replace(self._options, **changes), self._after)
 
     def after(self, *others: Identified | str) -> Task[T_co]:
-        """Return the same task, whose calls also wait for these jobs of a DAG (Job, task call or
-        id).
+        """Return the same task, whose calls also wait for these jobs of a DAG.
 
-        The calls do not receive the results of those jobs.
+        Each is a Job, a task call or an id. The calls do not receive their results.
         """
         ids = [other if isinstance(other, str) else other.id for other in others]
         return Task(self.function, self._options, tuple(dict.fromkeys((*self._after, *ids))))
@@ -130,8 +131,10 @@ value_of_kind: dict[type, Callable[[Any], JobValue]] = {}
 
 
 class TaskCall(Generic[T_co]):
-    """A call that has not run. Pass it to other tasks in place of its result, or to
-    `Client.compute`."""
+    """A call that has not run.
+
+    Pass it to other tasks in place of its result, or to `Client.compute`.
+    """
 
     __slots__ = ("__weakref__", "_id", "parcel", "parents", "payload", "task")
 

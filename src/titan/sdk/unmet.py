@@ -1,5 +1,4 @@
-"""Demands of jobs compared with the resources of workers: reserved ones, and demands nobody can
-meet."""
+"""Resources of workers: the reserved ones, and demands of jobs that no worker can meet."""
 
 from __future__ import annotations
 

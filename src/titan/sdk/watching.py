@@ -56,8 +56,10 @@ class RunView:
         self._running: dict[str, JobStatus] = {}
 
     def take(self, message: msg.Changes) -> list[JobStatus]:
-        """Return the jobs whose state changed; with `progress` also those with a new progress or
-        status."""
+        """Return the jobs whose state changed.
+
+        With `progress`, jobs with a new progress or status are included.
+        """
         changed: dict[str, JobStatus] = {}
         for row in message.jobs:
             status = job_status(row)

@@ -21,8 +21,10 @@ from titan.sdk.job import Job
 
 
 def handlers_of(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """Return each handler with the jobs that name it. Raises InvalidGraph for an invalid
-    handler."""
+    """Return each handler with the jobs that name it.
+
+    Raises InvalidGraph for an invalid handler.
+    """
     named: dict[str, list[str]] = {}
     for job in jobs:
         if job.handler:
