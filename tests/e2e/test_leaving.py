@@ -203,7 +203,7 @@ def test_what_the_master_refused_is_told_unless_somebody_has_looked(c: Cluster, 
     with pytest.raises(KeyError) as other, Client(c.address) as client:
         client.call(pow, 2, 5)
         raise KeyError("its own")
-    assert "1 call (1 of pow) was not taken" in str(other.value.__notes__)
+    assert "1 call (1 of pow) was refused" in str(other.value.__notes__)
 
 
 ENDING = """
