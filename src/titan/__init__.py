@@ -5,7 +5,7 @@ The public SDK. Everything in `__all__` is stable; everything else is private.
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # `typing` costs 15 ms, which a word of a shell script need not wait for
+TYPE_CHECKING = False  # importing `typing` would cost each `titan context` command 15 ms
 if TYPE_CHECKING:
     from typing import Any
 
@@ -32,8 +32,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what is asked for: a worker, a master or a job that needs one name does not pay for
-    all."""
+    """Import a public name on first use.
+
+    A worker, a master or a job imports only the modules that it needs.
+    """
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'titan' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""`python -m titan` is `titan`."""
+"""Entry point of `python -m titan`, which is the same as `titan`."""
 
 from titan.cli import main
 

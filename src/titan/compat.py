@@ -1,12 +1,14 @@
-"""The names of the Titan SDK (`titan_sdk`), so that programs written for it run after one import is
-changed.
+"""The names of the Titan SDK (`titan_sdk`). Existing programs run after one changed import.
 
     from titan.compat import TitanClient, TitanJob
 
-What differs from `titan.Client` is kept as those programs expect it: answers are text or a truth
-value, a master that cannot be reached is an answer that begins with ``CONNECTION_ERROR``, and a job
-is asked for by its id alone, with or without ``DAG-`` in front. New programs have more of
-`titan.Client`.
+The behaviour that those programs expect is kept where it differs from `titan.Client`:
+
+- Answers are texts or booleans.
+- An unreachable master gives an answer that begins with ``CONNECTION_ERROR``.
+- A job is found by its id alone, with or without the prefix ``DAG-``.
+
+New programs should use `titan.Client`, which offers more.
 """
 
 from __future__ import annotations
@@ -42,9 +44,9 @@ T = TypeVar("T")
 TITAN_HOST = os.environ.get("TITAN_HOST", "127.0.0.1")
 TITAN_PORT = int(os.environ.get("TITAN_PORT") or DEFAULT_PORT)
 UPLOADS = "uploads/"
-"""Where files that were uploaded lie among the master's perm_files/."""
-KNOWN_S = 30 * 86_400
-"""So long a job is found by its id alone."""
+"""Folder of uploaded files inside the master's perm_files/."""
+JOB_RUN_TTL_S = 30 * 86_400
+"""Seconds for which the store remembers the newest run of a job id."""
 SERVICES = ("SERVICE", "DEPLOY_PAYLOAD")
 _STATES = {
     "DEAD": "FAILED",
@@ -53,14 +55,16 @@ _STATES = {
     "DISPATCHED": "RUNNING",
 }
 SEARCHED_RUNS = 200
-"""So many runs are looked through for a job that was not submitted from here, the newest first."""
+"""Newest runs to search for a job that was not submitted through this module."""
 PATIENCE_S = 20.0
 
 
 class TitanJob:
-    """One job. `filename`: a script or binary here, or one that `deploy_script` has put on the
-    master; with `is_archive` ``NAME.zip/PATH``, a file of a folder that `upload_project_folder` has
-    put there. `delay` is in milliseconds.
+    """One job.
+
+    - `filename`: a local script or binary, or one that `deploy_script` has put on the master. With
+      `is_archive`, it is ``NAME.zip/PATH``, a file of a folder from `upload_project_folder`.
+    - `delay` is in milliseconds.
 
     Raises FileNotFoundError.
     """
@@ -96,10 +100,12 @@ class TitanJob:
         self.max_wait_seconds = max_wait_seconds
         deployed = "/" not in self.filename and os.sep not in self.filename
         if not is_archive and not os.path.exists(self.filename) and not deployed:
-            raise FileNotFoundError(f"there is no file {self.filename!r}: give its path from here, or an absolute one")
+            raise FileNotFoundError(
+                f"file {self.filename!r} does not exist: give a path relative to the working directory or absolute"
+            )
 
     def as_job(self, parents: Sequence[str]) -> Job:
-        """Raises InvalidGraph."""
+        """Return the `Job`. Raises InvalidGraph."""
         if self.is_archive or not os.path.exists(self.filename):
             file = f"{PERM}{self.filename}"
         else:
@@ -126,36 +132,40 @@ class TitanJob:
 
 
 class TitanClient:
-    """`TitanClient()`: the master is at TITAN_HOST and TITAN_PORT, else where `titan.Client` looks.
-    Cheap to make: those of a process share one connection."""
+    """Client of a master, cheap to create.
+
+    All clients of a process share one connection per address. The master is at `host` and `port`,
+    else at TITAN_HOST and TITAN_PORT, else where `titan.Client` looks.
+    """
 
     def __init__(self, host: str | None = None, port: int | None = None) -> None:
         self._address = f"{host or TITAN_HOST}:{port or TITAN_PORT}" if host or port else _address()
 
     # -- submitting --------------------------------------------------------------------------------
     def submit_job(self, job: TitanJob) -> str:
-        """Runs a single job; as `submit_dag`."""
+        """Submit a single job. The answer is that of `submit_dag`."""
         return self.submit_dag(job.id, [job])
 
     def submit_dag(self, name: str, jobs: Iterable[TitanJob], agent_run_id: str | None = None) -> str:
-        """``SUBMITTED: RUN``, or ``ERROR: ...``. A parent that is none of `jobs` has to be
-        COMPLETED by now."""
-        listed = list(jobs)
-        return self._said(lambda client: self._submit(client, name, listed, agent_run_id or ""))
+        """Submit jobs and return ``SUBMITTED: RUN``, or ``ERROR: ...``.
+
+        A parent that is not among `jobs` must be COMPLETED already.
+        """
+        all_jobs = list(jobs)
+        return self._text_answer(lambda client: self._submit(client, name, all_jobs, agent_run_id or ""))
 
     def submit_yaml(
         self, yaml_path: str, agent_run_id: str | None = None, wait: bool = False, poll_interval: float = 2, timeout: float = 300
     ) -> str | bool:
-        """Submits a pipeline file. With `wait` until all of it is over; False if that takes longer
-        than `timeout` seconds.
+        """Submit a pipeline file. With `wait`, wait until its run is over.
 
-        `poll_interval` is not needed: changes are pushed. Raises FileNotFoundError,
-        InvalidPipeline.
+        Return False if the run takes longer than `timeout` seconds. `poll_interval` is ignored,
+        because the master pushes changes. Raises FileNotFoundError, InvalidPipeline.
         """
         from titan.sdk.pipeline import load_pipeline
 
         if not os.path.exists(yaml_path):
-            raise FileNotFoundError(f"there is no pipeline {yaml_path!r}")
+            raise FileNotFoundError(f"pipeline file {yaml_path!r} does not exist: check the path")
         dag = load_pipeline(yaml_path)
         if agent_run_id:
             dag = DAG(dag.name, [*dag.jobs, *dag.calls], dag.version, dag.project, dag.deadline, agent_run_id)
@@ -165,7 +175,7 @@ class TitanClient:
             self._remember(client, run.id, [job.id for job in dag.jobs])
             return f"SUBMITTED: {run.id}"
 
-        answer = self._said(submit)
+        answer = self._text_answer(submit)
         if wait and answer.startswith("SUBMITTED"):
             try:
                 self._client().run(answer.split()[1]).wait(timeout)
@@ -179,9 +189,9 @@ class TitanClient:
         for parent in missing:
             state = self._state(client, parent)
             if state != "COMPLETED":
-                return f"ERROR: job {parent!r}, which others depend on, is none of these and {state}"
-        made = [job.as_job([parent for parent in job.parents if parent in ids]) for job in jobs]
-        staged = stage(DAG(name, made, agent_run_id=group))
+                return f"ERROR: parent {parent!r} is not among the submitted jobs and is {state}, not COMPLETED"
+        converted = [job.as_job([parent for parent in job.parents if parent in ids]) for job in jobs]
+        staged = stage(DAG(name, converted, agent_run_id=group))
         try:
             staged = client._wait(_on_master(client, staged, {job.filename for job in jobs if job.is_archive}))
             answer = client._wait(submission.submit(client._async._connection, staged.spec, staged.parents, None))
@@ -192,30 +202,33 @@ class TitanClient:
 
     @staticmethod
     def _remember(client: Client, run: str, ids: list[str]) -> None:
-        """Which run a job was in last."""
+        """Record the newest run of each job id."""
         with client.store.pipeline() as pipe:
             for name in ids:
-                pipe.execute("SET", f"compat:job:{name}", run, "EX", KNOWN_S)
+                pipe.execute("SET", f"compat:job:{name}", run, "EX", JOB_RUN_TTL_S)
 
     # -- asking ------------------------------------------------------------------------------------
     def get_job_status(self, job_id: str) -> str:
-        """PENDING, RUNNING, RETRYING, PAUSED, COMPLETED (of a service: it is READY), FAILED,
-        REJECTED, CANCELLED or UNKNOWN."""
-        return self._said(lambda client: self._state(client, job_id))
+        """Return the state of a job, or UNKNOWN.
+
+        The states are PENDING, RUNNING, RETRYING, PAUSED, COMPLETED, FAILED, REJECTED and
+        CANCELLED. A service that is READY is COMPLETED.
+        """
+        return self._text_answer(lambda client: self._state(client, job_id))
 
     def fetch_logs(self, job_id: str) -> str:
-        """What the job has printed so far, stdout before stderr."""
+        """Return the output of the job so far, stdout before stderr."""
 
         def read(client: Client) -> str:
             target = self._target(client, job_id)
             if not target:
-                return f"ERROR: there is no job {job_id!r}"
+                return f"ERROR: job {job_id!r} not found"
             parts: dict[int, list[bytes]] = {1: [], 2: []}
             for stream, data in client.logs(target):
                 parts[stream].append(data)
             return b"".join([*parts[1], *parts[2]]).decode(errors="replace")
 
-        return self._said(read)
+        return self._text_answer(read)
 
     def _state(self, client: Client, job_id: str) -> str:
         target = self._target(client, job_id)
@@ -229,7 +242,7 @@ class TitanClient:
 
     @staticmethod
     def _target(client: Client, job_id: str) -> str:
-        """RUN/JOB of the newest job of that id, "" if there is none."""
+        """Return RUN/JOB of the newest job with that id; "" if there is none."""
         name = job_id.removeprefix("DAG-")
         if name.startswith("hitl-gate-"):
             name = f"{name.removeprefix('hitl-gate-')}.gate"
@@ -245,27 +258,30 @@ class TitanClient:
 
     # -- the store ---------------------------------------------------------------------------------
     def store_put(self, key: str, value: object) -> str:
-        """Keeps a text for all. "OK"."""
-        return self._said(lambda client: _text(client.store.execute("SET", key, str(value))))
+        """Set a key of the shared store to a text. Return "OK"."""
+        return self._text_answer(lambda client: _text(client.store.execute("SET", key, str(value))))
 
     def store_get(self, key: str) -> str:
-        """ "NULL" if there is none."""
-        return self._said(lambda client: _text(client.store.execute("GET", key)))
+        """Return the text of a key; "NULL" if it does not exist."""
+        return self._text_answer(lambda client: _text(client.store.execute("GET", key)))
 
     def store_sadd(self, key: str, member: object) -> int:
-        """1 if it is new, else 0."""
-        answer = self._said(lambda client: _text(client.store.execute("SADD", key, str(member))))
+        """Add a member to a set. Return 1 if it is new, else 0."""
+        answer = self._text_answer(lambda client: _text(client.store.execute("SADD", key, str(member))))
         return int(answer) if answer.isdigit() else 0
 
     def store_smembers(self, key: str) -> list[str]:
-        nobody: list[str] = []
-        return self._asked(lambda client: sorted(_text(one) for one in client.store.smembers(key)), nobody)
+        no_members: list[str] = []
+        return self._answer_or(lambda client: sorted(_text(member) for member in client.store.smembers(key)), no_members)
 
     # -- services ----------------------------------------------------------------------------------
     def stop_service(self, service_id: str) -> str:
-        """``STOPPED: DAG-ID``, or ``ERROR: ...``. Raises ValueError for no id."""
+        """Stop a service.
+
+        Return ``STOPPED: DAG-ID``, or ``ERROR: ...``. Raises ValueError for an empty id.
+        """
         if not service_id:
-            raise ValueError("stop_service: name a service")
+            raise ValueError("stop_service: the service id is empty: give the id of a service")
         name = f"DAG-{service_id.removeprefix('DAG-')}"
 
         def stop(client: Client) -> str:
@@ -275,16 +291,16 @@ class TitanClient:
             client.stop(target)
             return f"STOPPED: {name}"
 
-        return self._said(stop)
+        return self._text_answer(stop)
 
     def get_service_address(self, service_id: str) -> tuple[str, int] | None:
-        """(host, port) of a service that is READY."""
+        """Return (host, port) of a service that is READY, else None."""
         name = service_id.removeprefix("DAG-")
         ready = self._ready()
-        found = [address for target, address in ready.items() if target.partition("/")[2] == name]
-        if not found:
+        addresses = [address for target, address in ready.items() if target.partition("/")[2] == name]
+        if not addresses:
             return None
-        host, _, port = found[-1].rpartition(":")
+        host, _, port = addresses[-1].rpartition(":")
         return host, int(port)
 
     def get_service_url(self, service_id: str, scheme: str = "http") -> str | None:
@@ -292,26 +308,31 @@ class TitanClient:
         return None if address is None else f"{scheme}://{address[0]}:{address[1]}"
 
     def list_services(self) -> list[str]:
-        """The ids of those that are READY."""
+        """Return the ids of the services that are READY."""
         ready = self._ready()
         return [f"DAG-{target.partition('/')[2]}" for target in ready]
 
     def _ready(self) -> dict[str, str]:
-        none: dict[str, str] = {}
-        return self._asked(lambda client: _ready(client.services()), none)
+        no_services: dict[str, str] = {}
+        return self._answer_or(lambda client: _ready(client.services()), no_services)
 
     # -- files -------------------------------------------------------------------------------------
     def upload_file(self, filepath: str) -> str:
-        """``UPLOAD_SUCCESS``, or ``ERROR: ...``: the master has the file by its name."""
+        """Upload a file under its own name. Return ``UPLOAD_SUCCESS``, or ``ERROR: ...``."""
         return self._put_file(filepath, UPLOADS, "UPLOAD_SUCCESS")
 
     def deploy_script(self, filepath: str) -> str:
-        """``DEPLOY_SUCCESS``, or ``ERROR: ...``: `TitanJob(filename=NAME)` finds it on the master."""
+        """Upload a script for `TitanJob(filename=NAME)`.
+
+        Return ``DEPLOY_SUCCESS``, or ``ERROR: ...``.
+        """
         return self._put_file(filepath, "", "DEPLOY_SUCCESS")
 
     def upload_project_folder(self, folder_path: str, project_name: str | None = None) -> str:
-        """``UPLOAD_SUCCESS``: `TitanJob(filename="NAME.zip/entry.py", is_archive=True)` finds it on
-        the master."""
+        """Upload a folder for `TitanJob(filename="NAME.zip/entry.py", is_archive=True)`.
+
+        Return ``UPLOAD_SUCCESS``, or ``ERROR: ...``.
+        """
         folder = Path(os.path.abspath(folder_path))
         if not folder.is_dir():
             return f"ERROR: Folder not found at: {folder_path}"
@@ -322,39 +343,41 @@ class TitanClient:
                 client._wait(client._async._put(packed.sha256, packed.path, f"{project_name or folder.name}.zip"))
             return "UPLOAD_SUCCESS"
 
-        return self._said(upload)
+        return self._text_answer(upload)
 
     def fetch_artifact(self, filename: str, save_path: str | None = None) -> bool:
-        """Saves a file that was uploaded; False if there is none."""
+        """Save an uploaded file. Return False if it does not exist."""
 
         def fetch(client: Client) -> str:
             for name in (f"{UPLOADS}{filename}", filename):
                 try:
-                    found = client._wait(client._async._resolve(name))
+                    resolved = client._wait(client._async._resolve(name))
                     break
                 except NotFound:
                     continue
             else:
-                return f"ERROR: there is no file {filename!r}"
-            content = client._wait(uploads.fetch(client._async._connection, found.hash, found.size))
+                return f"ERROR: file {filename!r} not found"
+            content = client._wait(uploads.fetch(client._async._connection, resolved.hash, resolved.size))
             Path(save_path or filename).write_bytes(content)
             return "OK"
 
-        return self._said(fetch) == "OK"
+        return self._text_answer(fetch) == "OK"
 
     def publish_artifact(self, key: str, filename: str) -> bool:
-        """Uploads a file, which `get_artifact` finds by this key."""
+        """Upload a file, which `get_artifact` finds by this key."""
         return self.upload_file(filename) == "UPLOAD_SUCCESS" and self.store_put(key, os.path.basename(filename)) == "OK"
 
     def get_artifact(self, key: str, save_path: str | None = None) -> bool:
-        """Saves the file that was published by this key, by default under its name in the folder
-        for temporary files."""
+        """Save the file published under this key. Return False if there is none.
+
+        `save_path` defaults to the file's name in the folder for temporary files.
+        """
         name = self.store_get(key)
         if name in ("NULL", "CLEARED", "") or name.startswith(("ERROR", "CONNECTION_ERROR")):
             return False
         return self.fetch_artifact(name, save_path or os.path.join(tempfile.gettempdir(), os.path.basename(name)))
 
-    def _put_file(self, filepath: str, folder: str, done: str) -> str:
+    def _put_file(self, filepath: str, folder: str, success_text: str) -> str:
         path = Path(os.path.abspath(filepath))
         if not path.is_file():
             return f"ERROR: File not found at: {filepath}"
@@ -363,37 +386,41 @@ class TitanClient:
             with path.open("rb") as source:
                 digest = hashlib.file_digest(source, "sha256").hexdigest()
             client._wait(client._async._put(digest, path, f"{folder}{path.name}"))
-            return done
+            return success_text
 
-        return self._said(put)
+        return self._text_answer(put)
 
-    # -- within ------------------------------------------------------------------------------------
+    # -- helpers -----------------------------------------------------------------------------------
     def _client(self) -> Client:
         return _open(self._address)
 
-    def _said(self, do: Callable[[Client], str]) -> str:
-        """What is to be answered: errors are text here."""
+    def _text_answer(self, request: Callable[[Client], str]) -> str:
+        """Return the answer of `request`. An error becomes a text."""
         try:
-            return do(self._client())
+            return request(self._client())
         except (MasterUnreachable, ConnectionLost) as error:
             return f"CONNECTION_ERROR: {error}"
         except TitanError as error:
             return f"ERROR: {error}"
 
-    def _asked(self, do: Callable[[Client], T], otherwise: T) -> T:
+    def _answer_or(self, request: Callable[[Client], T], default: T) -> T:
+        """Return the answer of `request`, or `default` after an error."""
         try:
-            return do(self._client())
+            return request(self._client())
         except TitanError:
-            return otherwise
+            return default
 
 
 def _ready(services: list[ServiceStatus]) -> dict[str, str]:
-    """RUN/JOB -> HOST:PORT of those that are READY."""
+    """Return RUN/JOB -> HOST:PORT of the services that are READY."""
     return {f"{s.run}/{s.job}": s.address for s in services if s.address and s.state == "READY"}
 
 
 def _address() -> str | None:
-    """None: where `titan.Client` looks. In a job that is a service TITAN_PORT is its own."""
+    """Return the configured address, or None to use the default of `titan.Client`.
+
+    In a job that is a service, TITAN_PORT is its own port and is ignored here.
+    """
     host, port = os.environ.get("TITAN_HOST"), os.environ.get("TITAN_PORT")
     if host:
         return f"{host}:{port or DEFAULT_PORT}"
@@ -401,8 +428,10 @@ def _address() -> str | None:
 
 
 def _split(args: str) -> list[str]:
-    """As a shell would; where that cannot be, at spaces: those programs write apostrophes as they
-    are."""
+    """Split like a shell, or at spaces if the quotes are unbalanced.
+
+    Existing programs write apostrophes unescaped.
+    """
     try:
         return shlex.split(args)
     except ValueError:
@@ -422,8 +451,10 @@ def _state_of(job: JobStatus) -> str:
 
 
 async def _on_master(client: Client, staged: StagedDag, archived: set[str]) -> StagedDag:
-    """The DAG with its files on the master; `archived` are the ``NAME.zip/PATH`` that are files of
-    a folder there."""
+    """Return the DAG with its files on the master.
+
+    `archived` are the names ``NAME.zip/PATH`` of files inside folders on the master.
+    """
     names = {}
     for name in staged.unresolved:
         names[name] = (await client._async._resolve(name.partition("/")[0] if name in archived else name)).hash
@@ -445,7 +476,10 @@ _clients: dict[tuple[int, str | None], Client] = {}
 
 
 def _open(address: str | None) -> Client:
-    """Of this process: one that was forked has its own. Raises MasterUnreachable."""
+    """Return the client of this process.
+
+    A forked process opens its own. Raises MasterUnreachable.
+    """
     with _lock:
         key = (os.getpid(), address)
         if key not in _clients:

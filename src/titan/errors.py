@@ -1,34 +1,36 @@
-"""Every exception that Titan raises, by whose fault it is.
+"""Every exception that Titan raises, grouped by whose fault it is.
 
     TitanError
-      CallerError        the caller asked for something that cannot be done
-        InvalidGraph       a DAG that is refused whole: cycle, unknown parent, duplicate or malformed id, ...
-        InvalidPipeline    a pipeline file that is refused: names file, line and key
+      CallerError        the caller asked for something impossible
+        InvalidGraph       the whole DAG is refused: cycle, unknown parent, malformed id, ...
+        InvalidPipeline    a pipeline file is refused; names file, line and key
         NotFound           no such run, job, log or artifact
-        Conflict           the state of things forbids it: a name that is taken, a home that is locked
-        LimitExceeded      more than Titan takes in one piece
-        Untrusted          a pickle of a run that this program did not submit
+        Conflict           the current state forbids it: a name is taken, a home is locked, ...
+        LimitExceeded      a value is larger than its limit
+        Untrusted          a pickle from a run that this program did not submit
         StoreRefused       TitanStore refuses a command
-      JobError           a job did what it did: the code of its owner
-        JobFailed          a call whose job is DEAD without an exception of its own
+      JobError           a job failed: its owner's code is at fault
+        JobFailed          the job of a call is DEAD, and the call raised no exception of its own
       PeerError          the other end of a connection broke the protocol
-        ProtocolError      bytes that are no TITAN_PROTO
-        VersionMismatch    a peer of a version that is too far away
-      EnvironmentFault   the machine or the network: nobody's code is wrong
+        ProtocolError      the bytes are not valid TITAN_PROTO
+        VersionMismatch    the peer's version is incompatible
+      EnvironmentFault   the machine or the network failed; no code is at fault
         MasterUnreachable  nothing answers at the address
-        ConnectionLost     the connection broke while an answer was due
-        CallsNotAcknowledged  a client ended before the master had all calls that were handed in
-        JournalFailed      the disk under the journal refused a write or a sync; final
+        ConnectionLost     the connection broke before the answer arrived
+        CallsNotAcknowledged  a client closed before the master acknowledged all submitted calls
+        JournalFailed      the disk refused a journal write or sync; final
           HomeGone         the home was deleted, moved or replaced under a running server; final
-        JournalCorrupt     a record before the journal's tail is bad: names file and offset
-        LogCompacted       a snapshot has replaced records that were to be read next
-        JournalTooNew      a later Titan wrote it, and this one does not know all of it
-        PortInUse          another program listens there
+        JournalCorrupt     a record before the journal's tail is damaged; names file and offset
+        LogCompacted       a snapshot has replaced the records to be read next
+        JournalTooNew      a later Titan wrote the journal, and this version cannot read all of it
+        PortInUse          another program listens on the port
       Bug                an invariant of Titan itself does not hold
 
-Each has a stable `code` (it travels in error frames and in `--json`), a message that says what
-happened and what to do next, and `retryable`: whether the same call may succeed later without a
-change.
+Each error has:
+
+- `code`: a stable name, used in error frames and in `--json`;
+- a message that says what happened and what to do next;
+- `retryable`: true if the same call may succeed later without a change.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class TitanError(Exception):
-    """The root. `str(error)` is one line for a person; `code` is for programs."""
+    """Root of all Titan errors. `str(error)` is one line for people; `code` is for programs."""
 
     code: ClassVar[str] = "titan"
     retryable: ClassVar[bool] = False
@@ -50,10 +52,11 @@ class CallerError(TitanError):
 
 
 class InvalidGraph(CallerError):
-    """A DAG was refused whole. `job` is the id at fault ("" if it is the DAG's own).
+    """Refusal of a whole DAG.
 
-    `field` and `problem` say what of the job it is and why, as far as one field is at fault; "" in
-    what a master answers.
+    - `job`: id of the job at fault; "" if the DAG itself is at fault.
+    - `field` and `problem`: the field at fault and the reason. Both are "" if no single field is at
+      fault, and in errors from a master.
     """
 
     code = "invalid_graph"
@@ -66,12 +69,12 @@ class InvalidGraph(CallerError):
 
     @classmethod
     def of(cls, job: str, field: str, problem: str) -> InvalidGraph:
-        """A job is refused for one field."""
+        """Return the error for one field of a job."""
         return cls(f"job {job!r}: {field}: {problem}", job, field=field, problem=problem)
 
 
 class InvalidPipeline(CallerError):
-    """A pipeline file was refused. The message starts with `file:line: key`."""
+    """Refusal of a pipeline file. The message starts with `file:line: key`."""
 
     code = "invalid_pipeline"
 
@@ -89,23 +92,28 @@ class LimitExceeded(CallerError):
 
 
 class Untrusted(CallerError):
-    """A value is a pickle of a run that this program did not submit: whoever submitted it can
-    execute code in who opens it."""
+    """Refusal to unpickle a value from a run that this program did not submit.
+
+    Unpickling can execute code of the submitter.
+    """
 
     code = "untrusted"
 
-    def __init__(self, what: object) -> None:
+    def __init__(self, size_or_message: object) -> None:
         super().__init__(
-            f"the value is a Python pickle of {what:,} bytes of a run that this program did not submit; to open it executes what "
-            "its submitter wrote: if you trust them, say Run.result(job, trust=True) or `titan result --unpickle`"
-            if isinstance(what, int)
-            else str(what)
+            f"the value is a Python pickle of {size_or_message:,} bytes from a run that this program did not submit. "
+            "Opening it can execute code of the submitter. "
+            "If you trust them, use Run.result(job, trust=True) or `titan result --unpickle`"
+            if isinstance(size_or_message, int)
+            else str(size_or_message)
         )
 
 
 class StoreRefused(CallerError):
-    """TitanStore refused a command; the message is Redis's, its first word the kind: WRONGTYPE,
-    NOAUTH, ERR, ..."""
+    """Refusal of a command by TitanStore.
+
+    The message is that of Redis. Its first word is the kind: WRONGTYPE, NOAUTH, ERR, ...
+    """
 
     code = "store_refused"
 
@@ -115,8 +123,10 @@ class JobError(TitanError):
 
 
 class JobFailed(JobError):
-    """The job behind a call is DEAD: its process died, or what it raised cannot be unpickled here.
-    The message says which."""
+    """Failure of a call whose job is DEAD.
+
+    Either its process died, or its exception cannot be unpickled here. The message says which.
+    """
 
     code = "job_failed"
 
@@ -148,7 +158,7 @@ class ConnectionLost(EnvironmentFault):
 
 
 class CallsNotAcknowledged(EnvironmentFault):
-    """`calls` says how many of which function were handed in and may be lost."""
+    """Submitted calls that may be lost. `calls` maps each function to its number of such calls."""
 
     code = "calls_not_acknowledged"
 
@@ -166,7 +176,7 @@ class HomeGone(JournalFailed):
 
 
 class JournalCorrupt(EnvironmentFault):
-    """`path` and `offset` say where the first bad byte is."""
+    """Damage in the journal. `path` and `offset` locate the first bad byte."""
 
     code = "journal_corrupt"
 
@@ -177,7 +187,7 @@ class JournalCorrupt(EnvironmentFault):
 
 
 class LogCompacted(EnvironmentFault):
-    """Records that were to be read next have been replaced by a snapshot: read on from that."""
+    """Request for records that a snapshot has replaced. Continue from that snapshot."""
 
     code = "log_compacted"
     retryable = True
@@ -193,20 +203,24 @@ class PortInUse(EnvironmentFault):
 
 
 class Bug(TitanError):
-    """An invariant does not hold. Please report it with the message: it carries the story of the
-    job concerned."""
+    """Violation of an invariant of Titan.
+
+    Please report it with its message, which contains the story of the job concerned.
+    """
 
     code = "bug"
 
 
 def _tree(root: type[TitanError]) -> dict[str, type[TitanError]]:
-    found = {root.code: root}
+    errors = {root.code: root}
     for child in root.__subclasses__():
-        found.update(_tree(child))
-    return found
+        errors.update(_tree(child))
+    return errors
 
 
 def from_code(code: str, message: str) -> TitanError:
-    """The error that an error frame describes. An unknown code (a newer peer) gives a plain
-    TitanError."""
+    """Return the error that an error frame describes.
+
+    An unknown code, as from a newer peer, gives a plain TitanError.
+    """
     return _tree(TitanError).get(code, TitanError)(message)

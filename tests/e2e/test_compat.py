@@ -69,7 +69,7 @@ print(client.submit_job(TitanJob("late", "train.py", parents=["nobody"])))
         "rows 4 2 ['a.csv'] NULL",
         r"'1 0\nextracted\n'",
         "SUBMITTED",
-        "ERROR: job 'nobody', which others depend on, is none of these and UNKNOWN",
+        "ERROR: parent 'nobody' is not among the submitted jobs and is UNKNOWN, not COMPLETED",
     ]
     assert [r["dag"] for r in c.json("runs", "--group", "agent-7", "--json")] == ["nightly"]
 

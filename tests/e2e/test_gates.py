@@ -116,7 +116,7 @@ def test_what_cannot_be_decided_says_why(c: Cluster, tmp_path: Path) -> None:
         (("approve", f"{run.id}/plain"), 2, "is no gate"),
         (("approve", f"{run.id}/nobody"), 2, "has no job 'nobody'"),
         (("approve", "nope/first"), 2, "there is no run 'nope'"),
-        (("approve", run.id), 2, "names no gate: say RUN/GATE"),
+        (("approve", run.id), 2, "does not name a gate: pass RUN/GATE"),
         (("approve",), 2, "pass either RUN/GATE"),
         (("approve", "--token", "wrong"), 2, "no gate of a live run has this token"),
         (("approve", f"{run.id}/second", "--by", "a" * 200), 2, "1 to 128 printable characters"),

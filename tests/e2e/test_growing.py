@@ -235,7 +235,7 @@ titan context submit sub/one.yaml
     times = {job.id: (job.started_at or 0.0, job.finished_at or 0.0) for job in run.status().jobs}
     assert times["end"][0] >= max(times[name][1] for name in ("part[0]", "part[1]", "last"))
     assert times["last"][0] >= times["part[1]"][1]
-    for words in ("nothing.yaml:1: file: there is no such file", "there is no option --befor", "no saved pipeline 'nobody'"):
+    for words in ("nothing.yaml:1: file: does not exist", "unknown option --befor", "no saved pipeline 'nobody'"):
         assert words in said, said
 
 
@@ -246,7 +246,7 @@ titan context submit sub/one.yaml
         ("context.submit(Job('x', command='true', parents=['nobody']))", "'nobody', which is no job of this addition or its run"),
         ("context.submit(Job('x', command='true', parents=['y']), Job('y', command='true', parents=['x']))", "in a cycle"),
         ("context.submit(Job('x', command='true'), before=['other'])", "other cannot wait for the addition any more"),
-        ("context.submit(Job('x', file='no.py'))", "no.py: there is no such file"),
+        ("context.submit(Job('x', file='no.py'))", "does not exist: check the path"),
         ("context.submit_saved('nobody')", "there is no saved pipeline 'nobody'"),
         ("context.expand(Job('x', command='true'), [[1]])", "each item must be"),
     ],

@@ -133,7 +133,7 @@ def test_calls_handed_in_right_before_the_program_leaves_run_once(
         command = [sys.executable, str(program), c.address, str(folder), some, way]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
-        assert not ended.stderr or (way == "async" and "the call goes on" in ended.stderr)
+        assert not ended.stderr or (way == "async" and "the call continues" in ended.stderr)
     wanted = Counter([f"{name}/{number}" for name in names for number in range(CALLS)])
     until(lambda: noted(folder) == wanted, f"each call ran once: {way}", 60)
 
@@ -194,7 +194,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_the_master_refused_is_told_unless_somebody_has_looked(c: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch)
-    told = r"1 call \(1 of pow\) was not taken by the master and will not run: InvalidGraph"
+    told = r"1 call \(1 of pow\) was refused by the master and will not run: InvalidGraph"
     with pytest.raises(CallsNotAcknowledged, match=told) as caught, Client(c.address) as client:
         client.call(pow, 2, 5)
     assert caught.value.calls == {"pow": 1}
@@ -203,7 +203,7 @@ def test_what_the_master_refused_is_told_unless_somebody_has_looked(c: Cluster, 
     with pytest.raises(KeyError) as other, Client(c.address) as client:
         client.call(pow, 2, 5)
         raise KeyError("its own")
-    assert "1 call (1 of pow) was not taken" in str(other.value.__notes__)
+    assert "1 call (1 of pow) was refused" in str(other.value.__notes__)
 
 
 ENDING = """

@@ -17,7 +17,7 @@ import json, os, sys, time
 from pathlib import Path
 from titan import context
 context.store.set("secret", "of the victim")
-lease = context._asks.identify().lease if os.environ["TITAN_LEASE"].startswith("-") else int(os.environ["TITAN_LEASE"])
+lease = context._job_link.identify().lease if os.environ["TITAN_LEASE"].startswith("-") else int(os.environ["TITAN_LEASE"])
 about = {"leases": [int(os.environ["TITAN_LEASE"]), lease], "token": os.environ.get("TITAN_CONTEXT_TOKEN", "")}
 Path(sys.argv[1] + ".part").write_text(json.dumps(about))
 os.rename(sys.argv[1] + ".part", sys.argv[1])

@@ -79,9 +79,10 @@ def test_a_submission_says_what_no_worker_can_give(c: Cluster, tmp_path: Path) -
     done = c.cli("submit", str(file))
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
-        "titan: no worker with GENERAL and TPU is there; jobs that require it wait until one is: "
+        "titan: no worker offers GENERAL and TPU; jobs that require it wait until one does. Start one: "
         f"titan worker --master {c.address} --capability GENERAL --capability TPU",
-        "titan: no worker with GENERAL has enough for jobs that ask for memory 2 GiB (the most is 1 GiB); they wait until one has: "
+        "titan: no worker with GENERAL has enough for jobs that need memory 2 GiB (the most is 1 GiB); "
+        "they wait until one has. Start one: "
         f"titan worker --master {c.address} --memory {2 << 30}",
     ]
     run = done.stdout.strip()
@@ -175,7 +176,7 @@ def test_a_single_command_asks_for_resources(c: Cluster) -> None:
 def test_why_of_what_is_not_there(c: Cluster) -> None:
     with pytest.raises(NotFound, match="there is no run"):
         c.client.why("nosuch/job")
-    with pytest.raises(CallerError, match="names no job: say RUN/JOB"):
+    with pytest.raises(CallerError, match="does not name a job: pass RUN/JOB"):
         c.client.why("nosuch")
     assert c.cli("why", "nosuch").returncode == 2
 

@@ -263,13 +263,13 @@ def test_a_replacement_at_a_fixed_port_waits_until_that_is_free(one: Cluster, tm
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"port": 70_000}, "port: 70000 is out of range: give 1 to 65535, or 0 for any free one"),
+        ({"port": 70_000}, "port: 70000 is out of range: give 1 to 65535, or 0 for any free port"),
         ({"port": "x"}, "port: must be a port number"),
-        ({"health": "ping"}, "health: type 'ping' is unknown: there are tcp, http, command, none"),
+        ({"health": "ping"}, "health: type 'ping' is unknown: use one of tcp, http, command, none"),
         ({"restart": "sometimes"}, "restart: 'sometimes' is unknown"),
         ({"restart": {"backof": 1}}, "restart: unknown key 'backof'"),
-        ({"timeout": 3}, "timeout: a service has none"),
-        ({"type": "run", "port": 1}, "port: is for a service"),
+        ({"timeout": 3}, "timeout: a service has no timeout"),
+        ({"type": "run", "port": 1}, "port: applies only to a service"),
         ({"type": "daemon"}, "type: must be run (the default), gate or service"),
     ],
 )
@@ -283,7 +283,7 @@ def test_bad_references_to_services_are_refused(one: Cluster) -> None:
     db = Job("db", type="service", command="sleep 9")
     for job, says in (
         (Job("a", command="x", args=["${service:db}"]), "the job does not depend on 'db'"),
-        (Job("a", command="echo ${service:bd}", parents=[db]), "${service:bd} names no service: services are db"),
+        (Job("a", command="echo ${service:bd}", parents=[db]), "${service:bd} does not name a service: services are db"),
     ):
         with pytest.raises(InvalidGraph) as caught:
             one.client.submit(DAG("d", [db, job]))

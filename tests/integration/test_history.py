@@ -95,7 +95,7 @@ def test_runs_are_found_by_dag_state_and_time(small: Cluster) -> None:
     assert small.json("runs", "--since", "2040-01-01") == []
     refused = small.cli("runs", "--since", "yesterday")
     assert refused.returncode == 2 and "write 90s, 15m, 12h" in refused.stderr
-    with pytest.raises(TitanError, match="'BUSY' is no state of a run"):
+    with pytest.raises(TitanError, match="'BUSY' is not a state of a run"):
         client.runs(states=["BUSY"])
 
 

@@ -229,12 +229,23 @@ def _execute(arguments: list[str], flags: list[str]) -> int:
 def _checked(name: str, arguments: list[str], least: int, most: int) -> list[str]:
     """Return the arguments. Raises CallerError if there are too few or too many."""
     if not least <= len(arguments) <= most:
-        line = next(line for line in USAGE.splitlines() if name in line.split("  ")[1].replace("|", " ").split())
         raise CallerError(
-            f"context {name}: wrong number of arguments ({len(arguments)}): use {' '.join(line[:33].split())}"
+            f"context {name}: wrong number of arguments ({len(arguments)}): use `titan context {_synopsis(name)}`"
             " (quote an argument that has blanks)"
         )
     return arguments
+
+
+def _synopsis(name: str) -> str:
+    """Return the command with its arguments, as USAGE lists it."""
+    _, _, commands = USAGE.partition("Commands:\n")
+    for line in commands.splitlines():
+        synopsis = line.strip().partition("  ")[0]
+        if name in synopsis.split(" | "):
+            return name
+        if synopsis.split()[:1] == [name]:
+            return synopsis
+    raise AssertionError(f"USAGE does not list {name}")
 
 
 def _submit(arguments: list[str], flags: list[str]) -> int:

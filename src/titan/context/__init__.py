@@ -1,25 +1,28 @@
-"""What a running job can ask of Titan: `from titan import context`.
+"""Functions for a running job: `from titan import context`.
 
-    context.run, context.job, context.attempt       who it is
-    context.progress(0.4, "epoch 4 of 10")          how far it is: `titan status`, watchers
-    context.status("warming up")                    what it says of itself; kept
-    context.result({"accuracy": 0.93})              what it comes to: `titan result`, `Run.result`, calls that are given it
-    context.value_of("prepare")                     what an earlier job of its run came to
-    context.store                                   TitanStore, keys of its run alone
-    context.shared_store                            TitanStore, keys that all runs and clients share
-    context.submit, context.expand                  more jobs for its run, see `titan.sdk.additions`
-    context.submit_saved                            and those of a saved pipeline
-    context.publish(key, path)                      a file or folder, for its run or (shared=True) for all
-    context.artifact(key).download(path)            what is published under a key
+    context.run, context.job, context.attempt       ids of the run and the job, attempt number
+    context.progress(0.4, "epoch 4 of 10")          report progress: `titan status`, watchers
+    context.status("warming up")                    set a status text, which is kept
+    context.result({"accuracy": 0.93})              set the result: `titan result`, `Run.result`
+    context.value_of("prepare")                     result of an earlier job of the run
+    context.store                                   TitanStore: keys of the run
+    context.shared_store                            TitanStore: keys shared by all runs and clients
+    context.submit, context.expand                  add jobs to the run: `titan.sdk.additions`
+    context.submit_saved                            add the jobs of a saved pipeline
+    context.publish(key, path)                      publish a file or folder for the run
+    context.publish(key, path, shared=True)         publish it for all runs
+    context.artifact(key).download(path)            download what was published under a key
 
 >>> from titan import context                          # doctest: +SKIP
 >>> context.store.incr("done")                         # doctest: +SKIP
 1
 
-It works in scripts, commands and services, in processes and threads that they start, and in calls
-(call, map, task). Threads and processes that outlive their call speak for the one that runs then.
-Outside of a job everything but `in_job` raises NotInJob. All goes through the job's worker, on
-connections that are opened by the first use; threads may share them.
+The module works in scripts, commands and services, in processes and threads that they start, and in
+calls (call, map, task). A thread or process that outlives its call acts for the call that runs at
+that time.
+
+Outside of a job, everything but `in_job` raises NotInJob. All requests go through the job's worker.
+The first use opens the connections, which threads may share.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ from titan.net.job_link import (
     first_lease,
     first_line,
 )
-from titan.net.job_link import own as _asks
+from titan.net.job_link import own as _job_link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,54 +64,57 @@ __all__ = [
     "status", "store", "submit", "submit_saved", "value_of",
 ]  # fmt: skip
 TEXT_BYTES = 1024
-"""Of a status, or of the words beside progress."""
+"""Limit of a status text and of a progress message."""
 PATIENCE_S = 60.0
-"""How long a command that was not sent yet waits for the master."""
+"""Seconds for which an unsent command waits for the master."""
 
 
 def in_job() -> bool:
-    """Whether this process is a job's, or was started by one."""
+    """Return True if this process belongs to a job, or was started by such a process."""
     return bool(os.environ.get(SOCKET)) and os.environ.get(LEASE, "").removeprefix("-").isdigit()
 
 
 def progress(fraction: float | None, message: str = "") -> None:
-    """How far this job is, 0 to 1, or None if that is not known; and at most 1 KiB of text. Costs
-    some microseconds.
+    """Report the progress of this job. Costs some microseconds.
 
-    Only the newest counts: it is shown within half a second by `titan status`, `titan run` and
-    watchers, and is gone when the attempt ends. Raises CallerError for another number,
+    `fraction` is 0 to 1, or None if it is not known. `message` is at most 1 KiB.
+
+    Only the newest report counts. `titan status`, `titan run` and watchers show it within half a
+    second. It disappears when the attempt ends. Raises CallerError for another number,
     LimitExceeded, NotInJob.
     """
     if fraction is None:
-        given = -1.0
+        value = -1.0
     else:
         if isinstance(fraction, bool) or not isinstance(fraction, (int, float)):
-            raise CallerError(f"progress: {fraction!r} is no number: give 0 to 1, or None if it is not known")
-        given = float(fraction)
-        if math.isnan(given) or not 0.0 <= given <= 1.0:
-            raise CallerError(f"progress: {fraction!r} is not between 0 and 1: give the part that is done, as done / total")
-    _notes.tell(REPORT_PROGRESS, (given, _text("progress", message)))
+            raise CallerError(f"progress: {fraction!r} is not a number: give 0 to 1, or None if it is not known")
+        value = float(fraction)
+        if math.isnan(value) or not 0.0 <= value <= 1.0:
+            raise CallerError(f"progress: {fraction!r} is not between 0 and 1: give the fraction done / total")
+    _progress_link.tell(REPORT_PROGRESS, (value, _text("progress", message)))
 
 
 def status(text: str) -> None:
-    """What this job says of itself, in a line of up to 1 KiB: shown with the job, also when the
-    attempt is over, and durable.
+    """Set the status text of this job: one line of up to 1 KiB.
 
-    "" takes it away. The master is told at most once a second: of several only the last. Raises
-    LimitExceeded, NotInJob."""
-    _asks.ask(SET_STATUS, (_text("status", text),))
+    It is shown with the job, also after the attempt has ended, and is durable. "" clears it. The
+    master receives at most one text per second, always the last. Raises LimitExceeded, NotInJob.
+    """
+    _job_link.ask(SET_STATUS, (_text("status", text),))
 
 
 def result(value: Any) -> None:
-    """What this job comes to, if it ends well: the value set last counts, and that of an attempt
-    that fails does not.
+    """Set the result of this job. It counts only if the job succeeds.
 
-    What JSON can say and gives back as it was (None, bool, int, float, str, lists, dicts with str
-    keys) travels as JSON, which `titan result` prints and any language reads; all else is pickled.
-    At most 48 MiB. Read by `Run.result(job)`, `titan result`, `context.value_of(job)` in later jobs
-    of the run, and given to calls of tasks that have the Job among their arguments. Raises
-    CallerError for what can be neither, LimitExceeded, NotInJob; and CallerError in a call, whose
-    value is what it returns.
+    - The last value set counts. The value of a failed attempt is dropped.
+    - A value that JSON returns unchanged travels as JSON: None, bool, int, float, str, lists, dicts
+      with str keys. `titan result` prints it, and any language reads it. All others are pickled.
+    - The limit is 48 MiB.
+    - Readers are `Run.result(job)`, `titan result`, and `context.value_of(job)` in later jobs of
+      the run. A task call with the Job among its arguments receives the value.
+
+    Raises LimitExceeded, NotInJob, and CallerError if the value can be neither JSON nor a pickle.
+    In a call it raises CallerError too, because the result of a call is its return value.
     """
     first_lease()
     data = _as_json(value)
@@ -119,24 +125,25 @@ def result(value: Any) -> None:
 
 
 def set_result(data: bytes, *, as_json: bool) -> None:
-    """As `result`, of a value that is JSON or a pickle already."""
+    """Set the result to a value that is already JSON or a pickle. See `result`."""
     if len(data) > MAX_RESULT_BYTES:
         kind = "JSON" if as_json else "a pickle"
-        told = f"result: {len(data):,} bytes as {kind}; the limit is {MAX_RESULT_BYTES:,}: write a file, or results in parts"
-        raise LimitExceeded(told)
+        raise LimitExceeded(
+            f"result: {len(data):,} bytes as {kind}; the limit is {MAX_RESULT_BYTES:,}: write a file, or split the result"
+        )
     view = memoryview(data)
     step = PIECE_BYTES if len(data) > INLINE_BYTES else INLINE_BYTES
-    with _setting:
+    with _result_lock:
         for at in range(0, max(1, len(data)), step):
-            _asks.ask(SET_RESULT, (as_json, len(data), at), view[at : at + step])
+            _job_link.ask(SET_RESULT, (as_json, len(data), at), view[at : at + step])
 
 
 def value_of(job: str) -> Any:
-    """What a job of this run came to, by its id: what it set by `result`, or returned if it is a
-    call; None if it set nothing.
+    """Return the result of another job of this run, by its id.
 
-    It has to be COMPLETED: depend on it. What was pickled has to be importable here. Raises
-    NotFound, Conflict, NotInJob.
+    The result is the value set by `result`, or the return value of a call. It is None if the job
+    set nothing. The job must be COMPLETED: depend on it. The classes in a pickled value must be
+    importable here. Raises NotFound, Conflict, NotInJob.
     """
     kind, data = raw_value_of(job)
     if not kind:
@@ -151,30 +158,33 @@ def value_of(job: str) -> Any:
 
 
 def raw_value_of(job: str) -> tuple[bytes, bytes]:
-    """(b"" for nothing, b"j" for JSON or b"i" for a pickle; that)."""
+    """Return (kind, data) of a job's result.
+
+    The kind is b"j" for JSON, b"i" for a pickle, or b"" for no result.
+    """
     for _ in range(3):
-        value: bytes = _asks.ask(READ_VALUE, (0, job))[1]
+        value: bytes = _job_link.ask(READ_VALUE, (0, job))[1]
         if value[:1] not in (RETURNED_FILE, JSON_FILE):
             return value[:1], value[1:]
         try:
             with open(value[1:], "rb") as file:
                 return JSON if value[:1] == JSON_FILE else RETURNED, file.read()
-        except FileNotFoundError:  # the worker needed its room meanwhile
+        except FileNotFoundError:  # the worker has evicted the file meanwhile
             continue
-    raise JobFailed(f"the value of {job} does not stay in its worker's cache long enough to be read")
+    raise JobFailed(f"the value of {job} was evicted from the worker's cache before it could be read: try again")
 
 
-def _text(what: str, text: str) -> str:
+def _text(function: str, text: str) -> str:
     if not isinstance(text, str):
-        raise CallerError(f"{what}: {text!r} is no text")
+        raise CallerError(f"{function}: {text!r} is not a string")
     size = len(text.encode("utf-8", "replace"))
     if size > TEXT_BYTES:
-        raise LimitExceeded(f"{what}: a text of {size:,} bytes; the limit is {TEXT_BYTES:,}: a longer one belongs in the output")
+        raise LimitExceeded(f"{function}: a text of {size:,} bytes; the limit is {TEXT_BYTES:,}: print longer texts instead")
     return text
 
 
 def _as_json(value: Any) -> bytes | None:
-    """None if JSON cannot say it, or would give back something else."""
+    """Return the value as JSON; None if JSON cannot express it or would change it."""
     import json
 
     try:
@@ -189,47 +199,55 @@ def _pickled(value: Any) -> bytes:
 
     try:
         return dumps(value)
-    except Exception as first:
-        told = f"result: a {type(value).__name__} can be said neither as JSON nor as a pickle ({type(first).__name__}: {first})"
-        raise CallerError(f"{told}: set plain values, or write a file") from first
+    except Exception as error:
+        problem = f"a {type(value).__name__} can be neither JSON nor a pickle ({type(error).__name__}: {error})"
+        raise CallerError(f"result: {problem}: set plain values, or write a file") from error
 
 
-class _Link:
-    """One connection. Commands are sent once: whether one was executed when the connection broke
-    nobody knows."""
+class _StoreConnection:
+    """Connection to the store, opened by the first command.
+
+    A command is sent only once. If the connection breaks, the command may or may not have been
+    executed.
+    """
 
     def __init__(self, space: str) -> None:
         self._space = space
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._pid = 0
-        self._of = ""
-        """The run whose keys it works on, in a function runner: the next call may be another's."""
+        self._run = ""
+        """Run whose keys the connection accesses.
+
+        In a function runner the next call may belong to another run.
+        """
 
     def exchange(self, commands: list[list[bytes]]) -> list[Any]:
         from titan.sdk.store import packed_commands, replies_from
 
         with self._lock:
-            it = self._open()
+            stream = self._open()
             try:
-                it.sendall(packed_commands(commands))
-                return replies_from(it, len(commands))
+                stream.sendall(packed_commands(commands))
+                return replies_from(stream, len(commands))
             except OSError as e:
                 self._drop()
-                raise ConnectionLost(f"the way to the store broke ({e}): what was asked may have been done, or not") from e
+                raise ConnectionLost(
+                    f"the connection to the store broke ({e}): the command may or may not have been executed"
+                ) from e
 
     def _open(self) -> socket.socket:
         from titan.sdk.store import greet
 
-        lease, of = first_lease(), ""
+        lease, run = first_lease(), ""
         if lease.startswith("-") and self._space == "run":
-            it = _asks.identify()
-            lease, of = str(it.lease), it.run
-        if self._socket is not None and self._pid == os.getpid() and self._of == of and not _is_closed(self._socket):
+            identity = _job_link.identify()
+            lease, run = str(identity.lease), identity.run
+        if self._socket is not None and self._pid == os.getpid() and self._run == run and not _is_closed(self._socket):
             return self._socket
         self._drop()
-        self._of, path = of, os.environ[SOCKET]
-        until, backoff = time.monotonic() + PATIENCE_S, Backoff(0.02, 1.0)
+        self._run, path = run, os.environ[SOCKET]
+        deadline, backoff = time.monotonic() + PATIENCE_S, Backoff(0.02, 1.0)
         while True:
             stream = socket.socket(socket.AF_UNIX)
             try:
@@ -243,8 +261,8 @@ class _Link:
                 raise CallerError(str(e).removeprefix("NOPERM ")) from None
             except OSError as e:
                 stream.close()
-                if time.monotonic() > until:
-                    raise ConnectionLost(f"no master was reached through the worker for {PATIENCE_S:g} s: {e}") from e
+                if time.monotonic() > deadline:
+                    raise ConnectionLost(f"the worker has not reached a master for {PATIENCE_S:g} s: {e}") from e
             time.sleep(backoff.next_s())
 
     def _drop(self) -> None:
@@ -254,7 +272,7 @@ class _Link:
 
 
 def _is_closed(sock: socket.socket) -> bool:
-    """Whether the other side has hung up, as far as that is known here."""
+    """Return True if the other side is known to have closed the connection."""
     try:
         return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
     except BlockingIOError:
@@ -264,25 +282,26 @@ def _is_closed(sock: socket.socket) -> bool:
 
 
 def publish(key: str, path: str | os.PathLike[str], *, shared: bool = False) -> JobArtifact:
-    """A file or folder is published under a key of this run, `shared`: of all; durable when this
-    returns.
+    """Publish a file or folder under a key of this run, or with `shared` under a key for all runs.
 
-    The newest version of a key counts. Raises CallerError for a bad key, or if nothing is there;
-    LimitExceeded; EnvironmentFault.
+    It is durable when this returns. The newest version of a key counts. Raises CallerError for a
+    malformed key or a missing path, LimitExceeded, EnvironmentFault.
     """
-    return job_files.publish(_asks, key, path, shared=shared)
+    return job_files.publish(_job_link, key, path, shared=shared)
 
 
 def artifact(key: str) -> JobArtifact:
-    """What this run published under the key, else what is shared under it; RUN/KEY: what another
-    run did. Raises NotFound."""
-    return job_files.find(_asks, key)
+    """Return the artifact that this run published under the key, else the shared one.
+
+    RUN/KEY is an artifact of another run. Raises NotFound.
+    """
+    return job_files.find(_job_link, key)
 
 
-_links = {space: _Link(space) for space in ("run", "shared")}
-_notes = JobLink()
-"""Of its own: progress does not wait for an answer to something else."""
-_setting = threading.Lock()
+_store_connections = {space: _StoreConnection(space) for space in ("run", "shared")}
+_progress_link = JobLink()
+"""Separate link for progress, which never waits for the answer to another request."""
+_result_lock = threading.Lock()
 
 
 def __getattr__(name: str) -> Any:
@@ -293,10 +312,10 @@ def __getattr__(name: str) -> Any:
     if name in ("store", "shared_store"):
         from titan.sdk.store import Store
 
-        return Store(_links["run" if name == "store" else "shared"].exchange)
+        return Store(_store_connections["run" if name == "store" else "shared"].exchange)
     if name not in ("run", "job", "attempt"):
         raise AttributeError(f"module 'titan.context' has no attribute {name!r}")
-    return getattr(_asks.identify(), name)
+    return getattr(_job_link.identify(), name)
 
 
 if TYPE_CHECKING:

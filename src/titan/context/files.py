@@ -1,7 +1,6 @@
-"""Published files, as a job sees them: `context.publish(key, path)`,
-`context.artifact(key).download(path)`.
+"""Published files in a job: `context.publish(key, path)`, `context.artifact(key).download(path)`.
 
-Imports the standard library, the errors and `job_link` alone.
+Imports only the standard library, the errors and `job_link`.
 """
 
 from __future__ import annotations
@@ -15,24 +14,26 @@ FOLDER = 2
 
 
 class JobArtifact:
-    """A published file or folder: one version of it."""
+    """One version of a published file or folder."""
 
     __slots__ = ("_link", "by", "hash", "is_folder", "key", "published_at", "size")
 
     def __init__(self, link: JobLink, row: list[Any]) -> None:
         self._link = link
         self.key: str = row[0]
-        """RUN/KEY; KEY if it is shared."""
+        """RUN/KEY, or KEY if it is shared."""
         self.hash: str = row[1]
         self.size: int = row[2]
         self.is_folder: bool = row[3] == FOLDER
         self.published_at: float = row[4]
         self.by: str = row[5] if len(row) > 5 else ""
-        """The job that published it, RUN/JOB; "" for a client."""
+        """Job that published the artifact, as RUN/JOB; "" for a client."""
 
     def download(self, path: str | os.PathLike[str]) -> str:
-        """Writes it, this version, to `path`, which a file replaces; a folder has to be empty or
-        not there."""
+        """Write this version to `path` and return its absolute path.
+
+        A file replaces an existing file. A folder must be empty or missing.
+        """
         return fetch(self._link, self.key, path, self.hash)
 
     def __repr__(self) -> str:
@@ -40,7 +41,7 @@ class JobArtifact:
 
 
 def publish(link: JobLink, key: str, path: str | os.PathLike[str], *, shared: bool) -> JobArtifact:
-    row = _ask(link, PUBLISH_PATH, (key, os.path.abspath(path), shared))
+    row = _first_row(link, PUBLISH_PATH, (key, os.path.abspath(path), shared))
     return JobArtifact(link, row)
 
 
@@ -50,12 +51,12 @@ def find(link: JobLink, key: str) -> JobArtifact:
 
 def fetch(link: JobLink, key: str, path: str | os.PathLike[str], hash_: str = "") -> str:
     target = os.path.abspath(path)
-    _ask(link, FETCH_PATH, (key, target, hash_))
+    _first_row(link, FETCH_PATH, (key, target, hash_))
     return target
 
 
-def _ask(link: JobLink, opcode: int, fields: tuple[Any, ...]) -> list[Any]:
-    """Again while the worker says that it goes on."""
+def _first_row(link: JobLink, opcode: int, fields: tuple[Any, ...]) -> list[Any]:
+    """Return the first row of the answer. Repeat the request while the worker is still busy."""
     while True:
         rows = link.ask(opcode, fields)[1]
         if rows:

@@ -1,1 +1,1 @@
-"""What user code calls. The public names are those of `titan`; modules in here are private."""
+"""Private modules of the SDK. `titan` exports the public names."""

@@ -1,5 +1,4 @@
-"""What a running job adds to its run: jobs, the jobs of a pipeline file or of a saved pipeline, or
-one for each of some items."""
+"""Additions of a running job to its run: jobs, pipeline files, saved pipelines, a job per item."""
 
 from __future__ import annotations
 
@@ -27,27 +26,27 @@ def submit(
     before_children: bool = False,
     key: str = "",
 ) -> list[str]:
-    """Adds jobs to the run of the job that calls this, all or none; returns their ids.
+    """Add jobs to the run of the calling job, all or none. Return their ids.
 
-    - Their `parents` may be jobs of the run: the job itself, or others, over or not.
-    - `before`: jobs of the run that wait for the addition from now on. They must not have been
-      ready yet. `before_children`: so do the jobs that depend on this one.
-    - A relative `file` is one of the project, if this job is of one; else, and with an absolute
-      path, it is read here, at most 15 MiB.
-    - `key`: an addition of the same job with the same key is made once, also by a later attempt.
-      Default: the ids.
+    - Their `parents` may be jobs of the run: the calling job or others, over or not.
+    - `before`: jobs of the run that wait for the added jobs from now on. They must not have been
+      ready yet.
+    - `before_children`: the dependents of the calling job wait for the added jobs too.
+    - If the calling job has a project, a relative `file` is a path in it. All other files are read
+      here, at most 15 MiB each.
+    - `key`: idempotency key within the calling job, valid across its attempts. Default: the ids.
 
     Raises InvalidGraph, Conflict, LimitExceeded; NotInJob outside of a job.
     """
     from titan.sdk.staging import stage
 
-    it = ask(msg.WhoAmI(0), msg.Identity)
-    dag = DAG(it.job, jobs, project="/" if it.archive else None)
-    staged = stage(dag, addition=True, archive=it.archive)
+    identity = ask(msg.WhoAmI(0), msg.Identity)
+    dag = DAG(identity.job, jobs, project="/" if identity.archive else None)
+    staged = stage(dag, addition=True, archive=identity.archive)
     try:
         if staged.unresolved:
-            raise InvalidGraph(f"file: perm:{staged.unresolved[0]}: files of the master cannot be named in an addition")
-        for hash_ in _lacking(list(staged.artifacts)):
+            raise InvalidGraph(f"file: perm:{staged.unresolved[0]}: an addition cannot use files of the master's perm_files/")
+        for hash_ in _missing(list(staged.artifacts)):
             _put(hash_, staged.artifacts[hash_].read_bytes())
         names = [job if isinstance(job, str) else job.id for job in before]
         grow(ask, staged.spec, before=names, before_children=before_children, key=key)
@@ -57,15 +56,15 @@ def submit(
 
 
 def submit_file(path: str, *, before: Iterable[str] = (), before_children: bool = False, key: str = "") -> list[str]:
-    """Adds the jobs of a pipeline file, or with ``-`` of stdin, whose files lie beside it.
+    """Add the jobs of a pipeline file, or with ``-`` of stdin.
 
-    In the folder of a job that has a project they are those of the project, as it was submitted;
-    else they are read here. See `submit`. Raises InvalidPipeline.
+    Its files are beside it. In the folder of a job with a project they are files of that project,
+    as submitted. Else they are read here. See `submit`. Raises InvalidPipeline.
     """
     from titan.sdk.pipeline import load_addition
 
-    it = ask(msg.WhoAmI(0), msg.Identity)
-    root = _folder_of(it, Path(path).absolute().parent) if it.archive else None
+    identity = ask(msg.WhoAmI(0), msg.Identity)
+    root = _folder_of(identity, Path(path).absolute().parent) if identity.archive else None
     dag = load_addition(path, project=root is not None)
     jobs = dag.jobs
     if root is not None and dag.project is not None:
@@ -75,59 +74,60 @@ def submit_file(path: str, *, before: Iterable[str] = (), before_children: bool 
 
 
 def _folder_of(message: msg.Identity, inside: Path) -> Path | None:
-    """The folder of this attempt, RUN/JOB.ATTEMPT, if `inside` lies in it."""
+    """Return the folder RUN/JOB.ATTEMPT of this attempt if it contains `inside`, else None."""
     folders = (inside, *inside.parents)
     return next((p for p in folders if p.name == f"{message.job}.{message.attempt}" and p.parent.name == message.run), None)
 
 
 def _beside(folder: str, job: Job) -> Job:
-    """A job whose file is named from this folder of its project, as one whose file is named from
-    the project."""
+    """Return the job with its file relative to the project instead of to `folder` in it."""
     file = job.file
     if file is None or os.path.isabs(file) or perm_name(file):
         return job
-    return _remade(job, file=os.path.join(folder, file))
+    return _changed_copy(job, file=os.path.join(folder, file))
 
 
 def expand(
     job: Job, items: Iterable[Any] | int, *, join: Job | None = None, before_children: bool = False, key: str = ""
 ) -> list[str]:
-    """Adds a job like `job` for each item (a string, number, path, or a mapping of names to such),
-    as ID[0], ID[1], ..., and `join`, which waits for them all. In `args` ``${item}``,
-    ``${item.KEY}`` and ``${index}`` stand for what differs.
+    """Add a copy of `job` for each item, as ID[0], ID[1], ..., and `join`, which waits for them.
 
-    See `submit`.
+    An item is a string, a number, a path, or a mapping of names to them. `items` may also be the
+    number of copies. The placeholders ``${item}``, ``${item.KEY}`` and ``${index}`` are replaced in
+    `args`. See `submit`.
     """
     if job.is_array:
-        raise InvalidGraph.of(job.id, "foreach", "it is an array already")
-    given = items if isinstance(items, int) else list(items)
-    if not given:
+        raise InvalidGraph.of(job.id, "foreach", "the job is already an array")
+    item_list = items if isinstance(items, int) else list(items)
+    if not item_list:
         return submit(join, before_children=before_children, key=key) if join is not None else []
-    many = _remade(job, foreach=foreach_of(given))
-    more = [] if join is None else [_remade(join, parents=(*join.parents, job.id))]
-    return submit(many, *more, before_children=before_children, key=key)
+    array = _changed_copy(job, foreach=foreach_of(item_list))
+    more = [] if join is None else [_changed_copy(join, parents=(*join.parents, job.id))]
+    return submit(array, *more, before_children=before_children, key=key)
 
 
 def submit_saved(name: str, prefix: str = "", *, before_children: bool = False) -> list[str]:
-    """Adds the jobs of a saved pipeline, each as PREFIX.ID (default: the pipeline's name). See
-    `submit`. Raises NotFound."""
+    """Add the jobs of a saved pipeline, each as PREFIX.ID. See `submit`. Raises NotFound.
+
+    `prefix` defaults to the pipeline's name.
+    """
     spec = prefixed(saved(ask, name), prefix or name)
     grow(ask, spec, before_children=before_children)
     return spec.ids
 
 
-def _remade(job: Job, **fields: Any) -> Job:
-    made = copy.copy(job)
+def _changed_copy(job: Job, **fields: Any) -> Job:
+    changed = copy.copy(job)
     for name, value in fields.items():
-        object.__setattr__(made, name, value)
-    return made
+        object.__setattr__(changed, name, value)
+    return changed
 
 
-def _lacking(hashes: list[str]) -> list[str]:
+def _missing(hashes: list[str]) -> list[str]:
     return ask(msg.Stage(0, hashes, [0] * len(hashes)), msg.Staged).missing if hashes else []
 
 
 def _put(hash_: str, data: bytes) -> None:
     if len(data) > MAX_FILE:
-        raise LimitExceeded(f"a file of {len(data):,} bytes; one that a job adds a job with takes at most {MAX_FILE:,}")
+        raise LimitExceeded(f"a file of {len(data):,} bytes; the limit for a job that is added from a job is {MAX_FILE:,}")
     ask(msg.SendFile(0, "", len(data), hash_), msg.Stored, data)

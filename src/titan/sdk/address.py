@@ -1,4 +1,4 @@
-"""Where the master is: an argument, else TITAN_MASTER, else this machine's port 9090."""
+"""Address of the master: an argument, else TITAN_MASTER, else port 9090 of this machine."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ VARIABLE = "TITAN_MASTER"
 
 
 def find_address(address: str | None = None) -> tuple[str, int]:
-    """(host, port). `HOST`, `HOST:PORT`, `:PORT` and `[IPV6]:PORT` are understood. Raises
-    CallerError."""
+    """Return (host, port) from `HOST`, `HOST:PORT`, `:PORT` or `[IPV6]:PORT`.
+
+    Raises CallerError.
+    """
     text = (address or os.environ.get(VARIABLE) or DEFAULT).strip()
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
         host, port = text, str(DEFAULT_PORT)
     host = host.strip("[]") or "127.0.0.1"
     if not port.isdigit() or not 0 < int(port) < 65536:
-        raise CallerError(f"{text!r} is no address of a master: give HOST:PORT, for example {DEFAULT}")
+        raise CallerError(f"{text!r} is not the address of a master: give HOST:PORT, for example {DEFAULT}")
     return host, int(port)

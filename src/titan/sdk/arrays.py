@@ -1,12 +1,16 @@
-"""Job arrays: one specification, many jobs that differ in an item. What items may be, and what
-stands in their place.
+"""Job arrays: one specification, many jobs that differ in their item.
 
-An array `resize` of three jobs is `resize[0]`, `resize[1]` and `resize[2]`. In its `args` and
-`parents` ``${item}`` is the job's item, ``${item.KEY}`` a value of an item that is a mapping,
-``${matrix.KEY}`` the job's value on that axis of a matrix, ``${index}`` its number, counted from 0;
-``$${`` is a plain ``${``. Nothing is put into the text of a command: there a value is ``$1``.
+Owns the accepted items and the placeholders. An array `resize` of three jobs is `resize[0]`,
+`resize[1]` and `resize[2]`. Placeholders in its `args` and `parents`:
 
-Pure: knows nothing of `Job`, which holds the values that are normalised here.
+- ``${item}``: the job's item. ``${item.KEY}``: a value of an item that is a mapping.
+- ``${matrix.KEY}``: the job's value on that axis of a matrix.
+- ``${index}``: the job's index, counted from 0.
+- ``$${`` is a literal ``${``.
+
+Nothing is inserted into the text of a command: there the value is ``$1``.
+
+Pure. Does not know `Job`, which holds the values that are normalised here.
 """
 
 from __future__ import annotations
@@ -24,22 +28,22 @@ from titan.sdk.field_table import BadField
 Item = str | tuple[tuple[str, str], ...]
 """A text, or (key, text) pairs."""
 Foreach = int | tuple[Item, ...]
-"""How many jobs (their items are their numbers), or their items."""
+"""Number of jobs (each item is its index), or the items."""
 Matrix = tuple[tuple[str, tuple[str, ...]], ...]
 """(axis, values) pairs: a job for each combination, the last axis fastest."""
 
 MAX_KEYS: Final = 64
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
-_PLACE = re.compile(r"\$\$\{|\$\{(item|matrix|index)(?:\.([^${}]*))?\}")
+_PLACEHOLDER = re.compile(r"\$\$\{|\$\{(item|matrix|index)(?:\.([^${}]*))?\}")
 
 
 class BadArray(BadField):
-    """Says what is wrong with a value, for after a colon."""
+    """An invalid value for an array. The text is the problem, to be put after a colon."""
 
 
-# -- what may be given, made into what is kept -----------------------------------------------------
+# -- conversion of values --------------------------------------------------------------------------
 def foreach_of(value: object) -> Foreach:
-    """Raises BadArray.
+    """Convert the value of `foreach`. Raises BadArray.
 
     >>> foreach_of(["a", 2, {"name": "b", "size": 3}])
     ('a', '2', (('name', 'b'), ('size', '3')))
@@ -51,7 +55,7 @@ def foreach_of(value: object) -> Foreach:
     if isinstance(value, range):
         value = list(value)
     if isinstance(value, (str, bytes, Mapping, Set)) or not isinstance(value, Iterable):
-        raise BadArray("must be a list of items, or how many jobs there are")
+        raise BadArray("must be a list of items, or the number of jobs")
     items: list[Item] = []
     for item in value:
         if len(items) >= MAX_JOBS:
@@ -63,7 +67,7 @@ def foreach_of(value: object) -> Foreach:
 
 
 def matrix_of(value: object) -> Matrix:
-    """Raises BadArray.
+    """Convert the value of `matrix`. Raises BadArray.
 
     >>> matrix_of({"lang": ["de", "en"], "size": [1]})
     (('lang', ('de', 'en')), ('size', ('1',)))
@@ -100,17 +104,17 @@ def _item(value: object) -> Item:
 
 def _check_key(key: object) -> None:
     if not isinstance(key, str) or not _KEY.fullmatch(key):
-        raise BadArray(f"{str(key)[:64]!r} is no name of a value: use letters, digits, _ and -, the first no digit")
+        raise BadArray(f"{str(key)[:64]!r} is not a valid key: use letters, digits, _ and -, and start with a letter or _")
 
 
-def _text(value: object, what: str) -> str:
+def _text(value: object, subject: str) -> str:
     if isinstance(value, os.PathLike):
         value = value.__fspath__()
     if isinstance(value, bool) or not isinstance(value, (str, Real)):
-        raise BadArray(f"{what} must be a string, a number or a path, not {type(value).__name__}")
+        raise BadArray(f"{subject} must be a string, a number or a path, not {type(value).__name__}")
     value = str(value)
     if "\0" in value:
-        raise BadArray(f"{what}: a NUL character")
+        raise BadArray(f"{subject}: contains a NUL character")
     return value
 
 
@@ -126,12 +130,12 @@ def size_of(foreach: Foreach | None, matrix: Matrix | None) -> int:
 
 
 def member(name: str, index: int) -> str:
-    """The id of one job of an array."""
+    """Return the id of one job of an array."""
     return f"{name}[{index}]"
 
 
 def array_of(job: str) -> tuple[str, int]:
-    """(the array, the index) that the id of a job may mean; ("", 0) if it has no such form.
+    """Return (array, index) of an id such as `resize[12]`; ("", 0) for other ids.
 
     >>> array_of("resize[12]"), array_of("resize"), array_of("resize[x]")
     (('resize', 12), ('', 0), ('', 0))
@@ -146,17 +150,20 @@ def array_of(job: str) -> tuple[str, int]:
 def rows(
     foreach: Foreach | None, matrix: Matrix | None, args: Sequence[str], parents: Sequence[str]
 ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """(args, parents) of each job, in order. Without `args` a job's are its item's values.
+    """Yield (args, parents) of each job, in order. Without `args`, the item's values are the args.
 
-    >>> list(rows(("a", "b"), None, ("--in=${item}", "$${item}"), ("load[${index}]", "start")))
-    [(('--in=a', '${item}'), ('load[0]', 'start')), (('--in=b', '${item}'), ('load[1]', 'start'))]
+    >>> args, parents = ("--in=${item}", "$${item}"), ("load[${index}]", "start")
+    >>> for row in rows(("a", "b"), None, args, parents):
+    ...     print(row)
+    (('--in=a', '${item}'), ('load[0]', 'start'))
+    (('--in=b', '${item}'), ('load[1]', 'start'))
     """
     arguments = [_filler(text, foreach, matrix) for text in args]
     ids = [_filler(text, foreach, matrix) for text in parents]
     same_parents = tuple(parents) if all(isinstance(fill, str) for fill in ids) else None
     for index, values in enumerate(_values(foreach, matrix)):
-        found = tuple([fill if isinstance(fill, str) else fill(index, values) for fill in arguments]) if args else _all(values)
-        yield found, same_parents or tuple([fill if isinstance(fill, str) else fill(index, values) for fill in ids])
+        row_args = tuple([fill if isinstance(fill, str) else fill(index, values) for fill in arguments]) if args else _texts(values)
+        yield row_args, same_parents or tuple([fill if isinstance(fill, str) else fill(index, values) for fill in ids])
 
 
 def _values(foreach: Foreach | None, matrix: Matrix | None) -> Iterable[Item]:
@@ -167,23 +174,25 @@ def _values(foreach: Foreach | None, matrix: Matrix | None) -> Iterable[Item]:
     return map(str, range(foreach)) if isinstance(foreach, int) else foreach
 
 
-def _all(values: Item) -> tuple[str, ...]:
+def _texts(values: Item) -> tuple[str, ...]:
     return (values,) if isinstance(values, str) else tuple([text for _, text in values])
 
 
 def _filler(text: str, foreach: Foreach | None, matrix: Matrix | None) -> str | Callable[[int, Item], str]:
-    """The text itself if it is the same for every job, else what makes it of an index and item.
-    Raises BadArray."""
+    """Return a function that fills in the placeholders, or the text itself if it has none.
+
+    Raises BadArray.
+    """
     if "${" not in text:
         return text
-    for place in _PLACE.finditer(text):
-        _check_place(place, foreach, matrix)
-    if not any(place[1] for place in _PLACE.finditer(text)):
+    for placeholder in _PLACEHOLDER.finditer(text):
+        _check_placeholder(placeholder, foreach, matrix)
+    if not any(placeholder[1] for placeholder in _PLACEHOLDER.finditer(text)):
         return text.replace("$${", "${")
 
     def fill(index: int, values: Item) -> str:
-        def put(place: re.Match[str]) -> str:
-            kind, key = place[1], place[2]
+        def put(placeholder: re.Match[str]) -> str:
+            kind, key = placeholder[1], placeholder[2]
             if kind is None:
                 return "${"
             if kind == "index":
@@ -191,39 +200,39 @@ def _filler(text: str, foreach: Foreach | None, matrix: Matrix | None) -> str | 
             if key is None:
                 assert isinstance(values, str)
                 return values
-            return dict(values)[key]  # type: ignore[arg-type]  # a key was checked to be there, so it is no text
+            return dict(values)[key]  # type: ignore[arg-type]  # `_check_placeholder` has found the key
 
-        return _PLACE.sub(put, text)
+        return _PLACEHOLDER.sub(put, text)
 
     return fill
 
 
-def _check_place(place: re.Match[str], foreach: Foreach | None, matrix: Matrix | None) -> None:
-    kind, key = place[1], place[2]
+def _check_placeholder(placeholder: re.Match[str], foreach: Foreach | None, matrix: Matrix | None) -> None:
+    kind, key = placeholder[1], placeholder[2]
     if kind is None or (kind == "index" and key is None):
         return
     if kind == "index":
-        raise BadArray(f"{place[0]}: the index has no parts: write ${{index}}")
+        raise BadArray(f"{placeholder[0]}: the index has no keys: write ${{index}}")
     if kind == "matrix":
         if matrix is None:
-            raise BadArray(f"{place[0]}: the job has no matrix: write ${{item}}")
+            raise BadArray(f"{placeholder[0]}: the job has no matrix: write ${{item}}")
         if key is None or key not in dict(matrix):
-            raise BadArray(f"{place[0]}: no such axis: there {_are(name for name, _ in matrix)}")
+            raise BadArray(f"{placeholder[0]}: the matrix has no such axis: there {_axes(name for name, _ in matrix)}")
         return
     if matrix is not None:
-        raise BadArray(f"{place[0]}: the job has a matrix: write ${{matrix.{matrix[0][0]}}}")
+        raise BadArray(f"{placeholder[0]}: the job has a matrix: write ${{matrix.{matrix[0][0]}}}")
     if isinstance(foreach, int):
         if key is not None:
-            raise BadArray(f"{place[0]}: the items are numbers: write ${{item}}")
+            raise BadArray(f"{placeholder[0]}: the items are numbers: write ${{item}}")
         return
     assert foreach is not None
     for i, item in enumerate(foreach):
         if key is None and not isinstance(item, str):
-            raise BadArray(f"{place[0]}: item {i} is a mapping: write ${{item.{item[0][0]}}}")
+            raise BadArray(f"{placeholder[0]}: item {i} is a mapping: write ${{item.{item[0][0]}}}")
         if key is not None and (isinstance(item, str) or key not in dict(item)):
-            raise BadArray(f"{place[0]}: item {i} has no value of that name")
+            raise BadArray(f"{placeholder[0]}: item {i} has no value of that name")
 
 
-def _are(names: Iterable[str]) -> str:
-    listed = [f"${{matrix.{name}}}" for name in names]
-    return f"is {listed[0]}" if len(listed) == 1 else f"are {', '.join(listed)}"
+def _axes(names: Iterable[str]) -> str:
+    placeholders = [f"${{matrix.{name}}}" for name in names]
+    return f"is {placeholders[0]}" if len(placeholders) == 1 else f"are {', '.join(placeholders)}"

@@ -1,8 +1,7 @@
-"""Published files: `client.publish("models/best", "model.bin")`,
-`client.artifact("models/best").download("model.bin")`.
+"""Published files: `client.publish(key, path)`, `client.artifact(key).download(path)`.
 
-A key of a client is shared by the whole cluster. What a job published under a key of its run is
-RUN/KEY here, and what it left as an output is RUN/JOB.OUTPUT. Both clients inherit these methods.
+A client publishes under keys that the whole cluster shares. RUN/KEY is a key that a job published
+for its run. RUN/JOB.OUTPUT is an output of a job. Both clients inherit these methods.
 """
 
 from __future__ import annotations
@@ -28,40 +27,40 @@ from titan.sdk.uploads import ConnectionLines
 
 T = TypeVar("T")
 HASH_FIRST = 8 << 20
-"""A file up to this size is hashed before it is sent: the master may have it."""
+"""Largest file to hash before it is sent, because the master may already have it."""
 MAX_FOLDER_BYTES = 64 << 30
 MAX_FOLDER_MEMBERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactInfo:
-    """One version of what is published, or an output of a job."""
+    """One version of a published file or folder, or an output of a job."""
 
     key: str
     hash: str
-    """SHA-256 in hex; of a folder, of the archive in which it travels."""
+    """SHA-256 in hex; for a folder, that of its archive."""
     size: int
-    """Bytes, of a folder of its archive."""
+    """Bytes; for a folder, those of its archive."""
     is_folder: bool
     published_at: float
     """Seconds since the epoch."""
     by: str
-    """The job that published it, RUN/JOB; "" for a client."""
+    """Job that published the artifact, as RUN/JOB; "" for a client."""
     executable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AsyncArtifact(ArtifactInfo):
-    """The newest version under a key, as it was when it was asked for."""
+    """The newest version under a key at the time of the request."""
 
     _connection: Connection | None = None
 
     async def download(self, path: str | os.PathLike[str]) -> Path:
-        """Writes it to `path`, which a file replaces at once; a folder has to be empty or not
-        there. Returns the path.
+        """Write this version to `path` and return the path.
 
-        Raises PeerError if it does not arrive as its hash says, NotFound if the master has it no
-        more, OSError.
+        A file replaces an existing file atomically. A folder must be empty or missing. Raises
+        PeerError if the content does not match its hash, NotFound if the master no longer has it,
+        OSError.
         """
         assert self._connection is not None
         target = Path(path)
@@ -80,32 +79,32 @@ class AsyncArtifact(ArtifactInfo):
 
 
 class Artifact:
-    """The same for code without an event loop."""
+    """AsyncArtifact for code without an event loop."""
 
     def __init__(self, client: Artifacts, artifact: AsyncArtifact) -> None:
         self._client = client
-        self._it = artifact
+        self._artifact = artifact
         self.key, self.hash, self.size = artifact.key, artifact.hash, artifact.size
         self.is_folder, self.published_at, self.by = artifact.is_folder, artifact.published_at, artifact.by
 
     def download(self, path: str | os.PathLike[str]) -> Path:
-        """Writes it to `path`; see AsyncArtifact.download."""
-        return self._client._wait(self._it.download(path))
+        """Write this version to `path` and return the path. See AsyncArtifact.download."""
+        return self._client._wait(self._artifact.download(path))
 
     def __repr__(self) -> str:
         return f"<Artifact {self.key} {self.hash[:12]} of {self.size:,} bytes>"
 
 
 class AsyncArtifacts:
-    """What AsyncClient can do with published files."""
+    """Methods of AsyncClient for published files."""
 
     _connection: Connection
 
     async def publish(self, key: str, path: str | os.PathLike[str]) -> ArtifactInfo:
-        """A file or folder is published under a key that all share; durable when this returns. The
-        newest version counts.
+        """Publish a file or folder under a key that the whole cluster shares.
 
-        Raises CallerError for a bad key, LimitExceeded, OSError.
+        It is durable when this returns. The newest version counts. Raises CallerError for a
+        malformed key, LimitExceeded, OSError.
         """
         source, kind = Path(path), FILE
         scratch = None
@@ -115,12 +114,12 @@ class AsyncArtifacts:
                 scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="titan-publish-"))
                 source = await asyncio.to_thread(_packed, source, scratch)
             elif not source.is_file():
-                raise CallerError(f"{path} is no file or folder: nothing is published")
+                raise CallerError(f"{path} is not a file or folder: nothing was published. Check the path")
             elif source.stat().st_mode & 0o100:
                 kind = PROGRAM
             size = source.stat().st_size
-            known = await asyncio.to_thread(_hash_of, source) if size <= HASH_FIRST else ""
-            hash_ = await send_file(ConnectionLines(self._connection), source, hash_=known)
+            known_hash = await asyncio.to_thread(_hash_of, source) if size <= HASH_FIRST else ""
+            hash_ = await send_file(ConnectionLines(self._connection), source, hash_=known_hash)
         finally:
             if scratch is not None:
                 remove_folder(scratch, ignore_errors=True)
@@ -129,35 +128,37 @@ class AsyncArtifacts:
         return _info(answer.artifacts[0])
 
     async def artifact(self, key: str, *, version: str = "") -> AsyncArtifact:
-        """What is published as KEY or RUN/KEY, or is the output RUN/JOB.OUTPUT. `version`: the
-        beginning of the hash of an older one.
+        """Return the artifact under KEY or RUN/KEY, or the output RUN/JOB.OUTPUT.
 
-        Raises NotFound.
+        `version` is the beginning of the hash of an older version. Raises NotFound, and CallerError
+        for an unknown version.
         """
         answer = await self._connection.call(lambda n: msg.FindArtifact(n, key))
         assert isinstance(answer, msg.Artifacts)
         rows = [row for row in answer.artifacts if row.hash.startswith(version)]
         if not rows:
-            there = ", ".join(row.hash[:12] for row in answer.artifacts)
-            raise CallerError(f"{key} has no version {version[:64]!r}: there is {there}")
+            versions = ", ".join(row.hash[:12] for row in answer.artifacts)
+            raise CallerError(f"{key} has no version {version[:64]!r}: its versions are {versions}")
         row = rows[0]
-        about = (row.key, row.hash, row.size, row.kind == FOLDER, row.at, row.by, row.kind == PROGRAM)
-        return AsyncArtifact(*about, self._connection)
+        fields = (row.key, row.hash, row.size, row.kind == FOLDER, row.at, row.by, row.kind == PROGRAM)
+        return AsyncArtifact(*fields, self._connection)
 
     async def artifacts(self, prefix: str = "", limit: int = 1000) -> list[ArtifactInfo]:
-        """The newest version of each shared key that begins so; `RUN/...`: what a run published and
-        its jobs left."""
+        """Return the newest version of each shared key with this prefix.
+
+        `RUN/...` lists the artifacts and outputs of a run.
+        """
         answer = await self._connection.call(lambda n: msg.ListArtifacts(n, prefix, limit))
         assert isinstance(answer, msg.Artifacts)
         return [_info(row) for row in answer.artifacts]
 
     async def remove_artifact(self, key: str) -> None:
-        """A shared key is gone, with all its versions. Raises NotFound."""
+        """Remove a shared key with all its versions. Raises NotFound."""
         await self._connection.call(lambda n: msg.RemoveArtifact(n, key))
 
 
 class Artifacts:
-    """What Client can do with published files."""
+    """Methods of Client for published files."""
 
     _async: AsyncArtifacts
 
@@ -165,13 +166,13 @@ class Artifacts:
         raise NotImplementedError
 
     def publish(self, key: str, path: str | os.PathLike[str]) -> ArtifactInfo:
-        """A file or folder is published under a key that all share, durably; see
-        AsyncClient.publish."""
+        """Publish a file or folder under a shared key, durably. See AsyncClient.publish."""
         return self._wait(self._async.publish(key, path))
 
     def artifact(self, key: str, *, version: str = "") -> Artifact:
-        """What is published as KEY or RUN/KEY, or is the output RUN/JOB.OUTPUT; see
-        AsyncClient.artifact.
+        """Return the artifact under KEY or RUN/KEY, or the output RUN/JOB.OUTPUT.
+
+        See AsyncClient.artifact.
 
         >>> with Client() as client:                   # doctest: +SKIP
         ...     client.artifact("models/best").download("model.bin")
@@ -179,12 +180,14 @@ class Artifacts:
         return Artifact(self, self._wait(self._async.artifact(key, version=version)))
 
     def artifacts(self, prefix: str = "", limit: int = 1000) -> list[ArtifactInfo]:
-        """The newest version of each shared key that begins so; `RUN/...`: what a run published and
-        its jobs left."""
+        """Return the newest version of each shared key with this prefix.
+
+        See AsyncClient.artifacts.
+        """
         return self._wait(self._async.artifacts(prefix, limit))
 
     def remove_artifact(self, key: str) -> None:
-        """A shared key is gone, with all its versions. Raises NotFound."""
+        """Remove a shared key with all its versions. Raises NotFound."""
         self._wait(self._async.remove_artifact(key))
 
 

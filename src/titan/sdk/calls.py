@@ -1,9 +1,8 @@
-"""Calls of Python functions as jobs: how they become submissions, and how results find their way
-back.
+"""Calls of Python functions as jobs: their submissions, and the delivery of their results.
 
-Calls that are made close together travel as one submission; a map goes in chunks of thousands, so
-that the first run while the last are still pickled. Each submission collects its own results and is
-repeated under its key if the connection breaks.
+Calls that are made close together form one submission. A map is submitted in chunks of thousands,
+so that the first calls run while the last are still being pickled. Each submission collects its own
+results. It is repeated under its idempotency key if the connection breaks.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ from titan.sdk import uploads
 from titan.sdk.compute import Computed, Settle
 from titan.sdk.connection import Connection
 from titan.sdk.functions import Content, Function, Parcel, error_of, name_of, pack_arguments, parcelled, printable, value_of
-from titan.sdk.handed_in import CallFuture, HandedIn
-from titan.sdk.lending import nested, slot_lent
+from titan.sdk.handed_in import CallFuture, UnacknowledgedCalls
+from titan.sdk.lending import nested_priority, slot_released
 from titan.sdk.run import submitted_here
 from titan.sdk.tasks import Options, Task, TaskCall, plan, template_of_task
 
@@ -40,46 +39,52 @@ T = TypeVar("T")
 SUBMISSION = 4096
 """Calls in one submission."""
 SUBMISSION_BYTES = 32 << 20
-"""Large arguments in one submission of a map, and one more."""
+"""Large arguments after which a submission of a map ends."""
 FETCHES = 4
-AHEAD_BYTES = 64 << 20
-"""Large values that are fetched before a map's consumer comes to them."""
+"""Large values to fetch at the same time."""
+PREFETCH_BYTES = 64 << 20
+"""Large values to fetch before a map's consumer needs them."""
 
 
-CLOSED = "the client was closed before the result was there: the call goes on, and its run keeps the result (`titan status`)"
+CLOSED = "the client was closed before the result arrived: the call continues, and its run keeps the result (`titan status`)"
 
-UNKNOWN = "the client was closed before the master had acknowledged the call: whether it runs is not known (`titan status`)"
+UNKNOWN = "the client was closed before the master acknowledged the call: check with `titan status` whether it runs"
 
 
 class Calls:
-    """The calls of one client. Methods may be called from any thread; the connection's loop does
-    the work."""
+    """The calls of one client.
+
+    Methods may be called from any thread. The connection's loop does the work.
+    """
 
     def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, close_timeout_s: float) -> None:
         self._connection = connection
         self._loop = loop
         self._functions: weakref.WeakKeyDictionary[Callable[..., Any], Function] = weakref.WeakKeyDictionary()
         self._staged: dict[str, asyncio.Future[None]] = {}
-        self.handed_in = HandedIn(loop, close_timeout_s)
-        self._lock = self.handed_in.lock
+        self.unacknowledged = UnacknowledgedCalls(loop, close_timeout_s)
+        self._lock = self.unacknowledged.lock
         self._pending: list[_Entry] = []
         self._ticket = 0
-        """Of what is pending."""
+        """Ticket of the pending calls."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: dict[int, Callable[[BaseException], None]] = {}
         self._numbers = 0
         self._fetching = asyncio.Semaphore(FETCHES)
 
     def callee(self, function: Callable[..., Any]) -> Callee:
-        """What calls of it are: a task has its options, another function the defaults."""
+        """Return the function with its options.
+
+        A function that is not a task has default options.
+        """
         if not isinstance(function, Task):
-            return Callee(self.function(function), _nested(PLAIN))
+            return Callee(self.function(function), _nested(DEFAULT_OPTIONS))
         if function._after:
-            raise CallerError(f"{function!r} waits for {function._after[0]!r}: put its call and that job into a DAG")
+            raise CallerError(f"{function!r} waits for {function._after[0]!r}: submit its call and that job in one DAG")
         return Callee(self.function(function.function), _nested(function._options))
 
     def function(self, function: Callable[..., Any]) -> Function:
-        """Pickled once as long as the function lives."""
+        """Return the pickled function. It is pickled only once in the function's lifetime."""
         try:
             known = self._functions.get(function)
             if known is None:
@@ -96,7 +101,7 @@ class Calls:
             pending.append(entry)
             first = len(pending) == 1
             if first:
-                self._ticket = self.handed_in.add(lambda: _names_of(pending))
+                self._ticket = self.unacknowledged.add(lambda: _names_of(pending))
         if first:
             self._loop.call_soon_threadsafe(self._flush)
         return entry[3]
@@ -105,9 +110,9 @@ class Calls:
         with self._lock:
             pending, self._pending = self._pending, []
             parts = [pending[at : at + SUBMISSION] for at in range(0, len(pending), SUBMISSION)]
-            tickets = [self.handed_in.add(partial(_names_of, part)) for part in parts]
+            tickets = [self.unacknowledged.add(partial(_names_of, part)) for part in parts]
             whole = self._ticket
-        self.handed_in.acknowledge(whole)
+        self.unacknowledged.acknowledge(whole)
         for part, ticket in zip(parts, tickets, strict=True):
             callees = [callee for callee, _, _, _ in part]
             functions = list({callee.function.hash: callee.function for callee in callees}.values())
@@ -117,15 +122,15 @@ class Calls:
 
     # -- graphs of tasks ---------------------------------------------------------------------------
     def compute(self, wanted: list[TaskCall[Any]]) -> list[Future[Any]]:
-        """All that the wanted nodes need as one submission; a future for each of them."""
+        """Submit the wanted nodes with all that they need. Return a future for each wanted node."""
         if not wanted:
             return []
         planned = plan(wanted, self.function)
         templates = planned.spec.templates
-        templates[:] = [msgspec.structs.replace(it, priority=nested(it.priority)) for it in templates]
+        templates[:] = [msgspec.structs.replace(template, priority=nested_priority(template.priority)) for template in templates]
         sink, positions = Computed(planned, self.settle), sorted(set(planned.wanted))
         with self._lock:
-            ticket = self.handed_in.add(lambda: planned.names)
+            ticket = self.unacknowledged.add(lambda: planned.names)
         self._loop.call_soon_threadsafe(
             self._start, ticket, planned.functions, planned.parcels, lambda: planned.spec, sink, positions
         )
@@ -140,35 +145,35 @@ class Calls:
         size = 1 if chunksize == "auto" else chunksize
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise CallerError(f'map: chunksize must be "auto" or a positive integer, not {chunksize!r}')
-        until = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
         rows: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
-        return self._map(function, rows, until) if size == 1 else self._map_chunks(function, rows, size, until)
+        return self._map(function, rows, deadline) if size == 1 else self._map_chunks(function, rows, size, deadline)
 
-    def _map(self, function: Callable[..., T], rows: Iterator[tuple[Any, ...]], until: float | None) -> Iterator[T]:
+    def _map(self, function: Callable[..., T], rows: Iterator[tuple[Any, ...]], deadline: float | None) -> Iterator[T]:
         callee = self.callee(function)
         known = callee.function
         batches: list[_Slots] = []
         while True:
-            payloads, parcels = _part(rows)
+            payloads, parcels = _next_part(rows)
             if not payloads:
                 break
             slots = _Slots(len(payloads), known.name)
             batches.append(slots)
             make = partial(_spec, [callee] * len(payloads), payloads)
             with self._lock:
-                ticket = self.handed_in.add(slots.names)
+                ticket = self.unacknowledged.add(slots.names)
             self._loop.call_soon_threadsafe(self._start, ticket, [known], parcels, make, slots)
-        return self._results(batches, until)
+        return self._results(batches, deadline)
 
     def _map_chunks(
-        self, function: Callable[..., T], rows: Iterator[tuple[Any, ...]], size: int, until: float | None
+        self, function: Callable[..., T], rows: Iterator[tuple[Any, ...]], size: int, deadline: float | None
     ) -> Iterator[T]:
         options = self.callee(function).options
         plain = function.function if isinstance(function, Task) else function
         tries = options.retries + 1
 
         def run(chunk: list[tuple[Any, ...]]) -> list[tuple[bool, Any]]:
-            """Where the call runs: Titan may not be there, but the runner is, by this name."""
+            """Run the chunk on the worker, where only the runner's module can be imported."""
             import sys
 
             results: list[tuple[bool, Any]] = []
@@ -184,9 +189,9 @@ class Calls:
 
         run.__qualname__ = name_of(plain)
         timeout = None if options.timeout is None else min(MAX_SECONDS, options.timeout * size)
-        of_chunks: Any = Task(run, replace(options, timeout=timeout))
+        chunk_task: Any = Task(run, replace(options, timeout=timeout))
         chunks = iter(lambda: list(islice(rows, size)), [])
-        return _of_chunks(self._map(of_chunks, ((chunk,) for chunk in chunks), until))
+        return _chunk_results(self._map(chunk_task, ((chunk,) for chunk in chunks), deadline))
 
     # -- submissions -------------------------------------------------------------------------------
     def _start(
@@ -198,7 +203,7 @@ class Calls:
         sink: _Sink,
         wanted: Sequence[int] = (),
     ) -> None:
-        """One submission of calls; in the loop's thread."""
+        """Start one submission. Runs in the loop's thread."""
         task = self._loop.create_task(self._run(ticket, functions, parcels, make, sink, list(wanted)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -225,18 +230,18 @@ class Calls:
             spec = make()
             try:
                 await self._collect(ticket, spec, sink, wanted)
-            except NotFound:  # a function that was sent long ago may be gone, as no run referred to it any more
-                if not self.handed_in.waits(ticket):
+            except NotFound:  # the master may have deleted the function, because no run referred to it any more
+                if not self.unacknowledged.is_open(ticket):
                     raise
                 for function in functions:
                     self._staged.pop(function.hash, None)
                     await self._stage(function)
                 await self._collect(ticket, spec, sink, wanted)
         except asyncio.CancelledError:
-            sink.fail(ConnectionLost(UNKNOWN if self.handed_in.waits(ticket) else CLOSED))
+            sink.fail(ConnectionLost(UNKNOWN if self.unacknowledged.is_open(ticket) else CLOSED))
             raise
         except BaseException as e:
-            self.handed_in.refuse(ticket, e, sink.unseen)
+            self.unacknowledged.refuse(ticket, e, sink.unretrieved)
             sink.fail(e)
 
     async def _collect(self, ticket: int, spec: DagSpec, sink: _Sink, wanted: list[int]) -> None:
@@ -251,7 +256,7 @@ class Calls:
                     elif isinstance(message, msg.Submitted):
                         submitted_here(message.run)
                         sink.accepted(message.run, partial(self._cancel, message.run))
-                        self.handed_in.acknowledge(ticket)
+                        self.unacknowledged.acknowledge(ticket)
             except ConnectionLost:
                 await self._connection.reopen()
 
@@ -269,7 +274,7 @@ class Calls:
             self._loop.call_soon_threadsafe(begin)
 
     async def _stage(self, function: Function) -> None:
-        """Sends the function to the master once."""
+        """Send the function to the master, only once."""
         staged = self._staged.get(function.hash)
         if staged is None:
             staged = self._staged[function.hash] = self._loop.create_future()
@@ -285,8 +290,10 @@ class Calls:
 
     # -- values ------------------------------------------------------------------------------------
     def settle(self, future: Future[Any], state: int, value: bytes, reason: str) -> None:
-        """Gives a future, which runs, what its job came to: at once, or when a large value is here.
-        In the loop's thread."""
+        """Set a running future to the result of its job, after the fetch of a large value.
+
+        Runs in the loop's thread.
+        """
         if artifact_of(value) is None:
             _set(future, partial(value_of, state, value, reason))
             return
@@ -307,34 +314,36 @@ class Calls:
         task.add_done_callback(self._tasks.discard)
 
     async def _content(self, value: bytes) -> Content:
-        """Of a large value; a few at a time."""
+        """Fetch a large value. At most FETCHES run at the same time."""
         hash_ = artifact_of(value)
         assert hash_ is not None
         async with self._fetching:
             return await uploads.fetch_value(self._connection, hash_, size_of(value))
 
-    def _results(self, batches: list[_Slots], until: float | None) -> Iterator[Any]:
-        """In order. Of large values the next few are fetched while one is used."""
-        ahead: dict[tuple[int, int], Future[Content]] = {}
+    def _results(self, batches: list[_Slots], deadline: float | None) -> Iterator[Any]:
+        """Yield results in order. The next few large values are prefetched meanwhile."""
+        prefetched: dict[tuple[int, int], Future[Content]] = {}
         for number, slots in enumerate(batches):
             for at in range(len(slots.rows)):
-                state, value, reason = slots.rows[at] or slots.row(at, until)
+                state, value, reason = slots.rows[at] or slots.row(at, deadline)
                 content = None
                 if len(value) == BY_CONTENT_BYTES and artifact_of(value) is not None:
-                    self._fetch_ahead(batches, number, at, value, ahead)
-                    content = ahead.pop((number, at)).result(None if until is None else max(0.0, until - time.monotonic()))
+                    self._prefetch(batches, number, at, value, prefetched)
+                    content = prefetched.pop((number, at)).result(
+                        None if deadline is None else max(0.0, deadline - time.monotonic())
+                    )
                 slots.rows[at] = None
                 yield value_of(state, value, reason, content)
 
-    def _fetch_ahead(
+    def _prefetch(
         self,
         batches: list[_Slots],
         number: int,
         at: int,
         value: bytes,
-        ahead: dict[tuple[int, int], Future[Content]],
+        prefetched: dict[tuple[int, int], Future[Content]],
     ) -> None:
-        """Begins to fetch this value and those behind it that are there, up to AHEAD_BYTES."""
+        """Start to fetch this value and the available ones after it, up to PREFETCH_BYTES."""
         size = 0
         for batch in range(number, len(batches)):
             rows = batches[batch].rows
@@ -342,15 +351,15 @@ class Calls:
                 row = rows[i] if (batch, i) != (number, at) else (0, value, "")
                 if row is None or artifact_of(row[1]) is None:
                     return
-                if (batch, i) not in ahead:
-                    ahead[batch, i] = asyncio.run_coroutine_threadsafe(self._content(row[1]), self._loop)
+                if (batch, i) not in prefetched:
+                    prefetched[batch, i] = asyncio.run_coroutine_threadsafe(self._content(row[1]), self._loop)
                 size += size_of(row[1])
-                if size >= AHEAD_BYTES:
+                if size >= PREFETCH_BYTES:
                     return
 
     def abandon(self) -> None:
-        """The client is closed: what has no result gets none here."""
-        self.handed_in.forget()
+        """Fail all calls without a result, because the client is closed."""
+        self.unacknowledged.forget()
         error = ConnectionLost(CLOSED)
         for fail in list(self._open.values()):
             fail(error)
@@ -364,12 +373,12 @@ class Callee(NamedTuple):
     options: Options
 
 
-PLAIN = Options("")
+DEFAULT_OPTIONS = Options("")
 _Entry = tuple[Callee, bytes, Parcel | None, CallFuture[Any]]
 
 
 def _nested(options: Options) -> Options:
-    priority = nested(options.priority)
+    priority = nested_priority(options.priority)
     return options if priority == options.priority else replace(options, priority=priority)
 
 
@@ -378,7 +387,7 @@ def _names_of(entries: list[_Entry]) -> list[str]:
 
 
 def _spec(callees: list[Callee], payloads: list[bytes]) -> DagSpec:
-    """Calls that depend on nothing."""
+    """Return a DAG of calls without dependencies."""
     position: dict[tuple[str, Options], int] = {}
     templates: list[JobTemplate] = []
     template_of = []
@@ -403,8 +412,8 @@ def _spec(callees: list[Callee], payloads: list[bytes]) -> DagSpec:
     )
 
 
-def _part(rows: Iterator[tuple[Any, ...]]) -> tuple[list[bytes], list[Parcel]]:
-    """What of a map makes one submission: (payloads, what of them is to be staged)."""
+def _next_part(rows: Iterator[tuple[Any, ...]]) -> tuple[list[bytes], list[Parcel]]:
+    """Return (payloads, parcels to stage) of the next submission of a map."""
     payloads: list[bytes] = []
     parcels: list[Parcel] = []
     size = 0
@@ -423,11 +432,11 @@ def _part(rows: Iterator[tuple[Any, ...]]) -> tuple[list[bytes], list[Parcel]]:
     return payloads, parcels
 
 
-def _of_chunks(chunks: Iterator[list[tuple[bool, Any]]]) -> Iterator[Any]:
-    """What one call raised is raised where its result would be."""
+def _chunk_results(chunks: Iterator[list[tuple[bool, Any]]]) -> Iterator[Any]:
+    """Yield the results of chunks. Raise the exception of a call in place of its result."""
     for results in chunks:
-        for good, result in results:
-            if not good:
+        for succeeded, result in results:
+            if not succeeded:
                 raise error_of(result)
             yield result
 
@@ -440,14 +449,16 @@ def _set(future: Future[Any], make: Callable[[], Any]) -> None:
 
 
 class _Sink(Protocol):
-    """Where the results of one submission go."""
+    """Receiver of the results of one submission."""
 
     def accepted(self, run: str, cancel: Callable[[str], None]) -> None:
-        """The run is there; `cancel(job)` cancels a job of it, "" all of it. May come again."""
+        """Record the run.
 
-    def unseen(self) -> Iterable[str]:
-        """The functions of its calls, one per call, of which nobody has looked at what came of
-        them."""
+        `cancel(job)` cancels one of its jobs, `cancel("")` all. May be called again.
+        """
+
+    def unretrieved(self) -> Iterable[str]:
+        """Return the functions, one per call, whose outcome the program has not retrieved."""
 
     def take(self, message: msg.Values) -> None: ...
 
@@ -455,7 +466,7 @@ class _Sink(Protocol):
 
 
 class _Futures:
-    """Where the results of single calls go."""
+    """Receiver of the results of single calls."""
 
     def __init__(self, entries: list[_Entry], settle: Settle) -> None:
         self._futures = [future for _, _, _, future in entries]
@@ -464,11 +475,13 @@ class _Futures:
 
     def accepted(self, run: str, cancel: Callable[[str], None]) -> None:
         for i, future in enumerate(self._futures):
-            future.place = (run, str(i))
+            future.run_and_job = (run, str(i))
             future.add_done_callback(partial(_cancel_job, cancel, str(i)))
 
-    def unseen(self) -> list[str]:
-        return [name for name, future in zip(self._names, self._futures, strict=True) if not future.seen and not future.cancelled()]
+    def unretrieved(self) -> list[str]:
+        return [
+            name for name, future in zip(self._names, self._futures, strict=True) if not future.retrieved and not future.cancelled()
+        ]
 
     def take(self, message: msg.Values) -> None:
         for position, state, value, reason in zip(message.positions, message.states, message.values, message.reasons, strict=True):
@@ -488,14 +501,14 @@ def _cancel_job(cancel: Callable[[str], None], job: str, future: Future[Any]) ->
 
 
 class _Slots:
-    """Where the results of a part of a map go; one thread waits for them in order."""
+    """Receiver of the results of a part of a map. One thread waits for them in order."""
 
     def __init__(self, count: int, name: str) -> None:
         self.rows: list[tuple[int, bytes, str] | None] = [None] * count
         self.error: BaseException | None = None
         self._name = name
-        self._seen = False
-        self._news = threading.Event()
+        self._error_raised = False
+        self._changed = threading.Event()
 
     def accepted(self, run: str, cancel: Callable[[str], None]) -> None:
         pass
@@ -503,55 +516,58 @@ class _Slots:
     def names(self) -> list[str]:
         return [self._name] * len(self.rows)
 
-    def unseen(self) -> list[str]:
-        return [] if self._seen else self.names()
+    def unretrieved(self) -> list[str]:
+        return [] if self._error_raised else self.names()
 
     def take(self, message: msg.Values) -> None:
         rows = self.rows
         for position, state, value, reason in zip(message.positions, message.states, message.values, message.reasons, strict=True):
             rows[position] = (state, value, reason)
-        self._news.set()
+        self._changed.set()
 
     def fail(self, error: BaseException) -> None:
         self.error = error
-        self._news.set()
+        self._changed.set()
 
-    def row(self, at: int, until: float | None) -> tuple[int, bytes, str]:
+    def row(self, at: int, deadline: float | None) -> tuple[int, bytes, str]:
         while True:
-            self._news.clear()
+            self._changed.clear()
             row = self.rows[at]
             if row is not None:
                 return row
             if self.error is not None:
-                self._seen = True
+                self._error_raised = True
                 raise self.error
-            with slot_lent():
-                there = self._news.wait(None if until is None else max(0.0, until - time.monotonic()))
-            if not there:
-                raise TimeoutError("a result is not there yet")
+            with slot_released():
+                arrived = self._changed.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            if not arrived:
+                raise TimeoutError("the result did not arrive before the timeout")
 
 
 class Caller(Protocol):
-    """A client, as its executor knows it."""
+    """Client, as its executor knows it."""
 
     def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]: ...
 
     def _settle_calls(self) -> None:
-        """Until the master has acknowledged what was handed in. Raises CallsNotAcknowledged."""
+        """Wait until the master has acknowledged all submitted calls.
+
+        Raises CallsNotAcknowledged.
+        """
 
 
 class TitanExecutor(Executor):
-    """Calls on the cluster behind the interface of the standard library."""
+    """Executor of the standard library's interface, whose calls run on the cluster."""
 
     def __init__(self, client: Caller) -> None:
         self._client = client
         self._lock = threading.Lock()
-        self._shut = False
+        self._is_shut_down = False
         self._unfinished: dict[Future[Any], None] = {}
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         with self._lock:
-            if self._shut:
+            if self._is_shut_down:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             future = self._client.call(fn, *args, **kwargs)
             self._unfinished[future] = None
@@ -563,10 +579,13 @@ class TitanExecutor(Executor):
             self._unfinished.pop(future, None)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """As the standard library has it, but `wait=False` waits too, until the master has
-        acknowledged all calls: then they run, whoever is there. Raises CallsNotAcknowledged."""
+        """Shut down like the standard library's executors, with one difference.
+
+        `wait=False` still waits until the master has acknowledged all calls. Then they run without
+        this program. Raises CallsNotAcknowledged.
+        """
         with self._lock:
-            self._shut = True
+            self._is_shut_down = True
             unfinished = list(self._unfinished)
         if cancel_futures:
             for future in unfinished:

@@ -1,4 +1,4 @@
-"""The client of a master: `AsyncClient`, and `Client`, the same for code without an event loop."""
+"""Clients of a master: `AsyncClient` for asyncio, `Client` for code without an event loop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from titan.sdk.connection import Connection
 from titan.sdk.decisions import Decision, OpenGate, Retried
 from titan.sdk.handed_in import CLOSE_TIMEOUT_S
 from titan.sdk.job import DAG, Job
-from titan.sdk.lending import slot_lent
+from titan.sdk.lending import slot_released
 from titan.sdk.pipelines import AsyncPipelines, Pipelines
 from titan.sdk.replacing import replace_service
 from titan.sdk.run import AsyncRun, Run, submitted_here
@@ -47,21 +47,24 @@ from titan.sdk.store import AsyncStore, Store
 from titan.sdk.submission import Progress
 from titan.sdk.tasks import Task, TaskCall, nodes_of
 from titan.sdk.waiting import Waiting
-from titan.sdk.watching import NewsQueue, Picture
+from titan.sdk.watching import NewsQueue, RunView
 from titan.sdk.why import Why, ask_why
 
 T = TypeVar("T")
 PAGE = 10_000
-END_S = 5.0  # how long the end of a program waits for a client's thread, twice at most
+END_S = 5.0
+"""Seconds for which the end of a program waits for a client's thread, at most twice."""
 
 
 class AsyncClient(AsyncArtifacts):
-    """A connection to a master, for asyncio.
+    """Connection to a master, for asyncio.
 
-    `address`: "HOST:PORT"; else the environment's TITAN_MASTER, else 127.0.0.1:9090. Raises
-    MasterUnreachable when it is opened and nothing answers; a master that restarts later is waited
-    for up to `patience_s` seconds. Leaving it waits, `close_timeout_s` at most, until the master
-    has acknowledged all calls that were handed in, and raises CallsNotAcknowledged for others.
+    - `address`: "HOST:PORT"; default: the environment's TITAN_MASTER, else 127.0.0.1:9090.
+    - `patience_s`: seconds for which a request waits for a master that restarts.
+    - `close_timeout_s`: leaving the client waits this long for the master to acknowledge all
+      submitted calls. It raises CallsNotAcknowledged for the others.
+
+    Entering the client raises MasterUnreachable if nothing answers.
 
     >>> async with AsyncClient() as client:        # doctest: +SKIP
     ...     run = await client.submit(DAG("hello", [Job("a", command="echo hi")]))
@@ -79,9 +82,9 @@ class AsyncClient(AsyncArtifacts):
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
-            await asyncio.sleep(0)  # tasks that were made for calls begin
+            await asyncio.sleep(0)  # lets the tasks of new calls start
             if self._submitter is not None:
-                await self._submitter.handed_in.settled()
+                await self._submitter.unacknowledged.wait_async()
         except CallsNotAcknowledged as lost:
             if error is None:
                 raise
@@ -97,11 +100,11 @@ class AsyncClient(AsyncArtifacts):
 
     # -- runs --------------------------------------------------------------------------------------
     async def submit(self, dag: DAG, *, progress: Progress | None = None) -> AsyncRun:
-        """Stages the DAG's files (what the master has already is not sent again) and submits it,
-        whole or not at all.
+        """Submit a DAG as a whole, with its files.
 
-        When this returns, the run survives the death of the master. `progress(sent, jobs)` is
-        called as a large DAG goes. Raises InvalidGraph, and what the connection raises.
+        Files that the master already has are not sent again. When this returns, the run survives
+        the death of the master. `progress(sent, jobs)` is called while a large DAG is sent. Raises
+        InvalidGraph, and the errors of the connection.
         """
         async with self._staged(dag) as staged:
             answer = await submission.submit(self._connection, staged.spec, staged.parents, progress)
@@ -110,36 +113,39 @@ class AsyncClient(AsyncArtifacts):
 
     @property
     def store(self) -> AsyncStore:
-        """TitanStore: `await client.store.execute("INCR", "n")`."""
+        """The store: `await client.store.execute("INCR", "n")`."""
         return AsyncStore(self._connection)
 
     @property
     def secrets(self) -> AsyncSecrets:
-        """Values for jobs: `await client.secrets.set("API_TOKEN", token)`."""
+        """Secrets for jobs: `await client.secrets.set("API_TOKEN", token)`."""
         return AsyncSecrets(self._connection)
 
     @property
     def schedules(self) -> AsyncSchedules:
-        """What runs by the clock: `await client.schedules.add("nightly", dag, cron="0 2 * * *")`."""
+        """Schedules: `await client.schedules.add("nightly", dag, cron="0 2 * * *")`."""
         return AsyncSchedules(self)
 
     @property
     def pipelines(self) -> AsyncPipelines:
-        """What is run by name: `await client.pipelines.save("nightly", dag)`."""
+        """Saved pipelines: `await client.pipelines.save("nightly", dag)`."""
         return AsyncPipelines(self)
 
     def run(self, run: str) -> AsyncRun:
-        """A handle on a run that was submitted before. Nothing is asked yet."""
+        """Return a handle on an existing run. No request is sent yet."""
         return AsyncRun(self, run, "")
 
     async def runs(
         self, limit: int = 100, before: str = "", *, dag: str = "", since: float = 0.0, states: Iterable[str] = (), group: str = ""
     ) -> list[RunSummary]:
-        """The newest first, at most 10,000, those of the history included.
+        """Return the newest runs first, at most 10,000, including those in the history.
 
-        Only those with an id before the run `before`, of the DAG `dag` or the `group`
-        (`agent_run_id`), submitted at or after `since` (seconds since the epoch), in one of
-        `states` (RUNNING, COMPLETED, FAILED, CANCELLED), as far as these are given.
+        Each argument narrows the list:
+
+        - `before`: runs with an id before this run.
+        - `dag`, `group`: runs of this DAG, or of this group (`agent_run_id`).
+        - `since`: runs submitted at or after this time, in seconds since the epoch.
+        - `states`: runs in one of these states: RUNNING, COMPLETED, FAILED, CANCELLED.
         """
         wanted = [run_state(state) for state in states]
         answer = await self._connection.call(lambda n: msg.ListRuns(n, limit, before, dag, since, wanted, group))
@@ -152,71 +158,86 @@ class AsyncClient(AsyncArtifacts):
         return [worker_status(w) for w in answer.workers]
 
     async def notices(self) -> list[tuple[float, str]]:
-        """What operators should know of the master's home, each since when (seconds since the
-        epoch), the newest last."""
+        """Return (since, notice) of problems with the master's home, the newest last.
+
+        `since` is in seconds since the epoch.
+        """
         answer = await self._connection.call(msg.ListWorkers)
         assert isinstance(answer, msg.Workers)
         return answer.notices
 
     async def drain_worker(self, name: str) -> Told:
-        """It takes nothing new, finishes what runs, and leaves. Returns at once. Raises NotFound."""
+        """Drain a worker: it takes no new jobs, finishes the running ones, and leaves.
+
+        Returns at once. Raises NotFound.
+        """
         return await scaling.tell_worker(self._connection, name, now=False)
 
     async def stop_worker(self, name: str, *, now: bool = False, timeout: float | None = None) -> str:
-        """The same, and waits until it has left; `now`: what runs is killed and handed back. Its
-        state then, LEFT if all went well.
+        """Drain a worker and wait until it has left. Return its last state, LEFT if all went well.
 
-        Raises NotFound, and TimeoutError after `timeout` seconds; the worker leaves all the same.
+        With `now`, its running attempts are killed and handed back. Raises NotFound, and
+        TimeoutError after `timeout` seconds. The worker leaves in either case.
         """
         return await scaling.stop_worker(self._connection, name, now=now, timeout=timeout)
 
     async def scale(self) -> list[ScaleStatus]:
-        """What each scaling rule of the master has started, and why; empty if it has none."""
+        """Return the burst workers of each scaling rule, and its last decision.
+
+        Empty if there is no rule.
+        """
         return await scaling.scale(self._connection)
 
     async def dead_jobs(self, run: str = "", limit: int = 1000) -> list[DeadJob]:
-        """The dead letter queue, of one run or of all, the newest first."""
+        """Return the dead letter queue of one run or of all, the newest first."""
         answer = await self._connection.call(lambda n: msg.ListDead(n, run, limit))
         assert isinstance(answer, msg.DeadJobs)
         return [dead_job(d) for d in answer.dead]
 
     async def cancel(self, target: str) -> int:
-        """`RUN` or `RUN/JOB`, the latter with what depends on it; returns how many jobs that
-        cancelled (0: all were over)."""
+        """Cancel `RUN`, or `RUN/JOB` with its dependents.
+
+        Return the number of cancelled jobs, 0 if all were over.
+        """
         run, job = split_job(target)
         answer = await self._connection.call(lambda n: msg.Cancel(n, run, job))
         assert isinstance(answer, msg.Cancelled)
         return answer.jobs
 
     async def approve(self, gate: str = "", *, by: str | None = None, comment: str = "", token: str | None = None) -> Decision:
-        """Approves the open gate RUN/GATE, or the one of a webhook's `token`. `by`: who decides,
-        default the login name.
+        """Approve the open gate RUN/GATE, or the gate of a webhook's `token`.
 
-        Raises Conflict if it is decided or not open, NotFound.
+        `by` names the decider; default: the login name. Raises NotFound, and Conflict if the gate
+        is decided or not open.
         """
         return await decisions.decide(self._connection, gate, approve=True, by=by, comment=comment, token=token)
 
     async def reject(self, gate: str = "", *, by: str | None = None, comment: str = "", token: str | None = None) -> Decision:
-        """Rejects it: what waits for it is cancelled. As `approve`."""
+        """Reject a gate: its dependents are cancelled. The arguments are those of `approve`."""
         return await decisions.decide(self._connection, gate, approve=False, by=by, comment=comment, token=token)
 
     async def gates(self, run: str = "", limit: int = 1000) -> list[OpenGate]:
-        """The gates that wait for a decision, of one run or of all, the oldest first."""
+        """Return the gates that wait for a decision, of one run or of all, the oldest first."""
         return await decisions.list_gates(self._connection, run, limit)
 
     async def retry_dead(self, target: str, *, by: str | None = None) -> Retried:
-        """Takes DEAD `RUN/JOB`, or all of `RUN`, off the dead letter queue: it runs again, its run
-        goes on with what was cancelled because of it, also if that run is of the history. Raises
-        NotFound, Conflict if nothing there can run again."""
+        """Run DEAD `RUN/JOB`, or all DEAD jobs of `RUN`, again.
+
+        They leave the dead letter queue. Their run continues with the jobs that were cancelled
+        because of them. The run may be in the history. Raises NotFound, and Conflict if no job
+        there can run again.
+        """
         return await decisions.retry_dead(self._connection, target, by)
 
     async def purge_dead(self, target: str) -> int:
-        """Takes it off the dead letter queue for good, and returns how many jobs that were: they
-        stay DEAD in their run's story."""
+        """Remove `RUN/JOB`, or all jobs of `RUN`, from the dead letter queue. Return their number.
+
+        They stay DEAD in the story of their run.
+        """
         return await decisions.purge_dead(self._connection, target)
 
     async def status(self, run: str) -> RunStatus:
-        """The run with all its jobs. Raises NotFound."""
+        """Return the run with all its jobs. Raises NotFound."""
         jobs: list[JobStatus] = []
         after = 0
         while True:
@@ -230,29 +251,35 @@ class AsyncClient(AsyncArtifacts):
                 return RunStatus(summary.run, summary.dag, summary.state, jobs, summary)
 
     async def job(self, target: str) -> tuple[JobStatus, list[str]]:
-        """(status, story) of `RUN/JOB`: what happened to it, a line each. Raises NotFound."""
+        """Return (status, story) of `RUN/JOB`. The story has a line per event. Raises NotFound."""
         run, job = split_job(target)
         answer = await self._connection.call(lambda n: msg.GetRun(n, run, job))
         assert isinstance(answer, msg.RunStatus)
         return job_status(answer.jobs[0]), answer.story
 
     async def why(self, target: str) -> Why:
-        """Why `RUN/JOB` does not run: what it waits for, and what keeps each worker from taking it.
-        Raises NotFound."""
+        """Return the reasons why `RUN/JOB` does not run, in general and for each worker.
+
+        Raises NotFound.
+        """
         return await ask_why(self._connection, target)
 
     async def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Runs `function(*args, **kwargs)` on a worker and returns its result, or raises what it
-        raised. See Client.call."""
+        """Run `function(*args, **kwargs)` on a worker. Return its result, or raise its exception.
+
+        See Client.call.
+        """
         future = self._calls.submit(function, args, kwargs)
-        with slot_lent():
+        with slot_released():
             return await asyncio.wrap_future(future)
 
     async def compute(self, what: TaskCall[Any] | Sequence[TaskCall[Any]]) -> Any:
-        """The result of a node, or the list of several; raises what failed first. See
-        Client.compute."""
+        """Return the result of a task call, or the list of results of several.
+
+        Raises the exception of the first call that failed. See Client.compute.
+        """
         nodes, single = nodes_of(what)
-        with slot_lent():
+        with slot_released():
             results = await asyncio.gather(*map(asyncio.wrap_future, self._calls.compute(nodes)))
         return results[0] if single else list(results)
 
@@ -266,36 +293,38 @@ class AsyncClient(AsyncArtifacts):
     async def changes(
         self, run: str, *, jobs: bool = True, progress: bool = False
     ) -> AsyncIterator[tuple[RunSummary, list[JobStatus]]]:
-        """The run as it is now, then every change as it happens, until it is over; across restarts
-        of the master. With `progress` also what jobs say of themselves: the newest, at most five
-        times a second."""
-        picture = Picture(progress=progress)
+        """Yield the run as it is now, then every change, until the run is over.
+
+        The stream continues across restarts of the master. With `progress` it includes progress and
+        status of jobs: only the newest, at most five times a second.
+        """
+        view = RunView(progress=progress)
         while True:
             try:
                 async for message, _ in self._connection.stream(lambda n: msg.Watch(n, run, jobs), NewsQueue):
                     assert isinstance(message, msg.Changes)
-                    yield run_summary(message.run), picture.take(message)
+                    yield run_summary(message.run), view.take(message)
                     if message.last:
                         return
             except ConnectionLost:
                 await self._connection.reopen()
 
     async def logs(self, target: str, *, follow: bool = False, attempt: int | None = None) -> AsyncIterator[tuple[int, bytes]]:
-        """(1 for stdout or 2 for stderr, bytes) of `RUN/JOB`, of its newest attempt if none is
-        named. Raises NotFound.
+        """Yield (stream, bytes) of `RUN/JOB`; `stream` is 1 for stdout, 2 for stderr.
 
-        With `follow` it goes on until the job is over, into later attempts too.
+        `attempt` defaults to the newest. With `follow`, the output continues until the job is over,
+        into later attempts too. Raises NotFound.
         """
         run, job = split_job(target)
-        have: dict[tuple[int, int], int] = {}
+        received: dict[tuple[int, int], int] = {}
         while True:
             try:
                 async for message, blob in self._connection.stream(lambda n: msg.ReadLogs(n, run, job, attempt or 0, follow)):
                     assert isinstance(message, msg.LogChunk)
                     place = (message.attempt, message.stream)
-                    skip = max(0, have.get(place, 0) - message.offset)
+                    skip = max(0, received.get(place, 0) - message.offset)
                     if blob[skip:]:
-                        have[place] = message.offset + len(blob)
+                        received[place] = message.offset + len(blob)
                         yield message.stream, bytes(blob[skip:])
                     if message.last:
                         return
@@ -303,37 +332,36 @@ class AsyncClient(AsyncArtifacts):
                 await self._connection.reopen()
 
     async def services(self, run: str = "", limit: int = 1000) -> list[ServiceStatus]:
-        """The services that are not over, of one run or of all. Raises NotFound."""
+        """Return the services that are not over, of one run or of all. Raises NotFound."""
         return await services.list_services(self._connection, run, limit)
 
     async def stop(self, target: str) -> int:
-        """Stops the service `RUN/JOB`, or all of `RUN`, which are COMPLETED by that; returns how
-        many (0: all were over).
+        """Stop the service `RUN/JOB`, or all services of `RUN`. They become COMPLETED.
 
-        What depends on one and has not begun is cancelled. Raises NotFound, and CallerError for a
-        job that is no service.
+        Return the number of stopped services, 0 if all were over. Dependents that have not started
+        are cancelled. Raises NotFound, and CallerError for a job that is not a service.
         """
         return await services.stop_service(self._connection, target)
 
     async def replace(self, target: str, job: Job | None = None) -> bool:
-        """Runs the service `RUN/JOB` anew, by the `file` or `command` and the `args` of `job`, or
-        as it is.
+        """Restart the service `RUN/JOB`, with the command and `args` of `job` if given.
 
-        If a worker has room for both, the old process goes on until the new one is READY (True);
-        else it is stopped first (False). A fixed `port` needs another worker for that. Raises
-        NotFound, CallerError, Conflict for one that is over.
+        `job` may have a `file` or a `command`. If a worker has room for both processes, the old one
+        serves until the new one is READY. The result is then True. Else the old process is stopped
+        first, and the result is False. A fixed `port` needs another worker. Raises NotFound,
+        CallerError, and Conflict for a service that is over.
         """
         return await replace_service(self, target, job)
 
     async def stop_master(self) -> None:
-        """Asks the master to end. Workers keep their jobs and wait for the next one."""
+        """Stop the master. Workers keep their jobs and wait for the next master."""
         with contextlib.suppress(ConnectionLost):
             await self._connection._call_once(msg.Stop)
 
     # -- artifacts ---------------------------------------------------------------------------------
     @contextlib.asynccontextmanager
     async def _staged(self, dag: DAG, *, addition: bool = False) -> AsyncIterator[StagedDag]:
-        """The DAG, with its files on the master."""
+        """Provide the staged DAG, with its files on the master."""
         staged = await asyncio.to_thread(stage, dag, addition=addition)
         try:
             if staged.unresolved:
@@ -357,12 +385,13 @@ class AsyncClient(AsyncArtifacts):
 
 
 class Client(Waiting, Artifacts):
-    """A connection to a master, for code without an event loop. Thread-safe.
+    """Connection to a master, for code without an event loop. Thread-safe.
 
-    `address`: "HOST:PORT"; else the environment's TITAN_MASTER, else 127.0.0.1:9090. Use it as a
-    context manager. Raises MasterUnreachable when it is opened and nothing answers.
-    `close_timeout_s`: how long leaving it waits at most until the master has acknowledged what was
-    handed in, see `close`.
+    - `address`: "HOST:PORT"; default: the environment's TITAN_MASTER, else 127.0.0.1:9090.
+    - `patience_s`: seconds for which a request waits for a master that restarts.
+    - `close_timeout_s`: seconds for which `close` waits for the master to acknowledge calls.
+
+    Use the client as a context manager. Entering it raises MasterUnreachable if nothing answers.
 
     >>> with Client() as client:                   # doctest: +SKIP
     ...     run = client.submit(DAG("hello", [Job("a", command="echo hi")]))
@@ -389,7 +418,7 @@ class Client(Waiting, Artifacts):
             error.add_note(str(lost))
 
     def open(self) -> None:
-        """Connects. Done by `with`; call it only if you do not use that."""
+        """Connect to the master. `with` does this; call it only if you do not use `with`."""
         if self._loop is not None:
             return
         pid = os.getpid()
@@ -401,12 +430,15 @@ class Client(Waiting, Artifacts):
             raise
 
     def close(self) -> None:
-        """Waits until the master has acknowledged all calls that were handed in, `close_timeout_s`
-        at most; their results are not waited for. They go on, and their runs keep what they return:
-        `titan status`, `client.run(run).result(job)`.
+        """Close the client when the master has acknowledged all submitted calls.
 
-        Raises CallsNotAcknowledged, which says what may be lost; so does Ctrl-C, in a note. The
-        client is closed all the same. May be called twice.
+        The wait takes `close_timeout_s` at most. It does not include results: the calls continue,
+        and their runs keep the return values. Read them with `titan status` and
+        `client.run(run).result(job)`.
+
+        Raises CallsNotAcknowledged, which lists the calls that may be lost. After Ctrl-C the
+        interrupt has that list as a note. The client is closed in every case. A second call does
+        nothing.
         """
         loop, self._loop = self._loop, None
         if loop is None:
@@ -425,49 +457,56 @@ class Client(Waiting, Artifacts):
                 calls.abandon()
 
     def _end_with_program(self, pid: int) -> None:
-        """As `close`, once the calls have been waited for. A fork of `pid` does not have the
-        thread."""
+        """Close the client at the end of the program, after the wait for its calls.
+
+        A fork of `pid` does not have the thread.
+        """
         loop, self._loop = self._loop, None
         if loop is not None and pid == os.getpid():
             self._end(loop, END_S)
 
     def _settle_calls(self) -> None:
-        """Until the master has acknowledged what was handed in. Raises CallsNotAcknowledged."""
+        """Wait until the master has acknowledged all submitted calls.
+
+        Raises CallsNotAcknowledged.
+        """
         if self._calls is not None:
-            self._calls.handed_in.wait()
+            self._calls.unacknowledged.wait()
 
     @property
     def address(self) -> str:
         return self._async.address
 
     def submit(self, dag: DAG, *, progress: Progress | None = None) -> Run:
-        """Stages the DAG's files and submits it, whole or not at all; see AsyncClient.submit."""
+        """Submit a DAG as a whole, with its files. See AsyncClient.submit."""
         return Run(self, self._wait(self._async.submit(dag, progress=progress)))
 
     @property
     def store(self) -> Store:
-        """TitanStore, with Redis's types and commands: `client.store.incr("n")`."""
+        """TitanStore, with the types and commands of Redis: `client.store.incr("n")`."""
         exchange = self._async.store.exchange
         return Store(lambda commands: self._wait(exchange(commands)))
 
     @property
     def secrets(self) -> Secrets:
-        """Values for jobs: `client.secrets.set("API_TOKEN", token)`."""
+        """Secrets for jobs: `client.secrets.set("API_TOKEN", token)`."""
         return Secrets(self, self._async.secrets)
 
     @property
     def schedules(self) -> Schedules:
-        """What runs by the clock: `client.schedules.add("nightly", dag, cron="0 2 * * *")`."""
+        """Schedules: `client.schedules.add("nightly", dag, cron="0 2 * * *")`."""
         return Schedules(self, self._async.schedules)
 
     @property
     def pipelines(self) -> Pipelines:
-        """What is run by name: `client.pipelines.save("nightly", dag)`,
-        `client.pipelines.run("nightly")`."""
+        """Saved pipelines: `client.pipelines.save("nightly", dag)`.
+
+        Run one with `client.pipelines.run("nightly")`.
+        """
         return Pipelines(self, self._async.pipelines)
 
     def run(self, run: str) -> Run:
-        """A handle on a run that was submitted before. Nothing is asked yet."""
+        """Return a handle on an existing run. No request is sent yet."""
         return Run(self, self._async.run(run))
 
     # -- functions ---------------------------------------------------------------------------------
@@ -476,15 +515,18 @@ class Client(Waiting, Artifacts):
     @overload
     def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]: ...
     def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Runs `function(*args, **kwargs)` on a worker; returns at once, with the future of its
-        result.
+        """Run `function(*args, **kwargs)` on a worker. Return the future of its result at once.
 
-        The function travels by value with what it needs of your own modules, once for many calls;
-        arguments and result are pickled (2 GiB each). What it raises is raised by `result()`, with
-        the worker's traceback as its cause. A call whose process dies is not repeated (JobFailed);
-        one whose worker is lost runs again elsewhere. Cancelling the future cancels the job. Of a
-        `titan.task` its options hold; others for one call: `client.call(f.options(retries=5),
-        ...)`.
+        - The function travels by value, with the parts of your own modules that it needs. It is
+          sent only once for many calls.
+        - Arguments and result are pickled, at most 2 GiB each.
+        - An exception of the function is raised by `result()`, with the worker's traceback as its
+          cause.
+        - A call whose process dies is not repeated: JobFailed. A call whose worker is lost runs
+          again on another.
+        - Cancelling the future cancels the job.
+        - The options of a `titan.task` apply. Change them for one call with
+          `client.call(f.options(retries=5), ...)`.
 
         >>> with Client() as client:                   # doctest: +SKIP
         ...     assert client.call(pow, 2, 10).result() == 1024
@@ -494,14 +536,19 @@ class Client(Waiting, Artifacts):
     def map(
         self, function: Callable[..., T], /, *iterables: Iterable[Any], chunksize: int | str = "auto", timeout: float | None = None
     ) -> Iterator[T]:
-        """Like the built-in, each call a job on a worker: results in order, as they come. All are
-        submitted before it returns, thousands at a time.
+        """Like the built-in `map`, with each call as a job on a worker.
 
-        `chunksize`: calls that make one job, which is recorded, moved and lost as one; "auto" is 1.
-        What a call raised is raised where its result would be, and the other calls of its chunk run
-        all the same; one that kills its process, or whose result cannot be pickled, takes the chunk
-        along. A task's options hold, `timeout` for a chunk as often as it has calls. `timeout`:
-        seconds from now, TimeoutError for a result that is not there by then.
+        All calls are submitted before it returns, thousands at a time. Results come in order, each
+        as soon as it is available.
+
+        - `chunksize`: number of calls in one job, which is recorded, moved and lost as one. "auto"
+          is 1.
+        - `timeout`: seconds from now, after which a missing result raises TimeoutError.
+        - An exception of a call is raised in place of its result. The other calls of its chunk
+          still run. A call that kills its process, or whose result cannot be pickled, fails its
+          whole chunk.
+        - The options of a task apply. Its `timeout` is multiplied by the number of calls in a
+          chunk.
         """
         return self._submitter().map(function, iterables, chunksize, timeout)
 
@@ -510,12 +557,12 @@ class Client(Waiting, Artifacts):
     @overload
     def compute(self, what: Sequence[TaskCall[T]], /) -> list[Future[T]]: ...
     def compute(self, what: Any, /) -> Any:
-        """Runs what nodes of `titan.task` need, as one run with a job per node; returns at once,
-        with a future for each node asked for.
+        """Run the task calls that the given ones need, as one run with a job per call.
 
-        A node that several need runs once. Where one fails, what depends on it does not run: its
-        future raises JobFailed, which names the failed ancestor and has what that raised as its
-        cause. Cancelling a future cancels its job unless another one needs it.
+        Return at once, with a future for each given call. A call that several others need runs
+        once. If a call fails, its dependents do not run: their futures raise JobFailed, which names
+        the failed ancestor and has its exception as the cause. Cancelling a future cancels its job,
+        unless another future needs that job.
 
         >>> @task
         ... def add(x, y):
@@ -528,8 +575,10 @@ class Client(Waiting, Artifacts):
         return futures[0] if single else futures
 
     def executor(self) -> TitanExecutor:
-        """A concurrent.futures.Executor whose calls run on the cluster. Its shutdown leaves this
-        client open."""
+        """Return a concurrent.futures.Executor that runs calls on the cluster.
+
+        Its shutdown leaves this client open.
+        """
         return TitanExecutor(self)
 
     def _submitter(self) -> Calls:
@@ -542,92 +591,108 @@ class Client(Waiting, Artifacts):
     def runs(
         self, limit: int = 100, before: str = "", *, dag: str = "", since: float = 0.0, states: Iterable[str] = (), group: str = ""
     ) -> list[RunSummary]:
-        """The newest first, those of the history included; see AsyncClient.runs."""
+        """Return the newest runs first, including those in the history. See AsyncClient.runs."""
         return self._wait(self._async.runs(limit, before, dag=dag, since=since, states=states, group=group))
 
     def workers(self) -> list[WorkerStatus]:
         return self._wait(self._async.workers())
 
     def notices(self) -> list[tuple[float, str]]:
-        """What operators should know of the master's home, each since when (seconds since the
-        epoch), the newest last."""
+        """Return (since, notice) of problems with the master's home, the newest last.
+
+        `since` is in seconds since the epoch.
+        """
         return self._wait(self._async.notices())
 
     def drain_worker(self, name: str) -> Told:
-        """It takes nothing new, finishes what runs, and leaves. Returns at once. Raises NotFound."""
+        """Drain a worker: it takes no new jobs, finishes the running ones, and leaves.
+
+        Returns at once. Raises NotFound.
+        """
         return self._wait(self._async.drain_worker(name))
 
     def stop_worker(self, name: str, *, now: bool = False, timeout: float | None = None) -> str:
-        """The same, and waits until it has left; see AsyncClient.stop_worker."""
+        """Drain a worker and wait until it has left. See AsyncClient.stop_worker."""
         return self._wait(self._async.stop_worker(name, now=now, timeout=timeout))
 
     def scale(self) -> list[ScaleStatus]:
-        """What each scaling rule of the master has started, and why; empty if it has none."""
+        """Return the burst workers of each scaling rule, and its last decision.
+
+        Empty if there is no rule.
+        """
         return self._wait(self._async.scale())
 
     def dead_jobs(self, run: str = "", limit: int = 1000) -> list[DeadJob]:
-        """The dead letter queue, of one run or of all, the newest first."""
+        """Return the dead letter queue of one run or of all, the newest first."""
         return self._wait(self._async.dead_jobs(run, limit))
 
     def cancel(self, target: str) -> int:
-        """`RUN` or `RUN/JOB`, the latter with what depends on it; returns how many jobs that
-        cancelled."""
+        """Cancel `RUN`, or `RUN/JOB` with its dependents. Return the number of cancelled jobs."""
         return self._wait(self._async.cancel(target))
 
     def approve(self, gate: str = "", *, by: str | None = None, comment: str = "", token: str | None = None) -> Decision:
-        """Approves the open gate RUN/GATE, or the one of a webhook's `token`; see
-        AsyncClient.approve."""
+        """Approve the open gate RUN/GATE, or the gate of a webhook's `token`.
+
+        See AsyncClient.approve.
+        """
         return self._wait(self._async.approve(gate, by=by, comment=comment, token=token))
 
     def reject(self, gate: str = "", *, by: str | None = None, comment: str = "", token: str | None = None) -> Decision:
-        """Rejects it: what waits for it is cancelled."""
+        """Reject a gate: its dependents are cancelled. See AsyncClient.reject."""
         return self._wait(self._async.reject(gate, by=by, comment=comment, token=token))
 
     def gates(self, run: str = "", limit: int = 1000) -> list[OpenGate]:
-        """The gates that wait for a decision, of one run or of all, the oldest first."""
+        """Return the gates that wait for a decision, of one run or of all, the oldest first."""
         return self._wait(self._async.gates(run, limit))
 
     def retry_dead(self, target: str, *, by: str | None = None) -> Retried:
-        """Runs DEAD `RUN/JOB`, or all of `RUN`, again, with what was cancelled because of it; see
-        AsyncClient.retry_dead."""
+        """Run DEAD `RUN/JOB`, or all DEAD jobs of `RUN`, again. See AsyncClient.retry_dead."""
         return self._wait(self._async.retry_dead(target, by=by))
 
     def purge_dead(self, target: str) -> int:
-        """Takes it off the dead letter queue for good; see AsyncClient.purge_dead."""
+        """Remove jobs from the dead letter queue. See AsyncClient.purge_dead."""
         return self._wait(self._async.purge_dead(target))
 
     def status(self, run: str) -> RunStatus:
         return self._wait(self._async.status(run))
 
     def job(self, target: str) -> tuple[JobStatus, list[str]]:
-        """(status, story) of `RUN/JOB`."""
+        """Return (status, story) of `RUN/JOB`. The story has a line per event. Raises NotFound."""
         return self._wait(self._async.job(target))
 
     def why(self, target: str) -> Why:
-        """Why `RUN/JOB` does not run: what it waits for, and what keeps each worker from taking it.
-        Raises NotFound."""
+        """Return the reasons why `RUN/JOB` does not run, in general and for each worker.
+
+        Raises NotFound.
+        """
         return self._wait(self._async.why(target))
 
     def changes(self, run: str, *, jobs: bool = True, progress: bool = False) -> Iterator[tuple[RunSummary, list[JobStatus]]]:
-        """The run as it is now, then every change as it happens, until it is over."""
+        """Yield the run as it is now, then every change, until the run is over.
+
+        See AsyncClient.changes.
+        """
         return self._iterate(self._async.changes(run, jobs=jobs, progress=progress))
 
     def logs(self, target: str, follow: bool = False, attempt: int | None = None) -> Iterator[tuple[int, bytes]]:
-        """(1 for stdout or 2 for stderr, bytes) of `RUN/JOB`; with `follow` until the job is over."""
+        """Yield (1 for stdout or 2 for stderr, bytes) of `RUN/JOB`. See AsyncClient.logs."""
         return self._iterate(self._async.logs(target, follow=follow, attempt=attempt))
 
     def services(self, run: str = "", limit: int = 1000) -> list[ServiceStatus]:
-        """The services that are not over, of one run or of all. Raises NotFound."""
+        """Return the services that are not over, of one run or of all. Raises NotFound."""
         return self._wait(self._async.services(run, limit))
 
     def stop(self, target: str) -> int:
-        """Stops the service `RUN/JOB`, or all of `RUN`; see AsyncClient.stop."""
+        """Stop the service `RUN/JOB`, or all services of `RUN`. See AsyncClient.stop."""
         return self._wait(self._async.stop(target))
 
     def replace(self, target: str, job: Job | None = None) -> bool:
-        """Runs the service `RUN/JOB` anew, by what `job` says or as it is; see AsyncClient.replace."""
+        """Restart the service `RUN/JOB`, with the command and `args` of `job` if given.
+
+        See AsyncClient.replace.
+        """
         return self._wait(self._async.replace(target, job))
 
     def stop_master(self) -> None:
-        """Asks the master to end. Workers keep their jobs and wait for the next one."""
+        """Stop the master. Workers keep their jobs and wait for the next master."""
         self._wait(self._async.stop_master())

@@ -1,5 +1,4 @@
-"""What the parts of a client ask of it: runs, pipelines and schedules know these names of
-`AsyncClient`, and none of its class."""
+"""Interfaces of `AsyncClient` that runs, pipelines and schedules use, without its class."""
 
 from __future__ import annotations
 
@@ -14,17 +13,20 @@ from titan.sdk.status import JobStatus, RunStatus, RunSummary
 
 
 class Stager(Protocol):
-    """Brings DAGs to the master; not open before the client is."""
+    """Client that stages DAGs on the master.
+
+    The connection exists only while the client is open.
+    """
 
     @property
     def _connection(self) -> Connection: ...
 
     def _staged(self, dag: DAG, *, addition: bool = False) -> AbstractAsyncContextManager[StagedDag]:
-        """The DAG, with its files on the master. Raises InvalidGraph."""
+        """Provide the staged DAG, with its files on the master. Raises InvalidGraph."""
 
 
 class Watcher(Stager, Protocol):
-    """Knows besides what becomes of runs."""
+    """Client that also watches, reads and cancels runs."""
 
     def changes(
         self, run: str, *, jobs: bool = True, progress: bool = False

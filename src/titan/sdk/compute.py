@@ -1,8 +1,7 @@
-"""The futures of nodes that were asked for: what came of each job of their run goes where it
-belongs.
+"""Futures of the wanted nodes: each result of their run sets the future of its node.
 
-Owns how a failure is told: a node whose ancestor failed raises JobFailed that names it, with what
-the ancestor raised as its cause.
+Owns the errors of nodes. A node whose ancestor failed raises JobFailed, which names the ancestor
+and has its exception as the cause.
 """
 
 from __future__ import annotations
@@ -20,7 +19,10 @@ from titan.sdk.handed_in import CallFuture
 from titan.sdk.tasks import Plan
 
 Settle = Callable[[Future[Any], int, bytes, str], None]
-"""Gives a future what a state, value and reason come to, now or when a large value is here."""
+"""Sets a future to the result that a state, value and reason describe.
+
+A large value is fetched first.
+"""
 
 
 class Computed:
@@ -30,17 +32,19 @@ class Computed:
         self.futures: dict[int, CallFuture[Any]] = {position: CallFuture() for position in plan.wanted}
         self._failed: dict[int, BaseException] = {}
 
-    def unseen(self) -> list[str]:
-        return [] if any(future.seen for future in self.futures.values()) else self._plan.names
+    def unretrieved(self) -> list[str]:
+        return [] if any(future.retrieved for future in self.futures.values()) else self._plan.names
 
     def accepted(self, run: str, cancel: Callable[[str], None]) -> None:
         for position, future in self.futures.items():
-            future.place = (run, self._plan.spec.ids[position])
+            future.run_and_job = (run, self._plan.spec.ids[position])
             future.add_done_callback(partial(self._on_done, cancel, position))
 
     def _on_done(self, cancel: Callable[[str], None], position: int, future: Future[Any]) -> None:
-        """A cancelled future cancels its job, unless another result needs it; the last one all that
-        goes on."""
+        """Cancel the job of a cancelled future, unless another open future needs it.
+
+        If no future is open any more, cancel the whole run.
+        """
         if future.cancelled():
             others = [p for p, f in self.futures.items() if not f.done()]
             if not others:
@@ -56,11 +60,11 @@ class Computed:
             if future is None or future.done() or future.running() or not future.set_running_or_notify_cancel():
                 continue
             if state == JobState.CANCELLED:
-                future.set_exception(self._why_cancelled(position, reason))
+                future.set_exception(self._cancelled_error(position, reason))
             else:
                 self._settle(future, state, value, reason)
 
-    def _why_cancelled(self, position: int, reason: str) -> BaseException:
+    def _cancelled_error(self, position: int, reason: str) -> BaseException:
         failed = min(self._plan.needed_for([position]) & self._failed.keys(), default=None)
         if failed is None:
             return CancelledError(reason)
@@ -80,4 +84,4 @@ def _error_of(state: int, value: bytes, reason: str) -> BaseException:
         value_of(state, value, reason)
     except BaseException as e:
         return e
-    raise AssertionError("a job that is DEAD has raised or failed")
+    raise AssertionError("a DEAD job has neither an exception nor a failure")

@@ -1,8 +1,7 @@
-"""One connection of a client to the master: requests with their answers, and streams.
+"""Connection of a client to the master: requests with their answers, and streams.
 
-It connects anew when the master was away: every request of the SDK can be repeated safely (a
-submission carries its own key), so a master that is killed and restarted costs its clients a pause
-and nothing else.
+It reconnects when the master was away. Every request of the SDK can be repeated safely, because a
+submission carries an idempotency key. So a restart of the master costs its clients only a pause.
 """
 
 from __future__ import annotations
@@ -29,8 +28,11 @@ _Answer = tuple[msg.Message, Blob] | TitanError
 
 
 class Connection:
-    """`patience_s`: how long a master that was there once may be away before MasterUnreachable is
-    raised."""
+    """Connection to one address.
+
+    `patience_s`: seconds to wait for a master that answered before. Then MasterUnreachable is
+    raised.
+    """
 
     def __init__(self, host: str, port: int, *, patience_s: float = 60.0) -> None:
         self.host = host
@@ -38,7 +40,7 @@ class Connection:
         self.patience_s = patience_s
         self.welcome: msg.Welcome | None = None
         self.nearby: Nearby | None = None
-        """Set if this process can read the content of the master as files."""
+        """Set if this process can read the master's content as files."""
         self._peer: Peer | None = None
         self._requests = 0
         self._waiting: dict[int, asyncio.Queue[_Answer]] = {}
@@ -46,7 +48,7 @@ class Connection:
         self._closed = False
 
     async def open(self) -> None:
-        """Raises MasterUnreachable, VersionMismatch or ProtocolError at once."""
+        """Connect. Raises MasterUnreachable, VersionMismatch or ProtocolError at once."""
         async with self._connecting:
             if self._peer is not None and not self._peer.closed:
                 return
@@ -57,28 +59,30 @@ class Connection:
             except (OSError, TimeoutError) as e:
                 raise MasterUnreachable(
                     f"no master answers at {self.host}:{self.port}: start one with `titan up`, "
-                    "or say where it is with --master or TITAN_MASTER"
+                    "or give its address with --master or TITAN_MASTER"
                 ) from e
             self._peer = peer
             queue = self._expect(0)
-            queue0 = self._expect(1)
+            queue1 = self._expect(1)
             peer.send(hello("client", SOFTWARE, actor()))
             try:
-                first = await asyncio.wait_for(_first(queue, queue0), CONNECT_S)
+                first = await asyncio.wait_for(_first(queue, queue1), CONNECT_S)
             except TimeoutError:
                 peer.abort()
-                raise MasterUnreachable(f"what listens at {self.host}:{self.port} does not answer as a master does") from None
+                raise MasterUnreachable(
+                    f"the program at {self.host}:{self.port} does not answer like a master: check the address"
+                ) from None
             finally:
                 self._waiting.pop(0, None)
                 self._waiting.pop(1, None)
             if isinstance(first, ConnectionLost):
-                raise MasterUnreachable(f"what listens at {self.host}:{self.port} is no master, or is about to end")
+                raise MasterUnreachable(f"the program at {self.host}:{self.port} is not a master, or is shutting down")
             if isinstance(first, TitanError):
                 peer.close()
                 raise first
             if not isinstance(first[0], msg.Welcome):
                 peer.abort()
-                raise ProtocolError(f"{self.host}:{self.port} answers a Hello with a {type(first[0]).__name__}")
+                raise ProtocolError(f"{self.host}:{self.port} answered a Hello with a {type(first[0]).__name__}: check the address")
             self.welcome = first[0]
             self.nearby = prove(self.welcome.content)
             self._requests = max(self._requests, 1)
@@ -90,13 +94,15 @@ class Connection:
             self._peer = None
 
     def tell(self, message: msg.Message) -> None:
-        """Sends what nobody answers, if there is a connection."""
+        """Send a message that has no answer, if the connection is open."""
         if self._peer is not None and not self._peer.closed:
             self._peer.send(message)
 
     async def call(self, make: Callable[[int], msg.Message]) -> msg.Message:
-        """Sends `make(request id)` and returns the answer; again on a new connection if this one
-        breaks first."""
+        """Send `make(request id)` and return the answer.
+
+        Repeat it if the connection breaks first.
+        """
         while True:
             try:
                 return await self._call_once(make)
@@ -104,31 +110,35 @@ class Connection:
                 await self.reopen()
 
     async def remove(self, make: Callable[[int], msg.Message]) -> None:
-        """Like `call`, for what there is only once: that it is gone when it is asked for again
-        means that it was done."""
-        asked = False
+        """Send a request like `call`, to remove an object that cannot reappear.
+
+        NotFound for a repeated request means that an earlier one succeeded.
+        """
+        repeated = False
         while True:
             try:
                 await self._call_once(make)
                 return
             except ConnectionLost:
-                asked = True
+                repeated = True
                 await self.reopen()
             except NotFound:
-                if asked:
+                if repeated:
                     return
                 raise
 
     async def stream(
-        self, make: Callable[[int], msg.Message], kept: type[asyncio.Queue[_Answer]] = asyncio.Queue
+        self, make: Callable[[int], msg.Message], queue_type: type[asyncio.Queue[_Answer]] = asyncio.Queue
     ) -> AsyncIterator[tuple[msg.Message, Blob]]:
-        """Everything that is answered to one request. `kept` holds what is not taken yet.
+        """Yield every answer to one request.
 
-        What the consumer has not taken yet is kept: the reading of one stream must not hold up the
-        answers to others. The master bounds what it sends (logs have limits, changes are merged).
-        Raises ConnectionLost when the connection breaks: the caller knows what to repeat.
+        `queue_type` is the class of the queue for pending answers.
+
+        The queue is unbounded, so that a slow reader of one stream does not delay other answers.
+        The master bounds what it sends: logs have limits, changes are merged. Raises ConnectionLost
+        when the connection breaks, because only the caller knows what to repeat.
         """
-        request, queue, peer = await self._begin(kept)
+        request, queue, peer = await self._begin(queue_type)
         peer.send(make(request))
         peer.flush()
         open_ = True
@@ -145,11 +155,12 @@ class Connection:
                 peer.send(msg.Unwatch(0, request))
 
     async def send_all(self, make: Callable[[int], Iterable[msg.Message]]) -> msg.Message:
-        """Sends messages under one request id, at the pace at which the master reads, and returns
-        the answer.
+        """Send messages under one request id, at the pace at which the master reads.
 
-        Ends early when the answer does. Raises ConnectionLost when the connection breaks: the
-        caller knows what to repeat.
+        Return the answer.
+
+        Stops when the answer arrives early. Raises ConnectionLost when the connection breaks,
+        because only the caller knows what to repeat.
         """
         request, queue, peer = await self._begin()
         try:
@@ -163,7 +174,7 @@ class Connection:
             self._waiting.pop(request, None)
 
     async def _pace(self, peer: Peer) -> None:
-        """Lets the master read, and others have the loop."""
+        """Wait while the master is congested, and let other tasks run."""
         if not peer.congested:
             await asyncio.sleep(0)
             return
@@ -173,9 +184,11 @@ class Connection:
             raise ConnectionLost(f"the connection to {self.host}:{self.port} broke") from e
 
     async def exchange(self, make: Callable[[int], msg.Message]) -> tuple[msg.Message, Blob]:
-        """Sends `make(request id)` once and returns the answer with its blob. Raises ConnectionLost
-        if the connection breaks before that comes: whether what was asked for has been done nobody
-        knows then."""
+        """Send `make(request id)` once. Return the answer with its blob.
+
+        Raises ConnectionLost if the connection breaks first. The request may or may not have been
+        executed.
+        """
         request, queue, peer = await self._begin()
         try:
             peer.send(make(request))
@@ -187,16 +200,19 @@ class Connection:
             self._waiting.pop(request, None)
 
     async def begin(self) -> tuple[int, asyncio.Queue[_Answer], Peer]:
-        """A request id, what is answered to it until `end`, and the connection of now."""
+        """Return a new request id, the queue of its answers until `end`, and the connection."""
         return await self._begin()
 
     def end(self, request: int) -> None:
         self._waiting.pop(request, None)
 
     async def reopen(self) -> None:
-        """Tries until the master is back or patience ends."""
+        """Reconnect until the master is back.
+
+        Raises MasterUnreachable after `patience_s` seconds.
+        """
         loop = asyncio.get_running_loop()
-        until, backoff = loop.time() + self.patience_s, Backoff(RETRY_MIN_S, RETRY_MAX_S)
+        deadline, backoff = loop.time() + self.patience_s, Backoff(RETRY_MIN_S, RETRY_MAX_S)
         while True:
             if self._closed:
                 raise ConnectionLost("the client is closed")
@@ -204,7 +220,7 @@ class Connection:
                 await self.open()
                 return
             except MasterUnreachable:
-                if loop.time() >= until:
+                if loop.time() >= deadline:
                     raise
                 await asyncio.sleep(backoff.next_s())
 
@@ -216,7 +232,7 @@ class Connection:
         finally:
             self._waiting.pop(request, None)
 
-    async def _begin(self, kept: type[asyncio.Queue[_Answer]] = asyncio.Queue) -> tuple[int, asyncio.Queue[_Answer], Peer]:
+    async def _begin(self, queue_type: type[asyncio.Queue[_Answer]] = asyncio.Queue) -> tuple[int, asyncio.Queue[_Answer], Peer]:
         if self._closed:
             raise ConnectionLost("the client is closed")
         if self._peer is None or self._peer.closed:
@@ -228,10 +244,10 @@ class Connection:
         if peer is None:
             raise ConnectionLost(f"the connection to {self.host}:{self.port} broke")
         self._requests += 1
-        return self._requests, self._expect(self._requests, kept), peer
+        return self._requests, self._expect(self._requests, queue_type), peer
 
-    def _expect(self, request: int, kept: type[asyncio.Queue[_Answer]] = asyncio.Queue) -> asyncio.Queue[_Answer]:
-        queue = kept()
+    def _expect(self, request: int, queue_type: type[asyncio.Queue[_Answer]] = asyncio.Queue) -> asyncio.Queue[_Answer]:
+        queue = queue_type()
         self._waiting[request] = queue
         return queue
 
@@ -247,13 +263,13 @@ class Connection:
     def _on_closed(self, peer: Peer, error: Exception | None) -> None:
         if peer is self._peer:
             self._peer = None
-        why = error if isinstance(error, TitanError) else ConnectionLost(f"the connection to {self.host}:{self.port} broke")
+        problem = error if isinstance(error, TitanError) else ConnectionLost(f"the connection to {self.host}:{self.port} broke")
         for queue in list(self._waiting.values()):
-            queue.put_nowait(why)
+            queue.put_nowait(problem)
 
 
 async def _first(*queues: asyncio.Queue[_Answer]) -> _Answer:
-    """What comes first on any of them."""
+    """Return the first item of any of the queues."""
     tasks: list[asyncio.Task[Any]] = [asyncio.ensure_future(q.get()) for q in queues]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,5 +1,7 @@
-"""What a client does about gates and the dead letter queue; `AsyncClient` and `Client` have these
-as methods."""
+"""Requests of a client about gates and the dead letter queue.
+
+`AsyncClient` and `Client` have them as methods.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from titan.sdk.identity import user_name
 class OpenGate:
     """A gate that waits for a decision. Times are seconds since the epoch.
 
-    `webhook`: "" if it has none, "due", "delivered", or why it was given up.
+    `webhook` is "" for none, "due", "delivered", or the reason why its delivery was given up.
     """
 
     run: str
@@ -31,7 +33,7 @@ class OpenGate:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided about a gate, by whom and when (seconds since the epoch)."""
+    """Decision about a gate. `at` is in seconds since the epoch."""
 
     run: str
     job: str
@@ -42,7 +44,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """How many DEAD jobs run again, and how many that were cancelled because of them wait again."""
+    """Numbers of jobs that a retry of the dead letter queue affects.
+
+    `retried` DEAD jobs run again. `revived` jobs, which were cancelled because of them, wait again.
+    """
 
     run: str
     retried: int
@@ -50,15 +55,18 @@ class Retried:
 
 
 async def decide(connection: Connection, gate: str, *, approve: bool, by: str | None, comment: str, token: str | None) -> Decision:
-    """`gate` is RUN/GATE, or "" with a token. Raises NotFound, Conflict, CallerError."""
+    """Approve or reject a gate. `gate` is RUN/GATE, or "" with a token.
+
+    Raises NotFound, Conflict, CallerError.
+    """
     run, job = split_job(gate)
     if not token and not job:
-        raise CallerError(f"{gate!r} names no gate: say RUN/GATE (`titan gates` lists the open ones), or give its token")
+        raise CallerError(f"{gate!r} does not name a gate: pass RUN/GATE (`titan gates` lists the open ones), or a token")
     if token and gate:
-        raise CallerError("a token names its gate: give the token alone")
+        raise CallerError("a token already identifies its gate: pass only the token")
     key = secrets.token_hex(16)
-    who = user_name() if by is None else by
-    answer = await connection.call(lambda n: msg.Decide(n, run, job, approve, who, comment, key, token or ""))
+    decider = user_name() if by is None else by
+    answer = await connection.call(lambda n: msg.Decide(n, run, job, approve, decider, comment, key, token or ""))
     assert isinstance(answer, msg.Decided)
     return Decision(answer.run, answer.job, answer.approved, answer.by, answer.at)
 
@@ -76,8 +84,8 @@ def open_gate(g: msg.GateRow) -> OpenGate:
 async def retry_dead(connection: Connection, target: str, by: str | None) -> Retried:
     run, job = split_job(target)
     key = secrets.token_hex(16)
-    who = user_name() if by is None else by
-    answer = await connection.call(lambda n: msg.RetryDead(n, run, job, who, key))
+    requester = user_name() if by is None else by
+    answer = await connection.call(lambda n: msg.RetryDead(n, run, job, requester, key))
     assert isinstance(answer, msg.Retried)
     return Retried(answer.run, answer.retried, answer.revived)
 

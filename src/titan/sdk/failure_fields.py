@@ -1,7 +1,6 @@
-"""The fields of a job that say how it fails, and those of a gate: what each may be, and what is
-kept of it.
+"""Fields of a job for failures, and fields of a gate: checks and conversions.
 
-`Job` holds the values that are made here; what a template may say is `titan.model.failure`'s.
+`Job` holds the converted values. `titan.model.failure` owns the rules for templates.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from titan.model.names import NAME_RULE, match_name
 from titan.sdk.field_table import BadField
 
 MAX_WAIT_S: Final = Gate().max_wait_s
-"""48 h: after that an undecided gate is rejected if it says nothing else."""
+"""Default time after which an undecided gate is rejected: 48 h."""
 GATE_SUFFIX: Final = ".gate"
 
 
 def on_failure_of(value: object) -> str:
-    """ "cancel" or "continue". Raises BadField.
+    """Convert `on_failure` to "cancel" or "continue". Raises BadField.
 
     >>> on_failure_of("continue"), on_failure_of({"run": "alarm"})
     ('continue', 'cancel')
@@ -35,7 +34,7 @@ def on_failure_of(value: object) -> str:
 
 
 def handler_of(value: object) -> str:
-    """The job that runs then, "" for none. Raises BadField.
+    """Return the failure handler that `on_failure` names; "" for none. Raises BadField.
 
     >>> handler_of("continue"), handler_of({"run": "alarm"})
     ('', 'alarm')
@@ -43,34 +42,34 @@ def handler_of(value: object) -> str:
     if isinstance(value, str):
         return ""
     if not isinstance(value, Mapping):
-        raise BadField(f"must be cancel, continue or {{run: JOB}}, not {_said(value)}")
+        raise BadField(f"must be cancel, continue or {{run: JOB}}, not {_shown(value)}")
     if set(value) != {"run"}:
-        raise BadField("a handler is named as {run: JOB}, and nothing else is in there")
+        raise BadField("must name a handler as {run: JOB}, without other keys")
     name = value["run"]
     name = getattr(name, "id", name)
     if not isinstance(name, str) or not match_name(name):
-        raise BadField(f"run: {_said(name)} is no job id: an id is {NAME_RULE}")
+        raise BadField(f"run: {_shown(name)} is not a job id: an id is {NAME_RULE}")
     return name
 
 
 def codes_of(value: object) -> tuple[int, ...]:
-    """Exit codes, in order, each once. Raises BadField."""
+    """Convert exit codes to sorted ones without duplicates. Raises BadField."""
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise BadField(f"must be a list of exit codes, not {_said(value)}")
+        raise BadField(f"must be a list of exit codes, not {_shown(value)}")
     codes = list(value)
     for code in codes:
         if not isinstance(code, int) or isinstance(code, bool):
-            raise BadField(f"each exit code must be an integer, not {_said(code)}")
-    found = tuple(sorted(dict.fromkeys(codes)))
-    if problem := failure.codes_problem(found):
+            raise BadField(f"each exit code must be an integer, not {_shown(code)}")
+    unique_codes = tuple(sorted(dict.fromkeys(codes)))
+    if problem := failure.codes_problem(unique_codes):
         raise BadField(problem)
-    return found
+    return unique_codes
 
 
 def positive_of(value: object) -> float:
-    """More than 0. Raises BadField."""
+    """Convert a number of seconds above 0. Raises BadField."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise BadField(f"must be a number of seconds, not {_said(value)}")
+        raise BadField(f"must be a number of seconds, not {_shown(value)}")
     if not 0 < value <= MAX_SECONDS:
         raise BadField(f"must be more than 0 and at most {MAX_SECONDS:,.0f} seconds")
     return float(value)
@@ -85,24 +84,24 @@ def webhook_of(value: object) -> str:
 
 
 class Type(StrEnum):
-    """What `type` of a job may be."""
+    """Values of a job's `type`."""
 
     RUN = "run"
     GATE = "gate"
     SERVICE = "service"
 
 
-TYPES: Final = tuple([it.value for it in Type])
+TYPES: Final = tuple([type_.value for type_ in Type])
 
 
 def type_of(value: object) -> str:
     if not isinstance(value, str) or value not in TYPES:
-        raise BadField(f"must be run (the default), gate or service, not {_said(value)}")
+        raise BadField(f"must be run (the default), gate or service, not {_shown(value)}")
     return value
 
 
 def retry_of(backoff: float | None, backoff_max: float | None, codes: tuple[int, ...]) -> Retry | None:
-    """None if the job says nothing of it."""
+    """Return the retry policy, or None if the job has none of these fields."""
     if backoff is None and backoff_max is None and not codes:
         return None
     return Retry(backoff or 0.0, backoff_max or 0.0, codes)
@@ -110,12 +109,12 @@ def retry_of(backoff: float | None, backoff_max: float | None, codes: tuple[int,
 
 def _checked(value: object, problem_of_text: Callable[[str], str]) -> str:
     if not isinstance(value, str):
-        raise BadField(f"must be a string, not {_said(value)}")
+        raise BadField(f"must be a string, not {_shown(value)}")
     if problem := problem_of_text(value):
         raise BadField(problem)
     return value
 
 
-def _said(value: object) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -1,9 +1,11 @@
-"""Classes whose fields are a table: each row says what a field may hold, how a pipeline file writes
-it, and what it is for.
+"""Classes whose fields are a table.
 
-Owns the form of a row, and the class that comes of rows. Knows no field of a job: those are the
-rows of `titan.sdk.job.Job`. The constructor, the checks, the keys of pipeline files, the key of
-shared templates and the tables of the docs are all read from rows.
+A row defines a field's values, its syntax in a file, and its description. Owns the form of a row,
+and the class built from rows. It does not know the fields of a job, which are the rows of
+`titan.sdk.job.Job`.
+
+These read the rows: the constructor, the checks, the keys of pipeline files, the key of shared
+templates, and the tables of the docs.
 """
 
 from __future__ import annotations
@@ -15,32 +17,34 @@ from operator import attrgetter
 from typing import Any, Final, Generic, Literal, TypeVar, dataclass_transform
 
 T = TypeVar("T")
-Given = TypeVar("Given")
-Kept = TypeVar("Kept")
+Accepted = TypeVar("Accepted")
+Stored = TypeVar("Stored")
 _ROW: Final = "row"
 
 
 class BadField(ValueError):
-    """A value that a field cannot hold. The text says why, for after a colon."""
+    """A value that a field cannot hold. The text is the problem, to be put after a colon."""
 
 
-class Field(Generic[Given, Kept]):
-    """Type of a field that takes a `Given` and keeps a `Kept`. For annotations only: the attribute
-    is a plain slot."""
+class Field(Generic[Accepted, Stored]):
+    """Type of a field that accepts an `Accepted` and stores a `Stored`.
 
-    def __get__(self, job: object, kind: object = None) -> Kept:
+    For annotations only: the attribute is a plain slot.
+    """
+
+    def __get__(self, job: object, kind: object = None) -> Stored:
         raise NotImplementedError
 
-    def __set__(self, job: object, value: Given) -> None:
+    def __set__(self, job: object, value: Accepted) -> None:
         raise NotImplementedError
 
 
 class Form(Enum):
-    """How a pipeline file writes a field. `titan.sdk.pipeline` has a reader for each."""
+    """Syntax of a field in a pipeline file. `titan.sdk.pipeline` has a reader for each."""
 
     TEXT = auto()
     PATH = auto()
-    """The path of a file beside the pipeline."""
+    """Path of a file, relative to the pipeline."""
     BOOLEAN = auto()
     INTEGER = auto()
     NUMBER = auto()
@@ -48,9 +52,9 @@ class Form(Enum):
     SECONDS_OR_NULL = auto()
     MOMENT = auto()
     SIZE = auto()
-    """Bytes, or as 4GiB."""
+    """Bytes, or a size such as 4GiB."""
     ANY = auto()
-    """A text, a number or a mapping of such."""
+    """A text, a number, or a mapping of them."""
     TEXTS = auto()
     ARGS = auto()
     IDS = auto()
@@ -66,41 +70,46 @@ class Form(Enum):
 
 
 class Use(Enum):
-    """Which jobs may have a field."""
+    """Jobs that may have a field."""
 
     WORK = auto()
-    """Those that run something: no gate."""
+    """All jobs but gates."""
     ALL = auto()
     GATE = auto()
-    """Gates alone."""
+    """Only gates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """All there is to know of a field."""
+    """Definition of a field."""
 
     doc: str
-    """A cell of a table in Markdown."""
+    """Description, as a table cell in Markdown."""
     make: Callable[[Any], Any] | None = None
-    """Returns what is kept of a given value; raises BadField. None: the class looks at it with
-    other fields."""
+    """Function that converts a given value to the stored one, or raises BadField.
+
+    None: the class checks the value together with other fields.
+    """
     default: Any = ...
-    """`...`: there is none, the argument is required."""
+    """Default value; `...` for a required argument."""
     form: Form | None = None
-    """None: a pipeline file has no such key."""
+    """Syntax in a pipeline file; None if the file has no such key."""
     key: str = ""
-    """In a pipeline file; "" for the name of the field."""
+    """Key in a pipeline file; "" for the name of the field."""
     aliases: tuple[str, ...] = ()
-    """Its names in other tools, for "did you mean"."""
+    """Names of the field in other tools, for "did you mean"."""
     use: Use = Use.WORK
     instead: str = ""
-    """The field to use where this one cannot be."""
+    """Field to use where this one does not apply."""
     template: str = ""
-    """The field of a JobTemplate that gets the value as it is, unless it is None."""
+    """Field of JobTemplate that receives the value unchanged, unless it is None."""
     own: bool = False
-    """Says nothing of the template: jobs that differ in it may share one."""
+    """True if the template does not depend on the field.
+
+    Jobs that differ in it can share a template.
+    """
     planner: bool = False
-    """Holds for the call that adds the jobs of an expansion or of a saved pipeline, too."""
+    """True if the field also applies to the call that adds jobs for `expand` or `pipeline`."""
     name: str = ""
 
 
@@ -118,50 +127,58 @@ def row(
     own: bool = False,
     planner: bool = False,
 ) -> Any:
-    """A field of the constructor. The arguments are those of `Row`. A default is kept as it is:
-    `make` never sees it."""
-    it = Row(doc, make, default, form, key, aliases, use, instead, template, own, planner)
-    return field(metadata={_ROW: it}) if default is ... else field(default=default, metadata={_ROW: it})
+    """Define a field of the constructor. The arguments are those of `Row`.
+
+    A default is stored unchanged: `make` never receives it.
+    """
+    definition = Row(doc, make, default, form, key, aliases, use, instead, template, own, planner)
+    return field(metadata={_ROW: definition}) if default is ... else field(default=default, metadata={_ROW: definition})
 
 
 def derived(*, own: bool = False, init: Literal[False] = False) -> Any:
-    """A field that is made of others, and is no argument of the constructor. `own`: as in `Row`."""
+    """Define a field that is computed from others and is not an argument. `own`: see `Row`."""
     return field(init=init, metadata={_ROW: Row("", own=own)})
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(row, derived))
 def table(kind: type[T]) -> type[T]:
-    """Makes a frozen dataclass with slots of a class whose fields are rows, and gives it these
-    class variables:
+    """Make a frozen dataclass with slots of a class whose fields are rows.
+
+    The class gets these class variables:
 
     - `ROWS`: the rows of the constructor's arguments, by name;
-    - `MADE`: (name, default, make) of those that are optional and kept;
-    - `given_of`: returns the values of an instance in the order of `MADE`;
-    - `shape_of`: returns all of its values that its template depends on.
+    - `MADE`: (name, default, make) of the optional arguments that are stored;
+    - `values_of`: function that returns the values of an instance in the order of `MADE`;
+    - `shape_of`: function that returns all values of an instance that its template depends on.
     """
     made: Any = dataclass(frozen=True, slots=True, repr=False)(kind)
-    rows = {name: replace(it.metadata[_ROW], name=name) for name, it in made.__dataclass_fields__.items() if _ROW in it.metadata}
-    kept = [it.name for it in fields(made)]
-    arguments = {name: it for name, it in rows.items() if made.__dataclass_fields__[name].init}
-    for name in arguments.keys() - kept:
+    definitions = made.__dataclass_fields__
+    rows = {name: replace(item.metadata[_ROW], name=name) for name, item in definitions.items() if _ROW in item.metadata}
+    stored = [item.name for item in fields(made)]
+    arguments = {name: row_ for name, row_ in rows.items() if definitions[name].init}
+    for name in arguments.keys() - stored:
         if name in made.__dict__:
-            # the default of an InitVar, which would look like a value of every instance
+            # The default of an InitVar would look like a value of every instance.
             delattr(made, name)
     made.ROWS = arguments
-    made.MADE = tuple([(name, it.default, it.make) for name, it in arguments.items() if name in kept and it.default is not ...])
-    made.given_of = attrgetter(*[name for name, *_ in made.MADE])
-    made.shape_of = attrgetter(*[name for name in kept if not rows[name].own])
+    made.MADE = tuple(
+        [(name, row_.default, row_.make) for name, row_ in arguments.items() if name in stored and row_.default is not ...]
+    )
+    made.values_of = attrgetter(*[name for name, *_ in made.MADE])
+    made.shape_of = attrgetter(*[name for name in stored if not rows[name].own])
     hints = made.__init__.__annotations__
-    hints.update({name: _given(text) for name, text in hints.items() if isinstance(text, str)})
-    made.__doc__ = "\n".join([made.__doc__ or "", *[f"    - `{name}`: {it.doc}" for name, it in arguments.items()], ""])
+    hints.update({name: _accepted_type(text) for name, text in hints.items() if isinstance(text, str)})
+    made.__doc__ = "\n".join([made.__doc__ or "", *[f"    - `{name}`: {row_.doc}" for name, row_ in arguments.items()], ""])
     return made  # type: ignore[no-any-return]
 
 
-def _given(hint: str) -> str:
-    """The type that the constructor takes.
+def _accepted_type(hint: str) -> str:
+    """Return the type that the constructor accepts.
 
-    >>> _given("Field[str | Mapping[str, int], tuple[str, ...]]"), _given("InitVar[int | None]"), _given("int")
-    ('str | Mapping[str, int]', 'int | None', 'int')
+    >>> _accepted_type("Field[str | Mapping[str, int], tuple[str, ...]]")
+    'str | Mapping[str, int]'
+    >>> _accepted_type("InitVar[int | None]"), _accepted_type("int")
+    ('int | None', 'int')
     """
     name, bracket, inner = hint.partition("[")
     if not bracket or name not in ("Field", "InitVar"):

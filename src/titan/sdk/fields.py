@@ -1,7 +1,6 @@
-"""What the fields of a job may hold: functions that make the kept value of a given one, or raise
-BadField.
+"""Fields of a job: functions that convert a value to the stored one, or raise BadField.
 
-`Job` and pipeline files use the same, so both say the same. Knows nothing of `Job`.
+`Job` and pipeline files share them, so both report the same errors. Does not know `Job`.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from titan.model.timing import MAX_TIME
 from titan.sdk.field_table import BadField
 
 PERM: Final = "perm:"
-"""A `file` that starts so is looked up by name in the master's registry, perm_files/."""
+"""Prefix of a `file` that names an entry of the master's registry, perm_files/."""
 
 MAX_PATH: Final = 4096
 
 
 def perm_name(file: str) -> str:
-    """The registry's name that a `file` of `perm:NAME` asks for; "" for a file of this machine."""
+    """Return NAME of a `file` that is `perm:NAME`; "" for a file of this machine."""
     return file[len(PERM) :] if file.startswith(PERM) else ""
 
 
@@ -36,7 +35,7 @@ def is_python_script(file: str | None) -> bool:
 
 
 def problem_of(make: Callable[[Any], object], value: object) -> str:
-    """Why a field cannot hold this value, for after a colon; "" if it can."""
+    """Return the problem that `make` finds in the value, to be put after a colon; else ""."""
     try:
         make(value)
     except BadField as bad:
@@ -44,9 +43,10 @@ def problem_of(make: Callable[[Any], object], value: object) -> str:
     return ""
 
 
-# -- numbers, switches and words -------------------------------------------------------------------
-def integer(least: int, most: int, what: str = "an integer") -> Callable[[object], int]:
-    """
+# -- numbers, booleans and choices -----------------------------------------------------------------
+def integer(least: int, most: int, expected: str = "an integer") -> Callable[[object], int]:
+    """Return a function that checks for an integer within these limits.
+
     >>> integer(0, 19)(5), problem_of(integer(0, 19), 20), problem_of(integer(-9, 9), "5")
     (5, 'must be 0 to 19', "must be an integer, not the string '5'")
     """
@@ -54,7 +54,7 @@ def integer(least: int, most: int, what: str = "an integer") -> Callable[[object
 
     def make(value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise BadField(f"must be {what}, not {kind_of(value)}")
+            raise BadField(f"must be {expected}, not {kind_of(value)}")
         if not least <= value <= most:
             raise BadField(f"must be {limits}")
         return value
@@ -69,17 +69,18 @@ def switch(value: object) -> bool:
 
 
 def choice(*words: str) -> Callable[[object], str]:
-    """
+    """Return a function that checks for one of these words.
+
     >>> problem_of(choice("python", "process"), "warm")
     "must be python or process, not 'warm'"
     """
-    there = f"{', '.join(words[:-1])} or {words[-1]}"
+    options = f"{', '.join(words[:-1])} or {words[-1]}"
 
     def make(value: object) -> str:
         if not isinstance(value, str):
             raise BadField(f"must be a string, not {kind_of(value)}")
         if value not in words:
-            raise BadField(f"must be {there}, not {shown(value)}")
+            raise BadField(f"must be {options}, not {shown(value)}")
         return value
 
     return make
@@ -100,10 +101,10 @@ def timeout_of(value: object) -> float | None:
 
 
 def moment_of(value: object) -> object:
-    """A datetime as seconds since the epoch; anything else as it is."""
+    """Return a datetime as seconds since the epoch, and any other value unchanged."""
     try:
         return value.timestamp() if isinstance(value, datetime) else value
-    except (OverflowError, ValueError, OSError):  # beyond what the zone can say
+    except (OverflowError, ValueError, OSError):  # outside of the range of the time zone
         return -1.0
 
 
@@ -148,7 +149,7 @@ def file_of(value: object) -> str:
     if not text:
         raise BadField("must not be empty")
     if text.startswith(PERM) and any(not part or part.startswith(".") for part in perm_name(text).split("/")):
-        raise BadField(f"{text!r} names no file of perm_files/: no '..', no leading '/' or '.'")
+        raise BadField(f"{text!r} is not a name in perm_files/: it must not contain '..' or start with '/' or '.'")
     return text
 
 
@@ -187,20 +188,20 @@ def command_of(value: object) -> str | tuple[str, ...]:
 
 
 def args_of(value: object) -> tuple[str, ...]:
-    """The items of a list; of a string the words, as a shell splits them."""
+    """Return the items of a list, or the words of a string, which is split like a shell does."""
     if isinstance(value, str):
         text = text_of(value)
         try:
             value = shlex.split(text)
         except ValueError as error:
-            raise BadField(f"cannot be split as a shell would ({error}): give a list") from None
+            raise BadField(f"cannot be split like in a shell ({error}): give a list") from None
     args = _texts(value)
     check_args(args)
     return args
 
 
 def check_args(args: tuple[str, ...]) -> None:
-    """Raises BadField for texts that no process can be given."""
+    """Raise BadField for arguments that no process can receive."""
     if _size_of_all(args) > MAX_ARGS_BYTES:
         raise BadField(f"exceed {MAX_ARGS_BYTES:,} characters: pass a file")
 
@@ -213,14 +214,14 @@ def _size_of_all(texts: tuple[str, ...]) -> int:
 
 
 def check_ids(ids: tuple[str, ...]) -> None:
-    """Raises BadField for a malformed one."""
+    """Raise BadField for a malformed id."""
     for item in ids:
         if not match_name(item):
-            raise BadField(f"{item!r} is no job id: {id_problem(item)}")
+            raise BadField(f"{item!r} is not a job id: {id_problem(item)}")
 
 
 def env_of(value: object) -> tuple[tuple[str, str], ...]:
-    """Sorted by name. None is an empty one."""
+    """Return (name, value) pairs, sorted by name. None gives no pairs."""
     if value is None:
         return ()
     if not isinstance(value, Mapping):
@@ -233,7 +234,7 @@ def env_of(value: object) -> tuple[tuple[str, str], ...]:
         if problem := text_problem(name) or text_problem(text):
             raise BadField(f"{shown(name)}: {problem}")
         if not name or "=" in name:
-            raise BadField(f"{shown(name)}: a variable's name must not be empty or hold '='")
+            raise BadField(f"{shown(name)}: the name of a variable must not be empty or contain '='")
         if len(name) + len(text) > MAX_ARGS_BYTES:
             raise BadField(f"{shown(name)}: exceeds {MAX_ARGS_BYTES:,} characters: pass a file")
         texts[name] = text
@@ -243,16 +244,18 @@ def env_of(value: object) -> tuple[tuple[str, str], ...]:
 
 
 def no_script(file: str | None, suffix: str = ".py") -> str:
-    """Return why a field of scripts with this suffix is of no use to a job with this file; "" if it
-    is of use."""
+    """Return the reason why a field for scripts with this suffix does not apply to the file.
+
+    "" if the field applies.
+    """
     if file is not None and file.endswith(suffix):
         return ""
-    return f"goes with a {suffix} file only: " + (
-        "a command names its own interpreter" if file is None else "another file is started as it is, by its #! line"
+    return f"applies only to a {suffix} file: " + (
+        "a command names its own interpreter" if file is None else "other files are started by their #! line"
     )
 
 
-# -- of a DAG --------------------------------------------------------------------------------------
+# -- fields of a DAG -------------------------------------------------------------------------------
 def dag_text_of(value: object) -> str:
     text = text_of(value)
     if len(text) > 256 or not text.isprintable():
@@ -272,12 +275,12 @@ DAG_FIELDS: Final[Mapping[str, Callable[[object], Any]]] = {
 }
 
 
-# -- within ----------------------------------------------------------------------------------------
+# -- helpers ---------------------------------------------------------------------------------------
 def text_problem(value: object) -> str:
     if not isinstance(value, str):
         return f"must be a string, not {kind_of(value)}"
     if "\0" in value:
-        return "holds a NUL character"
+        return "contains a NUL character"
     if not value.isascii():
         try:
             value.encode()
@@ -314,13 +317,13 @@ def _path(value: object) -> object:
 def _texts(value: object) -> tuple[str, ...]:
     if isinstance(value, (bytes, bytearray, Mapping, Set)) or not isinstance(value, Iterable):
         raise BadField(f"must be a string or a list, not {kind_of(value)}")
-    found = []
+    texts = []
     for item in value:
         text = _scalar(item)
         if text is None:
             raise BadField(f"each item must be a string, a number or a path, not {kind_of(item)}")
-        found.append(text)
-    return tuple(found)
+        texts.append(text)
+    return tuple(texts)
 
 
 def _scalar(value: object) -> str | None:
@@ -330,8 +333,7 @@ def _scalar(value: object) -> str | None:
         path = value.__fspath__()
         return path if isinstance(path, str) else None
     if isinstance(value, bool):
-        # str(True) is "True", which no shell and no flag parser expects: whoever means it can write
-        # it
+        # str(True) is "True", which no shell or flag parser expects. Callers can pass that string.
         return None
     return str(value) if isinstance(value, Real) else None
 

@@ -1,5 +1,4 @@
-"""`outputs` and `inputs` of a job: what may be given, what is kept of it, and whose output an input
-is once all jobs are known."""
+"""Fields `outputs` and `inputs` of a job: conversion, and the search for an input's job."""
 
 from __future__ import annotations
 
@@ -12,16 +11,21 @@ from titan.sdk.field_table import BadField
 
 
 class Output(NamedTuple):
-    """An output of a job, as another takes it: `Job("use", ..., inputs={"in/model.bin":
-    train.output("model")})`."""
+    """Output of a job, for the `inputs` of another job.
+
+    Job("use", ..., inputs={"in/model.bin": train.output("model")})
+    """
 
     job: str
     name: str
 
 
 class Input(NamedTuple):
-    """`path` "": that of the output. `job` "": `output` is JOB.OUTPUT, to be looked up among the
-    jobs of the DAG."""
+    """Input of a job.
+
+    `path` is "" for the path of the output. `job` is "" if `output` is JOB.OUTPUT, to be resolved
+    among the jobs of the DAG.
+    """
 
     path: str
     job: str
@@ -29,7 +33,7 @@ class Input(NamedTuple):
 
 
 def outputs_of(value: object) -> tuple[tuple[str, str], ...]:
-    """(name, path) of a mapping, or of a list of paths. Raises BadField.
+    """Return (name, path) pairs of a mapping, or of a list of paths. Raises BadField.
 
     >>> outputs_of({"model": "out/model.bin"}), outputs_of(["log.txt"])
     ((('model', 'out/model.bin'),), (('log.txt', 'log.txt'),))
@@ -39,76 +43,87 @@ def outputs_of(value: object) -> tuple[tuple[str, str], ...]:
         if problem := name_problem(name) or path_problem(path):
             raise BadField(problem)
     if len({name for name, _ in pairs}) < len(pairs):
-        raise BadField(f"{next(n for i, (n, _) in enumerate(pairs) if n in [m for m, _ in pairs[:i]])!r} is there twice")
+        raise BadField(f"{next(n for i, (n, _) in enumerate(pairs) if n in [m for m, _ in pairs[:i]])!r} is listed twice")
     return tuple(pairs)
 
 
 def inputs_of(value: object) -> tuple[Input, ...]:
-    """Of a mapping of paths to outputs, or of a list of outputs. An output is JOB.NAME or
-    `Job.output(...)`. Raises BadField."""
-    found = []
+    """Convert a mapping of paths to outputs, or a list of outputs. Raises BadField.
+
+    An output is JOB.NAME or `Job.output(...)`.
+    """
+    inputs = []
     for path, source in _pairs(value, "outputs", single=True):
-        where = _text(path) if path is not None else ""
-        if path is not None and (problem := path_problem(where)):
+        target = _text(path) if path is not None else ""
+        if path is not None and (problem := path_problem(target)):
             raise BadField(problem)
         if isinstance(source, Output):
-            found.append(Input(where, source.job, source.name))
+            inputs.append(Input(target, source.job, source.name))
             continue
         name = _text(source)
         if "." not in name.strip("."):
-            raise BadField(f"{name[:200]!r} must be JOB.OUTPUT, as train.model")
-        found.append(Input(where, "", name))
-    if problem := nested_problem([one.path for one in found if one.path]):
+            raise BadField(f"{name[:200]!r} must be JOB.OUTPUT, such as train.model")
+        inputs.append(Input(target, "", name))
+    if problem := nested_problem([item.path for item in inputs if item.path]):
         raise BadField(problem)
-    return tuple(found)
+    return tuple(inputs)
 
 
-def resolve_input(received: Input, outputs: Mapping[str, Mapping[str, str]]) -> Input:
-    """With path, job and output. `outputs`: of each job, or array, path by name. Raises BadField."""
-    fits = []
-    if received.job:
-        fits = [(received.job, received.output)] if received.output in outputs.get(_base(received.job), ()) else []
+def resolve_input(declared: Input, outputs: Mapping[str, Mapping[str, str]]) -> Input:
+    """Return the input with its path, job and output. Raises BadField.
+
+    `outputs` maps each job or array to the paths of its outputs by name.
+    """
+    candidates = []
+    if declared.job:
+        candidates = [(declared.job, declared.output)] if declared.output in outputs.get(_base(declared.job), ()) else []
     else:
-        dots = [at for at, letter in enumerate(received.output) if letter == "."]
+        dots = [at for at, letter in enumerate(declared.output) if letter == "."]
         for at in dots:
-            job, name = received.output[:at], received.output[at + 1 :]
+            job, name = declared.output[:at], declared.output[at + 1 :]
             if name in outputs.get(_base(job), ()):
-                fits.append((job, name))
-    shown = f"{received.job}.{received.output}" if received.job else received.output
-    if len(fits) > 1:
-        raise BadField(f"{shown!r} may be {fits[0][1]!r} of {fits[0][0]!r}, or {fits[1][1]!r} of {fits[1][0]!r}: rename one")
-    if not fits:
-        raise BadField(f"{shown!r} is no output of a job here{_hint(received, outputs)}")
-    job, name = fits[0]
-    return Input(received.path or outputs[_base(job)][name], job, name)
+                candidates.append((job, name))
+    shown = f"{declared.job}.{declared.output}" if declared.job else declared.output
+    if len(candidates) > 1:
+        raise BadField(
+            f"{shown!r} may mean {candidates[0][1]!r} of {candidates[0][0]!r}, or {candidates[1][1]!r} of {candidates[1][0]!r}: "
+            "rename one of them"
+        )
+    if not candidates:
+        raise BadField(f"{shown!r} is not an output of a job of this DAG{_hint(declared, outputs)}")
+    job, name = candidates[0]
+    return Input(declared.path or outputs[_base(job)][name], job, name)
 
 
-def _hint(received: Input, outputs: Mapping[str, Mapping[str, str]]) -> str:
-    job = received.job or next(
-        (received.output[:at] for at, c in enumerate(received.output) if c == "." and _base(received.output[:at]) in outputs), ""
+def _hint(declared: Input, outputs: Mapping[str, Mapping[str, str]]) -> str:
+    job = declared.job or next(
+        (declared.output[:at] for at, c in enumerate(declared.output) if c == "." and _base(declared.output[:at]) in outputs), ""
     )
     if not job or _base(job) not in outputs:
         names = [f"{job}.{name}" for job, names in list(outputs.items())[:20] for name in names][:5]
-        return f": there is {', '.join(names)}" if names else ": no job has outputs"
-    there = ", ".join(list(outputs[_base(job)])[:10])
-    return f": job {job!r} has {there}" if there else f": job {job!r} has none"
+        return f": there are {', '.join(names)}" if names else ": no job has outputs"
+    known = ", ".join(list(outputs[_base(job)])[:10])
+    return f": job {job!r} has {known}" if known else f": job {job!r} has no outputs"
 
 
 def _base(job: str) -> str:
-    """The array that it is of, or the job itself."""
+    """Return the array to which the job belongs, or the job itself."""
     return job.partition("[")[0] if job.endswith("]") else job
 
 
-def _pairs(value: object, what: str, *, single: bool = False) -> list[tuple[Any, Any]]:
-    """Of a mapping; of a list each item with itself, or with None if `single`."""
+def _pairs(value: object, kind: str, *, single: bool = False) -> list[tuple[Any, Any]]:
+    """Return the items of a mapping or list as pairs.
+
+    An item of a list is paired with itself, or with None if `single`.
+    """
     if isinstance(value, Mapping):
         pairs = list(value.items())
     elif isinstance(value, Iterable) and not isinstance(value, (str, bytes, Output)):
         pairs = [(None if single else item, item) for item in value]
     else:
-        raise BadField(f"must be a mapping, or a list of {what}, not {value!r}"[:200])
+        raise BadField(f"must be a mapping, or a list of {kind}, not {value!r}"[:200])
     if len(pairs) > MAX_FILES:
-        raise BadField(f"{len(pairs)} of them; the limit is {MAX_FILES}: use a folder")
+        raise BadField(f"has {len(pairs)} files; the limit is {MAX_FILES}: use a folder")
     return pairs
 
 
@@ -118,7 +133,7 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise BadField(f"{value!r} must be a string"[:200])
     if "\0" in value:
-        raise BadField("holds a NUL character")
+        raise BadField("contains a NUL character")
     if "${" in value.replace(INDEX, ""):
-        raise BadField(f"{value[:200]!r}: of what differs between the jobs of an array only ${{index}} may stand here, in the job")
+        raise BadField(f"{value[:200]!r}: the only placeholder allowed here is ${{index}}, in the name of the job")
     return value

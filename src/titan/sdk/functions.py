@@ -1,5 +1,7 @@
-"""What of a call is pickled and how its result is read: functions by value, arguments, values, and
-what was raised."""
+"""Pickles of a call, and how its result is read.
+
+The pickles are the function by value, the arguments, the values and the exceptions.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +32,11 @@ from titan.sdk.pickles import dumps, dumps_by_value, is_plain, load, loads
 
 T = TypeVar("T")
 Content = bytes | bytearray | NearbyFile
-"""A large value: in memory, or as a file of the master that was opened."""
+"""A large value: in memory, or as an open file of the master."""
 
 
 class RemoteTraceback(Exception):
-    """The cause of an exception that a call raised: the traceback of the process where it ran, as
-    text."""
+    """Cause of an exception that a call raised: the remote traceback as text."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -46,7 +47,7 @@ class RemoteTraceback(Exception):
 
 
 class Function:
-    """A function that travels."""
+    """A pickled function."""
 
     __slots__ = ("hash", "name", "pickled")
 
@@ -61,10 +62,9 @@ def name_of(function: Callable[..., Any]) -> str:
 
 
 def pickle_by_value(function: Callable[..., Any]) -> bytes:
-    """With what it needs of modules that are not installed: the worker has the installed ones, and
-    not the caller's own.
+    """Pickle a function by value, with the parts of modules that are not installed.
 
-    Raises CallerError.
+    The worker has the installed modules, but not the caller's own. Raises CallerError.
     """
     try:
         return dumps_by_value(function)
@@ -73,13 +73,15 @@ def pickle_by_value(function: Callable[..., Any]) -> bytes:
 
 
 def value_of(state: int, value: bytes, reason: str, content: Content | None = None, *, trust: bool = True) -> Any:
-    """What a call returned, or a job said that it came to. Raises what it raised, JobFailed or
-    CancelledError.
+    """Return the result of a call or job.
 
-    `content`: of a value that is an artifact; a file is closed. Without `trust` no pickle is opened
-    that could execute code: Untrusted is raised for one that was returned, and of what was raised
-    its type, text and traceback are kept, as JobFailed. Raises DamagedCopy for a file that was
-    changed while it was read, OSError.
+    Raises the exception of the call, JobFailed or CancelledError.
+
+    - `content`: the content of a value that is an artifact. A file is closed.
+    - Without `trust`, no pickle that could execute code is opened. A returned one raises Untrusted.
+      A raised exception becomes JobFailed, with its type, text and traceback.
+
+    Raises DamagedCopy for a file that changed while it was read, OSError.
     """
     if isinstance(content, NearbyFile):
         return _value_in(content, state, value, reason, trust=trust)
@@ -101,7 +103,10 @@ def value_of(state: int, value: bytes, reason: str, content: Content | None = No
 
 
 def _value_in(file: NearbyFile, state: int, value: bytes, reason: str, *, trust: bool) -> Any:
-    """A pickle is read from the file: its large parts are copied once, to where they stay."""
+    """Return the result that a file holds.
+
+    A trusted pickle is read from the file, so its large parts are copied only once.
+    """
     with contextlib.closing(file):
         if state != JobState.COMPLETED or value[:1] != RETURNED_AT or not trust:
             content = file.read()
@@ -114,15 +119,17 @@ def _value_in(file: NearbyFile, state: int, value: bytes, reason: str, *, trust:
         return _intact(file, loaded)
 
 
-def _intact(file: NearbyFile, what: T) -> T:
+def _intact(file: NearbyFile, value: T) -> T:
     if not file.is_intact():
-        raise DamagedCopy("a value was changed in the home of the master while it was read: run the job that made it again")
-    return what
+        raise DamagedCopy("a value changed in the home of the master while it was read: run its job again")
+    return value
 
 
 def error_of(description: tuple[bytes | None, str, str, str]) -> BaseException:
-    """The exception that a call raised, as far as it exists here, with the remote traceback as its
-    cause."""
+    """Return the exception of a call, with the remote traceback as its cause.
+
+    An exception that cannot be unpickled here becomes JobFailed.
+    """
     pickled, kind, text, trace = description
     error: BaseException | None = None
     if pickled is not None:
@@ -135,8 +142,10 @@ def error_of(description: tuple[bytes | None, str, str, str]) -> BaseException:
 
 
 def arguments_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What of a call's arguments is pickled: `args`, or (args, kwargs) where there are some or
-    `args` looks like such a pair."""
+    """Return the object to pickle for a call's arguments.
+
+    It is `args`, or (args, kwargs) if there are keyword arguments or `args` looks like such a pair.
+    """
     is_pair = len(args) == 2 and type(args[0]) is tuple and type(args[1]) is dict
     return (args, kwargs) if kwargs or is_pair else args
 
@@ -149,20 +158,18 @@ class Parcel(NamedTuple):
 
 
 def parcelled(payload: bytes) -> tuple[bytes, Parcel | None]:
-    """(what stands for the arguments in the submission, what has to be staged before it). Raises
-    LimitExceeded."""
+    """Return (payload for the submission, parcel to stage before it). Raises LimitExceeded."""
     size = len(payload)
     if size <= INLINE_BYTES:
         return payload, None
     if size > MAX_VALUE_BYTES:
-        raise LimitExceeded(f"the arguments of a call take {size:,} bytes; the limit is {MAX_VALUE_BYTES:,}: pass a file")
+        raise LimitExceeded(f"the arguments of a call have {size:,} bytes; the limit is {MAX_VALUE_BYTES:,}: pass a file")
     digest = hashlib.sha256(payload).digest()
     return by_content(RETURNED_AT, digest, size), Parcel(digest.hex(), payload)
 
 
 def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-    """The payload of a call: the pickle of `args`, or of (args, kwargs) where there are some or
-    `args` looks like such a pair."""
+    """Return the pickle of a call's arguments. See `arguments_of`. Raises CallerError."""
     try:
         return dumps(arguments_of(args, kwargs) if kwargs or len(args) == 2 else args)
     except Exception as e:
@@ -170,5 +177,5 @@ def pack_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
 
 
 def printable(name: str) -> str:
-    """A name for a run of calls."""
+    """Return the name for a run of calls, with unprintable characters replaced."""
     return "".join(c if c.isprintable() else "?" for c in name)[:200] or "call"

@@ -9,15 +9,15 @@ from titan.sdk.job import Job
 
 
 class Gate(Job):
-    """A human decision as a job of a DAG: it takes no slot; what waits for it runs when somebody
-    approves it.
+    """A human decision as a job of a DAG. It takes no slot. Its dependents run once it is approved.
 
-    - `message`: what is to be decided, up to 4,096 characters.
-    - `max_wait`: seconds after which it is rejected if nobody decided; default 48 h.
-    - `webhook`: an http or https URL that is told when it opens; see docs/gates.md.
-    - `delay`: seconds from the end of its parents until it opens.
+    - `message`: the question to decide, up to 4,096 characters.
+    - `max_wait`: seconds after which an undecided gate is rejected; default 48 h.
+    - `webhook`: an http or https URL that is called when the gate opens; see docs/gates.md.
+    - `delay`: seconds from the end of its parents until the gate opens.
 
-    A rejected gate is CANCELLED with what waits for it, and its run is FAILED. Raises InvalidGraph.
+    A rejected gate is CANCELLED together with its dependents, and its run is FAILED. Raises
+    InvalidGraph.
 
     >>> Gate("ship", "Ship the release?", parents=["test"], max_wait=3600)
     Job('ship', type='gate', parents=['test'])

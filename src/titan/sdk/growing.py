@@ -1,9 +1,10 @@
-"""Jobs that stand for others until their time has come.
+"""Jobs that add other jobs to their run once their parents are done.
 
-A job with `expand` is a call that makes a job of each item of another's result; one with `pipeline`
-a call that adds the jobs of a saved pipeline. Whoever depends on such a job waits for all that it
-added. What is sent is `titan.protocol.growth_messages.Grow`. What a job adds by itself is in
-`additions`. Calls in journals name `expand_list` and `add_saved` of this module.
+A job with `expand` is a call that adds a job for each item of a parent's result. A job with
+`pipeline` is a call that adds the jobs of a saved pipeline. Dependents of such a job wait for all
+added jobs. The request is `titan.protocol.growth_messages.Grow`. Additions by a job's own code are
+in `additions`. Journals contain calls of this module's `expand_list` and `add_saved`, so those keep
+their names.
 """
 
 from __future__ import annotations
@@ -25,26 +26,34 @@ from titan.sdk.functions import Function
 from titan.sdk.job import Job
 
 Ask = Callable[[msg.Message, type[Any]], Any]
-"""Sends a request through the job's worker to the master, and returns the answer, of that kind."""
+"""Sends a request through the job's worker to the master.
+
+Returns the answer, of the given class.
+"""
 MAX_ITEMS = 100_000
 
 
 def key_of(spec: DagSpec, before: Sequence[str], *, before_children: bool) -> str:
-    """An addition is known by the jobs it adds: another attempt of the same job that adds the same
-    adds nothing more."""
-    what = msgspec.msgpack.encode((spec.ids, list(before), before_children))
-    return hashlib.sha256(what).hexdigest()[:40]
+    """Return the default idempotency key of an addition, made of its jobs.
+
+    Another attempt of the same job that adds the same jobs adds nothing more.
+    """
+    addition = msgspec.msgpack.encode((spec.ids, list(before), before_children))
+    return hashlib.sha256(addition).hexdigest()[:40]
 
 
 def grow(ask: Ask, spec: DagSpec, *, before: Sequence[str] = (), before_children: bool = False, key: str = "") -> int:
-    """Adds jobs to the run of the job that asks; how many. Raises InvalidGraph, Conflict, NotFound."""
+    """Add jobs to the run of the asking job. Return their number.
+
+    Raises InvalidGraph, Conflict, NotFound.
+    """
     key = key or key_of(spec, before, before_children=before_children)
     answer: msg.Grown = ask(msg.Grow(0, 0, "", key, spec, tuple(before), before_children), msg.Grown)
     return answer.jobs
 
 
 class Shape(msgspec.Struct, frozen=True, array_like=True):
-    """What the jobs of an expansion have in common: those named `id` [0], [1] and so on."""
+    """Common part of the jobs of an expansion, which are named `id`[0], `id`[1] and so on."""
 
     id: str
     template: JobTemplate
@@ -52,9 +61,8 @@ class Shape(msgspec.Struct, frozen=True, array_like=True):
 
 
 def expand_list(shape: bytes, items: object) -> list[str]:
-    """Runs as a call: adds a job of this shape for each item, and returns their ids."""
-    it = msgspec.msgpack.decode(shape, type=Shape)
-    spec = expanded(it, items)
+    """Add a job of this shape for each item, and return their ids. Runs as a call."""
+    spec = expanded(msgspec.msgpack.decode(shape, type=Shape), items)
     if spec is None:
         return []
     grow(ask, spec, before_children=True)
@@ -62,22 +70,24 @@ def expand_list(shape: bytes, items: object) -> list[str]:
 
 
 def expanded(shape: Shape, items: object) -> DagSpec | None:
-    """The jobs for these items, None for none. Raises CallerError for what is no list of items.
+    """Return the jobs for these items, or None if there are no items.
+
+    Raises CallerError if `items` is not a list or a number.
 
     >>> spec = expanded(Shape("work", JobTemplate(command="echo"), ("--part=${item}",)), ["a", 2])
     >>> spec.ids, spec.args
     (['work[0]', 'work[1]'], [('--part=a',), ('--part=2',)])
     """
     if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, (Iterable, int)) or isinstance(items, bool):
-        raise CallerError(f"{shape.id}: expand: the result must be a list of items or a number of jobs, not {_said(items)}")
-    given = items if isinstance(items, int) else list(items)
-    count = given if isinstance(given, int) else len(given)
+        raise CallerError(f"{shape.id}: expand: the result must be a list of items or a number of jobs, not {_kind(items)}")
+    item_list = items if isinstance(items, int) else list(items)
+    count = item_list if isinstance(item_list, int) else len(item_list)
     if count > MAX_ITEMS:
-        raise CallerError(f"{shape.id}: expand: {count:,} items; the limit is {MAX_ITEMS:,}: let a job work on several")
+        raise CallerError(f"{shape.id}: expand: {count:,} items; the limit is {MAX_ITEMS:,}: let each job process several items")
     if count <= 0:
         return None
     try:
-        found = list(rows(foreach_of(given), None, shape.args, ()))
+        job_rows = list(rows(foreach_of(item_list), None, shape.args, ()))
     except BadArray as error:
         raise CallerError(f"{shape.id}: expand: {error}") from None
     return DagSpec(
@@ -86,28 +96,29 @@ def expanded(shape: Shape, items: object) -> DagSpec | None:
         templates=[shape.template],
         ids=[member(shape.id, i) for i in range(count)],
         template_of=[0] * count,
-        args=[args for args, _ in found],
+        args=[args for args, _ in job_rows],
         parents=[()] * count,
     )
 
 
 def add_saved(name: str, prefix: str) -> list[str]:
-    """Runs as a call: adds the jobs of a saved pipeline, each as PREFIX.ID, and returns their ids."""
+    """Add the jobs of a saved pipeline, each as PREFIX.ID, and return their ids. Runs as a call."""
     spec = prefixed(saved(ask, name), prefix)
     grow(ask, spec, before_children=True)
     return spec.ids
 
 
 def saved(ask: Ask, name: str) -> DagSpec:
-    """Raises NotFound."""
+    """Return the DAG of a saved pipeline. Raises NotFound."""
     answer: msg.Pipeline = ask(msg.GetPipeline(0, name), msg.Pipeline)
     return answer.dag
 
 
 def prefixed(spec: DagSpec, prefix: str) -> DagSpec:
-    """The same jobs under other names.
+    """Return the same jobs with ids of the form PREFIX.ID.
 
-    >>> spec = DagSpec("d", "", [JobTemplate(command="true")], ["a", "b"], [0, 0], [(), ()], [(), ("a",)])
+    >>> template = JobTemplate(command="true")
+    >>> spec = DagSpec("d", "", [template], ["a", "b"], [0, 0], [(), ()], [(), ("a",)])
     >>> prefixed(spec, "sub").parents
     [(), ('sub.a',)]
     """
@@ -126,7 +137,7 @@ _FUNCTIONS: dict[str, Function] = {}
 
 
 def function_of(kind: str) -> Function:
-    """`kind`: "expand" or "pipeline"."""
+    """Return the function of a planner; `kind` is "expand" or "pipeline"."""
     if kind not in _FUNCTIONS:
         _FUNCTIONS[kind] = Function(expand_list if kind == "expand" else add_saved)
     return _FUNCTIONS[kind]
@@ -136,14 +147,17 @@ _PLANNED = [row.template for row in Job.ROWS.values() if row.planner and row.tem
 
 
 def planner_template(kind: str, like: JobTemplate) -> JobTemplate:
-    """Of the call that adds the jobs. It asks for no resources, which are for those."""
+    """Return the template of the call that adds the jobs.
+
+    It asks for no resources: those are for the added jobs.
+    """
     same = {name: getattr(like, name) for name in _PLANNED}
     same["retries"] = max(like.retries, 1)
     return JobTemplate(function=function_of(kind).hash, requirement=like.requirement, **same)
 
 
-class _Place:
-    """Stands for the value of a parent."""
+class _ParentValue:
+    """Placeholder for the value of a parent."""
 
     def __init__(self, position: int) -> None:
         self.position = position
@@ -151,13 +165,13 @@ class _Place:
 
 class _Pickler(pickle.Pickler):
     def persistent_id(self, value: object) -> int | None:
-        return value.position if type(value) is _Place else None
+        return value.position if type(value) is _ParentValue else None
 
 
 def payload_of_expansion(shape: Shape, position: int) -> bytes:
-    """The arguments of `expand_list`, where the items are the value of parent `position`."""
+    """Return the arguments of `expand_list`, with the value of parent `position` as the items."""
     into = io.BytesIO()
-    _Pickler(into, protocol=5).dump((msgspec.msgpack.encode(shape), _Place(position)))
+    _Pickler(into, protocol=5).dump((msgspec.msgpack.encode(shape), _ParentValue(position)))
     return into.getvalue()
 
 
@@ -165,13 +179,15 @@ def payload_of_pipeline(name: str, prefix: str) -> bytes:
     return pickle.dumps((name, prefix), 5)
 
 
-def _said(value: object) -> str:
+def _kind(value: object) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
 
 
 def check_items_shape(job: str, args: Sequence[str]) -> None:
-    """Places in `args` are looked at with the items there are; that they are places at all, here.
-    Raises InvalidGraph."""
+    """Check the placeholders in `args`, as far as that is possible without the items.
+
+    Raises InvalidGraph.
+    """
     for text in args:
         if "${matrix" in text.replace("$${", ""):
             raise InvalidGraph.of(job, "args", "an expansion has no matrix: write ${item}")

@@ -1,10 +1,9 @@
-"""Calls that were handed in: which of them the master has not acknowledged yet, and what is said of
-those that were lost.
+"""Submitted calls that the master has not acknowledged yet, and the error that lists lost ones.
 
-A call is handed in when `call`, `map`, `compute` or `submit` returns. Leaving a client, shutting an
-executor down and the end of the program wait until the master has all of them on disk; then they
-run, whoever is there. Owns that account and the wait at the end of the program; must not know how
-calls are sent.
+A call is submitted when `call`, `map`, `compute` or `submit` returns. Three events wait until the
+master has all of them on disk: leaving a client, shutting down an executor, and the end of the
+program. From then on the calls run without the client. Owns the list of such calls and the wait at
+the end of the program. It must not know how calls are sent.
 """
 
 from __future__ import annotations
@@ -21,49 +20,51 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from titan.errors import CallsNotAcknowledged
-from titan.sdk.lending import runner_of_call, slot_lent
+from titan.sdk.lending import runner_of_call, slot_released
 
 T = TypeVar("T")
 CLOSE_TIMEOUT_S = 30.0
-NAMED = 5
-"""Functions that a message names."""
-REFUSED = 1_000
-"""Submissions that were refused and are told of at the end; the newest."""
+MAX_NAMED = 5
+"""Functions that an error message names."""
+MAX_REFUSED = 1_000
+"""Newest refused submissions to report at the end."""
 
 
 class CallFuture(Future[T]):
-    """The future of a call. `job` is RUN/JOB once the master has acknowledged it: the result is
-    there too, for any client."""
+    """Future of a call. `job` is RUN/JOB once the master has acknowledged the call.
 
-    place: tuple[str, str] | None = None
-    seen = False
-    """Somebody has looked at what came of it."""
+    Any client can read the result under that name.
+    """
+
+    run_and_job: tuple[str, str] | None = None
+    retrieved = False
+    """True once the program has retrieved the result or exception."""
 
     @property
     def job(self) -> str | None:
-        return f"{self.place[0]}/{self.place[1]}" if self.place is not None else None
+        return f"{self.run_and_job[0]}/{self.run_and_job[1]}" if self.run_and_job is not None else None
 
     def result(self, timeout: float | None = None) -> T:
         try:
             if self.done() or runner_of_call() is None:
                 return super().result(timeout)
-            with slot_lent():
+            with slot_released():
                 return super().result(timeout)
         finally:
-            self.seen = self.done()
+            self.retrieved = self.done()
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         try:
             if self.done() or runner_of_call() is None:
                 return super().exception(timeout)
-            with slot_lent():
+            with slot_released():
                 return super().exception(timeout)
         finally:
-            self.seen = self.done()
+            self.retrieved = self.done()
 
 
-class HandedIn:
-    """The account of one client. Its lock is for the caller's own state beside it too."""
+class UnacknowledgedCalls:
+    """The unacknowledged calls of one client. Its `lock` also guards the caller's related state."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
         self.lock = threading.Lock()
@@ -72,42 +73,50 @@ class HandedIn:
         self._pid = os.getpid()
         self._numbers = 0
         self._open: dict[int, Callable[[], Iterable[str]]] = {}
-        self._refused: deque[tuple[Callable[[], Iterable[str]], BaseException]] = deque(maxlen=REFUSED)
-        self._emptied = asyncio.Event()
-        _watched[id(self)] = self
+        self._refused: deque[tuple[Callable[[], Iterable[str]], BaseException]] = deque(maxlen=MAX_REFUSED)
+        self._all_acknowledged = asyncio.Event()
+        _open_clients[id(self)] = self
 
     def add(self, names: Callable[[], Iterable[str]]) -> int:
-        """Calls that wait for the master's word, as a ticket; with the lock held. `names()`: their
-        functions', one per call."""
+        """Add calls that await acknowledgement, and return their ticket. The caller holds the lock.
+
+        `names()` returns the names of their functions, one per call.
+        """
         self._numbers += 1
         self._open[self._numbers] = names
         return self._numbers
 
     def acknowledge(self, ticket: int) -> None:
-        """In the loop's thread, like the next."""
+        """Remove acknowledged calls. Runs in the loop's thread, like `refuse`."""
         with self.lock:
             if self._open.pop(ticket, None) is not None and not self._open:
-                self._emptied.set()
+                self._all_acknowledged.set()
 
-    def refuse(self, ticket: int, error: BaseException, unseen: Callable[[], Iterable[str]]) -> None:
-        """They will not run. `unseen()`: the functions of those of which nobody has looked at the
-        error."""
+    def refuse(self, ticket: int, error: BaseException, unretrieved: Callable[[], Iterable[str]]) -> None:
+        """Remove calls that will not run, and keep their error.
+
+        `unretrieved()` returns the functions of those calls whose error the program has not
+        retrieved.
+        """
         with self.lock:
             if ticket in self._open:
-                self._refused.append((unseen, error))
+                self._refused.append((unretrieved, error))
         self.acknowledge(ticket)
 
-    def waits(self, ticket: int) -> bool:
+    def is_open(self, ticket: int) -> bool:
         return ticket in self._open
 
-    async def settled(self) -> None:
-        """Until all that was handed in is acknowledged. Raises CallsNotAcknowledged for what is not
-        then, and what was refused."""
+    async def wait_async(self) -> None:
+        """Wait until all submitted calls are acknowledged.
+
+        Raises CallsNotAcknowledged for calls that are not acknowledged in time, and for refused
+        ones.
+        """
         try:
             async with asyncio.timeout(self._timeout_s):
                 while self._open:
-                    self._emptied.clear()
-                    await self._emptied.wait()
+                    self._all_acknowledged.clear()
+                    await self._all_acknowledged.wait()
         except TimeoutError:
             raise self.loss(f"within {self._timeout_s:g} s (close_timeout_s)") from None
         lost = self._take_refused()
@@ -115,12 +124,14 @@ class HandedIn:
             raise lost
 
     def wait(self) -> None:
-        """As `settled`, for a thread that is not the loop's. Ctrl-C ends it, with a note of what is
-        lost."""
-        # a fork has none of the threads
+        """Wait like `wait_async`, in a thread other than the loop's.
+
+        Ctrl-C ends the wait, and the interrupt gets a note about the lost calls.
+        """
+        # A fork does not have the loop's thread.
         if self._pid != os.getpid() or not (self._open or self._refused):
             return
-        future = asyncio.run_coroutine_threadsafe(self.settled(), self._loop)
+        future = asyncio.run_coroutine_threadsafe(self.wait_async(), self._loop)
         try:
             future.result()
         except KeyboardInterrupt as interrupt:
@@ -132,32 +143,32 @@ class HandedIn:
     def loss(self, when: str) -> CallsNotAcknowledged:
         with self.lock:
             calls = Counter(name for names in self._open.values() for name in names())
-        told = (
-            f"{_counted(calls)} not acknowledged by the master {when}: whether they run is not known. "
-            "`titan status` lists the runs that it has; hand the others in again"
+        return CallsNotAcknowledged(
+            f"{_counted(calls)} not acknowledged by the master {when}. They may or may not run. "
+            "Find their runs with `titan status`, and submit the missing ones again",
+            dict(calls),
         )
-        return CallsNotAcknowledged(told, dict(calls))
 
     def forget(self) -> None:
-        """The client is closed."""
-        _watched.pop(id(self), None)
+        """Stop tracking the client, which is closed."""
+        _open_clients.pop(id(self), None)
 
     def _take_refused(self) -> CallsNotAcknowledged | None:
-        found = [(Counter(unseen()), error) for unseen, error in self._refused]
+        refused = [(Counter(unretrieved()), error) for unretrieved, error in self._refused]
         self._refused.clear()
-        calls = sum((names for names, _ in found), Counter[str]())
+        calls = sum((names for names, _ in refused), Counter[str]())
         if not calls:
             return None
-        cause = next(error for names, error in found if names)
+        cause = next(error for names, error in refused if names)
         lost = CallsNotAcknowledged(
-            f"{_counted(calls)} not taken by the master and will not run: {type(cause).__name__}: {cause}", dict(calls)
+            f"{_counted(calls)} refused by the master and will not run: {type(cause).__name__}: {cause}", dict(calls)
         )
         lost.__cause__ = cause
         return lost
 
     # -- the end of the program --------------------------------------------------------------------
     def finish(self) -> None:
-        """Raises CallsNotAcknowledged."""
+        """Wait at the end of the program. Raises CallsNotAcknowledged."""
         if self._pid != os.getpid():
             return
         if self._loop.is_running():
@@ -171,20 +182,21 @@ def _counted(calls: Counter[str]) -> str:
     >>> _counted(Counter({"square": 2, "cube": 1}))
     '3 calls (2 of square, 1 of cube) were'
     """
-    named = [f"{count:,} of {name}" for name, count in calls.most_common(NAMED)]
-    if len(calls) > NAMED:
-        named.append(f"{len(calls) - NAMED:,} other functions")
+    named = [f"{count:,} of {name}" for name, count in calls.most_common(MAX_NAMED)]
+    if len(calls) > MAX_NAMED:
+        named.append(f"{len(calls) - MAX_NAMED:,} other functions")
     count = calls.total()
     return f"{count:,} {'call' if count == 1 else 'calls'} ({', '.join(named)}) {'was' if count == 1 else 'were'}"
 
 
-_watched: dict[int, HandedIn] = {}
-"""The accounts of clients that were not closed."""
+_open_clients: dict[int, UnacknowledgedCalls] = {}
+"""Unacknowledged calls of the clients that are not closed, by object id."""
 at_end: dict[int, Callable[[], None]] = {}
-"""Clean-up at the end of the program, after the wait, by the id of its client.
+"""Clean-up of clients at the end of the program, after the wait, by the id of the client.
 
-A thread that runs an event loop in C must not be there when the interpreter is taken down: taking
-its lock then is a crash."""
+A thread that runs an event loop in C must have ended before the interpreter is finalized: if it
+takes the interpreter's lock then, the process crashes.
+"""
 
 
 @atexit.register
@@ -196,9 +208,9 @@ def _at_exit() -> None:
 
 
 def _finish_all() -> None:
-    for account in list(_watched.values()):
+    for calls in list(_open_clients.values()):
         try:
-            account.finish()
+            calls.finish()
         except BaseException as e:
             notes = getattr(e, "__notes__", ())
             if sys.stderr is not None:
@@ -207,10 +219,11 @@ def _finish_all() -> None:
 
 
 def _fail_exit() -> None:
-    """Let the program end with a status that is not 0, after all else that is done at its end.
+    """Let the program exit with a status other than 0, after all other clean-up.
 
-    An exit handler cannot say so itself. Python's status is 120 if the last flush of its streams
-    fails, which it says nothing of for stderr: so that flush, and no other, is made to fail.
+    An exit handler cannot set the status. Python exits with 120 if the last flush of its streams
+    fails, and prints no message if that stream is stderr. So the stream is replaced by one whose
+    last flush fails.
     """
     if not isinstance(sys.stderr, _Failing):
         sys.stderr = _Failing(sys.stderr)
@@ -224,8 +237,8 @@ class _Failing:
         self._stream.flush()
         try:
             name = sys._getframe(1).f_code.co_name
-        except ValueError:  # no code of Python calls: the interpreter ends
-            name = "flush_streams"  # which does it for a script of a job
+        except ValueError:  # no Python frame calls this: the interpreter is finalizing
+            name = "flush_streams"  # the function that flushes at the end of a job's script
         if name == "flush_streams":
             raise OSError("calls were lost")
 

@@ -1,4 +1,7 @@
-"""Who uses a client, as the master records it: USER@HOST; in a script or command of a job RUN/JOB."""
+"""Name of a client, as the master records it.
+
+It is RUN/JOB in a script or command of a job, else USER@HOST.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,18 @@ import socket
 
 
 def user_name() -> str:
-    """The login name of whoever runs this."""
+    """Return the login name of the user."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user that has no name
+    except (KeyError, OSError):  # a user of a container without a name
         return "unknown"
 
 
 def actor() -> str:
-    """The name under which the master records what this program asks for. Nobody proves it."""
+    """Return the name under which the master records this program's requests.
+
+    It is not verified.
+    """
     run, job = os.environ.get("TITAN_RUN"), os.environ.get("TITAN_JOB")
     if run and job:
         return f"{run}/{job}"

@@ -1,8 +1,7 @@
-"""Calls that wait for other calls: the slot that a call gives up while it waits, and how its own
-calls come before others.
+"""Calls that wait for other calls: they release their slot, and their own calls get priority.
 
-Only what runs in a function runner of a worker has a slot to give up; elsewhere nothing here does
-anything.
+Only a call in a function runner of a worker has a slot to release. Elsewhere these functions do
+nothing.
 """
 
 from __future__ import annotations
@@ -18,8 +17,10 @@ from titan.model.dag import MAX_PRIORITY
 
 
 def runner_of_call() -> Any:
-    """The runner that executes this call; None outside of calls, and in threads that a call has
-    started."""
+    """Return the runner that executes this call.
+
+    None outside of calls, and in threads that a call has started.
+    """
     module = sys.modules.get("_titan_runner")
     if module is None or threading.current_thread() is not threading.main_thread():
         return None
@@ -27,8 +28,8 @@ def runner_of_call() -> Any:
 
 
 @contextlib.contextmanager
-def slot_lent() -> Iterator[None]:
-    """Another call may have the slot of this one while it waits in there."""
+def slot_released() -> Iterator[None]:
+    """Release the slot of this call for the duration of the block, in which it only waits."""
     runner = runner_of_call()
     if runner is None:
         yield
@@ -44,13 +45,18 @@ _program = secrets.token_hex(8)
 
 
 def session() -> str:
-    """Whose calls these are: this program's, or in a call those of its caller's."""
+    """Return the session of this program's calls.
+
+    Inside a call, it is the session of its caller.
+    """
     module = sys.modules.get("_titan_runner")
     return str(module.current.session) if module is not None and module.current is not None else _program
 
 
-def nested(priority: int) -> int:
-    """Of a call that is made here: one more than its caller's, so that what is waited for runs
-    before what only came earlier."""
+def nested_priority(priority: int) -> int:
+    """Return the priority for a call made here: at least one more than that of its caller.
+
+    Nested calls thus run before calls that merely arrived earlier.
+    """
     runner = runner_of_call()
     return priority if runner is None else min(MAX_PRIORITY, max(priority, runner.priority + 1))

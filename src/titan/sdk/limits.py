@@ -1,4 +1,4 @@
-"""What a job may use at most, as users write it: `{memory: 512MiB, cpus: 1.5, processes: 64}`."""
+"""Field `limits` of a job, as users write it: `{memory: 512MiB, cpus: 1.5, processes: 64}`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _NAMES = ("memory", "cpus", "processes")
 
 
 class BadLimits(BadField):
-    """What is wrong with limits, for after a colon."""
+    """Invalid limits. The text is the problem, to be put after a colon."""
 
 
 def limits_of(value: object) -> Limits:
-    """`value` is a mapping of memory (bytes, or text as 512MiB), cpus (a number) and processes (an
-    integer), or a Limits.
+    """Convert limits. Raises BadLimits.
 
-    Raises BadLimits.
+    `value` is a Limits, or a mapping of memory (bytes, or text such as 512MiB), cpus (a number) and
+    processes (an integer).
 
     >>> limits_of({"memory": "512MiB", "cpus": 1.5})
     Limits(memory=536870912, cpus=1.5, processes=0)
@@ -28,15 +28,15 @@ def limits_of(value: object) -> Limits:
     if isinstance(value, Limits):
         value = {name: amount for name in _NAMES if (amount := getattr(value, name))}
     if not isinstance(value, Mapping):
-        raise BadLimits("must be a mapping of memory, cpus and processes, as {memory: 512MiB, cpus: 1.5, processes: 64}")
+        raise BadLimits("must be a mapping of memory, cpus and processes, such as {memory: 512MiB, cpus: 1.5, processes: 64}")
     if not value:
         raise BadLimits("is empty: give memory, cpus or processes, or leave it out")
     for name in value:
         if name not in _NAMES:
             near = difflib.get_close_matches(str(name)[:40], _NAMES, 1)
             raise BadLimits(
-                f"{str(name)[:40]!r} is no limit: "
-                + (f"did you mean {near[0]!r}?" if near else "there are memory, cpus and processes")
+                f"{str(name)[:40]!r} is not a limit: "
+                + (f"did you mean {near[0]!r}?" if near else "use memory, cpus and processes")
             )
     return Limits(
         memory=_memory(value["memory"]) if "memory" in value else 0,
@@ -48,7 +48,7 @@ def limits_of(value: object) -> Limits:
 def _memory(value: object) -> int:
     size = parse_size(value) if isinstance(value, str) else value
     if not isinstance(size, int) or isinstance(size, bool):
-        raise BadLimits(f"memory: {str(value)[:40]!r} is no amount of memory: give {SIZE_RULE}")
+        raise BadLimits(f"memory: {str(value)[:40]!r} is not an amount of memory: give {SIZE_RULE}")
     if not MIN_MEMORY <= size <= MAX_MEMORY:
         raise BadLimits(f"memory: must be {format_size(MIN_MEMORY)} to {format_size(MAX_MEMORY)}, not {format_size(size)}")
     return size
@@ -57,7 +57,7 @@ def _memory(value: object) -> int:
 def _cpus(value: object) -> float:
     number = _number(value)
     if number is None:
-        raise BadLimits(f"cpus: must be a number, as 1.5, not {str(value)[:40]!r}")
+        raise BadLimits(f"cpus: must be a number such as 1.5, not {str(value)[:40]!r}")
     if not MIN_CPUS <= number <= MAX_CPUS:  # also for NaN
         raise BadLimits(f"cpus: must be {MIN_CPUS:g} to {MAX_CPUS:,g}")
     return number

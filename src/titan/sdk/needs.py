@@ -1,8 +1,7 @@
-"""What a job asks of its worker, as users write it: one capability or several, `cpus`, `memory` and
-`gpus`.
+"""Requirements of a job on its worker, as users write them: capabilities, `cpus`, `memory`, `gpus`.
 
-Owns what may be written and what it becomes in a template; `unmet` says what no worker that is
-there can give.
+Owns the accepted values and their form in a template. `unmet` finds the requirements that no
+present worker can meet.
 """
 
 from __future__ import annotations
@@ -25,32 +24,32 @@ def main_capability(requirement: Requirement) -> str:
 
 
 def needs_of(requirement: Requirement, cpus: float = 0.0, memory: int = 0, gpus: int = 0) -> Needs | None:
-    """What a template says beside its first capability, None for nothing."""
+    """Return a template's requirements beyond its main capability, or None if there are none."""
     more = () if isinstance(requirement, str) else requirement[1:]
     return Needs(cpus, memory, gpus, more) if more or cpus or memory or gpus else None
 
 
-# -- what may be given, made into what is kept -----------------------------------------------------
+# -- conversion of values --------------------------------------------------------------------------
 def requirement_of(value: object) -> Requirement:
-    """One capability by itself, several without repeats. Raises BadField."""
+    """Return a single capability, or several without duplicates. Raises BadField."""
     if not isinstance(value, str) and (isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable)):
         raise BadField(f"must be a capability or a list of them, not {_kind(value)}")
-    words = (value,) if isinstance(value, str) else tuple(value)
-    if not words:
+    capabilities = (value,) if isinstance(value, str) else tuple(value)
+    if not capabilities:
         raise BadField("must not be empty: leave it out for GENERAL")
-    if len(words) > MAX_CAPABILITIES:
-        raise BadField(f"at most {MAX_CAPABILITIES} capabilities")
-    for word in words:
-        if not isinstance(word, str):
-            raise BadField(f"each capability must be a string, not {_kind(word)}")
-        if not is_capability(word):
-            raise BadField(f"{word[:80]!r} is malformed: a capability is {CAPABILITY_RULE}")
-    found = tuple(dict.fromkeys(words))
-    return found[0] if len(found) == 1 else found
+    if len(capabilities) > MAX_CAPABILITIES:
+        raise BadField(f"has {len(capabilities)} capabilities; the limit is {MAX_CAPABILITIES}")
+    for capability in capabilities:
+        if not isinstance(capability, str):
+            raise BadField(f"each capability must be a string, not {_kind(capability)}")
+        if not is_capability(capability):
+            raise BadField(f"{capability[:80]!r} is malformed: a capability is {CAPABILITY_RULE}")
+    unique = tuple(dict.fromkeys(capabilities))
+    return unique[0] if len(unique) == 1 else unique
 
 
 def cpus_of(value: object) -> float:
-    """Raises BadField."""
+    """Convert a number of CPUs. Raises BadField."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise BadField(f"must be a number of CPUs, not {_kind(value)}")
     if not 0 <= value <= MAX_CPUS:  # also for NaN
@@ -61,14 +60,14 @@ def cpus_of(value: object) -> float:
 
 
 def memory_of(value: object) -> int:
-    """Bytes. Raises BadField."""
+    """Convert a size to bytes. Raises BadField."""
     if isinstance(value, str):
         try:
             return size_of(value)
         except ValueError as error:
             raise BadField(str(error)) from None
     if not isinstance(value, int) or isinstance(value, bool):
-        raise BadField(f"must be a number of bytes or a size as '4GiB', not {_kind(value)}")
+        raise BadField(f"must be a number of bytes or a size such as '4GiB', not {_kind(value)}")
     if not 0 <= value <= MAX_MEMORY:
         raise BadField(f"must be 0 to {size_text(MAX_MEMORY)}")
     return value

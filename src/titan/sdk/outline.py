@@ -1,4 +1,4 @@
-"""A DAG as it would be submitted, with nothing read or packed: for what only needs its shape."""
+"""A DAG as it would be submitted, without reading or packing files, for users of its shape."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ _NO_HASH = "0" * 64
 
 
 def outline(dag: DAG) -> tuple[DagSpec, list[tuple[int, ...]]]:
-    """(columns, parents as positions), every parent before its children. Raises InvalidGraph.
+    """Return (spec, parents as positions), every parent before its children. Raises InvalidGraph.
 
     >>> from titan import DAG, Job
-    >>> spec, parents = outline(DAG("two", [Job("b", file="x.py", parents=["a"]), Job("a", file="x.py")]))
+    >>> dag = DAG("two", [Job("b", file="x.py", parents=["a"]), Job("a", file="x.py")])
+    >>> spec, parents = outline(dag)
     >>> spec.ids, parents
     (['a', 'b'], [(), (0,)])
     """

@@ -1,13 +1,12 @@
-"""Pickles of what travels with a call: functions, arguments, defaults, closures, values and what
-was raised, all by one rule.
+"""Pickles of functions, arguments, defaults, closures, values and exceptions, all by one rule.
 
-A worker has the installed modules and not the caller's own. So what a module of the caller's own
-defines travels by value, and all else by reference. Two processes then have two copies of one
-class; when a value comes back its class is the caller's own again.
+A worker has the installed modules, but not the caller's own. So the definitions of the caller's own
+modules travel by value, and all others by reference. Two processes then have two copies of a class.
+When a value comes back, its class is the caller's own again.
 
-Most values hold nothing of the caller's own, and those are pickled in C alone: only a pickle that
-refers to some class or function, and has the name of one of the caller's own packages in it, is
-looked at twice.
+Most values contain nothing of the caller's own, and are pickled by C code alone. A pickle needs a
+second pass only under two conditions: it refers to a class or function, and it contains the name of
+one of the caller's own packages.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from typing import Any, BinaryIO
 
 PROTOCOL = 5
 BY_REFERENCE = b"\x93"
-"""STACK_GLOBAL: without this byte a pickle refers to no class and no function."""
+"""STACK_GLOBAL: a pickle without this byte refers to no class and no function."""
 BY_VALUE = b"cloudpickle"
-"""What rebuilds a class in a pickle; without it there is none by value."""
+"""Module that rebuilds classes: a pickle without this name contains no class by value."""
 
 
-# -- whose it is -----------------------------------------------------------------------------------
+# -- the caller's own modules ----------------------------------------------------------------------
 def _installed() -> tuple[str, ...]:
-    places = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
-    return tuple(f"{place}/" for place in places if place)
+    folders = {*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()}
+    return tuple(f"{folder}/" for folder in folders if folder)
 
 
 _INSTALLED = _installed()
@@ -42,8 +41,7 @@ _own: tuple[tuple[int, str], list[ModuleType], tuple[bytes, ...]] = ((0, ""), []
 
 
 def is_own(name: str | None) -> bool:
-    """Whether the module of this name is the caller's own: the main one, or one that is not
-    installed."""
+    """Return True if the module is the caller's own: the main module, or not installed."""
     if name == "__main__":
         return True
     module = sys.modules.get(name) if name else None
@@ -63,19 +61,23 @@ def _is_own_module(name: str, module: ModuleType) -> bool:
 
 
 def _own_modules() -> list[ModuleType]:
-    """Those that cloudpickle has to be told of."""
-    return _look_for_own()[1]
+    """Return the modules that must be registered with cloudpickle."""
+    return _find_own()[1]
 
 
 def _may_name_own(data: bytes) -> bool:
-    """Whether a pickle has the name of a package of the caller's own in it, as it has if it refers
-    to something there."""
-    return any(name in data for name in _look_for_own()[2])
+    """Return True if the pickle contains the name of one of the caller's own packages.
+
+    Every pickle that refers to such a package does.
+    """
+    return any(name in data for name in _find_own()[2])
 
 
-def _look_for_own() -> tuple[tuple[int, str], list[ModuleType], tuple[bytes, ...]]:
-    """As of the modules that are loaded now: (what tells that they are others, the caller's own,
-    the names of their packages)."""
+def _find_own() -> tuple[tuple[int, str], list[ModuleType], tuple[bytes, ...]]:
+    """Return (key, own modules, names of their packages) for the modules that are loaded now.
+
+    The key changes when other modules are loaded.
+    """
     global _own
     own = _own
     now = (len(sys.modules), next(reversed(sys.modules)))
@@ -87,22 +89,22 @@ def _look_for_own() -> tuple[tuple[int, str], list[ModuleType], tuple[bytes, ...
 
 
 # -- writing ---------------------------------------------------------------------------------------
-def dumps(what: object, place_of: Callable[[Any], int | None] | None = None) -> bytes:
-    """The pickle of anything. `place_of(object)`: the persistent id of what stands for something
-    else, or None.
+def dumps(value: object, persistent_id_of: Callable[[Any], int | None] | None = None) -> bytes:
+    """Return the pickle of a value.
 
-    Raises whatever an object raises that cannot be pickled.
+    `persistent_id_of(object)` returns the persistent id of an object to replace, or None. Raises
+    the errors of objects that cannot be pickled.
     """
     try:
-        data = pickle.dumps(what, PROTOCOL) if place_of is None else _dumped(_Plain, what, place_of)
-        if BY_REFERENCE not in data or not _may_name_own(data) or not _refers_to_own(what, place_of):
+        data = pickle.dumps(value, PROTOCOL) if persistent_id_of is None else _dumped(_Plain, value, persistent_id_of)
+        if BY_REFERENCE not in data or not _may_name_own(data) or not _refers_to_own(value, persistent_id_of):
             return data
     except Exception:  # a local class, a lambda, ...
         pass
-    return dumps_by_value(what, place_of)
+    return dumps_by_value(value, persistent_id_of)
 
 
-def dumps_by_value(what: object, place_of: Callable[[Any], int | None] | None = None) -> bytes:
+def dumps_by_value(value: object, persistent_id_of: Callable[[Any], int | None] | None = None) -> bytes:
     import cloudpickle
 
     with _lock:
@@ -111,20 +113,20 @@ def dumps_by_value(what: object, place_of: Callable[[Any], int | None] | None = 
         for module in registered:
             cloudpickle.register_pickle_by_value(module)
         try:
-            if place_of is None:
-                data: bytes = cloudpickle.dumps(what, PROTOCOL)
+            if persistent_id_of is None:
+                data: bytes = cloudpickle.dumps(value, PROTOCOL)
                 return data
-            return _dumped(_by_value(), what, place_of)
+            return _dumped(_by_value(), value, persistent_id_of)
         finally:
             for module in registered:
                 cloudpickle.unregister_pickle_by_value(module)
 
 
 class _Plain(pickle.Pickler):
-    place_of: Callable[[Any], int | None]
+    persistent_id_of: Callable[[Any], int | None]
 
     def persistent_id(self, value: Any) -> int | None:
-        return self.place_of(value)
+        return self.persistent_id_of(value)
 
 
 def _by_value() -> Any:
@@ -136,57 +138,58 @@ def _by_value() -> Any:
     return ByValue
 
 
-def _dumped(kind: Any, what: object, place_of: Callable[[Any], int | None]) -> bytes:
+def _dumped(kind: Any, value: object, persistent_id_of: Callable[[Any], int | None]) -> bytes:
     into = io.BytesIO()
     pickler = kind(into, protocol=PROTOCOL)
-    pickler.place_of = place_of
-    pickler.dump(what)
+    pickler.persistent_id_of = persistent_id_of
+    pickler.dump(value)
     return into.getvalue()
 
 
-class _Own(Exception):
+class _OwnFound(Exception):
     pass
 
 
-class _Nowhere:
+class _NullFile:
     def write(self, _data: object) -> int:
         return 0
 
 
-class _Look(pickle.Pickler):
-    """Pickles to nowhere until it meets something of the caller's own."""
+class _OwnFinder(pickle.Pickler):
+    """Pickler without output that stops at the first object of the caller's own."""
 
     def reducer_override(self, value: Any) -> Any:
         kind = type(value)
         if (kind is FunctionType or issubclass(kind, type)) and is_own(getattr(value, "__module__", None)):
-            raise _Own
+            raise _OwnFound
         return NotImplemented
 
 
-class _LookPlaced(_Look):
-    place_of: Callable[[Any], int | None]
+class _OwnFinderWithIds(_OwnFinder):
+    persistent_id_of: Callable[[Any], int | None]
     persistent_id = _Plain.persistent_id
 
 
-def _refers_to_own(what: object, place_of: Callable[[Any], int | None] | None) -> bool:
-    if place_of is None:
-        pickler = _Look(_Nowhere(), protocol=PROTOCOL)
+def _refers_to_own(value: object, persistent_id_of: Callable[[Any], int | None] | None) -> bool:
+    if persistent_id_of is None:
+        pickler = _OwnFinder(_NullFile(), protocol=PROTOCOL)
     else:
-        pickler = _LookPlaced(_Nowhere(), protocol=PROTOCOL)
-        pickler.place_of = place_of
+        pickler = _OwnFinderWithIds(_NullFile(), protocol=PROTOCOL)
+        pickler.persistent_id_of = persistent_id_of
     try:
-        pickler.dump(what)
-    except _Own:
+        pickler.dump(value)
+    except _OwnFound:
         return True
     return False
 
 
 # -- reading ---------------------------------------------------------------------------------------
 def loads(data: bytes | bytearray | memoryview) -> Any:
-    """What was pickled. A class that came by value is the one of this process again, if it was sent
-    from here or has its name here.
+    """Return the unpickled value.
 
-    Whoever wrote the pickle can execute code here.
+    A class that travelled by value becomes the class of this process again. It is found if it was
+    sent from here, or if a class of its name exists here. The writer of the pickle can execute code
+    here.
     """
     whole = bytes(data) if isinstance(data, memoryview) else data
     if BY_VALUE not in whole:
@@ -195,56 +198,61 @@ def loads(data: bytes | bytearray | memoryview) -> Any:
 
 
 def load(file: BinaryIO) -> Any:
-    """As `loads`, from where the file stands."""
+    """Return the unpickled value, read from the file's current position. See `loads`."""
     return _Unpickler(file).load()
 
 
 class _Unpickler(pickle.Unpickler):
-    """cloudpickle rebuilds a class and then sets all its attributes, also of one that it has
-    already. Those that are this process's own are left as they are: their methods see the module's
-    globals, and their state is what it is."""
+    """Unpickler that leaves existing classes unchanged.
+
+    cloudpickle rebuilds a class and then sets all its attributes, even those of an existing class.
+    Classes of this process stay as they are: their methods refer to the globals of the module, and
+    they keep their state.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
-        self._here: list[type] = []
+        self._existing: list[type] = []
 
     def find_class(self, module: str, name: str, /) -> Any:
         found = super().find_class(module, name)
         if module.partition(".")[0] == BY_VALUE.decode():
             if name in ("_make_skeleton_class", "_make_skeleton_enum"):
-                return lambda *of: self._class_of(found, name == "_make_skeleton_enum", *of)
+                return lambda *arguments: self._class_of(found, name == "_make_skeleton_enum", *arguments)
             if name == "_class_setstate":
-                return lambda kind, state: kind if any(kind is here for here in self._here) else found(kind, state)
+                return lambda kind, state: kind if any(kind is own for own in self._existing) else found(kind, state)
         return found
 
-    def _class_of(self, make: Any, is_enum: bool, *of: Any) -> Any:
+    def _class_of(self, make: Any, is_enum: bool, *arguments: Any) -> Any:
         if is_enum:
-            bases, name, qualname, _, module, tracked = of[:6]
+            bases, name, qualname, _, module, tracked = arguments[:6]
         else:
-            _, name, bases, namespace, tracked = of[:5]
+            _, name, bases, namespace, tracked = arguments[:5]
             qualname, module = name, namespace.get("__module__")
-        here = _tracked().get(tracked) or _named(module, qualname, name, bases)
-        if here is None:
-            return make(*of)
-        self._here.append(here)
-        return here
+        existing = _tracked().get(tracked) or _named(module, qualname, name, bases)
+        if existing is None:
+            return make(*arguments)
+        self._existing.append(existing)
+        return existing
 
 
 def _tracked() -> Any:
-    """Classes that this process has sent or received by value, by cloudpickle's ids of them."""
+    """Return the classes that this process sent or received by value, by cloudpickle's ids."""
     from cloudpickle import cloudpickle
 
     return getattr(cloudpickle, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})
 
 
 def _named(module: Any, qualname: str, name: str, bases: tuple[type, ...]) -> type | None:
-    """The class of this process that an equal program has sent, after it was started anew or from
-    another machine."""
+    """Return the class of this name in this process, if it has the same bases.
+
+    It matches a class from an equal program that was restarted or runs on another machine.
+    """
     found: Any = sys.modules.get(module) if isinstance(module, str) else None
     for part in qualname.split("."):
         found = getattr(found, part, None)
-    fits = isinstance(found, type) and (found.__module__, found.__qualname__, found.__bases__) == (module, qualname, bases)
-    return found if fits and found.__name__ == name else None
+    matches = isinstance(found, type) and (found.__module__, found.__qualname__, found.__bases__) == (module, qualname, bases)
+    return found if matches and found.__name__ == name else None
 
 
 PLAIN_BYTES = 256 * 1024
@@ -260,13 +268,15 @@ _PLAIN_CODES = frozenset(
 
 
 def is_plain(data: bytes | bytearray | memoryview) -> bool:
-    """Whether a pickle is numbers, text and containers of such alone: to open it executes nothing.
-    At most 256 KiB."""
+    """Return True if a pickle contains only numbers, texts and containers of them.
+
+    Opening such a pickle executes no code. The limit is 256 KiB.
+    """
     import pickletools
 
     if len(data) > PLAIN_BYTES:
         return False
     try:
         return all(code.name in _PLAIN_CODES for code, _, _ in pickletools.genops(bytes(data)))
-    except Exception:  # no pickle
+    except Exception:  # not a pickle
         return False

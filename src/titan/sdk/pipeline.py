@@ -1,11 +1,11 @@
 """Pipeline files: YAML to a `DAG`, with errors that name file, line and key.
 
     name: nightly                # required
-    project: true                # the default: this folder travels as one archive; false: single files
+    project: true                # default: the folder travels as one archive; false: single files
     version: "3"                 # optional text
-    deadline: 7200               # optional: seconds after which what is not over is cancelled
+    deadline: 7200               # optional: seconds until unfinished jobs are cancelled
     agent_run_id: agent-7        # optional: text that groups runs
-    python: .venv                # optional: what runs the .py files of jobs that do not say it themselves
+    python: .venv                # optional: default of `python` for jobs with a .py file
     jobs:                        # required
       - id: fetch
         command: curl -sO "$1"
@@ -14,13 +14,11 @@
         file: train.py
         depends_on: [fetch]
 
-The keys of a job are those of the table `titan.sdk.job.Job`, and docs are made from that.
-`_READERS` has a reader for each form in which a field can be written; what a value may be is the
-field's own matter.
+The table `titan.sdk.job.Job` defines the keys of a job, and the docs are generated from it.
+`_READERS` has a reader for each syntax of a field. The field itself checks its value.
 
-Where text is wanted a number must be quoted, as `1.10` and `007` would else lose what they are; in
-`args`, `env`, `foreach` and `matrix` scalars are taken as they are written. The YAML itself is read
-by `yaml_nodes`.
+A number in place of a text must be quoted, because YAML would change `1.10` and `007`. In `args`,
+`env`, `foreach` and `matrix`, scalars keep their spelling. `yaml_nodes` reads the YAML.
 """
 
 from __future__ import annotations
@@ -52,15 +50,15 @@ _ROOT_SYNONYMS: Final = dict.fromkeys(Job.ROWS["python"].aliases, "python")
 
 
 def load_pipeline(path: str | os.PathLike[str]) -> DAG:
-    """The DAG of a pipeline file, at most 5 MiB. Looks whether the jobs' files exist, and reads no
-    other file.
+    r"""Return the DAG of a pipeline file of at most 5 MiB.
 
-    Raises InvalidPipeline, whose message is ``FILE:LINE: KEY: what is wrong and what to do``.
+    It checks that the jobs' files exist, but reads no other file. Raises InvalidPipeline, whose
+    message is ``FILE:LINE: KEY: problem: remedy``.
 
     >>> import tempfile
     >>> from titan.errors import InvalidPipeline
     >>> with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-    ...     _ = file.write("name: hello\\njobs:\\n  - id: greet\\n    comand: echo hello\\n")
+    ...     _ = file.write("name: hello\njobs:\n  - id: greet\n    comand: echo hello\n")
     ...     file.flush()
     ...     try:
     ...         load_pipeline(file.name)
@@ -73,8 +71,10 @@ def load_pipeline(path: str | os.PathLike[str]) -> DAG:
 
 
 def load_addition(path: str | os.PathLike[str], *, project: bool = True) -> DAG:
-    """The same for jobs that are added to a run and may depend on jobs of that; ``-`` is stdin.
-    `project`: else they have none."""
+    """Return the DAG of a pipeline file whose jobs are added to a run; ``-`` is stdin.
+
+    Its jobs may depend on jobs of the run. Without `project` they have no project.
+    """
     source = Source(os.fspath(path))
     return _read_root(source, load_nodes(source), addition=True, in_project=project)
 
@@ -84,7 +84,7 @@ def _read_root(source: Source, root: Entries, *, addition: bool = False, in_proj
     _check_keys(source, root, ROOT_KEYS, _ROOT_SYNONYMS)
     for key in ("name", "jobs"):
         if key not in root.entries:
-            raise source.fault(root.line, key, "is missing: a pipeline needs it")
+            raise source.fault(root.line, key, f"is missing: a pipeline needs the key {key}")
     texts = {}
     for key in ("name", "version", "agent_run_id"):
         if key in root.entries:
@@ -112,11 +112,11 @@ def _read_root(source: Source, root: Entries, *, addition: bool = False, in_proj
     if not isinstance(node, Items):
         raise source.fault(line, "jobs", f"must be a list of jobs, each '- id: ...', not {kind_of(node)}")
     if not node.items:
-        raise source.fault(line, "jobs", "is empty: a pipeline has at least one job")
+        raise source.fault(line, "jobs", "is empty: a pipeline needs at least one job")
     jobs = _read_jobs(source, node, python, project=project, addition=addition)
     folder = source.folder if project else None
-    more = {key: texts.get(key, "") for key in ("version", "agent_run_id")}
-    return DAG(texts["name"], jobs, project=folder, deadline=deadline, **more)
+    optional_texts = {key: texts.get(key, "") for key in ("version", "agent_run_id")}
+    return DAG(texts["name"], jobs, project=folder, deadline=deadline, **optional_texts)
 
 
 def _read_jobs(source: Source, nodes: Items, python: str | None, *, project: bool, addition: bool) -> list[Job]:
@@ -130,7 +130,7 @@ def _read_jobs(source: Source, nodes: Items, python: str | None, *, project: boo
         job = _read_job(source, node, present, python, project=project)
         if job.id in position:
             line = node.entries["id"][0]
-            raise source.fault(line, "id", f"{job.id!r} is used twice, first in line {lines[position[job.id]]}: ids must be unique")
+            raise source.fault(line, "id", f"{job.id!r} is already used in line {lines[position[job.id]]}: ids must be unique")
         position[job.id] = len(jobs)
         jobs.append(job)
         lines.append(node.entries["id"][0])
@@ -164,7 +164,7 @@ def _read_jobs(source: Source, nodes: Items, python: str | None, *, project: boo
 
 
 def _check_wiring(source: Source, jobs: list[Job], nodes: Items, position: dict[str, int]) -> None:
-    """Handlers and gates that are put in, as staging will; an error gets the line of its key."""
+    """Check handlers and gates like staging does. An error gets the line of its key."""
     try:
         wired(jobs)
     except InvalidGraph as error:
@@ -174,21 +174,21 @@ def _check_wiring(source: Source, jobs: list[Job], nodes: Items, position: dict[
 
 
 def _at_its_key(source: Source, node: Entries, error: InvalidGraph) -> InvalidPipeline:
-    """What is wrong with a job, at the line of the key that says so."""
+    """Return the problem of a job as an error at the line of its key."""
     assert error.field, error
     key = Job.ROWS[error.field].key or error.field
     return source.fault(node.entries[key][0] if key in node.entries else node.line, key, error.problem)
 
 
 def _position_of(parent: str, position: dict[str, int], jobs: list[Job]) -> int | None:
-    """Where the job, or the array that it is of, stands; None if there is none."""
+    """Return the position of the job, or of its array; None if there is neither."""
     if parent in position:
         return position[parent]
     array, _, index = parent.partition("[")
     at = position.get(array)
     if at is None or not jobs[at].is_array:
         return None
-    # each job of an array depends on one of another: staging looks whether that is there
+    # A job of one array depends on a job of another. Staging checks that it exists.
     if "${" in index:
         return at
     name, number = array_of(parent)
@@ -197,19 +197,21 @@ def _position_of(parent: str, position: dict[str, int], jobs: list[Job]) -> int 
 
 def _parent_line(node: Node, index: int) -> int:
     assert isinstance(node, Entries)
-    listed = node.entries["depends_on"][1] if "depends_on" in node.entries else None
-    if isinstance(listed, Items) and index < len(listed.items):
-        return listed.items[index].line
+    parents = node.entries["depends_on"][1] if "depends_on" in node.entries else None
+    if isinstance(parents, Items) and index < len(parents.items):
+        return parents.items[index].line
     return node.entries["expand"][0]
 
 
 def _read_job(source: Source, node: Entries, present: dict[str, str], python: str | None, *, project: bool) -> Job:
-    """`present` remembers what the look at each file said: "" or the problem. `python` is the
-    pipeline's."""
+    """Return a job. `python` is the default of the pipeline.
+
+    `present` caches the problem of each file; "" for none.
+    """
     _check_keys(source, node, JOB_KEYS, _SYNONYMS)
     entries = node.entries
     if "id" not in entries:
-        raise source.fault(node.line, "id", "is missing: each job needs one")
+        raise source.fault(node.line, "id", "is missing: each job needs an id")
     is_gate = _check_gate(source, node)
     if not is_gate and "pipeline" not in entries and ("file" in entries) is ("command" in entries):
         both = "file" in entries
@@ -221,7 +223,7 @@ def _read_job(source: Source, node: Entries, present: dict[str, str], python: st
         assert row.form is not None
         fields[row.name] = _READERS[row.form](source, key, line, value)
         if row.form is Form.PATH and row.make and (problem := problem_of(row.make, fields[row.name])):
-            raise source.fault(line, key, problem)  # before it is looked for beside the pipeline
+            raise source.fault(line, key, problem)  # before the search for the file beside the pipeline
     if "file" in fields and not perm_name(fields["file"]):
         fields["file"] = _located(source, entries["file"][0], fields["file"], present, project=project)
     if python is not None and "python" not in fields and is_python_script(fields.get("file")):
@@ -235,7 +237,7 @@ def _read_job(source: Source, node: Entries, present: dict[str, str], python: st
 
 
 def _located(source: Source, line: int, file: str, present: dict[str, str], *, project: bool) -> str:
-    """The path that `Job` gets: relative to the project, or absolute."""
+    """Return the path for `Job`: relative to the project, or absolute."""
     path = source.folder / file
     if file not in present:
         present[file] = _file_problem(source.folder, path, project=project)
@@ -246,37 +248,36 @@ def _located(source: Source, line: int, file: str, present: dict[str, str], *, p
 
 def _file_problem(folder: Path, path: Path, *, project: bool) -> str:
     if project and not Path(os.path.normpath(path)).is_relative_to(folder):
-        return f"lies outside the project, which is {folder}: move it in, or set project: false"
+        return f"is outside of the project {folder}: move the file into it, or set project: false"
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        return f"there is no such file in {folder}"
+        return f"does not exist in {folder}: check the path"
     except (OSError, ValueError) as error:
         return f"cannot be read: {getattr(error, 'strerror', None) or error}"
     if stat.S_ISDIR(mode):
-        return "is a folder: give the script in it"
-    return "" if stat.S_ISREG(mode) else "is no regular file"
+        return "is a folder: give the path of a script in it"
+    return "" if stat.S_ISREG(mode) else "is not a regular file"
 
 
 def _check_keys(source: Source, node: Entries, known: tuple[str, ...], synonyms: dict[str, str]) -> None:
     for key, (line, _) in node.entries.items():
         if key not in known:
             near = difflib.get_close_matches(key[:40], known, 1)
-            meant = synonyms.get(key.lower()) or (near[0] if near else "")
-            hint = f": did you mean {meant!r}?" if meant else f": the keys here are {', '.join(known)}"
+            suggestion = synonyms.get(key.lower()) or (near[0] if near else "")
+            hint = f": did you mean {suggestion!r}?" if suggestion else f": use one of {', '.join(known)}"
             raise source.fault(line, key[:80] if key.isprintable() and key else repr(key[:80]), f"unknown key{hint}")
 
 
 def _type_of(source: Source, line: int, node: Node) -> str:
     text = _as_text(source, "type", line, node)
     if text not in TYPES:
-        raise source.fault(line, "type", f"unknown type {text[:80]!r}: there are run, which is the default, gate and service")
+        raise source.fault(line, "type", f"unknown type {text[:80]!r}: use run (the default), gate or service")
     return text
 
 
 def _check_gate(source: Source, node: Entries) -> bool:
-    """Whether it is a gate; that it has the keys of one, and no other job has keys that only gates
-    have."""
+    """Return True for a gate. Check that only gates have keys of gates, and gates no other keys."""
     entries = node.entries
     is_gate = "type" in entries and _type_of(source, *entries["type"]) == Type.GATE
     for key, (line, _) in entries.items():
@@ -285,18 +286,22 @@ def _check_gate(source: Source, node: Entries) -> bool:
             raise source.fault(line, key, NOT_FOR_A_GATE)
         if not is_gate and use is Use.GATE and not (key == "webhook" and "hitl_message" in entries):
             instead = _ROWS[key].instead
-            raise source.fault(line, key, "goes with type: gate alone" + (f": say {instead}" if instead else ""))
+            raise source.fault(line, key, "applies only to type: gate" + (f": use {instead}" if instead else ""))
     if "max_wait_seconds" in entries and "hitl_message" not in entries:
-        raise source.fault(entries["max_wait_seconds"][0], "max_wait_seconds", "goes with hitl_message: say what is to be decided")
+        raise source.fault(
+            entries["max_wait_seconds"][0],
+            "max_wait_seconds",
+            "applies only with hitl_message: add hitl_message with the question to decide",
+        )
     return is_gate
 
 
 def _as_value(source: Source, key: str, line: int, node: Node) -> object:
-    """A text, a number or a mapping of such; `Job` says what is wrong with it."""
+    """Return a text, a number or a mapping of them. `Job` checks it."""
     if isinstance(node, Entries):
         return {name: _as_value(source, key, at, value) for name, (at, value) in node.entries.items()}
     if isinstance(node, Items):
-        raise source.fault(line, key, "must be a word or a mapping, not a list")
+        raise source.fault(line, key, "must be a single value or a mapping, not a list")
     value = value_of(node)
     if value is None:
         raise source.fault(line, key, "has no value: write one, or leave the key out")
@@ -324,7 +329,7 @@ def _as_bool(source: Source, key: str, line: int, node: Node) -> bool:
 def _as_integer(source: Source, key: str, line: int, node: Node) -> int:
     value = value_of(node) if isinstance(node, Scalar) else None
     if isinstance(value, float) and value in (float("inf"), float("-inf")):
-        return 10**9 if value > 0 else -(10**9)  # let the limit speak
+        return 10**9 if value > 0 else -(10**9)  # the check of the limit then reports the error
     if not isinstance(value, int) or isinstance(value, bool):
         raise source.fault(line, key, f"must be an integer, not {kind_of(node)}")
     return value
@@ -342,15 +347,15 @@ def _as_seconds(source: Source, key: str, line: int, node: Node) -> float:
 
 
 def _as_moment(source: Source, key: str, line: int, node: Node) -> float:
-    """Without a zone it is the local time of this machine."""
+    """Return seconds since the epoch. A time without a zone is local."""
     value = value_of(node) if isinstance(node, Scalar) else None
     try:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
         return datetime.fromisoformat(str(value)).timestamp()
     except (ValueError, OverflowError, OSError):
-        what = kind_of(node)
-        raise source.fault(line, key, f"must be a time as 2026-01-31T12:00, or 2026-01-31T12:00+01:00, not {what}") from None
+        kind = kind_of(node)
+        raise source.fault(line, key, f"must be a time such as 2026-01-31T12:00 or 2026-01-31T12:00+01:00, not {kind}") from None
 
 
 def _as_capabilities(source: Source, key: str, line: int, node: Node) -> str | list[str]:
@@ -370,7 +375,7 @@ def _as_number(source: Source, key: str, line: int, node: Node) -> float:
 
 def _as_size(source: Source, key: str, line: int, node: Node) -> str:
     if not isinstance(node, Scalar) or isinstance(value_of(node), bool) or value_of(node) is None:
-        raise source.fault(line, key, f"must be a size, in bytes or as 4GiB, not {kind_of(node)}")
+        raise source.fault(line, key, f"must be a size in bytes or such as 4GiB, not {kind_of(node)}")
     return node.text
 
 
@@ -409,7 +414,7 @@ def _as_items(source: Source, key: str, line: int, node: Node) -> int | list[str
     if isinstance(node, Scalar) and isinstance(value_of(node), int):
         return _as_integer(source, key, line, node)
     if not isinstance(node, Items):
-        raise source.fault(line, key, f"must be a list of items, or how many jobs there are, not {kind_of(node)}")
+        raise source.fault(line, key, f"must be a list of items, or the number of jobs, not {kind_of(node)}")
     return [
         {name: _as_written(source, f"{key}.{name[:80]}", value, at=at) for name, (at, value) in item.entries.items()}
         if isinstance(item, Entries)
@@ -456,11 +461,11 @@ def _as_files(example: str, source: Source, key: str, line: int, node: Node) -> 
 
 
 def _as_written(source: Source, key: str, node: Node, at: int = 0) -> str:
-    """The text of any scalar: `1.10` and `007` stay as they are."""
+    """Return the text of a scalar with its spelling, such as `1.10` or `007`."""
     if not isinstance(node, Scalar):
         raise source.fault(at or node.line, key, f"must be a string or a number, not {kind_of(node)}")
     if node.plain and value_of(node) is None:
-        raise source.fault(at or node.line, key, "has no value: write '' for an empty one")
+        raise source.fault(at or node.line, key, "has no value: write '' for an empty text")
     return node.text
 
 

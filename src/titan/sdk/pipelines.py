@@ -1,4 +1,4 @@
-"""Pipelines that are kept by name on the master."""
+"""Pipelines that the master keeps under a name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from titan.sdk.waiting import Waiting
 
 @dataclass(frozen=True, slots=True)
 class SavedPipeline:
-    """What `titan save --list` shows. `jobs`: how many; `saved_at`: seconds since the epoch."""
+    """A saved pipeline, as `titan save --list` shows it.
+
+    - `jobs`: number of jobs.
+    - `saved_at`: seconds since the epoch.
+    """
 
     name: str
     dag: str
@@ -31,43 +35,46 @@ class SavedPipeline:
 
 
 class AsyncPipelines:
-    """`AsyncClient.pipelines`."""
+    """Saved pipelines: `AsyncClient.pipelines`."""
 
     def __init__(self, client: Watcher) -> None:
         self._client = client
 
     async def save(self, name: str, dag: DAG, *, replace: bool = False) -> None:
-        """Keeps the DAG, with its files as they are now, under a name: at most 20,000 jobs, and
-        1,000 pipelines in all.
+        """Save the DAG with its present files under a name.
 
-        Raises Conflict for a name that is taken, unless `replace`; InvalidGraph.
+        The limits are 20,000 jobs and 1,000 pipelines. Raises InvalidGraph, and Conflict for a name
+        in use, unless `replace`.
         """
         async with self._client._staged(dag) as staged:
             await self._client._connection.call(lambda n: msg.SavePipeline(n, name, staged.spec, replace))
 
     async def list(self) -> list[SavedPipeline]:
-        """All of them, by name."""
-        found: list[SavedPipeline] = []
+        """Return all saved pipelines, by name."""
+        pipelines: list[SavedPipeline] = []
         while True:
-            after = found[-1].name if found else ""
+            after = pipelines[-1].name if pipelines else ""
             answer = await self._client._connection.call(lambda n, at=after: msg.ListPipelines(n, at))  # type: ignore[misc]
             assert isinstance(answer, msg.Pipelines)
-            found += [SavedPipeline(r.name, r.dag, r.version, r.jobs, r.saved_at) for r in answer.pipelines]
+            pipelines += [SavedPipeline(r.name, r.dag, r.version, r.jobs, r.saved_at) for r in answer.pipelines]
             if not answer.pipelines:
-                return found
+                return pipelines
 
     async def get(self, name: str) -> msg.Pipeline:
-        """With its DAG, in columns. Raises NotFound."""
+        """Return the pipeline with its DAG, in columns. Raises NotFound."""
         answer = await self._client._connection.call(lambda n: msg.GetPipeline(n, name))
         assert isinstance(answer, msg.Pipeline)
         return answer
 
     async def remove(self, name: str) -> None:
-        """Runs of it go on. Raises NotFound."""
+        """Remove the pipeline. Its runs continue. Raises NotFound."""
         await self._client._connection.remove(lambda n: msg.RemovePipeline(n, name))
 
     async def run(self, name: str, *, agent_run_id: str = "", deadline: float | None = None) -> AsyncRun:
-        """Submits a run of it. `agent_run_id` and `deadline` go before its own. Raises NotFound."""
+        """Submit a run of the pipeline. Raises NotFound.
+
+        `agent_run_id` and `deadline` override those of the pipeline.
+        """
         spec = (await self.get(name)).dag
         spec = msgspec.structs.replace(
             spec, group=agent_run_id or spec.group, deadline_s=spec.deadline_s if deadline is None else deadline
@@ -77,14 +84,14 @@ class AsyncPipelines:
 
 
 class Pipelines:
-    """`Client.pipelines`: see `AsyncPipelines` for what each takes and raises."""
+    """Saved pipelines: `Client.pipelines`. See `AsyncPipelines` for arguments and errors."""
 
     def __init__(self, client: Waiting, pipelines: AsyncPipelines) -> None:
         self._client = client
         self._async = pipelines
 
     def save(self, name: str, dag: DAG, *, replace: bool = False) -> None:
-        """Keeps the DAG, with its files as they are now, under a name; see AsyncPipelines.save.
+        """Save the DAG with its present files under a name. See AsyncPipelines.save.
 
         >>> with Client() as client:                   # doctest: +SKIP
         ...     client.pipelines.save("nightly", load_pipeline("nightly.yaml"), replace=True)
@@ -93,17 +100,17 @@ class Pipelines:
         self._client._wait(self._async.save(name, dag, replace=replace))
 
     def list(self) -> list[SavedPipeline]:
-        """All of them, by name."""
+        """Return all saved pipelines, by name."""
         return self._client._wait(self._async.list())
 
     def get(self, name: str) -> msg.Pipeline:
-        """With its DAG, in columns. Raises NotFound."""
+        """Return the pipeline with its DAG, in columns. Raises NotFound."""
         return self._client._wait(self._async.get(name))
 
     def remove(self, name: str) -> None:
-        """Runs of it go on. Raises NotFound."""
+        """Remove the pipeline. Its runs continue. Raises NotFound."""
         self._client._wait(self._async.remove(name))
 
     def run(self, name: str, *, agent_run_id: str = "", deadline: float | None = None) -> Run:
-        """Submits a run of it. Raises NotFound."""
+        """Submit a run of the pipeline. Raises NotFound."""
         return Run(self._client, self._client._wait(self._async.run(name, agent_run_id=agent_run_id, deadline=deadline)))

@@ -1,4 +1,4 @@
-"""A service is replaced: what is to run instead is staged like a DAG of one job."""
+"""Replacement of a service. The new version is staged like a DAG of one job."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from titan.sdk.job import DAG, Job
 
 
 async def replace_service(client: Stager, target: str, job: Job | None) -> bool:
-    """Return whether the old process goes on until the new one is READY. `job`: what is to be run
-    instead, None for the same again.
+    """Replace a service. Return True if the old process serves until the new one is READY.
 
-    Raises NotFound, Conflict, and what staging raises.
+    `job` is the new version, None to restart the present one. Raises NotFound, Conflict, and the
+    errors of staging.
     """
     run, name = split_job(target)
     if job is None:

@@ -1,4 +1,4 @@
-"""Workers that are told to leave, and what the master says of its burst workers."""
+"""Draining of workers, and the status of scaling rules."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from titan.protocol import messages as msg
 from titan.sdk.connection import Connection
 
-LOOK_S = 0.1
+POLL_S = 0.1
 GONE = ("LEFT", "LOST", "FORGOTTEN")
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleStatus:
-    """One scaling rule. `demand`: jobs that wait for a slot; `slots`, `used`: of all workers that
-    take them, permanent ones too; `coming`: slots of burst workers that are being started;
-    `decision`: of the last look, at `looked_at` (seconds since the epoch, None before the first).
+    """Status of one scaling rule.
+
+    - `demand`: jobs that wait for a slot.
+    - `slots`, `used`: of all workers that can run these jobs, permanent ones included.
+    - `coming`: slots of burst workers that are starting.
+    - `decision`: the last decision, made at `looked_at` (seconds since the epoch; None before the
+      first).
     """
 
     rule: str
@@ -34,8 +38,7 @@ class ScaleStatus:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A worker was told to leave. `state`: of the worker then; `held`: the attempts that it still
-    had."""
+    """Answer to an order to leave. `state` of the worker, and the attempts that it still `held`."""
 
     name: str
     state: str
@@ -43,14 +46,17 @@ class Told:
 
 
 async def tell_worker(connection: Connection, name: str, *, now: bool) -> Told:
-    """Raises NotFound."""
+    """Tell a worker to leave. Raises NotFound."""
     answer = await connection.call(lambda n: msg.TellWorker(n, name, now))
     assert isinstance(answer, msg.Told)
     return Told(name, answer.state, answer.held)
 
 
 async def stop_worker(connection: Connection, name: str, *, now: bool, timeout: float | None) -> str:
-    """Tells it, and waits until it has gone; its state then. Raises NotFound, TimeoutError."""
+    """Tell a worker to leave, wait until it has left, and return its last state.
+
+    Raises NotFound, TimeoutError.
+    """
     await tell_worker(connection, name, now=now)
     async with asyncio.timeout(timeout):
         while True:
@@ -59,7 +65,7 @@ async def stop_worker(connection: Connection, name: str, *, now: bool, timeout: 
             state = next((w.state for w in answer.workers if w.name == name), "FORGOTTEN")
             if state in GONE:
                 return state
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
 
 
 async def scale(connection: Connection) -> list[ScaleStatus]:

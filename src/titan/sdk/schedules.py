@@ -1,4 +1,4 @@
-"""Schedules from a program: `client.schedules`, the same for `Client` and `AsyncClient`."""
+"""Schedules: `client.schedules`, the same for `Client` and `AsyncClient`."""
 
 from __future__ import annotations
 
@@ -26,19 +26,21 @@ from titan.sdk.waiting import Waiting
 
 @dataclass(frozen=True, slots=True)
 class ScheduleStatus:
-    """A schedule. Times are seconds since the epoch, None for none.
+    """A schedule. Times are seconds since the epoch, or None.
 
-    `next_at` is the next nominal time (None if it is paused or has none), `last_at` that of its
-    newest run, `last_run`. `waiting` times wait for their turn. `fired`, `skipped` (another run was
-    open) and `missed` (the master was away, or the schedule paused; at least so many) count nominal
-    times.
+    - `next_at`: next nominal time; None if the schedule is paused or has no further time.
+    - `last_at`, `last_run`: nominal time and id of its newest run.
+    - `waiting`: nominal times in its queue.
+    - `fired`, `skipped`, `missed`: numbers of nominal times. A time is skipped while another run is
+      open. It is missed while the master is away or the schedule is paused; that number is a lower
+      bound.
     """
 
     name: str
     dag: str
     version: str
     count: int
-    """The jobs of each run."""
+    """Number of jobs in each run."""
     cron: str | None
     tz: str
     every: float | None
@@ -57,18 +59,17 @@ class ScheduleStatus:
     added_at: float
 
     def upcoming(self, count: int = 5, after: float | None = None) -> list[float]:
-        """The next nominal times, after `after` (now, if it is not given); also of a paused
-        schedule."""
+        """Return the next nominal times after `after` (default: now), also of a paused schedule."""
         timing = Timing(self.cron or "", self.tz, self.every or 0.0, self.start or 0.0)
         return list(islice(times(timing, time() if after is None else after), count))
 
     def to_dict(self) -> dict[str, Any]:
-        """As `titan schedule list --json` prints it."""
+        """Return the JSON of `titan schedule list --json`."""
         return asdict(self)
 
 
 class AsyncSchedules:
-    """`AsyncClient.schedules`."""
+    """Schedules: `AsyncClient.schedules`."""
 
     def __init__(self, client: Watcher) -> None:
         self._client = client
@@ -87,21 +88,21 @@ class AsyncSchedules:
         paused: bool = False,
         replace: bool = False,
     ) -> ScheduleStatus:
-        """Makes a run of the DAG, with its files as they are now, at each time of `cron` or every
-        so many seconds.
+        """Add a schedule: a run of the DAG, with its present files, at each nominal time.
 
         - `cron`: five fields (minute, hour, day of month, month, day of week), six with the seconds
-          first, or ``@daily`` and the like; in the time zone `tz`, ``Europe/Berlin``.
+          first, or a name such as ``@daily``. `tz` is its time zone, such as ``Europe/Berlin``.
         - `every`: seconds, at least 1, counted from `start` (a datetime or seconds since the epoch;
-          now, if it is not given).
-        - `overlap`: what becomes of a time that comes while a run of the schedule is open:
-          ``"skip"`` it, ``"queue"`` it (at most 1,000 wait), or ``"replace"`` the run by a new one.
-        - `catch_up`: what becomes of the times at which the master was away or the schedule paused:
-          ``"skip"`` them, run the ``"last"``, or ``"all"`` (the last 1,000), one after the other.
-        - `replace`: change the schedule of that name, if there is one; it keeps its counts.
+          default: now).
+        - `overlap`: policy for a time at which a run of the schedule is still open. ``"skip"`` the
+          time, ``"queue"`` it (at most 1,000 wait), or ``"replace"`` the open run by a new one.
+        - `catch_up`: policy for times at which the master was away or the schedule paused.
+          ``"skip"`` them, run the ``"last"``, or run ``"all"`` (the last 1,000), one after the
+          other.
+        - `replace`: change the schedule of that name if it exists. It keeps its counts.
 
-        A DAG of at most 100,000 jobs and 16 MiB of arguments. Raises CallerError for a wrong
-        expression, one that never fires and an unknown zone, Conflict for a name that is taken,
+        The DAG has at most 100,000 jobs and 16 MiB of arguments. Raises CallerError for an invalid
+        expression, one that never fires, or an unknown zone; Conflict for a name in use;
         InvalidGraph, LimitExceeded.
         """
         timing = _timing(cron, tz, every, start)
@@ -117,37 +118,45 @@ class AsyncSchedules:
         return _only(answer)
 
     async def list(self) -> list[ScheduleStatus]:
-        """All of them, by name."""
-        found: list[ScheduleStatus] = []
+        """Return all schedules, by name."""
+        schedules: list[ScheduleStatus] = []
         while True:
-            after = found[-1].name if found else ""
+            after = schedules[-1].name if schedules else ""
             answer = await self._client._connection.call(lambda n, at=after: msg.ListSchedules(n, "", at))  # type: ignore[misc]
             assert isinstance(answer, msg.Schedules)
-            found += map(schedule_status, answer.schedules)
+            schedules += map(schedule_status, answer.schedules)
             if not answer.more:
-                return found
+                return schedules
 
     async def get(self, name: str) -> ScheduleStatus:
-        """Raises NotFound."""
+        """Return one schedule. Raises NotFound."""
         answer = await self._client._connection.call(lambda n: msg.ListSchedules(n, name))
         assert isinstance(answer, msg.Schedules)
         return schedule_status(answer.schedules[0])
 
     async def pause(self, name: str) -> ScheduleStatus:
-        """It makes no run until it is resumed. Runs that it made go on. Raises NotFound."""
+        """Pause the schedule: it creates no runs until it is resumed.
+
+        Its runs continue. Raises NotFound.
+        """
         return _only(await self._client._connection.call(lambda n: msg.PauseSchedule(n, name, True)))
 
     async def resume(self, name: str) -> ScheduleStatus:
-        """What came while it was paused is decided on by its catch-up policy. Raises NotFound."""
+        """Resume the schedule.
+
+        Its catch-up policy decides about the times in between. Raises NotFound.
+        """
         return _only(await self._client._connection.call(lambda n: msg.PauseSchedule(n, name, False)))
 
     async def remove(self, name: str) -> None:
-        """Runs that it made go on. Raises NotFound."""
+        """Remove the schedule. Its runs continue. Raises NotFound."""
         await self._client._connection.remove(lambda n: msg.RemoveSchedule(n, name))
 
     async def run(self, name: str) -> AsyncRun:
-        """Makes a run of it now, whatever its timing and policies say, also of a paused one. Raises
-        NotFound."""
+        """Create a run now, regardless of timing and policies, also of a paused schedule.
+
+        Raises NotFound.
+        """
         key = secrets.token_hex(16)
         answer = await self._client._connection.call(lambda n: msg.RunSchedule(n, key, name))
         assert isinstance(answer, msg.Submitted)
@@ -155,7 +164,7 @@ class AsyncSchedules:
 
 
 class Schedules:
-    """`Client.schedules`: see `AsyncSchedules` for what each takes and raises."""
+    """Schedules: `Client.schedules`. See `AsyncSchedules` for arguments and errors."""
 
     def __init__(self, client: Waiting, schedules: AsyncSchedules) -> None:
         self._client = client
@@ -175,11 +184,11 @@ class Schedules:
         paused: bool = False,
         replace: bool = False,
     ) -> ScheduleStatus:
-        """Makes a run of the DAG at each time of `cron` or every so many seconds; see
-        AsyncSchedules.add.
+        """Add a schedule: a run of the DAG at each nominal time. See AsyncSchedules.add.
 
+        >>> options = {"tz": "Europe/Berlin", "overlap": "queue"}
         >>> with Client() as client:                   # doctest: +SKIP
-        ...     client.schedules.add("nightly", dag, cron="30 2 * * *", tz="Europe/Berlin", overlap="queue")
+        ...     client.schedules.add("nightly", dag, cron="30 2 * * *", **options)
         """
         return self._client._wait(
             self._async.add(
@@ -189,38 +198,44 @@ class Schedules:
         )  # fmt: skip
 
     def list(self) -> list[ScheduleStatus]:
-        """All of them, by name."""
+        """Return all schedules, by name."""
         return self._client._wait(self._async.list())
 
     def get(self, name: str) -> ScheduleStatus:
-        """Raises NotFound."""
+        """Return one schedule. Raises NotFound."""
         return self._client._wait(self._async.get(name))
 
     def pause(self, name: str) -> ScheduleStatus:
-        """It makes no run until it is resumed. Raises NotFound."""
+        """Pause the schedule: it creates no runs until it is resumed.
+
+        Its runs continue. Raises NotFound.
+        """
         return self._client._wait(self._async.pause(name))
 
     def resume(self, name: str) -> ScheduleStatus:
-        """What came while it was paused is decided on by its catch-up policy. Raises NotFound."""
+        """Resume the schedule.
+
+        Its catch-up policy decides about the times in between. Raises NotFound.
+        """
         return self._client._wait(self._async.resume(name))
 
     def remove(self, name: str) -> None:
-        """Runs that it made go on. Raises NotFound."""
+        """Remove the schedule. Its runs continue. Raises NotFound."""
         self._client._wait(self._async.remove(name))
 
     def run(self, name: str) -> Run:
-        """Makes a run of it now. Raises NotFound."""
+        """Create a run now. Raises NotFound."""
         return Run(self._client, self._client._wait(self._async.run(name)))
 
 
 def _timing(cron: str | None, tz: str, every: float | None, start: datetime | float | None) -> Timing:
-    """Raises CallerError."""
+    """Return the timing of a schedule. Raises CallerError."""
     if cron is not None and not isinstance(cron, str):
         raise CallerError(f"a cron expression is a string, not {cron!r}")
     if every is not None and (not isinstance(every, (int, float)) or isinstance(every, bool)):
         raise CallerError(f"an interval is a number of seconds, not {every!r}")
     if start is not None and every is None:
-        raise CallerError("start goes with every: it is where an interval is counted from")
+        raise CallerError("start needs every: it is the time from which the interval is counted")
     at = 0.0 if start is None else moment_of(start)
     if not isinstance(at, (int, float)) or not 0.0 <= at <= MAX_TIME:
         raise CallerError(f"start is a datetime or seconds since the epoch, not {start!r}")

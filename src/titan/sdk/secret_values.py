@@ -1,5 +1,7 @@
-"""Secrets from a program: `client.secrets`, the same for `Client` and `AsyncClient`. A value never
-comes back."""
+"""Secrets: `client.secrets`, the same for `Client` and `AsyncClient`.
+
+Values cannot be read back.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,11 @@ from titan.sdk.waiting import Waiting
 
 @dataclass(frozen=True, slots=True)
 class SecretStatus:
-    """A secret, without its value. `version`: how often it was set; `set_at`: when last, in seconds
-    since the epoch."""
+    """A secret without its value.
+
+    - `version`: number of times it was set.
+    - `set_at`: time of the last change, in seconds since the epoch.
+    """
 
     name: str
     version: int
@@ -23,20 +28,20 @@ class SecretStatus:
 
 
 class AsyncSecrets:
-    """`AsyncClient.secrets`."""
+    """Secrets: `AsyncClient.secrets`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def set(self, name: str, value: str | bytes) -> SecretStatus:
-        """Keeps a value, 4 bytes to 64 KiB without a NUL, under the name of an environment
-        variable; instead of the one it has.
+        """Set the value of a secret, whose name is that of an environment variable.
 
-        Attempts that start later have it; those that run keep what they have. When this returns it
-        is on the master's disk, sealed. Raises CallerError, LimitExceeded.
+        The value has 4 bytes to 64 KiB, without NUL. Attempts that start later receive it; running
+        attempts keep the old value. It is encrypted on the master's disk when this returns. Raises
+        CallerError, LimitExceeded.
         """
         if not isinstance(name, str) or not is_secret_name(name):
-            raise CallerError(f"{str(name)[:80]!r} is no name of a secret: a name is {SECRET_NAME_RULE}")
+            raise CallerError(f"{str(name)[:80]!r} is not the name of a secret: a name is {SECRET_NAME_RULE}")
         if not isinstance(value, (str, bytes)):
             raise CallerError(f"secret {name}: the value must be a string or bytes, not a {type(value).__name__}")
         data = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
@@ -47,19 +52,21 @@ class AsyncSecrets:
         return _status(answer.secret)
 
     async def list(self) -> list[SecretStatus]:
-        """All of them, by name."""
+        """Return all secrets without their values, by name."""
         answer = await self._connection.call(msg.ListSecrets)
         assert isinstance(answer, msg.Secrets)
         return [_status(row) for row in answer.secrets]
 
     async def remove(self, name: str) -> None:
-        """Attempts that run keep it; one that starts later and asks for it is DEAD. Raises
-        NotFound."""
+        """Remove a secret. Raises NotFound.
+
+        Running attempts keep the value. An attempt that starts later and needs the secret is DEAD.
+        """
         await self._connection.remove(lambda n: msg.RemoveSecret(n, name))
 
 
 class Secrets:
-    """`Client.secrets`: see `AsyncSecrets` for what each takes and raises.
+    """Secrets: `Client.secrets`. See `AsyncSecrets` for arguments and errors.
 
     >>> with Client() as client:                   # doctest: +SKIP
     ...     client.secrets.set("API_TOKEN", token)
@@ -71,15 +78,15 @@ class Secrets:
         self._async = secrets
 
     def set(self, name: str, value: str | bytes) -> SecretStatus:
-        """Keeps a value under a name. Raises CallerError, LimitExceeded."""
+        """Set the value of a secret. Raises CallerError, LimitExceeded."""
         return self._client._wait(self._async.set(name, value))
 
     def list(self) -> list[SecretStatus]:
-        """All of them, by name, without values."""
+        """Return all secrets without their values, by name."""
         return self._client._wait(self._async.list())
 
     def remove(self, name: str) -> None:
-        """Raises NotFound."""
+        """Remove a secret. Raises NotFound."""
         self._client._wait(self._async.remove(name))
 
 

@@ -1,4 +1,4 @@
-"""What a job says of secrets: the names of those that it is given. `secret_values` sets them."""
+"""Field `secrets` of a job: names of secrets. `secret_values` sets their values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from titan.sdk.field_table import BadField
 
 
 def secrets_of(value: object) -> tuple[str, ...]:
-    """The names. Raises BadField."""
+    """Convert names of secrets. Raises BadField."""
     if isinstance(value, (str, bytes, dict)) or not isinstance(value, Iterable):
         raise BadField("must be a list of names of secrets, [API_TOKEN]")
     names = tuple(value)
@@ -20,5 +20,5 @@ def secrets_of(value: object) -> tuple[str, ...]:
 
 
 def both(secrets: tuple[str, ...], env: tuple[tuple[str, str], ...]) -> str:
-    """What is wrong with naming a variable in both, for after a colon."""
+    """Return the problem of a variable that is in both fields, to be put after a colon; else ""."""
     return both_problem(secrets, [name for name, _ in env]).removeprefix("secrets: ") if secrets and env else ""

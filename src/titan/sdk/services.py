@@ -1,14 +1,14 @@
-"""What a program or a pipeline says of a service, made into a `Service`; which services a job
-names; and how services are shown.
+"""Services: conversion of a job's fields, references to services, and the status of services.
 
-    port: 8080                  # 0 or absent: any free one
-    health: tcp                 # http:/path, none, or a mapping: {type: command, command: pg_isready, interval: 2, timeout: 2,
-                                # start: 60, failures: 3}
-    restart: always             # on-failure, never, or a mapping: {policy: always, backoff: 0.5, backoff_max: 30, max: 10}
+    port: 8080                  # 0 or absent: any free port
+    health: tcp                 # http:/path, none, or a mapping:
+                                #   {type: command, command: pg_isready, interval: 2, timeout: 2,
+                                #    start: 60, failures: 3}
+    restart: always             # on-failure, never, or a mapping:
+                                #   {policy: always, backoff: 0.5, backoff_max: 30, max: 10}
     keep: true
 
-Owns these forms and the sentence that says what is wrong with one; must not touch a file or the
-network.
+Owns these forms and their error texts. It must not access files or the network.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RESTART_KEYS: Final = ("policy", "backoff", "backoff_max", "max")
 
 
 class BadService(ValueError):
-    """`field` is at fault; the text says what is wrong, for after a colon."""
+    """An invalid value of `field`. The text is the problem, to be put after a colon."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(problem)
@@ -37,11 +37,13 @@ class BadService(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """A service. `state`: READY, or the state of its job; `since`: when that began, in seconds
-    since the epoch.
+    """A service.
 
-    `address`, "HOST:PORT", is where it is, or was last; None if it never was READY. `restarts` are
-    those of all its attempts; `reason` says why it is not READY, or was restarted last.
+    - `state`: READY, or the state of its job. `since`: start of that state, in seconds since the
+      epoch.
+    - `address`: present or last "HOST:PORT"; None if it never was READY.
+    - `restarts`: number of restarts in all its attempts.
+    - `reason`: why it is not READY, or why it was last restarted.
     """
 
     run: str
@@ -56,18 +58,18 @@ class ServiceStatus:
     reason: str
 
 
-# -- what may be given, made into what is kept -----------------------------------------------------
+# -- conversion of values --------------------------------------------------------------------------
 def service_of(type_: object, port: object, health: object, restart: object, keep: object) -> Service | None:
-    """None for a job that is no service. Raises BadService.
+    """Convert the fields of a service; None for another job. Raises BadService.
 
     >>> service_of("service", 8080, "http:/healthz", "on-failure", False).target
     '/healthz'
     """
     if type_ != "service":
-        given = (("port", port), ("health", health), ("restart", restart), ("keep", keep or None))
-        for field, value in given:
+        service_fields = (("port", port), ("health", health), ("restart", restart), ("keep", keep or None))
+        for field, value in service_fields:
             if value is not None:
-                raise BadService(field, "is for a service: say type: service")
+                raise BadService(field, "applies only to a service: set type: service")
         return None
     fields: dict[str, Any] = {"port": _port(port), **_health(health), **_restart(restart)}
     if not isinstance(keep, bool):
@@ -79,9 +81,9 @@ def _port(value: object) -> int:
     if value is None:
         return 0
     if not isinstance(value, int) or isinstance(value, bool):
-        raise BadService("port", f"must be a port number, or 0 for any free one, not {value!r}"[:200])
+        raise BadService("port", f"must be a port number, or 0 for any free port, not {value!r}"[:200])
     if not 0 <= value <= MAX_PORT:
-        raise BadService("port", f"{value} is out of range: give 1 to {MAX_PORT}, or 0 for any free one")
+        raise BadService("port", f"{value} is out of range: give 1 to {MAX_PORT}, or 0 for any free port")
     return value
 
 
@@ -96,15 +98,15 @@ def _health(value: object) -> dict[str, Any]:
     _check_keys("health", value, _HEALTH_KEYS)
     kind = value.get("type", "command" if "command" in value else "http" if "path" in value else "tcp")
     if kind not in HEALTH:
-        raise BadService("health", f"type {kind!r} is unknown: there are {', '.join(HEALTH)}"[:200])
+        raise BadService("health", f"type {kind!r} is unknown: use one of {', '.join(HEALTH)}"[:200])
     for key, owner in (("path", "http"), ("command", "command")):
         if key in value and kind != owner:
-            raise BadService("health", f"{key} is for type: {owner}")
+            raise BadService("health", f"{key} applies only to type: {owner}")
     target = value.get("path", "/") if kind == "http" else value.get("command", "")
     if not isinstance(target, str):
         raise BadService("health", "path and command must be strings")
     if kind == "http" and not (target.startswith("/") and target.isascii() and target.isprintable() and " " not in target):
-        raise BadService("health", f"path {target[:80]!r} must start with / and hold no spaces: write them as %20")
+        raise BadService("health", f"path {target[:80]!r} must start with / and contain no spaces: write them as %20")
     if kind == "command" and (not target.strip() or "\0" in target):
         raise BadService("health", "type: command needs a command")
     return {
@@ -127,7 +129,7 @@ def _restart(value: object) -> dict[str, Any]:
     _check_keys("restart", value, _RESTART_KEYS)
     policy = value.get("policy", "always")
     if policy not in RESTART:
-        raise BadService("restart", f"{policy!r} is unknown: there are {', '.join(RESTART)}"[:200])
+        raise BadService("restart", f"{policy!r} is unknown: use one of {', '.join(RESTART)}"[:200])
     return {
         "restart": policy,
         "backoff_s": _seconds("restart", "backoff", value),
@@ -139,7 +141,7 @@ def _restart(value: object) -> dict[str, Any]:
 def _check_keys(field: str, value: Mapping[Any, Any], known: Sequence[str]) -> None:
     for key in value:
         if key not in known:
-            raise BadService(field, f"unknown key {key!r}: there are {', '.join(known)}"[:200])
+            raise BadService(field, f"unknown key {key!r}: use one of {', '.join(known)}"[:200])
 
 
 def _seconds(field: str, key: str, value: Mapping[Any, Any]) -> float:
@@ -161,23 +163,25 @@ def _count(field: str, key: str, value: Mapping[Any, Any], most: int) -> int:
 
 
 def unknown_service(texts: Iterable[str], parents: Sequence[str], services: Iterable[str]) -> str:
-    """What is wrong with the services that a job's texts name, "" if nothing is. `services` are
-    those of the DAG."""
+    """Return the problem with the services that a job's texts name; "" if there is none.
+
+    `services` are all services of the DAG.
+    """
     known = None
     for text in texts:
         for name in names_in(text):
             known = dict.fromkeys(services) if known is None else known
             if name not in known:
-                there = f"services are {', '.join(list(known)[:8])}" if known else "the DAG has no service"
-                return f"${{service:{name}}} names no service: {there}"
+                hint = f"services are {', '.join(list(known)[:8])}" if known else "the DAG has no service"
+                return f"${{service:{name}}} does not name a service: {hint}"
             if name not in parents:
                 return f"${{service:{name}}}: the job does not depend on {name!r}: put it into depends_on"
     return ""
 
 
-# -- asking ----------------------------------------------------------------------------------------
+# -- requests --------------------------------------------------------------------------------------
 async def list_services(connection: Connection, run: str, limit: int) -> list[ServiceStatus]:
-    """Raises NotFound for a run that is not there."""
+    """Return the services that are not over. Raises NotFound for an unknown run."""
     answer = await connection.call(lambda n: msg.ListServices(n, run, limit))
     assert isinstance(answer, msg.Services)
     return [service_status(s) for s in answer.services]
@@ -190,7 +194,10 @@ def service_status(s: msg.ServiceRow) -> ServiceStatus:
 
 
 async def stop_service(connection: Connection, target: str) -> int:
-    """Raises NotFound, and CallerError for a job that is no service."""
+    """Stop services and return their number.
+
+    Raises NotFound, and CallerError for a job that is not a service.
+    """
     run, job = split_job(target)
     answer = await connection.call(lambda n: msg.StopService(n, run, job))
     assert isinstance(answer, msg.ServicesStopped)

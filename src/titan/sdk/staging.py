@@ -1,8 +1,7 @@
-"""From a `DAG` to what travels: the columns of a `DagSpec`, and the files that its jobs need, by
-content hash.
+"""Staging: a `DAG` becomes the columns of a `DagSpec`, and its jobs' files by content hash.
 
-Jobs of one shape share a template, and a file is looked at and hashed once however many jobs run
-it. Reads files; knows no connection: the client uploads `artifacts` and asks the master for
+Jobs of one shape share a template. A file is read and hashed once, however many jobs run it. Reads
+files, but does not know connections: the client uploads `artifacts` and asks the master for
 `unresolved` names.
 """
 
@@ -41,7 +40,10 @@ MAX_EDGES = 10_000_000
 
 
 class Scratch:
-    """A temporary folder, removed with `close`, when nothing holds it any more, or at exit."""
+    """Temporary folder.
+
+    It is removed by `close`, when nothing refers to this object any more, or at exit.
+    """
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="titan-staging-"))
@@ -50,14 +52,13 @@ class Scratch:
 
 @dataclass(frozen=True)
 class StagedDag:
-    """A DAG that is ready to travel.
+    """A DAG that is ready to be sent.
 
-    `parents` are those of `spec` as positions in it.
-
-    `artifacts` maps a SHA-256 in hex to the file with that content, by which alone the master knows
-    it. `unresolved` are names of perm_files/ whose hash only the master knows: until `resolve`, the
-    templates that use them hold ``perm:NAME`` for a hash. The files of `artifacts` exist until
-    `close` or until nothing refers to this object.
+    - `parents`: the parents of `spec`, as positions in it.
+    - `artifacts`: SHA-256 in hex -> file with that content. The master knows the content by its
+      hash. The files exist until `close`, or until nothing refers to this object.
+    - `unresolved`: names in perm_files/ whose hashes only the master knows. Until `resolve`, their
+      templates have ``perm:NAME`` as the hash.
     """
 
     spec: DagSpec
@@ -67,32 +68,40 @@ class StagedDag:
     scratch: Scratch | None = None
 
     def resolve(self, hashes: Mapping[str, str]) -> StagedDag:
-        """This DAG with the hash of each name in `unresolved`. Raises InvalidGraph if `hashes`
-        lacks one."""
+        """Return this DAG with the hash of each name in `unresolved`.
+
+        Raises InvalidGraph if `hashes` lacks a name.
+        """
         templates = []
         for i, template in enumerate(self.spec.templates):
             name = perm_name(template.file_hash)
             if name and name not in hashes:
                 job = self.spec.ids[self.spec.template_of.index(i)]
-                raise InvalidGraph(f"job {job!r}: file: the master has no {name!r} in perm_files/: put it there", job)
+                raise InvalidGraph(f"job {job!r}: file: the master has no {name!r} in perm_files/: put the file there", job)
             templates.append(msgspec.structs.replace(template, file_hash=hashes[name]) if name else template)
         return replace(self, spec=msgspec.structs.replace(self.spec, templates=templates), unresolved=())
 
     def close(self) -> None:
-        """Removes the archive that was built. Safe to call twice."""
+        """Remove the archive. May be called twice."""
         if self.scratch is not None:
             self.scratch.close()
 
 
 def stage(dag: DAG, *, addition: bool = False, archive: str = "") -> StagedDag:
-    """Looks at every file, builds the archive of the project if there is one, and checks the graph.
+    """Check the files and the graph, and build the archive of the project.
 
-    `addition`: parents may be jobs of the run that it is for, which the master knows. `archive`:
-    the project is on the master, under this hash, and is not looked at. Raises InvalidGraph with
-    the job: for a file that is missing, no regular file, unreadable or outside its project; for an
-    unknown or repeated id and for a cycle. LimitExceeded for a project over 2 GiB.
+    - `addition`: parents may be jobs of the existing run, which only the master knows.
+    - `archive`: hash of a project that is already on the master, so its files are not checked.
 
-    >>> staged = stage(DAG("many", [Job(f"job-{i}", command="echo $1", args=(i,)) for i in range(1000)]))
+    Raises InvalidGraph, which names the job, in these cases:
+
+    - an unknown or repeated id, or a cycle;
+    - a file that is missing, unreadable, not regular, or outside of its project.
+
+    Raises LimitExceeded for a project over 2 GiB.
+
+    >>> jobs = [Job(f"job-{i}", command="echo $1", args=(i,)) for i in range(1000)]
+    >>> staged = stage(DAG("many", jobs))
     >>> len(staged.spec.ids), len(staged.spec.templates), staged.artifacts
     (1000, 1, {})
     """
@@ -108,20 +117,20 @@ def stage(dag: DAG, *, addition: bool = False, archive: str = "") -> StagedDag:
 
 
 class Table:
-    """The rows of a DAG's jobs, arrays spread out."""
+    """Rows of a DAG's jobs, with arrays expanded."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self.ids: list[str] = []
         self.args: list[tuple[str, ...]] = []
         self.parents: list[tuple[str, ...]] = []
         self.payloads: list[bytes] = []
-        """Of the calls; those that stand before the first are empty."""
+        """Payloads of the calls. Jobs before the first call have an empty payload."""
         self._arrays = {job.id: job for job in jobs if job.is_array}
         self._members: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._edges = 0
 
     def add(self, job: Job) -> int:
-        """Returns how many rows that made. Raises InvalidGraph."""
+        """Add the rows of a job. Return their number. Raises InvalidGraph."""
         if not job.is_array and job.id in self._arrays:
             raise InvalidGraph(f"job id {job.id!r} is used twice: for an array, and for a job", job.id)
         if not self._arrays:
@@ -147,7 +156,7 @@ class Table:
         self.payloads.append(call.payload)
 
     def add_planner(self, job: Job) -> tuple[str, ...]:
-        """Its parents. Its payload is to be added next."""
+        """Add the row of a planner. Return its parents. The caller adds its payload next."""
         self.payloads += [b""] * (len(self.ids) - len(self.payloads))
         self.ids.append(job.id)
         self.args.append(())
@@ -155,35 +164,35 @@ class Table:
         return tuple(dict.fromkeys(self.parents[-1]))
 
     def all_payloads(self) -> list[bytes]:
-        """One for each job, or none at all."""
+        """Return one payload per job, or an empty list if there are no payloads."""
         return self.payloads + [b""] * (len(self.ids) - len(self.payloads)) if self.payloads else []
 
     def _spread(self, job: Job | TaskCall[Any], parents: tuple[str, ...]) -> tuple[str, ...]:
-        """The parents with every array replaced by its jobs."""
-        found = self._members.get(parents)
-        if found is None:
+        """Return the parents with every array replaced by its jobs."""
+        expanded = self._members.get(parents)
+        if expanded is None:
             arrays = self._arrays
-            found = tuple(
+            expanded = tuple(
                 [
                     name
                     for parent in parents
                     for name in ([member(parent, i) for i in range(arrays[parent].size)] if parent in arrays else (parent,))
                 ]
             )
-            # the same for every job that says so; others are each job's own
+            # Many jobs share these parents. Parents with filled placeholders belong to one job.
             if isinstance(job, Job) and parents == job.parents:
-                self._members[parents] = found
-        self._edges += len(found)
+                self._members[parents] = expanded
+        self._edges += len(expanded)
         if self._edges > MAX_EDGES:
             raise InvalidGraph(
-                f"job {job.id!r}: parents: the DAG has more than {MAX_EDGES:,} dependencies: put a job in between two arrays",
+                f"job {job.id!r}: parents: the DAG has more than {MAX_EDGES:,} dependencies: add a job between the two arrays",
                 job.id,
             )
-        return found
+        return expanded
 
 
-_TRAVEL = [(row.name, row.template) for row in Job.ROWS.values() if row.template]
-"""(field of a job, field of its template) of those that travel as they are."""
+_COPIED = [(row.name, row.template) for row in Job.ROWS.values() if row.template]
+"""(field of a job, field of its template) for values that are copied unchanged."""
 
 
 class _Staging:
@@ -194,15 +203,15 @@ class _Staging:
         self.scratch: Scratch | None = None
         self._project = dag.project
         self._archive = archive
-        self._is_there = bool(archive)
+        self._on_master = bool(archive)
         self._survey: Survey | None = None
         self._hashes: dict[str, str] = {}
         self._handlers: dict[str, list[str]] = {}
 
     def spec(self) -> DagSpec:
         dag = self.dag
-        # Two steps, as nearly all jobs end at the first: jobs that were written alike, and
-        # templates that came out alike.
+        # Two steps: jobs with equal fields, then equal templates. Nearly all jobs need only the
+        # first.
         shapes: dict[tuple[object, ...], int] = {}
         numbers: dict[JobTemplate, int] = {}
         template_of: list[int] = []
@@ -247,7 +256,10 @@ class _Staging:
         )
 
     def _planner(self, job: Job, like: JobTemplate, table: Table) -> JobTemplate:
-        """Of the call that stands for the jobs which it will add. Those are `like` this."""
+        """Return the template of the call that adds jobs.
+
+        `like` is the template of the added jobs.
+        """
         kind = "pipeline" if job.expand is None else "expand"
         parents = table.add_planner(job)
         if job.expand is not None:
@@ -263,7 +275,7 @@ class _Staging:
         return growing.planner_template(kind, like)
 
     def _keep(self, hash_: str, data: bytes) -> None:
-        """Makes an artifact of what is in memory."""
+        """Write data to an artifact."""
         if hash_ not in self.artifacts:
             if self.scratch is None:
                 self.scratch = Scratch()
@@ -275,9 +287,9 @@ class _Staging:
         if job.type == Type.GATE:
             gate = Gate(job.message, job.max_wait, job.webhook)
             return JobTemplate(kind=Kind.GATE, gate=gate, delay_s=job.delay, run_at=job.run_at or 0.0, retries=0)
-        same = {there: value for here, there in _TRAVEL if (value := getattr(job, here)) is not None}
+        copied = {target: value for source, target in _COPIED if (value := getattr(job, source)) is not None}
         if job.pipeline is not None:
-            return JobTemplate(requirement=main_capability(job.requirement), **same)
+            return JobTemplate(requirement=main_capability(job.requirement), **copied)
         file = file_hash = archive = command = ""
         argv: tuple[str, ...] = ()
         if job.file is None:
@@ -290,7 +302,7 @@ class _Staging:
         elif name := perm_name(job.file):
             self.unresolved[name] = None
             file, file_hash = posixpath.basename(name), f"{PERM}{name}"
-        elif self._project is not None and not (self._is_there and os.path.isabs(job.file)):
+        elif self._project is not None and not (self._on_master and os.path.isabs(job.file)):
             archive = self._packed(self._project, job)
             file = self._inside(self._project, job, job.file)
         else:
@@ -309,12 +321,12 @@ class _Staging:
             on_failure="" if job.on_failure == "cancel" else job.on_failure,
             needs=needs_of(job.requirement, job.cpus, job.memory, job.gpus),
             service=job.service,
-            inputs=tuple([(one.path, one.job, one.output) for one in job.inputs]),
-            **same,
+            inputs=tuple([(item.path, item.job, item.output) for item in job.inputs]),
+            **copied,
         )
 
     def _check_services(self, job: Job, services: list[str]) -> None:
-        """The services that it names are there, and it depends on them."""
+        """Check that the services that the job names exist and are among its parents."""
         command = (job.command,) if isinstance(job.command, str) else job.command or ()
         fixed = (*command, *(text for _, text in job.env))
         for _, args, parents in job.rows():
@@ -325,12 +337,14 @@ class _Staging:
                 return
 
     def _interpreter(self, python: str) -> str:
-        """Where it is to be looked for on the worker. A relative path means a place beside the
-        project: nothing of it travels."""
+        """Return the path of the interpreter on the worker.
+
+        A relative path starts at the project's folder. The interpreter itself is not sent.
+        """
         return os.path.normpath(os.path.join(os.path.abspath(self._project or ""), python))
 
     def _hashed(self, job: Job, file: str) -> str:
-        """The hash of a single file, which becomes an artifact."""
+        """Return the hash of a single file, which becomes an artifact."""
         real = os.path.realpath(file)
         if real not in self._hashes:
             _check_file(job, file, Path(real))
@@ -344,7 +358,7 @@ class _Staging:
         return self._hashes[real]
 
     def _packed(self, project: Path, job: Job) -> str:
-        """The hash of the project's archive, built when the first job needs it."""
+        """Return the hash of the project's archive, which the first job that needs it builds."""
         if not self._archive:
             try:
                 self._survey = survey(project)
@@ -357,22 +371,22 @@ class _Staging:
         return self._archive
 
     def _inside(self, project: Path, job: Job, file: str) -> str:
-        """The path of a job's file relative to its project."""
+        """Return the path of a job's file relative to its project."""
         root = os.path.realpath(project)
         path = os.path.normpath(os.path.join(root, file))
         if not path.startswith(f"{root.rstrip('/')}/"):
-            # An absolute path may spell the project differently: through a link.
+            # An absolute path may reach the project through a symbolic link.
             path = os.path.normpath(os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path)))
             if not path.startswith(f"{root.rstrip('/')}/"):
-                raise _fault(job, f"{file}: lies outside the project {project}: only the project travels")
-        if self._is_there:
+                raise _fault(
+                    job, f"{file}: is outside of the project {project}, and only the project is sent: move the file into it"
+                )
+        if self._on_master:
             return os.path.relpath(path, root)
         _check_file(job, file, Path(path))
         assert self._survey is not None
         if os.path.relpath(os.path.realpath(path), root) not in self._survey.files:
-            raise _fault(
-                job, f"{file}: is left out of the project's archive, by {IGNORE_FILE} or as one of .git, venv and the like"
-            )
+            raise _fault(job, f"{file}: is excluded from the project's archive by {IGNORE_FILE}, or by default like .git and venv")
         return os.path.relpath(path, root)
 
 
@@ -380,14 +394,14 @@ def _check_file(job: Job, file: str, path: Path) -> None:
     try:
         path.stat()
     except FileNotFoundError:
-        where = "" if os.path.isabs(file) else f" (looked for {path})"
-        raise _fault(job, f"{file}: there is no such file{where}") from None
+        full_path = "" if os.path.isabs(file) else f" ({path})"
+        raise _fault(job, f"{file}{full_path}: does not exist: check the path") from None
     except OSError as error:
         raise _fault(job, f"{file}: cannot be read: {error.strerror}") from None
     if path.is_dir():
-        raise _fault(job, f"{file}: is a folder: give the script or binary in it")
+        raise _fault(job, f"{file}: is a folder: give the path of a script or binary in it")
     if not path.is_file():
-        raise _fault(job, f"{file}: is no regular file")
+        raise _fault(job, f"{file}: is not a regular file")
 
 
 def _fault(job: Job, problem: str) -> InvalidGraph:

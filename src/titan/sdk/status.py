@@ -1,5 +1,7 @@
-"""What the SDK says of runs, jobs and workers: plain immutable values, times in seconds since the
-epoch, None for not yet."""
+"""Status of runs, jobs and workers, as immutable values.
+
+Times are in seconds since the epoch. None means that the time has not come yet.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,10 @@ from titan.protocol import messages as msg
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """A job. `state` is one of the names in docs/glossary.md; `exit_code` 128 + n means killed by
-    signal n."""
+    """Status of a job. docs/glossary.md lists the names of `state`.
+
+    An `exit_code` of 128 + n means that signal n killed the process.
+    """
 
     id: str
     state: str
@@ -30,22 +34,27 @@ class JobStatus:
     cpu_s: float = 0.0
     peak_bytes: int = 0
     progress: float | None = None
-    """How far it is, 0 to 1, while it runs and says so (`context.progress`)."""
+    """Progress of the running job, 0 to 1, if the job reports it (`context.progress`)."""
     message: str = ""
-    """What it says beside its progress."""
+    """Message that the job reports with its progress."""
     status: str = ""
-    """What its newest attempt says of itself (`context.status`)."""
+    """Status text set by the newest attempt (`context.status`)."""
     cause: str | None = None
-    """Why it is CANCELLED, for programs: a name of `Cause`; None if it is not, or its master is of
-    an older Titan."""
+    """Name of the `Cause` for which the job is CANCELLED, for programs.
+
+    None if the job is not CANCELLED, or the master is of an older Titan.
+    """
     lost: str | None = None
-    """Why output of its newest attempt that ended is lost; None if all of it is there."""
+    """Reason why output of the newest ended attempt is lost; None if the output is complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run without its jobs. `state`: RUNNING, COMPLETED, FAILED or CANCELLED; `tally`: how many
-    jobs are in each state."""
+    """A run without its jobs.
+
+    - `state`: RUNNING, COMPLETED, FAILED or CANCELLED.
+    - `tally`: number of jobs in each state.
+    """
 
     run: str
     dag: str
@@ -56,19 +65,18 @@ class RunSummary:
     submitted_at: float
     finished_at: float | None
     schedule: str | None = None
-    """The schedule that made it."""
+    """Schedule that created the run."""
     scheduled_at: float | None = None
-    """The nominal time for which it was made."""
+    """Nominal time of the schedule for this run."""
     deadline_at: float | None = None
     group: str | None = None
-    """Its `agent_run_id`."""
+    """The run's `agent_run_id`."""
     actor: str | None = None
-    """Who asked for it: USER@HOST as that client said of itself, or RUN/JOB of a script or command
-    that did."""
+    """Submitter of the run: USER@HOST as the client reported it, or RUN/JOB of a script."""
 
     @property
     def ok(self) -> bool:
-        """All its jobs are COMPLETED."""
+        """True if all jobs are COMPLETED."""
         return self.state == "COMPLETED"
 
     @property
@@ -78,7 +86,7 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """A run and its jobs in the DAG's order."""
+    """A run with its jobs, in the order of the DAG."""
 
     run: str
     dag: str
@@ -87,23 +95,23 @@ class RunStatus:
     summary: RunSummary
 
     def to_dict(self) -> dict[str, Any]:
-        """As `titan status RUN --json` prints it."""
-        of = self.summary
+        """Return the JSON of `titan status RUN --json`."""
+        summary = self.summary
         return {
             "run": self.run,
             "dag": self.dag,
             "state": self.state,
             "jobs": [job_dict(j) for j in self.jobs],
-            "schedule": of.schedule,
-            "scheduled_at": of.scheduled_at,
-            "deadline_at": of.deadline_at,
-            "agent_run_id": of.group,
+            "schedule": summary.schedule,
+            "scheduled_at": summary.scheduled_at,
+            "deadline_at": summary.deadline_at,
+            "agent_run_id": summary.group,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class JobChange:
-    """A job is in another state now. States that lasted a few milliseconds only may be skipped."""
+    """Change of a job's state. States that lasted only a few milliseconds may be skipped."""
 
     run: str
     job: str
@@ -122,16 +130,16 @@ class WorkerStatus:
     joined_at: float
     facts: dict[str, str | int | float] = field(default_factory=dict)
     taken: tuple[int, int, int] = (0, 0, 0)
-    """What its attempts asked for: thousandths of a CPU, bytes of memory, GPUs."""
+    """Resources that its attempts reserve: thousandths of a CPU, bytes of memory, GPUs."""
     disk_full: bool = False
-    """Its home has less than 64 MiB free; `facts["disk_free_bytes"]` says how much there is."""
+    """True if its home has less than 64 MiB free. `facts["disk_free_bytes"]` has the free space."""
     told_by: str | None = None
-    """Who told it to leave."""
+    """User who told the worker to leave."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadJob:
-    """An entry of the dead letter queue."""
+    """Entry of the dead letter queue."""
 
     run: str
     dag: str
@@ -140,7 +148,7 @@ class DeadJob:
 
 
 def job_dict(job: JobStatus) -> dict[str, Any]:
-    """The fields that the CLI's JSON promises, and what it costs."""
+    """Return the fields that the CLI's JSON promises."""
     return asdict(job)
 
 
@@ -166,7 +174,7 @@ def job_status(row: msg.JobRow) -> JobStatus:
 
 
 def _cause(number: int) -> str | None:
-    """A newer master may know more of them."""
+    """Return the name of a cause; None for an unknown cause of a newer master."""
     return Cause(number).name if number in Cause.__members__.values() and number else None
 
 
@@ -179,8 +187,8 @@ def run_summary(row: msg.RunRow) -> RunSummary:
 
 
 def worker_status(w: msg.WorkerRow) -> WorkerStatus:
-    about = (w.name, w.state, w.capabilities, w.slots, w.held, w.heard_at, w.joined_at, w.facts, w.taken)
-    return WorkerStatus(*about, disk_full=has_full_disk(w.facts), told_by=w.told_by or None)
+    fields = (w.name, w.state, w.capabilities, w.slots, w.held, w.heard_at, w.joined_at, w.facts, w.taken)
+    return WorkerStatus(*fields, disk_full=has_full_disk(w.facts), told_by=w.told_by or None)
 
 
 def dead_job(d: msg.DeadRow) -> DeadJob:
@@ -188,8 +196,8 @@ def dead_job(d: msg.DeadRow) -> DeadJob:
 
 
 def run_state(name: str) -> int:
-    """Raises CallerError for what is no state of a run."""
+    """Return the number of a run's state. Raises CallerError for an unknown name."""
     state = RunState.__members__.get(name.upper())
     if state is None or state is RunState.OPENING:
-        raise CallerError(f"{name!r} is no state of a run: there are RUNNING, COMPLETED, FAILED and CANCELLED")
+        raise CallerError(f"{name!r} is not a state of a run: use RUNNING, COMPLETED, FAILED or CANCELLED")
     return int(state)

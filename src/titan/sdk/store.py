@@ -1,7 +1,7 @@
 """TitanStore for Python code: `client.store`, and in a job `context.store`.
 
-Keys and values are bytes; text is taken as UTF-8, numbers as Redis writes them. Whatever has no
-method here: `execute`.
+Keys and values are bytes. Texts are encoded as UTF-8, numbers like in Redis. `execute` runs
+commands that have no method here.
 """
 
 from __future__ import annotations
@@ -23,73 +23,85 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Exchange = Callable[[list[list[bytes]]], list[Any]]
-"""Sends commands and returns their replies; an error is a StoreRefused among them."""
+"""Sends commands and returns their replies. An error is a StoreRefused among the replies."""
 SCAN = 500
 
 
 def packed(args: Sequence[Value]) -> list[bytes]:
-    """Arguments as they travel. Raises TypeError for what is neither text, bytes nor a number."""
-    found: list[bytes] = []
+    """Return arguments as bytes.
+
+    Raises TypeError for a value that is not text, bytes or a number.
+    """
+    encoded: list[bytes] = []
     for arg in args:
         if isinstance(arg, bytes):
-            found.append(arg)
+            encoded.append(arg)
         elif isinstance(arg, str):
-            found.append(arg.encode())
+            encoded.append(arg.encode())
         elif isinstance(arg, bool) or not isinstance(arg, (int, float)):
-            raise TypeError(f"{arg!r} is no value for the store: give bytes, text or a number")
+            raise TypeError(f"{arg!r} is not a value for the store: pass bytes, text or a number")
         else:
-            found.append(repr(arg).encode())
-    return found
+            encoded.append(repr(arg).encode())
+    return encoded
 
 
 def replies_of(data: bytes | memoryview, count: int) -> list[Any]:
-    """RESP3 to Python: maps are dicts, sets are lists, doubles floats; an error is a StoreRefused.
-    Raises ProtocolError."""
+    """Return RESP3 replies as Python objects. Raises ProtocolError.
+
+    Maps become dicts, sets become lists, doubles become floats. An error becomes a StoreRefused.
+    """
     reader = hiredis.Reader(replyError=StoreRefused)
     reader.feed(bytes(data))
-    found: list[Any] = []
+    replies: list[Any] = []
     try:
         while (reply := reader.gets()) is not False:
-            found.append(reply)
+            replies.append(reply)
     except hiredis.ProtocolError as e:
         raise ProtocolError(f"the store's answer cannot be read: {e}") from e
-    if len(found) != count:
-        raise ProtocolError(f"the store answered {len(found)} of {count} commands")
-    return found
+    if len(replies) != count:
+        raise ProtocolError(f"the store answered {len(replies)} of {count} commands")
+    return replies
 
 
 class Store:
-    """Redis's types and commands. Each method is one round trip; `pipeline` makes one of many.
-    Thread-safe.
+    """Types and commands of Redis. Thread-safe.
 
-    Every method raises StoreRefused for what the store refuses, in Redis's words, such as a command
-    for another type of key.
+    Each method is one round trip. `pipeline` sends many commands in one. Every method raises
+    StoreRefused if the store refuses the command, with the message of Redis.
     """
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
 
     def execute(self, *args: Value) -> Any:
-        """Any command: `store.execute("ZADD", "scores", 1.5, "ann")`. Bytes, int, float, None,
-        list, set or dict."""
+        """Execute any command, such as `store.execute("ZADD", "scores", 1.5, "ann")`.
+
+        Return bytes, int, float, None, list, set or dict.
+        """
         reply = self._exchange([packed(args)])[0]
         if isinstance(reply, StoreRefused):
             raise reply
         return reply
 
     def pipeline(self) -> Pipeline:
-        """Commands that are sent together: `with store.pipeline() as p: p.execute(...)`;
-        `p.replies` afterwards."""
+        """Return a pipeline, which sends its commands together.
+
+        Use it as `with store.pipeline() as p: p.execute(...)`. Then `p.replies` has the replies.
+        """
         return Pipeline(self._exchange)
 
     # -- strings -----------------------------------------------------------------------------------
     def get(self, key: Value) -> bytes | None:
-        """None: there is no such key."""
+        """Return the value; None if the key does not exist."""
         return cast("bytes | None", self.execute("GET", key))
 
     def set(self, key: Value, value: Value, *, ttl_s: float | None = None, only_new: bool = False, only_old: bool = False) -> bool:
-        """Whether it was set. `ttl_s`: seconds until it is gone, to the millisecond. `only_new`,
-        `only_old`: only if the key is not there yet, or is."""
+        """Set a key. Return True if it was set.
+
+        - `ttl_s`: seconds until the key expires, with a resolution of one millisecond.
+        - `only_new`: set the key only if it does not exist.
+        - `only_old`: set the key only if it exists.
+        """
         args: list[Value] = ["SET", key, value]
         if ttl_s is not None:
             args += ["PX", max(1, round(ttl_s * 1000))]
@@ -97,12 +109,14 @@ class Store:
         return self.execute(*args) is not None
 
     def incr(self, key: Value, by: int = 1) -> int:
-        """The value after the increment, atomic across all nodes."""
+        """Increment a number atomically across all nodes. Return the new value."""
         return cast(int, self.execute("INCRBY", key, by))
 
     def compare_and_set(self, key: Value, old: Value | None, new: Value, *, ttl_s: float | None = None) -> bool:
-        """Sets it to `new` if it is `old` (None: if it is not there); whether it was. Atomic across
-        all nodes."""
+        """Set the key to `new` if its value is `old`. Return True if it was set.
+
+        An `old` of None means that the key must not exist. Atomic across all nodes.
+        """
         if old is None:
             return self.set(key, new, ttl_s=ttl_s, only_new=True)
         expiry: list[Value] = [] if ttl_s is None else ["PX", max(1, round(ttl_s * 1000))]
@@ -110,37 +124,43 @@ class Store:
 
     # -- keys --------------------------------------------------------------------------------------
     def delete(self, *keys: Value) -> int:
-        """How many there were."""
+        """Delete keys. Return the number of keys that existed."""
         return cast(int, self.execute("DEL", *keys)) if keys else 0
 
     def exists(self, key: Value) -> bool:
         return bool(self.execute("EXISTS", key))
 
     def expire(self, key: Value, ttl_s: float) -> bool:
-        """False: there is no such key."""
+        """Set the time to live of a key. Return False if the key does not exist."""
         return bool(self.execute("PEXPIRE", key, round(ttl_s * 1000)))
 
     def ttl(self, key: Value) -> float | None:
-        """Seconds; math.inf if it stays, None if it is not there."""
+        """Return the seconds until the key expires.
+
+        math.inf means never. None means that the key does not exist.
+        """
         left = cast(int, self.execute("PTTL", key))
         return None if left == -2 else math.inf if left == -1 else left / 1000
 
     def scan(self, pattern: Value = "*") -> Iterator[bytes]:
-        """The keys that match, each once; one that is there all the while is among them."""
-        seen: dict[bytes, None] = {}
+        """Yield the matching keys, each once.
+
+        A key that exists during the whole scan is included.
+        """
+        yielded: dict[bytes, None] = {}
         cursor = b"0"
         while True:
             cursor, page = self.execute("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN)
             for key in page:
-                if key not in seen:
-                    seen[key] = None
+                if key not in yielded:
+                    yielded[key] = None
                     yield key
             if cursor == b"0":
                 return
 
     # -- hashes ------------------------------------------------------------------------------------
     def hset(self, key: Value, fields: Mapping[Any, Value]) -> int:
-        """How many of the fields are new."""
+        """Set fields of a hash. Return the number of new fields."""
         return cast(int, self.execute("HSET", key, *(part for item in fields.items() for part in item)))
 
     def hget(self, key: Value, field: Value) -> bytes | None:
@@ -157,11 +177,11 @@ class Store:
 
     # -- lists -------------------------------------------------------------------------------------
     def lpush(self, key: Value, *values: Value) -> int:
-        """How long it is now."""
+        """Prepend values to a list. Return its new length."""
         return cast(int, self.execute("LPUSH", key, *values))
 
     def rpush(self, key: Value, *values: Value) -> int:
-        """How long it is now."""
+        """Append values to a list. Return its new length."""
         return cast(int, self.execute("RPUSH", key, *values))
 
     def lpop(self, key: Value) -> bytes | None:
@@ -171,7 +191,7 @@ class Store:
         return cast("bytes | None", self.execute("RPOP", key))
 
     def lrange(self, key: Value, first: int = 0, last: int = -1) -> list[bytes]:
-        """Both ends included; -1 is the last."""
+        """Return the values from `first` to `last`, both included; -1 is the last."""
         return cast("list[bytes]", self.execute("LRANGE", key, first, last))
 
     def llen(self, key: Value) -> int:
@@ -179,7 +199,7 @@ class Store:
 
     # -- sets --------------------------------------------------------------------------------------
     def sadd(self, key: Value, *members: Value) -> int:
-        """How many are new."""
+        """Add members to a set. Return the number of new members."""
         return cast(int, self.execute("SADD", key, *members))
 
     def srem(self, key: Value, *members: Value) -> int:
@@ -196,11 +216,11 @@ class Store:
 
     # -- sorted sets -------------------------------------------------------------------------------
     def zadd(self, key: Value, scores: Mapping[Any, float]) -> int:
-        """Member to score; how many members are new."""
+        """Set the scores of members of a sorted set. Return the number of new members."""
         return cast(int, self.execute("ZADD", key, *(part for member, score in scores.items() for part in (score, member))))
 
     def zrange(self, key: Value, first: int = 0, last: int = -1) -> list[tuple[bytes, float]]:
-        """(member, score) by rank, the lowest score first; both ends included."""
+        """Return (member, score) by rank, both ends included, the lowest score first."""
         pairs = self.execute("ZRANGE", key, first, last, "WITHSCORES")
         return [(member, float(score)) for member, score in pairs]
 
@@ -212,13 +232,14 @@ class Store:
 
     # -- messages ----------------------------------------------------------------------------------
     def publish(self, channel: Value, message: Value) -> int:
-        """How many heard it."""
+        """Publish a message. Return the number of its receivers."""
         return cast(int, self.execute("PUBLISH", channel, message))
 
 
 class Pipeline:
-    """Gathers commands and sends them when the `with` ends. An exception inside of it sends
-    nothing.
+    """Commands that are sent together when the `with` block ends.
+
+    An exception in the block sends nothing.
 
     >>> with store.pipeline() as p:                    # doctest: +SKIP
     ...     p.execute("INCR", "a")
@@ -231,7 +252,7 @@ class Pipeline:
         self._exchange = exchange
         self._commands: list[list[bytes]] = []
         self.replies: list[Any] = []
-        """One for each command; a StoreRefused for one that was refused."""
+        """One reply per command; a StoreRefused for a refused command."""
 
     def __enter__(self) -> Pipeline:
         return self
@@ -249,45 +270,49 @@ BLOCKING = (b"BLPOP", b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP", b"BZPOPMIN"
 
 
 class AsyncStore:
-    """TitanStore for asyncio: the same commands, by their names. See `Store`, which has a method
-    for the common ones."""
+    """TitanStore for asyncio: commands by name. `Store` lists the common ones."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lanes = count(1)
 
     async def execute(self, *args: Value) -> Any:
-        """Any command: `await store.execute("INCR", "n")`. Bytes, int, float, None, list, set or
-        dict. Raises StoreRefused, and ConnectionLost if the connection breaks meanwhile: then it
-        may have been executed, or not."""
+        """Execute any command, such as `await store.execute("INCR", "n")`.
+
+        Return bytes, int, float, None, list, set or dict. Raises StoreRefused, and ConnectionLost
+        if the connection breaks; then the command may or may not have been executed.
+        """
         reply = (await self.exchange([packed(args)]))[0]
         if isinstance(reply, StoreRefused):
             raise reply
         return reply
 
     async def exchange(self, commands: list[list[bytes]]) -> list[Any]:
-        """Sends commands together; their replies, a StoreRefused for each that was refused.
+        """Send commands together.
 
-        Those that wait for something, or are a transaction, have a session of their own, so that no
-        others wait behind them."""
-        from titan.protocol import messages as msg  # the store of a job does without
+        Return their replies, with a StoreRefused for each refused command.
+
+        Blocking commands and transactions use a separate session, so that other commands do not
+        wait behind them.
+        """
+        from titan.protocol import messages as msg  # imported late: the store of a job does not need it
 
         names = [command[0].upper() for command in commands]
-        alone = any(name in BLOCKING or name in (b"MULTI", b"WATCH", b"SELECT") for name in names)
-        lane = next(self._lanes) if alone else 0
+        own_session = any(name in BLOCKING or name in (b"MULTI", b"WATCH", b"SELECT") for name in names)
+        lane = next(self._lanes) if own_session else 0
         try:
             answer, blob = await self._connection.exchange(lambda request: msg.StoreCommands(request, commands, lane))
         finally:
-            if alone:
+            if own_session:
                 self._connection.tell(msg.CloseLane(0, lane))
         if not isinstance(answer, msg.StoreReplies):
-            raise ProtocolError(f"the master answers commands for the store with a {type(answer).__name__}")
+            raise ProtocolError(f"the master answered store commands with a {type(answer).__name__}")
         return replies_of(blob, len(commands))
 
 
-# -- over a socket of its own ----------------------------------------------------------------------
+# -- over a separate socket ------------------------------------------------------------------------
 def packed_commands(commands: list[list[bytes]]) -> bytes:
-    """RESP."""
+    """Return commands encoded in RESP."""
     parts: list[bytes] = []
     for command in commands:
         parts.append(b"*%d\r\n" % len(command))
@@ -296,24 +321,24 @@ def packed_commands(commands: list[list[bytes]]) -> bytes:
 
 
 def replies_from(sock: socket.socket, count: int) -> list[Any]:
-    """Waits for them. Raises OSError, ProtocolError."""
+    """Wait for `count` replies. Raises OSError, ProtocolError."""
     reader = hiredis.Reader(replyError=StoreRefused)
-    found: list[Any] = []
-    while len(found) < count:
+    replies: list[Any] = []
+    while len(replies) < count:
         data = sock.recv(1 << 18)
         if not data:
-            raise ConnectionResetError("it hung up")
+            raise ConnectionResetError("the other side closed the connection")
         reader.feed(data)
         try:
-            while len(found) < count and (reply := reader.gets()) is not False:
-                found.append(reply)
+            while len(replies) < count and (reply := reader.gets()) is not False:
+                replies.append(reply)
         except hiredis.ProtocolError as e:
             raise ProtocolError(f"the store's answer cannot be read: {e}") from e
-    return found
+    return replies
 
 
 def greet(sock: socket.socket) -> None:
-    """Chooses RESP3. Raises OSError if nobody answers, StoreRefused if it is not let in."""
+    """Switch to RESP3. Raises OSError if nobody answers, StoreRefused if access is denied."""
     sock.sendall(packed_commands([[b"HELLO", b"3"]]))
     (reply,) = replies_from(sock, 1)
     if isinstance(reply, StoreRefused):

@@ -1,8 +1,7 @@
-"""How a DAG goes to the master: a small one as one message, a large one in parts, at the pace at
-which the master takes them.
+"""Submission of a DAG: a small one as one message, a large one in parts, at the master's pace.
 
-Whole or not at all in either case: the master makes a run of the parts when the last is there, and
-a submission that is cut off begins again under its key.
+Either way it is submitted as a whole. The master makes a run of the parts when the last one has
+arrived. A submission that is cut off starts again under its idempotency key.
 """
 
 from __future__ import annotations
@@ -19,16 +18,19 @@ from titan.sdk.connection import Connection
 
 PART_JOBS = 5_000
 PART_BYTES = 4 * 1024 * 1024
-"""Of arguments and payloads, beyond which a part takes no further job."""
+"""Bytes of arguments and payloads after which a part takes no further job."""
 
 Progress = Callable[[int, int], None]
-"""Called with how many jobs were sent and how many there are."""
+"""Called with the numbers of sent jobs and of all jobs."""
 
 
 async def submit(
     connection: Connection, spec: DagSpec, parents: Sequence[tuple[int, ...]], progress: Progress | None
 ) -> msg.Submitted:
-    """`parents` are positions in `spec.ids`. Raises InvalidGraph and what the connection raises."""
+    """Submit a DAG. `parents` are positions in `spec.ids`.
+
+    Raises InvalidGraph, and the errors of the connection.
+    """
     key = secrets.token_hex(16)
     if len(spec.ids) <= PART_JOBS and _weight(spec, 0, len(spec.ids)) <= PART_BYTES:
         answer = await connection.call(lambda n: msg.Submit(n, key, spec))
@@ -45,7 +47,9 @@ async def submit(
 
 
 def in_order(spec: DagSpec, parents: Sequence[tuple[int, ...]]) -> tuple[DagSpec, Sequence[tuple[int, ...]]]:
-    """The same DAG with every parent before its children; as it is if that is so already.
+    """Return the same DAG with every parent before its children.
+
+    An ordered DAG is returned unchanged.
 
     >>> spec = DagSpec("d", "", [], ["late", "early"], [0, 0], [(), ()], [("early",), ()])
     >>> spec, parents = in_order(spec, [(1,), ()])
@@ -61,13 +65,13 @@ def in_order(spec: DagSpec, parents: Sequence[tuple[int, ...]]) -> tuple[DagSpec
         for p in ps:
             children[p].append(i)
     ready = [i for i, count in enumerate(missing) if not count]
-    for i in ready:  # grows as it goes
+    for i in ready:  # grows meanwhile
         order.append(i)
         for child in children[i]:
             missing[child] -= 1
             if not missing[child]:
                 ready.append(child)
-    place = {old: new for new, old in enumerate(order)}
+    new_position = {old: new for new, old in enumerate(order)}
     spec = msgspec.structs.replace(
         spec,
         ids=[spec.ids[i] for i in order],
@@ -76,7 +80,7 @@ def in_order(spec: DagSpec, parents: Sequence[tuple[int, ...]]) -> tuple[DagSpec
         parents=[spec.parents[i] for i in order],
         payloads=[spec.payloads[i] for i in order] if spec.payloads else [],
     )
-    return spec, [tuple([place[p] for p in parents[i]]) for i in order]
+    return spec, [tuple([new_position[p] for p in parents[i]]) for i in order]
 
 
 def _messages(
@@ -99,6 +103,9 @@ def _messages(
 
 
 def _weight(spec: DagSpec, begin: int, end: int) -> int:
-    """Bytes of the jobs from `begin` to `end`, as far as they have no small limit."""
+    """Return the bytes of arguments and payloads of the jobs from `begin` to `end`.
+
+    All other fields are small.
+    """
     arguments = sum(sum(map(len, args)) for args in spec.args[begin:end] if args)
     return arguments + sum(map(len, spec.payloads[begin:end]))

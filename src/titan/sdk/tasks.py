@@ -1,8 +1,8 @@
 """`titan.task`: functions whose calls make a graph instead of running.
 
-A call of a task is a node that knows its pickled arguments and the nodes among them; what a node
-stands for goes in its place when the call runs. Owns nodes, options, and what a set of wanted nodes
-comes to as a DAG; must not know how it is sent.
+A call of a task is a node. It holds its pickled arguments and the nodes among them. Their results
+replace those nodes when the call runs. Owns nodes, options, and the plan of wanted nodes as a DAG.
+It must not know how the DAG is sent.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _job_name(task: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the calls of a task are run; as in `Job`."""
+    """Options for the calls of a task. They mean the same as in `Job`."""
 
     name: str
     retries: int = 0
@@ -71,7 +71,7 @@ class Identified(Protocol):
 
 
 class Task(Generic[T_co]):
-    """A function whose calls are nodes of a graph; see `task`."""
+    """Function whose calls are nodes of a graph. See `task`."""
 
     def __init__(self, function: Callable[..., T_co], options: Options, after: tuple[str, ...] = ()) -> None:
         self.function = function
@@ -80,33 +80,37 @@ class Task(Generic[T_co]):
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> TaskCall[T_co]:
-        """A node. Its arguments are pickled now: what is changed in them later does not count."""
+        """Return a node. Its arguments are pickled now, so later changes to them have no effect."""
         return TaskCall(self, *_pack(args, kwargs))
 
     def run(self, *args: Any, **kwargs: Any) -> T_co:
-        """Calls the function here and now."""
+        """Call the function in this process."""
         return self.function(*args, **kwargs)
 
     def options(self, **changes: Any) -> Task[T_co]:
-        """The same function with other options: `retries`, `timeout`, `priority`, `requirement`,
-        `name`."""
+        """Return the same task with other options.
+
+        The options are `retries`, `timeout`, `priority`, `requirement` and `name`.
+        """
         unknown = [key for key in changes if key not in Options.__slots__]
         if "secrets" in unknown:
             raise InvalidGraph(f"task {self._options.name!r}: secrets: {NOT_FOR_CALLS}")
         if unknown:
             raise InvalidGraph(
-                f"task {self._options.name!r}: there is no option {unknown[0]!r}: there are {', '.join(Options.__slots__)}"
+                f"task {self._options.name!r}: unknown option {unknown[0]!r}: use one of {', '.join(Options.__slots__)}"
             )
         return Task(self.function, replace(self._options, **changes), self._after)
 
     def after(self, *others: Identified | str) -> Task[T_co]:
-        """The same task, whose calls wait for these jobs of a DAG as well (Job, node or id), and
-        are given nothing of them."""
+        """Return the same task, whose calls also wait for these jobs of a DAG.
+
+        Each is a Job, a task call or an id. The calls do not receive their results.
+        """
         ids = [other if isinstance(other, str) else other.id for other in others]
         return Task(self.function, self._options, tuple(dict.fromkeys((*self._after, *ids))))
 
     def __reduce__(self) -> Any:
-        # in a job the name stands for the plain function; of one, a copy is the function itself
+        # In a job the task's name refers to the plain function, which `copy.copy` returns as it is.
         return copy.copy, (self.function,)
 
     def __repr__(self) -> str:
@@ -114,19 +118,23 @@ class Task(Generic[T_co]):
 
 
 class JobValue(NamedTuple):
-    """Stands for what a Job of the same DAG comes to, among the arguments of a call."""
+    """Placeholder for the result of a Job of the same DAG, among the arguments of a call."""
 
     id: str
 
 
 value_of_kind: dict[type, Callable[[Any], JobValue]] = {}
-"""Classes whose objects stand for a value among the arguments of a call, and which. `titan.sdk.job`
-adds its own."""
+"""Classes whose objects are placeholders among the arguments of a call, with their converters.
+
+`titan.sdk.job` registers `Job` here.
+"""
 
 
 class TaskCall(Generic[T_co]):
-    """A call that has not run: the result it will have, to be given to other tasks or to
-    `Client.compute`."""
+    """A call that has not run.
+
+    Pass it to other tasks in place of its result, or to `Client.compute`.
+    """
 
     __slots__ = ("__weakref__", "_id", "parcel", "parents", "payload", "task")
 
@@ -137,36 +145,38 @@ class TaskCall(Generic[T_co]):
         self.payload = payload
         self.parcel = parcel
         self.parents = parents
-        """In the order of their placeholders."""
+        """Parents in the order of their placeholders."""
         self._id = ""
 
     @property
     def calls(self) -> list[TaskCall[Any]]:
-        """Those among its parents."""
+        """Parents that are task calls."""
         return [parent for parent in self.parents if isinstance(parent, TaskCall)]
 
     @property
     def id(self) -> str:
-        """Of its job in a DAG: the task's name and a number, or what `named` said."""
+        """Id of its job in a DAG: the id given to `named`, else the task's name and a number."""
         if not self._id:
             self._id = f"{_job_name(self.task._options.name)}-{next(_numbers)}"
         return self._id
 
     def named(self, id: str) -> TaskCall[T_co]:
-        """This call, with `id` for its job in a DAG. Raises InvalidGraph if it is malformed, or has
-        an id already."""
+        """Set the id of its job in a DAG, and return this call.
+
+        Raises InvalidGraph if the id is malformed, or the call has another id already.
+        """
         if match_name(id) is None:
             raise InvalidGraph(f"job id {id[:140]!r} is malformed: an id is {NAME_RULE}")
         if self._id not in ("", id):
-            raise InvalidGraph(f"{self!r} has the id {self._id!r} already: name it before it is used")
+            raise InvalidGraph(f"{self!r} already has the id {self._id!r}: call `named` before the call is used")
         self._id = id
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise pickle.PicklingError(f"{self!r} stands for a result that is not there yet: give it to another task, or compute it")
+        raise pickle.PicklingError(f"{self!r} has no result yet: pass it to another task, or compute it")
 
     def __bool__(self) -> NoReturn:
-        raise TypeError(f"{self!r} stands for a result that is not there yet: compute it before you look at it")
+        raise TypeError(f"{self!r} has no result yet: compute it first")
 
     def __repr__(self) -> str:
         return f"<TaskCall of {self.task._options.name}>"
@@ -194,16 +204,20 @@ def task(
     requirement: str | Sequence[str] = "GENERAL",
     secrets: Sequence[str] = (),
 ) -> Any:
-    """Makes a function a task: a call of it does not run but is a node (TaskCall) that waits for
-    the nodes among its arguments.
+    """Make a function a task: a call of it returns a node (TaskCall) instead of running.
 
-    Those may stand anywhere in the arguments, also inside lists, dicts and objects; each is
-    replaced by its result where the call runs. So may a Job of the DAG that the node is put into:
-    it is replaced by what that set by `context.result`. `Client.compute` submits what a node needs
-    as one run, a job per node. `run(...)` of a task calls the function at once; inside a job the
-    decorated name is the plain function. `retries`: how often a call that raised is tried again;
-    `timeout` in seconds; `requirement`: the capability that the worker must offer, or several.
-    `secrets` are for scripts: InvalidGraph.
+    - A node waits for the nodes among its arguments. Those may be anywhere, also inside lists,
+      dicts and objects. Each is replaced by its result where the call runs.
+    - A Job of the same DAG may be an argument too. It is replaced by the value that it set with
+      `context.result`.
+    - `Client.compute` submits all that a node needs as one run, with a job per node.
+    - `run(...)` of a task calls the function directly. Inside a job the decorated name is the plain
+      function.
+
+    - `retries`: retries of a call that raised.
+    - `timeout`: in seconds.
+    - `requirement`: the capability that the worker must offer, or several.
+    - `secrets`: only for scripts, so it raises InvalidGraph here.
 
     >>> @task(retries=2)
     ... def add(x, y):
@@ -216,21 +230,20 @@ def task(
 
     def make(function: Callable[..., Any]) -> Task[Any]:
         if not callable(function) or isinstance(function, Task):
-            raise CallerError(f"task: {function!r} is no plain function")
-        called = name or str(getattr(function, "__name__", None) or type(function).__name__)
+            raise CallerError(f"task: {function!r} is not a plain function")
+        task_name = name or str(getattr(function, "__name__", None) or type(function).__name__)
         if secrets:
-            raise InvalidGraph(f"task {called!r}: secrets: {NOT_FOR_CALLS}")
-        return Task(function, Options(called, retries, timeout, priority, cast("str | tuple[str, ...]", requirement)))
+            raise InvalidGraph(f"task {task_name!r}: secrets: {NOT_FOR_CALLS}")
+        return Task(function, Options(task_name, retries, timeout, priority, cast("str | tuple[str, ...]", requirement)))
 
     return make if function is None else make(function)
 
 
 # -- arguments -------------------------------------------------------------------------------------
 def _pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, Parcel | None, tuple[TaskCall[Any] | JobValue, ...]]:
-    """(payload, what of it is to be staged, nodes): a node is persistent id i in the pickle, i its
-    place in `nodes`.
+    """Return (payload, parcel to stage, nodes).
 
-    Raises CallerError, LimitExceeded.
+    Node i of `nodes` is persistent id i in the pickle. Raises CallerError, LimitExceeded.
     """
     nodes: dict[TaskCall[Any] | JobValue, int] = {}
 
@@ -253,23 +266,23 @@ def _pack(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, Parcel 
 # -- graphs ----------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What wanted nodes come to: jobs in an order in which parents come first."""
+    """Jobs for the wanted nodes, parents before children."""
 
     spec: DagSpec
     functions: list[Function]
     parcels: list[Parcel]
     parents: list[list[int]]
     wanted: list[int]
-    """The position of each wanted node."""
+    """Position of each wanted node."""
 
     @property
     def names(self) -> list[str]:
-        """The function's of each job."""
+        """Name of the function of each job."""
         names = {function.hash: function.name for function in self.functions}
         return [names[self.spec.templates[at].function] for at in self.spec.template_of]
 
     def needed_for(self, positions: Iterable[int]) -> set[int]:
-        """Those and all their ancestors."""
+        """Return these positions and those of all their ancestors."""
         needed: set[int] = set()
         stack = list(positions)
         while stack:
@@ -281,21 +294,24 @@ class Plan:
 
 
 def plan(wanted: Sequence[TaskCall[Any]], function_of: Callable[[Callable[..., Any]], Function]) -> Plan:
-    """Raises CallerError for what is no node, or a function that cannot be pickled."""
+    """Return the plan that computes the wanted nodes.
+
+    Raises CallerError for a value that is not a node, or a function that cannot be pickled.
+    """
     for node in wanted:
         if not isinstance(node, TaskCall):
-            raise CallerError(f"compute: {node!r} is no call of a task: decorate its function with @titan.task")
+            raise CallerError(f"compute: {node!r} is not the call of a task: decorate its function with @titan.task")
     position = ordered(wanted)
     for node in position:
         if others := [*node.task._after, *[p.id for p in node.parents if isinstance(p, JobValue)]]:
             raise CallerError(f"compute: {node!r} waits for {others[0]!r}: put both into a DAG and submit that")
     templates: dict[tuple[str, Options], int] = {}
     functions: dict[str, Function] = {}
-    of_task: dict[Task[Any], int] = {}
+    index_of_task: dict[Task[Any], int] = {}
     specs: list[JobTemplate] = []
     template_of = []
     for node in position:
-        at = of_task.get(node.task)
+        at = index_of_task.get(node.task)
         if at is None:
             function = function_of(node.task.function)
             functions[function.hash] = function
@@ -303,7 +319,7 @@ def plan(wanted: Sequence[TaskCall[Any]], function_of: Callable[[Callable[..., A
             at = templates.setdefault((function.hash, options), len(templates))
             if at == len(specs):
                 specs.append(template_of_task(function, options))
-            of_task[node.task] = at
+            index_of_task[node.task] = at
         template_of.append(at)
     parents = [[position[p] for p in node.calls] for node in position]
     ids = [f"{_job_name(node.task._options.name)}-{i}" for i, node in enumerate(position)]
@@ -335,8 +351,10 @@ def template_of_task(function: Function, options: Options) -> JobTemplate:
 
 
 def ordered(wanted: Iterable[TaskCall[Any]]) -> dict[TaskCall[Any], int]:
-    """Every node that is needed -> its position, parents before children. Without recursion: chains
-    may be long."""
+    """Return each needed node with its position, parents before children.
+
+    The search is iterative, because chains may be long.
+    """
     position: dict[TaskCall[Any], int] = {}
     for root in wanted:
         stack = [(root, iter(root.calls))]
@@ -355,9 +373,9 @@ def ordered(wanted: Iterable[TaskCall[Any]]) -> dict[TaskCall[Any], int]:
 
 
 def nodes_of(what: Any) -> tuple[list[TaskCall[Any]], bool]:
-    """(the nodes, whether it is one by itself) of what was given to `compute`."""
+    """Return (nodes, single) for the argument of `compute`. `single` is True for one bare node."""
     if isinstance(what, TaskCall):
         return [what], True
     if isinstance(what, list | tuple):
         return cast("list[TaskCall[Any]]", list(what)), False
-    raise CallerError(f"compute: give a call of a task or a list of them, not {what!r}")
+    raise CallerError(f"compute: pass the call of a task or a list of such calls, not {what!r}")

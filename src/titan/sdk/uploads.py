@@ -1,4 +1,4 @@
-"""Content on its way between a client and the master, and which of it the master lacks."""
+"""Transfer of content between a client and the master, limited to what the master lacks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from titan.protocol import messages as msg
 from titan.sdk.connection import Connection
 
 AT_ONCE = 4
-"""So many contents are on their way at once."""
+"""Number of simultaneous uploads."""
 
 
 class ConnectionLines:
-    """The requests of a transfer on a client's connection, which is made anew while its patience
-    lasts."""
+    """Transfers on a client's connection, which reconnects within its `patience_s`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -35,32 +34,34 @@ class ConnectionLines:
 
 
 async def upload(connection: Connection, artifacts: Mapping[str, Path]) -> None:
-    """Send those files, by hash, that the master lacks."""
+    """Send the files, by hash, that the master lacks."""
     sizes = {hash_: path.stat().st_size for hash_, path in artifacts.items()}
     lines = ConnectionLines(connection)
     await _send_missing(connection, sizes, lambda hash_: send_file(lines, artifacts[hash_], hash_=hash_))
 
 
 async def upload_data(connection: Connection, contents: Mapping[str, bytes]) -> None:
-    """Send what is in memory, by hash, and the master lacks."""
+    """Send the contents in memory, by hash, that the master lacks."""
     sizes = {hash_: len(data) for hash_, data in contents.items()}
     lines = ConnectionLines(connection)
     await _send_missing(connection, sizes, lambda hash_: send_data(lines, hash_, contents[hash_]))
 
 
 async def fetch(connection: Connection, hash_: str, size: int) -> bytearray:
-    """Content of a known size. Raises NotFound, ProtocolError, DamagedCopy."""
+    """Return content of a known size. Raises NotFound, ProtocolError, DamagedCopy."""
     return await fetch_data(ConnectionLines(connection), hash_, size)
 
 
 async def fetch_value(connection: Connection, hash_: str, size: int) -> bytearray | NearbyFile:
-    """As `fetch`, or an open file of a master of this machine."""
+    """Return content like `fetch`, or an open file if the master is on this machine."""
     return await fetch_content(ConnectionLines(connection), hash_, size)
 
 
 async def name_content(connection: Connection, hash_: str, path: Path, name: str) -> None:
-    """Have a name in perm_files/ on the master stand for this file. Raises CallerError for what is
-    no such name."""
+    """Upload a file and give it a name in the master's perm_files/.
+
+    Raises CallerError for a name that is not allowed there.
+    """
     await upload(connection, {hash_: path})
     await connection.call(lambda n: msg.NameContent(n, name, hash_))
 
@@ -73,14 +74,14 @@ async def _send_missing(connection: Connection, sizes: Mapping[str, int], send: 
     assert isinstance(answer, msg.Staged)
     missing = iter(answer.missing)
 
-    async def some() -> None:
+    async def send_next() -> None:
         for hash_ in missing:
             await send(hash_)
 
-    tasks = [asyncio.ensure_future(some()) for _ in range(min(AT_ONCE, len(answer.missing)))]
+    tasks = [asyncio.ensure_future(send_next()) for _ in range(min(AT_ONCE, len(answer.missing)))]
     try:
         await asyncio.gather(*tasks)
-    finally:  # one that fails ends all
+    finally:  # the first failure cancels the others
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

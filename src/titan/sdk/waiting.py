@@ -1,5 +1,4 @@
-"""Waiting in a thread for what the event loop of another thread does: the half of a client that
-code without a loop sees."""
+"""Waiting in a thread for an event loop in another thread: the basis of `Client`."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ T = TypeVar("T")
 
 
 class Waiting:
-    """`_loop` is None while the client is not open."""
+    """Client with an event loop in a thread. `_loop` is None while the client is not open."""
 
     _loop: asyncio.AbstractEventLoop | None = None
     _thread: threading.Thread | None = None
@@ -42,8 +41,11 @@ class Waiting:
                 loop.close()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` in the loop and return its result. An exception here, such as Ctrl-C, cancels
-        `work`, also where it arrives while `work` is handed over."""
+        """Run `work` in the loop and return its result.
+
+        An exception here, such as Ctrl-C, cancels `work`, even while `work` is handed over to the
+        loop.
+        """
         loop = self._loop
         if loop is None:
             work.close()
@@ -53,7 +55,7 @@ class Waiting:
             loop.call_soon_threadsafe(handover.start)
             return handover.answer.result()
         except BaseException:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and `work` with it
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and has ended `work`
                 loop.call_soon_threadsafe(handover.cancel)
             raise
 
@@ -63,7 +65,7 @@ class Waiting:
 
         async def end() -> None:
             while source.ag_running:  # type: ignore[attr-defined]
-                await asyncio.sleep(0)  # a step that was cancelled is about to end
+                await asyncio.sleep(0)  # waits for the end of a cancelled step
             await source.aclose()  # type: ignore[attr-defined]
 
         try:
@@ -78,7 +80,7 @@ class Waiting:
 
 
 class _Handover(Generic[T]):
-    """A coroutine on its way from a thread to the loop, and its result on the way back."""
+    """Coroutine that a thread hands over to the loop, and the future of its result."""
 
     def __init__(self, work: Coroutine[Any, Any, T]) -> None:
         self._work = work
@@ -86,12 +88,12 @@ class _Handover(Generic[T]):
         self.answer: concurrent.futures.Future[T] = concurrent.futures.Future()
 
     def start(self) -> None:
-        """Begin the work, in the loop."""
+        """Start the work. Runs in the loop."""
         self._task = asyncio.get_running_loop().create_task(self._work)
         self._task.add_done_callback(self._deliver)
 
     def cancel(self) -> None:
-        """End the work, in the loop, whether it began or not."""
+        """Cancel the work, started or not. Runs in the loop."""
         if self._task is None:
             self._work.close()
         else:
@@ -107,7 +109,7 @@ class _Handover(Generic[T]):
 
 
 async def _shut(leave: Coroutine[Any, Any, None]) -> None:
-    """Runs `leave`, and ends all else that the loop does."""
+    """Run `leave`, then cancel all other tasks of the loop."""
     await leave
     tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
     for task in tasks:

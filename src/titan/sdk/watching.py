@@ -1,5 +1,4 @@
-"""What a watch of a run tells, job by job: what of it is new, and what jobs say of themselves
-meanwhile."""
+"""Changes of a run, per job: new states, progress and status texts."""
 
 from __future__ import annotations
 
@@ -13,39 +12,43 @@ from titan.sdk.status import JobStatus, job_status
 
 
 class NewsQueue(asyncio.Queue[Any]):
-    """Of a watch: progress that nobody has taken yet gives way to newer progress, so who is slow
-    finds the newest."""
+    """Queue of a watch, in which newer progress replaces pending progress.
+
+    A slow consumer thus always gets the newest.
+    """
 
     def _init(self, maxsize: int) -> None:
         self._queue: deque[Any] = deque()
 
     def _put(self, item: Any) -> None:
-        waiting = self._queue
-        if waiting and _is_progress(item) and _is_progress(waiting[-1]):
-            waiting[-1] = (_joined(waiting[-1][0], item[0]), item[1])
+        pending = self._queue
+        if pending and _is_progress(item) and _is_progress(pending[-1]):
+            pending[-1] = (_merged(pending[-1][0], item[0]), item[1])
         else:
-            waiting.append(item)
+            pending.append(item)
 
 
 def _is_progress(item: Any) -> bool:
-    """And nothing else."""
-    it = item[0] if isinstance(item, tuple) else None
-    return isinstance(it, msg.Changes) and not (it.jobs or it.first or it.last)
+    """Return True if the message contains only progress."""
+    message = item[0] if isinstance(item, tuple) else None
+    return isinstance(message, msg.Changes) and not (message.jobs or message.first or message.last)
 
 
-def _joined(older: msg.Changes, newer: msg.Changes) -> msg.Changes:
-    told = {
+def _merged(older: msg.Changes, newer: msg.Changes) -> msg.Changes:
+    progress = {
         name: (fraction, text)
-        for it in (older, newer)
-        for name, fraction, text in zip(it.moved, it.fractions, it.texts, strict=True)
+        for message in (older, newer)
+        for name, fraction, text in zip(message.moved, message.fractions, message.texts, strict=True)
     }
-    fractions, texts = [fraction for fraction, _ in told.values()], [text for _, text in told.values()]
-    return msg.Changes(newer.request, newer.run, [], False, False, list(told), fractions, texts)
+    fractions, texts = [fraction for fraction, _ in progress.values()], [text for _, text in progress.values()]
+    return msg.Changes(newer.request, newer.run, [], False, False, list(progress), fractions, texts)
 
 
-class Picture:
-    """The newest known of each job. It outlives a connection: the next one begins with the whole
-    picture again."""
+class RunView:
+    """The newest known state of each job.
+
+    It outlives a connection. The next connection starts with the whole state again.
+    """
 
     def __init__(self, *, progress: bool) -> None:
         self._progress = progress
@@ -53,14 +56,16 @@ class Picture:
         self._running: dict[str, JobStatus] = {}
 
     def take(self, message: msg.Changes) -> list[JobStatus]:
-        """The jobs that are in another state now; with `progress` also those that say something
-        new."""
-        fresh: dict[str, JobStatus] = {}
+        """Return the jobs whose state changed.
+
+        With `progress`, jobs with a new progress or status are included.
+        """
+        changed: dict[str, JobStatus] = {}
         for row in message.jobs:
             status = job_status(row)
-            if self._known.get(status.id) != (about := self._told(status)):
-                self._known[status.id] = about
-                fresh[status.id] = status
+            if self._known.get(status.id) != (visible := self._visible(status)):
+                self._known[status.id] = visible
+                changed[status.id] = status
             if self._progress and status.state == "RUNNING":
                 self._running[status.id] = status
             else:
@@ -70,9 +75,9 @@ class Picture:
                 before = self._running.get(name)
                 if before is not None:
                     after = replace(before, progress=fraction if fraction >= 0 else None, message=text)
-                    fresh[name] = self._running[name] = after
-                    self._known[name] = self._told(after)
-        return list(fresh.values())
+                    changed[name] = self._running[name] = after
+                    self._known[name] = self._visible(after)
+        return list(changed.values())
 
-    def _told(self, job: JobStatus) -> tuple[object, ...]:
+    def _visible(self, job: JobStatus) -> tuple[object, ...]:
         return (job.state, job.attempt, job.status, job.progress, job.message) if self._progress else (job.state, job.attempt)

@@ -1,4 +1,4 @@
-"""What the SDK says of why a job does not run: plain immutable values."""
+"""Reasons why a job does not run, as immutable values."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from titan.sdk.connection import Connection
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """`code` is stable: over, running, dispatched, parents, releasing, delayed, backoff, paused,
-    no_worker, affinity, behind, placeable; of a worker capability, resources, resources_busy,
-    slots, held, draining, gone, suspect, elsewhere, fits.
+    """One reason. `code` is stable.
 
-    `detail` holds the names and numbers of the text; times in seconds since the epoch, memory in
-    bytes, cpus in thousandths.
+    - Codes of a job: over, running, dispatched, parents, releasing, delayed, backoff, paused,
+      no_worker, affinity, behind, placeable.
+    - Codes of a worker: capability, resources, resources_busy, slots, held, draining, gone,
+      suspect, elsewhere, fits.
+    - `detail`: the names and numbers of the text. Times are in seconds since the epoch, memory in
+      bytes, cpus in thousandths.
     """
 
     code: str
@@ -29,7 +31,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReasons:
-    """Why one worker does not take the job."""
+    """Reasons why one worker does not take the job."""
 
     worker: str
     reasons: list[Reason]
@@ -37,8 +39,10 @@ class WorkerReasons:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why a job does not run, as a whole and, while it is QUEUED, for each worker; those first that
-    could take it soonest."""
+    """Reasons why a job does not run: in general, and for each worker while the job is QUEUED.
+
+    Workers that could take it soonest come first.
+    """
 
     run: str
     job: str
@@ -46,18 +50,18 @@ class Why:
     reasons: list[Reason]
     workers: list[WorkerReasons]
     left_off: int = 0
-    """Workers that are not told of."""
+    """Number of workers left out of the list."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As `titan why --json` prints it."""
+        """Return the JSON of `titan why --json`."""
         return asdict(self)
 
 
 async def ask_why(connection: Connection, target: str) -> Why:
-    """Raises NotFound, and CallerError for a target that names no job."""
+    """Ask the master. Raises NotFound, and CallerError for a target without a job."""
     run, job = split_job(target)
     if not job:
-        raise CallerError(f"{target!r} names no job: say RUN/JOB (`titan status {target}` lists the jobs)")
+        raise CallerError(f"{target!r} does not name a job: pass RUN/JOB (`titan status {target}` lists the jobs)")
     answer = await connection.call(lambda n: msg.Why(n, run, job))
     assert isinstance(answer, msg.Reasons)
     workers = [WorkerReasons(w.worker, _reasons(w.reasons)) for w in answer.workers]

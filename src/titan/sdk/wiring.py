@@ -1,8 +1,7 @@
-"""What `on_failure`, `hitl_message` and `inputs` do to a graph: a handler waits for the jobs that
-name it, a gate stands behind its job, and whoever is given a file waits for who makes it.
+"""Effects of `on_failure`, `hitl_message` and `inputs` on a graph.
 
-The jobs that come out say everything in their `parents`; who named a handler, and which gate was
-put in, shows there alone.
+A failure handler waits for the jobs that name it. A gate is added after its job. A job waits for
+the jobs that make its inputs. The resulting jobs express all this in their `parents`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,10 @@ from titan.sdk.job import Job
 
 
 def handlers_of(jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """handler -> the jobs that name it. Raises InvalidGraph for a handler that is none."""
+    """Return each handler with the jobs that name it.
+
+    Raises InvalidGraph for an invalid handler.
+    """
     named: dict[str, list[str]] = {}
     for job in jobs:
         if job.handler:
@@ -33,19 +35,21 @@ def handlers_of(jobs: Sequence[Job]) -> dict[str, list[str]]:
     for name, by in named.items():
         handler = known.get(name)
         if handler is None:
-            raise _fault(by[0], f"there is no job {name!r}")
+            raise _fault(by[0], f"the handler {name!r} is not a job of the DAG")
         if handler.id in by:
             raise _fault(name, "a job cannot be its own handler")
         if handler.type != Type.RUN or handler.is_array:
             raise _fault(by[0], f"{name!r} is {'an array' if handler.is_array else 'a ' + handler.type}: a handler is a single job")
         if handler.parents:
-            raise _fault(by[0], f"{name!r} has parents of its own: a handler waits for the jobs that name it, and for nothing else")
+            raise _fault(by[0], f"{name!r} has parents: a handler waits only for the jobs that name it")
     return named
 
 
 def wired(jobs: Sequence[Job]) -> Sequence[Job]:
-    """The jobs as they are submitted, the given ones in their order; `jobs` itself if that is the
-    same. Raises InvalidGraph."""
+    """Return the jobs to submit, in their order, with gates. Raises InvalidGraph.
+
+    The result is `jobs` itself if nothing changes.
+    """
     handlers = handlers_of(jobs)
     gated = {job.id: job.id + GATE_SUFFIX for job in jobs if job.hitl_message is not None}
     if not handlers and not gated and not any(job.inputs for job in jobs):
@@ -53,63 +57,65 @@ def wired(jobs: Sequence[Job]) -> Sequence[Job]:
     outputs = {job.id: dict(job.outputs) for job in jobs}
     arrays = {job.id: job.size for job in jobs if job.is_array}
     ids = {job.id for job in jobs}
-    made: list[Job] = []
+    result: list[Job] = []
     for job in jobs:
-        parents = tuple(handlers[job.id]) if job.id in handlers else _behind_gates(job.parents, gated)
-        inputs, givers = _inputs(job, outputs, arrays) if job.inputs else ((), ())
-        if inputs:  # behind the gate of who makes one too, if there is one
-            parents = tuple(dict.fromkeys((*parents, *_behind_gates(givers, gated), *givers)))
+        parents = tuple(handlers[job.id]) if job.id in handlers else _after_gates(job.parents, gated)
+        inputs, producers = _inputs(job, outputs, arrays) if job.inputs else ((), ())
+        if inputs:  # also waits for the gate after a producer, if there is one
+            parents = tuple(dict.fromkeys((*parents, *_after_gates(producers, gated), *producers)))
         changed = parents != job.parents or inputs != job.inputs
-        made.append(_with_parents(job, parents, inputs) if changed else job)
+        result.append(_with_parents(job, parents, inputs) if changed else job)
         if job.hitl_message is not None:
             gate = gated[job.id]
             if problem := id_problem(gate):
-                raise InvalidGraph.of(job.id, "hitl_message", f"the gate behind the job is {gate!r}, which {problem}")
+                raise InvalidGraph.of(job.id, "hitl_message", f"the gate after the job is {gate!r}, which {problem}")
             if gate in ids:
-                raise InvalidGraph.of(gate, "id", f"the gate behind {job.id!r} has that id: give the job another")
-            made.append(Gate(gate, job.hitl_message, [job.id], max_wait=job.max_wait_seconds, webhook=job.webhook))
-    return made
+                raise InvalidGraph.of(gate, "id", f"the gate after {job.id!r} has this id: choose another id for this job")
+            result.append(Gate(gate, job.hitl_message, [job.id], max_wait=job.max_wait_seconds, webhook=job.webhook))
+    return result
 
 
-def _behind_gates(parents: tuple[str, ...], gated: dict[str, str]) -> tuple[str, ...]:
-    """A job, an array or one of its jobs is waited for at the gate behind it."""
+def _after_gates(parents: tuple[str, ...], gated: dict[str, str]) -> tuple[str, ...]:
+    """Return the parents, each replaced by the gate after it or after its array."""
     if not gated or not parents:
         return parents
     return tuple(dict.fromkeys(gated.get(parent) or gated.get(_array(parent), parent) for parent in parents))
 
 
 def _array(parent: str) -> str:
-    """The array that a parent names a job of, "" if it names none."""
+    """Return the array to whose jobs the parent belongs; "" if it belongs to none."""
     return parent.partition("[")[0] if "${" in parent else array_of(parent)[0]
 
 
 def _with_parents(job: Job, parents: tuple[str, ...], inputs: tuple[Input, ...]) -> Job:
-    made = copy.copy(job)
-    object.__setattr__(made, "parents", parents)
-    object.__setattr__(made, "inputs", inputs)
-    return made
+    changed = copy.copy(job)
+    object.__setattr__(changed, "parents", parents)
+    object.__setattr__(changed, "inputs", inputs)
+    return changed
 
 
 def _inputs(job: Job, outputs: dict[str, dict[str, str]], arrays: dict[str, int]) -> tuple[tuple[Input, ...], tuple[str, ...]]:
-    """Each with its path and the job that makes it, and the jobs and arrays that do. Of a whole
-    array: PATH/0, PATH/1, ..."""
+    """Return the resolved inputs, and the jobs and arrays that make them.
+
+    A whole array gives the inputs PATH/0, PATH/1, ...
+    """
     try:
-        found: list[Input] = []
-        resolved = [resolve_input(one, outputs) for one in job.inputs]
-        for one in resolved:
-            if one.job in arrays:
-                found += [Input(f"{one.path}/{i}", member(one.job, i), one.output) for i in range(arrays[one.job])]
+        inputs: list[Input] = []
+        resolved = [resolve_input(item, outputs) for item in job.inputs]
+        for item in resolved:
+            if item.job in arrays:
+                inputs += [Input(f"{item.path}/{i}", member(item.job, i), item.output) for i in range(arrays[item.job])]
             else:
-                found.append(one)
-        if len(found) > MAX_FILES:
-            raise BadField(f"{len(found):,} files; the limit is {MAX_FILES}: let jobs between them put several into a folder")
-        if problem := nested_problem([one.path for one in found]):
+                inputs.append(item)
+        if len(inputs) > MAX_FILES:
+            raise BadField(f"has {len(inputs):,} files; the limit is {MAX_FILES}: combine files into folders in a job between")
+        if problem := nested_problem([item.path for item in inputs]):
             raise BadField(problem)
-        if not job.is_array and any(INDEX in one.job for one in found):
-            raise BadField(f"{INDEX} stands for the position in an array, and this is a single job")
+        if not job.is_array and any(INDEX in item.job for item in inputs):
+            raise BadField(f"{INDEX} is the index in an array, but this is a single job")
     except BadField as bad:
         raise InvalidGraph.of(job.id, "inputs", str(bad)) from None
-    return tuple(found), tuple([one.job for one in resolved])
+    return tuple(inputs), tuple([item.job for item in resolved])
 
 
 def _fault(job: str, problem: str) -> InvalidGraph:

@@ -1,9 +1,8 @@
-"""The YAML of a pipeline file: its one document as nodes that know their lines. Knows nothing of
-pipelines.
+"""YAML of a pipeline file, as nodes with line numbers. Does not know pipelines.
 
-Reads YAML's events, not its objects, and gives them meaning itself: so each value has its line, an
-alias is never copied out, no tag makes anything, and depth and size have limits. Plain scalars mean
-what YAML 1.2 says: `yes` and `no` are strings, `1.10` is a number.
+It reads YAML's events instead of objects and interprets them itself. So each value has its line, an
+alias is never copied, no tag creates an object, and depth and size have limits. Plain scalars have
+the meaning of YAML 1.2: `yes` and `no` are strings, `1.10` is a number.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from titan.errors import InvalidPipeline
 
 MAX_BYTES: Final = 5 * 1024 * 1024
 MAX_NODES: Final = 500_000
-"""Keys and values, each counted as often as aliases repeat it."""
+"""Limit of keys and values, each counted as often as aliases repeat it."""
 MAX_DEPTH: Final = 32
 
 
 class Source:
-    """A pipeline file, and how its errors begin."""
+    """A pipeline file, and the constructor of its errors."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -40,23 +39,23 @@ class Source:
         return InvalidPipeline(f"{self.name}:{line}: {key}: {problem}")
 
     def read(self) -> str:
-        """A file, or with ``-`` stdin."""
+        """Return the text of the file, or with ``-`` of stdin."""
         try:
             if self.name == "-":
                 return self._decoded(sys.stdin.buffer.read(MAX_BYTES + 1))
             if not stat.S_ISREG(os.stat(self.name).st_mode):
-                raise self.fault(1, "file", "is no regular file: give the path of a pipeline's YAML")
+                raise self.fault(1, "file", "is not a regular file: give the path of a pipeline's YAML")
             with open(self.name, "rb") as file:
                 raw = file.read(MAX_BYTES + 1)
         except FileNotFoundError:
-            raise self.fault(1, "file", "there is no such file") from None
+            raise self.fault(1, "file", "does not exist: check the path") from None
         except (OSError, ValueError) as error:
             raise self.fault(1, "file", f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
         return self._decoded(raw)
 
     def _decoded(self, raw: bytes) -> str:
         if len(raw) > MAX_BYTES:
-            raise self.fault(1, "file", f"exceeds {MAX_BYTES:,} bytes: submit that many jobs from Python, or split the pipeline")
+            raise self.fault(1, "file", f"exceeds {MAX_BYTES:,} bytes: submit the jobs from Python, or split the pipeline")
         try:
             self.text = raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -71,7 +70,7 @@ class Scalar:
     line: int
     text: str
     plain: bool
-    """Not quoted, so it may be other than a string."""
+    """True if it is not quoted, so it may be more than a string."""
     size: int = 1
 
 
@@ -86,7 +85,7 @@ class Items:
 class Entries:
     line: int
     entries: dict[str, tuple[int, Node]] = field(default_factory=dict)
-    """Key -> its line, and its value."""
+    """Key -> (line, value)."""
     size: int = 1
 
 
@@ -95,7 +94,7 @@ Node = Scalar | Items | Entries
 
 @dataclass(slots=True)
 class _Open:
-    """A list or mapping that has begun and not ended."""
+    """A list or mapping whose end has not been read yet."""
 
     node: Items | Entries
     anchor: str | None
@@ -104,7 +103,7 @@ class _Open:
 
 
 def load_nodes(source: Source) -> Entries:
-    """The root mapping of the file's one document."""
+    """Return the root mapping of the file's single document. Raises InvalidPipeline."""
     text = source.read()
     stack: list[_Open] = []
     anchors: dict[str, Node | None] = {}
@@ -114,7 +113,7 @@ def load_nodes(source: Source) -> Entries:
         line = event.start_mark.line + 1
         if isinstance(event, events.DocumentStartEvent):
             if root is not None:
-                raise source.fault(line, "---", "a second document begins: a pipeline is one document")
+                raise source.fault(line, "---", "a second document begins: a pipeline has only one")
             continue
         ended: _Open | None = None
         node: Node
@@ -124,10 +123,10 @@ def load_nodes(source: Source) -> Entries:
         elif isinstance(event, (events.SequenceStartEvent, events.MappingStartEvent)):
             _plain_tag(source, event, line, plain=True)
             if len(stack) >= MAX_DEPTH:
-                raise source.fault(line, "syntax", f"nested deeper than {MAX_DEPTH}: a pipeline is flat")
+                raise source.fault(line, "syntax", f"nested deeper than {MAX_DEPTH} levels: flatten the pipeline")
             opened = Items(line) if isinstance(event, events.SequenceStartEvent) else Entries(line)
             if event.anchor:
-                anchors[event.anchor] = None  # until it ends
+                anchors[event.anchor] = None  # until its end is read
             stack.append(_Open(opened, event.anchor))
             continue
         elif isinstance(event, (events.SequenceEndEvent, events.MappingEndEvent)):
@@ -137,11 +136,11 @@ def load_nodes(source: Source) -> Entries:
             target = anchors.get(event.anchor)
             if target is None:
                 known = event.anchor in anchors
-                raise source.fault(line, f"*{event.anchor}", "an alias inside of what it stands for" if known else "no such anchor")
+                raise source.fault(line, f"*{event.anchor}", "the alias is inside its own anchor" if known else "no such anchor")
             node = target
             total += target.size - 1
         else:
-            continue  # begin and end of the stream, end of the document
+            continue  # start and end of the stream, end of the document
         total += 1
         if total > MAX_NODES:
             raise source.fault(line, "syntax", f"more than {MAX_NODES:,} values, counting what aliases repeat: split the pipeline")
@@ -153,38 +152,38 @@ def load_nodes(source: Source) -> Entries:
         else:
             root = node
     if root is None or (isinstance(root, Scalar) and root.plain and not root.text):
-        raise source.fault(1, "file", "is empty: a pipeline has at least name and jobs")
+        raise source.fault(1, "file", "is empty: a pipeline needs at least name and jobs")
     if not isinstance(root, Entries):
         raise source.fault(root.line, "file", f"must be a mapping with name and jobs, not {kind_of(root)}")
     return root
 
 
 def _put(source: Source, parent: _Open, node: Node, line: int) -> None:
-    into = parent.node
-    if isinstance(into, Items):
-        into.items.append(node)
-        into.size += node.size
+    container = parent.node
+    if isinstance(container, Items):
+        container.items.append(node)
+        container.size += node.size
     elif parent.key is None:
         if not isinstance(node, Scalar):
             raise source.fault(line, "syntax", f"a key must be a word, not {kind_of(node)}")
-        if node.text in into.entries:
-            raise source.fault(line, node.text, f"duplicate key: it is in line {into.entries[node.text][0]} already")
+        if node.text in container.entries:
+            raise source.fault(line, node.text, f"duplicate key: line {container.entries[node.text][0]} already has it")
         parent.key = Scalar(line, node.text, node.plain)
     else:
         key, parent.key = parent.key, None
         if key.text == "<<" and key.plain:
             parent.merged += _merged(source, node, line)
         else:
-            into.entries[key.text] = (key.line, node)
-        into.size += node.size + 1
+            container.entries[key.text] = (key.line, node)
+        container.size += node.size + 1
 
 
 def _merged(source: Source, node: Node, line: int) -> list[Entries]:
-    """What `<<:` brings in: one mapping or a list of them, of which the first wins."""
-    found = node.items if isinstance(node, Items) else [node]
-    mappings = [item for item in found if isinstance(item, Entries)]
-    if len(mappings) != len(found):
-        raise source.fault(line, "<<", "must be an alias of a mapping, or a list of such")
+    """Return the mappings that `<<:` merges, one or a list. The first has precedence."""
+    nodes = node.items if isinstance(node, Items) else [node]
+    mappings = [item for item in nodes if isinstance(item, Entries)]
+    if len(mappings) != len(nodes):
+        raise source.fault(line, "<<", "must be an alias of a mapping, or a list of such aliases")
     return mappings
 
 
@@ -197,7 +196,7 @@ def _closed(ended: _Open) -> Node:
 
 
 def _plain_tag(source: Source, event: Any, line: int, *, plain: bool) -> bool:
-    """Whether the scalar is open to interpretation. Of all tags only !!str means something here."""
+    """Return True if the scalar is plain and has no tag. !!str is the only accepted tag."""
     tag = event.tag
     if tag is None:
         return plain
@@ -214,7 +213,7 @@ def _events(source: Source, text: str) -> Iterator[Any]:
             event = next(stream, None)
         except MarkedYAMLError as error:
             _raise_syntax(source, error)
-        except Exception as error:  # for some bad texts it raises ValueError, IndexError and others than its own
+        except Exception as error:  # for some invalid texts the parser raises ValueError, IndexError and others
             position = getattr(error, "position", None)
             line = text.count("\n", 0, position) + 1 if isinstance(position, int) else 1
             reason = getattr(error, "reason", None) or f"not valid YAML ({type(error).__name__})"
@@ -231,13 +230,15 @@ def _raise_syntax(source: Source, error: MarkedYAMLError) -> NoReturn:
     first = error.context_mark.line if error.context_mark else at
     for number in range(max(first, at - 50), min(at + 1, len(lines))):
         if re.match(r" *\t", lines[number]):
-            raise source.fault(number + 1, "indentation", "holds a tab: YAML wants spaces") from None
+            raise source.fault(number + 1, "indentation", "contains a tab: YAML needs spaces") from None
     problem = " ".join(filter(None, (error.context, error.problem))) or "not valid YAML"
-    hint = ": quote the value, as it holds ': '" if error.problem and "mapping values are not allowed" in error.problem else ""
+    hint = (
+        ": quote the value, because it contains ': '" if error.problem and "mapping values are not allowed" in error.problem else ""
+    )
     raise source.fault(at + 1, "syntax", " ".join(problem.split())[:300] + hint) from None
 
 
-# -- what a scalar is ------------------------------------------------------------------------------
+# -- values of scalars -----------------------------------------------------------------------------
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
@@ -264,7 +265,7 @@ def value_of(node: Scalar) -> str | int | float | bool | None:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
         if len(text) > 40:
-            # over every limit; int() refuses thousands of digits
+            # Above every limit. int() refuses thousands of digits.
             return float("-inf" if text[0] == "-" else "inf")
         return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
     if _FLOAT.fullmatch(text):

@@ -78,13 +78,13 @@ def test_a_member_can_be_a_parent_by_its_id() -> None:
         ({"foreach": []}, "foreach: is empty: an array has at least one job"),
         ({"foreach": 0}, "foreach: must be 1 to 1,000,000 jobs, not 0"),
         ({"foreach": 1_000_001}, "foreach: must be 1 to 1,000,000 jobs"),
-        ({"foreach": "abc"}, "foreach: must be a list of items, or how many jobs there are"),
+        ({"foreach": "abc"}, "foreach: must be a list of items, or the number of jobs"),
         ({"foreach": True}, "foreach: must be a list of items"),
         ({"foreach": [None]}, "foreach: each item must be a string, a number or a path, not NoneType"),
         ({"foreach": [True]}, "foreach: each item must be a string, a number or a path, not bool"),
-        ({"foreach": ["a\0"]}, "foreach: each item: a NUL character"),
+        ({"foreach": ["a\0"]}, "foreach: each item: contains a NUL character"),
         ({"foreach": [{}]}, "foreach: an item that is a mapping has 1 to 64 values"),
-        ({"foreach": [{"a b": 1}]}, "foreach: 'a b' is no name of a value"),
+        ({"foreach": [{"a b": 1}]}, "foreach: 'a b' is not a valid key"),
         ({"foreach": 2, "matrix": {"a": [1]}}, "matrix: give one of foreach and matrix, not both"),
         ({"matrix": {}}, "matrix: must have 1 to 64 axes"),
         ({"matrix": {"a": []}}, "matrix: a: is empty: an axis has at least one value"),
@@ -96,11 +96,11 @@ def test_a_member_can_be_a_parent_by_its_id() -> None:
         ({"foreach": [{"b": 1}, {"c": 1}], "args": ["${item.b}"]}, "args: ${item.b}: item 1 has no value of that name"),
         ({"foreach": 3, "args": ["${item.b}"]}, "args: ${item.b}: the items are numbers: write ${item}"),
         ({"foreach": 3, "args": ["${matrix.b}"]}, "args: ${matrix.b}: the job has no matrix: write ${item}"),
-        ({"foreach": 3, "args": ["${index.b}"]}, "args: ${index.b}: the index has no parts: write ${index}"),
+        ({"foreach": 3, "args": ["${index.b}"]}, "args: ${index.b}: the index has no keys: write ${index}"),
         ({"matrix": {"a": [1]}, "args": ["${item}"]}, "args: ${item}: the job has a matrix: write ${matrix.a}"),
         ({"matrix": {"a": [1], "c": [1]}, "args": ["${matrix.b}"]}, "no such axis: there are ${matrix.a}, ${matrix.c}"),
-        ({"foreach": ["a/b"], "parents": ["x${item}"]}, "parents: 'xa/b' is no job id"),
-        ({"foreach": [Path("x")], "args": ["${item}\0"]}, "args: holds a NUL character"),
+        ({"foreach": ["a/b"], "parents": ["x${item}"]}, "parents: 'xa/b' is not a job id"),
+        ({"foreach": [Path("x")], "args": ["${item}\0"]}, "args: contains a NUL character"),
         ({"id": "i" * 126, "foreach": 1}, "the last job of the array, is malformed"),
     ],
 )
@@ -122,7 +122,7 @@ def test_what_only_the_whole_graph_shows(monkeypatch: pytest.MonkeyPatch) -> Non
             stage(DAG("d", jobs))
         assert says in str(caught.value)
     monkeypatch.setattr(staging, "MAX_EDGES", 5)
-    with pytest.raises(InvalidGraph, match="more than 5 dependencies: put a job in between two arrays"):
+    with pytest.raises(InvalidGraph, match="more than 5 dependencies: add a job between the two arrays"):
         stage(DAG("d", [array, Job("b", command="true", foreach=3, parents=["a"])]))
 
 
@@ -168,7 +168,7 @@ def test_arrays_are_written_in_pipeline_files(tmp_path: Path) -> None:
     [
         (
             "  - id: a\n    command: x\n    foreach: abc\n",
-            "6: foreach: must be a list of items, or how many jobs there are, not the",
+            "6: foreach: must be a list of items, or the number of jobs, not the",
         ),
         ("  - id: a\n    command: x\n    foreach: 1.5\n", "6: foreach: must be a list of items"),
         ("  - id: a\n    command: x\n    foreach: [1]\n    matrix: {a: [1]}\n", "7: matrix: give one of foreach and matrix"),

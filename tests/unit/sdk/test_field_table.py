@@ -85,7 +85,7 @@ def test_a_new_scalar_field_is_one_row_and_its_use(tmp_path: Path) -> None:
         "p.yaml:5: nice: must be an integer, not the string 'high'",
         "p.yaml:5: niceness: unknown key: did you mean 'nice'?",
         "job 'a': nice: must be 0 to 19",
-        "job 'a': nice: is nothing for a gate, which runs nothing: leave it out",
+        "job 'a': nice: does not apply to a gate, which runs nothing: leave it out",
         "| `nice` | How nice its processes are. |",
     ]
 
@@ -125,7 +125,7 @@ def test_a_gate_has_no_field_that_it_would_pass_over(name: str, tmp_path: Path) 
     path = tmp_path / "p.yaml"
     key = Job.ROWS[name].key or name
     path.write_text(f"name: p\njobs:\n  - id: a\n    type: gate\n    {key}: 1\n")
-    with pytest.raises(InvalidPipeline, match=f":5: {key}: is nothing for a gate"):
+    with pytest.raises(InvalidPipeline, match=f":5: {key}: does not apply to a gate"):
         load_pipeline(path)
 
 
@@ -144,7 +144,7 @@ def test_a_gate_has_no_field_that_it_would_pass_over(name: str, tmp_path: Path) 
     ],
 )
 def test_a_gate_refuses_what_it_did_not_look_at(fields: dict[str, typing.Any], field: str) -> None:
-    with pytest.raises(InvalidGraph, match=f"job 'a': {field}: is nothing for a gate"):
+    with pytest.raises(InvalidGraph, match=f"job 'a': {field}: does not apply to a gate"):
         Job("a", type="gate", **fields)
 
 
@@ -158,7 +158,7 @@ def test_a_gate_opens_at_its_time() -> None:
 def test_the_gate_behind_a_job_with_a_long_id(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(f"name: p\njobs:\n  - id: {'a' * 124}\n    command: x\n    hitl_message: go?\n")
-    with pytest.raises(InvalidPipeline, match=r":5: hitl_message: the gate behind the job is 'a+\.gate', which is malformed"):
+    with pytest.raises(InvalidPipeline, match=r":5: hitl_message: the gate after the job is 'a+\.gate', which is malformed"):
         load_pipeline(path)
 
 

@@ -46,7 +46,7 @@ def test_the_outputs_of_a_whole_array() -> None:
     assert spec.templates[2].inputs == tuple((f"out/p.txt/{i}", *it) for i, it in enumerate(all_of))
     assert set(spec.parents[3]) == set(spec.parents[4]) == {"part[0]", "part[1]", "part[2]"}
     many = Job("part", command="true", foreach=257, outputs=["x"])
-    with pytest.raises(InvalidGraph, match="job 'use': inputs: 257 files; the limit is 256"):
+    with pytest.raises(InvalidGraph, match="job 'use': inputs: has 257 files; the limit is 256"):
         stage(DAG("d", [many, Job("use", command="true", inputs={"in": "part.x"})]))
     with pytest.raises(InvalidGraph, match="lies in 'in'"):
         stage(DAG("d", [parts, Job("use", command="true", inputs={"in": "part.data", "in/0/x": "part[0].data"})]))
@@ -63,13 +63,13 @@ def test_behind_a_gate_it_waits_for_both() -> None:
     [
         ({"outputs": {"model": "../m"}}, "outputs: '../m' must be a plain path"),
         ({"outputs": "model"}, "outputs: must be a mapping, or a list of paths"),
-        ({"outputs": ["a", "a"]}, "outputs: 'a' is there twice"),
+        ({"outputs": ["a", "a"]}, "outputs: 'a' is listed twice"),
         ({"outputs": {"": "a"}}, "outputs: an output's name"),
         ({"inputs": {"/in": "train.model"}}, "inputs: '/in' must be a plain path"),
         ({"inputs": {"in": "train"}}, "must be JOB.OUTPUT"),
         ({"inputs": {"in": 3}}, "must be a string"),
         ({"inputs": {"in": "train.model", "in/x": "train.model"}}, "lies in 'in'"),
-        ({"inputs": {"in": "part[${item}].x"}}, "only ${index} may stand"),
+        ({"inputs": {"in": "part[${item}].x"}}, "only placeholder allowed here is ${index}"),
         ({"outputs": [f"o{i}" for i in range(257)]}, "the limit is 256"),
     ],
 )
@@ -82,8 +82,8 @@ def test_fields_that_cannot_be(fields: dict[str, object], words: str) -> None:
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        (["train.nope"], "'train.nope' is no output of a job here: job 'train' has model, v1.2/log"),
-        (["nobody.model"], "there is train.model"),
+        (["train.nope"], "'train.nope' is not an output of a job of this DAG: job 'train' has model, v1.2/log"),
+        (["nobody.model"], "there are train.model"),
         (["train.model", "train.model"], "'out/model.bin' is there twice"),
         (["train[${index}].model"], "this is a single job"),
     ],
@@ -96,11 +96,11 @@ def test_inputs_that_nobody_gives(inputs: list[str], words: str) -> None:
 
 def test_two_jobs_may_be_meant() -> None:
     jobs = [Job("a", command="true", outputs=["b.c"]), Job("a.b", command="true", outputs=["c"])]
-    with pytest.raises(InvalidGraph, match="may be"):
+    with pytest.raises(InvalidGraph, match="may mean"):
         stage(DAG("d", [*jobs, Job("use", command="true", inputs=["a.b.c"])]))
     meant = Job("use", command="true", inputs=[jobs[1].output("c")])
     assert stage(DAG("d", [*jobs, meant])).spec.parents[2] == ("a.b",)
-    with pytest.raises(InvalidGraph, match="there is no output 'x'"):
+    with pytest.raises(InvalidGraph, match="the job declares no output 'x'"):
         TRAIN.output("x")
 
 
@@ -113,7 +113,7 @@ def test_in_a_pipeline_file(tmp_path: Path) -> None:
     spec = stage(load_pipeline(path)).spec
     assert spec.templates[1].inputs == (("data/model.bin", "train", "model"),) and spec.parents[1] == ("train",)
     for old, new, words in (
-        ("train.model", "train.nope", "p.yaml:8: inputs: 'train.nope' is no output"),
+        ("train.model", "train.nope", "p.yaml:8: inputs: 'train.nope' is not an output"),
         ("{model: out/model.bin}", "../x", "p.yaml:5: outputs: must be a mapping, {model: out/model.bin}, or a list"),
         ("{model: out/model.bin}", "[/x]", "p.yaml:5: outputs: '/x' must be a plain path"),
     ):

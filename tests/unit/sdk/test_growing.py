@@ -131,12 +131,12 @@ def test_a_saved_pipeline_is_staged_as_a_call_that_adds_it() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Job("a", command="x", expand="a"), "expand: a job cannot make jobs of its own result"),
-        (lambda: Job("a", command="x", expand="?"), "expand: '?' is no job"),
-        (lambda: Job("a", command="x", expand="b", foreach=3), "expand: makes jobs when its time has come: it cannot be an array"),
-        (lambda: Job("a", command="x", expand="b", type="service"), "it cannot be a service"),
-        (lambda: Job("a", pipeline="p", command="x"), "pipeline: stands for the jobs of a saved pipeline: leave"),
-        (lambda: Job("a", pipeline="p", args=["x"]), "args: a saved pipeline takes none"),
+        (lambda: Job("a", command="x", expand="a"), "expand: a job cannot expand its own result"),
+        (lambda: Job("a", command="x", expand="?"), "expand: '?' is not a job"),
+        (lambda: Job("a", command="x", expand="b", foreach=3), "expand: adds jobs when the parents are done: the job cannot be an"),
+        (lambda: Job("a", command="x", expand="b", type="service"), "the job cannot be a service"),
+        (lambda: Job("a", pipeline="p", command="x"), "pipeline: runs the jobs of a saved pipeline: leave"),
+        (lambda: Job("a", pipeline="p", args=["x"]), "args: a saved pipeline takes no arguments"),
         (lambda: Job("a", pipeline="no name"), "pipeline: must be the name of a saved pipeline"),
         (lambda: Job("a", pipeline="p", expand="b"), "pipeline: give one of expand and pipeline, not both"),
         (lambda: stage(DAG("d", [Job("b", command="x", foreach=2), Job("a", command="x", expand="b")])), "has no single result"),
@@ -168,7 +168,7 @@ def test_expansions_and_saved_pipelines_are_written_in_pipeline_files(tmp_path: 
         ("{id: part, expand: nobody, command: work}", ":3: depends_on: unknown job 'nobody'"),
         ("{id: part, expand: [a], command: work}", ":3: expand: must be a string, not a list"),
         ("{id: part, pipeline: a b}", ":3: pipeline: must be the name of a saved pipeline"),
-        ("{id: part, pipeline: x, file: y.py}", ":3: pipeline: stands for the jobs of a saved pipeline"),
+        ("{id: part, pipeline: x, file: y.py}", ":3: pipeline: runs the jobs of a saved pipeline"),
     ],
 )
 def test_bad_expansions_in_pipeline_files_are_refused(tmp_path: Path, line: str, says: str) -> None:

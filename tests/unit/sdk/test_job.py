@@ -159,7 +159,7 @@ BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"command": "x", "requirement": ["GPU", "a b"]}, "requirement", "'a b' is malformed"),
     ({"command": "x", "requirement": []}, "requirement", "must not be empty"),
     ({"command": "x", "requirement": ["GPU", 3]}, "requirement", "each capability must be a string, not the number 3"),
-    ({"command": "x", "requirement": [f"c{i}" for i in range(17)]}, "requirement", "at most 16 capabilities"),
+    ({"command": "x", "requirement": [f"c{i}" for i in range(17)]}, "requirement", "has 17 capabilities; the limit is 16"),
     ({"command": "x", "cpus": "two"}, "cpus", "must be a number of CPUs"),
     ({"command": "x", "cpus": -1}, "cpus", "must be 0 to 65,536"),
     ({"command": "x", "cpus": 0.0001}, "cpus", "must be 0 or at least 0.001"),
@@ -189,11 +189,11 @@ BAD_FIELDS: list[tuple[dict[str, Any], str, str]] = [
     ({"file": "x.py", "python": 3.11}, "python", "must be a string"),
     ({"file": "x.py", "python": ""}, "python", "leave it out"),
     ({"file": "x.py", "python": "x" * 5000}, "python", "exceeds 4,096"),
-    ({"file": "x.sh", "python": "/v"}, "python", "goes with a .py file only"),
+    ({"file": "x.sh", "python": "/v"}, "python", "applies only to a .py file"),
     ({"command": "x", "python": "/v"}, "python", "a command names its own interpreter"),
     ({"file": "x.py", "driver": "warm"}, "driver", "must be python or process, not 'warm'"),
     ({"file": "x.py", "driver": True}, "driver", "must be a string"),
-    ({"command": "x", "driver": "python"}, "driver", "goes with a .py file only"),
+    ({"command": "x", "driver": "python"}, "driver", "applies only to a .py file"),
 ]
 
 

@@ -33,14 +33,14 @@ def test_limits_are_normalised_to_bytes_and_numbers(given: object, meant: Limits
     [
         ({}, "is empty: give memory, cpus or processes, or leave it out"),
         ("512MiB", "must be a mapping of memory, cpus and processes"),
-        ({"memroy": "1GiB"}, "'memroy' is no limit: did you mean 'memory'?"),
-        ({"disk": 1}, "'disk' is no limit: there are memory, cpus and processes"),
-        ({"memory": "512M"}, "memory: '512M' is no amount of memory: give bytes, or a number with KiB"),
-        ({"memory": True}, "memory: 'True' is no amount of memory"),
+        ({"memroy": "1GiB"}, "'memroy' is not a limit: did you mean 'memory'?"),
+        ({"disk": 1}, "'disk' is not a limit: use memory, cpus and processes"),
+        ({"memory": "512M"}, "memory: '512M' is not an amount of memory: give bytes, or a number with KiB"),
+        ({"memory": True}, "memory: 'True' is not an amount of memory"),
         ({"memory": "1MiB"}, "memory: must be 4 MiB to 1024 TiB, not 1 MiB"),
         ({"cpus": 0}, "cpus: must be 0.01 to 65,536"),
         ({"cpus": float("nan")}, "cpus: must be 0.01 to 65,536"),
-        ({"cpus": "two"}, "cpus: must be a number, as 1.5, not 'two'"),
+        ({"cpus": "two"}, "cpus: must be a number such as 1.5, not 'two'"),
         ({"processes": 0}, "processes: must be 1 to 4,194,304"),
         ({"processes": 1.5}, "processes: must be an integer, not '1.5'"),
     ],
@@ -72,8 +72,8 @@ def test_limits_are_read_from_a_pipeline_file(tmp_path: Path) -> None:
     ("written", "problem"),
     [
         ("512MiB", "limits: must be a mapping, {memory: 512MiB, cpus: 1.5, processes: 64}, not the string '512MiB'"),
-        ("{memory: 5 apples}", "limits: memory: '5 apples' is no amount of memory"),
-        ("{cpu: 1}", "limits: 'cpu' is no limit: did you mean 'cpus'?"),
+        ("{memory: 5 apples}", "limits: memory: '5 apples' is not an amount of memory"),
+        ("{cpu: 1}", "limits: 'cpu' is not a limit: did you mean 'cpus'?"),
     ],
 )
 def test_a_pipeline_that_says_it_wrong(tmp_path: Path, written: str, problem: str) -> None:

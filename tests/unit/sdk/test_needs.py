@@ -107,7 +107,7 @@ def test_what_somebody_can_do_is_not_mentioned() -> None:
 def test_several_capabilities_have_to_be_on_one_worker() -> None:
     dag = DAG("d", [Job(f"j{i}", command="x", requirement=["A", "B"]) for i in range(3)])
     assert describe_unmet(dag, [worker("A"), worker("B"), worker("A", "B", state="LOST")], "m:1") == [
-        "no worker with A and B is there; jobs that require it wait until one is: "
+        "no worker offers A and B; jobs that require it wait until one does. Start one: "
         "titan worker --master m:1 --capability A --capability B"
     ]
 
@@ -115,6 +115,6 @@ def test_several_capabilities_have_to_be_on_one_worker() -> None:
 def test_resources_that_no_worker_has() -> None:
     dag = DAG("d", [Job("a", command="x", memory="16GiB", cpus=0.5)])
     assert describe_unmet(dag, [worker("GENERAL"), worker("GENERAL", cpus=1)], "m:1") == [
-        "no worker with GENERAL has enough for jobs that ask for cpus 0.5 (the most is 4), memory 16 GiB (the most is 8 GiB); "
-        f"they wait until one has: titan worker --master m:1 --cpus 0.5 --memory {16 * GIB}"
+        "no worker with GENERAL has enough for jobs that need cpus 0.5 (the most is 4), memory 16 GiB (the most is 8 GiB); "
+        f"they wait until one has. Start one: titan worker --master m:1 --cpus 0.5 --memory {16 * GIB}"
     ]

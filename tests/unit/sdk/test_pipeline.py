@@ -193,21 +193,21 @@ jobs:
         ("name: x\njob: []\n", "2: job: unknown key: did you mean 'jobs'?"),
         (
             "name: x\nzzz: 1\njobs: []",
-            "2: zzz: unknown key: the keys here are name, project, version, python, deadline, agent_run_id, jobs",
+            "2: zzz: unknown key: use one of name, project, version, python, deadline, agent_run_id, jobs",
         ),
         ("name: x\n1: x\n", "2: 1: unknown key"),
-        ("name: x\nname: y\n", "2: name: duplicate key: it is in line 1 already"),
+        ("name: x\nname: y\n", "2: name: duplicate key: line 1 already has it"),
         ("name: x\njobs: []\n---\nname: y\n", "3: ---: a second document"),
         ("name: x\n[a, b]: 1\n", "2: syntax: a key must be a word, not a list"),
         ("? {a: 1}\n: 1\n", "1: syntax: a key must be a word, not a mapping"),
         ("name: x\njobs: [\n", "3: syntax: "),
         ("name: x\njobs:\n  - id: a: b\n", "3: syntax: mapping values are not allowed"),
         ("name: 'x\n", "2: syntax: "),
-        ("name: x\n\tjobs: []\n", "2: indentation: holds a tab: YAML wants spaces"),
-        ("name: x\njobs:\n\t- id: a\n", "3: indentation: holds a tab"),
-        ("name: x\njobs:\n  - id: a\n  \tcommand: x\n", "4: indentation: holds a tab"),
+        ("name: x\n\tjobs: []\n", "2: indentation: contains a tab: YAML needs spaces"),
+        ("name: x\njobs:\n\t- id: a\n", "3: indentation: contains a tab"),
+        ("name: x\njobs:\n  - id: a\n  \tcommand: x\n", "4: indentation: contains a tab"),
         ("name: x\njobs: *none\n", "2: *none: no such anchor"),
-        ("name: x\njobs: &j [*j]\n", "2: *j: an alias inside of what it stands for"),
+        ("name: x\njobs: &j [*j]\n", "2: *j: the alias is inside its own anchor"),
         (
             "name: !!python/object/apply:os.system ['true']\n",
             "1: tag:yaml.org,2002:python/object/apply:os.system: tags are not allowed",
@@ -232,21 +232,21 @@ BAD_JOBS: list[tuple[str, str]] = [
     ("retry: 3", "5: retry: unknown key: did you mean 'retries'?"),
     ("needs: [b]", "5: needs: unknown key: did you mean 'depends_on'?"),
     ("cmd: x", "5: cmd: unknown key: did you mean 'command'?"),
-    ("x y: 1", "5: x y: unknown key: the keys here are id, file, "),
+    ("x y: 1", "5: x y: unknown key: use one of id, file, "),
     ("file: steps/one.py", "4: command: give exactly one of file and command, not both"),
-    ("command: x", "5: command: duplicate key: it is in line 4 already"),
+    ("command: x", "5: command: duplicate key: line 4 already has it"),
     ("type: service\nport: 99999", "6: port: 99999 is out of range: give 1 to 65535"),
-    ("type: batch", "5: type: unknown type 'batch': there are run"),
+    ("type: batch", "5: type: unknown type 'batch': use run"),
     ("args: {a: b}", "5: args: must be a string or a list, not a mapping"),
     ("args: 5", "5: args: must be a string or a list, not the number 5: write [5]"),
     ("args:", "5: args: must be a string or a list, not nothing"),
     ("args: [[a]]", "5: args: must be a string or a number, not a list"),
-    ("args:\n  - a\n  -", "7: args: has no value: write '' for an empty one"),
-    ('args: "don\'t"', "5: args: cannot be split as a shell would"),
+    ("args:\n  - a\n  -", "7: args: has no value: write '' for an empty text"),
+    ('args: "don\'t"', "5: args: cannot be split like in a shell"),
     ("depends_on: b", "5: depends_on: must be a list of job ids, not the string 'b': write [b]"),
     ("depends_on:\n  - b\n  - 1", '7: depends_on: must be a string, not the number 1: quote it, "1"'),
     ("depends_on:", "5: depends_on: must be a list of job ids, not nothing"),
-    ("depends_on: [a b]", "5: depends_on: 'a b' is no job id"),
+    ("depends_on: [a b]", "5: depends_on: 'a b' is not a job id"),
     ("depends_on:\n  - aa", "6: depends_on: unknown job 'aa': did you mean 'a'?"),
     ("depends_on: [zzzz]", "5: depends_on: unknown job 'zzzz': no job has that id"),
     ("depends_on: [a]", "5: depends_on: job 'a' depends on itself"),
@@ -258,7 +258,7 @@ BAD_JOBS: list[tuple[str, str]] = [
     ("cpus: many", "5: cpus: must be a number"),
     ("cpus: -2", "5: cpus: must be 0 to 65,536"),
     ("memory: 4 apples", "5: memory: '4 apples' is no size"),
-    ("memory: [1]", "5: memory: must be a size, in bytes or as 4GiB, not a list"),
+    ("memory: [1]", "5: memory: must be a size in bytes or such as 4GiB, not a list"),
     ("gpus: 0.5", "5: gpus: must be an integer"),
     ("gpu: 1", "5: gpu: unknown key: did you mean 'gpus'?"),
     ("priority: high", "5: priority: must be an integer, not the string 'high'"),
@@ -283,14 +283,14 @@ BAD_JOBS: list[tuple[str, str]] = [
     ("env: [A=1]", "5: env: must be a mapping of names to values, not a list"),
     ("env:\n  A: x\n  B: [1]", "7: env.B: must be a string or a number, not a list"),
     ("env:\n  A:", "6: env.A: has no value: write ''"),
-    ("env: {A=B: x}", "5: env: 'A=B': a variable's name"),
+    ("env: {A=B: x}", "5: env: 'A=B': the name of a variable"),
     ("env: {A: x, A: y}", "5: A: duplicate key"),
-    ("python: .venv", "5: python: goes with a .py file only: a command names its own interpreter"),
+    ("python: .venv", "5: python: applies only to a .py file: a command names its own interpreter"),
     ("python: 3.11", '5: python: must be a string, not the number 3.11: quote it, "3.11"'),
     ("python: ''", "5: python: must not be empty"),
     ("venv: x", "5: venv: unknown key: did you mean 'python'?"),
     ("driver: fork", "5: driver: must be python or process, not 'fork'"),
-    ("driver: python", "5: driver: goes with a .py file only"),
+    ("driver: python", "5: driver: applies only to a .py file"),
 ]
 
 
@@ -311,12 +311,12 @@ def test_a_bad_job_of_a_pipeline_file_is_refused_with_its_fault(folder: Path, li
         ("{id: a, command: ''}", "3: command: must not be empty"),
         ("{id: a, command: [echo, hi]}", "3: command: must be a string, not a list"),
         ("{id: a, command: 5}", "3: command: must be a string, not the number 5"),
-        ("{id: a, file: none.py}", "3: file: 'none.py': there is no such file in "),
+        ("{id: a, file: none.py}", "3: file: 'none.py': does not exist in "),
         ("{id: a, file: steps}", "3: file: 'steps': is a folder"),
-        ("{id: a, file: fifo}", "3: file: 'fifo': is no regular file"),
-        ("{id: a, file: ../x.py}", "3: file: '../x.py': lies outside the project"),
-        ("{id: a, file: /etc/passwd}", "3: file: '/etc/passwd': lies outside the project"),
-        ("{id: a, file: perm:../x}", "3: file: 'perm:../x' names no file of perm_files/"),
+        ("{id: a, file: fifo}", "3: file: 'fifo': is not a regular file"),
+        ("{id: a, file: ../x.py}", "3: file: '../x.py': is outside of the project"),
+        ("{id: a, file: /etc/passwd}", "3: file: '/etc/passwd': is outside of the project"),
+        ("{id: a, file: perm:../x}", "3: file: 'perm:../x' is not a name in perm_files/"),
         ("{id: a, file: 5}", "3: file: must be a string"),
         ("{id: a, file: " + "x" * 5000 + "}", "3: file: "),
         ("{name: a, command: x}", "3: name: unknown key: did you mean 'id'?"),
@@ -334,7 +334,7 @@ def test_bad_id_or_file(folder: Path, job: str, says: str) -> None:
 def test_graph_errors_have_the_line_of_the_job(folder: Path) -> None:
     head = "name: x\njobs:\n"
     twice = head + "  - {id: a, command: x}\n  - {id: b, command: x}\n  - {command: x,\n     id: a}\n"
-    assert fault(folder, twice).startswith("6: id: 'a' is used twice, first in line 3")
+    assert fault(folder, twice).startswith("6: id: 'a' is already used in line 3")
     cycle = (
         head + "  - {id: r, command: x}\n  - {id: a, command: x, depends_on: [r, b]}\n  - {id: b, command: x, depends_on: [a]}\n"
     )
@@ -347,9 +347,9 @@ def test_graph_errors_have_the_line_of_the_job(folder: Path) -> None:
 def test_file_that_is_not_there_or_no_file(folder: Path) -> None:
     os.mkfifo(folder / "fifo.yaml")
     for name, says in (
-        ("none.yaml", "there is no such file"),
-        ("steps", "no regular file"),
-        ("fifo.yaml", "no regular file"),
+        ("none.yaml", "does not exist"),
+        ("steps", "not a regular file"),
+        ("fifo.yaml", "not a regular file"),
         ("a\0b", "cannot be read"),
     ):
         with pytest.raises(InvalidPipeline, match=says):

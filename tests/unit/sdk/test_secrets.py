@@ -48,7 +48,7 @@ def test_a_variable_has_one_value() -> None:
 
 
 def test_a_gate_has_none() -> None:
-    with pytest.raises(InvalidGraph, match="secrets: is nothing for a gate"):
+    with pytest.raises(InvalidGraph, match="secrets: does not apply to a gate"):
         Job("a", type="gate", secrets=["A"])
     assert Gate("a", "go?").secrets == ()
 

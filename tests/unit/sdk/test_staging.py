@@ -148,9 +148,9 @@ def test_links_may_be_run_but_not_out_of_the_project(project: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("file", "says"),
     [
-        ("none.py", "there is no such file"),
+        ("none.py", "does not exist"),
         ("steps", "is a folder"),
-        ("fifo", "is no regular file"),
+        ("fifo", "is not a regular file"),
         ("steps/one.py/x", "cannot be read"),
     ],
 )
@@ -178,10 +178,10 @@ def test_a_file_that_cannot_be_read_is_refused(project: Path) -> None:
 def test_outside_or_left_out_of_the_project(project: Path, tmp_path: Path) -> None:
     (tmp_path / "out.py").write_text("")
     for file in ("../out.py", str(tmp_path / "out.py")):
-        with pytest.raises(InvalidGraph, match="outside the project"):
+        with pytest.raises(InvalidGraph, match="outside of the project"):
             stage(DAG("d", [Job("j", file=file)], project=project))
     (project / ".titanignore").write_text("steps/\n")
-    with pytest.raises(InvalidGraph, match=r"left out.*\.titanignore"):
+    with pytest.raises(InvalidGraph, match=r"excluded.*\.titanignore"):
         stage(DAG("d", [Job("j", file="steps/one.py")], project=project))
 
 

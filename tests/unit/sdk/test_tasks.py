@@ -64,7 +64,7 @@ def test_options_of_tasks_make_templates() -> None:
         ({"timeout": "1"}, "timeout"),
         ({"priority": 1.5}, "priority"),
         ({"requirement": "a b"}, "capability"),
-        ({"colour": 1}, "no option 'colour'"),
+        ({"colour": 1}, "unknown option 'colour'"),
     ],
 )
 def test_bad_options_are_told(options: dict[str, Any], says: str) -> None:
@@ -119,9 +119,9 @@ def test_what_is_no_node_and_what_does_not_travel() -> None:
         nodes_of(3)
     with pytest.raises(CallerError, match="cannot be sent"):
         inc(x for x in "")
-    with pytest.raises(TypeError, match="not there yet"):
+    with pytest.raises(TypeError, match="has no result yet"):
         bool(inc(1))
-    with pytest.raises(pickle.PicklingError, match="not there yet"):
+    with pytest.raises(pickle.PicklingError, match="has no result yet"):
         pickle.dumps(inc(1))
     with pytest.raises(CallerError, match="plain function"):
         task(inc)
