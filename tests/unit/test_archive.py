@@ -316,13 +316,13 @@ def test_a_chain_of_headers_is_refused(out: Path) -> None:
         for _ in range(5000):
             add(tar, "././@LongLink", tarfile.GNUTYPE_LONGNAME, data=b"x" * 100)
 
-    refuse(out, fill, "no project archive")
+    refuse(out, fill, "not a project archive")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello" * 1000, zstandard.ZstdCompressor().compress(b"hello" * 1000)])
 def test_other_files_are_refused(out: Path, content: bytes) -> None:
     (out / "x").write_bytes(content)
-    with pytest.raises(InvalidGraph, match="no project archive"):
+    with pytest.raises(InvalidGraph, match="not a project archive"):
         unpack_archive(out / "x", out / "into")
 
 
