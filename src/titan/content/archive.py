@@ -91,7 +91,7 @@ def survey(folder: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_M
     """
     root = Path(os.path.realpath(folder))
     if not root.is_dir():
-        raise InvalidGraph(f"project {folder}: " + ("is no folder" if root.exists() else "there is no such folder"))
+        raise InvalidGraph(f"project {folder}: " + ("is not a folder" if root.exists() else "there is no such folder"))
     ignored = _ignore_rules(root / IGNORE_FILE) if not everything else lambda _path, _is_folder: False
     found = Survey()
     pending = [""]
