@@ -128,7 +128,8 @@ def test_a_header_of_another_segment_or_version_is_corrupt() -> None:
 
 def test_a_later_format_is_named() -> None:
     scan = SegmentScan(b"TITANJNL" + b"\0\3" + (1).to_bytes(8, "big") + b"whatever", first_seq=1, is_last=True)
-    assert str(scan.run()) == ("corrupt at 0: format version 3: written by a later Titan (this one reads up to 2): start the later version")
+    verdict = "corrupt at 0: format version 3: written by a later Titan (this one reads up to 2): start the later version"
+    assert str(scan.run()) == verdict
 
 
 def test_the_verdict_names_its_witness() -> None:
