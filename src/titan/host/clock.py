@@ -1,7 +1,7 @@
 """Clock of the shells: seconds since the epoch that never step back.
 
 The clock is set from the wall clock once and then follows the monotonic clock. So an adjusted wall
-clock can neither lose a worker nor fire a timer early. Pure modules get the time as an argument.
+clock can neither lose a worker nor fire a timer early. The core gets the time as an argument.
 """
 
 from __future__ import annotations
