@@ -89,13 +89,13 @@ class Committer:
 
     @property
     def due_at(self) -> float | None:
-        """Time at which `tend` has work, if no batch comes before."""
+        """Time at which `do_due_work` has work, if no batch comes before."""
         due = [] if self._sync_due is None else [self._sync_due]
         if self._maker.low_space:
             due.append(self._maker.retry_at)
         return min(due, default=None)
 
-    def takes_at_once(self, record_bytes: int) -> bool:
+    def can_write_now(self, record_bytes: int) -> bool:
         """Return whether a record fits in the segment and needs no other work, such as the
         allocation of the next segment."""
         return record_bytes <= self._segment.room and not (self._segment.is_half_full and not self._maker.is_prepared)
@@ -131,7 +131,7 @@ class Committer:
         if not self._maker.low_space:
             self._next_segment(0)
 
-    def tend(self, now: float) -> None:
+    def do_due_work(self, now: float) -> None:
         """Do the work that can wait until a batch is reported: the sync of `everysec`, and the
         allocation of the next segment."""
         if self._sync_due is not None and now >= self._sync_due:
@@ -139,7 +139,7 @@ class Committer:
         if self._segment.is_half_full or self._maker.low_space:
             self._maker.prepare(now)
 
-    def look_after(self, now: float) -> None:
+    def run_checks(self, now: float) -> None:
         """Check the anchors and update the watermark, if they are due. Called regularly, also while
         nothing is written. Raises HomeGone."""
         if now >= self._next_check:
@@ -171,7 +171,7 @@ class Committer:
             self._sync()
         elif self._policy is SyncPolicy.EVERYSEC and self._sync_due is None:
             self._sync_due = now + self._sync_every_s
-        self.look_after(now)
+        self.run_checks(now)
         self._on_committed(last_seq, size)
 
     def _sync(self) -> None:

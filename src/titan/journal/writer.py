@@ -142,7 +142,7 @@ class JournalWriter:
             return None
         with self._lock:
             self._raise_if_stopped()
-            if self._unfinished or not self._committer.takes_at_once(size):
+            if self._unfinished or not self._committer.can_write_now(size):
                 return None
             first_seq = self._next_seq
             self._next_seq += count
@@ -243,7 +243,7 @@ class JournalWriter:
         batch: list[Append] = []
         items = self._take()
         if not items:
-            self._look_after()
+            self._run_checks()
         if self._failure is not None:  # `append_now` failed: nothing may be written after that
             return False
         for item in items:
@@ -257,7 +257,7 @@ class JournalWriter:
                 return False
             self._committer.rotate(time.monotonic())
         self._write(batch)
-        self._committer.tend(time.monotonic())
+        self._committer.do_due_work(time.monotonic())
         with self._lock:
             self._unfinished -= len(items)
         return True
@@ -268,11 +268,11 @@ class JournalWriter:
             self._committer.write(batch, began)
             self._last_write_s = time.monotonic() - began
 
-    def _look_after(self) -> None:
+    def _run_checks(self) -> None:
         """Do the regular checks under the lock, since `append_now` may write in another thread."""
         with self._lock:
             if self._failure is None:
-                self._committer.look_after(time.monotonic())
+                self._committer.run_checks(time.monotonic())
 
     def _take(self) -> list[Append | _Order]:
         """Wait for the first item, the time of due work, or `CHECK_S`. Return all queued items."""

@@ -52,7 +52,7 @@ class NotInJob(CallerError):
     code = "not_in_job"
 
 
-class Who:
+class AttemptIdentity:
     """Identity of the attempt that this process runs."""
 
     __slots__ = ("attempt", "job", "lease", "run", "seq")
@@ -108,7 +108,7 @@ class JobLink:
         self._seq = -1
         self._numbers = 0
         self._inbox = b""
-        self.who: Who | None = None
+        self.identity: AttemptIdentity | None = None
 
     def ask(self, opcode: int, fields: tuple[Any, ...], blob: bytes | memoryview | None = None) -> list[Any]:
         """Send a request and return the fields of its answer.
@@ -141,17 +141,19 @@ class JobLink:
             except OSError:
                 self._drop()
 
-    def identify(self) -> Who:
+    def identify(self) -> AttemptIdentity:
         """Return the attempt of this process. Asks the worker only in a call of a function runner;
         elsewhere the environment says it."""
         lease = first_lease()
         if not lease.startswith("-"):
             env = os.environ
-            return Who(int(lease), env.get("TITAN_RUN", ""), env.get("TITAN_JOB", ""), int(env.get("TITAN_ATTEMPT") or 0), 0)
+            return AttemptIdentity(
+                int(lease), env.get("TITAN_RUN", ""), env.get("TITAN_JOB", ""), int(env.get("TITAN_ATTEMPT") or 0), 0
+            )
         with self._lock:
             self._open()
-            assert self.who is not None
-            return self.who
+            assert self.identity is not None
+            return self.identity
 
     # -- the connection ----------------------------------------------------------------------------
     def _open(self) -> None:
@@ -173,9 +175,9 @@ class JobLink:
                 raise ConnectionLost(f"this job's worker cannot be reached at {os.environ[SOCKET]}: {e}") from e
             self._socket, self._pid, self._seq, self._inbox = sock, os.getpid(), -1, b""
         if lease.startswith("-") and (self._seq != seq or not seq):
-            self.who = None
+            self.identity = None
             lease, run, job, attempt = self._exchange(WHO_AM_I, (seq,), None)[1:5]
-            self.who = Who(int(lease), run, job, attempt, seq)
+            self.identity = AttemptIdentity(int(lease), run, job, attempt, seq)
             self._seq = seq
 
     def _exchange(self, opcode: int, fields: tuple[Any, ...], blob: bytes | memoryview | None) -> list[Any]:
@@ -211,7 +213,7 @@ class JobLink:
     def _drop(self) -> None:
         if self._socket is not None:
             self._socket.close()
-        self._socket, self.who = None, None
+        self._socket, self.identity = None, None
 
 
 def _is_closed(sock: socket.socket) -> bool:

@@ -20,9 +20,7 @@ class Command:
 
     __slots__ = (
         "administers",
-        "alone",
         "arity",
-        "at_once",
         "blocks",
         "differs",
         "empties",
@@ -31,10 +29,12 @@ class Command:
         "grows",
         "keys",
         "name",
+        "never_queued",
+        "not_in_transaction",
         "run",
         "sub",
         "summary",
-        "unguarded",
+        "without_auth",
         "writes",
     )
 
@@ -51,9 +51,9 @@ class Command:
         self.writes = "w" in flags
         self.grows = "m" in flags
         self.blocks = "b" in flags
-        self.at_once = "x" in flags
-        self.alone = "o" in flags
-        self.unguarded = "n" in flags
+        self.never_queued = "x" in flags
+        self.not_in_transaction = "o" in flags
+        self.without_auth = "n" in flags
         self.administers = "a" in flags or "j" in flags
         self.empties = "e" in flags
         self.differs = DIFFERS.get(name, "")

@@ -46,7 +46,7 @@ class Databases(dict[int, Database]):
         if index < SPACES:
             raise KeyError(index)
         made = self[index] = Database(index, self._context)
-        made.lively = self._context.meter is not None
+        made.has_slow_lookup = self._context.meter is not None
         return made
 
 
@@ -93,7 +93,7 @@ class Context:
         """
         self.prefixes: tuple[bytes, ...] = ()
         """Prefixes of all mounts."""
-        self.effort = 0
+        self.work_done = 0
         """Elements that commands have visited in this turn. The shell resets it when a turn begins.
         """
         self.executing = False
@@ -110,8 +110,8 @@ class Context:
             raise Refusal(
                 b"ERR this command would block all clients: it visits %d elements, and the limit is %d" % (work, MOST_WORK)
             )
-        self.effort += work
-        if self.effort > TURN_WORK:
+        self.work_done += work
+        if self.work_done > TURN_WORK:
             self.session.halted = True
 
     @property
@@ -129,7 +129,7 @@ class Context:
             self.meter = Meter()
             self.meter.measure(list(self.databases.values()))
         for db in self.databases.values():
-            db.lively = bool(db.mounts) or limited
+            db.has_slow_lookup = bool(db.mounts) or limited
         self.prefixes = tuple(prefix for db in self.databases.values() for prefix in db.mounts)
         self.guarded = limited or bool(self.prefixes)
 
@@ -158,7 +158,7 @@ class Context:
         """
         observers = self.observed.get((self.db.index, key))
         if over and observers is not None and (self.db.index, key) not in self.ready:
-            observers.passed_over = True
+            observers.suppressed = True
         self.changed(key, args)
 
     def regrouped(self, key: bytes, args: list[bytes]) -> None:
@@ -207,7 +207,7 @@ class Context:
         for session in observers.watchers:
             if not session.watched[db.index, key] or key in db.data:
                 session.stale = True
-        if observers.passed_over and key not in db.data:
-            observers.passed_over = False
-        if observers.waiters and not observers.passed_over:
+        if observers.suppressed and key not in db.data:
+            observers.suppressed = False
+        if observers.waiters and not observers.suppressed:
             self.ready[db.index, key] = None

@@ -7,7 +7,7 @@ from titan.store.command import Command
 from titan.store.context import SPACES, Context
 from titan.store.replies import OUT_OF_MEMORY, Refusal, shown
 
-_NOT_A_JOBS = b"NOPERM a job may not run %b: it administers the store. Use `titan store` or a connection to the store's port"
+_NOT_FOR_JOBS = b"NOPERM a job may not run %b: it administers the store. Use `titan store` or a connection to the store's port"
 _NOT_QUEUED = (b"exec", b"discard", b"reset", b"quit")
 
 
@@ -22,7 +22,7 @@ def check(ctx: Context, command: Command, args: list[bytes]) -> None:
 def check_job(ctx: Context, command: Command) -> None:
     """Raise Refusal for a command that the session of a job may not run."""
     if ctx.session.job and (command.administers or (command.empties and ctx.db.index < SPACES)):
-        raise Refusal(_NOT_A_JOBS % command.name.replace(b"|", b" ").upper())
+        raise Refusal(_NOT_FOR_JOBS % command.name.replace(b"|", b" ").upper())
 
 
 def check_job_stays(ctx: Context) -> None:

@@ -255,7 +255,7 @@ def swapdb(ctx: Context, args: list[bytes]) -> Reply:
 def _notice_created(ctx: Context, db: Database, key: bytes) -> None:
     observers = ctx.observed.get((db.index, key))
     if observers is not None:
-        observers.passed_over = False
+        observers.suppressed = False
 
 
 def _remeasure(ctx: Context) -> None:

@@ -50,7 +50,7 @@ class Database:
     """Keys of one database. Fast commands read `data` and `expires` directly. Only the methods
     here, SET and INCR change them."""
 
-    __slots__ = ("_due", "_owner", "data", "expires", "index", "lively", "mounts")
+    __slots__ = ("_due", "_owner", "data", "expires", "has_slow_lookup", "index", "mounts")
 
     def __init__(self, index: int, owner: Owner) -> None:
         self.index = index
@@ -62,7 +62,7 @@ class Database:
         """Heap of (time of expiry, key). An entry that differs from `expires` is void."""
         self.mounts: dict[bytes, Mount] = {}
         """Mounts by prefix."""
-        self.lively = False
+        self.has_slow_lookup = False
         """True if a lookup needs more than `data`: there are mounts, or the use of keys is
         recorded."""
 
@@ -75,7 +75,7 @@ class Database:
                 self._owner.expire(self, key)
                 return None
         value = self.data.get(key)
-        if self.lively:
+        if self.has_slow_lookup:
             if value is None:
                 return self._mounted(key)
             if self._owner.meter is not None:

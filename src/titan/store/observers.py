@@ -8,10 +8,10 @@ from titan.store.session import Session, Wait
 class Observers:
     """Observers of one key. Waiting sessions are served in the order in which they came."""
 
-    __slots__ = ("passed_over", "waiters", "watchers")
+    __slots__ = ("suppressed", "waiters", "watchers")
 
     def __init__(self) -> None:
-        self.passed_over = False
+        self.suppressed = False
         """True if a stored result replaced another value, so that waiting sessions are not served.
         See `Context.stored`."""
         self.watchers: dict[Session, None] = {}

@@ -23,13 +23,13 @@ MAX_ARGS = 1024 * 1024
 MAX_BULK_BYTES = 512 * 1024 * 1024
 MAX_REQUEST_BYTES = MOST_COMMAND
 HEADER_BYTES = 32
-STRANGER_ARGS = 10
-STRANGER_BYTES = 16 * 1024
+UNAUTHENTICATED_ARGS = 10
+UNAUTHENTICATED_BYTES = 16 * 1024
 """Limits before authentication, as in Redis: arguments of a request, and bytes of one argument or
 of an inline request."""
 
 _LONG_ARRAY = re.compile(rb"\*[1-9][0-9]{3}")
-_NOT_OF_REQUESTS = (b"\n>", b"\n~", b"\n%")
+_OTHER_COLLECTIONS = (b"\n>", b"\n~", b"\n%")
 """First bytes of other collections for which hiredis allocates memory. The search for single bytes
 comes first, because it is fast."""
 _ONLY_BYTES = frozenset((bytes,))
@@ -50,7 +50,7 @@ class Requests:
     def __init__(self, *, max_bulk_bytes: int = MAX_BULK_BYTES, max_args: int = MAX_ARGS) -> None:
         self.max_bulk_bytes = max_bulk_bytes
         self.max_args = max_args
-        self.stranger = False
+        self.unauthenticated = False
         """True before authentication, when lower limits apply. Use `feed_one` then."""
         self.pending = 0
         """Bytes of the incomplete request."""
@@ -90,7 +90,7 @@ class Requests:
         if self._open or self._inline or data[:1] != b"*" or _LONG_ARRAY.search(data):
             self._feed_exactly(data, found)
             return
-        if (62 in data or 126 in data or 37 in data) and any(data.find(sign) >= 0 for sign in _NOT_OF_REQUESTS):
+        if (62 in data or 126 in data or 37 in data) and any(data.find(sign) >= 0 for sign in _OTHER_COLLECTIONS):
             self._feed_exactly(data, found)
             return
         reader = self._reader
@@ -156,7 +156,7 @@ class Requests:
         line, self._line = bytes(self._line), bytearray()
         if self._args < 0:
             self._args = max(0, _number(line, self.max_args, "invalid multibulk length"))
-            if self.stranger and self._args > STRANGER_ARGS:
+            if self.unauthenticated and self._args > UNAUTHENTICATED_ARGS:
                 raise BadRequest("unauthenticated multibulk length")
             self._empty = not self._args
             return end + 1, self._args == 0
@@ -165,7 +165,7 @@ class Requests:
         size = _number(line, self.max_bulk_bytes, "invalid bulk length")
         if size < 0:
             raise BadRequest("invalid bulk length")
-        if self.stranger and size > STRANGER_BYTES:
+        if self.unauthenticated and size > UNAUTHENTICATED_BYTES:
             raise BadRequest("unauthenticated bulk length")
         if self.pending + end + size > MAX_REQUEST_BYTES:
             raise BadRequest(f"too large request: the journal takes at most {MAX_REQUEST_BYTES} bytes at once")
@@ -176,7 +176,7 @@ class Requests:
         end = data.find(b"\n", at)
         self._inline += data[at:] if end < 0 else data[at:end]
         self.pending = len(self._inline)
-        if len(self._inline) > (STRANGER_BYTES if self.stranger else INLINE_BYTES):
+        if len(self._inline) > (UNAUTHENTICATED_BYTES if self.unauthenticated else INLINE_BYTES):
             raise BadRequest("too big inline request")
         if end < 0:
             return len(data)

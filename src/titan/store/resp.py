@@ -42,8 +42,8 @@ def encode(reply: Reply, resp: int, out: bytearray) -> None:
 
 
 def double(value: float) -> bytes:
-    """A double as Redis 7.0 shows it: 17 significant digits, so that it is read back as the
-    same."""
+    """Return a double as Redis 7.0 writes it: with 17 significant digits, so that no bit is
+    lost."""
     if value in (inf, -inf):
         return b"inf" if value > 0 else b"-inf"
     return b"%.17g" % value

@@ -29,8 +29,8 @@ from titan.store.session import Session
 from titan.store.settings import Settings
 from titan.store.table import COMMANDS, SPELLED
 
-_WHILE_LISTENING = (b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe", b"ping", b"quit", b"reset")
-_OF_A_BROWSER = (b"post", b"host:")
+_ALLOWED_WHILE_SUBSCRIBED = (b"subscribe", b"psubscribe", b"unsubscribe", b"punsubscribe", b"ping", b"quit", b"reset")
+_HTTP_WORDS = (b"post", b"host:")
 """First words of HTTP requests. A web page can make a browser send any bytes to a local port, but
 only after a line that begins with one of these words."""
 _NOT_QUEUED = Error(b"ERR Command not allowed inside a transaction")
@@ -169,9 +169,9 @@ class Store:
         session.last_command = resolved.name
         if not resolved.takes(len(args)):
             return self._refuse(session, _wrong_arity(resolved), resolved)
-        if not session.authenticated and not resolved.unguarded:
+        if not session.authenticated and not resolved.without_auth:
             return self._refuse(session, _NO_AUTH, resolved)
-        if session.resp == 2 and (session.channels or session.patterns) and resolved.name not in _WHILE_LISTENING:
+        if session.resp == 2 and (session.channels or session.patterns) and resolved.name not in _ALLOWED_WHILE_SUBSCRIBED:
             return self._refuse(
                 session,
                 Error(
@@ -180,7 +180,7 @@ class Store:
                 ),
                 resolved,
             )
-        if session.queue is not None and resolved.alone:
+        if session.queue is not None and resolved.not_in_transaction:
             return self._refuse(session, _NOT_QUEUED)
         try:
             if session.job:
@@ -189,7 +189,7 @@ class Store:
                 guarding.check(ctx, resolved, args)
         except Refusal as refusal:
             return self._refuse(session, refusal.reply)
-        if session.queue is not None and not resolved.at_once:
+        if session.queue is not None and not resolved.never_queued:
             return transactions.put(session, resolved, args)
         assert resolved.run is not None, resolved.name
         try:
@@ -203,7 +203,7 @@ class Store:
         if command is None:
             command = COMMANDS.get(args[0].lower()) if args else None
             if command is None:
-                if args and args[0].lower() in _OF_A_BROWSER:
+                if args and args[0].lower() in _HTTP_WORDS:
                     self._close_browser(args[0])
                 return _unknown(args)
         if command.sub and len(args) > 1:
@@ -243,12 +243,12 @@ class Store:
 
     def begin_turn(self) -> None:
         """Reset the work count at the beginning of a turn, see `Context.strain`."""
-        self._ctx.effort = 0
+        self._ctx.work_done = 0
 
     @property
     def strained(self) -> bool:
         """True if the work limit of this turn is exceeded."""
-        return self._ctx.effort > TURN_WORK
+        return self._ctx.work_done > TURN_WORK
 
     # -- output ------------------------------------------------------------------------------------
     def take_changes(self) -> list[Change]:
